@@ -1,0 +1,71 @@
+"""What every engine provides."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from hubserve.types import TensorSpec
+
+
+class EngineOptions(NamedTuple):
+    """How a model is to be run. The names are PaddleHub's and PaddleClas's where they have one.
+
+    Attributes:
+        use_gpu: compute on the first visible GPU.
+        gpu_mem: MiB of GPU memory to take at the start.
+        enable_mkldnn: Paddle engine on a CPU: use oneDNN.
+        cpu_num_threads: threads for one call.
+        use_tensorrt: Paddle engine on a GPU: compile subgraphs with TensorRT.
+        use_fp16: half precision on a GPU (changes answers slightly).
+        ir_optim: let the engine rewrite the graph.
+        enable_memory_optim: let the engine reuse buffers.
+        max_batch_size: the largest batch that will be asked for; TensorRT and oneDNN's cache are sized by it.
+    """
+
+    use_gpu: bool = False
+    gpu_mem: int = 8000
+    enable_mkldnn: bool = True
+    cpu_num_threads: int = 1
+    use_tensorrt: bool = False
+    use_fp16: bool = False
+    ir_optim: bool = True
+    enable_memory_optim: bool = True
+    max_batch_size: int = 32
+
+
+class ModelFiles(NamedTuple):
+    """The files of one model on disk.
+
+    Attributes:
+        graph: ``*.pdmodel``, ``*.json`` (Paddle 3) or ``*.onnx``.
+        weights: ``*.pdiparams``; None where the graph holds them.
+    """
+
+    graph: Path
+    weights: Optional[Path]
+
+
+class Engine(ABC):
+    """A loaded model. Not thread-safe: one call at a time."""
+
+    name: str
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+    #: why this engine was chosen, for people to read
+    reason: str = ""
+
+    @abstractmethod
+    def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
+        """Compute one batch.
+
+        Args:
+            inputs: name to array, as :attr:`inputs` says; any memory order, read-only or not.
+        Returns:
+            One array per output, in the order of :attr:`outputs`; they stay valid after the next call.
+        """
+
+    def describe(self) -> dict:
+        """For people to read: name, reason, and the settings that matter."""
+        return {"name": self.name, "reason": self.reason}

@@ -1,0 +1,135 @@
+"""One neutral hierarchy of errors.
+
+Every message says what happened, why, and what to do. Each protocol keeps its own table from these classes to its status codes; each class
+carries only a ``code``, the name under which it crosses the wire between an instance and the gateway.
+"""
+
+from typing import Any, Dict, Iterator, Type
+
+
+class HubError(Exception):
+    """Base of every error that hubserve raises on purpose.
+
+    Attributes:
+        code: stable name of the class on the wire and in ``--json`` output.
+        detail: longer text for logs (a module's traceback, a child's last lines); never sent to clients.
+    """
+
+    code = "internal"
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+    @property
+    def message(self) -> str:
+        """The text that the user reads."""
+        return str(self)
+
+
+class InvalidInput(HubError):
+    """What the client sent cannot be used; sending it again will fail again."""
+
+    code = "invalid_input"
+
+
+class TooLarge(InvalidInput):
+    """The request is over a configured size limit."""
+
+    code = "too_large"
+
+
+class UnsupportedFace(InvalidInput):
+    """The module does not answer this form of request (tensors, JSON or picture)."""
+
+    code = "unsupported_face"
+
+
+class ModuleNotFound(HubError):
+    """No such module or version is served or installed."""
+
+    code = "module_not_found"
+
+
+class ModuleFailed(HubError):
+    """The module's own code raised while it answered."""
+
+    code = "module_failed"
+
+
+class LoadFailed(HubError):
+    """The module could not be imported, constructed or given its model."""
+
+    code = "load_failed"
+
+
+class MissingDependency(LoadFailed):
+    """A package that is not installed is needed."""
+
+    code = "missing_dependency"
+
+
+class InstanceDied(HubError):
+    """The process that computed the request ended before it answered."""
+
+    code = "instance_died"
+
+
+class Unavailable(HubError):
+    """The module cannot take requests now; a later try may succeed.
+
+    Attributes:
+        retry_after_s: seconds after which a client should try again.
+    """
+
+    code = "unavailable"
+
+    def __init__(self, message: str, detail: str = "", retry_after_s: int = 1) -> None:
+        super().__init__(message, detail)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(Unavailable):
+    """The queue is full."""
+
+    code = "overloaded"
+
+
+class DeadlineExceeded(HubError):
+    """The answer did not come in the time that the client or the settings allow."""
+
+    code = "deadline_exceeded"
+
+
+class ConfigError(HubError):
+    """A configuration file or option is wrong."""
+
+    code = "config_error"
+
+
+class InstallError(HubError):
+    """A module could not be installed or removed; what was there before is still there."""
+
+    code = "install_error"
+
+
+def _all_classes(root: Type[HubError]) -> Iterator[Type[HubError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _all_classes(child)
+
+
+BY_CODE = {cls.code: cls for cls in _all_classes(HubError)}
+
+
+def to_wire(error: BaseException) -> Dict[str, Any]:
+    """Describe an error for the wire; an error that is not a HubError is described as a ModuleFailed."""
+    if isinstance(error, HubError):
+        return {"code": error.code, "message": error.message, "detail": error.detail}
+    return {"code": ModuleFailed.code, "message": str(error), "detail": repr(error)}
+
+
+def from_wire(described: Dict[str, Any]) -> HubError:
+    """Rebuild an error that :func:`to_wire` described; an unknown code becomes a plain HubError."""
+    cls = BY_CODE.get(described.get("code", ""), HubError)
+    return cls(str(described.get("message", "")), str(described.get("detail", "")))

@@ -1,0 +1,43 @@
+"""The kinds of module: one file and one row each."""
+
+from importlib import import_module
+from pathlib import Path
+
+from hubserve.errors import LoadFailed
+from hubserve.kinds.base import Face, Kind, LoadedModule, ModuleInfo
+
+__all__ = ["KINDS", "Face", "Kind", "LoadedModule", "ModuleInfo", "find_kind", "get_kind"]
+
+#: name -> "package.module:Class", in the order in which they are asked whether they recognise a folder
+KINDS = {
+    "paddlehub": "hubserve.kinds.paddlehub:PaddleHubKind",
+}
+
+
+def get_kind(name: str) -> Kind:
+    """The kind of that name.
+
+    Raises:
+        LoadFailed: there is none.
+    """
+    if name not in KINDS:
+        raise LoadFailed(f"there is no module kind '{name}'; known are {', '.join(KINDS)}")
+    module, _, cls = KINDS[name].partition(":")
+    kind: Kind = getattr(import_module(module), cls)()
+    return kind
+
+
+def find_kind(folder: Path) -> Kind:
+    """The kind that recognises a folder.
+
+    Raises:
+        LoadFailed: it is no folder, or none does; the message says what each kind looks for.
+    """
+    if not folder.is_dir():
+        raise LoadFailed(f"'{folder}' is not a folder. Give the folder that holds the module's files.")
+    kinds = [get_kind(name) for name in KINDS]
+    for kind in kinds:
+        if kind.recognises(folder):
+            return kind
+    wanted = "; ".join(f"{kind.name}: {kind.looks_for}" for kind in kinds)
+    raise LoadFailed(f"'{folder}' is not a module of any known kind ({wanted})")

@@ -1,0 +1,164 @@
+"""What every kind of module provides."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from hubserve.errors import UnsupportedFace
+from hubserve.module import JsonArray
+from hubserve.types import TensorSpec, specs_from_json, specs_to_json
+
+
+class ModuleInfo(NamedTuple):
+    """What can be said of a module without running its code."""
+
+    name: str
+    version: str
+    kind: str
+    author: str = ""
+    author_email: str = ""
+    summary: str = ""
+    type: str = ""
+    #: the method behind ``/predict/<name>``, if any
+    serving_method: str = ""
+    #: whether ``hub run`` works
+    runnable: bool = False
+    #: whether the server may merge requests
+    batches: bool = False
+
+    def to_json(self) -> Dict[str, Any]:
+        """As a JSON object."""
+        return dict(self._asdict())
+
+
+class Face:
+    """The names of the three forms of request."""
+
+    TENSORS = "tensors"
+    JSON = "json"
+    PICTURE = "picture"
+
+
+class Description(NamedTuple):
+    """What a loaded module answers; the instance sends it to the gateway.
+
+    Attributes:
+        faces: those of :class:`Face` that it supports.
+        inputs, outputs: of the tensors face.
+        json_array: where a JSON request carries the tensors, if it may.
+        picture_item: dtype and shape of the item that one picture becomes, if the module takes pictures.
+        max_batch_size: the most items in one call; 1 where requests cannot be merged.
+        engine: what computes, for people to read: ``{"name", "reason", ...}``.
+    """
+
+    faces: Sequence[str]
+    inputs: Sequence[TensorSpec] = ()
+    outputs: Sequence[TensorSpec] = ()
+    json_array: Optional[JsonArray] = None
+    picture_item: Optional[TensorSpec] = None
+    max_batch_size: int = 1
+    engine: Optional[Dict[str, Any]] = None
+
+    def to_json(self) -> Dict[str, Any]:
+        """As a JSON object, for the wire."""
+        return {
+            "faces": list(self.faces),
+            "inputs": specs_to_json(self.inputs),
+            "outputs": specs_to_json(self.outputs),
+            "json_array": self.json_array and list(self.json_array),
+            "picture_item": self.picture_item and self.picture_item.to_json(),
+            "max_batch_size": self.max_batch_size,
+            "engine": self.engine,
+        }
+
+    @classmethod
+    def from_json(cls, described: Dict[str, Any]) -> "Description":
+        """The reverse of :meth:`to_json`."""
+        return cls(
+            faces=described["faces"],
+            inputs=specs_from_json(described["inputs"]),
+            outputs=specs_from_json(described["outputs"]),
+            json_array=described["json_array"] and JsonArray(*described["json_array"]),
+            picture_item=described["picture_item"] and TensorSpec.from_json(described["picture_item"]),
+            max_batch_size=described["max_batch_size"],
+            engine=described["engine"],
+        )
+
+
+class LoadedModule(ABC):
+    """A module that is loaded in this process. Its instance calls one method at a time, from one thread."""
+
+    description: Description
+
+    def call_json(self, arguments: Dict[str, Any]) -> Any:  # noqa: ARG002 - for those that override it
+        """Answer one JSON request; the result must be JSON once numpy values are converted."""
+        raise self.unsupported(Face.JSON)
+
+    def call_tensors(self, inputs: Dict[str, np.ndarray]) -> Any:  # noqa: ARG002 - as above
+        """Compute one merged batch.
+
+        Args:
+            inputs: name to array with the batch as first dimension, as ``description.inputs`` says.
+        Returns:
+            One array, or a dict of arrays, with the same first dimension.
+        """
+        raise self.unsupported(Face.TENSORS)
+
+    def preprocess(self, picture: bytes) -> np.ndarray:  # noqa: ARG002 - as above
+        """Turn one encoded picture into one item of the first input, without the batch dimension."""
+        raise self.unsupported(Face.PICTURE)
+
+    def postprocess(self, outputs: Any, elapse_s: float) -> Any:  # noqa: ARG002 - as above
+        """Turn one request's share of what ``call_tensors`` returned into its JSON answer."""
+        raise self.unsupported(Face.JSON)
+
+    def run(self, argv: List[str]) -> Any:  # noqa: ARG002 - as above
+        """What ``hub run`` calls."""
+        raise UnsupportedFace("this module has no method for 'hub run' (none is marked @runnable)")
+
+    def unsupported(self, face: str) -> UnsupportedFace:
+        """The error for a face that the module does not have."""
+        return UnsupportedFace(f"this module does not take {face} requests; it takes {', '.join(self.description.faces) or 'none'}")
+
+
+class Kind(ABC):
+    """One kind of module."""
+
+    name: str
+    #: what makes a folder one of this kind, in words
+    looks_for: str
+
+    @abstractmethod
+    def recognises(self, folder: Path) -> bool:
+        """Whether the folder is a module of this kind, judged by its files alone."""
+
+    @abstractmethod
+    def describe(self, folder: Path) -> ModuleInfo:
+        """Read the metadata without running any of the folder's code.
+
+        Raises:
+            LoadFailed: they cannot be read; the message names file, line and reason.
+        """
+
+    @abstractmethod
+    def load(self, folder: Path, import_name: str, init_args: Dict[str, Any], defaults: Dict[str, Any]) -> LoadedModule:
+        """Import and construct the module in this process.
+
+        Args:
+            folder: the module's files.
+            import_name: the package name under which they are imported.
+            init_args: keyword arguments for its constructor.
+            defaults: the server's own settings (``use_gpu``), passed only to a constructor that takes them.
+        Raises:
+            LoadFailed: with the reason.
+        """
+
+    @abstractmethod
+    def import_only(self, folder: Path, import_name: str) -> None:
+        """Import the module's code and construct nothing, to find what is missing before it is needed.
+
+        Raises:
+            LoadFailed: with the reason.
+        """

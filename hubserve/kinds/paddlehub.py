@@ -1,0 +1,185 @@
+"""PaddleHub modules: a folder whose ``module.py`` has a class under ``@moduleinfo``."""
+
+import inspect
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Type
+
+import numpy as np
+
+from hubserve.errors import HubError, LoadFailed, MissingDependency
+from hubserve.kinds import source
+from hubserve.kinds.base import Description, Face, Kind, LoadedModule, ModuleInfo
+from hubserve.kinds.packages import install_package
+from hubserve.module import BatchSpec
+from hubserve.types import TensorSpec
+
+
+class PaddleHubKind(Kind):
+    """Modules of PaddleHub's form, old (``_initialize``) and new (``__init__``), with or without a ``@batch`` method."""
+
+    name = "paddlehub"
+    looks_for = "a module.py with a class under @moduleinfo"
+
+    def recognises(self, folder: Path) -> bool:
+        """A ``module.py`` is enough; what is wrong inside it is told by :meth:`describe`."""
+        return (folder / "module.py").is_file()
+
+    def describe(self, folder: Path) -> ModuleInfo:
+        """See the base class."""
+        return source.read_module_class(folder / "module.py").to_info(self.name)
+
+    def import_only(self, folder: Path, import_name: str) -> None:
+        """See the base class."""
+        _import_class(folder, import_name)
+
+    def load(self, folder: Path, import_name: str, init_args: Dict[str, Any], defaults: Dict[str, Any]) -> "PaddleHubModule":
+        """See the base class."""
+        cls = _import_class(folder, import_name)
+        with _failures_named(f"cannot construct '{cls.__name__}'"):
+            return PaddleHubModule(_construct(cls, folder, init_args, defaults))
+
+
+class PaddleHubModule(LoadedModule):
+    """One constructed PaddleHub module.
+
+    Attributes:
+        module: the object of the author's class.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self._serving = _find_marked(module, "_serving", named_by="serving_func_name")
+        self._run = _find_marked(module, "_runnable", named_by="_run_func_name")
+        self._batch = _find_marked(module, "_batch")
+        self.description = self._describe()
+
+    def _describe(self) -> Description:
+        faces = [Face.JSON] if self._serving or self._batch else []
+        if not self._batch:
+            return Description(faces=faces)
+        spec: BatchSpec = self._batch._batch  # type: ignore[attr-defined]  # set by the decorator
+        inputs, outputs = self._specs("inputs"), self._specs("outputs")
+        picture_item = None
+        if hasattr(self.module, "preprocess"):
+            item = np.asarray(self.module.preprocess(np.zeros((32, 32, 3), np.uint8)))
+            picture_item = TensorSpec(inputs[0].name, item.dtype.name, item.shape)
+        return Description(
+            faces=[Face.TENSORS, *faces, *([Face.PICTURE] if picture_item else [])],
+            inputs=inputs,
+            outputs=outputs,
+            json_array=spec.json,
+            picture_item=picture_item,
+            max_batch_size=int(getattr(self.module, "max_batch_size", spec.max_batch_size)),
+            engine=getattr(self.module, "engine_info", None),
+        )
+
+    def _specs(self, attribute: str) -> List[TensorSpec]:
+        specs = getattr(self.module, attribute, None)
+        if not specs or not all(isinstance(each, TensorSpec) for each in specs):
+            raise LoadFailed(
+                f"a module with a @batch method needs an attribute '{attribute}', a list of TensorSpec, once it is constructed; "
+                f"it has {specs!r}. Set self.{attribute} in _initialize or __init__."
+            )
+        return list(specs)
+
+    def call_json(self, arguments: Dict[str, Any]) -> Any:
+        """See the base class."""
+        if self._serving is None:
+            raise self.unsupported(Face.JSON)
+        return self._serving(**arguments)
+
+    def call_tensors(self, inputs: Dict[str, np.ndarray]) -> Any:
+        """See the base class."""
+        if self._batch is None:
+            raise self.unsupported(Face.TENSORS)
+        return self._batch(**inputs)
+
+    def preprocess(self, picture: bytes) -> np.ndarray:
+        """See the base class."""
+        from hubserve.vision.codecs import decode_picture
+
+        if self.description.picture_item is None:
+            raise self.unsupported(Face.PICTURE)
+        return np.asarray(self.module.preprocess(decode_picture(picture)))
+
+    def postprocess(self, outputs: Any, elapse_s: float) -> Any:
+        """See the base class; without a method of that name the outputs are the answer."""
+        if hasattr(self.module, "postprocess"):
+            return self.module.postprocess(outputs, elapse_s)
+        return outputs
+
+    def run(self, argv: List[str]) -> Any:
+        """See the base class."""
+        return self._run(argv) if self._run else super().run(argv)
+
+
+def _import_class(folder: Path, import_name: str) -> Type[Any]:
+    class_name = source.read_module_class(folder / "module.py").class_name
+    import_name = import_name.replace(".", "_")  # a dot would make it a package inside another
+    install_package(import_name, folder)
+    with _failures_named(f"cannot import '{folder / 'module.py'}'"):
+        cls: Type[Any] = getattr(import_module(import_name + ".module"), class_name)
+    return cls
+
+
+class _failures_named:  # noqa: N801 - reads as a phrase where it is used
+    """Turn whatever a module's code raises into a LoadFailed that says what was being done, with the traceback for the log."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: Any, error: Optional[BaseException], _traceback: Any) -> None:
+        if error is None or isinstance(error, (KeyboardInterrupt, HubError)):
+            return
+        detail = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        if isinstance(error, ModuleNotFoundError):
+            raise MissingDependency(
+                f"{self._doing}: it needs the package '{error.name}', which is not installed. "
+                f"Install it into this Python: {sys.executable}",
+                detail,
+            ) from error
+        where = _last_place(error)
+        raise LoadFailed(f"{self._doing}: {type(error).__name__}: {error}{where}. Mend the module and try again.", detail) from error
+
+
+def _last_place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" (at {frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+
+
+def _construct(cls: Type[Any], folder: Path, init_args: Dict[str, Any], defaults: Dict[str, Any]) -> Any:
+    """Construct as PaddleHub does, but pass ``directory`` only to constructors that take it."""
+    cls.directory = str(folder)
+    initialize = getattr(cls, "_initialize", None)
+    if initialize is None:
+        return cls(**_with_defaults(cls.__init__, init_args, defaults))
+    takes_directory = "directory" in _with_defaults(cls.__init__, {}, {"directory": ""})
+    module = cls(directory=str(folder)) if takes_directory else cls()
+    module._initialize(**_with_defaults(initialize, init_args, defaults))
+    return module
+
+
+def _with_defaults(function: Callable[..., Any], given: Dict[str, Any], defaults: Dict[str, Any]) -> Dict[str, Any]:
+    """Add those defaults that the function can take; what was given explicitly is never dropped, so a wrong name still fails."""
+    if function is object.__init__:
+        return given
+    parameters = inspect.signature(function).parameters.values()
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    names = {each.name for each in parameters if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)}
+    return {**{key: value for key, value in defaults.items() if takes_any or key in names}, **given}
+
+
+def _find_marked(module: Any, marker: str, named_by: str = "") -> Optional[Callable[..., Any]]:
+    """The method that carries a decorator's mark, also on a base class; the real paddlehub names it in an attribute instead."""
+    for cls in type(module).__mro__:
+        for name, member in vars(cls).items():
+            if getattr(member, marker, None) and callable(member):
+                return getattr(module, name)  # type: ignore[no-any-return]  # a bound method
+    named = getattr(module, named_by, None) if named_by else None
+    return getattr(module, named) if isinstance(named, str) and named else None

@@ -1,0 +1,99 @@
+"""Reads a module's metadata from its source, without running it."""
+
+import ast
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Set
+
+from hubserve.errors import LoadFailed
+from hubserve.kinds.base import ModuleInfo
+
+_MAX_SOURCE_BYTES = 8 << 20
+
+
+class ModuleClass(NamedTuple):
+    """The class under ``@moduleinfo``, as its source has it."""
+
+    class_name: str
+    metadata: Dict[str, Any]
+    #: decorator name -> method name, also of base classes in the same file
+    marked: Dict[str, str]
+
+    def to_info(self, kind: str) -> ModuleInfo:
+        """What ``hub show`` says."""
+        texts = {key: str(self.metadata.get(key) or "") for key in ("name", "version", "author", "author_email", "summary", "type")}
+        return ModuleInfo(
+            kind=kind,
+            serving_method=self.marked.get("serving", ""),
+            runnable="runnable" in self.marked,
+            batches="batch" in self.marked,
+            **texts,
+        )
+
+
+def read_module_class(path: Path) -> ModuleClass:
+    """Find the first class of a file that is decorated with a call of ``moduleinfo``.
+
+    Raises:
+        LoadFailed: the file cannot be read or parsed, has no such class, or its name and version are not literal texts.
+    """
+    tree = _parse(path)
+    classes = sorted((node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)), key=lambda node: node.lineno)
+    for node in classes:
+        for decorator in node.decorator_list:
+            if isinstance(decorator, ast.Call) and _name(decorator.func) == "moduleinfo":
+                marked = _marked_methods(node, {each.name: each for each in classes}, set())
+                return ModuleClass(node.name, _metadata(path, decorator), marked)
+    raise LoadFailed(f"'{path}' has no class under @moduleinfo(name=..., version=...). Decorate the class that is the module.")
+
+
+def _parse(path: Path) -> ast.AST:
+    try:
+        if path.stat().st_size > _MAX_SOURCE_BYTES:
+            raise LoadFailed(f"'{path}' is over {_MAX_SOURCE_BYTES >> 20} MiB: that is no module source.")
+        return ast.parse(path.read_bytes(), filename=str(path))
+    except OSError as error:
+        raise LoadFailed(f"cannot read '{path}': {error.strerror}. Give the folder that holds the module's files.") from None
+    except SyntaxError as error:
+        raise LoadFailed(f"'{path}' is not valid Python: line {error.lineno}: {error.msg}. Mend it and try again.") from None
+    except (ValueError, RecursionError, MemoryError) as error:  # null bytes; nesting that no parser takes
+        raise LoadFailed(f"'{path}' is not valid Python: {error or type(error).__name__}. Mend it and try again.") from None
+
+
+def _metadata(path: Path, call: ast.Call) -> Dict[str, Any]:
+    order = ("name", "version", "author", "author_email", "summary", "type")
+    given: List[Any] = [*zip(order, call.args), *((each.arg, each.value) for each in call.keywords if each.arg)]
+    metadata = {}
+    for key, value in given:
+        try:
+            metadata[key] = ast.literal_eval(value)
+        except ValueError:  # meta=SomeClass, or a computed text: not known without running the file
+            continue
+    for key in ("name", "version"):
+        if not isinstance(metadata.get(key), str) or not metadata[key]:
+            raise LoadFailed(
+                f"'{path}', line {call.lineno}: @moduleinfo needs {key}='...' as a literal text: it is read without running the file."
+            )
+    return metadata
+
+
+def _marked_methods(node: ast.ClassDef, classes: Dict[str, ast.ClassDef], seen: Set[str]) -> Dict[str, str]:
+    seen.add(node.name)
+    marked: Dict[str, str] = {}
+    for base in node.bases:
+        name = _name(base)
+        if name in classes and name not in seen:
+            marked.update(_marked_methods(classes[name], classes, seen))
+    for member in node.body:
+        if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for decorator in member.decorator_list:
+                name = _name(decorator.func if isinstance(decorator, ast.Call) else decorator)
+                if name in ("serving", "runnable", "batch"):
+                    marked[name] = member.name
+    return marked
+
+
+def _name(node: ast.AST) -> str:
+    """``moduleinfo`` for both ``moduleinfo`` and ``module.moduleinfo``."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""

@@ -1,0 +1,210 @@
+"""What a module author imports.
+
+A module is a class with :func:`moduleinfo` on it. With :func:`serving` on a method it answers JSON, one request at a time::
+
+    from hubserve.module import moduleinfo, serving
+
+    @moduleinfo(name="shout", version="1.0.0", summary="Says it louder")
+    class Shout:
+        @serving
+        def shout(self, text):
+            return text.upper()
+
+With :func:`batch` on a method that computes many items at once, the server merges the items of many requests, and
+takes arrays and (with a ``preprocess`` method) pictures too. One request then passes through::
+
+    JSON arrays -----------.
+    raw arrays  ------------+-> the @batch method, many requests at once -> postprocess(outputs, elapse_s), each request alone
+    pictures -> preprocess -'
+
+Everything here works with the standard library and numpy on Python 3.8 and later.
+"""
+
+import base64
+import binascii
+import os
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
+
+import numpy as np
+
+from hubserve.errors import InvalidInput, LoadFailed
+from hubserve.types import ANY, TensorSpec, array_from_bytes
+
+__all__ = [
+    "ANY",
+    "BatchSpec",
+    "JsonArray",
+    "TensorSpec",
+    "batch",
+    "decode_array",
+    "encode_array",
+    "find_file",
+    "find_folder",
+    "instance_threads",
+    "moduleinfo",
+    "runnable",
+    "serving",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Set by the server for each instance: folders in which relative model paths are looked up, and its share of the cores.
+SEARCH_PATH_VARIABLE = "HUBSERVE_SEARCH_PATH"
+THREADS_VARIABLE = "HUBSERVE_THREADS"
+
+
+class JsonArray(NamedTuple):
+    """Says that a JSON request carries the batch as one base64 array.
+
+    Attributes:
+        data: the key of the base64 text of the raw little-endian bytes.
+        about: the key of an object with ``shape`` and ``dtype``.
+    """
+
+    data: str = "images"
+    about: str = "revert_params"
+
+
+class BatchSpec(NamedTuple):
+    """How a :func:`batch` method may be called; see there."""
+
+    json: Optional[JsonArray]
+    max_batch_size: int
+
+
+def moduleinfo(
+    name: str,
+    version: str,
+    author: str = "",
+    author_email: str = "",
+    summary: str = "",
+    type: str = "",  # noqa: A002 - the published name of the argument
+    meta: Any = None,
+) -> Callable[[type], type]:
+    """Name a class as the module of its file.
+
+    The arguments must be literals: they are read from the source without running it. ``meta`` is accepted as in PaddleHub;
+    a class given there becomes a base of the module.
+    """
+
+    def decorate(cls: Any) -> Any:
+        if meta is not None and not issubclass(cls, meta):
+            bases = tuple(base for base in cls.__bases__ if not issubclass(meta, base)) + (meta,)
+            members = {key: value for key, value in vars(cls).items() if key not in ("__dict__", "__weakref__")}
+            cls = cls.__class__(cls.__name__, bases, members)
+        cls.name, cls.version, cls.author, cls.author_email = name, version, author, author_email
+        cls.summary, cls.type = summary, type
+        cls.is_hub_module = True
+        return cls
+
+    return decorate
+
+
+def serving(method: F) -> F:
+    """Mark the method behind ``/predict/<name>``: a JSON object's keys are its arguments, what it returns is the result."""
+    method._serving = True  # type: ignore[attr-defined]  # functions take attributes
+    return method
+
+
+def runnable(method: F) -> F:
+    """Mark the method behind ``hub run <name>``: it gets the list of arguments, and what it returns is printed."""
+    method._runnable = True  # type: ignore[attr-defined]  # as above
+    return method
+
+
+def batch(json: Optional[JsonArray] = None, max_batch_size: int = 32) -> Callable[[F], F]:
+    """Mark the method that computes many items at once.
+
+    It is called with one keyword argument per input, an array whose first dimension is the batch, and returns one array
+    (or a dict of arrays) with the same first dimension. The object must have attributes ``inputs`` and ``outputs``, lists of
+    :class:`TensorSpec`, once it is constructed; an engine's can be used as they are. Two more methods are used where present:
+
+    - ``preprocess(picture)``: one decoded picture, uint8 (H, W, 3) BGR -> one item, without the batch dimension;
+    - ``postprocess(outputs, elapse_s)``: one request's share of what the batch method returned -> that request's JSON answer.
+
+    Args:
+        json: which keys of a JSON request hold the batch; without it JSON requests go to the :func:`serving` method.
+        max_batch_size: the most items that one call is given; an attribute of the object by that name, where there is one,
+            counts instead, and settings can lower it.
+    """
+    if max_batch_size < 1:
+        raise ValueError(f"max_batch_size must be 1 or more, got {max_batch_size}")
+
+    def decorate(method: F) -> F:
+        method._batch = BatchSpec(json, max_batch_size)  # type: ignore[attr-defined]  # as above
+        return method
+
+    return decorate
+
+
+def decode_array(data: Any, about: Any) -> np.ndarray:
+    """Decode a base64 array of a JSON request.
+
+    Args:
+        data: base64 text (or bytes) of raw little-endian bytes in C order.
+        about: ``{"shape": [...], "dtype": "float32"}``.
+    Returns:
+        The array, read-only.
+    Raises:
+        InvalidInput: the base64 is broken, or shape and dtype do not describe it.
+    """
+    check_about(about)
+    try:
+        raw = base64.b64decode(data, validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise InvalidInput(f"the array is not valid base64: {error}") from None
+    return array_from_bytes(raw, about["dtype"], about["shape"])
+
+
+def check_about(about: Any) -> None:
+    """Raise InvalidInput unless ``about`` is an object with ``shape`` and ``dtype``."""
+    if not isinstance(about, dict) or not {"shape", "dtype"} <= set(about):
+        raise InvalidInput(f"an array is described by {{'shape': [...], 'dtype': '...'}}, got {str(about)[:80]}")
+
+
+def encode_array(array: np.ndarray) -> Tuple[str, Dict[str, Any]]:
+    """The reverse of :func:`decode_array`: base64 text and ``{"shape", "dtype"}``."""
+    array = np.ascontiguousarray(array)
+    return base64.b64encode(array.data).decode("ascii"), {"shape": list(array.shape), "dtype": array.dtype.name}
+
+
+def instance_threads() -> int:
+    """How many threads this instance should compute with: its share of the machine's cores."""
+    configured = os.environ.get(THREADS_VARIABLE, "")
+    return int(configured) if configured.isdigit() and configured != "0" else len(os.sched_getaffinity(0))
+
+
+def _search_path(module_directory: Any) -> List[Path]:
+    configured = [Path(each) for each in os.environ.get(SEARCH_PATH_VARIABLE, "").split(os.pathsep) if each]
+    # PaddleHub modules are written to be used from the folder that holds the module's folder; the module's own comes last.
+    own = Path(module_directory).absolute()
+    ordered = [Path.cwd(), *configured, own.parent, own]
+    return list(dict.fromkeys(ordered))
+
+
+def _find(path: Any, module_directory: Any, exists: Callable[[Path], bool], what: str) -> Path:
+    wanted = Path(path).expanduser()
+    tried = [wanted] if wanted.is_absolute() else [base / wanted for base in _search_path(module_directory)]
+    for candidate in tried:
+        if exists(candidate):
+            return candidate.resolve()
+    places = ", ".join(str(each) for each in tried)
+    raise LoadFailed(f"cannot find the {what} '{path}': looked at {places}. Give an absolute path or put it there.")
+
+
+def find_folder(path: Any, module_directory: Any) -> Path:
+    """Find a folder that a module's parameters name.
+
+    A relative path is looked up in the working directory, the folder of the server's configuration file, the folder that the
+    module was installed from, and the module's own, in that order.
+
+    Raises:
+        LoadFailed: it is in none of them; the message lists every place.
+    """
+    return _find(path, module_directory, Path.is_dir, "folder")
+
+
+def find_file(path: Any, module_directory: Any) -> Path:
+    """Find a file as :func:`find_folder` finds a folder."""
+    return _find(path, module_directory, Path.is_file, "file")

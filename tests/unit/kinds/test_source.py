@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from hubserve.errors import LoadFailed
+from hubserve.kinds import KINDS, find_kind, get_kind
+from hubserve.kinds.source import read_module_class
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "module.py"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_metadata_are_read_and_no_code_is_run(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        f"""
+import no_such_package
+open({str(tmp_path / "ran")!r}, "w")
+class Base:
+    @serving
+    def serving_method(self): pass
+@moduleinfo(name="näme", version="1.0.0", author="a", summary="s", type="t", meta=no_such_package.Meta)
+class First(Base):
+    @runnable
+    def run(self, argv): pass
+@moduleinfo(name="second", version="2")
+class Second: pass
+""",
+    )
+    info = find_kind(tmp_path).describe(tmp_path)
+    assert (info.name, info.version, info.author, info.summary, info.type) == ("näme", "1.0.0", "a", "s", "t")
+    assert (info.serving_method, info.runnable, info.batches) == ("serving_method", True, False)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def broken(:\n", "line 1: "),
+        ("x = 1\n\nclass Plain: pass\n", "no class under @moduleinfo"),
+        ("@moduleinfo\nclass A: pass\n", "no class under @moduleinfo"),
+        ("@moduleinfo(name='a')\nclass A: pass\n", "line 1: @moduleinfo needs version='...'"),
+        ("@moduleinfo(name=NAME, version='1')\nclass A: pass\n", "needs name='...' as a literal"),
+        ("@moduleinfo(name=1, version='1')\nclass A: pass\n", "needs name="),
+        ("\0", "not valid Python"),
+        ("(" * 5000, "not valid Python"),
+    ],
+)
+def test_what_is_wrong_with_a_module_file_is_told_with_its_place(tmp_path: Path, text: str, words: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(LoadFailed) as caught:
+        read_module_class(path)
+    assert words in caught.value.message
+    assert str(path) in caught.value.message
+
+
+def test_a_folder_without_module_py_is_told_what_each_kind_looks_for(tmp_path: Path) -> None:
+    with pytest.raises(LoadFailed) as caught:
+        find_kind(tmp_path)
+    for name in KINDS:
+        assert get_kind(name).looks_for in caught.value.message
+    with pytest.raises(LoadFailed, match="is not a folder"):
+        find_kind(tmp_path / "none")
+
+
+def test_an_unknown_kind_is_told_the_known_ones() -> None:
+    with pytest.raises(LoadFailed, match="known are paddlehub"):
+        get_kind("nonsense")

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from hubserve.errors import InvalidInput
+from hubserve.types import ANY, DTYPES, TensorSpec, array_from_bytes, check_inputs, parse_dtype
+
+
+@given(st.sampled_from(DTYPES).flatmap(lambda dtype: arrays.arrays(dtype, arrays.array_shapes(min_dims=0, max_dims=4, min_side=0))))
+def test_any_array_survives_as_bytes_dtype_and_shape(array: np.ndarray) -> None:
+    again = array_from_bytes(array.tobytes(), array.dtype.name, list(array.shape))
+    assert again.dtype == array.dtype
+    np.testing.assert_array_equal(again, array)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["object", "O", "V8", "S4", "<U3", "datetime64[s]", "complex64", ">f4", "float", "nope", "f4,i4", "", None, 4, ["float32"]]
+)
+def test_unusable_dtypes_are_refused(dtype: object) -> None:
+    if dtype == "float":  # numpy's name for float64
+        assert parse_dtype(dtype).name == "float64"
+        return
+    with pytest.raises(InvalidInput, match="dtype"):
+        array_from_bytes(b"\0" * 8, dtype, [1])
+
+
+@pytest.mark.parametrize("shape", [[-1], [2, -1], [1.0], ["1"], [True], 4, "4", None, {"a": 1}, [[1]], [1] * 33])
+def test_unusable_shapes_are_refused(shape: object) -> None:
+    with pytest.raises(InvalidInput, match="shape"):
+        array_from_bytes(b"\0" * 4, "float32", shape)
+
+
+@pytest.mark.parametrize("shape", [[2], [0], [1 << 62, 4], [1 << 64], [10**30, 0, 1, 1, 10**30]])
+def test_a_shape_that_does_not_account_for_the_bytes_is_refused_also_where_64_bits_would_overflow(shape: list[int]) -> None:
+    with pytest.raises(InvalidInput, match="needs .* bytes, but 4 came"):
+        array_from_bytes(b"\0" * 4, "float32", shape)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((1, 3, 224), np.float32), r"shape \[-1, 3, 224, 224\] .*got \[1, 3, 224\]"),
+        (np.zeros((1, 3, 225, 224), np.float32), r"got \[1, 3, 225, 224\]"),
+        (np.zeros((1, 3, 224, 224), np.float64), "must be float32, got float64"),
+        (np.zeros((0, 3, 224, 224), np.float32), "batch is empty"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_told_what_was_expected_and_what_came(array: np.ndarray, words: str) -> None:
+    spec = TensorSpec("x", "float32", (ANY, 3, 224, 224))
+    with pytest.raises(InvalidInput, match=words):
+        check_inputs([spec], {"x": array})
+
+
+def test_names_and_counts_must_agree() -> None:
+    specs = [TensorSpec("a", "float32", (ANY,)), TensorSpec("b", "float32", (ANY,))]
+    one, two = np.zeros(1, np.float32), np.zeros(2, np.float32)
+    assert check_inputs(specs, {"a": two, "b": two}) == 2
+    with pytest.raises(InvalidInput, match="same number of items"):
+        check_inputs(specs, {"a": one, "b": two})
+    with pytest.raises(InvalidInput, match=r"must be \['a', 'b'\]"):
+        check_inputs(specs, {"a": one, "c": one})
