@@ -1,0 +1,1 @@
+"""What ``paddlehub.common`` offered to modules of PaddleHub 1."""

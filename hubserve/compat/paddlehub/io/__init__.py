@@ -1,0 +1,1 @@
+"""What ``paddlehub.io`` offered to modules of PaddleHub 1."""

@@ -1,0 +1,1 @@
+"""What ``paddlehub.utils`` offers."""

@@ -1,0 +1,69 @@
+"""``python -m hubserve.instance``: load one module in this process, then serve, run or only check it."""
+
+import argparse
+import faulthandler
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import List, Optional
+
+from hubserve.errors import HubError, to_wire
+from hubserve.instance import lifeline
+from hubserve.instance.calls import guarded, plain
+from hubserve.instance.loop import serve
+from hubserve.kinds import get_kind
+
+_COMPAT = Path(__file__).resolve().parent.parent / "compat"
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Do what the arguments say; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="hubserve.instance")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--serve-fd", type=int, metavar="FD", help="serve the gateway at the other end of this socket")
+    mode.add_argument("--check", type=Path, metavar="FOLDER", help="import the module and construct nothing")
+    mode.add_argument("--run", type=Path, metavar="FOLDER", help="call the module's @runnable method")
+    parser.add_argument("--import-name", default="module_under_test")
+    parser.add_argument("--kind", default="paddlehub")
+    parser.add_argument("arguments", nargs="*")
+    args = parser.parse_args(argv)
+    faulthandler.enable()
+    # behind everything else: a real paddlehub in this environment is preferred
+    sys.path.append(str(_COMPAT))
+    if args.serve_fd is not None:
+        return _serve(args.serve_fd)
+    try:
+        if args.check:
+            get_kind(args.kind).import_only(args.check.absolute(), args.import_name)
+        else:
+            _run(args)
+    except HubError as error:
+        if error.detail:
+            print(error.detail, file=sys.stderr)  # noqa: T201 - the module's traceback, for its author
+        print(json.dumps(to_wire(error)) if args.check else f"hub: {error.message}", file=sys.stdout if args.check else sys.stderr)
+        return 1
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    module = get_kind(args.kind).load(args.run.absolute(), args.import_name, {}, {})
+    answer = guarded(lambda: module.run(args.arguments))
+    if answer is not None:
+        print(answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, default=plain))  # noqa: T201 - the command's result
+
+
+def _serve(fd: int) -> int:
+    # The gateway decides when an instance ends, also when a terminal or an init system signals the whole process group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    lifeline.die_with_parent()
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a module prints is log, wherever the gateway's stdout goes
+    with socket.socket(fileno=fd) as sock:
+        return serve(sock)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""The frames that the gateway and its instances exchange over a stream socket.
+
+One frame is a fixed head, a JSON header, and a payload of raw buffers one behind the other::
+
+    magic "HUB1" | uint32 header_bytes | uint64 payload_bytes | header (JSON, UTF-8) | payload
+
+All numbers are little-endian. The header's ``buffers`` lists the buffers' lengths; the rest of the header refers to a buffer by its
+index. Every frame has an ``op``:
+
+===========  ================  ======================================================================================
+op           direction         content
+===========  ================  ======================================================================================
+``load``     to the instance   ``kind``, ``folder``, ``import_name``, ``init_args``, ``defaults``, ``max_batch_size``
+``loaded``   to the gateway    ``description``
+``infer``    to the instance   ``calls``, each with a ``face`` (see :mod:`hubserve.instance.calls`)
+``results``  to the gateway    ``results``, one for each call, in order
+``failed``   to the gateway    ``error``: loading failed, the instance ends
+===========  ================  ======================================================================================
+"""
+
+import json
+import socket
+import struct
+from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+from hubserve.errors import HubError
+from hubserve.types import array_from_bytes
+
+HEAD = struct.Struct("<4sIQ")
+_MAGIC = b"HUB1"
+_MAX_HEADER_BYTES = 256 << 20
+_MAX_PAYLOAD_BYTES = 64 << 30
+#: sendmsg takes at most IOV_MAX (1024) pieces
+_MAX_PIECES = 512
+
+
+class WireError(HubError):
+    """What came over the socket is no frame."""
+
+    code = "wire_error"
+
+
+class Frame(NamedTuple):
+    """One received frame.
+
+    Attributes:
+        header: the JSON header.
+        buffers: the payload, cut as the header says; views, not copies.
+    """
+
+    header: Dict[str, Any]
+    buffers: List[memoryview]
+
+
+def encode(header: Dict[str, Any], buffers: Sequence[Any] = ()) -> List[Any]:
+    """A frame as pieces to be written in order; large buffers are not copied.
+
+    Args:
+        header: JSON values; ``buffers`` is added.
+        buffers: contiguous bytes-like objects.
+    """
+    views = [memoryview(each).cast("B") if memoryview(each).nbytes else b"" for each in buffers]
+    text = json.dumps({**header, "buffers": [len(each) for each in views]}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    head = HEAD.pack(_MAGIC, len(text), sum(len(each) for each in views))
+    return [head + text, *views]
+
+
+def decode_head(head: Any) -> Tuple[int, int]:
+    """Check a fixed head.
+
+    Returns:
+        The header's and the payload's length in bytes.
+    Raises:
+        WireError: it is none, or the lengths are absurd.
+    """
+    magic, header_bytes, payload_bytes = HEAD.unpack(head)
+    if magic != _MAGIC or header_bytes > _MAX_HEADER_BYTES or payload_bytes > _MAX_PAYLOAD_BYTES:
+        raise WireError("the peer does not speak hubserve's wire format; end it and start it again")
+    return header_bytes, payload_bytes
+
+
+def decode_body(body: memoryview, header_bytes: int) -> Frame:
+    """Cut what follows the head into header and buffers.
+
+    Raises:
+        WireError: the header is not JSON or its lengths do not add up.
+    """
+    try:
+        header = json.loads(bytes(body[:header_bytes]))
+        lengths = [int(each) for each in header["buffers"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise WireError(f"a frame's header is broken: {error}") from None
+    buffers, start = [], header_bytes
+    for length in lengths:
+        buffers.append(body[start : start + length])
+        start += length
+    if start != len(body) or any(length < 0 for length in lengths):
+        raise WireError(f"a frame's buffers take {start - header_bytes} bytes, its payload has {len(body) - header_bytes}")
+    return Frame(header, buffers)
+
+
+def send(sock: socket.socket, header: Dict[str, Any], buffers: Sequence[Any] = ()) -> None:
+    """Write one frame, blocking."""
+    pieces = [memoryview(each) for each in encode(header, buffers) if len(each)]
+    while pieces:
+        sent = sock.sendmsg(pieces[:_MAX_PIECES])
+        while pieces and sent >= len(pieces[0]):
+            sent -= len(pieces.pop(0))
+        if sent:
+            pieces[0] = pieces[0][sent:]
+
+
+def receive(sock: socket.socket) -> Frame:
+    """Read one frame, blocking.
+
+    Raises:
+        EOFError: the peer closed the socket.
+        WireError: see :func:`decode_head` and :func:`decode_body`.
+    """
+    header_bytes, payload_bytes = decode_head(_receive_exactly(sock, HEAD.size))
+    return decode_body(_receive_exactly(sock, header_bytes + payload_bytes), header_bytes)
+
+
+def _receive_exactly(sock: socket.socket, size: int) -> memoryview:
+    view = np.empty(size, np.uint8).data  # unlike a bytearray, not zeroed first
+    filled = 0
+    while filled < size:
+        count = sock.recv_into(view[filled:])
+        if not count:
+            raise EOFError("the peer closed the socket")
+        filled += count
+    return view
+
+
+def pack_arrays(arrays: Dict[str, np.ndarray], buffers: List[Any]) -> List[Dict[str, Any]]:
+    """Describe named arrays for a header and append their bytes to ``buffers``."""
+    described = []
+    for name, array in arrays.items():
+        described.append({"name": name, "dtype": array.dtype.name, "shape": list(array.shape), "buffer": len(buffers)})
+        buffers.append(np.ascontiguousarray(array))
+    return described
+
+
+def unpack_arrays(described: Iterable[Dict[str, Any]], buffers: List[memoryview]) -> Dict[str, np.ndarray]:
+    """The reverse of :func:`pack_arrays`; the arrays are views into the frame."""
+    return {each["name"]: array_from_bytes(buffers[each["buffer"]], each["dtype"], each["shape"]) for each in described}

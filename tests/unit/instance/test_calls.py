@@ -1,0 +1,95 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubserve.errors import from_wire
+from hubserve.instance import wire
+from hubserve.instance.calls import compute, plain
+from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.types import ANY, TensorSpec
+
+POISON = -1.0
+
+
+class Recorder(LoadedModule):
+    """Adds one; refuses any batch with the poison in it; remembers the batches that it was given."""
+
+    description = Description(
+        faces=[Face.TENSORS, Face.JSON],
+        inputs=[TensorSpec("x", "float32", (ANY, ANY))],
+        outputs=[TensorSpec("y", "float32", (ANY, ANY))],
+    )
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def call_tensors(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        self.batches.append(len(inputs["x"]))
+        if POISON in inputs["x"]:
+            raise ValueError("poison")
+        return inputs["x"] + 1
+
+    def call_json(self, arguments: dict[str, Any]) -> Any:
+        return arguments
+
+    def postprocess(self, outputs: np.ndarray, elapse_s: float) -> Any:
+        return outputs
+
+
+def frame_of(requests: list[np.ndarray]) -> wire.Frame:
+    buffers: list[Any] = []
+    calls = [{"face": "tensors", "inputs": wire.pack_arrays({"x": each}, buffers), "answer": "json"} for each in requests]
+    return wire.Frame({"calls": calls}, [memoryview(each).cast("B") if each.nbytes else memoryview(b"") for each in buffers])
+
+
+requests_of_any_kind = st.lists(
+    st.tuples(st.integers(1, 5), st.integers(1, 3), st.booleans()).map(
+        lambda each: np.full((each[0], each[1]), POISON if each[2] else each[0] * 10 + each[1], np.float32)
+    ),
+    max_size=12,
+)
+
+
+@given(requests_of_any_kind, st.integers(1, 8))
+def test_every_answer_goes_to_its_asker_and_only_the_bad_ones_fail(requests: list[np.ndarray], max_batch_size: int) -> None:
+    module = Recorder()
+    computed = compute(module, frame_of(requests), max_batch_size)
+    for request, result in zip(requests, computed.results, strict=True):
+        assert result is not None
+        if POISON in request:
+            assert from_wire(result["error"]).message == "poison"
+        else:
+            assert json.loads(computed.buffers[result["json"]]) == (request + 1).tolist()
+    assert all(size <= max_batch_size for size in module.batches)
+
+
+def test_requests_of_one_form_are_computed_in_one_call() -> None:
+    module = Recorder()
+    compute(module, frame_of([np.zeros((2, 3), np.float32)] * 4), 32)
+    assert module.batches == [8]
+
+
+def test_a_batch_method_that_loses_items_is_told_so() -> None:
+    module = Recorder()
+    module.call_tensors = lambda inputs: inputs["x"][:-1]  # type: ignore[method-assign]
+    (result,) = compute(module, frame_of([np.zeros((3, 1), np.float32)]), 8).results
+    assert result is not None
+    assert "was given 3 items and returned ndarray of shape [2, 1]" in result["error"]["message"]
+
+
+def test_an_input_that_does_not_fit_fails_alone() -> None:
+    module = Recorder()
+    good, bad = np.zeros((1, 1), np.float32), np.zeros((1, 1, 1), np.float32)
+    results = compute(module, frame_of([good, bad, good]), 8).results
+    assert [each is not None and "error" in each for each in results] == [False, True, False]
+
+
+def test_numpy_values_sets_and_bytes_become_json() -> None:
+    value = {"a": np.float32(0.5), "b": np.arange(3), "c": {2, 1}, "d": b"text", "e": np.bool_(True)}
+    assert json.loads(json.dumps(value, default=plain)) == {"a": 0.5, "b": [0, 1, 2], "c": [1, 2], "d": "text", "e": True}
+    with pytest.raises(TypeError, match="not a JSON type"):
+        json.dumps(object(), default=plain)
