@@ -1,0 +1,103 @@
+"""What every HTTP protocol provides, and the parts of HTTP that they share."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from starlette.types import Receive, Scope, Send
+
+from hubserve.errors import HubError, TooLarge
+from hubserve.serving.dataplane import DataPlane
+from hubserve.settings import ServerSettings
+
+#: a body over the limit is read and thrown away up to this many times the limit, so that its sender sees the answer and no reset
+_DISCARD_FACTOR = 4
+
+
+class ClientGone(HubError):
+    """The client closed the connection before its request was complete."""
+
+    code = "client_gone"
+
+
+class Protocol(ABC):
+    """One way in which clients speak over HTTP: a bare ASGI application for the paths under its prefixes."""
+
+    prefixes: ClassVar[tuple[str, ...]]
+
+    def __init__(self, dataplane: DataPlane, settings: ServerSettings) -> None:
+        self.dataplane = dataplane
+        self.settings = settings
+
+    @abstractmethod
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """A request header's value; "" if it was not sent.
+
+    Args:
+        scope: ASGI's.
+        name: in lower case.
+    """
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value, "latin-1")
+    return ""
+
+
+async def read_body(scope: Scope, receive: Receive, max_body_bytes: int) -> bytes:
+    """The whole request body.
+
+    Raises:
+        TooLarge: it is longer than ``max_body_bytes``.
+        ClientGone: the client left before it was complete.
+    """
+    announced = header(scope, b"content-length")
+    too_large = announced.isdigit() and int(announced) > max_body_bytes
+    if too_large and header(scope, b"expect").lower() == "100-continue":
+        raise _too_large(max_body_bytes)  # the client waits for leave to send
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the client closed the connection before its request was complete")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        too_large = too_large or size > max_body_bytes
+        if too_large:
+            chunks.clear()
+        else:
+            chunks.append(chunk)
+        if not message.get("more_body", False) or size > max_body_bytes * _DISCARD_FACTOR:
+            break
+    if too_large:
+        raise _too_large(max_body_bytes)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(max_body_bytes: int) -> TooLarge:
+    return TooLarge(
+        f"the request body is over this server's limit of {max_body_bytes} bytes; send fewer items at once or raise 'max_body_bytes'"
+    )
+
+
+async def respond(send: Send, status: int, body: bytes, **headers: Any) -> None:
+    """Send a complete answer.
+
+    Args:
+        send: ASGI's.
+        status: HTTP status code.
+        body: the answer, JSON.
+        headers: further headers; underscores in names become hyphens.
+    """
+    extra = [(name.replace("_", "-").encode(), str(value).encode()) for name, value in headers.items()]
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *extra],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

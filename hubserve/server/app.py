@@ -1,0 +1,101 @@
+"""The ASGI application: each protocol under its prefixes, and hubserve's own pages beside them."""
+
+import html
+import logging
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hubserve import __version__
+from hubserve.protocols import create_protocols
+from hubserve.protocols.base import respond
+from hubserve.serving.dataplane import DataPlane
+from hubserve.settings import ServerSettings
+
+log = logging.getLogger("hubserve")
+
+
+def build_app(dataplane: DataPlane, settings: ServerSettings) -> ASGIApp:
+    """The application that uvicorn runs."""
+    mounted = [(prefix, protocol) for protocol in create_protocols(dataplane, settings) for prefix in protocol.prefixes]
+    surface = _surface(dataplane)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await surface(scope, receive, send)
+            return
+        for prefix, protocol in mounted:
+            if scope["path"].startswith(prefix):
+                await _shielded(protocol, scope, receive, send)
+                return
+        await surface(scope, receive, send)
+
+    return app
+
+
+async def _shielded(protocol: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Log an unknown exception whole and answer without internals."""
+    started = False
+
+    async def watched(message: Any) -> None:
+        nonlocal started
+        started = True
+        await send(message)
+
+    try:
+        await protocol(scope, receive, watched)
+    except Exception:
+        log.exception("an unexpected error while answering %s %s", scope["method"], scope["path"])
+        if not started:
+            body = b'{"status":"101","msg":"an unexpected error in the server; its log has the details","results":""}'
+            await respond(send, 500, body)
+
+
+def _surface(dataplane: DataPlane) -> Starlette:
+    def json(content: Any, status: int = 200) -> Response:
+        return Response(orjson.dumps(content), status, media_type="application/json")
+
+    async def live(_: Request) -> Response:
+        return json({"live": True})
+
+    async def ready(_: Request) -> Response:
+        reasons = {module.plan.info.name: module.not_ready_reason for module in dataplane if not module.ready}
+        return json({"ready": not reasons, "not_ready": reasons}, 503 if reasons else 200)
+
+    async def status(_: Request) -> Response:
+        return json({"hubserve": __version__, "modules": [module.status() for module in dataplane]})
+
+    async def index(_: Request) -> Response:
+        rows = "".join(_row(module.status()) for module in dataplane)
+        return HTMLResponse(_PAGE.format(version=__version__, rows=rows))
+
+    return Starlette(
+        routes=[
+            Route("/", index, methods=["GET", "POST"]),
+            Route("/health/live", live),
+            Route("/health/ready", ready),
+            Route("/status", status),
+        ]
+    )
+
+
+def _row(status: dict[str, Any]) -> str:
+    name = html.escape(status["name"])
+    state = "ready" if status["ready"] else html.escape(status["reason"])
+    faces = html.escape(", ".join(status["faces"]))
+    return f"<tr><td>{name}</td><td>{html.escape(status['version'])}</td><td>{state}</td><td>{faces}</td><td>/predict/{name}</td></tr>"
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>hubserve</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}}
+table{{border-collapse:collapse;width:100%}}td,th{{border-bottom:1px solid #ccc;padding:.3rem .6rem;text-align:left}}</style></head>
+<body><h1>hubserve {version}</h1>
+<table><tr><th>module</th><th>version</th><th>state</th><th>takes</th><th>POST to</th></tr>{rows}</table>
+<p><a href="/status">status</a> <a href="/health/ready">health</a></p></body></html>
+"""

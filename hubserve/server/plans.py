@@ -1,0 +1,61 @@
+"""Turns settings into what is to be run: which folder, how many instances, which device and how many threads each."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from hubserve.registry.resolve import Resolved, resolve
+from hubserve.serving.dataplane import ModulePlan
+from hubserve.serving.process import InstanceSpec
+from hubserve.settings import ServerSettings
+
+
+def make_plans(settings: ServerSettings, search_path: Sequence[Path] = ()) -> list[ModulePlan]:
+    """Find every module of the settings and plan its instances.
+
+    Args:
+        settings: the server's.
+        search_path: folders in which relative model paths are looked up first, such as the configuration file's.
+    Raises:
+        ModuleNotFound: a module or version is not installed.
+        LoadFailed: a folder is no module.
+        ConfigError: a GPU is asked for and nothing says which.
+    """
+    gpus = settings.gpus()
+    plans = []
+    for name, module in settings.modules_info.items():
+        init_args = dict(module.init_args)
+        directory, version = init_args.pop("directory", None), init_args.pop("version", None)
+        init_args.pop("name", None)
+        reference = str(directory) if directory else f"{name}=={version}" if version else name
+        resolved = resolve(reference)
+        count = settings.instance_count(name)
+        instances = [_instance_spec(settings, name, resolved, init_args, search_path, index, count, gpus) for index in range(count)]
+        plans.append(ModulePlan(resolved.info, instances, module.predict_args, module.max_queue_size or settings.max_queue_size))
+    return plans
+
+
+def _instance_spec(
+    settings: ServerSettings,
+    name: str,
+    resolved: Resolved,
+    init_args: dict[str, object],
+    search_path: Sequence[Path],
+    index: int,
+    count: int,
+    gpus: Sequence[str],
+) -> InstanceSpec:
+    module = settings.modules_info[name]
+    return InstanceSpec(
+        module=resolved.info.name,
+        kind=resolved.info.kind,
+        folder=resolved.folder,
+        import_name=resolved.import_name,
+        init_args=init_args,
+        defaults={"use_gpu": True} if settings.use_gpu else {},
+        max_batch_size=module.max_batch_size or 0,
+        search_path=[*search_path, *resolved.search_path],
+        threads=max(1, len(os.sched_getaffinity(0)) // count),
+        environ={"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {},
+        load_timeout_s=module.load_timeout_s,
+    )

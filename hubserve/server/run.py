@@ -1,0 +1,140 @@
+"""The gateway's life: bind, load, serve, drain, end."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import uvicorn
+
+from hubserve.errors import ConfigError, LoadFailed
+from hubserve.server import pidfile
+from hubserve.server.app import build_app
+from hubserve.serving.dataplane import DataPlane, ModulePlan
+from hubserve.settings import ServerSettings
+
+log = logging.getLogger("hubserve")
+
+_BACKLOG = 2048
+
+
+def serve(settings: ServerSettings, plans: Sequence[ModulePlan]) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+        LoadFailed: no module at all could be loaded.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    with bind(settings.host, settings.port) as listener:
+        port = listener.getsockname()[1]
+        pidfile.write(port, [plan.info.name for plan in plans])
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                asyncio.run(_Gateway(settings, plans, listener).run())
+        finally:
+            pidfile.remove(port)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Listen on an address.
+
+    Raises:
+        ConfigError: it is in use, or not one of this machine's; the message says by whom where that is known.
+    """
+    if port and (running := pidfile.find(port)):
+        raise ConfigError(
+            f"port {port} is already served by hub serving (pid {running.pid}, modules {', '.join(running.modules)}); "
+            f"end it with 'hub serving stop -p {port}' or choose another port with -p"
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
+    try:
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ConfigError(f"cannot listen on {host}:{port}: {error}. Choose another port with -p, or end what uses it") from None
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, without its signal handlers: the gateway has its own, which end with status 0 after draining."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+class _Gateway:
+    def __init__(self, settings: ServerSettings, plans: Sequence[ModulePlan], listener: socket.socket) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._dataplane = DataPlane(plans)
+
+    async def run(self) -> None:
+        """Load and serve; requests that come while a module loads wait for it."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        config = uvicorn.Config(
+            build_app(self._dataplane, self._settings),
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(self._settings.drain_timeout_s)),
+        )
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve([self._listener]))
+        loading = asyncio.create_task(self._load())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({serving, loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if loading.done():
+                loading.result()
+                await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if stop.is_set():
+                log.info("stopping: no new connections, finishing what is in progress")
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            server.should_exit = True
+            await serving
+            await self._dataplane.stop(self._settings.drain_timeout_s)
+            stopping.cancel()
+
+    async def _load(self) -> None:
+        host, port = self._listener.getsockname()[:2]
+        address = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
+        names = ", ".join(module.plan.info.name for module in self._dataplane)
+        log.info("%s is open; loading %s", address, names)
+        start = time.monotonic()
+        await self._dataplane.start()
+        failed = {module.plan.info.name: module.load_error for module in self._dataplane if module.load_error}
+        if len(failed) == len(list(self._dataplane)):
+            raise LoadFailed("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
+        for name, reason in failed.items():
+            log.error("module '%s' is not served: %s", name, reason)
+        for module in self._dataplane:
+            if not module.load_error:
+                engine = (module.description.engine or {}).get("name")
+                by = f", engine {engine}" if engine else ""
+                log.info(
+                    "ready: POST %s/predict/%s (version %s, instances %d%s)",
+                    address,
+                    module.plan.info.name,
+                    module.plan.info.version,
+                    len(module.pool.slots),
+                    by,
+                )
+        log.info("loaded in %.1f s", time.monotonic() - start)

@@ -1,0 +1,1 @@
+"""The gateway's side of serving: data plane, batcher, pool, instance processes."""

@@ -1,0 +1,238 @@
+"""One instance as the gateway sees it: a child process at the other end of a socket."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hubserve.errors import InstanceDied, LoadFailed, from_wire
+from hubserve.instance import wire
+from hubserve.kinds.base import Description
+from hubserve.module import SEARCH_PATH_VARIABLE, THREADS_VARIABLE
+
+log = logging.getLogger("hubserve")
+
+#: what is put on an instance's import path
+PACKAGE_ROOT = Path(wire.__file__).resolve().parents[2]
+_STOP_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class InstanceSpec:
+    """What an instance is to run, and where.
+
+    Attributes:
+        module: the served name, for messages.
+        kind, folder, import_name, init_args, defaults: as :meth:`hubserve.kinds.base.Kind.load` takes them.
+        max_batch_size: a limit below the module's own; 0 for none.
+        search_path: folders in which relative model paths are looked up.
+        threads: cores that it may compute with.
+        environ: further environment variables.
+        load_timeout_s: how long it may take to load.
+    """
+
+    module: str
+    kind: str
+    folder: Path
+    import_name: str
+    init_args: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    max_batch_size: int = 0
+    search_path: Sequence[Path] = ()
+    threads: int = 1
+    environ: dict[str, str] = field(default_factory=dict)
+    load_timeout_s: float = 300.0
+
+    def load_order(self) -> dict[str, Any]:
+        """The ``load`` frame's header."""
+        return {
+            "op": "load",
+            "kind": self.kind,
+            "folder": str(self.folder),
+            "import_name": self.import_name,
+            "init_args": self.init_args,
+            "defaults": self.defaults,
+            "max_batch_size": self.max_batch_size,
+        }
+
+    def full_environ(self) -> dict[str, str]:
+        """The child's environment."""
+        path = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path),
+            "PYTHONUNBUFFERED": "1",
+            SEARCH_PATH_VARIABLE: os.pathsep.join(str(each) for each in self.search_path),
+            THREADS_VARIABLE: str(self.threads),
+            # numerical libraries start a thread per core each unless told; a user's own setting wins
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.threads)),
+            **self.environ,
+        }
+
+
+class InstanceProcess(asyncio.BufferedProtocol):
+    """A running instance. It computes one frame at a time.
+
+    Attributes:
+        description: what the module answers, once :meth:`start` has returned.
+        on_death: called once, without arguments, when the process ends without being asked to.
+    """
+
+    description: Description
+
+    def __init__(self, spec: InstanceSpec) -> None:
+        self.spec = spec
+        self.on_death: Callable[[], None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[wire.Frame] | None = None
+        self._stopping = False
+        self._dead = False
+        self._expect_head()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id; 0 before it is started."""
+        return self._child.pid if self._child else 0
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it can no longer be asked."""
+        return self._dead
+
+    async def start(self) -> None:
+        """Start the process and have it load its module.
+
+        Raises:
+            LoadFailed: the module cannot be loaded, its process ended while it tried, or it took too long.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        command = [sys.executable, "-m", "hubserve.instance", "--serve-fd", str(theirs.fileno())]
+        try:
+            self._child = subprocess.Popen(  # noqa: ASYNC220 - fork and exec take a millisecond, and the loop has no children watcher to keep
+                command, pass_fds=[theirs.fileno()], env=self.spec.full_environ(), stdin=subprocess.DEVNULL
+            )
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        self._transport, _ = await self._loop.create_unix_connection(lambda: self, sock=ours)
+        try:
+            frame = await asyncio.wait_for(self._exchange(self.spec.load_order(), ()), self.spec.load_timeout_s)
+        except TimeoutError:
+            await self.stop(grace_s=0)
+            raise LoadFailed(f"'{self.spec.module}' did not load within {self.spec.load_timeout_s:g} s; see the server's log") from None
+        except InstanceDied as error:
+            raise LoadFailed(f"'{self.spec.module}' cannot be loaded: {error.message}") from None
+        except asyncio.CancelledError:
+            await self.stop(grace_s=0)
+            raise
+        if frame.header["op"] == "failed":
+            await self.stop(grace_s=1)
+            raise from_wire(frame.header["error"])
+        self.description = Description.from_json(frame.header["description"])
+
+    async def infer(self, calls: Sequence[dict[str, Any]], buffers: Sequence[Any]) -> wire.Frame:
+        """Have it compute one frame of calls; see :mod:`hubserve.instance.calls`.
+
+        Raises:
+            InstanceDied: it ended before it answered.
+        """
+        return await self._exchange({"op": "infer", "calls": calls}, buffers)
+
+    async def _exchange(self, header: dict[str, Any], buffers: Sequence[Any]) -> wire.Frame:
+        if self._dead or self._transport is None:
+            raise self._death()
+        self._answer = self._loop.create_future()
+        self._transport.writelines(wire.encode(header, buffers))
+        return await self._answer
+
+    async def stop(self, grace_s: float = _STOP_TIMEOUT_S) -> None:
+        """Close the socket, at which an instance ends by itself; kill it if it does not within ``grace_s``."""
+        self._stopping = True
+        if self._transport:
+            self._transport.abort()
+        deadline = self._loop.time() + grace_s
+        while self._child and self._child.poll() is None:
+            if self._loop.time() >= deadline:
+                self._kill()
+            await asyncio.sleep(0.01)
+
+    def _kill(self) -> None:
+        if self._child:
+            self._child.kill()
+
+    # --- asyncio's protocol: two reads a frame, head then body, straight into their buffers ---
+
+    def _expect_head(self) -> None:
+        self._header_bytes = -1
+        self._view = memoryview(bytearray(wire.HEAD.size))
+        self._filled = 0
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
+        """Where the next bytes go."""
+        return self._view[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Some bytes came."""
+        self._filled += nbytes
+        if self._filled < len(self._view):
+            return
+        if self._header_bytes < 0:
+            self._header_bytes, payload_bytes = wire.decode_head(self._view)
+            self._view = memoryview(bytearray(self._header_bytes + payload_bytes))
+            self._filled = 0
+            return
+        frame = wire.decode_body(self._view, self._header_bytes)
+        self._expect_head()
+        if self._answer and not self._answer.done():
+            self._answer.set_result(frame)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The process ended, or it was told to."""
+        self._dead = True
+        if self._stopping:
+            if self._answer and not self._answer.done():
+                self._answer.set_exception(InstanceDied("the instance was stopped"))
+            return
+        log.debug("instance of '%s' closed its socket: %s", self.spec.module, exc)
+        self._loop.create_task(self._announce_death())
+
+    async def _announce_death(self) -> None:
+        """Wait for the exit status, which comes a moment after the socket closes, then tell."""
+        for _ in range(200):
+            if self._child is None or self._child.poll() is not None:
+                break
+            await asyncio.sleep(0.005)
+        else:
+            self._kill()
+        error = self._death()
+        log.error("%s", error.message)
+        if self._answer and not self._answer.done():
+            self._answer.set_exception(error)
+        if self.on_death:
+            self.on_death()
+
+    def _death(self) -> InstanceDied:
+        status = self._child.poll() if self._child else None
+        if status is None:
+            how = "closed its socket"
+        elif status < 0:
+            how = f"was killed by {_signal_name(-status)}"
+        else:
+            how = f"exited with status {status}"
+        return InstanceDied(f"the process of module '{self.spec.module}' (pid {self.pid}) {how}; the server's log has its last words")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,142 @@
+"""The settings of a server: PaddleHub's ``config.json`` with more keys, and the command line's flags.
+
+With ``--config`` the file alone counts, as in PaddleHub; otherwise the flags make the same object.
+"""
+
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from hubserve.errors import ConfigError
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+DEFAULT_PORT = 8866
+
+
+class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One module of ``modules_info``."""
+
+    init_args: dict[str, Any] = {}
+    """Arguments of the constructor or ``_initialize``; ``version`` and ``directory`` say what to load instead."""
+    predict_args: dict[str, Any] = {}
+    """Arguments of the serving method that a request may override."""
+    workers: Count | None = None
+    """Instances of this module; else the server's ``workers``."""
+    max_batch_size: Count | None = None
+    """The most items merged into one call, if less than the module's own limit."""
+    max_queue_size: Count | None = None
+    """Requests that may wait; else the server's ``max_queue_size``."""
+    load_timeout_s: Seconds = 300.0
+    """Seconds that one instance may take to load."""
+
+
+class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Everything that ``hub serving start`` can be told."""
+
+    modules_info: dict[str, ModuleSettings]
+    """Name to settings."""
+    host: str = "127.0.0.1"
+    """The address to listen on; other machines reach it only if this is set to theirs or to 0.0.0.0."""
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = DEFAULT_PORT
+    """The port to listen on; 0 for any free one."""
+    use_multiprocess: bool = False
+    """Run ``workers`` instances of each module instead of one."""
+    workers: Count | None = None
+    """Instances of each module under ``use_multiprocess``; one for each core (or GPU of ``gpu``) where it is not set."""
+    use_gpu: bool = False
+    """Compute on GPUs, for modules whose constructor takes ``use_gpu``."""
+    gpu: str | int | None = None
+    """GPUs to use, such as ``"0,1"``; instances are spread over them. Else ``CUDA_VISIBLE_DEVICES``."""
+    max_body_bytes: Count = 64 << 20
+    """The longest request body."""
+    max_queue_size: Count = 1024
+    """Requests that may wait for each module."""
+    request_timeout_s: Seconds = 300.0
+    """Seconds after which a request is answered with an error."""
+    drain_timeout_s: Seconds = 30.0
+    """Seconds that requests in progress get when the server is told to stop."""
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether any module is to compute on a GPU."""
+        return self.use_gpu or any(module.init_args.get("use_gpu") for module in self.modules_info.values())
+
+    def gpus(self) -> list[str]:
+        """The GPUs to spread instances over; empty where none is used.
+
+        Raises:
+            ConfigError: a GPU is asked for and nothing says which.
+        """
+        if not self.uses_gpu:
+            return []
+        listed = str(self.gpu) if self.gpu is not None else os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        devices = [each.strip() for each in listed.split(",") if each.strip()]
+        if not devices:
+            raise ConfigError(
+                "use_gpu is set, but nothing says which GPU: set CUDA_VISIBLE_DEVICES (for example 'export CUDA_VISIBLE_DEVICES=0') "
+                'or "gpu": "0", or set use_gpu to false'
+            )
+        return devices
+
+    def instance_count(self, name: str) -> int:
+        """How many instances of a module to run."""
+        own = self.modules_info[name].workers
+        if own is not None:
+            return own
+        if not self.use_multiprocess:
+            return 1
+        return self.workers or len(self.gpus()) or len(os.sched_getaffinity(0))
+
+
+def read_config(path: Path) -> ServerSettings:
+    """Read a ``config.json``.
+
+    Raises:
+        ConfigError: it cannot be read, is not JSON, or has an unknown or wrong key; the message gives file, key, reason and the
+            nearest known key.
+    """
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration '{path}': {error.strerror}. Give the path of a config.json.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"the configuration '{path}' is not JSON: {error}") from None
+    return parse_settings(raw, str(path))
+
+
+def parse_settings(raw: Any, origin: str) -> ServerSettings:
+    """Check settings from any source.
+
+    Args:
+        raw: decoded JSON.
+        origin: what messages call the source, such as a file's path.
+    """
+    _refuse_unknown_keys(raw, ServerSettings, origin, "")
+    try:
+        settings = msgspec.convert(raw, ServerSettings)
+    except msgspec.ValidationError as error:
+        text = str(error).replace(" - at `$.", " - at `").replace("`$`", "the top")
+        raise ConfigError(f"{origin}: {text}") from None
+    if not settings.modules_info:
+        raise ConfigError(f"{origin}: 'modules_info' names no module; give at least one, as in {{\"clas_system\": {{}}}}")
+    return settings
+
+
+def _refuse_unknown_keys(raw: Any, struct: type[msgspec.Struct], origin: str, path: str) -> None:
+    if not isinstance(raw, dict):
+        return  # the conversion says what is wrong
+    known = struct.__struct_fields__
+    for key in raw:
+        if key not in known:
+            nearest = difflib.get_close_matches(str(key), known, n=1)
+            meant = f"did you mean '{nearest[0]}'?" if nearest else f"known keys are {', '.join(known)}."
+            raise ConfigError(f"{origin}: unknown key '{path}{key}'; {meant}")
+    if struct is ServerSettings and isinstance(raw.get("modules_info"), dict):
+        for name, module in raw["modules_info"].items():
+            _refuse_unknown_keys(module, ModuleSettings, origin, f"modules_info.{name}.")
