@@ -1,0 +1,43 @@
+# Every target makes what it needs; a fresh clone needs Python 3.10-3.13, make and a package index.
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := $(VENV)/bin
+MODEL := inference/inference.pdmodel
+
+.PHONY: demo test check format bench clean
+
+demo: $(MODEL)  ## install everything, serve the default classifier, classify a real photo
+	$(BIN)/python tools/demo.py
+
+test: $(MODEL)  ## all tests, after format, lint and types
+	$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed  ## format, lint and types; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed  ## rewrite the sources in the house's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(MODEL)  ## measure the server against the raw predictor
+	$(BIN)/python bench/classifier.py
+
+clean:  ## remove everything that the other targets make
+	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+	find inference -mindepth 1 ! -name README.md -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/installed: setup.py pyproject.toml
+	@test -n "$(PYTHON)" || { echo "hubserve needs Python 3.10 to 3.13, and none was found. Install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --progress-bar on -e '.[all]'
+	touch $@
+
+$(MODEL): $(VENV)/installed $(wildcard tools/*.py)
+	$(BIN)/python tools/export_model.py
+	touch $@

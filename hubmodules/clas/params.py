@@ -1,0 +1,33 @@
+"""What can be set for this module. Every key of Global, and topk and class_id_map_file, can also be given in init_args."""
+
+
+def get_default_confg():
+    """The settings as nested dicts; the name is the one that PaddleClas's modules use."""
+    return {
+        "Global": {
+            # folder of inference.pdmodel + inference.pdiparams (or inference.json, or an .onnx file)
+            "inference_model_dir": "../inference/",
+            # paddle | openvino | onnxruntime | auto: the fastest one installed that agrees with Paddle
+            "engine": "auto",
+            # the most images that are computed at once; requests are merged up to it
+            "batch_size": 8,
+            "use_gpu": False,
+            "gpu_mem": 8000,  # MiB
+            "use_fp16": False,  # on a GPU; changes scores slightly
+            "use_tensorrt": False,  # on a GPU
+            "enable_mkldnn": True,
+            "cpu_num_threads": None,  # None: this instance's share of the cores
+            "ir_optim": True,
+            "enable_memory_optim": True,
+        },
+        # how pictures are prepared in the server; None: as the model's input size asks
+        "PreProcess": {"resize_short": None, "crop_size": None},
+        "PostProcess": {
+            "main_indicator": "Topk",
+            "Topk": {
+                "topk": 5,
+                # lines of "<class id> <name>"; None: no names
+                "class_id_map_file": "../inference/imagenet1k_label_list.txt",
+            },
+        },
+    }

@@ -1,0 +1,137 @@
+"""``hub serving start | stop | status``."""
+
+import argparse
+import json
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from hubserve.errors import ConfigError, HubError
+from hubserve.server import pidfile
+from hubserve.settings import DEFAULT_PORT, ServerSettings, parse_settings, read_config
+
+HELP = "start, stop or look at a server of installed modules"
+
+_STOP_POLL_S = 0.05
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="start|stop|status")
+    start = actions.add_parser("start", help="serve modules until Ctrl-C or 'hub serving stop'")
+    what = start.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "-m",
+        "--modules",
+        nargs="+",
+        action="extend",
+        metavar="NAME[==VERSION]|FOLDER",
+        help="installed modules, or folders to serve without installing",
+    )
+    what.add_argument("-c", "--config", type=Path, metavar="FILE", help="a config.json; the other flags are then disregarded")
+    start.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port to listen on (default %(default)s; 0: any free one)")
+    start.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)")
+    start.add_argument("--use_multiprocess", action="store_true", help="run --workers instances of each module")
+    start.add_argument("-w", "--workers", type=int, help="instances of each module (default: one per core or GPU)")
+    start.add_argument("--use_gpu", action="store_true", help="compute on GPUs")
+    start.add_argument("-i", "--gpu", help="GPUs to use, such as '0,1' (default: CUDA_VISIBLE_DEVICES)")
+    stop = actions.add_parser("stop", help="let a server finish its requests and end it")
+    stop.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="the port that it serves (default %(default)s)")
+    stop.add_argument("--timeout_s", type=float, default=60, help="how long to wait for it to end (default %(default)s)")
+    status = actions.add_parser("status", help="show a server's modules, instances and queues")
+    status.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="the port that it serves (default %(default)s)")
+    status.add_argument("--host", default="127.0.0.1", help="the address that it listens on (default %(default)s)")
+    status.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the action says; returns the exit status."""
+    return {"start": _start, "stop": _stop, "status": _status}[args.action](args)
+
+
+def _start(args: argparse.Namespace) -> int:
+    from hubserve.server.plans import make_plans
+    from hubserve.server.run import serve
+
+    settings = read_config(args.config) if args.config else settings_from_flags(args)
+    search_path = [args.config.absolute().parent] if args.config else []
+    serve(settings, make_plans(settings, search_path))
+    return 0
+
+
+def settings_from_flags(args: argparse.Namespace) -> ServerSettings:
+    """The settings that the flags of ``start`` stand for.
+
+    Raises:
+        ConfigError: a flag's value cannot be used.
+    """
+    from hubserve.registry.resolve import resolve
+
+    modules: dict[str, Any] = {}
+    for reference in args.modules:
+        resolved = resolve(reference)
+        name = resolved.info.name
+        if name in modules:
+            raise ConfigError(f"-m names the module '{name}' twice; one version of a module can be served on a port")
+        where = {"version": resolved.info.version} if resolved.manifest else {"directory": str(resolved.folder)}
+        modules[name] = {"init_args": where}
+    raw = {"modules_info": modules, "host": args.host, "port": args.port, "use_gpu": args.use_gpu, "gpu": args.gpu}
+    # PaddleHub ignores --workers without --use_multiprocess; asking for workers can only mean that they are wanted
+    raw |= {"use_multiprocess": args.use_multiprocess or args.workers is not None, "workers": args.workers}
+    return parse_settings(raw, "command line")
+
+
+def _stop(args: argparse.Namespace) -> int:
+    running = pidfile.find(args.port)
+    if running is None:
+        raise HubError(f"no hub server runs on port {args.port} for this user's home; 'hub serving status -p PORT' looks at another port")
+    os.kill(running.pid, signal.SIGTERM)
+    deadline = time.monotonic() + args.timeout_s
+    while pidfile.find(args.port) is not None:
+        if time.monotonic() > deadline:
+            raise HubError(
+                f"the server on port {args.port} (pid {running.pid}) has not finished its requests within {args.timeout_s:g} s; "
+                f"wait longer with --timeout_s, or end it at once with 'kill -9 {running.pid}'"
+            )
+        time.sleep(_STOP_POLL_S)
+    print(f"stopped the server on port {args.port} (pid {running.pid})")
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    url = f"http://{args.host}:{args.port}/status"
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            status = json.load(answer)
+    except (urllib.error.URLError, ValueError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        raise HubError(f"no hub server answers at {url}: {reason}. Start one with 'hub serving start -m NAME -p {args.port}'") from None
+    if args.json:
+        print(json.dumps(status, ensure_ascii=False, indent=2))
+        return 0
+    from hubserve.cli.tables import print_table
+
+    print_table(
+        ["module", "version", "state", "engine", "queue", "requests", "failures", "instances", "restarts"],
+        [_status_row(module) for module in status["modules"]],
+    )
+    return 0
+
+
+def _status_row(module: dict[str, Any]) -> list[str]:
+    instances = module["instances"]
+    return [
+        module["name"],
+        module["version"],
+        "ready" if module["ready"] else module["reason"],
+        (module["engine"] or {}).get("name", "-"),
+        str(module["queue"]),
+        str(module["requests"]),
+        str(module["failures"]),
+        ", ".join(str(each["pid"] or "-") for each in instances),
+        str(sum(each["restarts"] for each in instances)),
+    ]

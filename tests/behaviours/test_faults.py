@@ -1,0 +1,173 @@
+"""What goes wrong in a module stays there: the others, and the server, answer on."""
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hubserve.module import encode_array
+from tests.conftest import Server, Start, toy, wait_for
+
+
+def double(server: Server, numbers: list[float]) -> dict:
+    data, about = encode_array(np.asarray([numbers], np.float32))
+    return server.predict("doubler", json={"data": data, "about": about}).json()
+
+
+def test_a_module_that_calls_sys_exit_is_answered_and_its_instance_lives_on(start: Start) -> None:
+    server = start({"faulty": toy("faulty")})
+    before = server.instance_pids("faulty")
+    answer = server.predict("faulty", json={"how": "exit"}).json()
+    assert answer == {"status": "101", "msg": "the module called sys.exit(3) while it answered", "results": ""}
+    assert server.instance_pids("faulty") == before
+
+
+@pytest.mark.parametrize(("how", "words"), [("segfault", "was killed by SIGSEGV"), ("kill", "exited with status 7")])
+def test_a_request_that_ends_instances_is_told_how_and_the_next_is_answered(start: Start, how: str, words: str) -> None:
+    server = start({"faulty": toy("faulty"), "shout": toy("shout")})
+    answer = server.predict("faulty", json={"how": how})
+    assert answer.status_code == 500
+    assert answer.json()["status"] == "101"
+    assert words in answer.json()["msg"]
+    assert "module 'faulty'" in answer.json()["msg"]
+    assert server.results("shout", text="me too") == "ME TOO!"
+    assert server.results("faulty", text="again")["text"] == "again"
+    assert server.status("faulty")["instances"][0]["restarts"] == 2, "it was tried once more before it was given up"
+
+
+def test_an_idle_instance_that_is_killed_is_replaced(start: Start) -> None:
+    server = start({"shout": toy("shout")})
+    (before,) = server.instance_pids("shout")
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: server.instance_pids("shout") not in ([], [before]))
+    assert server.results("shout", text="back") == "BACK!"
+
+
+def test_killed_instance_is_replaced_and_its_requests_are_retried(start: Start) -> None:
+    server = start({"faulty": toy("faulty", delay_s=0.5)})
+    (before,) = server.instance_pids("faulty")
+    with ThreadPoolExecutor() as threads:
+        waiting = [threads.submit(server.results, "faulty", text=str(each)) for each in range(3)]
+        time.sleep(0.2)
+        os.kill(before, signal.SIGKILL)
+        answers = [each.result() for each in waiting]
+    assert [each["text"] for each in answers] == ["0", "1", "2"]
+    assert before not in {each["pid"] for each in answers}
+
+
+def test_requests_are_merged_while_the_instance_is_busy_and_each_gets_its_own_answer(start: Start) -> None:
+    server = start({"doubler": toy("doubler", delay_s=0.3)})
+    with ThreadPoolExecutor(10) as threads:
+        answers = list(threads.map(lambda each: double(server, [each, each + 0.5]), range(10)))
+    assert [each["results"]["y"] for each in answers] == [[[2.0 * each, 2.0 * each + 1]] for each in range(10)]
+    assert max(each["results"]["together"] for each in answers) > 1
+
+
+def test_a_bad_item_in_a_merged_batch_fails_alone(start: Start) -> None:
+    server = start({"doubler": toy("doubler", delay_s=0.2)})
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda each: double(server, [float("nan") if each == 5 else each]), range(8)))
+    assert answers[5] == {"status": "101", "msg": "not a number among the numbers", "results": ""}
+    assert [each["results"]["y"] for each in answers if each is not answers[5]] == [[[2.0 * each]] for each in (0, 1, 2, 3, 4, 6, 7)]
+
+
+def test_an_item_that_kills_the_instance_of_a_merged_batch_is_the_only_one_refused(start: Start) -> None:
+    server = start({"doubler": toy("doubler", delay_s=0.2)})
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda each: double(server, [float("inf") if each == 3 else each]), range(6)))
+    assert "exited with status 9" in answers[3]["msg"]
+    assert [each["status"] for each in answers] == ["000", "000", "000", "101", "000", "000"]
+
+
+def test_arrays_of_other_lengths_are_not_merged_and_all_are_answered(start: Start) -> None:
+    server = start({"doubler": toy("doubler", delay_s=0.1)})
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda each: double(server, [1.0] * (1 + each % 3)), range(8)))
+    assert [len(each["results"]["y"][0]) for each in answers] == [1 + each % 3 for each in range(8)]
+
+
+def test_a_request_larger_than_the_largest_batch_is_computed_in_parts(start: Start) -> None:
+    server = start({"doubler": toy("doubler")})
+    data, about = encode_array(np.arange(50, dtype=np.float32).reshape(50, 1))
+    results = server.results("doubler", data=data, about=about)
+    assert results["y"] == [[2.0 * each] for each in range(50)]
+    assert results["together"] == 50 - 3 * 16
+
+
+def test_one_bad_module_does_not_keep_the_others_from_being_served(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "module.py").write_text(
+        'import no_such_package\nfrom hubserve.module import moduleinfo\n@moduleinfo(name="broken", version="1.0.0")\nclass B: pass\n'
+    )
+    modules = {
+        "shout": toy("shout"),
+        "faulty": toy("faulty", at_start="raise"),
+        "broken": {"init_args": {"directory": str(tmp_path / "broken")}},
+    }
+    server = start(modules, wait=False)
+    wait_for(lambda: "loaded in" in server.log.read_text())
+    assert server.results("shout", text="served") == "SERVED!"
+    answer = server.predict("faulty", json={}).json()
+    assert answer["status"] == "111"
+    assert "RuntimeError: it was asked to" in answer["msg"]
+    assert "needs the package 'no_such_package'" in server.predict("broken", json={}).json()["msg"]
+
+
+@pytest.mark.parametrize(
+    ("how", "words"), [("raise", "RuntimeError: it was asked to"), ("exit", "SystemExit: 3"), ("segfault", "was killed by SIGSEGV")]
+)
+def test_a_server_whose_only_module_cannot_start_ends_with_the_reason(start: Start, how: str, words: str) -> None:
+    server = start({"faulty": toy("faulty", at_start=how)}, wait=False)
+    assert server.process.wait(30) == 1
+    log = server.log.read_text()
+    assert "hub: " in log
+    assert words in log
+
+
+def test_wrong_init_args_are_told_by_name(start: Start) -> None:
+    server = start({"shout": toy("shout", sufix="?")}, wait=False)
+    assert server.process.wait(30) == 1
+    assert "unexpected keyword argument 'sufix'" in server.log.read_text()
+
+
+def test_a_module_that_takes_too_long_to_load_is_given_up(start: Start) -> None:
+    server = start({"faulty": {**toy("faulty", at_start="sleep"), "load_timeout_s": 1.0}}, wait=False)
+    assert server.process.wait(30) == 1
+    assert "did not load within 1 s" in server.log.read_text()
+
+
+def test_a_request_that_takes_too_long_is_answered_504(start: Start) -> None:
+    server = start({"faulty": toy("faulty")}, request_timeout_s=0.5)
+    answer = server.predict("faulty", json={"how": "sleep", "text": "2"})
+    assert answer.status_code == 504
+    assert "did not come in time" in answer.json()["msg"]
+
+
+def test_a_full_queue_is_answered_at_once_with_429_and_retry_after(start: Start) -> None:
+    server = start({"faulty": {**toy("faulty", delay_s=0.5), "max_queue_size": 2}})
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: server.predict("faulty", json={}), range(8)))
+    refused = [each for each in answers if each.status_code == 429]
+    assert len(refused) == 8 - 3
+    assert all(each.headers["Retry-After"] == "1" and "limit" in each.json()["msg"] for each in refused)
+
+
+def test_several_instances_compute_side_by_side(start: Start) -> None:
+    server = start({"faulty": toy("faulty", delay_s=0.4)}, use_multiprocess=True, workers=3)
+    with ThreadPoolExecutor(3) as threads:
+        pids = {each["pid"] for each in threads.map(lambda _: server.results("faulty"), range(3))}
+    assert pids == set(server.instance_pids("faulty"))
+    assert len(pids) == 3
+
+
+def test_no_instance_outlives_a_killed_gateway(start: Start) -> None:
+    server = start({"faulty": toy("faulty"), "shout": toy("shout")}, use_multiprocess=True, workers=2)
+    pids = server.instance_pids("faulty") + server.instance_pids("shout")
+    assert len(pids) == 4
+    server.process.kill()
+    server.process.wait()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))

@@ -1,0 +1,155 @@
+"""Real servers, homes and models for every test."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = ROOT / "tests" / "modules"
+START_TIMEOUT_S = 120
+
+
+@pytest.fixture(scope="session")
+def model_dir() -> Path:
+    """The default classifier's folder; exported if it is not there yet."""
+    folder = ROOT / "inference"
+    if not (folder / "inference.pdmodel").is_file():
+        subprocess.run([sys.executable, str(ROOT / "tools" / "export_model.py")], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cat_photo() -> Path:
+    """scikit-image's cat, as a PNG file."""
+    from skimage import data
+
+    return Path(data.__file__).parent / "chelsea.png"
+
+
+@pytest.fixture(scope="session")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home for servers that many tests use."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home of the test's own, also for code that runs in this process."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("HUB_HOME", str(folder))
+    return folder
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def hub(*arguments: object, home: Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run the ``hub`` command."""
+    command = [sys.executable, "-m", "hubserve", *map(str, arguments)]
+    environ = {**os.environ, "HUB_HOME": str(home), **options.pop("environ", {})}
+    options = {"cwd": ROOT, "timeout": 180, **options}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, **options)
+
+
+class Server:
+    """A running ``hub serving start``."""
+
+    def __init__(self, arguments: list[str], port: int, home: Path, log: Path, **environ: str) -> None:
+        self.port, self.home, self.log = port, home, log
+        self.url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "hubserve", "serving", "start", *arguments]
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env={**os.environ, "HUB_HOME": str(home), **environ}, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def wait_until_ready(self) -> "Server":
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, f"the server ended:\n{self.log.read_text()}"
+            with contextlib.suppress(requests.ConnectionError):
+                if requests.get(self.url + "/health/ready", timeout=10).status_code == 200:
+                    return self
+            time.sleep(0.02)
+        raise AssertionError(f"not ready in time:\n{self.log.read_text()}")
+
+    def predict(self, module: str, **options: Any) -> requests.Response:
+        return requests.post(f"{self.url}/predict/{module}", timeout=60, **options)
+
+    def results(self, module: str, **arguments: Any) -> Any:
+        """A JSON call's results; fails the test if the call failed."""
+        answer = self.predict(module, json=arguments).json()
+        assert answer["status"] == "000", answer
+        return answer["results"]
+
+    def status(self, module: str) -> dict[str, Any]:
+        modules = requests.get(self.url + "/status", timeout=10).json()["modules"]
+        return next(each for each in modules if each["name"] == module)
+
+    def instance_pids(self, module: str) -> list[int]:
+        return [each["pid"] for each in self.status(module)["instances"] if each["pid"]]
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+Start = Callable[..., Server]
+
+
+@contextlib.contextmanager
+def servers(home: Path, folder: Path) -> Iterator[Start]:
+    """A function that starts servers, all of which are ended afterwards."""
+    started: list[Server] = []
+
+    def start(modules: dict[str, Any], wait: bool = True, environ: dict[str, str] | None = None, **settings: Any) -> Server:
+        port = free_port()
+        config = folder / f"config-{port}.json"
+        config.write_text(json.dumps({"modules_info": modules, "port": port, **settings}))
+        server = Server(["-c", str(config)], port, home, folder / f"server-{port}.log", **(environ or {}))
+        started.append(server)
+        return server.wait_until_ready() if wait else server
+
+    try:
+        yield start
+    finally:
+        for server in started:
+            server.process.kill()
+            server.process.wait(60)
+
+
+@pytest.fixture
+def start(home: Path, tmp_path: Path) -> Iterator[Start]:
+    """Start servers of the test's own: ``start({name: settings}, **server_settings)``."""
+    with servers(home, tmp_path) as function:
+        yield function
+
+
+def toy(name: str, **init_args: Any) -> dict[str, Any]:
+    """The ``modules_info`` entry that serves a toy module from its folder."""
+    return {"init_args": {"directory": str(MODULES / name), **init_args}}
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 30) -> Any:
+    """Wait until a condition holds, and return what it gave."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.02)
+    raise AssertionError(f"did not come true within {timeout_s} s")
