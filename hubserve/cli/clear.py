@@ -1,0 +1,28 @@
+"""``hub clear``."""
+
+import argparse
+
+from hubserve.cli.output import add_json_option, print_json, size_text
+
+HELP = "delete what can be made again (cache) and what was left over (tmp)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Delete, and say how much is free again."""
+    from hubserve.cli.progress import shown_progress
+    from hubserve.registry.clearing import clear
+    from hubserve.registry.store import Store
+
+    with shown_progress() as progress:
+        freed = clear(Store(), progress)
+    if args.json:
+        print_json({"freed_bytes": freed})
+        return 0
+    for name, size_bytes in freed.items():
+        print(f"{name}: {size_text(size_bytes)} freed")
+    return 0

@@ -1,0 +1,66 @@
+"""``hub config``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from hubserve.cli.output import add_json_option, print_json
+from hubserve.cli.tables import print_facts
+from hubserve.errors import ConfigError
+
+HELP = "show or change the settings"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("setting", metavar="KEY==VALUE|KEY|reset", nargs="?", help="set a key, show one, or go back to the defaults")
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Change what is asked for, then print the settings in effect."""
+    from hubserve.home import home
+    from hubserve.registry import configuration
+
+    place = home()
+    key = ""
+    if args.setting == "reset":
+        configuration.reset(place)
+    elif args.setting:
+        key, separator, value = args.setting.partition("=")
+        key = key.strip()
+        if key in _places(place):
+            raise ConfigError(f"'{key}' follows from the home and is no setting. Set the environment variable HUB_HOME to move it.")
+        configuration.check_key(key)
+        if separator:
+            configuration.change(place, key, value.removeprefix("="))
+    _print(place, key, as_json=args.json)
+    return 0
+
+
+def _print(place: Path, key: str, *, as_json: bool) -> None:
+    from hubserve.registry import configuration
+
+    changed = configuration.load(place)
+    settings: dict[str, Any] = {**configuration.DEFAULTS, **changed}
+    if key:
+        print_json({key: settings[key]}) if as_json else print(settings[key])
+        return
+    if as_json:
+        print_json({**_places(place), **settings})
+        return
+    facts = {name: f"{value}{'' if name in changed else '  (default)'}" for name, value in settings.items()}
+    print_facts({**_places(place), **facts})
+
+
+def _places(place: Path) -> dict[str, str]:
+    from hubserve import home
+    from hubserve.registry import configuration
+
+    return {
+        "home": str(place),
+        "modules": str(home.modules_dir()),
+        "cache": str(home.cache_dir()),
+        "tmp": str(home.tmp_dir()),
+        "config_file": str(configuration.config_file(place)),
+    }

@@ -1,0 +1,27 @@
+"""``hub help``."""
+
+import argparse
+from importlib import import_module
+
+HELP = "show this list, or what one command takes"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    from hubserve.cli import COMMANDS
+
+    parser.add_argument("command", metavar="COMMAND", nargs="?", choices=[*COMMANDS], help="the command to explain")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print it."""
+    from hubserve.cli import COMMANDS, make_parser
+
+    if args.command:
+        make_parser(args.command).print_help()
+        return 0
+    print("usage: hub COMMAND [ARGUMENT ...]\n\ncommands:")
+    for name, module in COMMANDS.items():
+        print(f"  {name:<10} {import_module(module).HELP}")
+    print("\n'hub help COMMAND' explains one. HUB_HOME sets where modules are kept (default: ~/.paddlehub).")
+    return 0

@@ -1,0 +1,33 @@
+"""``hub install``."""
+
+import argparse
+
+from hubserve.cli.output import add_json_option, print_json, size_text
+
+HELP = "install a module from a folder or an archive"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "source", metavar="SOURCE", help="the module's folder, or an archive of it (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip)"
+    )
+    parser.add_argument("--no-check", action="store_true", help="do not import it once first, because what it needs will come later")
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Install, and say what is there now."""
+    from hubserve.cli.progress import shown_progress
+    from hubserve.registry.store import Store
+
+    with shown_progress() as progress:
+        installed = Store().install(args.source, progress=progress, check=not args.no_check)
+    manifest = installed.manifest
+    if args.json:
+        print_json({**manifest.to_json(), "folder": str(installed.folder), "replaced": installed.replaced})
+        return 0
+    verb = "Replaced" if installed.replaced else "Installed"
+    size = f"{manifest.files} file{'' if manifest.files == 1 else 's'}, {size_text(manifest.size_bytes)}"
+    print(f"{verb} {installed.info.name} {installed.info.version} ({size}) in {installed.folder}")
+    return 0

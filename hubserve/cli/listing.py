@@ -1,0 +1,34 @@
+"""``hub list``."""
+
+import argparse
+import sys
+
+from hubserve.cli.output import add_json_option, print_json
+from hubserve.cli.tables import print_table
+
+HELP = "list the installed modules"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print one line per installed version."""
+    from hubserve.registry.store import Store
+
+    store = Store()
+    listing = store.scan()
+    if args.json:
+        versions = [{**each.manifest.to_json(), "folder": str(each.folder)} for each in listing.installed]
+        print_json({"home": str(store.home), "modules": versions, "notes": listing.notes})
+        return 0
+    if listing.installed:
+        rows = [(each.info.name, each.info.version, each.info.kind, each.info.summary) for each in listing.installed]
+        print_table(("NAME", "VERSION", "KIND", "SUMMARY"), rows, cut="SUMMARY")
+    else:
+        print(f"No module is installed in {store.home}. Install one with: hub install FOLDER_OR_ARCHIVE")
+    for note in listing.notes:
+        print(f"Note: {note}", file=sys.stderr)
+    return 0

@@ -1,0 +1,27 @@
+"""What commands print beside tables."""
+
+import argparse
+import json
+from typing import Any
+
+_UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """``--json``, the same on every command that reports."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead")
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def size_text(size_bytes: int) -> str:
+    """A size for people: ``17.2 MB``."""
+    size = float(size_bytes)
+    for unit in _UNITS:
+        if size < 1000 or unit == _UNITS[-1]:
+            break
+        size /= 1000
+    return f"{size_bytes} B" if unit == "B" else f"{size:.1f} {unit}"

@@ -1,0 +1,57 @@
+"""Shows on stderr how far long work is."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hubserve.cli.output import size_text
+from hubserve.registry.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """A bar on a terminal, which goes away at the end; elsewhere one line per step."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[amount]}"),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield _Bar(bars)
+
+
+class _Bar:
+    def __init__(self, bars: "Bars") -> None:
+        self._bars = bars
+        self._step, self._task = "", bars.add_task("starting", total=None, amount="")
+
+    def __call__(self, step: str, done_bytes: int = 0, total_bytes: int = 0) -> None:
+        total = total_bytes or None
+        if step != self._step:  # a new bar, because an old one does not forget its total
+            self._bars.remove_task(self._task)
+            self._step, self._task = step, self._bars.add_task(step, total=total, amount="")
+        if total:
+            self._bars.update(self._task, completed=done_bytes, total=total, amount=f"{size_text(done_bytes)} of {size_text(total_bytes)}")
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, step: str, done_bytes: int = 0, total_bytes: int = 0) -> None:  # noqa: ARG002 - the signature of Progress
+        if step != self._last:
+            self._last = step
+            print(f"{step} ...", file=sys.stderr, flush=True)

@@ -1,0 +1,60 @@
+"""``hub run``: calls a module's ``@runnable`` method in a process of its own."""
+
+import argparse
+import signal
+import subprocess
+import sys
+
+from hubserve.cli.failures import INTERRUPTED
+
+HELP = "run a module once, with its own arguments"
+
+#: every word behind the module's name is the module's, untouched
+HANDS_REST_ON = True
+
+_PATIENCE_S = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.usage = "hub run [-h] [--debug] NAME[==VERSION]|FOLDER [ARGUMENT ...]"
+    parser.add_argument(
+        "module", metavar="NAME[==VERSION]|FOLDER", help="an installed module, or any module's folder; what follows is for it"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the module; its output and exit status are passed on."""
+    from hubserve.registry.child import instance_command, instance_environment
+    from hubserve.registry.resolve import resolve
+    from hubserve.registry.store import Store
+
+    store = Store()
+    found = resolve(args.module, store)
+    options = ["--run", str(found.folder), "--import-name", found.import_name, "--kind", found.info.kind]
+    command = instance_command(*options, "--", *args.rest)
+    sys.stdout.flush()
+    child = subprocess.Popen(command, env=instance_environment(store.home, found.search_path))
+    return _wait(child, found.info.name)
+
+
+def _wait(child: subprocess.Popen[bytes], name: str) -> int:
+    try:
+        code = child.wait()
+    except KeyboardInterrupt:
+        _stop(child)
+        return INTERRUPTED
+    if code >= 0:
+        return code
+    print(f"hub: '{name}' was killed by {signal.Signals(-code).name} while it ran", file=sys.stderr)
+    return 128 - code
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """A terminal's Ctrl-C has reached the child as well; a signal to this process alone has not."""
+    for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        try:
+            child.wait(_PATIENCE_S if how != signal.SIGINT else 0.5)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            child.send_signal(how)
+    child.wait()

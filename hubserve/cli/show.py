@@ -1,0 +1,69 @@
+"""``hub show``: what can be said of a module without running it."""
+
+import argparse
+from typing import Any
+
+from hubserve.cli.output import add_json_option, print_json, size_text
+from hubserve.cli.tables import print_facts
+
+HELP = "describe a module, without running any of its code"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("module", metavar="NAME[==VERSION]|FOLDER", help="an installed module, or any module's folder")
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is known."""
+    from hubserve.registry.resolve import resolve
+    from hubserve.registry.store import Store
+
+    store = Store()
+    found = resolve(args.module, store)
+    versions = store.versions(found.info.name) if found.manifest else []
+    if args.json:
+        print_json(_document(found, versions))
+    else:
+        print_facts(_facts(found, versions))
+    return 0
+
+
+def _document(found: Any, versions: list[str]) -> dict[str, Any]:
+    document = {
+        **found.info.to_json(),
+        "folder": str(found.folder),
+        "import_name": found.import_name,
+        "search_path": [str(each) for each in found.search_path],
+        "installed": None,
+        "versions": versions,
+    }
+    if found.manifest:
+        manifest = found.manifest.to_json()
+        document["installed"] = {key: manifest[key] for key in ("source", "installed_at", "digest", "files", "size_bytes")}
+    return document
+
+
+def _facts(found: Any, versions: list[str]) -> dict[str, str]:
+    info, manifest = found.info, found.manifest
+    author = f"{info.author} <{info.author_email}>" if info.author_email else info.author
+    facts = {
+        "Name": info.name,
+        "Version": info.version,
+        "Kind": info.kind,
+        "Summary": info.summary,
+        "Type": info.type,
+        "Author": author,
+        "Serves": f"POST /predict/{info.name} ({info.serving_method})" if info.serving_method else "",
+        "Merges requests": "yes" if info.batches else "",
+        "Runs": f"hub run {info.name}" if info.runnable else "",
+        "Folder": str(found.folder),
+    }
+    if manifest:
+        facts["Installed from"] = manifest.source
+        facts["Installed at"] = manifest.installed_at
+        facts["Size"] = f"{size_text(manifest.size_bytes)} in {manifest.files} file{'' if manifest.files == 1 else 's'}"
+        facts["Digest"] = manifest.digest
+        facts["Versions"] = ", ".join(versions) if len(versions) > 1 else ""
+    return facts

@@ -1,0 +1,61 @@
+"""Deletes what a home holds beside its modules and settings."""
+
+import os
+import shutil
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from hubserve.registry.progress import Progress, silent
+from hubserve.registry.store import Store
+
+
+def clear(store: Store, progress: Progress = silent) -> dict[str, int]:
+    """Delete the contents of ``cache`` and ``tmp``; an install in another process is waited for, and sockets in use stay.
+
+    Returns:
+        ``cache`` and ``tmp``, each with the bytes that were freed.
+    Raises:
+        InstallError: another install did not finish in time.
+    """
+    freed = {}
+    with store.exclusive(progress):
+        for name in ("cache", "tmp"):
+            progress(f"clearing {name}")
+            freed[name] = _empty(store.home / name)
+    return freed
+
+
+def _empty(folder: Path) -> int:
+    before = _used_bytes(folder)
+    for each in _entries(folder):
+        if each.is_dir() and not each.is_symlink():
+            if not any(_is_socket(inner) for inner in each.rglob("*")):
+                shutil.rmtree(each, ignore_errors=True)
+        elif not _is_socket(each):
+            with suppress(OSError):  # not ours to delete, or gone already; what was freed is measured
+                each.unlink()
+    return before - _used_bytes(folder)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _used_bytes(folder: Path) -> int:
+    total_bytes = 0
+    for base, _folders, files in os.walk(folder):
+        for each in files:
+            with suppress(OSError):  # deleted meanwhile
+                total_bytes += Path(base, each).lstat().st_size
+    return total_bytes

@@ -1,0 +1,146 @@
+"""``conf/config.json`` in the home: the settings of this machine that outlive one command."""
+
+import json
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hubserve.errors import ConfigError
+
+#: Keys that PaddleHub 1.x keeps in the same file; they are its own, so they are neither used nor removed.
+PADDLEHUB_KEYS = ("server_url", "resource_storage_server_url", "debug", "log_level", "hub_name")
+
+_SECTION = "install"
+
+
+class InstallSettings(NamedTuple):
+    """Bounds on what ``hub install`` accepts.
+
+    Attributes:
+        max_files: the most files and folders in one module.
+        max_bytes: the most bytes in one module, unpacked.
+        max_ratio: the most that an archive may grow by when it is unpacked; the first 64 MiB are free.
+        check_timeout_s: seconds that importing the module may take.
+        lock_timeout_s: seconds to wait for another install or uninstall.
+    """
+
+    max_files: int = 50_000
+    max_bytes: int = 16 << 30
+    max_ratio: int = 200
+    check_timeout_s: int = 120
+    lock_timeout_s: int = 600
+
+
+#: every key that ``hub config`` knows, with its default
+DEFAULTS: dict[str, int] = {f"{_SECTION}.{key}": value for key, value in InstallSettings()._asdict().items()}
+
+
+def config_file(home: Path) -> Path:
+    """Where the settings are."""
+    return home / "conf" / "config.json"
+
+
+def load(home: Path) -> dict[str, int]:
+    """Read the settings that differ from :data:`DEFAULTS`.
+
+    Returns:
+        Dotted key to value.
+    Raises:
+        ConfigError: the file is damaged, or holds an unknown key or a bad value; the message names the key.
+    """
+    path = config_file(home)
+    changed: dict[str, int] = {}
+    for key, value in _read(path).items():
+        if key in PADDLEHUB_KEYS:
+            continue
+        if key != _SECTION:
+            raise ConfigError(f"'{path}' has an unknown key '{key}'{nearest(key, [_SECTION])}. Remove it, or run 'hub config reset'.")
+        if not isinstance(value, dict):
+            raise ConfigError(f"'{path}': '{key}' must be an object, got {type(value).__name__}. Mend it, or run 'hub config reset'.")
+        for name, number in value.items():
+            changed[f"{key}.{name}"] = check_setting(f"{key}.{name}", number)
+    return changed
+
+
+def install_settings(home: Path) -> InstallSettings:
+    """The settings of ``hub install``: those of the file over the defaults.
+
+    Raises:
+        ConfigError: as :func:`load`.
+    """
+    return InstallSettings(**{key.partition(".")[2]: value for key, value in load(home).items()})
+
+
+def change(home: Path, key: str, value: Any) -> None:
+    """Set one key and keep the rest.
+
+    Raises:
+        ConfigError: the key is unknown or the value unusable; the file is as it was.
+    """
+    load(home)
+    document = _read(config_file(home))
+    document.setdefault(_SECTION, {})[key.partition(".")[2]] = check_setting(key, value)
+    _write(config_file(home), document)
+
+
+def reset(home: Path) -> None:
+    """Go back to the defaults; PaddleHub's own keys stay.
+
+    Raises:
+        ConfigError: the file is not JSON, so that PaddleHub's keys cannot be told from ours.
+    """
+    path = config_file(home)
+    if path.exists():
+        _write(path, {key: value for key, value in _read(path).items() if key in PADDLEHUB_KEYS})
+
+
+def check_setting(key: str, value: Any) -> int:
+    """The value of a known key as a number.
+
+    Raises:
+        ConfigError: the key is unknown, or the value is no whole number from 1 up.
+    """
+    check_key(key)
+    text = str(value).strip()
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and int(text[:30]) >= 1):
+        raise ConfigError(f"the setting '{key}' must be a whole number from 1 up, got {str(value)[:40]!r}. Its default is {DEFAULTS[key]}.")
+    return int(text)
+
+
+def check_key(key: str) -> None:
+    """Raise ConfigError, naming the known keys, unless ``key`` is one of :data:`DEFAULTS`."""
+    if key not in DEFAULTS:
+        raise ConfigError(
+            f"there is no setting '{key[:80]}'{nearest(key, list(DEFAULTS))}. Known are {', '.join(DEFAULTS)}.".replace("?.", "?")
+        )
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """``; did you mean 'x'?`` where a known word is close, else nothing."""
+    close = get_close_matches(word, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"cannot read '{path}': {error.strerror}. Check its permissions.") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"'{path}' is not valid JSON: {error}. Mend it or delete it.") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"'{path}' must hold a JSON object, got {type(document).__name__}. Mend it or delete it.")
+    return document
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise ConfigError(f"cannot write '{path}': {error.strerror}. Check its permissions.") from None

@@ -1,0 +1,93 @@
+"""Copies a module's folder as it is meant, not as it lies: links resolved, leftovers left out, nothing from outside."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from hubserve.errors import InstallError
+from hubserve.registry.configuration import InstallSettings
+from hubserve.registry.extraction import CHUNK_BYTES
+from hubserve.registry.manifest import MANIFEST_NAME
+from hubserve.registry.progress import Progress, silent
+
+#: Made by other programs, or by an earlier install.
+LEFT_OUT = frozenset({"__pycache__", ".git", MANIFEST_NAME})
+
+
+def copy_folder(source: Path, target: Path, limits: InstallSettings | None = None, progress: Progress = silent) -> None:
+    """Copy the regular files of ``source`` into the empty folder ``target``.
+
+    A link to something inside ``source`` is copied as what it points to.
+
+    Raises:
+        InstallError: a link leads outside or in a circle, a file is neither regular nor a folder, or there is more than ``limits`` allow.
+        OSError: reading or writing failed.
+    """
+    limits = limits or InstallSettings()
+    root = source.resolve(strict=True)
+    found: list[tuple[Path, Path]] = []
+    total_bytes = 0
+    for path, relative, status in _walk(root, root, Path(), ()):
+        found.append((path, relative))
+        total_bytes += 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+        _check_limits(source, len(found), total_bytes, limits)
+    done_bytes = 0
+    for path, relative in found:
+        if path.is_dir():
+            (target / relative).mkdir(mode=0o755)
+            continue
+        for copied_bytes in _copy_file(path, target / relative):
+            done_bytes += copied_bytes
+            progress("copying", done_bytes, total_bytes)
+
+
+def _walk(root: Path, folder: Path, relative: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, Path, os.stat_result]]:
+    """Every file and folder, each folder before what it holds: where it really is, its path in the copy, its status."""
+    for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+        if entry.name in LEFT_OUT:
+            continue
+        path = folder / entry.name
+        if entry.is_symlink():
+            path = _target_of_link(root, path, (*above, folder))
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            yield path, relative / entry.name, status
+            yield from _walk(root, path, relative / entry.name, (*above, folder))
+        elif stat.S_ISREG(status.st_mode):
+            yield path, relative / entry.name, status
+        else:
+            raise InstallError(f"'{path}' is neither a file nor a folder, so it cannot be installed. Remove it from the module's folder.")
+
+
+def _target_of_link(root: Path, link: Path, above: tuple[Path, ...]) -> Path:
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: a circle of links, before Python 3.13
+        raise InstallError(f"the link '{link}' leads nowhere. Remove it, or put the file there.") from None
+    if root not in target.parents:
+        raise InstallError(f"the link '{link}' leads outside the module, to '{target}'. Put the file itself there.")
+    if target in above:
+        raise InstallError(f"the link '{link}' leads to a folder that holds it, so the module would have no end. Remove it.")
+    return target
+
+
+def _check_limits(source: Path, files: int, size_bytes: int, limits: InstallSettings) -> None:
+    for value, most, key in ((files, limits.max_files, "max_files"), (size_bytes, limits.max_bytes, "max_bytes")):
+        if value > most:
+            unit = "files" if key == "max_files" else "bytes"
+            raise InstallError(
+                f"'{source}' has more than the {most} {unit} that a module may have. Is it the module's folder alone? "
+                f"If it is, raise the limit: hub config install.{key}==NUMBER"
+            )
+
+
+def _copy_file(source: Path, target: Path) -> Iterator[int]:
+    """Copy, yielding the size of each chunk."""
+    with source.open("rb") as reader:
+        executable = os.fstat(reader.fileno()).st_mode & stat.S_IXUSR
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o755 if executable else 0o644)
+        with os.fdopen(descriptor, "wb") as writer:
+            while chunk := reader.read(CHUNK_BYTES):
+                writer.write(chunk)
+                yield len(chunk)

@@ -1,0 +1,101 @@
+"""``.hubserve.json``: what the registry knows of an installed version."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hubserve.errors import InstallError
+from hubserve.kinds.base import ModuleInfo
+
+MANIFEST_NAME = ".hubserve.json"
+SCHEMA_VERSION = 1
+
+
+class Manifest(NamedTuple):
+    """One installed version.
+
+    Attributes:
+        info: the metadata, read from the source without running it.
+        source: what it was installed from, absolute.
+        source_folder: the same where that was a folder, else empty: relative model paths are looked up there and in its parent.
+        import_folder: the package name under which the module is imported.
+        installed_at: UTC, ISO 8601.
+        digest: of the files; see :class:`hubserve.registry.contents.Contents`.
+        files: how many there are.
+        size_bytes: of all of them.
+    """
+
+    info: ModuleInfo
+    source: str
+    source_folder: str
+    import_folder: str
+    installed_at: str
+    digest: str
+    files: int
+    size_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.info.name,
+            "version": self.info.version,
+            "kind": self.info.kind,
+            "metadata": self.info.to_json(),
+            "source": self.source,
+            "source_folder": self.source_folder,
+            "import_folder": self.import_folder,
+            "installed_at": self.installed_at,
+            "digest": self.digest,
+            "files": self.files,
+            "size_bytes": self.size_bytes,
+        }
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest into a version's folder."""
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a version's folder.
+
+    Raises:
+        InstallError: it is missing, damaged, or written by a newer hubserve.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        schema_version = document["schema_version"]
+    except FileNotFoundError:
+        raise InstallError(
+            f"'{folder}' has no {MANIFEST_NAME}, so hub did not install it. Delete the folder, or install it again."
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _damaged(path, error) from None
+    if not isinstance(schema_version, int) or schema_version > SCHEMA_VERSION:
+        raise InstallError(
+            f"'{path}' has schema_version {str(schema_version)[:20]}, and this hubserve reads up to {SCHEMA_VERSION}: a newer one "
+            "wrote it. Upgrade hubserve, or install the module again with this one."
+        )
+    try:
+        return _from_json(document)
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(path, error) from None
+
+
+def _from_json(document: dict[str, Any]) -> Manifest:
+    known = {key: value for key, value in document["metadata"].items() if key in ModuleInfo._fields}
+    texts = {key: _text(document[key]) for key in ("source", "source_folder", "import_folder", "installed_at", "digest")}
+    info = ModuleInfo(**{**known, "name": _text(document["name"]), "version": _text(document["version"]), "kind": _text(document["kind"])})
+    return Manifest(info=info, files=int(document["files"]), size_bytes=int(document["size_bytes"]), **texts)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"text was expected, got {type(value).__name__}")
+    return value
+
+
+def _damaged(path: Path, error: BaseException) -> InstallError:
+    return InstallError(f"'{path}' is damaged ({type(error).__name__}: {error}). Install the module again, or delete its folder.")

@@ -1,0 +1,66 @@
+"""What a user means by ``NAME``, ``NAME==VERSION`` or a folder."""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from hubserve.errors import ModuleNotFound
+from hubserve.kinds import ModuleInfo, find_kind
+from hubserve.registry.manifest import Manifest
+from hubserve.registry.names import is_name, split_reference
+from hubserve.registry.store import Store
+
+
+class Resolved(NamedTuple):
+    """A module that can be started.
+
+    Attributes:
+        info: its metadata.
+        folder: its files, absolute.
+        import_name: the package name under which it is imported.
+        search_path: folders in which its relative model paths are looked up.
+        manifest: of an installed module; None for a folder that is used as it is.
+    """
+
+    info: ModuleInfo
+    folder: Path
+    import_name: str
+    search_path: list[Path]
+    manifest: Manifest | None = None
+
+
+def resolve(reference: str, store: Store | None = None) -> Resolved:
+    """Find the module that is meant. An installed name comes before a folder of the same name; ``./name`` is always the folder.
+
+    Raises:
+        ModuleNotFound: there is no such module, version or folder; the message says what there is.
+        LoadFailed: the folder is no module.
+        InvalidInput: the reference is empty, or ends in ``==``.
+    """
+    store = store or Store()
+    if _is_path(reference):
+        return _from_folder(Path(reference))
+    name, version = split_reference(reference)
+    try:
+        installed = store.get(name, version)
+    except ModuleNotFound:
+        if Path(reference).is_dir() and version is None and not (is_name(name) and store.versions(name)):
+            return _from_folder(Path(reference))
+        raise
+    source = installed.manifest.source_folder
+    search_path = [Path(source), Path(source).parent] if source else []
+    return Resolved(installed.info, installed.folder, installed.manifest.import_folder, search_path, installed.manifest)
+
+
+def _is_path(reference: str) -> bool:
+    return os.sep in reference or reference in (".", "..") or reference.startswith("~")
+
+
+def _from_folder(folder: Path) -> Resolved:
+    folder = folder.expanduser().resolve()
+    if not folder.is_dir():
+        raise ModuleNotFound(f"there is no folder '{folder}'. Give a module's folder, or the name of an installed one ('hub list').")
+    info = find_kind(folder).describe(folder)
+    import_name = re.sub(r"\W", "_", folder.name) or "module_folder"
+    return Resolved(info, folder, import_name, [folder.parent])

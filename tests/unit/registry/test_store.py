@@ -1,0 +1,290 @@
+"""Installing, listing and removing: versions side by side, and nothing changed by what fails."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from hubserve.errors import ConfigError, HubError, InstallError, LoadFailed, MissingDependency, ModuleNotFound
+from hubserve.registry.contents import measure
+from hubserve.registry.manifest import MANIFEST_NAME, read_manifest
+from hubserve.registry.recovery import aside
+from hubserve.registry.store import Store
+from tests.unit.registry.toys import pack, tar_of, tree, write_module
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "home")
+
+
+def quiet(store: Store, source: Path) -> Path:
+    """Install without the import, which other tests are about."""
+    return store.install(source, check=False).folder
+
+
+def refuse(store: Store, source: object, kind: type[HubError], *words: str, check: bool = False) -> HubError:
+    """Installing must fail with these words and change nothing."""
+    before = tree(store.modules) if store.modules.exists() else {}
+    with pytest.raises(kind) as caught:
+        store.install(source, check=check)  # type: ignore[arg-type]
+    for word in words:
+        assert word in caught.value.message
+    after = tree(store.modules) if store.modules.exists() else {}
+    after.pop(".hubserve.lock", None)
+    before.pop(".hubserve.lock", None)
+    assert after == before
+    assert not store.tmp.exists() or not list(store.tmp.iterdir())
+    return caught.value
+
+
+def test_a_folder_is_installed_whole_with_a_manifest_that_is_true(tmp_path: Path, store: Store) -> None:
+    source = write_module(tmp_path / "src" / "any-name", "My-Toy", "1.2.0", data__txt="x")
+    installed = store.install(source)
+    assert installed.folder == store.home / "modules" / "My_Toy" / "1.2.0"
+    assert not installed.replaced
+    files = tree(installed.folder)
+    del files[MANIFEST_NAME]
+    assert files == tree(source)
+    manifest = read_manifest(installed.folder)
+    assert manifest == installed.manifest
+    assert (manifest.info.name, manifest.info.version, manifest.info.serving_method) == ("My-Toy", "1.2.0", "say")
+    assert (manifest.source, manifest.source_folder, manifest.import_folder) == (str(source), str(source), "My_Toy")
+    assert (manifest.digest, manifest.files, manifest.size_bytes) == measure(source)
+    assert not list(store.tmp.iterdir())
+    assert stat.S_IMODE(installed.folder.stat().st_mode) & 0o500 == 0o500
+
+
+def test_an_archive_is_installed_and_remembers_no_source_folder(tmp_path: Path, store: Store) -> None:
+    archive = pack(tmp_path / "toy.tar.gz", write_module(tmp_path / "src"), "w:gz", "deep/toy")
+    manifest = store.install(archive).manifest
+    assert (manifest.source, manifest.source_folder) == (str(archive), "")
+    assert manifest.info.name == "toy"
+
+
+def test_versions_live_side_by_side_and_the_newest_is_the_default(tmp_path: Path, store: Store) -> None:
+    for version in ("1.9.0", "1.10.0", "nightly"):
+        quiet(store, write_module(tmp_path / version, version=version))
+    assert store.versions("toy") == ["nightly", "1.9.0", "1.10.0"]
+    assert store.get("toy").info.version == "1.10.0"
+    assert store.get("toy", "1.9").folder.name == "1.9.0"
+    assert [each.info.version for each in store.list()] == ["nightly", "1.9.0", "1.10.0"]
+
+
+def test_installing_the_same_version_again_replaces_all_of_it(tmp_path: Path, store: Store) -> None:
+    quiet(store, write_module(tmp_path / "old", old__txt="old"))
+    again = store.install(write_module(tmp_path / "new", new__txt="new"), check=False)
+    assert again.replaced
+    assert (again.folder / "new.txt").exists()
+    assert not (again.folder / "old.txt").exists()
+    assert sorted(path.name for path in again.folder.parent.iterdir()) == ["1.0.0"]
+
+
+def test_an_installed_version_can_be_the_source_of_itself(tmp_path: Path, store: Store) -> None:
+    folder = quiet(store, write_module(tmp_path / "src"))
+    before = measure(folder)
+    assert store.install(folder, check=False).manifest.digest == before.digest
+
+
+def test_get_names_what_is_near_or_which_versions_there_are(tmp_path: Path, store: Store) -> None:
+    with pytest.raises(ModuleNotFound, match="Nothing is installed yet"):
+        store.get("toy")
+    quiet(store, write_module(tmp_path / "src", "clas_system"))
+    with pytest.raises(ModuleNotFound, match="did you mean 'clas_system'") as caught:
+        store.get("clas_sistem")
+    assert "hub install" in caught.value.message
+    with pytest.raises(ModuleNotFound, match=r"no version 2\.0\.0\. Installed: 1\.0\.0"):
+        store.get("clas_system", "2.0.0")
+    for odd in ("..", ".", "a/b", "", "/etc"):
+        with pytest.raises(ModuleNotFound):
+            store.get(odd)
+    assert store.get("clas-system").info.name == "clas_system", "PaddleHub takes '-' and '_' for the same"
+
+
+def test_one_version_or_all_of_them_are_uninstalled(tmp_path: Path, store: Store) -> None:
+    for version in ("1.0.0", "2.0.0", "3.0.0"):
+        quiet(store, write_module(tmp_path / version, version=version))
+    assert [each.info.version for each in store.uninstall("toy", "2.0.0")] == ["2.0.0"]
+    assert store.versions("toy") == ["1.0.0", "3.0.0"]
+    assert [each.info.version for each in store.uninstall("toy")] == ["1.0.0", "3.0.0"]
+    assert store.list() == []
+    assert not (store.modules / "toy").exists()
+    assert not list(store.tmp.iterdir())
+    with pytest.raises(ModuleNotFound):
+        store.uninstall("toy")
+
+
+def test_sources_that_are_no_module_are_refused_and_say_why(tmp_path: Path, store: Store) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    broken = write_module(tmp_path / "broken")
+    (broken / "module.py").write_text("class Toy:\n    def broken(:\n")
+    undecorated = write_module(tmp_path / "undecorated")
+    (undecorated / "module.py").write_text("class Toy:\n    pass\n")
+    refuse(store, tmp_path / "gone", ModuleNotFound, "there is no", "gone", ".tar.gz")
+    refuse(store, "https://example.invalid/toy.zip", InstallError, "is an address", "Download it")
+    refuse(store, empty, LoadFailed, str(empty), "module.py")
+    refuse(store, broken, LoadFailed, str(broken / "module.py"), "line 2")
+    refuse(store, undecorated, LoadFailed, str(undecorated / "module.py"), "@moduleinfo")
+    refuse(store, "/dev/null", InstallError, "neither a folder nor a file")
+
+
+def test_what_is_wrong_inside_an_archive_is_told_with_the_archives_name(tmp_path: Path, store: Store) -> None:
+    archive = tar_of(tmp_path / "toy.tar", ("toy/__init__.py", b""), ("toy/module.py", b"def broken(:\n"))
+    refuse(store, archive, LoadFailed, str(archive) + "/module.py", "line 1")
+    refuse(store, tar_of(tmp_path / "none.tar", ("toy/readme", b"")), LoadFailed, "none.tar", "module.py")
+
+
+@pytest.mark.parametrize("member", ["../escaped", "/tmp/hubserve-escaped"])
+def test_an_archive_that_would_escape_is_refused_and_nothing_is_written(tmp_path: Path, store: Store, member: str) -> None:
+    whole = pack(tmp_path / "toy.tar", write_module(tmp_path / "src"), "w", "toy")
+    quiet(store, whole)
+    before = tree(tmp_path)
+    refuse(store, tar_of(tmp_path / "bad.tar", ("module.py", b"x = 1"), (member, b"payload")), InstallError, "is refused", member)
+    (tmp_path / "bad.tar").unlink()
+    assert tree(tmp_path) == before
+    assert not Path("/tmp/hubserve-escaped").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("../evil", "1.0.0"), ("toy", "../../evil"), ("toy", "1/0"), ("to.y", "1.0.0"), ("toy", "..")]
+)
+def test_a_name_or_version_that_is_no_folder_is_refused(tmp_path: Path, store: Store, name: str, version: str) -> None:
+    refuse(store, write_module(tmp_path / "src", name, version), InstallError, "@moduleinfo")
+
+
+def test_a_module_whose_import_fails_is_refused_with_its_own_file_and_the_old_one_stays(tmp_path: Path, store: Store) -> None:
+    quiet(store, write_module(tmp_path / "good"))
+    missing = write_module(tmp_path / "missing", extra="import a_package_that_nobody_has")
+    error = refuse(store, missing, MissingDependency, "a_package_that_nobody_has", str(missing), check=True)
+    assert str(store.tmp) not in error.message + error.detail
+    raising = write_module(tmp_path / "raising", extra="raise RuntimeError('no luck')")
+    refuse(store, raising, LoadFailed, "no luck", check=True)
+    dying = write_module(tmp_path / "dying", extra="import os; os.kill(os.getpid(), 9)")
+    refuse(store, dying, LoadFailed, "killed by SIGKILL", check=True)
+    leaving = write_module(tmp_path / "leaving", extra="import os; print('{\"code\": 3}'); os._exit(3)")
+    refuse(store, leaving, LoadFailed, "exit code 3", check=True)
+    assert store.get("toy").manifest.source == str(tmp_path / "good")
+
+
+def test_an_import_leaves_no_bytecode_and_finds_models_from_the_source(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "src" / "model").mkdir(parents=True)
+    extra = "from hubserve.module import find_folder\nimport os\nassert find_folder('model', os.path.dirname(__file__))"
+    installed = store.install(write_module(tmp_path / "src" / "toy", extra=extra))
+    assert not list(installed.folder.rglob("__pycache__"))
+
+
+def test_a_module_that_imports_for_too_long_is_stopped_with_all_it_started(tmp_path: Path, store: Store) -> None:
+    pid_file = tmp_path / "pid"
+    extra = (
+        "import subprocess, time, pathlib\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(subprocess.Popen(['sleep', '600']).pid))\ntime.sleep(600)"
+    )
+    (store.home / "conf").mkdir(parents=True)
+    (store.home / "conf" / "config.json").write_text(json.dumps({"install": {"check_timeout_s": 2}}))
+    refuse(store, write_module(tmp_path / "src", extra=extra), LoadFailed, "more than 2 s", "install.check_timeout_s", check=True)
+    state = Path(f"/proc/{pid_file.read_text()}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def test_no_check_installs_what_cannot_be_imported_yet(tmp_path: Path, store: Store) -> None:
+    quiet(store, write_module(tmp_path / "src", extra="import a_package_that_nobody_has"))
+    assert store.versions("toy") == ["1.0.0"]
+
+
+def test_two_modules_that_would_share_a_folder_are_kept_apart(tmp_path: Path, store: Store) -> None:
+    quiet(store, write_module(tmp_path / "one", "my-toy"))
+    refuse(store, write_module(tmp_path / "two", "my_toy"), InstallError, "my-toy", "hub uninstall my-toy")
+
+
+def test_a_module_that_paddlehub_installed_itself_is_noted_and_never_touched(tmp_path: Path, store: Store) -> None:
+    flat = write_module(store.modules / "toy")
+    before = tree(flat)
+    refuse(store, write_module(tmp_path / "src"), InstallError, "PaddleHub itself")
+    listing = store.scan()
+    assert listing.installed == []
+    assert len(listing.notes) == 1
+    assert str(flat) in listing.notes[0]
+    for action in (store.get, store.uninstall):
+        with pytest.raises(ModuleNotFound, match="PaddleHub itself"):
+            action("toy")
+    assert tree(flat) == before
+
+
+def test_a_damaged_version_is_noted_and_the_rest_is_listed(tmp_path: Path, store: Store) -> None:
+    quiet(store, write_module(tmp_path / "src"))
+    damaged = quiet(store, write_module(tmp_path / "other", "other"))
+    (damaged / MANIFEST_NAME).write_text("{")
+    listing = store.scan()
+    assert [each.info.name for each in listing.installed] == ["toy"]
+    assert str(damaged) in listing.notes[0]
+    with pytest.raises(InstallError, match="damaged"):
+        store.get("other")
+    assert quiet(store, tmp_path / "other") == damaged, "installing again mends it"
+    assert store.get("other").folder == damaged
+
+
+@pytest.mark.parametrize("new_is_in_place", [True, False])
+def test_a_version_that_lies_aside_is_put_back_unless_the_new_one_came(tmp_path: Path, store: Store, new_is_in_place: bool) -> None:
+    folder = quiet(store, write_module(tmp_path / "src"))
+    folder.rename(aside(folder))
+    if new_is_in_place:
+        write_module(folder)
+        (folder / MANIFEST_NAME).write_bytes((aside(folder) / MANIFEST_NAME).read_bytes())
+    assert store.get("toy").folder == folder
+    assert not aside(folder).exists()
+    assert store.versions("toy") == ["1.0.0"]
+
+
+def test_a_failed_rename_puts_the_old_version_back(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet(store, write_module(tmp_path / "old", old__txt="old"))
+    write_module(tmp_path / "new", new__txt="new")
+    rename, calls = os.rename, []
+
+    def second_fails(source: Path, target: Path) -> None:
+        if target.is_relative_to(store.modules):
+            calls.append(target)
+            if len(calls) == 2:
+                raise OSError(28, "No space left on device")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", second_fails)
+    refuse(store, tmp_path / "new", InstallError, "No space left on device", "still there")
+    assert len(calls) == 3
+    assert (store.get("toy").folder / "old.txt").exists()
+
+
+def test_ctrl_c_between_the_renames_puts_the_old_version_back(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = quiet(store, write_module(tmp_path / "old", old__txt="old"))
+    before = tree(folder)
+    new = write_module(tmp_path / "new", new__txt="new")
+    rename, calls = os.rename, []
+
+    def interrupted(source: Path, target: Path) -> None:
+        rename(source, target)
+        if target.is_relative_to(store.modules):
+            calls.append(target)
+            if len(calls) == stop_after:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    for stop_after in (1, 2):
+        calls.clear()
+        with pytest.raises(KeyboardInterrupt):
+            store.install(new, check=False)
+        assert len(calls) >= stop_after
+        assert tree(folder) == before
+        assert sorted(path.name for path in folder.parent.iterdir()) == ["1.0.0"]
+
+
+def test_a_folder_that_holds_the_home_is_refused(tmp_path: Path) -> None:
+    source = write_module(tmp_path / "src")
+    refuse(Store(source / "home"), source, InstallError, "holds the home")
+
+
+def test_wrong_settings_stop_an_install_before_it_starts(tmp_path: Path, store: Store) -> None:
+    (store.home / "conf").mkdir(parents=True)
+    (store.home / "conf" / "config.json").write_text('{"install": {"max_fils": 3}}')
+    refuse(store, write_module(tmp_path / "src"), ConfigError, "max_fils", "did you mean")

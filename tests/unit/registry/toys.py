@@ -1,0 +1,56 @@
+"""Small modules and archives, written where a test wants them."""
+
+import io
+import tarfile
+from pathlib import Path
+
+SOURCE = '''"""A module for tests."""
+
+from hubserve.module import moduleinfo, runnable, serving
+{extra}
+
+@moduleinfo(name="{name}", version="{version}", summary="For tests")
+class Toy:
+    @serving
+    def say(self, text):
+        return text
+
+    @runnable
+    def run(self, argv):
+        return " ".join(argv)
+'''
+
+
+def write_module(folder: Path, name: str = "toy", version: str = "1.0.0", extra: str = "", **files: str) -> Path:
+    """A whole module; ``files`` are more files, with ``__`` in a keyword for the dot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "__init__.py").touch()
+    (folder / "module.py").write_text(SOURCE.format(name=name, version=version, extra=extra))
+    for key, content in files.items():
+        (folder / key.replace("__", ".")).write_text(content)
+    return folder
+
+
+def pack(archive: Path, folder: Path, mode: str, inside: str) -> Path:
+    """A tar of a folder's files, under the folder ``inside`` of the archive."""
+    with tarfile.open(archive, mode) as tar:
+        tar.add(folder, arcname=inside)
+    return archive
+
+
+def tar_of(archive: Path, *members: tuple[tarfile.TarInfo | str, bytes]) -> Path:
+    """A tar of members as they are given, however hostile."""
+    with tarfile.open(archive, "w") as tar:
+        for info, content in members:
+            member = tarfile.TarInfo(info) if isinstance(info, str) else info
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return archive
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Every path below a folder, with the bytes of the files; links are not followed."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() and not path.is_symlink() else None
+        for path in folder.rglob("*")
+    }
