@@ -33,6 +33,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     faulthandler.enable()
     # behind everything else: a real paddlehub in this environment is preferred
     sys.path.append(str(_COMPAT))
+    lifeline.die_with_parent()
     if args.serve_fd is not None:
         return _serve(args.serve_fd)
     try:
@@ -59,7 +60,6 @@ def _serve(fd: int) -> int:
     # The gateway decides when an instance ends, also when a terminal or an init system signals the whole process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    lifeline.die_with_parent()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a module prints is log, wherever the gateway's stdout goes
     with socket.socket(fileno=fd) as sock:
         return serve(sock)

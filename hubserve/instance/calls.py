@@ -51,7 +51,7 @@ class Computed:
 
     def put_json(self, index: int, value: Any) -> None:
         """Keep a JSON answer."""
-        text = json.dumps(value, ensure_ascii=False, default=plain).encode("utf-8", "surrogatepass")
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=plain).encode("utf-8", "surrogatepass")
         self.results[index] = {"json": len(self.buffers)}
         self.buffers.append(text)
 

@@ -1,4 +1,4 @@
-"""Ties an instance's life to its gateway's."""
+"""Ties an instance's life to that of the process that started it."""
 
 import ctypes
 import os
@@ -8,7 +8,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when the gateway ends, even while native code computes and never reads the socket."""
+    """Have the kernel kill this process when its parent ends, even while native code computes and never reads the socket."""
     parent = os.getppid()
     try:
         libc = ctypes.CDLL(None, use_errno=True)

@@ -6,21 +6,20 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hubserve.errors import InstanceDied, LoadFailed, from_wire
+from hubserve.home import home
 from hubserve.instance import wire
 from hubserve.kinds.base import Description
-from hubserve.module import SEARCH_PATH_VARIABLE, THREADS_VARIABLE
+from hubserve.module import THREADS_VARIABLE
+from hubserve.registry.child import instance_command, instance_environment
 
 log = logging.getLogger("hubserve")
 
-#: what is put on an instance's import path
-PACKAGE_ROOT = Path(wire.__file__).resolve().parents[2]
 _STOP_TIMEOUT_S = 5.0
 
 
@@ -64,12 +63,9 @@ class InstanceSpec:
 
     def full_environ(self) -> dict[str, str]:
         """The child's environment."""
-        path = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         return {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(path),
+            **instance_environment(home(), self.search_path),
             "PYTHONUNBUFFERED": "1",
-            SEARCH_PATH_VARIABLE: os.pathsep.join(str(each) for each in self.search_path),
             THREADS_VARIABLE: str(self.threads),
             # numerical libraries start a thread per core each unless told; a user's own setting wins
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.threads)),
@@ -115,7 +111,7 @@ class InstanceProcess(asyncio.BufferedProtocol):
             LoadFailed: the module cannot be loaded, its process ended while it tried, or it took too long.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        command = [sys.executable, "-m", "hubserve.instance", "--serve-fd", str(theirs.fileno())]
+        command = instance_command("--serve-fd", str(theirs.fileno()))
         try:
             self._child = subprocess.Popen(  # noqa: ASYNC220 - fork and exec take a millisecond, and the loop has no children watcher to keep
                 command, pass_fds=[theirs.fileno()], env=self.spec.full_environ(), stdin=subprocess.DEVNULL
