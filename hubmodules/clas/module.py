@@ -21,7 +21,7 @@ else:  # run as a script
     name="clas_system",
     version="1.0.0",
     author="hubserve",
-    summary="Classifies images: top-k classes, scores and label names",
+    summary="Classifies images: top-k classes and scores",
     type="cv/classification",
 )
 class ClasSystem:
