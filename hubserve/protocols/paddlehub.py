@@ -209,5 +209,5 @@ def _decode_array(scope: Scope, body: bytes, module: ServedModule) -> dict[str, 
 
 
 def _envelope(status: str, message: str) -> bytes:
-    text = json.dumps({"status": status, "msg": message, "results": ""}, ensure_ascii=False)
+    text = json.dumps({"status": status, "msg": message, "results": ""}, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
