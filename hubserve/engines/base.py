@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from types import MappingProxyType
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class EngineOptions(NamedTuple):
         use_fp16: half precision on a GPU (changes answers slightly).
         ir_optim: let the engine rewrite the graph.
         enable_memory_optim: let the engine reuse buffers.
-        max_batch_size: the largest batch that will be asked for; TensorRT and oneDNN's cache are sized by it.
+        max_batch_size: the largest batch that will be asked for; TensorRT is sized by it.
     """
 
     use_gpu: bool = False
@@ -55,6 +56,8 @@ class Engine(ABC):
     outputs: Sequence[TensorSpec]
     #: why this engine was chosen, for people to read
     reason: str = ""
+    #: what it runs with: version, device, threads, precision
+    settings: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
@@ -64,8 +67,12 @@ class Engine(ABC):
             inputs: name to array, as :attr:`inputs` says; any memory order, read-only or not.
         Returns:
             One array per output, in the order of :attr:`outputs`; they stay valid after the next call.
+
+        Raises:
+            InvalidInput: the names, dtypes or shapes are not those of :attr:`inputs`.
+            ModuleFailed: the engine could not compute them.
         """
 
-    def describe(self) -> dict:
+    def describe(self) -> Dict[str, Any]:
         """For people to read: name, reason, and the settings that matter."""
-        return {"name": self.name, "reason": self.reason}
+        return {"name": self.name, "reason": self.reason, **self.settings}

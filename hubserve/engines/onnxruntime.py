@@ -1,0 +1,98 @@
+"""ONNX Runtime: a fast CPU engine; Paddle's files are converted to ONNX for it, once."""
+
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+
+from hubserve.engines.base import Engine, EngineOptions, ModelFiles
+from hubserve.engines.conversion import onnx_of
+from hubserve.engines.failures import computing, loading
+from hubserve.engines.imports import import_package
+from hubserve.engines.program import read_program
+from hubserve.errors import LoadFailed
+from hubserve.types import ANY, TensorSpec, check_inputs
+
+_INSTALL = "Install it with: pip install onnxruntime (or: pip install 'hubserve[fast]')."
+_ERRORS_ONLY = 3
+_DTYPES = {
+    "bool": "bool",
+    "float16": "float16",
+    "float": "float32",
+    "double": "float64",
+    "int8": "int8",
+    "int16": "int16",
+    "int32": "int32",
+    "int64": "int64",
+    "uint8": "uint8",
+    "uint16": "uint16",
+    "uint32": "uint32",
+    "uint64": "uint64",
+}
+
+
+class OnnxRuntimeEngine(Engine):
+    """Runs ONNX files, and Paddle's through a conversion, on the CPU."""
+
+    name = "onnxruntime"
+
+    def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
+        program = None if files.graph.suffix == ".onnx" else read_program(files.graph)
+        onnxruntime: Any = import_package("onnxruntime", "the onnxruntime engine", _INSTALL)
+        settings = session_settings(onnxruntime, options)
+        self._session = _open(onnxruntime, files, settings)
+        if program is None:
+            self.inputs = [_spec(each) for each in self._session.get_inputs()]
+            self.outputs = [_spec(each) for each in self._session.get_outputs()]
+        else:
+            # the converter renames outputs but keeps their order; inputs keep their names
+            self.inputs, self.outputs = program.inputs, program.outputs
+        self._result_names = [each.name for each in self._session.get_outputs()]
+        self.settings = {"version": onnxruntime.__version__, "device": "cpu", "threads": options.cpu_num_threads, "precision": "fp32"}
+
+    def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
+        """See :meth:`Engine.run`."""
+        check_inputs(self.inputs, inputs)
+        arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        with computing(self.name, inputs):
+            return list(self._session.run(self._result_names, arrays))
+
+
+def session_settings(onnxruntime: Any, options: EngineOptions) -> Any:
+    """The ``onnxruntime.SessionOptions`` for one instance.
+
+    Source: https://onnxruntime.ai/docs/performance/tune-performance/threading.html
+    """
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.cpu_num_threads
+    settings.inter_op_num_threads = 1
+    settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # Waiting threads would otherwise burn the cores that other instances compute on.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.log_severity_level = _ERRORS_ONLY
+    if not options.ir_optim:
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return settings
+
+
+def _open(onnxruntime: Any, files: ModelFiles, settings: Any) -> Any:
+    def session(path: Path) -> Any:
+        with loading(OnnxRuntimeEngine.name, files):
+            return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+
+    if files.graph.suffix == ".onnx":
+        return session(files.graph)
+    converted = onnx_of(files)
+    try:
+        return session(converted)
+    except LoadFailed:
+        return session(onnx_of(files, again=True))  # the kept conversion may have been damaged since
+
+
+def _spec(described: Any) -> TensorSpec:
+    dtype = _DTYPES.get(described.type[len("tensor(") : -1] if described.type.startswith("tensor(") else "")
+    if dtype is None:
+        raise LoadFailed(f"tensor '{described.name}' has type {described.type}, which cannot be served")
+    # a length that may vary is a name, or missing
+    shape = tuple(length if isinstance(length, int) else ANY for length in described.shape)
+    return TensorSpec(described.name, dtype, shape)

@@ -1,0 +1,48 @@
+"""A made-up batch for a model of which nothing but its inputs is known."""
+
+from typing import Dict, Sequence, Tuple
+
+import numpy as np
+
+from hubserve.types import ANY, TensorSpec
+
+_BATCH = 2
+_SEED = 20
+#: lengths for dimensions that may have any: pictures divide by 32 at this size, sequences are short
+_PICTURE_SIDE_PX = 224
+_CHANNELS = 3
+_SEQUENCE = 16
+
+
+def make_sample(inputs: Sequence[TensorSpec]) -> Dict[str, np.ndarray]:
+    """Make one batch of two items, the same each time.
+
+    Args:
+        inputs: what the model takes.
+    Returns:
+        Name to array: floats from the standard normal distribution, uint8 from 0 to 255, other integers 0 or 1 (which are
+        valid whatever they index).
+    """
+    random = np.random.default_rng(_SEED)
+    return {spec.name: _values(random, spec.dtype, sample_shape(spec.shape)) for spec in inputs}
+
+
+def sample_shape(shape: Sequence[int]) -> Tuple[int, ...]:
+    """The shape with a plausible length wherever any will do."""
+    return tuple(_plausible(shape, axis) if length == ANY else length for axis, length in enumerate(shape))
+
+
+def _plausible(shape: Sequence[int], axis: int) -> int:
+    if axis == 0:
+        return _BATCH
+    if len(shape) != 4:
+        return _SEQUENCE
+    # NCHW unless the last dimension is a fixed small one
+    channel_axis = 3 if shape[3] in (1, 3, 4) else 1
+    return _CHANNELS if axis == channel_axis else _PICTURE_SIDE_PX
+
+
+def _values(random: np.random.Generator, dtype: str, shape: Sequence[int]) -> np.ndarray:
+    if dtype.startswith("float"):
+        return random.standard_normal(shape).astype(dtype)
+    return random.integers(0, 256 if dtype == "uint8" else 2, shape).astype(dtype)

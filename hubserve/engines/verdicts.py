@@ -1,0 +1,89 @@
+"""Engine choices that were made before, remembered per model, versions and CPU."""
+
+import json
+import platform
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Callable, NamedTuple, Optional, Sequence
+
+from hubserve import __version__
+from hubserve.engines.base import ModelFiles
+from hubserve.engines.cache import locked, write_text
+from hubserve.engines.files import digest
+from hubserve.engines.versions import paddle_version, version_of
+from hubserve.home import cache_dir
+
+_SCHEMA = 1
+
+
+class Verdict(NamedTuple):
+    """Which engine, and why.
+
+    Attributes:
+        engine: its name.
+        reason: for people to read.
+        lasting: whether the same would be found again; false where a check ran out of time or memory.
+    """
+
+    engine: str
+    reason: str
+    lasting: bool = True
+
+
+def remembered(files: ModelFiles, about: Sequence[str], find: Callable[[], Verdict]) -> Verdict:
+    """The verdict that was found before, or what ``find`` finds now.
+
+    Args:
+        files: the model.
+        about: what else the verdict depends on.
+        find: makes the verdict; of several processes that ask at once, one calls it and the others wait.
+    """
+    path = cache_dir() / "engines" / f"{_key(files, about)}.json"
+    known = _read(path, about)
+    if known is not None:
+        return known
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(path))
+        except OSError as error:
+            return _not_remembered(find(), path, error)
+        known = _read(path, about)  # another process may have found it while this one waited
+        return known if known is not None else _find_and_keep(path, find)
+
+
+def _find_and_keep(path: Path, find: Callable[[], Verdict]) -> Verdict:
+    verdict = find()
+    if verdict.lasting:
+        try:
+            write_text(path, json.dumps({"schema": _SCHEMA, "engine": verdict.engine, "reason": verdict.reason}, indent=1) + "\n")
+        except OSError as error:
+            return _not_remembered(verdict, path, error)
+    return verdict
+
+
+def _not_remembered(verdict: Verdict, path: Path, error: OSError) -> Verdict:
+    return verdict._replace(reason=f"{verdict.reason} (not remembered: cannot write to '{path.parent}': {error.strerror or error})")
+
+
+def _key(files: ModelFiles, about: Sequence[str]) -> str:
+    versions = [paddle_version(), *(version_of(name) for name in ("onnxruntime", "openvino", "paddle2onnx"))]
+    return digest(files, __version__, str(_SCHEMA), *versions, cpu_model(), *about)
+
+
+def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The CPU's name and instruction sets: engines choose their arithmetic by them."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    wanted = ("model name", "flags", "Features", "CPU implementer", "CPU part")
+    return "|".join(sorted({line for line in lines if line.startswith(wanted)})) or platform.machine()
+
+
+def _read(path: Path, about: Sequence[str]) -> Optional[Verdict]:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        engine, reason = kept["engine"], kept["reason"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # missing or damaged: found again
+    return Verdict(engine, reason) if engine in about and isinstance(reason, str) else None
