@@ -62,5 +62,4 @@ def _end_of_record(data: mmap.mmap, position: int) -> int:
     element = integer_of(description, 1)
     if element not in _ELEMENT_BYTES:
         raise _UnknownElement
-    size_bytes: int = math.prod(lengths) * _ELEMENT_BYTES[element]
-    return position + description_bytes + size_bytes
+    return int(position + description_bytes + math.prod(lengths) * _ELEMENT_BYTES[element])
