@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import uvicorn
+import uvloop
 
 from hubserve.errors import ConfigError, LoadFailed
 from hubserve.server import pidfile
@@ -35,7 +36,7 @@ def serve(settings: ServerSettings, plans: Sequence[ModulePlan]) -> None:
         pidfile.write(port, [plan.info.name for plan in plans])
         try:
             with contextlib.suppress(KeyboardInterrupt):
-                asyncio.run(_Gateway(settings, plans, listener).run())
+                uvloop.run(_Gateway(settings, plans, listener).run())
         finally:
             pidfile.remove(port)
 
