@@ -116,7 +116,7 @@ def _status(args: argparse.Namespace) -> int:
     from hubserve.cli.tables import print_table
 
     print_table(
-        ["module", "version", "state", "engine", "queue", "requests", "failures", "instances", "restarts"],
+        ["module", "version", "state", "engine", "queue", "requests", "failed", "instances"],
         [_status_row(module) for module in status["modules"]],
     )
     return 0
@@ -124,6 +124,7 @@ def _status(args: argparse.Namespace) -> int:
 
 def _status_row(module: dict[str, Any]) -> list[str]:
     instances = module["instances"]
+    restarts = sum(each["restarts"] for each in instances)
     return [
         module["name"],
         module["version"],
@@ -132,6 +133,5 @@ def _status_row(module: dict[str, Any]) -> list[str]:
         str(module["queue"]),
         str(module["requests"]),
         str(module["failures"]),
-        ", ".join(str(each["pid"] or "-") for each in instances),
-        str(sum(each["restarts"] for each in instances)),
+        f"{sum(each['pid'] is not None for each in instances)}/{len(instances)}" + (f", {restarts} restarted" if restarts else ""),
     ]

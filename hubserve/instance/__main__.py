@@ -12,7 +12,7 @@ from typing import List, Optional
 
 from hubserve.errors import HubError, to_wire
 from hubserve.instance import lifeline
-from hubserve.instance.calls import guarded, plain
+from hubserve.instance.calls import as_failure, plain
 from hubserve.instance.loop import serve
 from hubserve.kinds import get_kind
 
@@ -51,7 +51,12 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     module = get_kind(args.kind).load(args.run.absolute(), args.import_name, {}, {})
-    answer = guarded(lambda: module.run(args.arguments))
+    try:
+        answer = module.run(args.arguments)
+    except (HubError, SystemExit):  # a module's own argument parser exits with its own status
+        raise
+    except BaseException as error:
+        raise as_failure(error) from error
     if answer is not None:
         print(answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, default=plain))  # noqa: T201 - the command's result
 

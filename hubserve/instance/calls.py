@@ -178,10 +178,16 @@ def guarded(call: Callable[[], T]) -> T:
         return call()
     except HubError:
         raise
-    except SystemExit as error:
-        raise ModuleFailed(f"the module called sys.exit({error.code!r}) while it answered", traceback.format_exc()) from error
     except BaseException as error:  # one bad request must not end the instance
-        raise ModuleFailed(str(error) or type(error).__name__, traceback.format_exc()) from error
+        raise as_failure(error) from error
+
+
+def as_failure(error: BaseException) -> ModuleFailed:
+    """What a module raised, as an error with exactly the exception's text."""
+    detail = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    if isinstance(error, SystemExit):
+        return ModuleFailed(f"the module called sys.exit({error.code!r}) while it answered", detail)
+    return ModuleFailed(str(error) or type(error).__name__, detail)
 
 
 def plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hubserve.module import encode_array
-from tests.conftest import Server, Start, toy, wait_for
+from tests.conftest import Server, Start, hub, toy, wait_for
 
 
 def double(server: Server, numbers: list[float]) -> dict:
@@ -171,3 +171,15 @@ def test_no_instance_outlives_a_killed_gateway(start: Start) -> None:
     server.process.kill()
     server.process.wait()
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def test_hub_run_ends_with_the_modules_own_status_and_says_what_it_raised(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(
+        "import sys\nfrom hubserve.module import moduleinfo, runnable\n"
+        '@moduleinfo(name="ends", version="1.0.0")\nclass Ends:\n    @runnable\n    def run(self, argv):\n'
+        '        if argv:\n            raise RuntimeError("its own words")\n        sys.exit(4)\n'
+    )
+    assert hub("run", tmp_path, home=home).returncode == 4
+    raised = hub("run", tmp_path, "x", home=home)
+    assert raised.returncode == 1
+    assert raised.stderr.splitlines()[-1] == "hub: its own words"
