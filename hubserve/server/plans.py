@@ -58,4 +58,5 @@ def _instance_spec(
         threads=max(1, len(os.sched_getaffinity(0)) // count),
         environ={"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {},
         load_timeout_s=module.load_timeout_s,
+        compute_timeout_s=settings.request_timeout_s,
     )

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ class InstanceSpec:
         threads: cores that it may compute with.
         environ: further environment variables.
         load_timeout_s: how long it may take to load.
+        compute_timeout_s: how long one frame may take before the instance counts as hung.
     """
 
     module: str
@@ -48,6 +50,7 @@ class InstanceSpec:
     threads: int = 1
     environ: dict[str, str] = field(default_factory=dict)
     load_timeout_s: float = 300.0
+    compute_timeout_s: float = 300.0
 
     def load_order(self) -> dict[str, Any]:
         """The ``load`` frame's header."""
@@ -73,8 +76,12 @@ class InstanceSpec:
         }
 
 
+class NotComputed(InstanceDied):
+    """The instance ended while this frame waited behind another one."""
+
+
 class InstanceProcess(asyncio.BufferedProtocol):
-    """A running instance. It computes one frame at a time.
+    """A running instance. It computes its frames one after the other, and answers them in that order.
 
     Attributes:
         description: what the module answers, once :meth:`start` has returned.
@@ -89,7 +96,10 @@ class InstanceProcess(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._child: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[wire.Frame] | None = None
+        self._answers: deque[asyncio.Future[wire.Frame]] = deque()
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._timeout_s = spec.load_timeout_s
+        self._hung = False
         self._stopping = False
         self._dead = False
         self._expect_head()
@@ -121,11 +131,10 @@ class InstanceProcess(asyncio.BufferedProtocol):
         ours.setblocking(False)
         self._transport, _ = await self._loop.create_unix_connection(lambda: self, sock=ours)
         try:
-            frame = await asyncio.wait_for(self._exchange(self.spec.load_order(), ()), self.spec.load_timeout_s)
-        except TimeoutError:
-            await self.stop(grace_s=0)
-            raise LoadFailed(f"'{self.spec.module}' did not load within {self.spec.load_timeout_s:g} s; see the server's log") from None
+            frame = await self._exchange(self.spec.load_order(), ())
         except InstanceDied as error:
+            if self._hung:
+                raise LoadFailed(f"'{self.spec.module}' did not load within {self._timeout_s:g} s; see the server's log") from None
             raise LoadFailed(f"'{self.spec.module}' cannot be loaded: {error.message}") from None
         except asyncio.CancelledError:
             await self.stop(grace_s=0)
@@ -134,21 +143,36 @@ class InstanceProcess(asyncio.BufferedProtocol):
             await self.stop(grace_s=1)
             raise from_wire(frame.header["error"])
         self.description = Description.from_json(frame.header["description"])
+        self._timeout_s = self.spec.compute_timeout_s
 
     async def infer(self, calls: Sequence[dict[str, Any]], buffers: Sequence[Any]) -> wire.Frame:
         """Have it compute one frame of calls; see :mod:`hubserve.instance.calls`.
 
         Raises:
             InstanceDied: it ended before it answered.
+            NotComputed: it ended before it began with this frame.
         """
         return await self._exchange({"op": "infer", "calls": calls}, buffers)
 
     async def _exchange(self, header: dict[str, Any], buffers: Sequence[Any]) -> wire.Frame:
         if self._dead or self._transport is None:
             raise self._death()
-        self._answer = self._loop.create_future()
+        answer: asyncio.Future[wire.Frame] = self._loop.create_future()
+        self._answers.append(answer)
+        if len(self._answers) == 1:
+            self._watch()
         self._transport.writelines(wire.encode(header, buffers))
-        return await self._answer
+        return await answer
+
+    def _watch(self) -> None:
+        """Count the time of the frame that it computes now; a module that hangs must not take its requests' successors with it."""
+        if self._watchdog:
+            self._watchdog.cancel()
+        self._watchdog = self._loop.call_later(self._timeout_s, self._end_hung) if self._answers else None
+
+    def _end_hung(self) -> None:
+        self._hung = True
+        self._kill()
 
     async def stop(self, grace_s: float = _STOP_TIMEOUT_S) -> None:
         """Close the socket, at which an instance ends by itself; kill it if it does not within ``grace_s``."""
@@ -188,15 +212,18 @@ class InstanceProcess(asyncio.BufferedProtocol):
             return
         frame = wire.decode_body(self._view, self._header_bytes)
         self._expect_head()
-        if self._answer and not self._answer.done():
-            self._answer.set_result(frame)
+        answer = self._answers.popleft()
+        self._watch()
+        if not answer.done():
+            answer.set_result(frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The process ended, or it was told to."""
         self._dead = True
+        if self._watchdog:
+            self._watchdog.cancel()
         if self._stopping:
-            if self._answer and not self._answer.done():
-                self._answer.set_exception(InstanceDied("the instance was stopped"))
+            self._fail_answers(InstanceDied("the instance was stopped"))
             return
         log.debug("instance of '%s' closed its socket: %s", self.spec.module, exc)
         self._loop.create_task(self._announce_death())
@@ -211,14 +238,22 @@ class InstanceProcess(asyncio.BufferedProtocol):
             self._kill()
         error = self._death()
         log.error("%s", error.message)
-        if self._answer and not self._answer.done():
-            self._answer.set_exception(error)
+        self._fail_answers(error)
         if self.on_death:
             self.on_death()
 
+    def _fail_answers(self, error: InstanceDied) -> None:
+        """Only the first frame was being computed, so only it can have ended the process."""
+        for answer in self._answers:
+            if not answer.done():
+                answer.set_exception(error)
+            error = NotComputed(error.message)
+
     def _death(self) -> InstanceDied:
         status = self._child.poll() if self._child else None
-        if status is None:
+        if self._hung:
+            how = f"was ended because it did not answer within {self._timeout_s:g} s"
+        elif status is None:
             how = "closed its socket"
         elif status < 0:
             how = f"was killed by {_signal_name(-status)}"

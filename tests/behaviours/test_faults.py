@@ -183,3 +183,13 @@ def test_hub_run_ends_with_the_modules_own_status_and_says_what_it_raised(home: 
     raised = hub("run", tmp_path, "x", home=home)
     assert raised.returncode == 1
     assert raised.stderr.splitlines()[-1] == "hub: its own words"
+
+
+def test_a_hung_instance_is_replaced_and_the_next_requests_are_answered(start: Start) -> None:
+    server = start({"faulty": toy("faulty")}, request_timeout_s=1.0)
+    (hung,) = server.instance_pids("faulty")
+    answer = server.predict("faulty", json={"how": "sleep", "text": "600"})
+    assert answer.status_code == 504
+    wait_for(lambda: server.instance_pids("faulty") not in ([], [hung]))
+    assert server.results("faulty", text="well again")["text"] == "well again"
+    assert "did not answer within 1 s" in server.log.read_text()
