@@ -1,7 +1,8 @@
 """Decides which waiting requests are computed together.
 
 There is no waiting window: an instance that becomes free takes what is queued at that moment, up to ``max_batch_size`` items. Under
-light load a request is computed at once and alone; under heavy load batches form by themselves.
+light load a request is computed at once and alone; under heavy load batches form by themselves. A batch that cannot grow any more is sent
+ahead to a busy instance, so that it need not wait for the gateway between two batches.
 """
 
 import asyncio
@@ -9,13 +10,15 @@ import time
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter
+from typing import Any, Protocol
 
 from hubserve.errors import DeadlineExceeded, Overloaded
 from hubserve.types import InferResponse
 
 #: work that ended this many instances is not tried again
 _MAX_ATTEMPTS = 2
+_in_flight = attrgetter("in_flight")
 
 
 @dataclass(slots=True, eq=False)
@@ -48,8 +51,23 @@ class Work:
         return self.attempts < _MAX_ATTEMPTS
 
 
+class Seat(Protocol):
+    """Where batches go: an instance, as the batcher sees it."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many batches it has been given and has not answered."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be given another one."""
+
+    def give(self, batch: list[Work]) -> None:
+        """Compute a batch; the batcher is told by :meth:`Batcher.dispatch` when it is answered."""
+
+
 class Batcher:
-    """A bounded queue of work, and the instances that wait for some.
+    """A bounded queue of work, and the instances that compute it.
 
     Args:
         module: the served name, for messages.
@@ -61,10 +79,20 @@ class Batcher:
         self._module = module
         self._max_queue_size = max_queue_size
         self._queue: deque[Work] = deque()
-        self._free: deque[asyncio.Future[list[Work]]] = deque()
+        self._seats: list[Seat] = []
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    def add(self, seat: Seat) -> None:
+        """An instance is ready."""
+        self._seats.append(seat)
+        self.dispatch()
+
+    def remove(self, seat: Seat) -> None:
+        """An instance is gone."""
+        if seat in self._seats:
+            self._seats.remove(seat)
 
     def put(self, work: Work) -> None:
         """Queue new work, or hand it to a free instance.
@@ -77,19 +105,12 @@ class Batcher:
         if len(self._queue) >= self._max_queue_size:
             raise Overloaded(f"module '{self._module}' has {len(self._queue)} requests waiting, which is its limit; try again later")
         self._queue.append(work)
-        self._dispatch()
+        self.dispatch()
 
     def put_back(self, works: list[Work]) -> None:
         """Queue work again, in front, because its instance died; it was admitted before, so no limit applies."""
         self._queue.extendleft(reversed(works))
-        self._dispatch()
-
-    def take(self) -> "asyncio.Future[list[Work]]":
-        """The next batch for a free instance, as a future; cancel it, or set an exception, if the instance dies first."""
-        waiter: asyncio.Future[list[Work]] = asyncio.get_running_loop().create_future()
-        self._free.append(waiter)
-        self._dispatch()
-        return waiter
+        self.dispatch()
 
     def fail_all(self, error: Exception) -> None:
         """Answer everything that waits with an error."""
@@ -98,16 +119,25 @@ class Batcher:
             if not work.answer.done():
                 work.answer.set_exception(error)
 
-    def _dispatch(self) -> None:
-        while self._queue and self._free:
-            waiter = self._free.popleft()
-            if waiter.done():
-                continue
+    def dispatch(self) -> None:
+        """Hand out what can be handed out: call it when a seat has answered."""
+        while self._queue:
+            seat = min((each for each in self._seats if each.is_open), key=_in_flight, default=None)
+            # An idle instance takes what there is. A busy one gets its next batch in advance only if that would not grow by waiting.
+            if seat is None or (seat.in_flight and not self._head_is_complete()):
+                return
             batch = self._next_batch()
             if not batch:
-                self._free.appendleft(waiter)
                 return
-            waiter.set_result(batch)
+            seat.give(batch)
+
+    def _head_is_complete(self) -> bool:
+        first = self._queue[0]
+        if first.alone:
+            return False  # it may end the instance, so it is not queued behind others' work
+        if first.key is None:
+            return True
+        return sum(work.count for work in self._queue if work.key == first.key) >= self.max_batch_size
 
     def _next_batch(self) -> list[Work]:
         self._drop_unwanted()

@@ -1,22 +1,29 @@
-"""The instances of one served module: each pulls batches from the batcher, and is replaced when it dies."""
+"""The instances of one served module: each is given batches by the batcher, and is replaced when it dies."""
 
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hubserve.errors import HubError, InstanceDied, LoadFailed, from_wire
 from hubserve.instance.wire import Frame, unpack_arrays
 from hubserve.kinds.base import Description
 from hubserve.serving.batcher import Batcher, Work
-from hubserve.serving.process import InstanceProcess, InstanceSpec
+from hubserve.serving.process import InstanceProcess, InstanceSpec, NotComputed
 from hubserve.types import InferResponse
 
 log = logging.getLogger("hubserve")
 
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 30.0
+#: the batch that is computed, and one sent ahead
+_MAX_IN_FLIGHT = 2
+#: What is sent ahead waits for what is computed, while another instance might become free: worth it only for quick modules, whose
+#: time goes into the gaps between batches.
+_QUICK_S = 0.01
 #: an instance that lived this long did not die of its start
 _HEALTHY_AFTER_S = 10.0
 
@@ -26,6 +33,7 @@ class Slot:
 
     Attributes:
         instance: the one in it now; None while it is being replaced.
+        seat: through which that instance is given its work.
         restarts: how many have been replaced.
         error: why the last one failed to load; "" when it loaded.
     """
@@ -33,6 +41,7 @@ class Slot:
     def __init__(self, spec: InstanceSpec) -> None:
         self.spec = spec
         self.instance: InstanceProcess | None = None
+        self.seat: InstanceSeat | None = None
         self.restarts = 0
         self.error = ""
 
@@ -49,8 +58,6 @@ class Pool:
         self.slots = [Slot(spec) for spec in specs]
         self._batcher = batcher
         self._tasks: list[asyncio.Task[None]] = []
-        self._busy = 0
-        self._closing = False
 
     async def start(self) -> Description:
         """Load every instance, then begin to serve.
@@ -80,14 +87,16 @@ class Pool:
     async def stop(self, drain_s: float) -> None:
         """Wait up to ``drain_s`` for what is queued and being computed, then end every instance."""
         deadline = time.monotonic() + drain_s
-        while (len(self._batcher) or self._busy) and time.monotonic() < deadline:  # noqa: ASYNC110 - two counters to watch, once in a life
+        while (len(self._batcher) or self._in_flight()) and time.monotonic() < deadline:  # noqa: ASYNC110 - two counters to watch, once in a life
             await asyncio.sleep(0.01)
-        self._closing = True
         self._batcher.fail_all(InstanceDied("the server is stopping"))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(slot.instance.stop() for slot in self.slots if slot.instance))
+
+    def _in_flight(self) -> int:
+        return sum(slot.seat.in_flight for slot in self.slots if slot.seat)
 
     async def _keep(self, slot: Slot) -> None:
         """Serve from a slot for as long as the pool lives."""
@@ -95,16 +104,24 @@ class Pool:
         while True:
             started = time.monotonic()
             if slot.instance is not None:
-                try:
-                    await self._serve(slot.instance)
-                except InstanceDied:
-                    slot.instance = None
-                    slot.restarts += 1
+                await self._serve(slot, slot.instance)
             if time.monotonic() - started >= _HEALTHY_AFTER_S:
                 delay_s = _FIRST_DELAY_S
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
             await self._replace(slot)
+
+    async def _serve(self, slot: Slot, instance: InstanceProcess) -> None:
+        """Have an instance compute batches until it dies."""
+        slot.seat = InstanceSeat(instance, self._batcher)
+        self._batcher.add(slot.seat)
+        try:
+            await instance.dead.wait()
+        finally:
+            self._batcher.remove(slot.seat)
+            slot.seat.closed = True
+        slot.instance = None
+        slot.restarts += 1
 
     async def _replace(self, slot: Slot) -> None:
         instance = InstanceProcess(slot.spec)
@@ -119,46 +136,67 @@ class Pool:
         slot.instance, slot.error = instance, ""
         log.info("replaced an instance of '%s' (pid %d)", slot.spec.module, instance.pid)
 
-    async def _serve(self, instance: InstanceProcess) -> None:
-        while True:
-            waiter = self._batcher.take()
-            instance.on_death = lambda waiter=waiter: waiter.done() or waiter.set_exception(InstanceDied("it died while it was idle"))
-            if instance.is_dead:
-                instance.on_death()
-            batch = await waiter
-            self._busy += 1
-            try:
-                await self._compute(instance, batch)
-            finally:
-                self._busy -= 1
 
-    async def _compute(self, instance: InstanceProcess, batch: list[Work]) -> None:
+class InstanceSeat:
+    """Gives batches to one instance, and each asker its answer.
+
+    Attributes:
+        in_flight: batches that it has been given and has not answered.
+        closed: it is given no more, and what it had is not tried again.
+    """
+
+    def __init__(self, instance: InstanceProcess, batcher: Batcher) -> None:
+        self.in_flight = 0
+        self.closed = False
+        self._usual_s = _QUICK_S
+        self._given: deque[float] = deque()
+        self._instance = instance
+        self._batcher = batcher
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be given another batch: one when it is idle, and one ahead if it is quick."""
+        if self._instance.is_dead:
+            return False
+        return not self.in_flight or (self.in_flight < _MAX_IN_FLIGHT and self._usual_s < _QUICK_S)
+
+    def give(self, batch: list[Work]) -> None:
+        """Send a batch to the instance; its askers are answered when the instance has."""
         calls: list[dict[str, Any]] = []
         buffers: list[Any] = []
         for work in batch:
             work.attempts += 1
             calls.append(_shifted(work.call, len(buffers)))
             buffers.extend(work.buffers)
-        try:
-            frame = await instance.infer(calls, buffers)
-        except InstanceDied as error:
-            self._after_death(batch, error)
-            raise
-        for work, result in zip(batch, frame.header["results"], strict=True):
-            _settle(work, result, frame)
+        self.in_flight += 1
+        self._given.append(time.monotonic())
+        self._instance.infer(calls, buffers).add_done_callback(partial(self._answered, batch))
 
-    def _after_death(self, batch: list[Work], error: InstanceDied) -> None:
-        """Retry what may be retried, each alone, so that only the request that ends instances is refused."""
-        again = []
-        for work in batch:
-            if work.answer.done():
-                continue
-            if self._closing or not work.may_be_retried:
-                work.answer.set_exception(error)
-            else:
-                work.alone = True
-                again.append(work)
-        self._batcher.put_back(again)
+    def _answered(self, batch: list[Work], answer: "asyncio.Future[Frame]") -> None:
+        self.in_flight -= 1
+        took_s = time.monotonic() - self._given.popleft()
+        # a rise counts at once, a fall bit by bit
+        self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
+        error = answer.exception()
+        if error is None:
+            frame = answer.result()
+            for work, result in zip(batch, frame.header["results"], strict=True):
+                _settle(work, result, frame)
+        else:
+            self._batcher.put_back([work for work in batch if not work.answer.done() and self._may_go_on(work, error)])
+        self._batcher.dispatch()
+
+    def _may_go_on(self, work: Work, error: BaseException) -> bool:
+        """Whether work of an instance that died is tried again: then alone, so that only what ends instances is refused."""
+        blameless = isinstance(error, NotComputed)  # it waited behind what the instance died of
+        if self.closed or not (blameless or work.may_be_retried):
+            work.answer.set_exception(error)
+            return False
+        if blameless:
+            work.attempts -= 1
+        else:
+            work.alone = True
+        return True
 
 
 def _shifted(call: dict[str, Any], by: int) -> dict[str, Any]:

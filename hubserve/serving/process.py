@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,14 +85,14 @@ class InstanceProcess(asyncio.BufferedProtocol):
 
     Attributes:
         description: what the module answers, once :meth:`start` has returned.
-        on_death: called once, without arguments, when the process ends without being asked to.
+        dead: set when the process has ended without being asked to, after its frames were answered with the reason.
     """
 
     description: Description
 
     def __init__(self, spec: InstanceSpec) -> None:
         self.spec = spec
-        self.on_death: Callable[[], None] | None = None
+        self.dead = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._child: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.Transport | None = None
@@ -145,24 +145,24 @@ class InstanceProcess(asyncio.BufferedProtocol):
         self.description = Description.from_json(frame.header["description"])
         self._timeout_s = self.spec.compute_timeout_s
 
-    async def infer(self, calls: Sequence[dict[str, Any]], buffers: Sequence[Any]) -> wire.Frame:
+    def infer(self, calls: Sequence[dict[str, Any]], buffers: Sequence[Any]) -> "asyncio.Future[wire.Frame]":
         """Have it compute one frame of calls; see :mod:`hubserve.instance.calls`.
 
-        Raises:
-            InstanceDied: it ended before it answered.
-            NotComputed: it ended before it began with this frame.
+        Returns:
+            The results; or InstanceDied if it ended before it answered, NotComputed if it had not yet begun with this frame.
         """
-        return await self._exchange({"op": "infer", "calls": calls}, buffers)
+        return self._exchange({"op": "infer", "calls": calls}, buffers)
 
-    async def _exchange(self, header: dict[str, Any], buffers: Sequence[Any]) -> wire.Frame:
-        if self._dead or self._transport is None:
-            raise self._death()
+    def _exchange(self, header: dict[str, Any], buffers: Sequence[Any]) -> "asyncio.Future[wire.Frame]":
         answer: asyncio.Future[wire.Frame] = self._loop.create_future()
+        if self._dead or self._transport is None:
+            answer.set_exception(NotComputed(self._death().message))
+            return answer
         self._answers.append(answer)
         if len(self._answers) == 1:
             self._watch()
         self._transport.writelines(wire.encode(header, buffers))
-        return await answer
+        return answer
 
     def _watch(self) -> None:
         """Count the time of the frame that it computes now; a module that hangs must not take its requests' successors with it."""
@@ -239,8 +239,7 @@ class InstanceProcess(asyncio.BufferedProtocol):
         error = self._death()
         log.error("%s", error.message)
         self._fail_answers(error)
-        if self.on_death:
-            self.on_death()
+        self.dead.set()
 
     def _fail_answers(self, error: InstanceDied) -> None:
         """Only the first frame was being computed, so only it can have ended the process."""

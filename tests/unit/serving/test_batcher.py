@@ -1,6 +1,7 @@
 import asyncio
 import time
 from collections.abc import Hashable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,16 +12,43 @@ from hubserve.serving.batcher import Batcher, Work
 from hubserve.types import InferResponse
 
 
-def work(count: int = 1, key: Hashable | None = "a", **options: object) -> Work:
-    return Work({}, [], count, key, asyncio.get_running_loop().create_future(), **options)  # type: ignore[arg-type]
+def work(count: int = 1, key: Hashable | None = "a", **options: Any) -> Work:
+    return Work({}, [], count, key, asyncio.get_running_loop().create_future(), **options)
+
+
+class Desk:
+    """A seat that remembers what it was given and answers when it is told to."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        self.batcher = batcher
+        self.given: list[list[Work]] = []
+        self.waiting: list[list[Work]] = []
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.waiting)
+
+    @property
+    def is_open(self) -> bool:
+        return len(self.waiting) < 2
+
+    def give(self, batch: list[Work]) -> None:
+        self.given.append(batch)
+        self.waiting.append(batch)
+
+    def answer(self) -> None:
+        for each in self.waiting.pop(0):
+            each.answer.set_result(InferResponse())
+        self.batcher.dispatch()
 
 
 @given(
     st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["a", "b", None]), st.booleans(), st.booleans()), max_size=30),
     st.integers(1, 8),
+    st.integers(1, 3),
 )
-def test_whatever_is_queued_is_taken_once_in_order_and_in_allowed_batches(
-    arrivals: list[tuple[int, str | None, bool, bool]], limit: int
+def test_whatever_is_queued_is_given_out_once_in_order_and_in_allowed_batches(
+    arrivals: list[tuple[int, str | None, bool, bool]], limit: int, desks: int
 ) -> None:
     async def scenario() -> None:
         batcher = Batcher("m", 100)
@@ -31,47 +59,92 @@ def test_whatever_is_queued_is_taken_once_in_order_and_in_allowed_batches(
         for each, (_, _, _, cancelled) in zip(works, arrivals, strict=True):
             if cancelled:
                 each.answer.cancel()
-        taken = []
-        while any(not each.answer.done() for each in works):
-            batch = await asyncio.wait_for(batcher.take(), 1)
+        seats = [Desk(batcher) for _ in range(desks)]
+        for seat in seats:
+            batcher.add(seat)
+        while busy := [seat for seat in seats if seat.waiting]:
+            busy[0].answer()
+        batches = [batch for seat in seats for batch in seat.given]
+        for batch in batches:
             assert len({each.key for each in batch}) == 1
             assert len(batch) == 1 or (sum(each.count for each in batch) <= limit and batch[0].key is not None)
             assert len(batch) == 1 or not any(each.alone for each in batch)
-            for each in batch:
-                each.answer.set_result(InferResponse())
-            taken += batch
         live = [each for each, (_, _, _, cancelled) in zip(works, arrivals, strict=True) if not cancelled]
-        assert sorted(map(id, taken)) == sorted(map(id, live))
-        for key in ("a", "b", None):
-            mine = [each for each in taken if each.key == key and not each.alone]
-            small = [each for each in live if each.key == key and not each.alone]
-            if all(each.count == 1 for each in small):
-                assert mine == small, "first come, first served among equals"
+        given_out = [each for batch in batches for each in batch]
+        assert sorted(map(id, given_out)) == sorted(map(id, live))
+        if desks == 1:
+            for key in ("a", "b", None):
+                mine = [each for each in given_out if each.key == key and not each.alone]
+                small = [each for each in live if each.key == key and not each.alone]
+                if all(each.count == 1 for each in small):
+                    assert mine == small, "first come, first served among equals"
 
     asyncio.run(scenario())
 
 
-def test_a_free_instance_gets_new_work_at_once_and_alone() -> None:
+def test_an_idle_instance_gets_new_work_at_once_and_alone() -> None:
     async def scenario() -> None:
         batcher = Batcher("m", 10)
         batcher.max_batch_size = 8
-        waiter = batcher.take()
+        desk = Desk(batcher)
+        batcher.add(desk)
         first = work()
         batcher.put(first)
-        assert waiter.done()
-        assert waiter.result() == [first]
+        assert desk.given == [[first]]
 
     asyncio.run(scenario())
 
 
-def test_work_goes_past_an_instance_that_died_while_it_waited() -> None:
+def test_a_busy_instance_is_sent_ahead_only_what_cannot_grow() -> None:
     async def scenario() -> None:
         batcher = Batcher("m", 10)
-        dead, alive = batcher.take(), batcher.take()
-        dead.cancel()
+        batcher.max_batch_size = 3
+        desk = Desk(batcher)
+        batcher.add(desk)
+        works = [work() for _ in range(4)]
+        batcher.put(works[0])
+        batcher.put(works[1])
+        batcher.put(works[2])
+        assert desk.given == [works[:1]], "two of three may still become three"
+        batcher.put(works[3])
+        assert desk.given == [works[:1], works[1:]], "a full batch is sent ahead"
+        desk.answer()
+        single, suspect = work(key=None), work(key=None, alone=True)
+        batcher.put(single)
+        assert desk.given[-1] == [single], "what is never merged is sent ahead"
+        desk.answer()
+        batcher.put(suspect)
+        assert len(desk.given) == 3, "what may end the instance waits until it is idle"
+        desk.answer()
+        assert desk.given[-1] == [suspect]
+
+    asyncio.run(scenario())
+
+
+def test_idle_instances_come_before_busy_ones() -> None:
+    async def scenario() -> None:
+        batcher = Batcher("m", 10)
+        first, second = Desk(batcher), Desk(batcher)
+        batcher.add(first)
+        batcher.add(second)
+        for _ in range(2):
+            batcher.put(work(key=None))
+        assert [len(first.given), len(second.given)] == [1, 1]
+
+    asyncio.run(scenario())
+
+
+def test_an_instance_that_is_gone_is_given_nothing() -> None:
+    async def scenario() -> None:
+        batcher = Batcher("m", 10)
+        gone, there = Desk(batcher), Desk(batcher)
+        batcher.add(gone)
+        batcher.remove(gone)
         one = work()
         batcher.put(one)
-        assert (await alive) == [one]
+        assert len(batcher) == 1
+        batcher.add(there)
+        assert (gone.given, there.given) == ([], [[one]])
 
     asyncio.run(scenario())
 
@@ -97,7 +170,9 @@ def test_work_past_its_deadline_is_answered_and_never_computed() -> None:
         late, on_time = work(deadline=time.monotonic() - 1), work(deadline=time.monotonic() + 60)
         batcher.put(late)
         batcher.put(on_time)
-        assert (await batcher.take()) == [on_time]
+        desk = Desk(batcher)
+        batcher.add(desk)
+        assert desk.given == [[on_time]]
         with pytest.raises(DeadlineExceeded):
             await late.answer
 
@@ -110,7 +185,9 @@ def test_work_that_is_put_back_comes_first() -> None:
         waiting, returned = work(key="b"), work(key="a")
         batcher.put(waiting)
         batcher.put_back([returned])
-        assert (await batcher.take()) == [returned]
-        assert (await batcher.take()) == [waiting]
+        desk = Desk(batcher)
+        batcher.add(desk)
+        desk.answer()
+        assert desk.given == [[returned], [waiting]]
 
     asyncio.run(scenario())
