@@ -1,7 +1,9 @@
 """What every HTTP protocol provides, and the parts of HTTP that they share."""
 
+import asyncio
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Awaitable
+from typing import Any, ClassVar, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -11,10 +13,12 @@ from hubserve.settings import ServerSettings
 
 #: a body over the limit is read and thrown away up to this many times the limit, so that its sender sees the answer and no reset
 _DISCARD_FACTOR = 4
+_WATCH_AFTER_S = 0.02
+T = TypeVar("T")
 
 
 class ClientGone(HubError):
-    """The client closed the connection before its request was complete."""
+    """The client closed the connection before it was answered."""
 
     code = "client_gone"
 
@@ -81,6 +85,45 @@ def _too_large(max_body_bytes: int) -> TooLarge:
     return TooLarge(
         f"the request body is over this server's limit of {max_body_bytes} bytes; send fewer items at once or raise 'max_body_bytes'"
     )
+
+
+async def while_connected(receive: Receive, answer: Awaitable[T]) -> T:
+    """Wait for an answer for as long as the client does.
+
+    Args:
+        receive: ASGI's, with the body read to its end.
+        answer: is cancelled if the client leaves.
+    Raises:
+        ClientGone: the client left.
+    """
+    asker = asyncio.current_task()
+    watcher: asyncio.Task[None] | None = None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            continue
+        gone = True
+        if asker:
+            asker.cancel()
+
+    def begin() -> None:
+        nonlocal watcher
+        watcher = asyncio.create_task(watch())
+
+    # most answers come before it is worth a task to watch for their askers
+    timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, begin)
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        if gone:
+            raise ClientGone("the client closed the connection before its answer came") from None
+        raise
+    finally:
+        timer.cancel()
+        if watcher:
+            watcher.cancel()
 
 
 async def respond(send: Send, status: int, body: bytes, **headers: Any) -> None:

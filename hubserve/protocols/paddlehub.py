@@ -31,7 +31,7 @@ from hubserve.errors import (
 )
 from hubserve.kinds.base import Face
 from hubserve.module import JsonArray, check_about
-from hubserve.protocols.base import ClientGone, Protocol, header, read_body, respond
+from hubserve.protocols.base import ClientGone, Protocol, header, read_body, respond, while_connected
 from hubserve.serving.dataplane import MAX_PICTURES, ServedModule
 from hubserve.types import InferRequest, array_from_bytes, parse_shape
 
@@ -77,7 +77,7 @@ class PaddleHubProtocol(Protocol):
             return
         try:
             request = await self._decode(name, scope, receive)
-            response = await self.dataplane.infer(request)
+            response = await while_connected(receive, self.dataplane.infer(request))
         except ClientGone:
             return
         except _NotJson as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 
 from hubserve.module import encode_array
 from tests.conftest import Server, Start, hub, toy, wait_for
@@ -193,3 +194,14 @@ def test_a_hung_instance_is_replaced_and_the_next_requests_are_answered(start: S
     wait_for(lambda: server.instance_pids("faulty") not in ([], [hung]))
     assert server.results("faulty", text="well again")["text"] == "well again"
     assert "did not answer within 1 s" in server.log.read_text()
+
+
+def test_a_request_whose_client_has_left_is_not_computed(start: Start) -> None:
+    server = start({"faulty": toy("faulty", delay_s=1.0)})
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(server.results, "faulty")
+        time.sleep(0.3)
+        with pytest.raises(requests.ReadTimeout):
+            requests.post(f"{server.url}/predict/faulty", json={}, timeout=0.2)
+        last = threads.submit(server.results, "faulty")
+        assert [first.result()["calls"], last.result()["calls"]] == [1, 2]

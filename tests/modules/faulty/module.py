@@ -12,11 +12,13 @@ from hubserve.module import moduleinfo, serving
 class Faulty:
     def _initialize(self, at_start="", delay_s=0.0):
         self.delay_s = delay_s
+        self.calls = 0
         if at_start:
             self.fail(at_start)
 
     @serving
     def fail(self, how="", text=""):
+        self.calls += 1
         if self.delay_s:
             time.sleep(self.delay_s)
         if how == "raise":
@@ -31,4 +33,4 @@ class Faulty:
             time.sleep(float(text or 60))
         if how == "not json":
             return object()
-        return {"pid": os.getpid(), "text": text}
+        return {"pid": os.getpid(), "text": text, "calls": self.calls}
