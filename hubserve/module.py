@@ -117,8 +117,9 @@ def batch(json: Optional[JsonArray] = None, max_batch_size: int = 32) -> Callabl
     """Mark the method that computes many items at once.
 
     It is called with one keyword argument per input, an array whose first dimension is the batch, and returns one array
-    (or a dict of arrays) with the same first dimension. The object must have attributes ``inputs`` and ``outputs``, lists of
-    :class:`TensorSpec`, once it is constructed; an engine's can be used as they are. Two more methods are used where present:
+    (or a dict of arrays) with the same first dimension. The arrays that it is given are valid until it returns: copy what is to
+    be kept. The object must have attributes ``inputs`` and ``outputs``, lists of :class:`TensorSpec`, once it is constructed; an
+    engine's can be used as they are. Two more methods are used where present:
 
     - ``preprocess(picture)``: one decoded picture, uint8 (H, W, 3) BGR -> one item, without the batch dimension;
     - ``postprocess(outputs, elapse_s)``: one request's share of what the batch method returned -> that request's JSON answer.

@@ -12,6 +12,7 @@ from typing import List, Optional
 
 from hubserve.errors import HubError, to_wire
 from hubserve.instance import lifeline
+from hubserve.instance.arena import Arena
 from hubserve.instance.calls import as_failure, plain
 from hubserve.instance.loop import serve
 from hubserve.kinds import get_kind
@@ -26,6 +27,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     mode.add_argument("--serve-fd", type=int, metavar="FD", help="serve the gateway at the other end of this socket")
     mode.add_argument("--check", type=Path, metavar="FOLDER", help="import the module and construct nothing")
     mode.add_argument("--run", type=Path, metavar="FOLDER", help="call the module's @runnable method")
+    parser.add_argument("--arena-fd", type=int, metavar="FD", help="with --serve-fd: the memory that the gateway shares")
     parser.add_argument("--import-name", default="module_under_test")
     parser.add_argument("--kind", default="paddlehub")
     parser.add_argument("arguments", nargs="*")
@@ -35,7 +37,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     sys.path.append(str(_COMPAT))
     lifeline.die_with_parent()
     if args.serve_fd is not None:
-        return _serve(args.serve_fd)
+        return _serve(args.serve_fd, args.arena_fd)
     try:
         if args.check:
             get_kind(args.kind).import_only(args.check.absolute(), args.import_name)
@@ -61,13 +63,13 @@ def _run(args: argparse.Namespace) -> None:
         print(answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, default=plain))  # noqa: T201 - the command's result
 
 
-def _serve(fd: int) -> int:
+def _serve(fd: int, arena_fd: int) -> int:
     # The gateway decides when an instance ends, also when a terminal or an init system signals the whole process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a module prints is log, wherever the gateway's stdout goes
     with socket.socket(fileno=fd) as sock:
-        return serve(sock)
+        return serve(sock, Arena(arena_fd))
 
 
 if __name__ == "__main__":

@@ -9,14 +9,15 @@ import numpy as np
 
 from hubserve.errors import HubError, LoadFailed, to_wire
 from hubserve.instance import wire
+from hubserve.instance.arena import Arena
 from hubserve.instance.calls import compute, guarded
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Face, LoadedModule
 from hubserve.types import ANY
 
 
-def serve(sock: socket.socket) -> int:
-    """Answer the gateway at the other end; returns the exit status."""
+def serve(sock: socket.socket, arena: Arena) -> int:
+    """Answer the gateway at the other end, which shares ``arena``; returns the exit status."""
     try:
         frame = wire.receive(sock)
         try:
@@ -28,7 +29,7 @@ def serve(sock: socket.socket) -> int:
             return 1
         wire.send(sock, {"op": "loaded", "description": module.description.to_json()})
         while True:
-            frame = wire.receive(sock)
+            frame = wire.receive(sock, arena)
             computed = compute(module, frame, max_batch_size)
             wire.send(sock, {"op": "results", "results": computed.results}, computed.buffers)
     except (EOFError, BrokenPipeError, ConnectionResetError):

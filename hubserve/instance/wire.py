@@ -4,8 +4,9 @@ One frame is a fixed head, a JSON header, and a payload of raw buffers one behin
 
     magic "HUB1" | uint32 header_bytes | uint64 payload_bytes | header (JSON, UTF-8) | payload
 
-All numbers are little-endian. The header's ``buffers`` lists the buffers' lengths; the rest of the header refers to a buffer by its
-index. Every frame has an ``op``:
+All numbers are little-endian. The header's ``buffers`` lists the buffers' lengths, or ``[offset, length]`` for those that lie in the
+arena that both sides share (see :mod:`hubserve.instance.arena`); the rest of the header refers to a buffer by its index. Every frame
+has an ``op``:
 
 ===========  ================  ======================================================================================
 op           direction         content
@@ -21,11 +22,12 @@ op           direction         content
 import json
 import socket
 import struct
-from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from hubserve.errors import HubError
+from hubserve.instance.arena import Arena
 from hubserve.types import array_from_bytes
 
 HEAD = struct.Struct("<4sIQ")
@@ -54,17 +56,28 @@ class Frame(NamedTuple):
     buffers: List[memoryview]
 
 
-def encode(header: Dict[str, Any], buffers: Sequence[Any] = ()) -> List[Any]:
+def encode(header: Dict[str, Any], buffers: Sequence[Any] = (), place: Optional[Callable[[Any], Optional[int]]] = None) -> List[Any]:
     """A frame as pieces to be written in order; large buffers are not copied.
 
     Args:
         header: JSON values; ``buffers`` is added.
         buffers: contiguous bytes-like objects.
+        place: copies a buffer into the arena and returns its offset there, or None for a buffer that is to be sent.
     """
-    views = [memoryview(each).cast("B") if memoryview(each).nbytes else b"" for each in buffers]
-    text = json.dumps({**header, "buffers": [len(each) for each in views]}, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    head = HEAD.pack(_MAGIC, len(text), sum(len(each) for each in views))
-    return [head + text, *views]
+    places: List[Any] = []
+    sent = []
+    for buffer in buffers:
+        view = memoryview(buffer)
+        view = view.cast("B") if view.nbytes else memoryview(b"")
+        offset = place(view) if place else None
+        if offset is None:
+            places.append(len(view))
+            sent.append(view)
+        else:
+            places.append([offset, len(view)])
+    text = json.dumps({**header, "buffers": places}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    head = HEAD.pack(_MAGIC, len(text), sum(len(each) for each in sent))
+    return [head + text, *sent]
 
 
 def decode_head(head: Any) -> Tuple[int, int]:
@@ -81,22 +94,31 @@ def decode_head(head: Any) -> Tuple[int, int]:
     return header_bytes, payload_bytes
 
 
-def decode_body(body: memoryview, header_bytes: int) -> Frame:
+def decode_body(body: memoryview, header_bytes: int, arena: Optional[Arena] = None) -> Frame:
     """Cut what follows the head into header and buffers.
 
+    Args:
+        body: header and payload.
+        header_bytes: the header's length.
+        arena: where buffers may lie that were not sent.
     Raises:
         WireError: the header is not JSON or its lengths do not add up.
     """
     try:
         header = json.loads(bytes(body[:header_bytes]))
-        lengths = [int(each) for each in header["buffers"]]
-    except (ValueError, KeyError, TypeError) as error:
+        places = [(-1, each) if isinstance(each, int) else (int(each[0]), int(each[1])) for each in header["buffers"]]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise WireError(f"a frame's header is broken: {error}") from None
     buffers, start = [], header_bytes
-    for length in lengths:
-        buffers.append(body[start : start + length])
-        start += length
-    if start != len(body) or any(length < 0 for length in lengths):
+    for offset, length in places:
+        if offset < 0:
+            buffers.append(body[start : start + length])
+            start += length
+        elif arena is None or offset + length > len(arena.view):
+            raise WireError("a frame's header names a place outside the shared memory")
+        else:
+            buffers.append(arena.view[offset : offset + length])
+    if start != len(body) or any(length < 0 for _, length in places):
         raise WireError(f"a frame's buffers take {start - header_bytes} bytes, its payload has {len(body) - header_bytes}")
     return Frame(header, buffers)
 
@@ -112,15 +134,18 @@ def send(sock: socket.socket, header: Dict[str, Any], buffers: Sequence[Any] = (
             pieces[0] = pieces[0][sent:]
 
 
-def receive(sock: socket.socket) -> Frame:
+def receive(sock: socket.socket, arena: Optional[Arena] = None) -> Frame:
     """Read one frame, blocking.
 
+    Args:
+        sock: the peer.
+        arena: what is shared with it.
     Raises:
         EOFError: the peer closed the socket.
         WireError: see :func:`decode_head` and :func:`decode_body`.
     """
     header_bytes, payload_bytes = decode_head(_receive_exactly(sock, HEAD.size))
-    return decode_body(_receive_exactly(sock, header_bytes + payload_bytes), header_bytes)
+    return decode_body(_receive_exactly(sock, header_bytes + payload_bytes), header_bytes, arena)
 
 
 def _receive_exactly(sock: socket.socket, size: int) -> memoryview:

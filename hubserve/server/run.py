@@ -15,6 +15,7 @@ import uvloop
 from hubserve.errors import ConfigError, LoadFailed
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
+from hubserve.server.memory import keep_large_buffers
 from hubserve.serving.dataplane import DataPlane, ModulePlan
 from hubserve.settings import ServerSettings
 
@@ -31,6 +32,7 @@ def serve(settings: ServerSettings, plans: Sequence[ModulePlan]) -> None:
         LoadFailed: no module at all could be loaded.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    keep_large_buffers()
     with bind(settings.host, settings.port) as listener:
         port = listener.getsockname()[1]
         pidfile.write(port, [plan.info.name for plan in plans])

@@ -15,6 +15,7 @@ from typing import Any
 from hubserve.errors import InstanceDied, LoadFailed, from_wire
 from hubserve.home import home
 from hubserve.instance import wire
+from hubserve.instance.arena import ARENA_BYTES, MIN_BUFFER_BYTES, Arena, Ring
 from hubserve.kinds.base import Description
 from hubserve.module import THREADS_VARIABLE
 from hubserve.registry.child import instance_command, instance_environment
@@ -97,6 +98,9 @@ class InstanceProcess(asyncio.BufferedProtocol):
         self._child: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.Transport | None = None
         self._answers: deque[asyncio.Future[wire.Frame]] = deque()
+        self._arena = Arena.create()
+        self._ring = Ring(ARENA_BYTES)
+        self._places: deque[int] = deque()  # of each unanswered frame
         self._watchdog: asyncio.TimerHandle | None = None
         self._timeout_s = spec.load_timeout_s
         self._hung = False
@@ -121,13 +125,14 @@ class InstanceProcess(asyncio.BufferedProtocol):
             LoadFailed: the module cannot be loaded, its process ended while it tried, or it took too long.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        command = instance_command("--serve-fd", str(theirs.fileno()))
+        command = instance_command("--serve-fd", str(theirs.fileno()), "--arena-fd", str(self._arena.fd))
         try:
             self._child = subprocess.Popen(  # noqa: ASYNC220 - fork and exec take a millisecond, and the loop has no children watcher to keep
-                command, pass_fds=[theirs.fileno()], env=self.spec.full_environ(), stdin=subprocess.DEVNULL
+                command, pass_fds=[theirs.fileno(), self._arena.fd], env=self.spec.full_environ(), stdin=subprocess.DEVNULL
             )
         finally:
             theirs.close()
+            os.close(self._arena.fd)  # both sides keep it mapped
         ours.setblocking(False)
         self._transport, _ = await self._loop.create_unix_connection(lambda: self, sock=ours)
         try:
@@ -161,8 +166,19 @@ class InstanceProcess(asyncio.BufferedProtocol):
         self._answers.append(answer)
         if len(self._answers) == 1:
             self._watch()
-        self._transport.writelines(wire.encode(header, buffers))
+        self._places.append(0)
+        self._transport.writelines(wire.encode(header, buffers, self._place))
         return answer
+
+    def _place(self, buffer: memoryview) -> int | None:
+        """Copy a large buffer into the arena; None if it is small, or there is no room."""
+        if len(buffer) < MIN_BUFFER_BYTES:
+            return None
+        offset = self._ring.take(len(buffer))
+        if offset is not None:
+            self._arena.view[offset : offset + len(buffer)] = buffer
+            self._places[-1] += 1
+        return offset
 
     def _watch(self) -> None:
         """Count the time of the frame that it computes now; a module that hangs must not take its requests' successors with it."""
@@ -213,6 +229,7 @@ class InstanceProcess(asyncio.BufferedProtocol):
         frame = wire.decode_body(self._view, self._header_bytes)
         self._expect_head()
         answer = self._answers.popleft()
+        self._ring.give_back(self._places.popleft())
         self._watch()
         if not answer.done():
             answer.set_result(frame)

@@ -1,0 +1,72 @@
+"""Memory that the gateway and one instance share, for buffers too large to push through a socket.
+
+It is an anonymous file that the instance inherits, so it has no name that could be left behind, and goes when both have gone. Only the
+gateway writes requests into it. Frames are answered in their order, so it is used as a ring.
+"""
+
+import mmap
+import os
+from collections import deque
+from typing import Deque, Optional
+
+#: smaller buffers travel through the socket: they cost no more there
+MIN_BUFFER_BYTES = 32 << 10
+#: pages are taken only when they are first used
+ARENA_BYTES = 64 << 20
+_ALIGNMENT = 64
+
+
+class Arena:
+    """The shared memory, mapped.
+
+    Attributes:
+        fd: the anonymous file.
+        view: its bytes, writeable.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._map = mmap.mmap(fd, os.fstat(fd).st_size)
+        self.view = memoryview(self._map)
+
+    @classmethod
+    def create(cls, size_bytes: int = ARENA_BYTES) -> "Arena":
+        """Make one; the descriptor is inheritable only where it is passed on purpose."""
+        fd = os.memfd_create("hubserve-arena", os.MFD_CLOEXEC)
+        os.ftruncate(fd, size_bytes)
+        return cls(fd)
+
+
+class Ring:
+    """Places in an arena, given out in order and taken back in the same order.
+
+    Args:
+        size_bytes: of the arena.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
+        self._next = 0
+        self._taken: Deque[int] = deque()  # where each place starts, oldest first
+
+    def take(self, count_bytes: int) -> Optional[int]:
+        """The offset of a free place; None if there is no room now."""
+        if not self._taken:
+            self._next = 0  # from the start again: the fewest pages are touched
+        start = -(-self._next // _ALIGNMENT) * _ALIGNMENT
+        if self._taken and start <= self._taken[0]:
+            end = self._taken[0] - 1  # it has wrapped: full and empty must not look alike
+        else:
+            end = self._size_bytes
+            if start + count_bytes > end and self._taken and count_bytes < self._taken[0]:
+                start, end = 0, self._taken[0] - 1
+        if start + count_bytes > end:
+            return None
+        self._next = start + count_bytes
+        self._taken.append(start)
+        return start
+
+    def give_back(self, places: int) -> None:
+        """Free the oldest places."""
+        for _ in range(places):
+            self._taken.popleft()

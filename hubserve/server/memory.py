@@ -1,0 +1,22 @@
+"""How the gateway's allocator treats the large buffers that every request brings."""
+
+import ctypes
+
+# glibc's names and numbers, from malloc.h
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_LARGEST_MMAP_THRESHOLD_BYTES = 32 << 20
+_KEPT_BYTES = 64 << 20
+
+
+def keep_large_buffers() -> None:
+    """Reuse freed buffers of up to 32 MiB instead of mapping new pages for each request, and keep at most 64 MiB of them.
+
+    Fresh pages cost a fault for every 4 KiB: with batches of eight images that took as long as all other work on a request together.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # not glibc: its own ways must do
+        return
+    mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
