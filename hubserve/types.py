@@ -160,8 +160,8 @@ class InferRequest:
         module: the served name.
         version: as installed; None for the one that is served.
         tensors: name to array, the batch as first dimension.
-        arguments: the bytes of a JSON object.
-        pictures: encoded pictures, one item each.
+        arguments: a JSON object, as any bytes-like object.
+        pictures: encoded pictures, one item each, as any bytes-like objects.
         wants_json: whether the answer is to be JSON rather than tensors.
         deadline: on the clock of ``time.monotonic``; None for none.
     """
@@ -173,8 +173,8 @@ class InferRequest:
         module: str,
         version: Optional[str] = None,
         tensors: Optional[Dict[str, np.ndarray]] = None,
-        arguments: Optional[bytes] = None,
-        pictures: Optional[List[bytes]] = None,
+        arguments: Any = None,
+        pictures: Optional[List[Any]] = None,
         wants_json: bool = True,
         deadline: Optional[float] = None,
     ) -> None:

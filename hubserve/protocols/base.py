@@ -14,6 +14,7 @@ from hubserve.settings import ServerSettings
 #: a body over the limit is read and thrown away up to this many times the limit, so that its sender sees the answer and no reset
 _DISCARD_FACTOR = 4
 _WATCH_AFTER_S = 0.02
+_SMALL_BODY_BYTES = 64 << 10
 T = TypeVar("T")
 
 
@@ -50,7 +51,7 @@ def header(scope: Scope, name: bytes) -> str:
     return ""
 
 
-async def read_body(scope: Scope, receive: Receive, max_body_bytes: int) -> bytes:
+async def read_body(scope: Scope, receive: Receive, max_body_bytes: int) -> memoryview:
     """The whole request body.
 
     Raises:
@@ -58,27 +59,48 @@ async def read_body(scope: Scope, receive: Receive, max_body_bytes: int) -> byte
         ClientGone: the client left before it was complete.
     """
     announced = header(scope, b"content-length")
-    too_large = announced.isdigit() and int(announced) > max_body_bytes
-    if too_large and header(scope, b"expect").lower() == "100-continue":
+    length = int(announced) if announced.isdigit() else None
+    if length is not None and length > max_body_bytes and header(scope, b"expect").lower() == "100-continue":
         raise _too_large(max_body_bytes)  # the client waits for leave to send
-    chunks: list[bytes] = []
-    size = 0
-    while True:
+    body = _Body(length, max_body_bytes)
+    more = True
+    while more and body.size_bytes <= max_body_bytes * _DISCARD_FACTOR:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone("the client closed the connection before its request was complete")
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        too_large = too_large or size > max_body_bytes
-        if too_large:
-            chunks.clear()
-        else:
-            chunks.append(chunk)
-        if not message.get("more_body", False) or size > max_body_bytes * _DISCARD_FACTOR:
-            break
-    if too_large:
+        body.add(message.get("body", b""))
+        more = message.get("more_body", False)
+    if body.size_bytes > max_body_bytes:
         raise _too_large(max_body_bytes)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return body.content()
+
+
+class _Body:
+    """A body that grows: in one place if its length was announced, so that nothing is copied twice."""
+
+    def __init__(self, announced_bytes: int | None, max_body_bytes: int) -> None:
+        self.size_bytes = 0
+        self._max_body_bytes = max_body_bytes
+        self._chunks: list[bytes] = []
+        fits = announced_bytes is not None and _SMALL_BODY_BYTES < announced_bytes <= max_body_bytes
+        self._whole = bytearray(announced_bytes or 0) if fits else None
+
+    def add(self, chunk: bytes) -> None:
+        """Append what came; more than the limit is only counted."""
+        start = self.size_bytes
+        self.size_bytes += len(chunk)
+        if self._whole is not None:
+            self._whole[start : self.size_bytes] = chunk
+        elif self.size_bytes <= self._max_body_bytes:
+            self._chunks.append(chunk)
+        else:
+            self._chunks.clear()
+
+    def content(self) -> memoryview:
+        """All of it, a view of bytes or a bytearray."""
+        if self._whole is not None:
+            return memoryview(self._whole)
+        return memoryview(self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks))
 
 
 def _too_large(max_body_bytes: int) -> TooLarge:

@@ -7,6 +7,7 @@ described by the headers ``X-Hub-Shape: 1,3,224,224`` and ``X-Hub-Dtype: float32
 
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -38,6 +39,9 @@ from hubserve.types import InferRequest, array_from_bytes, parse_shape
 log = logging.getLogger("hubserve")
 
 _PREFIX = "/predict/"
+#: smaller texts are parsed with everything else
+_LARGE_BYTES = 4096
+_STAND_IN = b"\x7fa large text\x7f"
 
 #: error -> (HTTP status, PaddleHub status); the first class that fits counts
 _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
@@ -142,39 +146,69 @@ class PaddleHubProtocol(Protocol):
 class _FormRequest(Request):
     """A request whose body has been read already, within its limit."""
 
-    def __init__(self, scope: Scope, body: bytes) -> None:
+    def __init__(self, scope: Scope, body: memoryview) -> None:
         super().__init__(scope)
         self._whole = body
 
     async def stream(self) -> AsyncIterator[bytes]:  # type: ignore[override]  # an async generator either way
-        yield self._whole
+        yield bytes(self._whole)
         yield b""
 
 
-def _decode_json(request: InferRequest, body: bytes, module: ServedModule) -> None:
-    try:
-        arguments = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        arguments = _lenient_json(body)
+def _decode_json(request: InferRequest, body: memoryview, module: ServedModule) -> None:
+    where = module.description.json_array
+    arguments = split_large_text(body, where.data) if where and len(body) > _LARGE_BYTES else None
+    if arguments is None:
+        arguments = _parse_json(body)
     if arguments is None:
         raise _OldUsage
     if not isinstance(arguments, dict):
         raise _NotJson(f"the body must be a JSON object of arguments, got {_json_type(arguments)}")
     predict_args = module.plan.predict_args
-    where = module.description.json_array
     if where and not predict_args and arguments.keys() == set(where):
         name = module.description.inputs[0].name
         request.tensors = {name: _decode_base64(arguments, where)}
     elif predict_args:
+        arguments = {key: str(value, "ascii") if isinstance(value, memoryview) else value for key, value in arguments.items()}
         request.arguments = json.dumps({**predict_args, **arguments}, ensure_ascii=False).encode("utf-8", "surrogatepass")
     else:
         request.arguments = body
 
 
-def _lenient_json(body: bytes) -> Any:
-    """Python's own parser, which takes NaN and Infinity as PaddleHub did."""
+def split_large_text(body: memoryview, key: str) -> dict[str, Any] | None:
+    """Parse a JSON object without making a text of its one large base64 value.
+
+    Args:
+        body: the JSON.
+        key: the key of the value.
+    Returns:
+        The object with a view into ``body`` as that key's value; None if it does not look as expected, and must be parsed whole.
+    """
+    whole: Any = body.obj  # searched by bytes' own methods, which are far quicker than an expression over the whole text
+    found = re.search(rb'"%s"\s*:\s*"' % re.escape(key.encode()), whole)
+    if not found:
+        return None
+    start, end = found.end(), whole.find(b'"', found.end())
+    if end - start < _LARGE_BYTES or whole.find(b"\\", start, end) >= 0:
+        return None
     try:
-        return json.loads(body)
+        rest = orjson.loads(b"%s%s%s" % (body[:start], _STAND_IN, body[end:]))
+    except orjson.JSONDecodeError:
+        return None
+    # the match may have been inside another value: then the stand-in is not at the top, and nothing is taken from it
+    if not isinstance(rest, dict) or rest.get(key) != _STAND_IN.decode():
+        return None
+    return {**rest, key: body[start:end]}
+
+
+def _parse_json(body: memoryview) -> Any:
+    """Parse JSON; NaN and Infinity are taken as PaddleHub's parser, Python's own, took them."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(bytes(body))
     except (ValueError, RecursionError) as error:
         raise _NotJson(f"the body is not valid JSON: {error}") from None
 
@@ -186,7 +220,7 @@ def _json_type(value: Any) -> str:
 def _decode_base64(arguments: dict[str, Any], where: JsonArray) -> Any:
     text, about = arguments[where.data], arguments[where.about]
     check_about(about)
-    if not isinstance(text, str):
+    if not isinstance(text, (str, memoryview)):
         raise InvalidInput(f"'{where.data}' must be base64 text of an array's bytes, got {_json_type(text)}")
     try:
         # validate=True also selects the vectorised decoder
@@ -196,7 +230,7 @@ def _decode_base64(arguments: dict[str, Any], where: JsonArray) -> Any:
     return array_from_bytes(raw, about["dtype"], about["shape"])
 
 
-def _decode_array(scope: Scope, body: bytes, module: ServedModule) -> dict[str, Any]:
+def _decode_array(scope: Scope, body: memoryview, module: ServedModule) -> dict[str, Any]:
     specs = module.description.inputs
     if len(specs) != 1:
         raise InvalidInput(f"a raw array can only be sent to a module with one input; this one has {len(specs)}")
