@@ -36,6 +36,11 @@ class Arena:
         os.ftruncate(fd, size_bytes)
         return cls(fd)
 
+    def close(self) -> None:
+        """Unmap it; the other side keeps its own mapping."""
+        self.view.release()
+        self._map.close()
+
 
 class Ring:
     """Places in an arena, given out in order and taken back in the same order.

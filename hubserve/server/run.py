@@ -95,6 +95,7 @@ class _Gateway:
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=max(1, round(self._settings.drain_timeout_s)),
         )
         server = _Server(config)

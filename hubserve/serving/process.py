@@ -237,6 +237,7 @@ class InstanceProcess(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The process ended, or it was told to."""
         self._dead = True
+        self._arena.close()
         if self._watchdog:
             self._watchdog.cancel()
         if self._stopping:
