@@ -24,8 +24,6 @@ _MAX_IN_FLIGHT = 2
 #: What is sent ahead waits for what is computed, while another instance might become free: worth it only for quick modules, whose
 #: time goes into the gaps between batches.
 _QUICK_S = 0.01
-#: an instance that lived this long did not die of its start
-_HEALTHY_AFTER_S = 10.0
 
 
 class Slot:
@@ -102,17 +100,15 @@ class Pool:
         """Serve from a slot for as long as the pool lives."""
         delay_s = _FIRST_DELAY_S
         while True:
-            started = time.monotonic()
-            if slot.instance is not None:
-                await self._serve(slot, slot.instance)
-            if time.monotonic() - started >= _HEALTHY_AFTER_S:
+            # what has answered is worth having back at once; what dies of its start, or of nothing, less and less
+            if slot.instance is not None and await self._serve(slot, slot.instance):
                 delay_s = _FIRST_DELAY_S
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
             await self._replace(slot)
 
-    async def _serve(self, slot: Slot, instance: InstanceProcess) -> None:
-        """Have an instance compute batches until it dies."""
+    async def _serve(self, slot: Slot, instance: InstanceProcess) -> bool:
+        """Have an instance compute batches until it dies; gives whether it answered any."""
         slot.seat = InstanceSeat(instance, self._batcher)
         self._batcher.add(slot.seat)
         try:
@@ -122,6 +118,7 @@ class Pool:
             slot.seat.closed = True
         slot.instance = None
         slot.restarts += 1
+        return slot.seat.has_answered
 
     async def _replace(self, slot: Slot) -> None:
         instance = InstanceProcess(slot.spec)
@@ -142,11 +139,13 @@ class InstanceSeat:
 
     Attributes:
         in_flight: batches that it has been given and has not answered.
+        has_answered: whether it has computed anything yet.
         closed: it is given no more, and what it had is not tried again.
     """
 
     def __init__(self, instance: InstanceProcess, batcher: Batcher) -> None:
         self.in_flight = 0
+        self.has_answered = False
         self.closed = False
         self._usual_s = _QUICK_S
         self._given: deque[float] = deque()
@@ -179,6 +178,7 @@ class InstanceSeat:
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
         error = answer.exception()
         if error is None:
+            self.has_answered = True
             frame = answer.result()
             for work, result in zip(batch, frame.header["results"], strict=True):
                 _settle(work, result, frame)
