@@ -7,7 +7,6 @@ described by the headers ``X-Hub-Shape: 1,3,224,224`` and ``X-Hub-Dtype: float32
 
 import json
 import logging
-import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -33,15 +32,13 @@ from hubserve.errors import (
 from hubserve.kinds.base import Face
 from hubserve.module import JsonArray, check_about
 from hubserve.protocols.base import ClientGone, Protocol, header, read_body, respond, while_connected
+from hubserve.protocols.large_text import split_large_text
 from hubserve.serving.dataplane import MAX_PICTURES, ServedModule
 from hubserve.types import InferRequest, array_from_bytes, parse_shape
 
 log = logging.getLogger("hubserve")
 
 _PREFIX = "/predict/"
-#: smaller texts are parsed with everything else
-_LARGE_BYTES = 4096
-_STAND_IN = b"\x7fa large text\x7f"
 
 #: error -> (HTTP status, PaddleHub status); the first class that fits counts
 _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
@@ -156,49 +153,21 @@ class _FormRequest(Request):
 
 
 def _decode_json(request: InferRequest, body: memoryview, module: ServedModule) -> None:
-    where = module.description.json_array
-    arguments = split_large_text(body, where.data) if where and len(body) > _LARGE_BYTES else None
+    where, predict_args = module.description.json_array, module.plan.predict_args
+    arguments = split_large_text(body, where.data) if where and not predict_args else None
     if arguments is None:
         arguments = _parse_json(body)
     if arguments is None:
         raise _OldUsage
     if not isinstance(arguments, dict):
         raise _NotJson(f"the body must be a JSON object of arguments, got {_json_type(arguments)}")
-    predict_args = module.plan.predict_args
     if where and not predict_args and arguments.keys() == set(where):
         name = module.description.inputs[0].name
         request.tensors = {name: _decode_base64(arguments, where)}
     elif predict_args:
-        arguments = {key: str(value, "ascii") if isinstance(value, memoryview) else value for key, value in arguments.items()}
         request.arguments = json.dumps({**predict_args, **arguments}, ensure_ascii=False).encode("utf-8", "surrogatepass")
     else:
         request.arguments = body
-
-
-def split_large_text(body: memoryview, key: str) -> dict[str, Any] | None:
-    """Parse a JSON object without making a text of its one large base64 value.
-
-    Args:
-        body: the JSON.
-        key: the key of the value.
-    Returns:
-        The object with a view into ``body`` as that key's value; None if it does not look as expected, and must be parsed whole.
-    """
-    whole: Any = body.obj  # searched by bytes' own methods, which are far quicker than an expression over the whole text
-    found = re.search(rb'"%s"\s*:\s*"' % re.escape(key.encode()), whole)
-    if not found:
-        return None
-    start, end = found.end(), whole.find(b'"', found.end())
-    if end - start < _LARGE_BYTES or whole.find(b"\\", start, end) >= 0:
-        return None
-    try:
-        rest = orjson.loads(b"%s%s%s" % (body[:start], _STAND_IN, body[end:]))
-    except orjson.JSONDecodeError:
-        return None
-    # the match may have been inside another value: then the stand-in is not at the top, and nothing is taken from it
-    if not isinstance(rest, dict) or rest.get(key) != _STAND_IN.decode():
-        return None
-    return {**rest, key: body[start:end]}
 
 
 def _parse_json(body: memoryview) -> Any:

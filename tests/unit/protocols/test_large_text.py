@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.protocols.paddlehub import split_large_text
+from hubserve.protocols.large_text import split_large_text
 
 LARGE = "QUJD" * 2000
 
