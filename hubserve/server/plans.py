@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from hubserve.errors import ConfigError
 from hubserve.registry.resolve import Resolved, resolve
 from hubserve.serving.dataplane import ModulePlan
 from hubserve.serving.process import InstanceSpec
@@ -19,7 +20,7 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = ()) -> li
     Raises:
         ModuleNotFound: a module or version is not installed.
         LoadFailed: a folder is no module.
-        ConfigError: a GPU is asked for and nothing says which.
+        ConfigError: a module is called otherwise, or a GPU is asked for and nothing says which.
     """
     gpus = settings.gpus()
     plans = []
@@ -29,6 +30,8 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = ()) -> li
         init_args.pop("name", None)
         reference = str(directory) if directory else f"{name}=={version}" if version else name
         resolved = resolve(reference)
+        if resolved.info.name != name:
+            raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
         count = settings.instance_count(name)
         instances = [_instance_spec(settings, name, resolved, init_args, search_path, index, count, gpus) for index in range(count)]
         plans.append(ModulePlan(resolved.info, instances, module.predict_args, module.max_queue_size or settings.max_queue_size))

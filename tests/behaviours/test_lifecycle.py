@@ -158,6 +158,13 @@ def test_a_wrong_config_is_told_by_key_reason_and_remedy(home: Path, tmp_path: P
     assert "Traceback" not in refused.stderr
 
 
+def test_a_module_that_is_called_otherwise_is_told(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"modules_info": {"whisper": toy("shout")}}))
+    refused = hub("serving", "start", "-c", path, home=home)
+    assert (refused.returncode, "is called 'shout'; use that name" in refused.stderr) == (1, True)
+
+
 def test_a_config_that_is_not_there_is_told(home: Path, tmp_path: Path) -> None:
     refused = hub("serving", "start", "-c", tmp_path / "none.json", home=home)
     assert (refused.returncode, "cannot read the configuration" in refused.stderr) == (1, True)
