@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = ROOT / "tests" / "modules"
 START_TIMEOUT_S = 120
 
+# A script that runs tests in its background has them ignore Ctrl-C, and so would every process that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(scope="session")
 def model_dir() -> Path:
