@@ -20,6 +20,7 @@ from hubserve.module import encode_array
 from hubserve.vision.codecs import decode_picture
 from hubserve.vision.preprocess import ClassificationPreprocess
 from tests.conftest import ROOT, Server, Start, hub, servers
+from tests.engines_here import READ_PADDLE
 
 CLAS = ROOT / "hubmodules" / "clas"
 CAT_CLASSES = [285, 281, 282, 287, 284]
@@ -87,7 +88,7 @@ def test_the_cat_is_an_egyptian_cat(server: Server, batch: np.ndarray) -> None:
     assert all(round(score, 5) == score for score in prediction["scores"])
 
 
-@pytest.mark.parametrize("engine", [*ENGINES, "auto"])
+@pytest.mark.parametrize("engine", [*READ_PADDLE, "auto"])
 def test_every_engine_gives_paddles_classes_and_scores_through_the_server(
     start: Start, engine: str, batch: np.ndarray, paddles_own: list[dict[int, float]]
 ) -> None:

@@ -84,3 +84,15 @@ def paddle_answers():
         return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
 
     return answers
+
+
+@pytest.fixture
+def converter(tmp_path, monkeypatch):
+    """Puts a package of the converter's name first on the path: how the real one fails differs by model and version."""
+
+    def write(body):
+        (tmp_path / "first").mkdir()
+        (tmp_path / "first" / "paddle2onnx.py").write_text(f"import os, sys\ndef export(model, weights, output, **options):\n    {body}\n")
+        monkeypatch.syspath_prepend(str(tmp_path / "first"))
+
+    return write

@@ -5,13 +5,14 @@ import sys
 import numpy as np
 import pytest
 
-from hubserve.engines import ENGINES, EngineOptions, ModelFiles, engine_class, find_model_files, load_engine
-from hubserve.engines.conversion import onnx_of
+from hubserve.engines import ENGINES, EngineOptions, ModelFiles, engine_class, load_engine
 from hubserve.engines.sample import make_sample
 from hubserve.errors import ConfigError, InvalidInput, LoadFailed, MissingDependency, ModuleFailed
+from tests.engines_here import READ_PADDLE
+from tests.unit.engines import onnx_classifier
 
 #: every engine with every form of Paddle program that it reads
-READS = [(engine, form) for engine in ENGINES for form in ("pdmodel", "json") if (engine, form) != ("openvino", "json")]
+READS = [(engine, form) for engine in READ_PADDLE for form in ("pdmodel", "json") if (engine, form) != ("openvino", "json")]
 PACKAGES = {"paddle": "paddle", "openvino": "openvino", "onnxruntime": "onnxruntime"}
 
 
@@ -20,7 +21,7 @@ def engine_and_form(request):
     return request.param
 
 
-@pytest.fixture(params=list(ENGINES))
+@pytest.fixture(params=READ_PADDLE)
 def classifier(request, models):
     return load_engine(models / "pdmodel" / "classifier", request.param)
 
@@ -138,12 +139,11 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(engine_and
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_an_onnx_file_is_run_as_it_is_with_the_batch_left_open(engine, models, paddle_answers):
-    folder = models / "pdmodel" / "classifier"
-    loaded = load_engine(onnx_of(find_model_files(folder)), engine)
+def test_an_onnx_file_is_run_as_it_is_with_the_batch_left_open(engine, tmp_path):
+    loaded = load_engine(onnx_classifier.write(tmp_path / "model.onnx"), engine)
     assert [tuple(spec) for spec in loaded.inputs] == [("x", "float32", (-1, 3, 32, 32))]
     assert [(spec.dtype, spec.shape) for spec in loaded.outputs] == [("float32", (-1, 10))]
-    np.testing.assert_allclose(loaded.run({"x": pictures(3)})[0], paddle_answers(folder, {"x": pictures(3)})[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(loaded.run({"x": pictures(3)})[0], onnx_classifier.expected(pictures(3)), rtol=1e-5, atol=1e-6)
 
 
 def test_paddle_says_that_it_reads_no_onnx_and_openvino_that_it_reads_no_pir(models, tmp_path):

@@ -8,6 +8,7 @@ from hubserve.engines import find_model_files, load_engine
 from hubserve.engines.child import ChildFailed, call_in_child
 from hubserve.engines.conversion import onnx_of
 from hubserve.errors import LoadFailed, MissingDependency
+from tests.unit.engines import onnx_classifier
 
 CONVERT = (
     "import sys\n"
@@ -24,13 +25,11 @@ def files(models):
 
 
 @pytest.fixture
-def converter(tmp_path, monkeypatch):
-    """Puts a package of the converter's name first on the path: how the real one fails differs by model and version."""
+def converter(converter, tmp_path, monkeypatch):
+    """The same, with nothing converted yet; gives the folder of what is kept."""
 
     def write(body):
-        (tmp_path / "first").mkdir()
-        (tmp_path / "first" / "paddle2onnx.py").write_text(f"import os, sys\ndef export(model, weights, output, **options):\n    {body}\n")
-        monkeypatch.syspath_prepend(str(tmp_path / "first"))
+        converter(body)
         monkeypatch.setenv("HUB_HOME", str(tmp_path / "home"))
         return tmp_path / "home" / "cache" / "onnx"
 
@@ -41,7 +40,8 @@ def left_in(folder):
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
-def test_a_conversion_is_made_once_and_another_model_gets_its_own(files, models):
+def test_a_conversion_is_made_once_and_another_model_gets_its_own(files, models, converter):
+    converter("open(output, 'w').write(model)")
     first = onnx_of(files)
     made = first.stat()
     assert onnx_of(files) == first
@@ -49,7 +49,8 @@ def test_a_conversion_is_made_once_and_another_model_gets_its_own(files, models)
     assert onnx_of(find_model_files(models / "pdmodel" / "two_inputs")) != first
 
 
-def test_a_kept_conversion_that_was_damaged_is_made_again(models, fresh_home):
+def test_a_kept_conversion_that_was_damaged_is_made_again(models, converter, tmp_path):
+    converter(f"import shutil; shutil.copy({str(onnx_classifier.write(tmp_path / 'any.onnx'))!r}, output)")
     folder = models / "pdmodel" / "classifier"
     kept = onnx_of(find_model_files(folder))
     whole = kept.read_bytes()

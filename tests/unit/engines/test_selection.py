@@ -9,16 +9,24 @@ import numpy as np
 import pytest
 
 from hubserve.engines import EngineOptions, find_model_files, load_engine
-from hubserve.engines.conversion import onnx_of
 from hubserve.engines.selection import choose
 from hubserve.engines.verdicts import Verdict, cpu_model, remembered
 from hubserve.errors import LoadFailed, MissingDependency
+from tests.engines_here import CONVERTS, PREFERRED
+from tests.unit.engines import onnx_classifier
 
 X = {"x": np.random.default_rng(2).standard_normal((2, 3, 32, 32)).astype("float32")}
 
 
 def verdicts(home):
     return sorted((home / "cache" / "engines").glob("*.json"))
+
+
+@pytest.fixture
+def converted_wrong(fresh_home, converter, tmp_path):
+    """Every conversion is another classifier: it loads, runs, and is wrong."""
+    shutil.rmtree(fresh_home / "cache", ignore_errors=True)
+    converter(f"import shutil; shutil.copy({str(onnx_classifier.write(tmp_path / 'other.onnx'))!r}, output)")
 
 
 def without(monkeypatch, *packages):
@@ -29,8 +37,9 @@ def without(monkeypatch, *packages):
 def test_auto_takes_the_preferred_engine_that_agrees_with_paddle_and_says_so(models, fresh_home, paddle_answers):
     folder = models / "pdmodel" / "classifier"
     engine = load_engine(folder)
-    assert engine.name == "onnxruntime"
-    said = r"auto: onnxruntime agrees with paddle within \d\.\de-\d\d \(checked \d{4}-\d\d-\d\d\), preferred over openvino and paddle"
+    assert engine.name == PREFERRED
+    over = r"openvino and paddle" if CONVERTS else r"paddle; not onnxruntime: .* needs the package 'paddle2onnx'.*"
+    said = rf"auto: {PREFERRED} agrees with paddle within \d\.\de-\d\d \(checked \d{{4}}-\d\d-\d\d\), preferred over {over}"
     assert re.fullmatch(said, engine.reason)
     assert engine.describe()["reason"] == engine.reason
     np.testing.assert_allclose(engine.run(X)[0], paddle_answers(folder, X)[0], atol=1e-6)
@@ -42,7 +51,7 @@ def test_the_choice_is_remembered_and_shown_again(models, fresh_home):
     (kept,) = verdicts(fresh_home)
     kept.write_text(json.dumps({**json.loads(kept.read_text()), "reason": "auto: as remembered"}))
     assert load_engine(folder).reason == "auto: as remembered"
-    assert load_engine(models / "pdmodel" / "two_inputs").reason.startswith("auto: onnxruntime agrees")
+    assert load_engine(models / "pdmodel" / "two_inputs").reason.startswith(f"auto: {PREFERRED} agrees")
     assert len(verdicts(fresh_home)) == 2
 
 
@@ -64,11 +73,8 @@ def test_a_verdict_that_may_not_last_is_not_remembered(models, fresh_home):
     assert verdicts(fresh_home) == []
 
 
-def test_an_engine_whose_answers_differ_is_refused_and_the_next_one_taken(models, fresh_home, paddle_answers):
-    """The kept conversion is replaced by another classifier's: it loads, runs, and is wrong."""
+def test_an_engine_whose_answers_differ_is_refused_and_the_next_one_taken(models, converted_wrong, paddle_answers):
     folder = models / "pdmodel" / "classifier"
-    other = onnx_of(find_model_files(models / "pdmodel" / "other_classifier"))
-    shutil.copy(other, onnx_of(find_model_files(folder)))
     engine = load_engine(folder)
     assert engine.name == "openvino"
     assert "auto: openvino agrees with paddle within" in engine.reason
@@ -76,19 +82,15 @@ def test_an_engine_whose_answers_differ_is_refused_and_the_next_one_taken(models
     np.testing.assert_allclose(engine.run(X)[0], paddle_answers(folder, X)[0], atol=1e-6)
 
 
-def test_paddle_is_taken_when_no_other_agrees(models, fresh_home, monkeypatch):
+def test_paddle_is_taken_when_no_other_agrees(models, converted_wrong, monkeypatch):
     without(monkeypatch, "openvino")
-    folder = models / "pdmodel" / "classifier"
-    shutil.copy(onnx_of(find_model_files(models / "pdmodel" / "other_classifier")), onnx_of(find_model_files(folder)))
-    engine = load_engine(folder)
+    engine = load_engine(models / "pdmodel" / "classifier")
     assert engine.name == "paddle"
     assert "not onnxruntime: output 0 differs" in engine.reason
 
 
-def test_an_engine_that_cannot_convert_the_model_is_passed_over(models, fresh_home, tmp_path, monkeypatch):
-    (tmp_path / "first").mkdir()
-    (tmp_path / "first" / "paddle2onnx.py").write_text("def export(*_, **__): raise SystemExit(-1)\n")
-    monkeypatch.syspath_prepend(str(tmp_path / "first"))
+def test_an_engine_that_cannot_convert_the_model_is_passed_over(models, fresh_home, converter):
+    converter("raise SystemExit(-1)")
     shutil.rmtree(fresh_home / "cache", ignore_errors=True)
     engine = load_engine(models / "pdmodel" / "classifier")
     assert engine.name == "openvino"
@@ -127,11 +129,11 @@ def test_without_any_engine_the_error_says_what_to_install(models, fresh_home, m
         load_engine(fresh_home)
 
 
-def test_onnx_files_go_to_the_first_engine_that_reads_them(models, fresh_home, monkeypatch):
-    converted = onnx_of(find_model_files(models / "pdmodel" / "classifier"))
-    assert load_engine(converted).name == "onnxruntime"
+def test_onnx_files_go_to_the_first_engine_that_reads_them(tmp_path, monkeypatch):
+    model = onnx_classifier.write(tmp_path / "model.onnx")
+    assert load_engine(model).name == "onnxruntime"
     without(monkeypatch, "onnxruntime")
-    assert load_engine(converted).name == "openvino"
+    assert load_engine(model).name == "openvino"
 
 
 def test_use_gpu_means_paddle(models, fresh_home):
@@ -153,13 +155,13 @@ def test_damaged_weights_are_an_error_and_not_a_choice(copy_of, fresh_home):
         load_engine(folder)
 
 
-def test_a_remembered_engine_that_no_longer_loads_gives_way_to_paddle(models, fresh_home, monkeypatch, tmp_path):
+def test_a_remembered_engine_that_no_longer_loads_gives_way_to_paddle(models, fresh_home, converter):
     folder = models / "pdmodel" / "classifier"
-    assert load_engine(folder).name == "onnxruntime"
-    shutil.rmtree(fresh_home / "cache" / "onnx")
-    (tmp_path / "first").mkdir()
-    (tmp_path / "first" / "paddle2onnx.py").write_text("def export(*_, **__): raise SystemExit(-1)\n")
-    monkeypatch.syspath_prepend(str(tmp_path / "first"))
+    load_engine(folder)
+    (kept,) = verdicts(fresh_home)
+    kept.write_text(json.dumps({**json.loads(kept.read_text()), "engine": "onnxruntime"}))
+    shutil.rmtree(fresh_home / "cache" / "onnx", ignore_errors=True)
+    converter("raise SystemExit(-1)")
     engine = load_engine(folder)
     assert engine.name == "paddle"
     assert "onnxruntime, which was chosen before, could not be loaded: cannot convert" in engine.reason
@@ -193,7 +195,7 @@ def test_processes_that_choose_at_once_check_once_and_agree(models, fresh_home, 
     said = [process.communicate(timeout=60)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0]
     assert said[0] == said[1]
-    assert said[0].startswith("auto: onnxruntime agrees")
+    assert said[0].startswith(f"auto: {PREFERRED} agrees")
     assert log.read_text() == "x"
 
 
@@ -207,7 +209,7 @@ def test_the_chosen_engine_alone_is_in_memory_after_auto(models, fresh_home):
     command = [sys.executable, "-W", "error", "-c", script, str(models / "pdmodel" / "classifier")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
-    assert (done.stdout, done.stderr) == ("onnxruntime False False\n", "")
+    assert (done.stdout, done.stderr) == (f"{PREFERRED} False {PREFERRED == 'openvino'}\n", "")
 
 
 def test_the_cpu_is_told_by_its_name_and_instruction_sets(tmp_path):
