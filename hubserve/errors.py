@@ -57,6 +57,12 @@ class ModuleFailed(HubError):
     code = "module_failed"
 
 
+class OutOfMemory(ModuleFailed):
+    """There was not enough memory for even one item."""
+
+    code = "out_of_memory"
+
+
 class LoadFailed(HubError):
     """The module could not be imported, constructed or given its model."""
 

@@ -121,7 +121,8 @@ def batch(json: Optional[JsonArray] = None, max_batch_size: int = 32) -> Callabl
     be kept. The object must have attributes ``inputs`` and ``outputs``, lists of :class:`TensorSpec`, once it is constructed; an
     engine's can be used as they are. Two more methods are used where present:
 
-    - ``preprocess(picture)``: one decoded picture, uint8 (H, W, 3) BGR -> one item, without the batch dimension;
+    - ``preprocess(picture)``: one decoded picture, uint8 (H, W, 3) BGR -> one item, without the batch dimension; it is called from a thread
+      of its own while the batch before is computed, so it must not change what the batch method uses;
     - ``postprocess(outputs, elapse_s)``: one request's share of what the batch method returned -> that request's JSON answer.
 
     Args:

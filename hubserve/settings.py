@@ -17,6 +17,8 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 DEFAULT_PORT = 8866
+_USUAL_INSTANCE_BYTES = 1 << 30
+_MOST_INSTANCES = 8
 
 
 class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -30,10 +32,18 @@ class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Instances of this module; else the server's ``workers``."""
     max_batch_size: Count | None = None
     """The most items merged into one call, if less than the module's own limit."""
+    preferred_batch_sizes: list[Count] = []
+    """Numbers of items to merge requests up to; without them the sizes are learned."""
+    max_queue_delay_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Milliseconds that a request may be kept waiting for others although an instance is idle."""
     max_queue_size: Count | None = None
     """Requests that may wait; else the server's ``max_queue_size``."""
     load_timeout_s: Seconds = 300.0
     """Seconds that one instance may take to load."""
+    compute_timeout_s: Seconds | None = None
+    """Seconds that one batch may take before its instance counts as hung and is replaced; else the server's ``request_timeout_s``."""
+    max_memory_mb: Count | None = None
+    """Resident MB at which an instance is replaced by a fresh one, between two batches."""
 
 
 class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -45,10 +55,10 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The address to listen on; other machines reach it only if this is set to theirs or to 0.0.0.0."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = DEFAULT_PORT
     """The port to listen on; 0 for any free one."""
-    use_multiprocess: bool = False
-    """Run ``workers`` instances of each module instead of one."""
+    use_multiprocess: bool | None = None
+    """True: run ``workers`` instances of each module; false: one. Not set: modules that compute batches get as many as under true."""
     workers: Count | None = None
-    """Instances of each module under ``use_multiprocess``; one for each core (or GPU of ``gpu``) where it is not set."""
+    """Instances of each module; else one for each GPU of ``gpu``, or one for each core, as far as memory allows, up to 8."""
     use_gpu: bool = False
     """Compute on GPUs, for modules whose constructor takes ``use_gpu``."""
     gpu: str | int | None = None
@@ -59,6 +69,14 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Requests that may wait for each module."""
     request_timeout_s: Seconds = 300.0
     """Seconds after which a request is answered with an error."""
+    ready_timeout_s: Seconds = 30.0
+    """A module none of whose instances has answered for so long is reported as not ready."""
+    client_timeout_s: Seconds = 30.0
+    """Seconds that a client may take to send its headers, may pause within its body, and may leave its answer unread."""
+    max_concurrency: Count = 4096
+    """Requests in progress at once; more are refused with 503."""
+    max_pending_bytes: Count = 1 << 30
+    """Bytes of all request bodies in progress; what would be more is refused with 503."""
     drain_timeout_s: Seconds = 30.0
     """Seconds that requests in progress get when the server is told to stop."""
 
@@ -84,14 +102,24 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             )
         return devices
 
-    def instance_count(self, name: str) -> int:
-        """How many instances of a module to run."""
+    def instance_count(self, name: str, batches: bool) -> int:
+        """How many instances of a module to run.
+
+        Args:
+            name: the module's.
+            batches: whether it computes batches: such a module has nothing that ties a client's requests to one process.
+        """
         own = self.modules_info[name].workers
         if own is not None:
             return own
-        if not self.use_multiprocess:
-            return 1
-        return self.workers or len(self.gpus()) or len(os.sched_getaffinity(0))
+        if self.use_multiprocess or (self.use_multiprocess is None and (batches or self.workers)):
+            return self.workers or len(self.gpus()) or _instances_for_this_machine()
+        return 1
+
+
+def _instances_for_this_machine() -> int:
+    free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(len(os.sched_getaffinity(0)), free_bytes // _USUAL_INSTANCE_BYTES, _MOST_INSTANCES))
 
 
 def read_config(path: Path) -> ServerSettings:

@@ -164,9 +164,10 @@ class InferRequest:
         pictures: encoded pictures, one item each, as any bytes-like objects.
         wants_json: whether the answer is to be JSON rather than tensors.
         deadline: on the clock of ``time.monotonic``; None for none.
+        priority: lower ones are computed first.
     """
 
-    __slots__ = ("arguments", "deadline", "module", "pictures", "tensors", "version", "wants_json")
+    __slots__ = ("arguments", "deadline", "module", "pictures", "priority", "tensors", "version", "wants_json")
 
     def __init__(
         self,
@@ -177,6 +178,7 @@ class InferRequest:
         pictures: Optional[List[Any]] = None,
         wants_json: bool = True,
         deadline: Optional[float] = None,
+        priority: int = 0,
     ) -> None:
         self.module = module
         self.version = version
@@ -185,6 +187,7 @@ class InferRequest:
         self.pictures = pictures
         self.wants_json = wants_json
         self.deadline = deadline
+        self.priority = priority
 
 
 class InferResponse(NamedTuple):

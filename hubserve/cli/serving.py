@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port to listen on (default %(default)s; 0: any free one)")
     start.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)")
     start.add_argument("--use_multiprocess", action="store_true", help="run --workers instances of each module")
-    start.add_argument("-w", "--workers", type=int, help="instances of each module (default: one per core or GPU)")
+    start.add_argument("-w", "--workers", type=int, help="instances of each module (default: one per core or GPU for modules that compute batches)")
     start.add_argument("--use_gpu", action="store_true", help="compute on GPUs")
     start.add_argument("-i", "--gpu", help="GPUs to use, such as '0,1' (default: CUDA_VISIBLE_DEVICES)")
     stop = actions.add_parser("stop", help="let a server finish its requests and end it")
@@ -81,7 +81,7 @@ def settings_from_flags(args: argparse.Namespace) -> ServerSettings:
         modules[name] = {"init_args": where}
     raw = {"modules_info": modules, "host": args.host, "port": args.port, "use_gpu": args.use_gpu, "gpu": args.gpu}
     # PaddleHub ignores --workers without --use_multiprocess; asking for workers can only mean that they are wanted
-    raw |= {"use_multiprocess": args.use_multiprocess or args.workers is not None, "workers": args.workers}
+    raw |= {"use_multiprocess": True if args.use_multiprocess or args.workers is not None else None, "workers": args.workers}
     return parse_settings(raw, "command line")
 
 

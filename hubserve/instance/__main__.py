@@ -69,7 +69,7 @@ def _serve(fd: int, arena_fd: int) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a module prints is log, wherever the gateway's stdout goes
     with socket.socket(fileno=fd) as sock:
-        return serve(sock, Arena(arena_fd))
+        return serve(sock, Arena(arena_fd) if arena_fd is not None else None)
 
 
 if __name__ == "__main__":

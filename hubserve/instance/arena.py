@@ -1,7 +1,9 @@
 """Memory that the gateway and one instance share, for buffers too large to push through a socket.
 
 It is an anonymous file that the instance inherits, so it has no name that could be left behind, and goes when both have gone. Only the
-gateway writes requests into it. Frames are answered in their order, so it is used as a ring.
+gateway writes requests into its first part. Frames are answered in their order, so that is used as a ring. Only the instance writes
+answers, into two halves in turn: when it computes the answer to a frame, it has been given at most one more, so the gateway must have
+taken out the answer before the last.
 """
 
 import mmap
@@ -12,7 +14,11 @@ from typing import Deque, Optional
 #: smaller buffers travel through the socket: they cost no more there
 MIN_BUFFER_BYTES = 32 << 10
 #: pages are taken only when they are first used
-ARENA_BYTES = 64 << 20
+REQUESTS_BYTES = 64 << 20
+HALF_BYTES = 16 << 20
+ARENA_BYTES = REQUESTS_BYTES + 2 * HALF_BYTES
+#: frames that an instance may have been given and not answered; the two halves rest on it
+MAX_IN_FLIGHT = 2
 _ALIGNMENT = 64
 
 
@@ -40,6 +46,34 @@ class Arena:
         """Unmap it; the other side keeps its own mapping."""
         self.view.release()
         self._map.close()
+
+
+class Halves:
+    """The instance's places for its answers.
+
+    Args:
+        arena: what is shared.
+    """
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+        self._half = 0
+        self._next = self._end = 0
+
+    def turn(self) -> None:
+        """Begin the next answer."""
+        self._half = 1 - self._half
+        self._next = REQUESTS_BYTES + self._half * HALF_BYTES
+        self._end = self._next + HALF_BYTES
+
+    def place(self, buffer: memoryview) -> Optional[int]:
+        """Copy a large buffer into the arena and return its offset; None if it is small, or there is no room."""
+        if len(buffer) < MIN_BUFFER_BYTES or self._next + len(buffer) > self._end:
+            return None
+        offset = self._next
+        self._arena.view[offset : offset + len(buffer)] = buffer
+        self._next = -(-(offset + len(buffer)) // _ALIGNMENT) * _ALIGNMENT
+        return offset
 
 
 class Ring:

@@ -10,6 +10,7 @@ and ``answer``, ``json`` or ``tensors``. Its result is ``{"json": index}``, ``{"
 """
 
 import json
+import re
 import time
 import traceback
 from functools import partial
@@ -17,13 +18,15 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeV
 
 import numpy as np
 
-from hubserve.errors import HubError, ModuleFailed, to_wire
+from hubserve.errors import HubError, InvalidInput, ModuleFailed, OutOfMemory, to_wire
 from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
 from hubserve.kinds.base import Face, LoadedModule
 from hubserve.types import check_inputs
 
 T = TypeVar("T")
 _Key = Tuple[Any, ...]
+#: how engines say it, who have exceptions of their own
+_NO_MEMORY = re.compile(r"out of memory|ResourceExhausted|bad_alloc|[Ff]ailed to allocate memory")
 
 
 class Batchable(NamedTuple):
@@ -43,11 +46,26 @@ class Batchable(NamedTuple):
 
 
 class Computed:
-    """The results of one frame, filled in as they come."""
+    """The results of one frame, filled in as they come.
+
+    Attributes:
+        results, buffers: as the ``results`` frame has them.
+        times: number of items and seconds of each call of the batch method.
+        took_s: seconds of everything that the module did.
+        out_of_memory: the number of items of the smallest call for which there was no memory; 0 for none.
+    """
 
     def __init__(self, size: int) -> None:
         self.results: List[Optional[Dict[str, Any]]] = [None] * size
         self.buffers: List[Any] = []
+        self.times: List[Tuple[int, float]] = []
+        self.took_s = 0.0
+        self.out_of_memory = 0
+
+    def to_header(self) -> Dict[str, Any]:
+        """The ``results`` frame's header."""
+        header = {"op": "results", "results": self.results, "times": self.times, "took_s": self.took_s}
+        return {**header, "out_of_memory": self.out_of_memory} if self.out_of_memory else header
 
     def put_json(self, index: int, value: Any) -> None:
         """Keep a JSON answer."""
@@ -64,26 +82,65 @@ class Computed:
         self.results[index] = {"error": to_wire(error)}
 
 
-def compute(module: LoadedModule, frame: Frame, max_batch_size: int) -> Computed:
-    """Answer every call of an ``infer`` frame. Never raises for what a module's code does."""
+class Prepared(NamedTuple):
+    """A frame whose calls are ready to be computed.
+
+    Attributes:
+        computed: what is answered already, because it cannot be used.
+        arguments: the position and arguments of each JSON call.
+        groups: calls that can be computed together.
+        call_sizes: how the gateway wants the items of a group divided.
+    """
+
+    computed: Computed
+    arguments: List[Tuple[int, Any]]
+    groups: List[List[Batchable]]
+    call_sizes: List[int]
+
+
+def prepare(module: LoadedModule, frame: Frame) -> Prepared:
+    """Decode the calls of an ``infer`` frame, pictures included. Never raises for what is sent or what a module's code does."""
     calls = frame.header["calls"]
     computed = Computed(len(calls))
+    arguments: List[Tuple[int, Any]] = []
     groups: Dict[_Key, List[Batchable]] = {}
     for index, call in enumerate(calls):
         try:
             if call["face"] == Face.JSON:
-                arguments = json.loads(bytes(frame.buffers[call["arguments"]]))
-                computed.put_json(index, guarded(partial(module.call_json, arguments)))
+                arguments.append((index, json.loads(bytes(frame.buffers[call["arguments"]]))))
             else:
                 batchable = _prepare(module, index, call, frame.buffers)
                 groups.setdefault(_key(batchable.inputs), []).append(batchable)
         except HubError as error:
             computed.put_error(index, error)
+        except ValueError as error:
+            computed.put_error(index, InvalidInput(f"the arguments cannot be read as JSON: {error}"))
+    return Prepared(computed, arguments, list(groups.values()), frame.header.get("call_sizes", []))
+
+
+def compute(module: LoadedModule, prepared: Prepared, max_batch_size: int) -> Computed:
+    """Answer every call. Never raises for what a module's code does."""
+    computed = prepared.computed
+    start = time.perf_counter()
+    for index, arguments in prepared.arguments:
+        try:
+            computed.put_json(index, guarded(partial(module.call_json, arguments)))
+        except HubError as error:
+            computed.put_error(index, error)
         except (TypeError, ValueError) as error:  # the answer is no JSON
             computed.put_error(index, ModuleFailed(f"the module's answer cannot be written as JSON: {error}", traceback.format_exc()))
-    for group in groups.values():
-        _compute_group(module, group, max_batch_size, computed)
+    for group in prepared.groups:
+        items = sum(call.items for call in group)
+        fits = sum(prepared.call_sizes) == items and max(prepared.call_sizes, default=0) <= max_batch_size
+        _compute_group(module, group, prepared.call_sizes if fits else _equal_sizes(items, max_batch_size), computed)
+    if len(prepared.groups) > 1:
+        computed.times.clear()  # the gateway counts them for one form of item
+    computed.took_s = time.perf_counter() - start
     return computed
+
+
+def _equal_sizes(items: int, limit: int) -> List[int]:
+    return [min(limit, items - start) for start in range(0, items, limit)]
 
 
 def _prepare(module: LoadedModule, index: int, call: Dict[str, Any], buffers: List[memoryview]) -> Batchable:
@@ -100,19 +157,22 @@ def _key(inputs: Dict[str, np.ndarray]) -> _Key:
     return tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(inputs.items()))
 
 
-def _compute_group(module: LoadedModule, group: List[Batchable], max_batch_size: int, computed: Computed) -> None:
-    """Compute calls of one key together; if that fails, halve until the bad one is alone."""
+def _compute_group(module: LoadedModule, group: List[Batchable], sizes: List[int], computed: Computed) -> None:
+    """Compute calls of one form together; if that fails, halve until the bad one is alone."""
     try:
         start = time.perf_counter()
-        outputs = _run(module, group, max_batch_size)
+        outputs = _run(module, group, sizes, computed)
         elapse_s = time.perf_counter() - start
     except HubError as error:
+        if isinstance(error, OutOfMemory):
+            computed.out_of_memory = min(computed.out_of_memory or max(sizes), max(sizes))
         if len(group) == 1:
-            computed.put_error(group[0].position, error)
+            _compute_alone(module, group[0], max(sizes), error, computed)
             return
         middle = len(group) // 2
-        _compute_group(module, group[:middle], max_batch_size, computed)
-        _compute_group(module, group[middle:], max_batch_size, computed)
+        for half in (group[:middle], group[middle:]):
+            items = sum(call.items for call in half)
+            _compute_group(module, half, _equal_sizes(items, max(sizes)), computed)
         return
     start_item = 0
     for call in group:
@@ -121,17 +181,28 @@ def _compute_group(module: LoadedModule, group: List[Batchable], max_batch_size:
         _answer(module, call, share, elapse_s, computed)
 
 
-def _run(module: LoadedModule, group: List[Batchable], max_batch_size: int) -> Any:
-    total = sum(call.items for call in group)
+def _compute_alone(module: LoadedModule, call: Batchable, size: int, error: HubError, computed: Computed) -> None:
+    """One request that failed: if memory ran out, its own items are computed in ever smaller calls; anything else is its answer."""
+    if isinstance(error, OutOfMemory) and min(size, call.items) > 1:
+        _compute_group(module, [call], _equal_sizes(call.items, (min(size, call.items) + 1) // 2), computed)
+    else:
+        computed.put_error(call.position, error)
+
+
+def _run(module: LoadedModule, group: List[Batchable], sizes: List[int], computed: Computed) -> Any:
     merged = group[0].inputs
     if len(group) > 1:
         merged = {name: np.concatenate([call.inputs[name] for call in group]) for name in merged}
     parts = []
-    for start in range(0, total, max_batch_size):
-        part = _slice(merged, start, start + max_batch_size)
+    start = 0
+    for size in sizes:
+        part = _slice(merged, start, start + size) if len(sizes) > 1 else merged
+        began = time.perf_counter()
         outputs = guarded(partial(module.call_tensors, part))
-        _check_outputs(outputs, min(max_batch_size, total - start))
+        computed.times.append((size, time.perf_counter() - began))
+        _check_outputs(outputs, size)
         parts.append(outputs)
+        start += size
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], dict):
@@ -185,6 +256,8 @@ def guarded(call: Callable[[], T]) -> T:
 def as_failure(error: BaseException) -> ModuleFailed:
     """What a module raised, as an error with exactly the exception's text."""
     detail = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return OutOfMemory(f"the module ran out of memory: {error}".rstrip(": "), detail)
     if isinstance(error, SystemExit):
         return ModuleFailed(f"the module called sys.exit({error.code!r}) while it answered", detail)
     return ModuleFailed(str(error) or type(error).__name__, detail)

@@ -1,64 +1,133 @@
 """The instance's life: load the module, then answer frames until the gateway closes the socket."""
 
+import queue
 import socket
 import sys
+import threading
+import time
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
 from hubserve.errors import HubError, LoadFailed, to_wire
 from hubserve.instance import wire
-from hubserve.instance.arena import Arena
-from hubserve.instance.calls import compute, guarded
+from hubserve.instance.arena import Arena, Halves
+from hubserve.instance.calls import Prepared, compute, guarded, prepare
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Face, LoadedModule
 from hubserve.types import ANY
 
+#: what measuring batch sizes may take while the module loads
+_MEASURE_S = 0.5
 
-def serve(sock: socket.socket, arena: Arena) -> int:
-    """Answer the gateway at the other end, which shares ``arena``; returns the exit status."""
+_GONE = (EOFError, BrokenPipeError, ConnectionResetError)
+
+
+def serve(sock: socket.socket, arena: Optional[Arena]) -> int:
+    """Answer the gateway at the other end; returns the exit status.
+
+    Args:
+        sock: connected to it.
+        arena: the memory that it shares; None if it is on another machine.
+    """
     try:
         frame = wire.receive(sock)
         try:
-            module, max_batch_size = _load(frame.header)
+            module, max_batch_size, times = _load(frame.header)
         except HubError as error:
             if error.detail:
                 sys.stderr.write(error.detail)
             wire.send(sock, {"op": "failed", "error": to_wire(error)})
             return 1
-        wire.send(sock, {"op": "loaded", "description": module.description.to_json()})
-        while True:
-            frame = wire.receive(sock, arena)
-            computed = compute(module, frame, max_batch_size)
-            wire.send(sock, {"op": "results", "results": computed.results}, computed.buffers)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return 0
+        wire.send(sock, {"op": "loaded", "description": module.description.to_json(), "times": times})
+        _answer_frames(sock, arena, module, max_batch_size)
+    except _GONE:
+        pass
+    return 0
 
 
-def _load(order: Dict[str, Any]) -> Tuple[LoadedModule, int]:
+def _answer_frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule, max_batch_size: int) -> None:
+    # Decoding pictures takes long enough to be worth a thread, which does it while the engine computes the batch before.
+    frames = _frames_ahead(sock, arena, module) if Face.PICTURE in module.description.faces else _frames(sock, arena, module)
+    halves = Halves(arena) if arena else None
+    for prepared in frames:
+        if prepared is None:
+            wire.send(sock, {"op": "pong"})
+            continue
+        computed = compute(module, prepared, max_batch_size)
+        if halves:
+            halves.turn()
+        wire.send(sock, computed.to_header(), computed.buffers, halves.place if halves else None)
+
+
+def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -> Iterator[Optional[Prepared]]:
+    """What the gateway sends, one after the other; None for a ping."""
+    while True:
+        frame = wire.receive(sock, arena)
+        yield prepare(module, frame) if frame.header["op"] == "infer" else None
+
+
+def _frames_ahead(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -> Iterator[Optional[Prepared]]:
+    """The same, read and prepared by a thread of their own."""
+    ahead: "queue.Queue[Tuple[Optional[Prepared], Optional[BaseException]]]" = queue.Queue(1)
+
+    def read() -> None:
+        try:
+            for prepared in _frames(sock, arena, module):
+                ahead.put((prepared, None))
+        except BaseException as error:  # raised again where the frames are used
+            ahead.put((None, error))
+
+    threading.Thread(target=read, name="hubserve-reader", daemon=True).start()
+    while True:
+        prepared, error = ahead.get()
+        if error is not None:
+            raise error
+        yield prepared
+
+
+def _load(order: Dict[str, Any]) -> Tuple[LoadedModule, int, List[Tuple[int, float]]]:
     folder = Path(order["folder"])
     module = get_kind(order["kind"]).load(folder, order["import_name"], order["init_args"], order["defaults"])
     limit = order.get("max_batch_size") or module.description.max_batch_size
     max_batch_size = min(limit, module.description.max_batch_size)
     module.description = module.description._replace(max_batch_size=max_batch_size)
-    _warm_up(module)
-    return module, max_batch_size
+    times = _warm_up(module, max_batch_size if order.get("measure") else 1)
+    return module, max_batch_size, times
 
 
-def _warm_up(module: LoadedModule) -> None:
-    """Compute one item of zeros, so that no client pays for the first call and a model that cannot run is found now."""
-    described = module.description
-    if Face.TENSORS not in described.faces:
-        return
-    if described.picture_item is not None and len(described.inputs) == 1:
-        shapes = {described.inputs[0].name: described.picture_item.shape}
-    else:
-        shapes = {spec.name: spec.shape[1:] for spec in described.inputs}
-    if any(ANY in shape for shape in shapes.values()):
-        return  # nothing says which lengths would do
-    zeros = {spec.name: np.zeros((1, *shapes[spec.name]), spec.dtype) for spec in described.inputs}
-    try:
-        guarded(lambda: module.call_tensors(zeros))
-    except HubError as error:
-        raise LoadFailed(f"the module loaded, but its first call failed: {error.message}", error.detail) from error
+def _warm_up(module: LoadedModule, largest: int) -> List[Tuple[int, float]]:
+    """Compute items of zeros, so that no client pays for the first call and a model that cannot run is found now.
+
+    Returns:
+        Items and seconds of calls of up to ``largest`` items, as far as the time allows.
+    Raises:
+        LoadFailed: the module cannot compute even one.
+    """
+    shapes = module.description.item_shapes()
+    if shapes is None or any(ANY in shape for _, shape in shapes.values()):
+        return []  # nothing says which lengths would do
+    deadline = time.perf_counter() + _MEASURE_S
+    times: List[Tuple[int, float]] = []
+    size = 1
+    while size <= largest:
+        zeros = {name: np.zeros((size, *shape), dtype) for name, (dtype, shape) in shapes.items()}
+        try:
+            # the first call of a size prepares the engine, the second shows how long it takes
+            took_s = [_timed(module, zeros) for _ in range(2 if largest > 1 else 1)][-1]
+        except HubError as error:
+            if size > 1:
+                break  # it may be memory: what clients send will tell
+            raise LoadFailed(f"the module loaded, but its first call failed: {error.message}", error.detail) from error
+        times.append((size, took_s))
+        if time.perf_counter() + 4 * took_s > deadline:
+            break
+        size = largest if size < largest < 2 * size else 2 * size
+    return times
+
+
+def _timed(module: LoadedModule, inputs: Dict[str, np.ndarray]) -> float:
+    start = time.perf_counter()
+    guarded(lambda: module.call_tensors(inputs))
+    return time.perf_counter() - start

@@ -11,10 +11,12 @@ has an ``op``:
 ===========  ================  ======================================================================================
 op           direction         content
 ===========  ================  ======================================================================================
-``load``     to the instance   ``kind``, ``folder``, ``import_name``, ``init_args``, ``defaults``, ``max_batch_size``
-``loaded``   to the gateway    ``description``
-``infer``    to the instance   ``calls``, each with a ``face`` (see :mod:`hubserve.instance.calls`)
-``results``  to the gateway    ``results``, one for each call, in order
+``load``     to the instance   ``kind``, ``folder``, ``import_name``, ``init_args``, ``defaults``, ``max_batch_size``, ``measure``
+``loaded``   to the gateway    ``description``, ``times``: items and seconds of calls that were made to warm up
+``infer``    to the instance   ``calls``, each with a ``face`` (see :mod:`hubserve.instance.calls`); ``call_sizes``
+``results``  to the gateway    ``results``, one for each call, in order; ``times``, ``took_s``, ``out_of_memory``
+``ping``     to the instance
+``pong``     to the gateway
 ``failed``   to the gateway    ``error``: loading failed, the instance ends
 ===========  ================  ======================================================================================
 """
@@ -34,6 +36,7 @@ HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"HUB1"
 _MAX_HEADER_BYTES = 256 << 20
 _MAX_PAYLOAD_BYTES = 64 << 30
+Place = Callable[[Any], Optional[int]]
 #: sendmsg takes at most IOV_MAX (1024) pieces
 _MAX_PIECES = 512
 
@@ -56,7 +59,7 @@ class Frame(NamedTuple):
     buffers: List[memoryview]
 
 
-def encode(header: Dict[str, Any], buffers: Sequence[Any] = (), place: Optional[Callable[[Any], Optional[int]]] = None) -> List[Any]:
+def encode(header: Dict[str, Any], buffers: Sequence[Any] = (), place: Optional[Place] = None) -> List[Any]:
     """A frame as pieces to be written in order; large buffers are not copied.
 
     Args:
@@ -123,9 +126,9 @@ def decode_body(body: memoryview, header_bytes: int, arena: Optional[Arena] = No
     return Frame(header, buffers)
 
 
-def send(sock: socket.socket, header: Dict[str, Any], buffers: Sequence[Any] = ()) -> None:
-    """Write one frame, blocking."""
-    pieces = [memoryview(each) for each in encode(header, buffers) if len(each)]
+def send(sock: socket.socket, header: Dict[str, Any], buffers: Sequence[Any] = (), place: Optional[Place] = None) -> None:
+    """Write one frame, blocking; arguments as :func:`encode` takes them."""
+    pieces = [memoryview(each) for each in encode(header, buffers, place) if len(each)]
     while pieces:
         sent = sock.sendmsg(pieces[:_MAX_PIECES])
         while pieces and sent >= len(pieces[0]):

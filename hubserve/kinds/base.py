@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -61,6 +61,17 @@ class Description(NamedTuple):
     max_batch_size: int = 1
     engine: Optional[Dict[str, Any]] = None
 
+    def item_shapes(self) -> Optional[Dict[str, Tuple[str, Tuple[int, ...]]]]:
+        """Input name -> dtype and shape of one item, without the batch dimension; None for modules without tensors.
+
+        A picture's item says more than the input's specification, which may leave lengths open.
+        """
+        if Face.TENSORS not in self.faces:
+            return None
+        if self.picture_item is not None and len(self.inputs) == 1:
+            return {self.inputs[0].name: (self.picture_item.dtype, tuple(self.picture_item.shape))}
+        return {spec.name: (spec.dtype, tuple(spec.shape[1:])) for spec in self.inputs}
+
     def to_json(self) -> Dict[str, Any]:
         """As a JSON object, for the wire."""
         return {
@@ -88,7 +99,11 @@ class Description(NamedTuple):
 
 
 class LoadedModule(ABC):
-    """A module that is loaded in this process. Its instance calls one method at a time, from one thread."""
+    """A module that is loaded in this process.
+
+    Its instance calls one method at a time, from the thread that loaded it; only ``preprocess`` is called from another thread, while
+    something else may be computed.
+    """
 
     description: Description
 

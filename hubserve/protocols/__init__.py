@@ -2,6 +2,7 @@
 
 from importlib import import_module
 
+from hubserve.protocols.admission import Admission
 from hubserve.protocols.base import Protocol
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
@@ -16,8 +17,9 @@ PROTOCOLS = {
 
 def create_protocols(dataplane: DataPlane, settings: ServerSettings) -> list[Protocol]:
     """One object of every protocol in the table."""
+    admission = Admission(settings.max_concurrency, settings.max_pending_bytes)
     created = []
     for target in PROTOCOLS.values():
         module, _, cls = target.partition(":")
-        created.append(getattr(import_module(module), cls)(dataplane, settings))
+        created.append(getattr(import_module(module), cls)(dataplane, settings, admission))
     return created

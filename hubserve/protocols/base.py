@@ -1,20 +1,20 @@
 """What every HTTP protocol provides, and the parts of HTTP that they share."""
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import Any, ClassVar, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
-from hubserve.errors import HubError, TooLarge
+from hubserve.errors import HubError, InvalidInput
+from hubserve.protocols.admission import Admission
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
 
-#: a body over the limit is read and thrown away up to this many times the limit, so that its sender sees the answer and no reset
-_DISCARD_FACTOR = 4
 _WATCH_AFTER_S = 0.02
-_SMALL_BODY_BYTES = 64 << 10
+_HIGHEST_PRIORITY = 100
 T = TypeVar("T")
 
 
@@ -29,9 +29,10 @@ class Protocol(ABC):
 
     prefixes: ClassVar[tuple[str, ...]]
 
-    def __init__(self, dataplane: DataPlane, settings: ServerSettings) -> None:
+    def __init__(self, dataplane: DataPlane, settings: ServerSettings, admission: Admission) -> None:
         self.dataplane = dataplane
         self.settings = settings
+        self.admission = admission
 
     @abstractmethod
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,62 +52,40 @@ def header(scope: Scope, name: bytes) -> str:
     return ""
 
 
-async def read_body(scope: Scope, receive: Receive, max_body_bytes: int) -> memoryview:
-    """The whole request body.
+def deadline_of(scope: Scope, settings: ServerSettings) -> float:
+    """When a request is to be given up, on the clock of ``time.monotonic``.
+
+    A client may ask for it in the header ``X-Hub-Timeout-Ms``; the settings' time is the longest.
 
     Raises:
-        TooLarge: it is longer than ``max_body_bytes``.
-        ClientGone: the client left before it was complete.
+        InvalidInput: the header is no number of milliseconds above 0.
     """
-    announced = header(scope, b"content-length")
-    length = int(announced) if announced.isdigit() else None
-    if length is not None and length > max_body_bytes and header(scope, b"expect").lower() == "100-continue":
-        raise _too_large(max_body_bytes)  # the client waits for leave to send
-    body = _Body(length, max_body_bytes)
-    more = True
-    while more and body.size_bytes <= max_body_bytes * _DISCARD_FACTOR:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone("the client closed the connection before its request was complete")
-        body.add(message.get("body", b""))
-        more = message.get("more_body", False)
-    if body.size_bytes > max_body_bytes:
-        raise _too_large(max_body_bytes)
-    return body.content()
+    sent = header(scope, b"x-hub-timeout-ms")
+    if not sent:
+        return time.monotonic() + settings.request_timeout_s
+    try:
+        timeout_s = float(sent) / 1e3
+    except ValueError:
+        timeout_s = 0.0
+    if not timeout_s > 0:
+        raise InvalidInput(f"the header X-Hub-Timeout-Ms must be a number of milliseconds above 0, got '{sent[:40]}'")
+    return time.monotonic() + min(timeout_s, settings.request_timeout_s)
 
 
-class _Body:
-    """A body that grows: in one place if its length was announced, so that nothing is copied twice."""
+def priority_of(scope: Scope) -> int:
+    """A request's ``X-Hub-Priority`` header; lower ones are computed first, and 0 is usual.
 
-    def __init__(self, announced_bytes: int | None, max_body_bytes: int) -> None:
-        self.size_bytes = 0
-        self._max_body_bytes = max_body_bytes
-        self._chunks: list[bytes] = []
-        fits = announced_bytes is not None and _SMALL_BODY_BYTES < announced_bytes <= max_body_bytes
-        self._whole = bytearray(announced_bytes or 0) if fits else None
-
-    def add(self, chunk: bytes) -> None:
-        """Append what came; more than the limit is only counted."""
-        start = self.size_bytes
-        self.size_bytes += len(chunk)
-        if self._whole is not None:
-            self._whole[start : self.size_bytes] = chunk
-        elif self.size_bytes <= self._max_body_bytes:
-            self._chunks.append(chunk)
-        else:
-            self._chunks.clear()
-
-    def content(self) -> memoryview:
-        """All of it, a view of bytes or a bytearray."""
-        if self._whole is not None:
-            return memoryview(self._whole)
-        return memoryview(self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks))
-
-
-def _too_large(max_body_bytes: int) -> TooLarge:
-    return TooLarge(
-        f"the request body is over this server's limit of {max_body_bytes} bytes; send fewer items at once or raise 'max_body_bytes'"
-    )
+    Raises:
+        InvalidInput: it is no whole number from -100 to 100.
+    """
+    sent = header(scope, b"x-hub-priority")
+    try:
+        priority = int(sent or "0")
+    except ValueError:
+        priority = _HIGHEST_PRIORITY + 1
+    if abs(priority) > _HIGHEST_PRIORITY:
+        raise InvalidInput(f"the header X-Hub-Priority must be a whole number from -100 to 100, got '{sent[:40]}'")
+    return priority
 
 
 async def while_connected(receive: Receive, answer: Awaitable[T]) -> T:

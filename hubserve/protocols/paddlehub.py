@@ -7,7 +7,6 @@ described by the headers ``X-Hub-Shape: 1,3,224,224`` and ``X-Hub-Dtype: float32
 
 import json
 import logging
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import unquote
@@ -31,7 +30,9 @@ from hubserve.errors import (
 )
 from hubserve.kinds.base import Face
 from hubserve.module import JsonArray, check_about
-from hubserve.protocols.base import ClientGone, Protocol, header, read_body, respond, while_connected
+from hubserve.protocols.admission import Ticket
+from hubserve.protocols.base import ClientGone, Protocol, deadline_of, header, priority_of, respond, while_connected
+from hubserve.protocols.bodies import TooSlow, read_body
 from hubserve.protocols.large_text import split_large_text
 from hubserve.serving.dataplane import MAX_PICTURES, ServedModule
 from hubserve.types import InferRequest, array_from_bytes, parse_shape
@@ -43,6 +44,7 @@ _PREFIX = "/predict/"
 #: error -> (HTTP status, PaddleHub status); the first class that fits counts
 _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
     (TooLarge, 413, "101"),
+    (TooSlow, 408, "101"),
     (ModuleNotFound, 200, "111"),
     (LoadFailed, 200, "111"),
     (Overloaded, 429, "101"),
@@ -77,8 +79,12 @@ class PaddleHubProtocol(Protocol):
             await respond(send, 405, _envelope("405", message), allow="POST")
             return
         try:
-            request = await self._decode(name, scope, receive)
-            response = await while_connected(receive, self.dataplane.infer(request))
+            with self.admission.admit() as ticket:
+                module = await self._find(name, scope, receive, ticket)
+                with module.in_use():
+                    module.check_room()  # what would be refused is not even read
+                    request = await self._decode(module, scope, receive, ticket)
+                    response = await while_connected(receive, module.infer(request))
         except ClientGone:
             return
         except _NotJson as error:
@@ -98,24 +104,29 @@ class PaddleHubProtocol(Protocol):
             message = f"Module {name} is not available."
         elif isinstance(error, LoadFailed):
             message = f"Module {name} is not available. {message}"
-        headers = {"retry_after": error.retry_after_s} if isinstance(error, Unavailable) else {}
+        headers: dict[str, Any] = {"retry_after": error.retry_after_s} if isinstance(error, Unavailable) else {}
+        if isinstance(error, TooSlow):
+            headers["connection"] = "close"
         await respond(send, http, _envelope(status, message), **headers)
 
-    async def _decode(self, name: str, scope: Scope, receive: Receive) -> InferRequest:
-        """Make a request of what was sent. An unknown module is told before the body is looked at."""
+    async def _find(self, name: str, scope: Scope, receive: Receive, ticket: Ticket) -> ServedModule:
+        """The module, loaded. One that cannot answer is told before the body is looked at."""
         try:
             module = self.dataplane.get(name)
             await module.loaded()
         except HubError:
-            await read_body(scope, receive, self.settings.max_body_bytes)
+            await read_body(scope, receive, self.settings, ticket)
             raise
+        return module
+
+    async def _decode(self, module: ServedModule, scope: Scope, receive: Receive, ticket: Ticket) -> InferRequest:
+        """Make a request of what was sent."""
         content_type = header(scope, b"content-type").partition(";")[0].strip().lower()
-        request = InferRequest(name, deadline=time.monotonic() + self.settings.request_timeout_s)
+        request = InferRequest(module.plan.info.name, deadline=deadline_of(scope, self.settings), priority=priority_of(scope))
+        body = await read_body(scope, receive, self.settings, ticket)
         if content_type == "multipart/form-data" and Face.PICTURE in module.description.faces:
-            request.pictures = await self._read_files(scope, receive)
-            return request
-        body = await read_body(scope, receive, self.settings.max_body_bytes)
-        if content_type == "application/json" or (content_type.startswith("application/") and content_type.endswith("+json")):
+            request.pictures = await _read_files(scope, body)
+        elif content_type == "application/json" or (content_type.startswith("application/") and content_type.endswith("+json")):
             _decode_json(request, body, module)
         elif content_type.startswith("image/"):
             request.pictures = [body]
@@ -125,19 +136,19 @@ class PaddleHubProtocol(Protocol):
             raise _OldUsage
         return request
 
-    async def _read_files(self, scope: Scope, receive: Receive) -> list[bytes]:
-        body = await read_body(scope, receive, self.settings.max_body_bytes)
-        try:
-            form = await _FormRequest(scope, body).form(max_files=MAX_PICTURES, max_fields=1)
-        except MultiPartException as error:
-            raise InvalidInput(f"the multipart body cannot be read: {error.message}") from None
-        pictures = []
-        for field, value in form.multi_items():
-            if isinstance(value, str):
-                raise InvalidInput(f"the multipart field '{field}' is no file; send every picture as a file, as in curl -F images=@cat.jpg")
-            pictures.append(await value.read())
-        await form.close()
-        return pictures
+
+async def _read_files(scope: Scope, body: memoryview) -> list[bytes]:
+    try:
+        form = await _FormRequest(scope, body).form(max_files=MAX_PICTURES, max_fields=1)
+    except MultiPartException as error:
+        raise InvalidInput(f"the multipart body cannot be read: {error.message}") from None
+    pictures = []
+    for field, value in form.multi_items():
+        if isinstance(value, str):
+            raise InvalidInput(f"the multipart field '{field}' is no file; send every picture as a file, as in curl -F images=@cat.jpg")
+        pictures.append(await value.read())
+    await form.close()
+    return pictures
 
 
 class _FormRequest(Request):

@@ -8,12 +8,18 @@ from pathlib import Path
 import hubserve
 from hubserve.module import SEARCH_PATH_VARIABLE
 
+#: ``-c`` puts the working directory first on the path, where a stray json.py would be imported instead of the real one
+_START = "import sys; sys.path[:1] == [''] and sys.path.pop(0); from hubserve.instance.__main__ import main; sys.exit(main())"
 
-def instance_command(*arguments: str) -> list[str]:
-    """The command line of ``hubserve.instance`` in this Python."""
-    # Without -P the working directory would be searched first, and a stray json.py there would be imported instead of the real one.
-    isolation = ["-P"] if sys.version_info >= (3, 11) else []
-    return [sys.executable, *isolation, "-m", "hubserve.instance", *arguments]
+
+def instance_command(*arguments: str, python: str = "") -> list[str]:
+    """The command line of ``hubserve.instance``.
+
+    Args:
+        arguments: its arguments.
+        python: the interpreter; "" for this one. It needs numpy.
+    """
+    return [python or sys.executable, "-c", _START, *arguments]
 
 
 def instance_environment(home: Path, search_path: Sequence[Path]) -> dict[str, str]:

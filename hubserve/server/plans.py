@@ -6,8 +6,9 @@ from pathlib import Path
 
 from hubserve.errors import ConfigError
 from hubserve.registry.resolve import Resolved, resolve
+from hubserve.serving.batcher import BatchSettings
 from hubserve.serving.dataplane import ModulePlan
-from hubserve.serving.process import InstanceSpec
+from hubserve.serving.spec import InstanceSpec
 from hubserve.settings import ServerSettings
 
 
@@ -32,9 +33,14 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = ()) -> li
         resolved = resolve(reference)
         if resolved.info.name != name:
             raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
-        count = settings.instance_count(name)
+        count = settings.instance_count(name, resolved.info.batches)
         instances = [_instance_spec(settings, name, resolved, init_args, search_path, index, count, gpus) for index in range(count)]
-        plans.append(ModulePlan(resolved.info, instances, module.predict_args, module.max_queue_size or settings.max_queue_size))
+        batching = BatchSettings(
+            max_queue_size=module.max_queue_size or settings.max_queue_size,
+            preferred_sizes=sorted(module.preferred_batch_sizes),
+            max_delay_s=module.max_queue_delay_ms / 1e3,
+        )
+        plans.append(ModulePlan(resolved.info, instances, module.predict_args, batching, settings.ready_timeout_s))
     return plans
 
 
@@ -61,5 +67,6 @@ def _instance_spec(
         threads=max(1, len(os.sched_getaffinity(0)) // count),
         environ={"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {},
         load_timeout_s=module.load_timeout_s,
-        compute_timeout_s=settings.request_timeout_s,
+        compute_timeout_s=module.compute_timeout_s or settings.request_timeout_s,
+        max_memory_mb=module.max_memory_mb or 0,
     )

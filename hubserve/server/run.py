@@ -16,6 +16,7 @@ from hubserve.errors import ConfigError, LoadFailed
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
 from hubserve.server.memory import keep_large_buffers
+from hubserve.server.patience import end_unread_answers, http_protocol
 from hubserve.serving.dataplane import DataPlane, ModulePlan
 from hubserve.settings import ServerSettings
 
@@ -34,6 +35,7 @@ def serve(settings: ServerSettings, plans: Sequence[ModulePlan]) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     keep_large_buffers()
     with bind(settings.host, settings.port) as listener:
+        end_unread_answers(listener, settings.client_timeout_s)
         port = listener.getsockname()[1]
         pidfile.write(port, [plan.info.name for plan in plans])
         try:
@@ -80,7 +82,7 @@ class _Gateway:
     def __init__(self, settings: ServerSettings, plans: Sequence[ModulePlan], listener: socket.socket) -> None:
         self._settings = settings
         self._listener = listener
-        self._dataplane = DataPlane(plans)
+        self._dataplane = DataPlane(plans, settings.drain_timeout_s)
 
     async def run(self) -> None:
         """Load and serve; requests that come while a module loads wait for it."""
@@ -90,6 +92,7 @@ class _Gateway:
             loop.add_signal_handler(number, stop.set)
         config = uvicorn.Config(
             build_app(self._dataplane, self._settings),
+            http=http_protocol(self._settings.client_timeout_s),
             lifespan="off",
             log_config=None,
             log_level="warning",

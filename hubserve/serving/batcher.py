@@ -1,23 +1,27 @@
 """Decides which waiting requests are computed together.
 
-There is no waiting window: an instance that becomes free takes what is queued at that moment, up to ``max_batch_size`` items. Under
-light load a request is computed at once and alone; under heavy load batches form by themselves. A batch that cannot grow any more is sent
-ahead to a busy instance, so that it need not wait for the gateway between two batches.
+By default there is no waiting window: an instance that becomes free takes what is queued at that moment, up to the size at which the
+time per item stops to fall (see :mod:`hubserve.serving.timing`). Under light load a request is computed at once and alone; under heavy load
+batches form by themselves, where they help. A batch that would not grow by waiting is sent ahead to a busy instance, so that it need not
+wait for the gateway between two batches.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Protocol
 
-from hubserve.errors import DeadlineExceeded, Overloaded
+from hubserve.errors import DeadlineExceeded, HubError, Overloaded
+from hubserve.serving.timing import BatchTimes, TimesBook
 from hubserve.types import InferResponse
 
 #: work that ended this many instances is not tried again
 _MAX_ATTEMPTS = 2
+#: a full queue is searched for work that nobody waits for any more, but not for every request that it refuses
+_SWEEP_EVERY_S = 0.02
 _in_flight = attrgetter("in_flight")
 
 
@@ -32,8 +36,11 @@ class Work:
         key: only work with the same key may be merged; None for work that may not be merged at all.
         answer: its asker waits for this.
         deadline: on the clock of ``time.monotonic``; None for none.
+        priority: lower ones go first.
         attempts: how many instances have been given it.
         alone: it may have ended an instance, so it is not put together with others again.
+        number: when it was queued first, among all work.
+        queued_at: the same, on the clock of ``time.monotonic``.
     """
 
     call: dict[str, Any]
@@ -42,8 +49,11 @@ class Work:
     key: Hashable | None
     answer: "asyncio.Future[InferResponse]"
     deadline: float | None = None
+    priority: int = 0
     attempts: int = 0
     alone: bool = False
+    number: int = 0
+    queued_at: float = 0.0
 
     @property
     def may_be_retried(self) -> bool:
@@ -62,8 +72,33 @@ class Seat(Protocol):
     def is_open(self) -> bool:
         """Whether it may be given another one."""
 
-    def give(self, batch: list[Work]) -> None:
-        """Compute a batch; the batcher is told by :meth:`Batcher.dispatch` when it is answered."""
+    def give(self, batch: list[Work], call_sizes: list[int]) -> None:
+        """Compute a batch, divided into calls of the given sizes; the batcher is told by :meth:`Batcher.dispatch` when it is answered."""
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How requests are queued and merged.
+
+    Attributes:
+        max_queue_size: how many requests may wait.
+        preferred_sizes: numbers of items to merge up to, ascending; empty: as learned.
+        max_delay_s: how long a request may be kept waiting for others although an instance is idle.
+    """
+
+    max_queue_size: int = 1024
+    preferred_sizes: Sequence[int] = ()
+    max_delay_s: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """Work of one priority that may be merged, in the order in which it came."""
+
+    key: Hashable | None
+    times: BatchTimes | None
+    queue: deque[Work] = field(default_factory=deque)
+    items: int = 0
 
 
 class Batcher:
@@ -71,18 +106,30 @@ class Batcher:
 
     Args:
         module: the served name, for messages.
-        max_queue_size: how many requests may wait.
+        settings: see there.
+        book: how long batches take; its limit is the most items in one call.
     """
 
-    def __init__(self, module: str, max_queue_size: int) -> None:
-        self.max_batch_size = 1
+    def __init__(self, module: str, settings: BatchSettings, book: TimesBook) -> None:
         self._module = module
-        self._max_queue_size = max_queue_size
-        self._queue: deque[Work] = deque()
+        self._settings = settings
+        self._book = book
+        self._lanes: dict[tuple[int, Hashable | None], _Lane] = {}
+        self._size = 0
+        self._numbers = 0
+        self._swept_at = 0.0
         self._seats: list[Seat] = []
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return self._size
+
+    @property
+    def is_full(self) -> bool:
+        """Whether new work would be refused."""
+        if self._size >= self._settings.max_queue_size:
+            self._sweep()
+        return self._size >= self._settings.max_queue_size
 
     def add(self, seat: Seat) -> None:
         """An instance is ready."""
@@ -100,73 +147,153 @@ class Batcher:
         Raises:
             Overloaded: the queue is full.
         """
-        if len(self._queue) >= self._max_queue_size:
-            self._drop_unwanted()
-        if len(self._queue) >= self._max_queue_size:
-            raise Overloaded(f"module '{self._module}' has {len(self._queue)} requests waiting, which is its limit; try again later")
-        self._queue.append(work)
+        self.check_room()
+        self._numbers += 1
+        work.number, work.queued_at = self._numbers, time.monotonic()
+        self._lane_of(work).queue.append(work)
+        self._size += 1
         self.dispatch()
+
+    def check_room(self) -> None:
+        """Raise Overloaded if the queue is full."""
+        if self.is_full:
+            raise Overloaded(f"module '{self._module}' has {self._size} requests waiting, which is its limit; try again later")
 
     def put_back(self, works: list[Work]) -> None:
-        """Queue work again, in front, because its instance died; it was admitted before, so no limit applies."""
-        self._queue.extendleft(reversed(works))
+        """Queue work again, in its place in front, because its instance died; it was admitted before, so no limit applies."""
+        for work in reversed(works):
+            self._lane_of(work).queue.appendleft(work)
+            self._size += 1
         self.dispatch()
 
-    def fail_all(self, error: Exception) -> None:
+    def fail_all(self, error: HubError) -> None:
         """Answer everything that waits with an error."""
-        while self._queue:
-            work = self._queue.popleft()
-            if not work.answer.done():
-                work.answer.set_exception(error)
+        for lane in self._lanes.values():
+            for work in lane.queue:
+                if not work.answer.done():
+                    work.answer.set_exception(error)
+        self._lanes.clear()
+        self._size = 0
 
     def dispatch(self) -> None:
         """Hand out what can be handed out: call it when a seat has answered."""
-        while self._queue:
+        while self._size:
             seat = min((each for each in self._seats if each.is_open), key=_in_flight, default=None)
-            # An idle instance takes what there is. A busy one gets its next batch in advance only if that would not grow by waiting.
-            if seat is None or (seat.in_flight and not self._head_is_complete()):
+            if seat is None:
                 return
-            batch = self._next_batch()
+            # An idle instance takes what there is. A busy one gets its next batch in advance only if that would not grow by waiting.
+            batch = self._next_batch(only_complete=bool(seat.in_flight))
             if not batch:
                 return
-            seat.give(batch)
+            seat.give(batch, self._call_sizes(batch))
 
-    def _head_is_complete(self) -> bool:
-        first = self._queue[0]
-        if first.alone:
-            return False  # it may end the instance, so it is not queued behind others' work
-        if first.key is None:
-            return True
-        return sum(work.count for work in self._queue if work.key == first.key) >= self.max_batch_size
+    def _lane_of(self, work: Work) -> _Lane:
+        """The lane that the work belongs to, counted as if it were in it."""
+        name = (work.priority, None if work.alone else work.key)
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = _Lane(name[1], None if name[1] is None else self._book.of(name[1]))
+        lane.items += work.count
+        return lane
 
-    def _next_batch(self) -> list[Work]:
-        self._drop_unwanted()
-        if not self._queue:
-            return []
-        first = self._queue.popleft()
-        batch, count = [first], first.count
-        if first.key is None or first.alone or count >= self.max_batch_size:
-            return batch
-        rest: deque[Work] = deque()
-        while self._queue and count < self.max_batch_size:
-            work = self._queue.popleft()
-            if work.key == first.key and not work.alone and count + work.count <= self.max_batch_size:
-                batch.append(work)
-                count += work.count
-            else:
-                rest.append(work)
-        self._queue.extendleft(reversed(rest))
+    def _next_batch(self, only_complete: bool) -> list[Work]:
+        """Take a batch out of the lane whose first work comes first; empty if none is to be computed now."""
+        self._drop_unwanted_heads()
+        now = time.monotonic()
+        for name in sorted(self._lanes, key=lambda name: (name[0], self._lanes[name].queue[0].number)):
+            lane = self._lanes[name]
+            size = self._size_of_batch(lane, only_complete, now)
+            if size:
+                return self._take(name, lane, size, now)
+        return []
+
+    def _drop_unwanted_heads(self) -> None:
+        """Forget work that nobody waits for any more, where it would come next."""
+        for name, lane in list(self._lanes.items()):
+            while lane.queue and self._is_unwanted(lane.queue[0]):
+                self._pop(lane)
+            if not lane.queue:
+                del self._lanes[name]
+
+    def _pop(self, lane: _Lane) -> Work:
+        work = lane.queue.popleft()
+        lane.items -= work.count
+        self._size -= 1
+        return work
+
+    def _is_unwanted(self, work: Work) -> bool:
+        if not work.answer.done() and work.deadline is not None and time.monotonic() >= work.deadline:
+            work.answer.set_exception(DeadlineExceeded(f"module '{self._module}' was too busy to start on the request in time"))
+        return work.answer.done()
+
+    def _size_of_batch(self, lane: _Lane, only_complete: bool, now: float) -> int:
+        """How many of a lane's items to compute now; 0 to let them wait."""
+        first = lane.queue[0]
+        if lane.times is None:
+            return 0 if only_complete and first.alone else 1  # what may end the instance is not queued behind others' work
+        preferred = self._settings.preferred_sizes
+        full = min(preferred[-1], self._book.limit) if preferred else lane.times.batch_size(self._book.limit)
+        if lane.items >= full:
+            return full
+        if only_complete:
+            return 0
+        wait_s = first.queued_at + self._settings.max_delay_s - now
+        if self._settings.max_delay_s and wait_s > 0:
+            self._look_again_in(wait_s)
+            return 0
+        fitting = [size for size in preferred if size <= lane.items]
+        return fitting[-1] if fitting else lane.items if preferred else lane.times.batch_size(lane.items)
+
+    def _look_again_in(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._look_again)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self.dispatch()
+
+    def _take(self, name: tuple[int, Hashable | None], lane: _Lane, size: int, now: float) -> list[Work]:
+        """Take work of up to ``size`` items, and at least one; not more than can be computed before the first deadline of them."""
+        batch: list[Work] = []
+        count, deadline = 0, float("inf")
+        while lane.queue:
+            work = lane.queue[0]
+            if self._is_unwanted(work):
+                self._pop(lane)
+                continue
+            deadline = min(deadline, work.deadline or deadline)
+            if batch and (count + work.count > size or self._would_be_late(lane, count + work.count, deadline - now)):
+                break
+            batch.append(self._pop(lane))
+            count += work.count
+            if lane.times is None:
+                break
+        if not lane.queue:
+            del self._lanes[name]
         return batch
 
-    def _drop_unwanted(self) -> None:
-        """Forget work whose asker has gone, and answer work whose deadline has passed, before either is computed."""
+    def _would_be_late(self, lane: _Lane, items: int, left_s: float) -> bool:
+        estimate = lane.times.estimate(items) if lane.times and left_s != float("inf") else None
+        return estimate is not None and estimate > left_s
+
+    def _call_sizes(self, batch: list[Work]) -> list[int]:
+        first = batch[0]
+        if first.key is None:
+            return []
+        items = sum(work.count for work in batch)
+        if self._settings.preferred_sizes and items <= self._book.limit:
+            return [items]
+        return self._book.of(first.key).call_sizes(items)
+
+    def _sweep(self) -> None:
+        """Forget all work that nobody waits for any more."""
         now = time.monotonic()
-        kept: deque[Work] = deque()
-        for work in self._queue:
-            if work.answer.done():
-                continue
-            if work.deadline is not None and now >= work.deadline:
-                work.answer.set_exception(DeadlineExceeded(f"module '{self._module}' was too busy to start on the request in time"))
-                continue
-            kept.append(work)
-        self._queue = kept
+        if now - self._swept_at < _SWEEP_EVERY_S:
+            return
+        self._swept_at = now
+        for name, lane in list(self._lanes.items()):
+            lane.queue = deque(work for work in lane.queue if not self._is_unwanted(work))
+            lane.items = sum(work.count for work in lane.queue)
+            if not lane.queue:
+                del self._lanes[name]
+        self._size = sum(len(lane.queue) for lane in self._lanes.values())

@@ -1,29 +1,29 @@
-"""The instances of one served module: each is given batches by the batcher, and is replaced when it dies."""
+"""The instances of one served module: each is given batches by the batcher, is watched, and is replaced when it dies or has to go."""
 
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from hubserve.errors import HubError, InstanceDied, LoadFailed, from_wire
-from hubserve.instance.wire import Frame, unpack_arrays
+from hubserve.errors import HubError, InstanceDied, LoadFailed
 from hubserve.kinds.base import Description
-from hubserve.serving.batcher import Batcher, Work
-from hubserve.serving.process import InstanceProcess, InstanceSpec, NotComputed
-from hubserve.types import InferResponse
+from hubserve.serving.batcher import Batcher
+from hubserve.serving.process import InstanceProcess
+from hubserve.serving.seat import InstanceSeat
+from hubserve.serving.spec import InstanceSpec
+from hubserve.serving.timing import TimesBook
 
 log = logging.getLogger("hubserve")
 
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 30.0
-#: the batch that is computed, and one sent ahead
-_MAX_IN_FLIGHT = 2
-#: What is sent ahead waits for what is computed, while another instance might become free: worth it only for quick modules, whose
-#: time goes into the gaps between batches.
-_QUICK_S = 0.01
+_WATCH_EVERY_S = 1.0
+#: an idle instance that has not been heard of for so long is asked
+_PING_AFTER_S = 3.0
+#: an instance this much over its bound is not given the time that its replacement takes to load
+_FAR_OVER = 1.5
+_MB = 1 << 20
 
 
 class Slot:
@@ -34,6 +34,7 @@ class Slot:
         seat: through which that instance is given its work.
         restarts: how many have been replaced.
         error: why the last one failed to load; "" when it loaded.
+        unwanted: why the instance is to be replaced although it lives; "" for no reason.
     """
 
     def __init__(self, spec: InstanceSpec) -> None:
@@ -42,6 +43,35 @@ class Slot:
         self.seat: InstanceSeat | None = None
         self.restarts = 0
         self.error = ""
+        self.unwanted = ""
+        self._recycle = asyncio.Event()
+
+    def recycle(self, why: str) -> None:
+        """Have the instance replaced as soon as another one is loaded."""
+        if not self.unwanted:
+            self.unwanted = why
+            self._recycle.set()
+
+    async def until_unwanted(self) -> None:
+        """Wait until the instance is to be replaced."""
+        await self._recycle.wait()
+
+    def put(self, instance: InstanceProcess) -> None:
+        """Have an instance in this place from now on."""
+        self.instance, self.error, self.unwanted = instance, "", ""
+        self._recycle.clear()
+
+    def status(self) -> dict[str, Any]:
+        """For people and monitors to read."""
+        instance = self.instance
+        return {
+            "pid": instance.pid if instance else None,
+            "in_flight": self.seat.in_flight if self.seat and instance else 0,
+            "memory_mb": round(instance.memory_bytes() / _MB, 1) if instance else 0,
+            "silent_s": round(instance.silent_s, 1) if instance else None,
+            "restarts": self.restarts,
+            "error": self.error,
+        }
 
 
 class Pool:
@@ -50,23 +80,28 @@ class Pool:
     Args:
         specs: one for each instance, all of the same module version.
         batcher: where the work comes from.
+        book: how long batches take.
     """
 
-    def __init__(self, specs: Sequence[InstanceSpec], batcher: Batcher) -> None:
+    def __init__(self, specs: Sequence[InstanceSpec], batcher: Batcher, book: TimesBook) -> None:
         self.slots = [Slot(spec) for spec in specs]
         self._batcher = batcher
+        self._book = book
         self._tasks: list[asyncio.Task[None]] = []
+        self._leaving: dict[asyncio.Task[None], InstanceSeat] = {}
 
-    async def start(self) -> Description:
-        """Load every instance, then begin to serve.
+    async def start(self, measure: Callable[[], bool]) -> tuple[Description, list[tuple[int, float]]]:
+        """Load every instance; :meth:`serve` is to follow.
 
+        Args:
+            measure: tells whether the first instance is to find out how long batches take.
         Returns:
-            What the module answers.
+            What the module answers; items and seconds of the calls that warmed it up.
         Raises:
             LoadFailed: an instance could not load; none is left running.
         """
         instances = [InstanceProcess(slot.spec) for slot in self.slots]
-        loading = [asyncio.create_task(instance.start()) for instance in instances]
+        loading = [asyncio.create_task(each.start(measure=not index and measure())) for index, each in enumerate(instances)]
         try:
             await asyncio.gather(*loading)
         except BaseException:
@@ -75,12 +110,14 @@ class Pool:
             await asyncio.gather(*loading, return_exceptions=True)
             await asyncio.gather(*(instance.stop(grace_s=0) for instance in instances))
             raise
-        description = instances[0].description
-        self._batcher.max_batch_size = description.max_batch_size
         for slot, instance in zip(self.slots, instances, strict=True):
-            slot.instance = instance
-            self._tasks.append(asyncio.create_task(self._keep(slot)))
-        return description
+            slot.put(instance)
+        return instances[0].description, instances[0].times
+
+    def serve(self) -> None:
+        """Begin to compute what the batcher has."""
+        self._tasks = [asyncio.create_task(self._keep(slot)) for slot in self.slots]
+        self._tasks.append(asyncio.create_task(self._watch()))
 
     async def stop(self, drain_s: float) -> None:
         """Wait up to ``drain_s`` for what is queued and being computed, then end every instance."""
@@ -88,13 +125,17 @@ class Pool:
         while (len(self._batcher) or self._in_flight()) and time.monotonic() < deadline:  # noqa: ASYNC110 - two counters to watch, once in a life
             await asyncio.sleep(0.01)
         self._batcher.fail_all(InstanceDied("the server is stopping"))
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._leaving]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(slot.instance.stop() for slot in self.slots if slot.instance))
 
     def _in_flight(self) -> int:
-        return sum(slot.seat.in_flight for slot in self.slots if slot.seat)
+        seats = [*(slot.seat for slot in self.slots if slot.seat), *self._leaving.values()]
+        return sum(seat.in_flight for seat in seats)
+
+    # --- replacing ---
 
     async def _keep(self, slot: Slot) -> None:
         """Serve from a slot for as long as the pool lives."""
@@ -103,24 +144,42 @@ class Pool:
             # what has answered is worth having back at once; what dies of its start, or of nothing, less and less
             if slot.instance is not None and await self._serve(slot, slot.instance):
                 delay_s = _FIRST_DELAY_S
+            if slot.instance is not None:
+                continue
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
             await self._replace(slot)
 
     async def _serve(self, slot: Slot, instance: InstanceProcess) -> bool:
-        """Have an instance compute batches until it dies; gives whether it answered any."""
-        slot.seat = InstanceSeat(instance, self._batcher)
-        self._batcher.add(slot.seat)
+        """Have an instance compute batches until it dies or another one is in its place; gives whether it answered any."""
+        seat = slot.seat = InstanceSeat(instance, self._batcher, self._book, lambda items: self._lower_limit(slot, items))
+        self._batcher.add(seat)
+        died = asyncio.create_task(instance.dead.wait())
         try:
-            await instance.dead.wait()
+            while not died.done():
+                unwanted = asyncio.create_task(slot.until_unwanted())
+                try:
+                    await asyncio.wait({died, unwanted}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    unwanted.cancel()
+                if died.done():
+                    break
+                if await self._recycle(slot, instance, seat):
+                    return seat.has_answered
+                await asyncio.wait({died}, timeout=_LONGEST_DELAY_S)
+                slot.put(instance)
+        except asyncio.CancelledError:
+            seat.closed = True
+            raise
         finally:
-            self._batcher.remove(slot.seat)
-            slot.seat.closed = True
+            died.cancel()
+            self._batcher.remove(seat)
         slot.instance = None
         slot.restarts += 1
-        return slot.seat.has_answered
+        return seat.has_answered
 
     async def _replace(self, slot: Slot) -> None:
+        """Load an instance into an empty slot."""
         instance = InstanceProcess(slot.spec)
         try:
             await instance.start()
@@ -130,98 +189,76 @@ class Pool:
             if not any(each.instance for each in self.slots):
                 self._batcher.fail_all(LoadFailed(f"module '{slot.spec.module}' has no running instance: {error.message}"))
             return
-        slot.instance, slot.error = instance, ""
+        slot.put(instance)
         log.info("replaced an instance of '%s' (pid %d)", slot.spec.module, instance.pid)
 
+    async def _recycle(self, slot: Slot, old: InstanceProcess, seat: InstanceSeat) -> bool:
+        """Load an instance beside one that has to go, then let that finish its batches and end it.
 
-class InstanceSeat:
-    """Gives batches to one instance, and each asker its answer.
-
-    Attributes:
-        in_flight: batches that it has been given and has not answered.
-        has_answered: whether it has computed anything yet.
-        closed: it is given no more, and what it had is not tried again.
-    """
-
-    def __init__(self, instance: InstanceProcess, batcher: Batcher) -> None:
-        self.in_flight = 0
-        self.has_answered = False
-        self.closed = False
-        self._usual_s = _QUICK_S
-        self._given: deque[float] = deque()
-        self._instance = instance
-        self._batcher = batcher
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it may be given another batch: one when it is idle, and one ahead if it is quick."""
-        if self._instance.is_dead:
+        Returns:
+            Whether another one is in the slot now; if it could not be loaded, the old one stays.
+        """
+        log.info("replacing an instance of '%s' (pid %d): %s", slot.spec.module, old.pid, slot.unwanted)
+        instance = InstanceProcess(slot.spec)
+        try:
+            await instance.start()
+        except HubError as error:
+            log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message)  # noqa: TRY400 - as above
+            seat.retired = False
+            self._batcher.dispatch()
             return False
-        return not self.in_flight or (self.in_flight < _MAX_IN_FLIGHT and self._usual_s < _QUICK_S)
-
-    def give(self, batch: list[Work]) -> None:
-        """Send a batch to the instance; its askers are answered when the instance has."""
-        calls: list[dict[str, Any]] = []
-        buffers: list[Any] = []
-        for work in batch:
-            work.attempts += 1
-            calls.append(_shifted(work.call, len(buffers)))
-            buffers.extend(work.buffers)
-        self.in_flight += 1
-        self._given.append(time.monotonic())
-        self._instance.infer(calls, buffers).add_done_callback(partial(self._answered, batch))
-
-    def _answered(self, batch: list[Work], answer: "asyncio.Future[Frame]") -> None:
-        self.in_flight -= 1
-        took_s = time.monotonic() - self._given.popleft()
-        # a rise counts at once, a fall bit by bit
-        self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
-        error = answer.exception()
-        if error is None:
-            self.has_answered = True
-            frame = answer.result()
-            for work, result in zip(batch, frame.header["results"], strict=True):
-                _settle(work, result, frame)
-        else:
-            self._batcher.put_back([work for work in batch if not work.answer.done() and self._may_go_on(work, error)])
-        self._batcher.dispatch()
-
-    def _may_go_on(self, work: Work, error: BaseException) -> bool:
-        """Whether work of an instance that died is tried again: then alone, so that only what ends instances is refused."""
-        blameless = isinstance(error, NotComputed)  # it waited behind what the instance died of
-        if self.closed or not (blameless or work.may_be_retried):
-            work.answer.set_exception(error)
-            return False
-        if blameless:
-            work.attempts -= 1
-        else:
-            work.alone = True
+        except asyncio.CancelledError:
+            await instance.stop(grace_s=0)
+            raise
+        seat.retired = True
+        slot.put(instance)
+        slot.restarts += 1
+        task = asyncio.create_task(_finish(old, seat))
+        self._leaving[task] = seat
+        task.add_done_callback(self._leaving.pop)
         return True
 
+    def _lower_limit(self, slot: Slot, items: int) -> None:
+        """An engine had no memory for so many items: fewer from now on, and a process whose memory is in one piece again."""
+        limit = max(1, items // 2)
+        if limit < self._book.limit:
+            log.warning("module '%s' ran out of memory with %d items; at most %d from now on", slot.spec.module, items, limit)
+            self._book.lower_limit(limit)
+        slot.recycle("it ran out of memory")
 
-def _shifted(call: dict[str, Any], by: int) -> dict[str, Any]:
-    """A call whose buffers begin at index ``by`` of the frame instead of 0."""
-    if not by:
-        return call
-    shifted = dict(call)
-    if "arguments" in call:
-        shifted["arguments"] = call["arguments"] + by
-    if "pictures" in call:
-        shifted["pictures"] = [index + by for index in call["pictures"]]
-    if "inputs" in call:
-        shifted["inputs"] = [{**each, "buffer": each["buffer"] + by} for each in call["inputs"]]
-    return shifted
+    # --- watching ---
+
+    async def _watch(self) -> None:
+        """Look after every instance's memory, and ask those that are idle for a sign of life."""
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            for slot in self.slots:
+                if slot.instance is not None and not slot.instance.is_dead:
+                    self._check_memory(slot, slot.instance)
+                    if slot.instance.is_idle and slot.instance.silent_s > _PING_AFTER_S:
+                        slot.instance.ping().add_done_callback(_ignore)
+
+    def _check_memory(self, slot: Slot, instance: InstanceProcess) -> None:
+        bound_mb, memory_mb = slot.spec.max_memory_mb, instance.memory_bytes() / _MB
+        if not bound_mb or memory_mb <= bound_mb:
+            return
+        slot.recycle(f"it takes {memory_mb:.0f} MB, and max_memory_mb is {bound_mb}")
+        if memory_mb > _FAR_OVER * bound_mb and slot.seat:
+            slot.seat.retired = True
+            if instance.is_idle:
+                instance.kill()
 
 
-def _settle(work: Work, result: dict[str, Any], frame: Frame) -> None:
-    if work.answer.done():  # its asker has gone
-        return
-    if "error" in result:
-        error = from_wire(result["error"])
-        if error.detail:
-            log.warning("a request failed in module code: %s", error.detail)
-        work.answer.set_exception(error)
-    elif "json" in result:
-        work.answer.set_result(InferResponse(json=frame.buffers[result["json"]]))
-    else:
-        work.answer.set_result(InferResponse(tensors=unpack_arrays(result["outputs"], frame.buffers)))
+async def _finish(instance: InstanceProcess, seat: InstanceSeat) -> None:
+    """Let an instance answer what it was given, and end it."""
+    try:
+        while seat.in_flight and not instance.dead.is_set():  # noqa: ASYNC110 - a counter to watch, once in a life
+            await asyncio.sleep(0.01)
+    finally:
+        seat.closed = True
+        await instance.stop()
+
+
+def _ignore(answer: "asyncio.Future[Any]") -> None:
+    """An instance that dies is seen to elsewhere."""
+    answer.exception()

@@ -17,15 +17,25 @@ def test_the_guides_config_is_taken_as_it_is() -> None:
     }
     settings = parse_settings(guide, "test")
     assert settings.uses_gpu
-    assert settings.instance_count("clas_system") == 1, "workers count under use_multiprocess only"
+    assert settings.instance_count("clas_system", batches=True) == 1, "workers count under use_multiprocess only"
 
 
 def test_instances_come_from_the_module_then_the_server_then_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parse(use_multiprocess=True, workers=3).instance_count("m") == 3
-    assert parse(use_multiprocess=True, workers=3, modules_info={"m": {"workers": 5}}).instance_count("m") == 5
+    assert parse(use_multiprocess=True, workers=3).instance_count("m", batches=True) == 3
+    assert parse(use_multiprocess=True, workers=3, modules_info={"m": {"workers": 5}}).instance_count("m", batches=True) == 5
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
-    assert parse(use_multiprocess=True).instance_count("m") == 4
-    assert parse(use_multiprocess=True, use_gpu=True, gpu="0,1").instance_count("m") == 2, "one for each GPU"
+    assert parse(use_multiprocess=True).instance_count("m", batches=True) == 4
+    assert parse(use_multiprocess=True, use_gpu=True, gpu="0,1").instance_count("m", batches=True) == 2, "one for each GPU"
+
+
+def test_without_a_word_about_processes_modules_that_batch_get_several_and_others_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    assert [parse().instance_count("m", batches=each) for each in (True, False)] == [2, 1]
+    assert parse(use_multiprocess=False).instance_count("m", batches=True) == 1
+    assert parse(workers=3).instance_count("m", batches=False) == 3
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_AVPHYS_PAGES": 5 << 18, "SC_PAGE_SIZE": 4096}[name])
+    assert parse().instance_count("m", batches=True) == 5, "one for each GiB that is free"
 
 
 def test_gpu_and_several_instances_go_together(monkeypatch: pytest.MonkeyPatch) -> None:

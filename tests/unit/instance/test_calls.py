@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hubserve.errors import from_wire
 from hubserve.instance import wire
-from hubserve.instance.calls import compute, plain
+from hubserve.instance.calls import compute, plain, prepare
 from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.types import ANY, TensorSpec
 
@@ -57,7 +57,7 @@ requests_of_any_kind = st.lists(
 @given(requests_of_any_kind, st.integers(1, 8))
 def test_every_answer_goes_to_its_asker_and_only_the_bad_ones_fail(requests: list[np.ndarray], max_batch_size: int) -> None:
     module = Recorder()
-    computed = compute(module, frame_of(requests), max_batch_size)
+    computed = compute(module, prepare(module, frame_of(requests)), max_batch_size)
     for request, result in zip(requests, computed.results, strict=True):
         assert result is not None
         if POISON in request:
@@ -69,14 +69,14 @@ def test_every_answer_goes_to_its_asker_and_only_the_bad_ones_fail(requests: lis
 
 def test_requests_of_one_form_are_computed_in_one_call() -> None:
     module = Recorder()
-    compute(module, frame_of([np.zeros((2, 3), np.float32)] * 4), 32)
+    compute(module, prepare(module, frame_of([np.zeros((2, 3), np.float32)] * 4)), 32)
     assert module.batches == [8]
 
 
 def test_a_batch_method_that_loses_items_is_told_so() -> None:
     module = Recorder()
     module.call_tensors = lambda inputs: inputs["x"][:-1]  # type: ignore[method-assign]
-    (result,) = compute(module, frame_of([np.zeros((3, 1), np.float32)]), 8).results
+    (result,) = compute(module, prepare(module, frame_of([np.zeros((3, 1), np.float32)])), 8).results
     assert result is not None
     assert "was given 3 items and returned ndarray of shape [2, 1]" in result["error"]["message"]
 
@@ -84,7 +84,7 @@ def test_a_batch_method_that_loses_items_is_told_so() -> None:
 def test_an_input_that_does_not_fit_fails_alone() -> None:
     module = Recorder()
     good, bad = np.zeros((1, 1), np.float32), np.zeros((1, 1, 1), np.float32)
-    results = compute(module, frame_of([good, bad, good]), 8).results
+    results = compute(module, prepare(module, frame_of([good, bad, good])), 8).results
     assert [each is not None and "error" in each for each in results] == [False, True, False]
 
 

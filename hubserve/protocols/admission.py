@@ -1,0 +1,63 @@
+"""Bounds what all requests together may take of the gateway."""
+
+from types import TracebackType
+
+from hubserve.errors import Unavailable
+
+
+class Admission:
+    """Counts requests in progress and the bytes of their bodies.
+
+    Args:
+        max_requests: how many there may be at once.
+        max_bytes: how many bytes their bodies may have together.
+    """
+
+    def __init__(self, max_requests: int, max_bytes: int) -> None:
+        self.max_requests = max_requests
+        self.max_bytes = max_bytes
+        self.requests = 0
+        self.bytes = 0
+
+    def admit(self) -> "Ticket":
+        """Take in one request, until the ticket's ``with`` block ends.
+
+        Raises:
+            Unavailable: there are too many.
+        """
+        if self.requests >= self.max_requests:
+            raise Unavailable(f"the server has {self.requests} requests in progress, which is its limit (max_concurrency); try again later")
+        return Ticket(self)
+
+
+class Ticket:
+    """One admitted request."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._bytes = 0
+
+    def __enter__(self) -> "Ticket":
+        self._admission.requests += 1
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._admission.requests -= 1
+        self._admission.bytes -= self._bytes
+
+    def reserve(self, count: int) -> None:
+        """Account for so many bytes in all, if they are more than before.
+
+        Raises:
+            Unavailable: the server has no room for them now.
+        """
+        more = count - self._bytes
+        if more <= 0:
+            return
+        if self._admission.bytes + more > self._admission.max_bytes:
+            raise Unavailable(
+                f"the server holds {self._admission.bytes} bytes of requests and has no room for {more} more (max_pending_bytes); "
+                "try again later"
+            )
+        self._admission.bytes += more
+        self._bytes = count

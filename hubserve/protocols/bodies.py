@@ -1,0 +1,120 @@
+"""Reads a request's body: once, bounded in size and time."""
+
+import asyncio
+import time
+from types import TracebackType
+
+from starlette.types import Receive, Scope
+
+from hubserve.errors import HubError, TooLarge
+from hubserve.protocols.admission import Ticket
+from hubserve.protocols.base import ClientGone, header
+from hubserve.settings import ServerSettings
+
+#: a body over the limit is read and thrown away up to this many times the limit, so that its sender sees the answer and no reset
+_DISCARD_FACTOR = 4
+_SMALL_BODY_BYTES = 64 << 10
+#: a client that sends less than this holds a connection and memory for nothing
+_SLOWEST_BYTES_PER_S = 4096
+
+
+class TooSlow(HubError):
+    """The client did not send its request in time."""
+
+    code = "too_slow"
+
+
+async def read_body(scope: Scope, receive: Receive, settings: ServerSettings, ticket: Ticket) -> memoryview:
+    """The whole request body.
+
+    Raises:
+        TooLarge: it is longer than ``max_body_bytes``.
+        Unavailable: the server has no memory for it now.
+        TooSlow: it came too slowly.
+        ClientGone: the client left before it was complete.
+    """
+    limit = settings.max_body_bytes
+    announced = header(scope, b"content-length")
+    length = int(announced) if announced.isdigit() else None
+    if length is not None and length > limit and header(scope, b"expect").lower() == "100-continue":
+        raise _too_large(limit)  # the client waits for leave to send
+    if length is not None:
+        ticket.reserve(min(length, limit))
+    body = _Body(length, limit)
+    with _Patience(settings.client_timeout_s, body):
+        more = True
+        while more and body.size_bytes <= limit * _DISCARD_FACTOR:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone("the client closed the connection before its request was complete")
+            body.add(message.get("body", b""))
+            ticket.reserve(min(body.size_bytes, limit))
+            more = message.get("more_body", False)
+    if body.size_bytes > limit:
+        raise _too_large(limit)
+    return body.content()
+
+
+class _Body:
+    """A body that grows: in one place if its length was announced, so that nothing is copied twice."""
+
+    def __init__(self, announced_bytes: int | None, max_body_bytes: int) -> None:
+        self.size_bytes = 0
+        self._max_body_bytes = max_body_bytes
+        self._chunks: list[bytes] = []
+        fits = announced_bytes is not None and _SMALL_BODY_BYTES < announced_bytes <= max_body_bytes
+        self._whole = bytearray(announced_bytes or 0) if fits else None
+
+    def add(self, chunk: bytes) -> None:
+        """Append what came; more than the limit is only counted."""
+        start = self.size_bytes
+        self.size_bytes += len(chunk)
+        if self._whole is not None:
+            self._whole[start : self.size_bytes] = chunk
+        elif self.size_bytes <= self._max_body_bytes:
+            self._chunks.append(chunk)
+        else:
+            self._chunks.clear()
+
+    def content(self) -> memoryview:
+        """All of it, a view of bytes or a bytearray."""
+        if self._whole is not None:
+            return memoryview(self._whole)
+        return memoryview(self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks))
+
+
+class _Patience:
+    """Ends the wait for a body whose sender has paused for too long, or is too slow in all."""
+
+    def __init__(self, timeout_s: float, body: _Body) -> None:
+        self._timeout_s = timeout_s
+        self._body = body
+        self._start = time.monotonic()
+        self._task = asyncio.current_task()
+        self._over = False
+        self._timer = asyncio.get_running_loop().call_later(timeout_s, self._look)
+
+    def _look(self) -> None:
+        left_s = self._start + self._timeout_s + self._body.size_bytes / _SLOWEST_BYTES_PER_S - time.monotonic()
+        if left_s > 0:
+            self._timer = asyncio.get_running_loop().call_later(min(left_s, self._timeout_s), self._look)
+        elif self._task:
+            self._over = True
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._timer.cancel()
+        if self._over and isinstance(error, asyncio.CancelledError):
+            raise TooSlow(
+                f"only {self._body.size_bytes} bytes of the request's body came in {time.monotonic() - self._start:.0f} s; "
+                "send it faster or raise 'client_timeout_s'"
+            ) from None
+
+
+def _too_large(max_body_bytes: int) -> TooLarge:
+    return TooLarge(
+        f"the request body is over this server's limit of {max_body_bytes} bytes; send fewer items at once or raise 'max_body_bytes'"
+    )

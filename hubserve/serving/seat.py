@@ -1,0 +1,138 @@
+"""Gives batches to one instance, and each asker its answer."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from hubserve.errors import from_wire
+from hubserve.instance.arena import MAX_IN_FLIGHT
+from hubserve.instance.wire import Frame, unpack_arrays
+from hubserve.serving.batcher import Batcher, Work
+from hubserve.serving.connection import NotComputed
+from hubserve.serving.process import InstanceProcess
+from hubserve.serving.timing import TimesBook
+from hubserve.types import InferResponse
+
+log = logging.getLogger("hubserve")
+
+#: What is sent ahead waits for what is computed, while another instance might become free: not worth it for slow modules.
+_QUICK_S = 0.1
+
+
+class InstanceSeat:
+    """An instance, as the batcher sees it.
+
+    Args:
+        instance: it is ready.
+        batcher: where its batches come from.
+        book: is told how long they take.
+        on_out_of_memory: is told the number of items that were too many.
+
+    Attributes:
+        in_flight: batches that it has been given and has not answered.
+        has_answered: whether it has computed anything yet.
+        closed: the server stops: what it has is not tried again.
+        retired: it is given no more, because it is about to be replaced.
+    """
+
+    def __init__(self, instance: InstanceProcess, batcher: Batcher, book: TimesBook, on_out_of_memory: Callable[[int], None]) -> None:
+        self.in_flight = 0
+        self.has_answered = False
+        self.closed = False
+        self.retired = False
+        self._usual_s = _QUICK_S
+        self._given: deque[tuple[float, bool]] = deque()
+        self._instance = instance
+        self._batcher = batcher
+        self._book = book
+        self._on_out_of_memory = on_out_of_memory
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be given another batch: one when it is idle, and one ahead if it is quick."""
+        if self.retired or self._instance.is_dead:
+            return False
+        return not self.in_flight or (self.in_flight < MAX_IN_FLIGHT and self._usual_s < _QUICK_S)
+
+    def give(self, batch: list[Work], call_sizes: list[int]) -> None:
+        """Send a batch to the instance; its askers are answered when the instance has."""
+        calls: list[dict[str, Any]] = []
+        buffers: list[Any] = []
+        for work in batch:
+            work.attempts += 1
+            calls.append(_shifted(work.call, len(buffers)))
+            buffers.extend(work.buffers)
+        self._given.append((time.monotonic(), self.in_flight == 0))
+        self.in_flight += 1
+        self._instance.infer(calls, buffers, call_sizes).add_done_callback(partial(self._answered, batch))
+
+    def _answered(self, batch: list[Work], answer: "asyncio.Future[Frame]") -> None:
+        self.in_flight -= 1
+        given_at, was_idle = self._given.popleft()
+        took_s = time.monotonic() - given_at
+        # a rise counts at once, a fall bit by bit
+        self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
+        error = answer.exception()
+        if error is None:
+            self.has_answered = True
+            frame = answer.result()
+            for work, result in zip(batch, frame.header["results"], strict=True):
+                _settle(work, result, frame)
+            self._learn(batch, frame.header, took_s if was_idle else 0.0)
+        else:
+            self._batcher.put_back([work for work in batch if not work.answer.done() and self._may_go_on(work, error)])
+        self._batcher.dispatch()
+
+    def _learn(self, batch: list[Work], header: dict[str, Any], took_s: float) -> None:
+        if header["times"] and batch[0].key is not None:
+            times = self._book.of(batch[0].key)
+            for items, seconds in header["times"]:
+                times.observe(items, seconds)
+            if took_s:
+                times.observe_overhead(max(0.0, took_s - header["took_s"]))
+        if "out_of_memory" in header:
+            self._on_out_of_memory(header["out_of_memory"])
+
+    def _may_go_on(self, work: Work, error: BaseException) -> bool:
+        """Whether work of an instance that died is tried again: then alone, so that only what ends instances is refused."""
+        blameless = isinstance(error, NotComputed)  # it waited behind what the instance died of
+        if self.closed or not (blameless or work.may_be_retried):
+            work.answer.set_exception(error)
+            return False
+        if blameless:
+            work.attempts -= 1
+        else:
+            work.alone = True
+        return True
+
+
+def _shifted(call: dict[str, Any], by: int) -> dict[str, Any]:
+    """A call whose buffers begin at index ``by`` of the frame instead of 0."""
+    if not by:
+        return call
+    shifted = dict(call)
+    if "arguments" in call:
+        shifted["arguments"] = call["arguments"] + by
+    if "pictures" in call:
+        shifted["pictures"] = [index + by for index in call["pictures"]]
+    if "inputs" in call:
+        shifted["inputs"] = [{**each, "buffer": each["buffer"] + by} for each in call["inputs"]]
+    return shifted
+
+
+def _settle(work: Work, result: dict[str, Any], frame: Frame) -> None:
+    if work.answer.done():  # its asker has gone
+        return
+    if "error" in result:
+        error = from_wire(result["error"])
+        if error.detail:
+            log.warning("a request failed in module code: %s", error.detail)
+        work.answer.set_exception(error)
+    elif "json" in result:
+        work.answer.set_result(InferResponse(json=frame.buffers[result["json"]]))
+    else:
+        work.answer.set_result(InferResponse(tensors=unpack_arrays(result["outputs"], frame.buffers)))

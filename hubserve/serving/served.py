@@ -1,0 +1,239 @@
+"""One version of one module that is served: its queue, its instances, and what is known of it."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from hubserve.engines.verdicts import cpu_model
+from hubserve.errors import DeadlineExceeded, HubError, InvalidInput, LoadFailed, Unavailable, UnsupportedFace
+from hubserve.home import cache_dir
+from hubserve.instance.wire import pack_arrays
+from hubserve.kinds.base import Description, Face, ModuleInfo
+from hubserve.serving.batcher import Batcher, BatchSettings, Work
+from hubserve.serving.pool import Pool
+from hubserve.serving.spec import InstanceSpec
+from hubserve.serving.timing import TimesBook, form_of
+from hubserve.types import ANY, InferRequest, InferResponse, check_inputs
+
+#: one request may not hold more pictures than this
+MAX_PICTURES = 1024
+_RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True)
+class ModulePlan:
+    """One module that is to be served.
+
+    Attributes:
+        info: its metadata.
+        instances: one specification for each instance.
+        predict_args: arguments that a JSON request may override.
+        batching: how requests are queued and merged.
+        ready_timeout_s: an instance that has not been heard of for longer does not count as ready.
+    """
+
+    info: ModuleInfo
+    instances: list[InstanceSpec]
+    predict_args: dict[str, Any] = field(default_factory=dict)
+    batching: BatchSettings = field(default_factory=BatchSettings)
+    ready_timeout_s: float = 30.0
+
+
+class ServedModule:
+    """One version of one module with its queue and its instances.
+
+    Attributes:
+        description: what it answers; of no use before it is loaded.
+        load_error: why it could not be loaded; "" while it loads and afterwards.
+    """
+
+    def __init__(self, plan: ModulePlan) -> None:
+        self.plan = plan
+        self.description = Description(faces=())
+        self.load_error = ""
+        self.requests = 0
+        self.failures = 0
+        self._users = 0
+        self._loaded = asyncio.Event()
+        self._book = _open_book(plan)
+        self.batcher = Batcher(plan.info.name, plan.batching, self._book)
+        self.pool = Pool(plan.instances, self.batcher, self._book)
+
+    async def start(self) -> None:
+        """Load its instances; if they cannot be loaded, :attr:`load_error` says why."""
+        try:
+            self.description, warm_up = await self.pool.start(measure=self._is_worth_measuring)
+        except HubError as error:
+            self.load_error = error.message
+        else:
+            self._book.limit = self.description.max_batch_size
+            self._book.load()
+            self._learn(warm_up)
+            self.pool.serve()
+        finally:
+            self._loaded.set()
+
+    def _is_worth_measuring(self) -> bool:
+        return self.plan.info.batches and not self._book.is_saved()
+
+    def _learn(self, warm_up: list[tuple[int, float]]) -> None:
+        shapes = self.description.item_shapes()
+        if not shapes or any(ANY in shape for _, shape in shapes.values()):
+            return
+        form = form_of({"name": name, "dtype": dtype, "shape": [1, *shape]} for name, (dtype, shape) in shapes.items())
+        for items, seconds in warm_up:
+            self._book.of(form).observe(items, seconds)
+
+    async def loaded(self) -> None:
+        """Wait until it is loaded.
+
+        Raises:
+            LoadFailed: it could not be.
+        """
+        await self._loaded.wait()
+        if self.load_error:
+            raise LoadFailed(self.load_error)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While a request is read and answered: the module is not ended under it."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+
+    async def stop(self, drain_s: float) -> None:
+        """Finish the requests that use it, for at most ``drain_s``, and end its instances; all of their memory is given back."""
+        deadline = time.monotonic() + drain_s
+        while self._users and time.monotonic() < deadline:  # noqa: ASYNC110 - a counter to watch, once in a life
+            await asyncio.sleep(0.01)
+        await self.pool.stop(max(0.0, deadline - time.monotonic()))
+        self.save_times()
+
+    def save_times(self) -> None:
+        """Keep what was learned about batches for the next start."""
+        self._book.save()
+
+    @property
+    def ready(self) -> bool:
+        """Whether an instance answered lately."""
+        return any(slot.instance and slot.instance.silent_s < self.plan.ready_timeout_s for slot in self.pool.slots)
+
+    @property
+    def not_ready_reason(self) -> str:
+        """Why no instance answers; "" while one does."""
+        if self.ready:
+            return ""
+        if not self._loaded.is_set():
+            return "it is being loaded"
+        running = [slot.instance for slot in self.pool.slots if slot.instance]
+        if running:
+            return f"none of its {len(running)} running instances has answered for {min(each.silent_s for each in running):.0f} s"
+        return self.load_error or "; ".join(dict.fromkeys(slot.error for slot in self.pool.slots if slot.error)) or "it is being restarted"
+
+    def check_room(self) -> None:
+        """Refuse a request before the work of decoding it.
+
+        Raises:
+            Unavailable: it has no instance, and none is about to run.
+            Overloaded: too many wait.
+        """
+        if all(slot.error and not slot.instance for slot in self.pool.slots):
+            reason = self.not_ready_reason
+            raise Unavailable(f"module '{self.plan.info.name}' has no running instance: {reason}", retry_after_s=_RETRY_AFTER_S)
+        self.batcher.check_room()
+
+    async def infer(self, request: InferRequest) -> InferResponse:
+        """Answer one request.
+
+        Raises:
+            LoadFailed: the module could not be loaded.
+            InvalidInput: the module cannot take this.
+            Unavailable: see :meth:`check_room`.
+            ModuleFailed: its code raised.
+            InstanceDied: the request ended two processes.
+            DeadlineExceeded: the deadline passed.
+        """
+        await self.loaded()
+        self.check_room()
+        loop = asyncio.get_running_loop()
+        work = self._admit(request, loop.create_future())
+        timer = None
+        if work.deadline is not None:
+            timer = loop.call_later(work.deadline - time.monotonic(), _expire, work)
+        self.requests += 1
+        try:
+            self.batcher.put(work)
+            return await work.answer
+        except HubError:
+            self.failures += 1
+            raise
+        finally:
+            if timer:
+                timer.cancel()
+
+    def _admit(self, request: InferRequest, answer: "asyncio.Future[InferResponse]") -> Work:
+        """Check a request against what the module takes, and make it work for the batcher."""
+        described = self.description
+        wants = Face.JSON if request.wants_json else Face.TENSORS
+        buffers: list[Any] = []
+        if request.tensors is not None:
+            self._require(Face.TENSORS)
+            count = check_inputs(described.inputs, request.tensors)
+            call: dict[str, Any] = {"face": Face.TENSORS, "inputs": pack_arrays(request.tensors, buffers), "answer": wants}
+            return Work(call, buffers, count, form_of(call["inputs"]), answer, request.deadline, request.priority)
+        if request.pictures is not None:
+            self._require(Face.PICTURE)
+            item, count = described.picture_item, len(request.pictures)
+            if item is None or not 0 < count <= MAX_PICTURES:
+                raise InvalidInput(f"a request must hold 1 to {MAX_PICTURES} pictures, got {count}")
+            call = {"face": Face.PICTURE, "pictures": list(range(count)), "answer": wants}
+            # a picture may be merged with arrays of the form that it will have once it is preprocessed
+            form = ((item.name, item.dtype, *item.shape),)
+            return Work(call, list(request.pictures), count, form, answer, request.deadline, request.priority)
+        self._require(Face.JSON)
+        return Work({"face": Face.JSON, "arguments": 0}, [request.arguments or b"{}"], 1, None, answer, request.deadline, request.priority)
+
+    def _require(self, face: str) -> None:
+        if face not in self.description.faces:
+            raise UnsupportedFace(
+                f"module '{self.plan.info.name}' does not take {face} requests; it takes {', '.join(self.description.faces) or 'none'}"
+            )
+
+    def status(self) -> dict[str, Any]:
+        """For people and monitors to read."""
+        described = self.description
+        return {
+            "name": self.plan.info.name,
+            "version": self.plan.info.version,
+            "kind": self.plan.info.kind,
+            "ready": self.ready,
+            "reason": self.not_ready_reason,
+            "faces": list(described.faces),
+            "engine": described.engine,
+            "max_batch_size": min(described.max_batch_size, self._book.limit),
+            "batch_times": self._book.to_json(),
+            "queue": len(self.batcher),
+            "requests": self.requests,
+            "failures": self.failures,
+            "restarts": sum(slot.restarts for slot in self.pool.slots),
+            "threads": self.plan.instances[0].threads,
+            "instances": [slot.status() for slot in self.pool.slots],
+        }
+
+
+def _expire(work: Work) -> None:
+    if not work.answer.done():
+        work.answer.set_exception(DeadlineExceeded("the answer did not come in time; the request was given up"))
+
+
+def _open_book(plan: ModulePlan) -> TimesBook:
+    first = plan.instances[0]
+    about = f"{first.init_args} {first.defaults} {first.max_batch_size} {first.threads} {len(plan.instances)} {cpu_model()}"
+    name = quote(f"{plan.info.name}-{plan.info.version}", safe="")  # a folder that is served without installing may be called anything
+    return TimesBook(cache_dir() / "batching" / f"{name}.json", about)

@@ -1,0 +1,72 @@
+"""What an instance is to run, and how."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hubserve.home import home
+from hubserve.module import THREADS_VARIABLE
+from hubserve.registry.child import instance_environment
+
+
+@dataclass(frozen=True)
+class InstanceSpec:
+    """What an instance is to run, and where.
+
+    Attributes:
+        module: the served name, for messages.
+        kind, folder, import_name, init_args, defaults: as :meth:`hubserve.kinds.base.Kind.load` takes them.
+        max_batch_size: a limit below the module's own; 0 for none.
+        search_path: folders in which relative model paths are looked up.
+        threads: cores that it may compute with.
+        environ: further environment variables.
+        load_timeout_s: how long it may take to load.
+        compute_timeout_s: how long one batch may take before the instance counts as hung.
+        max_memory_mb: resident MB at which it is replaced; 0 for no bound.
+        python: the interpreter that it runs in; "" for the gateway's own.
+    """
+
+    module: str
+    kind: str
+    folder: Path
+    import_name: str
+    init_args: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    max_batch_size: int = 0
+    search_path: Sequence[Path] = ()
+    threads: int = 1
+    environ: dict[str, str] = field(default_factory=dict)
+    load_timeout_s: float = 300.0
+    compute_timeout_s: float = 300.0
+    max_memory_mb: int = 0
+    python: str = ""
+
+    def load_order(self, measure: bool) -> dict[str, Any]:
+        """The ``load`` frame's header.
+
+        Args:
+            measure: whether it is to find out how long batches take.
+        """
+        return {
+            "op": "load",
+            "kind": self.kind,
+            "folder": str(self.folder),
+            "import_name": self.import_name,
+            "init_args": self.init_args,
+            "defaults": self.defaults,
+            "max_batch_size": self.max_batch_size,
+            "measure": measure,
+        }
+
+    def full_environ(self) -> dict[str, str]:
+        """The process's environment."""
+        return {
+            **instance_environment(home(), self.search_path),
+            "PYTHONUNBUFFERED": "1",
+            THREADS_VARIABLE: str(self.threads),
+            # numerical libraries start a thread per core each unless told; a user's own setting wins
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.threads)),
+            **self.environ,
+        }
