@@ -3,6 +3,7 @@
 import argparse
 
 from hubserve.cli.output import add_json_option, print_json, size_text
+from hubserve.cli.swaps import swap_text, tell_servers
 
 HELP = "install a module from a folder or an archive"
 
@@ -24,10 +25,15 @@ def run(args: argparse.Namespace) -> int:
     with shown_progress() as progress:
         installed = Store().install(args.source, progress=progress, check=not args.no_check)
     manifest = installed.manifest
+    swaps = tell_servers(manifest.info.name, manifest.info.version)
     if args.json:
-        print_json({**manifest.to_json(), "folder": str(installed.folder), "replaced": installed.replaced})
+        print_json({**manifest.to_json(), "folder": str(installed.folder), "replaced": installed.replaced, "servers": list(swaps)})
         return 0
     verb = "Replaced" if installed.replaced else "Installed"
     size = f"{manifest.files} file{'' if manifest.files == 1 else 's'}, {size_text(manifest.size_bytes)}"
-    print(f"{verb} {installed.info.name} {installed.info.version} ({size}) in {installed.folder}")
-    return 0
+    print(f"{verb} {installed.info.name} {installed.info.version} ({size}) in {installed.folder}", flush=True)
+    failed = False
+    for told in swaps:
+        print(swap_text(told), flush=True)
+        failed = failed or bool(told["error"])
+    return int(failed)

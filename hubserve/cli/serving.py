@@ -10,18 +10,19 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from hubserve.cli.swaps import swap_text
 from hubserve.errors import ConfigError, HubError
-from hubserve.server import pidfile
+from hubserve.server import control, pidfile
 from hubserve.settings import DEFAULT_PORT, ServerSettings, parse_settings, read_config
 
-HELP = "start, stop or look at a server of installed modules"
+HELP = "start, stop, reload or look at a server of installed modules"
 
 _STOP_POLL_S = 0.05
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="start|stop|status")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="start|stop|status|reload")
     start = actions.add_parser("start", help="serve modules until Ctrl-C or 'hub serving stop'")
     what = start.add_mutually_exclusive_group(required=True)
     what.add_argument(
@@ -36,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port to listen on (default %(default)s; 0: any free one)")
     start.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)")
     start.add_argument("--use_multiprocess", action="store_true", help="run --workers instances of each module")
-    start.add_argument("-w", "--workers", type=int, help="instances of each module (default: one per core or GPU for modules that compute batches)")
+    start.add_argument(
+        "-w", "--workers", type=int, help="instances of each module (default: one per core or GPU for modules that compute batches)"
+    )
     start.add_argument("--use_gpu", action="store_true", help="compute on GPUs")
     start.add_argument("-i", "--gpu", help="GPUs to use, such as '0,1' (default: CUDA_VISIBLE_DEVICES)")
     stop = actions.add_parser("stop", help="let a server finish its requests and end it")
@@ -46,20 +49,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     status.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="the port that it serves (default %(default)s)")
     status.add_argument("--host", default="127.0.0.1", help="the address that it listens on (default %(default)s)")
     status.add_argument("--json", action="store_true", help="as JSON")
+    reload = actions.add_parser("reload", help="load modules again beside the running ones, then move the traffic to them")
+    reload.add_argument("modules", nargs="*", metavar="NAME", help="modules (default: all; those no longer in the settings are ended)")
+    reload.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="the port that the server serves (default %(default)s)")
+    reload.add_argument("--json", action="store_true", help="as JSON, when all is done")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what the action says; returns the exit status."""
-    return {"start": _start, "stop": _stop, "status": _status}[args.action](args)
+    return {"start": _start, "stop": _stop, "status": _status, "reload": _reload}[args.action](args)
 
 
 def _start(args: argparse.Namespace) -> int:
     from hubserve.server.plans import make_plans
     from hubserve.server.run import serve
 
-    settings = read_config(args.config) if args.config else settings_from_flags(args)
+    def settings() -> ServerSettings:
+        return read_config(args.config) if args.config else settings_from_flags(args)
+
     search_path = [args.config.absolute().parent] if args.config else []
-    serve(settings, make_plans(settings, search_path))
+    serve(settings(), lambda: make_plans(settings(), search_path))
     return 0
 
 
@@ -102,6 +111,17 @@ def _stop(args: argparse.Namespace) -> int:
     return 0
 
 
+def _reload(args: argparse.Namespace) -> int:
+    told = []
+    for line in control.ask(args.port, {"op": "reload", "modules": args.modules}):
+        told.append(line)
+        if not args.json:
+            print(swap_text(line), flush=True)
+    if args.json:
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+    return int(any(line["error"] for line in told))
+
+
 def _status(args: argparse.Namespace) -> int:
     url = f"http://{args.host}:{args.port}/status"
     try:
@@ -116,7 +136,7 @@ def _status(args: argparse.Namespace) -> int:
     from hubserve.cli.tables import print_table
 
     print_table(
-        ["module", "version", "state", "engine", "queue", "requests", "failed", "instances"],
+        ["module", "version", "state", "engine", "queue", "requests", "failed", "instances", "ms by batch"],
         [_status_row(module) for module in status["modules"]],
     )
     return 0
@@ -134,4 +154,10 @@ def _status_row(module: dict[str, Any]) -> list[str]:
         str(module["requests"]),
         str(module["failures"]),
         f"{sum(each['pid'] is not None for each in instances)}/{len(instances)}" + (f", {restarts} restarted" if restarts else ""),
+        _times_text(module["batch_times"]),
     ]
+
+
+def _times_text(forms: list[dict[str, Any]]) -> str:
+    """How long calls take by their number of items, of the form of item that came first."""
+    return " ".join(f"{items}:{ms:.3g}" for items, ms in forms[0]["ms"].items()) if forms else "-"

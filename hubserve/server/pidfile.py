@@ -50,6 +50,12 @@ def find(port: int) -> Running | None:
     return running if running and _is_server(running.pid) else None
 
 
+def running_servers() -> dict[int, Running]:
+    """Every server that runs for this home, by its port."""
+    ports = [int(path.stem.partition("_")[2]) for path in conf_dir().glob("serving_*.json") if path.stem.partition("_")[2].isdigit()]
+    return {port: running for port in sorted(ports) if (running := find(port))}
+
+
 def _read(port: int) -> Running | None:
     try:
         raw = json.loads(path_for(port).read_text("utf-8"))

@@ -15,8 +15,10 @@ import uvloop
 from hubserve.errors import ConfigError, LoadFailed
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
+from hubserve.server.control import Control
 from hubserve.server.memory import keep_large_buffers
 from hubserve.server.patience import end_unread_answers, http_protocol
+from hubserve.server.reload import MakePlans, Reloader
 from hubserve.serving.dataplane import DataPlane, ModulePlan
 from hubserve.settings import ServerSettings
 
@@ -25,22 +27,26 @@ log = logging.getLogger("hubserve")
 _BACKLOG = 2048
 
 
-def serve(settings: ServerSettings, plans: Sequence[ModulePlan]) -> None:
+def serve(settings: ServerSettings, make_plans: MakePlans) -> None:
     """Serve until SIGINT or SIGTERM.
 
+    Args:
+        settings: the server's own.
+        make_plans: gives the modules; called again for each reload.
     Raises:
         ConfigError: the address cannot be listened on.
         LoadFailed: no module at all could be loaded.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     keep_large_buffers()
+    plans = make_plans()
     with bind(settings.host, settings.port) as listener:
         end_unread_answers(listener, settings.client_timeout_s)
         port = listener.getsockname()[1]
         pidfile.write(port, [plan.info.name for plan in plans])
         try:
             with contextlib.suppress(KeyboardInterrupt):
-                uvloop.run(_Gateway(settings, plans, listener).run())
+                uvloop.run(_Gateway(settings, plans, make_plans, listener).run())
         finally:
             pidfile.remove(port)
 
@@ -79,10 +85,11 @@ class _Server(uvicorn.Server):
 
 
 class _Gateway:
-    def __init__(self, settings: ServerSettings, plans: Sequence[ModulePlan], listener: socket.socket) -> None:
+    def __init__(self, settings: ServerSettings, plans: Sequence[ModulePlan], make_plans: MakePlans, listener: socket.socket) -> None:
         self._settings = settings
         self._listener = listener
         self._dataplane = DataPlane(plans, settings.drain_timeout_s)
+        self._control = Control(listener.getsockname()[1], Reloader(self._dataplane, make_plans).answer)
 
     async def run(self) -> None:
         """Load and serve; requests that come while a module loads wait for it."""
@@ -102,6 +109,7 @@ class _Gateway:
             timeout_graceful_shutdown=max(1, round(self._settings.drain_timeout_s)),
         )
         server = _Server(config)
+        await self._control.start()
         serving = asyncio.create_task(server.serve([self._listener]))
         loading = asyncio.create_task(self._load())
         stopping = asyncio.create_task(stop.wait())
@@ -113,6 +121,7 @@ class _Gateway:
         finally:
             if stop.is_set():
                 log.info("stopping: no new connections, finishing what is in progress")
+            self._control.stop()
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
             server.should_exit = True

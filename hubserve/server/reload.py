@@ -1,0 +1,75 @@
+"""Brings what is served in line with the settings and with what is installed, without a gap."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from hubserve.errors import HubError, ModuleNotFound
+from hubserve.serving.dataplane import DataPlane, ModulePlan
+
+MakePlans = Callable[[], Sequence[ModulePlan]]
+
+
+class Reloader:
+    """Swaps modules of a running server.
+
+    Args:
+        dataplane: what is served.
+        make_plans: reads the settings and the registry again.
+    """
+
+    def __init__(self, dataplane: DataPlane, make_plans: MakePlans) -> None:
+        self._dataplane = dataplane
+        self._make_plans = make_plans
+
+    async def answer(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Do what a command asks.
+
+        Args:
+            request: ``{"op": "reload", "modules": [...]}``, all where none is named; or ``{"op": "installed", "module", "version"}``.
+        Returns:
+            For each module ``{"module", "version", "was", "state", "error"}``;
+            ``state`` is ``loaded``, ``kept``, ``unloaded`` or ``unchanged``.
+        Raises:
+            HubError: the settings cannot be used, or the request is none of these. Nothing has changed.
+        """
+        plans = {plan.info.name: plan for plan in await asyncio.to_thread(self._make_plans)}
+        if request.get("op") == "installed":
+            plan = plans.get(request["module"])
+            if plan:
+                yield await self._swap(plan, request["version"])
+        elif request.get("op") == "reload":
+            names = request.get("modules") or [*plans, *(name for name in self._served() if name not in plans)]
+            for name in names:
+                yield await self._reload(name, plans.get(name))
+        else:
+            raise HubError(f"the server does not know the operation '{request.get('op')}'; it may be of another version than the command")
+
+    def _served(self) -> dict[str, ModulePlan]:
+        return {module.plan.info.name: module.plan for module in self._dataplane}
+
+    async def _reload(self, name: str, plan: ModulePlan | None) -> dict[str, Any]:
+        if plan is not None:
+            return await self._load(plan)
+        was = self._served().get(name)
+        if was is None:
+            raise ModuleNotFound(f"the server's settings name no module '{name}'; it serves {', '.join(self._served()) or 'none'}")
+        await self._dataplane.unload(name)
+        return {"module": name, "version": "", "was": was.info.version, "state": "unloaded", "error": ""}
+
+    async def _swap(self, plan: ModulePlan, version: str) -> dict[str, Any]:
+        """Load what was just installed, if that is what the settings ask for."""
+        served = self._served().get(plan.info.name)
+        if plan == served and version != plan.info.version:
+            return {"module": plan.info.name, "version": plan.info.version, "was": plan.info.version, "state": "unchanged", "error": ""}
+        return await self._load(plan)
+
+    async def _load(self, plan: ModulePlan) -> dict[str, Any]:
+        served = self._served().get(plan.info.name)
+        was = served.info.version if served else ""
+        told = {"module": plan.info.name, "version": plan.info.version, "was": was, "state": "loaded", "error": ""}
+        try:
+            await self._dataplane.load(plan)
+        except HubError as error:
+            return {**told, "state": "kept", "error": error.message}
+        return told
