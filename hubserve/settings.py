@@ -69,7 +69,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Requests that may wait for each module."""
     request_timeout_s: Seconds = 300.0
     """Seconds after which a request is answered with an error."""
-    ready_timeout_s: Seconds = 30.0
+    ready_timeout_s: Annotated[float, msgspec.Meta(ge=5)] = 30.0
     """A module none of whose instances has answered for so long is reported as not ready."""
     client_timeout_s: Seconds = 30.0
     """Seconds that a client may take to send its headers, may pause within its body, and may leave its answer unread."""

@@ -20,7 +20,7 @@ _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 30.0
 _WATCH_EVERY_S = 1.0
 #: an idle instance that has not been heard of for so long is asked
-_PING_AFTER_S = 3.0
+_PING_AFTER_S = 2.0
 #: an instance this much over its bound is not given the time that its replacement takes to load
 _FAR_OVER = 1.5
 _MB = 1 << 20
