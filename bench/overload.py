@@ -38,7 +38,7 @@ _POISSON_SHARE = 0.95
 #: of the rate at full load: full speed, as short stretches show it
 _FULL_SPEED = 0.9
 _TRIED_CONNECTIONS = (2, 3, 4, 6, 8, 12)
-_AFTERWARDS_S = 4.0
+_AFTERWARDS_S = 3.0
 _BUCKET_S = 0.5
 
 
@@ -136,14 +136,16 @@ async def overload(server: Server, full: FullLoad, times: float, seconds: float)
     gateway = server.process.pid
     pids = server.instance_pids("sleeper")
     memory = MemoryLog(gateway)
-    async with Client(server.port) as client:
-        await closed_loop(client, calls(), full.connections, 2.0)
+    async with Client(server.port) as client, Client(server.port) as other:
+        await closed_loop(other, calls(), full.connections, _BUCKET_S)
         memory.take(0.0, pids)
         sampling = asyncio.create_task(_sample(memory, pids))
         cpu_before, own_before = cpu_s(gateway), time.process_time()
-        tally = await open_loop(client, calls(), times * full.rate_per_s, seconds, allow_refusals=True)
+        tally = await open_loop(client, calls(), times * full.rate_per_s, seconds, allow_refusals=True, settle=False)
         busy = (cpu_s(gateway) - cpu_before) / seconds, (time.process_time() - own_before) / seconds
-        afterwards = await closed_loop(client, calls(), full.connections, _AFTERWARDS_S)
+        # at once, and beside what is still unanswered: a backlog must show as a slow recovery
+        afterwards = await closed_loop(other, calls(), full.connections, _AFTERWARDS_S, allow_refusals=True)
+        await client.idle()
         sampling.cancel()
     rate, rate_afterwards = tally.rate_per_s(0, seconds), afterwards.rate_per_s(RECOVERY_S, _AFTERWARDS_S)
     rows = [row(f"{times:g} times that", tally, rate), row(f"afterwards, from {RECOVERY_S:g} s on", afterwards, rate_afterwards)]

@@ -22,7 +22,7 @@ _LONGEST_IDLE_S = 2.0
 #: A request that leaves the client later than this after its intended arrival counts as late.
 _LATE_S = 0.01
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_KEPT_FAILURES = 200
+_KEPT_FAILURES = 1000
 
 
 class Failure(NamedTuple):
@@ -294,9 +294,16 @@ class Client:
 
 
 async def open_loop(
-    client: Client, calls: Iterator[Call], rate_per_s: float, seconds: float, *, seed: int = 0, allow_refusals: bool = False
+    client: Client,
+    calls: Iterator[Call],
+    rate_per_s: float,
+    seconds: float,
+    *,
+    seed: int = 0,
+    allow_refusals: bool = False,
+    settle: bool = True,
 ) -> Tally:
-    """Send requests at random moments, whatever becomes of them, and wait for all answers.
+    """Send requests at random moments, whatever becomes of them.
 
     Args:
         client: sends them.
@@ -305,6 +312,7 @@ async def open_loop(
         seconds: how long.
         seed: the same arrivals again.
         allow_refusals: answers 429 and 503 are no failures.
+        settle: wait for all answers; else :meth:`Client.idle` does.
     """
     tally = Tally(allow_refusals)
     due_s = tally.start_s
@@ -318,11 +326,14 @@ async def open_loop(
         elif tally.sent % 32 == 0:
             await asyncio.sleep(0)  # answers are read also while the client catches up
         client.submit(call, due_s, tally)
-    await client.idle()
+    if settle:
+        await client.idle()
     return tally
 
 
-async def closed_loop(client: Client, calls: Iterator[Call], connections: int, seconds: float = float("inf")) -> Tally:
+async def closed_loop(
+    client: Client, calls: Iterator[Call], connections: int, seconds: float = float("inf"), *, allow_refusals: bool = False
+) -> Tally:
     """Keep a number of requests in flight, each sent when one is answered.
 
     Args:
@@ -330,8 +341,9 @@ async def closed_loop(client: Client, calls: Iterator[Call], connections: int, s
         calls: one for each request; the load ends with them, or after ``seconds``.
         connections: how many are in flight.
         seconds: how long.
+        allow_refusals: answers 429 and 503 are no failures.
     """
-    tally = Tally()
+    tally = Tally(allow_refusals)
 
     async def one_after_another() -> None:
         while time.perf_counter() < tally.start_s + seconds:

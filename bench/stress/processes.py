@@ -29,6 +29,15 @@ def descriptor_count(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def child_pids(pid: int) -> list[int]:
+    """Every process that one has started, and those that these have."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found + [each for child in found for each in child_pids(child)]
+
+
 def cpu_s(pid: int) -> float:
     """Seconds of CPU, user and system, since the process began; 0 if it has ended."""
     with contextlib.suppress(OSError):

@@ -52,7 +52,7 @@ def print_report(title: str, rows: Sequence[dict[str, Any]], promises: Sequence[
         title: the table's.
         rows: column -> value; all rows have the first one's columns.
         promises: what must hold.
-        details: further figures, which only JSON shows.
+        details: further figures, which only JSON shows, but for ``failures``, which are always printed.
         as_json: JSON instead of tables.
     Returns:
         The exit status: 1 if a promise does not hold.
@@ -62,6 +62,8 @@ def print_report(title: str, rows: Sequence[dict[str, Any]], promises: Sequence[
         print(json.dumps({"title": title, "rows": rows, "promises": kept, **details}, indent=2, default=str))
     else:
         _print_tables(title, rows, promises)
+        for failure in details.get("failures", ()):
+            print("failed:", json.dumps(failure, default=str))
     return 1 if any(each.held is False for each in promises) else 0
 
 
