@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 BIN := $(VENV)/bin
 MODEL := inference/inference.pdmodel
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench soak clean
 
 demo: $(MODEL)  ## install everything, serve the default classifier, classify a real photo
 	$(BIN)/python tools/demo.py
@@ -25,6 +25,9 @@ format: $(VENV)/installed  ## rewrite the sources in the house's format
 
 bench: $(MODEL)  ## measure the server against the raw predictor
 	$(BIN)/python bench/classifier.py
+
+soak: $(VENV)/installed  ## hold the server to its promises under stress, a quarter of an hour
+	@failed=0; for each in batching overload soak chaos; do $(BIN)/python bench/$$each.py || failed=1; done; exit $$failed
 
 clean:  ## remove everything that the other targets make
 	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

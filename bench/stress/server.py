@@ -1,0 +1,79 @@
+"""A real server with a home of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from tests.conftest import Server, free_port, hub  # noqa: E402 - found only once the path is set
+
+__all__ = ["ROOT", "Server", "add_server_options", "copy_module", "folder_of", "hub", "running_server"]
+
+MODULES = ROOT / "bench" / "modules"
+
+
+def folder_of(name: str) -> str:
+    """The folder of one of the benchmarks' own modules."""
+    return str(MODULES / name)
+
+
+def add_server_options(parser: Any) -> None:
+    """The options that every stress program has."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="keep the server's log in this file")
+
+
+def copy_module(source: str, target: Path, *, name: str, version: str) -> Path:
+    """Copy one of the benchmarks' modules under another name and version; returns ``target``."""
+    shutil.copytree(MODULES / source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    file = target / "module.py"
+    text = file.read_text("utf-8")
+    text = text.replace(f'name="{source}", version="1.0.0"', f'name="{name}", version="{version}"')
+    file.write_text(text, "utf-8")
+    return target
+
+
+@contextmanager
+def running_server(modules: dict[str, Any], *, folder: Path | None = None, log: Path | None = None, **settings: Any) -> Iterator[Server]:
+    """Start ``hub serving start -c config.json`` and end it afterwards.
+
+    Args:
+        modules: ``modules_info``.
+        folder: where config, home and log go; a temporary one where None.
+        log: where the server's log is copied afterwards.
+        settings: more keys of the config.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        place = folder or Path(temporary)
+        port = free_port()
+        config = place / "config.json"
+        config.write_text(json.dumps({"modules_info": modules, "port": port, **settings}))
+        server = Server(["-c", str(config)], port, place / "home", place / "server.log")
+        try:
+            server.wait_until_ready()
+            yield server
+        finally:
+            _end(server)
+            if log:
+                shutil.copyfile(server.log, log)
+
+
+def _end(server: Server) -> None:
+    if server.process.poll() is None:
+        server.process.send_signal(signal.SIGTERM)
+    try:
+        server.process.wait(40)
+    except subprocess.TimeoutExpired:
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait()
