@@ -18,7 +18,7 @@ from hubserve.errors import DeadlineExceeded, HubError, Overloaded
 from hubserve.serving.timing import BatchTimes, TimesBook
 from hubserve.types import InferResponse
 
-#: work that ended this many instances is not tried again
+#: work that ended this many instances by itself is not tried again
 _MAX_ATTEMPTS = 2
 #: a full queue is searched for work that nobody waits for any more, but not for every request that it refuses
 _SWEEP_EVERY_S = 0.02
@@ -37,7 +37,7 @@ class Work:
         answer: its asker waits for this.
         deadline: on the clock of ``time.monotonic``; None for none.
         priority: lower ones go first.
-        attempts: how many instances have been given it.
+        attempts: how many instances have been given it alone.
         alone: it may have ended an instance, so it is not put together with others again.
         number: when it was queued first, among all work.
         queued_at: the same, on the clock of ``time.monotonic``.

@@ -63,7 +63,7 @@ class InstanceSeat:
         calls: list[dict[str, Any]] = []
         buffers: list[Any] = []
         for work in batch:
-            work.attempts += 1
+            work.attempts += len(batch) == 1  # of several, nobody knows whose fault it is if the instance ends
             calls.append(_shifted(work.call, len(buffers)))
             buffers.extend(work.buffers)
         self._given.append((time.monotonic(), self.in_flight == 0))
@@ -84,7 +84,8 @@ class InstanceSeat:
                 _settle(work, result, frame)
             self._learn(batch, frame.header, took_s if was_idle else 0.0)
         else:
-            self._batcher.put_back([work for work in batch if not work.answer.done() and self._may_go_on(work, error)])
+            merged = len(batch) > 1
+            self._batcher.put_back([work for work in batch if not work.answer.done() and self._may_go_on(work, error, merged)])
         self._batcher.dispatch()
 
     def _learn(self, batch: list[Work], header: dict[str, Any], took_s: float) -> None:
@@ -97,16 +98,16 @@ class InstanceSeat:
         if "out_of_memory" in header:
             self._on_out_of_memory(header["out_of_memory"])
 
-    def _may_go_on(self, work: Work, error: BaseException) -> bool:
+    def _may_go_on(self, work: Work, error: BaseException, merged: bool) -> bool:
         """Whether work of an instance that died is tried again: then alone, so that only what ends instances is refused."""
         blameless = isinstance(error, NotComputed)  # it waited behind what the instance died of
         if self.closed or not (blameless or work.may_be_retried):
             work.answer.set_exception(error)
             return False
-        if blameless:
-            work.attempts -= 1
-        else:
+        if not blameless:
             work.alone = True
+        elif not merged:
+            work.attempts -= 1
         return True
 
 
