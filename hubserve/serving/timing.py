@@ -10,7 +10,7 @@ import statistics
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class BatchTimes:
 
     def observe(self, items: int, seconds: float) -> None:
         """Learn from one call."""
-        if not 0 < items <= self.limit:
+        if not (0 < items <= self.limit and 0 <= seconds < float("inf")):
             return
         times = self._observed.get(items)
         self._seen_at[items] = time.monotonic()
@@ -119,15 +119,16 @@ class BatchTimes:
 
     def _plan(self) -> None:
         now = time.monotonic()
-        if not self._stale or now - self._planned_at < _PLAN_EVERY_S:
+        if not self._observed or not self._stale or now - self._planned_at < _PLAN_EVERY_S:
             return
         self._planned_at, self._stale = now, False
         self._medians = {items: statistics.median(times) for items, times in self._observed.items()}
         known = sorted(self._medians)
         costs = [0.0] + [self._estimate(known, items) for items in range(1, self.limit + 1)]
         candidates = sorted({1, *known, *(1 << power for power in range(self.limit.bit_length())), self.limit})
-        self._calls, whole = _cheapest(costs, candidates, _CALL_OVERHEAD_S)
-        self._batches, _ = _cheapest(whole, candidates, self._overhead_s)
+        self._calls, whole = _cheapest(costs, candidates, _CALL_OVERHEAD_S, lambda items: items > 1)
+        # what travels together and is then computed in several calls keeps the first answers waiting
+        self._batches, _ = _cheapest(whole, candidates, self._overhead_s, lambda items: items > self._calls[items])
         old = [items for items in known if now - self._seen_at[items] > _STALE_S]
         self._retry = old[-1] if old else 0
 
@@ -144,13 +145,16 @@ class BatchTimes:
         return self._medians[low] + share * (self._medians[high] - self._medians[low])
 
 
-def _cheapest(costs: Sequence[float], candidates: Sequence[int], overhead_s: float) -> tuple[list[int], list[float]]:
+def _cheapest(
+    costs: Sequence[float], candidates: Sequence[int], overhead_s: float, is_dear: Callable[[int], bool]
+) -> tuple[list[int], list[float]]:
     """Divide every number of items into the parts that cost least.
 
     Args:
         costs: of a part, by its size from 0 up.
         candidates: sizes that a part may have, besides the whole.
         overhead_s: of each part.
+        is_dear: whether a part of that size must be better than smaller ones by the margin.
     Returns:
         By number of items: the size of the first part, and the cost of all parts without their overhead.
     """
@@ -158,7 +162,7 @@ def _cheapest(costs: Sequence[float], candidates: Sequence[int], overhead_s: flo
     for items in range(1, len(costs)):
         best, best_total = 0, float("inf")
         for size in {*(each for each in candidates if each <= items), items}:
-            penalty = _MARGIN * costs[size] if size > 1 else 0.0
+            penalty = _MARGIN * costs[size] if is_dear(size) else 0.0
             cost = overhead_s + costs[size] + penalty + total[items - size]
             if cost < best_total or (cost == best_total and size > best):
                 best, best_total = size, cost

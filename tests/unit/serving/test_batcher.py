@@ -199,3 +199,86 @@ def test_work_that_is_put_back_comes_first() -> None:
         assert desk.given == [[returned], [waiting]]
 
     asyncio.run(scenario())
+
+
+def given_out(batcher: Batcher, works: list[Work]) -> list[int]:
+    """The sizes of the batches that one instance is given, when everything waits already."""
+    for each in works:
+        batcher.put(each)
+    desk = Desk(batcher)
+    batcher.add(desk)
+    while desk.waiting:
+        desk.answer()
+    return [sum(each.count for each in batch) for batch in desk.given]
+
+
+def test_requests_are_merged_only_as_far_as_it_helps() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=16)
+        times = batcher._book.of("a")
+        for items in (1, 2, 4, 8, 16):
+            for _ in range(3):
+                times.observe(items, 0.01 + 0.001 * items if items <= 4 else 0.02 * items)
+        assert given_out(batcher, [work() for _ in range(11)]) == [4, 4, 3]
+
+    asyncio.run(scenario())
+
+
+def test_preferred_sizes_are_kept_and_the_rest_goes_as_it_is() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=16, preferred_sizes=[4, 8])
+        assert given_out(batcher, [work() for _ in range(15)]) == [8, 4, 3]
+
+    asyncio.run(scenario())
+
+
+def test_with_a_delay_an_idle_instance_waits_for_a_full_batch_but_no_longer() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=4, max_delay_s=0.05)
+        desk = Desk(batcher)
+        batcher.add(desk)
+        first = [work() for _ in range(2)]
+        for each in first:
+            batcher.put(each)
+        assert desk.given == []
+        await asyncio.sleep(0.1)
+        assert desk.given == [first]
+        desk.answer()
+        full = [work() for _ in range(4)]
+        for each in full:
+            batcher.put(each)
+        assert desk.given[1:] == [full], "a full batch has nothing to wait for"
+        desk.answer()
+        alone = work(key=None)
+        batcher.put(alone)
+        assert desk.given[2:] == [[alone]], "what is never merged has nothing to wait for"
+
+    asyncio.run(scenario())
+
+
+def test_lower_priorities_go_first_and_are_not_merged_with_others() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=8)
+        late, usual, urgent = work(priority=1), work(), work(priority=-1)
+        for each in (late, usual, urgent):
+            batcher.put(each)
+        desk = Desk(batcher)
+        batcher.add(desk)
+        while desk.waiting:
+            desk.answer()
+        assert desk.given == [[urgent], [usual], [late]]
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_is_kept_small_enough_for_the_deadlines_in_it() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=8)
+        times = batcher._book.of("a")
+        for items in (1, 2, 4, 8):
+            for _ in range(3):
+                times.observe(items, 10.0 + items)
+        soon = time.monotonic() + 12.5
+        assert given_out(batcher, [work(deadline=soon), *(work() for _ in range(5))]) == [2, 4]
+
+    asyncio.run(scenario())
