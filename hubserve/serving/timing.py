@@ -161,10 +161,10 @@ def _cheapest(
     first, total, pure = [0], [0.0], [0.0]
     for items in range(1, len(costs)):
         best, best_total = 0, float("inf")
-        for size in {*(each for each in candidates if each <= items), items}:
+        for size in sorted({*(each for each in candidates if each <= items), items}, reverse=True):
             penalty = _MARGIN * costs[size] if is_dear(size) else 0.0
             cost = overhead_s + costs[size] + penalty + total[items - size]
-            if cost < best_total or (cost == best_total and size > best):
+            if cost < best_total * (1 - 1e-9):  # of equals the largest
                 best, best_total = size, cost
         first.append(best)
         total.append(best_total)
