@@ -52,9 +52,9 @@ def report(verdicts: list[Verdict], title: str) -> None:
     rounds: list[dict[str, Any]] = [verdict.measured["engines"] for verdict in verdicts if verdict.measured]
     sizes = sorted({int(size) for engines in rounds for each in engines.values() for size in each["ms_per_item"]})
     table = Table(title=title)
-    table.add_column("engine")
+    table.add_column("engine", no_wrap=True)
     for heading in (*(f"batch of {size}" for size in sizes), "differs by"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("left out because")
     for engine, last in rounds[-1].items():
         cells = [items_per_second([engines[engine]["ms_per_item"].get(str(size)) for engines in rounds]) for size in sizes]

@@ -1,17 +1,20 @@
 """How long an engine takes, and what it answers: the work of one child process of :mod:`hubserve.engines.selection`."""
 
 import time
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from statistics import median
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from hubserve.engines import engine_class
 from hubserve.engines.base import EngineOptions, ModelFiles
+from hubserve.engines.cache import locked
 from hubserve.engines.child import call_in_child
 from hubserve.engines.sample import make_sample
 from hubserve.errors import InvalidInput
+from hubserve.home import cache_dir
 from hubserve.types import ANY, TensorSpec
 
 #: for all batch sizes of one engine together
@@ -71,8 +74,18 @@ def measure_here(
     if any(spec.shape[0] != ANY for spec in loaded.inputs):
         sizes = [batch]
     batches = {size: {name: _resized(array, size) for name, array in inputs.items()} for size in sizes}
-    seconds = run_seconds(lambda size: loaded.run(batches[size]), sizes)
+    with _alone():
+        seconds = run_seconds(lambda size: loaded.run(batches[size]), sizes)
     return {str(size): each_s for size, each_s in seconds.items()}
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep other models' engines from being timed at the same moment; a home that cannot be written does without."""
+    with ExitStack() as held:
+        with suppress(OSError):
+            held.enter_context(locked(cache_dir() / "engines" / "timing"))
+        yield
 
 
 def run_seconds(

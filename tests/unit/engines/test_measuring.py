@@ -1,11 +1,15 @@
+from concurrent.futures import ThreadPoolExecutor, wait
+
 import numpy as np
 import pytest
 
-from hubserve.engines import EngineOptions, find_model_files
+from hubserve.engines import EngineOptions, ModelFiles, find_model_files
+from hubserve.engines.cache import locked
 from hubserve.engines.measuring import BUDGET_S, LONGEST_RUN_S, MOST_RUNS, measure_here, measure_in_child, run_seconds
 from hubserve.engines.program import read_program
 from hubserve.engines.sample import make_sample
 from hubserve.errors import LoadFailed, ModuleFailed
+from tests.conftest import wait_for
 from tests.unit.engines import onnx_classifier
 
 
@@ -86,6 +90,18 @@ def test_a_model_whose_first_run_outlasts_the_budget_is_not_run_again(tmp_path, 
     seconds = measure_here("onnxruntime", str(model), None, list(EngineOptions()), str(tmp_path / "s.npz"), str(tmp_path / "a.npz"), [1, 8])
     assert set(seconds) == {"2"}
     assert BUDGET_S > 1
+
+
+def test_engines_are_timed_one_at_a_time_also_those_of_different_models(home, tmp_path):
+    model = onnx_classifier.write(tmp_path / "model.onnx")
+    (tmp_path / "work").mkdir()
+    answered = tmp_path / "work" / "onnxruntime-answers.npz"
+    with ThreadPoolExecutor(1) as thread:
+        with locked(home / "cache" / "engines" / "timing"):
+            work = thread.submit(measure_in_child, "onnxruntime", ModelFiles(model, None), EngineOptions(), tmp_path / "work", [1])
+            wait_for(answered.exists)
+            assert not wait([work], timeout=0.5).done
+        assert set(work.result(60).ms_per_item) == {1}
 
 
 def test_what_an_engine_cannot_load_or_compute_is_its_own_error(models, copy_of, tmp_path):

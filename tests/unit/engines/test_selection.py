@@ -42,7 +42,7 @@ def best_of(measured):
     return {name: min(each["ms_per_item"].values()) for name, each in figures.items() if "left_out" not in each}
 
 
-def test_auto_takes_the_engine_whose_remembered_figures_are_best(models, fresh_home, paddle_answers):
+def test_auto_takes_the_engine_whose_remembered_figures_are_best_and_tells_them(models, fresh_home, paddle_answers):
     folder = models / "pdmodel" / "classifier"
     engine = load_engine(folder, "auto", EngineOptions(max_batch_size=4))
     (kept,) = verdicts(fresh_home)
@@ -56,14 +56,8 @@ def test_auto_takes_the_engine_whose_remembered_figures_are_best(models, fresh_h
     if not CONVERTS:
         assert "needs the package 'paddle2onnx'" in measured["engines"]["onnxruntime"]["left_out"]
     np.testing.assert_allclose(engine.run(X)[0], paddle_answers(folder, X)[0], atol=1e-6)
-
-
-def test_the_choice_and_its_figures_are_told_by_the_engine(models, fresh_home):
-    engine = load_engine(models / "pdmodel" / "classifier")
-    (kept,) = verdicts(fresh_home)
-    remembered_now = json.loads(kept.read_text())
     described = json.loads(json.dumps(engine.describe()))
-    assert (described["reason"], described["measured"]) == (remembered_now["reason"], remembered_now["measured"])
+    assert (described["reason"], described["measured"]) == (json.loads(kept.read_text())["reason"], measured)
     beside = r"\(.+; all agree within \d\.\de-\d\d\)"
     left_out = "" if CONVERTS else "; not onnxruntime: .*paddle2onnx.*"
     said = rf"auto: {engine.name}, [\d.]+ ms per item at best {beside}, measured \d{{4}}-\d\d-\d\d with 1 thread{left_out}"
@@ -82,9 +76,15 @@ def test_the_choice_is_remembered_and_shown_again(models, fresh_home):
     folder = models / "pdmodel" / "classifier"
     load_engine(folder)
     (kept,) = verdicts(fresh_home)
-    kept.write_text(json.dumps({**json.loads(kept.read_text()), "reason": "auto: as remembered"}))
-    assert load_engine(folder).reason == "auto: as remembered"
-    assert load_engine(models / "pdmodel" / "two_inputs").reason != "auto: as remembered"
+    changed = {**json.loads(kept.read_text()), "reason": "auto: as remembered", "measured": {"date": "2026-11-21"}}
+    kept.write_text(json.dumps(changed))
+    again = load_engine(folder)
+    assert (again.reason, again.measured) == ("auto: as remembered", {"date": "2026-11-21"})
+
+
+def test_another_model_has_its_own_choice(models, fresh_home):
+    for name, verdict in (("classifier", Verdict("paddle", "one")), ("two_inputs", Verdict("openvino", "other"))):
+        assert remembered(find_model_files(models / "pdmodel" / name), PREFERENCE, [], lambda found=verdict: found) == verdict
     assert len(verdicts(fresh_home)) == 2
 
 
