@@ -6,4 +6,3 @@ from hubserve.engines import ENGINES
 
 CONVERTS = find_spec("paddle2onnx") is not None
 READ_PADDLE = [name for name in ENGINES if CONVERTS or name != "onnxruntime"]
-PREFERRED = "onnxruntime" if CONVERTS else "openvino"

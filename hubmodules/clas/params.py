@@ -7,7 +7,7 @@ def get_default_confg():
         "Global": {
             # folder of inference.pdmodel + inference.pdiparams (or inference.json, or an .onnx file)
             "inference_model_dir": "../inference/",
-            # paddle | openvino | onnxruntime | auto: the fastest one installed that agrees with Paddle
+            # paddle | openvino | onnxruntime | auto: the one that measures fastest here of those that agree with Paddle
             "engine": "auto",
             # the most images that are computed at once; requests are merged up to it
             "batch_size": 8,

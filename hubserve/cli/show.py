@@ -17,16 +17,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what is known."""
+    from hubserve.registry.engine_note import read_engine_note
     from hubserve.registry.resolve import resolve
     from hubserve.registry.store import Store
 
     store = Store()
     found = resolve(args.module, store)
     versions = store.versions(found.info.name) if found.manifest else []
+    engine = read_engine_note(found.info, found.folder)
     if args.json:
-        print_json(_document(found, versions))
+        print_json({**_document(found, versions), "engine": engine})
     else:
-        print_facts(_facts(found, versions))
+        print_facts({**_facts(found, versions), "Engine": engine_text(engine) if engine else ""})
     return 0
 
 
@@ -67,3 +69,24 @@ def _facts(found: Any, versions: list[str]) -> dict[str, str]:
         facts["Digest"] = manifest.digest
         facts["Versions"] = ", ".join(versions) if len(versions) > 1 else ""
     return facts
+
+
+def engine_text(engine: dict[str, Any]) -> str:
+    """Which engine last computed the module, and why: ``onnxruntime (chosen by measuring on 2026-11-21: ...)``."""
+    name, reason, measured = engine.get("name", "?"), engine.get("reason", ""), engine.get("measured")
+    try:
+        return f"{name} (chosen by measuring on {measured['date']}: {_figures_text(measured)})" if measured else f"{name} ({reason})"
+    except (KeyError, TypeError, ValueError, AttributeError):  # a module may describe its engine in its own way
+        return f"{name} ({reason})"
+
+
+def _figures_text(measured: dict[str, Any]) -> str:
+    engines = measured["engines"].items()
+    best = [f"{name} {_ms_text(min(each['ms_per_item'].values()))}" for name, each in engines if not each.get("left_out")]
+    refused = [f"; not {name}: {each['left_out'].rstrip('.')}" for name, each in engines if each.get("left_out")]
+    threads = f"{measured['threads']} thread{'' if measured['threads'] == 1 else 's'}"
+    return f"{', '.join(best)} ms per item at best with {threads}{''.join(refused)}"
+
+
+def _ms_text(ms: float) -> str:
+    return f"{ms:.0f}" if ms >= 100 else f"{ms:.3g}"

@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Type
 
 from hubserve.engines.base import Engine, EngineOptions, ModelFiles
 from hubserve.engines.files import find_model_files
@@ -26,7 +26,7 @@ def load_engine(model: Any, engine: str = AUTO, options: EngineOptions = EngineO
 
     Args:
         model: the folder of its files, the path of an ``.onnx`` file, or :class:`ModelFiles`.
-        engine: one of :data:`ENGINES`, or ``"auto"`` for the fastest one that is installed and agrees with Paddle.
+        engine: one of :data:`ENGINES`, or ``"auto"`` for the fastest here of those that are installed and agree with Paddle.
         options: how it is to be run.
     Raises:
         ConfigError: there is no such engine, or the options contradict each other.
@@ -50,20 +50,21 @@ def _load_chosen(files: ModelFiles, options: EngineOptions) -> Engine:
     if not options.use_gpu:
         options = options._replace(use_fp16=False)  # a GPU's setting; lower precision on a CPU has to be asked for with the engine
     choice = choose(files, options)
-    reason = choice.reason
+    reason, measured = choice.reason, choice.measured or {}
     try:
         loaded = engine_class(choice.engine)(files, options)
     except LoadFailed as error:
-        if choice.engine == REFERENCE or not is_installed(REFERENCE):
+        if choice.engine == REFERENCE or not is_installed(REFERENCE) or not engine_class(REFERENCE).reads(files.graph):
             raise
         loaded = engine_class(REFERENCE)(files, options)
+        measured = {}
         reason = f"auto: paddle, because {choice.engine}, which was chosen before, could not be loaded: {error.message}"
-    loaded.reason = reason
+    loaded.reason, loaded.measured = reason, measured
     return loaded
 
 
-def engine_class(name: str) -> Callable[[ModelFiles, EngineOptions], Engine]:
-    """The class of an engine of the table, to be called with the model's files and options.
+def engine_class(name: str) -> Type[Engine]:
+    """The class of an engine of the table.
 
     Raises:
         ConfigError: there is none of that name.

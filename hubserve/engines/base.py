@@ -56,8 +56,19 @@ class Engine(ABC):
     outputs: Sequence[TensorSpec]
     #: why this engine was chosen, for people to read
     reason: str = ""
+    #: where engines were compared to choose this one: the figures of each, as :func:`hubserve.engines.deciding.decide` records them
+    measured: Mapping[str, Any] = MappingProxyType({})
     #: what it runs with: version, device, threads, precision
     settings: Mapping[str, Any] = MappingProxyType({})
+
+    @abstractmethod
+    def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
+        """Load a model; see :func:`hubserve.engines.load_engine` for the errors."""
+
+    @classmethod
+    @abstractmethod
+    def reads(cls, graph: Path) -> bool:
+        """Whether it reads files of this form, judged by the graph's name alone."""
 
     @abstractmethod
     def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
@@ -74,5 +85,6 @@ class Engine(ABC):
         """
 
     def describe(self) -> Dict[str, Any]:
-        """For people to read: name, reason, and the settings that matter."""
-        return {"name": self.name, "reason": self.reason, **self.settings}
+        """For people to read, as JSON: name, reason, the settings that matter, and ``measured`` where engines were compared."""
+        described = {"name": self.name, "reason": self.reason, **self.settings}
+        return {**described, "measured": dict(self.measured)} if self.measured else described

@@ -36,6 +36,11 @@ class OnnxRuntimeEngine(Engine):
 
     name = "onnxruntime"
 
+    @classmethod
+    def reads(cls, graph: Path) -> bool:  # noqa: ARG003 - the table's signature
+        """Every form; whether Paddle's can be converted is found when it is loaded."""
+        return True
+
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         program = None if files.graph.suffix == ".onnx" else read_program(files.graph)
         onnxruntime: Any = import_package("onnxruntime", "the onnxruntime engine", _INSTALL)

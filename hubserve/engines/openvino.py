@@ -1,5 +1,6 @@
 """OpenVINO: a fast CPU engine that reads ``.pdmodel`` and ``.onnx`` files as they are."""
 
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
@@ -50,8 +51,13 @@ class OpenVinoEngine(Engine):
 
     name = "openvino"
 
+    @classmethod
+    def reads(cls, graph: Path) -> bool:
+        """All but Paddle 3's programs."""
+        return graph.suffix != ".json"
+
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
-        if files.graph.suffix == ".json":
+        if not self.reads(files.graph):
             raise LoadFailed(
                 f"OpenVINO does not read Paddle 3's '{files.graph.name}'. Use engine 'paddle' or 'onnxruntime', "
                 "or export the model as inference.pdmodel (FLAGS_enable_pir_api=0)."

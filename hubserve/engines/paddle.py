@@ -1,5 +1,6 @@
 """Paddle Inference: the reference engine, and the one for GPUs."""
 
+from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 import numpy as np
@@ -18,8 +19,13 @@ class PaddleEngine(Engine):
 
     name = "paddle"
 
+    @classmethod
+    def reads(cls, graph: Path) -> bool:
+        """Paddle's own files only."""
+        return graph.suffix != ".onnx"
+
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
-        if files.graph.suffix == ".onnx":
+        if not self.reads(files.graph):
             raise LoadFailed(
                 f"the paddle engine does not read '{files.graph.name}'. Use engine 'onnxruntime' or 'openvino' for ONNX files."
             )

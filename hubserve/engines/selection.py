@@ -1,42 +1,37 @@
-"""``engine: auto``: the preferred engine whose answers are Paddle's."""
+"""``engine: auto``: of the engines that answer as the reference does, the one that is fastest on this machine."""
 
 import importlib.util
+import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence
+from typing import Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 
-from hubserve.engines import engine_class
+from hubserve.engines import ENGINES, engine_class
 from hubserve.engines.base import EngineOptions, ModelFiles
-from hubserve.engines.child import ChildFailed, call_in_child
+from hubserve.engines.child import ChildFailed
+from hubserve.engines.deciding import Trial, decide
+from hubserve.engines.measuring import Measured, measure_in_child
 from hubserve.engines.parity import compare
-from hubserve.engines.program import read_program
-from hubserve.engines.sample import make_sample
 from hubserve.engines.verdicts import Verdict, remembered
-from hubserve.errors import HubError, MissingDependency
+from hubserve.errors import HubError, LoadFailed, MissingDependency
 
-#: Fastest first, for classifiers in small batches on one core each.
-PREFERENCE = ("onnxruntime", "openvino")
+#: Which comes first of engines that are equally fast; then those of the table that are not named here.
+PREFERENCE = ("onnxruntime", "openvino", "paddle")
 REFERENCE = "paddle"
-_TIMEOUT_S = 900.0
+#: Larger batches are not timed: they take long, and time per item hardly changes beyond.
+LARGEST_BATCH = 8
 Answers = Sequence[np.ndarray]
-
-
-class _Refusal(NamedTuple):
-    engine: str
-    why: str
-    lasting: bool
-
-    def __str__(self) -> str:
-        return f"{self.engine}: {self.why}"
+Outcome = Union[Measured, HubError]
 
 
 def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
     """Choose the engine for a model; the reason is for people to read.
 
-    The check runs each engine once, in a process of its own, and is remembered for these files, versions and CPU.
+    Where several are installed, each computes made-up batches in a process of its own. The verdict is remembered for these files, versions,
+    options and CPU.
 
     Raises:
         MissingDependency: no installed engine can read the files.
@@ -44,14 +39,20 @@ def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
     """
     if options.use_gpu:
         return Verdict(REFERENCE, "auto: paddle, because use_gpu is set")
-    if files.graph.suffix == ".onnx":
-        return _for_onnx()
-    candidates = [name for name in PREFERENCE if is_installed(name) and not (name == "openvino" and files.graph.suffix == ".json")]
-    if not candidates:
-        return Verdict(REFERENCE, f"auto: paddle, the only engine installed here that can read {files.graph.name}")
-    return remembered(
-        files, [*candidates, REFERENCE if is_installed(REFERENCE) else "", str(options.ir_optim)], lambda: check(files, options, candidates)
-    )
+    engines = installed_readers(files.graph)
+    if not engines:
+        return _none_installed(files.graph)
+    if len(engines) == 1:
+        why = f"the only engine installed here that can read {files.graph.name}{_not_compared(files.graph, engines)}"
+        return Verdict(engines[0], f"auto: {engines[0]}, {why}")
+    about = [f"{name}={getattr(options, name)}" for name in ("cpu_num_threads", "enable_mkldnn", "ir_optim", "enable_memory_optim")]
+    return remembered(files, engines, [*about, f"sizes={_sizes(options)}"], lambda: check(files, options, engines))
+
+
+def installed_readers(graph: Path) -> List[str]:
+    """The engines that are installed here and read files of this form, in the order of preference."""
+    ordered = [*PREFERENCE, *(name for name in ENGINES if name not in PREFERENCE)]
+    return [name for name in ordered if is_installed(name) and engine_class(name).reads(graph)]
 
 
 def is_installed(engine: str) -> bool:
@@ -59,103 +60,91 @@ def is_installed(engine: str) -> bool:
     return importlib.util.find_spec(engine) is not None
 
 
-def _for_onnx() -> Verdict:
-    for name in PREFERENCE:
-        if is_installed(name):
-            return Verdict(name, f"auto: {name}, the first installed of {', '.join(PREFERENCE)} for ONNX files")
+def _none_installed(graph: Path) -> Verdict:
+    if engine_class(REFERENCE).reads(graph):
+        return Verdict(REFERENCE, f"auto: {REFERENCE}, because no engine that can read {graph.name} is installed here")
     raise MissingDependency(
         "no engine for ONNX files is installed here. Install one with: pip install onnxruntime (or: pip install 'hubserve[fast]')."
     )
 
 
-def check(files: ModelFiles, options: EngineOptions, candidates: Sequence[str]) -> Verdict:
-    """Compare engines with Paddle on a made-up batch, in their order, until one agrees.
+def _not_compared(graph: Path, engines: Sequence[str]) -> str:
+    missing = REFERENCE not in engines and engine_class(REFERENCE).reads(graph)
+    return f"; not compared with {REFERENCE}, which is not installed here" if missing else ""
+
+
+def _sizes(options: EngineOptions) -> List[int]:
+    return sorted({1, min(options.max_batch_size, LARGEST_BATCH)})
+
+
+def check(files: ModelFiles, options: EngineOptions, engines: Sequence[str]) -> Verdict:
+    """Compare engines on a made-up batch, time them one after the other, and decide.
+
+    Their answers must be those of Paddle without oneDNN, the plainest form of each operator. Where Paddle does not read the files or is not
+    installed, the first engine that loads the model is the reference.
 
     Raises:
-        MissingDependency: Paddle is not installed, and no other engine can run the model.
+        LoadFailed: none of them can load the model.
+        MissingDependency: the same, and Paddle, which might, is not installed.
     """
+    options = options._replace(use_fp16=False)
     with tempfile.TemporaryDirectory(prefix="hubserve-check-") as folder:
-        sample = Path(folder) / "sample.npz"
-        program = read_program(files.graph)
-        np.savez(str(sample), *make_sample(program.inputs).values())
-
-        def answers_of(engine: str) -> Answers:
-            # Paddle without oneDNN is the reference: the plainest form of each operator.
-            plain = options._replace(use_fp16=False, enable_mkldnn=False)
-            return _answers_in_child(engine, files, plain, sample, Path(folder) / f"{engine}.npz")
-
-        if not is_installed(REFERENCE):
-            return _unchecked(candidates, answers_of)
-        try:
-            reference = answers_of(REFERENCE)
-        except HubError as error:
-            lasting = not isinstance(error, ChildFailed) or error.lasting
-            return Verdict(
-                REFERENCE, f"auto: paddle, because it could not run a made-up batch to compare others with: {error.message}", lasting
-            )
-        return _checked(candidates, answers_of, reference)
+        paddles = _paddles_answers(files, options, Path(folder)) if REFERENCE in engines else None
+        tried = () if isinstance(paddles, HubError) else engines
+        outcomes = {name: _outcome(name, files, options, Path(folder)) for name in tried}
+    compared_with, reference = _first_loaded(files, outcomes) if paddles is None else (REFERENCE, paddles)
+    if isinstance(reference, HubError):
+        why = f"because it could not run a made-up batch to compare others with: {reference.message}"
+        verdict = Verdict(compared_with, f"auto: {compared_with}, {why}", all(map(_lasting, [reference, *outcomes.values()])))
+    else:
+        trials = [_trial(name, outcome, reference.answers) for name, outcome in outcomes.items()]
+        verdict = decide(trials, compared_with, options.cpu_num_threads, time.strftime("%Y-%m-%d"))
+    verdict = verdict._replace(reason=verdict.reason + _not_compared(files.graph, engines))
+    _tell(files, verdict.reason)
+    return verdict
 
 
-def _checked(candidates: Sequence[str], answers_of: Callable[[str], Answers], reference: Answers) -> Verdict:
-    refusals: List[_Refusal] = []
-    for position, name in enumerate(candidates):
-        try:
-            comparison = compare(reference, answers_of(name))
-        except HubError as error:
-            refusals.append(_refusal(name, error))
-            continue
-        if comparison.agrees:
-            others = [*candidates[position + 1 :], REFERENCE]
-            how = f"agrees with paddle within {comparison.difference:.1e} (checked {_today()})"
-            return Verdict(name, f"auto: {name} {how}, preferred over {' and '.join(others)}" + _but(refusals), _lasting(refusals))
-        refusals.append(_Refusal(name, comparison.why_not, True))
-    return Verdict(REFERENCE, f"auto: paddle (checked {_today()})" + _but(refusals), _lasting(refusals))
+def _paddles_answers(files: ModelFiles, options: EngineOptions, folder: Path) -> Outcome:
+    _tell(files, f"asking {REFERENCE} for the answers that others must give ...")
+    try:
+        return measure_in_child(REFERENCE, files, options._replace(enable_mkldnn=False), folder, ())
+    except HubError as error:
+        return error
 
 
-def _unchecked(candidates: Sequence[str], answers_of: Callable[[str], Answers]) -> Verdict:
-    refusals: List[_Refusal] = []
-    for name in candidates:
-        try:
-            answers_of(name)
-        except HubError as error:
-            refusals.append(_refusal(name, error))
-            continue
-        why = f"auto: {name}, not compared with paddle, which is not installed here"
-        return Verdict(name, why + _but(refusals), _lasting(refusals))
-    tried = "; ".join(f"{each.engine}: {each.why.rstrip('.')}" for each in refusals)
-    raise MissingDependency(
-        f"no installed engine can run this model ({tried}). "
-        "Install Paddle with: pip install paddlepaddle (or: pip install 'hubserve[cpu]')."
-    )
+def _outcome(engine: str, files: ModelFiles, options: EngineOptions, folder: Path) -> Outcome:
+    _tell(files, f"measuring {engine} ...")
+    try:
+        return measure_in_child(engine, files, options, folder, _sizes(options))
+    except HubError as error:
+        return error
 
 
-def _refusal(engine: str, error: HubError) -> _Refusal:
-    return _Refusal(engine, error.message, not isinstance(error, ChildFailed) or error.lasting)
+def _trial(engine: str, outcome: Outcome, reference: Answers) -> Trial:
+    if isinstance(outcome, HubError):
+        return Trial(engine, left_out=outcome.message, lasting=_lasting(outcome))
+    comparison = compare(reference, outcome.answers)
+    return Trial(engine, outcome.ms_per_item, comparison.difference, comparison.why_not)
 
 
-def _but(refusals: Sequence[_Refusal]) -> str:
-    return "; not " + "; not ".join(str(each) for each in refusals) if refusals else ""
+def _first_loaded(files: ModelFiles, outcomes: Dict[str, Outcome]) -> Tuple[str, Outcome]:
+    for name, outcome in outcomes.items():
+        if not isinstance(outcome, LoadFailed):
+            return name, outcome
+    tried = "; ".join(f"{name}: {error.message.rstrip('.')}" for name, error in outcomes.items() if isinstance(error, HubError))
+    if engine_class(REFERENCE).reads(files.graph):
+        raise MissingDependency(
+            f"no installed engine can run this model ({tried}). "
+            "Install Paddle with: pip install paddlepaddle (or: pip install 'hubserve[cpu]')."
+        )
+    raise LoadFailed(f"no installed engine can load '{files.graph}' ({tried}). Export or copy the model again.")
 
 
-def _lasting(refusals: Sequence[_Refusal]) -> bool:
-    return all(each.lasting for each in refusals)
+def _lasting(outcome: Outcome) -> bool:
+    return not isinstance(outcome, ChildFailed) or outcome.lasting
 
 
-def _today() -> str:
-    return time.strftime("%Y-%m-%d")
-
-
-def _answers_in_child(engine: str, files: ModelFiles, options: EngineOptions, sample: Path, output: Path) -> Answers:
-    graph, weights = str(files.graph), str(files.weights) if files.weights else None
-    call_in_child(f"{__name__}:answer_here", [engine, graph, weights, list(options), str(sample), str(output)], _TIMEOUT_S)
-    with np.load(str(output), allow_pickle=False) as loaded:
-        return [loaded[f"arr_{index}"] for index in range(len(loaded.files))]
-
-
-def answer_here(engine: str, graph: str, weights: Optional[str], options: List[Any], sample: str, output: str) -> None:
-    """Run an engine on a saved batch and save its answers; :func:`check` calls it in a child."""
-    files = ModelFiles(Path(graph), Path(weights) if weights else None)
-    loaded = engine_class(engine)(files, EngineOptions(*options))
-    with np.load(sample, allow_pickle=False) as saved:
-        inputs = {spec.name: saved[f"arr_{index}"] for index, spec in enumerate(loaded.inputs)}
-    np.savez(output, *loaded.run(inputs))
+def _tell(files: ModelFiles, text: str) -> None:
+    """The first start of a model takes seconds longer: whoever waits for it sees why."""
+    sys.stderr.write(f"choosing the engine for {files.graph.name}: {text}\n")
+    sys.stderr.flush()

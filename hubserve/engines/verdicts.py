@@ -4,7 +4,7 @@ import json
 import platform
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Callable, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
 from hubserve import __version__
 from hubserve.engines.base import ModelFiles
@@ -13,7 +13,7 @@ from hubserve.engines.files import digest
 from hubserve.engines.versions import paddle_version, version_of
 from hubserve.home import cache_dir
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 class Verdict(NamedTuple):
@@ -23,23 +23,26 @@ class Verdict(NamedTuple):
         engine: its name.
         reason: for people to read.
         lasting: whether the same would be found again; false where a check ran out of time or memory.
+        measured: JSON: the figures of every engine that was tried; None where none was measured.
     """
 
     engine: str
     reason: str
     lasting: bool = True
+    measured: Optional[Dict[str, Any]] = None
 
 
-def remembered(files: ModelFiles, about: Sequence[str], find: Callable[[], Verdict]) -> Verdict:
+def remembered(files: ModelFiles, engines: Sequence[str], about: Sequence[str], find: Callable[[], Verdict]) -> Verdict:
     """The verdict that was found before, or what ``find`` finds now.
 
     Args:
         files: the model.
+        engines: the names that the verdict is one of.
         about: what else the verdict depends on.
         find: makes the verdict; of several processes that ask at once, one calls it and the others wait.
     """
-    path = cache_dir() / "engines" / f"{_key(files, about)}.json"
-    known = _read(path, about)
+    path = cache_dir() / "engines" / f"{_key(files, [*engines, *about])}.json"
+    known = _read(path, engines)
     if known is not None:
         return known
     with ExitStack() as held:
@@ -47,7 +50,7 @@ def remembered(files: ModelFiles, about: Sequence[str], find: Callable[[], Verdi
             held.enter_context(locked(path))
         except OSError as error:
             return _not_remembered(find(), path, error)
-        known = _read(path, about)  # another process may have found it while this one waited
+        known = _read(path, engines)  # another process may have found it while this one waited
         return known if known is not None else _find_and_keep(path, find)
 
 
@@ -55,7 +58,8 @@ def _find_and_keep(path: Path, find: Callable[[], Verdict]) -> Verdict:
     verdict = find()
     if verdict.lasting:
         try:
-            write_text(path, json.dumps({"schema": _SCHEMA, "engine": verdict.engine, "reason": verdict.reason}, indent=1) + "\n")
+            kept = {"schema": _SCHEMA, "engine": verdict.engine, "reason": verdict.reason, "measured": verdict.measured}
+            write_text(path, json.dumps(kept, indent=1) + "\n")
         except OSError as error:
             return _not_remembered(verdict, path, error)
     return verdict
@@ -80,10 +84,11 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return "|".join(sorted({line for line in lines if line.startswith(wanted)})) or platform.machine()
 
 
-def _read(path: Path, about: Sequence[str]) -> Optional[Verdict]:
+def _read(path: Path, engines: Sequence[str]) -> Optional[Verdict]:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        engine, reason = kept["engine"], kept["reason"]
+        engine, reason, measured = kept["engine"], kept["reason"], kept["measured"]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # missing or damaged: found again
-    return Verdict(engine, reason) if engine in about and isinstance(reason, str) else None
+    whole = engine in engines and isinstance(reason, str) and (measured is None or isinstance(measured, dict))
+    return Verdict(engine, reason, True, measured) if whole else None

@@ -13,6 +13,7 @@ import uvicorn
 import uvloop
 
 from hubserve.errors import ConfigError, LoadFailed
+from hubserve.registry.engine_note import note_engine
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
 from hubserve.server.control import Control
@@ -144,6 +145,7 @@ class _Gateway:
         for module in self._dataplane:
             if not module.load_error:
                 engine = (module.description.engine or {}).get("name")
+                note_engine(module.plan.info, module.plan.instances[0].folder, module.description.engine)
                 by = f", engine {engine}" if engine else ""
                 log.info(
                     "ready: POST %s/predict/%s (version %s, instances %d%s)",

@@ -98,6 +98,10 @@ def test_every_engine_gives_paddles_classes_and_scores_through_the_server(
     assert chosen["name"] in ENGINES
     assert engine in ("auto", chosen["name"])
     assert chosen["reason"]
+    assert ("measured" in chosen) == (engine == "auto")
+    if engine == "auto":
+        assert chosen["measured"]["engines"][chosen["name"]]["ms_per_item"].keys() == {"1", "8"}
+        assert f": auto: {chosen['name']}, " in server.log.read_text()
 
 
 def test_without_onednn_the_scores_are_the_same(start: Start, batch: np.ndarray, paddles_own: list[dict[int, float]]) -> None:
@@ -136,7 +140,7 @@ def test_a_raw_array_described_by_headers_gets_the_same_answer(server: Server, b
 
 
 def test_requests_of_every_form_share_batches_and_each_gets_its_own_answer(start: Start, cat_photo: Path, batch: np.ndarray) -> None:
-    server = start(clas())
+    server = start(clas(engine="openvino"))
     expected = [each["class_ids"] for each in post_array(server, batch)["results"]["prediction"]]
 
     def send(number: int) -> list[int]:
@@ -233,7 +237,7 @@ def test_a_wrong_shape_header_is_told(server: Server, batch: np.ndarray, shape: 
 def test_topk_and_label_file_are_settings(start: Start, batch: np.ndarray, tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("285 die Katze\n281 eine andere\n", "utf-8")
-    server = start(clas(topk=2, class_id_map_file=str(labels)))
+    server = start(clas(engine="openvino", topk=2, class_id_map_file=str(labels)))
     (prediction,) = post_array(server, batch[:1])["results"]["prediction"]
     assert prediction["class_ids"] == [285, 281]
     assert prediction["label_names"] == ["die Katze", "eine andere"]
@@ -245,7 +249,7 @@ def test_topk_and_label_file_are_settings(start: Start, batch: np.ndarray, tmp_p
         ({"topk_": 3}, "clas_system has no setting 'topk_'"),
         ({"inference_model_dir": "/no/such/folder"}, "cannot find the folder '/no/such/folder'"),
         ({"engine": "paddel"}, "paddel"),
-        ({"class_id_map_file": "none.txt"}, "cannot find the file 'none.txt'"),
+        ({"engine": "openvino", "class_id_map_file": "none.txt"}, "cannot find the file 'none.txt'"),
     ],
 )
 def test_a_wrong_setting_is_told_at_the_start(start: Start, model_dir: Path, init_args: dict[str, Any], words: str) -> None:
@@ -296,6 +300,9 @@ def test_everything_in_the_guide_works_in_its_order(home: Path, model_dir: Path,
         assert "File:chelsea.png, The result(s): class_ids: [285, 281, 282, 287, 284]" in client.stdout
         assert "Egyptian cat" in client.stdout
         assert "The average top-1 score: 0.37" in client.stdout
+        (engine,) = [line for line in hub("show", "clas_system", home=home).stdout.splitlines() if line.startswith("Engine")]
+        assert "(chosen by measuring on 20" in engine
+        assert f" {server.status('clas_system')['engine']['name']} (" in engine
         assert hub("serving", "stop", "-p", port, home=home).returncode == 0
     finally:
         server.process.kill()

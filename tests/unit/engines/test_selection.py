@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from hubserve.engines import EngineOptions, find_model_files, load_engine
-from hubserve.engines.selection import choose
+from hubserve.engines.deciding import TIE
+from hubserve.engines.parity import TOLERANCE
+from hubserve.engines.selection import PREFERENCE, choose
 from hubserve.engines.verdicts import Verdict, cpu_model, remembered
 from hubserve.errors import LoadFailed, MissingDependency
-from tests.engines_here import CONVERTS, PREFERRED
+from tests.engines_here import CONVERTS
 from tests.unit.engines import onnx_classifier
 
 X = {"x": np.random.default_rng(2).standard_normal((2, 3, 32, 32)).astype("float32")}
@@ -34,51 +36,117 @@ def without(monkeypatch, *packages):
         monkeypatch.setitem(sys.modules, package, None)
 
 
-def test_auto_takes_the_preferred_engine_that_agrees_with_paddle_and_says_so(models, fresh_home, paddle_answers):
+def best_of(measured):
+    """Engine -> its best milliseconds per item, of those that could be taken, in the order of preference."""
+    figures = {name: measured["engines"][name] for name in PREFERENCE if name in measured["engines"]}
+    return {name: min(each["ms_per_item"].values()) for name, each in figures.items() if "left_out" not in each}
+
+
+def test_auto_takes_the_engine_whose_remembered_figures_are_best_and_tells_them(models, fresh_home, paddle_answers):
     folder = models / "pdmodel" / "classifier"
-    engine = load_engine(folder)
-    assert engine.name == PREFERRED
-    over = r"openvino and paddle" if CONVERTS else r"paddle; not onnxruntime: .* needs the package 'paddle2onnx'.*"
-    said = rf"auto: {PREFERRED} agrees with paddle within \d\.\de-\d\d \(checked \d{{4}}-\d\d-\d\d\), preferred over {over}"
-    assert re.fullmatch(said, engine.reason)
-    assert engine.describe()["reason"] == engine.reason
+    engine = load_engine(folder, "auto", EngineOptions(max_batch_size=4))
+    (kept,) = verdicts(fresh_home)
+    measured = json.loads(kept.read_text())["measured"]
+    best = best_of(measured)
+    assert set(best) == {"openvino", "paddle", *(["onnxruntime"] if CONVERTS else [])}
+    assert engine.name == next(name for name, ms in best.items() if ms <= min(best.values()) * TIE)
+    assert all(set(measured["engines"][name]["ms_per_item"]) == {"1", "4"} for name in best)
+    assert all(measured["engines"][name]["difference"] < 1e-5 for name in best)
+    assert (measured["threads"], measured["reference"], measured["tolerance"]) == (1, "paddle", TOLERANCE)
+    if not CONVERTS:
+        assert "needs the package 'paddle2onnx'" in measured["engines"]["onnxruntime"]["left_out"]
     np.testing.assert_allclose(engine.run(X)[0], paddle_answers(folder, X)[0], atol=1e-6)
+    described = json.loads(json.dumps(engine.describe()))
+    assert (described["reason"], described["measured"]) == (json.loads(kept.read_text())["reason"], measured)
+    beside = r"\(.+; all agree within \d\.\de-\d\d\)"
+    left_out = "" if CONVERTS else "; not onnxruntime: .*paddle2onnx.*"
+    said = rf"auto: {engine.name}, [\d.]+ ms per item at best {beside}, measured \d{{4}}-\d\d-\d\d with 1 thread{left_out}"
+    assert re.fullmatch(said, engine.reason)
+
+
+def test_paddle_is_measured_as_the_options_have_it(models, fresh_home, monkeypatch):
+    without(monkeypatch, "onnxruntime")
+    files = find_model_files(models / "pdmodel" / "classifier")
+    for enabled in (True, False):
+        assert choose(files, EngineOptions(enable_mkldnn=enabled)).measured["engines"]["paddle"]["ms_per_item"]
+    assert len(verdicts(fresh_home)) == 2
 
 
 def test_the_choice_is_remembered_and_shown_again(models, fresh_home):
     folder = models / "pdmodel" / "classifier"
     load_engine(folder)
     (kept,) = verdicts(fresh_home)
-    kept.write_text(json.dumps({**json.loads(kept.read_text()), "reason": "auto: as remembered"}))
-    assert load_engine(folder).reason == "auto: as remembered"
-    assert load_engine(models / "pdmodel" / "two_inputs").reason.startswith(f"auto: {PREFERRED} agrees")
+    changed = {**json.loads(kept.read_text()), "reason": "auto: as remembered", "measured": {"date": "2026-11-21"}}
+    kept.write_text(json.dumps(changed))
+    again = load_engine(folder)
+    assert (again.reason, again.measured) == ("auto: as remembered", {"date": "2026-11-21"})
+
+
+def test_another_model_has_its_own_choice(models, fresh_home):
+    for name, verdict in (("classifier", Verdict("paddle", "one")), ("two_inputs", Verdict("openvino", "other"))):
+        assert remembered(find_model_files(models / "pdmodel" / name), PREFERENCE, [], lambda found=verdict: found) == verdict
     assert len(verdicts(fresh_home)) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "verdicts_then"),
+    [
+        (EngineOptions(max_batch_size=32), 1),  # batches beyond 8 are not measured
+        (EngineOptions(gpu_mem=1), 1),
+        (EngineOptions(max_batch_size=4), 2),
+        (EngineOptions(cpu_num_threads=2), 2),
+        (EngineOptions(ir_optim=False), 2),
+        (EngineOptions(enable_mkldnn=False), 2),
+    ],
+)
+def test_a_choice_counts_for_the_options_that_it_was_measured_with(models, fresh_home, options, verdicts_then):
+    files = find_model_files(models / "pdmodel" / "classifier")
+
+    def ask(options):
+        about = []
+
+        def noted(files, engines, on, find):
+            about.extend(on)
+            return remembered(files, engines, on, lambda: Verdict("paddle", "because"))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("hubserve.engines.selection.remembered", noted)
+            choose(files, options)
+        assert about
+
+    ask(EngineOptions(max_batch_size=8))
+    ask(options)
+    assert len(verdicts(fresh_home)) == verdicts_then
 
 
 def test_a_damaged_memory_is_made_again(models, fresh_home):
     files = find_model_files(models / "pdmodel" / "classifier")
-    found = Verdict("openvino", "because")
-    assert remembered(files, ["openvino"], lambda: found) == found
+    found = Verdict("openvino", "because", True, {"date": "2026-11-21"})
+    assert remembered(files, ["openvino"], [], lambda: found) == found
     (kept,) = verdicts(fresh_home)
     whole = kept.read_text()
-    for damage in ("", "{", "[]", '{"engine": "openvino"}', '{"engine": "gpu", "reason": "x"}', '{"engine": "openvino", "reason": 1}'):
+    good = json.loads(whole)
+    changed = ({"engine": "gpu"}, {"reason": 1}, {"measured": []})
+    for damage in ("", "{", "[]", '{"engine": "openvino"}', *(json.dumps({**good, **each}) for each in changed)):
         kept.write_text(damage)
-        assert remembered(files, ["openvino"], lambda: found) == found
+        assert remembered(files, ["openvino"], [], lambda: found) == found
         assert kept.read_text() == whole
 
 
 def test_a_verdict_that_may_not_last_is_not_remembered(models, fresh_home):
     files = find_model_files(models / "pdmodel" / "classifier")
-    assert remembered(files, ["paddle"], lambda: Verdict("paddle", "out of memory", lasting=False)).reason == "out of memory"
+    assert remembered(files, ["paddle"], [], lambda: Verdict("paddle", "out of memory", lasting=False)).reason == "out of memory"
     assert verdicts(fresh_home) == []
 
 
-def test_an_engine_whose_answers_differ_is_refused_and_the_next_one_taken(models, converted_wrong, paddle_answers):
+def test_an_engine_whose_answers_differ_is_refused_and_another_one_taken(models, converted_wrong, paddle_answers):
     folder = models / "pdmodel" / "classifier"
     engine = load_engine(folder)
-    assert engine.name == "openvino"
-    assert "auto: openvino agrees with paddle within" in engine.reason
-    assert "not onnxruntime: output 0 differs by up to" in engine.reason
+    assert engine.name in ("openvino", "paddle")
+    assert "; not onnxruntime: output 0 differs by up to" in engine.reason
+    refused = engine.describe()["measured"]["engines"]["onnxruntime"]
+    assert refused["difference"] > 1e-3
+    assert refused["left_out"] in engine.reason
     np.testing.assert_allclose(engine.run(X)[0], paddle_answers(folder, X)[0], atol=1e-6)
 
 
@@ -93,9 +161,18 @@ def test_an_engine_that_cannot_convert_the_model_is_passed_over(models, fresh_ho
     converter("raise SystemExit(-1)")
     shutil.rmtree(fresh_home / "cache", ignore_errors=True)
     engine = load_engine(models / "pdmodel" / "classifier")
-    assert engine.name == "openvino"
+    assert engine.name in ("openvino", "paddle")
     assert "not onnxruntime: cannot convert" in engine.reason
     assert len(verdicts(fresh_home)) == 1
+
+
+def test_an_engine_that_is_killed_is_passed_over_this_time_only(models, fresh_home, converter, monkeypatch):
+    converter("os.kill(os.getppid(), 9)")  # as the kernel ends the engine's process where memory runs out
+    shutil.rmtree(fresh_home / "cache", ignore_errors=True)
+    engine = load_engine(models / "pdmodel" / "classifier")
+    assert engine.name in ("openvino", "paddle")
+    assert "not onnxruntime: its process was ended by signal 9" in engine.reason
+    assert verdicts(fresh_home) == []
 
 
 def test_a_model_that_a_made_up_batch_does_not_fit_is_left_to_paddle(models, fresh_home):
@@ -105,19 +182,45 @@ def test_a_model_that_a_made_up_batch_does_not_fit_is_left_to_paddle(models, fre
     assert engine.run({"x": np.ones((2, 5), "float32")})[0].shape == (2, 2)
 
 
-def test_only_what_is_installed_is_considered(models, fresh_home, monkeypatch):
+def test_only_what_is_installed_is_considered_and_one_alone_is_not_measured(models, fresh_home, monkeypatch):
     pdmodel, pir = (find_model_files(models / form / "classifier") for form in ("pdmodel", "json"))
     without(monkeypatch, "onnxruntime")
-    assert choose(pir, EngineOptions()) == ("paddle", "auto: paddle, the only engine installed here that can read inference.json", True)
-    assert choose(pdmodel, EngineOptions()).engine == "openvino"
+    reason = "auto: paddle, the only engine installed here that can read inference.json"
+    assert choose(pir, EngineOptions()) == ("paddle", reason, True, None)
+    assert set(choose(pdmodel, EngineOptions()).measured["engines"]) == {"openvino", "paddle"}
+    assert len(verdicts(fresh_home)) == 1
     without(monkeypatch, "openvino")
-    assert choose(pdmodel, EngineOptions()).engine == "paddle"
+    assert choose(pdmodel, EngineOptions()).measured is None
+    assert len(verdicts(fresh_home)) == 1
 
 
-def test_without_paddle_the_preferred_engine_that_runs_is_taken_unchecked(models, fresh_home, monkeypatch):
+def test_without_paddle_the_only_engine_is_taken_uncompared(models, fresh_home, monkeypatch):
     without(monkeypatch, "paddle", "onnxruntime")
     engine = load_engine(models / "pdmodel" / "classifier")
-    assert (engine.name, engine.reason) == ("openvino", "auto: openvino, not compared with paddle, which is not installed here")
+    assert engine.name == "openvino"
+    assert engine.reason.endswith("read inference.pdmodel; not compared with paddle, which is not installed here")
+    assert "measured" not in engine.describe()
+
+
+def test_without_paddle_the_first_that_runs_is_the_reference(models, home, fresh_home, monkeypatch):
+    folder = models / "pdmodel" / "classifier"
+    if CONVERTS:
+        load_engine(folder, "onnxruntime")  # keeps the conversion, for which Paddle is needed
+    monkeypatch.setattr("hubserve.engines.selection.is_installed", lambda name: name != "paddle")
+    engine = load_engine(folder)
+    assert engine.measured["reference"] == ("onnxruntime" if CONVERTS else "openvino")
+    assert set(engine.measured["engines"]) == {"onnxruntime", "openvino"}
+    assert engine.reason.endswith("; not compared with paddle, which is not installed here")
+
+
+def test_without_paddle_a_model_that_no_engine_loads_is_an_error_that_names_paddle(copy_of, fresh_home, converter, monkeypatch):
+    folder = copy_of("json")
+    shutil.rmtree(fresh_home / "cache", ignore_errors=True)
+    converter("raise SystemExit(-1)")
+    monkeypatch.setattr("hubserve.engines.selection.is_installed", lambda name: name != "paddle")
+    monkeypatch.setattr("hubserve.engines.openvino.OpenVinoEngine.reads", lambda graph: True)
+    with pytest.raises(MissingDependency, match="onnxruntime: .*; openvino: .*pip install paddlepaddle"):
+        load_engine(folder)
 
 
 def test_without_any_engine_the_error_says_what_to_install(models, fresh_home, monkeypatch):
@@ -129,20 +232,40 @@ def test_without_any_engine_the_error_says_what_to_install(models, fresh_home, m
         load_engine(fresh_home)
 
 
-def test_onnx_files_go_to_the_first_engine_that_reads_them(tmp_path, monkeypatch):
+def test_onnx_files_go_to_the_fastest_of_those_that_agree_with_the_first(tmp_path, fresh_home, monkeypatch):
     model = onnx_classifier.write(tmp_path / "model.onnx")
-    assert load_engine(model).name == "onnxruntime"
+    engine = load_engine(model)
+    best = best_of(engine.measured)
+    assert engine.name == next(name for name, ms in best.items() if ms <= min(best.values()) * TIE)
+    assert (set(best), engine.measured["reference"]) == ({"onnxruntime", "openvino"}, "onnxruntime")
+    assert ", compared with onnxruntime)" in engine.reason
+    np.testing.assert_allclose(engine.run(X)[0], onnx_classifier.expected(X["x"]), rtol=1e-5, atol=1e-6)
     without(monkeypatch, "onnxruntime")
-    assert load_engine(model).name == "openvino"
+    assert load_engine(model).reason == "auto: openvino, the only engine installed here that can read model.onnx"
+
+
+def test_a_damaged_onnx_file_is_an_error_and_not_a_choice(tmp_path, fresh_home):
+    model = onnx_classifier.write(tmp_path / "model.onnx")
+    model.write_bytes(model.read_bytes()[:1000])
+    with pytest.raises(LoadFailed, match=r"model\.onnx.*onnxruntime: .*openvino: "):
+        load_engine(model)
+    assert verdicts(fresh_home) == []
+
+
+def test_an_onnx_model_that_a_made_up_batch_does_not_fit_is_left_to_the_first_that_loads_it(tmp_path, fresh_home):
+    engine = load_engine(onnx_classifier.write(tmp_path / "model.onnx", height="height"))
+    assert engine.name == "onnxruntime"
+    assert "because it could not run a made-up batch to compare others with" in engine.reason
+    np.testing.assert_allclose(engine.run(X)[0], onnx_classifier.expected(X["x"]), rtol=1e-5, atol=1e-6)
 
 
 def test_use_gpu_means_paddle(models, fresh_home):
     files = find_model_files(models / "pdmodel" / "classifier")
-    assert choose(files, EngineOptions(use_gpu=True)) == ("paddle", "auto: paddle, because use_gpu is set", True)
+    assert choose(files, EngineOptions(use_gpu=True)) == ("paddle", "auto: paddle, because use_gpu is set", True, None)
 
 
 def test_half_precision_is_never_chosen_on_a_cpu_unless_the_engine_is_named(models, fresh_home, monkeypatch):
-    without(monkeypatch, "onnxruntime")
+    without(monkeypatch, "onnxruntime", "paddle")
     folder, half = models / "pdmodel" / "classifier", EngineOptions(use_fp16=True)
     assert load_engine(folder, "auto", half).describe()["precision"] == "fp32"
     assert load_engine(folder, "openvino", half).describe()["precision"] != "fp32"
@@ -171,7 +294,7 @@ def test_a_choice_that_cannot_be_remembered_is_still_made_and_says_so(models, tm
     (tmp_path / "file").touch()
     monkeypatch.setenv("HUB_HOME", str(tmp_path / "file"))
     engine = load_engine(models / "pdmodel" / "classifier")
-    assert engine.name == "openvino"  # a conversion needs the cache
+    assert engine.name in ("openvino", "paddle")  # a conversion needs the cache
     assert "not remembered: cannot write to" in engine.reason
 
 
@@ -192,24 +315,31 @@ def test_processes_that_choose_at_once_check_once_and_agree(models, fresh_home, 
     command = [sys.executable, "-c", script, str(models / "pdmodel" / "classifier"), str(log)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=60)[0] for process in running]
+    said = [process.communicate(timeout=120)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0]
     assert said[0] == said[1]
-    assert said[0].startswith(f"auto: {PREFERRED} agrees")
+    assert " ms per item at best" in said[0]
     assert log.read_text() == "x"
 
 
-def test_the_chosen_engine_alone_is_in_memory_after_auto(models, fresh_home):
+def test_the_chosen_engine_alone_is_in_memory_after_auto_and_people_see_what_takes_the_time(models, fresh_home):
     script = (
         "import sys\n"
         "from hubserve.engines import load_engine\n"
         "engine = load_engine(sys.argv[1])\n"
-        "print(engine.name, 'paddle' in sys.modules, 'openvino' in sys.modules)\n"
+        "print(engine.name, *[name for name in ('onnxruntime', 'openvino', 'paddle') if name in sys.modules])\n"
     )
     command = [sys.executable, "-W", "error", "-c", script, str(models / "pdmodel" / "classifier")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
-    assert (done.stdout, done.stderr) == (f"{PREFERRED} False {PREFERRED == 'openvino'}\n", "")
+    chosen, *imported = done.stdout.split()
+    assert imported == [chosen]
+    told = done.stderr.splitlines()
+    assert all(line.startswith("choosing the engine for inference.pdmodel: ") for line in told)
+    assert [line.split()[-2] for line in told if line.endswith(" ...") and "measuring" in line] == list(PREFERENCE)
+    assert f": auto: {chosen}, " in told[-1]
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert (again.stdout, again.stderr) == (done.stdout, "")
 
 
 def test_the_cpu_is_told_by_its_name_and_instruction_sets(tmp_path):
