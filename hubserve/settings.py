@@ -42,6 +42,11 @@ class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Seconds that one instance may take to load."""
     compute_timeout_s: Seconds | None = None
     """Seconds that one batch may take before its instance counts as hung and is replaced; else the server's ``request_timeout_s``."""
+    addresses: list[str] = []
+    """``host:port`` of listeners on other machines (``python -m hubserve.instance --listen``): one instance runs at each of them,
+    instead of ``workers`` here. The module's folder must be at the same place there."""
+    token_file: str = ""
+    """The secret that is shared with ``addresses``."""
     max_memory_mb: Count | None = None
     """Resident MB at which an instance is replaced by a fresh one, between two batches."""
 
@@ -109,6 +114,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             name: the module's.
             batches: whether it computes batches: such a module has nothing that ties a client's requests to one process.
         """
+        if self.modules_info[name].addresses:
+            return len(self.modules_info[name].addresses)
         own = self.modules_info[name].workers
         if own is not None:
             return own
@@ -151,6 +158,11 @@ def parse_settings(raw: Any, origin: str) -> ServerSettings:
     except msgspec.ValidationError as error:
         text = str(error).replace(" - at `$.", " - at `").replace("`$`", "the top")
         raise ConfigError(f"{origin}: {text}") from None
+    for name, module in settings.modules_info.items():
+        if module.addresses and not module.token_file:
+            raise ConfigError(
+                f"{origin}: modules_info.{name} has addresses but no token_file; name the file that the listeners were started with"
+            )
     if not settings.modules_info:
         raise ConfigError(f"{origin}: 'modules_info' names no module; give at least one, as in {{\"clas_system\": {{}}}}")
     return settings

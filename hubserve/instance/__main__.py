@@ -14,6 +14,7 @@ from hubserve.errors import HubError, to_wire
 from hubserve.instance import lifeline
 from hubserve.instance.arena import Arena
 from hubserve.instance.calls import as_failure, plain
+from hubserve.instance.listen import listen, read_token
 from hubserve.instance.loop import serve
 from hubserve.kinds import get_kind
 
@@ -25,13 +26,17 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="hubserve.instance")
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--serve-fd", type=int, metavar="FD", help="serve the gateway at the other end of this socket")
+    mode.add_argument("--listen", metavar="HOST:PORT", help="run instances for gateways on other machines")
     mode.add_argument("--check", type=Path, metavar="FOLDER", help="import the module and construct nothing")
     mode.add_argument("--run", type=Path, metavar="FOLDER", help="call the module's @runnable method")
     parser.add_argument("--arena-fd", type=int, metavar="FD", help="with --serve-fd: the memory that the gateway shares")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="with --listen: the secret that gateways must know")
     parser.add_argument("--import-name", default="module_under_test")
     parser.add_argument("--kind", default="paddlehub")
     parser.add_argument("arguments", nargs="*")
     args = parser.parse_args(argv)
+    if args.listen:
+        return _listen(parser, args)
     faulthandler.enable()
     # behind everything else: a real paddlehub in this environment is preferred
     sys.path.append(str(_COMPAT))
@@ -61,6 +66,19 @@ def _run(args: argparse.Namespace) -> None:
         raise as_failure(error) from error
     if answer is not None:
         print(answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, default=plain))  # noqa: T201 - the command's result
+
+
+def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    if args.token_file is None:
+        parser.error("--listen needs --token-file: whoever connects can have this machine run code")
+    command = [sys.executable, "-m", "hubserve.instance", "--serve-fd"]
+    try:
+        return listen(args.listen, read_token(args.token_file), lambda fd: [*command, str(fd)])
+    except HubError as error:
+        sys.stderr.write(f"hub: {error.message}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 0
 
 
 def _serve(fd: int, arena_fd: int) -> int:

@@ -69,4 +69,6 @@ def _instance_spec(
         load_timeout_s=module.load_timeout_s,
         compute_timeout_s=module.compute_timeout_s or settings.request_timeout_s,
         max_memory_mb=module.max_memory_mb or 0,
+        address=module.addresses[index] if module.addresses else "",
+        token_file=module.token_file,
     )

@@ -10,6 +10,7 @@ from hubserve.errors import HubError, InstanceDied, LoadFailed
 from hubserve.kinds.base import Description
 from hubserve.serving.batcher import Batcher
 from hubserve.serving.process import InstanceProcess
+from hubserve.serving.remote import create_instance
 from hubserve.serving.seat import InstanceSeat
 from hubserve.serving.spec import InstanceSpec
 from hubserve.serving.timing import TimesBook
@@ -66,6 +67,7 @@ class Slot:
         instance = self.instance
         return {
             "pid": instance.pid if instance else None,
+            "address": self.spec.address,
             "in_flight": self.seat.in_flight if self.seat and instance else 0,
             "memory_mb": round(instance.memory_bytes() / _MB, 1) if instance else 0,
             "silent_s": round(instance.silent_s, 1) if instance else None,
@@ -100,7 +102,7 @@ class Pool:
         Raises:
             LoadFailed: an instance could not load; none is left running.
         """
-        instances = [InstanceProcess(slot.spec) for slot in self.slots]
+        instances = [create_instance(slot.spec) for slot in self.slots]
         loading = [asyncio.create_task(each.start(measure=not index and measure())) for index, each in enumerate(instances)]
         try:
             await asyncio.gather(*loading)
@@ -180,7 +182,7 @@ class Pool:
 
     async def _replace(self, slot: Slot) -> None:
         """Load an instance into an empty slot."""
-        instance = InstanceProcess(slot.spec)
+        instance = create_instance(slot.spec)
         try:
             await instance.start()
         except HubError as error:
@@ -190,7 +192,7 @@ class Pool:
                 self._batcher.fail_all(LoadFailed(f"module '{slot.spec.module}' has no running instance: {error.message}"))
             return
         slot.put(instance)
-        log.info("replaced an instance of '%s' (pid %d)", slot.spec.module, instance.pid)
+        log.info("replaced an instance of '%s' (%s)", slot.spec.module, instance.place)
 
     async def _recycle(self, slot: Slot, old: InstanceProcess, seat: InstanceSeat) -> bool:
         """Load an instance beside one that has to go, then let that finish its batches and end it.
@@ -198,8 +200,8 @@ class Pool:
         Returns:
             Whether another one is in the slot now; if it could not be loaded, the old one stays.
         """
-        log.info("replacing an instance of '%s' (pid %d): %s", slot.spec.module, old.pid, slot.unwanted)
-        instance = InstanceProcess(slot.spec)
+        log.info("replacing an instance of '%s' (%s): %s", slot.spec.module, old.place, slot.unwanted)
+        instance = create_instance(slot.spec)
         try:
             await instance.start()
         except HubError as error:

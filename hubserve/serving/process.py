@@ -58,6 +58,11 @@ class InstanceProcess:
         return self._child.pid if self._child else 0
 
     @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return f"pid {self.pid}"
+
+    @property
     def is_dead(self) -> bool:
         """Whether it can no longer be asked."""
         return self._connection is None or self._connection.closed
@@ -194,7 +199,7 @@ class InstanceProcess:
             how = f"was killed by {_signal_name(-status)}"
         else:
             how = f"exited with status {status}"
-        return InstanceDied(f"the process of module '{self.spec.module}' (pid {self.pid}) {how}; the server's log has its last words")
+        return InstanceDied(f"the process of module '{self.spec.module}' ({self.place}) {how}; the server's log has its last words")
 
 
 def _signal_name(number: int) -> str:

@@ -26,6 +26,8 @@ class InstanceSpec:
         compute_timeout_s: how long one batch may take before the instance counts as hung.
         max_memory_mb: resident MB at which it is replaced; 0 for no bound.
         python: the interpreter that it runs in; "" for the gateway's own.
+        address: ``host:port`` of another machine's listener (:mod:`hubserve.instance.listen`) where it is to run; "" for this machine.
+        token_file: with ``address``: the secret that is shared with it.
     """
 
     module: str
@@ -42,6 +44,8 @@ class InstanceSpec:
     compute_timeout_s: float = 300.0
     max_memory_mb: int = 0
     python: str = ""
+    address: str = ""
+    token_file: str = ""
 
     def load_order(self, measure: bool) -> dict[str, Any]:
         """The ``load`` frame's header.
