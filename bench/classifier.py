@@ -1,7 +1,7 @@
 """Images per second through the server against the raw predictor: same engine, same core, one run.
 
 The gateway and its one instance share one core; so does the raw predictor, in a process of its own and at another time. Clients run on the
-remaining cores and send base64 batches, several at once, for a fixed time. Rounds alternate, and medians are compared.
+remaining cores and send batches, several at once, for a fixed time. Rounds alternate, and medians are compared.
 
     python bench/classifier.py --engine openvino --batch-sizes 1,8
 """
@@ -36,6 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="images/s through /predict/clas_system against the raw predictor")
     parser.add_argument("--engine", default="openvino", help="paddle, openvino or onnxruntime (default %(default)s)")
     parser.add_argument("--batch-sizes", default="1,8", help="images in a request (default %(default)s)")
+    parser.add_argument("--payload", default="base64", choices=PAYLOADS, help="how images are sent (default %(default)s)")
     parser.add_argument("--connections", type=int, default=4, help="requests in flight (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each, alternating (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=4, help="length of a round (default %(default)s)")
@@ -57,7 +58,7 @@ def measure(args: argparse.Namespace, batch_size: int) -> dict[str, float]:
         # the client must not take time from what is measured
         os.sched_setaffinity(0, set(cores[1:]) or set(cores))
         for _ in range(args.rounds):
-            served.append(run_clients(port, batch_size, args.connections, args.seconds))
+            served.append(run_clients(port, args.payload, batch_size, args.connections, args.seconds))
             raw.append(run_raw_process(args.engine, batch_size, args.seconds, cores[0]))
         os.sched_setaffinity(0, set(cores))
     through, alone = statistics.median(served), statistics.median(raw)
@@ -87,18 +88,47 @@ def server(engine: str, core: int) -> Iterator[int]:
             running.process.wait(60)
 
 
-def run_clients(port: int, batch_size: int, connections: int, seconds: float) -> float:
-    """Images per second, closed loop."""
+def base64_body(batch_size: int) -> tuple[bytes, dict[str, str]]:
+    """PaddleHub's form: JSON with one base64 array."""
     array = sample(batch_size)
     images = base64.b64encode(array.tobytes()).decode()
     body = json.dumps({"images": images, "revert_params": {"shape": list(array.shape), "dtype": "float32"}}).encode()
+    return body, {"Content-Type": "application/json"}
+
+
+def raw_body(batch_size: int) -> tuple[bytes, dict[str, str]]:
+    """The array's bytes, described by headers."""
+    array = sample(batch_size)
+    shape = ",".join(map(str, array.shape))
+    return array.tobytes(), {"Content-Type": "application/octet-stream", "X-Hub-Shape": shape, "X-Hub-Dtype": "float32"}
+
+
+def jpeg_body(batch_size: int) -> tuple[bytes, dict[str, str]]:
+    """A photo of 451 x 300 pixels as it comes from a camera; several in one multipart body."""
+    from skimage import data
+
+    from hubserve.vision.codecs import decode_picture, encode_picture
+
+    photo = encode_picture(decode_picture((Path(data.__file__).parent / "chelsea.png").read_bytes()), ".jpg", 90)
+    if batch_size == 1:
+        return photo, {"Content-Type": "image/jpeg"}
+    head = b'--cut\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n' + b"Content-Type: image/jpeg\r\n\r\n"
+    return (head + photo + b"\r\n") * batch_size + b"--cut--\r\n", {"Content-Type": "multipart/form-data; boundary=cut"}
+
+
+PAYLOADS = {"base64": base64_body, "raw": raw_body, "jpeg": jpeg_body}
+
+
+def run_clients(port: int, payload: str, batch_size: int, connections: int, seconds: float) -> float:
+    """Images per second, closed loop."""
+    body, headers = PAYLOADS[payload](batch_size)
     start = time.perf_counter() + WARM_UP_S
     counts = [0] * connections
 
     def client(number: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port)
         while time.perf_counter() < start + seconds:
-            connection.request("POST", "/predict/clas_system", body, {"Content-Type": "application/json"})
+            connection.request("POST", "/predict/clas_system", body, headers)
             answer = connection.getresponse().read()
             if not answer.startswith(b'{"status":"000"'):
                 raise SystemExit(f"a request failed: {answer[:300]!r}")
@@ -150,7 +180,9 @@ def report(rows: list[dict[str, float]], args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table(title=f"clas_system, engine {args.engine}, one core, {args.connections} connections, medians of {args.rounds} rounds")
+    table = Table(
+        title=f"clas_system, engine {args.engine}, {args.payload} bodies, one core, {args.connections} connections, medians of {args.rounds} rounds"
+    )
     for column in ("images in a request", "raw predictor, images/s", "through the server, images/s", "ratio"):
         table.add_column(column, justify="right")
     for row in rows:

@@ -16,6 +16,7 @@ from hubserve.instance.arena import Arena
 from hubserve.instance.calls import as_failure, plain
 from hubserve.instance.listen import listen, read_token
 from hubserve.instance.loop import serve
+from hubserve.instance.memory import keep_large_buffers
 from hubserve.kinds import get_kind
 
 _COMPAT = Path(__file__).resolve().parent.parent / "compat"
@@ -85,6 +86,7 @@ def _serve(fd: int, arena_fd: int) -> int:
     # The gateway decides when an instance ends, also when a terminal or an init system signals the whole process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    keep_large_buffers()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a module prints is log, wherever the gateway's stdout goes
     with socket.socket(fileno=fd) as sock:
         return serve(sock, Arena(arena_fd) if arena_fd is not None else None)

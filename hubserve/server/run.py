@@ -13,11 +13,11 @@ import uvicorn
 import uvloop
 
 from hubserve.errors import ConfigError, LoadFailed
+from hubserve.instance.memory import keep_large_buffers
 from hubserve.registry.engine_note import note_engine
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
 from hubserve.server.control import Control
-from hubserve.server.memory import keep_large_buffers
 from hubserve.server.patience import end_unread_answers, http_protocol
 from hubserve.server.reload import MakePlans, Reloader
 from hubserve.serving.dataplane import DataPlane, ModulePlan

@@ -1,4 +1,4 @@
-"""How the gateway's allocator treats the large buffers that every request brings."""
+"""How the allocator treats the large buffers that every request brings, in the gateway and in instances."""
 
 import ctypes
 
@@ -12,7 +12,8 @@ _KEPT_BYTES = 64 << 20
 def keep_large_buffers() -> None:
     """Reuse freed buffers of up to 32 MiB instead of mapping new pages for each request, and keep at most 64 MiB of them.
 
-    Fresh pages cost a fault for every 4 KiB: with batches of eight images that took as long as all other work on a request together.
+    Fresh pages cost a fault for every 4 KiB: in the gateway, with batches of eight images, that took as long as all other work on a
+    request together; in an instance, as long as decoding and preparing a picture.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
