@@ -180,9 +180,8 @@ def report(rows: list[dict[str, float]], args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table(
-        title=f"clas_system, engine {args.engine}, {args.payload} bodies, one core, {args.connections} connections, medians of {args.rounds} rounds"
-    )
+    how = f"{args.payload} bodies, one core, {args.connections} connections, medians of {args.rounds} rounds"
+    table = Table(title=f"clas_system, engine {args.engine}, {how}")
     for column in ("images in a request", "raw predictor, images/s", "through the server, images/s", "ratio"):
         table.add_column(column, justify="right")
     for row in rows:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from hubserve.errors import HubError, ModuleNotFound
+from hubserve.registry.engine_note import note_engine
 from hubserve.serving.dataplane import DataPlane, ModulePlan
 
 MakePlans = Callable[[], Sequence[ModulePlan]]
@@ -72,4 +73,5 @@ class Reloader:
             await self._dataplane.load(plan)
         except HubError as error:
             return {**told, "state": "kept", "error": error.message}
+        note_engine(plan.info, plan.instances[0].folder, self._dataplane.get(plan.info.name).description.engine)
         return told
