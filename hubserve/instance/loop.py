@@ -41,15 +41,16 @@ def serve(sock: socket.socket, arena: Optional[Arena]) -> int:
             wire.send(sock, {"op": "failed", "error": to_wire(error)})
             return 1
         wire.send(sock, {"op": "loaded", "description": module.description.to_json(), "times": times})
-        _answer_frames(sock, arena, module, max_batch_size)
+        ahead = bool(frame.header.get("decode_ahead")) and Face.PICTURE in module.description.faces
+        _answer_frames(_frames_ahead(sock, arena, module) if ahead else _frames(sock, arena, module), sock, arena, module, max_batch_size)
     except _GONE:
         pass
     return 0
 
 
-def _answer_frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule, max_batch_size: int) -> None:
-    # Decoding pictures takes long enough to be worth a thread, which does it while the engine computes the batch before.
-    frames = _frames_ahead(sock, arena, module) if Face.PICTURE in module.description.faces else _frames(sock, arena, module)
+def _answer_frames(
+    frames: Iterator[Optional[Prepared]], sock: socket.socket, arena: Optional[Arena], module: LoadedModule, max_batch_size: int
+) -> None:
     halves = Halves(arena) if arena else None
     for prepared in frames:
         if prepared is None:

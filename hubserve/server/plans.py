@@ -55,6 +55,7 @@ def _instance_spec(
     gpus: Sequence[str],
 ) -> InstanceSpec:
     module = settings.modules_info[name]
+    cores = len(os.sched_getaffinity(0))
     return InstanceSpec(
         module=resolved.info.name,
         kind=resolved.info.kind,
@@ -64,7 +65,8 @@ def _instance_spec(
         defaults={"use_gpu": True} if settings.use_gpu else {},
         max_batch_size=module.max_batch_size or 0,
         search_path=[*search_path, *resolved.search_path],
-        threads=max(1, len(os.sched_getaffinity(0)) // count),
+        threads=max(1, cores // count),
+        decode_ahead=bool(gpus) or count < cores,
         environ={"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {},
         load_timeout_s=module.load_timeout_s,
         compute_timeout_s=module.compute_timeout_s or settings.request_timeout_s,

@@ -45,7 +45,8 @@ class InstanceSeat:
         self.closed = False
         self.retired = False
         self._usual_s = _QUICK_S
-        self._given: deque[tuple[float, bool]] = deque()
+        self._given: deque[float] = deque()
+        self._answered_at = 0.0
         self._instance = instance
         self._batcher = batcher
         self._book = book
@@ -66,14 +67,18 @@ class InstanceSeat:
             work.attempts += len(batch) == 1  # of several, nobody knows whose fault it is if the instance ends
             calls.append(_shifted(work.call, len(buffers)))
             buffers.extend(work.buffers)
-        self._given.append((time.monotonic(), self.in_flight == 0))
+        self._given.append(time.monotonic())
         self.in_flight += 1
         self._instance.infer(calls, buffers, call_sizes).add_done_callback(partial(self._answered, batch))
 
     def _answered(self, batch: list[Work], answer: "asyncio.Future[Frame]") -> None:
         self.in_flight -= 1
-        given_at, was_idle = self._given.popleft()
-        took_s = time.monotonic() - given_at
+        now = time.monotonic()
+        given_at = self._given.popleft()
+        took_s = now - given_at
+        # a batch that was sent ahead is begun when the one before it is answered
+        busy_s = now - max(given_at, self._answered_at)
+        self._answered_at = now
         # a rise counts at once, a fall bit by bit
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
         error = answer.exception()
@@ -82,19 +87,18 @@ class InstanceSeat:
             frame = answer.result()
             for work, result in zip(batch, frame.header["results"], strict=True):
                 _settle(work, result, frame)
-            self._learn(batch, frame.header, took_s if was_idle else 0.0)
+            self._learn(batch, frame.header, busy_s)
         else:
             merged = len(batch) > 1
             self._batcher.put_back([work for work in batch if not work.answer.done() and self._may_go_on(work, error, merged)])
         self._batcher.dispatch()
 
-    def _learn(self, batch: list[Work], header: dict[str, Any], took_s: float) -> None:
+    def _learn(self, batch: list[Work], header: dict[str, Any], busy_s: float) -> None:
         if header["times"] and batch[0].key is not None:
             times = self._book.of(batch[0].key)
             for items, seconds in header["times"]:
                 times.observe(items, seconds)
-            if took_s:
-                times.observe_overhead(max(0.0, took_s - header["took_s"]))
+            times.observe_overhead(max(0.0, busy_s - header["took_s"]))
         if "out_of_memory" in header:
             self._on_out_of_memory(header["out_of_memory"])
 

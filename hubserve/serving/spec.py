@@ -21,6 +21,7 @@ class InstanceSpec:
         max_batch_size: a limit below the module's own; 0 for none.
         search_path: folders in which relative model paths are looked up.
         threads: cores that it may compute with.
+        decode_ahead: decode the pictures of the next batch while one is computed: of use where a core is free then.
         environ: further environment variables.
         load_timeout_s: how long it may take to load.
         compute_timeout_s: how long one batch may take before the instance counts as hung.
@@ -39,6 +40,7 @@ class InstanceSpec:
     max_batch_size: int = 0
     search_path: Sequence[Path] = ()
     threads: int = 1
+    decode_ahead: bool = False
     environ: dict[str, str] = field(default_factory=dict)
     load_timeout_s: float = 300.0
     compute_timeout_s: float = 300.0
@@ -62,6 +64,7 @@ class InstanceSpec:
             "defaults": self.defaults,
             "max_batch_size": self.max_batch_size,
             "measure": measure,
+            "decode_ahead": self.decode_ahead,
         }
 
     def full_environ(self) -> dict[str, str]:
