@@ -50,6 +50,13 @@ def find(port: int) -> Running | None:
     return running if running and _is_server(running.pid) else None
 
 
+def running() -> dict[int, Running]:
+    """Every server that runs, by its port."""
+    ports = (path.stem.removeprefix("serving_") for path in sorted(conf_dir().glob("serving_*.json")))
+    found = {int(port): find(int(port)) for port in ports if port.isdigit()}
+    return {port: server for port, server in found.items() if server}
+
+
 def _read(port: int) -> Running | None:
     try:
         raw = json.loads(path_for(port).read_text("utf-8"))

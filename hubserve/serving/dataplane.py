@@ -140,6 +140,7 @@ class ServedModule:
 
     def status(self) -> dict[str, Any]:
         """For people and monitors to read."""
+        described = self.description.to_json()
         return {
             "name": self.plan.info.name,
             "version": self.plan.info.version,
@@ -147,6 +148,7 @@ class ServedModule:
             "ready": self.ready,
             "reason": self.not_ready_reason,
             "faces": list(self.description.faces),
+            **{key: described[key] for key in ("inputs", "json_array", "picture_item")},
             "engine": self.description.engine,
             "max_batch_size": self.description.max_batch_size,
             "queue": len(self.batcher),
