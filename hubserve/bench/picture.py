@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 _WIDTH_PX, _HEIGHT_PX = 760, 460
-_LEFT_PX, _RIGHT_PX, _TOP_PX, _BOTTOM_PX = 70, 20, 64, 56
+_LEFT_PX, _RIGHT_PX, _TOP_PX, _BOTTOM_PX = 70, 36, 64, 56
 _COLOURS = ("#1f6feb", "#d1480f", "#1a7f37", "#8250df", "#9a6700", "#bf3989")
 _INK, _GREY, _GRID = "#1f2328", "#59636e", "#e3e6ea"
 #: latency's name -> the dashes of its line
@@ -121,16 +121,16 @@ def _line(steps: list[dict[str, Any]], name: str, colour: str, x: _Axis, y: _Axi
         told = f"{at}: {step['items_per_s']:.1f} items/s, {name} {step['latency_ms'][name]:.2f} ms"
         parts.append(f'<circle cx="{left}" cy="{top}" r="3.5" fill="{colour}"><title>{escape(told)}</title></circle>')
         if name == "p50":
-            parts.append(_text(left, top + 17, at, text_anchor="middle", font_size=11, fill=colour))
+            parts.append(_text(round(left + 6, 1), round(top + 13, 1), at, font_size=11, fill=colour))
     return "\n".join(parts)
 
 
 def _legend(sizes: list[int]) -> str:
+    entries = [*zip([f"batch {size}" for size in sizes], _COLOURS * len(sizes), [""] * len(sizes), strict=False)] if len(sizes) > 1 else []
+    entries += [(name, _GREY if entries else _COLOURS[0], dashes) for name, dashes in _LINES.items()]
     parts, left = [], float(_LEFT_PX)
-    for colour, size in zip(_COLOURS * len(sizes), sizes, strict=False):
-        for name, dashes in _LINES.items():
-            label = f"{name}, batch {size}" if len(sizes) > 1 else name
-            parts.append(f'<path d="M{left} 46h26" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes or "none"}"/>')
-            parts.append(_text(left + 32, 50, label, fill=_GREY))
-            left += 32 + len(label) * _LETTER_PX + 16
+    for label, colour, dashes in entries:
+        parts.append(f'<path d="M{left} 46h26" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes or "none"}"/>')
+        parts.append(_text(left + 32, 50, label, fill=_GREY))
+        left += 32 + len(label) * _LETTER_PX + 16
     return "\n".join(parts)
