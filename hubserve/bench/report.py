@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hubserve import __version__
-from hubserve.bench.load import percentile
 from hubserve.bench.payloads import Payload
 from hubserve.bench.processes import machine
-from hubserve.bench.sweep import Measured, Round, Settings, Step
+from hubserve.bench.sweep import Measured, Round, Settings, Step, plural
+from hubserve.bench.tally import percentile
 from hubserve.bench.target import Target
 
 #: a client that uses more of its core than this is as likely the limit as the server
@@ -104,14 +104,14 @@ def _client_note(step: Document) -> str:
 
 
 def _how(step: Document) -> str:
-    how = f"{step['rate_per_s']:g} requests/s" if "rate_per_s" in step else f"{step['connections']} connections"
+    how = f"{step['rate_per_s']:g} requests/s" if "rate_per_s" in step else plural(step["connections"], "connection")
     return f"batch {step['batch_size']}, {how}"
 
 
 def heading(document: Document) -> str:
     """One paragraph: what was measured, and how."""
     settings, payload = document["settings"], document["payloads"][0]
-    instances = f"{document['instances']} instance{'' if document['instances'] == 1 else 's'}"
+    instances = plural(document["instances"], "instance")
     engine = f", engine {document['engine']}" if document["engine"] else ""
     loop = "open loop, latency from the intended arrival" if settings["loop"] == "open" else "closed loop"
     rounds = f"median of {settings['rounds']} rounds of" if settings["rounds"] > 1 else "one round of"
@@ -172,7 +172,7 @@ def footnotes(document: Document) -> list[str]:
     if document["raw_left_out"]:
         lines.append(f"raw is left out: {document['raw_left_out']}")
     for step in document["steps"]:
-        lines += [f"{each['count']} errors at {_how(step)}: {each['status']}: {each['text']}" for each in step["errors"]]
+        lines += [f"{plural(each['count'], 'error')} at {_how(step)}: {each['status']}: {each['text']}" for each in step["errors"]]
     if any(step["latency_ms"]["p50"] is None and not step["errors"] for step in document["steps"]):
         lines.append("-: not one answer came in the time that was counted; give more --seconds")
     return [*lines, *document["notes"]]

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from hubserve.bench import load
-from hubserve.bench.load import Counted, Pattern, Timing
+from hubserve.bench.load import Pattern, Timing
 from hubserve.bench.payloads import Payload
 from hubserve.bench.processes import Meter, Usage
+from hubserve.bench.tally import Counted
 from hubserve.bench.target import Target
 from hubserve.errors import HubError
 
@@ -74,8 +75,8 @@ def check(target: Target, payloads: Sequence[Payload], timeout_s: float) -> None
         failure = load.ask(target.place, payload.request, timeout_s)
         if failure:
             raise HubError(
-                f"{target.address} does not answer the payload {payload.kind} with {payload.items} "
-                f"{'item' if payload.items == 1 else 'items'}: {failure.status}: {failure.text}. Nothing was measured."
+                f"{target.address} does not answer the payload {payload.kind} with {plural(payload.items, 'item')}: "
+                f"{failure.status}: {failure.text}. Nothing was measured."
             )
 
 
@@ -129,6 +130,11 @@ def _round(target: Target, payload: Payload, pattern: Pattern, timing: Timing, s
     return Round(counted, meter.usage)
 
 
+def plural(count: int, noun: str) -> str:
+    """A number with its noun: ``1 connection``, ``2 connections``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def _describe(payload: Payload, pattern: Pattern) -> str:
-    how = f"{pattern.rate_per_s:g} requests/s" if pattern.rate_per_s else f"{pattern.connections} connections"
+    how = f"{pattern.rate_per_s:g} requests/s" if pattern.rate_per_s else plural(pattern.connections, "connection")
     return f"batch {payload.items}, {how}"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from hubserve.bench.load import Place
+from hubserve.bench.loops import Place
 from hubserve.bench.processes import python_command
 from hubserve.errors import LoadFailed, ModuleNotFound, Unavailable
 from hubserve.home import home

@@ -27,7 +27,7 @@ _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from hubserve.bench.load import MAX_CONNECTIONS
+    from hubserve.bench.loops import MAX_CONNECTIONS
     from hubserve.bench.payloads import KINDS
 
     parser.add_argument("module", metavar="NAME[==VERSION]|FOLDER", help="a served or installed module, or any module's folder")
@@ -126,7 +126,7 @@ def _measure(args: argparse.Namespace, target: "Target", requests: Sequence[Any]
     from hubserve.cli.progress import shown_steps
 
     check(target, requests, args.request_timeout_s)
-    with shown_steps() as progress, _raw(args, target, requests[0].kind, settings, measured) as raw:
+    with _raw(args, target, requests[0].kind, settings, measured) as raw, shown_steps() as progress:
         try:
             sweep(target, requests, settings, raw, measured, progress)
         except KeyboardInterrupt:
@@ -139,15 +139,18 @@ def _measure(args: argparse.Namespace, target: "Target", requests: Sequence[Any]
 @contextmanager
 def _target(args: argparse.Namespace) -> Iterator["Target"]:
     """The server that is meant, or one of its own."""
-    from hubserve.bench.load import Place
+    from hubserve.bench.loops import Place
     from hubserve.bench.target import look, started
+    from hubserve.cli.progress import shown_progress
     from hubserve.server import pidfile
 
     with ExitStack() as stack:
         name, version = _name(args.module, remote=args.port is not None)
         port = args.port if args.port is not None else _running_port(args, name)
         if port is None:
-            place, pid = stack.enter_context(started(args.module, args.workers, _port_of))
+            with shown_progress() as progress:
+                progress(f"starting a server of {name}")
+                place, pid = stack.enter_context(started(args.module, args.workers, _port_of))
         else:
             if args.workers:
                 raise ConfigError(
@@ -196,6 +199,7 @@ def _port_of(pid: int) -> int:
 def _raw(args: argparse.Namespace, target: "Target", kind: str, settings: "Settings", measured: "Measured") -> Iterator["Raw | None"]:
     """The engine alone, loaded; None, and why in ``measured``, where it cannot be."""
     from hubserve.bench.raw import RawEngine, reason_to_leave_out
+    from hubserve.cli.progress import shown_progress
 
     if args.no_raw:
         yield None
@@ -203,7 +207,10 @@ def _raw(args: argparse.Namespace, target: "Target", kind: str, settings: "Setti
     measured.raw_left_out = reason_to_leave_out(target, kind)
     engine = None
     try:
-        engine = None if measured.raw_left_out else RawEngine(target, _load_order(target))
+        if not measured.raw_left_out:
+            with shown_progress() as progress:
+                progress("loading the engine alone")
+                engine = RawEngine(target, _load_order(target))
     except HubError as error:
         measured.raw_left_out = error.message
     if engine is None:

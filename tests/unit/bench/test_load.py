@@ -10,7 +10,9 @@ from contextlib import contextmanager
 import pytest
 
 from hubserve.bench.connection import Failure
-from hubserve.bench.load import Counted, Pattern, Place, Timing, _Tally, arrivals, ask, percentile, run
+from hubserve.bench.load import Pattern, Timing, ask, run
+from hubserve.bench.loops import Place, arrivals
+from hubserve.bench.tally import Counted, Tally, percentile
 
 GOOD = b'{"status":"000","msg":"","results":1}'
 REQUEST = b"POST /predict/x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
@@ -85,8 +87,8 @@ def test_arrivals_are_a_poisson_process_and_the_same_for_the_same_seed() -> None
     assert deviation == pytest.approx(mean, rel=0.05)  # as of an exponential distribution
 
 
-def tally() -> _Tally:
-    filled = _Tally()
+def tally() -> Tally:
+    filled = Tally()
     filled.good(0.5, 0.9)  # before the window
     filled.good(0.8, 1.5)  # ends in it
     filled.good(1.2, 1.4)
