@@ -1,7 +1,7 @@
 """Shows on stderr how far long work is."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,30 @@ def shown_progress() -> Iterator[Progress]:
     )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         yield _Bar(bars)
+
+
+@contextmanager
+def shown_steps() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar that is told what is done now, how many steps are done, and how many there are; elsewhere than on a terminal a line per step.
+
+    Nothing is drawn between two calls, so that it takes no time from what is measured.
+    """
+    if not sys.stderr.isatty():
+        yield lambda step, done, total: print(f"{done + 1}/{total} {step} ...", file=sys.stderr, flush=True)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bars:
+        task = bars.add_task("starting", total=None)
+
+        def show(step: str, done: int, total: int) -> None:
+            bars.update(task, description=step, completed=done, total=total)
+            bars.refresh()
+
+        yield show
 
 
 class _Bar:

@@ -8,13 +8,14 @@ _GAP = 2
 _NARROWEST = 10
 
 
-def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, cut: str = "") -> None:
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, cut: str = "", numbers: bool = False) -> None:
     """Print rows under titles.
 
     Args:
         titles: one per column.
         rows: one text per column.
         cut: the column that is cut where the table would be too wide; without one, the widest is folded.
+        numbers: whether the cells are numbers, which are read best from the right.
     """
     from rich.cells import cell_len
     from rich.console import Console
@@ -24,11 +25,13 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, cut: st
     widths = [max(map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
     gives_way = titles.index(cut) if cut else widths.index(max(widths))
     room = Console(file=sys.stdout).width - sum(widths) - _GAP * (len(widths) - 1)
-    widths[gives_way] = max(_NARROWEST, widths[gives_way] + min(0, room))
+    widths[gives_way] = min(widths[gives_way], max(_NARROWEST, widths[gives_way] + room))
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     for index, (title, width) in enumerate(zip(titles, widths, strict=True)):
         is_cut = bool(cut) and index == gives_way
-        table.add_column(title, width=width, no_wrap=is_cut, overflow="ellipsis" if is_cut else "fold")
+        table.add_column(
+            title, width=width, justify="right" if numbers else "left", no_wrap=is_cut, overflow="ellipsis" if is_cut else "fold"
+        )
     for row in cells:
         table.add_row(*map(_text, row))
     _print(table)

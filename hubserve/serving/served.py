@@ -17,7 +17,7 @@ from hubserve.serving.batcher import Batcher, BatchSettings, Work
 from hubserve.serving.pool import Pool
 from hubserve.serving.spec import InstanceSpec
 from hubserve.serving.timing import TimesBook, form_of
-from hubserve.types import ANY, InferRequest, InferResponse, check_inputs
+from hubserve.types import ANY, InferRequest, InferResponse, check_inputs, specs_to_json
 
 #: one request may not hold more pictures than this
 MAX_PICTURES = 1024
@@ -215,6 +215,9 @@ class ServedModule:
             "ready": self.ready,
             "reason": self.not_ready_reason,
             "faces": list(described.faces),
+            "inputs": specs_to_json(described.inputs),
+            "json_array": described.json_array and described.json_array._asdict(),
+            "picture_item": described.picture_item and described.picture_item.to_json(),
             "engine": described.engine,
             "max_batch_size": min(described.max_batch_size, self._book.limit),
             "batch_times": self._book.to_json(),

@@ -1,0 +1,1 @@
+"""Measures a served module as its users would, with the engine alone beside it."""

@@ -1,0 +1,240 @@
+"""The two ways in which requests come: each connection sends when it is answered, or all at times of their own."""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from hubserve.bench.alarm import Alarm
+from hubserve.bench.connection import Connection, Failure
+from hubserve.bench.tally import Tally
+
+#: an open loop opens no more connections than this; requests beyond it wait in the client, and their time counts
+MAX_CONNECTIONS = 512
+_RECONNECT_S = 0.05
+
+
+class Place(NamedTuple):
+    """Where the server listens."""
+
+    host: str
+    port: int
+
+
+def arrivals(rate_per_s: float, seed: int) -> Iterator[float]:
+    """The times of a Poisson process, in seconds from its start, without end; the same for the same seed."""
+    chance = random.Random(seed)  # noqa: S311 - nothing is kept secret with it
+    when = 0.0
+    while True:
+        when += chance.expovariate(rate_per_s)
+        yield when
+
+
+class Load:
+    """The connections of one round."""
+
+    def __init__(self, place: Place, request: bytes, timeout_s: float) -> None:
+        self.tally = Tally()
+        self.over = self.closed = False  # no more is to be sent; nothing is waited for
+        self.connections: set[Connection] = set()
+        self.connecting: set[asyncio.Task[None]] = set()
+        self._place, self._request, self._timeout_s = place, request, timeout_s
+        self._loop = asyncio.get_running_loop()
+
+    def begin(self) -> None:
+        """Send the first requests."""
+        raise NotImplementedError
+
+    def open_connection(self) -> None:
+        """Open one more, unless all is over."""
+        if not self.over:
+            task = self._loop.create_task(self._connect())
+            self.connecting.add(task)
+            task.add_done_callback(self.connecting.discard)
+
+    async def _connect(self) -> None:
+        began = time.monotonic()
+        try:
+            made = self._loop.create_connection(lambda: Connection(self, self._request), *self._place)
+            await asyncio.wait_for(made, self._timeout_s)
+        except (OSError, asyncio.TimeoutError) as error:
+            self.refused(began, Failure("connection", str(error) or "no connection in time"))
+
+    def connected(self, connection: Connection) -> None:
+        """See Owner."""
+        if self.closed:
+            connection.close()
+            return
+        self.connections.add(connection)
+
+    def answered(self, connection: Connection, ended: float, failure: Failure | None) -> None:
+        """See Owner."""
+        if failure:
+            self.tally.bad(connection.intended, ended, failure)
+        else:
+            self.tally.good(connection.intended, ended)
+
+    def lost(self, connection: Connection, failure: Failure) -> None:
+        """See Owner."""
+        self.connections.discard(connection)
+        if connection.busy:
+            self.tally.bad(connection.intended, time.monotonic(), failure)
+
+    def refused(self, began: float, failure: Failure) -> None:
+        """A connection could not be opened."""
+        raise NotImplementedError
+
+    def expire(self, now: float) -> None:
+        """Fail what has taken too long."""
+        for connection in [each for each in self.connections if each.busy and now - each.sent > self._timeout_s]:
+            connection.close(Failure("timeout", f"no answer within {self._timeout_s:g} s"))
+
+    def is_warm(self) -> bool:
+        """Whether counting may begin."""
+        return True
+
+    def is_idle(self) -> bool:
+        """Whether nothing is unanswered."""
+        return not any(each.busy for each in self.connections)
+
+    def close(self) -> None:
+        """Close every connection; what is unanswered has failed."""
+        self.over = self.closed = True
+        for task in self.connecting:
+            task.cancel()
+        late = Failure("timeout", f"no answer within {self._timeout_s:g} s after the last request was sent")
+        for connection in self.connections:
+            if connection.busy:
+                self.tally.bad(connection.intended, time.monotonic(), late)
+            connection.busy = False  # it is counted here, because the loop need not tell of connections that are cut while it ends
+            connection.close()
+
+
+class Closed(Load):
+    """Each of so many connections sends its next request when it is answered."""
+
+    def __init__(self, place: Place, request: bytes, timeout_s: float, count: int) -> None:
+        super().__init__(place, request, timeout_s)
+        self._count = count
+
+    def begin(self) -> None:
+        """See the base class."""
+        for _ in range(self._count):
+            self.open_connection()
+
+    def connected(self, connection: Connection) -> None:
+        """See the base class."""
+        super().connected(connection)
+        self._next(connection)
+
+    def answered(self, connection: Connection, ended: float, failure: Failure | None) -> None:
+        """See the base class."""
+        super().answered(connection, ended, failure)
+        self._next(connection)
+
+    def _next(self, connection: Connection) -> None:
+        if not self.over:
+            connection.send(time.monotonic())
+
+    def lost(self, connection: Connection, failure: Failure) -> None:
+        """See the base class."""
+        super().lost(connection, failure)
+        self._loop.call_later(_RECONNECT_S, self.open_connection)
+
+    def refused(self, began: float, failure: Failure) -> None:
+        """See the base class."""
+        self.tally.bad(began, time.monotonic(), failure)
+        self._loop.call_later(_RECONNECT_S, self.open_connection)
+
+    def is_warm(self) -> bool:
+        """See the base class."""
+        # a first request may take much longer than later ones, where an engine prepares itself for its shape
+        return len(self.tally.ended) + len(self.tally.failed) >= self._count
+
+
+class Once(Closed):
+    """A single request."""
+
+    def answered(self, connection: Connection, ended: float, failure: Failure | None) -> None:
+        """See the base class."""
+        self.over = True
+        super().answered(connection, ended, failure)
+
+
+class Open(Load):
+    """Requests are sent at given times, in seconds from the beginning, whether earlier ones are answered or not."""
+
+    def __init__(self, place: Place, request: bytes, timeout_s: float, times: Iterator[float]) -> None:
+        super().__init__(place, request, timeout_s)
+        self._times = times
+        self._waiting: deque[float] = deque()
+        self._idle: list[Connection] = []
+        self._alarm = Alarm(self._arrive)
+        self._began = self._due = 0.0
+
+    def begin(self) -> None:
+        """See the base class."""
+        self._began = time.monotonic()
+        self._due = self._began + next(self._times)
+        self._alarm.set(self._due)
+
+    def _arrive(self) -> None:
+        if self.over:
+            return
+        now = time.monotonic()
+        while self._due <= now:
+            self._waiting.append(self._due)
+            self._due = self._began + next(self._times)
+        self._alarm.set(self._due)
+        self._send()
+
+    def _send(self) -> None:
+        while self._waiting and self._idle:
+            self._idle.pop().send(self._waiting.popleft())
+        room = MAX_CONNECTIONS - len(self.connections) - len(self.connecting)
+        for _ in range(min(room, len(self._waiting) - len(self.connecting))):
+            self.open_connection()
+
+    def connected(self, connection: Connection) -> None:
+        """See the base class."""
+        super().connected(connection)
+        self._idle.append(connection)
+        self._send()
+
+    def answered(self, connection: Connection, ended: float, failure: Failure | None) -> None:
+        """See the base class."""
+        super().answered(connection, ended, failure)
+        self._idle.append(connection)
+        self._send()
+
+    def lost(self, connection: Connection, failure: Failure) -> None:
+        """See the base class."""
+        super().lost(connection, failure)
+        if not connection.busy and connection in self._idle:
+            self._idle.remove(connection)
+        self._send()
+
+    def refused(self, began: float, failure: Failure) -> None:  # noqa: ARG002 - the base's signature
+        """See the base class."""
+        if self._waiting:
+            self.tally.bad(self._waiting.popleft(), time.monotonic(), failure)
+
+    def expire(self, now: float) -> None:
+        """See the base class."""
+        super().expire(now)
+        while self._waiting and now - self._waiting[0] > self._timeout_s:
+            self.tally.bad(self._waiting.popleft(), now, Failure("timeout", f"not even sent within {self._timeout_s:g} s"))
+
+    def is_idle(self) -> bool:
+        """See the base class."""
+        return not self._waiting and super().is_idle()
+
+    def close(self) -> None:
+        """See the base class."""
+        self._alarm.close()
+        now = time.monotonic()
+        while self._waiting:
+            self.tally.bad(self._waiting.popleft(), now, Failure("timeout", "not even sent before the round was over"))
+        super().close()

@@ -1,0 +1,68 @@
+"""Keeps the times of requests, and counts those of one window."""
+
+from array import array
+from typing import NamedTuple
+
+from hubserve.bench.connection import Failure
+
+
+class Counted(NamedTuple):
+    """What came of one round.
+
+    Attributes:
+        seconds: the length of the window that was counted.
+        answered: good answers that came in it.
+        latencies_s: of the good answers, ascending. Closed loop: from sending, of what was answered in the window. Open loop: from the time
+            at which a request was to be sent, of what was to be sent in the window.
+        failures: status -> how many, and the text of the first.
+        client_share: of one core, that this process used.
+    """
+
+    seconds: float
+    answered: int
+    latencies_s: list[float]
+    failures: dict[str, tuple[int, str]]
+    client_share: float
+
+
+def percentile(ascending: list[float], percent: float) -> float:
+    """The smallest value that at least ``percent`` of all values do not exceed.
+
+    Args:
+        ascending: at least one value, in order.
+        percent: more than 0, up to 100.
+    """
+    rank = -(-len(ascending) * percent // 100)
+    return ascending[max(0, int(rank) - 1)]
+
+
+class Tally:
+    """Every request of a round, warm-up included."""
+
+    def __init__(self) -> None:
+        self.intended = array("d")
+        self.ended = array("d")
+        self.failed: list[tuple[float, float, str]] = []
+        self.texts: dict[str, str] = {}
+
+    def good(self, intended: float, ended: float) -> None:
+        """Note a good answer."""
+        self.intended.append(intended)
+        self.ended.append(ended)
+
+    def bad(self, intended: float, ended: float, failure: Failure) -> None:
+        """Note a request that failed."""
+        self.failed.append((intended, ended, failure.status))
+        self.texts.setdefault(failure.status, failure.text)
+
+    def count(self, start: float, end: float, client_share: float, *, by_intention: bool) -> Counted:
+        """What belongs to the window."""
+        pairs = list(zip(self.intended, self.ended, strict=True))
+        latencies = sorted(ended - intended for intended, ended in pairs if start <= (intended if by_intention else ended) < end)
+        answered = sum(start <= ended < end for ended in self.ended)
+        counts: dict[str, int] = {}
+        for intended, ended, status in self.failed:
+            if start <= (intended if by_intention else ended) < end:
+                counts[status] = counts.get(status, 0) + 1
+        failures = {status: (count, self.texts[status]) for status, count in counts.items()}
+        return Counted(end - start, answered, latencies, failures, client_share)
