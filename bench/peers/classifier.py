@@ -59,7 +59,7 @@ class Seen(NamedTuple):
 
 def main() -> int:
     """Measure and print the table."""
-    options = parser("images/s and memory of the default classifier", "hubserve,mosec,triton,paddlehub", 8)
+    options = parser("images/s and memory of the default classifier", "hubserve,mosec,mosec-batching,triton,paddlehub", 8)
     options.add_argument("--engine", choices=list(ENGINE_PACKAGES), default="paddle", help="what hubserve, mosec and Triton compute with")
     options.add_argument("--connections", type=int, default=8, help="requests in flight")
     options.add_argument("--batch", type=int, default=1, help="images in a request")
@@ -75,7 +75,7 @@ def main() -> int:
         say(f"The run failed: {error}")
         return 1
     report(args, rows(measured), not_run)
-    return 0
+    return 0 if measured else 1
 
 
 def cat() -> np.ndarray:

@@ -35,7 +35,7 @@ Rounds = dict[tuple[str, int], list[Measured]]
 
 def main() -> int:
     """Measure and print the tables."""
-    options = parser("requests/s and latency of do-nothing modules", "hubserve,mosec,triton", 4)
+    options = parser("requests/s and latency of do-nothing modules", "hubserve,mosec,mosec-batching,triton", 4)
     options.add_argument("--connections", type=counts, default="1,8,32", help="requests in flight, each in turn")
     args = options.parse_args()
     not_run: dict[str, str] = {}
@@ -48,7 +48,7 @@ def main() -> int:
         say(f"The run failed: {error}")
         return 1
     report(args, closed, half, not_run)
-    return 0
+    return 0 if closed else 1
 
 
 def measure_closed(args: argparse.Namespace, peers: list[Peer], scratch: Path, not_run: dict[str, str]) -> Rounds:

@@ -6,7 +6,8 @@ import subprocess
 import time
 from pathlib import Path
 
-_TERM_TIMEOUT_S = 15.0
+_TERM_TIMEOUT_S = 30.0
+_FAMILY_TIMEOUT_S = 3.0
 _POLL_S = 0.05
 
 
@@ -34,13 +35,27 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    for pid, started in family:
-        # the number may have been given to another process since
-        if started is not None and _started(pid) == started:
-            os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + _TERM_TIMEOUT_S
-    while any(started is not None and _started(pid) == started for pid, started in family) and time.monotonic() < deadline:
+    # those that clean up behind the server, such as Python's resource tracker, end by themselves
+    if not _have_ended(family, _FAMILY_TIMEOUT_S):
+        for pid, started in family:
+            if _runs(pid, started):
+                os.kill(pid, signal.SIGKILL)
+        _have_ended(family, _TERM_TIMEOUT_S)
+
+
+def _have_ended(family: list[tuple[int, str | None]], timeout_s: float) -> bool:
+    """Wait for all of them; gives whether they have."""
+    deadline = time.monotonic() + timeout_s
+    while any(_runs(pid, started) for pid, started in family):
+        if time.monotonic() > deadline:
+            return False
         time.sleep(_POLL_S)
+    return True
+
+
+def _runs(pid: int, started: str | None) -> bool:
+    """Whether it is still the same process; its number may have been given to another one since."""
+    return started is not None and _started(pid) == started
 
 
 def tree(root: int) -> list[int]:

@@ -1,9 +1,9 @@
-"""What mosec serves in classifier.py: requests that wait are put together, as mosec's dynamic batching does."""
+"""What mosec serves in classifier.py."""
 
 import os
 
 import numpy as np
-from classifier_engine import MAX_BATCH_SIZE, Classifier, decode
+from classifier_engine import Classifier, decode
 from mosec import Server, Worker
 
 
@@ -19,7 +19,7 @@ class ClassifierWorker(Worker):
         return decode(**super().deserialize(data))
 
     def forward(self, data):
-        """One request's images, or a list of several requests' -> the answer, or a list of answers."""
+        """One request's images, or with batching a list of several requests' -> the answer, or a list of answers."""
         if not isinstance(data, list):
             return {"prediction": self.classifier.predict(data)}
         predictions = iter(self.classifier.predict(np.concatenate(data)))
@@ -28,7 +28,6 @@ class ClassifierWorker(Worker):
 
 if __name__ == "__main__":
     server = Server()
-    # max_batch_size counts requests: requests of many images are computed as they come
-    together = MAX_BATCH_SIZE // int(os.environ["IMAGES_PER_REQUEST"])
-    server.append_worker(ClassifierWorker, num=int(os.environ["WORKERS"]), max_batch_size=max(1, together), max_wait_time=1)
+    together = int(os.environ["REQUESTS_TOGETHER"])
+    server.append_worker(ClassifierWorker, num=int(os.environ["WORKERS"]), max_batch_size=together, max_wait_time=1)
     server.run()

@@ -8,6 +8,7 @@ from bench.peers.servers.base import Peer
 PEERS = {
     "hubserve": "bench.peers.servers.hubserve:Hubserve",
     "mosec": "bench.peers.servers.mosec:Mosec",
+    "mosec-batching": "bench.peers.servers.mosec:MosecBatching",
     "triton": "bench.peers.servers.triton:Triton",
     "paddlehub": "bench.peers.servers.paddlehub:PaddleHub",
 }

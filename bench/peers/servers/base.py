@@ -119,7 +119,7 @@ def engine_requirements() -> tuple[str, ...]:
 
 def worker_environ(work: Classifying) -> dict[str, str]:
     """What modules/classifier_engine.py and the workers' scripts read."""
-    about = {"CLASSIFIER_FOLDER": str(MODEL), "CLASSIFIER_ENGINE": work.engine, "IMAGES_PER_REQUEST": str(len(work.images))}
+    about = {"CLASSIFIER_FOLDER": str(MODEL), "CLASSIFIER_ENGINE": work.engine}
     return {"PYTHONPATH": str(MODULES), "WORKERS": str(work.workers), **about, **ONE_THREAD}
 
 

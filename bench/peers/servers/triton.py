@@ -27,7 +27,7 @@ from bench.peers.servers.base import (
 )
 
 _TOP_K = 5
-_PLAIN = ("--allow-grpc=false", "--allow-metrics=false", "--log-info=false")
+_PLAIN = ("--allow-grpc=false", "--allow-metrics=false", "--log-info=false", "--exit-timeout-secs=5")
 
 
 class Triton(Peer):
