@@ -1,10 +1,12 @@
 """Load from asyncio: closed loops where wrk is not installed, and open loops, which wrk cannot make."""
 
 import asyncio
-import contextlib
 import random
+import selectors
 import time
-from collections.abc import Coroutine, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from functools import lru_cache, partial
 
 from bench.peers.exchange import TIMEOUT_S, Measured, Request
 from bench.peers.failures import WrongAnswer
@@ -13,54 +15,107 @@ _SEED = 1
 _LEAST_SHARE_OF_RATE = 0.9
 
 
-class Connection:
-    """One connection to a server on this machine; it is opened when it is first needed, and again after the server has closed it."""
+class Connection(asyncio.Protocol):
+    """One connection to a server on this machine; it is opened when it is first needed, and again after the server has closed it.
 
-    def __init__(self, port: int, request: Request) -> None:
-        self._port = port
+    Callbacks in place of streams: what the client costs is taken from the cores that the server is measured on.
+
+    Args:
+        port: of the server.
+        request: what is sent.
+        done: called with the connection after each request, and with whether its answer was right; None where none came.
+        fail: called with what makes the whole run worthless.
+    """
+
+    def __init__(self, port: int, request: Request, done: "Done", fail: Callable[[Exception], None]) -> None:
+        self.since = 0.0
+        self._port, self._done, self._fail = port, done, fail
         self._marker = request.marker
         lines = [f"POST {request.path} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Content-Length: {len(request.body)}"]
         lines += [f"{key}: {value}" for key, value in request.headers.items()]
         self._message = "\r\n".join([*lines, "", ""]).encode() + request.body
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._came = b""
+        self._waits = False
 
-    async def ask(self) -> bool:
-        """Send the request and read the answer; gives whether it is a right one.
+    def ask(self, since: float) -> None:
+        """Send the request; its latency counts from ``since``, a time of ``time.perf_counter``."""
+        self.since, self._came, self._waits = since, b"", True
+        if self._transport is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+        else:
+            self._transport.write(self._message)
 
-        Raises:
-            OSError: the connection cannot be opened or breaks.
-            EOFError: it ends within the answer.
-        """
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
-        writer.write(self._message)
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        status, length, closes = read_head(head)
-        body = await reader.readexactly(length) if length is not None else await reader.read()
-        if closes or length is None:
-            await self.close()
-        return status == 200 and self._marker in body
+    async def _open(self) -> None:
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
+        except OSError:
+            self._answer(None)
+            return
+        if self._transport:
+            self._transport.write(self._message)
 
-    async def close(self) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        self._transport = transport  # type: ignore[assignment]  # a TCP connection's is one that can write
+
+    def data_received(self, data: bytes) -> None:
+        """A part of an answer, or all of it."""
+        self._came += data
+        end = self._came.find(b"\r\n\r\n") + 4
+        if end < 4:
+            return
+        try:
+            status, length, closes = read_head(self._came[:end])
+        except WrongAnswer as error:
+            self._fail(error)
+            return
+        if length is None or len(self._came) < end + length:
+            return
+        if closes:
+            self.close()
+        self._answer(status == 200 and self._marker in self._came)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """The server has closed it, which ends an answer that does not say how long it is, and breaks any other."""
+        self._transport = None
+        if self._waits:
+            self._answer(self._is_whole_without_length())
+
+    def close(self) -> None:
         """Close it, if it is open."""
-        if self._streams:
-            writer, self._streams = self._streams[1], None
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        if self._transport:
+            transport, self._transport = self._transport, None
+            transport.set_protocol(asyncio.Protocol())  # what becomes of the old connection is of no interest to the next
+            transport.close()
+
+    def _is_whole_without_length(self) -> bool | None:
+        head, separator, body = self._came.partition(b"\r\n\r\n")
+        if not separator:
+            return None
+        status, length, _ = read_head(head + separator)
+        return None if length is not None else status == 200 and self._marker in body
+
+    def _answer(self, right: bool | None) -> None:
+        self._waits = False
+        self._done(self, right)
 
 
+Done = Callable[[Connection, bool | None], None]
+
+
+@lru_cache(maxsize=64)  # heads differ by their date alone
 def read_head(head: bytes) -> tuple[int, int | None, bool]:
     """The status, the body's length (None: up to the end of the connection), and whether the server then closes the connection.
 
     Args:
-        head: the status line and the headers, in small letters.
+        head: the status line and the headers.
 
     Raises:
         WrongAnswer: it is not HTTP, or comes in chunks.
     """
-    first, *lines = head.decode("latin-1").split("\r\n")
+    first, *lines = head.decode("latin-1").lower().split("\r\n")
     headers = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines if line)}
     if not first.startswith("http/1.") or not first[9:12].isdecimal():
         raise WrongAnswer(f"what came back is not HTTP: {first[:100]}")
@@ -79,13 +134,10 @@ class Tally:
         self.wrong = 0
         self.lost = 0
 
-    async def ask(self, connection: Connection, since: float) -> None:
-        """Send one request; its latency counts from ``since``, a time of ``time.perf_counter``."""
-        try:
-            right = await connection.ask()
-        except (OSError, EOFError):
+    def count(self, since: float, right: bool | None) -> None:
+        """One request, sent at ``since``, has its answer now: a right one, a wrong one, or (None) none."""
+        if right is None:
             self.lost += 1
-            await connection.close()
             return
         self.latencies_s.append(time.perf_counter() - since)
         self.wrong += not right
@@ -106,15 +158,24 @@ def closed_loop(port: int, request: Request, connections: int, seconds: float) -
     """Each connection sends its next request when it has its answer; every answer is looked into."""
 
     async def run() -> Measured:
-        tally, start = Tally(), time.perf_counter()
+        tally, start, busy = Tally(), time.perf_counter(), connections
+        finished = asyncio.get_running_loop().create_future()
 
-        async def loop() -> None:
-            connection = Connection(port, request)
-            while (now := time.perf_counter()) < start + seconds:
-                await tally.ask(connection, now)
-            await connection.close()
+        def done(connection: Connection, right: bool | None) -> None:
+            nonlocal busy
+            tally.count(connection.since, right)
+            if (now := time.perf_counter()) < start + seconds:
+                connection.ask(now)
+                return
+            connection.close()
+            busy -= 1
+            if not busy:
+                _settle(finished)
 
-        await asyncio.gather(*(loop() for _ in range(connections)))
+        every = [Connection(port, request, done, partial(_settle, finished)) for _ in range(connections)]
+        for connection in every:
+            connection.ask(start)
+        await _end_of(finished, every)
         return tally.sum_up(time.perf_counter() - start)
 
     return _run(run(), seconds)
@@ -138,25 +199,32 @@ def open_loop(port: int, request: Request, connections: int, seconds: float, per
 
     async def run() -> Measured:
         tally, moments = Tally(), arrivals(per_second, seconds)
-        waiting: asyncio.Queue[float | None] = asyncio.Queue()
+        finished = asyncio.get_running_loop().create_future()
+        waiting: deque[float] = deque()
 
-        async def serve() -> None:
-            connection = Connection(port, request)
-            while (since := await waiting.get()) is not None:
-                await tally.ask(connection, since)
-            await connection.close()
+        def done(connection: Connection, right: bool | None) -> None:
+            tally.count(connection.since, right)
+            if waiting:
+                connection.ask(waiting.popleft())
+            else:
+                free.append(connection)
+            if len(tally.latencies_s) + tally.lost == len(moments):
+                _settle(finished)
 
-        tasks = [asyncio.create_task(serve()) for _ in range(connections)]
+        every = [Connection(port, request, done, partial(_settle, finished)) for _ in range(connections)]
+        free = list(every)
         start = time.perf_counter()
         for moment in moments:
             if (ahead := start + moment - time.perf_counter()) > 0:
                 await asyncio.sleep(ahead)
-            # not the moment itself: asyncio wakes up to a millisecond late, which is no fault of the server
-            waiting.put_nowait(time.perf_counter())
+            now = time.perf_counter()  # not the moment itself: that the client wakes late is no fault of the server
+            if free:
+                free.pop().ask(now)
+            else:
+                waiting.append(now)
         came_s = time.perf_counter() - start
-        for _ in tasks:
-            waiting.put_nowait(None)
-        await asyncio.gather(*tasks)
+        if moments:
+            await _end_of(finished, every)
         if came_s * _LEAST_SHARE_OF_RATE > seconds:
             raise WrongAnswer(f"the client could not send {per_second:.0f} requests/s: {seconds:g} s of them took it {came_s:.1f} s")
         return tally.sum_up(time.perf_counter() - start)
@@ -164,11 +232,35 @@ def open_loop(port: int, request: Request, connections: int, seconds: float, per
     return _run(run(), seconds)
 
 
-def _run(measuring: Coroutine[None, None, Measured], seconds: float) -> Measured:
+async def _end_of(finished: "asyncio.Future[None]", connections: Sequence[Connection]) -> None:
     try:
-        return asyncio.run(asyncio.wait_for(measuring, seconds + TIMEOUT_S))
+        await finished
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def _settle(finished: "asyncio.Future[None]", error: Exception | None = None) -> None:
+    """Let a run end, or fail."""
+    if finished.done():
+        return
+    if error:
+        finished.set_exception(error)
+    else:
+        finished.set_result(None)
+
+
+def _run(measuring: Coroutine[None, None, Measured], seconds: float) -> Measured:
+    # select wakes within microseconds; epoll, the default, is given whole milliseconds
+    loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
+    try:
+        return loop.run_until_complete(asyncio.wait_for(measuring, seconds + TIMEOUT_S))
     except asyncio.TimeoutError:  # in Python 3.10 not yet the built-in one
         raise WrongAnswer(f"requests were still without an answer {TIMEOUT_S:g} s after the end of the run") from None
+    finally:
+        # connections that were closed are let go of before the loop is
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
 
 
 def arrivals(per_second: float, seconds: float) -> list[float]:

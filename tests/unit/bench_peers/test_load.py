@@ -71,6 +71,10 @@ CLOSED_LOOPS = [pytest.param(client.closed_loop, id="asyncio"), pytest.param(wrk
 Loop = Callable[..., Measured]
 
 
+def open_loop_of_50(port: int, request: Request, connections: int, seconds: float) -> Measured:
+    return client.open_loop(port, request, connections, seconds, 50)
+
+
 @pytest.mark.parametrize("loop", CLOSED_LOOPS)
 def test_closed_loop_counts_what_was_answered(loop: Loop) -> None:
     with serving(lambda _: http(RIGHT)) as (port, came):
@@ -181,6 +185,22 @@ def test_answer_head_says_how_it_goes_on(head: bytes, expected: tuple[int, int |
 def test_answer_that_the_client_cannot_read_is_refused(head: bytes) -> None:
     with pytest.raises(WrongAnswer):
         client.read_head(head)
+
+
+@pytest.mark.parametrize("loop", [client.closed_loop, open_loop_of_50])
+def test_answer_that_the_client_cannot_read_fails_the_run(loop: Loop) -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nyes\r\n0\r\n\r\n"
+    with serving(lambda _: chunked) as (port, _), pytest.raises(WrongAnswer, match="in chunks"):
+        loop(port, REQUEST, 2, SECONDS)
+
+
+@pytest.mark.parametrize("loop", [client.closed_loop, open_loop_of_50])
+def test_server_that_is_gone_loses_every_request(loop: Loop) -> None:
+    with serving(lambda _: http(RIGHT)) as (port, _):
+        pass
+    measured = loop(port, REQUEST, 2, SECONDS)
+    assert measured.requests == 0
+    assert measured.lost > 0
 
 
 @pytest.mark.parametrize(
