@@ -223,40 +223,16 @@ def _raw(args: argparse.Namespace, target: "Target", kind: str, settings: "Setti
 
 
 def _load_order(target: "Target") -> dict[str, Any]:
-    """What the server told its instances to load, as its command line says.
+    """What the server told its instances to load.
 
     Raises:
-        HubError: it cannot be told any more.
+        HubError: it does not tell.
     """
-    from hubserve.bench import processes
-    from hubserve.cli import make_parser
-    from hubserve.cli.serving import settings_from_flags
-    from hubserve.server.plans import make_plans
-    from hubserve.settings import read_config
+    from hubserve.server import control
 
-    name = target.module["name"]
-    try:
-        words = processes.words(target.gateway_pid)
-        args = make_parser("serving").parse_args(words[words.index("serving") + 1 :])
-        with _working_in(processes.working_directory(target.gateway_pid)):
-            settings = read_config(args.config) if args.config else settings_from_flags(args)
-            plans = make_plans(settings, [args.config.absolute().parent] if args.config else [])
-    except (OSError, ValueError, SystemExit) as error:
-        raise HubError(f"how the server (pid {target.gateway_pid}) was started cannot be read: {error}") from None
-    plan = next((each for each in plans if each.info.name == name), None)
-    if plan is None or plan.info.version != target.module["version"]:
-        raise HubError(f"the module '{name}' has been changed since the server was started; start it again")
-    return plan.instances[0].load_order(measure=False)
-
-
-@contextmanager
-def _working_in(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
+    for told in control.ask(target.place.port, {"op": "load order", "module": target.module["name"]}):
+        return dict(told["order"])
+    raise HubError(f"the server no longer serves '{target.module['name']}'")
 
 
 def _print(document: dict[str, Any], args: argparse.Namespace) -> None:

@@ -27,13 +27,17 @@ class Reloader:
         """Do what a command asks.
 
         Args:
-            request: ``{"op": "reload", "modules": [...]}``, all where none is named; or ``{"op": "installed", "module", "version"}``.
+            request: ``{"op": "reload", "modules": [...]}``, all where none is named; ``{"op": "installed", "module", "version"}``; or
+                ``{"op": "load order", "module"}``, which asks what an instance is told to load, and changes nothing.
         Returns:
             For each module ``{"module", "version", "was", "state", "error"}``;
             ``state`` is ``loaded``, ``kept``, ``unloaded`` or ``unchanged``.
         Raises:
             HubError: the settings cannot be used, or the request is none of these. Nothing has changed.
         """
+        if request.get("op") == "load order":
+            yield {"module": request["module"], "order": self._dataplane.get(request["module"]).plan.instances[0].load_order(measure=False)}
+            return
         plans = {plan.info.name: plan for plan in await asyncio.to_thread(self._make_plans)}
         if request.get("op") == "installed":
             plan = plans.get(request["module"])

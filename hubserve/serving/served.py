@@ -216,7 +216,7 @@ class ServedModule:
             "reason": self.not_ready_reason,
             "faces": list(described.faces),
             "inputs": specs_to_json(described.inputs),
-            "json_array": described.json_array and described.json_array._asdict(),
+            "json_array": described.json_array and list(described.json_array),
             "picture_item": described.picture_item and described.picture_item.to_json(),
             "engine": described.engine,
             "max_batch_size": min(described.max_batch_size, self._book.limit),

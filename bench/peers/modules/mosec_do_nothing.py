@@ -1,0 +1,19 @@
+"""What mosec serves in do_nothing.py: what is sent comes back."""
+
+import os
+
+from mosec import Server, Worker
+
+
+class DoNothing(Worker):
+    """A worker that costs nothing."""
+
+    def forward(self, data):
+        """A JSON value, or with batching a list of several requests' -> the same."""
+        return data
+
+
+if __name__ == "__main__":
+    server = Server()
+    server.append_worker(DoNothing, num=int(os.environ["WORKERS"]), max_batch_size=int(os.environ["REQUESTS_TOGETHER"]), max_wait_time=1)
+    server.run()

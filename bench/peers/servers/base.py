@@ -1,0 +1,150 @@
+"""What a peer is: it makes its environment, and says how a server is started and asked."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from bench.peers.environments import Environment, Interpreter, make
+from bench.peers.exchange import Request
+from bench.peers.failures import WrongAnswer
+
+ROOT = Path(__file__).resolve().parents[3]
+MODULES = ROOT / "bench" / "peers" / "modules"
+MODEL = ROOT / "inference"
+CAT_CLASS = 285  # ImageNet's Egyptian cat
+JSON = {"Content-Type": "application/json"}
+#: Numerical libraries would start a thread for each core in each worker.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+#: What do_nothing.py sends and wants back; exact as float32.
+VALUES = [0.25 * number for number in range(16)]
+ENGINE_PACKAGES = {"paddle": "paddlepaddle", "openvino": "openvino"}
+
+
+class Classifying(NamedTuple):
+    """The classifier's work.
+
+    Attributes:
+        workers: processes (or instances) that compute.
+        engine: one of those that the peer's ``engines`` gave.
+        images: float32 (N, 3, 224, 224), what each request carries: the same cat N times.
+    """
+
+    workers: int
+    engine: str
+    images: np.ndarray
+
+
+class Launch(NamedTuple):
+    """How a server is started and asked.
+
+    Attributes:
+        command: its program and arguments.
+        environ: added to this process's environment.
+        request: what is sent to it.
+        ready_path: answers 200 once everything is loaded; None where only an answer can tell.
+    """
+
+    command: list[str]
+    environ: dict[str, str]
+    request: Request
+    ready_path: str | None = None
+
+
+class Peer(ABC):
+    """One kind of server.
+
+    Attributes:
+        title: what tables call it.
+        environment: what it is installed into; None where it runs in this interpreter.
+    """
+
+    title: ClassVar[str]
+    cache: Path
+
+    @property
+    def environment(self) -> Environment | None:
+        """See the class."""
+        return None
+
+    @cached_property
+    def interpreter(self) -> Interpreter:
+        """The environment's; it is made when it is first asked for.
+
+        Raises:
+            CannotRun: it cannot be made.
+        """
+        assert self.environment
+        return make(self.environment, self.cache)
+
+    def engines(self, engine: str) -> Sequence[str]:
+        """The ways in which this peer runs the classifier, where ``engine`` is asked for."""
+        return [engine]
+
+    def engine_in_use(self, port: int) -> str | None:  # noqa: ARG002  # others compute with what they are told
+        """The engine that the server on this port chose itself; None where it was told."""
+        return None
+
+    @abstractmethod
+    def do_nothing(self, workers: int, port: int, folder: Path) -> Launch:
+        """Serve what costs nothing.
+
+        Args:
+            workers: processes that it runs in.
+            port: to listen on.
+            folder: an empty one, for the server's files.
+
+        Raises:
+            CannotRun: this peer cannot.
+        """
+
+    @abstractmethod
+    def classifier(self, work: Classifying, port: int, folder: Path) -> Launch:
+        """Serve the classifier; see do_nothing.
+
+        Raises:
+            CannotRun: this peer cannot, or not with this engine.
+        """
+
+
+def engine_requirements() -> tuple[str, ...]:
+    """The engines in the very versions that hubserve runs."""
+    return (*(f"{package}=={version(package)}" for package in ENGINE_PACKAGES.values()), "setuptools", "numpy")
+
+
+def worker_environ(work: Classifying) -> dict[str, str]:
+    """What modules/classifier_engine.py and the workers' scripts read."""
+    about = {"CLASSIFIER_FOLDER": str(MODEL), "CLASSIFIER_ENGINE": work.engine}
+    return {"PYTHONPATH": str(MODULES), "WORKERS": str(work.workers), **about, **ONE_THREAD}
+
+
+def read_json(body: bytes, *path: str) -> Any:
+    """What lies under these keys of a JSON answer.
+
+    Raises:
+        WrongAnswer: nothing does.
+    """
+    try:
+        found = json.loads(body)
+        for key in path:
+            found = found[key]
+    except (ValueError, KeyError, TypeError):
+        raise WrongAnswer(f"an answer without {'.'.join(path)}: {body[:300]!r}") from None
+    return found
+
+
+def check_values(values: Any) -> None:
+    """Raise WrongAnswer unless these are the numbers that were sent."""
+    if values != VALUES:
+        raise WrongAnswer(f"{VALUES} came back as {values}")
+
+
+def check_classes(classes: Sequence[int], count: int) -> None:
+    """Raise WrongAnswer unless each image was taken for the cat that it is."""
+    if list(classes) != [CAT_CLASS] * count:
+        raise WrongAnswer(f"{count} pictures of a cat, class {CAT_CLASS}, were taken for the classes {list(classes)}")

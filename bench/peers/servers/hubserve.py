@@ -1,0 +1,58 @@
+"""hubserve itself, as it lies in this checkout."""
+
+import json
+import sys
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.peers.exchange import Request
+from bench.peers.servers.base import JSON, MODEL, MODULES, ROOT, VALUES, Classifying, Launch, Peer, check_values, read_json
+from bench.peers.servers.base64_json import images_request
+
+
+class Hubserve(Peer):
+    """Runs in this interpreter."""
+
+    title = "hubserve"
+
+    def engines(self, engine: str) -> Sequence[str]:
+        """The engine that the others run, and what hubserve chooses itself."""
+        return list(dict.fromkeys([engine, "auto"]))
+
+    def do_nothing(self, workers: int, port: int, folder: Path) -> Launch:
+        """One method that returns its argument."""
+        request = Request(
+            "/predict/do_nothing",
+            JSON,
+            json.dumps({"values": VALUES}).encode(),
+            lambda answer: check_values(read_json(answer, "results")),
+            b'"status":"000"',
+        )
+        return self._launch("do_nothing", {"directory": str(MODULES / "do_nothing")}, workers, port, folder, request)
+
+    def classifier(self, work: Classifying, port: int, folder: Path) -> Launch:
+        """hubmodules/clas with its default model."""
+        init_args = {
+            "directory": str(ROOT / "hubmodules" / "clas"),
+            "engine": work.engine,
+            "inference_model_dir": str(MODEL),
+            "cpu_num_threads": 1,
+        }
+        request = images_request("/predict/clas_system", work.images, "results", "prediction")
+        return self._launch("clas_system", init_args, work.workers, port, folder, request)
+
+    def engine_in_use(self, port: int) -> str | None:
+        """What ``auto`` became."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=10) as answer:
+            module = json.load(answer)["modules"][0]
+        return str(module["engine"]["name"]) if module["engine"] else None
+
+    def _launch(self, module: str, init_args: dict[str, Any], workers: int, port: int, folder: Path, request: Request) -> Launch:
+        config = folder / "config.json"
+        config.write_text(json.dumps({"modules_info": {module: {"init_args": init_args, "workers": workers}}, "port": port}))
+        command = [sys.executable, "-m", "hubserve", "serving", "start", "-c", str(config)]
+        # the home keeps the engine that "auto" found to be the fastest, as it does for users from one start to the next
+        home = folder.parent / "hubserve-home"
+        return Launch(command, {"PYTHONPATH": str(ROOT), "HUB_HOME": str(home)}, request, "/health/ready")

@@ -1,0 +1,145 @@
+"""Triton 2.51 with its Python backend: the server that the wheel nvidia-pytriton carries, without pytriton around it."""
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bench.peers.environments import Environment
+from bench.peers.exchange import Request
+from bench.peers.failures import CannotRun, WrongAnswer
+from bench.peers.servers.base import (
+    JSON,
+    MODULES,
+    VALUES,
+    Classifying,
+    Launch,
+    Peer,
+    check_classes,
+    check_values,
+    engine_requirements,
+    read_json,
+    worker_environ,
+)
+
+_TOP_K = 5
+_PLAIN = ("--allow-grpc=false", "--allow-metrics=false", "--log-info=false", "--exit-timeout-secs=5")
+
+
+class Triton(Peer):
+    """Models are those in modules/triton_*.py, with dynamic batching."""
+
+    title = "Triton 2.51, Python backend"
+
+    @property
+    def environment(self) -> Environment:
+        """The wheel and the engines; the backend's stub embeds the interpreter."""
+        requirements = ("nvidia-pytriton==0.7.0", *engine_requirements())
+        return Environment("triton", ("3.11", "3.12", "3.10"), requirements, shared_library=True)
+
+    def do_nothing(self, workers: int, port: int, folder: Path) -> Launch:
+        """A model that returns its input; JSON of the v2 protocol."""
+        _write_model(folder, "do_nothing", workers, 32, [("VALUES", "TYPE_FP32", [len(VALUES)])], [("RESULT", "TYPE_FP32", [len(VALUES)])])
+        tensor = {"name": "VALUES", "shape": [1, len(VALUES)], "datatype": "FP32", "data": VALUES}
+        request = Request(
+            "/v2/models/do_nothing/infer",
+            JSON,
+            json.dumps({"inputs": [tensor]}).encode(),
+            lambda answer: check_values(_first_output(answer)),
+            b'"outputs"',
+        )
+        return self._launch(port, folder, {}, request)
+
+    def classifier(self, work: Classifying, port: int, folder: Path) -> Launch:
+        """A model with the engine; arrays go as binary data both ways, which is Triton's best form over HTTP."""
+        outputs = [("CLASS_IDS", "TYPE_INT64", [_TOP_K]), ("SCORES", "TYPE_FP32", [_TOP_K])]
+        _write_model(
+            folder, "classifier", work.workers, max(8, len(work.images)), [("IMAGES", "TYPE_FP32", list(work.images.shape[1:]))], outputs
+        )
+        return self._launch(port, folder, worker_environ(work), _binary_request(work.images))
+
+    def _launch(self, port: int, folder: Path, environ: dict[str, str], request: Request) -> Launch:
+        python = self.interpreter
+        packages = _packages(python.path)
+        home = packages / "pytriton" / "tritonserver"
+        _place_stub(home, python.version)
+        libraries = [packages / "nvidia_pytriton.libs", python.library_folder, *os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)]
+        environ = environ | {
+            "LD_LIBRARY_PATH": os.pathsep.join(str(each) for each in libraries if each),
+            "PATH": os.pathsep.join([str(python.path.parent), os.environ.get("PATH", os.defpath)]),
+        }
+        places = [f"--model-repository={folder / 'models'}", f"--backend-directory={home / 'backends'}"]
+        # servers that run at the same time must not share the names of their shared memory
+        listening = ["--http-address=127.0.0.1", f"--http-port={port}", f"--backend-config=python,shm-region-prefix-name=bench_{port}"]
+        return Launch([str(home / "bin" / "tritonserver"), *places, *listening, *_PLAIN], environ, request, "/v2/health/ready")
+
+
+def _packages(python: Path) -> Path:
+    found = list(python.parent.parent.glob("lib/python3*/site-packages/pytriton"))
+    if not found:
+        raise CannotRun(f"the environment of {python} holds no pytriton")
+    return found[0].parent
+
+
+def _place_stub(home: Path, version: str) -> None:
+    """Put the program that runs the Python of this version where the backend looks for it."""
+    source = home / "python_backend_stubs" / version / "triton_python_backend_stub"
+    target = home / "backends" / "python" / source.name
+    if not source.is_file():
+        raise CannotRun(f"the wheel carries no stub for Python {version}")
+    if not target.is_file() or target.stat().st_size != source.stat().st_size:
+        shutil.copyfile(source, target)
+        target.chmod(target.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+
+Tensors = Sequence[tuple[str, str, list[int]]]
+
+
+def _write_model(folder: Path, name: str, workers: int, max_batch_size: int, inputs: Tensors, outputs: Tensors) -> None:
+    """A model repository: its configuration, and its code from modules/triton_<name>.py."""
+    code = folder / "models" / name / "1"
+    code.mkdir(parents=True)
+    shutil.copy(MODULES / f"triton_{name}.py", code / "model.py")
+    # the stub looks for a model's imports beside it, not on PYTHONPATH
+    shutil.copy(MODULES / "classifier_engine.py", code)
+    lines = [
+        f'name: "{name}"',
+        'backend: "python"',
+        f"max_batch_size: {max_batch_size}",
+        "dynamic_batching {}",
+        f"instance_group [{{ count: {workers} kind: KIND_CPU }}]",
+        *(f'input [{{ name: "{each}" data_type: {kind} dims: {dims} }}]' for each, kind, dims in inputs),
+        *(f'output [{{ name: "{each}" data_type: {kind} dims: {dims} }}]' for each, kind, dims in outputs),
+    ]
+    (code.parent / "config.pbtxt").write_text("\n".join(lines) + "\n")
+
+
+def _first_output(answer: bytes) -> list[float]:
+    try:
+        return list(read_json(answer, "outputs")[0]["data"])
+    except (LookupError, TypeError):
+        raise WrongAnswer(f"an answer without a first output: {answer[:300]!r}") from None
+
+
+def _binary_request(images: np.ndarray) -> Request:
+    """The v2 protocol's binary form: a JSON head, then the array's bytes; its length stands in a header.
+
+    https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+    """
+    tensor = {"name": "IMAGES", "shape": list(images.shape), "datatype": "FP32", "parameters": {"binary_data_size": images.nbytes}}
+    outputs = [{"name": name, "parameters": {"binary_data": True}} for name in ("CLASS_IDS", "SCORES")]
+    head = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
+    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
+
+    def check(answer: bytes) -> None:
+        size = len(images) * _TOP_K
+        raw = answer[len(answer) - size * (8 + 4) :][: size * 8]
+        if len(raw) != size * 8:
+            raise WrongAnswer(f"an answer without the classes and scores: {answer[:300]!r}")
+        check_classes(np.frombuffer(raw, "<i8").reshape(-1, _TOP_K)[:, 0].tolist(), len(images))
+
+    return Request("/v2/models/classifier/infer", headers, head + images.tobytes(), check, b'"CLASS_IDS"')
