@@ -26,14 +26,12 @@ format: $(VENV)/installed  ## rewrite the sources in the house's format
 bench: $(MODEL)  ## measure the server against the raw predictor
 	$(BIN)/python bench/classifier.py
 
-
 soak: $(VENV)/installed  ## hold the server to its promises under stress, a quarter of an hour
 	@failed=0; for each in batching overload soak chaos; do $(BIN)/python bench/$$each.py || failed=1; done; exit $$failed
 
 bench-peers: $(MODEL)  ## measure the server against others; slow: the first run installs each of them (minutes, 4 GB)
 	$(BIN)/python bench/peers/do_nothing.py
 	$(BIN)/python bench/peers/classifier.py
-
 
 clean:  ## remove everything that the other targets make
 	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

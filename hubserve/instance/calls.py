@@ -13,7 +13,7 @@ import json
 import re
 import time
 import traceback
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
 
 import numpy as np
@@ -69,7 +69,7 @@ class Computed:
 
     def put_json(self, index: int, value: Any) -> None:
         """Keep a JSON answer."""
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=plain).encode("utf-8", "surrogatepass")
+        text = _encoder().encode(value).encode("utf-8", "surrogatepass")
         self.results[index] = {"json": len(self.buffers)}
         self.buffers.append(text)
 
@@ -261,6 +261,11 @@ def as_failure(error: BaseException) -> ModuleFailed:
     if isinstance(error, SystemExit):
         return ModuleFailed(f"the module called sys.exit({error.code!r}) while it answered", detail)
     return ModuleFailed(str(error) or type(error).__name__, detail)
+
+
+@lru_cache(maxsize=1)
+def _encoder() -> json.JSONEncoder:
+    return json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=plain)
 
 
 def plain(value: Any) -> Any:

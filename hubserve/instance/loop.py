@@ -64,8 +64,9 @@ def _answer_frames(
 
 def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -> Iterator[Optional[Prepared]]:
     """What the gateway sends, one after the other; None for a ping."""
+    receiver = wire.Receiver(sock, arena)
     while True:
-        frame = wire.receive(sock, arena)
+        frame = receiver.receive()
         yield prepare(module, frame) if frame.header["op"] == "infer" else None
 
 

@@ -3,6 +3,9 @@
 from types import TracebackType
 
 from hubserve.errors import Unavailable
+from hubserve.serving.sweeper import Sweeper
+
+_SWEEP_EVERY_S = 0.25
 
 
 class Admission:
@@ -18,6 +21,7 @@ class Admission:
         self.max_bytes = max_bytes
         self.requests = 0
         self.bytes = 0
+        self.sweeper = Sweeper(_SWEEP_EVERY_S)
 
     def admit(self) -> "Ticket":
         """Take in one request, until the ticket's ``with`` block ends.
@@ -31,9 +35,14 @@ class Admission:
 
 
 class Ticket:
-    """One admitted request."""
+    """One admitted request.
+
+    Attributes:
+        sweeper: ends what takes its sender too long.
+    """
 
     def __init__(self, admission: Admission) -> None:
+        self.sweeper = admission.sweeper
         self._admission = admission
         self._bytes = 0
 

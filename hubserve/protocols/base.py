@@ -13,7 +13,6 @@ from hubserve.protocols.admission import Admission
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
 
-_WATCH_AFTER_S = 0.02
 _HIGHEST_PRIORITY = 100
 T = TypeVar("T")
 
@@ -88,43 +87,25 @@ def priority_of(scope: Scope) -> int:
     return priority
 
 
-async def while_connected(receive: Receive, answer: Awaitable[T]) -> T:
+async def while_connected(scope: Scope, answer: Awaitable[T]) -> T:
     """Wait for an answer for as long as the client does.
 
     Args:
-        receive: ASGI's, with the body read to its end.
-        answer: is cancelled if the client leaves.
+        scope: ASGI's, from hubserve's own HTTP connection, which notices that the client leaves.
+        answer: is cancelled then.
     Raises:
         ClientGone: the client left.
     """
-    asker = asyncio.current_task()
-    watcher: asyncio.Task[None] | None = None
-    gone = False
-
-    async def watch() -> None:
-        nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
-            continue
-        gone = True
-        if asker:
-            asker.cancel()
-
-    def begin() -> None:
-        nonlocal watcher
-        watcher = asyncio.create_task(watch())
-
-    # most answers come before it is worth a task to watch for their askers
-    timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, begin)
+    exchange = scope["extensions"]["hubserve"]
+    exchange.cancel_when_gone = True
     try:
         return await answer
     except asyncio.CancelledError:
-        if gone:
+        if exchange.gone:
             raise ClientGone("the client closed the connection before its answer came") from None
         raise
     finally:
-        timer.cancel()
-        if watcher:
-            watcher.cancel()
+        exchange.cancel_when_gone = False
 
 
 async def respond(send: Send, status: int, body: bytes, **headers: Any) -> None:

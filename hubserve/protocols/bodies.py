@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope
 from hubserve.errors import HubError, TooLarge
 from hubserve.protocols.admission import Ticket
 from hubserve.protocols.base import ClientGone, header
+from hubserve.serving.sweeper import Sweeper
 from hubserve.settings import ServerSettings
 
 #: a body over the limit is read and thrown away up to this many times the limit, so that its sender sees the answer and no reset
@@ -41,7 +42,7 @@ async def read_body(scope: Scope, receive: Receive, settings: ServerSettings, ti
     if length is not None:
         ticket.reserve(min(length, limit))
     body = _Body(length, limit)
-    with _Patience(settings.client_timeout_s, body):
+    with _Patience(settings.client_timeout_s, body, ticket.sweeper, scope["extensions"]["hubserve"].task):
         more = True
         while more and body.size_bytes <= limit * _DISCARD_FACTOR:
             message = await receive()
@@ -84,32 +85,36 @@ class _Body:
 
 
 class _Patience:
-    """Ends the wait for a body whose sender has paused for too long, or is too slow in all."""
+    """Ends the wait for a body whose sender is too slow.
 
-    def __init__(self, timeout_s: float, body: _Body) -> None:
+    Attributes:
+        due: when it is; see :class:`hubserve.serving.sweeper.Sweeper`.
+    """
+
+    def __init__(self, timeout_s: float, body: _Body, sweeper: Sweeper, task: "asyncio.Task[None] | None") -> None:
+        self.start = time.monotonic()
+        self.due = self.start + timeout_s
         self._timeout_s = timeout_s
         self._body = body
-        self._start = time.monotonic()
-        self._task = asyncio.current_task()
+        self._sweeper = sweeper
+        self._task = task
         self._over = False
-        self._timer = asyncio.get_running_loop().call_later(timeout_s, self._look)
 
-    def _look(self) -> None:
-        left_s = self._start + self._timeout_s + self._body.size_bytes / _SLOWEST_BYTES_PER_S - time.monotonic()
-        if left_s > 0:
-            self._timer = asyncio.get_running_loop().call_later(min(left_s, self._timeout_s), self._look)
-        elif self._task:
+    def on_due(self) -> None:
+        """The time is up, unless it came fast enough."""
+        self.due = self.start + self._timeout_s + self._body.size_bytes / _SLOWEST_BYTES_PER_S
+        if self.due <= time.monotonic() and self._task:
             self._over = True
             self._task.cancel()
 
     def __enter__(self) -> None:
-        return None
+        self._sweeper.add(self)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._timer.cancel()
+        self._sweeper.discard(self)
         if self._over and isinstance(error, asyncio.CancelledError):
             raise TooSlow(
-                f"only {self._body.size_bytes} bytes of the request's body came in {time.monotonic() - self._start:.0f} s; "
+                f"only {self._body.size_bytes} bytes of the request's body came in {time.monotonic() - self.start:.0f} s; "
                 "send it faster or raise 'client_timeout_s'"
             ) from None
 

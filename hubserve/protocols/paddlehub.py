@@ -84,7 +84,7 @@ class PaddleHubProtocol(Protocol):
                 with module.in_use():
                     module.check_room()  # what would be refused is not even read
                     request = await self._decode(module, scope, receive, ticket)
-                    response = await while_connected(receive, module.infer(request))
+                    response = await while_connected(scope, module.infer(request))
         except ClientGone:
             return
         except _NotJson as error:

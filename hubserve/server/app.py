@@ -1,7 +1,6 @@
 """The ASGI application: each protocol under its prefixes, and hubserve's own pages beside them."""
 
 import html
-import logging
 from typing import Any
 
 import orjson
@@ -13,11 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hubserve import __version__
 from hubserve.protocols import create_protocols
-from hubserve.protocols.base import respond
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
-
-log = logging.getLogger("hubserve")
 
 
 def build_app(dataplane: DataPlane, settings: ServerSettings) -> ASGIApp:
@@ -31,29 +27,11 @@ def build_app(dataplane: DataPlane, settings: ServerSettings) -> ASGIApp:
             return
         for prefix, protocol in mounted:
             if scope["path"].startswith(prefix):
-                await _shielded(protocol, scope, receive, send)
+                await protocol(scope, receive, send)
                 return
         await surface(scope, receive, send)
 
     return app
-
-
-async def _shielded(protocol: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Log an unknown exception whole and answer without internals."""
-    started = False
-
-    async def watched(message: Any) -> None:
-        nonlocal started
-        started = True
-        await send(message)
-
-    try:
-        await protocol(scope, receive, watched)
-    except Exception:
-        log.exception("an unexpected error while answering %s %s", scope["method"], scope["path"])
-        if not started:
-            body = b'{"status":"101","msg":"an unexpected error in the server; its log has the details","results":""}'
-            await respond(send, 500, body)
 
 
 def _surface(dataplane: DataPlane) -> Starlette:

@@ -18,7 +18,8 @@ from hubserve.registry.engine_note import note_engine
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
 from hubserve.server.control import Control
-from hubserve.server.patience import end_unread_answers, http_protocol
+from hubserve.server.http import http_protocol
+from hubserve.server.patience import end_unread_answers
 from hubserve.server.reload import MakePlans, Reloader
 from hubserve.serving.dataplane import DataPlane, ModulePlan
 from hubserve.settings import ServerSettings
@@ -100,7 +101,7 @@ class _Gateway:
             loop.add_signal_handler(number, stop.set)
         config = uvicorn.Config(
             build_app(self._dataplane, self._settings),
-            http=http_protocol(self._settings.client_timeout_s),
+            http=http_protocol(self._settings.client_timeout_s),  # type: ignore[arg-type]  # uvicorn calls whatever it is given
             lifespan="off",
             log_config=None,
             log_level="warning",

@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 from hubserve.errors import DeadlineExceeded, HubError, Overloaded
-from hubserve.serving.timing import BatchTimes, TimesBook
+from hubserve.serving.timing import ONE_BY_ONE, BatchTimes, TimesBook
 from hubserve.types import InferResponse
 
 #: work that ended this many instances by itself is not tried again
@@ -33,12 +33,13 @@ class Work:
         call: its part of an ``infer`` frame's header, the buffers' indices counted from 0.
         buffers: its buffers.
         count: how many items it holds.
-        key: only work with the same key may be merged; None for work that may not be merged at all.
+        key: only work with the same key is given to an instance together; None for work that is always given alone.
         answer: its asker waits for this.
         deadline: on the clock of ``time.monotonic``; None for none.
         priority: lower ones go first.
         attempts: how many instances have been given it alone.
         alone: it may have ended an instance, so it is not put together with others again.
+        due: the deadline again, for :class:`hubserve.serving.sweeper.Sweeper`; 0 for none.
         number: when it was queued first, among all work.
         queued_at: the same, on the clock of ``time.monotonic``.
     """
@@ -52,8 +53,14 @@ class Work:
     priority: int = 0
     attempts: int = 0
     alone: bool = False
+    due: float = 0.0
     number: int = 0
     queued_at: float = 0.0
+
+    def on_due(self) -> None:
+        """The deadline has passed: whoever asked is told."""
+        if not self.answer.done():
+            self.answer.set_exception(DeadlineExceeded("the answer did not come in time; the request was given up"))
 
     @property
     def may_be_retried(self) -> bool:
@@ -231,18 +238,22 @@ class Batcher:
         first = lane.queue[0]
         if lane.times is None:
             return 0 if only_complete and first.alone else 1  # what may end the instance is not queued behind others' work
-        preferred = self._settings.preferred_sizes
-        full = min(preferred[-1], self._book.limit) if preferred else lane.times.batch_size(self._book.limit)
+        preferred = () if lane.key == ONE_BY_ONE else self._settings.preferred_sizes
+        full = min(preferred[-1], self._book.limit) if preferred else lane.times.batch_size(lane.times.limit)
         if lane.items >= full:
             return full
         if only_complete:
             return 0
         wait_s = first.queued_at + self._settings.max_delay_s - now
-        if self._settings.max_delay_s and wait_s > 0:
+        if self._settings.max_delay_s and lane.key != ONE_BY_ONE and wait_s > 0:
             self._look_again_in(wait_s)
             return 0
         fitting = [size for size in preferred if size <= lane.items]
-        return fitting[-1] if fitting else lane.items if preferred else lane.times.batch_size(lane.items)
+        if preferred:
+            return fitting[-1] if fitting else lane.items
+        # several idle instances share what waits
+        idle = sum(not seat.in_flight for seat in self._seats) if len(self._seats) > 1 else 1
+        return lane.times.batch_size(-(-lane.items // max(1, idle)))
 
     def _look_again_in(self, seconds: float) -> None:
         if self._timer is None:
@@ -278,7 +289,7 @@ class Batcher:
 
     def _call_sizes(self, batch: list[Work]) -> list[int]:
         first = batch[0]
-        if first.key is None:
+        if first.key is None or first.key == ONE_BY_ONE:
             return []
         items = sum(work.count for work in batch)
         if self._settings.preferred_sizes and items <= self._book.limit:

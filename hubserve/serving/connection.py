@@ -6,9 +6,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import orjson
+
 from hubserve.errors import InstanceDied
 from hubserve.instance import wire
 from hubserve.instance.arena import MIN_BUFFER_BYTES, REQUESTS_BYTES, Arena, Ring
+from hubserve.serving.sweeper import Sweeper
+
+Answered = Callable[["wire.Frame | InstanceDied"], None]
+
+_SCRATCH_BYTES = 64 << 10
+_WATCH_EVERY_S = 0.25
 
 
 class NotComputed(InstanceDied):
@@ -25,6 +33,7 @@ class Connection(asyncio.BufferedProtocol):
 
     Attributes:
         heard_at: when something came last, on the clock of ``time.monotonic``.
+        due: when the oldest frame is to be answered; see :class:`hubserve.serving.sweeper.Sweeper`.
         closed: whether nothing can be sent any more.
     """
 
@@ -37,38 +46,42 @@ class Connection(asyncio.BufferedProtocol):
         self._on_hung = on_hung
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
-        self._answers: deque[asyncio.Future[wire.Frame]] = deque()
+        self._answers: deque[Answered] = deque()
         self._timeouts_s: deque[float] = deque()  # of each unanswered frame
         self._places: deque[int] = deque()  # as above
-        self._watchdog: asyncio.TimerHandle | None = None
-        self._expect_head()
+        self.due = 0.0
+        self._sweeper = Sweeper(_WATCH_EVERY_S)
+        self._scratch = bytearray(_SCRATCH_BYTES)
+        self._view = memoryview(self._scratch)  # where bytes go: the scratch, or a frame that is larger
+        self._filled = 0
 
     @property
     def unanswered(self) -> int:
         """How many frames have not been answered."""
         return len(self._answers)
 
-    def exchange(self, header: dict[str, Any], buffers: Sequence[Any], timeout_s: float) -> "asyncio.Future[wire.Frame]":
+    def exchange(self, header: dict[str, Any], buffers: Sequence[Any], timeout_s: float, answered: Answered) -> None:
         """Send a frame.
 
         Args:
             header: as :func:`hubserve.instance.wire.encode` takes it.
             buffers: as above.
             timeout_s: how long it may take once the frames before it are answered.
-        Returns:
-            The frame that answers it, or what :meth:`fail` is given.
+            answered: is called with the frame that answers it, or with what :meth:`fail` is given.
         """
-        answer: asyncio.Future[wire.Frame] = self._loop.create_future()
         if self.closed or self._transport is None:
-            answer.set_exception(NotComputed("the instance has ended"))
-            return answer
-        self._answers.append(answer)
+            self._loop.call_soon(answered, NotComputed("the instance has ended"))
+            return
+        self._answers.append(answered)
         self._timeouts_s.append(timeout_s)
         self._places.append(0)
         if len(self._answers) == 1:
             self._watch()
-        self._transport.writelines(wire.encode(header, buffers, self._place if self._arena else None))
-        return answer
+        pieces = wire.encode(header, buffers, self._place if self._arena else None, _dumps)
+        if len(pieces) == 1:
+            self._transport.write(pieces[0])
+        else:
+            self._transport.writelines(pieces)
 
     def _place(self, buffer: memoryview) -> int | None:
         """Copy a large buffer into the arena; None if it is small, or there is no room."""
@@ -82,9 +95,12 @@ class Connection(asyncio.BufferedProtocol):
 
     def _watch(self) -> None:
         """Count the time of the frame that is computed now; a module that hangs must not take its requests' successors with it."""
-        if self._watchdog:
-            self._watchdog.cancel()
-        self._watchdog = self._loop.call_later(self._timeouts_s[0], self._on_hung) if self._answers else None
+        self.due = time.monotonic() + self._timeouts_s[0] if self._answers else 0.0
+
+    def on_due(self) -> None:
+        """The oldest frame has not been answered in its time."""
+        self.due = 0.0
+        self._on_hung()
 
     def close(self) -> None:
         """Close the socket, at which an instance ends by itself."""
@@ -93,21 +109,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def fail(self, error: InstanceDied) -> None:
         """Answer every open frame with an error. Only the first was being computed, so only it can have ended the process."""
-        for answer in self._answers:
-            if not answer.done():
-                answer.set_exception(error)
+        answers, self._answers = self._answers, deque()
+        for answered in answers:
+            answered(error)
             error = NotComputed(error.message)
 
-    # --- asyncio's protocol: two reads a frame, head then body, straight into their buffers ---
+    # --- asyncio's protocol: small frames are read whole, one or more at once; a large one straight into its own buffer ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ready."""
         self._transport = transport  # type: ignore[assignment]  # stream sockets have stream transports
-
-    def _expect_head(self) -> None:
-        self._header_bytes = -1
-        self._view = memoryview(bytearray(wire.HEAD.size))
-        self._filled = 0
+        self._sweeper.add(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
         """Where the next bytes go."""
@@ -116,32 +128,55 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Some bytes came."""
         self._filled += nbytes
-        if self._filled < len(self._view):
-            return
-        if self._header_bytes < 0:
-            self._header_bytes, payload_bytes = wire.decode_head(self._view)
-            self._view = memoryview(bytearray(self._header_bytes + payload_bytes))
-            self._filled = 0
-            return
-        frame = wire.decode_body(self._view, self._header_bytes, self._arena)
-        self._expect_head()
+        while self._filled >= wire.HEAD.size:
+            header_bytes, payload_bytes = wire.decode_head(self._view[: wire.HEAD.size])
+            size = wire.HEAD.size + header_bytes + payload_bytes
+            if self._filled < size:
+                if size > len(self._view):
+                    self._move(bytearray(size), 0)
+                return
+            whole = self._view[wire.HEAD.size : size]
+            # the scratch is written over by what comes next
+            body = memoryview(bytes(whole)) if self._view.obj is self._scratch else whole
+            self._move(self._scratch, size)
+            self._answer(wire.decode_body(body, header_bytes, self._arena, _loads))
+
+    def _move(self, to: bytearray, start: int) -> None:
+        """Go on in another buffer, with what came from ``start`` on."""
+        rest = bytes(self._view[start : self._filled])
+        self._view, self._filled = memoryview(to), len(rest)
+        self._view[: len(rest)] = rest
+
+    def _answer(self, frame: wire.Frame) -> None:
         self.heard_at = time.monotonic()
         # the instance will write over its part of the arena: what is to stay is taken out now
         for index, place in enumerate(frame.header["buffers"]):
             if isinstance(place, list):
                 frame.buffers[index] = memoryview(bytes(frame.buffers[index]))
-        answer = self._answers.popleft()
+        answered = self._answers.popleft()
         self._timeouts_s.popleft()
         self._ring.give_back(self._places.popleft())
         self._watch()
-        if not answer.done():
-            answer.set_result(frame)
+        answered(frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side ended, or :meth:`close` was called."""
         self.closed = True
-        if self._watchdog:
-            self._watchdog.cancel()
+        self._sweeper.discard(self)
         if self._arena:
             self._arena.close()
         self._on_lost(exc)
+
+
+def _dumps(header: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(header)
+    except TypeError:  # half a character in a text, which JSON in general allows
+        return wire.dump_header(header)
+
+
+def _loads(text: memoryview) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # as above
+        return wire.load_header(text)

@@ -238,7 +238,7 @@ class Pool:
                 if slot.instance is not None and not slot.instance.is_dead:
                     self._check_memory(slot, slot.instance)
                     if slot.instance.is_idle and slot.instance.silent_s > _PING_AFTER_S:
-                        slot.instance.ping().add_done_callback(_ignore)
+                        slot.instance.ping()
 
     def _check_memory(self, slot: Slot, instance: InstanceProcess) -> None:
         bound_mb, memory_mb = slot.spec.max_memory_mb, instance.memory_bytes() / _MB
@@ -259,8 +259,3 @@ async def _finish(instance: InstanceProcess, seat: InstanceSeat) -> None:
     finally:
         seat.closed = True
         await instance.stop()
-
-
-def _ignore(answer: "asyncio.Future[Any]") -> None:
-    """An instance that dies is seen to elsewhere."""
-    answer.exception()

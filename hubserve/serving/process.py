@@ -16,7 +16,7 @@ from hubserve.instance import wire
 from hubserve.instance.arena import Arena
 from hubserve.kinds.base import Description
 from hubserve.registry.child import instance_command
-from hubserve.serving.connection import Connection
+from hubserve.serving.connection import Answered, Connection
 from hubserve.serving.spec import InstanceSpec
 
 log = logging.getLogger("hubserve")
@@ -94,7 +94,7 @@ class InstanceProcess:
         """
         await self._spawn()
         try:
-            frame = await self._exchange(self.spec.load_order(measure), (), self.spec.load_timeout_s)
+            frame = await self._load(measure)
         except InstanceDied as error:
             if self._hung:
                 raise LoadFailed(f"'{self.spec.module}' did not load within {self.spec.load_timeout_s:g} s; see the server's log") from None
@@ -127,22 +127,38 @@ class InstanceProcess:
         ours.setblocking(False)
         _, self._connection = await self._loop.create_unix_connection(lambda: Connection(arena, self._end_hung, self._on_lost), sock=ours)
 
-    def infer(self, calls: Sequence[dict[str, Any]], buffers: Sequence[Any], call_sizes: Sequence[int]) -> "asyncio.Future[wire.Frame]":
+    def infer(self, header: dict[str, Any], buffers: Sequence[Any], answered: Answered) -> None:
         """Have it compute one frame of calls; see :mod:`hubserve.instance.calls`.
 
-        Returns:
-            The results; or InstanceDied if it ended before it answered, NotComputed if it had not yet begun with this frame.
+        Args:
+            header: the frame's.
+            buffers: its buffers.
+            answered: is called with the results; or with InstanceDied if it ended before it answered, NotComputed if it had not yet
+                begun with this frame.
         """
-        header = {"op": "infer", "calls": calls, "call_sizes": call_sizes} if call_sizes else {"op": "infer", "calls": calls}
-        return self._exchange(header, buffers, self.spec.compute_timeout_s)
+        self._exchange(header, buffers, self.spec.compute_timeout_s, answered)
 
-    def ping(self) -> "asyncio.Future[wire.Frame]":
+    def ping(self) -> None:
         """Have it show that it lives; one that does not answer is ended as hung."""
-        return self._exchange({"op": "ping"}, (), PING_TIMEOUT_S)
+        self._exchange({"op": "ping"}, (), PING_TIMEOUT_S, lambda _: None)
 
-    def _exchange(self, header: dict[str, Any], buffers: Sequence[Any], timeout_s: float) -> "asyncio.Future[wire.Frame]":
+    def _exchange(self, header: dict[str, Any], buffers: Sequence[Any], timeout_s: float, answered: Answered) -> None:
         assert self._connection is not None, "it is started"
-        return self._connection.exchange(header, buffers, timeout_s)
+        self._connection.exchange(header, buffers, timeout_s, answered)
+
+    async def _load(self, measure: bool) -> wire.Frame:
+        loaded: asyncio.Future[wire.Frame] = self._loop.create_future()
+
+        def answered(frame: wire.Frame | InstanceDied) -> None:
+            if loaded.done():  # nobody waits any more
+                return
+            if isinstance(frame, InstanceDied):
+                loaded.set_exception(frame)
+            else:
+                loaded.set_result(frame)
+
+        self._exchange(self.spec.load_order(measure), (), self.spec.load_timeout_s, answered)
+        return await loaded
 
     def _end_hung(self) -> None:
         limit_s = self.spec.compute_timeout_s if self._loaded else self.spec.load_timeout_s

@@ -1,6 +1,5 @@
 """Gives batches to one instance, and each asker its answer."""
 
-import asyncio
 import logging
 import time
 from collections import deque
@@ -8,13 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from hubserve.errors import from_wire
+from hubserve.errors import InstanceDied, from_wire
 from hubserve.instance.arena import MAX_IN_FLIGHT
 from hubserve.instance.wire import Frame, unpack_arrays
 from hubserve.serving.batcher import Batcher, Work
 from hubserve.serving.connection import NotComputed
 from hubserve.serving.process import InstanceProcess
-from hubserve.serving.timing import TimesBook
+from hubserve.serving.timing import ONE_BY_ONE, TimesBook
 from hubserve.types import InferResponse
 
 log = logging.getLogger("hubserve")
@@ -69,9 +68,10 @@ class InstanceSeat:
             buffers.extend(work.buffers)
         self._given.append(time.monotonic())
         self.in_flight += 1
-        self._instance.infer(calls, buffers, call_sizes).add_done_callback(partial(self._answered, batch))
+        header = {"op": "infer", "calls": calls, "call_sizes": call_sizes} if call_sizes else {"op": "infer", "calls": calls}
+        self._instance.infer(header, buffers, partial(self._answered, batch))
 
-    def _answered(self, batch: list[Work], answer: "asyncio.Future[Frame]") -> None:
+    def _answered(self, batch: list[Work], answer: Frame | InstanceDied) -> None:
         self.in_flight -= 1
         now = time.monotonic()
         given_at = self._given.popleft()
@@ -81,22 +81,21 @@ class InstanceSeat:
         self._answered_at = now
         # a rise counts at once, a fall bit by bit
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
-        error = answer.exception()
-        if error is None:
-            self.has_answered = True
-            frame = answer.result()
-            for work, result in zip(batch, frame.header["results"], strict=True):
-                _settle(work, result, frame)
-            self._learn(batch, frame.header, busy_s)
-        else:
+        if isinstance(answer, InstanceDied):
             merged = len(batch) > 1
-            self._batcher.put_back([work for work in batch if not work.answer.done() and self._may_go_on(work, error, merged)])
-        self._batcher.dispatch()
+            self._batcher.put_back([work for work in batch if not work.answer.done() and self._may_go_on(work, answer, merged)])
+            return
+        self.has_answered = True
+        self._learn(batch, answer.header, busy_s)
+        self._batcher.dispatch()  # first: the instance is not to wait until all are told
+        for work, result in zip(batch, answer.header["results"], strict=True):
+            _settle(work, result, answer)
 
     def _learn(self, batch: list[Work], header: dict[str, Any], busy_s: float) -> None:
-        if header["times"] and batch[0].key is not None:
-            times = self._book.of(batch[0].key)
-            for items, seconds in header["times"]:
+        key = batch[0].key
+        if key is not None:
+            times = self._book.of(key)
+            for items, seconds in [(1, header["took_s"] / len(batch))] if key == ONE_BY_ONE else header["times"]:
                 times.observe(items, seconds)
             times.observe_overhead(max(0.0, busy_s - header["took_s"]))
         if "out_of_memory" in header:

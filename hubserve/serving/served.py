@@ -9,19 +9,21 @@ from typing import Any
 from urllib.parse import quote
 
 from hubserve.engines.verdicts import cpu_model
-from hubserve.errors import DeadlineExceeded, HubError, InvalidInput, LoadFailed, Unavailable, UnsupportedFace
+from hubserve.errors import HubError, InvalidInput, LoadFailed, Unavailable, UnsupportedFace
 from hubserve.home import cache_dir
 from hubserve.instance.wire import pack_arrays
 from hubserve.kinds.base import Description, Face, ModuleInfo
 from hubserve.serving.batcher import Batcher, BatchSettings, Work
 from hubserve.serving.pool import Pool
 from hubserve.serving.spec import InstanceSpec
-from hubserve.serving.timing import TimesBook, form_of
+from hubserve.serving.sweeper import Sweeper
+from hubserve.serving.timing import ONE_BY_ONE, TimesBook, form_of
 from hubserve.types import ANY, InferRequest, InferResponse, check_inputs, specs_to_json
 
 #: one request may not hold more pictures than this
 MAX_PICTURES = 1024
 _RETRY_AFTER_S = 5
+_DEADLINES_EVERY_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class ServedModule:
         self.requests = 0
         self.failures = 0
         self._users = 0
+        self._deadlines = Sweeper(_DEADLINES_EVERY_S)
         self._loaded = asyncio.Event()
         self._book = _open_book(plan)
         self.batcher = Batcher(plan.info.name, plan.batching, self._book)
@@ -65,6 +68,7 @@ class ServedModule:
 
     async def start(self) -> None:
         """Load its instances; if they cannot be loaded, :attr:`load_error` says why."""
+        self._loop = asyncio.get_running_loop()
         try:
             self.description, warm_up = await self.pool.start(measure=self._is_worth_measuring)
         except HubError as error:
@@ -159,13 +163,13 @@ class ServedModule:
             InstanceDied: the request ended two processes.
             DeadlineExceeded: the deadline passed.
         """
-        await self.loaded()
+        if not self._loaded.is_set() or self.load_error:
+            await self.loaded()
         self.check_room()
-        loop = asyncio.get_running_loop()
-        work = self._admit(request, loop.create_future())
-        timer = None
+        work = self._admit(request, asyncio.Future(loop=self._loop))
         if work.deadline is not None:
-            timer = loop.call_later(work.deadline - time.monotonic(), _expire, work)
+            work.due = work.deadline
+            self._deadlines.add(work)
         self.requests += 1
         try:
             self.batcher.put(work)
@@ -174,8 +178,8 @@ class ServedModule:
             self.failures += 1
             raise
         finally:
-            if timer:
-                timer.cancel()
+            if work.due:
+                self._deadlines.discard(work)
 
     def _admit(self, request: InferRequest, answer: "asyncio.Future[InferResponse]") -> Work:
         """Check a request against what the module takes, and make it work for the batcher."""
@@ -197,7 +201,9 @@ class ServedModule:
             form = ((item.name, item.dtype, *item.shape),)
             return Work(call, list(request.pictures), count, form, answer, request.deadline, request.priority)
         self._require(Face.JSON)
-        return Work({"face": Face.JSON, "arguments": 0}, [request.arguments or b"{}"], 1, None, answer, request.deadline, request.priority)
+        return Work(
+            {"face": Face.JSON, "arguments": 0}, [request.arguments or b"{}"], 1, ONE_BY_ONE, answer, request.deadline, request.priority
+        )
 
     def _require(self, face: str) -> None:
         if face not in self.description.faces:
@@ -228,11 +234,6 @@ class ServedModule:
             "threads": self.plan.instances[0].threads,
             "instances": [slot.status() for slot in self.pool.slots],
         }
-
-
-def _expire(work: Work) -> None:
-    if not work.answer.done():
-        work.answer.set_exception(DeadlineExceeded("the answer did not come in time; the request was given up"))
 
 
 def _open_book(plan: ModulePlan) -> TimesBook:

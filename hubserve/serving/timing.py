@@ -28,6 +28,9 @@ _USUAL_OVERHEAD_S = 0.0002
 _CALL_OVERHEAD_S = 0.00005
 _MAX_FORMS = 64
 _SCHEMA = 1
+#: the form of requests that a module answers one by one: they can only travel together
+ONE_BY_ONE = "one by one"
+_MOST_TRAVEL_TOGETHER = 16
 
 
 class BatchTimes:
@@ -36,10 +39,12 @@ class BatchTimes:
     Args:
         limit: the most items in one call.
         overhead_s: what a batch costs besides the calls: the way to the instance and back.
+        one_by_one: each item is a call of its own, whatever travels together.
     """
 
-    def __init__(self, limit: int, overhead_s: float = _USUAL_OVERHEAD_S) -> None:
+    def __init__(self, limit: int, overhead_s: float = _USUAL_OVERHEAD_S, one_by_one: bool = False) -> None:
         self.limit = limit
+        self._one_by_one = one_by_one
         self._overhead_s = overhead_s
         self._observed: dict[int, deque[float]] = {}
         self._seen_at: dict[int, float] = {}
@@ -52,6 +57,8 @@ class BatchTimes:
 
     def lower_limit(self, limit: int) -> None:
         """Plan for fewer items in one call from now on."""
+        if self._one_by_one:
+            return
         self.limit = min(self.limit, limit)
         for items in [each for each in self._observed if each > self.limit]:
             del self._observed[items]
@@ -124,6 +131,10 @@ class BatchTimes:
         self._planned_at, self._stale = now, False
         self._medians = {items: statistics.median(times) for items, times in self._observed.items()}
         known = sorted(self._medians)
+        if self._one_by_one:
+            whole = [items * self._medians[known[0]] for items in range(self.limit + 1)]
+            self._batches, _ = _cheapest(whole, range(1, self.limit + 1), self._overhead_s, lambda items: items > 1)
+            return
         costs = [0.0] + [self._estimate(known, items) for items in range(1, self.limit + 1)]
         candidates = sorted({1, *known, *(1 << power for power in range(self.limit.bit_length())), self.limit})
         self._calls, whole = _cheapest(costs, candidates, _CALL_OVERHEAD_S, lambda items: items > 1)
@@ -193,7 +204,9 @@ class TimesBook:
         if times is None:
             if len(self._forms) >= _MAX_FORMS:  # sequence lengths can be many; the oldest form is learned again if it comes back
                 self._forms.pop(next(iter(self._forms)))
-            times = self._forms[form] = BatchTimes(self.limit)
+            one_by_one = form == ONE_BY_ONE
+            times = BatchTimes(_MOST_TRAVEL_TOGETHER if one_by_one else self.limit, one_by_one=one_by_one)
+            self._forms[form] = times
         return times
 
     def lower_limit(self, limit: int) -> None:

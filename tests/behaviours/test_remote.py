@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from hubserve.errors import LoadFailed
-from hubserve.instance.wire import pack_arrays, unpack_arrays
+from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
 from hubserve.module import encode_array
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.spec import InstanceSpec
@@ -57,7 +57,9 @@ def test_an_instance_runs_in_another_python_and_shares_memory_with_this_one(pyth
             buffers: list[object] = []
             call = {"face": "tensors", "inputs": pack_arrays({"x": array}, buffers), "answer": "tensors"}
             for _ in range(3):
-                frame = await instance.infer([call], buffers, [])
+                answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+                instance.infer({"op": "infer", "calls": [call]}, buffers, answer.set_result)  # type: ignore[arg-type]
+                frame = await answer
                 outputs = unpack_arrays(frame.header["results"][0]["outputs"], frame.buffers)
             return outputs["y"], frame.header["buffers"], instance.pid
         finally:

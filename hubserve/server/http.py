@@ -1,0 +1,490 @@
+"""HTTP/1.1 for uvicorn: what a request costs here is a large part of what a small request costs in all.
+
+It differs from uvicorn's own protocol in what it leaves out (WebSockets, access log) and in what it adds: status, headers and body leave in
+one write; a body's bytes are handed on as they come, without being collected first; a client that is slow, or leaves, is noticed.
+
+A request's scope has the :class:`Exchange` itself among its ``extensions`` under ``hubserve``.
+"""
+
+import asyncio
+import http
+import logging
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+import httptools
+
+from hubserve.serving.sweeper import Sweeper
+
+_MAX_HEADER_BYTES = 64 << 10
+#: how much of a body may wait to be read by the application
+_MAX_WAITING_BYTES = 256 << 10
+#: a body larger than this is written behind its headers instead of being copied to them
+_JOINED_BYTES = 64 << 10
+_KEEP_ALIVE_S = 15.0
+_SWEEP_EVERY_S = 0.25
+_STATUS_LINES = {each.value: b"HTTP/1.1 %d %s\r\n" % (each.value, each.phrase.encode()) for each in http.HTTPStatus}
+_DISCONNECT = {"type": "http.disconnect"}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_BODILESS = (204, 304)
+_UNEXPECTED = b'{"status":"101","msg":"an unexpected error in the server; its log has the details","results":""}'
+
+log = logging.getLogger("hubserve")
+
+
+def http_protocol(client_timeout_s: float) -> Callable[..., "HttpConnection"]:
+    """A factory of connections, for uvicorn's setting ``http``.
+
+    Args:
+        client_timeout_s: how long a client may take to send its headers.
+    """
+    sweeper = Sweeper(_SWEEP_EVERY_S)
+
+    def make(config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> HttpConnection:  # noqa: ARG001 - uvicorn's call
+        return HttpConnection(config.loaded_app, server_state, sweeper, client_timeout_s)
+
+    return make
+
+
+class HttpConnection(asyncio.Protocol):
+    """One client's connection.
+
+    Attributes:
+        due: when it is closed unless something happens; see :class:`hubserve.serving.sweeper.Sweeper`.
+        closed: whether the client can no longer be written to.
+        may_write: set once the client has taken enough of what was written; None while there is nothing to wait for.
+    """
+
+    def __init__(self, app: Any, server_state: Any, sweeper: Sweeper, client_timeout_s: float) -> None:
+        self.due = 0.0
+        self.closed = False
+        self._app = app
+        self._server_state = server_state
+        self._sweeper = sweeper
+        self._client_timeout_s = client_timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: Any = None
+        self._client: tuple[str, int] | None = None
+        self._server: tuple[str, int] | None = None
+        self._answering: Exchange | None = None
+        self._reading: Exchange | None = None
+        self._pipeline: deque[Exchange] = deque()
+        self.may_write: asyncio.Event | None = None
+        self._is_paused = False
+        self._stopping = False
+        self._is_idle = False  # between an answer and the next request
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._header_bytes = 0
+        self._expects_continue = False
+
+    # --- asyncio's protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self._transport = transport
+        self._client = _address(transport.get_extra_info("peername"))
+        self._server = _address(transport.get_extra_info("sockname"))
+        self._server_state.connections.add(self)
+        self._sweeper.add(self)
+        self.due = time.monotonic() + self._client_timeout_s
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it makes no difference
+        """The connection is closed."""
+        self.closed = True
+        self._server_state.connections.discard(self)
+        self._sweeper.discard(self)
+        if self.may_write:
+            self.may_write.set()
+        for exchange in (self._answering, self._reading, *self._pipeline):
+            if exchange:
+                exchange.disconnect()
+
+    def eof_received(self) -> None:
+        """The client sends no more: asyncio closes the connection, which the application then learns."""
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes came."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # an offer that is not taken; what follows cannot be read any more
+            for exchange in (self._answering, *self._pipeline):
+                if exchange:
+                    exchange.keep_alive = False
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, _TooManyHeaders):
+                raise
+            self._refuse(431, b"the request's headers are too large")
+        except httptools.HttpParserError:
+            self._refuse(400, b"what came is not HTTP/1.1")
+
+    def pause_writing(self) -> None:
+        """The client takes its answers too slowly."""
+        self.may_write = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        """The client takes its answers again."""
+        if self.may_write:
+            self.may_write.set()
+            self.may_write = None
+
+    def shutdown(self) -> None:
+        """Finish what is being answered, then close; uvicorn asks for it when it stops."""
+        self._stopping = True
+        if self._answering is None:
+            self._transport.close()
+
+    def on_due(self) -> None:
+        """The client is too slow, or has been idle for too long."""
+        if self._transport.get_write_buffer_size():
+            self._wait_for_next()  # it still takes its last answer
+        elif self._is_idle or self._reading:
+            self._transport.close()
+        else:
+            self._refuse(408, b"the request did not come in time")
+
+    # --- httptools' callbacks ---
+
+    def on_message_begin(self) -> None:
+        """The first bytes of a request came."""
+        self._url, self._headers, self._header_bytes, self._expects_continue = b"", [], 0, False
+        self._is_idle = False
+        self.due = time.monotonic() + self._client_timeout_s
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request's target."""
+        self._url += url
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._count(len(name) + len(value))
+        name = name.lower()
+        self._headers.append((name, value))
+        if name == b"expect" and value.lower() == b"100-continue":
+            self._expects_continue = True
+
+    def _count(self, more: int) -> None:
+        self._header_bytes += more
+        if self._header_bytes > _MAX_HEADER_BYTES:
+            raise _TooManyHeaders
+
+    def on_headers_complete(self) -> None:
+        """All headers are here: the application begins, unless an earlier request of this connection is still being answered."""
+        version = self._parser.get_http_version()
+        path, query = _split_target(self._url)
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": version,
+            "method": self._parser.get_method().decode("ascii"),
+            "scheme": "http",
+            "path": unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1"),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": self._headers,
+            "client": self._client,
+            "server": self._server,
+        }
+        exchange = Exchange(self, scope, keep_alive=version != "1.0" and self._parser.should_keep_alive())
+        exchange.expects_continue = self._expects_continue
+        scope["extensions"] = {"hubserve": exchange}
+        self._reading = exchange
+        self.due = 0.0  # what follows is watched where it is read
+        if self._answering is None:
+            self._answer(exchange)
+        else:
+            self._pipeline.append(exchange)
+            self._pause()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the request's body."""
+        if self._reading:
+            self._reading.feed(body)
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        if self._reading:
+            self._reading.feed_end()
+            self._reading = None
+            if self._answering is None:
+                self._wait_for_next()
+
+    # --- for exchanges ---
+
+    def _answer(self, exchange: "Exchange") -> None:
+        self._answering = exchange
+        task = self._loop.create_task(exchange.run(self._app))
+        exchange.task = task
+        self._server_state.tasks.add(task)
+        task.add_done_callback(self._server_state.tasks.discard)
+
+    def answered(self, exchange: "Exchange") -> None:
+        """An exchange's answer has been written."""
+        self._server_state.total_requests += 1
+        self._answering = None
+        if self.closed:
+            return
+        if not exchange.keep_alive or self._stopping:
+            self._transport.close()
+        elif self._pipeline:
+            self._answer(self._pipeline.popleft())
+        elif self._reading is None:
+            self._wait_for_next()
+        else:  # the rest of its body is thrown away
+            self.due = time.monotonic() + self._client_timeout_s
+        if not self._pipeline:
+            self.resume()
+
+    def _wait_for_next(self) -> None:
+        self._is_idle = True
+        self.due = time.monotonic() + _KEEP_ALIVE_S
+
+    def write(self, head: bytes, body: Any) -> None:
+        """Write to the client, in one go if it is not large."""
+        if self.closed:
+            return
+        if not body:
+            self._transport.write(head)
+        elif len(body) <= _JOINED_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+
+    async def drain(self) -> None:
+        """Wait until the client has taken what was written."""
+        while self.may_write and not self.closed:
+            await self.may_write.wait()
+
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """Headers that every answer has: the date."""
+        return self._server_state.default_headers  # type: ignore[no-any-return]  # uvicorn's
+
+    def _pause(self) -> None:
+        if not self._is_paused and not self.closed:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def pause(self) -> None:
+        """Read no more for now: the application has not taken what came."""
+        self._pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._is_paused and not self.closed:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def _refuse(self, status: int, text: bytes) -> None:
+        """Answer what is no proper request, unless an answer is being written, and close."""
+        if self._transport.is_closing():
+            return
+        self.due = 0.0
+        if self._answering is None or not self._answering.started:
+            headers = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (len(text) + 1)
+            self._transport.write(_STATUS_LINES[status] + headers + text + b"\n")
+        self._transport.close()
+
+
+class _TooManyHeaders(Exception):
+    """The headers are larger than allowed."""
+
+
+class Exchange:
+    """One request and its answer: what an ASGI application calls ``receive`` and ``send``.
+
+    Attributes:
+        gone: whether the client has left before it was answered.
+        cancel_when_gone: end the task that answers when that happens.
+        started: whether the answer's headers have been sent.
+        keep_alive: whether another request may follow.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_chunks",
+        "_complete",
+        "_connection",
+        "_head",
+        "_left_bytes",
+        "_more_body",
+        "_scope",
+        "_told_end",
+        "_waiter",
+        "_waiting_bytes",
+        "cancel_when_gone",
+        "expects_continue",
+        "gone",
+        "keep_alive",
+        "started",
+        "task",
+    )
+
+    def __init__(self, connection: HttpConnection, scope: dict[str, Any], keep_alive: bool) -> None:
+        self.gone = False
+        self.cancel_when_gone = False
+        self.started = False
+        self.keep_alive = keep_alive
+        self.expects_continue = False
+        self.task: asyncio.Task[None] | None = None
+        self._connection = connection
+        self._scope = scope
+        self._chunks: list[bytes] = []
+        self._waiting_bytes = 0
+        self._more_body = True
+        self._told_end = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._head = b""
+        self._left_bytes = 0
+        self._chunked = False
+        self._complete = False
+
+    async def run(self, app: Any) -> None:
+        """Have the application answer."""
+        try:
+            await app(self._scope, self.receive, self.send)
+        except Exception:
+            log.exception("an unexpected error while answering %s %s", self._scope["method"], self._scope["path"])
+            if not self.started:
+                self._start(500, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_UNEXPECTED))])
+                self._write(_UNEXPECTED, more_body=False)
+        finally:
+            if not self._complete:  # it failed, or the client has gone
+                self.keep_alive = False
+                self._finish()
+
+    # --- the request ---
+
+    def feed(self, body: bytes) -> None:
+        """A part of the body came."""
+        if self._complete:
+            return
+        self._chunks.append(body)
+        self._waiting_bytes += len(body)
+        if self._waiting_bytes > _MAX_WAITING_BYTES:
+            self._connection.pause()
+        self._wake()
+
+    def feed_end(self) -> None:
+        """The body is complete."""
+        self._more_body = False
+        self._wake()
+
+    def disconnect(self) -> None:
+        """The client has left."""
+        if self._complete:
+            return
+        self.gone = True
+        self._wake()
+        if self.cancel_when_gone and self.task:
+            self.task.cancel()
+
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def receive(self) -> dict[str, Any]:
+        """ASGI's: the body as it comes, then that the client has left."""
+        if self.expects_continue and not self.started and self._more_body and not self._chunks:
+            self._connection.write(_CONTINUE, b"")
+        self.expects_continue = False
+        while True:
+            if self.gone or self._complete:
+                return _DISCONNECT
+            if self._chunks or (not self._more_body and not self._told_end):
+                body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+                self._chunks, self._waiting_bytes = [], 0
+                self._told_end = not self._more_body
+                if self._more_body:
+                    self._connection.resume()
+                return {"type": "http.request", "body": body, "more_body": self._more_body}
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    # --- the answer ---
+
+    async def send(self, message: Any) -> None:
+        """ASGI's: the status and headers, then the body in one or more parts.
+
+        Raises:
+            RuntimeError: a header holds a line's end.
+        """
+        if self.gone or self._complete:
+            return
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._start(message["status"], message.get("headers", ()))
+        elif kind == "http.response.body":
+            if self._connection.may_write:
+                await self._connection.drain()
+            self._write(message.get("body", b""), message.get("more_body", False))
+
+    def _start(self, status: int, headers: Any) -> None:
+        has_body = self._scope["method"] != "HEAD" and status not in _BODILESS
+        length = None
+        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+        for given, value in (*self._connection.default_headers(), *headers):
+            name = given.lower()
+            if b"\n" in value or b"\r" in value:
+                raise RuntimeError("a header of the answer holds a line's end")
+            lines.append(b"%s: %s\r\n" % (name, value))
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"connection" and b"close" in value.lower():
+                self.keep_alive = False
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        self._chunked = length is None and has_body and self._scope["http_version"] != "1.0"
+        if self._chunked:
+            lines.append(b"transfer-encoding: chunked\r\n")
+        lines.append(b"\r\n")
+        self._left_bytes = (sys.maxsize if length is None else length) if has_body else 0
+        self._head = b"".join(lines)
+        if self._chunked:  # parts may come slowly: the client is to see at once that they will
+            self.started = True
+            self._connection.write(self._head, b"")
+            self._head = b""
+
+    def _write(self, body: Any, more_body: bool) -> None:
+        if self._chunked:
+            body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"" if more_body else b"0\r\n\r\n")
+        else:
+            if len(body) > self._left_bytes:
+                body = body[: self._left_bytes]
+            self._left_bytes -= len(body)
+        if self._head or body:
+            self.started = True
+            self._connection.write(self._head, body)
+            self._head = b""
+        if not more_body:
+            if self._left_bytes:  # less than was announced: only the connection's end tells the client
+                self.keep_alive = False
+            self._finish()
+
+    def _finish(self) -> None:
+        self._complete = True
+        self._chunks.clear()
+        self._wake()
+        self._connection.answered(self)
+
+
+def _split_target(target: bytes) -> tuple[bytes, bytes]:
+    """The path and the query of a request's target, also in its absolute form."""
+    if not target.startswith(b"/"):
+        try:
+            parsed = httptools.parse_url(target)
+        except httptools.HttpParserInvalidURLError:
+            return target, b""
+        return parsed.path or b"/", parsed.query or b""
+    path, _, query = target.partition(b"#")[0].partition(b"?")
+    return path, query
+
+
+def _address(address: Any) -> tuple[str, int] | None:
+    return (str(address[0]), int(address[1])) if isinstance(address, tuple) else None
