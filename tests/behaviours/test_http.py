@@ -1,0 +1,176 @@
+"""HTTP/1.1 as clients, proxies and attackers speak it."""
+
+import random
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Server, servers, toy
+
+BODY = b'{"text":"hello"}'
+POST = b"POST /predict/shout HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+WHOLE = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+ANSWER = b'{"status":"000","msg":"","results":"HELLO!"}'
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder: Path = tmp_path_factory.mktemp("http")
+    with servers(folder / "home", folder) as start:
+        yield start({"shout": toy("shout")})
+
+
+def connect(server: Server) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    connection.settimeout(20)
+    return connection
+
+
+def read_answers(connection: socket.socket, count: int) -> list[tuple[bytes, bytes]]:
+    """Head and body of so many answers, by their content-length."""
+    answers, received = [], b""
+    while len(answers) < count:
+        head, found, rest = received.partition(b"\r\n\r\n")
+        length = next((int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+        if found and len(rest) >= length:
+            answers.append((head, rest[:length]))
+            received = rest[length:]
+            continue
+        chunk = connection.recv(65536)
+        assert chunk, f"the connection ended after {answers} and {received!r}"
+        received += chunk
+    assert received == b""
+    return answers
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    received = b""
+    while chunk := connection.recv(65536):
+        received += chunk
+    return received
+
+
+def ask(server: Server, request: bytes) -> tuple[bytes, bytes]:
+    with connect(server) as connection:
+        connection.sendall(request)
+        return read_answers(connection, 1)[0]
+
+
+def test_requests_sent_at_once_are_answered_in_their_order_on_one_connection(server: Server) -> None:
+    texts = [b'{"text":"%d"}' % number for number in range(50)]
+    with connect(server) as connection:
+        connection.sendall(b"".join(POST + b"Content-Length: %d\r\n\r\n" % len(text) + text for text in texts))
+        bodies = [body for _, body in read_answers(connection, 50)]
+    assert bodies == [b'{"status":"000","msg":"","results":"%d!"}' % number for number in range(50)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_however_a_request_is_cut_it_is_the_same(server: Server, seed: int) -> None:
+    cuts = random.Random(seed)
+    with connect(server) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(5):
+            rest = WHOLE
+            while rest:
+                size = cuts.choice([1, 2, 7, 40])
+                connection.sendall(rest[:size])
+                rest = rest[size:]
+            assert read_answers(connection, 1)[0][1] == ANSWER
+
+
+def test_a_chunked_body_is_taken(server: Server) -> None:
+    chunks = b"5\r\n" + BODY[:5] + b"\r\n" + b"b;note=x\r\n" + BODY[5:] + b"\r\n0\r\nTrailer: x\r\n\r\n"
+    assert ask(server, POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)[1] == ANSWER
+
+
+def test_a_client_that_waits_for_leave_to_send_gets_it(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(POST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BODY))
+        assert connection.recv(25, socket.MSG_WAITALL) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(BODY)
+        assert read_answers(connection, 1)[0][1] == ANSWER
+
+
+def test_http_1_0_and_connection_close_end_the_connection_after_the_answer(server: Server) -> None:
+    for request in (WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0"), WHOLE.replace(b"Host: x", b"Host: x\r\nConnection: close")):
+        with connect(server) as connection:
+            connection.sendall(request)
+            head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
+        assert b"connection: close" in head.lower()
+        assert body == ANSWER
+
+
+def test_head_has_the_headers_of_get_and_no_body(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"HEAD /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK")
+    assert b"content-length: 13" in head
+    assert body == b""
+
+
+@pytest.mark.parametrize(
+    "target", [b"/health/live", b"/health/live?x=1", b"http://any.host/health/live?x=1", b"/health%2Flive", b"/health/live#part"]
+)
+def test_targets_of_every_form_are_understood(server: Server, target: bytes) -> None:
+    assert ask(server, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")[1] == b'{"live":true}'
+
+
+def test_an_offer_to_upgrade_is_not_taken_and_the_request_is_answered(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+        assert read_to_end(connection).endswith(b'{"live":true}')
+
+
+def test_headers_beyond_the_bound_are_refused(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(POST + b"X-Long: " + b"a" * 70_000 + b"\r\n\r\n")
+        assert read_to_end(connection).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 40,
+        b"GET\r\n\r\n",
+        b"POST / HTTP/9.9\r\n\r\n",
+        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Content-Length: -5\r\n\r\n",
+        POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: a\x00b\r\n\r\n",
+    ],
+    ids=["TLS", "no target", "version", "both lengths", "negative", "two lengths", "bad chunk", "no colon", "zero byte"],
+)
+def test_what_is_no_http_is_refused_and_the_connection_closed(server: Server, garbage: bytes) -> None:
+    with connect(server) as connection:
+        connection.sendall(garbage)
+        assert read_to_end(connection).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert server.results("shout", text="others") == "OTHERS!"
+
+
+def test_an_answer_before_the_body_is_complete_leaves_the_connection_usable(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+        assert read_answers(connection, 1)[0][1] == b'{"live":true}'
+        connection.sendall(b"67890" + WHOLE)
+        assert read_answers(connection, 1)[0][1] == ANSWER
+
+
+def test_random_changes_to_a_request_never_upset_the_server(server: Server) -> None:
+    chance = random.Random(0)
+    for _ in range(300):
+        changed = bytearray(WHOLE)
+        for _ in range(chance.randint(1, 4)):
+            position = chance.randrange(len(changed))
+            changed[position : position + chance.randint(0, 3)] = chance.randbytes(chance.randint(0, 3))
+        with connect(server) as connection:
+            connection.sendall(bytes(changed))
+            connection.shutdown(socket.SHUT_WR)
+            read_to_end(connection)
+    assert server.results("shout", text="still well") == "STILL WELL!"
+    assert "unexpected error" not in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
