@@ -9,7 +9,7 @@ taken out the answer before the last.
 import mmap
 import os
 from collections import deque
-from typing import Deque, Optional
+from typing import Deque, List, Optional
 
 #: smaller buffers travel through the socket: they cost no more there
 MIN_BUFFER_BYTES = 32 << 10
@@ -42,6 +42,12 @@ class Arena:
         os.ftruncate(fd, size_bytes)
         return cls(fd)
 
+    def put(self, parts: List[memoryview], offset: int) -> None:
+        """Copy parts one behind the other."""
+        for part in parts:
+            self.view[offset : offset + len(part)] = part
+            offset += len(part)
+
     def close(self) -> None:
         """Unmap it; the other side keeps its own mapping."""
         self.view.release()
@@ -66,13 +72,13 @@ class Halves:
         self._next = REQUESTS_BYTES + self._half * HALF_BYTES
         self._end = self._next + HALF_BYTES
 
-    def place(self, buffer: memoryview) -> Optional[int]:
+    def place(self, parts: List[memoryview], size: int) -> Optional[int]:
         """Copy a large buffer into the arena and return its offset; None if it is small, or there is no room."""
-        if len(buffer) < MIN_BUFFER_BYTES or self._next + len(buffer) > self._end:
+        if size < MIN_BUFFER_BYTES or self._next + size > self._end:
             return None
         offset = self._next
-        self._arena.view[offset : offset + len(buffer)] = buffer
-        self._next = -(-(offset + len(buffer)) // _ALIGNMENT) * _ALIGNMENT
+        self._arena.put(parts, offset)
+        self._next = -(-(offset + size) // _ALIGNMENT) * _ALIGNMENT
         return offset
 
 

@@ -1,5 +1,8 @@
 """Computes the calls of one frame: merges those that can be merged, and gives each its own answer.
 
+Calls that all bring arrays come merged: ``merged`` has ``inputs``, which describes the arrays of all calls one behind the other, and
+``calls``, a list of ``[number of items, answer]``. Otherwise the frame has ``calls``.
+
 A call of an ``infer`` frame has a ``face``:
 
 - ``json``: ``arguments`` is the index of a buffer with a JSON object;
@@ -82,6 +85,18 @@ class Computed:
         self.results[index] = {"error": to_wire(error)}
 
 
+class Group(NamedTuple):
+    """Calls that can be computed together.
+
+    Attributes:
+        calls: at least one.
+        merged: the arrays of all calls one behind the other, where they came so.
+    """
+
+    calls: List[Batchable]
+    merged: Optional[Dict[str, np.ndarray]] = None
+
+
 class Prepared(NamedTuple):
     """A frame whose calls are ready to be computed.
 
@@ -94,12 +109,14 @@ class Prepared(NamedTuple):
 
     computed: Computed
     arguments: List[Tuple[int, Any]]
-    groups: List[List[Batchable]]
+    groups: List[Group]
     call_sizes: List[int]
 
 
 def prepare(module: LoadedModule, frame: Frame) -> Prepared:
     """Decode the calls of an ``infer`` frame, pictures included. Never raises for what is sent or what a module's code does."""
+    if "merged" in frame.header:
+        return _prepare_merged(module, frame)
     calls = frame.header["calls"]
     computed = Computed(len(calls))
     arguments: List[Tuple[int, Any]] = []
@@ -115,7 +132,24 @@ def prepare(module: LoadedModule, frame: Frame) -> Prepared:
             computed.put_error(index, error)
         except ValueError as error:
             computed.put_error(index, InvalidInput(f"the arguments cannot be read as JSON: {error}"))
-    return Prepared(computed, arguments, list(groups.values()), frame.header.get("call_sizes", []))
+    return Prepared(computed, arguments, [Group(group) for group in groups.values()], frame.header.get("call_sizes", []))
+
+
+def _prepare_merged(module: LoadedModule, frame: Frame) -> Prepared:
+    calls = frame.header["merged"]["calls"]
+    computed = Computed(len(calls))
+    try:
+        arrays = unpack_arrays(frame.header["merged"]["inputs"], frame.buffers)
+        check_inputs(module.description.inputs, arrays)
+    except HubError as error:
+        for index in range(len(calls)):
+            computed.put_error(index, error)
+        return Prepared(computed, [], [], [])
+    group, start = [], 0
+    for index, (items, answer) in enumerate(calls):
+        group.append(Batchable(index, _slice(arrays, start, start + items), items, answer))
+        start += items
+    return Prepared(computed, [], [Group(group, arrays)], frame.header.get("call_sizes", []))
 
 
 def compute(module: LoadedModule, prepared: Prepared, max_batch_size: int) -> Computed:
@@ -130,7 +164,7 @@ def compute(module: LoadedModule, prepared: Prepared, max_batch_size: int) -> Co
         except (TypeError, ValueError) as error:  # the answer is no JSON
             computed.put_error(index, ModuleFailed(f"the module's answer cannot be written as JSON: {error}", traceback.format_exc()))
     for group in prepared.groups:
-        items = sum(call.items for call in group)
+        items = sum(call.items for call in group.calls)
         fits = sum(prepared.call_sizes) == items and max(prepared.call_sizes, default=0) <= max_batch_size
         _compute_group(module, group, prepared.call_sizes if fits else _equal_sizes(items, max_batch_size), computed)
     if len(prepared.groups) > 1:
@@ -157,11 +191,12 @@ def _key(inputs: Dict[str, np.ndarray]) -> _Key:
     return tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(inputs.items()))
 
 
-def _compute_group(module: LoadedModule, group: List[Batchable], sizes: List[int], computed: Computed) -> None:
+def _compute_group(module: LoadedModule, together: Group, sizes: List[int], computed: Computed) -> None:
     """Compute calls of one form together; if that fails, halve until the bad one is alone."""
+    group = together.calls
     try:
         start = time.perf_counter()
-        outputs = _run(module, group, sizes, computed)
+        outputs = _run(module, together, sizes, computed)
         elapse_s = time.perf_counter() - start
     except HubError as error:
         if isinstance(error, OutOfMemory):
@@ -172,7 +207,7 @@ def _compute_group(module: LoadedModule, group: List[Batchable], sizes: List[int
         middle = len(group) // 2
         for half in (group[:middle], group[middle:]):
             items = sum(call.items for call in half)
-            _compute_group(module, half, _equal_sizes(items, max(sizes)), computed)
+            _compute_group(module, Group(half), _equal_sizes(items, max(sizes)), computed)
         return
     start_item = 0
     for call in group:
@@ -184,15 +219,15 @@ def _compute_group(module: LoadedModule, group: List[Batchable], sizes: List[int
 def _compute_alone(module: LoadedModule, call: Batchable, size: int, error: HubError, computed: Computed) -> None:
     """One request that failed: if memory ran out, its own items are computed in ever smaller calls; anything else is its answer."""
     if isinstance(error, OutOfMemory) and min(size, call.items) > 1:
-        _compute_group(module, [call], _equal_sizes(call.items, (min(size, call.items) + 1) // 2), computed)
+        _compute_group(module, Group([call]), _equal_sizes(call.items, (min(size, call.items) + 1) // 2), computed)
     else:
         computed.put_error(call.position, error)
 
 
-def _run(module: LoadedModule, group: List[Batchable], sizes: List[int], computed: Computed) -> Any:
-    merged = group[0].inputs
-    if len(group) > 1:
-        merged = {name: np.concatenate([call.inputs[name] for call in group]) for name in merged}
+def _run(module: LoadedModule, group: Group, sizes: List[int], computed: Computed) -> Any:
+    merged = group.merged or group.calls[0].inputs
+    if group.merged is None and len(group.calls) > 1:
+        merged = {name: np.concatenate([call.inputs[name] for call in group.calls]) for name in merged}
     parts = []
     start = 0
     for size in sizes:

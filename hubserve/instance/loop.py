@@ -14,6 +14,7 @@ from hubserve.errors import HubError, LoadFailed, to_wire
 from hubserve.instance import wire
 from hubserve.instance.arena import Arena, Halves
 from hubserve.instance.calls import Prepared, compute, guarded, prepare
+from hubserve.instance.memory import settle
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Face, LoadedModule
 from hubserve.types import ANY
@@ -40,6 +41,7 @@ def serve(sock: socket.socket, arena: Optional[Arena]) -> int:
                 sys.stderr.write(error.detail)
             wire.send(sock, {"op": "failed", "error": to_wire(error)})
             return 1
+        settle()
         wire.send(sock, {"op": "loaded", "description": module.description.to_json(), "times": times})
         ahead = bool(frame.header.get("decode_ahead")) and Face.PICTURE in module.description.faces
         _answer_frames(_frames_ahead(sock, arena, module) if ahead else _frames(sock, arena, module), sock, arena, module, max_batch_size)

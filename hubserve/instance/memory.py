@@ -1,6 +1,7 @@
 """How the allocator treats the large buffers that every request brings, in the gateway and in instances."""
 
 import ctypes
+import gc
 
 # glibc's names and numbers, from malloc.h
 _M_TRIM_THRESHOLD = -1
@@ -21,3 +22,9 @@ def keep_large_buffers() -> None:
         return
     mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD_BYTES)
     mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def settle() -> None:
+    """What was imported and loaded until now stays: the garbage collector need not look at it again and again, which takes tens of ms."""
+    gc.collect()
+    gc.freeze()

@@ -14,7 +14,7 @@ op           direction         content
 ``load``     to the instance   ``kind``, ``folder``, ``import_name``, ``init_args``, ``defaults``, ``max_batch_size``, ``measure``,
                                ``decode_ahead``
 ``loaded``   to the gateway    ``description``, ``times``: items and seconds of calls that were made to warm up
-``infer``    to the instance   ``calls``, each with a ``face`` (see :mod:`hubserve.instance.calls`); ``call_sizes``
+``infer``    to the instance   ``calls``, each with a ``face``, or ``merged`` (see :mod:`hubserve.instance.calls`); ``call_sizes``
 ``results``  to the gateway    ``results``, one for each call, in order; ``times``, ``took_s``, ``out_of_memory``
 ``ping``     to the instance
 ``pong``     to the gateway
@@ -37,7 +37,7 @@ HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"HUB1"
 _MAX_HEADER_BYTES = 256 << 20
 _MAX_PAYLOAD_BYTES = 64 << 30
-Place = Callable[[Any], Optional[int]]
+Place = Callable[[List[memoryview], int], Optional[int]]
 #: small buffers are copied to the header, so that one write sends all
 _JOINED_BYTES = 8 << 10
 _AHEAD_BYTES = 64 << 10
@@ -63,6 +63,11 @@ class Frame(NamedTuple):
     buffers: List[memoryview]
 
 
+def _bytes_of(buffer: Any) -> memoryview:
+    view = memoryview(buffer)
+    return view.cast("B") if view.nbytes else memoryview(b"")
+
+
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -83,21 +88,22 @@ def encode(
 
     Args:
         header: JSON values; ``buffers`` is added.
-        buffers: contiguous bytes-like objects.
-        place: copies a buffer into the arena and returns its offset there, or None for a buffer that is to be sent.
+        buffers: contiguous bytes-like objects; a list of them becomes one buffer.
+        place: copies a buffer's parts, of so many bytes in all, into the arena and returns its offset there; or None for one that is
+            to be sent.
         dumps: writes JSON; a quicker one where there is one.
     """
     places: List[Any] = []
-    sent = []
+    sent: List[memoryview] = []
     for buffer in buffers:
-        view = memoryview(buffer)
-        view = view.cast("B") if view.nbytes else memoryview(b"")
-        offset = place(view) if place else None
+        views = [_bytes_of(each) for each in (buffer if isinstance(buffer, list) else [buffer])]
+        size = sum(map(len, views))
+        offset = place(views, size) if place else None
         if offset is None:
-            places.append(len(view))
-            sent.append(view)
+            places.append(size)
+            sent.extend(views)
         else:
-            places.append([offset, len(view)])
+            places.append([offset, size])
     text = dumps({**header, "buffers": places})
     payload_bytes = sum(map(len, sent))
     start = HEAD.pack(_MAGIC, len(text), payload_bytes) + text

@@ -13,7 +13,7 @@ import uvicorn
 import uvloop
 
 from hubserve.errors import ConfigError, LoadFailed
-from hubserve.instance.memory import keep_large_buffers
+from hubserve.instance.memory import keep_large_buffers, settle
 from hubserve.registry.engine_note import note_engine
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
@@ -156,4 +156,5 @@ class _Gateway:
                     len(module.pool.slots),
                     by,
                 )
+        settle()
         log.info("loaded in %.1f s", time.monotonic() - start)

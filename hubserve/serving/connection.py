@@ -83,13 +83,13 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._transport.writelines(pieces)
 
-    def _place(self, buffer: memoryview) -> int | None:
+    def _place(self, parts: list[memoryview], size: int) -> int | None:
         """Copy a large buffer into the arena; None if it is small, or there is no room."""
-        if len(buffer) < MIN_BUFFER_BYTES or self._arena is None:
+        if size < MIN_BUFFER_BYTES or self._arena is None:
             return None
-        offset = self._ring.take(len(buffer))
+        offset = self._ring.take(size)
         if offset is not None:
-            self._arena.view[offset : offset + len(buffer)] = buffer
+            self._arena.put(parts, offset)
             self._places[-1] += 1
         return offset
 

@@ -60,15 +60,13 @@ class InstanceSeat:
 
     def give(self, batch: list[Work], call_sizes: list[int]) -> None:
         """Send a batch to the instance; its askers are answered when the instance has."""
-        calls: list[dict[str, Any]] = []
-        buffers: list[Any] = []
-        for work in batch:
-            work.attempts += len(batch) == 1  # of several, nobody knows whose fault it is if the instance ends
-            calls.append(_shifted(work.call, len(buffers)))
-            buffers.extend(work.buffers)
+        if len(batch) == 1:  # of several, nobody knows whose fault it is if the instance ends
+            batch[0].attempts += 1
+        header, buffers = _frame_of(batch)
+        if call_sizes:
+            header["call_sizes"] = call_sizes
         self._given.append(time.monotonic())
         self.in_flight += 1
-        header = {"op": "infer", "calls": calls, "call_sizes": call_sizes} if call_sizes else {"op": "infer", "calls": calls}
         self._instance.infer(header, buffers, partial(self._answered, batch))
 
     def _answered(self, batch: list[Work], answer: Frame | InstanceDied) -> None:
@@ -112,6 +110,22 @@ class InstanceSeat:
         elif not merged:
             work.attempts -= 1
         return True
+
+
+def _frame_of(batch: list[Work]) -> tuple[dict[str, Any], list[Any]]:
+    """The header and buffers of an ``infer`` frame. Arrays are put one behind the other, so that the instance need not merge them."""
+    buffers: list[Any] = []
+    if all("inputs" in work.call for work in batch):
+        first = batch[0].call["inputs"]
+        count = sum(work.count for work in batch)
+        inputs = [{**each, "shape": [count, *each["shape"][1:]], "buffer": index} for index, each in enumerate(first)]
+        buffers = [[work.buffers[index] for work in batch] for index in range(len(first))]
+        return {"op": "infer", "merged": {"inputs": inputs, "calls": [[work.count, work.call["answer"]] for work in batch]}}, buffers
+    calls = []
+    for work in batch:
+        calls.append(_shifted(work.call, len(buffers)))
+        buffers.extend(work.buffers)
+    return {"op": "infer", "calls": calls}, buffers
 
 
 def _shifted(call: dict[str, Any], by: int) -> dict[str, Any]:

@@ -36,13 +36,13 @@ def test_a_large_buffer_arrives_through_the_arena_and_not_through_the_socket() -
     arena = Arena.create(1 << 20)
     array = np.arange(10_000, dtype=np.float32)
 
-    def place(view: memoryview) -> int | None:
-        if len(view) < 100:
+    def place(parts: list[memoryview], size: int) -> int | None:
+        if size < 100:
             return None
-        arena.view[64 : 64 + len(view)] = view
+        arena.put(parts, 64)
         return 64
 
-    pieces = wire.encode({"op": "infer"}, [b"small", array], place)
+    pieces = wire.encode({"op": "infer"}, [b"small", [array[:3000], array[3000:]]], place)
     assert sum(len(piece) for piece in pieces) < 200
     ours, theirs = socket.socketpair()
     with ours, theirs:

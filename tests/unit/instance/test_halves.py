@@ -1,6 +1,10 @@
 from hubserve.instance.arena import ARENA_BYTES, HALF_BYTES, MIN_BUFFER_BYTES, REQUESTS_BYTES, Arena, Halves
 
 
+def place(halves: Halves, content: bytes) -> int | None:
+    return halves.place([memoryview(content)], len(content))
+
+
 def test_answers_take_turns_and_never_touch_the_requests_or_the_answer_before() -> None:
     arena = Arena.create()
     halves = Halves(arena)
@@ -8,7 +12,7 @@ def test_answers_take_turns_and_never_touch_the_requests_or_the_answer_before() 
     for turn in range(4):
         halves.turn()
         content = bytes([turn + 1]) * MIN_BUFFER_BYTES
-        offset, second = halves.place(memoryview(content)), halves.place(memoryview(content))
+        offset, second = place(halves, content), place(halves, content)
         assert offset is not None
         assert second is not None
         assert offset + len(content) <= second
@@ -22,7 +26,7 @@ def test_answers_take_turns_and_never_touch_the_requests_or_the_answer_before() 
 def test_small_answers_and_those_without_room_travel_through_the_socket() -> None:
     halves = Halves(Arena.create())
     halves.turn()
-    assert halves.place(memoryview(bytes(MIN_BUFFER_BYTES - 1))) is None
-    assert halves.place(memoryview(bytes(HALF_BYTES + 1))) is None
-    assert halves.place(memoryview(bytes(HALF_BYTES))) is not None
-    assert halves.place(memoryview(bytes(MIN_BUFFER_BYTES))) is None
+    assert place(halves, bytes(MIN_BUFFER_BYTES - 1)) is None
+    assert place(halves, bytes(HALF_BYTES + 1)) is None
+    assert place(halves, bytes(HALF_BYTES)) is not None
+    assert place(halves, bytes(MIN_BUFFER_BYTES)) is None
