@@ -22,6 +22,9 @@ from hubserve.types import InferResponse
 _MAX_ATTEMPTS = 2
 #: a full queue is searched for work that nobody waits for any more, but not for every request that it refuses
 _SWEEP_EVERY_S = 0.02
+#: An instance is given its next batch so long before it is expected to finish: about what the way there and back takes.
+_LEAD_S = 0.001
+_WORTH_A_TIMER_S = 0.004
 _in_flight = attrgetter("in_flight")
 
 
@@ -69,18 +72,32 @@ class Work:
 
 
 class Seat(Protocol):
-    """Where batches go: an instance, as the batcher sees it."""
+    """Where batches go: an instance, as the batcher sees it.
+
+    Attributes:
+        expected_s: of each batch that is not answered, how long it is expected to take; 0 where that is not known.
+    """
+
+    expected_s: deque[float]
 
     @property
     def in_flight(self) -> int:
         """How many batches it has been given and has not answered."""
 
     @property
+    def given(self) -> int:
+        """How many batches it has ever been given."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it computes what it is given."""
+
+    @property
     def is_open(self) -> bool:
         """Whether it may be given another one."""
 
     def give(self, batch: list[Work], call_sizes: list[int]) -> None:
-        """Compute a batch, divided into calls of the given sizes; the batcher is told by :meth:`Batcher.dispatch` when it is answered."""
+        """Compute a batch, divided into calls of the given sizes; the batcher is told by :meth:`Batcher.answered` when it is answered."""
 
 
 @dataclass(frozen=True)
@@ -183,16 +200,43 @@ class Batcher:
         self._size = 0
 
     def dispatch(self) -> None:
-        """Hand out what can be handed out: call it when a seat has answered."""
+        """Hand out what can be handed out."""
         while self._size:
             seat = min((each for each in self._seats if each.is_open), key=_in_flight, default=None)
             if seat is None:
                 return
             # An idle instance takes what there is. A busy one gets its next batch in advance only if that would not grow by waiting.
-            batch = self._next_batch(only_complete=bool(seat.in_flight))
+            batch = self._next_batch(only_complete=bool(seat.in_flight), ahead=bool(seat.in_flight))
             if not batch:
                 return
-            seat.give(batch, self._call_sizes(batch))
+            self._give(seat, batch)
+
+    def answered(self, seat: Seat) -> None:
+        """A seat has answered a batch: call it after each."""
+        seat.expected_s.popleft()
+        if seat.in_flight == 1:
+            self._plan_ahead(seat)
+        self.dispatch()
+
+    def _give(self, seat: Seat, batch: list[Work]) -> None:
+        call_sizes = self._call_sizes(batch)
+        times = self._book.of(batch[0].key) if call_sizes else None
+        seat.expected_s.append(sum(times.estimate(size) or 0.0 for size in call_sizes) if times else 0.0)
+        seat.give(batch, call_sizes)
+        if seat.in_flight == 1:
+            self._plan_ahead(seat)
+
+    def _plan_ahead(self, seat: Seat) -> None:
+        """A seat begins with a batch: shortly before it is expected to finish, it is to be given the next one."""
+        if seat.expected_s[0] > _WORTH_A_TIMER_S:
+            asyncio.get_running_loop().call_later(seat.expected_s[0] - _LEAD_S, self._give_ahead, seat, seat.given)
+
+    def _give_ahead(self, seat: Seat, given: int) -> None:
+        """Give what the seat would take next, so that it need not wait for the way there and back."""
+        if seat.given == given and seat.in_flight == 1 and seat.is_alive:
+            batch = self._next_batch(only_complete=False, ahead=True)
+            if batch:
+                self._give(seat, batch)
 
     def _lane_of(self, work: Work) -> _Lane:
         """The lane that the work belongs to, counted as if it were in it."""
@@ -203,13 +247,18 @@ class Batcher:
         lane.items += work.count
         return lane
 
-    def _next_batch(self, only_complete: bool) -> list[Work]:
-        """Take a batch out of the lane whose first work comes first; empty if none is to be computed now."""
+    def _next_batch(self, only_complete: bool, ahead: bool) -> list[Work]:
+        """Take a batch out of the lane whose first work comes first; empty if none is to be computed now.
+
+        Args:
+            only_complete: not one that would grow by waiting.
+            ahead: it is for an instance that still computes another one.
+        """
         self._drop_unwanted_heads()
         now = time.monotonic()
         for name in sorted(self._lanes, key=lambda name: (name[0], self._lanes[name].queue[0].number)):
             lane = self._lanes[name]
-            size = self._size_of_batch(lane, only_complete, now)
+            size = self._size_of_batch(lane, only_complete, ahead, now)
             if size:
                 return self._take(name, lane, size, now)
         return []
@@ -233,11 +282,11 @@ class Batcher:
             work.answer.set_exception(DeadlineExceeded(f"module '{self._module}' was too busy to start on the request in time"))
         return work.answer.done()
 
-    def _size_of_batch(self, lane: _Lane, only_complete: bool, now: float) -> int:
+    def _size_of_batch(self, lane: _Lane, only_complete: bool, ahead: bool, now: float) -> int:
         """How many of a lane's items to compute now; 0 to let them wait."""
         first = lane.queue[0]
         if lane.times is None:
-            return 0 if only_complete and first.alone else 1  # what may end the instance is not queued behind others' work
+            return 0 if ahead and first.alone else 1  # what may end the instance is not queued behind others' work
         preferred = () if lane.key == ONE_BY_ONE else self._settings.preferred_sizes
         full = min(preferred[-1], self._book.limit) if preferred else lane.times.batch_size(lane.times.limit)
         if lane.items >= full:

@@ -33,6 +33,8 @@ class InstanceSeat:
 
     Attributes:
         in_flight: batches that it has been given and has not answered.
+        given: batches that it has ever been given.
+        expected_s: of each batch in flight, how long it is expected to take.
         has_answered: whether it has computed anything yet.
         closed: the server stops: what it has is not tried again.
         retired: it is given no more, because it is about to be replaced.
@@ -40,11 +42,13 @@ class InstanceSeat:
 
     def __init__(self, instance: InstanceProcess, batcher: Batcher, book: TimesBook, on_out_of_memory: Callable[[int], None]) -> None:
         self.in_flight = 0
+        self.given = 0
         self.has_answered = False
         self.closed = False
         self.retired = False
+        self.expected_s: deque[float] = deque()
         self._usual_s = _QUICK_S
-        self._given: deque[float] = deque()
+        self._given_at: deque[float] = deque()
         self._answered_at = 0.0
         self._instance = instance
         self._batcher = batcher
@@ -52,9 +56,14 @@ class InstanceSeat:
         self._on_out_of_memory = on_out_of_memory
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it computes what it is given."""
+        return not (self.retired or self._instance.is_dead)
+
+    @property
     def is_open(self) -> bool:
         """Whether it may be given another batch: one when it is idle, and one ahead if it is quick."""
-        if self.retired or self._instance.is_dead:
+        if not self.is_alive:
             return False
         return not self.in_flight or (self.in_flight < MAX_IN_FLIGHT and self._usual_s < _QUICK_S)
 
@@ -65,14 +74,15 @@ class InstanceSeat:
         header, buffers = _frame_of(batch)
         if call_sizes:
             header["call_sizes"] = call_sizes
-        self._given.append(time.monotonic())
+        self._given_at.append(time.monotonic())
+        self.given += 1
         self.in_flight += 1
         self._instance.infer(header, buffers, partial(self._answered, batch))
 
     def _answered(self, batch: list[Work], answer: Frame | InstanceDied) -> None:
         self.in_flight -= 1
         now = time.monotonic()
-        given_at = self._given.popleft()
+        given_at = self._given_at.popleft()
         took_s = now - given_at
         # a batch that was sent ahead is begun when the one before it is answered
         busy_s = now - max(given_at, self._answered_at)
@@ -85,7 +95,7 @@ class InstanceSeat:
             return
         self.has_answered = True
         self._learn(batch, answer.header, busy_s)
-        self._batcher.dispatch()  # first: the instance is not to wait until all are told
+        self._batcher.answered(self)  # first: the instance is not to wait until all are told
         for work, result in zip(batch, answer.header["results"], strict=True):
             _settle(work, result, answer)
 

@@ -1,5 +1,6 @@
 import asyncio
 import time
+from collections import deque
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ class Desk:
 
     def __init__(self, batcher: Batcher) -> None:
         self.batcher = batcher
-        self.given: list[list[Work]] = []
+        self.expected_s: deque[float] = deque()
+        self.batches: list[list[Work]] = []
         self.waiting: list[list[Work]] = []
 
     @property
@@ -38,18 +40,26 @@ class Desk:
         return len(self.waiting)
 
     @property
+    def given(self) -> int:
+        return len(self.batches)
+
+    @property
+    def is_alive(self) -> bool:
+        return True
+
+    @property
     def is_open(self) -> bool:
         return len(self.waiting) < 2
 
     def give(self, batch: list[Work], call_sizes: list[int]) -> None:
         assert sum(call_sizes) == (sum(each.count for each in batch) if batch[0].key else 0)
-        self.given.append(batch)
+        self.batches.append(batch)
         self.waiting.append(batch)
 
     def answer(self) -> None:
         for each in self.waiting.pop(0):
             each.answer.set_result(InferResponse())
-        self.batcher.dispatch()
+        self.batcher.answered(self)
 
 
 @given(
@@ -73,7 +83,7 @@ def test_whatever_is_queued_is_given_out_once_in_order_and_in_allowed_batches(
             batcher.add(seat)
         while busy := [seat for seat in seats if seat.waiting]:
             busy[0].answer()
-        batches = [batch for seat in seats for batch in seat.given]
+        batches = [batch for seat in seats for batch in seat.batches]
         for batch in batches:
             assert len({each.key for each in batch}) == 1
             assert len(batch) == 1 or (sum(each.count for each in batch) <= limit and batch[0].key is not None)
@@ -98,7 +108,7 @@ def test_an_idle_instance_gets_new_work_at_once_and_alone() -> None:
         batcher.add(desk)
         first = work()
         batcher.put(first)
-        assert desk.given == [[first]]
+        assert desk.batches == [[first]]
 
     asyncio.run(scenario())
 
@@ -112,18 +122,18 @@ def test_a_busy_instance_is_sent_ahead_only_what_cannot_grow() -> None:
         batcher.put(works[0])
         batcher.put(works[1])
         batcher.put(works[2])
-        assert desk.given == [works[:1]], "two of three may still become three"
+        assert desk.batches == [works[:1]], "two of three may still become three"
         batcher.put(works[3])
-        assert desk.given == [works[:1], works[1:]], "a full batch is sent ahead"
+        assert desk.batches == [works[:1], works[1:]], "a full batch is sent ahead"
         desk.answer()
         single, suspect = work(key=None), work(key=None, alone=True)
         batcher.put(single)
-        assert desk.given[-1] == [single], "what is never merged is sent ahead"
+        assert desk.batches[-1] == [single], "what is never merged is sent ahead"
         desk.answer()
         batcher.put(suspect)
-        assert len(desk.given) == 3, "what may end the instance waits until it is idle"
+        assert len(desk.batches) == 3, "what may end the instance waits until it is idle"
         desk.answer()
-        assert desk.given[-1] == [suspect]
+        assert desk.batches[-1] == [suspect]
 
     asyncio.run(scenario())
 
@@ -136,7 +146,7 @@ def test_idle_instances_come_before_busy_ones() -> None:
         batcher.add(second)
         for _ in range(2):
             batcher.put(work(key=None))
-        assert [len(first.given), len(second.given)] == [1, 1]
+        assert [len(first.batches), len(second.batches)] == [1, 1]
 
     asyncio.run(scenario())
 
@@ -151,7 +161,7 @@ def test_an_instance_that_is_gone_is_given_nothing() -> None:
         batcher.put(one)
         assert len(batcher) == 1
         batcher.add(there)
-        assert (gone.given, there.given) == ([], [[one]])
+        assert (gone.batches, there.batches) == ([], [[one]])
 
     asyncio.run(scenario())
 
@@ -180,7 +190,7 @@ def test_work_past_its_deadline_is_answered_and_never_computed() -> None:
         batcher.put(on_time)
         desk = Desk(batcher)
         batcher.add(desk)
-        assert desk.given == [[on_time]]
+        assert desk.batches == [[on_time]]
         with pytest.raises(DeadlineExceeded):
             await late.answer
 
@@ -196,7 +206,7 @@ def test_work_that_is_put_back_comes_first() -> None:
         desk = Desk(batcher)
         batcher.add(desk)
         desk.answer()
-        assert desk.given == [[returned], [waiting]]
+        assert desk.batches == [[returned], [waiting]]
 
     asyncio.run(scenario())
 
@@ -209,7 +219,7 @@ def given_out(batcher: Batcher, works: list[Work]) -> list[int]:
     batcher.add(desk)
     while desk.waiting:
         desk.answer()
-    return [sum(each.count for each in batch) for batch in desk.given]
+    return [sum(each.count for each in batch) for batch in desk.batches]
 
 
 def test_requests_are_merged_only_as_far_as_it_helps() -> None:
@@ -240,18 +250,18 @@ def test_with_a_delay_an_idle_instance_waits_for_a_full_batch_but_no_longer() ->
         first = [work() for _ in range(2)]
         for each in first:
             batcher.put(each)
-        assert desk.given == []
+        assert desk.batches == []
         await asyncio.sleep(0.1)
-        assert desk.given == [first]
+        assert desk.batches == [first]
         desk.answer()
         full = [work() for _ in range(4)]
         for each in full:
             batcher.put(each)
-        assert desk.given[1:] == [full], "a full batch has nothing to wait for"
+        assert desk.batches[1:] == [full], "a full batch has nothing to wait for"
         desk.answer()
         alone = work(key=None)
         batcher.put(alone)
-        assert desk.given[2:] == [[alone]], "what is never merged has nothing to wait for"
+        assert desk.batches[2:] == [[alone]], "what is never merged has nothing to wait for"
 
     asyncio.run(scenario())
 
@@ -266,7 +276,7 @@ def test_lower_priorities_go_first_and_are_not_merged_with_others() -> None:
         batcher.add(desk)
         while desk.waiting:
             desk.answer()
-        assert desk.given == [[urgent], [usual], [late]]
+        assert desk.batches == [[urgent], [usual], [late]]
 
     asyncio.run(scenario())
 
@@ -280,5 +290,32 @@ def test_a_batch_is_kept_small_enough_for_the_deadlines_in_it() -> None:
                 times.observe(items, 10.0 + items)
         soon = time.monotonic() + 12.5
         assert given_out(batcher, [work(deadline=soon), *(work() for _ in range(5))]) == [2, 4]
+
+    asyncio.run(scenario())
+
+
+def test_an_instance_that_is_about_to_finish_is_given_its_next_batch_before_it_has_and_only_one() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=8)
+        times = batcher._book.of("a")
+        for items in (1, 2, 4, 8):
+            for _ in range(3):
+                times.observe(items, 0.05 + 0.001 * items)
+        desk = Desk(batcher)
+        batcher.add(desk)
+        first, waiting, suspect = work(), [work() for _ in range(3)], work(alone=True)
+        batcher.put(first)
+        for each in waiting:
+            batcher.put(each)
+        assert desk.batches == [[first]], "three may become more"
+        await asyncio.sleep(0.1)
+        assert desk.batches == [[first], waiting]
+        batcher.put(suspect)
+        batcher.put(work())
+        await asyncio.sleep(0.1)
+        assert len(desk.batches) == 2, "what it computes has not ended yet"
+        desk.answer()
+        desk.answer()
+        assert desk.batches[2] == [suspect]
 
     asyncio.run(scenario())
