@@ -4,7 +4,7 @@ import asyncio
 import time
 from types import TracebackType
 
-from starlette.types import Receive, Scope
+from starlette.types import Scope
 
 from hubserve.errors import HubError, TooLarge
 from hubserve.protocols.admission import Ticket
@@ -25,7 +25,7 @@ class TooSlow(HubError):
     code = "too_slow"
 
 
-async def read_body(scope: Scope, receive: Receive, settings: ServerSettings, ticket: Ticket) -> memoryview:
+async def read_body(scope: Scope, settings: ServerSettings, ticket: Ticket) -> memoryview:
     """The whole request body.
 
     Raises:
@@ -41,16 +41,11 @@ async def read_body(scope: Scope, receive: Receive, settings: ServerSettings, ti
         raise _too_large(limit)  # the client waits for leave to send
     if length is not None:
         ticket.reserve(min(length, limit))
-    body = _Body(length, limit)
-    with _Patience(settings.client_timeout_s, body, ticket.sweeper, scope["extensions"]["hubserve"].task):
-        more = True
-        while more and body.size_bytes <= limit * _DISCARD_FACTOR:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone("the client closed the connection before its request was complete")
-            body.add(message.get("body", b""))
-            ticket.reserve(min(body.size_bytes, limit))
-            more = message.get("more_body", False)
+    body = _Body(length, limit, ticket)
+    exchange = scope["extensions"]["hubserve"]
+    with _Patience(settings.client_timeout_s, body, ticket.sweeper, exchange.task):
+        if not await exchange.read_into(body.add):
+            raise ClientGone("the client closed the connection before its request was complete")
     if body.size_bytes > limit:
         raise _too_large(limit)
     return body.content()
@@ -59,17 +54,26 @@ async def read_body(scope: Scope, receive: Receive, settings: ServerSettings, ti
 class _Body:
     """A body that grows: in one place if its length was announced, so that nothing is copied twice."""
 
-    def __init__(self, announced_bytes: int | None, max_body_bytes: int) -> None:
+    def __init__(self, announced_bytes: int | None, max_body_bytes: int, ticket: Ticket) -> None:
         self.size_bytes = 0
         self._max_body_bytes = max_body_bytes
+        self._ticket = ticket
         self._chunks: list[bytes] = []
         fits = announced_bytes is not None and _SMALL_BODY_BYTES < announced_bytes <= max_body_bytes
         self._whole = bytearray(announced_bytes or 0) if fits else None
 
     def add(self, chunk: bytes) -> None:
-        """Append what came; more than the limit is only counted."""
+        """Append what came; more than the limit is only counted, and far more is not read.
+
+        Raises:
+            TooLarge: there is no end to it.
+            Unavailable: the server has no memory for it now.
+        """
         start = self.size_bytes
         self.size_bytes += len(chunk)
+        if self.size_bytes > self._max_body_bytes * _DISCARD_FACTOR:
+            raise _too_large(self._max_body_bytes)
+        self._ticket.reserve(min(self.size_bytes, self._max_body_bytes))
         if self._whole is not None:
             self._whole[start : self.size_bytes] = chunk
         elif self.size_bytes <= self._max_body_bytes:

@@ -68,7 +68,7 @@ class PaddleHubProtocol(Protocol):
 
     prefixes = (_PREFIX,)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
         """Answer one request."""
         name = unquote(scope["path"][len(_PREFIX) :])
         if not name or "/" in name:
@@ -80,10 +80,10 @@ class PaddleHubProtocol(Protocol):
             return
         try:
             with self.admission.admit() as ticket:
-                module = await self._find(name, scope, receive, ticket)
+                module = await self._find(name, scope, ticket)
                 with module.in_use():
                     module.check_room()  # what would be refused is not even read
-                    request = await self._decode(module, scope, receive, ticket)
+                    request = await self._decode(module, scope, ticket)
                     response = await while_connected(scope, module.infer(request))
         except ClientGone:
             return
@@ -109,21 +109,21 @@ class PaddleHubProtocol(Protocol):
             headers["connection"] = "close"
         await respond(send, http, _envelope(status, message), **headers)
 
-    async def _find(self, name: str, scope: Scope, receive: Receive, ticket: Ticket) -> ServedModule:
+    async def _find(self, name: str, scope: Scope, ticket: Ticket) -> ServedModule:
         """The module, loaded. One that cannot answer is told before the body is looked at."""
         try:
             module = self.dataplane.get(name)
             await module.loaded()
         except HubError:
-            await read_body(scope, receive, self.settings, ticket)
+            await read_body(scope, self.settings, ticket)
             raise
         return module
 
-    async def _decode(self, module: ServedModule, scope: Scope, receive: Receive, ticket: Ticket) -> InferRequest:
+    async def _decode(self, module: ServedModule, scope: Scope, ticket: Ticket) -> InferRequest:
         """Make a request of what was sent."""
         content_type = header(scope, b"content-type").partition(";")[0].strip().lower()
         request = InferRequest(module.plan.info.name, deadline=deadline_of(scope, self.settings), priority=priority_of(scope))
-        body = await read_body(scope, receive, self.settings, ticket)
+        body = await read_body(scope, self.settings, ticket)
         if content_type == "multipart/form-data" and Face.PICTURE in module.description.faces:
             request.pictures = await _read_files(scope, body)
         elif content_type == "application/json" or (content_type.startswith("application/") and content_type.endswith("+json")):

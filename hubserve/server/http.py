@@ -25,6 +25,8 @@ _MAX_HEADER_BYTES = 64 << 10
 _MAX_WAITING_BYTES = 256 << 10
 #: a body larger than this is written behind its headers instead of being copied to them
 _JOINED_BYTES = 64 << 10
+#: of a body whose length is known, this much and more is not run through the parser
+_PLAIN_BYTES = 64 << 10
 _KEEP_ALIVE_S = 15.0
 _SWEEP_EVERY_S = 0.25
 _STATUS_LINES = {each.value: b"HTTP/1.1 %d %s\r\n" % (each.value, each.phrase.encode()) for each in http.HTTPStatus}
@@ -81,7 +83,9 @@ class HttpConnection(asyncio.Protocol):
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._header_bytes = 0
+        self._announced_bytes = 0
         self._expects_continue = False
+        self._plain_bytes = 0  # of a large body, still to come, which the parser is spared
 
     # --- asyncio's protocol ---
 
@@ -110,8 +114,13 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes came."""
+        if self._plain_bytes:
+            data = self._take_plain(data)
+            if not data:
+                return
         try:
             self._parser.feed_data(data)
+            self._begin_plain()
         except httptools.HttpParserUpgrade:  # an offer that is not taken; what follows cannot be read any more
             for exchange in (self._answering, *self._pipeline):
                 if exchange:
@@ -122,6 +131,23 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(431, b"the request's headers are too large")
         except httptools.HttpParserError:
             self._refuse(400, b"what came is not HTTP/1.1")
+
+    def _begin_plain(self) -> None:
+        """The rest of a large body of known length needs no parser."""
+        exchange = self._reading
+        if exchange and exchange.announced_bytes - exchange.received_bytes > _PLAIN_BYTES:
+            self._plain_bytes = exchange.announced_bytes - exchange.received_bytes
+
+    def _take_plain(self, data: bytes) -> bytes:
+        """Take a body's bytes; returns what comes after them."""
+        count = min(len(data), self._plain_bytes)
+        self._plain_bytes -= count
+        if self._reading:
+            self._reading.feed(data if count == len(data) else data[:count])
+        if not self._plain_bytes:
+            self.on_message_complete()
+            self._parser = httptools.HttpRequestParser(self)
+        return data[count:]
 
     def pause_writing(self) -> None:
         """The client takes its answers too slowly."""
@@ -153,7 +179,7 @@ class HttpConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """The first bytes of a request came."""
         self._url, self._headers, self._header_bytes, self._expects_continue = b"", [], 0, False
-        self._is_idle = False
+        self._is_idle, self._announced_bytes = False, 0
         self.due = time.monotonic() + self._client_timeout_s
 
     def on_url(self, url: bytes) -> None:
@@ -166,7 +192,9 @@ class HttpConnection(asyncio.Protocol):
         self._count(len(name) + len(value))
         name = name.lower()
         self._headers.append((name, value))
-        if name == b"expect" and value.lower() == b"100-continue":
+        if name == b"content-length":
+            self._announced_bytes = int(value) if value.isdigit() else 0
+        elif name == b"expect" and value.lower() == b"100-continue":
             self._expects_continue = True
 
     def _count(self, more: int) -> None:
@@ -194,6 +222,7 @@ class HttpConnection(asyncio.Protocol):
         }
         exchange = Exchange(self, scope, keep_alive=version != "1.0" and self._parser.should_keep_alive())
         exchange.expects_continue = self._expects_continue
+        exchange.announced_bytes = self._announced_bytes
         scope["extensions"] = {"hubserve": exchange}
         self._reading = exchange
         self.due = 0.0  # what follows is watched where it is read
@@ -304,6 +333,8 @@ class Exchange:
         cancel_when_gone: end the task that answers when that happens.
         started: whether the answer's headers have been sent.
         keep_alive: whether another request may follow.
+        announced_bytes: the body's length, where it was told; else 0.
+        received_bytes: how much of the body has come.
     """
 
     __slots__ = (
@@ -315,13 +346,17 @@ class Exchange:
         "_left_bytes",
         "_more_body",
         "_scope",
+        "_taker",
+        "_taker_failed",
         "_told_end",
         "_waiter",
         "_waiting_bytes",
+        "announced_bytes",
         "cancel_when_gone",
         "expects_continue",
         "gone",
         "keep_alive",
+        "received_bytes",
         "started",
         "task",
     )
@@ -335,6 +370,10 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
         self._connection = connection
         self._scope = scope
+        self.announced_bytes = 0
+        self.received_bytes = 0
+        self._taker: Callable[[bytes], None] | None = None
+        self._taker_failed: Exception | None = None
         self._chunks: list[bytes] = []
         self._waiting_bytes = 0
         self._more_body = True
@@ -363,7 +402,11 @@ class Exchange:
 
     def feed(self, body: bytes) -> None:
         """A part of the body came."""
+        self.received_bytes += len(body)
         if self._complete:
+            return
+        if self._taker:
+            self._hand_over(body)
             return
         self._chunks.append(body)
         self._waiting_bytes += len(body)
@@ -389,11 +432,44 @@ class Exchange:
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def receive(self) -> dict[str, Any]:
-        """ASGI's: the body as it comes, then that the client has left."""
+    def _hand_over(self, body: bytes) -> None:
+        if self._taker and not self._taker_failed:
+            try:
+                self._taker(body)
+            except Exception as error:  # it is raised where the body is read
+                self._taker_failed = error
+                self._wake()
+
+    async def read_into(self, taker: Callable[[bytes], None]) -> bool:
+        """Have each part of the body handed over as it comes, without a detour through :meth:`receive`.
+
+        Args:
+            taker: is called with each part; what it raises is raised here.
+        Returns:
+            Whether the whole body came; otherwise the client has left.
+        """
+        self._allow_sending()
+        self._taker = taker
+        for chunk in self._chunks:
+            self._hand_over(chunk)
+        self._chunks, self._waiting_bytes = [], 0
+        self._connection.resume()
+        while self._more_body and not self.gone and not self._taker_failed:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        self._taker, self._told_end = None, True
+        if self._taker_failed:
+            raise self._taker_failed
+        return not self.gone
+
+    def _allow_sending(self) -> None:
         if self.expects_continue and not self.started and self._more_body and not self._chunks:
             self._connection.write(_CONTINUE, b"")
         self.expects_continue = False
+
+    async def receive(self) -> dict[str, Any]:
+        """ASGI's: the body as it comes, then that the client has left."""
+        self._allow_sending()
         while True:
             if self.gone or self._complete:
                 return _DISCONNECT

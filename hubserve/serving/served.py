@@ -23,7 +23,7 @@ from hubserve.types import ANY, InferRequest, InferResponse, check_inputs, specs
 #: one request may not hold more pictures than this
 MAX_PICTURES = 1024
 _RETRY_AFTER_S = 5
-_DEADLINES_EVERY_S = 0.02
+_DEADLINES_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
