@@ -230,7 +230,7 @@ class HttpConnection(asyncio.Protocol):
             self._answer(exchange)
         else:
             self._pipeline.append(exchange)
-            self._pause()
+            self.pause()
 
     def on_body(self, body: bytes) -> None:
         """A part of the request's body."""
@@ -252,11 +252,11 @@ class HttpConnection(asyncio.Protocol):
         task = self._loop.create_task(exchange.run(self._app))
         exchange.task = task
         self._server_state.tasks.add(task)
-        task.add_done_callback(self._server_state.tasks.discard)
 
     def answered(self, exchange: "Exchange") -> None:
         """An exchange's answer has been written."""
         self._server_state.total_requests += 1
+        self._server_state.tasks.discard(exchange.task)
         self._answering = None
         if self.closed:
             return
@@ -268,7 +268,7 @@ class HttpConnection(asyncio.Protocol):
             self._wait_for_next()
         else:  # the rest of its body is thrown away
             self.due = time.monotonic() + self._client_timeout_s
-        if not self._pipeline:
+        if not self._pipeline and not self._stopping:
             self.resume()
 
     def _wait_for_next(self) -> None:
@@ -295,14 +295,11 @@ class HttpConnection(asyncio.Protocol):
         """Headers that every answer has: the date."""
         return self._server_state.default_headers  # type: ignore[no-any-return]  # uvicorn's
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
+        """Read no more for now: what came has not been taken."""
         if not self._is_paused and not self.closed:
             self._is_paused = True
             self._transport.pause_reading()
-
-    def pause(self) -> None:
-        """Read no more for now: the application has not taken what came."""
-        self._pause()
 
     def resume(self) -> None:
         """Read on."""
@@ -311,10 +308,15 @@ class HttpConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _refuse(self, status: int, text: bytes) -> None:
-        """Answer what is no proper request, unless an answer is being written, and close."""
+        """Answer what is no proper request, and close; requests that came before it are answered first."""
         if self._transport.is_closing():
             return
         self.due = 0.0
+        if self._answering and self._answering is not self._reading:
+            self._stopping = True
+            self._pipeline.clear()
+            self.pause()
+            return
         if self._answering is None or not self._answering.started:
             headers = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (len(text) + 1)
             self._transport.write(_STATUS_LINES[status] + headers + text + b"\n")

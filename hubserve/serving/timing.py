@@ -31,6 +31,8 @@ _SCHEMA = 1
 #: the form of requests that a module answers one by one: they can only travel together
 ONE_BY_ONE = "one by one"
 _MOST_TRAVEL_TOGETHER = 16
+#: all are answered when the last one is: the first must not wait long for that
+_TRAVEL_TOGETHER_S = 0.002
 
 
 class BatchTimes:
@@ -132,8 +134,9 @@ class BatchTimes:
         self._medians = {items: statistics.median(times) for items, times in self._observed.items()}
         known = sorted(self._medians)
         if self._one_by_one:
-            whole = [items * self._medians[known[0]] for items in range(self.limit + 1)]
-            self._batches, _ = _cheapest(whole, range(1, self.limit + 1), self._overhead_s, lambda items: items > 1)
+            each_s = self._medians[known[0]]
+            most = min(self.limit, max(1, int(_TRAVEL_TOGETHER_S / max(each_s, 1e-9))))
+            self._batches = [min(items, most) for items in range(self.limit + 1)]
             return
         costs = [0.0] + [self._estimate(known, items) for items in range(1, self.limit + 1)]
         candidates = sorted({1, *known, *(1 << power for power in range(self.limit.bit_length())), self.limit})

@@ -80,6 +80,22 @@ def test_however_a_request_is_cut_it_is_the_same(server: Server, seed: int) -> N
             assert read_answers(connection, 1)[0][1] == ANSWER
 
 
+def test_garbage_behind_a_request_does_not_take_its_answer(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(WHOLE + b"\x00garbage\r\n\r\n")
+        received = read_to_end(connection)
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert received.endswith(ANSWER)
+
+
+def test_large_bodies_follow_each_other_on_one_connection(server: Server) -> None:
+    bodies = [b'{"text":"%s"}' % (letter * size) for letter, size in ((b"a", 300_000), (b"b", 10), (b"c", 70_000), (b"d", 1_000_000))]
+    with connect(server) as connection:
+        connection.sendall(b"".join(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body for body in bodies))
+        answers = [body for _, body in read_answers(connection, len(bodies))]
+    assert answers == [b'{"status":"000","msg":"","results":"%s!"}' % body[9:-2].upper() for body in bodies]
+
+
 def test_a_chunked_body_is_taken(server: Server) -> None:
     chunks = b"5\r\n" + BODY[:5] + b"\r\n" + b"b;note=x\r\n" + BODY[5:] + b"\r\n0\r\nTrailer: x\r\n\r\n"
     assert ask(server, POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)[1] == ANSWER

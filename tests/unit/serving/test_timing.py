@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.serving.timing import BatchTimes, TimesBook
+from hubserve.serving.timing import ONE_BY_ONE, BatchTimes, TimesBook
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -140,3 +140,15 @@ def test_forms_beyond_the_bound_replace_the_oldest(tmp_path: Path) -> None:
     for length in range(100):
         book.of(("x", length)).observe(1, 0.1)
     assert len(book.to_json()) == 64
+
+
+def test_requests_that_are_answered_one_by_one_travel_together_only_while_they_are_quick() -> None:
+    def together(seconds: float) -> list[int]:
+        times = TimesBook(Path("nowhere"), "").of(ONE_BY_ONE)
+        for _ in range(3):
+            times.observe(1, seconds)
+        return [times.batch_size(waiting) for waiting in (1, 5, 100)]
+
+    assert together(0.00002) == [1, 5, 16]
+    assert together(0.0005) == [1, 4, 4]
+    assert together(0.005) == [1, 1, 1]
