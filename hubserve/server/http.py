@@ -3,13 +3,10 @@
 It differs from uvicorn's own protocol in what it leaves out (WebSockets, access log) and in what it adds: status, headers and body leave in
 one write; a body's bytes are handed on as they come, without being collected first; a client that is slow, or leaves, is noticed.
 
-A request's scope has the :class:`Exchange` itself among its ``extensions`` under ``hubserve``.
+A request's scope has the :class:`hubserve.server.exchange.Exchange` itself among its ``extensions`` under ``hubserve``.
 """
 
 import asyncio
-import http
-import logging
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,24 +15,16 @@ from urllib.parse import unquote
 
 import httptools
 
+from hubserve.server.exchange import STATUS_LINES, Exchange
 from hubserve.serving.sweeper import Sweeper
 
 _MAX_HEADER_BYTES = 64 << 10
-#: how much of a body may wait to be read by the application
-_MAX_WAITING_BYTES = 256 << 10
 #: a body larger than this is written behind its headers instead of being copied to them
 _JOINED_BYTES = 64 << 10
 #: of a body whose length is known, this much and more is not run through the parser
 _PLAIN_BYTES = 64 << 10
 _KEEP_ALIVE_S = 15.0
 _SWEEP_EVERY_S = 0.25
-_STATUS_LINES = {each.value: b"HTTP/1.1 %d %s\r\n" % (each.value, each.phrase.encode()) for each in http.HTTPStatus}
-_DISCONNECT = {"type": "http.disconnect"}
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_BODILESS = (204, 304)
-_UNEXPECTED = b'{"status":"101","msg":"an unexpected error in the server; its log has the details","results":""}'
-
-log = logging.getLogger("hubserve")
 
 
 def http_protocol(client_timeout_s: float) -> Callable[..., "HttpConnection"]:
@@ -247,13 +236,13 @@ class HttpConnection(asyncio.Protocol):
 
     # --- for exchanges ---
 
-    def _answer(self, exchange: "Exchange") -> None:
+    def _answer(self, exchange: Exchange) -> None:
         self._answering = exchange
         task = self._loop.create_task(exchange.run(self._app))
         exchange.task = task
         self._server_state.tasks.add(task)
 
-    def answered(self, exchange: "Exchange") -> None:
+    def answered(self, exchange: Exchange) -> None:
         """An exchange's answer has been written."""
         self._server_state.total_requests += 1
         self._server_state.tasks.discard(exchange.task)
@@ -319,237 +308,12 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._answering is None or not self._answering.started:
             headers = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (len(text) + 1)
-            self._transport.write(_STATUS_LINES[status] + headers + text + b"\n")
+            self._transport.write(STATUS_LINES[status] + headers + text + b"\n")
         self._transport.close()
 
 
 class _TooManyHeaders(Exception):
     """The headers are larger than allowed."""
-
-
-class Exchange:
-    """One request and its answer: what an ASGI application calls ``receive`` and ``send``.
-
-    Attributes:
-        gone: whether the client has left before it was answered.
-        cancel_when_gone: end the task that answers when that happens.
-        started: whether the answer's headers have been sent.
-        keep_alive: whether another request may follow.
-        announced_bytes: the body's length, where it was told; else 0.
-        received_bytes: how much of the body has come.
-    """
-
-    __slots__ = (
-        "_chunked",
-        "_chunks",
-        "_complete",
-        "_connection",
-        "_head",
-        "_left_bytes",
-        "_more_body",
-        "_scope",
-        "_taker",
-        "_taker_failed",
-        "_told_end",
-        "_waiter",
-        "_waiting_bytes",
-        "announced_bytes",
-        "cancel_when_gone",
-        "expects_continue",
-        "gone",
-        "keep_alive",
-        "received_bytes",
-        "started",
-        "task",
-    )
-
-    def __init__(self, connection: HttpConnection, scope: dict[str, Any], keep_alive: bool) -> None:
-        self.gone = False
-        self.cancel_when_gone = False
-        self.started = False
-        self.keep_alive = keep_alive
-        self.expects_continue = False
-        self.task: asyncio.Task[None] | None = None
-        self._connection = connection
-        self._scope = scope
-        self.announced_bytes = 0
-        self.received_bytes = 0
-        self._taker: Callable[[bytes], None] | None = None
-        self._taker_failed: Exception | None = None
-        self._chunks: list[bytes] = []
-        self._waiting_bytes = 0
-        self._more_body = True
-        self._told_end = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._head = b""
-        self._left_bytes = 0
-        self._chunked = False
-        self._complete = False
-
-    async def run(self, app: Any) -> None:
-        """Have the application answer."""
-        try:
-            await app(self._scope, self.receive, self.send)
-        except Exception:
-            log.exception("an unexpected error while answering %s %s", self._scope["method"], self._scope["path"])
-            if not self.started:
-                self._start(500, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_UNEXPECTED))])
-                self._write(_UNEXPECTED, more_body=False)
-        finally:
-            if not self._complete:  # it failed, or the client has gone
-                self.keep_alive = False
-                self._finish()
-
-    # --- the request ---
-
-    def feed(self, body: bytes) -> None:
-        """A part of the body came."""
-        self.received_bytes += len(body)
-        if self._complete:
-            return
-        if self._taker:
-            self._hand_over(body)
-            return
-        self._chunks.append(body)
-        self._waiting_bytes += len(body)
-        if self._waiting_bytes > _MAX_WAITING_BYTES:
-            self._connection.pause()
-        self._wake()
-
-    def feed_end(self) -> None:
-        """The body is complete."""
-        self._more_body = False
-        self._wake()
-
-    def disconnect(self) -> None:
-        """The client has left."""
-        if self._complete:
-            return
-        self.gone = True
-        self._wake()
-        if self.cancel_when_gone and self.task:
-            self.task.cancel()
-
-    def _wake(self) -> None:
-        if self._waiter and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _hand_over(self, body: bytes) -> None:
-        if self._taker and not self._taker_failed:
-            try:
-                self._taker(body)
-            except Exception as error:  # it is raised where the body is read
-                self._taker_failed = error
-                self._wake()
-
-    async def read_into(self, taker: Callable[[bytes], None]) -> bool:
-        """Have each part of the body handed over as it comes, without a detour through :meth:`receive`.
-
-        Args:
-            taker: is called with each part; what it raises is raised here.
-        Returns:
-            Whether the whole body came; otherwise the client has left.
-        """
-        self._allow_sending()
-        self._taker = taker
-        for chunk in self._chunks:
-            self._hand_over(chunk)
-        self._chunks, self._waiting_bytes = [], 0
-        self._connection.resume()
-        while self._more_body and not self.gone and not self._taker_failed:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        self._taker, self._told_end = None, True
-        if self._taker_failed:
-            raise self._taker_failed
-        return not self.gone
-
-    def _allow_sending(self) -> None:
-        if self.expects_continue and not self.started and self._more_body and not self._chunks:
-            self._connection.write(_CONTINUE, b"")
-        self.expects_continue = False
-
-    async def receive(self) -> dict[str, Any]:
-        """ASGI's: the body as it comes, then that the client has left."""
-        self._allow_sending()
-        while True:
-            if self.gone or self._complete:
-                return _DISCONNECT
-            if self._chunks or (not self._more_body and not self._told_end):
-                body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-                self._chunks, self._waiting_bytes = [], 0
-                self._told_end = not self._more_body
-                if self._more_body:
-                    self._connection.resume()
-                return {"type": "http.request", "body": body, "more_body": self._more_body}
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-
-    # --- the answer ---
-
-    async def send(self, message: Any) -> None:
-        """ASGI's: the status and headers, then the body in one or more parts.
-
-        Raises:
-            RuntimeError: a header holds a line's end.
-        """
-        if self.gone or self._complete:
-            return
-        kind = message["type"]
-        if kind == "http.response.start":
-            self._start(message["status"], message.get("headers", ()))
-        elif kind == "http.response.body":
-            if self._connection.may_write:
-                await self._connection.drain()
-            self._write(message.get("body", b""), message.get("more_body", False))
-
-    def _start(self, status: int, headers: Any) -> None:
-        has_body = self._scope["method"] != "HEAD" and status not in _BODILESS
-        length = None
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        for given, value in (*self._connection.default_headers(), *headers):
-            name = given.lower()
-            if b"\n" in value or b"\r" in value:
-                raise RuntimeError("a header of the answer holds a line's end")
-            lines.append(b"%s: %s\r\n" % (name, value))
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"connection" and b"close" in value.lower():
-                self.keep_alive = False
-        if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        self._chunked = length is None and has_body and self._scope["http_version"] != "1.0"
-        if self._chunked:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        lines.append(b"\r\n")
-        self._left_bytes = (sys.maxsize if length is None else length) if has_body else 0
-        self._head = b"".join(lines)
-        if self._chunked:  # parts may come slowly: the client is to see at once that they will
-            self.started = True
-            self._connection.write(self._head, b"")
-            self._head = b""
-
-    def _write(self, body: Any, more_body: bool) -> None:
-        if self._chunked:
-            body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"" if more_body else b"0\r\n\r\n")
-        else:
-            if len(body) > self._left_bytes:
-                body = body[: self._left_bytes]
-            self._left_bytes -= len(body)
-        if self._head or body:
-            self.started = True
-            self._connection.write(self._head, body)
-            self._head = b""
-        if not more_body:
-            if self._left_bytes:  # less than was announced: only the connection's end tells the client
-                self.keep_alive = False
-            self._finish()
-
-    def _finish(self) -> None:
-        self._complete = True
-        self._chunks.clear()
-        self._wake()
-        self._connection.answered(self)
 
 
 def _split_target(target: bytes) -> tuple[bytes, bytes]:
