@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -32,7 +33,7 @@ def arrivals(rate_per_s: float, seed: int) -> Iterator[float]:
         yield when
 
 
-class Load:
+class Load(ABC):
     """The connections of one round."""
 
     def __init__(self, place: Place, request: bytes, timeout_s: float) -> None:
@@ -43,9 +44,9 @@ class Load:
         self._place, self._request, self._timeout_s = place, request, timeout_s
         self._loop = asyncio.get_running_loop()
 
+    @abstractmethod
     def begin(self) -> None:
         """Send the first requests."""
-        raise NotImplementedError
 
     def open_connection(self) -> None:
         """Open one more, unless all is over."""
@@ -82,9 +83,9 @@ class Load:
         if connection.busy:
             self.tally.bad(connection.intended, time.monotonic(), failure)
 
+    @abstractmethod
     def refused(self, began: float, failure: Failure) -> None:
         """A connection could not be opened."""
-        raise NotImplementedError
 
     def expire(self, now: float) -> None:
         """Fail what has taken too long."""

@@ -28,7 +28,7 @@ class Connection(asyncio.BufferedProtocol):
 
     Args:
         arena: the memory that is shared with the instance; None if it is on another machine.
-        on_hung: called when the oldest frame has not been answered in its time.
+        on_hung: called with the time, in seconds, in which the oldest frame should have been answered.
         on_lost: called when the socket has closed.
 
     Attributes:
@@ -37,7 +37,7 @@ class Connection(asyncio.BufferedProtocol):
         closed: whether nothing can be sent any more.
     """
 
-    def __init__(self, arena: Arena | None, on_hung: Callable[[], None], on_lost: Callable[[Exception | None], None]) -> None:
+    def __init__(self, arena: Arena | None, on_hung: Callable[[float], None], on_lost: Callable[[Exception | None], None]) -> None:
         self.heard_at = time.monotonic()
         self.closed = False
         self._loop = asyncio.get_running_loop()
@@ -100,7 +100,7 @@ class Connection(asyncio.BufferedProtocol):
     def on_due(self) -> None:
         """The oldest frame has not been answered in its time."""
         self.due = 0.0
-        self._on_hung()
+        self._on_hung(self._timeouts_s[0])
 
     def close(self) -> None:
         """Close the socket, at which an instance ends by itself."""

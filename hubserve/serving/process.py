@@ -48,7 +48,6 @@ class InstanceProcess:
         self._loop = asyncio.get_running_loop()
         self._child: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
-        self._loaded = False
         self._hung = ""
         self._stopping = False
 
@@ -107,7 +106,6 @@ class InstanceProcess:
             raise from_wire(frame.header["error"])
         self.description = Description.from_json(frame.header["description"])
         self.times = [(int(items), float(seconds)) for items, seconds in frame.header["times"]]
-        self._loaded = True
 
     async def _spawn(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -160,8 +158,7 @@ class InstanceProcess:
         self._exchange(self.spec.load_order(measure), (), self.spec.load_timeout_s, answered)
         return await loaded
 
-    def _end_hung(self) -> None:
-        limit_s = self.spec.compute_timeout_s if self._loaded else self.spec.load_timeout_s
+    def _end_hung(self, limit_s: float) -> None:
         self._hung = f"was ended because it did not answer within {limit_s:g} s"
         self.kill()
 

@@ -51,6 +51,7 @@ def test_an_idle_instance_that_is_stopped_makes_the_server_not_ready_and_is_repl
     assert server.results("shout", text="back") == "BACK!"
     assert requests.get(server.url + "/health/ready", timeout=10).status_code == 200
     assert not psutil.pid_exists(stopped)
+    assert "was ended because it did not answer within 10 s" in server.log.read_text()
 
 
 def test_an_instance_over_its_memory_bound_is_replaced_between_batches(start: Start) -> None:
