@@ -40,7 +40,7 @@ class Assets(NamedTuple):
     named: list[str]
     fixed: list[str]
 
-    def index(self) -> str:
+    def to_json_text(self) -> str:
         """The text of ``assets.json``."""
         return json.dumps({"schema_version": _SCHEMA_VERSION, "source": str(self.source), "named": self.named}, indent=2) + "\n"
 

@@ -80,7 +80,7 @@ def test_the_packed_place_is_read_back(tmp_path: Path) -> None:
     module = write_module(tmp_path / "toy", extra='MODEL = "../models/m.onnx"\n')
     assert packed_source(module) is None
     (module / FOLDER).mkdir()
-    (module / FOLDER / "assets.json").write_text(find_assets(module).index())
+    (module / FOLDER / "assets.json").write_text(find_assets(module).to_json_text())
     assert packed_source(module) == PurePosixPath(FOLDER, "toy")
 
 
