@@ -16,7 +16,7 @@ from hubserve.errors import InstallError
 from hubserve.registry.extraction import safe_parts
 
 FOLDER = ".assets"
-_INDEX = "assets.json"
+INDEX = "assets.json"
 _SCHEMA_VERSION = 1
 _MAX_LITERAL = 1024
 _MAX_SOURCE_BYTES = 8 << 20
@@ -126,16 +126,16 @@ def packed_source(folder: Path) -> PurePosixPath | None:
     Raises:
         InstallError: ``assets.json`` is damaged, or names a place outside.
     """
-    path = folder / FOLDER / _INDEX
+    path = folder / FOLDER / INDEX
     try:
         document = json.loads(path.read_text("utf-8"))
         if document["schema_version"] > _SCHEMA_VERSION:
             raise InstallError(
-                f"'{FOLDER}/{_INDEX}' was written by a newer hubserve. Upgrade hubserve, or pack the module again with this one."
+                f"'{FOLDER}/{INDEX}' was written by a newer hubserve. Upgrade hubserve, or pack the module again with this one."
             )
         parts: Sequence[str] = safe_parts(document["source"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InstallError(f"'{FOLDER}/{_INDEX}' is damaged ({type(error).__name__}: {error}). Pack the module again.") from None
+        raise InstallError(f"'{FOLDER}/{INDEX}' is damaged ({type(error).__name__}: {error}). Pack the module again.") from None
     return PurePosixPath(FOLDER, *parts)

@@ -10,6 +10,7 @@ from pathlib import Path
 from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind
 from hubserve.registry.archive import FORMATS, unpack
+from hubserve.registry.assets import packed_source
 from hubserve.registry.check import check_import
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.contents import measure, sync_tree
@@ -41,11 +42,12 @@ def install(home: Path, source: Path, settings: InstallSettings, progress: Progr
     with _staging(home) as staging:
         staged, info = _stage(staging, source, settings, progress)
         version_folder = _place(home, info)
+        origin = _origin(staged, source)
         if check:
             progress("importing it once, in a process of its own")
-            _check(staged, info, source, home, timeout_s=settings.check_timeout_s)
+            _check(staged, info, source, home, origin, timeout_s=settings.check_timeout_s)
         progress("writing to disk")
-        _write_manifest(staged, info, source)
+        _write_manifest(staged, info, source, _once_in_place(origin, staged, version_folder))
         sync_tree(staged)
         replaced = version_folder.exists()
         put_in_place(staged, version_folder)
@@ -93,6 +95,19 @@ def _stage(staging: Path, source: Path, settings: InstallSettings, progress: Pro
     return staged, info
 
 
+def _origin(staged: Path, source: Path) -> Path | None:
+    """The folder that relative model paths are looked up from, if there is one."""
+    packed = packed_source(staged)
+    if packed is None:
+        return source if source.is_dir() else None
+    (staged / packed).mkdir(parents=True, exist_ok=True)  # a path that climbs out of it passes through it
+    return staged / packed
+
+
+def _once_in_place(origin: Path | None, staged: Path, version_folder: Path) -> Path | None:
+    return version_folder / origin.relative_to(staged) if origin and staged in origin.parents else origin
+
+
 def _place(home: Path, info: ModuleInfo) -> Path:
     """Where the version goes, unless something else is there."""
     name_folder = home / "modules" / folder_name(info.name)
@@ -119,8 +134,8 @@ def _names_in(name_folder: Path) -> set[str]:
     return names
 
 
-def _check(staged: Path, info: ModuleInfo, source: Path, home: Path, *, timeout_s: float) -> None:
-    search_path = [source, source.parent] if source.is_dir() else []
+def _check(staged: Path, info: ModuleInfo, source: Path, home: Path, origin: Path | None, *, timeout_s: float) -> None:
+    search_path = [origin, origin.parent] if origin else []
     with _named_as(staged, source):
         check_import(staged, folder_name(info.name), info.kind, home=home, search_path=search_path, timeout_s=timeout_s)
 
@@ -136,14 +151,14 @@ def _named_as(staged: Path, source: Path) -> Iterator[None]:
         raise
 
 
-def _write_manifest(staged: Path, info: ModuleInfo, source: Path) -> None:
+def _write_manifest(staged: Path, info: ModuleInfo, source: Path, origin: Path | None) -> None:
     contents = measure(staged)
     write_manifest(
         staged,
         Manifest(
             info=info,
             source=str(source),
-            source_folder=str(source) if source.is_dir() else "",
+            source_folder=str(origin or ""),
             import_folder=folder_name(info.name),
             installed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             digest=contents.digest,

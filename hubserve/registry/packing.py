@@ -1,6 +1,7 @@
 """Packs a module's folder into one archive. The same files give the same bytes, whoever packs them, when and where."""
 
 import gzip
+import io
 import lzma
 import os
 import tarfile
@@ -12,6 +13,9 @@ from typing import IO, cast
 from hubserve.errors import InstallError
 from hubserve.home import home
 from hubserve.kinds import ModuleInfo, find_kind
+from hubserve.registry.assets import FOLDER as ASSETS_FOLDER
+from hubserve.registry.assets import INDEX as ASSETS_INDEX
+from hubserve.registry.assets import Assets
 from hubserve.registry.configuration import install_settings
 from hubserve.registry.copying import Entry, list_folder, size_of
 from hubserve.registry.names import check_name, check_version, folder_name
@@ -21,7 +25,7 @@ from hubserve.registry.progress import Progress, silent
 SUFFIXES = (".tar.gz", ".tar.xz")
 
 
-def pack(folder: Path, target: Path | None = None, progress: Progress = silent) -> Path:
+def pack(folder: Path, target: Path | None = None, progress: Progress = silent, assets: Assets | None = None) -> Path:
     """Make an archive of a module's folder that ``hub install`` takes; none of the module's code is run.
 
     Links inside the folder are packed as what they point to; ``__pycache__``, ``.git`` and the like are left out.
@@ -31,6 +35,7 @@ def pack(folder: Path, target: Path | None = None, progress: Progress = silent) 
         target: the archive, whose name ends in one of :data:`SUFFIXES`, or an existing folder to put ``NAME-VERSION.tar.gz`` into; the
             working directory where None. An archive that is there is replaced once the new one is whole.
         progress: told how far it is.
+        assets: what the module reads from outside its folder, if that is to be packed with it.
     Returns:
         The archive, absolute.
     Raises:
@@ -43,12 +48,20 @@ def pack(folder: Path, target: Path | None = None, progress: Progress = silent) 
     check_version(info.version)
     archive = _place(folder, target, info)
     entries = list_folder(folder, install_settings(home()))
+    if assets and assets.files:
+        entries += _entries_of(assets, {each.relative.parts[0] for each in entries}, folder)
     try:
         with _replacing(archive) as file, _compressed(file, archive) as stream:
-            _write(stream, folder_name(info.name), entries, progress)
+            _write(stream, folder_name(info.name), entries, assets.to_json_text() if assets and assets.files else "", progress)
     except (OSError, lzma.LZMAError) as error:
         raise InstallError(f"cannot pack '{folder}' into '{archive}': {error}. Mend the cause and pack it again.") from error
     return archive
+
+
+def _entries_of(assets: Assets, taken: set[str], folder: Path) -> list[Entry]:
+    if ASSETS_FOLDER in taken:
+        raise InstallError(f"'{folder}' has a folder {ASSETS_FOLDER} already, so its assets cannot be packed into one. Rename it.")
+    return [Entry(path, Path(ASSETS_FOLDER, place), path.stat()) for path, place in assets.files]
 
 
 def _place(folder: Path, target: Path | None, info: ModuleInfo) -> Path:
@@ -92,10 +105,14 @@ def _compressed(file: IO[bytes], archive: Path) -> Iterator[IO[bytes]]:
             yield cast(IO[bytes], stream)
 
 
-def _write(stream: IO[bytes], top: str, entries: list[Entry], progress: Progress) -> None:
+def _write(stream: IO[bytes], top: str, entries: list[Entry], assets_index: str, progress: Progress) -> None:
     total_bytes, done_bytes = size_of(entries), 0
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
         tar.addfile(_folder_header(top))
+        if assets_index:
+            index = tarfile.TarInfo(f"{top}/{ASSETS_FOLDER}/{ASSETS_INDEX}")
+            index.size, index.mode = len(assets_index.encode()), 0o644
+            tar.addfile(index, io.BytesIO(assets_index.encode()))
         for each in sorted(entries, key=lambda each: each.relative.parts):
             name = f"{top}/{each.relative.as_posix()}"
             if each.is_folder:

@@ -2,12 +2,17 @@
 
 import json
 import os
+import shutil
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from hubserve.errors import InstallError
+from hubserve.module import SEARCH_PATH_VARIABLE, find_file
 from hubserve.registry.assets import FOLDER, find_assets, packed_source
+from hubserve.registry.packing import pack
+from hubserve.registry.resolve import resolve
+from hubserve.registry.store import Store
 from tests.unit.registry.toys import write_module
 
 
@@ -104,6 +109,34 @@ def test_a_damaged_or_hostile_index_is_refused(tmp_path: Path, document: str) ->
     with pytest.raises(InstallError) as caught:
         packed_source(module)
     assert "assets.json" in caught.value.message or "refused" in caught.value.message
+
+
+def test_packed_assets_are_found_where_the_archive_is_installed(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = "from hubserve.module import find_file\nimport os\n"
+    module = write_module(
+        tmp_path / "repo" / "toy", extra=extra + 'TEXT = find_file("../models/m.txt", os.path.dirname(__file__)).read_text()'
+    )
+    _with_files(tmp_path / "models", "m.txt")
+    archive = pack(module, tmp_path, assets=find_assets(module))
+    shutil.rmtree(tmp_path / "repo")
+    shutil.rmtree(tmp_path / "models")
+    installed = Store().install(archive)  # it imports the module, which reads the file
+    source = Path(installed.manifest.source_folder)
+    assert source == installed.folder / FOLDER / "repo" / "toy"
+    found = resolve("toy")
+    monkeypatch.setenv(SEARCH_PATH_VARIABLE, os.pathsep.join(map(str, found.search_path)))
+    assert find_file("../models/m.txt", found.folder).read_text() == "m.txt"
+    again = pack(installed.folder, tmp_path / "again.tar.gz", assets=find_assets(installed.folder, source))
+    assert Store().install(again).manifest.digest == installed.manifest.digest, "what is installed can be packed again, whole"
+
+
+def test_a_module_with_a_folder_of_that_name_is_not_packed_over(tmp_path: Path, home: Path) -> None:
+    module = write_module(tmp_path / "toy", extra='MODEL = "../models/m.onnx"\n')
+    _with_files(tmp_path / "models", "m.onnx")
+    _with_files(module, ".assets/mine.txt")
+    with pytest.raises(InstallError, match=r"has a folder \.assets already"):
+        pack(module, tmp_path / "toy.tar.gz", assets=find_assets(module))
+    assert not (tmp_path / "toy.tar.gz").exists()
 
 
 def test_the_modules_code_does_not_run(tmp_path: Path) -> None:
