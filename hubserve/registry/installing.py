@@ -47,7 +47,7 @@ def install(home: Path, source: Path, settings: InstallSettings, progress: Progr
             progress("importing it once, in a process of its own")
             _check(staged, info, source, home, origin, timeout_s=settings.check_timeout_s)
         progress("writing to disk")
-        _write_manifest(staged, info, source, _once_in_place(origin, staged, version_folder))
+        _write_manifest(staged, info, source, origin)
         sync_tree(staged)
         replaced = version_folder.exists()
         put_in_place(staged, version_folder)
@@ -104,10 +104,6 @@ def _origin(staged: Path, source: Path) -> Path | None:
     return staged / packed
 
 
-def _once_in_place(origin: Path | None, staged: Path, version_folder: Path) -> Path | None:
-    return version_folder / origin.relative_to(staged) if origin and staged in origin.parents else origin
-
-
 def _place(home: Path, info: ModuleInfo) -> Path:
     """Where the version goes, unless something else is there."""
     name_folder = home / "modules" / folder_name(info.name)
@@ -158,7 +154,7 @@ def _write_manifest(staged: Path, info: ModuleInfo, source: Path, origin: Path |
         Manifest(
             info=info,
             source=str(source),
-            source_folder=str(origin or ""),
+            source_folder=str(origin.relative_to(staged) if origin and staged in origin.parents else origin or ""),
             import_folder=folder_name(info.name),
             installed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             digest=contents.digest,

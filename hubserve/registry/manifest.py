@@ -17,8 +17,8 @@ class Manifest(NamedTuple):
     Attributes:
         info: the metadata, read from the source without running it.
         source: what it was installed from, absolute.
-        source_folder: relative model paths are looked up there and in its parent: the source where that was a folder, else the place
-            that stands for it among the assets that came with the archive, else empty.
+        source_folder: relative model paths are looked up there and in its parent: the source where that was a folder; else the place
+            that stands for it among the assets that came with the archive, relative to the module's files; else empty.
         import_folder: the package name under which the module is imported.
         installed_at: UTC, ISO 8601.
         digest: of the files; see :class:`hubserve.registry.contents.Contents`.

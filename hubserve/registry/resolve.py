@@ -49,7 +49,7 @@ def resolve(reference: str, store: Store | None = None) -> Resolved:
             return _from_folder(Path(reference))
         raise
     source = installed.manifest.source_folder
-    search_path = [Path(source), Path(source).parent] if source else []
+    search_path = [installed.folder / source, (installed.folder / source).parent] if source else []
     return Resolved(installed.info, installed.folder, installed.manifest.import_folder, search_path, installed.manifest)
 
 

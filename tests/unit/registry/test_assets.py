@@ -121,7 +121,7 @@ def test_packed_assets_are_found_where_the_archive_is_installed(tmp_path: Path, 
     shutil.rmtree(tmp_path / "repo")
     shutil.rmtree(tmp_path / "models")
     installed = Store().install(archive)  # it imports the module, which reads the file
-    source = Path(installed.manifest.source_folder)
+    source = installed.folder / installed.manifest.source_folder
     assert source == installed.folder / FOLDER / "repo" / "toy"
     found = resolve("toy")
     monkeypatch.setenv(SEARCH_PATH_VARIABLE, os.pathsep.join(map(str, found.search_path)))

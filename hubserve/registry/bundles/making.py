@@ -1,0 +1,139 @@
+"""Makes a bundle of installed modules."""
+
+import hashlib
+import io
+import os
+import platform
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from hubserve.errors import InstallError
+from hubserve.registry.assets import find_assets
+from hubserve.registry.bundles.index import NAME, SCHEMA_VERSION, BundledEnvironment, BundledFile, BundledModule, BundleIndex
+from hubserve.registry.extraction import CHUNK_BYTES
+from hubserve.registry.packing import pack
+from hubserve.registry.progress import Progress, silent
+from hubserve.registry.store import Installed, Store
+
+SUFFIX = ".bundle.tar"
+
+
+class Bundle(NamedTuple):
+    """A bundle that was made.
+
+    Attributes:
+        path: the file.
+        index: what it holds.
+        notes: one sentence for each thing that it could not take along.
+    """
+
+    path: Path
+    index: BundleIndex
+    notes: list[str]
+
+
+def make_bundle(store: Store, modules: Sequence[Installed], target: Path, progress: Progress = silent) -> Bundle:
+    """Put installed modules, what they read from outside their folders, and the wheels of their environments into one file.
+
+    Args:
+        store: where they are installed.
+        modules: which.
+        target: the file; an existing one is replaced once the new one is whole.
+        progress: told how far it is.
+    Raises:
+        HubError: something could not be packed or fetched; no file was made.
+    """
+    target = target.expanduser().absolute()
+    if target.is_dir() or not target.parent.is_dir():
+        why = "is a folder" if target.is_dir() else "lies in a folder that does not exist"
+        raise InstallError(f"cannot write '{target}': it {why}. Name another file, or make the folder first.")
+    store.tmp.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="bundle-", dir=store.tmp) as scratch:
+            notes: list[str] = []
+            bundled = [_pack_module(each, Path(scratch), notes, progress) for each in modules]
+            keys = dict.fromkeys(each.environment for each in bundled if each.environment)
+            environments = [_fetch_environment(store, key, modules, Path(scratch), progress) for key in keys]
+            index = BundleIndex(SCHEMA_VERSION, machine(), bundled, environments)
+            _write(target, index, Path(scratch), progress)
+    except OSError as error:
+        raise InstallError(f"cannot write '{target}': {error}. Mend the cause and make the bundle again.") from error
+    return Bundle(target, index, notes)
+
+
+def machine() -> str:
+    """What wheels that are made here run on."""
+    return f"{platform.system()} {platform.machine()}"
+
+
+def _pack_module(module: Installed, scratch: Path, notes: list[str], progress: Progress) -> BundledModule:
+    info = module.info
+    progress(f"packing {info.name} {info.version}")
+    source = module.folder / module.manifest.source_folder if module.manifest.source_folder else None
+    assets = find_assets(module.folder, source)
+    for place in assets.fixed:
+        notes.append(f"{info.name} names '{place}', a place on this machine only; the bundle does not hold it")
+    path = f"modules/{info.name}-{info.version}.tar.gz"
+    (scratch / "modules").mkdir(exist_ok=True)
+    pack(module.folder, scratch / path, progress, assets=assets)
+    return BundledModule(info.name, info.version, _file(scratch, path), module.manifest.environment)
+
+
+def _fetch_environment(
+    store: Store, key: str, modules: Sequence[Installed], scratch: Path, progress: Progress
+) -> BundledEnvironment:
+    # what fetches packages is loaded where there are some
+    from hubserve.registry.environments.requirements import read_requirements
+    from hubserve.registry.environments.wheels import download_wheels
+
+    folder = scratch / "wheels" / key
+    folder.mkdir(parents=True)
+    brought = [read_requirements(each.folder, allow_urls=True).links for each in modules if each.manifest.environment == key]
+    links = tuple(dict.fromkeys(each for links in brought for each in links))
+    portable = download_wheels(store.home, key, folder, links=links, progress=progress)
+    wheels = [_file(scratch, each.relative_to(scratch).as_posix()) for each in sorted(folder.iterdir())]
+    return BundledEnvironment(key, portable.python, wheels)
+
+
+def _file(scratch: Path, path: str) -> BundledFile:
+    return BundledFile(path, sha256_of(scratch / path), (scratch / path).stat().st_size)
+
+
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _write(target: Path, index: BundleIndex, scratch: Path, progress: Progress) -> None:
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    total_bytes, done_bytes = sum(each.size_bytes for each in index.files()), 0
+    try:
+        with partial.open("wb") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+                encoded = index.encode()
+                tar.addfile(_header(NAME, len(encoded)), io.BytesIO(encoded))
+                for each in index.files():
+                    with (scratch / each.path).open("rb") as source:
+                        tar.addfile(_header(each.path, each.size_bytes), source)
+                    done_bytes += each.size_bytes
+                    progress("writing the bundle", done_bytes, total_bytes)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    finally:
+        with suppress(FileNotFoundError):
+            partial.unlink()
+
+
+def _header(name: str, size_bytes: int) -> tarfile.TarInfo:
+    header = tarfile.TarInfo(name)
+    header.size, header.mode = size_bytes, 0o644
+    return header

@@ -1,0 +1,83 @@
+"""Unpacks a bundle, and believes nothing of it that it has not checked."""
+
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from hubserve.errors import InstallError
+from hubserve.registry.archive import unpack
+from hubserve.registry.bundles.index import NAME, BundledModule, BundleIndex, decode
+from hubserve.registry.bundles.making import machine, sha256_of
+from hubserve.registry.configuration import InstallSettings
+from hubserve.registry.progress import Progress, silent
+
+
+class Opened(NamedTuple):
+    """An unpacked bundle.
+
+    Attributes:
+        index: what it holds.
+        folder: where its members are.
+    """
+
+    index: BundleIndex
+    folder: Path
+
+    def archive(self, module: BundledModule) -> Path:
+        """A module's archive."""
+        return self.folder / module.archive.path
+
+    def wheels(self, module: BundledModule) -> Path | None:
+        """The folder of the wheels of a module's environment; None if it has none of its own."""
+        environment = next((each for each in self.index.environments if each.key == module.environment), None)
+        return (self.folder / environment.wheels[0].path).parent if environment and environment.wheels else None
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a file is a bundle, judged by its first member."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            first = tar.next()
+            return first is not None and first.name == NAME
+    except (OSError, tarfile.TarError, ValueError, EOFError):
+        return False
+
+
+@contextmanager
+def opened(bundle: Path, tmp: Path, limits: InstallSettings, progress: Progress = silent) -> Iterator[Opened]:
+    """Unpack a bundle for the time of the ``with`` block, every member's size and digest checked.
+
+    Args:
+        bundle: the file.
+        tmp: where it may be unpacked.
+        limits: how much may be written.
+        progress: told how far it is.
+    Raises:
+        InstallError: it is damaged, holds more or less than it lists, or was made for another kind of machine.
+    """
+    tmp.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bundle-", dir=tmp) as scratch:
+        folder = Path(scratch)
+        unpack(bundle, folder, limits, progress)
+        index = decode((folder / NAME).read_bytes(), str(bundle))
+        _check(index, folder, bundle, progress)
+        yield Opened(index, folder)
+
+
+def _check(index: BundleIndex, folder: Path, bundle: Path, progress: Progress) -> None:
+    listed = {each.path: each for each in index.files()}
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {NAME}
+    if present != set(listed):
+        odd = sorted(present ^ set(listed))[0]
+        raise InstallError(f"'{bundle}' is damaged: '{odd}' is {'not listed' if odd in present else 'missing'}. Fetch or make it again.")
+    done_bytes, total_bytes = 0, sum(each.size_bytes for each in listed.values())
+    for path, file in listed.items():
+        if (folder / path).stat().st_size != file.size_bytes or sha256_of(folder / path) != file.sha256:
+            raise InstallError(f"'{bundle}' is damaged: '{path}' is not what was bundled. Fetch or make it again.")
+        done_bytes += file.size_bytes
+        progress("checking the bundle", done_bytes, total_bytes)
+    if index.environments and index.machine != machine():
+        raise InstallError(f"'{bundle}' was made for {index.machine}, and this machine is {machine()}. Make one on a machine like this.")
