@@ -8,11 +8,11 @@ from pathlib import Path
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.extraction import CHUNK_BYTES
-from hubserve.registry.manifest import MANIFEST_NAME
+from hubserve.registry.manifest import FILES_NAME, MANIFEST_NAME
 from hubserve.registry.progress import Progress, silent
 
 #: Made by other programs, or by an earlier install.
-LEFT_OUT = frozenset({"__pycache__", ".git", MANIFEST_NAME})
+LEFT_OUT = frozenset({"__pycache__", ".git", MANIFEST_NAME, FILES_NAME})
 
 
 def copy_folder(source: Path, target: Path, limits: InstallSettings | None = None, progress: Progress = silent) -> None:
