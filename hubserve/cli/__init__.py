@@ -17,6 +17,9 @@ from hubserve.cli.failures import reported
 COMMANDS = {
     "install": "hubserve.cli.install",
     "uninstall": "hubserve.cli.uninstall",
+    "rollback": "hubserve.cli.rollback",
+    "verify": "hubserve.cli.verify",
+    "gc": "hubserve.cli.gc",
     "list": "hubserve.cli.listing",  # a module called list would hide the type from this file
     "show": "hubserve.cli.show",
     "run": "hubserve.cli.run",

@@ -11,7 +11,9 @@ HELP = "put modules and everything that they need into one file, for a machine w
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("modules", nargs="+", metavar="NAME[==VERSION]", help="installed modules")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the bundle (default: NAME-VERSION.bundle.tar of the first module)")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="the bundle (default: NAME-VERSION.bundle.tar of the first module)"
+    )
     add_json_option(parser)
 
 
@@ -30,10 +32,10 @@ def run(args: argparse.Namespace) -> int:
     with shown_progress() as progress:
         bundle = make_bundle(store, modules, args.output or Path(f"{first.name}-{first.version}{SUFFIX}"), progress)
     if args.json:
-        print_json({"path": str(bundle.path), **to_builtins(bundle.index), "notes": bundle.notes})
+        print_json({"path": str(bundle.path), **to_builtins(bundle.contents), "notes": bundle.notes})
         return 0
-    held = ", ".join(f"{each.name} {each.version}" for each in bundle.index.modules)
-    wheels = sum(len(each.wheels) for each in bundle.index.environments)
+    held = ", ".join(f"{each.name} {each.version}" for each in bundle.contents.modules)
+    wheels = sum(len(each.wheels) for each in bundle.contents.environments)
     more = f" and {wheels} wheel{'' if wheels == 1 else 's'}" if wheels else ""
     print(f"Bundled {held}{more} ({size_text(bundle.path.stat().st_size)}) into {bundle.path}")
     for note in bundle.notes:

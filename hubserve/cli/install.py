@@ -3,7 +3,7 @@
 import argparse
 
 from hubserve.cli.output import add_json_option, print_json, size_text
-from hubserve.cli.swaps import swap_text, tell_servers
+from hubserve.cli.swaps import report_swaps, tell_servers
 
 HELP = "install a module from a folder or an archive"
 
@@ -32,8 +32,4 @@ def run(args: argparse.Namespace) -> int:
     verb = "Replaced" if installed.replaced else "Installed"
     size = f"{manifest.files} file{'' if manifest.files == 1 else 's'}, {size_text(manifest.size_bytes)}"
     print(f"{verb} {installed.info.name} {installed.info.version} ({size}) in {installed.folder}", flush=True)
-    failed = False
-    for told in swaps:
-        print(swap_text(told), flush=True)
-        failed = failed or bool(told["error"])
-    return int(failed)
+    return int(report_swaps(swaps))

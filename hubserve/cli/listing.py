@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 
 from hubserve.cli.output import add_json_option, print_json
 from hubserve.cli.tables import print_table
@@ -21,11 +22,16 @@ def run(args: argparse.Namespace) -> int:
     store = Store()
     listing = store.scan()
     if args.json:
-        versions = [{**each.manifest.to_json(), "folder": str(each.folder)} for each in listing.installed]
+        versions = [{**each.manifest.to_json(), "folder": str(each.folder), "current": each.is_current} for each in listing.installed]
         print_json({"home": str(store.home), "modules": versions, "notes": listing.notes})
         return 0
     if listing.installed:
-        rows = [(each.info.name, each.info.version, each.info.kind, each.info.summary) for each in listing.installed]
+        several = Counter(each.info.name for each in listing.installed)
+        marks = [" (current)" if each.is_current and several[each.info.name] > 1 else "" for each in listing.installed]
+        rows = [
+            (each.info.name, each.info.version + mark, each.info.kind, each.info.summary)
+            for each, mark in zip(listing.installed, marks, strict=True)
+        ]
         print_table(("NAME", "VERSION", "KIND", "SUMMARY"), rows, cut="SUMMARY")
     else:
         print(f"No module is installed in {store.home}. Install one with: hub install FOLDER_OR_ARCHIVE")

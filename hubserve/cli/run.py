@@ -26,16 +26,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the module; its output and exit status are passed on."""
     from hubserve.registry.child import instance_command, instance_environment
+    from hubserve.registry.places import Hold
     from hubserve.registry.resolve import resolve
     from hubserve.registry.store import Store
 
     store = Store()
     found = resolve(args.module, store)
-    options = ["--run", str(found.folder), "--import-name", found.import_name, "--kind", found.info.kind]
+    hold = Hold(found.place)  # until this process ends
+    options = ["--run", str(found.place), "--import-name", found.import_name, "--kind", found.info.kind]
     command = instance_command(*options, "--", *args.rest)
     sys.stdout.flush()
     child = subprocess.Popen(command, env=instance_environment(store.home, found.search_path))
-    return _wait(child, found.info.name)
+    try:
+        return _wait(child, found.info.name)
+    finally:
+        hold.release()
 
 
 def _wait(child: subprocess.Popen[bytes], name: str) -> int:

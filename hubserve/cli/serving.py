@@ -8,12 +8,15 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hubserve.cli.swaps import swap_text
 from hubserve.errors import ConfigError, HubError
 from hubserve.server import control, pidfile
 from hubserve.settings import DEFAULT_PORT, ServerSettings, parse_settings, read_config
+
+if TYPE_CHECKING:
+    from hubserve.serving.dataplane import ModulePlan
 
 HELP = "start, stop, reload or look at a server of installed modules"
 
@@ -61,27 +64,39 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _start(args: argparse.Namespace) -> int:
+    from hubserve.registry.resolve import may_mean
     from hubserve.server.plans import make_plans
     from hubserve.server.run import serve
 
-    def settings() -> ServerSettings:
-        return read_config(args.config) if args.config else settings_from_flags(args)
+    def settings(only: str | None = None) -> ServerSettings:
+        return read_config(args.config) if args.config else settings_from_flags(args, only)
 
     search_path = [args.config.absolute().parent] if args.config else []
-    serve(settings(), lambda: make_plans(settings(), search_path))
+
+    def plans(only: str | None = None) -> "list[ModulePlan]":
+        if only is not None and args.modules and not any(may_mean(each, only) for each in args.modules):
+            return []
+        return make_plans(settings(only), search_path, only)
+
+    serve(settings(), plans)
     return 0
 
 
-def settings_from_flags(args: argparse.Namespace) -> ServerSettings:
+def settings_from_flags(args: argparse.Namespace, only: str | None = None) -> ServerSettings:
     """The settings that the flags of ``start`` stand for.
 
+    Args:
+        args: the flags.
+        only: leave out the installed modules of other names, whatever has become of them.
     Raises:
         ConfigError: a flag's value cannot be used.
     """
-    from hubserve.registry.resolve import resolve
+    from hubserve.registry.resolve import may_mean, resolve
 
     modules: dict[str, Any] = {}
     for reference in args.modules:
+        if only is not None and not may_mean(reference, only):
+            continue
         resolved = resolve(reference)
         name = resolved.info.name
         if name in modules:

@@ -24,11 +24,12 @@ def run(args: argparse.Namespace) -> int:
     store = Store()
     found = resolve(args.module, store)
     versions = store.versions(found.info.name) if found.manifest else []
+    current = store.get(found.info.name).info.version if found.manifest else ""
     engine = read_engine_note(found.info, found.folder)
     if args.json:
-        print_json({**_document(found, versions), "engine": engine})
+        print_json({**_document(found, versions), "current": current or None, "engine": engine})
     else:
-        print_facts({**_facts(found, versions), "Engine": engine_text(engine) if engine else ""})
+        print_facts({**_facts(found, versions, current), "Engine": engine_text(engine) if engine else ""})
     return 0
 
 
@@ -47,7 +48,7 @@ def _document(found: Any, versions: list[str]) -> dict[str, Any]:
     return document
 
 
-def _facts(found: Any, versions: list[str]) -> dict[str, str]:
+def _facts(found: Any, versions: list[str], current: str) -> dict[str, str]:
     info, manifest = found.info, found.manifest
     author = f"{info.author} <{info.author_email}>" if info.author_email else info.author
     facts = {
@@ -67,7 +68,8 @@ def _facts(found: Any, versions: list[str]) -> dict[str, str]:
         facts["Installed at"] = manifest.installed_at
         facts["Size"] = f"{size_text(manifest.size_bytes)} in {manifest.files} file{'' if manifest.files == 1 else 's'}"
         facts["Digest"] = manifest.digest
-        facts["Versions"] = ", ".join(versions) if len(versions) > 1 else ""
+        marked = [f"{each} (current)" if each == current else each for each in versions]
+        facts["Versions"] = ", ".join(marked) if len(versions) > 1 else ""
     return facts
 
 

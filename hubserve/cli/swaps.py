@@ -1,6 +1,7 @@
 """What running servers do with modules that change under them, for people to read."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from hubserve.errors import HubError
@@ -14,12 +15,52 @@ def tell_servers(name: str, version: str) -> Iterator[dict[str, Any]]:
         As they come, the servers' answers, with their ``port``.
     """
     for port in pidfile.running_servers():
-        try:
-            for told in control.ask(port, {"op": "installed", "module": name, "version": version}):
-                if told["state"] != "unchanged":
-                    yield {**told, "port": port}
-        except HubError as error:  # the installation stands, whatever a server says
-            yield {"module": name, "version": version, "was": "", "state": "kept", "error": error.message, "port": port}
+        yield from _tell(port, {"op": "installed", "module": name, "version": version})
+
+
+def take_from_servers(name: str, ports: Iterable[int]) -> Iterator[dict[str, Any]]:
+    """Tell servers that versions of a module are no longer installed: they serve one that is, or the module no more.
+
+    Returns:
+        As they come, when the last request to what was uninstalled is answered, the servers' answers, with their ``port``.
+    """
+    for port in ports:
+        yield from _tell(port, {"op": "removed", "module": name})
+
+
+def _tell(port: int, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    try:
+        for told in control.ask(port, request):
+            if told["state"] != "unchanged":
+                yield {**told, "port": port}
+    except HubError as error:  # what is installed stands, whatever a server says
+        version = request.get("version", "")
+        yield {"module": request["module"], "version": version, "was": "", "state": "kept", "error": error.message, "port": port}
+
+
+def serving_ports(folder: Path, versions: Container[str]) -> list[int]:
+    """The ports on which servers of this home serve any of these versions from a module's folder in the store."""
+    return [port for port in pidfile.running_servers() if any(_is_one_of(told, folder, versions) for told in _served(port))]
+
+
+def _is_one_of(told: dict[str, Any], folder: Path, versions: Container[str]) -> bool:
+    return Path(told["folder"]).parent == folder and told["version"] in versions
+
+
+def _served(port: int) -> list[dict[str, Any]]:
+    try:
+        return list(control.ask(port, {"op": "served"}))
+    except HubError:  # it is just starting or ending; the files that it runs are not deleted under it
+        return []
+
+
+def report_swaps(swaps: Iterable[dict[str, Any]]) -> bool:
+    """Print a line for each answer as it comes; gives whether any tells of a failure."""
+    failed = False
+    for told in swaps:
+        print(swap_text(told), flush=True)
+        failed = failed or bool(told["error"])
+    return failed
 
 
 def swap_text(told: dict[str, Any]) -> str:

@@ -1,8 +1,11 @@
 """``hub uninstall``."""
 
 import argparse
+from typing import Any
 
 from hubserve.cli.output import add_json_option, print_json
+from hubserve.cli.swaps import report_swaps, serving_ports, take_from_servers
+from hubserve.errors import HubError, InstallError
 
 HELP = "remove an installed module"
 
@@ -10,6 +13,7 @@ HELP = "remove an installed module"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("name", metavar="NAME[==VERSION]", help="the module; without a version, every version of it")
+    parser.add_argument("--force", action="store_true", help="if it is served, have the servers finish its requests and unload it")
     add_json_option(parser)
 
 
@@ -20,11 +24,47 @@ def run(args: argparse.Namespace) -> int:
     from hubserve.registry.store import Store
 
     name, version = split_reference(args.name)
+    store = Store()
+    ports = _ports(store, name, version)
+    if ports and not args.force:
+        raise _is_served(args.name, name, ports)
     with shown_progress() as progress:
-        removed = Store().uninstall(name, version, progress=progress)
+        removed = store.uninstall(name, version, progress=progress)
+    swaps = take_from_servers(removed[0].info.name, ports)
     if args.json:
-        print_json({"removed": [{"name": each.info.name, "version": each.info.version} for each in removed]})
-        return 0
+        told = list(swaps)
+        print_json({"removed": [{"name": each.info.name, "version": each.info.version} for each in removed], "servers": told})
+        failed = any(each["error"] for each in told)
+    else:
+        for each in removed:
+            print(f"Removed {each.info.name} {each.info.version}", flush=True)
+        failed = report_swaps(swaps)
+    _delete_files(store, removed, args.json)
+    return int(failed)
+
+
+def _ports(store: Any, name: str, version: str | None) -> list[int]:
+    """The ports on which it is served now."""
+    try:
+        one = store.get(name, version)
+    except HubError:  # uninstalling it says why
+        return []
+    return serving_ports(one.folder.parent, [one.info.version] if version else store.versions(name))
+
+
+def _delete_files(store: Any, removed: list[Any], as_json: bool) -> None:
+    """The files that a server ran until now were left to it."""
+    if any(each.place.exists() for each in removed):
+        store.sweep()
     for each in removed:
-        print(f"Removed {each.info.name} {each.info.version}")
-    return 0
+        if each.place.exists() and not as_json:
+            print(f"The files of {each.info.version} are still in use; the next install, uninstall or hub gc deletes them.")
+
+
+def _is_served(reference: str, name: str, ports: list[int]) -> InstallError:
+    where = ", ".join(map(str, ports))
+    stop = " and ".join(f"'hub serving stop -p {port}'" for port in ports)
+    return InstallError(
+        f"'{name}' is served on port {where}, so it is not removed. End {'it' if len(ports) == 1 else 'them'} with {stop}, or have "
+        f"{'the server' if len(ports) == 1 else 'the servers'} finish its requests and unload it: hub uninstall {reference} --force"
+    )

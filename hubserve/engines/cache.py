@@ -2,9 +2,9 @@
 
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, List
 
 _PUBLIC_MODE = 0o644
 
@@ -39,3 +39,32 @@ def write_text(path: Path, text: str) -> None:
     finally:
         if draft.exists():
             draft.unlink()
+
+
+def note_origin(path: Path, model: Path) -> None:
+    """Note beside a kept file that it was made from, or for, a model's file; equal models share what is made from them.
+
+    A cache that cannot be written stays without the note, and what has none is never taken for needless.
+    """
+    model = model.absolute()
+    with suppress(OSError):
+        if model not in origins(path):
+            with open(str(_origins_path(path)), "a", encoding="utf-8") as notes:
+                notes.write(f"{model}\n")
+
+
+def origins(path: Path) -> List[Path]:
+    """The models that :func:`note_origin` noted for a kept file."""
+    try:
+        return [Path(line) for line in _origins_path(path).read_text(encoding="utf-8").splitlines() if line]
+    except (OSError, ValueError):
+        return []
+
+
+def kept_with(path: Path) -> List[Path]:
+    """The files that belong to a kept file and go with it; its lock stays, because another process may wait for it."""
+    return [each for each in (path, _origins_path(path)) if each.exists()]
+
+
+def _origins_path(path: Path) -> Path:
+    return path.with_name(path.name + ".origins")

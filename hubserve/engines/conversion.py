@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hubserve.engines.base import ModelFiles
-from hubserve.engines.cache import locked, put_in_place
+from hubserve.engines.cache import locked, note_origin, put_in_place
 from hubserve.engines.child import ChildFailed, call_in_child
 from hubserve.engines.failures import reason
 from hubserve.engines.files import digest, names, usual_names
@@ -43,6 +43,7 @@ def onnx_of(files: ModelFiles, again: bool = False) -> Path:
     """
     converted = cache_dir() / "onnx" / f"{digest(files, version_of('paddle2onnx'), str(_OPSET))}.onnx"
     if converted.is_file() and not again:
+        note_origin(converted, files.graph)
         return converted
     try:
         with locked(converted):  # several instances of one module start at the same time
@@ -53,6 +54,7 @@ def onnx_of(files: ModelFiles, again: bool = False) -> Path:
             f"cannot keep the converted model in '{converted.parent}': {error.strerror or error}. "
             "Make that folder writable, or set HUB_HOME to one that is."
         ) from error
+    note_origin(converted, files.graph)
     return converted
 
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
 from hubserve import __version__
 from hubserve.engines.base import ModelFiles
-from hubserve.engines.cache import locked, write_text
+from hubserve.engines.cache import locked, note_origin, write_text
 from hubserve.engines.files import digest
 from hubserve.engines.versions import paddle_version, version_of
 from hubserve.home import cache_dir
@@ -44,6 +44,7 @@ def remembered(files: ModelFiles, engines: Sequence[str], about: Sequence[str], 
     path = cache_dir() / "engines" / f"{_key(files, [*engines, *about])}.json"
     known = _read(path, engines)
     if known is not None:
+        note_origin(path, files.graph)
         return known
     with ExitStack() as held:
         try:
@@ -51,7 +52,9 @@ def remembered(files: ModelFiles, engines: Sequence[str], about: Sequence[str], 
         except OSError as error:
             return _not_remembered(find(), path, error)
         known = _read(path, engines)  # another process may have found it while this one waited
-        return known if known is not None else _find_and_keep(path, find)
+        verdict = known if known is not None else _find_and_keep(path, find)
+        note_origin(path, files.graph)
+        return verdict
 
 
 def _find_and_keep(path: Path, find: Callable[[], Verdict]) -> Verdict:

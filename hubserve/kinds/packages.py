@@ -1,5 +1,6 @@
 """Makes a module's folder importable under its name, and installed modules importable from one another."""
 
+import json
 import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -9,6 +10,9 @@ from typing import Any, List, Optional, Tuple
 
 from hubserve.errors import LoadFailed
 from hubserve.home import modules_dir
+
+#: beside a module's versions: which of them its bare name means; see :mod:`hubserve.registry.record`
+RECORD_NAME = ".history.json"
 
 
 def install_package(name: str, folder: Path) -> None:
@@ -52,7 +56,7 @@ def _package_spec(name: str, folder: Path) -> ModuleSpec:
 
 
 class _InstalledModules(MetaPathFinder):
-    """Finds ``import other_module`` as the newest installed version of that module."""
+    """Finds ``import other_module`` as that version of the installed module which its bare name means."""
 
     @classmethod
     def install(cls) -> None:
@@ -62,14 +66,25 @@ class _InstalledModules(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
         """Answer for top-level names only; the rest is found through the package's path."""
-        folder = newest_version(fullname) if path is None else None
+        folder = current_version(fullname) if path is None else None
         return _package_spec(fullname, folder) if folder else None
 
 
-def newest_version(folder_name: str) -> Optional[Path]:
-    """The newest installed version of a module, by the numbers of its version text; None if it is not installed."""
+def current_version(folder_name: str) -> Optional[Path]:
+    """The files of the version that a module's bare name means; None if it is not installed.
+
+    Homes of PaddleHub's time have no record of it: there it is the newest, by the numbers of its version text.
+    """
+    name_folder = modules_dir() / folder_name
     try:
-        versions = [each for each in (modules_dir() / folder_name).iterdir() if each.is_dir() and not each.name.startswith(".")]
+        record = json.loads((name_folder / RECORD_NAME).read_text(encoding="utf-8"))
+        place = name_folder / str(record["versions"][record["current"]])
+        if place.is_dir():
+            return place
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    try:
+        versions = [each for each in name_folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
     except OSError:
         return None
     return max(versions, key=_version_key) if versions else None

@@ -23,6 +23,7 @@ class InstallSettings(NamedTuple):
         max_ratio: the most that an archive may grow by when it is unpacked; the first 64 MiB are free.
         check_timeout_s: seconds that importing the module may take.
         lock_timeout_s: seconds to wait for another install or uninstall.
+        keep_replaced: how many replaced copies of each version are kept for ``hub rollback``.
     """
 
     max_files: int = 50_000
@@ -30,10 +31,15 @@ class InstallSettings(NamedTuple):
     max_ratio: int = 200
     check_timeout_s: int = 120
     lock_timeout_s: int = 600
+    keep_replaced: int = 1
 
 
 #: every key that ``hub config`` knows, with its default
 DEFAULTS: dict[str, int] = {f"{_SECTION}.{key}": value for key, value in InstallSettings()._asdict().items()}
+
+
+#: keys that may be lower than 1
+_LEAST = {f"{_SECTION}.keep_replaced": 0}
 
 
 def config_file(home: Path) -> Path:
@@ -99,12 +105,14 @@ def check_setting(key: str, value: Any) -> int:
     """The value of a known key as a number.
 
     Raises:
-        ConfigError: the key is unknown, or the value is no whole number from 1 up.
+        ConfigError: the key is unknown, or the value is no whole number from 1 up (from 0 up where that has a meaning).
     """
     check_key(key)
-    text = str(value).strip()
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and int(text[:30]) >= 1):
-        raise ConfigError(f"the setting '{key}' must be a whole number from 1 up, got {str(value)[:40]!r}. Its default is {DEFAULTS[key]}.")
+    text, least = str(value).strip(), _LEAST.get(key, 1)
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and int(text[:30]) >= least):
+        raise ConfigError(
+            f"the setting '{key}' must be a whole number from {least} up, got {str(value)[:40]!r}. Its default is {DEFAULTS[key]}."
+        )
     return int(text)
 
 

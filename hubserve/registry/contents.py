@@ -1,15 +1,17 @@
 """What an installed folder holds: its digest and size, and that it is safely on the disk."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.registry.extraction import CHUNK_BYTES
-from hubserve.registry.manifest import MANIFEST_NAME
+from hubserve.registry.manifest import FILES_NAME, MANIFEST_NAME
+from hubserve.registry.progress import Progress, silent
 
 #: Made or changed after an install.
-_NOT_COUNTED = frozenset({"__pycache__", MANIFEST_NAME})
+_NOT_COUNTED = frozenset({"__pycache__", MANIFEST_NAME, FILES_NAME})
 
 
 class Contents(NamedTuple):
@@ -28,17 +30,50 @@ class Contents(NamedTuple):
 
 def measure(folder: Path) -> Contents:
     """Read every file of a module's folder."""
+    return list_files(folder)[0]
+
+
+def list_files(folder: Path, progress: Progress = silent, step: str = "reading") -> tuple[Contents, dict[str, str]]:
+    """Read every file of a module's folder.
+
+    Args:
+        folder: the module's.
+        progress: told how far it is.
+        step: what it is told.
+    Returns:
+        What the folder holds, and the sha256 of each file, 64 hexadecimal digits, by its relative path.
+    """
     digest = hashlib.sha256()
-    count = total_bytes = 0
-    for relative in sorted(_files(folder)):
-        path = folder / relative
-        size_bytes = path.stat().st_size
-        digest.update(f"{relative}\0{size_bytes}\0".encode())
-        with path.open("rb") as file:
+    digests = {}
+    found = [(relative, (folder / relative).stat().st_size) for relative in sorted(_files(folder))]
+    done_bytes, total_bytes = 0, sum(size_bytes for _, size_bytes in found)
+    for relative, size_bytes in found:
+        digest.update(f"{relative}\0{size_bytes}\0".encode("utf-8", "surrogateescape"))
+        own = hashlib.sha256()
+        with (folder / relative).open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
-        count, total_bytes = count + 1, total_bytes + size_bytes
-    return Contents("sha256:" + digest.hexdigest(), count, total_bytes)
+                own.update(chunk)
+                done_bytes += len(chunk)
+                progress(step, done_bytes, total_bytes)
+        digests[relative] = own.hexdigest()
+    return Contents("sha256:" + digest.hexdigest(), len(found), total_bytes), digests
+
+
+def write_file_list(folder: Path, digests: dict[str, str]) -> None:
+    """Keep the digest of each file beside the manifest."""
+    document = {"schema_version": 1, "sha256": digests}
+    (folder / FILES_NAME).write_text(json.dumps(document, indent=0, ensure_ascii=True) + "\n", encoding="ascii")
+
+
+def read_file_list(folder: Path) -> dict[str, str] | None:
+    """What :func:`write_file_list` wrote; None if there is nothing, as in older homes, or it is damaged."""
+    try:
+        digests = json.loads((folder / FILES_NAME).read_text(encoding="ascii"))["sha256"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    whole = isinstance(digests, dict) and all(isinstance(each, str) for each in digests.values())
+    return digests if whole else None
 
 
 def _files(folder: Path) -> list[str]:

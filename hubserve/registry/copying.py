@@ -9,12 +9,24 @@ from typing import NamedTuple
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.extraction import CHUNK_BYTES
-from hubserve.registry.manifest import MANIFEST_NAME
+from hubserve.registry.manifest import FILES_NAME, MANIFEST_NAME
 from hubserve.registry.progress import Progress, silent
 
 #: Made by other programs, or by an earlier install.
 LEFT_OUT = frozenset(
-    {"__pycache__", ".git", ".hg", ".svn", ".DS_Store", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints", MANIFEST_NAME}
+    {
+        "__pycache__",
+        ".git",
+        ".hg",
+        ".svn",
+        ".DS_Store",
+        ".mypy_cache",
+        ".pytest_cache",
+        ".ruff_cache",
+        ".ipynb_checkpoints",
+        MANIFEST_NAME,
+        FILES_NAME,
+    }
 )
 
 

@@ -31,7 +31,7 @@ def note_engine(info: ModuleInfo, folder: Path, engine: dict[str, Any] | None) -
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        note = {"schema": _SCHEMA, "module": info.name, "version": info.version, "noted_at": now, "engine": engine}
+        note = {"schema": _SCHEMA, "module": info.name, "version": info.version, "folder": str(folder), "noted_at": now, "engine": engine}
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         partial.write_text(json.dumps(note, indent=1) + "\n", "utf-8")
         partial.replace(path)
@@ -52,5 +52,5 @@ def _path(info: ModuleInfo, folder: Path) -> Path:
     except InstallError:
         digest = ""  # a folder that is used as it is
     # a version that was installed again is another module, and so is one of the same name elsewhere
-    which = hashlib.sha256(f"{info.name}|{info.version}|{folder}|{digest}".encode()).hexdigest()[:32]
+    which = hashlib.sha256(f"{info.name}|{info.version}|{folder.resolve()}|{digest}".encode()).hexdigest()[:32]
     return cache_dir() / "choices" / f"{which}.json"

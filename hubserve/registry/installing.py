@@ -11,14 +11,14 @@ from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind
 from hubserve.registry.archive import FORMATS, unpack
 from hubserve.registry.assets import packed_source
+from hubserve.registry.changing import put_in_place
 from hubserve.registry.check import check_import
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.contents import measure, sync_tree
+from hubserve.registry.contents import list_files, sync_tree, write_file_list
 from hubserve.registry.copying import copy_folder
 from hubserve.registry.manifest import Manifest, read_manifest, write_manifest
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.progress import Progress
-from hubserve.registry.recovery import put_in_place
 
 
 def install(home: Path, source: Path, settings: InstallSettings, progress: Progress, *, check: bool) -> tuple[Path, bool]:
@@ -31,7 +31,7 @@ def install(home: Path, source: Path, settings: InstallSettings, progress: Progr
         progress: told how far it is.
         check: import the module once first.
     Returns:
-        The version's folder, and whether it replaced the same version.
+        The version's folder (a link to its files), and whether it replaced the same version.
     Raises:
         HubError: the source is refused; the message says why. Nothing has changed.
         OSError: reading or writing failed. Nothing has changed.
@@ -49,8 +49,7 @@ def install(home: Path, source: Path, settings: InstallSettings, progress: Progr
         progress("writing to disk")
         _write_manifest(staged, info, source, origin)
         sync_tree(staged)
-        replaced = version_folder.exists()
-        put_in_place(staged, version_folder)
+        replaced = put_in_place(staged, version_folder, settings.keep_replaced)
     return version_folder, replaced
 
 
@@ -148,7 +147,8 @@ def _named_as(staged: Path, source: Path) -> Iterator[None]:
 
 
 def _write_manifest(staged: Path, info: ModuleInfo, source: Path, origin: Path | None) -> None:
-    contents = measure(staged)
+    contents, digests = list_files(staged)
+    write_file_list(staged, digests)
     write_manifest(
         staged,
         Manifest(

@@ -8,6 +8,8 @@ from hubserve.errors import InstallError
 from hubserve.kinds.base import ModuleInfo
 
 MANIFEST_NAME = ".hubserve.json"
+#: beside it: the digest of each file, so that it can be told which one has changed
+FILES_NAME = ".hubserve.files.json"
 SCHEMA_VERSION = 1
 
 

@@ -34,13 +34,18 @@ def check_name(name: str) -> None:
         )
 
 
+def is_version(text: str) -> bool:
+    """Whether a text can be a module's version, and so a folder."""
+    return bool(_VERSION.fullmatch(text)) and ".." not in text
+
+
 def check_version(version: str) -> None:
     """Refuse a version that cannot be a folder.
 
     Raises:
         InstallError: with the reason.
     """
-    if not _VERSION.fullmatch(version) or ".." in version:
+    if not is_version(version):
         raise InstallError(
             f"the module's version {_shown(version)} cannot be used, because it becomes a folder's name: write it like 1.0.0, with "
             "letters, digits and . + - _ ! only, and at most 64 characters. Change version= in its @moduleinfo."

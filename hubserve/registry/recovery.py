@@ -2,81 +2,112 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from hubserve.errors import InstallError
+from hubserve.registry.names import is_version, version_key
+from hubserve.registry.places import delete, is_link_draft, is_place, settle, target
+from hubserve.registry.record import RECORD_NAME, Record, commit, is_draft, read_record
 
-_STAGING_PREFIXES = ("install-", "uninstall-")
-_ASIDE_SUFFIX = ".old"
-
-
-def aside(version_folder: Path) -> Path:
-    """Where a version lies while its replacement is put in place."""
-    return version_folder.with_name(f".{version_folder.name}{_ASIDE_SUFFIX}")
-
-
-def is_aside(folder: Path) -> bool:
-    """Whether a folder is one that :func:`aside` names."""
-    return folder.name.startswith(".") and folder.name.endswith(_ASIDE_SUFFIX) and len(folder.name) > len("." + _ASIDE_SUFFIX)
-
-
-def left_half_done(modules: Path) -> bool:
-    """Whether some version lies aside."""
-    return any(is_aside(each) for each in modules.glob("*/.*"))
+_STAGING_PREFIXES = ("install-",)
 
 
 def recover(modules: Path, tmp: Path) -> None:
-    """Put back what lies aside where its replacement never came, and delete what is left over."""
-    for each in modules.glob("*/.*"):
-        if not is_aside(each):
-            continue
-        version_folder = each.with_name(each.name[1 : -len(_ASIDE_SUFFIX)])
-        if version_folder.exists():
-            shutil.rmtree(each, ignore_errors=True)
-        else:
-            os.rename(each, version_folder)
-    # Staging happens under the lock, so what is there belongs to nobody alive.
+    """Bring every module's folder in line with its record, and delete what is left over."""
+    for name_folder in _entries(modules):
+        if name_folder.is_dir() and not name_folder.name.startswith("."):
+            with suppress(OSError):  # one folder that cannot be mended does not keep the others from being used
+                mend(name_folder)
+    for each in staging(tmp):
+        shutil.rmtree(each, ignore_errors=True)
+
+
+def staging(tmp: Path) -> Iterator[Path]:
+    """What unfinished installs left; they happen under the lock, so it belongs to nobody alive."""
     for prefix in _STAGING_PREFIXES:
-        for each in tmp.glob(prefix + "*"):
-            shutil.rmtree(each, ignore_errors=True)
+        yield from tmp.glob(prefix + "*")
 
 
-def put_in_place(staged: Path, version_folder: Path) -> None:
-    """Make ``staged`` the version, replacing what is there; killed at any point, :func:`recover` finds the old or the new.
+def is_settled(name_folder: Path, record: Record) -> bool:
+    """Whether every version's name leads to the files that the record tells of."""
+    paths = {version: name_folder / version for version in record.versions}
+    return all(target(path) == record.versions[version] for version, path in paths.items() if os.path.lexists(path))
+
+
+def mend(name_folder: Path) -> None:
+    """Have the links of one module's folder lead where its record says, and delete what it does not tell of.
 
     Raises:
-        InstallError: a rename failed; the old version is back.
+        OSError: something could not be changed; what the record says holds.
     """
-    from hubserve.registry.contents import sync
+    for each in _entries(name_folder):
+        if is_draft(each) or is_link_draft(each):
+            each.unlink()
+    record = read_record(name_folder)
+    if record is None:
+        _delete_places(name_folder, {target(each) for each in _entries(name_folder)})
+        remove_if_empty(name_folder)
+        return
+    record = _without_deleted(name_folder, record)
+    for version, place in record.versions.items():
+        settle(name_folder, version, place)
+    for each in _entries(name_folder):
+        if each.is_symlink() and each.name not in record.versions:
+            each.unlink()
+    _delete_places(name_folder, record.places())
+    if not record.versions and not any(is_place(each) for each in _entries(name_folder)):
+        (name_folder / RECORD_NAME).unlink()
+        remove_if_empty(name_folder)
 
-    old = aside(version_folder)
-    version_folder.parent.mkdir(exist_ok=True)
-    try:
-        if version_folder.exists():
-            os.rename(version_folder, old)
-        os.rename(staged, version_folder)
-        sync(version_folder.parent)
-        sync(version_folder.parent.parent)
-    except BaseException as error:
-        _put_back(staged, version_folder, old)
-        if isinstance(error, OSError):
-            raise InstallError(
-                f"cannot put the module in place: {error}. What was there is still there; mend the cause, try again."
-            ) from error
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+
+def _delete_places(name_folder: Path, needed: set[str]) -> None:
+    for each in _entries(name_folder):
+        if is_place(each) and each.name not in needed:
+            delete(each)
 
 
-def _put_back(staged: Path, version_folder: Path, old: Path) -> None:
-    if not staged.exists():
-        os.rename(version_folder, staged)
-    if old.exists() and not version_folder.exists():
-        os.rename(old, version_folder)
-    remove_if_empty(version_folder.parent)
+def _without_deleted(name_folder: Path, record: Record) -> Record:
+    """Versions whose link or files somebody deleted by hand are no longer installed: a change never leaves them without."""
+    gone = {
+        version
+        for version, place in record.versions.items()
+        if not os.path.lexists(name_folder / version) or not (name_folder / place).is_dir()
+    }
+    if gone:
+        record = without(record, gone)
+        commit(name_folder, record)
+    return record
+
+
+def without(record: Record, gone: set[str]) -> Record:
+    """The record once some versions are no longer installed: the name means what it meant before, else the newest that is left."""
+    versions = {version: place for version, place in record.versions.items() if version not in gone}
+    changes = []
+    for change in record.changes:
+        if change.version in gone or (change.current in gone and not change.place):
+            continue
+        changes.append(change._replace(current=change.version) if change.current in gone else change)
+    if record.current in versions:
+        return Record(record.current, versions, tuple(changes))
+    before = [each.current for each in reversed(record.changes) if each.current in versions]
+    newest = sorted(versions, key=version_key)[-1:]
+    return Record([*before, *newest, ""][0], versions, tuple(changes))
+
+
+def versions_on_disk(name_folder: Path) -> list[Path]:
+    """The folders, and links to folders, that can be versions: what is installed where there is no record."""
+    return [each for each in _entries(name_folder) if is_version(each.name) and each.is_dir()]
 
 
 def remove_if_empty(folder: Path) -> None:
     """Remove a name's folder that holds no version any more."""
     with suppress(OSError):  # it holds something, or is gone
         folder.rmdir()
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

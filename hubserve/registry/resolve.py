@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hubserve.errors import ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind
 from hubserve.registry.manifest import Manifest
-from hubserve.registry.names import is_name, split_reference
+from hubserve.registry.names import folder_name, is_name, split_reference
 from hubserve.registry.store import Store
 
 
@@ -21,6 +21,7 @@ class Resolved(NamedTuple):
         import_name: the package name under which it is imported.
         search_path: folders in which its relative model paths are looked up.
         manifest: of an installed module; None for a folder that is used as it is.
+        place: the folder to run it from: ``folder``, or where that leads to now for an installed module, so that nothing changes under it.
     """
 
     info: ModuleInfo
@@ -28,6 +29,7 @@ class Resolved(NamedTuple):
     import_name: str
     search_path: list[Path]
     manifest: Manifest | None = None
+    place: Path = Path()
 
 
 def resolve(reference: str, store: Store | None = None) -> Resolved:
@@ -49,8 +51,13 @@ def resolve(reference: str, store: Store | None = None) -> Resolved:
             return _from_folder(Path(reference))
         raise
     source = installed.manifest.source_folder
-    search_path = [installed.folder / source, (installed.folder / source).parent] if source else []
-    return Resolved(installed.info, installed.folder, installed.manifest.import_folder, search_path, installed.manifest)
+    search_path = [installed.place / source, (installed.place / source).parent] if source else []
+    return Resolved(installed.info, installed.folder, installed.manifest.import_folder, search_path, installed.manifest, installed.place)
+
+
+def may_mean(reference: str, name: str) -> bool:
+    """Whether a reference can be to the module of that name: it bears the name, or is a folder's path."""
+    return _is_path(reference) or Path(reference).is_dir() or folder_name(split_reference(reference)[0]) == folder_name(name)
 
 
 def _is_path(reference: str) -> bool:
@@ -63,4 +70,4 @@ def _from_folder(folder: Path) -> Resolved:
         raise ModuleNotFound(f"there is no folder '{folder}'. Give a module's folder, or the name of an installed one ('hub list').")
     info = find_kind(folder).describe(folder)
     import_name = re.sub(r"\W", "_", folder.name) or "module_folder"
-    return Resolved(info, folder, import_name, [folder.parent])
+    return Resolved(info, folder, import_name, [folder.parent], place=folder)

@@ -1,6 +1,8 @@
 """The modules that are installed in one home."""
 
+import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,14 +11,16 @@ from typing import NamedTuple, TypeAlias
 from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.home import home as default_home
 from hubserve.kinds.base import ModuleInfo
+from hubserve.registry.changing import go_back, take_out
 from hubserve.registry.configuration import install_settings, nearest
 from hubserve.registry.installing import install
 from hubserve.registry.lock import store_lock
 from hubserve.registry.manifest import Manifest, read_manifest
 from hubserve.registry.names import find_version, folder_name, is_name, version_key
+from hubserve.registry.places import target
 from hubserve.registry.progress import Progress, silent
-from hubserve.registry.recovery import left_half_done, recover
-from hubserve.registry.removing import remove_name, remove_version
+from hubserve.registry.record import NO_VERSIONS, Record, read_record
+from hubserve.registry.recovery import is_settled, recover, versions_on_disk
 
 
 class Installed(NamedTuple):
@@ -24,20 +28,42 @@ class Installed(NamedTuple):
 
     Attributes:
         info: its metadata.
-        folder: its files, ``modules/<name>/<version>``.
+        folder: its files, ``modules/<name>/<version>``; other files from the moment that the version is replaced.
         manifest: where it came from, and what it holds.
         replaced: after an install: whether the same version was there before.
+        place: the folder that ``folder`` leads to, whose files never change: what is run, is run from there.
+        is_current: whether it is what the module's bare name means.
     """
 
     info: ModuleInfo
     folder: Path
     manifest: Manifest
     replaced: bool = False
+    place: Path = Path()
+    is_current: bool = False
+
+
+class RolledBack(NamedTuple):
+    """What a rollback did.
+
+    Attributes:
+        was: what the bare name meant before.
+        now: what it means again.
+        restored: the version whose replaced files came back; "" for none.
+    """
+
+    was: str
+    now: Installed
+    restored: str
 
 
 # A class with a method called list cannot write list[...] in its annotations.
 Versions: TypeAlias = list[Installed]
 Texts: TypeAlias = list[str]
+Pairs: TypeAlias = list[tuple[str, str]]
+
+_SETTLE_TRIES = 100
+_SETTLE_EVERY_S = 0.01
 
 
 class Listing(NamedTuple):
@@ -70,7 +96,6 @@ class Store:
 
     def scan(self) -> Listing:
         """What is installed, and what else lies among it."""
-        self._heal()
         installed, notes = [], []
         for name_folder in sorted(_subfolders(self.modules)):
             if is_flat(name_folder):
@@ -78,7 +103,7 @@ class Store:
                     f"'{name_folder}' was put there by PaddleHub itself; hub leaves it alone. To use it here: hub install {name_folder}"
                 )
                 continue
-            found, bad = _read_versions(name_folder)
+            found, bad = self._read_versions(name_folder)
             installed += found
             notes += bad
         return Listing(installed, notes)
@@ -89,20 +114,39 @@ class Store:
         Raises:
             ModuleNotFound: it is no module's name at all.
         """
-        self._heal()
-        return [each.info.version for each in _read_versions(self._name_folder(name))[0]]
+        return [each.info.version for each in self._read_versions(self._name_folder(name))[0]]
+
+    def names(self) -> Texts:
+        """The folders of every module that hub installed, also of those that are damaged; each is as good as the module's name."""
+        return [each.name for each in sorted(_subfolders(self.modules)) if not is_flat(each) and any(self._read_versions(each))]
+
+    def of(self, name: str) -> Listing:
+        """Every version of one module, and a sentence for each that is damaged.
+
+        Raises:
+            ModuleNotFound: it is not installed.
+        """
+        found, bad = self._read(name)
+        if not found and not bad:
+            raise self._not_installed(name)
+        return Listing(found, bad)
+
+    def kept(self, name: str) -> Versions:
+        """The replaced copies of a module's versions that ``hub rollback`` can bring back, in no order."""
+        name_folder = self._name_folder(name)
+        record = read_record(name_folder) or NO_VERSIONS
+        return _read_places(name_folder, record, [(version, place) for place, version in record.kept().items()])[0]
 
     def get(self, name: str, version: str | None = None) -> Installed:
         """One installed version.
 
         Args:
             name: the module's name; ``-`` and ``_`` are the same.
-            version: which; the newest where None. An equal one will do: ``1.0`` finds ``1.0.0``.
+            version: which; where None, the one that was installed or rolled back to last. An equal one will do: ``1.0`` finds ``1.0.0``.
         Raises:
             ModuleNotFound: it is not installed; the message says what is.
             InstallError: it is there, but its manifest cannot be read.
         """
-        self._heal()
         found, bad = self._read(name)
         present = {each.info.version: each for each in found}
         if not present and bad:
@@ -110,7 +154,7 @@ class Store:
         if not present:
             raise self._not_installed(name)
         if version is None:
-            return found[-1]
+            return next((each for each in found if each.is_current), found[-1])
         match = find_version(version, [*present])
         if match is None:
             raise ModuleNotFound(
@@ -135,8 +179,7 @@ class Store:
         with self._transaction(progress, f"cannot install '{source}'"):
             settings = install_settings(self.home)
             folder, replaced = install(self.home, Path(source), settings, progress, check=check)
-            manifest = read_manifest(folder)
-        return Installed(manifest.info, folder, manifest, replaced)
+            return next(each for each in self._read_versions(folder.parent)[0] if each.folder == folder)._replace(replaced=replaced)
 
     def uninstall(self, name: str, version: str | None = None, *, progress: Progress = silent) -> Versions:
         """Remove one version of a module, or all of them where ``version`` is None.
@@ -150,12 +193,29 @@ class Store:
         with self._transaction(progress, f"cannot uninstall '{name}'"):
             one = self.get(name, version)
             progress("removing")
-            if version is not None:
-                remove_version(one.folder, self.tmp)
-                return [one]
-            every = _read_versions(one.folder.parent)[0]
-            remove_name(one.folder.parent, self.tmp)
-            return every
+            gone = [one] if version is not None else self._read_versions(one.folder.parent)[0]
+            take_out(one.folder.parent, one.folder.name if version is not None else None)
+            return gone
+
+    def rollback(self, name: str, *, progress: Progress = silent) -> RolledBack:
+        """Take the last change of a module back: its bare name means what it meant before, and files that were replaced come back.
+
+        Raises:
+            ModuleNotFound: it is not installed.
+            InstallError: there is nothing to go back to.
+            HubError: it could not be done; everything is as it was before.
+        """
+        with self._transaction(progress, f"cannot roll '{name}' back"):
+            one = self.get(name)
+            progress("rolling back")
+            before, after, change = go_back(one.folder.parent, one.info.name)
+            restored = change.version if before.versions != after.versions else ""
+            return RolledBack(before.current, self.get(name), restored)
+
+    def sweep(self, progress: Progress = silent) -> None:
+        """Delete the files of what was uninstalled or rolled back while processes ran it, as far as they have ended."""
+        with self.exclusive(progress):
+            pass
 
     @contextmanager
     def exclusive(self, progress: Progress = silent) -> Iterator[None]:
@@ -164,9 +224,23 @@ class Store:
         Raises:
             InstallError: another process did not finish in time.
         """
-        with store_lock(self.modules, install_settings(self.home).lock_timeout_s, progress):
-            recover(self.modules, self.tmp)
+        with self.lock(progress):
+            self.recover()
             yield
+
+    @contextmanager
+    def lock(self, progress: Progress = silent) -> Iterator[None]:
+        """Keep every other process from installing and removing, and leave everything as it lies.
+
+        Raises:
+            InstallError: another process did not finish in time.
+        """
+        with store_lock(self.modules, install_settings(self.home).lock_timeout_s, progress):
+            yield
+
+    def recover(self) -> None:
+        """Finish or undo what a killed process left half done. Whoever calls holds the lock."""
+        recover(self.modules, self.tmp)
 
     @contextmanager
     def _transaction(self, progress: Progress, failed: str) -> Iterator[None]:
@@ -176,21 +250,39 @@ class Store:
         except (OSError, shutil.Error) as error:
             raise InstallError(f"{failed}: {error}. What was there is still there; mend the cause and try again.") from error
 
-    def _heal(self) -> None:
-        """A process that was killed between two renames leaves a version aside; the next reader puts it back."""
-        if not left_half_done(self.modules):
-            return
-        # A home that cannot be written is read as it is.
-        with suppress(OSError), store_lock(self.modules, install_settings(self.home).lock_timeout_s):
-            recover(self.modules, self.tmp)
-
     def _read(self, name: str) -> tuple[Versions, Texts]:
         name_folder = self._name_folder(name)
         if is_flat(name_folder):
             raise ModuleNotFound(
                 f"'{name}' was put into '{name_folder}' by PaddleHub itself, without a version. Run: hub install {name_folder}"
             )
-        return _read_versions(name_folder)
+        return self._read_versions(name_folder)
+
+    def _read_versions(self, name_folder: Path) -> tuple[Versions, Texts]:
+        """The versions of one module's folder, from the oldest to the newest, and a sentence for each damaged one."""
+        while True:
+            record = read_record(name_folder)
+            if record is None:
+                found, bad = _read_folders(name_folder)
+            else:
+                if not is_settled(name_folder, record):
+                    self._settle(name_folder)
+                present = [(version, place) for version, place in record.versions.items() if os.path.lexists(name_folder / version)]
+                found, bad = _read_places(name_folder, record, present)
+            if read_record(name_folder) == record:  # else another process changed it meanwhile
+                return found, bad
+
+    def _settle(self, name_folder: Path) -> None:
+        """A link lags behind the record for a moment in each change, and after a process was killed in it until somebody mends that."""
+        for _ in range(_SETTLE_TRIES):
+            # A home that cannot be written is read as it is.
+            with suppress(OSError, InstallError), store_lock(self.modules, 0):
+                recover(self.modules, self.tmp)
+                return
+            record = read_record(name_folder)
+            if record is None or is_settled(name_folder, record) or not os.access(self.modules, os.W_OK):
+                return
+            time.sleep(_SETTLE_EVERY_S)
 
     def _name_folder(self, name: str) -> Path:
         if not is_name(name):  # '..' must not reach another folder
@@ -219,14 +311,25 @@ def _subfolders(folder: Path) -> list[Path]:
         return []
 
 
-def _read_versions(name_folder: Path) -> tuple[Versions, Texts]:
+def _read_folders(name_folder: Path) -> tuple[Versions, Texts]:
+    """Without a record every folder is a version, and the newest is meant by the bare name."""
+    places = {each.name: target(each) or each.name for each in versions_on_disk(name_folder)}
+    found, bad = _read_places(name_folder, Record("", places), [*places.items()])
+    if found:
+        found[-1] = found[-1]._replace(is_current=True)
+    return found, bad
+
+
+def _read_places(name_folder: Path, record: Record, places: Pairs) -> tuple[Versions, Texts]:
     installed, notes = [], []
-    for folder in _subfolders(name_folder):
+    for version, name in places:
+        place = name_folder / name
+        folder = name_folder / version if target(name_folder / version) in ("", name) else place
         try:
-            manifest = read_manifest(folder)
+            manifest = read_manifest(place)
         except HubError as error:
-            if folder.exists():  # else another process removed it just now
-                notes.append(error.message)
+            if place.exists():  # else another process removed it just now
+                notes.append(error.message.replace(str(place), str(folder)))
         else:
-            installed.append(Installed(manifest.info, folder, manifest))
+            installed.append(Installed(manifest.info, folder, manifest, False, place, version == record.current))
     return sorted(installed, key=lambda each: version_key(each.info.version)), notes

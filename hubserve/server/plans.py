@@ -12,12 +12,13 @@ from hubserve.serving.spec import InstanceSpec
 from hubserve.settings import ServerSettings
 
 
-def make_plans(settings: ServerSettings, search_path: Sequence[Path] = ()) -> list[ModulePlan]:
+def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only: str | None = None) -> list[ModulePlan]:
     """Find every module of the settings and plan its instances.
 
     Args:
         settings: the server's.
         search_path: folders in which relative model paths are looked up first, such as the configuration file's.
+        only: plan the module of this name alone, whatever has become of the others.
     Raises:
         ModuleNotFound: a module or version is not installed.
         LoadFailed: a folder is no module.
@@ -26,6 +27,8 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = ()) -> li
     gpus = settings.gpus()
     plans = []
     for name, module in settings.modules_info.items():
+        if only not in (None, name):
+            continue
         init_args = dict(module.init_args)
         directory, version = init_args.pop("directory", None), init_args.pop("version", None)
         init_args.pop("name", None)
@@ -59,7 +62,8 @@ def _instance_spec(
     return InstanceSpec(
         module=resolved.info.name,
         kind=resolved.info.kind,
-        folder=resolved.folder,
+        # another machine has its own copy of the folder, at the same name but not in the same place
+        folder=resolved.folder if module.addresses else resolved.place,
         import_name=resolved.import_name,
         init_args=init_args,
         defaults={"use_gpu": True} if settings.use_gpu else {},

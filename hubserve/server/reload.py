@@ -1,14 +1,19 @@
 """Brings what is served in line with the settings and with what is installed, without a gap."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Protocol
 
 from hubserve.errors import HubError, ModuleNotFound
 from hubserve.registry.engine_note import note_engine
 from hubserve.serving.dataplane import DataPlane, ModulePlan
 
-MakePlans = Callable[[], Sequence[ModulePlan]]
+
+class MakePlans(Protocol):
+    """Reads the settings and the registry."""
+
+    def __call__(self, only: str | None = None) -> Sequence[ModulePlan]:
+        """The plans of every module of the settings, or of one, whatever has become of the others."""
 
 
 class Reloader:
@@ -27,28 +32,56 @@ class Reloader:
         """Do what a command asks.
 
         Args:
-            request: ``{"op": "reload", "modules": [...]}``, all where none is named; ``{"op": "installed", "module", "version"}``; or
-                ``{"op": "load order", "module"}``, which asks what an instance is told to load, and changes nothing.
+            request: ``{"op": "reload", "modules": [...]}``, all where none is named; ``{"op": "installed", "module", "version"}``;
+                ``{"op": "removed", "module"}`` once a version is uninstalled; or, which change nothing, ``{"op": "served"}`` and
+                ``{"op": "load order", "module"}``, which asks what an instance is told to load.
         Returns:
             For each module ``{"module", "version", "was", "state", "error"}``;
-            ``state`` is ``loaded``, ``kept``, ``unloaded`` or ``unchanged``.
+            ``state`` is ``loaded``, ``kept``, ``unloaded`` or ``unchanged``. For ``served`` ``{"module", "version", "folder"}``.
         Raises:
             HubError: the settings cannot be used, or the request is none of these. Nothing has changed.
         """
-        if request.get("op") == "load order":
+        op = request.get("op")
+        if op == "load order":
             yield {"module": request["module"], "order": self._dataplane.get(request["module"]).plan.instances[0].load_order(measure=False)}
-            return
-        plans = {plan.info.name: plan for plan in await asyncio.to_thread(self._make_plans)}
-        if request.get("op") == "installed":
-            plan = plans.get(request["module"])
-            if plan:
+        elif op == "served":
+            for told in self._tell_served():
+                yield told
+        elif op == "installed":
+            for plan in await asyncio.to_thread(self._make_plans, request["module"]):
                 yield await self._swap(plan, request["version"])
-        elif request.get("op") == "reload":
+        elif op == "removed":
+            yield await self._remove(request["module"])
+        elif op == "reload":
+            plans = {plan.info.name: plan for plan in await asyncio.to_thread(self._make_plans)}
             names = request.get("modules") or [*plans, *(name for name in self._served() if name not in plans)]
             for name in names:
                 yield await self._reload(name, plans.get(name))
         else:
-            raise HubError(f"the server does not know the operation '{request.get('op')}'; it may be of another version than the command")
+            raise HubError(f"the server does not know the operation '{op}'; it may be of another version than the command")
+
+    def _tell_served(self) -> Iterator[dict[str, Any]]:
+        for module in self._dataplane:
+            if not module.load_error:
+                plan = module.plan
+                yield {"module": plan.info.name, "version": plan.info.version, "folder": str(plan.instances[0].folder)}
+
+    async def _remove(self, name: str) -> dict[str, Any]:
+        """Serve what is still installed of a module in place of what was uninstalled; else serve it no more."""
+        served = self._served().get(name)
+        if served is None:
+            return {"module": name, "version": "", "was": "", "state": "unchanged", "error": ""}
+        try:
+            plans = await asyncio.to_thread(self._make_plans, name)
+        except HubError:  # no version, or not the one that the settings name, is installed any more
+            plans = []
+        for plan in plans:
+            told = {"module": name, "version": plan.info.version, "was": plan.info.version, "state": "unchanged", "error": ""}
+            if plan != served:
+                told = await self._load(plan)
+            if not told["error"]:
+                return told
+        return await self._reload(name, None)
 
     def _served(self) -> dict[str, ModulePlan]:
         return {module.plan.info.name: module.plan for module in self._dataplane}

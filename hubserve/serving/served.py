@@ -13,6 +13,7 @@ from hubserve.errors import HubError, InvalidInput, LoadFailed, Unavailable, Uns
 from hubserve.home import cache_dir
 from hubserve.instance.wire import pack_arrays
 from hubserve.kinds.base import Description, Face, ModuleInfo
+from hubserve.registry.places import Hold
 from hubserve.serving.batcher import Batcher, BatchSettings, Work
 from hubserve.serving.pool import Pool
 from hubserve.serving.spec import InstanceSpec
@@ -60,6 +61,7 @@ class ServedModule:
         self.requests = 0
         self.failures = 0
         self._users = 0
+        self._holds: list[Hold] = []
         self._deadlines = Sweeper(_DEADLINES_EVERY_S)
         self._loaded = asyncio.Event()
         self._book = _open_book(plan)
@@ -70,6 +72,7 @@ class ServedModule:
         """Load its instances; if they cannot be loaded, :attr:`load_error` says why."""
         self._loop = asyncio.get_running_loop()
         try:
+            self._hold_files()
             self.description, warm_up = await self.pool.start(measure=self._is_worth_measuring)
         except HubError as error:
             self.load_error = error.message
@@ -80,6 +83,19 @@ class ServedModule:
             self.pool.serve()
         finally:
             self._loaded.set()
+            if self.load_error:
+                self._let_files_go()
+
+    def _hold_files(self) -> None:
+        """Keep the files from being deleted while an instance may have to start from them again."""
+        for folder in {spec.folder for spec in self.plan.instances if not spec.address and spec.folder.is_dir()}:
+            self._holds.append(Hold(folder))
+            if self._holds[-1].lost:
+                raise LoadFailed(f"'{folder}' was removed while it was to be loaded. Load the module again: hub serving reload")
+
+    def _let_files_go(self) -> None:
+        while self._holds:
+            self._holds.pop().release()
 
     def _is_worth_measuring(self) -> bool:
         return self.plan.info.batches and not self._book.is_saved()
@@ -117,6 +133,7 @@ class ServedModule:
         while self._users and time.monotonic() < deadline:  # noqa: ASYNC110 - a counter to watch, once in a life
             await asyncio.sleep(0.01)
         await self.pool.stop(max(0.0, deadline - time.monotonic()))
+        self._let_files_go()
         self.save_times()
 
     def save_times(self) -> None:

@@ -52,7 +52,8 @@ def test_every_report_is_also_json(home: Path) -> None:
     assert json.loads(hub("show", MODULES / "shout", "--json", home=home).stdout)["installed"] is None
     assert json.loads(hub("config", "--json", home=home).stdout)["home"] == str(home)
     assert set(json.loads(hub("clear", "--json", home=home).stdout)["freed_bytes"]) == {"cache", "tmp"}
-    assert json.loads(hub("uninstall", "shout", "--json", home=home).stdout) == {"removed": [{"name": "shout", "version": "1.0.0"}]}
+    removed = json.loads(hub("uninstall", "shout", "--json", home=home).stdout)
+    assert removed == {"removed": [{"name": "shout", "version": "1.0.0"}], "servers": []}
     assert "hubserve" in json.loads(hub("version", "--json", home=home).stdout)
 
 

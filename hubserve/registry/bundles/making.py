@@ -27,12 +27,12 @@ class Bundle(NamedTuple):
 
     Attributes:
         path: the file.
-        index: what it holds.
+        contents: what it holds.
         notes: one sentence for each thing that it could not take along.
     """
 
     path: Path
-    index: BundleIndex
+    contents: BundleIndex
     notes: list[str]
 
 
@@ -73,26 +73,24 @@ def machine() -> str:
 def _pack_module(module: Installed, scratch: Path, notes: list[str], progress: Progress) -> BundledModule:
     info = module.info
     progress(f"packing {info.name} {info.version}")
-    source = module.folder / module.manifest.source_folder if module.manifest.source_folder else None
-    assets = find_assets(module.folder, source)
+    source = module.place / module.manifest.source_folder if module.manifest.source_folder else None
+    assets = find_assets(module.place, source)
     for place in assets.fixed:
         notes.append(f"{info.name} names '{place}', a place on this machine only; the bundle does not hold it")
     path = f"modules/{info.name}-{info.version}.tar.gz"
     (scratch / "modules").mkdir(exist_ok=True)
-    pack(module.folder, scratch / path, progress, assets=assets)
+    pack(module.place, scratch / path, progress, assets=assets)
     return BundledModule(info.name, info.version, _file(scratch, path), module.manifest.environment)
 
 
-def _fetch_environment(
-    store: Store, key: str, modules: Sequence[Installed], scratch: Path, progress: Progress
-) -> BundledEnvironment:
+def _fetch_environment(store: Store, key: str, modules: Sequence[Installed], scratch: Path, progress: Progress) -> BundledEnvironment:
     # what fetches packages is loaded where there are some
     from hubserve.registry.environments.requirements import read_requirements
     from hubserve.registry.environments.wheels import download_wheels
 
     folder = scratch / "wheels" / key
     folder.mkdir(parents=True)
-    brought = [read_requirements(each.folder, allow_urls=True).links for each in modules if each.manifest.environment == key]
+    brought = [read_requirements(each.place, allow_urls=True).links for each in modules if each.manifest.environment == key]
     links = tuple(dict.fromkeys(each for links in brought for each in links))
     portable = download_wheels(store.home, key, folder, links=links, progress=progress)
     wheels = [_file(scratch, each.relative_to(scratch).as_posix()) for each in sorted(folder.iterdir())]

@@ -19,11 +19,11 @@ class Opened(NamedTuple):
     """An unpacked bundle.
 
     Attributes:
-        index: what it holds.
+        contents: what it holds.
         folder: where its members are.
     """
 
-    index: BundleIndex
+    contents: BundleIndex
     folder: Path
 
     def archive(self, module: BundledModule) -> Path:
@@ -32,7 +32,7 @@ class Opened(NamedTuple):
 
     def wheels(self, module: BundledModule) -> Path | None:
         """The folder of the wheels of a module's environment; None if it has none of its own."""
-        environment = next((each for each in self.index.environments if each.key == module.environment), None)
+        environment = next((each for each in self.contents.environments if each.key == module.environment), None)
         return (self.folder / environment.wheels[0].path).parent if environment and environment.wheels else None
 
 

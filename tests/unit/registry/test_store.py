@@ -1,18 +1,21 @@
 """Installing, listing and removing: versions side by side, and nothing changed by what fails."""
 
+import contextlib
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
 from hubserve.errors import ConfigError, HubError, InstallError, LoadFailed, MissingDependency, ModuleNotFound
+from hubserve.registry import places
 from hubserve.registry.contents import measure
-from hubserve.registry.manifest import MANIFEST_NAME, read_manifest
-from hubserve.registry.recovery import aside
+from hubserve.registry.manifest import FILES_NAME, MANIFEST_NAME, read_manifest
+from hubserve.registry.record import RECORD_NAME
 from hubserve.registry.store import Store
-from tests.unit.registry.toys import pack, tar_of, tree, write_module
+from tests.unit.registry.toys import pack, strays, tar_of, tree, write_module
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_a_folder_is_installed_whole_with_a_manifest_that_is_true(tmp_path: Path
     assert installed.folder == store.home / "modules" / "My_Toy" / "1.2.0"
     assert not installed.replaced
     files = tree(installed.folder)
-    del files[MANIFEST_NAME]
+    del files[MANIFEST_NAME], files[FILES_NAME]
     assert files == tree(source)
     manifest = read_manifest(installed.folder)
     assert manifest == installed.manifest
@@ -64,11 +67,13 @@ def test_an_archive_is_installed_and_remembers_no_source_folder(tmp_path: Path, 
     assert manifest.info.name == "toy"
 
 
-def test_versions_live_side_by_side_and_the_newest_is_the_default(tmp_path: Path, store: Store) -> None:
-    for version in ("1.9.0", "1.10.0", "nightly"):
+def test_versions_live_side_by_side_and_the_last_installed_is_the_default(tmp_path: Path, store: Store) -> None:
+    for version in ("1.9.0", "nightly", "1.10.0"):
         quiet(store, write_module(tmp_path / version, version=version))
     assert store.versions("toy") == ["nightly", "1.9.0", "1.10.0"]
     assert store.get("toy").info.version == "1.10.0"
+    quiet(store, tmp_path / "nightly")
+    assert store.get("toy").info.version == "nightly"
     assert store.get("toy", "1.9").folder.name == "1.9.0"
     assert [each.info.version for each in store.list()] == ["nightly", "1.9.0", "1.10.0"]
 
@@ -79,7 +84,8 @@ def test_installing_the_same_version_again_replaces_all_of_it(tmp_path: Path, st
     assert again.replaced
     assert (again.folder / "new.txt").exists()
     assert not (again.folder / "old.txt").exists()
-    assert sorted(path.name for path in again.folder.parent.iterdir()) == ["1.0.0"]
+    assert sorted(path.name for path in again.folder.parent.glob("[!.]*")) == ["1.0.0"]
+    assert [(each.place / "old.txt").read_text() for each in store.kept("toy")] == ["old"]
 
 
 def test_an_installed_version_can_be_the_source_of_itself(tmp_path: Path, store: Store) -> None:
@@ -226,57 +232,116 @@ def test_a_damaged_version_is_noted_and_the_rest_is_listed(tmp_path: Path, store
     assert store.get("other").folder == damaged
 
 
-@pytest.mark.parametrize("new_is_in_place", [True, False])
-def test_a_version_that_lies_aside_is_put_back_unless_the_new_one_came(tmp_path: Path, store: Store, new_is_in_place: bool) -> None:
-    folder = quiet(store, write_module(tmp_path / "src"))
-    folder.rename(aside(folder))
-    if new_is_in_place:
-        write_module(folder)
-        (folder / MANIFEST_NAME).write_bytes((aside(folder) / MANIFEST_NAME).read_bytes())
-    assert store.get("toy").folder == folder
-    assert not aside(folder).exists()
-    assert store.versions("toy") == ["1.0.0"]
+@pytest.mark.parametrize("failing", ["rename", "replace", "symlink", "fsync", "mkdir"])
+@pytest.mark.parametrize("before", ["none", "old"])
+def test_a_step_that_fails_leaves_everything_as_it_was_and_says_so(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, failing: str, before: str
+) -> None:
+    if before == "old":
+        quiet(store, write_module(tmp_path / "old", old__txt="old"))
+    write_module(tmp_path / "new", version="2.0.0", new__txt="new")
+    real, calls = getattr(os, failing), []
 
+    def full(*arguments: object, **options: object) -> object:
+        calls.append(arguments)
+        if len(calls) == call:
+            raise OSError(28, "No space left on device")
+        return real(*arguments, **options)
 
-def test_a_failed_rename_puts_the_old_version_back(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    quiet(store, write_module(tmp_path / "old", old__txt="old"))
-    write_module(tmp_path / "new", new__txt="new")
-    rename, calls = os.rename, []
-
-    def second_fails(source: Path, target: Path) -> None:
-        if target.is_relative_to(store.modules):
-            calls.append(target)
-            if len(calls) == 2:
-                raise OSError(28, "No space left on device")
-        rename(source, target)
-
-    monkeypatch.setattr(os, "rename", second_fails)
-    refuse(store, tmp_path / "new", InstallError, "No space left on device", "still there")
-    assert len(calls) == 3
-    assert (store.get("toy").folder / "old.txt").exists()
-
-
-def test_ctrl_c_between_the_renames_puts_the_old_version_back(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = quiet(store, write_module(tmp_path / "old", old__txt="old"))
-    before = tree(folder)
-    new = write_module(tmp_path / "new", new__txt="new")
-    rename, calls = os.rename, []
-
-    def interrupted(source: Path, target: Path) -> None:
-        rename(source, target)
-        if target.is_relative_to(store.modules):
-            calls.append(target)
-            if len(calls) == stop_after:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "rename", interrupted)
-    for stop_after in (1, 2):
+    old = ["1.0.0"] if before == "old" else []
+    for call in range(1, 100):
         calls.clear()
-        with pytest.raises(KeyboardInterrupt):
-            store.install(new, check=False)
-        assert len(calls) >= stop_after
-        assert tree(folder) == before
-        assert sorted(path.name for path in folder.parent.iterdir()) == ["1.0.0"]
+        message = ""
+        with monkeypatch.context() as patch:
+            patch.setattr(os, failing, full)
+            with contextlib.suppress(InstallError):
+                store.install(tmp_path / "new", check=False)
+                message = "installed"
+        assert store.versions("toy") == ([*old, "2.0.0"] if message else old)
+        if message:
+            store.uninstall("toy", "2.0.0")
+        if len(calls) < call:
+            break
+    assert 1 < call < 99
+    assert store.versions("toy") == old
+    quiet(store, tmp_path / "new")
+    assert strays(store) == []
+
+
+def test_a_home_of_plain_folders_is_read_as_it_lies_and_adopted_by_its_first_change(tmp_path: Path, store: Store) -> None:
+    older_home(tmp_path, store)
+    before = tree(store.modules)
+    assert store.versions("toy") == ["1.0.0", "2.0.0"]
+    assert store.get("toy").info.version == "2.0.0", "the newest"
+    assert tree(store.modules) == before, "reading changes nothing"
+    quiet(store, write_module(tmp_path / "new", which__txt="new"))
+    assert (store.get("toy").folder / "which.txt").read_text() == "new"
+    assert (store.get("toy", "2.0.0").folder / "which.txt").read_text() == "2.0.0"
+    assert store.rollback("toy").now.info.version == "2.0.0"
+    assert (store.get("toy", "1.0.0").folder / "which.txt").read_text() == "1.0.0"
+    assert strays(store) == []
+    shutil.rmtree(store.modules)
+    older_home(tmp_path / "again", store)
+    assert [each.info.version for each in store.uninstall("toy")] == ["1.0.0", "2.0.0"]
+    assert not (store.modules / "toy").exists()
+
+
+def test_where_the_file_system_cannot_exchange_two_names_plain_folders_are_copied(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_exchange", lambda one, other: False)
+    older_home(tmp_path, store)
+    quiet(store, write_module(tmp_path / "new", version="3.0.0"))
+    assert [(each.folder / "which.txt").read_text() for each in store.list()[:2]] == ["1.0.0", "2.0.0"]
+    assert strays(store) == []
+
+
+def older_home(tmp_path: Path, store: Store) -> None:
+    for version in ("1.0.0", "2.0.0"):
+        made = Store(tmp_path / "made" / version)
+        place = made.install(write_module(tmp_path / version, version=version, which__txt=version), check=False).place
+        shutil.copytree(place, store.modules / "toy" / version)
+
+
+def test_modules_on_another_file_system_than_tmp_are_installed(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = os.rename
+
+    def across(source: Path, target: Path) -> None:
+        if Path(target).is_relative_to(store.modules) and not Path(source).is_relative_to(store.modules):
+            raise OSError(18, "Invalid cross-device link")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", across)
+    folder = quiet(store, write_module(tmp_path / "src", which__txt="x"))
+    assert (folder / "which.txt").read_text() == "x"
+    assert strays(store) == []
+
+
+def test_a_version_that_somebody_deleted_is_not_installed_and_nothing_stumbles_over_it(tmp_path: Path, store: Store) -> None:
+    for version in ("1.0.0", "2.0.0", "3.0.0"):
+        quiet(store, write_module(tmp_path / version, version=version))
+    store.get("toy", "2.0.0").folder.unlink()
+    shutil.rmtree(store.get("toy", "3.0.0").place)
+    assert store.versions("toy") == ["1.0.0"]
+    assert store.get("toy").info.version == "1.0.0"
+    quiet(store, write_module(tmp_path / "other", "other"))
+    assert strays(store) == []
+    assert [each.info.version for each in store.uninstall("toy")] == ["1.0.0"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"schema_version": 9}', '{"schema_version": 1, "current": "../..", "versions": {}, "changes": []}']
+)
+def test_a_damaged_record_costs_the_way_back_and_nothing_else(tmp_path: Path, store: Store, content: str) -> None:
+    for version in ("2.0.0", "1.0.0"):
+        quiet(store, write_module(tmp_path / version, version=version))
+    (store.modules / "toy" / RECORD_NAME).write_text(content)
+    assert store.versions("toy") == ["1.0.0", "2.0.0"]
+    with pytest.raises(InstallError, match="nothing to go back to"):
+        store.rollback("toy")
+    quiet(store, tmp_path / "1.0.0")
+    assert store.versions("toy") == ["1.0.0", "2.0.0"]
+    assert strays(store) == []
 
 
 def test_a_folder_that_holds_the_home_is_refused(tmp_path: Path) -> None:

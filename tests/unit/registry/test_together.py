@@ -8,12 +8,14 @@ from pathlib import Path
 from hubserve.registry.contents import measure
 from hubserve.registry.store import Store
 from tests.conftest import ROOT, hub
-from tests.unit.registry.toys import write_module
+from tests.unit.registry.toys import strays, write_module
 
 WORKER = """
 import sys
 from pathlib import Path
-from hubserve.errors import ModuleNotFound
+from hubserve.errors import InstallError, ModuleNotFound
+from hubserve.registry.collecting import collect
+from hubserve.registry.verifying import verify
 from hubserve.registry.contents import measure
 from hubserve.registry.store import Store
 role, home, folders = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
@@ -27,6 +29,17 @@ for turn in range(12):
     elif role == "read":
         for installed in store.list():
             assert installed.info.name == "toy"
+    elif role == "roll back":
+        try:
+            store.rollback("toy")
+        except (ModuleNotFound, InstallError) as error:
+            assert "nothing to go back to" in error.message or "no module" in error.message, error
+    elif role == "verify":
+        for installed in store.list():
+            verdict = verify(installed)
+            assert verdict.is_whole or not installed.place.exists(), verdict
+    elif role == "collect":
+        collect(store)
     else:
         store.install(folders[turn % len(folders)], check=False)
 """
@@ -34,7 +47,7 @@ for turn in range(12):
 
 def test_processes_that_install_remove_and_read_at_once_do_not_disturb_one_another(tmp_path: Path) -> None:
     folders = [str(write_module(tmp_path / f"v{index}", version=f"{index % 2 + 1}.0.0", which__txt=str(index))) for index in range(4)]
-    roles = ["install", "install", "remove", "read"]
+    roles = ["install", "install", "remove", "read", "roll back", "verify", "collect"]
     commands = [[sys.executable, "-W", "error", "-c", WORKER, role, str(tmp_path / "home"), *folders] for role in roles]
     running = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for command in commands]
     for process in running:
@@ -44,8 +57,7 @@ def test_processes_that_install_remove_and_read_at_once_do_not_disturb_one_anoth
     store.install(folders[0], check=False)
     for installed in store.list():
         assert measure(installed.folder).digest == installed.manifest.digest
-    assert not list(store.tmp.iterdir())
-    assert not list(store.modules.glob("*/.*"))
+    assert strays(store) == []
 
 
 def test_an_install_that_must_wait_says_so_and_then_goes_on(tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
 """Small modules and archives, written where a test wants them."""
 
 import io
+import os
 import tarfile
 from pathlib import Path
+
+from hubserve.registry.record import RECORD_NAME, read_record
+from hubserve.registry.store import Store
 
 SOURCE = '''"""A module for tests."""
 
@@ -54,3 +58,19 @@ def tree(folder: Path) -> dict[str, bytes | None]:
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() and not path.is_symlink() else None
         for path in folder.rglob("*")
     }
+
+
+def strays(store: Store) -> list[str]:
+    """What lies in a home's ``modules`` and ``tmp`` although no record tells of it."""
+    found = os.listdir(store.tmp) if store.tmp.exists() else []
+    for name_folder in store.modules.glob("[!.]*"):
+        record = read_record(name_folder)
+        if record is None:
+            found.append(name_folder.name)
+            continue
+        known = {*record.versions, *record.places(), RECORD_NAME}
+        found += [each.name for each in name_folder.iterdir() if each.name not in known]
+        found += [version for version, place in record.versions.items() if os.readlink(name_folder / version) != place]
+        if not record.versions:
+            found.append(name_folder.name)
+    return sorted(found)

@@ -5,7 +5,7 @@ from typing import Any, Dict, Optional
 
 from hubserve.errors import ModuleNotFound
 from hubserve.home import modules_dir
-from hubserve.kinds.packages import newest_version
+from hubserve.kinds.packages import current_version
 from hubserve.kinds.paddlehub import PaddleHubKind
 from hubserve.module import moduleinfo, runnable, serving
 
@@ -51,7 +51,9 @@ RunModule = Module
 
 def _load(name: Optional[str], directory: Any, version: Optional[str], init_args: Dict[str, Any]) -> Any:
     if name:
-        folder = newest_version(name.replace("-", "_")) if version is None else modules_dir() / name.replace("-", "_") / version
+        folder = (
+            current_version(name.replace("-", "_")) if version is None else (modules_dir() / name.replace("-", "_") / version).resolve()
+        )
         if folder is None or not folder.is_dir():
             raise ModuleNotFound(f"module '{name}' {version or ''} is not installed; install it with 'hub install'")
     else:

@@ -1,0 +1,36 @@
+"""``hub gc``."""
+
+import argparse
+
+from hubserve.cli.output import add_json_option, print_json, size_text
+
+HELP = "delete what nobody needs: leftovers, replaced copies, downloads, engine files of models that are gone"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--dry-run", action="store_true", help="delete nothing, only tell")
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Delete, and say how much is free again."""
+    from hubserve.cli.progress import shown_progress
+    from hubserve.registry.collecting import collect
+    from hubserve.registry.store import Store
+
+    with shown_progress() as progress:
+        found = collect(Store(), progress, dry_run=args.dry_run)
+    freed = [each for each in found if not each.in_use]
+    in_use = [each for each in found if each.in_use]
+    total_bytes = sum(each.size_bytes for each in freed)
+    if args.json:
+        documents = [{**each._asdict(), "path": str(each.path)} for each in found]
+        print_json({"freed_bytes": 0 if args.dry_run else total_bytes, "found_bytes": total_bytes, "found": documents})
+        return 0
+    for kind in dict.fromkeys(each.kind for each in freed):
+        print(f"{kind}: {size_text(sum(each.size_bytes for each in freed if each.kind == kind))}")
+    for each in in_use:
+        print(f"in use, so it stays: {each.path}")
+    print(f"{size_text(total_bytes)} {'would be freed' if args.dry_run else 'freed'}")
+    return 0

@@ -1,0 +1,37 @@
+"""``hub rollback``."""
+
+import argparse
+
+from hubserve.cli.output import add_json_option, print_json
+from hubserve.cli.swaps import report_swaps, tell_servers
+
+HELP = "take back the last change of a module: the version, or the files, before"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("name", metavar="NAME", help="the module")
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Go back, have running servers follow, and say what the name means now."""
+    from hubserve.cli.progress import shown_progress
+    from hubserve.registry.store import Store
+
+    store = Store()
+    with shown_progress() as progress:
+        done = store.rollback(args.name, progress=progress)
+    info = done.now.info
+    swaps = tell_servers(info.name, done.restored or info.version)
+    if args.json:
+        told = list(swaps)
+        print_json({"name": info.name, "version": info.version, "was": done.was, "restored": done.restored, "servers": told})
+        failed = any(each["error"] for each in told)
+    else:
+        files = f"; the files of {done.restored} before its last installation are back" if done.restored else ""
+        meant = f"means {info.version} again, not {done.was}" if done.was != info.version else f"still means {info.version}"
+        print(f"{info.name} {meant}{files}", flush=True)
+        failed = report_swaps(swaps)
+    store.sweep()
+    return int(failed)

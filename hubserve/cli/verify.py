@@ -1,0 +1,61 @@
+"""``hub verify``."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from hubserve.cli.output import add_json_option, print_json
+from hubserve.cli.tables import printable
+
+if TYPE_CHECKING:
+    from hubserve.registry.store import Installed, Store
+
+HELP = "read every installed file again, and tell which is not as it was installed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "modules", metavar="NAME[==VERSION]", nargs="*", help="the modules; without a version, every version (default: all)"
+    )
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read and compare; 1 if anything is wrong."""
+    from hubserve.cli.progress import shown_progress
+    from hubserve.registry.store import Store
+    from hubserve.registry.verifying import verify
+
+    store = Store()
+    installed, notes = _chosen(store, args.modules)
+    with shown_progress() as progress:
+        verdicts = [verify(each, progress) for each in installed]
+    wrong = [each for each in verdicts if not each.is_whole]
+    if args.json:
+        print_json({"modules": [each.to_json() for each in verdicts], "damaged": notes})
+        return int(bool(wrong or notes))
+    for verdict in verdicts:
+        print(f"{verdict.name} {verdict.version}: {'whole' if verdict.is_whole else 'NOT as it was installed'}")
+        for problem in verdict.problems():
+            print(f"  {printable(problem)}")
+    for note in notes:
+        print(note)
+    if wrong:
+        print("Install it again, or take the last change back with hub rollback.")
+    return int(bool(wrong or notes))
+
+
+def _chosen(store: "Store", references: list[str]) -> tuple[list["Installed"], list[str]]:
+    from hubserve.registry.names import split_reference
+
+    names = references or store.names()
+    chosen, notes = [], []
+    for reference in names:
+        name, version = split_reference(reference)
+        if version:
+            chosen.append(store.get(name, version))
+            continue
+        listing = store.of(name)
+        chosen += listing.installed
+        notes += listing.notes
+    return chosen, notes
