@@ -21,6 +21,7 @@ COMMANDS = {
     "show": "hubserve.cli.show",
     "run": "hubserve.cli.run",
     "serving": "hubserve.cli.serving",
+    "env": "hubserve.cli.env",
     "bench": "hubserve.cli.bench",
     "config": "hubserve.cli.config",
     "clear": "hubserve.cli.clear",

@@ -26,15 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the module; its output and exit status are passed on."""
     from hubserve.registry.child import instance_command, instance_environment
+    from hubserve.registry.environments.launch import launch
     from hubserve.registry.resolve import resolve
     from hubserve.registry.store import Store
 
     store = Store()
     found = resolve(args.module, store)
     options = ["--run", str(found.folder), "--import-name", found.import_name, "--kind", found.info.kind]
-    command = instance_command(*options, "--", *args.rest)
+    launched = launch(found.info, found.folder, store.home, found.environment)
+    command = instance_command(*options, "--", *args.rest, python=launched.python)
     sys.stdout.flush()
-    child = subprocess.Popen(command, env=instance_environment(store.home, found.search_path))
+    environ = {**instance_environment(store.home, found.search_path, launched.python), **launched.environ}
+    child = subprocess.Popen(command, env=environ)
     return _wait(child, found.info.name)
 
 

@@ -14,13 +14,18 @@ from hubserve.registry.check import check_import
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.contents import measure, sync_tree
 from hubserve.registry.copying import copy_folder
+from hubserve.registry.environments.launch import launch
+from hubserve.registry.environments.provide import Options
+from hubserve.registry.environments.transaction import provided_environment
 from hubserve.registry.manifest import Manifest, read_manifest, write_manifest
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.progress import Progress
 from hubserve.registry.recovery import put_in_place
 
 
-def install(home: Path, source: Path, settings: InstallSettings, progress: Progress, *, check: bool) -> tuple[Path, bool]:
+def install(
+    home: Path, source: Path, settings: InstallSettings, progress: Progress, *, check: bool, options: Options | None = None
+) -> tuple[Path, bool]:
     """Install one module.
 
     Args:
@@ -29,6 +34,7 @@ def install(home: Path, source: Path, settings: InstallSettings, progress: Progr
         settings: what is accepted.
         progress: told how far it is.
         check: import the module once first.
+        options: what the user says of its environment.
     Returns:
         The version's folder, and whether it replaced the same version.
     Raises:
@@ -41,14 +47,15 @@ def install(home: Path, source: Path, settings: InstallSettings, progress: Progr
     with _staging(home) as staging:
         staged, info = _stage(staging, source, settings, progress)
         version_folder = _place(home, info)
-        if check:
-            progress("importing it once, in a process of its own")
-            _check(staged, info, source, home, timeout_s=settings.check_timeout_s)
-        progress("writing to disk")
-        _write_manifest(staged, info, source)
-        sync_tree(staged)
-        replaced = version_folder.exists()
-        put_in_place(staged, version_folder)
+        with _named_as(staged, source), provided_environment(home, staged, info, options, settings, progress) as environment:
+            if check:
+                progress("importing it once, in a process of its own")
+                _check(staged, info, source, home, environment, timeout_s=settings.check_timeout_s)
+            progress("writing to disk")
+            _write_manifest(staged, info, source, environment)
+            sync_tree(staged)
+            replaced = version_folder.exists()
+            put_in_place(staged, version_folder)
     return version_folder, replaced
 
 
@@ -119,10 +126,11 @@ def _names_in(name_folder: Path) -> set[str]:
     return names
 
 
-def _check(staged: Path, info: ModuleInfo, source: Path, home: Path, *, timeout_s: float) -> None:
+def _check(staged: Path, info: ModuleInfo, source: Path, home: Path, environment: str, *, timeout_s: float) -> None:
     search_path = [source, source.parent] if source.is_dir() else []
-    with _named_as(staged, source):
-        check_import(staged, folder_name(info.name), info.kind, home=home, search_path=search_path, timeout_s=timeout_s)
+    launched = launch(info, staged, home, environment)
+    name = folder_name(info.name)
+    check_import(staged, name, info.kind, home=home, search_path=search_path, timeout_s=timeout_s, launched=launched)
 
 
 @contextmanager
@@ -136,7 +144,7 @@ def _named_as(staged: Path, source: Path) -> Iterator[None]:
         raise
 
 
-def _write_manifest(staged: Path, info: ModuleInfo, source: Path) -> None:
+def _write_manifest(staged: Path, info: ModuleInfo, source: Path, environment: str) -> None:
     contents = measure(staged)
     write_manifest(
         staged,
@@ -149,5 +157,6 @@ def _write_manifest(staged: Path, info: ModuleInfo, source: Path) -> None:
             digest=contents.digest,
             files=contents.files,
             size_bytes=contents.size_bytes,
+            environment=environment,
         ),
     )

@@ -21,6 +21,7 @@ class Resolved(NamedTuple):
         import_name: the package name under which it is imported.
         search_path: folders in which its relative model paths are looked up.
         manifest: of an installed module; None for a folder that is used as it is.
+        environment: the key of the environment that it runs in; "" for the host's Python.
     """
 
     info: ModuleInfo
@@ -28,6 +29,7 @@ class Resolved(NamedTuple):
     import_name: str
     search_path: list[Path]
     manifest: Manifest | None = None
+    environment: str = ""
 
 
 def resolve(reference: str, store: Store | None = None) -> Resolved:
@@ -50,7 +52,8 @@ def resolve(reference: str, store: Store | None = None) -> Resolved:
         raise
     source = installed.manifest.source_folder
     search_path = [Path(source), Path(source).parent] if source else []
-    return Resolved(installed.info, installed.folder, installed.manifest.import_folder, search_path, installed.manifest)
+    manifest = installed.manifest
+    return Resolved(installed.info, installed.folder, manifest.import_folder, search_path, manifest, manifest.environment)
 
 
 def _is_path(reference: str) -> bool:
