@@ -17,7 +17,7 @@ def add_environment_options(parser: argparse.ArgumentParser) -> None:
 
 def environment_options(args: argparse.Namespace) -> Any:
     """What the options say, as the registry takes it."""
-    from hubserve.registry.environments.provide import Options
+    from hubserve.registry.environments.options import Options
 
     return Options(isolated=args.isolated, python=args.python, allow_urls=args.allow_urls)
 
@@ -30,9 +30,9 @@ def environment_text(found: Any, home: Path) -> str:
         home: the home.
     """
     from hubserve.registry.environments.needs import read_needs
-    from hubserve.registry.environments.provide import why_own
     from hubserve.registry.environments.pythons import host
     from hubserve.registry.environments.record import environments_dir, read_record
+    from hubserve.registry.environments.sharing import why_own
 
     if found.environment:
         own = read_record(environments_dir(home) / found.environment)

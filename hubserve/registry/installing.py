@@ -15,7 +15,7 @@ from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.contents import measure, sync_tree
 from hubserve.registry.copying import copy_folder
 from hubserve.registry.environments.launch import launch
-from hubserve.registry.environments.provide import Options
+from hubserve.registry.environments.options import Options
 from hubserve.registry.environments.transaction import provided_environment
 from hubserve.registry.manifest import Manifest, read_manifest, write_manifest
 from hubserve.registry.names import check_name, check_version, folder_name

@@ -10,7 +10,7 @@ from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.home import home as default_home
 from hubserve.kinds.base import ModuleInfo
 from hubserve.registry.configuration import install_settings, nearest
-from hubserve.registry.environments.provide import Options
+from hubserve.registry.environments.options import Options
 from hubserve.registry.installing import install
 from hubserve.registry.lock import store_lock
 from hubserve.registry.manifest import Manifest, read_manifest

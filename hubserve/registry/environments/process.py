@@ -95,4 +95,6 @@ def reason_in(output: str) -> str:
     told = [line for line in told if line]
     if len(told) > _REASON_LINES:
         told = [*told[: _REASON_LINES - 4], "...", *told[-3:]]
-    return " ".join(told)
+    # what pip makes of an index that does not answer is that there is no such package
+    unreachable = [line.strip()[:_LINE_CHARACTERS] for line in output.splitlines() if line.startswith("WARNING: Retrying")]
+    return " ".join(told + unreachable[-1:])

@@ -13,32 +13,17 @@ from hubserve.errors import InstallError
 from hubserve.registry.environments.build import build, told
 from hubserve.registry.environments.choice import Wish, choose_python
 from hubserve.registry.environments.companions import added
-from hubserve.registry.environments.host import unmet
 from hubserve.registry.environments.index import IndexSettings, index_settings, only_folder
 from hubserve.registry.environments.lock import make_lock
 from hubserve.registry.environments.needs import Needs
-from hubserve.registry.environments.pythons import Python, host
+from hubserve.registry.environments.options import Options
+from hubserve.registry.environments.pythons import Python
 from hubserve.registry.environments.record import Environment, all_environments, environments_dir, write_record
+from hubserve.registry.environments.sharing import why_own
 from hubserve.registry.environments.tools import Order, Tool, tool_class
 from hubserve.registry.progress import Progress
 
 PYTHONS_CACHE = "pythons.json"
-
-
-class Options(NamedTuple):
-    """What the user of ``hub install`` says.
-
-    Attributes:
-        isolated: an environment of its own in any case.
-        python: which Python to make it with; see :class:`hubserve.registry.environments.choice.Wish`.
-        allow_urls: whether the module may name addresses to fetch packages from.
-        wheels: a folder that all packages come from, with no index asked; None for the usual places.
-    """
-
-    isolated: bool = False
-    python: str = ""
-    allow_urls: bool = False
-    wheels: Path | None = None
 
 
 class Provided(NamedTuple):
@@ -51,22 +36,6 @@ class Provided(NamedTuple):
 
     environment: Environment | None = None
     built: bool = False
-
-
-def why_own(needs: Needs, options: Options | None = None) -> str:
-    """Why a module cannot share the host's Python; "" where it can.
-
-    Raises:
-        InstallError: a range of Pythons cannot be read.
-    """
-    options = options or Options()
-    if needs.isolated or options.isolated:
-        return "it asks for its own" if needs.isolated else "--isolated asks for its own"
-    wish = Wish(needs.requires_python, options.python)
-    if not wish.fits(host()):
-        return f"{wish.text}, and this is {host().version}"
-    missing = unmet(needs.requirements)
-    return f"this Python does not have {', '.join(missing)}" if missing else ""
 
 
 def provide(home: Path, needs: Needs, options: Options, *, timeout_s: float, progress: Progress) -> Provided:

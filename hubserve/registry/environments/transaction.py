@@ -7,8 +7,7 @@ from pathlib import Path
 from hubserve.kinds.base import ModuleInfo
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.environments.needs import read_needs
-from hubserve.registry.environments.provide import Options, provide
-from hubserve.registry.environments.usage import remove_environment
+from hubserve.registry.environments.options import Options
 from hubserve.registry.progress import Progress
 
 
@@ -28,6 +27,10 @@ def provided_environment(
     Raises:
         InstallError: what the module needs cannot be had; the message says why. Nothing of it is left.
     """
+    # what builds is loaded for an install alone, because every command loads this file
+    from hubserve.registry.environments.provide import provide
+    from hubserve.registry.environments.usage import remove_environment
+
     options = options or Options()
     needs = read_needs(staged, info, allow_urls=options.allow_urls)
     environment, built = provide(home, needs, options, timeout_s=settings.lock_timeout_s, progress=progress)
