@@ -81,11 +81,14 @@ def moduleinfo(
     summary: str = "",
     type: str = "",  # noqa: A002 - the published name of the argument
     meta: Any = None,
+    requires_python: str = "",  # noqa: ARG001 - read from the source, as is the next
+    environment: Optional[Dict[str, Any]] = None,  # noqa: ARG001
 ) -> Callable[[type], type]:
     """Name a class as the module of its file.
 
     The arguments must be literals: they are read from the source without running it. ``meta`` is accepted as in PaddleHub;
-    a class given there becomes a base of the module.
+    a class given there becomes a base of the module. ``requires_python`` (``">=3.8,<3.10"``) and ``environment`` say which Python the
+    module is to run in; docs/environments.md has them.
     """
 
     def decorate(cls: Any) -> Any:

@@ -49,6 +49,13 @@ class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The secret that is shared with ``addresses``."""
     max_memory_mb: Count | None = None
     """Resident MB at which an instance is replaced by a fresh one, between two batches."""
+    environ: dict[str, str] = {}
+    """Environment variables of its instances, over those that the module itself asks for."""
+    library_path: list[str] = []
+    """Folders put before ``LD_LIBRARY_PATH``; relative ones are looked up beside the configuration file."""
+    gpu: str | int | None = None
+    """GPUs of this module, such as ``"0,1"``; its instances are spread over them, and it computes there if its constructor takes
+    ``use_gpu``. ``""`` hides all GPUs from it. Else the server's."""
 
 
 class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -85,20 +92,27 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     drain_timeout_s: Seconds = 30.0
     """Seconds that requests in progress get when the server is told to stop."""
 
-    @property
-    def uses_gpu(self) -> bool:
-        """Whether any module is to compute on a GPU."""
-        return self.use_gpu or any(module.init_args.get("use_gpu") for module in self.modules_info.values())
+    def uses_gpu(self, name: str) -> bool:
+        """Whether a module is to compute on a GPU."""
+        own = self.modules_info[name]
+        if own.gpu is not None:
+            return bool(str(own.gpu).strip())
+        return bool(self.use_gpu or any(module.init_args.get("use_gpu") for module in self.modules_info.values()))
 
-    def gpus(self) -> list[str]:
-        """The GPUs to spread instances over; empty where none is used.
+    def prefers_gpu(self, name: str) -> bool:
+        """Whether a module whose constructor takes ``use_gpu`` is given it."""
+        return self.uses_gpu(name) if self.modules_info[name].gpu is not None else self.use_gpu
+
+    def gpus(self, name: str) -> list[str]:
+        """The GPUs to spread a module's instances over; empty where none is used.
 
         Raises:
             ConfigError: a GPU is asked for and nothing says which.
         """
-        if not self.uses_gpu:
+        if not self.uses_gpu(name):
             return []
-        listed = str(self.gpu) if self.gpu is not None else os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        chosen = self.gpu if self.modules_info[name].gpu is None else self.modules_info[name].gpu
+        listed = str(chosen) if chosen is not None else os.environ.get("CUDA_VISIBLE_DEVICES", "")
         devices = [each.strip() for each in listed.split(",") if each.strip()]
         if not devices:
             raise ConfigError(
@@ -106,6 +120,18 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
                 'or "gpu": "0", or set use_gpu to false'
             )
         return devices
+
+    def device_environ(self, name: str, index: int) -> dict[str, str]:
+        """What tells an instance which GPU it may see.
+
+        Args:
+            name: the module's.
+            index: the instance's, from 0.
+        """
+        devices = self.gpus(name)
+        if devices:
+            return {"CUDA_VISIBLE_DEVICES": devices[index % len(devices)]}
+        return {"CUDA_VISIBLE_DEVICES": ""} if self.modules_info[name].gpu is not None else {}
 
     def instance_count(self, name: str, batches: bool) -> int:
         """How many instances of a module to run.
@@ -120,7 +146,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         if own is not None:
             return own
         if self.use_multiprocess or (self.use_multiprocess is None and (batches or self.workers)):
-            return self.workers or len(self.gpus()) or _instances_for_this_machine()
+            return self.workers or len(self.gpus(name)) or _instances_for_this_machine()
         return 1
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "hubserve.cli.run",
     "serving": "hubserve.cli.serving",
     "bundle": "hubserve.cli.bundle",
+    "env": "hubserve.cli.env",
     "bench": "hubserve.cli.bench",
     "config": "hubserve.cli.config",
     "clear": "hubserve.cli.clear",

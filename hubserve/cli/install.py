@@ -2,6 +2,7 @@
 
 import argparse
 
+from hubserve.cli.environment import add_environment_options, environment_options
 from hubserve.cli.output import add_json_option, print_json, size_text
 from hubserve.cli.swaps import report_swaps, tell_servers
 
@@ -14,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="SOURCE", help="the module's folder, or an archive of it (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip)"
     )
     parser.add_argument("--no-check", action="store_true", help="do not import it once first, because what it needs will come later")
+    add_environment_options(parser)
     add_json_option(parser)
 
 
@@ -23,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from hubserve.registry.store import Store
 
     with shown_progress() as progress:
-        installed = Store().install(args.source, progress=progress, check=not args.no_check)
+        installed = Store().install(args.source, progress=progress, check=not args.no_check, environment=environment_options(args))
     manifest = installed.manifest
     swaps = tell_servers(manifest.info.name, manifest.info.version)
     if args.json:
@@ -32,4 +34,6 @@ def run(args: argparse.Namespace) -> int:
     verb = "Replaced" if installed.replaced else "Installed"
     size = f"{manifest.files} file{'' if manifest.files == 1 else 's'}, {size_text(manifest.size_bytes)}"
     print(f"{verb} {installed.info.name} {installed.info.version} ({size}) in {installed.folder}", flush=True)
+    if manifest.environment:
+        print(f"It runs in an environment of its own: {manifest.environment}", flush=True)
     return int(report_swaps(swaps))

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from hubserve.cli.environment import environment_text
 from hubserve.cli.output import add_json_option, print_json, size_text
 from hubserve.cli.tables import print_facts
 
@@ -27,9 +28,12 @@ def run(args: argparse.Namespace) -> int:
     current = store.get(found.info.name).info.version if found.manifest else ""
     engine = read_engine_note(found.info, found.folder)
     if args.json:
-        print_json({**_document(found, versions), "current": current or None, "engine": engine})
+        print_json(
+            {**_document(found, versions), "current": current or None, "engine": engine, "runs_in": environment_text(found, store.home)}
+        )
     else:
-        print_facts({**_facts(found, versions, current), "Engine": engine_text(engine) if engine else ""})
+        facts = {**_facts(found, versions, current), "Runs in": environment_text(found, store.home)}
+        print_facts({**facts, "Engine": engine_text(engine) if engine else ""})
     return 0
 
 
@@ -44,7 +48,7 @@ def _document(found: Any, versions: list[str]) -> dict[str, Any]:
     }
     if found.manifest:
         manifest = found.manifest.to_json()
-        document["installed"] = {key: manifest[key] for key in ("source", "installed_at", "digest", "files", "size_bytes")}
+        document["installed"] = {key: manifest[key] for key in ("source", "installed_at", "digest", "files", "size_bytes", "environment")}
     return document
 
 

@@ -27,6 +27,10 @@ class ModuleInfo(NamedTuple):
     runnable: bool = False
     #: whether the server may merge requests
     batches: bool = False
+    #: the Pythons that it runs on, as PEP 440 writes ranges; "" for any
+    requires_python: str = ""
+    #: its wishes for its environment; see :mod:`hubserve.registry.environments.needs`
+    environment: Optional[Dict[str, Any]] = None
 
     def to_json(self) -> Dict[str, Any]:
         """As a JSON object."""

@@ -141,7 +141,7 @@ class _failures_named:  # noqa: N801 - reads as a phrase where it is used
         if isinstance(error, ModuleNotFoundError):
             raise MissingDependency(
                 f"{self._doing}: it needs the package '{error.name}', which is not installed. "
-                f"Install it into this Python: {sys.executable}",
+                f"Name it in the module's requirements.txt and install the module, or install it into this Python: {sys.executable}",
                 detail,
             ) from error
         where = _last_place(error)

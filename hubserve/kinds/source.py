@@ -6,6 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Set
 
 from hubserve.errors import LoadFailed
 from hubserve.kinds.base import ModuleInfo
+from hubserve.kinds.declared import KEYS, read_declared
 
 _MAX_SOURCE_BYTES = 8 << 20
 
@@ -17,16 +18,21 @@ class ModuleClass(NamedTuple):
     metadata: Dict[str, Any]
     #: decorator name -> method name, also of base classes in the same file
     marked: Dict[str, str]
+    #: what it says of its environment; see :mod:`hubserve.kinds.declared`
+    declared: Dict[str, Any]
 
     def to_info(self, kind: str) -> ModuleInfo:
         """What ``hub show`` says."""
-        texts = {key: str(self.metadata.get(key) or "") for key in ("name", "version", "author", "author_email", "summary", "type")}
+        texts: Dict[str, Any] = {
+            key: str(self.metadata.get(key) or "") for key in ("name", "version", "author", "author_email", "summary", "type")
+        }
         return ModuleInfo(
             kind=kind,
             serving_method=self.marked.get("serving", ""),
             runnable="runnable" in self.marked,
             batches="batch" in self.marked,
             **texts,
+            **self.declared,
         )
 
 
@@ -42,7 +48,8 @@ def read_module_class(path: Path) -> ModuleClass:
         for decorator in node.decorator_list:
             if isinstance(decorator, ast.Call) and _name(decorator.func) == "moduleinfo":
                 marked = _marked_methods(node, {each.name: each for each in classes}, set())
-                return ModuleClass(node.name, _metadata(path, decorator), marked)
+                metadata = _metadata(path, decorator)
+                return ModuleClass(node.name, metadata, marked, read_declared(path.parent, metadata))
     raise LoadFailed(f"'{path}' has no class under @moduleinfo(name=..., version=...). Decorate the class that is the module.")
 
 
@@ -67,7 +74,8 @@ def _metadata(path: Path, call: ast.Call) -> Dict[str, Any]:
         try:
             metadata[key] = ast.literal_eval(value)
         except ValueError:  # meta=SomeClass, or a computed text: not known without running the file
-            continue
+            if key in KEYS:
+                raise LoadFailed(f"'{path}', line {call.lineno}: {key}= must be a literal: it is read without running the file.") from None
     for key in ("name", "version"):
         if not isinstance(metadata.get(key), str) or not metadata[key]:
             raise LoadFailed(

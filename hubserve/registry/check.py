@@ -12,12 +12,20 @@ from typing import IO
 
 from hubserve.errors import HubError, LoadFailed, from_wire
 from hubserve.registry.child import instance_command, instance_environment
+from hubserve.registry.environments.launch import Launch
 
 _OUTPUT_KEPT_BYTES = 64 << 10
 
 
 def check_import(
-    folder: Path, import_name: str, kind: str, *, home: Path, search_path: Sequence[Path] = (), timeout_s: float = 120
+    folder: Path,
+    import_name: str,
+    kind: str,
+    *,
+    home: Path,
+    search_path: Sequence[Path] = (),
+    timeout_s: float = 120,
+    launched: Launch | None = None,
 ) -> None:
     """Import the module in a child process, which is ended whatever happens.
 
@@ -28,13 +36,15 @@ def check_import(
         home: where installed modules are.
         search_path: folders in which relative model paths are looked up.
         timeout_s: how long it may take.
+        launched: in which Python, and with which environment variables; this one's where None.
     Raises:
         HubError: what the child reported, usually LoadFailed or MissingDependency.
         LoadFailed: the child took too long, died, or ended without a report.
     """
-    command = instance_command("--check", str(folder), "--import-name", import_name, "--kind", kind)
+    launched = launched or Launch()
+    command = instance_command("--check", str(folder), "--import-name", import_name, "--kind", kind, python=launched.python)
     # What is imported only to be looked at leaves no bytecode in the folder that will be installed.
-    environment = {**instance_environment(home, search_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**instance_environment(home, search_path, launched.python), **launched.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True)
         code = _wait(child, timeout_s, import_name, stderr)

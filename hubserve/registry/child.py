@@ -1,8 +1,10 @@
 """How the registry starts an instance process."""
 
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import hubserve
@@ -22,13 +24,38 @@ def instance_command(*arguments: str, python: str = "") -> list[str]:
     return [python or sys.executable, "-c", _START, *arguments]
 
 
-def instance_environment(home: Path, search_path: Sequence[Path]) -> dict[str, str]:
-    """This process's environment, with the home, the search path for models, and hubserve itself importable."""
-    package = str(Path(hubserve.__file__).resolve().parent.parent)
-    inherited = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and each != package]
+def instance_environment(home: Path, search_path: Sequence[Path], python: str = "") -> dict[str, str]:
+    """This process's environment, with the home, the search path for models, and hubserve itself importable.
+
+    Args:
+        home: the home.
+        search_path: folders in which relative model paths are looked up.
+        python: the interpreter of a module's own environment, which is to see nothing else of this one; "" for this one.
+    """
+    package = Path(hubserve.__file__).resolve().parent
+    common = {"HUB_HOME": str(home), SEARCH_PATH_VARIABLE: os.pathsep.join(str(each) for each in search_path)}
+    if not python:
+        inherited = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and each != str(package.parent)]
+        return {**os.environ, **common, "PYTHONPATH": os.pathsep.join([str(package.parent), *inherited])}
+    programs = Path(python).parent
+    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
     return {
-        **os.environ,
-        "HUB_HOME": str(home),
-        "PYTHONPATH": os.pathsep.join([package, *inherited]),
-        SEARCH_PATH_VARIABLE: os.pathsep.join(str(each) for each in search_path),
+        **kept,
+        **common,
+        "PYTHONPATH": str(_alone(package, home)),
+        "PYTHONNOUSERSITE": "1",
+        "VIRTUAL_ENV": str(programs.parent),
+        "PATH": os.pathsep.join([str(programs), *filter(None, [os.environ.get("PATH", "")])]),
     }
+
+
+def _alone(package: Path, home: Path) -> Path:
+    """A folder that holds hubserve and nothing else: what lies beside an installed hubserve are the packages of its own Python."""
+    digest = hashlib.sha256(str(package).encode()).hexdigest()[:12]
+    folder = home / "environments" / f".hubserve-{digest}"
+    link = folder / package.name
+    if not link.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # another process was as quick
+            link.symlink_to(package, target_is_directory=True)
+    return folder

@@ -16,12 +16,17 @@ from hubserve.registry.check import check_import
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.contents import list_files, sync_tree, write_file_list
 from hubserve.registry.copying import copy_folder
+from hubserve.registry.environments.launch import launch
+from hubserve.registry.environments.options import Options
+from hubserve.registry.environments.transaction import provided_environment
 from hubserve.registry.manifest import Manifest, read_manifest, write_manifest
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.progress import Progress
 
 
-def install(home: Path, source: Path, settings: InstallSettings, progress: Progress, *, check: bool) -> tuple[Path, bool]:
+def install(
+    home: Path, source: Path, settings: InstallSettings, progress: Progress, *, check: bool, options: Options | None = None
+) -> tuple[Path, bool]:
     """Install one module.
 
     Args:
@@ -30,6 +35,7 @@ def install(home: Path, source: Path, settings: InstallSettings, progress: Progr
         settings: what is accepted.
         progress: told how far it is.
         check: import the module once first.
+        options: what the user says of its environment.
     Returns:
         The version's folder (a link to its files), and whether it replaced the same version.
     Raises:
@@ -43,13 +49,14 @@ def install(home: Path, source: Path, settings: InstallSettings, progress: Progr
         staged, info = _stage(staging, source, settings, progress)
         version_folder = _place(home, info)
         origin = _origin(staged, source)
-        if check:
-            progress("importing it once, in a process of its own")
-            _check(staged, info, source, home, origin, timeout_s=settings.check_timeout_s)
-        progress("writing to disk")
-        _write_manifest(staged, info, source, origin)
-        sync_tree(staged)
-        replaced = put_in_place(staged, version_folder, settings.keep_replaced)
+        with _named_as(staged, source), provided_environment(home, staged, info, options, settings, progress) as environment:
+            if check:
+                progress("importing it once, in a process of its own")
+                _check(staged, info, home, origin, environment, timeout_s=settings.check_timeout_s)
+            progress("writing to disk")
+            _write_manifest(staged, info, source, origin, environment)
+            sync_tree(staged)
+            replaced = put_in_place(staged, version_folder, settings.keep_replaced)
     return version_folder, replaced
 
 
@@ -129,10 +136,11 @@ def _names_in(name_folder: Path) -> set[str]:
     return names
 
 
-def _check(staged: Path, info: ModuleInfo, source: Path, home: Path, origin: Path | None, *, timeout_s: float) -> None:
+def _check(staged: Path, info: ModuleInfo, home: Path, origin: Path | None, environment: str, *, timeout_s: float) -> None:
     search_path = [origin, origin.parent] if origin else []
-    with _named_as(staged, source):
-        check_import(staged, folder_name(info.name), info.kind, home=home, search_path=search_path, timeout_s=timeout_s)
+    launched = launch(info, staged, home, environment)
+    name = folder_name(info.name)
+    check_import(staged, name, info.kind, home=home, search_path=search_path, timeout_s=timeout_s, launched=launched)
 
 
 @contextmanager
@@ -146,7 +154,7 @@ def _named_as(staged: Path, source: Path) -> Iterator[None]:
         raise
 
 
-def _write_manifest(staged: Path, info: ModuleInfo, source: Path, origin: Path | None) -> None:
+def _write_manifest(staged: Path, info: ModuleInfo, source: Path, origin: Path | None, environment: str) -> None:
     contents, digests = list_files(staged)
     write_file_list(staged, digests)
     write_manifest(
@@ -160,5 +168,6 @@ def _write_manifest(staged: Path, info: ModuleInfo, source: Path, origin: Path |
             digest=contents.digest,
             files=contents.files,
             size_bytes=contents.size_bytes,
+            environment=environment,
         ),
     )

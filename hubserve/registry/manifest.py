@@ -26,6 +26,7 @@ class Manifest(NamedTuple):
         digest: of the files; see :class:`hubserve.registry.contents.Contents`.
         files: how many there are.
         size_bytes: of all of them.
+        environment: the key of the environment that it runs in; "" for the host's Python.
     """
 
     info: ModuleInfo
@@ -36,6 +37,7 @@ class Manifest(NamedTuple):
     digest: str
     files: int
     size_bytes: int
+    environment: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As it is written."""
@@ -52,6 +54,7 @@ class Manifest(NamedTuple):
             "digest": self.digest,
             "files": self.files,
             "size_bytes": self.size_bytes,
+            "environment": self.environment,
         }
 
 
@@ -91,7 +94,8 @@ def _from_json(document: dict[str, Any]) -> Manifest:
     known = {key: value for key, value in document["metadata"].items() if key in ModuleInfo._fields}
     texts = {key: _text(document[key]) for key in ("source", "source_folder", "import_folder", "installed_at", "digest")}
     info = ModuleInfo(**{**known, "name": _text(document["name"]), "version": _text(document["version"]), "kind": _text(document["kind"])})
-    return Manifest(info=info, files=int(document["files"]), size_bytes=int(document["size_bytes"]), **texts)
+    environment = _text(document.get("environment", ""))
+    return Manifest(info=info, files=int(document["files"]), size_bytes=int(document["size_bytes"]), environment=environment, **texts)
 
 
 def _text(value: Any) -> str:

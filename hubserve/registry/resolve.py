@@ -22,6 +22,7 @@ class Resolved(NamedTuple):
         search_path: folders in which its relative model paths are looked up.
         manifest: of an installed module; None for a folder that is used as it is.
         place: the folder to run it from: ``folder``, or where that leads to now for an installed module, so that nothing changes under it.
+        environment: the key of the environment that it runs in; "" for the host's Python.
     """
 
     info: ModuleInfo
@@ -30,6 +31,7 @@ class Resolved(NamedTuple):
     search_path: list[Path]
     manifest: Manifest | None = None
     place: Path = Path()
+    environment: str = ""
 
 
 def resolve(reference: str, store: Store | None = None) -> Resolved:
@@ -51,8 +53,9 @@ def resolve(reference: str, store: Store | None = None) -> Resolved:
             return _from_folder(Path(reference))
         raise
     source = installed.manifest.source_folder
-    search_path = [installed.place / source, (installed.place / source).parent] if source else []
-    return Resolved(installed.info, installed.folder, installed.manifest.import_folder, search_path, installed.manifest, installed.place)
+    manifest, place = installed.manifest, installed.place
+    search_path = [place / source, (place / source).parent] if source else []
+    return Resolved(installed.info, installed.folder, manifest.import_folder, search_path, manifest, place, manifest.environment)
 
 
 def may_mean(reference: str, name: str) -> bool:

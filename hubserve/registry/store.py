@@ -13,6 +13,7 @@ from hubserve.home import home as default_home
 from hubserve.kinds.base import ModuleInfo
 from hubserve.registry.changing import go_back, take_out
 from hubserve.registry.configuration import install_settings, nearest
+from hubserve.registry.environments.options import Options
 from hubserve.registry.installing import install
 from hubserve.registry.lock import store_lock
 from hubserve.registry.manifest import Manifest, read_manifest
@@ -162,13 +163,16 @@ class Store:
             )
         return present[match]
 
-    def install(self, source: str | Path, *, progress: Progress = silent, check: bool = True) -> Installed:
+    def install(
+        self, source: str | Path, *, progress: Progress = silent, check: bool = True, environment: Options | None = None
+    ) -> Installed:
         """Install a module from a folder or an archive.
 
         Args:
             source: the folder or archive.
             progress: told how far it is.
             check: import the module once in a process of its own first.
+            environment: what the user says of its environment.
         Returns:
             What was installed.
         Raises:
@@ -178,7 +182,7 @@ class Store:
             raise InstallError(f"'{source}' is an address, and hub install takes a folder or a file. Download it, then install the file.")
         with self._transaction(progress, f"cannot install '{source}'"):
             settings = install_settings(self.home)
-            folder, replaced = install(self.home, Path(source), settings, progress, check=check)
+            folder, replaced = install(self.home, Path(source), settings, progress, check=check, options=environment)
             return next(each for each in self._read_versions(folder.parent)[0] if each.folder == folder)._replace(replaced=replaced)
 
     def uninstall(self, name: str, version: str | None = None, *, progress: Progress = silent) -> Versions:

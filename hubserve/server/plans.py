@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hubserve.errors import ConfigError
+from hubserve.home import home
+from hubserve.registry.environments.launch import absolute_folders, launch, with_libraries
+from hubserve.registry.environments.needs import variable_problem
 from hubserve.registry.resolve import Resolved, resolve
 from hubserve.serving.batcher import BatchSettings
 from hubserve.serving.dataplane import ModulePlan
@@ -24,7 +27,6 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
         LoadFailed: a folder is no module.
         ConfigError: a module is called otherwise, or a GPU is asked for and nothing says which.
     """
-    gpus = settings.gpus()
     plans = []
     for name, module in settings.modules_info.items():
         if only not in (None, name):
@@ -36,6 +38,7 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
         resolved = resolve(reference)
         if resolved.info.name != name:
             raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
+        gpus = settings.gpus(name)
         count = settings.instance_count(name, resolved.info.batches)
         instances = [_instance_spec(settings, name, resolved, init_args, search_path, index, count, gpus) for index in range(count)]
         batching = BatchSettings(
@@ -59,6 +62,11 @@ def _instance_spec(
 ) -> InstanceSpec:
     module = settings.modules_info[name]
     cores = len(os.sched_getaffinity(0))
+    launched = launch(resolved.info, resolved.place, home(), resolved.environment)
+    for variable in module.environ:
+        if problem := variable_problem(variable):
+            raise ConfigError(f"modules_info.{name}.environ sets {variable[:60]!r}, which {problem}")
+    environ = with_libraries({**launched.environ, **module.environ}, absolute_folders(module.library_path, search_path))
     return InstanceSpec(
         module=resolved.info.name,
         kind=resolved.info.kind,
@@ -66,12 +74,13 @@ def _instance_spec(
         folder=resolved.folder if module.addresses else resolved.place,
         import_name=resolved.import_name,
         init_args=init_args,
-        defaults={"use_gpu": True} if settings.use_gpu else {},
+        defaults={"use_gpu": True} if settings.prefers_gpu(name) else {},
         max_batch_size=module.max_batch_size or 0,
         search_path=[*search_path, *resolved.search_path],
         threads=max(1, cores // count),
         decode_ahead=bool(gpus) or count < cores,
-        environ={"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {},
+        environ={**environ, **settings.device_environ(name, index)},
+        python=launched.python,
         load_timeout_s=module.load_timeout_s,
         compute_timeout_s=module.compute_timeout_s or settings.request_timeout_s,
         max_memory_mb=module.max_memory_mb or 0,

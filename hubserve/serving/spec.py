@@ -70,7 +70,7 @@ class InstanceSpec:
     def full_environ(self) -> dict[str, str]:
         """The process's environment."""
         return {
-            **instance_environment(home(), self.search_path),
+            **instance_environment(home(), self.search_path, self.python),
             "PYTHONUNBUFFERED": "1",
             THREADS_VARIABLE: str(self.threads),
             # numerical libraries start a thread per core each unless told; a user's own setting wins

@@ -16,7 +16,7 @@ def test_the_guides_config_is_taken_as_it_is() -> None:
         "workers": 2,
     }
     settings = parse_settings(guide, "test")
-    assert settings.uses_gpu
+    assert settings.uses_gpu("clas_system")
     assert settings.instance_count("clas_system", batches=True) == 1, "workers count under use_multiprocess only"
 
 
@@ -40,9 +40,9 @@ def test_without_a_word_about_processes_modules_that_batch_get_several_and_other
 
 def test_gpu_and_several_instances_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, 2")
-    assert parse(use_gpu=True, use_multiprocess=True, workers=4).gpus() == ["1", "2"]
-    assert parse(use_gpu=True, gpu=0).gpus() == ["0"]
-    assert parse().gpus() == []
+    assert parse(use_gpu=True, use_multiprocess=True, workers=4).gpus("m") == ["1", "2"]
+    assert parse(use_gpu=True, gpu=0).gpus("m") == ["0"]
+    assert parse().gpus("m") == []
 
 
 @pytest.mark.parametrize("unset", [None, "", " , "])
@@ -51,7 +51,7 @@ def test_use_gpu_without_saying_which_is_refused_with_the_remedy(monkeypatch: py
     if unset is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", unset)
     with pytest.raises(ConfigError, match="export CUDA_VISIBLE_DEVICES=0"):
-        parse(modules_info={"m": {"init_args": {"use_gpu": True}}}).gpus()
+        parse(modules_info={"m": {"init_args": {"use_gpu": True}}}).gpus("m")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""The options of ``hub install`` about environments, and what ``hub show`` says of them."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from hubserve.cli.output import size_text
+from hubserve.errors import HubError
+
+
+def add_environment_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--isolated", action="store_true", help="give it an environment of its own although this Python has what it needs")
+    parser.add_argument("--python", metavar="VERSION|PATH", default="", help="the Python of its environment, such as 3.8; it must be there")
+    parser.add_argument("--allow-urls", action="store_true", help="fetch packages from the addresses that its requirements.txt names")
+
+
+def environment_options(args: argparse.Namespace) -> Any:
+    """What the options say, as the registry takes it."""
+    from hubserve.registry.environments.options import Options
+
+    return Options(isolated=args.isolated, python=args.python, allow_urls=args.allow_urls)
+
+
+def environment_text(found: Any, home: Path) -> str:
+    """What a module runs in, in words.
+
+    Args:
+        found: a :class:`hubserve.registry.resolve.Resolved`.
+        home: the home.
+    """
+    from hubserve.registry.environments.needs import read_needs
+    from hubserve.registry.environments.pythons import host
+    from hubserve.registry.environments.record import environments_dir, read_record
+    from hubserve.registry.environments.sharing import why_own
+
+    if found.environment:
+        own = read_record(environments_dir(home) / found.environment)
+        if own is None:
+            return f"{found.environment}, which is missing or unfinished; install the module again"
+        return f"{own.key} (Python {own.python}, {len(own.pins)} packages, {size_text(own.size_bytes)})"
+    try:
+        needs = read_needs(found.folder, found.info, allow_urls=True)
+        reason = why_own(needs)
+    except HubError as error:
+        return error.message
+    if reason:
+        return f"this Python, {host().version}, but {reason}" if found.manifest else f"its own, once it is installed: {reason}"
+    has = "it asks for nothing else" if not needs.requirements.lines else "it has what requirements.txt asks for"
+    return f"this Python, {host().version}: {has}"

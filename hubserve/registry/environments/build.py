@@ -1,0 +1,95 @@
+"""Builds an environment in its final place, because one that is moved no longer runs; a marker says that it is not finished."""
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+from hubserve.errors import InstallError
+from hubserve.registry.environments.lock import Lock
+from hubserve.registry.environments.process import ToolFailed, run_tool
+from hubserve.registry.environments.pythons import Python
+from hubserve.registry.environments.record import MARKER_NAME, RECORD_NAME, Environment, environments_dir, read_record, write_record
+from hubserve.registry.environments.tools import Order, Tool
+from hubserve.registry.lock import store_lock
+from hubserve.registry.progress import Progress
+
+
+def build(
+    home: Path, lock: Lock, python: Python, tool: Tool, order: Order, *, timeout_s: float, progress: Progress
+) -> tuple[Environment, bool]:
+    """Make the environment of a lock, unless it is there.
+
+    Args:
+        home: the home.
+        lock: what it holds.
+        python: what it is made with.
+        tool: installs the packages.
+        order: the lock's pins, with the places where they are found.
+        timeout_s: how long to wait for another process that builds.
+        progress: told how far it is.
+    Returns:
+        The environment, and whether it was made now.
+    Raises:
+        InstallError: it cannot be made; the message says why. Nothing of it is left.
+        OSError: likewise; the disk is full, or the home cannot be written.
+    """
+    folder = environments_dir(home) / lock.key
+    with store_lock(environments_dir(home), timeout_s, progress):
+        existing = read_record(folder)
+        if existing:
+            return existing, False
+        shutil.rmtree(folder, ignore_errors=True)  # of a build that was killed
+        try:
+            return _build(folder, lock, python, tool, order, progress), True
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def _build(folder: Path, lock: Lock, python: Python, tool: Tool, order: Order, progress: Progress) -> Environment:
+    folder.mkdir(parents=True)
+    (folder / MARKER_NAME).touch()
+    command = [python.path, "-m", "venv", "--without-pip", str(folder)]
+    told(lambda: run_tool(command, {}, folder.parent, progress, f"making an environment with Python {python.version}"), "cannot be made")
+    told(lambda: tool.install(python, folder, order), "cannot be filled")
+    progress("writing to disk")
+    made = Environment(
+        folder=folder,
+        python=python.version,
+        base=python.path,
+        platform=python.platform,
+        pins=lock.pins,
+        origin=lock.origin,
+        tool=tool.name,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        size_bytes=used_bytes(folder),
+    )
+    write_record(made)
+    os.sync()  # thousands of small files: waiting for each of them would take longer than writing them
+    (folder / MARKER_NAME).unlink()
+    return made
+
+
+def told(action: Callable[[], object], what: str) -> None:
+    """Do something with a tool, and say what failed.
+
+    Raises:
+        InstallError: the tool failed; its reason is in the message, and all that it said in the detail.
+    """
+    try:
+        action()
+    except ToolFailed as error:
+        raise InstallError(f"the module's environment {what}: {error}", error.output) from None
+
+
+def used_bytes(folder: Path) -> int:
+    """The size of all files below a folder; links count as nothing."""
+    total_bytes = 0
+    for base, _folders, files in os.walk(folder):
+        for each in files:
+            path = Path(base, each)
+            if each not in (MARKER_NAME, RECORD_NAME) and not path.is_symlink():
+                total_bytes += path.stat().st_size
+    return total_bytes

@@ -1,0 +1,20 @@
+"""What the user of ``hub install`` says of a module's environment."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Options(NamedTuple):
+    """The user's wishes.
+
+    Attributes:
+        isolated: an environment of its own in any case.
+        python: which Python to make it with; see :class:`hubserve.registry.environments.choice.Wish`.
+        allow_urls: whether the module may name addresses to fetch packages from.
+        wheels: a folder that all packages come from, with no index asked; None for the usual places.
+    """
+
+    isolated: bool = False
+    python: str = ""
+    allow_urls: bool = False
+    wheels: Path | None = None

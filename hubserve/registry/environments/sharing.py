@@ -1,0 +1,23 @@
+"""Whether a module can share the Python that runs hubserve."""
+
+from hubserve.registry.environments.choice import Wish
+from hubserve.registry.environments.host import unmet
+from hubserve.registry.environments.needs import Needs
+from hubserve.registry.environments.options import Options
+from hubserve.registry.environments.pythons import host
+
+
+def why_own(needs: Needs, options: Options | None = None) -> str:
+    """Why a module cannot share the host's Python; "" where it can.
+
+    Raises:
+        InstallError: a range of Pythons cannot be read.
+    """
+    options = options or Options()
+    if needs.isolated or options.isolated:
+        return "it asks for its own" if needs.isolated else "--isolated asks for its own"
+    wish = Wish(needs.requires_python, options.python)
+    if not wish.fits(host()):
+        return f"{wish.text}, and this is {host().version}"
+    missing = unmet(needs.requirements)
+    return f"this Python does not have {', '.join(missing)}" if missing else ""

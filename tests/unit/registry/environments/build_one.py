@@ -1,0 +1,27 @@
+"""Builds one environment in a process of its own: build_one.py HOME REQUIREMENT [KILLED_AT], which prints its key and whether it was built.
+
+Killed with SIGKILL when the progress tells of KILLED_AT.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from hubserve.registry.environments.needs import Needs
+from hubserve.registry.environments.options import Options
+from hubserve.registry.environments.provide import provide
+from hubserve.registry.environments.requirements import Requirements
+
+
+def main(home: Path, requirement: str, killed_at: str) -> None:
+    def progress(step: str, done_bytes: int = 0, total_bytes: int = 0) -> None:
+        if killed_at and step.startswith(killed_at):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    found, built = provide(home, Needs(Requirements((requirement,))), Options(), timeout_s=60, progress=progress)
+    print(found and found.key, built, flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "")
