@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "hubserve.cli.run",
     "serving": "hubserve.cli.serving",
     "bench": "hubserve.cli.bench",
+    "doctor": "hubserve.cli.doctor",
     "config": "hubserve.cli.config",
     "clear": "hubserve.cli.clear",
     "version": "hubserve.cli.version",
