@@ -131,7 +131,11 @@ def _without_wrong_keys(raw: dict[str, Any], path: Path) -> tuple[dict[str, Any]
         if key == "modules_info" and isinstance(value, dict):
             usable[key] = {}
             for name, module in value.items():
-                usable[key][name] = _usable_module(name, module, path, found)
+                if isinstance(module, dict):
+                    usable[key][name] = _usable_module(name, module, path, found)
+                else:
+                    reason = _problem({"modules_info": {name: module}}, path)
+                    found.append(Finding(ERROR, f"modules_info.{name}", reason, "Write an object, such as {}", str(path)))
         elif reason := _problem({"modules_info": {"x": {}}, key: value}, path):
             found.append(Finding(ERROR, key, reason, "Rename, mend or remove the key", str(path)))
         else:
@@ -139,11 +143,7 @@ def _without_wrong_keys(raw: dict[str, Any], path: Path) -> tuple[dict[str, Any]
     return usable, found
 
 
-def _usable_module(name: str, module: Any, path: Path, found: list[Finding]) -> dict[str, Any]:
-    if not isinstance(module, dict):
-        reason = _problem({"modules_info": {name: module}}, path)
-        found.append(Finding(ERROR, f"modules_info.{name}", reason, "Write an object, such as {}", str(path)))
-        return {}
+def _usable_module(name: str, module: dict[str, Any], path: Path, found: list[Finding]) -> dict[str, Any]:
     usable = {}
     for key, value in module.items():
         # addresses need a token file, which has a key and a check of its own

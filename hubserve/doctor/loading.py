@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding, from_error
+from hubserve.doctor.findings import NOTE, WARNING, Finding, from_error
 from hubserve.engines.sample import make_sample
 from hubserve.errors import HubError
 from hubserve.kinds import Face

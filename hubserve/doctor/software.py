@@ -53,10 +53,13 @@ def check_packages() -> Iterator[Finding]:
             "pip install -e .",
         )
         return
+    seen = set()
     for requirement in listed:
         needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         applies = needed or any(requirement.marker and requirement.marker.evaluate({"extra": extra}) for extra in extras)
-        if applies:
+        said = (requirement.name, str(requirement.specifier))
+        if applies and said not in seen:  # an extra may repeat what another has
+            seen.add(said)
             yield from compare_requirement(requirement, needed=needed)
 
 
