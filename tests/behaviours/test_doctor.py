@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MODULES, ROOT, free_port, hub, toy
+from tests.conftest import MODULES, ROOT, Start, free_port, hub, toy
 
 
 def test_a_machine_in_order_has_no_errors_and_its_home_stays_untouched(home: Path) -> None:
@@ -95,6 +95,14 @@ def test_every_module_of_a_configuration_is_loaded_unless_there_are_errors(home:
     done = hub("doctor", config, "--load", home=home)
     assert done.returncode == 1
     assert "it was not tried, because of the errors" in done.stdout
+
+
+def test_a_server_that_runs_is_a_note_on_the_machine_and_in_its_configuration(start: Start, home: Path, tmp_path: Path) -> None:
+    server = start({"shout": toy("shout")})
+    said = f"(pid {server.process.pid})"
+    done = hub("doctor", tmp_path / f"config-{server.port}.json", home=home)
+    assert (done.returncode, f"hub serves shout on port {server.port} already {said}" in done.stdout) == (0, True)
+    assert f"note     port {server.port}\n         hub serves shout there {said}" in hub("doctor", home=home).stdout
 
 
 def test_load_without_a_module_says_what_it_needs(home: Path) -> None:

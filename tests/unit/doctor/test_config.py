@@ -30,11 +30,11 @@ def path(tmp_path: Path, home: Path) -> Path:
 def examine(path: Path) -> Examine:
     """Write a configuration of one module, and tell what is wrong with it."""
 
-    def write_and_examine(module: dict[str, Any] | None = None, network: bool = False, **settings: Any) -> list[Finding]:
+    def write_and_examine(module: dict[str, Any] | None = None, **settings: Any) -> list[Finding]:
         modules = {"shout": {**toy("shout"), "workers": 1, **(module or {})}}
         path.write_text(json.dumps({"modules_info": modules, "port": free_port(), **settings}))
         path.chmod(0o644)
-        return worse_than_notes(examine_config(path, network=network)) if not network else examine_config(path, network=True)
+        return worse_than_notes(examine_config(path))
 
     return write_and_examine
 
@@ -112,15 +112,22 @@ def test_a_port_that_is_used_and_a_host_that_is_not_ours_are_errors(examine: Exa
         (used,) = examine(port=other.getsockname()[1])
     assert (used.level, used.about) == ("error", "port")
     assert "Address already in use" in used.reason
-    found = examine(host="192.0.2.1")
-    assert {each.about: each.level for each in found} == {"host": "error"} or [each.level for each in found] == ["error", "warning"]
+    wrong, open_to_all = examine(host="192.0.2.1")
+    assert (wrong.level, wrong.about, "Cannot assign requested address" in wrong.reason) == ("error", "host", True)
+    assert (open_to_all.level, open_to_all.about, "no authentication" in open_to_all.reason) == ("warning", "host", True)
 
 
 @pytest.mark.skipif(gpu_count() > 0, reason="this machine has a GPU")
 def test_gpus_that_are_not_there_and_a_paddle_for_cpus_are_told(examine: Examine) -> None:
-    found = examine(use_gpu=True, gpu="0")
-    assert the(found, "gpu").reason == "it names GPU 0, and this machine has none" if len(found) == 1 else True
-    assert "the installed one was built for CPUs" in the(found, "use_gpu").reason
+    impossible, missing = examine(use_gpu=True, gpu="0")
+    assert (impossible.level, impossible.about, "the installed one was built for CPUs" in impossible.reason) == ("error", "use_gpu", True)
+    assert (missing.level, missing.about, missing.reason) == ("warning", "gpu", "it names GPU 0, and this machine has none")
+
+
+def test_use_gpu_makes_enable_mkldnn_a_note(examine: Examine, path: Path) -> None:
+    examine({"init_args": {**toy("shout")["init_args"], "use_gpu": True, "enable_mkldnn": True}}, gpu="0")
+    notes = [each for each in examine_config(path) if each.level == "note"]
+    assert "of no effect" in the(notes, "modules_info.shout.init_args.enable_mkldnn").reason
 
 
 def test_use_gpu_without_any_gpu_named_and_gpus_without_use_gpu_are_told(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +205,14 @@ def test_other_machines_are_not_connected_to_unless_asked(examine: Examine, path
     examine({"addresses": ["192.0.2.1:9000"], "token_file": str(tmp_path / "token")})
     found = the(examine_config(path), "addresses.0")
     assert (found.level, found.reason) == ("note", "192.0.2.1:9000 was not tried")
+
+
+def test_other_machines_are_connected_to_when_asked(path: Path, tmp_path: Path, home: Path) -> None:
+    address = f"{socket.gethostname()}:{free_port()}"  # this machine under a name that is no loopback's
+    modules = {"shout": {**toy("shout"), "addresses": [address], "token_file": str(tmp_path / "token")}}
+    path.write_text(json.dumps({"modules_info": modules, "port": free_port()}))
+    found = the(examine_config(path, network=True), "addresses.0")
+    assert (found.level, f"no instance is to be had at {address}" in found.reason) == ("error", True)
 
 
 def test_a_listener_is_recognised(examine: Examine, tmp_path: Path) -> None:

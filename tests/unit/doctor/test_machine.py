@@ -18,24 +18,22 @@ from hubserve.doctor import engines, hardware, places, software
 from hubserve.doctor.findings import Finding
 from hubserve.doctor.machine import MACHINE_CHECKS
 from tests.conftest import MODULES, ROOT, hub
-from tests.unit.doctor.found import the, worse_than_notes
+from tests.unit.doctor.found import the, without_engines, worse_than_notes
 
 
 def elsewhere(check: str, **environ: str) -> list[Finding]:
-    """What a check finds in a process with other environment variables; ``before`` is code that runs first."""
-    before = environ.pop("before", "")
-    code = f"import json; {before}\nfrom hubserve.doctor import engines, hardware, places, software\n"
+    """What a check finds in a process with other environment variables."""
+    code = "import json\nfrom hubserve.doctor import engines, hardware, places, software\n"
     code += f"print(json.dumps([each.to_json() for each in {check}()]))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True)
     return [Finding(**each) for each in json.loads(done.stdout.splitlines()[-1])]
 
 
-def package(folder: Path, name: str, code: str) -> str:
-    """An import path with a package in front."""
+def package(folder: Path, name: str, code: str) -> None:
+    """A package to be put in front of the import path."""
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").write_text(code)
-    return f"{folder}{os.pathsep}{ROOT}"
 
 
 def distribution(folder: Path, name: str, version: str) -> str:
@@ -146,27 +144,25 @@ def test_a_preloaded_library_that_is_missing_and_pythonhome_are_warnings(monkeyp
 # --- engines ---
 
 
-def test_an_engine_that_crashes_when_it_is_imported_is_an_error_and_the_others_are_told(tmp_path: Path) -> None:
-    code = "import os, sys; print('illegal instruction', file=sys.stderr, flush=True); os.abort()"
-    path = package(tmp_path, "openvino", code=code)
-    found = elsewhere("engines.check_engines", PYTHONPATH=path)
-    crashed = the(found, "openvino")
-    assert crashed.level == "error"
+def test_engines_that_crash_or_fail_when_they_are_imported_are_errors_with_their_reasons(tmp_path: Path) -> None:
+    package(tmp_path, "openvino", "import os, sys; print('illegal instruction', file=sys.stderr, flush=True); os.abort()")
+    package(tmp_path, "paddle", "import time; raise ImportError('libfoo.so.1: cannot open shared object file')")
+    found = elsewhere("engines.check_engines", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    crashed, failed = the(found, "openvino"), the(found, "paddle")
+    assert (crashed.level, failed.level, the(found, "onnxruntime").level) == ("error", "error", "note")
     assert "its process was ended by signal 6 (it said: illegal instruction)" in crashed.reason
     assert "pip uninstall openvino" in crashed.fix
-    assert the(found, "onnxruntime").level == "note"
+    assert "libfoo.so.1: cannot open shared object file" in failed.reason
 
 
-def test_an_engine_that_raises_when_it_is_imported_is_an_error_with_its_reason(tmp_path: Path) -> None:
-    path = package(tmp_path, "onnxruntime", code="raise ImportError('libfoo.so.1: cannot open shared object file')")
-    found = the(elsewhere("engines.check_engines", PYTHONPATH=path), "onnxruntime")
-    assert (found.level, "libfoo.so.1: cannot open shared object file" in found.reason) == ("error", True)
-
-
-def test_no_engine_at_all_is_a_warning() -> None:
-    before = "import importlib.util; importlib.util.find_spec = lambda name: None"
-    found = the(elsewhere("engines.check_engines", before=before), "engines")
-    assert (found.level, found.fix) == ("warning", "pip install 'hubserve[cpu,fast]'")
+def test_no_engine_at_all_is_a_warning(tmp_path: Path, home: Path) -> None:
+    code = "from hubserve.doctor.engines import check_engines; print(*check_engines(), sep='\\n')"
+    done = without_engines(tmp_path, "-c", code, home=home)
+    first, *others = done.stdout.splitlines()
+    assert "level='warning', about='engines'" in first, done.stderr
+    assert "pip install 'hubserve[cpu,fast]'" in first
+    assert len(others) == 3
+    assert all("level='note'" in each and "not installed" in each for each in others)
 
 
 def test_gpus_that_are_named_and_not_there_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What hub doctor finds in a module: each finding provoked, and none of the module's code run."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hubserve.registry.engine_note import note_engine
 from hubserve.registry.resolve import resolve
 from hubserve.registry.store import Store
 from tests.conftest import MODULES, ROOT
-from tests.unit.doctor.found import the, worse_than_notes
+from tests.unit.doctor.found import the, without_engines, worse_than_notes
 
 SOURCE = """from hubserve.module import moduleinfo, serving
 
@@ -195,12 +196,12 @@ def test_an_engine_that_does_not_exist_is_an_error_with_the_nearest(folder: Path
     assert "Did you mean 'openvino'?" in f"{found.reason} {found.fix}"
 
 
-def test_an_engine_that_is_not_installed_is_an_error(folder: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_is_not_installed_is_an_error(folder: Path, model_dir: Path, tmp_path: Path, home: Path) -> None:
     module = str(clas(folder, inference_model_dir=str(model_dir), class_id_map_file="", engine="openvino"))
     assert worse_than_notes(examine_module(module)) == []
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    (found,) = worse_than_notes(examine_module(module))
-    assert found.reason == "the engine openvino is not installed here"
+    done = without_engines(tmp_path, "-m", "hubserve", "doctor", module, "--json", "--quiet", home=home)
+    (found,) = json.loads(done.stdout)["findings"]
+    assert (found["level"], found["reason"]) == ("error", "the engine openvino is not installed here")
 
 
 def test_the_engine_that_computed_a_module_last_is_told_and_missed(folder: Path) -> None:
