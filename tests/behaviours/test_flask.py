@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from werkzeug.serving import make_server
 
 from hubserve.errors import ConfigError, ModuleNotFound
 from hubserve.flask import HubBlueprint, blueprint
+from hubserve.registry.store import Store
 from tests.conftest import MODULES, ROOT, Server, free_port, servers, toy, wait_for
 
 JSON = {"Content-Type": "application/json"}
@@ -323,6 +325,48 @@ def test_a_close_while_requests_run_answers_them_first() -> None:
         wait_for(lambda: made._gateway and made._gateway._tasks)
         made.close()
         assert asked.result().json["results"]["text"] == "last"
+
+
+HEAD = b"POST /predict/shout HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 300000\r\n\r\n"
+
+
+def test_a_client_that_leaves_while_it_sends_takes_nothing_with_it() -> None:
+    made = blueprint(config={"modules_info": {"shout": toy("shout")}, "max_concurrency": 1})
+    with running(application(made)) as url:
+        made.start()
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
+            connection.sendall(HEAD + b"{")
+            wait_for(lambda: made._gateway and made._gateway._tasks)
+            assert requests.post(url + "/predict/shout", json={"text": "a"}, timeout=60).status_code == 503
+        wait_for(lambda: made._gateway and not made._gateway._tasks)
+        assert requests.post(url + "/predict/shout", json={"text": "a"}, timeout=60).json()["results"] == "A!"
+    made.close()
+
+
+def test_a_client_that_is_too_slow_with_its_body_is_told() -> None:
+    made = blueprint(config={"modules_info": {"shout": toy("shout")}, "client_timeout_s": 0.3})
+    with running(application(made)) as url:
+        made.start()
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
+            connection.sendall(HEAD + b"x")
+            wait_for(lambda: made._gateway and made._gateway._tasks)
+            wait_for(lambda: made._gateway and not made._gateway._tasks)
+            connection.sendall(b"x" * 299_999)
+            assert connection.recv(65536).split(b" ", 2)[1] == b"408"
+    made.close()
+
+
+def test_a_module_that_was_uninstalled_after_the_application_was_made_is_a_503_with_the_reason(home: Path) -> None:
+    Store().install(MODULES / "shout")
+    made = blueprint(["shout"])
+    client = application(made).test_client()
+    Store().uninstall("shout")
+    answer = client.post("/predict/shout", json={"text": "a"})
+    assert (answer.status_code, answer.headers["Retry-After"], answer.json["status"]) == (503, "5", "101")
+    assert "no module 'shout' is installed" in answer.json["msg"]
+    Store().install(MODULES / "shout")
+    assert client.post("/predict/shout", json={"text": "a"}).json["results"] == "A!"
+    made.close()
 
 
 APP = f"""
