@@ -27,6 +27,7 @@ COMMANDS = {
     "bundle": "hubserve.cli.bundle",
     "env": "hubserve.cli.env",
     "bench": "hubserve.cli.bench",
+    "doctor": "hubserve.cli.doctor",
     "config": "hubserve.cli.config",
     "clear": "hubserve.cli.clear",
     "version": "hubserve.cli.version",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubserve.cli.swaps import swap_text
-from hubserve.errors import ConfigError, HubError
+from hubserve.errors import HubError
 from hubserve.server import control, pidfile
 from hubserve.settings import DEFAULT_PORT, ServerSettings, parse_settings, read_config
 
@@ -91,19 +91,11 @@ def settings_from_flags(args: argparse.Namespace, only: str | None = None) -> Se
     Raises:
         ConfigError: a flag's value cannot be used.
     """
-    from hubserve.registry.resolve import may_mean, resolve
+    from hubserve.registry.resolve import may_mean
+    from hubserve.server.plans import find_modules
 
-    modules: dict[str, Any] = {}
-    for reference in args.modules:
-        if only is not None and not may_mean(reference, only):
-            continue
-        resolved = resolve(reference)
-        name = resolved.info.name
-        if name in modules:
-            raise ConfigError(f"-m names the module '{name}' twice; one version of a module can be served on a port")
-        where = {"version": resolved.info.version} if resolved.manifest else {"directory": str(resolved.folder)}
-        modules[name] = {"init_args": where}
-    raw = {"modules_info": modules, "host": args.host, "port": args.port, "use_gpu": args.use_gpu, "gpu": args.gpu}
+    references = [each for each in args.modules if only is None or may_mean(each, only)]
+    raw = {"modules_info": find_modules(references), "host": args.host, "port": args.port, "use_gpu": args.use_gpu, "gpu": args.gpu}
     # PaddleHub ignores --workers without --use_multiprocess; asking for workers can only mean that they are wanted
     raw |= {"use_multiprocess": True if args.use_multiprocess or args.workers is not None else None, "workers": args.workers}
     return parse_settings(raw, "command line")

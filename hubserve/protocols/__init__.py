@@ -7,7 +7,7 @@ from hubserve.protocols.base import Protocol
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
 
-__all__ = ["PROTOCOLS", "Protocol", "create_protocols"]
+__all__ = ["PROTOCOLS", "Protocol", "create_protocols", "protocol_classes"]
 
 #: name -> "package.module:Class"
 PROTOCOLS = {
@@ -15,11 +15,13 @@ PROTOCOLS = {
 }
 
 
+def protocol_classes() -> list[type[Protocol]]:
+    """The class of every protocol in the table."""
+    targets = [target.partition(":") for target in PROTOCOLS.values()]
+    return [getattr(import_module(module), cls) for module, _, cls in targets]
+
+
 def create_protocols(dataplane: DataPlane, settings: ServerSettings) -> list[Protocol]:
     """One object of every protocol in the table."""
     admission = Admission(settings.max_concurrency, settings.max_pending_bytes)
-    created = []
-    for target in PROTOCOLS.values():
-        module, _, cls = target.partition(":")
-        created.append(getattr(import_module(module), cls)(dataplane, settings, admission))
-    return created
+    return [cls(dataplane, settings, admission) for cls in protocol_classes()]

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import orjson
 import pybase64
+from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
@@ -142,13 +143,16 @@ async def _read_files(scope: Scope, body: memoryview) -> list[bytes]:
         form = await _FormRequest(scope, body).form(max_files=MAX_PICTURES, max_fields=1)
     except MultiPartException as error:
         raise InvalidInput(f"the multipart body cannot be read: {error.message}") from None
-    pictures = []
-    for field, value in form.multi_items():
-        if isinstance(value, str):
-            raise InvalidInput(f"the multipart field '{field}' is no file; send every picture as a file, as in curl -F images=@cat.jpg")
-        pictures.append(await value.read())
-    await form.close()
-    return pictures
+    try:
+        return [await _read_file(field, value) for field, value in form.multi_items()]
+    finally:
+        await form.close()
+
+
+async def _read_file(field: str, value: UploadFile | str) -> bytes:
+    if isinstance(value, str):
+        raise InvalidInput(f"the multipart field '{field}' is no file; send every picture as a file, as in curl -F images=@cat.jpg")
+    return await value.read()
 
 
 class _FormRequest(Request):

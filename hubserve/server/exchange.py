@@ -18,7 +18,8 @@ _MAX_WAITING_BYTES = 256 << 10
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _DISCONNECT = {"type": "http.disconnect"}
 _BODILESS = (204, 304)
-_UNEXPECTED = b'{"status":"101","msg":"an unexpected error in the server; its log has the details","results":""}'
+#: the answer where an application failed in a way that nobody foresaw
+UNEXPECTED = b'{"status":"101","msg":"an unexpected error in the server; its log has the details","results":""}'
 
 
 class Exchange:
@@ -87,8 +88,8 @@ class Exchange:
         except Exception:
             log.exception("an unexpected error while answering %s %s", self._scope["method"], self._scope["path"])
             if not self.started:
-                self._start(500, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_UNEXPECTED))])
-                self._write(_UNEXPECTED, more_body=False)
+                self._start(500, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(UNEXPECTED))])
+                self._write(UNEXPECTED, more_body=False)
         finally:
             if not self._complete:  # it failed, or the client has gone
                 self.keep_alive = False

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hubserve.errors import ConfigError
 from hubserve.home import home
@@ -48,6 +49,26 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
         )
         plans.append(ModulePlan(resolved.info, instances, module.predict_args, batching, settings.ready_timeout_s))
     return plans
+
+
+def find_modules(references: Sequence[str]) -> dict[str, Any]:
+    """The ``modules_info`` that serves some modules as they are.
+
+    Args:
+        references: installed modules (``NAME`` or ``NAME==VERSION``) and folders.
+    Raises:
+        ModuleNotFound: a module or version is not installed.
+        ConfigError: two are called the same.
+    """
+    modules: dict[str, Any] = {}
+    for reference in references:
+        resolved = resolve(reference)
+        name = resolved.info.name
+        if name in modules:
+            raise ConfigError(f"the module '{name}' is named twice; one version of a module can be served on a port")
+        where = {"version": resolved.info.version} if resolved.manifest else {"directory": str(resolved.folder)}
+        modules[name] = {"init_args": where}
+    return modules
 
 
 def _instance_spec(

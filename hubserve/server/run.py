@@ -6,19 +6,18 @@ import logging
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator, Sequence
 
 import uvicorn
 import uvloop
 
-from hubserve.errors import ConfigError, LoadFailed
+from hubserve.errors import ConfigError
 from hubserve.instance.memory import keep_large_buffers, settle
-from hubserve.registry.engine_note import note_engine
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
 from hubserve.server.control import Control
 from hubserve.server.http import http_protocol
+from hubserve.server.loading import load_modules
 from hubserve.server.patience import end_unread_answers
 from hubserve.server.reload import MakePlans, Reloader
 from hubserve.serving.dataplane import DataPlane, ModulePlan
@@ -136,25 +135,5 @@ class _Gateway:
         address = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
         names = ", ".join(module.plan.info.name for module in self._dataplane)
         log.info("%s is open; loading %s", address, names)
-        start = time.monotonic()
-        await self._dataplane.start()
-        failed = {module.plan.info.name: module.load_error for module in self._dataplane if module.load_error}
-        if len(failed) == len(list(self._dataplane)):
-            raise LoadFailed("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
-        for name, reason in failed.items():
-            log.error("module '%s' is not served: %s", name, reason)
-        for module in self._dataplane:
-            if not module.load_error:
-                engine = (module.description.engine or {}).get("name")
-                note_engine(module.plan.info, module.plan.instances[0].folder, module.description.engine)
-                by = f", engine {engine}" if engine else ""
-                log.info(
-                    "ready: POST %s/predict/%s (version %s, instances %d%s)",
-                    address,
-                    module.plan.info.name,
-                    module.plan.info.version,
-                    len(module.pool.slots),
-                    by,
-                )
+        await load_modules(self._dataplane, address)
         settle()
-        log.info("loaded in %.1f s", time.monotonic() - start)

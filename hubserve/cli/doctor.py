@@ -1,0 +1,85 @@
+"""``hub doctor``: what is wrong with this machine, a module or a configuration, and what to do about it."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from hubserve.cli.output import add_json_option, print_json
+from hubserve.cli.tables import printable
+
+HELP = "find what is wrong with this machine, a module or a config.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "target",
+        metavar="NAME[==VERSION]|FOLDER|CONFIG.JSON",
+        nargs="?",
+        help="an installed module, any module's folder, or a server's configuration (default: this machine)",
+    )
+    parser.add_argument("--load", action="store_true", help="load the modules, too, and have them compute a made-up input; runs their code")
+    parser.add_argument("--network", action="store_true", help="connect to the other machines that a configuration names")
+    parser.add_argument("-q", "--quiet", action="store_true", help="leave out the notes")
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is found; 1 if there are errors."""
+    from hubserve.doctor.findings import ERROR, LEVELS, NOTE, by_level
+
+    found = by_level(_examine(args))
+    shown = [each for each in found if not (args.quiet and each.level == NOTE)]
+    if args.json:
+        print_json({"findings": [each.to_json() for each in shown]})
+    else:
+        for each in shown:
+            _print(each)
+        counts = {level: sum(each.level == level for each in found) for level in LEVELS}
+        print(", ".join(f"{count} {level}{'' if count == 1 else 's'}" for level, count in counts.items()))
+    return int(any(each.level == ERROR for each in found))
+
+
+def _examine(args: argparse.Namespace) -> list[Any]:
+    from hubserve.errors import ConfigError
+
+    if args.target is None:
+        from hubserve.doctor.machine import examine_machine
+
+        if args.load:
+            raise ConfigError("--load needs to be told what: hub doctor --load NAME, FOLDER or CONFIG.JSON")
+        return examine_machine()
+    path = Path(args.target)
+    if path.suffix == ".json" or path.is_file():
+        return _examine_config(path, args)
+    from hubserve.doctor.module import examine_module
+
+    found = examine_module(args.target)
+    return found + _load(found, lambda loading: loading.load_module(args.target)) if args.load else found
+
+
+def _examine_config(path: Path, args: argparse.Namespace) -> list[Any]:
+    from hubserve.doctor.config import examine_config
+    from hubserve.settings import read_config
+
+    found = examine_config(path, network=args.network)
+    if not args.load:
+        return found
+    return found + _load(found, lambda loading: loading.load_all(read_config(path), [path.absolute().parent]))
+
+
+def _load(found: list[Any], load: Any) -> list[Any]:
+    from hubserve.doctor import loading
+    from hubserve.doctor.findings import ERROR, NOTE, Finding
+
+    if any(each.level == ERROR for each in found):
+        return [Finding(NOTE, "load", "it was not tried, because of the errors", "Mend them first")]
+    return load(loading)  # type: ignore[no-any-return]  # both callers' functions return lists
+
+
+def _print(finding: Any) -> None:
+    where = f"{finding.file}: {finding.about}" if finding.file else finding.about
+    print(f"{finding.level:<9}{printable(where)}")
+    print(f"{'':<9}{printable(finding.reason)}")
+    if finding.fix:
+        print(f"{'':<9}-> {printable(finding.fix)}")

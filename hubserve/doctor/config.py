@@ -1,0 +1,348 @@
+"""The checks of a server's ``config.json``."""
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hubserve.doctor import engines, hardware, places
+from hubserve.doctor.findings import ERROR, NOTE, WARNING, Check, Finding, by_level, from_error, run_checks
+from hubserve.doctor.module import examine_module
+from hubserve.errors import ConfigError, HubError
+from hubserve.instance.listen import GREETING, parse_address, read_token
+from hubserve.registry.resolve import resolve
+from hubserve.server import pidfile
+from hubserve.settings import ModuleSettings, ServerSettings, parse_settings
+
+_CONNECT_S = 3.0
+_FIRST_FREE_PORT = 1024
+_LOOPBACK = ("127.", "localhost", "::1")
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Config:
+    """A configuration that can be used, at least in part.
+
+    Attributes:
+        path: its file.
+        settings: what could be read of it.
+        network: whether other machines may be connected to.
+    """
+
+    path: Path
+    settings: ServerSettings
+    network: bool = False
+
+    def finding(self, level: str, key: str, reason: str, fix: str = "") -> Finding:
+        """A finding about one of its keys."""
+        return Finding(level, key, reason, fix, str(self.path))
+
+    @property
+    def modules(self) -> dict[str, ModuleSettings]:
+        """Name to settings."""
+        return self.settings.modules_info
+
+
+def examine_config(path: Path, *, network: bool = False) -> list[Finding]:
+    """Run every check of a configuration and of its modules; none of their code.
+
+    Args:
+        path: a ``config.json``.
+        network: whether to connect to the addresses of other machines that it names.
+    """
+    try:
+        raw, findings = _read(path)
+    except ConfigError as error:
+        return [from_error(error, "config.json", "Mend the file", str(path))]
+    usable, wrong = _without_wrong_keys(raw, path)
+    findings += wrong
+    try:
+        config = Config(path, parse_settings(usable, str(path)), network)
+    except ConfigError as error:
+        if not wrong:
+            findings.append(Finding(ERROR, "modules_info", _bare(error, path), "Mend it", str(path)))
+        return by_level(findings)
+    findings += run_checks(CONFIG_CHECKS, config)
+    for name in config.modules:
+        findings += _examine_module(config, name)
+    return by_level(findings)
+
+
+def _examine_module(config: Config, name: str) -> list[Finding]:
+    init_args = dict(config.modules[name].init_args)
+    reference = _reference(name, init_args)
+    try:
+        if resolve(reference).info.name != name:
+            return []  # it has been told
+    except HubError:
+        return []
+    init_args = {key: value for key, value in init_args.items() if key not in ("directory", "version", "name")}
+    search_path = [config.path.absolute().parent]
+    predict_args = config.modules[name].predict_args
+    return examine_module(reference, search_path=search_path, init_args=init_args, predict_args=predict_args, origin=str(config.path))
+
+
+def _reference(name: str, init_args: dict[str, Any]) -> str:
+    if init_args.get("directory"):
+        return str(init_args["directory"])
+    return f"{name}=={init_args['version']}" if init_args.get("version") else name
+
+
+# --- reading ---
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[Finding]]:
+    """The file's object; keys that are there twice are told."""
+    twice: list[Finding] = []
+
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                twice.append(Finding(WARNING, key, "the key is there twice, and the last counts", "Remove one of them", str(path)))
+            seen.add(key)
+        return dict(pairs)
+
+    try:
+        raw = json.loads(path.read_text("utf-8"), object_pairs_hook=collect)
+    except OSError as error:
+        raise ConfigError(f"it cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # JSON's and Unicode's errors are among these
+        raise ConfigError(f"it is not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError("it must hold a JSON object")
+    return raw, twice
+
+
+def _without_wrong_keys(raw: dict[str, Any], path: Path) -> tuple[dict[str, Any], list[Finding]]:
+    """Try each key by itself, so that all wrong ones are told at once.
+
+    Returns:
+        The settings without them, and what is wrong with them.
+    """
+    usable: dict[str, Any] = {}
+    found: list[Finding] = []
+    for key, value in raw.items():
+        if key == "modules_info" and isinstance(value, dict):
+            usable[key] = {}
+            for name, module in value.items():
+                if isinstance(module, dict):
+                    usable[key][name] = _usable_module(name, module, path, found)
+                else:
+                    reason = _problem({"modules_info": {name: module}}, path)
+                    found.append(Finding(ERROR, f"modules_info.{name}", reason, "Write an object, such as {}", str(path)))
+        elif reason := _problem({"modules_info": {"x": {}}, key: value}, path):
+            found.append(Finding(ERROR, key, reason, "Rename, mend or remove the key", str(path)))
+        else:
+            usable[key] = value
+    return usable, found
+
+
+def _usable_module(name: str, module: dict[str, Any], path: Path, found: list[Finding]) -> dict[str, Any]:
+    usable = {}
+    for key, value in module.items():
+        # addresses need a token file, which has a key and a check of its own
+        tried = {"token_file": "x", key: value} if key == "addresses" else {key: value}
+        if reason := _problem({"modules_info": {name: tried}}, path):
+            found.append(Finding(ERROR, f"modules_info.{name}.{key}", reason, "Rename, mend or remove the key", str(path)))
+        else:
+            usable[key] = value
+    return usable
+
+
+def _problem(raw: dict[str, Any], path: Path) -> str:
+    """What is wrong with settings; "" if nothing is."""
+    try:
+        parse_settings(raw, str(path))
+    except ConfigError as error:
+        return _bare(error, path)
+    return ""
+
+
+def _bare(error: ConfigError, path: Path) -> str:
+    return error.message.removeprefix(f"{path}: ")
+
+
+# --- the checks ---
+
+
+def check_modules(config: Config) -> Iterator[Finding]:
+    """The modules are installed, in the versions that are asked for, and called so."""
+    for name, module in config.modules.items():
+        key = "directory" if module.init_args.get("directory") else "version" if module.init_args.get("version") else ""
+        about = f"modules_info.{name}" + (f".init_args.{key}" if key else "")
+        try:
+            found = resolve(_reference(name, module.init_args))
+        except HubError as error:
+            yield from_error(error, about, "Install it: hub install FOLDER_OR_ARCHIVE", str(config.path))
+            continue
+        if found.info.name != name:
+            reason = f"the module that is meant is called '{found.info.name}'"
+            yield config.finding(ERROR, f"modules_info.{name}", reason, f"Write '{found.info.name}' as the key")
+
+
+def check_address(config: Config) -> Iterator[Finding]:
+    """The host and port can be listened on."""
+    host, port = config.settings.host, config.settings.port
+    running = pidfile.find(port) if port else None
+    if running:
+        reason = f"hub serves {', '.join(running.modules)} on port {port} already (pid {running.pid})"
+        yield config.finding(NOTE, "port", reason, f"hub serving reload -p {port}, or hub serving stop -p {port}")
+    elif problem := _listening_problem(host, port):
+        about = "host" if "assign" in problem or "known" in problem else "port"
+        root = " (ports below 1024 are root's)" if 0 < port < _FIRST_FREE_PORT else ""
+        yield config.finding(
+            ERROR, about, f"{host}:{port} cannot be listened on: {problem}{root}", "Name another port, or an address of this machine"
+        )
+    if not host.startswith(_LOOPBACK):
+        reason = f"on {host}, everybody who can reach this machine can use the modules: there is no authentication"
+        yield config.finding(WARNING, "host", reason, "Use 127.0.0.1 behind a proxy that authenticates, or a firewall")
+
+
+def _listening_problem(host: str, port: int) -> str:
+    try:
+        return places.port_problem(host, port)
+    except (socket.gaierror, OverflowError) as error:
+        return str(error)
+
+
+def check_gpu(config: Config) -> Iterator[Finding]:
+    """GPUs that are asked for are there, and Paddle can use them."""
+    settings = config.settings
+    computing = [name for name in config.modules if settings.uses_gpu(name)]
+    if not computing:
+        if settings.gpu is not None:
+            yield config.finding(
+                WARNING, "gpu", "it names GPUs, and nothing has use_gpu: all computes on the CPU", 'Set "use_gpu": true, or remove "gpu"'
+            )
+        return
+    for name, module in config.modules.items():
+        uses = module.init_args.get("use_gpu", settings.use_gpu)
+        if uses and module.init_args.get("enable_mkldnn"):
+            yield config.finding(NOTE, f"modules_info.{name}.init_args.enable_mkldnn", "with use_gpu it is of no effect: the GPU computes")
+    try:
+        listed = ",".join(dict.fromkeys(device for name in computing for device in settings.gpus(name)))
+    except ConfigError as error:
+        yield from_error(error, "use_gpu", "Name one by CUDA_VISIBLE_DEVICES, or set use_gpu to false", str(config.path))
+        return
+    yield from engines.visible_devices(listed, "gpu" if settings.gpu is not None else "CUDA_VISIBLE_DEVICES", str(config.path))
+    try:
+        about = engines.import_engine("paddle")
+    except HubError as error:
+        yield config.finding(
+            ERROR, "use_gpu", f"only Paddle computes on GPUs, and it cannot be imported: {error.message}", "pip install paddlepaddle-gpu"
+        )
+        return
+    if not about["cuda"]:
+        reason = "only Paddle computes on GPUs, and the installed one was built for CPUs"
+        yield config.finding(ERROR, "use_gpu", reason, "pip uninstall paddlepaddle; pip install paddlepaddle-gpu; or set use_gpu to false")
+
+
+def check_instances(config: Config) -> Iterator[Finding]:
+    """There are cores and memory for all instances together."""
+    counts, wanted_bytes = {}, 0
+    for name, module in config.modules.items():
+        if module.addresses:
+            if module.workers:
+                yield config.finding(
+                    WARNING, f"modules_info.{name}.workers", "with addresses it is of no effect: one instance runs at each", "Remove it"
+                )
+            continue
+        try:
+            counts[name] = config.settings.instance_count(name, resolve(_reference(name, module.init_args)).info.batches)
+        except HubError:
+            continue
+        wanted_bytes += counts[name] * (module.max_memory_mb * _MIB if module.max_memory_mb else hardware.INSTANCE_BYTES)
+    total, cores = sum(counts.values()), len(os.sched_getaffinity(0))
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    if not any(map(config.settings.uses_gpu, config.modules)) and max(counts.values(), default=0) > cores:
+        reason = f"more instances of a module than the {cores} cores here ({listed}): they take memory, and wait for one another"
+        yield config.finding(WARNING, "workers", reason, f'Set "workers" to {cores} or less')
+    free = hardware.available_bytes()
+    if wanted_bytes > free:
+        reason = f"{total} instances ({listed}) may take {wanted_bytes // _MIB} MiB, and {free // _MIB} MiB are free"
+        yield config.finding(WARNING, "workers", reason, 'Set fewer "workers", or a smaller "max_memory_mb" where it is known')
+
+
+def check_limits(config: Config) -> Iterator[Finding]:
+    """Limits that defeat one another."""
+    settings = config.settings
+    if settings.max_body_bytes > settings.max_pending_bytes:
+        reason = f"a body may have {settings.max_body_bytes} bytes, but all together {settings.max_pending_bytes}: the longest never get in"
+        yield config.finding(ERROR, "max_pending_bytes", reason, "Raise it, or lower max_body_bytes")
+    for name, module in config.modules.items():
+        where = f"modules_info.{name}"
+        if module.compute_timeout_s and module.compute_timeout_s > settings.request_timeout_s:
+            reason = f"a batch may take {module.compute_timeout_s:g} s, and requests are given up after {settings.request_timeout_s:g} s"
+            yield config.finding(WARNING, f"{where}.compute_timeout_s", reason, "Raise request_timeout_s, or lower it")
+        if module.max_queue_delay_ms / 1e3 >= settings.request_timeout_s:
+            reason = (
+                f"a request may wait {module.max_queue_delay_ms:g} ms for others, and is given up after {settings.request_timeout_s:g} s"
+            )
+            yield config.finding(ERROR, f"{where}.max_queue_delay_ms", reason, "Lower it: some milliseconds are usual")
+        too_large = [each for each in module.preferred_batch_sizes if module.max_batch_size and each > module.max_batch_size]
+        if too_large:
+            reason = f"{', '.join(map(str, too_large))} is over max_batch_size, {module.max_batch_size}, and never reached"
+            yield config.finding(WARNING, f"{where}.preferred_batch_sizes", reason, "Remove it, or raise max_batch_size")
+
+
+def check_tokens(config: Config) -> Iterator[Finding]:
+    """Token files can be read, by nobody else; and nobody else can change the configuration."""
+    if config.path.stat().st_mode & stat.S_IWOTH:
+        reason = "everybody can write this file, and so have your server load what they like"
+        yield config.finding(ERROR, "permissions", reason, f"chmod o-w '{config.path}'")
+    for name, module in config.modules.items():
+        if not module.token_file:
+            continue
+        about, path = f"modules_info.{name}.token_file", Path(module.token_file)
+        try:
+            read_token(path)
+        except ConfigError as error:
+            yield from_error(error, about, f"openssl rand -hex 32 > '{path}'; chmod 600 '{path}'", str(config.path))
+            continue
+        if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            reason = f"others on this machine can read the secret in '{path}'"
+            yield config.finding(WARNING, about, reason, f"chmod 600 '{path}'")
+
+
+def check_addresses(config: Config) -> Iterator[Finding]:
+    """Instances listen at the addresses."""
+    for name, module in config.modules.items():
+        for index, address in enumerate(module.addresses):
+            about = f"modules_info.{name}.addresses.{index}"
+            try:
+                host, port = parse_address(address)
+            except ConfigError as error:
+                yield from_error(error, about, "Write host:port", str(config.path))
+                continue
+            if not config.network and not host.startswith(_LOOPBACK):
+                yield config.finding(NOTE, about, f"{address} was not tried", "hub doctor --network CONFIG connects to it")
+            elif problem := _greeting_problem(host, port):
+                fix = f"Start one there: python -m hubserve.instance --listen {address} --token-file FILE"
+                yield config.finding(ERROR, about, f"no instance is to be had at {address}: {problem}", fix)
+
+
+def _greeting_problem(host: str, port: int) -> str:
+    try:
+        with socket.create_connection((host, port), timeout=_CONNECT_S) as connection:
+            connection.settimeout(_CONNECT_S)
+            greeting = connection.recv(len(GREETING))
+    except OSError as error:
+        return str(error)
+    return "" if greeting == GREETING else "what listens there is no hubserve instance"
+
+
+CONFIG_CHECKS: tuple[Check[[Config]], ...] = (
+    check_modules,
+    check_address,
+    check_gpu,
+    check_instances,
+    check_limits,
+    check_tokens,
+    check_addresses,
+)

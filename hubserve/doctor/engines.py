@@ -1,0 +1,100 @@
+"""Checks of the engines and of GPUs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding
+from hubserve.doctor.software import first_line_of
+from hubserve.engines import ENGINES
+from hubserve.engines.child import call_in_child
+from hubserve.engines.selection import is_installed
+from hubserve.errors import HubError
+
+_IMPORT_TIMEOUT_S = 120.0
+
+
+def check_engines() -> Iterator[Finding]:
+    """Each engine is imported, in a process of its own."""
+    installed = [name for name in ENGINES if is_installed(name)]
+    if not installed:
+        yield Finding(
+            WARNING, "engines", f"none of {', '.join(ENGINES)} is installed: no model can be computed", "pip install 'hubserve[cpu,fast]'"
+        )
+    for name in ENGINES:
+        if name not in installed:
+            yield Finding(NOTE, name, "not installed", "pip install 'hubserve[cpu,fast]' brings every engine")
+            continue
+        try:
+            about = import_engine(name)
+        except HubError as error:
+            said = next((line.strip() for line in reversed(error.detail.splitlines()) if line.strip()), "")
+            reason = f"it cannot be imported: {error.message}" + (f" (it said: {said[:200]})" if said else "")
+            yield Finding(ERROR, name, reason, f"Install it again in this environment, or remove it: pip uninstall {name}")
+        else:
+            cuda = {True: ", built for CUDA", False: ", built for CPUs", None: ""}[about["cuda"]]
+            yield Finding(NOTE, name, f"version {about['version'] or 'unknown'}{cuda}, imported in {about['seconds']:.1f} s")
+            yield from _compare_gpus(about)
+
+
+def import_engine(name: str) -> dict[str, Any]:
+    """See :func:`hubserve.doctor.probe.import_engine`, which a process of its own calls.
+
+    Raises:
+        HubError: it cannot be imported, crashes, or hangs.
+    """
+    about: dict[str, Any] = call_in_child("hubserve.doctor.probe:import_engine", [name], _IMPORT_TIMEOUT_S)
+    return about
+
+
+def _compare_gpus(about: dict[str, Any]) -> Iterator[Finding]:
+    if about["cuda"] is None or not gpu_count():
+        return
+    if not about["cuda"]:
+        yield Finding(
+            WARNING,
+            "paddle",
+            "this machine has a GPU, and this Paddle computes on CPUs only: use_gpu fails",
+            "pip uninstall paddlepaddle; pip install paddlepaddle-gpu",
+        )
+    elif not about["gpus"] and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+        yield Finding(
+            ERROR,
+            "paddle",
+            "it is built for CUDA and sees no GPU, though there is one",
+            "Compare nvidia-smi's CUDA version with that of the Paddle build",
+        )
+
+
+def gpu_count() -> int:
+    """How many NVIDIA GPUs this machine has."""
+    return len([each for each in Path("/dev").glob("nvidia[0-9]*") if each.name[6:].isdigit()])
+
+
+def check_gpus() -> Iterator[Finding]:
+    """GPUs and their driver."""
+    count = gpu_count()
+    if count:
+        names = first_line_of(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"])
+        if names:
+            yield Finding(NOTE, "GPU", f"{count}: {names}")
+        else:
+            yield Finding(
+                WARNING,
+                "GPU",
+                f"there are {count}, and nvidia-smi does not answer: driver and library may not fit",
+                "Install the driver again, or reboot",
+            )
+    else:
+        yield Finding(NOTE, "GPU", "there is none, or this container may not see it (docker run --gpus all)")
+    yield from visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES", ""), "CUDA_VISIBLE_DEVICES")
+
+
+def visible_devices(listed: str, about: str, file: str = "") -> Iterator[Finding]:
+    """Whether a list of GPUs, such as ``0,1``, names some that are not there."""
+    count = gpu_count()
+    for each in filter(None, map(str.strip, listed.split(","))):
+        if each.isdigit() and int(each) >= count:
+            there = f"this machine has {count}, counted from 0" if count else "this machine has none"
+            yield Finding(WARNING, about, f"it names GPU {each}, and {there}", "Name those that 'nvidia-smi -L' lists", file)

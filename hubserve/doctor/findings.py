@@ -1,0 +1,67 @@
+"""What a check finds, and how checks are run."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, ParamSpec
+
+from hubserve.errors import HubError
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+#: from the worst
+LEVELS = (ERROR, WARNING, NOTE)
+
+
+class Finding(NamedTuple):
+    """One thing that was found.
+
+    Attributes:
+        level: ``error``: something does not work; ``warning``: it may not, or not well; ``note``: a fact.
+        about: what it is about: a key, a line, a requirement, or a part of the machine.
+        reason: what is wrong with it, or how it is.
+        fix: what to do; "" where there is nothing to do.
+        file: the file that it is in; "" where it is in none.
+    """
+
+    level: str
+    about: str
+    reason: str
+    fix: str = ""
+    file: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return dict(self._asdict())
+
+
+def from_error(error: HubError, about: str, fix: str = "", file: str = "", level: str = ERROR) -> Finding:
+    """What an error tells. Its last sentence, where it has several, is what to do.
+
+    Args:
+        error: the error.
+        about: what it is about.
+        fix: what to do if it tells nothing of that.
+        file: the file that it is in.
+        level: how bad it is.
+    """
+    reason, _, remedy = error.message.rpartition(". ")
+    return Finding(level, about, reason, remedy, file) if reason else Finding(level, about, error.message, fix, file)
+
+
+P = ParamSpec("P")
+Check = Callable[P, Iterable[Finding]]
+
+
+def run_checks(checks: Iterable[Check[P]], *args: P.args, **kwargs: P.kwargs) -> Iterator[Finding]:
+    """Run checks one after the other; one that fails itself is a finding, and the others go on."""
+    for check in checks:
+        name = check.__name__.removeprefix("check_").replace("_", " ")
+        try:
+            yield from check(*args, **kwargs)
+        except HubError as error:
+            yield from_error(error, name)
+        except (OSError, ValueError) as error:
+            yield Finding(WARNING, name, f"this could not be looked at: {error}")
+
+
+def by_level(findings: Iterable[Finding]) -> list[Finding]:
+    """The worst first; otherwise in the order in which they were found."""
+    return sorted(findings, key=lambda each: LEVELS.index(each.level))

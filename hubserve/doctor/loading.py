@@ -1,0 +1,89 @@
+"""``hub doctor --load``: the module is loaded in an instance and asked for an answer."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from hubserve.doctor.findings import NOTE, WARNING, Finding, from_error
+from hubserve.engines.sample import make_sample
+from hubserve.errors import HubError
+from hubserve.kinds import Face
+from hubserve.server.plans import find_modules, make_plans
+from hubserve.serving.dataplane import DataPlane, ModulePlan, ServedModule
+from hubserve.settings import ServerSettings, parse_settings
+from hubserve.types import InferRequest
+from hubserve.vision.codecs import encode_picture
+
+_DRAIN_S = 5.0
+_SHOWN = 200
+
+
+def load_module(reference: str) -> list[Finding]:
+    """Load a module once, and have it compute a made-up input.
+
+    Args:
+        reference: an installed module, or a folder.
+    """
+    try:
+        settings = parse_settings({"modules_info": find_modules([reference]), "workers": 1}, "hub doctor")
+        return load_all(settings, [])
+    except HubError as error:
+        return [from_error(error, "load")]
+
+
+def load_all(settings: ServerSettings, search_path: list[Path]) -> list[Finding]:
+    """Load every module of a configuration, one instance each, one after the other.
+
+    Args:
+        settings: what is to be loaded.
+        search_path: folders in which relative paths are looked up first.
+    """
+    findings: list[Finding] = []
+    for plan in make_plans(settings, search_path):
+        one = ModulePlan(plan.info, plan.instances[:1], plan.predict_args, plan.batching, plan.ready_timeout_s)
+        findings += asyncio.run(_try(one))
+    return findings
+
+
+async def _try(plan: ModulePlan) -> list[Finding]:
+    dataplane = DataPlane([plan])
+    start = time.monotonic()
+    try:
+        await dataplane.start()
+        module = dataplane.get(plan.info.name)
+        folder = str(plan.instances[0].folder)
+        if module.load_error:
+            return [from_error(HubError(module.load_error), "load", "Mend what it names", folder)]
+        engine = (module.description.engine or {}).get("name")
+        took = f"it loads in {time.monotonic() - start:.1f} s" + (f", engine {engine}" if engine else "")
+        return [Finding(NOTE, "load", took, file=folder), *[each async for each in _ask(module, folder)]]
+    finally:
+        await dataplane.stop(_DRAIN_S)
+
+
+async def _ask(module: ServedModule, folder: str) -> AsyncIterator[Finding]:
+    samples = dict(_samples(module))
+    if not samples:
+        yield Finding(NOTE, "sample", "it was not asked for anything: only its author knows what its serving method takes", file=folder)
+    for face, request in samples.items():
+        try:
+            answer = await module.infer(request)
+        except HubError as error:
+            fix = "A made-up input may be one that the module rightly refuses; otherwise mend its code"
+            yield Finding(WARNING, "sample", f"a made-up input ({face}) failed: {error.message}", fix, folder)
+        else:
+            said = bytes(answer.json or b"").decode("utf-8", "replace")
+            yield Finding(
+                NOTE, "sample", f"a made-up input ({face}) was answered: {said[:_SHOWN]}{'...' if len(said) > _SHOWN else ''}", file=folder
+            )
+
+
+def _samples(module: ServedModule) -> Iterator[tuple[str, InferRequest]]:
+    described, name = module.description, module.plan.info.name
+    if Face.PICTURE in described.faces:
+        yield Face.PICTURE, InferRequest(name, pictures=[encode_picture(np.full((64, 64, 3), 127, np.uint8), ".png")])
+    elif Face.TENSORS in described.faces:
+        yield Face.TENSORS, InferRequest(name, tensors={key: array[:1] for key, array in make_sample(described.inputs).items()})

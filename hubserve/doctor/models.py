@@ -1,0 +1,128 @@
+"""Checks of the model files, label files and engines that a module's settings name."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hubserve.doctor import sources
+from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding, from_error
+from hubserve.doctor.subject import Subject
+from hubserve.engines import AUTO, engine_class, find_model_files
+from hubserve.engines.selection import is_installed
+from hubserve.engines.weights import check_weights
+from hubserve.errors import HubError
+from hubserve.module import SEARCH_PATH_VARIABLE, find_file, find_folder
+from hubserve.registry.engine_note import read_engine_note
+
+_FOLDER = re.compile(r"(.*_)?model_dir|(.*_)?model_folder")
+_FILE = re.compile(r"(.*_)?(model_file|params_file|model_path|map_file|label_list|label_file|labels_file|dict_path|dict_file|vocab_file)")
+_LABELS = re.compile(r"class_id_map_file")
+
+
+def check_model_files(subject: Subject) -> Iterator[Finding]:
+    """The folders and files that the settings name are there, and whole."""
+    for setting in subject.settings():
+        value = setting.value
+        if not isinstance(value, str) or not value or "://" in value or "{" in value:
+            continue
+        with _looking_in(subject.search_path):
+            if _FOLDER.fullmatch(setting.key):
+                yield from _folder(subject, setting)
+            elif _FILE.fullmatch(setting.key):
+                yield from _file(subject, setting)
+
+
+@contextmanager
+def _looking_in(search_path: list[Path]) -> Iterator[None]:
+    """Paths are looked up as an instance of the module would."""
+    before = os.environ.get(SEARCH_PATH_VARIABLE)
+    os.environ[SEARCH_PATH_VARIABLE] = os.pathsep.join(map(str, search_path))
+    try:
+        yield
+    finally:
+        os.environ.pop(SEARCH_PATH_VARIABLE)
+        if before is not None:
+            os.environ[SEARCH_PATH_VARIABLE] = before
+
+
+def _folder(subject: Subject, setting: sources.Literal) -> Iterator[Finding]:
+    about, file = subject.about(setting)
+    fix = f"Put the model's files there, or name another folder by '{setting.key}' in init_args"
+    try:
+        files = find_model_files(find_folder(setting.value, subject.folder))
+        if files.weights is not None and files.weights.suffix == ".pdiparams":
+            check_weights(files.weights)
+    except HubError as error:
+        yield from_error(error, about, fix, file)
+    else:
+        yield Finding(NOTE, about, f"{files.graph}{f' and {files.weights.name}' if files.weights else ''} are there, and whole", file=file)
+
+
+def _file(subject: Subject, setting: sources.Literal) -> Iterator[Finding]:
+    about, file = subject.about(setting)
+    fix = f"Put the file there, or name another by '{setting.key}' in init_args"
+    try:
+        path = find_file(setting.value, subject.folder)
+    except HubError as error:
+        yield from_error(error, about, fix, file)
+        return
+    if not path.stat().st_size:
+        yield Finding(ERROR, about, "the file is empty", fix, str(path))
+    elif _LABELS.fullmatch(setting.key):
+        yield from _labels(about, path)
+
+
+def _labels(about: str, path: Path) -> Iterator[Finding]:
+    """Lines of ``<class id> <name>``."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        yield Finding(ERROR, about, f"the label file is not UTF-8: {error}", "Convert it: iconv -t UTF-8", str(path))
+        return
+    seen: dict[int, int] = {}
+    for number, line in enumerate(lines, start=1):
+        first, _, name = line.strip().partition(" ")
+        if not line.strip():
+            continue
+        if not first.isascii() or not first.isdigit() or not name:
+            reason = f"the label file's line {number} is not '<class id> <name>': {line.strip()[:60]!r}"
+            yield Finding(ERROR, f"line {number}", reason, "Write it like '285 Egyptian cat'", str(path))
+            return  # the others are of the same form, most likely
+        if int(first) in seen:
+            reason = f"the label file names class {int(first)} twice, in the lines {seen[int(first)]} and {number}; the last counts"
+            yield Finding(WARNING, f"line {number}", reason, "Remove one of them", str(path))
+        seen[int(first)] = number
+
+
+def check_engine(subject: Subject) -> Iterator[Finding]:
+    """The engine that the settings name, and the one that computed the module last."""
+    for setting in subject.settings():
+        if setting.key == "engine" and isinstance(setting.value, str):
+            yield from _named_engine(subject, setting)
+    note: dict[str, Any] | None = read_engine_note(subject.info, subject.folder)
+    if note is None:
+        return
+    name = str(note.get("name", "?"))
+    yield Finding(NOTE, "engine", f"{name} computed it last, noted at {note['noted_at']}: {note.get('reason') or 'no reason was given'}")
+    if name.isidentifier() and not is_installed(name):
+        yield Finding(
+            WARNING, "engine", f"{name}, which computed it last, is no longer installed: another will be chosen", f"pip install {name}"
+        )
+
+
+def _named_engine(subject: Subject, setting: sources.Literal) -> Iterator[Finding]:
+    about, file = subject.about(setting)
+    if setting.value == AUTO:
+        return
+    try:
+        engine_class(setting.value)
+    except HubError as error:
+        yield from_error(error, about, "Name one of them, or 'auto'", file)
+        return
+    if not is_installed(setting.value):
+        yield Finding(
+            ERROR, about, f"the engine {setting.value} is not installed here", "pip install 'hubserve[cpu,fast]', or set it to 'auto'", file
+        )

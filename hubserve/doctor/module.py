@@ -1,0 +1,175 @@
+"""The checks of one module. None runs any of its code; :mod:`hubserve.doctor.loading` does."""
+
+import importlib.machinery
+import sys
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+import hubserve
+from hubserve.doctor import models, sources
+from hubserve.doctor.findings import ERROR, NOTE, WARNING, Check, Finding, by_level, from_error, run_checks
+from hubserve.doctor.software import compare_requirement
+from hubserve.doctor.subject import Subject, line_of
+from hubserve.errors import HubError
+from hubserve.home import modules_dir
+from hubserve.kinds import find_kind
+from hubserve.registry.contents import measure
+from hubserve.registry.names import check_name, check_version, folder_name
+from hubserve.registry.resolve import resolve
+
+_COMPAT = Path(hubserve.__file__).parent / "compat"
+#: so many missing packages are told
+_MOST_OF_A_KIND = 20
+
+
+def examine_module(reference: str, *, search_path: Sequence[Path] = (), **about: Any) -> list[Finding]:
+    """Run every check of a module; none of its code.
+
+    Args:
+        reference: an installed module (``NAME`` or ``NAME==VERSION``) or a folder.
+        search_path: further folders in which relative paths are looked up first.
+        about: ``init_args``, ``predict_args`` and ``origin`` of a :class:`Subject`.
+    """
+    try:
+        found = resolve(reference)
+    except HubError as error:
+        folder = Path(reference)
+        file = str(folder / "module.py") if (folder / "module.py").is_file() else ""
+        return [from_error(error, line_of(error.message) if file else reference, "Mend the file", file)]
+    subject = Subject(found.info, found.folder, found.import_name, [*search_path, *found.search_path], found.manifest, **about)
+    return by_level(run_checks(MODULE_CHECKS, subject))
+
+
+def check_source(subject: Subject) -> Iterator[Finding]:
+    """The metadata can be read, and say what can be used."""
+    source = subject.folder / "module.py"
+    try:
+        info = find_kind(subject.folder).describe(subject.folder)
+        check_name(info.name)
+        check_version(info.version)
+    except HubError as error:
+        yield from_error(error, line_of(error.message), "Mend the file, then install the module again", str(source))
+        return
+    yield Finding(NOTE, "module", f"{info.name} {info.version}, a {info.kind} module", file=str(subject.folder))
+    if not (info.serving_method or info.batches or info.runnable):
+        reason = "no method is marked @serving, @batch or @runnable, so that there is nothing to ask the module for"
+        yield Finding(WARNING, "module.py", reason, "Mark the method that answers requests with @serving", str(source))
+    for extra in sources.hub_classes(subject.trees.get(source))[1:]:
+        reason = f"a second class, '{extra.name}', is under @moduleinfo; only the first is the module"
+        yield Finding(WARNING, f"line {extra.lineno}", reason, "Move it to a module of its own", str(source))
+
+
+def check_other_files(subject: Subject) -> Iterator[Finding]:
+    """Every Python file of the module is valid Python."""
+    for path in subject.files:
+        if path in subject.trees or path == subject.folder / "module.py":
+            continue
+        try:
+            sources.parse(path)
+        except SyntaxError as error:
+            yield Finding(ERROR, f"line {error.lineno or 1}", f"it is not valid Python: {error.msg}", "Mend the file", str(path))
+        except OSError as error:
+            yield Finding(ERROR, path.name, f"it cannot be read: {error.strerror}", "Mend its permissions", str(path))
+
+
+def check_requirements(subject: Subject) -> Iterator[Finding]:
+    """What ``requirements.txt`` asks for is here, unless the module has an environment of its own."""
+    path = subject.folder / "requirements.txt"
+    if not path.is_file() or _has_environment(subject):
+        return
+    for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), start=1):
+        text = line.partition(" #")[0].split(" --")[0].strip()
+        if not text or text.startswith(("#", "-")) or "://" in text:
+            continue
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement as error:
+            reason = f"'{text[:60]}' is no requirement: {str(error).splitlines()[0]}"
+            yield Finding(ERROR, f"line {number}", reason, "Write it as pip takes it, such as numpy>=1.26", str(path))
+            continue
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            for finding in compare_requirement(requirement, needed=True):
+                yield finding._replace(about=f"line {number}: {requirement.name}", file=str(path))
+
+
+def _has_environment(subject: Subject) -> bool:
+    return bool(subject.manifest and subject.manifest.environment)
+
+
+def check_imports(subject: Subject) -> Iterator[Finding]:
+    """What the module's files import is here."""
+    if _has_environment(subject):
+        return
+    own = {subject.import_name, folder_name(subject.info.name), *(each.stem for each in subject.folder.iterdir())}
+    missing: dict[str, Finding] = {}
+    for path, tree in subject.trees.items():
+        inner = own | {each.stem for each in path.parent.iterdir()}
+        for each in sources.imports_of(tree):
+            if each.name in inner or _is_there(each.name) or (each.name in missing and missing[each.name].level == ERROR):
+                continue
+            reason = f"it imports '{each.name}', which is not installed here: "
+            reason += "where it does so, it may fail" if each.optional else "the module cannot be loaded"
+            fix = f"pip install {each.name} (or the package that has it)"
+            missing[each.name] = Finding(WARNING if each.optional else ERROR, f"line {each.line}", reason, fix, str(path))
+    yield from list(missing.values())[:_MOST_OF_A_KIND]
+
+
+def _is_there(name: str) -> bool:
+    """Whether an instance could import a package, found without importing it."""
+    if name in sys.stdlib_module_names or name == "hubserve" or (_COMPAT / name).is_dir() or (modules_dir() / name).is_dir():
+        return True
+    # an instance does not look in the working directory
+    path = [each for each in sys.path if each not in ("", str(Path.cwd()))]
+    if importlib.machinery.PathFinder.find_spec(name, path) is not None:
+        return True
+    others = [each for each in sys.meta_path if each is not importlib.machinery.PathFinder and hasattr(each, "find_spec")]
+    return any(each.find_spec(name, None) is not None for each in others)  # such as those of editable installs
+
+
+def check_contents(subject: Subject) -> Iterator[Finding]:
+    """The installed files are those that were installed, and their source has not changed since."""
+    if subject.manifest is None:
+        return
+    manifest, now = subject.manifest, measure(subject.folder)
+    if now.digest != manifest.digest:
+        counts = f"{now.files} files of {now.size_bytes} bytes now, {manifest.files} of {manifest.size_bytes} then"
+        reason = f"its files are not those that were installed ({counts})"
+        yield Finding(ERROR, "digest", reason, f"Install it again: hub install {manifest.source}", str(subject.folder))
+        return
+    source = Path(manifest.source_folder) if manifest.source_folder else None
+    if source and (source / "module.py").is_file() and measure(source).digest != manifest.digest:
+        reason = f"'{source}' has changed since it was installed from there on {manifest.installed_at}"
+        yield Finding(NOTE, "source", reason, f"To use what is there now: hub install {source}", str(source))
+
+
+def check_arguments(subject: Subject) -> Iterator[Finding]:
+    """What the configuration gives the module is what its methods take."""
+    classes = sources.hub_classes(subject.trees.get(subject.folder / "module.py"))
+    if not classes:
+        return
+    where = f"modules_info.{subject.info.name}"
+    made = sources.signature_of(classes[0], "_initialize", "__init__")
+    serves = sources.signature_of(classes[0], subject.info.serving_method)
+    for given, signature, key in ((subject.init_args, made, "init_args"), (subject.predict_args, serves, "predict_args")):
+        for name in given:
+            if signature and not signature.takes_any and name not in signature.names:
+                near = get_close_matches(name, signature.names, n=1)
+                meant = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(signature.names) or 'none'}"
+                reason = f"the method in line {signature.line} of its module.py takes no argument '{name}'; {meant}"
+                yield Finding(ERROR, f"{where}.{key}.{name}", reason, "Rename or remove it", subject.origin)
+
+
+MODULE_CHECKS: tuple[Check[[Subject]], ...] = (
+    check_source,
+    check_other_files,
+    check_arguments,
+    check_requirements,
+    check_imports,
+    models.check_model_files,
+    models.check_engine,
+    check_contents,
+)

@@ -1,0 +1,27 @@
+"""What is tried in a process of its own, because it may crash."""
+
+import time
+from typing import Any
+
+from hubserve.engines.imports import import_package, import_paddle
+from hubserve.engines.versions import paddle_version, version_of
+
+
+def import_engine(name: str) -> dict[str, Any]:
+    """Import an engine's package.
+
+    Returns:
+        ``{"version", "seconds", "cuda", "gpus"}``: whether it was built for CUDA, and how many GPUs it sees; None and 0 for engines
+        that compute on CPUs only.
+    Raises:
+        MissingDependency: it cannot be imported.
+    """
+    start = time.perf_counter()
+    if name != "paddle":
+        import_package(name, f"the {name} engine", "Install it with: pip install 'hubserve[fast]'")
+        return {"version": version_of(name), "seconds": time.perf_counter() - start, "cuda": None, "gpus": 0}
+    paddle = import_paddle()
+    seconds = time.perf_counter() - start
+    cuda = bool(paddle.is_compiled_with_cuda())
+    gpus = int(paddle.device.cuda.device_count()) if cuda else 0
+    return {"version": paddle_version(), "seconds": seconds, "cuda": cuda, "gpus": gpus}

@@ -1,0 +1,188 @@
+"""Checks of the software on this machine: Python, packages, commands."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding
+
+_TRY_S = 10.0
+_PYTHON_NAME = re.compile(r"python3(\.\d+)?")
+
+
+def check_python(requires: str = "") -> Iterator[Finding]:
+    """The version of this Python against what hubserve is made for.
+
+    Args:
+        requires: versions; those of the installed hubserve where "".
+    """
+    version = "{}.{}.{}".format(*sys.version_info)
+    try:
+        requires = requires or (metadata.metadata("hubserve").get_all("Requires-Python") or [""])[0]
+    except metadata.PackageNotFoundError:
+        requires = ""
+    if version not in SpecifierSet(requires):
+        yield Finding(
+            ERROR,
+            "python",
+            f"this is Python {version} ({sys.executable}), and hubserve is made for {requires}",
+            "Install hubserve into an environment of another Python",
+        )
+    else:
+        yield Finding(NOTE, "python", f"{version} ({sys.executable})")
+
+
+def check_packages() -> Iterator[Finding]:
+    """The packages that hubserve needs, and the versions of those that its extras would bring."""
+    try:
+        listed = [Requirement(each) for each in metadata.requires("hubserve") or ()]
+        extras = metadata.metadata("hubserve").get_all("Provides-Extra") or []
+    except metadata.PackageNotFoundError:
+        yield Finding(
+            NOTE,
+            "packages",
+            "hubserve runs from its sources, so that the versions of its packages are not known to fit",
+            "pip install -e .",
+        )
+        return
+    seen = set()
+    for requirement in listed:
+        needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        applies = needed or any(requirement.marker and requirement.marker.evaluate({"extra": extra}) for extra in extras)
+        said = (requirement.name, str(requirement.specifier))
+        if applies and said not in seen:  # an extra may repeat what another has
+            seen.add(said)
+            yield from compare_requirement(requirement, needed=needed)
+
+
+def compare_requirement(requirement: Requirement, *, needed: bool) -> Iterator[Finding]:
+    """Whether this environment meets a requirement.
+
+    Args:
+        requirement: a package and its versions.
+        needed: whether it is an error if the package is missing, or of another version.
+    """
+    wanted = f"{requirement.name}{requirement.specifier}"
+    fix = f"pip install '{wanted}'"
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        if needed:
+            yield Finding(ERROR, requirement.name, f"the package is needed and not installed in {sys.prefix}", fix)
+        return
+    if not requirement.specifier.contains(version, prereleases=True):
+        yield Finding(ERROR if needed else WARNING, requirement.name, f"version {version} is installed, and {wanted} is needed", fix)
+
+
+def check_hub_commands() -> Iterator[Finding]:
+    """Which ``hub`` the shell finds."""
+    folders = [Path(each) for each in os.environ.get("PATH", "").split(os.pathsep) if each]
+    found = list(
+        dict.fromkeys((each / "hub").resolve() for each in folders if os.access(each / "hub", os.X_OK) and (each / "hub").is_file())
+    )
+    own = (Path(sys.executable).parent / "hub").resolve()
+    if own.is_file() and found and found[0] != own:
+        yield Finding(
+            WARNING,
+            "PATH",
+            f"the shell's 'hub' is {found[0]}, and this is {own}",
+            f"Put {own.parent} in front of PATH, or uninstall the other",
+        )
+    elif len(found) > 1:
+        others = ", ".join(map(str, found[1:]))
+        yield Finding(
+            WARNING, "PATH", f"there are several commands 'hub': {found[0]} runs, not {others}", "Uninstall those that you do not use"
+        )
+
+
+def check_other_pythons() -> Iterator[Finding]:
+    """The other interpreters of this machine, in which modules may run that need another Python."""
+    versions = {_version_of(path): path for path in _interpreters()}
+    versions.pop("", None)
+    listed = ", ".join(
+        f"{version} ({path})" for version, path in sorted(versions.items(), key=lambda item: [int(n) for n in item[0].split(".")])
+    )
+    yield Finding(NOTE, "other Pythons", listed or "none was found")
+
+
+def _interpreters() -> list[Path]:
+    folders = [Path(each) for each in os.environ.get("PATH", "").split(os.pathsep) if each] + [Path("/usr/bin"), Path("/usr/local/bin")]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    # pyenv's shims answer for one version only
+    found = [each for folder in folders if folder.name != "shims" for each in _listed(folder) if _PYTHON_NAME.fullmatch(each.name)]
+    found += pyenv.glob("versions/*/bin/python")
+    own = Path(sys.executable).resolve()
+    return [each for each in dict.fromkeys(path.resolve() for path in found) if each != own and os.access(each, os.X_OK)]
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _version_of(python: Path) -> str:
+    answer = first_line_of([str(python), "-I", "-c", "import sys; print('{}.{}.{}'.format(*sys.version_info))"])
+    return answer if re.fullmatch(r"\d+\.\d+\.\d+", answer) else ""
+
+
+def check_tools() -> Iterator[Finding]:
+    """The commands that installing can use."""
+    for name, use in (("uv", "environments are made by venv and pip, which takes longer"), ("git", "modules cannot be installed from git")):
+        path = shutil.which(name)
+        if path is None:
+            yield Finding(NOTE, name, f"not installed: {use}")
+            continue
+        version = first_line_of([path, "--version"])
+        if version:
+            yield Finding(NOTE, name, f"{version} ({path})")
+        else:
+            yield Finding(WARNING, name, f"{path} does not run: '{name} --version' failed", "Install it again, or remove it from PATH")
+
+
+def first_line_of(command: list[str]) -> str:
+    """The first line that a command prints; "" if it fails."""
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TRY_S, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return ""
+    return done.stdout.partition("\n")[0].strip()
+
+
+def check_variables() -> Iterator[Finding]:
+    """Environment variables that change what is imported or linked."""
+    yield from _check_folders("LD_LIBRARY_PATH", "libraries")
+    yield from _check_folders("PYTHONPATH", "packages")
+    for path in os.environ.get("LD_PRELOAD", "").replace(":", " ").split():
+        if "/" in path and not Path(path).exists():
+            yield Finding(WARNING, "LD_PRELOAD", f"there is no '{path}'; every process complains of it", "Remove it from LD_PRELOAD")
+    if os.environ.get("PYTHONHOME"):
+        yield Finding(
+            WARNING,
+            "PYTHONHOME",
+            "it is set, so that instances in other Pythons look for their library in the wrong place",
+            "unset PYTHONHOME",
+        )
+
+
+def _check_folders(variable: str, what: str) -> Iterator[Finding]:
+    value = os.environ.get(variable, "")
+    for folder in value.split(os.pathsep) if value else ():
+        if not folder:
+            reason = f"it has an empty entry, which means the working directory: {what} that lie there are loaded instead of the right ones"
+        elif not Path(folder).is_absolute():
+            reason = f"'{folder}' is relative: it means another folder wherever a command is run"
+        elif not Path(folder).exists():
+            reason = f"there is no '{folder}'"
+        else:
+            continue
+        yield Finding(WARNING, variable, reason, f"Remove the entry from {variable}, or write it in full")

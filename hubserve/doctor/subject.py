@@ -1,0 +1,81 @@
+"""The module that is looked at."""
+
+import ast
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hubserve.doctor import sources
+from hubserve.kinds import ModuleInfo
+from hubserve.registry.manifest import Manifest
+
+#: where a module's settings are, from what counts least
+_SETTINGS_FILES = ("params.py", "module.py")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A module, and how it is to be started.
+
+    Attributes:
+        info: its metadata.
+        folder: its files.
+        import_name: the package name under which it is imported.
+        search_path: folders in which its relative paths are looked up.
+        manifest: of an installed module.
+        init_args: what the configuration gives its constructor.
+        predict_args: what the configuration gives its serving method.
+        origin: the configuration's file; "" where there is none.
+    """
+
+    info: ModuleInfo
+    folder: Path
+    import_name: str
+    search_path: list[Path]
+    manifest: Manifest | None = None
+    init_args: dict[str, Any] = field(default_factory=dict)
+    predict_args: dict[str, Any] = field(default_factory=dict)
+    origin: str = ""
+
+    @cached_property
+    def trees(self) -> dict[Path, ast.Module]:
+        """The module's Python files that can be parsed."""
+        trees = {}
+        for path in self.files:
+            with suppress(OSError, SyntaxError):  # a check of its own tells
+                trees[path] = sources.parse(path)
+        return trees
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """The module's Python files."""
+        return [path for path in sorted(self.folder.rglob("*.py")) if "__pycache__" not in path.parts]
+
+    def settings(self) -> list[sources.Literal]:
+        """Keys with the values that count: the configuration's over params.py's over module.py's. A line of 0 is the configuration's."""
+        found: dict[str, sources.Literal] = {}
+        for name in reversed(_SETTINGS_FILES):
+            tree = self.trees.get(self.folder / name)
+            if tree is not None:
+                found.update({each.key: each for each in sources.literals_of(tree)})
+        found.update({key: sources.Literal(key, value, 0) for key, value in self.init_args.items()})
+        return list(found.values())
+
+    def about(self, setting: sources.Literal) -> tuple[str, str]:
+        """What a finding calls a setting, and the file that it is in."""
+        if not setting.line:
+            return f"modules_info.{self.info.name}.init_args.{setting.key}", self.origin
+        for name in _SETTINGS_FILES:
+            tree = self.trees.get(self.folder / name)
+            if tree is not None and setting in sources.literals_of(tree):
+                return f"{setting.key} (line {setting.line})", str(self.folder / name)
+        return setting.key, str(self.folder)
+
+
+def line_of(message: str) -> str:
+    """``line 7`` where a message tells a line; else "module.py"."""
+    found = re.search(r"line \d+", message)
+    return found.group() if found else "module.py"

@@ -1,0 +1,212 @@
+"""Served modules in a Flask application of one's own: ``app.register_blueprint(hubserve.flask.blueprint(["clas_system"]))``."""
+
+import atexit
+import io
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+try:
+    import flask
+except ImportError as error:
+    raise ImportError("hubserve.flask needs Flask, which is not installed here. Install it with: pip install 'hubserve[flask]'") from error
+
+import orjson
+from werkzeug.exceptions import HTTPException
+
+from hubserve.errors import ConfigError, HubError
+from hubserve.flask.gateway import Closed, Gateway
+from hubserve.protocols import protocol_classes
+from hubserve.server.plans import find_modules, make_plans
+from hubserve.server.reload import MakePlans
+from hubserve.settings import ServerSettings, parse_settings, read_config
+
+__all__ = ["HubBlueprint", "blueprint"]
+
+log = logging.getLogger("hubserve")
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")
+_PAGES = ("/health/live", "/health/ready", "/status")
+
+
+def blueprint(
+    modules: Sequence[str] | None = None,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    *,
+    url_prefix: str | None = None,
+    name: str = "hubserve",
+    pages: bool = False,
+) -> "HubBlueprint":
+    """A blueprint that answers ``POST /predict/<module>`` as ``hub serving start`` does.
+
+    Args:
+        modules: installed modules (``NAME`` or ``NAME==VERSION``) and folders.
+        config: instead: the path of a ``config.json``, or the same as a dict. Its ``host``, ``port`` and ``client_timeout_s`` are the
+            affair of whatever runs the application, and so of no effect here.
+        url_prefix: what to put in front: with ``"/ml"``, ``/ml/predict/<module>``.
+        name: the blueprint's; two in one application need two names.
+        pages: whether to answer ``/health/live``, ``/health/ready`` and ``/status`` too.
+    Raises:
+        ConfigError: neither or both of modules and config are given, or the settings are wrong.
+        HubError: a module is not installed.
+    """
+    if (modules is None) == (config is None):
+        raise ConfigError(
+            "blueprint takes either modules, such as ['clas_system'], or config, the path of a config.json or a dict; give one"
+        )
+    search_path: list[Path] = []
+    if modules is not None:
+        if isinstance(modules, str):
+            raise ConfigError(f"blueprint takes a list of modules, got the text '{modules}'; write ['{modules}']")
+        settings = parse_settings({"modules_info": find_modules(modules)}, "blueprint")
+    elif isinstance(config, Mapping):
+        settings = parse_settings(dict(config), "blueprint's config")
+    else:
+        path = Path(config).expanduser().absolute()  # type: ignore[arg-type]  # not None, as was checked above
+        settings, search_path = read_config(path), [path.parent]
+    return HubBlueprint(settings, lambda only=None: make_plans(settings, search_path, only), url_prefix=url_prefix, name=name, pages=pages)
+
+
+class HubBlueprint(flask.Blueprint):
+    """See :func:`blueprint`, which makes it.
+
+    Instances are started by the first request in a process, or by :meth:`start`; never when the application is imported, so that the
+    parent process of a reloader or of a pre-forking server has none. They end with the process, or by :meth:`close`.
+    """
+
+    def __init__(self, settings: ServerSettings, make_plans: MakePlans, *, url_prefix: str | None, name: str, pages: bool) -> None:
+        super().__init__(name, __name__, url_prefix=url_prefix)
+        make_plans()  # what is not installed is told now, not by the first request
+        self._settings = settings
+        self._make_plans = make_plans
+        self._lock = threading.Lock()
+        self._gateway: Gateway | None = None
+        self._inherited: list[Gateway] = []
+        for prefix in [prefix for protocol in protocol_classes() for prefix in protocol.prefixes]:
+            self._mount(prefix, prefix, _METHODS)
+            self._mount(prefix + "<path:rest>", prefix, _METHODS)
+        for path in _PAGES if pages else ():
+            self._mount(path, path, ("GET",))
+        _blueprints.add(self)
+
+    def start(self) -> None:
+        """Start the instances in this process unless they run, and wait until they are loaded.
+
+        Raises:
+            HubError: a module is no longer installed.
+        """
+        self._running().wait_until_loaded()
+
+    def close(self) -> None:
+        """Finish what is in progress and end the instances; the next request starts them again."""
+        with self._lock:
+            gateway, self._gateway = self._gateway, None
+        if gateway:
+            gateway.close()
+
+    def _mount(self, rule: str, path: str, methods: Sequence[str]) -> None:
+        def view(rest: str = "") -> flask.Response:
+            return self._answer(path + rest)
+
+        endpoint = rule.strip("/").translate(str.maketrans("/<:>", "____"))
+        self.add_url_rule(rule, endpoint, view, methods=methods, provide_automatic_options=False, merge_slashes=False)
+
+    def _answer(self, path: str) -> flask.Response:
+        scope, body = _scope(path), _Body()
+        while True:
+            try:
+                answer = self._running().answer(scope, body.length, body.read)
+            except Closed:  # just now, by another thread
+                continue
+            except HubError as error:  # since the application was started, a module has been uninstalled
+                log.exception("no module is served")
+                told = {"status": "101", "msg": error.message, "results": ""}
+                return flask.Response(orjson.dumps(told), 503, content_type="application/json", headers={"Retry-After": "5"})
+            if body.failed:
+                raise body.failed
+            return flask.Response(answer.body, answer.status, headers=answer.headers)
+
+    def _running(self) -> Gateway:
+        with self._lock:
+            if self._gateway is None:
+                self._gateway = Gateway(self._settings, self._make_plans, self.url_prefix or "")
+            return self._gateway
+
+    def _forget(self) -> None:
+        """After a fork: threads and child processes are the parent's, and its event loop must not be touched."""
+        if self._gateway:
+            self._inherited.append(self._gateway)
+        self._lock, self._gateway = threading.Lock(), None
+
+
+def _scope(path: str) -> dict[str, Any]:
+    """ASGI's, of the request that Flask has at hand."""
+    request = flask.request
+    environ = request.environ
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": environ.get("SERVER_PROTOCOL", "HTTP/1.1").rpartition("/")[2],
+        "method": request.method,
+        "scheme": request.scheme,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": request.query_string,
+        "root_path": "",
+        "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers],
+        "client": (request.remote_addr or "", 0),
+        "server": None,
+    }
+
+
+class _Body:
+    """The body of the request that Flask has at hand.
+
+    Attributes:
+        length: as announced; None where it was not.
+        failed: werkzeug's error at reading it: the client left, or it is over the application's own ``MAX_CONTENT_LENGTH``.
+    """
+
+    def __init__(self) -> None:
+        self.length = flask.request.content_length
+        self.failed: HTTPException | None = None
+        self._stream: IO[bytes] = flask.request.stream
+        self._is_begun = False
+
+    def read(self, count: int) -> bytes:
+        """Up to so many bytes; ``b""`` at its end.
+
+        Raises:
+            OSError: it broke off; :attr:`failed` may say why.
+        """
+        try:
+            part = self._stream.read(count)
+            if not part and not self._is_begun:  # something in the application, such as its log, has read it before
+                self._stream = io.BytesIO(flask.request.get_data())
+                part = self._stream.read(count)
+        except HTTPException as error:
+            self.failed = error
+            raise OSError(str(error)) from error
+        self._is_begun = True
+        return part
+
+
+_blueprints: "weakref.WeakSet[HubBlueprint]" = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for each in list(_blueprints):
+        each._forget()
+
+
+def _close_all() -> None:
+    for each in list(_blueprints):
+        each.close()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+atexit.register(_close_all)

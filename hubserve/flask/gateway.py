@@ -1,0 +1,110 @@
+"""A data plane on an event loop in a thread of its own, inside somebody's process."""
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+import uvloop
+
+from hubserve.errors import HubError
+from hubserve.flask.exchange import Answer, Read, WsgiExchange
+from hubserve.server.app import build_app
+from hubserve.server.loading import load_modules
+from hubserve.server.reload import MakePlans
+from hubserve.serving.dataplane import DataPlane
+from hubserve.settings import ServerSettings
+
+log = logging.getLogger("hubserve")
+
+
+class Closed(Exception):
+    """The gateway takes no more requests."""
+
+
+class Gateway:
+    """Serves the modules of some settings to the threads of this process.
+
+    Args:
+        settings: the server's.
+        make_plans: gives the modules.
+        address: what stands in front of ``/predict/<module>``, for the log.
+    Raises:
+        HubError: a module is not there.
+    """
+
+    def __init__(self, settings: ServerSettings, make_plans: MakePlans, address: str) -> None:
+        self._settings = settings
+        self._plans = make_plans()
+        self._address = address
+        self._lock = threading.Lock()
+        self._closed = False
+        self._running = threading.Event()
+        self._loaded = threading.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
+        self._app: Any = None
+        self._thread = threading.Thread(target=lambda: uvloop.run(self._live()), name="hubserve", daemon=True)
+        self._thread.start()
+        self._running.wait()
+
+    def answer(self, scope: dict[str, Any], length: int | None, read: Read) -> Answer:
+        """Answer one request; any number of threads may ask at once, and what they ask is computed together.
+
+        Args:
+            scope: ASGI's.
+            length: of the body, where it was announced.
+            read: reads up to so many bytes of the body; see :class:`WsgiExchange`.
+        Raises:
+            Closed: it takes no more requests.
+        """
+        exchange = WsgiExchange(scope, length, read)
+        exchange.prepare()
+        with self._lock:  # the loop does not end while something is handed to it
+            if self._closed:
+                raise Closed
+            self._loop.call_soon_threadsafe(self._begin, exchange)
+        return exchange.wait()
+
+    def wait_until_loaded(self) -> None:
+        """Wait until every module is loaded, or has failed to."""
+        self._loaded.wait()
+
+    def close(self) -> None:
+        """Finish what is in progress, for at most ``drain_timeout_s``, and end every instance."""
+        with self._lock:
+            if not self._closed:
+                self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    # --- on the loop ---
+
+    def _begin(self, exchange: WsgiExchange) -> None:
+        exchange.task = asyncio.create_task(exchange.run(self._app))
+        self._tasks.add(exchange.task)
+        exchange.task.add_done_callback(self._tasks.discard)
+
+    async def _live(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        dataplane = DataPlane(self._plans, self._settings.drain_timeout_s)
+        self._app = build_app(dataplane, self._settings)
+        self._running.set()
+        loading = asyncio.create_task(self._load(dataplane))
+        await self._stop.wait()
+        with self._lock:
+            self._closed = True
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
+        await dataplane.stop(self._settings.drain_timeout_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _load(self, dataplane: DataPlane) -> None:
+        try:
+            await load_modules(dataplane, self._address)
+        except HubError:  # requests are told, too
+            log.exception("no module is served")
+        finally:
+            self._loaded.set()

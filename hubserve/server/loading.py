@@ -1,0 +1,39 @@
+"""Loads what is to be served, and tells how that went: in the log, and in the notes that ``hub show`` reads."""
+
+import logging
+import time
+
+from hubserve.errors import LoadFailed
+from hubserve.registry.engine_note import note_engine
+from hubserve.serving.dataplane import DataPlane, ServedModule
+
+log = logging.getLogger("hubserve")
+
+
+async def load_modules(dataplane: DataPlane, address: str) -> None:
+    """Load every module; those that fail are told in the log, and do not disturb the others.
+
+    Args:
+        dataplane: what is to be served.
+        address: what stands in front of ``/predict/<module>``, for the log.
+    Raises:
+        LoadFailed: no module at all could be loaded.
+    """
+    start = time.monotonic()
+    await dataplane.start()
+    failed = {module.plan.info.name: module.load_error for module in dataplane if module.load_error}
+    if len(failed) == len(list(dataplane)):
+        raise LoadFailed("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
+    for name, reason in failed.items():
+        log.error("module '%s' is not served: %s", name, reason)
+    for module in dataplane:
+        if not module.load_error:
+            _tell_ready(module, address)
+    log.info("loaded in %.1f s", time.monotonic() - start)
+
+
+def _tell_ready(module: ServedModule, address: str) -> None:
+    info, engine = module.plan.info, module.description.engine
+    note_engine(info, module.plan.instances[0].folder, engine)
+    by = f", engine {engine['name']}" if engine and engine.get("name") else ""
+    log.info("ready: POST %s/predict/%s (version %s, instances %d%s)", address, info.name, info.version, len(module.pool.slots), by)

@@ -1,0 +1,229 @@
+"""What hub doctor finds in a configuration: each finding provoked."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubserve.doctor.config import examine_config
+from hubserve.doctor.engines import gpu_count
+from hubserve.doctor.findings import Finding
+from tests.conftest import ROOT, free_port, toy
+from tests.unit.doctor.found import the, worse_than_notes
+
+Examine = Callable[..., list[Finding]]
+
+
+@pytest.fixture
+def path(tmp_path: Path, home: Path) -> Path:
+    return tmp_path / "config.json"
+
+
+@pytest.fixture
+def examine(path: Path) -> Examine:
+    """Write a configuration of one module, and tell what is wrong with it."""
+
+    def write_and_examine(module: dict[str, Any] | None = None, **settings: Any) -> list[Finding]:
+        modules = {"shout": {**toy("shout"), "workers": 1, **(module or {})}}
+        path.write_text(json.dumps({"modules_info": modules, "port": free_port(), **settings}))
+        path.chmod(0o644)
+        return worse_than_notes(examine_config(path))
+
+    return write_and_examine
+
+
+def test_a_good_configuration_has_no_errors(examine: Examine) -> None:
+    assert examine() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "cannot be read: No such file"),
+        ("{", "not JSON: Expecting property name"),
+        ("[]", "must hold a JSON object"),
+        ("{}", "modules_info"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_an_error(path: Path, text: str | None, says: str) -> None:
+    if text is not None:
+        path.write_text(text)
+    (found,) = examine_config(path)
+    assert (found.level, found.file, says in found.reason) == ("error", str(path), True)
+
+
+def test_all_wrong_keys_are_told_at_once_and_the_rest_is_looked_at(examine: Examine, path: Path) -> None:
+    found = examine({"workrs": 2, "max_batch_size": 0}, prt=1, use_gpu="yes", host="0.0.0.0")
+    assert {each.about: each.level for each in found} == {
+        "prt": "error",
+        "use_gpu": "error",
+        "modules_info.shout.workrs": "error",
+        "modules_info.shout.max_batch_size": "error",
+        "host": "warning",
+    }
+    assert the(found, "prt").reason == "unknown key 'prt'; did you mean 'port'?"
+    assert "Expected `bool`, got `str`" in the(found, "use_gpu").reason
+    assert {each.file for each in found} == {str(path)}
+
+
+def test_a_key_that_is_there_twice_and_a_module_that_is_no_object_are_told(path: Path) -> None:
+    path.write_text('{"modules_info": {"shout": []}, "workers": 1, "workers": 2}')
+    found = examine_config(path)
+    assert the(found, "workers").level == "warning"
+    assert "Expected `object`, got `array`" in the(found, "modules_info.shout").reason
+
+
+def test_modules_that_are_not_there_or_called_otherwise_are_errors(path: Path) -> None:
+    modules = {
+        "nowhere": {},
+        "old": {"init_args": {"version": "9"}},
+        "loud": toy("shout"),
+        "gone": {"init_args": {"directory": "/no/such"}},
+    }
+    path.write_text(json.dumps({"modules_info": modules, "port": free_port()}))
+    found = {each.about: each for each in worse_than_notes(examine_config(path))}
+    assert list(found) == [
+        "modules_info.nowhere",
+        "modules_info.old.init_args.version",
+        "modules_info.loud",
+        "modules_info.gone.init_args.directory",
+    ]
+    assert found["modules_info.loud"].reason == "the module that is meant is called 'shout'"
+    assert "there is no folder '/no/such'" in found["modules_info.gone.init_args.directory"].reason
+
+
+def test_what_is_wrong_with_its_modules_is_told_with_the_key(examine: Examine) -> None:
+    (found,) = examine({"init_args": {**toy("shout")["init_args"], "sufix": "?"}})
+    assert found.about == "modules_info.shout.init_args.sufix"
+    assert "did you mean 'suffix'?" in found.reason
+
+
+def test_a_port_that_is_used_and_a_host_that_is_not_ours_are_errors(examine: Examine) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        (used,) = examine(port=other.getsockname()[1])
+    assert (used.level, used.about) == ("error", "port")
+    assert "Address already in use" in used.reason
+    wrong, open_to_all = examine(host="192.0.2.1")
+    assert (wrong.level, wrong.about, "Cannot assign requested address" in wrong.reason) == ("error", "host", True)
+    assert (open_to_all.level, open_to_all.about, "no authentication" in open_to_all.reason) == ("warning", "host", True)
+
+
+@pytest.mark.skipif(gpu_count() > 0, reason="this machine has a GPU")
+def test_gpus_that_are_not_there_and_a_paddle_for_cpus_are_told(examine: Examine) -> None:
+    impossible, missing = examine(use_gpu=True, gpu="0")
+    assert (impossible.level, impossible.about, "the installed one was built for CPUs" in impossible.reason) == ("error", "use_gpu", True)
+    assert (missing.level, missing.about, missing.reason) == ("warning", "gpu", "it names GPU 0, and this machine has none")
+
+
+def test_use_gpu_makes_enable_mkldnn_a_note(examine: Examine, path: Path) -> None:
+    examine({"init_args": {**toy("shout")["init_args"], "use_gpu": True, "enable_mkldnn": True}}, gpu="0")
+    notes = [each for each in examine_config(path) if each.level == "note"]
+    assert "of no effect" in the(notes, "modules_info.shout.init_args.enable_mkldnn").reason
+
+
+def test_use_gpu_without_any_gpu_named_and_gpus_without_use_gpu_are_told(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (unnamed,) = examine(use_gpu=True)
+    assert (unnamed.level, unnamed.about) == ("error", "use_gpu")
+    assert "set CUDA_VISIBLE_DEVICES" in unnamed.reason
+    (unused,) = examine(gpu="0")
+    assert (unused.level, unused.about) == ("warning", "gpu")
+
+
+def test_more_instances_than_cores_or_memory_are_warnings(examine: Examine) -> None:
+    found = examine({"workers": 10_000})
+    assert [each.about for each in found] == ["workers", "workers"]
+    assert "shout 10000" in found[0].reason
+    assert "MiB are free" in found[1].reason
+    assert len(examine({"workers": 10_000, "max_memory_mb": 1})) <= 2
+
+
+def test_limits_that_defeat_one_another_are_told(examine: Examine) -> None:
+    module = {"compute_timeout_s": 20, "max_queue_delay_ms": 10_000, "preferred_batch_sizes": [4, 16], "max_batch_size": 8}
+    found = examine(module, request_timeout_s=10, max_body_bytes=2000, max_pending_bytes=1000)
+    assert {each.about: each.level for each in found} == {
+        "max_pending_bytes": "error",
+        "modules_info.shout.compute_timeout_s": "warning",
+        "modules_info.shout.max_queue_delay_ms": "error",
+        "modules_info.shout.preferred_batch_sizes": "warning",
+    }
+
+
+def test_a_configuration_that_everybody_can_write_is_an_error(examine: Examine, path: Path) -> None:
+    examine()
+    path.chmod(0o666)
+    (found,) = worse_than_notes(examine_config(path))
+    assert found.fix == f"chmod o-w '{path}'"
+
+
+def test_token_files_that_are_missing_short_or_readable_by_others_are_told(examine: Examine, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    module = {"addresses": ["192.0.2.1:9000"], "token_file": str(token)}
+    assert "cannot read the token file" in the(examine(module), "token_file").reason
+    token.write_text("short")
+    assert "shorter than 16 bytes" in the(examine(module), "token_file").reason
+    token.write_text("x" * 32)
+    token.chmod(0o644)
+    found = the(examine(module), "token_file")
+    assert (found.level, found.fix) == ("warning", f"chmod 600 '{token}'")
+    token.chmod(0o600)
+    assert [each.about for each in examine(module)] == ["modules_info.shout.workers"], "workers and addresses exclude each other"
+
+
+def test_addresses_where_nothing_or_something_else_listens_are_errors(examine: Examine, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("x" * 32)
+    token.chmod(0o600)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        addresses = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{other.getsockname()[1]}", "nonsense"]
+
+        def hang_up() -> None:
+            other.accept()[0].close()
+
+        answering = threading.Thread(target=hang_up)
+        answering.start()
+        found = [each for each in examine({"addresses": addresses, "token_file": str(token)}) if "addresses" in each.about]
+        answering.join()
+    assert [each.about for each in found] == [f"modules_info.shout.addresses.{index}" for index in range(3)]
+    assert "Connection refused" in found[0].reason
+    assert "is no hubserve instance" in found[1].reason
+    assert "is no address" in found[2].reason
+
+
+def test_other_machines_are_not_connected_to_unless_asked(examine: Examine, path: Path, tmp_path: Path) -> None:
+    examine({"addresses": ["192.0.2.1:9000"], "token_file": str(tmp_path / "token")})
+    found = the(examine_config(path), "addresses.0")
+    assert (found.level, found.reason) == ("note", "192.0.2.1:9000 was not tried")
+
+
+def test_other_machines_are_connected_to_when_asked(path: Path, tmp_path: Path, home: Path) -> None:
+    address = f"{socket.gethostname()}:{free_port()}"  # this machine under a name that is no loopback's
+    modules = {"shout": {**toy("shout"), "addresses": [address], "token_file": str(tmp_path / "token")}}
+    path.write_text(json.dumps({"modules_info": modules, "port": free_port()}))
+    found = the(examine_config(path, network=True), "addresses.0")
+    assert (found.level, f"no instance is to be had at {address}" in found.reason) == ("error", True)
+
+
+def test_a_listener_is_recognised(examine: Examine, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("x" * 32)
+    token.chmod(0o600)
+    command = [sys.executable, "-m", "hubserve.instance", "--listen", "127.0.0.1:0", "--token-file", str(token)]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as listener:
+        assert listener.stderr is not None
+        address = listener.stderr.readline().split()[-1]
+        found = examine({"addresses": [address], "token_file": str(token)})
+        listener.kill()
+    assert [each for each in found if "addresses" in each.about] == []
