@@ -3,14 +3,16 @@
 import argparse
 import time
 from pathlib import Path
-from typing import Any, Callable, ClassVar, Dict, List, Mapping
+from typing import Any, Callable, ClassVar, Dict, List, Mapping, Sequence
 
 import numpy as np
 
 from hubserve.errors import ConfigError, LoadFailed
+from hubserve.models.items import WHOLE
 from hubserve.models.model import ModelModule
 from hubserve.models.settings import Config
 from hubserve.module import find_file, runnable
+from hubserve.types import ANY, TensorSpec
 from hubserve.vision.codecs import decode_picture
 from hubserve.vision.normalize import IMAGENET_MEAN, IMAGENET_STD
 from hubserve.vision.operators import create_operators
@@ -32,8 +34,8 @@ class ClassifierModule(ModelModule):
             # short side after scaling, and side of the square that is cut out of its centre, in pixels; None: as the model's input asks
             "resize_short": None,
             "crop_size": None,
-            # (x * scale - mean) / std per channel, RGB; scale None: 1/255
-            "normalize": True,
+            # (x * scale - mean) / std per channel, RGB; scale None: 1/255; normalize None: unless the model's input is uint8
+            "normalize": None,
             "mean": IMAGENET_MEAN,
             "std": IMAGENET_STD,
             "scale": None,
@@ -59,22 +61,12 @@ class ClassifierModule(ModelModule):
         topk = self.config["PostProcess"]["Topk"]
         self.topk, self.softmax = topk["topk"], topk["softmax"]
         self.labels = self._read_labels(topk["class_id_map_file"])
-        self.scores_name = self._find_scores()
-        self.prepare = make_preprocess(self.config["PreProcess"], self.inputs[0].shape)
+        self.scores_name = find_scores(self.engine.inputs, self.engine.outputs, self.per_run).name
+        self.prepare = make_preprocess(self.config["PreProcess"], self.inputs[0])
 
     def sections(self) -> List[Config]:
         """See the base class."""
         return [*super().sections(), self.config["PreProcess"], self.config["PostProcess"]["Topk"]]
-
-    def _find_scores(self) -> str:
-        found = next((spec.name for spec in self.outputs if len(spec.shape) == 2), None)
-        if found is None or self.json_array is None:
-            shapes = [f"{each.name} {list(each.shape)}" for each in (*self.engine.inputs, *self.engine.outputs)]
-            raise LoadFailed(
-                f"a classifier has one input of pictures and an output [items, classes], but this model has {', '.join(shapes)}. "
-                "Derive the module from ModelModule instead, which serves tensors and JSON."
-            )
-        return found
 
     def _read_labels(self, path: Any) -> Dict[int, str]:
         if not path:
@@ -126,27 +118,49 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def make_preprocess(described: Mapping[str, Any], shape: Any) -> Callable[[np.ndarray], np.ndarray]:
+def find_scores(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], per_run: int) -> TensorSpec:
+    """The output of a classifier that has its scores.
+
+    Args:
+        inputs: the model's.
+        outputs: the model's.
+        per_run: as :func:`~hubserve.models.items.items_per_run` gives it.
+    Raises:
+        LoadFailed: the model is no classifier of pictures.
+    """
+    found = next((spec for spec in outputs if len(spec.shape) == 2), None)
+    if found is None or len(inputs) != 1 or per_run == WHOLE:
+        shapes = ", ".join(f"{each.name} {list(each.shape)}" for each in (*inputs, *outputs))
+        raise LoadFailed(
+            f"a classifier has one input of pictures and an output [pictures, classes], but this model has {shapes}. "
+            "Make a module without pictures of it (ModelModule), which serves tensors and JSON."
+        )
+    return found
+
+
+def make_preprocess(described: Mapping[str, Any], spec: TensorSpec) -> Callable[[np.ndarray], np.ndarray]:
     """What turns a picture into an item.
 
     Args:
         described: the settings under ``PreProcess``.
-        shape: of the model's input, the items first.
+        spec: the model's input, the items first.
     Raises:
         ConfigError: a setting cannot be used.
     """
     if described["transform_ops"] is not None:
         return create_operators(described["transform_ops"])
+    shape = spec.shape or (ANY,)
     layout = described["layout"] or layout_of(shape)
     if layout not in _LAYOUTS:
         raise ConfigError(f"layout must be {' or '.join(_LAYOUTS)}, got {layout!r}")
     size = shape[1] if layout == "NHWC" and len(shape) == 4 else shape[-1]
     crop_size = described["crop_size"] or (size if size > 0 else _DEFAULT_CROP_PX)
     resize_short = described["resize_short"] or round(crop_size * 256 / 224)
+    normalize = spec.dtype != "uint8" if described["normalize"] is None else described["normalize"]
     normalization = {key: described[key] for key in ("mean", "std", "scale")}
-    return ClassificationPreprocess(resize_short, crop_size, described["normalize"], layout == "NCHW", **normalization)
+    return ClassificationPreprocess(resize_short, crop_size, normalize, layout == "NCHW", **normalization)
 
 
-def layout_of(shape: Any) -> str:
+def layout_of(shape: Sequence[int]) -> str:
     """``NHWC`` where a model's input has its three channels last, else ``NCHW``."""
     return "NHWC" if len(shape) == 4 and shape[3] == 3 and shape[1] != 3 else "NCHW"
