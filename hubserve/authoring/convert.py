@@ -106,17 +106,13 @@ def _copy(files: ModelFiles, folder: Path) -> ModelFiles:
     return ModelFiles(graph, weights)
 
 
-def _is_whole(request: Request, trial: Trial) -> bool:
-    """Whether every request is to be a run of its own, with the model's own shapes."""
-    return request.pictures is None and (trial.per_run == WHOLE or (trial.merges is False and trial.per_run == ANY))
-
-
 def _most(trial: Trial) -> int:
     return max(trial.per_run, 1) if trial.per_run != ANY else 1 << 20
 
 
 def _notes(request: Request, trial: Trial) -> list[str]:
-    notes = [f"Items are computed one at a time: {trial.why}."] if trial.why else []
+    what = "Each request is computed alone, with the model's own shapes" if trial.per_run == WHOLE else "Items are computed one at a time"
+    notes = [f"{what}: {trial.why.rstrip('.')}."] if trial.why else []
     if request.pictures is None:
         return notes
     notes += request.pictures.notes
@@ -133,7 +129,7 @@ def _params(request: Request, trial: Trial) -> dict[str, Any]:
             "inference_model_dir": _beside_params(_MODEL),
             "engine": "auto",
             "batch_size": batch_size,
-            "batched": None if trial.merges is None else not _is_whole(request, trial),
+            "batched": None if trial.merges is None else trial.per_run != WHOLE,
         }
     }
     if request.pictures:

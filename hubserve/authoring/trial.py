@@ -69,8 +69,10 @@ def try_here(graph: str, weights: str | None, preprocess: Mapping[str, Any] | No
     told: dict[str, Any] = {"per_run": per_run, "merges": None, "why": "", "probabilities": None}
     try:
         told.update(_try(engine, sample, per_run))
+        if told.pop("depends", False) and preprocess is None:
+            told["per_run"] = WHOLE
     except HubError as error:
-        told["why"] = f"a made-up batch could not be computed: {error.message}"
+        told["why"] = f"whether it can merge them is not known, because a made-up batch could not be computed: {error.message}"
     return {"engine": engine.name, "inputs": specs_to_json(engine.inputs), "outputs": specs_to_json(engine.outputs), **told}
 
 
@@ -123,7 +125,7 @@ def _try(engine: Engine, sample: Arrays, per_run: int) -> dict[str, Any]:
         alone = engine.run(first if per_run == ANY else {name: array[np.zeros(count, int)] for name, array in sample.items()})
         same = compare([each[:1] for each in outputs], [each[:1] for each in alone])
         if not same.agrees:
-            told.update(merges=False, why=f"what it answers to an item depends on the items beside it ({same.why_not})")
+            told.update(merges=False, depends=True, why=f"what it answers to an item depends on the items beside it ({same.why_not})")
     return told
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Dict, List, Mapping, Optional
 import numpy as np
 
 from hubserve.engines import EngineOptions, load_engine
-from hubserve.errors import InvalidInput
+from hubserve.errors import InvalidInput, ModuleFailed
 from hubserve.models import settings
 from hubserve.models.arrays import arrays_of
 from hubserve.models.items import WHOLE, items_per_run, outer_specs, run_items
@@ -74,6 +74,13 @@ class ModelModule:
     def infer(self, /, **inputs: np.ndarray) -> Dict[str, np.ndarray]:
         """Compute at most ``max_batch_size`` items: name to array in, name to array out, the items first."""
         outputs = run_items(self.engine.run, inputs, self.per_run)
+        count = len(next(iter(inputs.values())))
+        odd = [spec.name for spec, output in zip(self.outputs, outputs) if np.shape(output)[:1] != (count,)]
+        if odd:
+            raise ModuleFailed(
+                f"the model was given {count} items, and its output '{odd[0]}' has not as many: its first dimension counts something else. "
+                "Set 'batched' to False in params.py (or init_args)."
+            )
         return {spec.name: output for spec, output in zip(self.outputs, outputs)}
 
     def postprocess(self, outputs: Dict[str, np.ndarray], elapse_s: float) -> Any:
