@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hubserve.engines import Engine, EngineOptions, ModelFiles, load_engine
-from hubserve.engines.child import call_in_child
+from hubserve.engines.child import ChildFailed, call_in_child
 from hubserve.engines.parity import compare
 from hubserve.engines.sample import make_sample
 from hubserve.engines.selection import installed_readers
@@ -56,7 +56,13 @@ def try_model(files: ModelFiles, preprocess: Mapping[str, Any] | None) -> Trial:
         ConfigError: ``preprocess`` cannot be used.
     """
     weights = str(files.weights) if files.weights else None
-    told = call_in_child(f"{__name__}:try_here", [str(files.graph), weights, preprocess], _TIMEOUT_S)
+    try:
+        told = call_in_child(f"{__name__}:try_here", [str(files.graph), weights, preprocess], _TIMEOUT_S)
+    except ChildFailed as error:
+        what = f"{files.graph.name} could not be tried with a made-up batch: {error.message}"
+        raise LoadFailed(
+            f"{what}. Check that an engine of its own loads it (hub convert --debug shows what it said).", error.detail
+        ) from None
     return Trial(**{**told, "inputs": specs_from_json(told["inputs"]), "outputs": specs_from_json(told["outputs"])})
 
 
