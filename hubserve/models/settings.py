@@ -20,6 +20,9 @@ GLOBAL: Mapping[str, Any] = {
     **{key: value for key, value in EngineOptions()._asdict().items() if key != "max_batch_size"},
     # None: this instance's share of the cores
     "cpu_num_threads": None,
+    # PaddleClas's params.py has these two; they change nothing here
+    "enable_profile": False,
+    "enable_benchmark": False,
 }
 
 

@@ -18,7 +18,7 @@ from hubserve.engines import load_engine
 from hubserve.module import encode_array
 from hubserve.vision.codecs import decode_picture, encode_picture
 from hubserve.vision.preprocess import ClassificationPreprocess
-from tests.behaviours import onnx_models
+from tests import onnx_models
 from tests.conftest import MODULES, ROOT, Server, hub, servers
 from tests.unit.engines import onnx_classifier
 

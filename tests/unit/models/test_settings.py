@@ -21,3 +21,11 @@ def test_an_unknown_setting_is_told_where_it_stands():
         merged(ClassifierModule.defaults, {"PostProcess": {"Topk": {"topkk": 1}}})
     with pytest.raises(TypeError, match="flowers has no setting 'colour'; params.py has engine"):
         override([{"engine": "auto"}], {"colour": 1}, "flowers")
+
+
+def test_the_settings_of_paddleclass_own_module_are_all_known():
+    keys = "inference_model_dir batch_size use_gpu use_fp16 enable_mkldnn cpu_num_threads use_tensorrt ir_optim gpu_mem"
+    theirs = dict.fromkeys([*keys.split(), "enable_profile", "enable_benchmark"], 1)
+    post = {"main_indicator": "Topk", "Topk": {"topk": 5, "class_id_map_file": "labels.txt"}}
+    config = merged(ClassifierModule.defaults, {"Global": theirs, "PostProcess": post})
+    assert theirs.items() <= config["Global"].items()

@@ -38,3 +38,34 @@ def recurrent(path: Path) -> Path:
 def sequence(path: Path) -> Path:
     """Its signature looks as if the first dimension counted items, but each answer is the item's share of them all."""
     return _save(path, [helper.make_node("Softmax", ["x"], ["share"], axis=0)], [("x", FLOAT, ["n", 2])], [("share", FLOAT, ["n", 2])])
+
+
+def only_one(path: Path) -> Path:
+    """Its shapes tell of any number of items, and it computes one."""
+    reshape = helper.make_node("Reshape", ["x", "shape"], ["y"])
+    return _save(path, [*_hidden_shape(), reshape], [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["m", 4])])
+
+
+def _hidden_shape() -> list:
+    """Nodes that make ``shape``, which is always [1, 4], in a way that no engine sees through before it runs."""
+    return [
+        helper.make_node("Constant", [], ["zero"], value=helper.make_tensor("", FLOAT, [], [0])),
+        helper.make_node("Constant", [], ["one_by_four"], value=helper.make_tensor("", INT64, [2], [1, 4])),
+        helper.make_node("Mul", ["x", "zero"], ["zeros"]),
+        helper.make_node("ReduceMax", ["zeros"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["nothing"], to=INT64),
+        helper.make_node("Add", ["one_by_four", "nothing"], ["shape"]),
+    ]
+
+
+def fives(path: Path) -> Path:
+    """It takes lengths that divide by 5, which its shapes do not tell."""
+    shape = helper.make_node("Constant", [], ["shape"], value=helper.make_tensor("", INT64, [3], [0, -1, 5]))
+    reshape = helper.make_node("Reshape", ["x", "shape"], ["y"])
+    return _save(path, [shape, reshape], [("x", FLOAT, ["n", "length"])], [("y", FLOAT, ["n", "m", 5])])
+
+
+def total(path: Path) -> Path:
+    """It gives one answer, however many items it is given."""
+    nodes = [helper.make_node("ReduceMax", ["x"], ["most"], axes=[0], keepdims=1), helper.make_node("Reshape", ["most", "shape"], ["y"])]
+    return _save(path, [*_hidden_shape(), *nodes], [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["m", 4])])
