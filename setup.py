@@ -32,8 +32,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
-    packages=find_namespace_packages(include=["hubserve", "hubserve.*"]),
-    package_data={"hubserve": ["py.typed", "compat/README.md"]},
+    packages=find_namespace_packages(include=["hubserve", "hubserve.*"], exclude=["hubserve.authoring.templates*"]),
+    package_data={"hubserve": ["py.typed", "compat/README.md", "authoring/templates/*/*.tmpl"]},
     install_requires=[
         "filelock>=3.16",
         "httptools>=0.6.4",
@@ -44,6 +44,7 @@ setup(
         "packaging>=24",
         "pybase64>=1.4",
         "python-multipart>=0.0.20",
+        "pyyaml>=6.0",
         "requests>=2.32",
         "rich>=13.9",
         "starlette>=1.0",

@@ -129,7 +129,8 @@ def batch(json: Optional[JsonArray] = None, max_batch_size: int = 32) -> Callabl
     - ``postprocess(outputs, elapse_s)``: one request's share of what the batch method returned -> that request's JSON answer.
 
     Args:
-        json: which keys of a JSON request hold the batch; without it JSON requests go to the :func:`serving` method.
+        json: which keys of a JSON request hold the batch; without it JSON requests go to the :func:`serving` method. An attribute
+            ``json_array`` of the object, where there is one, counts instead.
         max_batch_size: the most items that one call is given; an attribute of the object by that name, where there is one,
             counts instead, and settings can lower it.
     """

@@ -115,6 +115,25 @@ def array_from_bytes(data: Any, dtype: Any, shape: Any) -> np.ndarray:
     return np.frombuffer(data, dtype=parsed).reshape(lengths)
 
 
+def check_arrays(specs: Sequence[TensorSpec], arrays: Dict[str, Any]) -> None:
+    """Check named arrays against their specifications, whatever their first dimensions mean.
+
+    Raises:
+        InvalidInput: a name is missing or unknown, or an array does not fit or is empty.
+    """
+    _check_names(specs, arrays)
+    for spec in specs:
+        spec.check(arrays[spec.name])
+        if not arrays[spec.name].size:
+            raise InvalidInput(f"input '{spec.name}' is empty, its shape is {list(arrays[spec.name].shape)}: send at least one item")
+
+
+def _check_names(specs: Sequence[TensorSpec], arrays: Dict[str, Any]) -> None:
+    expected = [spec.name for spec in specs]
+    if set(arrays) != set(expected):
+        raise InvalidInput(f"inputs must be {expected}, got {sorted(arrays)}")
+
+
 def check_inputs(specs: Sequence[TensorSpec], arrays: Dict[str, Any]) -> int:
     """Check named arrays against their specifications.
 
@@ -126,9 +145,7 @@ def check_inputs(specs: Sequence[TensorSpec], arrays: Dict[str, Any]) -> int:
     Raises:
         InvalidInput: a name is missing or unknown, an array does not fit, the lengths differ, or the batch is empty.
     """
-    expected = [spec.name for spec in specs]
-    if set(arrays) != set(expected):
-        raise InvalidInput(f"inputs must be {expected}, got {sorted(arrays)}")
+    _check_names(specs, arrays)
     count: Optional[int] = None
     for spec in specs:
         array = arrays[spec.name]

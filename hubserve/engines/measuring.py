@@ -68,14 +68,15 @@ def measure_here(
     np.savez(output, *answers)
     if not sizes:
         return {}
-    batch = len(next(iter(inputs.values())))
+    batch = (*np.shape(next(iter(inputs.values()))), 1)[0]
     if first_s > BUDGET_S:
         return {str(batch): first_s}  # so slow that its first run is its measurement
-    if any(spec.shape[0] != ANY for spec in loaded.inputs):
-        sizes = [batch]
-    batches = {size: {name: _resized(array, size) for name, array in inputs.items()} for size in sizes}
+    if any(spec.shape[:1] != (ANY,) for spec in loaded.inputs):
+        batches = {batch: inputs}
+    else:
+        batches = {size: {name: _resized(array, size) for name, array in inputs.items()} for size in sizes}
     with _alone():
-        seconds = run_seconds(lambda size: loaded.run(batches[size]), sizes)
+        seconds = run_seconds(lambda size: loaded.run(batches[size]), list(batches))
     return {str(size): each_s for size, each_s in seconds.items()}
 
 

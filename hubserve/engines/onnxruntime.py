@@ -11,7 +11,7 @@ from hubserve.engines.failures import computing, loading
 from hubserve.engines.imports import import_package
 from hubserve.engines.program import read_program
 from hubserve.errors import LoadFailed
-from hubserve.types import ANY, TensorSpec, check_inputs
+from hubserve.types import ANY, TensorSpec, check_arrays
 
 _INSTALL = "Install it with: pip install onnxruntime (or: pip install 'hubserve[fast]')."
 _ERRORS_ONLY = 3
@@ -57,8 +57,8 @@ class OnnxRuntimeEngine(Engine):
 
     def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
         """See :meth:`Engine.run`."""
-        check_inputs(self.inputs, inputs)
-        arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        check_arrays(self.inputs, inputs)
+        arrays = {name: np.asarray(array, order="C") for name, array in inputs.items()}
         with computing(self.name, inputs):
             return list(self._session.run(self._result_names, arrays))
 

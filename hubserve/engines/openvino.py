@@ -11,7 +11,7 @@ from hubserve.engines.files import usual_names
 from hubserve.engines.imports import import_package
 from hubserve.engines.program import Program, read_program
 from hubserve.errors import LoadFailed
-from hubserve.types import ANY, DTYPES, TensorSpec, check_inputs
+from hubserve.types import ANY, DTYPES, TensorSpec, check_arrays
 
 _INSTALL = "Install it with: pip install openvino (or: pip install 'hubserve[fast]')."
 _PRECISIONS = {"f32": "fp32", "f16": "fp16"}
@@ -84,8 +84,8 @@ class OpenVinoEngine(Engine):
 
     def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
         """See :meth:`Engine.run`."""
-        check_inputs(self.inputs, inputs)
-        arrays = [np.ascontiguousarray(inputs[name]) for name in self._names]
+        check_arrays(self.inputs, inputs)
+        arrays = [np.asarray(inputs[name], order="C") for name in self._names]
         with computing(self.name, inputs):
             try:
                 # Not infer(): with one thread it loses the plugin's errors and leaves the outputs of the call before.

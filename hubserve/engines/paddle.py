@@ -11,7 +11,7 @@ from hubserve.engines.imports import import_paddle
 from hubserve.engines.paddle_config import build_config, check_gpu
 from hubserve.engines.program import Program, read_program
 from hubserve.errors import LoadFailed
-from hubserve.types import check_inputs
+from hubserve.types import check_arrays
 
 
 class PaddleEngine(Engine):
@@ -44,7 +44,7 @@ class PaddleEngine(Engine):
 
     def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
         """See :meth:`Engine.run`."""
-        check_inputs(self.inputs, inputs)
+        check_arrays(self.inputs, inputs)
         with computing(self.name, inputs):
             try:
                 return self._predictor.run(inputs)
@@ -68,7 +68,7 @@ class _Predictor:
 
     def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
         for name, handle in self._handles.items():
-            array = np.ascontiguousarray(inputs[name])
+            array = np.asarray(inputs[name], order="C")
             handle.reshape(array.shape)
             handle.copy_from_cpu(array)
         self._predictor.run()

@@ -70,7 +70,7 @@ class PaddleHubModule(LoadedModule):
             faces=[Face.TENSORS, *faces, *([Face.PICTURE] if picture_item else [])],
             inputs=inputs,
             outputs=outputs,
-            json_array=spec.json,
+            json_array=getattr(self.module, "json_array", spec.json),
             picture_item=picture_item,
             max_batch_size=int(getattr(self.module, "max_batch_size", spec.max_batch_size)),
             engine=getattr(self.module, "engine_info", None),

@@ -1,14 +1,17 @@
 """Reads a module's metadata from its source, without running it."""
 
 import ast
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Set
 
+import hubserve
 from hubserve.errors import LoadFailed
 from hubserve.kinds.base import ModuleInfo
 from hubserve.kinds.declared import KEYS, read_declared
 
 _MAX_SOURCE_BYTES = 8 << 20
+_MODELS = ["hubserve", "models"]
 
 
 class ModuleClass(NamedTuple):
@@ -16,7 +19,7 @@ class ModuleClass(NamedTuple):
 
     class_name: str
     metadata: Dict[str, Any]
-    #: decorator name -> method name, also of base classes in the same file
+    #: decorator name -> method name, also of base classes in the same file and of hubserve's ready-made ones
     marked: Dict[str, str]
     #: what it says of its environment; see :mod:`hubserve.kinds.declared`
     declared: Dict[str, Any]
@@ -43,14 +46,29 @@ def read_module_class(path: Path) -> ModuleClass:
         LoadFailed: the file cannot be read or parsed, has no such class, or its name and version are not literal texts.
     """
     tree = _parse(path)
+    bases = _own_bases(tree)
     classes = sorted((node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)), key=lambda node: node.lineno)
     for node in classes:
         for decorator in node.decorator_list:
             if isinstance(decorator, ast.Call) and _name(decorator.func) == "moduleinfo":
-                marked = _marked_methods(node, {each.name: each for each in classes}, set())
+                marked = _marked_methods(node, {**bases, **{each.name: each for each in classes}}, set())
                 metadata = _metadata(path, decorator)
                 return ModuleClass(node.name, metadata, marked, read_declared(path.parent, metadata))
     raise LoadFailed(f"'{path}' has no class under @moduleinfo(name=..., version=...). Decorate the class that is the module.")
+
+
+def _own_bases(tree: ast.AST) -> Dict[str, ast.ClassDef]:
+    """The classes that a file imports from :mod:`hubserve.models`, with their own bases, read from hubserve's sources."""
+    imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[:2] == _MODELS]
+    names = {alias.asname or alias.name: alias.name for node in imported for alias in node.names}
+    known = _ready_made() if names else {}
+    return {**known, **{name: known[original] for name, original in names.items() if original in known}}
+
+
+@lru_cache(maxsize=1)
+def _ready_made() -> Dict[str, ast.ClassDef]:
+    files = sorted(Path(hubserve.__file__).with_name("models").glob("*.py"))
+    return {node.name: node for path in files for node in ast.walk(_parse(path)) if isinstance(node, ast.ClassDef)}
 
 
 def _parse(path: Path) -> ast.AST:

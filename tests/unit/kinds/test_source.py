@@ -69,3 +69,20 @@ def test_a_folder_without_module_py_is_told_what_each_kind_looks_for(tmp_path: P
 def test_an_unknown_kind_is_told_the_known_ones() -> None:
     with pytest.raises(LoadFailed, match="known are paddlehub"):
         get_kind("nonsense")
+
+
+def test_what_hubserves_ready_made_classes_serve_is_told_without_importing_them(tmp_path):
+    (tmp_path / "module.py").write_text(
+        "import gone\nfrom hubserve.models import ClassifierModule as Base\nfrom elsewhere import ModelModule\n\n"
+        "class Mine(Base):\n    pass\n\n@moduleinfo(name='flowers', version='1.0.0')\nclass Flowers(Mine):\n    pass\n"
+    )
+    info = read_module_class(tmp_path / "module.py").to_info("paddlehub")
+    assert (info.serving_method, info.runnable, info.batches) == ("serve", True, True)
+
+
+def test_a_class_of_the_same_name_from_elsewhere_tells_nothing(tmp_path):
+    (tmp_path / "module.py").write_text(
+        "from elsewhere import ModelModule\n\n@moduleinfo(name='flowers', version='1.0.0')\nclass Flowers(ModelModule):\n    pass\n"
+    )
+    info = read_module_class(tmp_path / "module.py").to_info("paddlehub")
+    assert (info.serving_method, info.runnable, info.batches) == ("", False, False)

@@ -1,0 +1,177 @@
+"""``hub convert``: a folder of model files becomes an installable module."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hubserve.authoring.labels import check_labels, write_labels
+from hubserve.authoring.pictures import Pictures
+from hubserve.authoring.trial import Trial, try_model
+from hubserve.authoring.writing import Source, class_name, fill, literal, new_folder, place_of, quoted
+from hubserve.engines import ModelFiles
+from hubserve.models.classifier import ClassifierModule, find_scores
+from hubserve.models.items import WHOLE
+from hubserve.models.settings import merged
+from hubserve.registry.names import folder_name
+from hubserve.registry.progress import Progress, silent
+from hubserve.types import ANY, TensorSpec
+
+_DEFAULT_BATCH = 8
+_MODEL, _LABELS = "model", "labels.txt"
+_COMMENTS = {
+    "engine": "paddle | openvino | onnxruntime | auto: the one that measures fastest here of those that agree with Paddle",
+    "batch_size": "the most items that are computed at once; requests are merged up to it",
+    "batched": "whether the first dimension of all inputs and outputs counts items; None: judged by the model's signature",
+    "class_id_map_file": 'lines of "<class id> <name>"; None: no names',
+    "PreProcess": "how pictures are prepared; what is left out is as the model's input asks",
+    "softmax": "make probabilities of scores that are none",
+}
+
+
+class Request(NamedTuple):
+    """What is asked for.
+
+    Attributes:
+        name, version, summary: of the module.
+        output_dir: the module's folder is made in it.
+        batch_size: the most items at once; None: 8, or 1 where items cannot be merged.
+        pictures: how they become inputs; None for a module without pictures.
+    """
+
+    name: str
+    version: str
+    summary: str
+    output_dir: Path
+    batch_size: int | None = None
+    pictures: Pictures | None = None
+
+
+class Converted(NamedTuple):
+    """What was made.
+
+    Attributes:
+        folder: the module's, absolute.
+        inputs, outputs: as the model has them.
+        batch_size: the most items that are computed at once.
+        notes: what the user should know.
+    """
+
+    folder: Path
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+    batch_size: int
+    notes: Sequence[str]
+
+
+def convert(request: Request, files: ModelFiles, progress: Progress = silent) -> Converted:
+    """Make a module around a model.
+
+    Args:
+        request: see there.
+        files: as :func:`hubserve.authoring.model_files.find_model` finds them.
+        progress: told what is being done.
+    Raises:
+        HubError: the model cannot be loaded, the pictures do not fit it, or the folder cannot be made. Nothing was made.
+    """
+    pictures = request.pictures
+    with new_folder(request.output_dir, request.name, request.version) as folder:
+        progress("copying the model")
+        copied = _copy(files, folder / _MODEL)
+        progress("loading it once, in a process of its own")
+        settings = merged(ClassifierModule.defaults["PreProcess"], pictures.preprocess) if pictures else None
+        trial = try_model(copied, settings)
+        if pictures:
+            scores = find_scores(trial.inputs, trial.outputs, trial.per_run)
+            check_labels(pictures.labels, scores.shape[1])
+        if pictures and pictures.labels:
+            write_labels(folder / _LABELS, pictures.labels)
+        notes = _notes(request, trial)
+        params = _params(request, trial)
+        _write(folder, request, trial, params, notes)
+    return Converted(
+        place_of(request.output_dir, request.name), trial.inputs, trial.outputs, min(params["Global"]["batch_size"], _most(trial)), notes
+    )
+
+
+def _copy(files: ModelFiles, folder: Path) -> ModelFiles:
+    """The model under the names that engines look for."""
+    folder.mkdir()
+    graph = folder / f"inference{files.graph.suffix or '.pdmodel'}"  # Paddle 1's __model__ has the form of a .pdmodel
+    shutil.copyfile(files.graph, graph)
+    weights = None
+    if files.weights is not None:
+        weights = folder / "inference.pdiparams"
+        shutil.copyfile(files.weights, weights)
+    return ModelFiles(graph, weights)
+
+
+def _most(trial: Trial) -> int:
+    return max(trial.per_run, 1) if trial.per_run != ANY else 1 << 20
+
+
+def _notes(request: Request, trial: Trial) -> list[str]:
+    what = "Each request is computed alone, with the model's own shapes" if trial.per_run == WHOLE else "Items are computed one at a time"
+    notes = [f"{what}: {trial.why.rstrip('.')}."] if trial.why else []
+    if request.pictures is None:
+        return notes
+    notes += request.pictures.notes
+    if trial.probabilities is False and not request.pictures.topk.get("softmax"):
+        notes.append("The model's scores are no probabilities; --softmax makes them so.")
+    return notes
+
+
+def _params(request: Request, trial: Trial) -> dict[str, Any]:
+    """What ``params.py`` gives."""
+    batch_size = request.batch_size or (_DEFAULT_BATCH if trial.merges else 1)
+    params: dict[str, Any] = {
+        "Global": {
+            "inference_model_dir": _beside_params(_MODEL),
+            "engine": "auto",
+            "batch_size": batch_size,
+            "batched": None if trial.merges is None else trial.per_run != WHOLE,
+        }
+    }
+    if request.pictures:
+        labels = _beside_params(_LABELS) if request.pictures.labels else None
+        topk = {"topk": 5, "class_id_map_file": labels, "softmax": False, **request.pictures.topk}
+        params["PreProcess"] = request.pictures.preprocess
+        params["PostProcess"] = {"main_indicator": "Topk", "Topk": topk}
+    return params
+
+
+def _beside_params(name: str) -> Source:
+    return Source(f"str(HERE / {quoted(name)})")
+
+
+def _write(folder: Path, request: Request, trial: Trial, params: dict[str, Any], notes: Sequence[str]) -> None:
+    values = {
+        "name": request.name,
+        "folder": folder_name(request.name),
+        "quoted_name": quoted(request.name),
+        "quoted_version": quoted(request.version),
+        "quoted_summary": quoted(request.summary),
+        "summary": request.summary.rstrip(".").replace("\\", "/").replace('"', "'"),
+        "type": quoted("cv/classification" if request.pictures else ""),
+        "class_name": class_name(request.name),
+        "base": "ClassifierModule" if request.pictures else "ModelModule",
+        "params": literal(params, _COMMENTS, 4),
+        "signature": "".join(_row("input", each) for each in trial.inputs) + "".join(_row("output", each) for each in trial.outputs),
+        "notes": "".join(f"\n{each}\n" for each in notes),
+        "usage": _usage(request, trial),
+    }
+    fill("converted", folder, values)
+
+
+def _row(direction: str, spec: TensorSpec) -> str:
+    return f"| {direction} | `{spec.name}` | {spec.dtype} | {list(spec.shape)} |\n"
+
+
+def _usage(request: Request, trial: Trial) -> str:
+    """The commands that the module's README shows."""
+    url = f"http://127.0.0.1:8866/predict/{request.name}"
+    if request.pictures:
+        return f"$ curl -s --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {url}\n$ hub run {request.name} --image_file photo.jpg"
+    inputs = ", ".join(f'"{spec.name}": [...]' for spec in trial.inputs)
+    body = f'{{"inputs": {{{inputs}}}}}'
+    return f"$ curl -s {url} -H 'Content-Type: application/json' -d '{body}'\n$ hub run {request.name} --inputs request.json"

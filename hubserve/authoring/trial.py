@@ -1,0 +1,142 @@
+"""Loads a model once and computes a made-up batch, to learn what its signature does not tell: whether its first dimension counts items."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hubserve.engines import Engine, EngineOptions, ModelFiles, load_engine
+from hubserve.engines.child import ChildFailed, call_in_child
+from hubserve.engines.parity import compare
+from hubserve.engines.sample import make_sample
+from hubserve.engines.selection import installed_readers
+from hubserve.errors import HubError, InvalidInput, LoadFailed, MissingDependency
+from hubserve.models.classifier import find_scores, make_preprocess
+from hubserve.models.items import WHOLE, items_per_run
+from hubserve.types import ANY, TensorSpec, specs_from_json, specs_to_json
+
+_TIMEOUT_S = 600.0
+_PREFERENCE = {".onnx": ("onnxruntime", "openvino"), ".pdmodel": ("openvino", "paddle", "onnxruntime")}
+_USUAL = ("paddle", "onnxruntime")
+Arrays = dict[str, np.ndarray]
+
+
+class Trial(NamedTuple):
+    """What was learned.
+
+    Attributes:
+        engine: which one was asked.
+        inputs, outputs: as the model has them.
+        per_run: how many items one run takes: ANY, an exact number, or WHOLE where the first dimension counts none.
+        merges: whether several items give what each gives alone; None where that could not be found out.
+        why: the reason where items cannot be merged; else "".
+        probabilities: whether the rows of the first output with two dimensions are from 0 to 1 and 1 in all; None where there is none.
+    """
+
+    engine: str
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    per_run: int
+    merges: bool | None
+    why: str
+    probabilities: bool | None
+
+
+def try_model(files: ModelFiles, preprocess: Mapping[str, Any] | None) -> Trial:
+    """Try a model in a process of its own.
+
+    Args:
+        files: the model.
+        preprocess: how pictures become items, as :class:`hubserve.models.ClassifierModule` has it under ``PreProcess``; None for none.
+    Raises:
+        LoadFailed: no installed engine can load it, or it is to take pictures and is no classifier.
+        MissingDependency: no engine for it is installed.
+        InvalidInput: pictures, prepared so, do not fit its input.
+        ConfigError: ``preprocess`` cannot be used.
+    """
+    weights = str(files.weights) if files.weights else None
+    try:
+        told = call_in_child(f"{__name__}:try_here", [str(files.graph), weights, preprocess], _TIMEOUT_S)
+    except ChildFailed as error:
+        what = f"{files.graph.name} could not be tried with a made-up batch: {error.message}"
+        raise LoadFailed(
+            f"{what}. Check that an engine of its own loads it (hub convert --debug shows what it said).", error.detail
+        ) from None
+    return Trial(**{**told, "inputs": specs_from_json(told["inputs"]), "outputs": specs_from_json(told["outputs"])})
+
+
+def try_here(graph: str, weights: str | None, preprocess: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the child does: :class:`Trial` as JSON."""
+    engine = _load(ModelFiles(Path(graph), Path(weights) if weights else None))
+    per_run = items_per_run(engine.inputs, engine.outputs)
+    inputs = list(engine.inputs) if preprocess is None else [_pictures(engine, per_run, preprocess)]
+    sample = make_sample(inputs)
+    told: dict[str, Any] = {"per_run": per_run, "merges": None, "why": "", "probabilities": None}
+    try:
+        told.update(_try(engine, sample, per_run))
+        if told.pop("depends", False) and preprocess is None:
+            told["per_run"] = WHOLE
+    except HubError as error:
+        told["why"] = f"whether it can merge them is not known, because a made-up batch could not be computed: {error.message}"
+    return {"engine": engine.name, "inputs": specs_to_json(engine.inputs), "outputs": specs_to_json(engine.outputs), **told}
+
+
+def _load(files: ModelFiles) -> Engine:
+    installed = installed_readers(files.graph)
+    failures = []
+    for name in (each for each in _PREFERENCE.get(files.graph.suffix, _USUAL) if each in installed):
+        try:
+            return load_engine(files, name, EngineOptions())
+        except HubError as error:
+            failures.append(error.message)
+    if failures:
+        raise LoadFailed(failures[0])
+    raise MissingDependency(
+        f"no engine that can read {files.graph.name} is installed here, so it cannot be tried. Install one with: "
+        "pip install 'hubserve[cpu,fast]'"
+    )
+
+
+def _pictures(engine: Engine, per_run: int, preprocess: Mapping[str, Any]) -> TensorSpec:
+    """A classifier's input, with the lengths that a prepared picture has where the model leaves them open."""
+    find_scores(engine.inputs, engine.outputs, per_run)
+    spec = engine.inputs[0]
+    item = make_preprocess(preprocess, spec)(np.zeros((32, 32, 3), np.uint8))
+    try:
+        spec._replace(shape=(ANY, *spec.shape[1:])).check(item[None])
+    except InvalidInput as error:
+        raise InvalidInput(f"{error.message} from a picture. Set --image_size or --layout to what the model takes.") from None
+    return spec._replace(shape=(spec.shape[0], *item.shape))
+
+
+def _try(engine: Engine, sample: Arrays, per_run: int) -> dict[str, Any]:
+    if per_run == WHOLE:
+        engine.run(sample)
+        return {"merges": False, "why": "its inputs and outputs have no first dimension in common"}
+    first = {name: array[:1] for name, array in sample.items()}
+    try:
+        outputs = engine.run(sample)
+    except HubError:
+        outputs = engine.run(first)
+        return {"merges": False, "why": "it computes one item, but not two", "probabilities": _are_probabilities(outputs)}
+    count = len(next(iter(sample.values())))
+    odd = next((spec.name for spec, each in zip(engine.outputs, outputs, strict=True) if np.shape(each)[:1] != (count,)), None)
+    if odd is not None:
+        return {"per_run": WHOLE, "merges": False, "why": f"its output '{odd}' does not have as many items as its inputs"}
+    told: dict[str, Any] = {"merges": count > 1, "why": "" if count > 1 else "it was exported for one item at a time"}
+    told["probabilities"] = _are_probabilities(outputs)
+    if count > 1:
+        # a model of a fixed batch is given the first item in every place
+        alone = engine.run(first if per_run == ANY else {name: array[np.zeros(count, int)] for name, array in sample.items()})
+        same = compare([each[:1] for each in outputs], [each[:1] for each in alone])
+        if not same.agrees:
+            told.update(merges=False, depends=True, why=f"what it answers to an item depends on the items beside it ({same.why_not})")
+    return told
+
+
+def _are_probabilities(outputs: Sequence[np.ndarray]) -> bool | None:
+    scores = next((each for each in outputs if each.ndim == 2 and each.dtype.kind == "f"), None)
+    if scores is None:
+        return None
+    return bool((scores >= 0).all() and np.abs(scores.sum(axis=1, dtype=np.float64) - 1).max() < 1e-2)

@@ -1,0 +1,108 @@
+"""``hub convert``."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from hubserve.cli.output import add_json_option, print_json
+from hubserve.errors import ConfigError
+
+HELP = "make a module of a model's files (Paddle or ONNX)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--model_dir", "-d", type=Path, required=True, metavar="DIR", help="the folder that holds the model's files")
+    parser.add_argument("--module_name", "-n", required=True, metavar="NAME", help="what the module is to be called")
+    parser.add_argument("--module_version", "-v", nargs="?", const="1.0.0", default="1.0.0", metavar="VERSION", help="default: 1.0.0")
+    parser.add_argument(
+        "--output_dir", "-o", type=Path, default=Path(), metavar="DIR", help="the module's folder is made in it; default: ."
+    )
+    parser.add_argument("--archive", action="store_true", help="also pack it into NAME.tar.gz in that place")
+    parser.add_argument("--summary", default="", metavar="TEXT", help="what the module does, in a line")
+    parser.add_argument("--model_filename", metavar="NAME", help="which one, if the folder holds several models")
+    parser.add_argument("--params_filename", metavar="NAME", help="the weights, if they are not called as the model is")
+    parser.add_argument(
+        "--batch_size", type=int, metavar="N", help="the most items at once; default: 8 if the model gives each its own answer"
+    )
+    _add_picture_arguments(parser.add_argument_group("for a classifier of pictures (an inference.yml beside the model is read, too)"))
+    add_json_option(parser)
+
+
+def _add_picture_arguments(group: Any) -> None:
+    group.add_argument("--image_size", type=int, metavar="PX", help="width and height that the model takes; default: as the model says")
+    group.add_argument("--resize_short", type=int, metavar="PX", help="short side of a picture before its centre is cut out")
+    group.add_argument("--mean", nargs="+", metavar="M", help="three numbers, for red, green and blue from 0 to 1; default: ImageNet's")
+    group.add_argument("--std", nargs="+", metavar="S", help="as --mean")
+    group.add_argument("--scale", metavar="F", help="what values are multiplied with before; default: 1/255")
+    group.add_argument("--layout", choices=("NCHW", "NHWC"), help="the order of the model's dimensions; default: as its input's shape says")
+    group.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes: one in each line, or '<class id> <name>'")
+    group.add_argument("--topk", type=int, metavar="K", help="how many classes are told; default: 5")
+    group.add_argument("--softmax", action="store_true", help="make probabilities of the model's scores")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the module, and say what to type next."""
+    from hubserve.authoring.convert import Request, convert
+    from hubserve.authoring.model_files import find_model
+    from hubserve.authoring.pictures import gather
+    from hubserve.cli.progress import shown_progress
+    from hubserve.registry.packing import pack
+
+    _check_numbers(args)
+    files = find_model(args.model_dir, args.model_filename, args.params_filename)
+    pictures = gather(files.graph.parent, _preprocess_options(args), _topk_options(args), args.labels)
+    summary = " ".join(args.summary.split()) or f"{'Classifies pictures with' if pictures else 'Computes'} {files.graph.name}"
+    request = Request(args.module_name, args.module_version, summary, args.output_dir, args.batch_size, pictures)
+    with shown_progress() as progress:
+        made = convert(request, files, progress)
+        archive = pack(made.folder, made.folder.parent / f"{args.module_name}.tar.gz", progress) if args.archive else None
+    if args.json:
+        signature = {"inputs": [each.to_json() for each in made.inputs], "outputs": [each.to_json() for each in made.outputs]}
+        about = {"name": args.module_name, "version": args.module_version, "folder": str(made.folder), "archive": archive and str(archive)}
+        print_json({**about, **signature, "pictures": pictures is not None, "batch_size": made.batch_size, "notes": list(made.notes)})
+        return 0
+    print(f"Made {args.module_name} {args.module_version} in {made.folder}")
+    for title, specs in (("takes", made.inputs), ("gives", made.outputs)):
+        print(f"  {title} " + ", ".join(f"{each.name} {each.dtype} {list(each.shape)}" for each in specs))
+    print(f"  answers JSON{', pictures' if pictures else ''} and tensors, up to {made.batch_size} at once")
+    for note in made.notes:
+        print(f"  {note}")
+    print(f"Next: hub install {archive or made.folder} && hub serving start -m {args.module_name}")
+    return 0
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    for name in ("image_size", "resize_short", "topk", "batch_size"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} must be a whole number from 1 up, got {value}. Leave it out for the default.")
+
+
+def _preprocess_options(args: argparse.Namespace) -> dict[str, Any]:
+    given = {
+        "crop_size": args.image_size,
+        "resize_short": args.resize_short,
+        "mean": args.mean and _three("--mean", args.mean),
+        "std": args.std and _three("--std", args.std),
+        "scale": args.scale,
+        "layout": args.layout,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _topk_options(args: argparse.Namespace) -> dict[str, Any]:
+    given = {"topk": args.topk, "softmax": args.softmax or None}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _three(option: str, words: list[str]) -> list[float]:
+    """``0.5 0.5 0.5``, ``0.5,0.5,0.5`` or ``[0.5, 0.5, 0.5]``."""
+    try:
+        numbers = json.loads("[" + ",".join(" ".join(words).strip("[] ").replace(",", " ").split()) + "]")
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3 or not all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in numbers):
+        raise ConfigError(f"{option} must be three numbers, such as {option} 0.485 0.456 0.406, got {' '.join(words)!r}")
+    return [float(each) for each in numbers]

@@ -1,0 +1,51 @@
+"""``hub pack``."""
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from hubserve.cli.output import add_json_option, print_json, size_text
+
+HELP = "pack a module's folder into one archive, the same bytes each time"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the module's folder")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the archive (.tar.gz or .tar.xz), or a folder for it; default: ./NAME-VERSION.tar.gz",
+    )
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pack, and say what was packed."""
+    from hubserve.cli.progress import shown_progress
+    from hubserve.kinds import find_kind
+    from hubserve.registry.packing import pack
+
+    with shown_progress() as progress:
+        archive = pack(args.folder, args.output, progress)
+    folder = args.folder.expanduser().absolute()
+    info = find_kind(folder).describe(folder)
+    digest = _sha256(archive)
+    size_bytes = archive.stat().st_size
+    if args.json:
+        about = {"name": info.name, "version": info.version, "archive": str(archive), "size_bytes": size_bytes, "sha256": digest}
+        print_json(about)
+        return 0
+    print(f"Packed {info.name} {info.version} into {archive} ({size_text(size_bytes)})")
+    print(f"sha256:{digest}")
+    return 0
+
+
+def _sha256(path: Path) -> str:
+    hasher = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            hasher.update(chunk)
+    return hasher.hexdigest()

@@ -1,0 +1,43 @@
+"""Arrays in JSON requests: nested lists, or base64 with shape and dtype."""
+
+from typing import Any, Dict, Sequence
+
+import numpy as np
+
+from hubserve.errors import InvalidInput
+from hubserve.module import decode_array
+from hubserve.types import TensorSpec
+
+_FORMS = "nested lists of numbers, or {'data': base64, 'shape': [...], 'dtype': '...'}"
+
+
+def arrays_of(inputs: Any, specs: Sequence[TensorSpec]) -> Dict[str, np.ndarray]:
+    """Read named arrays.
+
+    Args:
+        inputs: name to array, each nested lists of numbers or ``{"data": base64, "shape": [...], "dtype": "float32"}``.
+        specs: what the model takes; lists get its dtypes.
+    Raises:
+        InvalidInput: a name is missing or unknown, or a value is no such array. Shapes are not looked at.
+    """
+    expected = [spec.name for spec in specs]
+    if not isinstance(inputs, dict) or set(inputs) != set(expected):
+        got = sorted(inputs) if isinstance(inputs, dict) else type(inputs).__name__
+        raise InvalidInput(f"'inputs' must be an object with the arrays {expected}, got {got}")
+    return {spec.name: _array_of(inputs[spec.name], spec) for spec in specs}
+
+
+def _array_of(value: Any, spec: TensorSpec) -> np.ndarray:
+    if isinstance(value, dict):
+        return decode_array(value.get("data"), value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "bifu":
+        raise InvalidInput(f"input '{spec.name}' must be {_FORMS}; the lists must be of equal lengths, got {str(value)[:80]}")
+    with np.errstate(all="ignore"):  # what does not fit is told below
+        cast = array.astype(spec.dtype)
+    if cast.dtype.kind in "biu" and not np.array_equal(cast, array):
+        raise InvalidInput(f"input '{spec.name}' must be {spec.dtype}, and some of the numbers that came are not: {str(value)[:80]}")
+    return cast

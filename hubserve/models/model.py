@@ -1,0 +1,140 @@
+"""Any model as a module: tensors, JSON, and ``hub run``."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any, ClassVar, Dict, List, Mapping, Optional
+
+import numpy as np
+
+from hubserve.engines import EngineOptions, load_engine
+from hubserve.errors import InvalidInput, ModuleFailed
+from hubserve.models import settings
+from hubserve.models.arrays import arrays_of
+from hubserve.models.items import WHOLE, items_per_run, outer_specs, run_items
+from hubserve.module import JsonArray, batch, decode_array, find_folder, instance_threads, runnable, serving
+from hubserve.types import ANY, check_inputs
+
+_IMAGES = JsonArray("images", "revert_params")
+
+
+class ModelModule:
+    """A module that is one model file.
+
+    It takes tensors, and JSON in two forms: ``{"inputs": {name: array}}`` with all inputs, each nested lists or
+    ``{"data": base64, "shape", "dtype"}``, and, for models with one input, PaddleHub's ``{"images": base64, "revert_params": {"shape",
+    "dtype"}}``. The answer is :meth:`postprocess`'s.
+
+    A derived class gives ``get_config``: a function without arguments that returns nested dicts as ``params.py`` has them. What they leave
+    out has :attr:`defaults`; each setting can be given in ``init_args``, too.
+
+    Attributes:
+        config: the settings that it was made with.
+        engine: the loaded model.
+        inputs, outputs: as requests see them, the items first.
+        per_run: how many items one run of the model takes; see :func:`~hubserve.models.items.items_per_run`.
+        max_batch_size: the most items of one call.
+    """
+
+    name: ClassVar[str] = ""
+    directory: str = ""
+    #: every setting there is
+    defaults: ClassVar[Mapping[str, Any]] = {"Global": settings.GLOBAL}
+
+    @staticmethod
+    def get_config() -> Mapping[str, Any]:
+        """The module's own settings, as nested dicts."""
+        return {}
+
+    def _initialize(self, use_gpu: Optional[bool] = None, enable_mkldnn: Optional[bool] = None, **given: Any) -> None:
+        given = {"use_gpu": use_gpu, "enable_mkldnn": enable_mkldnn, **given}
+        self.config = settings.merged(self.defaults, self.get_config())
+        settings.override(self.sections(), {key: value for key, value in given.items() if value is not None}, self.name)
+        params = self.config["Global"]
+        options = {key: params[key] for key in EngineOptions._fields if key in params}
+        options["cpu_num_threads"] = params["cpu_num_threads"] or instance_threads()
+        folder = find_folder(params["inference_model_dir"], self.directory)
+        self.engine = load_engine(folder, params["engine"], EngineOptions(**options, max_batch_size=params["batch_size"]))
+        self.engine_info = self.engine.describe()
+        self._set_specs(params["batch_size"], params["batched"])
+
+    def _set_specs(self, batch_size: int, batched: Optional[bool]) -> None:
+        engine = self.engine
+        self.per_run = WHOLE if batched is False else items_per_run(engine.inputs, engine.outputs)
+        self.max_batch_size = batch_size if self.per_run == ANY else min(batch_size, max(self.per_run, 1))
+        self.inputs, self.outputs = outer_specs(engine.inputs, self.per_run), outer_specs(engine.outputs, self.per_run)
+        self.json_array = _IMAGES if len(self.inputs) == 1 and self.per_run != WHOLE else None
+
+    def sections(self) -> List[Dict[str, Any]]:
+        """The parts of :attr:`config` whose keys ``init_args`` may give."""
+        return [self.config["Global"]]
+
+    @batch(json=_IMAGES)
+    def infer(self, /, **inputs: np.ndarray) -> Dict[str, np.ndarray]:
+        """Compute at most ``max_batch_size`` items: name to array in, name to array out, the items first."""
+        outputs = run_items(self.engine.run, inputs, self.per_run)
+        count = len(next(iter(inputs.values())))
+        odd = [spec.name for spec, output in zip(self.outputs, outputs) if np.shape(output)[:1] != (count,)]
+        if odd:
+            raise ModuleFailed(
+                f"the model was given {count} items, and its output '{odd[0]}' has not as many: its first dimension counts something else. "
+                "Set 'batched' to False in params.py (or init_args)."
+            )
+        return {spec.name: output for spec, output in zip(self.outputs, outputs)}
+
+    def postprocess(self, outputs: Dict[str, np.ndarray], elapse_s: float) -> Any:
+        """One request's outputs -> its JSON answer: ``{"outputs": {name: nested lists}, "elapse": seconds}``."""
+        plain = outputs if self.per_run != WHOLE or len(next(iter(outputs.values()))) != 1 else {name: a[0] for name, a in outputs.items()}
+        return {"outputs": plain, "elapse": elapse_s}
+
+    def answer(self, inputs: Dict[str, np.ndarray]) -> Any:
+        """Compute any number of items, and answer as the server does.
+
+        Raises:
+            InvalidInput: the inputs are not as :attr:`inputs` says.
+        """
+        count = check_inputs(self.inputs, inputs)
+        start = time.perf_counter()
+        starts = range(0, count, self.max_batch_size)
+        parts = [self.infer(**{name: array[at : at + self.max_batch_size] for name, array in inputs.items()}) for at in starts]
+        outputs = {name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 else parts[0][name] for name in parts[0]}
+        return self.postprocess(outputs, time.perf_counter() - start)
+
+    @serving
+    def serve(self, /, **arguments: Any) -> Any:
+        """What a client posts: ``{"inputs": {...}}``, or ``{"images": ..., "revert_params": ...}``; see the class."""
+        return self._serve_named(**arguments) if "inputs" in arguments else self._serve_images(**arguments)
+
+    def _serve_named(self, inputs: Any) -> Any:
+        arrays = arrays_of(inputs, self.engine.inputs)
+        return self.answer({name: array[None] for name, array in arrays.items()} if self.per_run == WHOLE else arrays)
+
+    def _serve_images(self, images: Any, revert_params: Any) -> Any:
+        if self.json_array is None:
+            raise InvalidInput(f"this module takes {{'inputs': {{...}}}} with {_listed(self.engine.inputs)}")
+        return self.answer({self.inputs[0].name: decode_array(images, revert_params)})
+
+    @runnable
+    def run_cmd(self, argvs: List[str]) -> Any:
+        """Answer ``hub run NAME --inputs FILE``."""
+        parser = argparse.ArgumentParser(prog=f"hub run {self.name}")
+        about = f"the inputs {_listed(self.engine.inputs)}: JSON text, or a .json or .npz file"
+        parser.add_argument("--inputs", required=True, help=about)
+        return self._serve_named(_read_inputs(parser.parse_args(argvs).inputs))
+
+
+def _listed(specs: Any) -> str:
+    return ", ".join(f"{each.name} ({each.dtype} {list(each.shape)})" for each in specs)
+
+
+def _read_inputs(text: str) -> Any:
+    try:
+        if text.lstrip().startswith("{"):
+            return json.loads(text)
+        if text.endswith(".npz"):
+            with np.load(text, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        return json.loads(Path(text).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"--inputs {text[:80]!r} cannot be read: {error}. Give JSON text, or a .json or .npz file.") from None
