@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 BIN := $(VENV)/bin
 MODEL := inference/inference.pdmodel
 
-.PHONY: demo test check format bench bench-peers soak clean
+.PHONY: demo test check format bench bench-peers soak faults hostile clean
 
 demo: $(MODEL)  ## install everything, serve the default classifier, classify a real photo
 	$(BIN)/python tools/demo.py
@@ -28,6 +28,12 @@ bench: $(MODEL)  ## measure the server against the raw predictor
 
 soak: $(VENV)/installed  ## hold the server to its promises under stress, a quarter of an hour
 	@failed=0; for each in batching overload soak chaos; do $(BIN)/python bench/$$each.py || failed=1; done; exit $$failed
+
+faults: $(VENV)/installed  ## break installs, uninstalls and rollbacks at each of their system calls; minutes
+	$(BIN)/python -m tests.unit.registry.faults
+
+hostile: $(VENV)/installed  ## unpack ten thousand archives that mean harm; minutes
+	$(BIN)/python -m tests.unit.registry.hostile
 
 bench-peers: $(MODEL)  ## measure the server against others; slow: the first run installs each of them (minutes, 4 GB)
 	$(BIN)/python bench/peers/do_nothing.py

@@ -17,7 +17,7 @@ from hubserve.registry.recovery import mend, versions_on_disk, without
 _MOST_CHANGES = 50
 
 
-def put_in_place(staged: Path, version_folder: Path, keep_replaced: int) -> bool:
+def put_in_place(staged: Path, version_folder: Path, keep_replaced: int) -> tuple[Path, bool]:
     """Make ``staged`` the version, and the version what the bare name means.
 
     Args:
@@ -25,7 +25,7 @@ def put_in_place(staged: Path, version_folder: Path, keep_replaced: int) -> bool
         version_folder: ``modules/<name>/<version>``.
         keep_replaced: how many replaced copies of a version to keep.
     Returns:
-        Whether it replaced the same version.
+        The folder of its files, and whether it replaced the same version.
     Raises:
         InstallError: it could not be; everything is as it was.
     """
@@ -50,7 +50,7 @@ def put_in_place(staged: Path, version_folder: Path, keep_replaced: int) -> bool
             ) from error
         raise
     _mend_quietly(name_folder)
-    return bool(replaced)
+    return place, bool(replaced)
 
 
 def take_out(name_folder: Path, version: str | None) -> None:
@@ -66,30 +66,36 @@ def take_out(name_folder: Path, version: str | None) -> None:
         _mend_quietly(name_folder)
 
 
-def go_back(name_folder: Path, name: str) -> tuple[Record, Record, Change]:
-    """Take the last change back.
+def way_back(name_folder: Path, name: str) -> tuple[Record, Record]:
+    """What taking the last change back does.
 
     Returns:
-        The record before and after, and the change that was taken back.
+        The record now, and the one that :func:`go_back` is to be given.
     Raises:
         InstallError: there is nothing to go back to.
-        OSError: it could not be done; everything is as it was.
+        OSError: the folder cannot be read or written.
     """
-    try:
-        before = _open_record(name_folder)
-        changes = before.changes
-        while changes:
-            change, changes = changes[-1], changes[:-1]
-            after = _taken_back(name_folder, before, change, changes)
-            if after[:2] != before[:2]:
-                commit(name_folder, after)
-                return before, after, change
-    finally:
-        _mend_quietly(name_folder)
+    before = _open_record(name_folder)
+    changes = before.changes
+    while changes:
+        change, changes = changes[-1], changes[:-1]
+        after = _taken_back(name_folder, before, change, changes)
+        if after[:2] != before[:2]:
+            return before, after
     raise InstallError(
         f"'{name}' has nothing to go back to: no version that it meant before is installed, and no replaced files of {before.current} are "
         f"kept. 'hub list' shows what is installed; hub install puts another version in place."
     )
+
+
+def go_back(name_folder: Path, after: Record) -> None:
+    """Take a change back.
+
+    Raises:
+        OSError: it could not be done; everything is as it was.
+    """
+    commit(name_folder, after)
+    _mend_quietly(name_folder)
 
 
 def forget_replaced(name_folder: Path, places: set[str]) -> None:
@@ -160,5 +166,5 @@ def _make_name_folder(name_folder: Path) -> None:
 
 def _mend_quietly(name_folder: Path) -> None:
     """The record holds already; what cannot be brought in line now, the next command brings."""
-    with suppress(OSError):
+    with suppress(OSError, InstallError):
         mend(name_folder)

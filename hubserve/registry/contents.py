@@ -78,15 +78,20 @@ def read_file_list(folder: Path) -> dict[str, str] | None:
 
 def _files(folder: Path) -> list[str]:
     found = []
-    for base, folders, files in os.walk(folder):
+    for base, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = [each for each in folders if each not in _NOT_COUNTED]
         found += [Path(base, each).relative_to(folder).as_posix() for each in files if each not in _NOT_COUNTED]
     return found
 
 
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be read must not be taken for an empty one, as :func:`os.walk` does."""
+    raise error
+
+
 def sync_tree(folder: Path) -> None:
     """Wait until every file and folder is on the disk, so that a rename that survives a power cut finds them whole."""
-    for base, _folders, files in os.walk(folder):
+    for base, _folders, files in os.walk(folder, onerror=_refuse):
         for each in files:
             sync(Path(base, each))
         sync(Path(base))

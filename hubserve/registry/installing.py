@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind
@@ -24,9 +25,25 @@ from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.progress import Progress
 
 
+class Placed(NamedTuple):
+    """A version that was installed.
+
+    Attributes:
+        manifest: what it is.
+        folder: ``modules/<name>/<version>``, a link to its files.
+        place: the folder of its files.
+        replaced: whether it replaced the same version.
+    """
+
+    manifest: Manifest
+    folder: Path
+    place: Path
+    replaced: bool
+
+
 def install(
     home: Path, source: Path, settings: InstallSettings, progress: Progress, *, check: bool, options: Options | None = None
-) -> tuple[Path, bool]:
+) -> Placed:
     """Install one module.
 
     Args:
@@ -37,7 +54,7 @@ def install(
         check: import the module once first.
         options: what the user says of its environment.
     Returns:
-        The version's folder (a link to its files), and whether it replaced the same version.
+        Where it is.
     Raises:
         HubError: the source is refused; the message says why. Nothing has changed.
         OSError: reading or writing failed. Nothing has changed.
@@ -54,10 +71,10 @@ def install(
                 progress("importing it once, in a process of its own")
                 _check(staged, info, home, origin, environment, timeout_s=settings.check_timeout_s)
             progress("writing to disk")
-            _write_manifest(staged, info, source, origin, environment)
+            manifest = _write_manifest(staged, info, source, origin, environment)
             sync_tree(staged)
-            replaced = put_in_place(staged, version_folder, settings.keep_replaced)
-    return version_folder, replaced
+            place, replaced = put_in_place(staged, version_folder, settings.keep_replaced)
+    return Placed(manifest, version_folder, place, replaced)
 
 
 def _check_source(source: Path, home: Path) -> Path:
@@ -154,20 +171,19 @@ def _named_as(staged: Path, source: Path) -> Iterator[None]:
         raise
 
 
-def _write_manifest(staged: Path, info: ModuleInfo, source: Path, origin: Path | None, environment: str) -> None:
+def _write_manifest(staged: Path, info: ModuleInfo, source: Path, origin: Path | None, environment: str) -> Manifest:
     contents, digests = list_files(staged)
     write_file_list(staged, digests)
-    write_manifest(
-        staged,
-        Manifest(
-            info=info,
-            source=str(source),
-            source_folder=str(origin.relative_to(staged) if origin and staged in origin.parents else origin or ""),
-            import_folder=folder_name(info.name),
-            installed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            digest=contents.digest,
-            files=contents.files,
-            size_bytes=contents.size_bytes,
-            environment=environment,
-        ),
+    manifest = Manifest(
+        info=info,
+        source=str(source),
+        source_folder=str(origin.relative_to(staged) if origin and staged in origin.parents else origin or ""),
+        import_folder=folder_name(info.name),
+        installed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        digest=contents.digest,
+        files=contents.files,
+        size_bytes=contents.size_bytes,
+        environment=environment,
     )
+    write_manifest(staged, manifest)
+    return manifest

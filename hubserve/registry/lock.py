@@ -1,7 +1,7 @@
 """One install or uninstall at a time in one home, whichever processes they are in."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,8 @@ def store_lock(modules: Path, timeout_s: float, progress: Progress = silent) -> 
     try:
         yield
     finally:
-        lock.release()
+        with suppress(OSError):  # what was done under it is done; the system releases it at the latest when the process ends
+            lock.release()
 
 
 def _wait(lock: "BaseFileLock", timeout_s: float) -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hubserve.errors import InstallError
 from hubserve.kinds.packages import RECORD_NAME
 from hubserve.registry.contents import sync
 from hubserve.registry.names import is_version
@@ -62,18 +63,30 @@ NO_VERSIONS = Record("", {})
 
 
 def read_record(name_folder: Path) -> Record | None:
-    """The record of a module's folder; None if there is none, or it is damaged."""
+    """The record of a module's folder; None if there is none, or it is damaged.
+
+    Raises:
+        InstallError: it is there and cannot be read now, which must not be taken for having none.
+    """
+    path = name_folder / RECORD_NAME
     try:
-        document = json.loads((name_folder / RECORD_NAME).read_text(encoding="utf-8"))
-        if not isinstance(document["schema_version"], int) or document["schema_version"] > _SCHEMA_VERSION:
-            return None
-        versions = {_version(version): _place(place) for version, place in document["versions"].items()}
-        changes = tuple(
-            Change(_version(each["current"], ""), _version(each["version"]), _place(each["place"], "")) for each in document["changes"]
-        )
-        return Record(_version(document["current"], ""), versions, changes)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise InstallError(f"cannot read '{path}': {error.strerror}. Check its permissions and the disk, and try again.") from error
+    try:
+        return _from_json(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _from_json(document: dict[str, Any]) -> Record:
+    if not isinstance(document["schema_version"], int) or document["schema_version"] > _SCHEMA_VERSION:
+        raise ValueError("a newer hubserve wrote it")
+    versions = {_version(version): _place(place) for version, place in document["versions"].items()}
+    changes = [Change(_version(each["current"], ""), _version(each["version"]), _place(each["place"], "")) for each in document["changes"]]
+    return Record(_version(document["current"], ""), versions, tuple(changes))
 
 
 def _version(value: Any, *more: str) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from hubserve.errors import InstallError
 from hubserve.registry.names import is_version, version_key
 from hubserve.registry.places import delete, is_link_draft, is_place, settle, target
-from hubserve.registry.record import RECORD_NAME, Record, commit, is_draft, read_record
+from hubserve.registry.record import RECORD_NAME, Change, Record, commit, is_draft, read_record
 
 _STAGING_PREFIXES = ("install-",)
 
@@ -17,7 +18,7 @@ def recover(modules: Path, tmp: Path) -> None:
     """Bring every module's folder in line with its record, and delete what is left over."""
     for name_folder in _entries(modules):
         if name_folder.is_dir() and not name_folder.name.startswith("."):
-            with suppress(OSError):  # one folder that cannot be mended does not keep the others from being used
+            with suppress(OSError, InstallError):  # one folder that cannot be mended does not keep the others from being used
                 mend(name_folder)
     for each in staging(tmp):
         shutil.rmtree(each, ignore_errors=True)
@@ -40,6 +41,7 @@ def mend(name_folder: Path) -> None:
 
     Raises:
         OSError: something could not be changed; what the record says holds.
+        InstallError: the record cannot be read.
     """
     for each in _entries(name_folder):
         if is_draft(each) or is_link_draft(each):
@@ -85,9 +87,11 @@ def without(record: Record, gone: set[str]) -> Record:
     versions = {version: place for version, place in record.versions.items() if version not in gone}
     changes = []
     for change in record.changes:
-        if change.version in gone or (change.current in gone and not change.place):
-            continue
-        changes.append(change._replace(current=change.version) if change.current in gone else change)
+        place = "" if change.version in gone else change.place
+        if change.current not in gone:
+            changes.append(change._replace(place=place))
+        elif place:
+            changes.append(Change(change.version, change.version, place))
     if record.current in versions:
         return Record(record.current, versions, tuple(changes))
     before = [each.current for each in reversed(record.changes) if each.current in versions]

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.home import home as default_home
 from hubserve.kinds.base import ModuleInfo
-from hubserve.registry.changing import go_back, take_out
+from hubserve.registry.changing import go_back, take_out, way_back
 from hubserve.registry.configuration import install_settings, nearest
 from hubserve.registry.environments.options import Options
 from hubserve.registry.installing import install
@@ -182,8 +182,8 @@ class Store:
             raise InstallError(f"'{source}' is an address, and hub install takes a folder or a file. Download it, then install the file.")
         with self._transaction(progress, f"cannot install '{source}'"):
             settings = install_settings(self.home)
-            folder, replaced = install(self.home, Path(source), settings, progress, check=check, options=environment)
-            return next(each for each in self._read_versions(folder.parent)[0] if each.folder == folder)._replace(replaced=replaced)
+            done = install(self.home, Path(source), settings, progress, check=check, options=environment)
+        return Installed(done.manifest.info, done.folder, done.manifest, done.replaced, done.place, is_current=True)
 
     def uninstall(self, name: str, version: str | None = None, *, progress: Progress = silent) -> Versions:
         """Remove one version of a module, or all of them where ``version`` is None.
@@ -212,9 +212,13 @@ class Store:
         with self._transaction(progress, f"cannot roll '{name}' back"):
             one = self.get(name)
             progress("rolling back")
-            before, after, change = go_back(one.folder.parent, one.info.name)
-            restored = change.version if before.versions != after.versions else ""
-            return RolledBack(before.current, self.get(name), restored)
+            before, after = way_back(one.folder.parent, one.info.name)
+            place = one.folder.parent / after.versions[after.current]
+            manifest = read_manifest(place)
+            go_back(one.folder.parent, after)
+        restored = [version for version, each in after.versions.items() if before.versions[version] != each]
+        now = Installed(manifest.info, one.folder.parent / after.current, manifest, False, place, is_current=True)
+        return RolledBack(before.current, now, "".join(restored))
 
     def sweep(self, progress: Progress = silent) -> None:
         """Delete the files of what was uninstalled or rolled back while processes ran it, as far as they have ended."""

@@ -98,7 +98,9 @@ class Reloader:
     async def _swap(self, plan: ModulePlan, version: str) -> dict[str, Any]:
         """Load what was just installed, if that is what the settings ask for."""
         served = self._served().get(plan.info.name)
-        if plan == served and version != plan.info.version:
+        # the files of a place never change; on other machines the folder's name is all that is known
+        is_elsewhere = any(spec.address for spec in plan.instances)
+        if plan == served and (version != plan.info.version or not is_elsewhere):
             return {"module": plan.info.name, "version": plan.info.version, "was": plan.info.version, "state": "unchanged", "error": ""}
         return await self._load(plan)
 

@@ -65,8 +65,11 @@ def strays(store: Store) -> list[str]:
     found = os.listdir(store.tmp) if store.tmp.exists() else []
     for name_folder in store.modules.glob("[!.]*"):
         record = read_record(name_folder)
-        if record is None:
-            found.append(name_folder.name)
+        if record is None:  # an older home's, of plain folders, some of which may have been adopted
+            entries = [*name_folder.iterdir()]
+            versions = {each.name for each in entries if each.name[0] != "."}
+            places = {os.readlink(each) for each in entries if each.is_symlink() and each.name in versions}
+            found += [each.name for each in entries if each.name not in versions | places] if versions else [name_folder.name]
             continue
         known = {*record.versions, *record.places(), RECORD_NAME}
         found += [each.name for each in name_folder.iterdir() if each.name not in known]
