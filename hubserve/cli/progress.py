@@ -21,10 +21,12 @@ def shown_progress() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        # what a tool says may be longer than a line
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[amount]}"),
         TimeElapsedColumn(),

@@ -9,7 +9,7 @@ from hubserve.errors import InstallError
 
 FILE_NAME = "requirements.txt"
 
-_COMMENT = re.compile(r"(^|\s+)#.*$")
+_COMMENT = re.compile(r"(^|\s)#.*$")
 _NESTED = {"-r", "--requirement"}
 _CONSTRAINT = {"-c", "--constraint"}
 _LINKS = {"-f", "--find-links"}
