@@ -2,8 +2,9 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
@@ -12,7 +13,28 @@ from hubserve.registry.manifest import MANIFEST_NAME
 from hubserve.registry.progress import Progress, silent
 
 #: Made by other programs, or by an earlier install.
-LEFT_OUT = frozenset({"__pycache__", ".git", MANIFEST_NAME})
+LEFT_OUT = frozenset(
+    {"__pycache__", ".git", ".hg", ".svn", ".DS_Store", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints", MANIFEST_NAME}
+)
+
+
+class Entry(NamedTuple):
+    """One file or folder of a module.
+
+    Attributes:
+        path: where it really is; links are resolved.
+        relative: its path in the module.
+        status: of what is there.
+    """
+
+    path: Path
+    relative: Path
+    status: os.stat_result
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder; else it is a regular file."""
+        return stat.S_ISDIR(self.status.st_mode)
 
 
 def copy_folder(source: Path, target: Path, limits: InstallSettings | None = None, progress: Progress = silent) -> None:
@@ -24,26 +46,41 @@ def copy_folder(source: Path, target: Path, limits: InstallSettings | None = Non
         InstallError: a link leads outside or in a circle, a file is neither regular nor a folder, or there is more than ``limits`` allow.
         OSError: reading or writing failed.
     """
-    limits = limits or InstallSettings()
-    root = source.resolve(strict=True)
-    found: list[tuple[Path, Path]] = []
-    total_bytes = 0
-    for path, relative, status in _walk(root, root, Path(), ()):
-        found.append((path, relative))
-        total_bytes += 0 if stat.S_ISDIR(status.st_mode) else status.st_size
-        _check_limits(source, len(found), total_bytes, limits)
+    found = list_folder(source, limits)
+    total_bytes = size_of(found)
     done_bytes = 0
-    for path, relative in found:
-        if path.is_dir():
-            (target / relative).mkdir(mode=0o755)
+    for each in found:
+        if each.is_folder:
+            (target / each.relative).mkdir(mode=0o755)
             continue
-        for copied_bytes in _copy_file(path, target / relative):
+        for copied_bytes in _copy_file(each.path, target / each.relative):
             done_bytes += copied_bytes
             progress("copying", done_bytes, total_bytes)
 
 
-def _walk(root: Path, folder: Path, relative: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, Path, os.stat_result]]:
-    """Every file and folder, each folder before what it holds: where it really is, its path in the copy, its status."""
+def list_folder(source: Path, limits: InstallSettings | None = None) -> list[Entry]:
+    """What of ``source`` belongs to the module, each folder before what it holds, sorted by name.
+
+    Raises:
+        InstallError: as :func:`copy_folder`.
+    """
+    limits = limits or InstallSettings()
+    root = source.resolve(strict=True)
+    found: list[Entry] = []
+    total_bytes = 0
+    for each in _walk(root, root, Path(), ()):
+        found.append(each)
+        total_bytes += size_of([each])
+        _check_limits(source, len(found), total_bytes, limits)
+    return found
+
+
+def size_of(entries: Iterable[Entry]) -> int:
+    """The bytes of all the files."""
+    return sum(each.status.st_size for each in entries if not each.is_folder)
+
+
+def _walk(root: Path, folder: Path, relative: Path, above: tuple[Path, ...]) -> Iterator[Entry]:
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
         if entry.name in LEFT_OUT:
             continue
@@ -52,10 +89,10 @@ def _walk(root: Path, folder: Path, relative: Path, above: tuple[Path, ...]) -> 
             path = _target_of_link(root, path, (*above, folder))
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            yield path, relative / entry.name, status
+            yield Entry(path, relative / entry.name, status)
             yield from _walk(root, path, relative / entry.name, (*above, folder))
         elif stat.S_ISREG(status.st_mode):
-            yield path, relative / entry.name, status
+            yield Entry(path, relative / entry.name, status)
         else:
             raise InstallError(f"'{path}' is neither a file nor a folder, so it cannot be installed. Remove it from the module's folder.")
 
