@@ -16,11 +16,14 @@ from hubserve.registry.contents import measure, sync_tree
 from hubserve.registry.copying import copy_folder
 from hubserve.registry.manifest import Manifest, read_manifest, write_manifest
 from hubserve.registry.names import check_name, check_version, folder_name
+from hubserve.registry.origin import Origin
 from hubserve.registry.progress import Progress
 from hubserve.registry.recovery import put_in_place
 
 
-def install(home: Path, source: Path, settings: InstallSettings, progress: Progress, *, check: bool) -> tuple[Path, bool]:
+def install(
+    home: Path, source: Path, settings: InstallSettings, progress: Progress, *, check: bool, origin: Origin | None = None
+) -> tuple[Path, bool]:
     """Install one module.
 
     Args:
@@ -29,6 +32,7 @@ def install(home: Path, source: Path, settings: InstallSettings, progress: Progr
         settings: what is accepted.
         progress: told how far it is.
         check: import the module once first.
+        origin: where ``source`` was fetched from; itself where None.
     Returns:
         The version's folder, and whether it replaced the same version.
     Raises:
@@ -36,16 +40,18 @@ def install(home: Path, source: Path, settings: InstallSettings, progress: Progr
         OSError: reading or writing failed. Nothing has changed.
     """
     source = _check_source(source, home)
+    origin = origin or Origin(str(source))
     if source.is_dir():
         find_kind(source).describe(source)  # what is no module is refused before it is copied
     with _staging(home) as staging:
         staged, info = _stage(staging, source, settings, progress)
+        origin.check_promised(info.name, info.version)
         version_folder = _place(home, info)
         if check:
             progress("importing it once, in a process of its own")
-            _check(staged, info, source, home, timeout_s=settings.check_timeout_s)
+            _check(staged, info, source, home, is_local=origin.is_local, timeout_s=settings.check_timeout_s)
         progress("writing to disk")
-        _write_manifest(staged, info, source)
+        _write_manifest(staged, info, source, origin)
         sync_tree(staged)
         replaced = version_folder.exists()
         put_in_place(staged, version_folder)
@@ -119,8 +125,8 @@ def _names_in(name_folder: Path) -> set[str]:
     return names
 
 
-def _check(staged: Path, info: ModuleInfo, source: Path, home: Path, *, timeout_s: float) -> None:
-    search_path = [source, source.parent] if source.is_dir() else []
+def _check(staged: Path, info: ModuleInfo, source: Path, home: Path, *, is_local: bool, timeout_s: float) -> None:
+    search_path = [source, source.parent] if source.is_dir() and is_local else []
     with _named_as(staged, source):
         check_import(staged, folder_name(info.name), info.kind, home=home, search_path=search_path, timeout_s=timeout_s)
 
@@ -136,18 +142,19 @@ def _named_as(staged: Path, source: Path) -> Iterator[None]:
         raise
 
 
-def _write_manifest(staged: Path, info: ModuleInfo, source: Path) -> None:
+def _write_manifest(staged: Path, info: ModuleInfo, source: Path, origin: Origin) -> None:
     contents = measure(staged)
     write_manifest(
         staged,
         Manifest(
             info=info,
-            source=str(source),
-            source_folder=str(source) if source.is_dir() else "",
+            source=origin.shown,
+            source_folder=str(source) if source.is_dir() and origin.is_local else "",
             import_folder=folder_name(info.name),
             installed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             digest=contents.digest,
             files=contents.files,
             size_bytes=contents.size_bytes,
+            provenance=origin.provenance,
         ),
     )

@@ -23,6 +23,8 @@ class Manifest(NamedTuple):
         digest: of the files; see :class:`hubserve.registry.contents.Contents`.
         files: how many there are.
         size_bytes: of all of them.
+        provenance: where it came from, and what was verified of that: ``kind`` (of source), ``url`` (without credentials), ``sha256`` (of
+            the archive), ``commit``, ``index``, ``signed_by``, as far as they apply; see :mod:`hubserve.registry.sources`.
     """
 
     info: ModuleInfo
@@ -33,6 +35,7 @@ class Manifest(NamedTuple):
     digest: str
     files: int
     size_bytes: int
+    provenance: dict[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it is written."""
@@ -49,6 +52,7 @@ class Manifest(NamedTuple):
             "digest": self.digest,
             "files": self.files,
             "size_bytes": self.size_bytes,
+            **({"provenance": self.provenance} if self.provenance else {}),
         }
 
 
@@ -80,7 +84,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     try:
         return _from_json(document)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path, error) from None
 
 
@@ -88,7 +92,8 @@ def _from_json(document: dict[str, Any]) -> Manifest:
     known = {key: value for key, value in document["metadata"].items() if key in ModuleInfo._fields}
     texts = {key: _text(document[key]) for key in ("source", "source_folder", "import_folder", "installed_at", "digest")}
     info = ModuleInfo(**{**known, "name": _text(document["name"]), "version": _text(document["version"]), "kind": _text(document["kind"])})
-    return Manifest(info=info, files=int(document["files"]), size_bytes=int(document["size_bytes"]), **texts)
+    provenance = {_text(key): _text(value) for key, value in (document.get("provenance") or {}).items()} or None
+    return Manifest(info=info, files=int(document["files"]), size_bytes=int(document["size_bytes"]), provenance=provenance, **texts)
 
 
 def _text(value: Any) -> str:
