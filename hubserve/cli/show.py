@@ -83,11 +83,7 @@ def _provenance_facts(provenance: dict[str, str]) -> dict[str, str]:
         "Commit": provenance.get("commit", ""),
         "Archive": provenance.get("url", "") if is_from_index else "",
         "Archive digest": f"sha256:{provenance['sha256']}" if "sha256" in provenance else "",
-        "Signed by": f"{signed_by} (key {provenance.get('key', '?')})"
-        if signed_by
-        else "nobody whom it was checked for"
-        if is_from_index
-        else "",
+        "Signed by": f"{signed_by} (key {provenance.get('key', '?')})" if signed_by else unchecked,
         "Withdrawn": provenance.get("yanked", ""),
     }
 

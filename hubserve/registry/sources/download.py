@@ -17,7 +17,7 @@ from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.contents import sync
 from hubserve.registry.progress import Progress
 from hubserve.registry.sources.addresses import without_secrets
-from hubserve.registry.sources.http import Interrupted, NoAnswer, check_status, chunks, content_length, get
+from hubserve.registry.sources.http import LEAST_BYTES, Interrupted, NoAnswer, check_status, chunks, content_length, get
 from hubserve.registry.sources.local import check_digest, digest_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: tries in a row that bring nothing before it is given up, and the pauses between them
 _PAUSES_S = (0.2, 1.0, 3.0)
+#: however much each brings
+_MAX_TRIES = 50
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 #: A date is as good as a tag if nothing can have changed within its second.
 _SETTLED_S = 60
@@ -69,7 +71,7 @@ def downloaded(wanted: Wanted, folder: Path, settings: InstallSettings, progress
         InstallError: the server refuses, or what came is too large or has another digest.
         Interrupted: the connection failed several times in a row; what came is kept.
     """
-    with _kept(folder, wanted.url + "\n" + wanted.sha256, settings, progress) as own:
+    with _kept(folder, wanted.url + "\n" + wanted.sha256, settings, progress, resumable=True) as own:
         partial = _Partial(own, wanted, settings, progress)
         resumed = partial.size_bytes > 0
         sha256 = partial.complete()
@@ -89,7 +91,7 @@ def copied(source: Path, wanted: Wanted, folder: Path, settings: InstallSettings
     Raises:
         InstallError: it cannot be read, is too large, or has another digest.
     """
-    with _kept(folder, wanted.url + "\n" + wanted.sha256, settings, progress) as own:
+    with _kept(folder, wanted.url + "\n" + wanted.sha256, settings, progress, resumable=False) as own:
         path, digest, done_bytes = own / "data", hashlib.sha256(), 0
         limit = _Limit(wanted, settings)
         try:
@@ -108,8 +110,8 @@ def copied(source: Path, wanted: Wanted, folder: Path, settings: InstallSettings
 
 
 @contextmanager
-def _kept(folder: Path, key: str, settings: InstallSettings, progress: Progress) -> Iterator[Path]:
-    """A folder for one download, this process's alone; gone after success."""
+def _kept(folder: Path, key: str, settings: InstallSettings, progress: Progress, *, resumable: bool) -> Iterator[Path]:
+    """A folder for one download, this process's alone; gone after success, and after a failure too where it cannot go on from there."""
     from filelock import FileLock, Timeout
 
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
@@ -133,6 +135,10 @@ def _kept(folder: Path, key: str, settings: InstallSettings, progress: Progress)
     try:
         yield own
         shutil.rmtree(own, ignore_errors=True)
+    except BaseException:
+        if not resumable:
+            shutil.rmtree(own, ignore_errors=True)
+        raise
     finally:
         lock.release()
 
@@ -177,16 +183,17 @@ class _Partial:
 
     def complete(self) -> str:
         """Fetch what is missing, however often the connection is cut, as long as each try brings something; returns the SHA-256."""
-        fruitless, first = 0, self.size_bytes
+        tries, fruitless, first = 0, 0, self.size_bytes
         while True:
             before = self.size_bytes
             try:
                 self._guarded(self._go_on)
                 return digest_of(self.path, self._progress)
             except Interrupted as error:
-                fruitless = 0 if self.size_bytes > before else fruitless + 1
+                tries += 1
+                fruitless = 0 if self.size_bytes >= before + LEAST_BYTES else fruitless + 1
                 never_reached = isinstance(error, NoAnswer) and self.size_bytes == first
-                if fruitless > len(_PAUSES_S) or never_reached:
+                if fruitless > len(_PAUSES_S) or tries >= _MAX_TRIES or never_reached:
                     raise Interrupted(error.message + self._how_far()) from error
                 self._progress("the connection was cut; going on")
                 time.sleep(_PAUSES_S[max(0, fruitless - 1)])
@@ -234,6 +241,7 @@ class _Partial:
                 done_bytes += len(chunk)
                 self._limit.check(done_bytes)
                 file.write(chunk)
+                file.flush()  # a process that is killed keeps what it has
                 self._progress("fetching", done_bytes, total or 0)
         sync(self.path)
         if total is not None and done_bytes < total:

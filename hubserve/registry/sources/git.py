@@ -245,12 +245,10 @@ class _Git:
     def _failed(self, output: str) -> InstallError:
         output = output.replace(self._repository.url, self._shown)
         lines = [each.strip() for each in output.replace("\r", "\n").splitlines() if each.strip()]
-        last = next(
-            (each for each in reversed(lines) if each.startswith(("fatal:", "error:", "remote:"))), lines[-1] if lines else "nothing"
-        )
+        said = next((each for each in lines if each.startswith(("fatal:", "error:"))), lines[-1] if lines else "it says nothing")
         ref = f" at {self._repository.ref!a}" if self._repository.ref else ""
         return InstallError(
-            f"git cannot fetch '{self._shown}'{ref}: {last[:300]}. Check both; a private one needs a credential helper or ssh.",
+            f"git cannot fetch '{self._shown}'{ref}: {said[:300].rstrip('.')}. Check them; a private one needs a credential helper or ssh.",
             output,
         )
 

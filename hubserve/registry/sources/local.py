@@ -103,6 +103,6 @@ def _not_there(request: Request, path: Path) -> str:
     if is_path(request.text):
         return f"there is no '{path}'. Give the module's folder, or an archive of it ({FORMATS})."
     return (
-        f"there is no file or folder '{request.text}' here, and no index is configured to look such a name up in. Give the module's folder, an "
-        f"archive of it ({FORMATS}), or tell hub of an index: hub index add URL_OR_FOLDER"
+        f"there is no file or folder '{request.text}' here, and no index is configured to look such a name up in. Give the module's "
+        f"folder, an archive of it ({FORMATS}), or tell hub of an index: hub index add URL_OR_FOLDER"
     )
