@@ -36,6 +36,7 @@ setup(
     packages=find_namespace_packages(include=["hubserve", "hubserve.*"], exclude=["hubserve.authoring.templates*"]),
     package_data={"hubserve": ["py.typed", "compat/README.md", "authoring/templates/*/*.tmpl"]},
     install_requires=[
+        "cryptography>=43",
         "filelock>=3.16",
         "httptools>=0.6.4",
         "msgspec>=0.19",
@@ -49,6 +50,7 @@ setup(
         "requests>=2.32",
         "rich>=13.9",
         "starlette>=1.0",
+        "urllib3>=2.2",
         "uvicorn>=0.34",
         "uvloop>=0.21",
     ],

@@ -23,6 +23,11 @@ COMMANDS = {
     "list": "hubserve.cli.listing",  # a module called list would hide the type from this file
     "show": "hubserve.cli.show",
     "run": "hubserve.cli.run",
+    "search": "hubserve.cli.search",
+    "download": "hubserve.cli.download",
+    "publish": "hubserve.cli.publish",
+    "index": "hubserve.cli.index",
+    "key": "hubserve.cli.key",
     "serving": "hubserve.cli.serving",
     "new": "hubserve.cli.new",
     "convert": "hubserve.cli.convert",

@@ -44,13 +44,17 @@ def _print(place: Path, key: str, *, as_json: bool) -> None:
     changed = configuration.load(place)
     settings: dict[str, Any] = {**configuration.DEFAULTS, **changed}
     if key:
-        print_json({key: settings[key]}) if as_json else print(settings[key])
+        print_json({key: settings[key]}) if as_json else print(_value_text(settings[key]))
         return
     if as_json:
         print_json({**_places(place), **settings})
         return
-    facts = {name: f"{value}{'' if name in changed else '  (default)'}" for name, value in settings.items()}
+    facts = {name: f"{_value_text(value)}{'' if name in changed else '  (default)'}" for name, value in settings.items()}
     print_facts({**_places(place), **facts})
+
+
+def _value_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _places(place: Path) -> dict[str, str]:

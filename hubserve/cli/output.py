@@ -12,6 +12,16 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead")
 
 
+def add_index_option(parser: argparse.ArgumentParser) -> None:
+    """``--index``, the same on every command that looks names up."""
+    parser.add_argument(
+        "--index",
+        action="append",
+        metavar="URL|FOLDER",
+        help="look names up here instead of in the indexes of HUB_INDEX or 'hub index list'; several times: in this order",
+    )
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document."""
     print(json.dumps(document, indent=2, ensure_ascii=False, default=str))

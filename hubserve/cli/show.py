@@ -48,7 +48,8 @@ def _document(found: Any, versions: list[str]) -> dict[str, Any]:
     }
     if found.manifest:
         manifest = found.manifest.to_json()
-        document["installed"] = {key: manifest[key] for key in ("source", "installed_at", "digest", "files", "size_bytes", "environment")}
+        kept = ("source", "installed_at", "digest", "files", "size_bytes", "environment", "provenance")
+        document["installed"] = {key: manifest.get(key) for key in kept}
     return document
 
 
@@ -69,12 +70,28 @@ def _facts(found: Any, versions: list[str], current: str) -> dict[str, str]:
     }
     if manifest:
         facts["Installed from"] = manifest.source
+        facts |= _provenance_facts(manifest.provenance or {})
         facts["Installed at"] = manifest.installed_at
         facts["Size"] = f"{size_text(manifest.size_bytes)} in {manifest.files} file{'' if manifest.files == 1 else 's'}"
         facts["Digest"] = manifest.digest
         marked = [f"{each} (current)" if each == current else each for each in versions]
         facts["Versions"] = ", ".join(marked) if len(versions) > 1 else ""
     return facts
+
+
+def _provenance_facts(provenance: dict[str, str]) -> dict[str, str]:
+    """What was verified when it was installed."""
+    is_from_index = provenance.get("kind") == "index"
+    signed_by = provenance.get("signed_by", "")
+    unchecked = "not checked, because no key is trusted for the index" if is_from_index else ""
+    return {
+        "Source": provenance.get("kind", ""),
+        "Commit": provenance.get("commit", ""),
+        "Archive": provenance.get("url", "") if is_from_index else "",
+        "Archive digest": f"sha256:{provenance['sha256']}" if "sha256" in provenance else "",
+        "Signed by": f"{signed_by} (key {provenance.get('key', '?')})" if signed_by else unchecked,
+        "Withdrawn": provenance.get("yanked", ""),
+    }
 
 
 def engine_text(engine: dict[str, Any]) -> str:

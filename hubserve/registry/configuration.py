@@ -11,11 +11,14 @@ from hubserve.errors import ConfigError
 #: Keys that PaddleHub 1.x keeps in the same file; they are its own, so they are neither used nor removed.
 PADDLEHUB_KEYS = ("server_url", "resource_storage_server_url", "debug", "log_level", "hub_name")
 
+#: Lists that commands of their own change: ``hub index``, ``hub key``. A reset keeps them, for without its keys a home would trust more.
+LISTS = ("indexes", "trusted_keys")
+
 _SECTION = "install"
 
 
 class InstallSettings(NamedTuple):
-    """Bounds on what ``hub install`` accepts.
+    """What ``hub install`` accepts.
 
     Attributes:
         max_files: the most files and folders in one module.
@@ -24,6 +27,9 @@ class InstallSettings(NamedTuple):
         check_timeout_s: seconds that importing the module may take.
         lock_timeout_s: seconds to wait for another install or uninstall.
         keep_replaced: how many replaced copies of each version are kept for ``hub rollback``.
+        fetch_timeout_s: seconds that a server may send nothing, or next to nothing.
+        allow_http: fetch over ``http://`` from other machines too, where anybody on the way can read and change it.
+        require_signature: refuse what is fetched unless a trusted key signed it, also where no key is trusted for its index.
     """
 
     max_files: int = 50_000
@@ -32,6 +38,9 @@ class InstallSettings(NamedTuple):
     check_timeout_s: int = 120
     lock_timeout_s: int = 600
     keep_replaced: int = 1
+    fetch_timeout_s: int = 30
+    allow_http: bool = False
+    require_signature: bool = False
 
 
 #: every key that ``hub config`` knows, with its default
@@ -58,7 +67,7 @@ def load(home: Path) -> dict[str, int]:
     path = config_file(home)
     changed: dict[str, int] = {}
     for key, value in _read(path).items():
-        if key in PADDLEHUB_KEYS:
+        if key in (*PADDLEHUB_KEYS, *LISTS):
             continue
         if key != _SECTION:
             raise ConfigError(f"'{path}' has an unknown key '{key}'{nearest(key, [_SECTION])}. Remove it, or run 'hub config reset'.")
@@ -75,7 +84,8 @@ def install_settings(home: Path) -> InstallSettings:
     Raises:
         ConfigError: as :func:`load`.
     """
-    return InstallSettings(**{key.partition(".")[2]: value for key, value in load(home).items()})
+    values: dict[str, Any] = {key.partition(".")[2]: value for key, value in load(home).items()}
+    return InstallSettings(**values)
 
 
 def change(home: Path, key: str, value: Any) -> None:
@@ -91,29 +101,61 @@ def change(home: Path, key: str, value: Any) -> None:
 
 
 def reset(home: Path) -> None:
-    """Go back to the defaults; PaddleHub's own keys stay.
+    """Go back to the defaults; PaddleHub's own keys stay, and so do indexes and trusted keys.
 
     Raises:
         ConfigError: the file is not JSON, so that PaddleHub's keys cannot be told from ours.
     """
     path = config_file(home)
     if path.exists():
-        _write(path, {key: value for key, value in _read(path).items() if key in PADDLEHUB_KEYS})
+        _write(path, {key: value for key, value in _read(path).items() if key in (*PADDLEHUB_KEYS, *LISTS)})
+
+
+def read_list(home: Path, key: str) -> list[dict[str, str]]:
+    """One of :data:`LISTS`: objects whose values are texts.
+
+    Raises:
+        ConfigError: the file is damaged, or the list is none.
+    """
+    path = config_file(home)
+    rows: Any = _read(path).get(key, [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and all(isinstance(each, str) for each in row.values()) for row in rows):
+        raise ConfigError(f"'{path}': '{key}' must be a list of objects whose values are texts. Mend it, or delete the key '{key}'.")
+    return [*rows]
+
+
+def write_list(home: Path, key: str, rows: list[dict[str, str]]) -> None:
+    """Replace one of :data:`LISTS` and keep the rest.
+
+    Raises:
+        ConfigError: the file is damaged, or cannot be written.
+    """
+    document = _read(config_file(home))
+    _write(config_file(home), {**document, key: rows})
 
 
 def check_setting(key: str, value: Any) -> int:
-    """The value of a known key as a number.
+    """The value of a known key as a number, or as a bool where its default is one.
 
     Raises:
-        ConfigError: the key is unknown, or the value is no whole number from 1 up (from 0 up where that has a meaning).
+        ConfigError: the key is unknown, or the value is no whole number from 1 up (from 0 up where that has a meaning), or neither true
+            nor false.
     """
     check_key(key)
     text, least = str(value).strip(), _LEAST.get(key, 1)
+    if isinstance(DEFAULTS[key], bool):
+        return _check_switch(key, text.lower())
     if isinstance(value, bool) or not (text.isascii() and text.isdigit() and int(text[:30]) >= least):
         raise ConfigError(
             f"the setting '{key}' must be a whole number from {least} up, got {str(value)[:40]!r}. Its default is {DEFAULTS[key]}."
         )
     return int(text)
+
+
+def _check_switch(key: str, text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ConfigError(f"the setting '{key}' must be true or false, got {text[:40]!r}. Its default is {str(DEFAULTS[key]).lower()}.")
+    return text == "true"
 
 
 def check_key(key: str) -> None:

@@ -22,6 +22,7 @@ from hubserve.registry.environments.options import Options
 from hubserve.registry.environments.transaction import provided_environment
 from hubserve.registry.manifest import Manifest, read_manifest, write_manifest
 from hubserve.registry.names import check_name, check_version, folder_name
+from hubserve.registry.origin import Origin
 from hubserve.registry.progress import Progress
 
 
@@ -42,7 +43,14 @@ class Placed(NamedTuple):
 
 
 def install(
-    home: Path, source: Path, settings: InstallSettings, progress: Progress, *, check: bool, options: Options | None = None
+    home: Path,
+    source: Path,
+    settings: InstallSettings,
+    progress: Progress,
+    *,
+    check: bool,
+    options: Options | None = None,
+    origin: Origin | None = None,
 ) -> Placed:
     """Install one module.
 
@@ -53,6 +61,7 @@ def install(
         progress: told how far it is.
         check: import the module once first.
         options: what the user says of its environment.
+        origin: where ``source`` was fetched from; itself where None.
     Returns:
         Where it is.
     Raises:
@@ -60,18 +69,20 @@ def install(
         OSError: reading or writing failed. Nothing has changed.
     """
     source = _check_source(source, home)
+    origin = origin or Origin(str(source))
     if source.is_dir():
         find_kind(source).describe(source)  # what is no module is refused before it is copied
     with _staging(home) as staging:
         staged, info = _stage(staging, source, settings, progress)
+        origin.check_promised(info.name, info.version)
         version_folder = _place(home, info)
-        origin = _origin(staged, source)
+        base = _lookup_base(staged, source, origin)
         with _named_as(staged, source), provided_environment(home, staged, info, options, settings, progress) as environment:
             if check:
                 progress("importing it once, in a process of its own")
-                _check(staged, info, home, origin, environment, timeout_s=settings.check_timeout_s)
+                _check(staged, info, home, base, environment, timeout_s=settings.check_timeout_s)
             progress("writing to disk")
-            manifest = _write_manifest(staged, info, source, origin, environment)
+            manifest = _write_manifest(staged, info, origin, base, environment)
             sync_tree(staged)
             place, replaced = put_in_place(staged, version_folder, settings.keep_replaced)
     return Placed(manifest, version_folder, place, replaced)
@@ -118,11 +129,11 @@ def _stage(staging: Path, source: Path, settings: InstallSettings, progress: Pro
     return staged, info
 
 
-def _origin(staged: Path, source: Path) -> Path | None:
+def _lookup_base(staged: Path, source: Path, origin: Origin) -> Path | None:
     """The folder that relative model paths are looked up from, if there is one."""
     packed = packed_source(staged)
     if packed is None:
-        return source if source.is_dir() else None
+        return source if source.is_dir() and origin.is_local else None
     (staged / packed).mkdir(parents=True, exist_ok=True)  # a path that climbs out of it passes through it
     return staged / packed
 
@@ -153,8 +164,8 @@ def _names_in(name_folder: Path) -> set[str]:
     return names
 
 
-def _check(staged: Path, info: ModuleInfo, home: Path, origin: Path | None, environment: str, *, timeout_s: float) -> None:
-    search_path = [origin, origin.parent] if origin else []
+def _check(staged: Path, info: ModuleInfo, home: Path, base: Path | None, environment: str, *, timeout_s: float) -> None:
+    search_path = [base, base.parent] if base else []
     launched = launch(info, staged, home, environment)
     name = folder_name(info.name)
     check_import(staged, name, info.kind, home=home, search_path=search_path, timeout_s=timeout_s, launched=launched)
@@ -171,19 +182,20 @@ def _named_as(staged: Path, source: Path) -> Iterator[None]:
         raise
 
 
-def _write_manifest(staged: Path, info: ModuleInfo, source: Path, origin: Path | None, environment: str) -> Manifest:
+def _write_manifest(staged: Path, info: ModuleInfo, origin: Origin, base: Path | None, environment: str) -> Manifest:
     contents, digests = list_files(staged)
     write_file_list(staged, digests)
     manifest = Manifest(
         info=info,
-        source=str(source),
-        source_folder=str(origin.relative_to(staged) if origin and staged in origin.parents else origin or ""),
+        source=origin.shown,
+        source_folder=str(base.relative_to(staged) if base and staged in base.parents else base or ""),
         import_folder=folder_name(info.name),
         installed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         digest=contents.digest,
         files=contents.files,
         size_bytes=contents.size_bytes,
         environment=environment,
+        provenance=origin.provenance,
     )
     write_manifest(staged, manifest)
     return manifest

@@ -27,6 +27,8 @@ class Manifest(NamedTuple):
         files: how many there are.
         size_bytes: of all of them.
         environment: the key of the environment that it runs in; "" for the host's Python.
+        provenance: where it came from, and what was verified of that: ``kind`` (of source), ``url`` (without credentials), ``sha256`` (of
+            the archive), ``commit``, ``index``, ``signed_by``, as far as they apply; see :mod:`hubserve.registry.sources`.
     """
 
     info: ModuleInfo
@@ -38,6 +40,7 @@ class Manifest(NamedTuple):
     files: int
     size_bytes: int
     environment: str = ""
+    provenance: dict[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it is written."""
@@ -55,6 +58,7 @@ class Manifest(NamedTuple):
             "files": self.files,
             "size_bytes": self.size_bytes,
             "environment": self.environment,
+            **({"provenance": self.provenance} if self.provenance else {}),
         }
 
 
@@ -86,7 +90,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     try:
         return _from_json(document)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path, error) from None
 
 
@@ -95,7 +99,9 @@ def _from_json(document: dict[str, Any]) -> Manifest:
     texts = {key: _text(document[key]) for key in ("source", "source_folder", "import_folder", "installed_at", "digest")}
     info = ModuleInfo(**{**known, "name": _text(document["name"]), "version": _text(document["version"]), "kind": _text(document["kind"])})
     environment = _text(document.get("environment", ""))
-    return Manifest(info=info, files=int(document["files"]), size_bytes=int(document["size_bytes"]), environment=environment, **texts)
+    provenance = {_text(key): _text(value) for key, value in (document.get("provenance") or {}).items()} or None
+    files, size_bytes = int(document["files"]), int(document["size_bytes"])
+    return Manifest(info=info, files=files, size_bytes=size_bytes, environment=environment, provenance=provenance, **texts)
 
 
 def _text(value: Any) -> str:

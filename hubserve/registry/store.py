@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -22,6 +22,8 @@ from hubserve.registry.places import target
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.record import NO_VERSIONS, Record, read_record
 from hubserve.registry.recovery import is_settled, recover, versions_on_disk
+from hubserve.registry.sources import Fetched, Request, fetched
+from hubserve.registry.sources.addresses import check_sha256, without_secrets
 
 
 class Installed(NamedTuple):
@@ -164,25 +166,39 @@ class Store:
         return present[match]
 
     def install(
-        self, source: str | Path, *, progress: Progress = silent, check: bool = True, environment: Options | None = None
+        self,
+        source: str | Path,
+        *,
+        progress: Progress = silent,
+        check: bool = True,
+        environment: Options | None = None,
+        digest: str = "",
+        indexes: Sequence[str] | None = None,
     ) -> Installed:
-        """Install a module from a folder or an archive.
+        """Install a module from a folder, an archive, an address, a git repository or an index.
 
         Args:
-            source: the folder or archive.
+            source: the folder or archive; as text also ``https://...``, ``git+https://...[@REF]``, ``NAME``, ``NAME==VERSION`` or a range.
             progress: told how far it is.
             check: import the module once in a process of its own first.
             environment: what the user says of its environment.
+            digest: ``sha256:`` and 64 hexadecimal digits that the archive must have.
+            indexes: addresses and folders to look a name up in; those that are configured where None.
         Returns:
             What was installed.
         Raises:
             HubError: it could not be; everything is as it was before.
         """
-        if "://" in str(source):
-            raise InstallError(f"'{source}' is an address, and hub install takes a folder or a file. Download it, then install the file.")
-        with self._transaction(progress, f"cannot install '{source}'"):
-            settings = install_settings(self.home)
-            done = install(self.home, Path(source), settings, progress, check=check, options=environment)
+        text = source if isinstance(source, str) else os.path.join(os.curdir, source)  # a path is never a name
+        settings = install_settings(self.home)
+        request = Request(text, self.home, settings, progress, check_sha256(digest), indexes)
+        with (
+            self._explained(f"cannot fetch '{without_secrets(text) if '://' in text else text}'"),
+            fetched(request) as found,
+            self._transaction(progress, f"cannot install '{found.origin.shown}'"),
+            _named_as_given(found),
+        ):
+            done = install(self.home, found.path, settings, progress, check=check, options=environment, origin=found.origin)
         return Installed(done.manifest.info, done.folder, done.manifest, done.replaced, done.place, is_current=True)
 
     def uninstall(self, name: str, version: str | None = None, *, progress: Progress = silent) -> Versions:
@@ -252,9 +268,13 @@ class Store:
 
     @contextmanager
     def _transaction(self, progress: Progress, failed: str) -> Iterator[None]:
+        with self._explained(failed), self.exclusive(progress):
+            yield
+
+    @contextmanager
+    def _explained(self, failed: str) -> Iterator[None]:
         try:
-            with self.exclusive(progress):
-                yield
+            yield
         except (OSError, shutil.Error) as error:
             raise InstallError(f"{failed}: {error}. What was there is still there; mend the cause and try again.") from error
 
@@ -305,6 +325,18 @@ class Store:
                 "?.", "?"
             )
         )
+
+
+@contextmanager
+def _named_as_given(found: Fetched) -> Iterator[None]:
+    """Errors name what the user asked for, not the place that it was fetched to."""
+    try:
+        yield
+    except HubError as error:
+        if not found.origin.is_local:
+            error.args = (error.message.replace(str(found.path), found.origin.shown), *error.args[1:])
+            error.detail = error.detail.replace(str(found.path), found.origin.shown)
+        raise
 
 
 def is_flat(name_folder: Path) -> bool:

@@ -130,7 +130,7 @@ def test_sources_that_are_no_module_are_refused_and_say_why(tmp_path: Path, stor
     undecorated = write_module(tmp_path / "undecorated")
     (undecorated / "module.py").write_text("class Toy:\n    pass\n")
     refuse(store, tmp_path / "gone", ModuleNotFound, "there is no", "gone", ".tar.gz")
-    refuse(store, "https://example.invalid/toy.zip", InstallError, "is an address", "Download it")
+    refuse(store, "ftp://example.invalid/toy.zip", InstallError, "cannot be fetched", "https://")
     refuse(store, empty, LoadFailed, str(empty), "module.py")
     refuse(store, broken, LoadFailed, str(broken / "module.py"), "line 2")
     refuse(store, undecorated, LoadFailed, str(undecorated / "module.py"), "@moduleinfo")

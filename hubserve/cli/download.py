@@ -1,0 +1,33 @@
+"""``hub download``."""
+
+import argparse
+from pathlib import Path
+
+from hubserve.cli.output import add_index_option, add_json_option, print_json, size_text
+
+HELP = "fetch a module's archive from an index, and do not install it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("name", metavar="NAME[==VERSION]", help="the module; a range such as 'NAME>=1,<2' will do")
+    parser.add_argument("-o", "--output", type=Path, default=Path(), metavar="FOLDER", help="where to (default: the working directory)")
+    add_index_option(parser)
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetch, verify, and say where it is."""
+    from hubserve.cli.progress import shown_progress
+    from hubserve.home import home
+    from hubserve.registry.configuration import install_settings
+    from hubserve.registry.indexes.keeping import keep
+    from hubserve.registry.sources import Request
+
+    with shown_progress() as progress:
+        kept = keep(Request(args.name, home(), install_settings(home()), progress, indexes=args.index), args.output)
+    if args.json:
+        print_json(kept._asdict())
+    else:
+        print(f"{kept.name} {kept.version} ({size_text(kept.size_bytes)}) is in {kept.path}")
+    return 0

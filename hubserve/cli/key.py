@@ -1,0 +1,75 @@
+"""``hub key generate | trust | list | remove``."""
+
+import argparse
+from pathlib import Path
+
+from hubserve.cli.output import add_json_option, print_json
+from hubserve.cli.tables import print_table
+
+HELP = "make a key to sign modules with, or say whose signatures are trusted"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="generate|trust|list|remove")
+    generate = actions.add_parser("generate", help="make a key pair")
+    generate.add_argument("file", type=Path, metavar="FILE", help="the private key; the public one is put beside it, as FILE.pub")
+    trust = actions.add_parser("trust", help="trust a public key; what its index has is then refused unless it is signed")
+    trust.add_argument("key", metavar="FILE|TEXT", help="a .pub file, or the text in it")
+    trust.add_argument("--name", required=True, metavar="WHO", help="whose key it is")
+    trust.add_argument("--index", default="", metavar="URL|FOLDER", help="the index that it is trusted for (default: every one)")
+    listing = actions.add_parser("list", help="show the trusted keys")
+    add_json_option(listing)
+    remove = actions.add_parser("remove", help="trust a key no more")
+    remove.add_argument("name", metavar="WHO", help="its name, or its identifier")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the action says."""
+    return {"generate": _generate, "trust": _trust, "list": _list, "remove": _remove}[args.action](args)
+
+
+def _generate(args: argparse.Namespace) -> int:
+    from hubserve.registry.signing import generate, key_identifier, public_path
+
+    text = generate(args.file)
+    print(f"The private key is in {args.file}: keep it to yourself. The public key {key_identifier(text)} is in {public_path(args.file)}:")
+    print(text)
+    return 0
+
+
+def _trust(args: argparse.Namespace) -> int:
+    from hubserve.home import home
+    from hubserve.registry.indexes.configured import shown
+    from hubserve.registry.signing import key_identifier, parse_public, trust
+
+    text = parse_public(args.key)
+    index = args.index if "://" in args.index or not args.index else str(Path(args.index).expanduser().absolute())
+    trust(home(), args.name, text, shown(index))
+    print(
+        f"The key {key_identifier(text)} of {args.name} is trusted for {shown(index) or 'every index'}; what is not signed is refused there"
+    )
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    from hubserve.home import home
+    from hubserve.registry.signing import trusted_keys
+
+    keys = trusted_keys(home())
+    if args.json:
+        print_json([{"name": each.name, "identifier": each.identifier, "key": each.text, "index": each.scope} for each in keys])
+    elif keys:
+        print_table(("NAME", "KEY", "FOR", "TEXT"), [(each.name, each.identifier, each.scope or "every index", each.text) for each in keys])
+    else:
+        print("No key is trusted, so signatures are not asked for. Trust one with: hub key trust FILE --name WHO")
+    return 0
+
+
+def _remove(args: argparse.Namespace) -> int:
+    from hubserve.home import home
+    from hubserve.registry.signing import distrust
+
+    for each in distrust(home(), args.name):
+        print(f"The key {each.identifier} of {each.name} is trusted no more")
+    return 0

@@ -1,0 +1,45 @@
+"""``hub publish``."""
+
+import argparse
+from pathlib import Path
+
+from hubserve.cli.output import add_json_option, print_json, size_text
+
+HELP = "put a module into an index in a folder of this machine"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("source", type=Path, metavar="FOLDER|ARCHIVE", help="the module's folder, which is packed, or an archive of it")
+    parser.add_argument("--index", required=True, metavar="FOLDER", help="the index; made if it is missing")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="sign with this private key ('hub key generate' makes one)")
+    parser.add_argument("--force", action="store_true", help="replace a version that is there with other content")
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Publish, and say what the index has now."""
+    from hubserve.cli.progress import shown_progress
+    from hubserve.errors import InstallError
+    from hubserve.home import home
+    from hubserve.registry.configuration import install_settings
+    from hubserve.registry.indexes.building import publish
+    from hubserve.registry.sources.addresses import without_secrets
+
+    if "://" in args.index:
+        raise InstallError(
+            f"'{without_secrets(args.index)}' is an address, and hub publishes into folders. Publish into a folder, then "
+            "copy it to your server as any other files."
+        )
+    with shown_progress() as progress:
+        done = publish(args.source, Path(args.index), install_settings(home()), progress, key=args.key, force=args.force)
+    release = done.release
+    if args.json:
+        import msgspec
+
+        print_json({"name": done.name, "added": done.added, **msgspec.to_builtins(release)})
+        return 0
+    signed = f", signed with key {release.signature.key}" if release.signature else ""
+    verb = "Published" if done.added else "Unchanged:"
+    print(f"{verb} {done.name} {release.version} ({size_text(release.size_bytes)}, sha256:{release.sha256}{signed}) as {release.archive}")
+    return 0

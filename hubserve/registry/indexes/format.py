@@ -1,0 +1,175 @@
+"""What is written in an index: ``index.json`` with the names, ``modules/<name>.json`` with one module's versions.
+
+Nothing that is read is believed before it is checked: an index may be anybody's.
+"""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from hubserve.errors import InstallError
+from hubserve.registry.extraction import safe_parts
+from hubserve.registry.names import check_name, check_version, folder_name
+
+SCHEMA_VERSION = 1
+INDEX_NAME = "index.json"
+MODULES_FOLDER = "modules"
+ARCHIVES_FOLDER = "archives"
+#: the largest documents that are read, and the most that they may list
+MAX_INDEX_BYTES = 32 << 20
+MAX_MODULE_BYTES = 8 << 20
+MAX_NAMES = 100_000
+MAX_VERSIONS = 10_000
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """A signature of :func:`hubserve.registry.signing.signed_text`.
+
+    Attributes:
+        key: the identifier of the key that made it.
+        value: base64 of 64 bytes.
+        algorithm: always ``ed25519``.
+    """
+
+    key: str
+    value: str
+    algorithm: str = "ed25519"
+
+
+class Release(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One version of a module.
+
+    Attributes:
+        version: as the module says it.
+        archive: the path of its archive in the index, with ``/`` between folders.
+        sha256: 64 hexadecimal digits, of the archive.
+        size_bytes: of the archive.
+        kind: of module.
+        summary: one sentence.
+        requires_python: the Pythons that the module asks for, as PEP 440 writes ranges; "" for any.
+        requirements_sha256: of its requirements.txt, 64 hexadecimal digits; "" without one.
+        signature: by whoever published it.
+        yanked: why it should not be used any more; "" if it may be.
+    """
+
+    version: str
+    archive: str
+    sha256: str
+    size_bytes: int
+    kind: str = ""
+    summary: str = ""
+    requires_python: str = ""
+    requirements_sha256: str = ""
+    signature: Signature | None = None
+    yanked: str = ""
+
+
+class ModuleDocument(msgspec.Struct, frozen=True):
+    """``modules/<name>.json``: one module's versions, from the oldest to the newest."""
+
+    schema_version: int
+    name: str
+    versions: list[Release]
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What ``index.json`` says of one module.
+
+    Attributes:
+        latest: the version that is installed by name alone; "" if all are yanked.
+        summary: of that version.
+    """
+
+    latest: str = ""
+    summary: str = ""
+
+
+class IndexDocument(msgspec.Struct, frozen=True):
+    """``index.json``: every module's name and newest version."""
+
+    schema_version: int
+    modules: dict[str, Summary]
+
+
+def module_path(name: str) -> str:
+    """Where a module's versions are listed; ``-`` and ``_`` are the same."""
+    return f"{MODULES_FOLDER}/{folder_name(name)}.json"
+
+
+def read_index_document(body: bytes, shown: str) -> IndexDocument:
+    """Check an ``index.json``.
+
+    Args:
+        body: its bytes.
+        shown: what it is called in messages.
+    Raises:
+        InstallError: it is no such document, or a newer hubserve's.
+    """
+    document: IndexDocument = _decoded(body, IndexDocument, shown)
+    if len(document.modules) > MAX_NAMES:
+        raise _wrong(shown, f"it lists {len(document.modules)} modules, and {MAX_NAMES} is the most")
+    for name in document.modules:
+        _checked(shown, check_name, name)
+    return document
+
+
+def read_module_document(body: bytes, name: str, shown: str) -> ModuleDocument:
+    """Check a ``modules/<name>.json``.
+
+    Raises:
+        InstallError: it is no such document, is another module's, or an entry could do harm; the message names it.
+    """
+    document: ModuleDocument = _decoded(body, ModuleDocument, shown)
+    if folder_name(document.name) != folder_name(name):
+        raise _wrong(shown, f"it is about {document.name[:60]!a} instead of '{name}'")
+    if len(document.versions) > MAX_VERSIONS:
+        raise _wrong(shown, f"it lists {len(document.versions)} versions, and {MAX_VERSIONS} is the most")
+    _checked(shown, check_name, document.name)
+    for release in document.versions:
+        _check_release(release, shown)
+    if len({each.version for each in document.versions}) < len(document.versions):
+        raise _wrong(shown, "it lists a version twice")
+    return document
+
+
+def _check_release(release: Release, shown: str) -> None:
+    _checked(shown, check_version, release.version)
+    if "://" in release.archive or any(each in release.archive for each in "?#%"):
+        raise _wrong(shown, f"the archive {release.archive[:80]!a} is no path inside of the index")
+    _checked(shown, safe_parts, release.archive)
+    if not safe_parts(release.archive):
+        raise _wrong(shown, f"version {release.version} has no archive")
+    if not _SHA256.fullmatch(release.sha256):
+        raise _wrong(shown, f"the sha256 of version {release.version} is not 64 hexadecimal digits")
+    if release.size_bytes < 0:
+        raise _wrong(shown, f"the size of version {release.version} is below 0")
+
+
+def _checked(shown: str, check: Any, text: str) -> None:
+    try:
+        check(text)
+    except (InstallError, UnicodeError) as error:
+        raise _wrong(shown, str(error).partition(": ")[2] or str(error)) from None
+
+
+def _decoded(body: bytes, cls: Any, shown: str) -> Any:
+    try:
+        version = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get("schema_version", msgspec.Raw(b"null"))
+        number = msgspec.json.decode(version, type=int)
+        if number > SCHEMA_VERSION:
+            raise InstallError(f"'{shown}' has schema_version {number}, and this hubserve reads up to {SCHEMA_VERSION}. Upgrade hubserve.")
+        return msgspec.json.decode(body, type=cls)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise _wrong(shown, str(error)[:200]) from None
+
+
+def _wrong(shown: str, why: str) -> InstallError:
+    return InstallError(f"'{shown}' is not what an index should hold: {why}. Check the index's address, or tell its owner.")
+
+
+def encoded(document: msgspec.Struct) -> bytes:
+    """A document as it is written: the same for the same content, readable, with a newline at its end."""
+    return (json.dumps(msgspec.to_builtins(document), indent=1, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,108 @@
+"""A folder or an archive on this machine."""
+
+import hashlib
+from contextlib import contextmanager
+from pathlib import Path
+
+from hubserve.errors import InstallError, ModuleNotFound
+from hubserve.registry.archive import FORMATS
+from hubserve.registry.extraction import CHUNK_BYTES
+from hubserve.registry.origin import Origin
+from hubserve.registry.progress import Progress
+from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, is_path
+
+
+class FolderSource(Source):
+    """A module's folder."""
+
+    name = "folder"
+
+    def recognises(self, request: Request) -> bool:
+        """A folder that is there."""
+        return local_path(request).is_dir()
+
+    @contextmanager
+    def fetched(self, request: Request) -> Fetching:
+        """The folder itself."""
+        if request.sha256:
+            raise InstallError("a digest is of an archive, and a folder was given. Leave the digest out, or give the archive.")
+        path = local_path(request)
+        yield Fetched(path, Origin(str(path), {"kind": self.name}))
+
+
+class ArchiveSource(Source):
+    """An archive, or whatever else a path may name."""
+
+    name = "archive"
+
+    def recognises(self, request: Request) -> bool:  # noqa: ARG002 - whatever it is
+        """Everything: it is the last that is asked, and says best what is wrong."""
+        return True
+
+    @contextmanager
+    def fetched(self, request: Request) -> Fetching:
+        """The archive itself, once its digest is known."""
+        path = local_path(request)
+        if not path.exists():
+            raise ModuleNotFound(_not_there(request, path))
+        if not path.is_file():
+            raise InstallError(f"'{path}' is neither a folder nor a file. Give the module's folder, or an archive of it ({FORMATS}).")
+        if request.settings.require_signature:
+            raise unsigned(f"'{path}'")
+        sha256 = digest_of(path, request.progress)
+        check_digest(str(path), sha256, request.sha256)
+        yield Fetched(path, Origin(str(path), {"kind": self.name, "sha256": sha256}))
+
+
+def local_path(request: Request) -> Path:
+    """The path that a request names, absolute."""
+    return Path(request.text).expanduser().absolute()
+
+
+def digest_of(path: Path, progress: Progress) -> str:
+    """A file's SHA-256, 64 hexadecimal digits.
+
+    Raises:
+        InstallError: it cannot be read.
+    """
+    digest, done_bytes = hashlib.sha256(), 0
+    try:
+        total_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                done_bytes += len(chunk)
+                progress("verifying", done_bytes, total_bytes)
+    except OSError as error:
+        raise InstallError(f"cannot read '{path}': {error}. Mend the cause and try again.") from error
+    return digest.hexdigest()
+
+
+def check_digest(shown: str, sha256: str, wanted: str) -> None:
+    """Compare two digests; an empty one is not asked for.
+
+    Raises:
+        InstallError: they differ.
+    """
+    if wanted and sha256 != wanted:
+        raise InstallError(
+            f"{shown} is refused: its SHA-256 is {sha256}, and {wanted} was asked for. Either it was changed or damaged, or the digest is "
+            "another file's: ask whoever gave you the digest."
+        )
+
+
+def unsigned(what: str) -> InstallError:
+    """The error for something that carries no signature, where the settings ask for one."""
+    return InstallError(
+        f"{what} is refused: the setting install.require_signature is on, and only what is in an index can be signed. Publish it there "
+        "('hub publish --key FILE'), install the unpacked folder, or run: hub config install.require_signature==false"
+    )
+
+
+def _not_there(request: Request, path: Path) -> str:
+    if is_path(request.text):
+        return f"there is no '{path}'. Give the module's folder, or an archive of it ({FORMATS})."
+    return (
+        f"there is no file or folder '{request.text}' here, and no index is configured to look such a name up in. Give the module's "
+        f"folder, an archive of it ({FORMATS}), or tell hub of an index: hub index add URL_OR_FOLDER"
+    )
