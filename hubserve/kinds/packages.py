@@ -5,10 +5,14 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import Any, Dict, Optional
 
 from hubserve.errors import LoadFailed
 from hubserve.home import modules_dir
+from hubserve.kinds.versions import newest_version
+
+#: the modules that are packages of this process, by package name
+LOADED: Dict[str, Path] = {}
 
 
 def install_package(name: str, folder: Path) -> None:
@@ -29,12 +33,13 @@ def install_package(name: str, folder: Path) -> None:
     spec = _package_spec(name, folder)
     package = module_from_spec(spec)
     sys.modules[name] = package
+    LOADED[name] = folder
     if spec.loader is None:
         return
     try:
         spec.loader.exec_module(package)
     except BaseException as error:
-        del sys.modules[name]
+        del sys.modules[name], LOADED[name]
         raise LoadFailed(
             f"cannot import '{folder / '__init__.py'}': {type(error).__name__}: {error}. Mend it; it may be an empty file."
         ) from error
@@ -64,16 +69,3 @@ class _InstalledModules(MetaPathFinder):
         """Answer for top-level names only; the rest is found through the package's path."""
         folder = newest_version(fullname) if path is None else None
         return _package_spec(fullname, folder) if folder else None
-
-
-def newest_version(folder_name: str) -> Optional[Path]:
-    """The newest installed version of a module, by the numbers of its version text; None if it is not installed."""
-    try:
-        versions = [each for each in (modules_dir() / folder_name).iterdir() if each.is_dir() and not each.name.startswith(".")]
-    except OSError:
-        return None
-    return max(versions, key=_version_key) if versions else None
-
-
-def _version_key(folder: Path) -> List[Tuple[int, str]]:
-    return [(int(part) if part.isdigit() else -1, part) for part in folder.name.split(".")]

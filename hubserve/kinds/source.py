@@ -2,7 +2,7 @@
 
 import ast
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Set
+from typing import Any, Dict, List, NamedTuple, Sequence, Set
 
 from hubserve.errors import LoadFailed
 from hubserve.kinds.base import ModuleInfo
@@ -10,12 +10,26 @@ from hubserve.kinds.base import ModuleInfo
 _MAX_SOURCE_BYTES = 8 << 20
 
 
+#: base classes that published modules import, and what they bring
+_KNOWN_BASES: Dict[str, Dict[str, str]] = {
+    "EmbeddingModule": {"serving": "calc_similarity"},
+    "ImageClassifierModule": {"serving": "serving_method", "runnable": "run_cmd"},
+    "ImageColorizeModule": {"serving": "serving_method", "runnable": "run_cmd"},
+    "ImageSegmentationModule": {"serving": "serving_method", "runnable": "run_cmd"},
+    "ImageServing": {"serving": "serving_method"},
+    "NLPPredictionModule": {"runnable": "run_cmd"},
+    "StyleTransferModule": {"serving": "serving_method", "runnable": "run_cmd"},
+    "TextServing": {"serving": "predict_method"},
+    "Yolov3Module": {"serving": "serving_method"},
+}
+
+
 class ModuleClass(NamedTuple):
     """The class under ``@moduleinfo``, as its source has it."""
 
     class_name: str
     metadata: Dict[str, Any]
-    #: decorator name -> method name, also of base classes in the same file
+    #: decorator name -> method name, also of base classes in the same file and of those that PaddleHub offers
     marked: Dict[str, str]
 
     def to_info(self, kind: str) -> ModuleInfo:
@@ -41,8 +55,9 @@ def read_module_class(path: Path) -> ModuleClass:
     for node in classes:
         for decorator in node.decorator_list:
             if isinstance(decorator, ast.Call) and _name(decorator.func) == "moduleinfo":
+                inherited = _known_marks([each.value for each in decorator.keywords if each.arg == "meta"])
                 marked = _marked_methods(node, {each.name: each for each in classes}, set())
-                return ModuleClass(node.name, _metadata(path, decorator), marked)
+                return ModuleClass(node.name, _metadata(path, decorator), {**inherited, **marked})
     raise LoadFailed(f"'{path}' has no class under @moduleinfo(name=..., version=...). Decorate the class that is the module.")
 
 
@@ -78,7 +93,7 @@ def _metadata(path: Path, call: ast.Call) -> Dict[str, Any]:
 
 def _marked_methods(node: ast.ClassDef, classes: Dict[str, ast.ClassDef], seen: Set[str]) -> Dict[str, str]:
     seen.add(node.name)
-    marked: Dict[str, str] = {}
+    marked = _known_marks(node.bases)
     for base in node.bases:
         name = _name(base)
         if name in classes and name not in seen:
@@ -89,6 +104,14 @@ def _marked_methods(node: ast.ClassDef, classes: Dict[str, ast.ClassDef], seen: 
                 name = _name(decorator.func if isinstance(decorator, ast.Call) else decorator)
                 if name in ("serving", "runnable", "batch"):
                     marked[name] = member.name
+    return marked
+
+
+def _known_marks(bases: Sequence[ast.AST]) -> Dict[str, str]:
+    """What base classes bring that are known by their name."""
+    marked: Dict[str, str] = {}
+    for base in reversed(bases):
+        marked.update(_KNOWN_BASES.get(_name(base), {}))
     return marked
 
 
