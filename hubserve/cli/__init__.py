@@ -17,6 +17,7 @@ from hubserve.cli.failures import reported
 COMMANDS = {
     "install": "hubserve.cli.install",
     "uninstall": "hubserve.cli.uninstall",
+    "import-paddlehub": "hubserve.cli.import_paddlehub",
     "list": "hubserve.cli.listing",  # a module called list would hide the type from this file
     "show": "hubserve.cli.show",
     "run": "hubserve.cli.run",

@@ -14,13 +14,16 @@ from hubserve.registry.check import check_import
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.contents import measure, sync_tree
 from hubserve.registry.copying import copy_folder
+from hubserve.registry.flat import is_flat, set_aside
 from hubserve.registry.manifest import Manifest, read_manifest, write_manifest
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.progress import Progress
 from hubserve.registry.recovery import put_in_place
 
 
-def install(home: Path, source: Path, settings: InstallSettings, progress: Progress, *, check: bool) -> tuple[Path, bool]:
+def install(
+    home: Path, source: Path, settings: InstallSettings, progress: Progress, *, check: bool, replace_flat: bool = False
+) -> tuple[Path, bool]:
     """Install one module.
 
     Args:
@@ -29,6 +32,7 @@ def install(home: Path, source: Path, settings: InstallSettings, progress: Progr
         settings: what is accepted.
         progress: told how far it is.
         check: import the module once first.
+        replace_flat: take the place of a module that PaddleHub itself installed.
     Returns:
         The version's folder, and whether it replaced the same version.
     Raises:
@@ -40,7 +44,7 @@ def install(home: Path, source: Path, settings: InstallSettings, progress: Progr
         find_kind(source).describe(source)  # what is no module is refused before it is copied
     with _staging(home) as staging:
         staged, info = _stage(staging, source, settings, progress)
-        version_folder = _place(home, info)
+        version_folder = _place(home, info, replace_flat=replace_flat)
         if check:
             progress("importing it once, in a process of its own")
             _check(staged, info, source, home, timeout_s=settings.check_timeout_s)
@@ -48,7 +52,8 @@ def install(home: Path, source: Path, settings: InstallSettings, progress: Progr
         _write_manifest(staged, info, source)
         sync_tree(staged)
         replaced = version_folder.exists()
-        put_in_place(staged, version_folder)
+        with set_aside(version_folder.parent):
+            put_in_place(staged, version_folder)
     return version_folder, replaced
 
 
@@ -93,13 +98,15 @@ def _stage(staging: Path, source: Path, settings: InstallSettings, progress: Pro
     return staged, info
 
 
-def _place(home: Path, info: ModuleInfo) -> Path:
+def _place(home: Path, info: ModuleInfo, *, replace_flat: bool) -> Path:
     """Where the version goes, unless something else is there."""
     name_folder = home / "modules" / folder_name(info.name)
-    if (name_folder / "module.py").exists():
+    if is_flat(name_folder) and replace_flat:
+        return name_folder / info.version
+    if is_flat(name_folder):
         raise InstallError(
             f"'{name_folder}' holds a module that PaddleHub itself installed, and hub does not overwrite it. "
-            "Move that folder away, or set HUB_HOME to another home."
+            "To make it one of hub's versions: hub import-paddlehub --move. Or move that folder away, or set HUB_HOME to another home."
         )
     for other in _names_in(name_folder) - {info.name}:
         raise InstallError(

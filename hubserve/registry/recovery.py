@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hubserve.errors import InstallError
+from hubserve.registry import flat
 
 _STAGING_PREFIXES = ("install-", "uninstall-")
 _ASIDE_SUFFIX = ".old"
@@ -23,11 +24,12 @@ def is_aside(folder: Path) -> bool:
 
 def left_half_done(modules: Path) -> bool:
     """Whether some version lies aside."""
-    return any(is_aside(each) for each in modules.glob("*/.*"))
+    return flat.lie_aside(modules) or any(is_aside(each) for each in modules.glob("*/.*"))
 
 
 def recover(modules: Path, tmp: Path) -> None:
     """Put back what lies aside where its replacement never came, and delete what is left over."""
+    flat.put_back(modules)
     for each in modules.glob("*/.*"):
         if not is_aside(each):
             continue

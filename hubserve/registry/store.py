@@ -10,6 +10,7 @@ from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.home import home as default_home
 from hubserve.kinds.base import ModuleInfo
 from hubserve.registry.configuration import install_settings, nearest
+from hubserve.registry.flat import is_flat
 from hubserve.registry.installing import install
 from hubserve.registry.lock import store_lock
 from hubserve.registry.manifest import Manifest, read_manifest
@@ -75,7 +76,7 @@ class Store:
         for name_folder in sorted(_subfolders(self.modules)):
             if is_flat(name_folder):
                 notes.append(
-                    f"'{name_folder}' was put there by PaddleHub itself; hub leaves it alone. To use it here: hub install {name_folder}"
+                    f"'{name_folder}' was put there by PaddleHub itself; hub leaves it alone. To use it here: hub import-paddlehub --move"
                 )
                 continue
             found, bad = _read_versions(name_folder)
@@ -118,13 +119,14 @@ class Store:
             )
         return present[match]
 
-    def install(self, source: str | Path, *, progress: Progress = silent, check: bool = True) -> Installed:
+    def install(self, source: str | Path, *, progress: Progress = silent, check: bool = True, replace_flat: bool = False) -> Installed:
         """Install a module from a folder or an archive.
 
         Args:
             source: the folder or archive.
             progress: told how far it is.
             check: import the module once in a process of its own first.
+            replace_flat: take the place of a module that PaddleHub itself installed.
         Returns:
             What was installed.
         Raises:
@@ -134,7 +136,7 @@ class Store:
             raise InstallError(f"'{source}' is an address, and hub install takes a folder or a file. Download it, then install the file.")
         with self._transaction(progress, f"cannot install '{source}'"):
             settings = install_settings(self.home)
-            folder, replaced = install(self.home, Path(source), settings, progress, check=check)
+            folder, replaced = install(self.home, Path(source), settings, progress, check=check, replace_flat=replace_flat)
             manifest = read_manifest(folder)
         return Installed(manifest.info, folder, manifest, replaced)
 
@@ -188,7 +190,7 @@ class Store:
         name_folder = self._name_folder(name)
         if is_flat(name_folder):
             raise ModuleNotFound(
-                f"'{name}' was put into '{name_folder}' by PaddleHub itself, without a version. Run: hub install {name_folder}"
+                f"'{name}' was put into '{name_folder}' by PaddleHub itself, without a version. Run: hub import-paddlehub --move"
             )
         return _read_versions(name_folder)
 
@@ -205,11 +207,6 @@ class Store:
                 "?.", "?"
             )
         )
-
-
-def is_flat(name_folder: Path) -> bool:
-    """Whether PaddleHub itself installed a module here: its files lie in the name's folder, without a version."""
-    return (name_folder / "module.py").is_file()
 
 
 def _subfolders(folder: Path) -> list[Path]:
