@@ -95,13 +95,24 @@ def moduleinfo(
         if meta is not None and not issubclass(cls, meta):
             bases = tuple(base for base in cls.__bases__ if not issubclass(meta, base)) + (meta,)
             members = {key: value for key, value in vars(cls).items() if key not in ("__dict__", "__weakref__")}
-            cls = cls.__class__(cls.__name__, bases, members)
+            cls = _with_own_super(cls.__class__(cls.__name__, bases, members))
         cls.name, cls.version, cls.author, cls.author_email = name, version, author, author_email
         cls.summary, cls.type = summary, type
         cls.is_hub_module = True
         return cls
 
     return decorate
+
+
+def _with_own_super(cls: type) -> type:
+    """Point the methods' ``super()`` at a class that was made from another one's members."""
+    for member in vars(cls).values():
+        function = getattr(member, "__func__", member)
+        code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None) or ()
+        for name, cell in zip(code.co_freevars if code else (), cells):
+            if name == "__class__":
+                cell.cell_contents = cls
+    return cls
 
 
 def serving(method: F) -> F:

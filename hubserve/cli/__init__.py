@@ -20,6 +20,7 @@ COMMANDS = {
     "rollback": "hubserve.cli.rollback",
     "verify": "hubserve.cli.verify",
     "gc": "hubserve.cli.gc",
+    "import-paddlehub": "hubserve.cli.import_paddlehub",
     "list": "hubserve.cli.listing",  # a module called list would hide the type from this file
     "show": "hubserve.cli.show",
     "run": "hubserve.cli.run",

@@ -21,7 +21,8 @@ def run(args: argparse.Namespace) -> int:
         make_parser(args.command).print_help()
         return 0
     print("usage: hub COMMAND [ARGUMENT ...]\n\ncommands:")
+    width = max(map(len, COMMANDS))
     for name, module in COMMANDS.items():
-        print(f"  {name:<10} {import_module(module).HELP}")
+        print(f"  {name:<{width}} {import_module(module).HELP}")
     print("\n'hub help COMMAND' explains one. HUB_HOME sets where modules are kept (default: ~/.paddlehub).")
     return 0

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -27,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="start|stop|status|reload")
     start = actions.add_parser("start", help="serve modules until Ctrl-C or 'hub serving stop'")
-    what = start.add_mutually_exclusive_group(required=True)
-    what.add_argument(
+    start.add_argument(
         "-m",
         "--modules",
         nargs="+",
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[==VERSION]|FOLDER",
         help="installed modules, or folders to serve without installing",
     )
-    what.add_argument("-c", "--config", type=Path, metavar="FILE", help="a config.json; the other flags are then disregarded")
+    start.add_argument("-c", "--config", type=Path, metavar="FILE", help="a config.json; the other flags are then disregarded")
     start.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port to listen on (default %(default)s; 0: any free one)")
     start.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)")
     start.add_argument("--use_multiprocess", action="store_true", help="run --workers instances of each module")
@@ -67,6 +67,10 @@ def _start(args: argparse.Namespace) -> int:
     from hubserve.registry.resolve import may_mean
     from hubserve.server.plans import make_plans
     from hubserve.server.run import serve
+
+    if not args.config and not args.modules:
+        print("hub: nothing says what to serve: give -m NAME or -c FILE. Run 'hub serving start -h' to see what it takes.", file=sys.stderr)
+        return 2
 
     def settings(only: str | None = None) -> ServerSettings:
         return read_config(args.config) if args.config else settings_from_flags(args, only)

@@ -11,12 +11,12 @@ from hubserve.doctor.hardware import existing
 from hubserve.errors import HubError
 from hubserve.home import conf_dir, home, modules_dir, tmp_dir
 from hubserve.registry.configuration import load
+from hubserve.registry.flat import is_flat
 from hubserve.registry.lock import LOCK_NAME
 from hubserve.registry.manifest import read_manifest
 from hubserve.registry.places import is_link_draft
 from hubserve.registry.record import is_draft, read_record
 from hubserve.registry.recovery import is_settled, staging
-from hubserve.registry.store import is_flat
 from hubserve.server import pidfile
 from hubserve.settings import DEFAULT_PORT
 

@@ -1,18 +1,18 @@
 """Makes a module's folder importable under its name, and installed modules importable from one another."""
 
-import json
 import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import Any, Dict, Optional
 
 from hubserve.errors import LoadFailed
 from hubserve.home import modules_dir
+from hubserve.kinds.versions import current_version
 
-#: beside a module's versions: which of them its bare name means; see :mod:`hubserve.registry.record`
-RECORD_NAME = ".history.json"
+#: the modules that are packages of this process, by package name
+LOADED: Dict[str, Path] = {}
 
 
 def install_package(name: str, folder: Path) -> None:
@@ -33,12 +33,13 @@ def install_package(name: str, folder: Path) -> None:
     spec = _package_spec(name, folder)
     package = module_from_spec(spec)
     sys.modules[name] = package
+    LOADED[name] = folder
     if spec.loader is None:
         return
     try:
         spec.loader.exec_module(package)
     except BaseException as error:
-        del sys.modules[name]
+        del sys.modules[name], LOADED[name]
         raise LoadFailed(
             f"cannot import '{folder / '__init__.py'}': {type(error).__name__}: {error}. Mend it; it may be an empty file."
         ) from error
@@ -68,27 +69,3 @@ class _InstalledModules(MetaPathFinder):
         """Answer for top-level names only; the rest is found through the package's path."""
         folder = current_version(fullname) if path is None else None
         return _package_spec(fullname, folder) if folder else None
-
-
-def current_version(folder_name: str) -> Optional[Path]:
-    """The files of the version that a module's bare name means; None if it is not installed.
-
-    Homes of PaddleHub's time have no record of it: there it is the newest, by the numbers of its version text.
-    """
-    name_folder = modules_dir() / folder_name
-    try:
-        record = json.loads((name_folder / RECORD_NAME).read_text(encoding="utf-8"))
-        place = name_folder / str(record["versions"][record["current"]])
-        if place.is_dir():
-            return place
-    except (OSError, ValueError, TypeError, KeyError):
-        pass
-    try:
-        versions = [each for each in name_folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
-    except OSError:
-        return None
-    return max(versions, key=_version_key) if versions else None
-
-
-def _version_key(folder: Path) -> List[Tuple[int, str]]:
-    return [(int(part) if part.isdigit() else -1, part) for part in folder.name.split(".")]

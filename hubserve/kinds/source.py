@@ -3,7 +3,7 @@
 import ast
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Set
+from typing import Any, Dict, List, NamedTuple, Sequence, Set
 
 import hubserve
 from hubserve.errors import LoadFailed
@@ -14,12 +14,26 @@ _MAX_SOURCE_BYTES = 8 << 20
 _MODELS = ["hubserve", "models"]
 
 
+#: base classes that published modules import, and what they bring
+_KNOWN_BASES: Dict[str, Dict[str, str]] = {
+    "EmbeddingModule": {"serving": "calc_similarity"},
+    "ImageClassifierModule": {"serving": "serving_method", "runnable": "run_cmd"},
+    "ImageColorizeModule": {"serving": "serving_method", "runnable": "run_cmd"},
+    "ImageSegmentationModule": {"serving": "serving_method", "runnable": "run_cmd"},
+    "ImageServing": {"serving": "serving_method"},
+    "NLPPredictionModule": {"runnable": "run_cmd"},
+    "StyleTransferModule": {"serving": "serving_method", "runnable": "run_cmd"},
+    "TextServing": {"serving": "predict_method"},
+    "Yolov3Module": {"serving": "serving_method"},
+}
+
+
 class ModuleClass(NamedTuple):
     """The class under ``@moduleinfo``, as its source has it."""
 
     class_name: str
     metadata: Dict[str, Any]
-    #: decorator name -> method name, also of base classes in the same file and of hubserve's ready-made ones
+    #: decorator name -> method name, also of base classes in the same file, of hubserve's ready-made ones and of those of PaddleHub
     marked: Dict[str, str]
     #: what it says of its environment; see :mod:`hubserve.kinds.declared`
     declared: Dict[str, Any]
@@ -51,9 +65,10 @@ def read_module_class(path: Path) -> ModuleClass:
     for node in classes:
         for decorator in node.decorator_list:
             if isinstance(decorator, ast.Call) and _name(decorator.func) == "moduleinfo":
+                inherited = _known_marks([each.value for each in decorator.keywords if each.arg == "meta"])
                 marked = _marked_methods(node, {**bases, **{each.name: each for each in classes}}, set())
                 metadata = _metadata(path, decorator)
-                return ModuleClass(node.name, metadata, marked, read_declared(path.parent, metadata))
+                return ModuleClass(node.name, metadata, {**inherited, **marked}, read_declared(path.parent, metadata))
     raise LoadFailed(f"'{path}' has no class under @moduleinfo(name=..., version=...). Decorate the class that is the module.")
 
 
@@ -104,7 +119,7 @@ def _metadata(path: Path, call: ast.Call) -> Dict[str, Any]:
 
 def _marked_methods(node: ast.ClassDef, classes: Dict[str, ast.ClassDef], seen: Set[str]) -> Dict[str, str]:
     seen.add(node.name)
-    marked: Dict[str, str] = {}
+    marked = _known_marks(node.bases)
     for base in node.bases:
         name = _name(base)
         if name in classes and name not in seen:
@@ -115,6 +130,14 @@ def _marked_methods(node: ast.ClassDef, classes: Dict[str, ast.ClassDef], seen: 
                 name = _name(decorator.func if isinstance(decorator, ast.Call) else decorator)
                 if name in ("serving", "runnable", "batch"):
                     marked[name] = member.name
+    return marked
+
+
+def _known_marks(bases: Sequence[ast.AST]) -> Dict[str, str]:
+    """What base classes bring that are known by their name."""
+    marked: Dict[str, str] = {}
+    for base in reversed(bases):
+        marked.update(_KNOWN_BASES.get(_name(base), {}))
     return marked
 
 

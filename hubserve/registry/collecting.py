@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from hubserve.engines.cache import kept_with, origins
 from hubserve.registry.changing import forget_replaced
+from hubserve.registry.flat import is_flat
 from hubserve.registry.places import is_held, is_place
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.record import read_record
 from hubserve.registry.recovery import staging
-from hubserve.registry.store import Store, is_flat
+from hubserve.registry.store import Store
 
 #: What is collected, as it is told.
 STAGING, REPLACED, UNUSED, DOWNLOADS, ENGINES = (

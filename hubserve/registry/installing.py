@@ -20,6 +20,7 @@ from hubserve.registry.copying import copy_folder
 from hubserve.registry.environments.launch import launch
 from hubserve.registry.environments.options import Options
 from hubserve.registry.environments.transaction import provided_environment
+from hubserve.registry.flat import is_flat, set_aside
 from hubserve.registry.manifest import Manifest, read_manifest, write_manifest
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.origin import Origin
@@ -51,6 +52,7 @@ def install(
     check: bool,
     options: Options | None = None,
     origin: Origin | None = None,
+    replace_flat: bool = False,
 ) -> Placed:
     """Install one module.
 
@@ -62,6 +64,7 @@ def install(
         check: import the module once first.
         options: what the user says of its environment.
         origin: where ``source`` was fetched from; itself where None.
+        replace_flat: take the place of a module that PaddleHub itself installed.
     Returns:
         Where it is.
     Raises:
@@ -75,7 +78,7 @@ def install(
     with _staging(home) as staging:
         staged, info = _stage(staging, source, settings, progress)
         origin.check_promised(info.name, info.version)
-        version_folder = _place(home, info)
+        version_folder = _place(home, info, replace_flat=replace_flat)
         base = _lookup_base(staged, source, origin)
         with _named_as(staged, source), provided_environment(home, staged, info, options, settings, progress) as environment:
             if check:
@@ -84,7 +87,8 @@ def install(
             progress("writing to disk")
             manifest = _write_manifest(staged, info, origin, base, environment)
             sync_tree(staged)
-            place, replaced = put_in_place(staged, version_folder, settings.keep_replaced)
+            with set_aside(version_folder.parent):
+                place, replaced = put_in_place(staged, version_folder, settings.keep_replaced)
     return Placed(manifest, version_folder, place, replaced)
 
 
@@ -138,13 +142,15 @@ def _lookup_base(staged: Path, source: Path, origin: Origin) -> Path | None:
     return staged / packed
 
 
-def _place(home: Path, info: ModuleInfo) -> Path:
+def _place(home: Path, info: ModuleInfo, *, replace_flat: bool) -> Path:
     """Where the version goes, unless something else is there."""
     name_folder = home / "modules" / folder_name(info.name)
-    if (name_folder / "module.py").exists():
+    if is_flat(name_folder) and replace_flat:
+        return name_folder / info.version
+    if is_flat(name_folder):
         raise InstallError(
             f"'{name_folder}' holds a module that PaddleHub itself installed, and hub does not overwrite it. "
-            "Move that folder away, or set HUB_HOME to another home."
+            "To make it one of hub's versions: hub import-paddlehub --move. Or move that folder away, or set HUB_HOME to another home."
         )
     for other in _names_in(name_folder) - {info.name}:
         raise InstallError(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubserve.errors import InstallError
-from hubserve.kinds.packages import RECORD_NAME
+from hubserve.kinds.versions import RECORD_NAME
 from hubserve.registry.contents import sync
 from hubserve.registry.names import is_version
 

@@ -14,6 +14,7 @@ from hubserve.kinds.base import ModuleInfo
 from hubserve.registry.changing import go_back, take_out, way_back
 from hubserve.registry.configuration import install_settings, nearest
 from hubserve.registry.environments.options import Options
+from hubserve.registry.flat import is_flat, lie_aside
 from hubserve.registry.installing import install
 from hubserve.registry.lock import store_lock
 from hubserve.registry.manifest import Manifest, read_manifest
@@ -99,11 +100,12 @@ class Store:
 
     def scan(self) -> Listing:
         """What is installed, and what else lies among it."""
+        self._finish_take_over()
         installed, notes = [], []
         for name_folder in sorted(_subfolders(self.modules)):
             if is_flat(name_folder):
                 notes.append(
-                    f"'{name_folder}' was put there by PaddleHub itself; hub leaves it alone. To use it here: hub install {name_folder}"
+                    f"'{name_folder}' was put there by PaddleHub itself; hub leaves it alone. To use it here: hub import-paddlehub --move"
                 )
                 continue
             found, bad = self._read_versions(name_folder)
@@ -174,6 +176,7 @@ class Store:
         environment: Options | None = None,
         digest: str = "",
         indexes: Sequence[str] | None = None,
+        replace_flat: bool = False,
     ) -> Installed:
         """Install a module from a folder, an archive, an address, a git repository or an index.
 
@@ -184,6 +187,7 @@ class Store:
             environment: what the user says of its environment.
             digest: ``sha256:`` and 64 hexadecimal digits that the archive must have.
             indexes: addresses and folders to look a name up in; those that are configured where None.
+            replace_flat: take the place of a module that PaddleHub itself installed.
         Returns:
             What was installed.
         Raises:
@@ -198,7 +202,16 @@ class Store:
             self._transaction(progress, f"cannot install '{found.origin.shown}'"),
             _named_as_given(found),
         ):
-            done = install(self.home, found.path, settings, progress, check=check, options=environment, origin=found.origin)
+            done = install(
+                self.home,
+                found.path,
+                settings,
+                progress,
+                check=check,
+                options=environment,
+                origin=found.origin,
+                replace_flat=replace_flat,
+            )
         return Installed(done.manifest.info, done.folder, done.manifest, done.replaced, done.place, is_current=True)
 
     def uninstall(self, name: str, version: str | None = None, *, progress: Progress = silent) -> Versions:
@@ -279,10 +292,11 @@ class Store:
             raise InstallError(f"{failed}: {error}. What was there is still there; mend the cause and try again.") from error
 
     def _read(self, name: str) -> tuple[Versions, Texts]:
+        self._finish_take_over()
         name_folder = self._name_folder(name)
         if is_flat(name_folder):
             raise ModuleNotFound(
-                f"'{name}' was put into '{name_folder}' by PaddleHub itself, without a version. Run: hub install {name_folder}"
+                f"'{name}' was put into '{name_folder}' by PaddleHub itself, without a version. Run: hub import-paddlehub --move"
             )
         return self._read_versions(name_folder)
 
@@ -299,6 +313,12 @@ class Store:
                 found, bad = _read_places(name_folder, record, present)
             if read_record(name_folder) == record:  # else another process changed it meanwhile
                 return found, bad
+
+    def _finish_take_over(self) -> None:
+        """A process that was killed while a version took the place of what PaddleHub installed leaves that aside; it is put back here."""
+        if lie_aside(self.modules):
+            with suppress(OSError, InstallError), self.exclusive():
+                pass
 
     def _settle(self, name_folder: Path) -> None:
         """A link lags behind the record for a moment in each change, and after a process was killed in it until somebody mends that."""
@@ -337,11 +357,6 @@ def _named_as_given(found: Fetched) -> Iterator[None]:
             error.args = (error.message.replace(str(found.path), found.origin.shown), *error.args[1:])
             error.detail = error.detail.replace(str(found.path), found.origin.shown)
         raise
-
-
-def is_flat(name_folder: Path) -> bool:
-    """Whether PaddleHub itself installed a module here: its files lie in the name's folder, without a version."""
-    return (name_folder / "module.py").is_file()
 
 
 def _subfolders(folder: Path) -> list[Path]:

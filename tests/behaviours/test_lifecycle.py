@@ -170,7 +170,7 @@ def test_a_config_that_is_not_there_is_told(home: Path, tmp_path: Path) -> None:
     assert (refused.returncode, "cannot read the configuration" in refused.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("arguments", [["start"], ["start", "-m", "x", "-c", "y"], ["begin"], ["start", "-m", "x", "-p", "http"]])
+@pytest.mark.parametrize("arguments", [["start"], ["begin"], ["start", "-m", "x", "-p", "http"]])
 def test_bad_options_are_status_2(home: Path, arguments: list[str]) -> None:
     assert hub("serving", *arguments, home=home).returncode == 2
 

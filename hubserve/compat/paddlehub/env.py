@@ -1,13 +1,34 @@
-"""Folders of the home, under PaddleHub's names."""
+"""Folders of the home, under PaddleHub's names; each is made when it is asked for, as PaddleHub's are there from the start."""
 
-from hubserve.home import cache_dir, conf_dir, home, modules_dir, tmp_dir
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
-HUB_HOME = str(home())
-MODULE_HOME = str(modules_dir())
-CACHE_HOME = str(cache_dir())
-DATA_HOME = str(home() / "dataset")
-CONF_HOME = str(conf_dir())
-THIRD_PARTY_HOME = str(home() / "thirdparty")
-TMP_HOME = str(tmp_dir())
-LOG_HOME = str(home() / "log")
-SOURCES_HOME = str(home() / "sources")
+from hubserve import home as _home
+from hubserve.kinds.flat import module_home
+
+HUB_HOME = str(_home.home())
+USER_HOME = str(Path.home())
+
+_FOLDERS = {
+    "CACHE_HOME": "cache",
+    "CONF_HOME": "conf",
+    "DATA_HOME": "dataset",
+    "LOG_HOME": "log",
+    "SOURCES_HOME": "sources",
+    "THIRD_PARTY_HOME": "thirdparty",
+    "TMP_HOME": "tmp",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """``MODULE_HOME`` holds each module's files as ``<name>/...``; see :mod:`hubserve.kinds.flat`."""
+    if name == "MODULE_HOME":
+        return str(module_home())
+    if name not in _FOLDERS:
+        raise AttributeError(f"module 'paddlehub.env' has no attribute '{name}'")
+    folder = str(_home.home() / _FOLDERS[name])
+    with suppress(OSError):  # a home that cannot be written
+        os.makedirs(folder, exist_ok=True)
+    return folder

@@ -1,23 +1,10 @@
 """The name ``paddlehub`` inside an instance, used as published modules and scripts use it."""
 
 import json
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
-from tests.conftest import MODULES, ROOT, hub
-
-
-def run_script(script: str, home: Path) -> str:
-    """Run a script where the compatibility package is importable, as in an instance."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "hubserve" / "compat")])
-    environ = {**os.environ, "PYTHONPATH": path, "HUB_HOME": str(home)}
-    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.conftest import MODULES, hub
+from tests.unit.compat.script import run_script
 
 
 def test_every_published_import_of_the_thin_core_works(home: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from hubserve.cli import main
 from hubserve.errors import InstallError, ModuleNotFound
-from hubserve.kinds.packages import current_version
+from hubserve.kinds.versions import current_version
 from hubserve.registry.configuration import change
 from hubserve.registry.places import Hold
 from hubserve.registry.store import Store

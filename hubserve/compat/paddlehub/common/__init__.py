@@ -1,1 +1,5 @@
 """What ``paddlehub.common`` offered to modules of PaddleHub 1."""
+
+from paddlehub.common import logger, utils
+
+__all__ = ["logger", "utils"]

@@ -1,7 +1,10 @@
 """``paddlehub.common.dir``: the home's folders under their old names."""
 
-from paddlehub.env import CACHE_HOME, CONF_HOME, DATA_HOME, HUB_HOME, MODULE_HOME, TMP_HOME
+from typing import Any
 
-USER_HOME = HUB_HOME
+from paddlehub import env
 
-__all__ = ["CACHE_HOME", "CONF_HOME", "DATA_HOME", "HUB_HOME", "MODULE_HOME", "TMP_HOME", "USER_HOME"]
+
+def __getattr__(name: str) -> Any:
+    """Whatever :mod:`paddlehub.env` has."""
+    return getattr(env, name)

@@ -1,5 +1,5 @@
 """``paddlehub.common.logger``: the logger under its old name."""
 
-from paddlehub.utils.log import logger
+from paddlehub.utils.log import Logger, logger
 
-__all__ = ["logger"]
+__all__ = ["Logger", "logger"]

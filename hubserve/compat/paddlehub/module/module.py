@@ -1,27 +1,47 @@
 """``paddlehub.module.module``: the decorators, and ``Module``, which is both base class and loader."""
 
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
-from hubserve.errors import ModuleNotFound
-from hubserve.home import modules_dir
-from hubserve.kinds.packages import current_version
+from paddlehub.module.run_module import RunModule
+
+from hubserve.errors import LoadFailed, ModuleNotFound
 from hubserve.kinds.paddlehub import PaddleHubKind
-from hubserve.module import moduleinfo, runnable, serving
+from hubserve.kinds.versions import current_version, flat_folder, installed_versions, satisfies
+from hubserve.module import moduleinfo as _moduleinfo
+from hubserve.module import runnable, serving
 
-__all__ = ["Module", "RunModule", "moduleinfo", "runnable", "serving"]
+__all__ = ["InvalidHubModule", "Module", "RunModule", "moduleinfo", "runnable", "serving"]
+
+
+class InvalidHubModule(LoadFailed):
+    """A folder is no module."""
+
+
+def moduleinfo(
+    name: str,
+    version: str,
+    author: str = "",
+    author_email: str = "",
+    summary: str = "",
+    type: str = "",  # noqa: A002 - the published name of the argument
+    meta: Any = None,
+) -> Callable[[type], type]:
+    """Name a class as the module of its file, and make ``meta``, or else :class:`RunModule`, one of its bases."""
+    return _moduleinfo(name, version, author, author_email, summary, type, RunModule if meta is None else meta)
 
 
 class Module:
     """The base class of published modules; called itself, it loads one.
 
-    ``Module(name="lac")`` or ``Module(directory="./lac")`` gives the constructed module of that name or folder. Further keyword
-    arguments reach its constructor, or its ``_initialize``.
+    ``Module(name="lac")`` or ``Module(directory="./lac")`` gives the constructed module of that name or folder; the name counts where
+    both are given. ``version`` is one version, or a condition such as ``">=1.1"``. Further keyword arguments reach its constructor, or its
+    ``_initialize``. Nothing is downloaded: ``source``, ``update``, ``branch`` and ``ignore_env_mismatch`` are accepted and have no effect.
     """
 
     def __new__(
         cls,
-        *args: Any,  # noqa: ARG004 - subclasses take what they like
+        *args: Any,  # subclasses take what they like
         name: Optional[str] = None,
         directory: Any = None,
         version: Optional[str] = None,
@@ -30,9 +50,14 @@ class Module:
         """Load a module if called on this class itself; else make an object as any class does."""
         if cls is not Module:
             return super().__new__(cls)
-        for ignored in ("source", "update", "branch", "ignore_env_mismatch"):
+        if args:
+            raise TypeError(f"Module() takes keyword arguments only: Module(name={args[0]!r}) or Module(directory={args[0]!r})")
+        source = kwargs.pop("source", None)
+        for ignored in ("update", "branch", "ignore_env_mismatch"):
             kwargs.pop(ignored, None)
-        return _load(name, directory, version, kwargs)
+        if not name and not directory:
+            raise TypeError("Module() needs name= of an installed module, or directory= of a module's folder")
+        return _load_installed(name, version, source, kwargs) if name else _load(Path(directory).absolute(), kwargs)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002 - as above
         """Keep the folder; subclasses of the old form are given nothing else here."""
@@ -40,24 +65,28 @@ class Module:
         if directory is not None:
             self.directory = str(directory)
 
-    @property
-    def is_runnable(self) -> bool:
-        """Whether ``hub run`` works."""
-        return any(getattr(getattr(type(self), name, None), "_runnable", False) for name in dir(type(self)))
 
-
-RunModule = Module
-
-
-def _load(name: Optional[str], directory: Any, version: Optional[str], init_args: Dict[str, Any]) -> Any:
-    if name:
-        folder = (
-            current_version(name.replace("-", "_")) if version is None else (modules_dir() / name.replace("-", "_") / version).resolve()
+def _load_installed(name: str, version: Optional[str], source: Optional[str], init_args: Dict[str, Any]) -> Any:
+    folder_name = name.replace("-", "_")
+    versions = installed_versions(folder_name)
+    fitting = [folder for each, folder in versions.items() if satisfies(each, version or "")]
+    current = current_version(folder_name)
+    if fitting:
+        return _load(current if current in fitting else fitting[-1], init_args, folder_name)
+    flat = flat_folder(folder_name)
+    if flat is not None and satisfies(PaddleHubKind().describe(flat).version, version or ""):
+        return _load(flat, init_args, folder_name)
+    if versions or flat:
+        there = ", ".join(versions) or PaddleHubKind().describe(flat).version  # type: ignore[arg-type]  # it is one or the other
+        raise ModuleNotFound(
+            f"module '{name}' is installed as {there}, and {version} was asked for. Install that version with 'hub install'"
         )
-        if folder is None or not folder.is_dir():
-            raise ModuleNotFound(f"module '{name}' {version or ''} is not installed; install it with 'hub install'")
-    else:
-        folder = Path(directory).absolute()
+    where = f" from {source}" if source else ""
+    raise ModuleNotFound(f"module '{name}' is not installed, and nothing is downloaded here; install it{where} with 'hub install'")
+
+
+def _load(folder: Path, init_args: Dict[str, Any], import_name: str = "") -> Any:
     kind = PaddleHubKind()
-    import_name = name.replace("-", "_") if name else folder.name
-    return kind.load(folder, import_name, init_args, {}).module
+    if not kind.recognises(folder):
+        raise InvalidHubModule(f"'{folder}' is not a valid module: it holds {kind.looks_for.replace('a ', 'no ', 1)}")
+    return kind.load(folder, import_name or folder.name, init_args, {}).module

@@ -1,37 +1,43 @@
 """``paddlehub.utils.parser``: readers of small files."""
 
-from typing import Any, List
+from typing import Any, Dict, List
 
 
 class TextFileParser:
-    """Reads a text file's lines."""
+    """Reads a text file's lines, in UTF-8 or else in GBK."""
 
     def parse(self, txt_file: str, use_strip: bool = True) -> List[str]:
-        """The file's lines, without their surrounding white space if ``use_strip``."""
-        with open(txt_file, encoding="utf-8") as file:
-            lines = file.read().splitlines()
-        return [line.strip() for line in lines] if use_strip else lines
+        """The file's lines: with ``use_strip`` without surrounding white space and without those that are then empty."""
+        try:
+            lines = self._lines(txt_file, "utf-8")
+        except UnicodeDecodeError:
+            lines = self._lines(txt_file, "gbk")
+        return [line.strip() for line in lines if line.strip()] if use_strip else lines
+
+    def _lines(self, path: str, encoding: str) -> List[str]:
+        with open(path, encoding=encoding) as file:
+            return file.readlines()
 
 
 class YAMLFileParser:
     """Reads a YAML file; needs PyYAML in the module's environment."""
 
     def parse(self, yaml_file: str) -> Any:
-        """The file's content."""
+        """The file's content; numbers and booleans stay texts."""
         import yaml
 
         with open(yaml_file, encoding="utf-8") as file:
-            return yaml.safe_load(file)
+            return yaml.load(file, Loader=yaml.BaseLoader)  # noqa: S506 - this loader makes nothing but texts, lists and dicts
 
 
 class CSVFileParser:
-    """Reads a CSV file with a header line; needs pandas in the module's environment."""
+    """Reads a CSV file with a header line and no quotes."""
 
-    def parse(self, csv_file: str) -> Any:
-        """Column name to list of values."""
-        import pandas
-
-        return pandas.read_csv(csv_file).to_dict("list")
+    def parse(self, csv_file: str) -> Dict[str, List[str]]:
+        """Column name to list of texts."""
+        with open(csv_file, encoding="utf-8") as file:
+            rows = [line.split(",") for line in file.read().split("\n") if line]
+        return {name: [row[index] for row in rows[1:] if index < len(row)] for index, name in enumerate(rows[0] if rows else [])}
 
 
 txt_parser = TextFileParser()

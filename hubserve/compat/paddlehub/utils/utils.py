@@ -1,38 +1,85 @@
-"""``paddlehub.utils.utils``: pictures and vectors as base64 text, folders and hashes."""
+"""``paddlehub.utils.utils``: pictures as base64 text, and the other small things under the names that modules import them by."""
 
 import base64
-import hashlib
-import os
-from typing import Any
+import sys
+from typing import Union
 
 import numpy as np
+from paddlehub.utils.download import download, download_with_progress
+from paddlehub.utils.files import (
+    generate_tempdir,
+    generate_tempfile,
+    get_record_file,
+    is_port_occupied,
+    load_py_module,
+    md5,
+    mkdir,
+    record,
+    record_exception,
+)
+from paddlehub.utils.log import logger
+from paddlehub.utils.platform import is_windows
+from paddlehub.utils.sequences import extract_melspectrogram, pad_sequence, reseg_token_label, trunc_sequence
+from paddlehub.utils.timing import Timer, seconds_to_hms
+from paddlehub.utils.version import Version
+
+__all__ = [
+    "Timer",
+    "Version",
+    "base64_to_cv2",
+    "cv2_to_base64",
+    "download",
+    "download_with_progress",
+    "extract_melspectrogram",
+    "generate_tempdir",
+    "generate_tempfile",
+    "get_platform_default_encoding",
+    "get_record_file",
+    "is_port_occupied",
+    "is_windows",
+    "load_py_module",
+    "logger",
+    "md5",
+    "mkdir",
+    "pad_sequence",
+    "record",
+    "record_exception",
+    "reseg_token_label",
+    "seconds_to_hms",
+    "sys_stdin_encoding",
+    "sys_stdout_encoding",
+    "trunc_sequence",
+]
 
 
-def base64_to_cv2(b64str: str) -> np.ndarray:
-    """Base64 text of an encoded picture -> uint8 (H, W, 3) BGR."""
+def base64_to_cv2(b64str: Union[str, bytes]) -> np.ndarray:
+    """Base64 text of an encoded picture -> uint8 (H, W, 3) BGR.
+
+    Raises:
+        InvalidInput: it is no picture; the message says why.
+    """
     from hubserve.vision.codecs import decode_picture
 
     return decode_picture(base64.b64decode(b64str))
 
 
 def cv2_to_base64(image: np.ndarray) -> str:
-    """uint8 (H, W, 3) BGR -> base64 text of it as a JPEG."""
+    """uint8 (H, W, 3) BGR or (H, W) grey -> base64 text of it as a JPEG."""
     import cv2
 
     return base64.b64encode(cv2.imencode(".jpg", image)[1].tobytes()).decode("ascii")
 
 
-def md5(text: Any) -> str:
-    """The MD5 digest of a text, as PaddleHub names cache entries."""
-    data = text if isinstance(text, bytes) else str(text).encode("utf-8")
-    return hashlib.md5(data).hexdigest()  # noqa: S324 - a name, no protection
+def get_platform_default_encoding() -> str:
+    """``gbk`` on Windows, else ``utf8``."""
+    return "gbk" if is_windows() else "utf8"
 
 
-def mkdir(path: str) -> None:
-    """Make a folder and its parents."""
-    os.makedirs(path, exist_ok=True)
+def sys_stdin_encoding() -> str:
+    """How what is typed is encoded."""
+    return getattr(sys.stdin, "encoding", None) or sys.getdefaultencoding()
 
 
-def is_windows() -> bool:
-    """Whether this is Windows."""
-    return os.name == "nt"
+def sys_stdout_encoding() -> str:
+    """How what is printed is encoded."""
+    return getattr(sys.stdout, "encoding", None) or sys.getdefaultencoding()

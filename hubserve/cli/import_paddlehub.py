@@ -1,0 +1,54 @@
+"""``hub import-paddlehub``."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hubserve.cli.output import add_json_option, print_json
+
+if TYPE_CHECKING:
+    from hubserve.registry.paddlehub_import import Import
+
+HELP = "install the modules that PaddleHub has installed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        nargs="?",
+        type=Path,
+        help="where they are (default: in this home, else in ~/.paddlehub/modules)",
+    )
+    parser.add_argument(
+        "--move", action="store_true", help="make those in this home versions in their place; PaddleHub no longer finds them"
+    )
+    parser.add_argument("--no-check", action="store_true", help="do not import each once first, because what they need will come later")
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Import, and say what became of each; 1 if something is not there that could be."""
+    from hubserve.cli.progress import shown_progress
+    from hubserve.registry.paddlehub_import import find_folder, import_modules
+    from hubserve.registry.store import Store
+
+    store = Store()
+    folder = find_folder(store, args.folder)
+    done: list[Import] = []
+    with shown_progress() as progress:
+        done += import_modules(store, folder, move=args.move, check=not args.no_check, progress=progress)
+    if args.json:
+        print_json({"folder": str(folder), "modules": [{**each._asdict(), "folder": str(each.folder)} for each in done]})
+    else:
+        _print(folder, done)
+    return int(any(each.result in ("failed", "left") for each in done))
+
+
+def _print(folder: Path, done: list["Import"]) -> None:
+    for each in done:
+        what = f"{each.name} {each.version}".strip() or each.folder.name
+        print(f"{each.result:<9} {what}{': ' + each.reason if each.reason else ''}")
+    if not done:
+        print(f"No module of PaddleHub's is in {folder}.")

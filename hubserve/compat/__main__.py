@@ -1,0 +1,54 @@
+"""``python -m hubserve.compat SCRIPT [ARGUMENT ...]``: runs a script that says ``import paddlehub``, as it is.
+
+``--install`` makes the names importable in every process of this Python, by a ``.pth`` file among its packages; ``--uninstall`` removes it.
+"""
+
+import argparse
+import runpy
+import sys
+import sysconfig
+from pathlib import Path
+from typing import List, Optional
+
+from hubserve.compat import FOLDER
+
+_PATH_FILE = "hubserve_compat.pth"
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Do what the arguments say; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m hubserve.compat", description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--install", action="store_true", help="make the names importable in every process of this Python")
+    what.add_argument("--uninstall", action="store_true", help="undo that")
+    what.add_argument("script", nargs="?", help="the script to run; what follows is for it")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    args = parser.parse_args(argv)
+    if args.script:
+        return _run(args.script, args.arguments)
+    return _change(install=args.install)
+
+
+def _run(script: str, arguments: List[str]) -> int:
+    sys.argv = [script, *arguments]
+    sys.path[0] = str(Path(script).resolve().parent)  # as python SCRIPT has it
+    runpy.run_path(script, run_name="__main__")
+    return 0
+
+
+def _change(install: bool) -> int:
+    path = Path(sysconfig.get_paths()["purelib"]) / _PATH_FILE
+    try:
+        if install:
+            path.write_text(f"{FOLDER}\n", "utf-8")  # python appends this line to its path
+        elif path.exists():
+            path.unlink()
+    except OSError as error:
+        sys.stderr.write(f"hub: cannot change '{path}': {error.strerror}. Use a virtual environment of your own.\n")
+        return 1
+    sys.stdout.write(f"'import paddlehub' {'works' if install else 'no longer works'} in {sys.executable} ({path})\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

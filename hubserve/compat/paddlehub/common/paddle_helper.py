@@ -1,0 +1,12 @@
+"""``paddlehub.common.paddle_helper``: what works on Paddle's programs, under its old name."""
+
+from paddlehub.compat.paddle_utils import (
+    add_vars_prefix,
+    get_variable_info,
+    remove_feed_fetch_op,
+    remove_vars_prefix,
+    rename_var,
+    set_op_attr,
+)
+
+__all__ = ["add_vars_prefix", "get_variable_info", "remove_feed_fetch_op", "remove_vars_prefix", "rename_var", "set_op_attr"]

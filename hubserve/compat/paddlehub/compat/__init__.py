@@ -1,0 +1,1 @@
+"""What ``paddlehub.compat`` offers to modules from before Paddle 2."""

@@ -1,0 +1,1 @@
+"""What ``paddlehub.compat.module`` offers."""

@@ -1,0 +1,85 @@
+"""``RunModule``: the base that ``@moduleinfo`` gives to every module."""
+
+import inspect
+import os
+import sys
+from typing import Any, Callable, Dict, List, Optional
+
+from paddlehub._training import refuse
+
+
+class RunModule:
+    """What each published module can rely on.
+
+    Methods of a module that is no ``paddle.nn.Layer`` run in Paddle's static mode, as the original has it, once Paddle is imported:
+    modules from before Paddle 2 build and run programs.
+    """
+
+    def __init__(self, *_args: Any, **_settings: Any) -> None:
+        super().__init__()
+
+    def __getattribute__(self, name: str) -> Any:
+        """A method, wrapped as said above; anything else as it is."""
+        found = object.__getattribute__(self, name)
+        paddle = sys.modules.get("paddle")
+        if name.startswith("__") or not inspect.ismethod(found) or not hasattr(paddle, "nn"):
+            return found
+        if isinstance(self, paddle.nn.Layer):  # type: ignore[union-attr]  # the line above has looked
+            return found
+        from paddlehub.compat.paddle_utils import run_in_static_mode
+
+        return run_in_static_mode(found)
+
+    def _marked(self, marker: str) -> Optional[str]:
+        for cls in type(self).__mro__:
+            for name, member in vars(cls).items():
+                if getattr(member, marker, None):
+                    return name
+        return None
+
+    @property
+    def _run_func_name(self) -> Optional[str]:
+        """The name of the ``@runnable`` method."""
+        return self._marked("_runnable")
+
+    @property
+    def _run_func(self) -> Optional[Callable[[List[str]], Any]]:
+        return getattr(self, self._run_func_name) if self._run_func_name else None
+
+    @property
+    def is_runnable(self) -> bool:
+        """Whether ``hub run`` works."""
+        return self._run_func_name is not None
+
+    @property
+    def serving_func_name(self) -> Optional[str]:
+        """The name of the ``@serving`` method."""
+        return self._marked("_serving")
+
+    @classmethod
+    def get_py_requirements(cls) -> List[str]:
+        """The lines of the module's ``requirements.txt``."""
+        path = os.path.join(os.path.dirname(str(sys.modules[cls.__module__].__file__)), "requirements.txt")
+        if not os.path.isfile(path):
+            return []
+        with open(path, encoding="utf-8") as file:
+            return file.read().splitlines()
+
+    def sub_modules(self, recursive: bool = True) -> Dict[str, Any]:
+        """The modules that are attributes of this one, by attribute; those inside them as ``attribute/attribute``."""
+        found: Dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if value is self or not isinstance(value, RunModule):
+                continue
+            found[name] = value
+            if recursive:
+                found.update({f"{name}/{inner}": each for inner, each in value.sub_modules().items()})
+        return found
+
+    def save_inference_model(self, *_args: Any, **_settings: Any) -> None:
+        """Not done here."""
+        raise refuse("exporting a module's model")
+
+    def export_onnx_model(self, *_args: Any, **_settings: Any) -> None:
+        """Not done here."""
+        raise refuse("exporting a module's model")

@@ -1,0 +1,20 @@
+"""``Yolov3Module``: pictures to boxes. Its operators left Paddle before version 2.0, and one published module uses it."""
+
+from typing import Any
+
+from paddlehub.module.image_serving import ImageServing
+from paddlehub.module.not_trained import NotTrained
+from paddlehub.module.run_module import RunModule
+
+from hubserve.errors import UnsupportedFace
+
+
+class Yolov3Module(NotTrained, RunModule, ImageServing):
+    """Can be named as a base; a module of it brings its own ``predict``."""
+
+    def predict(self, *_args: Any, **_settings: Any) -> Any:
+        """Not done here."""
+        raise UnsupportedFace(
+            "Yolov3Module.predict is not offered: the operators it was written with are in no Paddle from 2.0 on. "
+            "Give the module a predict method of its own, or serve an exported detection model"
+        )

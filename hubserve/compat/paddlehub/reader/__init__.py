@@ -1,0 +1,1 @@
+"""What ``paddlehub.reader`` offers for inference: tokens and padding."""

@@ -1,0 +1,1 @@
+"""What ``paddlehub.vision`` offers: pictures before and after a model."""

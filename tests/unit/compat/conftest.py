@@ -1,0 +1,5 @@
+"""Makes ``paddlehub`` importable in this process."""
+
+import hubserve.compat
+
+hubserve.compat.make_importable()

@@ -1,0 +1,19 @@
+"""Runs scripts where the name ``paddlehub`` is importable, as in an instance."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+
+def run_script(script: str, home: Path, **environ: str) -> str:
+    """Run a script; returns what it printed."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "hubserve" / "compat")])
+    environment = {**os.environ, "PYTHONPATH": path, "HUB_HOME": str(home), **environ}
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
