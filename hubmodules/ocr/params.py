@@ -45,6 +45,6 @@ def read_params():
         "use_angle_cls": True,  # turn lines that stand on their heads
         "cls_batch_num": 30,  # lines that are looked at at once
         "cls_thresh": 0.9,  # a line is turned from this probability on
-        "rec_batch_num": 6,  # lines of similar width that are read at once
+        "rec_batch_num": 6,  # lines of similar width that are read at once; fewer of wide ones
         "drop_score": 0.5,  # lines below this confidence are left out
     }

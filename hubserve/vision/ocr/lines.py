@@ -57,7 +57,7 @@ def line_batches(crops: Sequence[np.ndarray], batch_size: int, height: int = _HE
 
     Args:
         crops: uint8 (h, w, 3), BGR.
-        batch_size: the most lines in one batch.
+        batch_size: the most lines of the smallest width in one batch; of wider ones there are fewer, so that memory stays the same.
         height: of its input, in pixels.
     Yields:
         Each crop once; widths are those of :data:`WIDTHS_PX`.
@@ -66,8 +66,9 @@ def line_batches(crops: Sequence[np.ndarray], batch_size: int, height: int = _HE
     for number, crop in enumerate(crops):
         buckets.setdefault(bucket_of(crop, height), []).append(number)
     for width, numbers in sorted(buckets.items()):
-        for start in range(0, len(numbers), batch_size):
-            together = numbers[start : start + batch_size]
+        most = max(1, batch_size * WIDTHS_PX[0] // width)
+        for start in range(0, len(numbers), most):
+            together = numbers[start : start + most]
             yield LineBatch(together, np.stack([fit(crops[number], height, width) for number in together]))
 
 

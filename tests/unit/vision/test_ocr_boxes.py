@@ -1,10 +1,12 @@
+import sys
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.errors import ConfigError
+from hubserve.errors import ConfigError, MissingDependency
 from hubserve.vision.ocr import TextBoxes
 from hubserve.vision.ocr.boxes import mean_within
 from hubserve.vision.ocr.polygons import clockwise, grow, smallest_rectangle
@@ -102,3 +104,9 @@ def test_the_average_is_taken_within_the_polygon_alone() -> None:
 def test_settings_that_cannot_be_used_are_named(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         TextBoxes(**settings)  # type: ignore[arg-type]
+
+
+def test_a_missing_pyclipper_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyclipper", None)
+    with pytest.raises(MissingDependency, match=r"pip install pyclipper"):
+        grow(rectangle(60, 30, 80, 10), 1.5)

@@ -15,7 +15,8 @@ def test_each_line_is_read_once_in_one_of_few_shapes(crops: list[np.ndarray], ba
     batches = list(line_batches(crops, batch_size))
     assert sorted(number for batch in batches for number in batch.numbers) == list(range(len(crops)))
     for numbers, array in batches:
-        assert len(numbers) == len(array) <= batch_size
+        assert len(numbers) == len(array)
+        assert len(numbers) == 1 or len(numbers) * array.shape[3] <= batch_size * 320
         assert array.dtype == np.float32
         assert array.shape[1:3] == (3, 48)
         assert array.shape[3] in WIDTHS_PX
