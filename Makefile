@@ -4,13 +4,14 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 MODEL := inference/inference.pdmodel
+OCR := inference/ocr/rec/inference.pdmodel
 
-.PHONY: demo test check format bench bench-peers soak faults hostile clean
+.PHONY: demo test check format ocr bench bench-peers soak faults hostile clean
 
 demo: $(MODEL)  ## install everything, serve the default classifier, classify a real photo
 	$(BIN)/python tools/demo.py
 
-test: $(MODEL)  ## all tests, after format, lint and types
+test: $(MODEL) $(OCR)  ## all tests, after format, lint and types
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest
 
@@ -23,8 +24,11 @@ format: $(VENV)/installed  ## rewrite the sources in the house's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(MODEL)  ## measure the server against the raw predictor
+ocr: $(OCR)  ## the models of hubmodules/ocr (16 MB, downloaded once)
+
+bench: $(MODEL) $(OCR)  ## measure the server against the raw predictor
 	$(BIN)/python bench/classifier.py
+	$(BIN)/python bench/ocr.py
 
 soak: $(VENV)/installed  ## hold the server to its promises under stress, a quarter of an hour
 	@failed=0; for each in batching overload soak chaos; do $(BIN)/python bench/$$each.py || failed=1; done; exit $$failed
@@ -53,4 +57,8 @@ $(VENV)/installed: setup.py pyproject.toml
 
 $(MODEL): $(VENV)/installed $(wildcard tools/*.py)
 	$(BIN)/python tools/export_model.py
+	touch $@
+
+$(OCR): $(VENV)/installed tools/export_ocr.py
+	$(BIN)/python tools/export_ocr.py
 	touch $@

@@ -17,6 +17,8 @@ takes arrays and (with a ``preprocess`` method) pictures too. One request then p
     raw arrays  ------------+-> the @batch method, many requests at once -> postprocess(outputs, elapse_s), each request alone
     pictures -> preprocess -'
 
+A module whose pictures are not one batch (a pipeline of several networks, say) takes encoded pictures with :func:`pictures`.
+
 Everything here works with the standard library and numpy on Python 3.8 and later.
 """
 
@@ -43,6 +45,7 @@ __all__ = [
     "find_folder",
     "instance_threads",
     "moduleinfo",
+    "pictures",
     "runnable",
     "serving",
 ]
@@ -124,6 +127,16 @@ def serving(method: F) -> F:
 def runnable(method: F) -> F:
     """Mark the method behind ``hub run <name>``: it gets the list of arguments, and what it returns is printed."""
     method._runnable = True  # type: ignore[attr-defined]  # as above
+    return method
+
+
+def pictures(method: F) -> F:
+    """Mark the method that answers encoded pictures, one request at a time, where they are not items of a :func:`batch` method.
+
+    It is called with an iterator of the request's pictures, uint8 (H, W, 3) BGR, each of which is decoded when it is asked for, and with
+    the server's ``predict_args`` as keyword arguments; what it returns is the result.
+    """
+    method._pictures = True  # type: ignore[attr-defined]  # as above
     return method
 
 

@@ -33,6 +33,23 @@ def model_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def ocr_dir() -> Path:
+    """The folder of the models of hubmodules/ocr; exported if they are not there yet."""
+    folder = ROOT / "inference" / "ocr"
+    if not (folder / "rec" / "inference.pdmodel").is_file():
+        subprocess.run([sys.executable, str(ROOT / "tools" / "export_ocr.py")], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def page_photo() -> Path:
+    """scikit-image's photo of a printed page, as a PNG file."""
+    from skimage import data
+
+    return Path(data.__file__).parent / "page.png"
+
+
+@pytest.fixture(scope="session")
 def cat_photo() -> Path:
     """scikit-image's cat, as a PNG file."""
     from skimage import data

@@ -27,6 +27,8 @@ def reason_to_leave_out(target: Target, kind: str) -> str:
         return "the server is not on this machine, or not this user's"
     if not target.module["engine"]:
         return f"module '{target.module['name']}' has no engine"
+    if not target.module["inputs"]:
+        return f"module '{target.module['name']}' takes no arrays, so nothing can be made up for its engines"
     if kind == "json":
         return "a json payload does not tell how many items it holds"
     return ""

@@ -23,6 +23,8 @@ class EngineOptions(NamedTuple):
         ir_optim: let the engine rewrite the graph.
         enable_memory_optim: let the engine reuse buffers.
         max_batch_size: the largest batch that will be asked for; TensorRT is sized by it.
+        sample_shape: one item of the first input as it usually comes, without the batch; where the model leaves lengths open, engines are
+            compared and timed with these.
     """
 
     use_gpu: bool = False
@@ -34,6 +36,7 @@ class EngineOptions(NamedTuple):
     ir_optim: bool = True
     enable_memory_optim: bool = True
     max_batch_size: int = 32
+    sample_shape: Sequence[int] = ()
 
 
 class ModelFiles(NamedTuple):

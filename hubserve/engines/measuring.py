@@ -61,7 +61,7 @@ def measure_here(
 ) -> Dict[str, float]:
     """What the child does: save the answers to ``output``, and return the seconds that a run takes at each size."""
     loaded = engine_class(engine)(ModelFiles(Path(graph), Path(weights) if weights else None), EngineOptions(*options))
-    inputs = _sample(Path(sample), loaded.inputs)
+    inputs = _sample(Path(sample), loaded.inputs, EngineOptions(*options).sample_shape)
     start = time.perf_counter()
     answers = loaded.run(inputs)
     first_s = time.perf_counter() - start
@@ -125,10 +125,10 @@ def _median_s(run: Callable[[], object], budget_s: float, clock: Callable[[], fl
     return median(durations[warm_up:] or durations)
 
 
-def _sample(path: Path, specs: Sequence[TensorSpec]) -> Arrays:
+def _sample(path: Path, specs: Sequence[TensorSpec], item_shape: Sequence[int]) -> Arrays:
     """The batch that all engines are given: made by the first of them that loads the model."""
     if not path.exists():
-        made = make_sample(specs)
+        made = make_sample(specs, item_shape)
         np.savez(str(path), np.array([*made]), *made.values())
     with np.load(str(path), allow_pickle=False) as saved:
         inputs = {str(name): saved[f"arr_{index + 1}"] for index, name in enumerate(saved["arr_0"])}

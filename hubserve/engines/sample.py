@@ -14,17 +14,22 @@ _CHANNELS = 3
 _SEQUENCE = 16
 
 
-def make_sample(inputs: Sequence[TensorSpec]) -> Dict[str, np.ndarray]:
+def make_sample(inputs: Sequence[TensorSpec], item_shape: Sequence[int] = ()) -> Dict[str, np.ndarray]:
     """Make one batch of two items, the same each time.
 
     Args:
         inputs: what the model takes.
+        item_shape: lengths for the first input's open dimensions; disregarded unless there is one for each but the batch.
     Returns:
         Name to array: floats from the standard normal distribution, uint8 from 0 to 255, other integers 0 or 1 (which are
         valid whatever they index).
     """
     random = np.random.default_rng(_SEED)
-    return {spec.name: _values(random, spec.dtype, sample_shape(spec.shape)) for spec in inputs}
+    shapes = [spec.shape for spec in inputs]
+    if shapes and len(item_shape) == len(shapes[0]) - 1:
+        usual = (shapes[0][0], *item_shape)
+        shapes[0] = tuple(usual[axis] if length == ANY else length for axis, length in enumerate(shapes[0]))
+    return {spec.name: _values(random, spec.dtype, sample_shape(shape)) for spec, shape in zip(inputs, shapes)}
 
 
 def sample_shape(shape: Sequence[int]) -> Tuple[int, ...]:

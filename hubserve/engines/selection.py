@@ -46,7 +46,8 @@ def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
         why = f"the only engine installed here that can read {files.graph.name}{_not_compared(files.graph, engines)}"
         return Verdict(engines[0], f"auto: {engines[0]}, {why}")
     about = [f"{name}={getattr(options, name)}" for name in ("cpu_num_threads", "enable_mkldnn", "ir_optim", "enable_memory_optim")]
-    return remembered(files, engines, [*about, f"sizes={_sizes(options)}"], lambda: check(files, options, engines))
+    about += [f"sizes={_sizes(options)}", *([f"sample_shape={list(options.sample_shape)}"] if options.sample_shape else [])]
+    return remembered(files, engines, about, lambda: check(files, options, engines))
 
 
 def installed_readers(graph: Path) -> List[str]:

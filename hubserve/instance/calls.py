@@ -7,7 +7,7 @@ A call of an ``infer`` frame has a ``face``:
 
 - ``json``: ``arguments`` is the index of a buffer with a JSON object;
 - ``tensors``: ``inputs`` describes named arrays;
-- ``picture``: ``pictures`` lists the indices of encoded pictures;
+- ``picture``: ``pictures`` lists the indices of encoded pictures; ``arguments``, where there is one, is as above;
 
 and ``answer``, ``json`` or ``tensors``. Its result is ``{"json": index}``, ``{"outputs": [...]}`` or ``{"error": {...}}``.
 """
@@ -17,7 +17,7 @@ import re
 import time
 import traceback
 from functools import lru_cache, partial
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
 
 import numpy as np
 
@@ -102,13 +102,13 @@ class Prepared(NamedTuple):
 
     Attributes:
         computed: what is answered already, because it cannot be used.
-        arguments: the position and arguments of each JSON call.
+        alone: the position of each call that is answered by itself, and what answers it.
         groups: calls that can be computed together.
         call_sizes: how the gateway wants the items of a group divided.
     """
 
     computed: Computed
-    arguments: List[Tuple[int, Any]]
+    alone: List[Tuple[int, Callable[[], Any]]]
     groups: List[Group]
     call_sizes: List[int]
 
@@ -119,12 +119,15 @@ def prepare(module: LoadedModule, frame: Frame) -> Prepared:
         return _prepare_merged(module, frame)
     calls = frame.header["calls"]
     computed = Computed(len(calls))
-    arguments: List[Tuple[int, Any]] = []
+    alone: List[Tuple[int, Callable[[], Any]]] = []
     groups: Dict[_Key, List[Batchable]] = {}
     for index, call in enumerate(calls):
         try:
             if call["face"] == Face.JSON:
-                arguments.append((index, json.loads(bytes(frame.buffers[call["arguments"]]))))
+                alone.append((index, partial(module.call_json, _arguments(call, frame.buffers))))
+            elif call["face"] == Face.PICTURE and module.description.picture_item is None:
+                pictures = _decoded([frame.buffers[each] for each in call["pictures"]])
+                alone.append((index, partial(module.call_pictures, pictures, _arguments(call, frame.buffers))))
             else:
                 batchable = _prepare(module, index, call, frame.buffers)
                 groups.setdefault(_key(batchable.inputs), []).append(batchable)
@@ -132,7 +135,24 @@ def prepare(module: LoadedModule, frame: Frame) -> Prepared:
             computed.put_error(index, error)
         except ValueError as error:
             computed.put_error(index, InvalidInput(f"the arguments cannot be read as JSON: {error}"))
-    return Prepared(computed, arguments, [Group(group) for group in groups.values()], frame.header.get("call_sizes", []))
+    return Prepared(computed, alone, [Group(group) for group in groups.values()], frame.header.get("call_sizes", []))
+
+
+def _arguments(call: Dict[str, Any], buffers: List[memoryview]) -> Any:
+    return json.loads(bytes(buffers[call["arguments"]])) if "arguments" in call else {}
+
+
+def _decoded(pictures: List[memoryview]) -> Iterator[np.ndarray]:
+    """Each is decoded when it is its turn: many large ones together would not fit into memory."""
+    from hubserve.vision.codecs import decode_picture
+
+    for number, picture in enumerate(pictures, 1):
+        try:
+            image = decode_picture(picture)
+        except InvalidInput as error:
+            which = f"picture {number} of {len(pictures)}: " if len(pictures) > 1 else ""
+            raise type(error)(which + error.message, error.detail) from error
+        yield image
 
 
 def _prepare_merged(module: LoadedModule, frame: Frame) -> Prepared:
@@ -156,9 +176,9 @@ def compute(module: LoadedModule, prepared: Prepared, max_batch_size: int) -> Co
     """Answer every call. Never raises for what a module's code does."""
     computed = prepared.computed
     start = time.perf_counter()
-    for index, arguments in prepared.arguments:
+    for index, answer in prepared.alone:
         try:
-            computed.put_json(index, guarded(partial(module.call_json, arguments)))
+            computed.put_json(index, guarded(answer))
         except HubError as error:
             computed.put_error(index, error)
         except (TypeError, ValueError) as error:  # the answer is no JSON

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class Description(NamedTuple):
         faces: those of :class:`Face` that it supports.
         inputs, outputs: of the tensors face.
         json_array: where a JSON request carries the tensors, if it may.
-        picture_item: dtype and shape of the item that one picture becomes, if the module takes pictures.
+        picture_item: dtype and shape of the item that one picture becomes; None for a module that answers pictures as they are, or none.
         max_batch_size: the most items in one call; 1 where requests cannot be merged.
         engine: what computes, for people to read: ``{"name", "reason", ...}``.
     """
@@ -127,6 +127,15 @@ class LoadedModule(ABC):
 
     def preprocess(self, picture: bytes) -> np.ndarray:  # noqa: ARG002 - as above
         """Turn one encoded picture into one item of the first input, without the batch dimension."""
+        raise self.unsupported(Face.PICTURE)
+
+    def call_pictures(self, pictures: Iterator[np.ndarray], arguments: Dict[str, Any]) -> Any:  # noqa: ARG002 - as above
+        """Answer one request of pictures that are no items of a batch.
+
+        Args:
+            pictures: uint8 (H, W, 3) BGR each, decoded when it is asked for: InvalidInput or TooLarge comes out of it where that fails.
+            arguments: the server's, for the module's method.
+        """
         raise self.unsupported(Face.PICTURE)
 
     def postprocess(self, outputs: Any, elapse_s: float) -> Any:  # noqa: ARG002 - as above

@@ -5,7 +5,7 @@ import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Type
+from typing import Any, Callable, Dict, Iterator, List, Optional, Type
 
 import numpy as np
 
@@ -54,12 +54,14 @@ class PaddleHubModule(LoadedModule):
         self._serving = _find_marked(module, "_serving", named_by="serving_func_name")
         self._run = _find_marked(module, "_runnable", named_by="_run_func_name")
         self._batch = _find_marked(module, "_batch")
+        self._pictures = _find_marked(module, "_pictures")
         self.description = self._describe()
 
     def _describe(self) -> Description:
         faces = [Face.JSON] if self._serving or self._batch else []
+        engine = getattr(self.module, "engine_info", None)
         if not self._batch:
-            return Description(faces=faces)
+            return Description(faces=[*faces, *([Face.PICTURE] if self._pictures else [])], engine=engine)
         spec: BatchSpec = self._batch._batch  # type: ignore[attr-defined]  # set by the decorator
         inputs, outputs = self._specs("inputs"), self._specs("outputs")
         picture_item = None
@@ -67,13 +69,13 @@ class PaddleHubModule(LoadedModule):
             item = np.asarray(self.module.preprocess(np.zeros((32, 32, 3), np.uint8)))
             picture_item = TensorSpec(inputs[0].name, item.dtype.name, item.shape)
         return Description(
-            faces=[Face.TENSORS, *faces, *([Face.PICTURE] if picture_item else [])],
+            faces=[Face.TENSORS, *faces, *([Face.PICTURE] if picture_item or self._pictures else [])],
             inputs=inputs,
             outputs=outputs,
             json_array=getattr(self.module, "json_array", spec.json),
             picture_item=picture_item,
             max_batch_size=int(getattr(self.module, "max_batch_size", spec.max_batch_size)),
-            engine=getattr(self.module, "engine_info", None),
+            engine=engine,
         )
 
     def _specs(self, attribute: str) -> List[TensorSpec]:
@@ -96,6 +98,12 @@ class PaddleHubModule(LoadedModule):
         if self._batch is None:
             raise self.unsupported(Face.TENSORS)
         return self._batch(**inputs)
+
+    def call_pictures(self, pictures: Iterator[np.ndarray], arguments: Dict[str, Any]) -> Any:
+        """See the base class."""
+        if self._pictures is None:
+            raise self.unsupported(Face.PICTURE)
+        return self._pictures(pictures, **arguments)
 
     def preprocess(self, picture: bytes) -> np.ndarray:
         """See the base class."""

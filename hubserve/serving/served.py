@@ -1,6 +1,7 @@
 """One version of one module that is served: its queue, its instances, and what is known of it."""
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -211,9 +212,12 @@ class ServedModule:
         if request.pictures is not None:
             self._require(Face.PICTURE)
             item, count = described.picture_item, len(request.pictures)
-            if item is None or not 0 < count <= MAX_PICTURES:
+            if not 0 < count <= MAX_PICTURES:
                 raise InvalidInput(f"a request must hold 1 to {MAX_PICTURES} pictures, got {count}")
             call = {"face": Face.PICTURE, "pictures": list(range(count)), "answer": wants}
+            if item is None:  # no items of a batch
+                buffers = [*request.pictures, json.dumps(self.plan.predict_args, ensure_ascii=False).encode("utf-8", "surrogatepass")]
+                return Work({**call, "arguments": count}, buffers, 1, ONE_BY_ONE, answer, request.deadline, request.priority)
             # a picture may be merged with arrays of the form that it will have once it is preprocessed
             form = ((item.name, item.dtype, *item.shape),)
             return Work(call, list(request.pictures), count, form, answer, request.deadline, request.priority)

@@ -72,6 +72,16 @@ def test_a_sample_fits_its_inputs_and_is_the_same_each_time():
 
 
 @pytest.mark.parametrize(
+    ("usual", "made"),
+    [((3, 48, 192), (2, 3, 48, 192)), ((1, 48, 192), (2, 3, 48, 192)), ((48, 192), (2, 3, 48, 224)), ((), (2, 3, 48, 224))],
+)
+def test_open_lengths_of_the_first_input_are_the_usual_ones_where_they_are_known(usual, made):
+    specs = [TensorSpec("image", "float32", (-1, 3, 48, -1)), TensorSpec("ids", "int64", (-1, -1))]
+    sample = make_sample(specs, usual)
+    assert (sample["image"].shape, sample["ids"].shape) == (made, (2, 16))
+
+
+@pytest.mark.parametrize(
     ("shape", "plausible"),
     [
         ((-1, 3, -1, -1), (2, 3, 224, 224)),

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hubserve.instance import wire
 from hubserve.instance.calls import compute, plain, prepare
 from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.types import ANY, TensorSpec
+from hubserve.vision.codecs import encode_picture
 
 POISON = -1.0
 
@@ -86,6 +88,38 @@ def test_an_input_that_does_not_fit_fails_alone() -> None:
     good, bad = np.zeros((1, 1), np.float32), np.zeros((1, 1, 1), np.float32)
     results = compute(module, prepare(module, frame_of([good, bad, good])), 8).results
     assert [each is not None and "error" in each for each in results] == [False, True, False]
+
+
+class Album(LoadedModule):
+    """Answers pictures one by one, with what it was told beside them."""
+
+    description = Description(faces=[Face.PICTURE])
+
+    def call_pictures(self, pictures: Iterator[np.ndarray], arguments: dict[str, Any]) -> Any:
+        return [[int(picture[0, 0, 0]), arguments] for picture in pictures]
+
+
+def test_pictures_that_are_no_items_of_a_batch_are_answered_request_by_request() -> None:
+    good = [encode_picture(np.full((4, 4, 3), value, np.uint8), ".png") for value in (10, 20)]
+    buffers = [memoryview(each) for each in (*good, b"no picture", b'{"unit": "px"}')]
+    calls = [{"face": "picture", "pictures": wanted, "answer": "json"} for wanted in ([0, 1], [0, 2], [1])]
+    calls[2]["arguments"] = 3
+    computed = compute(Album(), prepare(Album(), wire.Frame({"calls": calls}, buffers)), 1)
+    first, bad, third = (result or {} for result in computed.results)
+    assert json.loads(computed.buffers[first["json"]]) == [[10, {}], [20, {}]]
+    assert bad["error"]["message"].startswith("picture 2 of 2: this is not a picture")
+    assert json.loads(computed.buffers[third["json"]]) == [[20, {"unit": "px"}]]
+
+
+def test_a_picture_is_decoded_when_its_turn_comes_and_not_before() -> None:
+    class First(Album):
+        def call_pictures(self, pictures: Iterator[np.ndarray], arguments: dict[str, Any]) -> Any:
+            return list(next(pictures).shape)
+
+    buffers = [memoryview(encode_picture(np.zeros((4, 5, 3), np.uint8), ".png")), memoryview(b"never looked at")]
+    frame = wire.Frame({"calls": [{"face": "picture", "pictures": [0, 1], "answer": "json"}]}, buffers)
+    (result,) = compute(First(), prepare(First(), frame), 1).results
+    assert "json" in (result or {})
 
 
 def test_numpy_values_sets_and_bytes_become_json() -> None:
