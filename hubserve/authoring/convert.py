@@ -114,11 +114,23 @@ def _notes(request: Request, trial: Trial) -> list[str]:
     what = "Each request is computed alone, with the model's own shapes" if trial.per_run == WHOLE else "Items are computed one at a time"
     notes = [f"{what}: {trial.why.rstrip('.')}."] if trial.why else []
     if request.pictures is None:
-        return notes
+        return [*notes, *_picture_hint(trial)]
     notes += request.pictures.notes
     if trial.probabilities is False and not request.pictures.topk.get("softmax"):
         notes.append("The model's scores are no probabilities; --softmax makes them so.")
     return notes
+
+
+def _picture_hint(trial: Trial) -> list[str]:
+    """What to type for a model that takes three planes and gives a score per class, as a classifier of pictures does."""
+    shape = trial.inputs[0].shape if len(trial.inputs) == 1 else ()
+    scores = any(len(each.shape) == 2 for each in trial.outputs)
+    if trial.per_run == WHOLE or len(shape) != 4 or 3 not in (shape[1], shape[3]) or not scores:
+        return []
+    size = next((length for length in shape[2:] if length > 3), 224)
+    return [
+        f"It looks like a classifier of pictures, and takes prepared arrays only; with --image_size {size} it would take pictures, too."
+    ]
 
 
 def _params(request: Request, trial: Trial) -> dict[str, Any]:

@@ -88,8 +88,8 @@ def literal(value: Any, comments: Mapping[str, str], indent: int = 0) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as Python source, in double quotes."""
-    return json.dumps(text, ensure_ascii=False)
+    """A text as Python source, in double quotes unless it holds some itself."""
+    return repr(text) if '"' in text and "'" not in text else json.dumps(text, ensure_ascii=False)
 
 
 class Source(str):

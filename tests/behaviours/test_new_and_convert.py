@@ -132,8 +132,9 @@ def converted(models: Path, shared_home: Path, tmp_path_factory: pytest.TempPath
 def server(converted: dict[str, dict], shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     engine = {name: {"init_args": {"engine": "openvino" if name == "cats" else "onnxruntime"}} for name in converted}
     shutil.rmtree(Path(converted["cats"]["folder"]).parent)  # an installed module needs nothing of what it was made from
+    clas = {"clas_system": {"init_args": {"directory": str(ROOT / "hubmodules" / "clas"), "engine": "openvino"}}}
     with servers(shared_home, tmp_path_factory.mktemp("serving")) as start:
-        yield start(engine)
+        yield start({**engine, **clas})
 
 
 def client_of(server: Server, name: str) -> Client:
@@ -175,10 +176,9 @@ def test_the_default_classifier_answers_as_its_engine_alone(server: Server, mode
         assert prediction["label_names"][0] == "Egyptian cat"
 
 
-def test_a_converted_classifier_answers_what_clas_system_does(server: Server, shared_home: Path, cat_photo: Path) -> None:
-    same = hub("run", "hubmodules/clas", "--image_file", cat_photo, home=shared_home)
-    mine = hub("run", "cats", "--image_file", cat_photo, home=shared_home)
-    assert json.loads(mine.stdout)["prediction"] == json.loads(same.stdout)["prediction"]
+def test_a_converted_classifier_answers_what_clas_system_does(server: Server, cat_photo: Path) -> None:
+    with client_of(server, "cats") as mine, client_of(server, "clas_system") as same:
+        assert mine.predict_pictures(cat_photo)["prediction"] == same.predict_pictures(cat_photo)["prediction"]
 
 
 @pytest.mark.parametrize("name", ["any_batch", "one_at_once", "four_at_once"])
@@ -284,6 +284,17 @@ def test_paddlehubs_own_options_make_an_archive_that_installs_and_an_inference_y
     assert ran.returncode == 0, ran.stderr
     (prediction,) = json.loads(ran.stdout)["prediction"]
     assert (prediction["class_ids"], prediction["label_names"]) == ([best], [f"kind{best}"])
+
+
+def test_a_classifier_converted_without_pictures_is_told_how_to_have_them(home: Path, models: Path, tmp_path: Path) -> None:
+    done = hub("convert", "-d", models / "any_batch", "-n", "arrays", "-o", tmp_path, "--summary", 'Tells "what" is\nseen', home=home)
+    assert "answers JSON and tensors" in done.stdout
+    assert "with --image_size 32 it would take pictures" in done.stdout
+    check_source(tmp_path / "arrays")
+    shown = json.loads(hub("show", tmp_path / "arrays", "--json", home=home).stdout)
+    assert (shown["summary"], shown["batches"]) == ('Tells "what" is seen', True)
+    other = hub("convert", "-d", models / "two_inputs", "-n", "other", "-o", tmp_path, home=home)
+    assert "pictures" not in other.stdout
 
 
 @pytest.mark.parametrize(
