@@ -149,11 +149,17 @@ class _failures_named:  # noqa: N801 - reads as a phrase where it is used
         if isinstance(error, ModuleNotFoundError):
             raise MissingDependency(
                 f"{self._doing}: it needs the package '{error.name}', which is not installed. "
-                f"Name it in the module's requirements.txt and install the module, or install it into this Python: {sys.executable}",
+                f"Name it in the module's requirements.txt and install the module{_or_here()}.",
                 detail,
             ) from error
         where = _last_place(error)
         raise LoadFailed(f"{self._doing}: {type(error).__name__}: {error}{where}. Mend the module and try again.", detail) from error
+
+
+def _or_here() -> str:
+    """An environment that was made for modules is not to be changed by hand; it has a record of what it holds."""
+    made_for_modules = Path(sys.prefix, "environment.json").is_file()
+    return "" if made_for_modules else f", or install it into this Python: {sys.executable}"
 
 
 def _last_place(error: BaseException) -> str:

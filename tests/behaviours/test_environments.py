@@ -148,11 +148,13 @@ def test_what_cannot_be_resolved_or_imported_is_not_installed_and_nothing_is_lef
     message = done.stderr.splitlines()[-1]
     assert "conflicted" in message
     assert "9.9" in message
+    assert "Mend its requirements.txt" in message
     broken = write(tmp_path / "broken", "conflicted\n", imports="not_in_requirements")
     done = hub("install", broken, home=home)
     assert done.returncode == 1
     assert "'not_in_requirements'" in done.stderr.splitlines()[-1]
     assert "requirements.txt" in done.stderr.splitlines()[-1]
+    assert "install it into this Python" not in done.stderr, "an environment is not changed by hand"
     assert json.loads(hub("list", "--json", home=home).stdout)["modules"] == []
     assert json.loads(hub("env", "list", "--json", home=home).stdout) == {"environments": []}
     assert not list((home / "tmp").iterdir())
@@ -221,3 +223,14 @@ def test_ctrl_c_while_an_environment_is_built_leaves_nothing(home: Path, interru
     assert not list((home / "tmp").iterdir())
     assert not [each for each in (home / "environments").iterdir() if not each.name.startswith(".")]
     assert not (home / "modules" / "slow").exists()
+
+
+def test_two_installs_at_once_that_need_the_same_share_one_environment(home: Path, tmp_path: Path, packages: Path) -> None:
+    sources = [write(tmp_path / name, "conflicted==2.0\n") for name in ("left", "right")]
+    commands = [[sys.executable, "-m", "hubserve", "install", str(each)] for each in sources]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for command in commands]
+    told = [each.communicate(timeout=120) for each in both]
+    assert [each.returncode for each in both] == [0, 0], told
+    assert sum("making an environment" in stderr for _, stderr in told) == 1
+    (one,) = json.loads(hub("env", "list", "--json", home=home).stdout)["environments"]
+    assert one["modules"] == ["left 1.0.0", "right 1.0.0"]

@@ -17,7 +17,7 @@ from hubserve.registry.progress import Progress
 
 
 def build(
-    home: Path, lock: Lock, python: Python, tool: Tool, order: Order, *, timeout_s: float, progress: Progress
+    home: Path, lock: Lock, python: Python, tool: Tool, order: Order, *, timeout_s: float, progress: Progress, request: str = ""
 ) -> tuple[Environment, bool]:
     """Make the environment of a lock, unless it is there.
 
@@ -29,6 +29,7 @@ def build(
         order: the lock's pins, with the places where they are found.
         timeout_s: how long to wait for another process that builds.
         progress: told how far it is.
+        request: digest of the requirements that were resolved to the lock, which a new environment remembers.
     Returns:
         The environment, and whether it was made now.
     Raises:
@@ -42,13 +43,13 @@ def build(
             return existing, False
         shutil.rmtree(folder, ignore_errors=True)  # of a build that was killed
         try:
-            return _build(folder, lock, python, tool, order, progress), True
+            return _build(folder, lock, python, tool, order, progress, request), True
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
 
-def _build(folder: Path, lock: Lock, python: Python, tool: Tool, order: Order, progress: Progress) -> Environment:
+def _build(folder: Path, lock: Lock, python: Python, tool: Tool, order: Order, progress: Progress, request: str) -> Environment:
     folder.mkdir(parents=True)
     (folder / MARKER_NAME).touch()
     command = [python.path, "-m", "venv", "--without-pip", str(folder)]
@@ -65,6 +66,7 @@ def _build(folder: Path, lock: Lock, python: Python, tool: Tool, order: Order, p
         tool=tool.name,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         size_bytes=used_bytes(folder),
+        requests=(request,) if request else (),
     )
     write_record(made)
     os.sync()  # thousands of small files: waiting for each of them would take longer than writing them
@@ -72,16 +74,20 @@ def _build(folder: Path, lock: Lock, python: Python, tool: Tool, order: Order, p
     return made
 
 
-def told(action: Callable[[], object], what: str) -> None:
+def told(action: Callable[[], object], what: str, remedy: str = "Mend the cause and try again.") -> None:
     """Do something with a tool, and say what failed.
 
+    Args:
+        action: uses the tool.
+        what: what came to nothing if it fails, such as ``cannot be made``.
+        remedy: what to do then.
     Raises:
         InstallError: the tool failed; its reason is in the message, and all that it said in the detail.
     """
     try:
         action()
     except ToolFailed as error:
-        raise InstallError(f"the module's environment {what}: {error}", error.output) from None
+        raise InstallError(f"the module's environment {what}: {str(error).rstrip('.')}. {remedy}", error.output) from None
 
 
 def used_bytes(folder: Path) -> int:

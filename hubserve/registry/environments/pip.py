@@ -9,10 +9,12 @@ from hubserve.registry.environments.index import IndexSettings
 from hubserve.registry.environments.process import ToolFailed, run_tool
 from hubserve.registry.environments.pythons import Python
 from hubserve.registry.environments.tools import Order, Tool
+from hubserve.registry.lock import store_lock
 
 #: The first that installs into another environment and reports what it would install.
 _OLDEST = (22, 3)
 _READY = "ready.json"
+_PATIENCE_S = 600.0
 _QUIET = ["--no-input", "--disable-pip-version-check"]
 
 
@@ -57,8 +59,14 @@ class Pip(Tool):
         """
         folder = self.cache / "pip" / f"{python.version}-{python.platform}"
         executable = folder / "bin" / "python"
-        if (folder / _READY).is_file() and executable.exists():
-            return executable
+        with store_lock(folder.parent, _PATIENCE_S, self.progress):
+            if not ((folder / _READY).is_file() and executable.exists()):
+                self._make_helper(python, folder)
+                self._renew(folder, executable, index)
+                (folder / _READY).write_text("{}", "utf-8")
+        return executable
+
+    def _make_helper(self, python: Python, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             run_tool(
@@ -71,9 +79,6 @@ class Pip(Tool):
                 f"python{python.minor}-venv.",
                 error.status,
             ) from None
-        self._renew(folder, executable, index)
-        (folder / _READY).write_text("{}", "utf-8")
-        return executable
 
     def _renew(self, folder: Path, executable: Path, index: IndexSettings) -> None:
         """Replace a pip that is too old by one from the index."""
@@ -84,7 +89,7 @@ class Pip(Tool):
             self._run(executable, words, Order((), source=index), "bringing pip up to date")
 
     def _run(self, python: Path, words: list[str], order: Order, step: str) -> None:
-        environ = {**order.source.pip_environ(), "PIP_REQUIRE_VIRTUALENV": "0"}
+        environ = {**order.source.pip_environ(), "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}
         run_tool([str(python), "-m", "pip", *_QUIET, *words], environ, self.scratch, self.progress, step)
 
 

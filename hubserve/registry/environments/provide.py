@@ -59,9 +59,10 @@ def provide(home: Path, needs: Needs, options: Options, *, timeout_s: float, pro
     if known:
         return Provided(known)
     with prepared_tool(home, progress) as tool:
-        environment, built = _resolve_and_build(home, needs, python, tool, _index(options), timeout_s)
-    environment = environment._replace(requests=(*environment.requests, request))
-    write_record(environment)
+        environment, built = _resolve_and_build(home, needs, python, tool, _index(options), timeout_s, request)
+    if request not in environment.requests:
+        environment = environment._replace(requests=(*environment.requests, request))
+        write_record(environment)
     return Provided(environment, built)
 
 
@@ -79,12 +80,13 @@ def prepared_tool(home: Path, progress: Progress, cls: Callable[[Path, Path, Pro
 
 
 def _resolve_and_build(
-    home: Path, needs: Needs, python: Python, tool: Tool, index: IndexSettings, timeout_s: float
+    home: Path, needs: Needs, python: Python, tool: Tool, index: IndexSettings, timeout_s: float, request: str
 ) -> tuple[Environment, bool]:
     wanted = needs.requirements
     order = Order([*wanted.options, *added(wanted.lines, python)], wanted.constraints, wanted.links, index)
     pins: list[str] = []
-    told(lambda: pins.extend(tool.resolve(python, order)), f"cannot be resolved for Python {python.version}")
+    remedy = "Mend its requirements.txt, or name another Python: hub install --python VERSION"
+    told(lambda: pins.extend(tool.resolve(python, order)), f"cannot be resolved for Python {python.version}", remedy)
     if not pins:
         raise InstallError(
             f"the module's environment cannot be resolved: {tool.name} found no packages for it. Look at its requirements.txt."
@@ -92,7 +94,7 @@ def _resolve_and_build(
     options_digest = hashlib.sha256(json.dumps(wanted.options).encode()).hexdigest() if wanted.options else ""
     lock = make_lock(pins, python, wanted.links_digest() + options_digest)
     exact = Order([*wanted.options, *lock.pins], (), wanted.links, index)
-    return build(home, lock, python, tool, exact, timeout_s=timeout_s, progress=tool.progress)
+    return build(home, lock, python, tool, exact, timeout_s=timeout_s, progress=tool.progress, request=request)
 
 
 def _index(options: Options) -> IndexSettings:

@@ -46,13 +46,14 @@ def users(home: Path) -> dict[str, list[str]]:
 
 def running_keys(home: Path) -> set[str]:
     """The environments that a process of this machine runs in now."""
-    base = str(environments_dir(home)) + os.sep
+    base = os.path.realpath(environments_dir(home)) + os.sep
     found = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             program = path.read_bytes().split(b"\0")[0].decode("utf-8", "replace")
-            if program.startswith(base):
-                found.add(program[len(base) :].split(os.sep)[0])
+            folder = os.path.realpath(os.path.dirname(program)) if os.path.isabs(program) else ""
+            if folder.startswith(base):
+                found.add(folder[len(base) :].split(os.sep)[0])
     return found
 
 
