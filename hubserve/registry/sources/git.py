@@ -23,6 +23,7 @@ _REF = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_./+-]{0,200}")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _WHOLE_COMMITS = (40, 64)
 _POLL_S = 0.1
+_LEFT_AFTER_S = 24 * 3600
 #: What a user sets on purpose; the rest of git's variables come from a surrounding hook, and mean another repository.
 _KEPT = ("GIT_SSL_CAINFO", "GIT_SSH_COMMAND", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM")
 #: Whatever a repository or a surrounding hook asks for: only this is done.
@@ -112,6 +113,10 @@ def parse_repository(text: str, *, allow_http: bool) -> Repository:
 @contextmanager
 def _folder(request: Request) -> Iterator[Path]:
     request.downloads.mkdir(parents=True, exist_ok=True)
+    for left in request.downloads.glob("git-*"):  # by a process that was killed
+        with suppress(OSError):
+            if left.stat().st_mtime < time.time() - _LEFT_AFTER_S:
+                shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="git-", dir=request.downloads))
     try:
         yield folder
@@ -143,7 +148,10 @@ class _Git:
     def _head_of(self, ref: str) -> str:
         try:
             self._fetch(ref, depth=True)
-        except InstallError:
+        except InstallError as error:
+            if "shallow" in error.detail:  # a plain web server with a repository's files on it
+                self._fetch(ref)
+                return self._output("rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}")
             if len(ref) not in _WHOLE_COMMITS or not _COMMIT.fullmatch(ref):
                 raise
             self._fetch("+refs/*:refs/hub/*")  # some servers give no single commit

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hubserve.errors import InstallError, ModuleNotFound
+from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.registry.indexes.choosing import Chosen, Requirement, choose, holds, parse_requirement
 from hubserve.registry.indexes.configured import in_effect
 from hubserve.registry.indexes.reading import Index, open_index
@@ -27,7 +27,10 @@ class IndexSource(Source):
             return False
         if not Path(request.text).exists():
             return bool(requirement.versions or in_effect(request.home, request.indexes))
-        return any(holds(requirement.name, each) for each in opened(request))
+        try:
+            return any(holds(requirement.name, each) for each in opened(request))
+        except HubError as error:
+            raise InstallError(f"{error.message} If what is here under that name is meant, write ./{request.text}", error.detail) from error
 
     @contextmanager
     def fetched(self, request: Request) -> Fetching:

@@ -30,6 +30,15 @@ def test_a_change_is_kept_and_reset_goes_back(tmp_path: Path) -> None:
     assert install_settings(tmp_path) == InstallSettings()
 
 
+@pytest.mark.parametrize(("value", "meant"), [("true", True), ("True", True), (True, True), ("false", False), (False, False)])
+def test_a_switch_is_true_or_false(tmp_path: Path, value: object, meant: bool) -> None:
+    change(tmp_path, "install.allow_http", value)
+    assert install_settings(tmp_path).allow_http is meant
+    for wrong in ("1", "yes", 1, "", None):
+        with pytest.raises(ConfigError, match="true or false"):
+            change(tmp_path, "install.allow_http", wrong)
+
+
 def test_the_keys_of_paddlehub_are_left_alone(tmp_path: Path) -> None:
     theirs = {"server_url": ["http://example.invalid"], "debug": False, "log_level": "DEBUG"}
     path = write(tmp_path, json.dumps(theirs))

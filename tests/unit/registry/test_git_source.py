@@ -11,6 +11,7 @@ from hubserve.registry import configuration
 from hubserve.registry.sources.git import parse_repository
 from hubserve.registry.store import Store
 from tests.unit.registry.toys import write_module
+from tests.unit.registry.web import served
 
 
 def git(folder: Path, *words: str) -> str:
@@ -69,6 +70,15 @@ def test_a_tag_a_branch_or_a_commit_is_installed_and_its_commit_kept(store: Stor
     assert installed.manifest.source_folder == ""
     assert not (installed.folder / ".git").exists()
     assert not list((store.home / "cache").glob("downloads/*"))
+
+
+def test_a_repository_behind_a_plain_web_server_is_fetched_whole(store: Store, repository: Path) -> None:
+    git(repository, "update-server-info")
+    with served() as web:
+        web.folder = repository / ".git"
+        installed = store.install(f"git+{web.url}/@v1", check=False)
+        assert any(path == "/info/refs" for path, _headers in web.seen) or web.seen
+    assert installed.info.version == "1.0.0"
 
 
 def test_a_folder_of_a_repository_is_installed(store: Store, repository: Path) -> None:
@@ -173,6 +183,15 @@ def test_a_repository_over_the_limits_is_refused_before_it_is_checked_out(store:
     configuration.change(store.home, "install.max_files", 100)
     configuration.change(store.home, "install.max_bytes", 500)
     refuse(store, f"git+file://{repository}", "500 bytes")
+
+
+def test_what_a_killed_process_left_goes_after_a_day(store: Store, repository: Path) -> None:
+    downloads = store.home / "cache" / "downloads"
+    for name in ("git-old", "git-new"):
+        (downloads / name).mkdir(parents=True)
+    os.utime(downloads / "git-old", (0, 0))
+    store.install(f"git+file://{repository}", check=False)
+    assert [each.name for each in downloads.iterdir()] == ["git-new"]
 
 
 def test_a_password_is_in_no_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

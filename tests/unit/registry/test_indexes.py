@@ -196,6 +196,9 @@ def test_a_folder_of_that_name_is_meant_only_with_a_separator_or_if_no_index_has
     assert install(store, "./toy").info.version == "0.0.1"
     assert install(store, "mine").info.version == "0.0.1"
     assert store.install(Path("toy"), check=False).info.version == "0.0.1"
+    shutil.rmtree(folder)
+    with pytest.raises(InstallError, match=r"is no index.* write \./mine"):
+        install(store, "mine")
 
 
 def test_where_names_are_looked_up_is_decided_in_one_order(

@@ -28,6 +28,17 @@ def test_what_is_written_is_read_and_carries_its_schema(tmp_path: Path) -> None:
     assert json.loads((tmp_path / MANIFEST_NAME).read_text(encoding="utf-8"))["schema_version"] == 1
 
 
+def test_where_it_came_from_is_kept_and_may_be_missing(tmp_path: Path) -> None:
+    told = MANIFEST._replace(provenance={"kind": "git", "commit": "abc"})
+    write_manifest(tmp_path, told)
+    assert read_manifest(tmp_path) == told
+    assert "provenance" not in MANIFEST.to_json()
+    for damaged in ({"kind": 3}, ["git"], "git"):
+        (tmp_path / MANIFEST_NAME).write_text(json.dumps({**MANIFEST.to_json(), "provenance": damaged}))
+        with pytest.raises(InstallError, match="damaged"):
+            read_manifest(tmp_path)
+
+
 def test_metadata_of_another_version_of_hubserve_do_no_harm(tmp_path: Path) -> None:
     document = MANIFEST.to_json()
     document["metadata"]["colour"] = "green"
