@@ -249,10 +249,13 @@ class Store:
         now = Installed(manifest.info, one.folder.parent / after.current, manifest, False, place, is_current=True)
         return RolledBack(before.current, now, "".join(restored))
 
-    def sweep(self, progress: Progress = silent) -> None:
-        """Delete the files of what was uninstalled or rolled back while processes ran it, as far as they have ended."""
-        with self.exclusive(progress):
-            pass
+    def sweep(self) -> None:
+        """Delete the files of what was uninstalled or rolled back while processes ran it, as far as they have ended.
+
+        Where another process changes the home just now, it is left to the next command.
+        """
+        with suppress(OSError, InstallError), store_lock(self.modules, 0):
+            self.recover()
 
     @contextmanager
     def exclusive(self, progress: Progress = silent) -> Iterator[None]:
@@ -311,6 +314,7 @@ class Store:
                     self._settle(name_folder)
                 present = [(version, place) for version, place in record.versions.items() if os.path.lexists(name_folder / version)]
                 found, bad = _read_places(name_folder, record, present)
+                bad += _strangers(name_folder, record)
             if read_record(name_folder) == record:  # else another process changed it meanwhile
                 return found, bad
 
@@ -373,6 +377,12 @@ def _read_folders(name_folder: Path) -> tuple[Versions, Texts]:
     if found:
         found[-1] = found[-1]._replace(is_current=True)
     return found, bad
+
+
+def _strangers(name_folder: Path, record: Record) -> Texts:
+    """A sentence for each plain folder that something else put among the versions."""
+    plain = [each for each in _subfolders(name_folder) if not each.is_symlink() and each.name not in record.versions]
+    return [f"'{each}' was not put there by hub, which leaves it alone. To use it here: hub install {each}" for each in plain]
 
 
 def _read_places(name_folder: Path, record: Record, places: Pairs) -> tuple[Versions, Texts]:

@@ -1,6 +1,7 @@
 """Brings what is served in line with the settings and with what is installed, without a gap."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ class Reloader:
     def __init__(self, dataplane: DataPlane, make_plans: MakePlans) -> None:
         self._dataplane = dataplane
         self._make_plans = make_plans
+        self._following: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def answer(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Do what a command asks.
@@ -48,10 +50,12 @@ class Reloader:
             for told in self._tell_served():
                 yield told
         elif op == "installed":
-            for plan in await asyncio.to_thread(self._make_plans, request["module"]):
-                yield await self._swap(plan, request["version"])
+            async with self._following[request["module"]]:  # of two changes the later one is looked at last
+                for plan in await asyncio.to_thread(self._make_plans, request["module"]):
+                    yield await self._swap(plan, request["version"])
         elif op == "removed":
-            yield await self._remove(request["module"])
+            async with self._following[request["module"]]:
+                yield await self._remove(request["module"])
         elif op == "reload":
             plans = {plan.info.name: plan for plan in await asyncio.to_thread(self._make_plans)}
             names = request.get("modules") or [*plans, *(name for name in self._served() if name not in plans)]

@@ -155,6 +155,7 @@ def test_a_server_lives_through_installs_removals_rollbacks_and_verifications_of
     assert all("Traceback" not in errors and "NOT as it was" not in out for out, errors in said), said
     assert {each["version"] for each in answers} <= {"1.0.0", "1.1.0"}
     assert hub("verify", home=home).returncode == 0
+    assert server.status("teller")["version"] == Store(home).get("teller").info.version
     assert server.stop() == 0
     Store(home).sweep()
     assert strays(Store(home)) == []

@@ -329,6 +329,16 @@ def test_a_version_that_somebody_deleted_is_not_installed_and_nothing_stumbles_o
     assert [each.info.version for each in store.uninstall("toy")] == ["1.0.0"]
 
 
+def test_a_folder_that_something_else_put_among_the_versions_is_noted_and_left_alone(tmp_path: Path, store: Store) -> None:
+    quiet(store, write_module(tmp_path / "src"))
+    stranger = write_module(store.modules / "toy" / "9.0.0", version="9.0.0")
+    assert str(stranger) in store.scan().notes[0]
+    assert store.versions("toy") == ["1.0.0"]
+    refuse(store, write_module(tmp_path / "nine", version="9.0.0"), InstallError, str(stranger), "What was there is still there")
+    store.uninstall("toy")
+    assert (stranger / "module.py").exists()
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"schema_version": 9}', '{"schema_version": 1, "current": "../..", "versions": {}, "changes": []}']
 )
