@@ -27,9 +27,11 @@ def install_package(name: str, folder: Path) -> None:
             return
         raise LoadFailed(f"a module cannot be called '{name}': a package of that name is already imported here. Rename the folder.")
     _InstalledModules.install()
-    for path in (str(folder.parent), str(modules_dir()), str(folder)):  # published modules import by any of the three
-        if path not in sys.path:
-            sys.path.append(path)
+    # Published modules import from beside their folder, and from inside it. Installed ones are found by the finder: with the modules folder
+    # on the path, each name's folder of versions would be a package itself.
+    for path in (folder.parent, folder):
+        if path != modules_dir() and str(path) not in sys.path:
+            sys.path.append(str(path))
     spec = _package_spec(name, folder)
     package = module_from_spec(spec)
     sys.modules[name] = package
