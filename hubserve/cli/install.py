@@ -2,12 +2,18 @@
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hubserve.cli.environment import add_environment_options, environment_options
 from hubserve.cli.output import add_index_option, add_json_option, print_json, size_text
 from hubserve.cli.swaps import report_swaps, tell_servers
+from hubserve.errors import InstallError
 
-HELP = "install a module from a folder, an archive, an address, git, or an index"
+if TYPE_CHECKING:
+    from hubserve.registry.store import Installed
+
+HELP = "install a module from a folder, an archive, an address, git, an index, or a bundle"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         help="the module's folder; an archive of it (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip), here or behind https://; "
-        "git+https://HOST/REPOSITORY[@TAG-OR-COMMIT][#subdirectory=FOLDER]; or NAME, NAME==VERSION, 'NAME>=1,<2' from an index",
+        "git+https://HOST/REPOSITORY[@TAG-OR-COMMIT][#subdirectory=FOLDER]; NAME, NAME==VERSION, 'NAME>=1,<2' from an index; "
+        "or a file made by hub bundle",
     )
     parser.add_argument("--digest", default="", metavar="sha256:DIGITS", help="refuse an archive with any other digest")
     add_index_option(parser)
@@ -27,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Install, and say what is there now."""
+    from hubserve.registry.bundles.opening import is_bundle
+
+    path = Path(args.source).expanduser()
+    if path.is_file() and is_bundle(path):
+        return _install_bundle(path, args)
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.store import Store
 
@@ -39,16 +51,48 @@ def run(args: argparse.Namespace) -> int:
             digest=args.digest,
             indexes=args.index,
         )
+    if args.json:
+        print_json(_document(installed))
+        return 0
+    return int(_report(installed))
+
+
+def _install_bundle(path: Path, args: argparse.Namespace) -> int:
+    from hubserve.cli.progress import shown_progress
+    from hubserve.registry.bundles.installing import install_bundle
+    from hubserve.registry.contents import sha256_of
+    from hubserve.registry.sources.addresses import check_sha256
+    from hubserve.registry.store import Store
+
+    if args.digest and check_sha256(args.digest) != sha256_of(path):
+        raise InstallError(f"'{path}' does not have the digest {args.digest}. Fetch it again, from a place that you trust.")
+    documents, kept = [], False
+    with shown_progress() as progress:
+        for installed in install_bundle(Store(), path, check=not args.no_check, options=environment_options(args), progress=progress):
+            if args.json:
+                documents.append(_document(installed))
+            else:
+                kept = _report(installed) or kept
+    if args.json:
+        print_json({"installed": documents})
+    return int(kept)
+
+
+def _document(installed: "Installed") -> dict[str, Any]:
+    manifest = installed.manifest
+    swaps = list(tell_servers(manifest.info.name, manifest.info.version))
+    return {**manifest.to_json(), "folder": str(installed.folder), "replaced": installed.replaced, "servers": swaps}
+
+
+def _report(installed: "Installed") -> bool:
+    """Tell what was installed, and what servers did with it; returns whether one kept what it had."""
     manifest = installed.manifest
     if reason := (manifest.provenance or {}).get("yanked"):
         print(f"Note: {manifest.info.name} {manifest.info.version} was withdrawn from its index: {reason}", file=sys.stderr)
     swaps = tell_servers(manifest.info.name, manifest.info.version)
-    if args.json:
-        print_json({**manifest.to_json(), "folder": str(installed.folder), "replaced": installed.replaced, "servers": list(swaps)})
-        return 0
     verb = "Replaced" if installed.replaced else "Installed"
     size = f"{manifest.files} file{'' if manifest.files == 1 else 's'}, {size_text(manifest.size_bytes)}"
     print(f"{verb} {installed.info.name} {installed.info.version} ({size}) in {installed.folder}", flush=True)
     if manifest.environment:
         print(f"It runs in an environment of its own: {manifest.environment}", flush=True)
-    return int(report_swaps(swaps))
+    return report_swaps(swaps)

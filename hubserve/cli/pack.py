@@ -1,7 +1,6 @@
 """``hub pack``."""
 
 import argparse
-import hashlib
 from pathlib import Path
 
 from hubserve.cli.output import add_json_option, print_json, size_text
@@ -19,6 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the archive (.tar.gz or .tar.xz), or a folder for it; default: ./NAME-VERSION.tar.gz",
     )
+    parser.add_argument(
+        "--with-assets",
+        action="store_true",
+        help="pack the files outside of DIR, too, that its sources name by relative paths, such as a model beside it",
+    )
     add_json_option(parser)
 
 
@@ -26,13 +30,16 @@ def run(args: argparse.Namespace) -> int:
     """Pack, and say what was packed."""
     from hubserve.cli.progress import shown_progress
     from hubserve.kinds import find_kind
+    from hubserve.registry.assets import find_assets
+    from hubserve.registry.contents import sha256_of
     from hubserve.registry.packing import pack
 
-    with shown_progress() as progress:
-        archive = pack(args.folder, args.output, progress)
     folder = args.folder.expanduser().absolute()
     info = find_kind(folder).describe(folder)
-    digest = _sha256(archive)
+    assets = find_assets(folder) if args.with_assets else None
+    with shown_progress() as progress:
+        archive = pack(folder, args.output, progress, assets)
+    digest = sha256_of(archive)
     size_bytes = archive.stat().st_size
     if args.json:
         about = {"name": info.name, "version": info.version, "archive": str(archive), "size_bytes": size_bytes, "sha256": digest}
@@ -40,12 +47,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(f"Packed {info.name} {info.version} into {archive} ({size_text(size_bytes)})")
     print(f"sha256:{digest}")
+    for each in assets.named if assets else ():
+        print(f"with {each}")
+    for each in assets.fixed if assets else ():
+        print(f"Note: it names '{each}', a place on this machine only, which the archive does not hold.")
     return 0
-
-
-def _sha256(path: Path) -> str:
-    hasher = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            hasher.update(chunk)
-    return hasher.hexdigest()

@@ -89,6 +89,15 @@ def _refuse(error: OSError) -> None:
     raise error
 
 
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def sync_tree(folder: Path) -> None:
     """Wait until every file and folder is on the disk, so that a rename that survives a power cut finds them whole."""
     for base, _folders, files in os.walk(folder, onerror=_refuse):

@@ -194,14 +194,26 @@ class Store:
             HubError: it could not be; everything is as it was before.
         """
         text = source if isinstance(source, str) else os.path.join(os.curdir, source)  # a path is never a name
+        request = Request(text, self.home, install_settings(self.home), progress, check_sha256(digest), indexes)
+        with self._explained(f"cannot fetch '{without_secrets(text) if '://' in text else text}'"), fetched(request) as found:
+            return self.install_found(found, progress=progress, check=check, environment=environment, replace_flat=replace_flat)
+
+    def install_found(
+        self,
+        found: Fetched,
+        *,
+        progress: Progress = silent,
+        check: bool = True,
+        environment: Options | None = None,
+        replace_flat: bool = False,
+    ) -> Installed:
+        """Install what is on this machine already; as :meth:`install`, which has it fetched.
+
+        Raises:
+            HubError: it could not be; everything is as it was before.
+        """
         settings = install_settings(self.home)
-        request = Request(text, self.home, settings, progress, check_sha256(digest), indexes)
-        with (
-            self._explained(f"cannot fetch '{without_secrets(text) if '://' in text else text}'"),
-            fetched(request) as found,
-            self._transaction(progress, f"cannot install '{found.origin.shown}'"),
-            _named_as_given(found),
-        ):
+        with self._transaction(progress, f"cannot install '{found.origin.shown}'"), _named_as_given(found):
             done = install(
                 self.home,
                 found.path,

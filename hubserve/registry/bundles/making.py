@@ -1,6 +1,5 @@
 """Makes a bundle of installed modules."""
 
-import hashlib
 import io
 import os
 import platform
@@ -14,7 +13,7 @@ from typing import NamedTuple
 from hubserve.errors import InstallError
 from hubserve.registry.assets import find_assets
 from hubserve.registry.bundles.index import NAME, SCHEMA_VERSION, BundledEnvironment, BundledFile, BundledModule, BundleIndex
-from hubserve.registry.extraction import CHUNK_BYTES
+from hubserve.registry.contents import sha256_of
 from hubserve.registry.packing import pack
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.store import Installed, Store
@@ -99,15 +98,6 @@ def _fetch_environment(store: Store, key: str, modules: Sequence[Installed], scr
 
 def _file(scratch: Path, path: str) -> BundledFile:
     return BundledFile(path, sha256_of(scratch / path), (scratch / path).stat().st_size)
-
-
-def sha256_of(path: Path) -> str:
-    """A file's SHA-256, 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _write(target: Path, index: BundleIndex, scratch: Path, progress: Progress) -> None:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from hubserve.errors import InstallError
 from hubserve.registry.archive import unpack
 from hubserve.registry.bundles.index import NAME, BundledModule, BundleIndex, decode
-from hubserve.registry.bundles.making import machine, sha256_of
+from hubserve.registry.bundles.making import machine
 from hubserve.registry.configuration import InstallSettings
+from hubserve.registry.contents import sha256_of
 from hubserve.registry.progress import Progress, silent
 
 
