@@ -1,6 +1,5 @@
 """The modules that are installed in one home."""
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,8 +17,8 @@ from hubserve.registry.names import find_version, folder_name, is_name, version_
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.recovery import left_half_done, recover
 from hubserve.registry.removing import remove_name, remove_version
-from hubserve.registry.sources import Fetched, Request, fetched
-from hubserve.registry.sources.addresses import check_sha256, without_secrets
+from hubserve.registry.sources import Request, fetched
+from hubserve.registry.sources.addresses import check_sha256
 
 
 class Installed(NamedTuple):
@@ -143,15 +142,10 @@ class Store:
         Raises:
             HubError: it could not be; everything is as it was before.
         """
-        text = source if isinstance(source, str) else os.path.join(os.curdir, source)  # a path is never a name
+        text = source if isinstance(source, str) else str(source.expanduser().absolute())  # a path is never a name
         settings = install_settings(self.home)
         request = Request(text, self.home, settings, progress, check_sha256(digest), indexes)
-        with (
-            self._explained(f"cannot fetch '{without_secrets(text) if '://' in text else text}'"),
-            fetched(request) as found,
-            self._transaction(progress, f"cannot install '{found.origin.shown}'"),
-            _named_as_given(found),
-        ):
+        with fetched(request) as found, self._transaction(progress, f"cannot install '{found.origin.shown}'"):
             folder, replaced = install(self.home, found.path, settings, progress, check=check, origin=found.origin)
             manifest = read_manifest(folder)
         return Installed(manifest.info, folder, manifest, replaced)
@@ -188,13 +182,9 @@ class Store:
 
     @contextmanager
     def _transaction(self, progress: Progress, failed: str) -> Iterator[None]:
-        with self._explained(failed), self.exclusive(progress):
-            yield
-
-    @contextmanager
-    def _explained(self, failed: str) -> Iterator[None]:
         try:
-            yield
+            with self.exclusive(progress):
+                yield
         except (OSError, shutil.Error) as error:
             raise InstallError(f"{failed}: {error}. What was there is still there; mend the cause and try again.") from error
 
@@ -227,18 +217,6 @@ class Store:
                 "?.", "?"
             )
         )
-
-
-@contextmanager
-def _named_as_given(found: Fetched) -> Iterator[None]:
-    """Errors name what the user asked for, not the place that it was fetched to."""
-    try:
-        yield
-    except HubError as error:
-        if not found.origin.is_local:
-            error.args = (error.message.replace(str(found.path), found.origin.shown), *error.args[1:])
-            error.detail = error.detail.replace(str(found.path), found.origin.shown)
-        raise
 
 
 def is_flat(name_folder: Path) -> bool:

@@ -4,10 +4,13 @@
 store's lock. Nothing is fetched from another machine unless the user typed its address, or configured an index.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
+from hubserve.errors import HubError, InstallError
+from hubserve.registry.sources.addresses import without_secrets
 from hubserve.registry.sources.base import Fetched, Request, Source
 
 __all__ = ["SOURCES", "Fetched", "Request", "fetched", "find_source"]
@@ -45,5 +48,20 @@ def fetched(request: Request) -> Iterator[Fetched]:
     Raises:
         HubError: it cannot be had, or is not what it should be; the message says why.
     """
-    with find_source(request).fetched(request) as found:
-        yield found
+    try:
+        with find_source(request).fetched(request) as found:
+            try:
+                yield found
+            except HubError as error:
+                _name_as_given(error, found)
+                raise
+    except (OSError, shutil.Error) as error:
+        shown = without_secrets(request.text) if "://" in request.text else request.text
+        raise InstallError(f"cannot fetch '{shown}': {error}. Mend the cause and try again.") from error
+
+
+def _name_as_given(error: HubError, found: Fetched) -> None:
+    """Errors name what the user asked for, not the place that it was fetched to."""
+    if not found.origin.is_local:
+        error.args = (error.message.replace(str(found.path), found.origin.shown), *error.args[1:])
+        error.detail = error.detail.replace(str(found.path), found.origin.shown)
