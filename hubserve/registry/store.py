@@ -23,8 +23,8 @@ from hubserve.registry.places import target
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.record import NO_VERSIONS, Record, read_record
 from hubserve.registry.recovery import is_settled, recover, versions_on_disk
-from hubserve.registry.sources import Fetched, Request, fetched
-from hubserve.registry.sources.addresses import check_sha256, without_secrets
+from hubserve.registry.sources import Fetched, Request, fetched, named_as_given
+from hubserve.registry.sources.addresses import check_sha256
 
 
 class Installed(NamedTuple):
@@ -193,9 +193,9 @@ class Store:
         Raises:
             HubError: it could not be; everything is as it was before.
         """
-        text = source if isinstance(source, str) else os.path.join(os.curdir, source)  # a path is never a name
+        text = source if isinstance(source, str) else str(source.expanduser().absolute())  # a path is never a name
         request = Request(text, self.home, install_settings(self.home), progress, check_sha256(digest), indexes)
-        with self._explained(f"cannot fetch '{without_secrets(text) if '://' in text else text}'"), fetched(request) as found:
+        with fetched(request) as found:
             return self.install_found(found, progress=progress, check=check, environment=environment, replace_flat=replace_flat)
 
     def install_found(
@@ -213,7 +213,7 @@ class Store:
             HubError: it could not be; everything is as it was before.
         """
         settings = install_settings(self.home)
-        with self._transaction(progress, f"cannot install '{found.origin.shown}'"), _named_as_given(found):
+        with self._transaction(progress, f"cannot install '{found.origin.shown}'"), named_as_given(found):
             done = install(
                 self.home,
                 found.path,
@@ -296,13 +296,9 @@ class Store:
 
     @contextmanager
     def _transaction(self, progress: Progress, failed: str) -> Iterator[None]:
-        with self._explained(failed), self.exclusive(progress):
-            yield
-
-    @contextmanager
-    def _explained(self, failed: str) -> Iterator[None]:
         try:
-            yield
+            with self.exclusive(progress):
+                yield
         except (OSError, shutil.Error) as error:
             raise InstallError(f"{failed}: {error}. What was there is still there; mend the cause and try again.") from error
 
@@ -361,18 +357,6 @@ class Store:
                 "?.", "?"
             )
         )
-
-
-@contextmanager
-def _named_as_given(found: Fetched) -> Iterator[None]:
-    """Errors name what the user asked for, not the place that it was fetched to."""
-    try:
-        yield
-    except HubError as error:
-        if not found.origin.is_local:
-            error.args = (error.message.replace(str(found.path), found.origin.shown), *error.args[1:])
-            error.detail = error.detail.replace(str(found.path), found.origin.shown)
-        raise
 
 
 def _subfolders(folder: Path) -> list[Path]:

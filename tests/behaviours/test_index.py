@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from hubserve.cli import main
+from hubserve.registry.indexes.format import read_index_document, read_module_document
+from hubserve.registry.signing import signed_text
 from tests.conftest import ROOT, wait_for
 from tests.unit.registry.toys import tree, write_module
 from tests.unit.registry.web import served
@@ -159,6 +162,28 @@ def test_a_fetch_does_not_keep_others_from_installing(home: Path, tmp_path: Path
             wait_for(lambda: list(home.glob("cache/downloads/*/data")) or None)
             ok("install", "--no-check", write_module(tmp_path / "other", "other"))
             assert running.poll() is None, "it still fetches"
+
+
+def test_the_commands_of_the_guide_do_what_it_says(home: Path, tmp_path: Path, ok: Ok, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hubmodules").symlink_to(ROOT / "hubmodules")
+    monkeypatch.chdir(tmp_path)
+    lines = (ROOT / "docs" / "installing.md").read_text("utf-8").replace("/srv/index", str(tmp_path / "index")).splitlines()
+    commands = [shlex.split(line)[2:] for line in lines if line.startswith("$ hub ")]
+    outputs = [ok(*words) for words in commands]
+    assert len(commands) == 9
+    assert "clas_system" in outputs[2]
+    assert (tmp_path / "archives" / "clas_system-1.0.0.tar.gz").exists()
+    assert "Replaced clas_system" in outputs[-1]
+    assert "ada (key" in ok("show", "clas_system")
+
+
+def test_what_the_format_says_of_itself_is_read(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "index-format.md").read_text("utf-8").replace("64 hexadecimal digits", "a" * 64)
+    index, module = (block.partition("```")[0] for block in text.split("```json")[1:])
+    assert read_index_document(index.encode(), "x").modules["clas_system"].latest == "1.0.0"
+    release = read_module_document(module.encode(), "clas-system", "x").versions[0]
+    signed = text.split("such as\n\n```")[1].partition("```")[0].strip().replace('"..."', '"' + "a" * 64 + '"')
+    assert signed_text("clas_system", release).decode() == signed
 
 
 def test_nothing_of_a_refused_archive_is_left(home: Path, tmp_path: Path, command: Command, ok: Ok) -> None:

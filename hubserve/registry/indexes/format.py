@@ -112,7 +112,7 @@ def read_index_document(body: bytes, shown: str) -> IndexDocument:
     if len(document.modules) > MAX_NAMES:
         raise _wrong(shown, f"it lists {len(document.modules)} modules, and {MAX_NAMES} is the most")
     for name in document.modules:
-        _checked(shown, check_name, name)
+        _checked(shown, check_name, name, "a module's name")
     return document
 
 
@@ -127,7 +127,7 @@ def read_module_document(body: bytes, name: str, shown: str) -> ModuleDocument:
         raise _wrong(shown, f"it is about {document.name[:60]!a} instead of '{name}'")
     if len(document.versions) > MAX_VERSIONS:
         raise _wrong(shown, f"it lists {len(document.versions)} versions, and {MAX_VERSIONS} is the most")
-    _checked(shown, check_name, document.name)
+    _checked(shown, check_name, document.name, "a module's name")
     for release in document.versions:
         _check_release(release, shown)
     if len({each.version for each in document.versions}) < len(document.versions):
@@ -136,10 +136,10 @@ def read_module_document(body: bytes, name: str, shown: str) -> ModuleDocument:
 
 
 def _check_release(release: Release, shown: str) -> None:
-    _checked(shown, check_version, release.version)
+    _checked(shown, check_version, release.version, "a version")
     if "://" in release.archive or any(each in release.archive for each in "?#%"):
         raise _wrong(shown, f"the archive {release.archive[:80]!a} is no path inside of the index")
-    _checked(shown, safe_parts, release.archive)
+    _checked(shown, safe_parts, release.archive, "an archive's path")
     if not safe_parts(release.archive):
         raise _wrong(shown, f"version {release.version} has no archive")
     if not _SHA256.fullmatch(release.sha256):
@@ -148,11 +148,12 @@ def _check_release(release: Release, shown: str) -> None:
         raise _wrong(shown, f"the size of version {release.version} is below 0")
 
 
-def _checked(shown: str, check: Any, text: str) -> None:
+def _checked(shown: str, check: Any, text: str, what: str) -> None:
     try:
         check(text)
     except (InstallError, UnicodeError) as error:
-        raise _wrong(shown, str(error).partition(": ")[2] or str(error)) from None
+        reason = str(error).partition(": ")[2].partition(". ")[0] if check is safe_parts else "as it becomes the name of a folder"
+        raise _wrong(shown, f"{text[:80]!a} is refused as {what}, {reason}") from None
 
 
 def _decoded(body: bytes, cls: Any, shown: str) -> Any:

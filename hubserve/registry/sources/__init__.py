@@ -4,13 +4,16 @@
 store's lock. Nothing is fetched from another machine unless the user typed its address, or configured an index.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
+from hubserve.errors import HubError, InstallError
+from hubserve.registry.sources.addresses import without_secrets
 from hubserve.registry.sources.base import Fetched, Request, Source
 
-__all__ = ["SOURCES", "Fetched", "Request", "fetched", "find_source"]
+__all__ = ["SOURCES", "Fetched", "Request", "fetched", "find_source", "named_as_given"]
 
 #: name -> "package.module:Class", in the order in which they are asked whether they recognise what was typed
 SOURCES = {
@@ -45,5 +48,21 @@ def fetched(request: Request) -> Iterator[Fetched]:
     Raises:
         HubError: it cannot be had, or is not what it should be; the message says why.
     """
-    with find_source(request).fetched(request) as found:
-        yield found
+    try:
+        with find_source(request).fetched(request) as found:
+            yield found
+    except (OSError, shutil.Error) as error:
+        shown = without_secrets(request.text) if "://" in request.text else request.text
+        raise InstallError(f"cannot fetch '{shown}': {error}. Mend the cause and try again.") from error
+
+
+@contextmanager
+def named_as_given(found: Fetched) -> Iterator[None]:
+    """Errors name what the user asked for, not the place that it was fetched to."""
+    try:
+        yield
+    except HubError as error:
+        if not found.origin.is_local:
+            error.args = (error.message.replace(str(found.path), found.origin.shown), *error.args[1:])
+            error.detail = error.detail.replace(str(found.path), found.origin.shown)
+        raise

@@ -13,7 +13,7 @@ _PORTS = {"https": 443, "http": 80}
 def without_secrets(url: str) -> str:
     """The address as it may be shown and kept: no user, password, query or fragment."""
     parts = _split(url)
-    host = parts.netloc.rpartition("@")[2]
+    host = parts.netloc.rpartition("@")[2].lower()
     return parts._replace(netloc=host, query="", fragment="").geturl()
 
 

@@ -221,10 +221,16 @@ class _Partial:
                 total = _content_range(response)[1]
                 if total != self.size_bytes:
                     self.forget()
-                    raise Interrupted(f"'{without_secrets(self._wanted.url)}' has changed meanwhile. Try again.")
+                    raise self._changed()
                 return
             check_status(response, self._wanted.url)
+            if response.status_code == 206 and _validator_of(response) not in ("", validator):
+                self.forget()  # some servers do not look at If-Range
+                raise self._changed()
             self._receive(response)
+
+    def _changed(self) -> Interrupted:
+        return Interrupted(f"'{without_secrets(self._wanted.url)}' has changed meanwhile. Try again.")
 
     def _receive(self, response: "Response") -> None:
         start, total = _content_range(response) if response.status_code == 206 else (0, content_length(response))

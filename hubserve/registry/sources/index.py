@@ -10,6 +10,7 @@ from hubserve.registry.indexes.configured import in_effect
 from hubserve.registry.indexes.reading import Index, open_index
 from hubserve.registry.origin import Origin
 from hubserve.registry.signing import TrustedKey, trusted_keys, verify
+from hubserve.registry.sources.addresses import without_secrets
 from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, is_path
 from hubserve.registry.sources.download import Downloaded
 from hubserve.registry.sources.local import check_digest
@@ -84,9 +85,14 @@ def verified(chosen: Chosen, request: Request) -> TrustedKey | None:
     Raises:
         InstallError: a signature is asked for, and there is none that holds.
     """
-    places = {"", chosen.where.location.rstrip("/"), chosen.where.shown}
-    keys = [each for each in trusted_keys(request.home) if each.scope.rstrip("/") in places]
+    place = _place(chosen.where.location)
+    keys = [each for each in trusted_keys(request.home) if not each.scope or _place(each.scope) == place]
     return verify(chosen.name, chosen.release, keys, required=request.settings.require_signature, shown=chosen.where.shown)
+
+
+def _place(location: str) -> str:
+    """One text for one index, however it was written."""
+    return without_secrets(location).rstrip("/") if "://" in location else str(Path(location).expanduser().resolve())
 
 
 def _provenance(chosen: Chosen, archive: Downloaded, key: TrustedKey | None) -> dict[str, str]:

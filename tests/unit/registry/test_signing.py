@@ -19,6 +19,7 @@ from hubserve.registry.indexes.building import build, publish
 from hubserve.registry.indexes.format import Release
 from hubserve.registry.store import Installed, Store
 from tests.unit.registry.toys import write_module
+from tests.unit.registry.web import served
 
 SETTINGS = InstallSettings()
 
@@ -138,6 +139,18 @@ def test_a_key_of_one_index_says_nothing_of_another(store: Store, signed: Path, 
     trust(store, key, index=signed)
     assert install(store, plain).info.version == "2.0.0"
     assert (install(store, signed).manifest.provenance or {})["signed_by"] == "ada"
+
+
+def test_an_index_is_the_same_however_its_place_is_written(store: Store, tmp_path: Path, home: Path, key: Path) -> None:
+    publish(write_module(tmp_path / "src"), tmp_path / "index", SETTINGS)
+    (tmp_path / "link").symlink_to(tmp_path / "index")
+    trust(store, key, index=f"{tmp_path}/link/")
+    refuse(store, tmp_path / "index", "nobody signed it")
+    with served() as web:
+        web.folder = tmp_path / "index"
+        trust(store, key, "bob", f"http://LocalHost:{web.port}/")
+        with pytest.raises(InstallError, match="nobody signed it"):
+            store.install("toy", check=False, indexes=[f"HTTP://ada@localhost:{web.port}"])
 
 
 def test_where_signatures_are_required_a_home_without_keys_installs_nothing_from_an_index(store: Store, signed: Path, key: Path) -> None:

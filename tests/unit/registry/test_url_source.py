@@ -102,13 +102,15 @@ def test_a_whole_download_is_not_fetched_again_when_only_its_install_failed(stor
     assert [each.get("Range") for each in web.asked("/toy.tar.gz")] == [None, f"bytes={len(archive)}-"]
 
 
-@pytest.mark.parametrize("tags", [True, False])
+@pytest.mark.parametrize(("tags", "looks"), [(True, True), (False, True), (True, False)])
 def test_a_file_that_changed_meanwhile_is_fetched_from_its_start(
-    store: Store, web: Web, archive: bytes, tmp_path: Path, tags: bool
+    store: Store, web: Web, archive: bytes, tmp_path: Path, tags: bool, looks: bool
 ) -> None:
-    web.tags = tags
+    web.tags, web.looks_at_if_range = tags, looks
     web.cuts["/toy.tar.gz"] = [200_000]
-    other = pack(write_module(tmp_path / "other", version="2.0.0", more__txt="x" * 400_000), tmp_path).read_bytes()
+    folder = write_module(tmp_path / "other", version="2.0.0")
+    (folder / "weights.bin").write_bytes(random.Random(2).randbytes(500_000))
+    other = pack(folder, tmp_path).read_bytes()
 
     def change(step: str, _done: int = 0, _total: int = 0) -> None:
         if "going on" in step:

@@ -24,6 +24,7 @@ class Web:
         drips: paths whose body comes as one byte each tenth of a second.
         endless: paths whose body never ends.
         ranges: whether parts can be asked for.
+        looks_at_if_range: whether a part of another file than the client has is held back.
         tags: whether answers carry an ETag.
         seen: method, path and headers of each request.
     """
@@ -37,7 +38,7 @@ class Web:
         self.drips: set[str] = set()
         self.endless: set[str] = set()
         self.ranges = self.tags = True
-        self.announces_size = True
+        self.announces_size = self.looks_at_if_range = True
         self.seen: list[tuple[str, dict[str, str]]] = []
         self.port = 0
 
@@ -83,7 +84,8 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
             tag = f'"{hash(body)}"'
             headers = {"ETag": tag} if web.tags else {"Last-Modified": DATE}
             wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            if not wanted or not web.ranges or self.headers.get("If-Range") not in (None, tag if web.tags else DATE):
+            changed = web.looks_at_if_range and self.headers.get("If-Range") not in (None, tag if web.tags else DATE)
+            if not wanted or not web.ranges or changed:
                 self.send(path, 200, body, headers)
                 return
             start = int(wanted.group(1))
