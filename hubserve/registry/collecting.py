@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.engines.cache import kept_with, origins
+from hubserve.errors import InstallError
 from hubserve.registry.changing import forget_replaced
 from hubserve.registry.flat import is_flat
 from hubserve.registry.places import is_held, is_place
@@ -53,14 +54,18 @@ def collect(store: Store, progress: Progress = silent, *, dry_run: bool = False)
     Returns:
         What was deleted, or would be, and what is in use.
     Raises:
-        InstallError: another install did not finish in time.
-        OSError: something could not be deleted.
+        InstallError: another install did not finish in time, or something could not be deleted.
     """
-    with store.lock(progress):
-        progress("looking for what nobody needs")
-        found = list(_find(store))
-        if not dry_run:
-            _delete(store, [each for each in found if not each.in_use], progress)
+    try:
+        with store.lock(progress):
+            progress("looking for what nobody needs")
+            found = list(_find(store))
+            if not dry_run:
+                _delete(store, [each for each in found if not each.in_use], progress)
+    except OSError as error:
+        raise InstallError(
+            f"cannot delete what nobody needs: {error}. What is installed is as it was; mend the cause and try again."
+        ) from error
     return found
 
 

@@ -68,3 +68,12 @@ def test_what_a_process_runs_stays_until_it_ends(store: Store, capsys: pytest.Ca
     hold.release()
     assert [each.kind for each in collect(store) if each.path == place] == [UNUSED]
     assert not place.parent.exists()
+
+
+def test_what_cannot_be_deleted_is_told(store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    assert main(["gc"]) == 1
+    assert "cannot delete what nobody needs: [Errno 13] Permission denied" in capsys.readouterr().err
