@@ -1,5 +1,6 @@
 """Which installed version of a module is meant, told by its folder alone: what instances and scripts can do without the registry."""
 
+import json
 import re
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
@@ -60,3 +61,12 @@ def newest_version(folder_name: str) -> Optional[Path]:
     """The folder of a module's newest installed version, or of the only one that PaddleHub itself installed; None if it is not there."""
     versions = list(installed_versions(folder_name).values())
     return versions[-1] if versions else flat_folder(folder_name)
+
+
+def source_folders(version_folder: Path) -> List[Path]:
+    """Where an installed version's relative model paths are looked up: the folder that it was installed from, and that one's parent."""
+    try:
+        source = json.loads((version_folder / ".hubserve.json").read_text("utf-8"))["source_folder"]
+    except (OSError, ValueError, KeyError, TypeError):  # a folder that is not installed, or was not installed from a folder
+        return []
+    return [Path(source), Path(source).parent] if source else []
