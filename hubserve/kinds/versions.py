@@ -76,3 +76,12 @@ def current_version(folder_name: str) -> Optional[Path]:
         pass
     versions = list(installed_versions(folder_name).values())
     return versions[-1] if versions else flat_folder(folder_name)
+
+
+def source_folders(version_folder: Path) -> List[Path]:
+    """Where an installed version's relative model paths are looked up: the folder that it was installed from, and that one's parent."""
+    try:
+        source = json.loads((version_folder / ".hubserve.json").read_text("utf-8"))["source_folder"]
+    except (OSError, ValueError, KeyError, TypeError):  # a folder that is not installed, or was not installed from a folder
+        return []
+    return [Path(source), Path(source).parent] if source else []

@@ -152,3 +152,19 @@ def test_initialize_is_called_where_there_is_one_and_the_constructor_otherwise(h
     assert told[0] == [2, str(tmp_path / "old"), "old", True, None, False]
     assert told[1] == [2, str(tmp_path / "new"), "new", True, "answer", True]
     assert (answer, ran, inner, required) == ("own, and base", ["x"], {}, [])
+
+
+def test_an_installed_module_finds_its_model_where_it_was_installed_from(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "src" / "inference").mkdir(parents=True)
+    source = write_module(tmp_path / "src" / "toy")
+    text = (source / "module.py").read_text()
+    text += "\n    def __init__(self):\n        from hubserve.module import find_folder\n"
+    (source / "module.py").write_text(text + "        self.model = find_folder('../inference', self.directory)\n")
+    Store(home).install(source, check=False)
+    script = """
+    import os
+    import paddlehub as hub
+    os.chdir("/")
+    print(hub.Module(name="toy").model)
+    """
+    assert run_script(script, home).strip() == str(tmp_path / "src" / "inference")

@@ -1,15 +1,17 @@
 """``paddlehub.module.module``: the decorators, and ``Module``, which is both base class and loader."""
 
+import os
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from paddlehub.module.run_module import RunModule
 
 from hubserve.errors import LoadFailed, ModuleNotFound
 from hubserve.kinds.paddlehub import PaddleHubKind
-from hubserve.kinds.versions import current_version, flat_folder, installed_versions, satisfies
+from hubserve.kinds.versions import current_version, flat_folder, installed_versions, satisfies, source_folders
+from hubserve.module import SEARCH_PATH_VARIABLE, runnable, serving
 from hubserve.module import moduleinfo as _moduleinfo
-from hubserve.module import runnable, serving
 
 __all__ = ["InvalidHubModule", "Module", "RunModule", "moduleinfo", "runnable", "serving"]
 
@@ -89,4 +91,16 @@ def _load(folder: Path, init_args: Dict[str, Any], import_name: str = "") -> Any
     kind = PaddleHubKind()
     if not kind.recognises(folder):
         raise InvalidHubModule(f"'{folder}' is not a valid module: it holds {kind.looks_for.replace('a ', 'no ', 1)}")
-    return kind.load(folder, import_name or folder.name, init_args, {}).module
+    with _searched(source_folders(folder)):
+        return kind.load(folder, import_name or folder.name, init_args, {}).module
+
+
+@contextmanager
+def _searched(folders: List[Path]) -> Iterator[None]:
+    """Relative model paths are looked up in these folders too, as in an instance."""
+    before = os.environ.get(SEARCH_PATH_VARIABLE, "")
+    os.environ[SEARCH_PATH_VARIABLE] = os.pathsep.join([*before.split(os.pathsep), *map(str, folders)]).strip(os.pathsep)
+    try:
+        yield
+    finally:
+        os.environ[SEARCH_PATH_VARIABLE] = before

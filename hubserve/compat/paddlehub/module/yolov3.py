@@ -1,4 +1,4 @@
-"""``Yolov3Module``: pictures to boxes. Its operators left Paddle before version 2.0, and one published module uses it."""
+"""``Yolov3Module``: pictures to boxes. It was written with an operator that Paddle offers no longer; one published module uses it."""
 
 from typing import Any
 
@@ -15,6 +15,6 @@ class Yolov3Module(NotTrained, RunModule, ImageServing):
     def predict(self, *_args: Any, **_settings: Any) -> Any:
         """Not done here."""
         raise UnsupportedFace(
-            "Yolov3Module.predict is not offered: the operators it was written with are in no Paddle from 2.0 on. "
+            "Yolov3Module.predict is not offered: the operator it was written with, multiclass_nms, is no longer in Paddle. "
             "Give the module a predict method of its own, or serve an exported detection model"
         )
