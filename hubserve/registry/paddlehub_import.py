@@ -78,6 +78,8 @@ def import_modules(store: Store, folder: Path, *, move: bool = False, check: boo
             result, reason = _import_one(store, each, info, own=own, move=move, check=check, progress=progress)
         except HubError as error:
             result, reason = "failed", error.message
+        except OSError as error:
+            result, reason = "failed", f"cannot read it: {error}. Mend that and try again."
         yield Import(each, info.name, info.version, result, reason)
 
 

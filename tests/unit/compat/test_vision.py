@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from paddlehub._training import OnlyTraining
 from paddlehub.vision import functional, segmentation_transforms, transforms, utils
 from skimage import color, data
 
@@ -100,8 +101,17 @@ def test_flips_and_colours_of_classes(tmp_path: Path) -> None:
     np.testing.assert_allclose(shown, CAT * 0.5 + np.array([0, 128, 0]) * 0.5, atol=1)
     utils.get_pseudo_color_map(mask).save(tmp_path / "mask.png")
     assert (cv2.imread(str(tmp_path / "mask.png")) == [0, 128, 0]).all()
+    cv2.imwrite(str(tmp_path / "cat.png"), CAT)
+    saved = segmentation_transforms.SegmentVisual(weight=0.5)(str(tmp_path / "cat.png"), mask, str(tmp_path / "shown"))
+    np.testing.assert_array_equal(saved, shown)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "shown" / "cat.png")), shown)
+    assert len(segmentation_transforms.ColorMap(3)()) == 3
+    for only_training in (functional.brightness, utils.ConfusionMatrix, transforms.RandomRotation):
+        with pytest.raises(OnlyTraining):
+            only_training()
     (tmp_path / "notes.txt").touch()
-    assert utils.get_img_file(str(tmp_path)) == [str(tmp_path / "mask.png")]
+    names = sorted(Path(each).relative_to(tmp_path).as_posix() for each in utils.get_img_file(str(tmp_path)))
+    assert names == ["cat.png", "mask.png", "shown/cat.png"]
     assert utils.npmax(np.array([[1, 5], [9, 2]])) == (1, 0)
 
 

@@ -66,6 +66,14 @@ def test_importing_again_changes_nothing_and_brings_what_is_new(store: Store, th
     assert store.versions("my-other") == ["2.0.0", "2.1.0"]
 
 
+def test_files_that_cannot_be_read_fail_one_module_only(store: Store, theirs: Path) -> None:
+    list(import_modules(store, theirs, check=False))
+    (theirs / "my_other" / "weights").symlink_to(theirs / "nowhere")
+    again = {each.folder.name: each for each in import_modules(store, theirs, check=False)}
+    assert (again["my_other"].result, again["toy"].result) == ("failed", "unchanged")
+    assert "No such file" in again["my_other"].reason
+
+
 def test_a_version_from_elsewhere_is_not_replaced(store: Store, theirs: Path, tmp_path: Path) -> None:
     store.install(write_module(tmp_path / "mine", mine__txt="mine"), check=False)
     toy = next(each for each in import_modules(store, theirs, check=False) if each.name == "toy")

@@ -4,12 +4,20 @@ import os
 from typing import Any, Sequence, Union
 
 import numpy as np
+from paddlehub._training import placeholder
 
 Size = Union[int, Sequence[int]]
 
 #: OpenCV's numbers, so that it need not be loaded to name them
 INTERPOLATION = {"NEAREST": 0, "LINEAR": 1, "CUBIC": 2, "AREA": 3, "LANCZOS4": 4}
 LINEAR = INTERPOLATION["LINEAR"]
+
+
+def __getattr__(name: str) -> Any:
+    """Those that change colours and angles at random, which only training does."""
+    if name in ("brightness", "contrast", "hue", "rotate", "saturation"):
+        return placeholder(__name__, name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
 def normalize(im: np.ndarray, mean: Any, std: Any) -> np.ndarray:

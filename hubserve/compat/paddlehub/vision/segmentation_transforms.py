@@ -1,10 +1,11 @@
 """``paddlehub.vision.segmentation_transforms``: the same for pictures with a mask: ``(im,)``, or ``(im, label)`` if there is one."""
 
+import os
 from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from paddlehub.vision import checks, functional
-from paddlehub.vision.utils import get_color_map_list
+from paddlehub.vision.utils import get_color_map_list, visualize
 
 Mask = Optional[np.ndarray]
 
@@ -95,3 +96,20 @@ class ColorMap:
         """One list of three numbers per class."""
         flat = get_color_map_list(self.num_classes)
         return [flat[index : index + 3] for index in range(0, len(flat), 3)]
+
+
+class SegmentVisual:
+    """Lays a mask's colours over its picture; the picture has ``weight``."""
+
+    def __init__(self, weight: float = 0.6) -> None:
+        self.weight = weight
+
+    def __call__(self, image: str, result: np.ndarray, save_dir: Optional[str] = None) -> np.ndarray:
+        """A picture's path and its mask -> uint8 (H, W, 3) BGR, which is saved under the same name if a folder is given."""
+        import cv2
+
+        shown = visualize(image, result, self.weight)
+        if save_dir is not None:
+            os.makedirs(save_dir, exist_ok=True)
+            cv2.imwrite(os.path.join(save_dir, os.path.basename(image)), shown)
+        return shown

@@ -5,6 +5,7 @@ import os
 from typing import Any, Callable, List, Sequence, Tuple, Union
 
 import numpy as np
+from paddlehub._training import placeholder
 from paddlehub.vision.checks import read_bgr
 from paddlehub.vision.functional import check_dir
 
@@ -24,6 +25,13 @@ __all__ = [
 ]
 
 _EXTENSIONS = (".bmp", ".dib", ".png", ".jpg", ".jpeg", ".pbm", ".pgm", ".ppm", ".tif", ".tiff")
+
+
+def __getattr__(name: str) -> Any:
+    """Those that training and evaluation use."""
+    if name in ("ConfusionMatrix", "box_crop", "box_iou_xywh", "draw_boxes_on_image"):
+        return placeholder(__name__, name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
 def is_image_file(filename: str) -> bool:
