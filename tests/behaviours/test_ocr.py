@@ -123,6 +123,7 @@ def test_what_cannot_be_read_is_told_and_the_module_goes_on(server: Server, page
     assert refused(server, images=["%%%"]).startswith("picture 1 of 1 is not valid base64")
     assert refused(server, images=[7]).startswith("picture 1 of 1 is not valid base64")
     assert refused(server, images=[]).startswith("images must be a list of one or more base64 texts")
+    assert refused(server, images=["AAAA"] * 65).startswith("a request may hold 64 pictures, and this one holds 65")
     assert refused(server, images=encoded(page)[0]).startswith("images must be a list of one or more base64 texts")
     assert "missing 1 required positional argument: 'images'" in refused(server)
     assert "has no setting 'det_thresh' here; there are det_limit_side_len" in refused(server, images=encoded(page), det_thresh=0.1)
@@ -168,7 +169,7 @@ def test_every_engine_reads_the_same(engine: str, server: Server, page_photo: Pa
     assert module.description.engine["name"] == engine
     pictures = [decode_picture(page_photo.read_bytes()), written("12:45 & co.")]
     served = server.results("ocr_system", images=encoded(*pictures))
-    here = module.call_pictures(iter(pictures), {})
+    here = module.call_pictures(pictures, {})
     assert [texts(each) for each in here] == [texts(each) for each in served]
     confidences = [[line["confidence"] for line in lines] for answer in (here, served) for lines in answer]
     for mine, theirs in zip(confidences[:2], confidences[2:], strict=True):
