@@ -101,6 +101,14 @@ def test_text_is_read_whichever_way_it_runs(server: Server) -> None:
     assert sorted(texts(lines)) == ["Slanted line", "Standing up", "Turned around", "Upright text here"]
 
 
+@pytest.mark.skipif(not hasattr(cv2, "FontFace"), reason="only OpenCV 5 brings a font with Chinese characters to write with")
+def test_chinese_is_read(server: Server) -> None:
+    picture = np.full((90, 500, 3), 255, np.uint8)
+    cv2.putText(picture, "发票号码12345中文识别", (20, 60), (0, 0, 0), cv2.FontFace("uni"), 36)
+    (lines,) = server.results("ocr_system", images=encoded(picture))
+    assert texts(lines) == ["发票号码12345中文识别"]
+
+
 def test_a_request_may_set_its_own_thresholds(server: Server, page_photo: Path) -> None:
     images = encoded(page_photo.read_bytes())
     (all_lines,) = server.results("ocr_system", images=images)
