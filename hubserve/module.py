@@ -133,8 +133,8 @@ def runnable(method: F) -> F:
 def pictures(method: F) -> F:
     """Mark the method that answers encoded pictures, one request at a time, where they are not items of a :func:`batch` method.
 
-    It is called with an iterator of the request's pictures, uint8 (H, W, 3) BGR, each of which is decoded when it is asked for, and with
-    the server's ``predict_args`` as keyword arguments; what it returns is the result.
+    It is called with the request's pictures, uint8 (H, W, 3) BGR: an iterable with a ``len``, out of which each comes decoded when it is
+    asked for. The server's ``predict_args`` are its keyword arguments; what it returns is the result.
     """
     method._pictures = True  # type: ignore[attr-defined]  # as above
     return method

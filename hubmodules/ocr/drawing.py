@@ -1,7 +1,7 @@
 """A picture of the result: boxes with numbers, and beside them a list of what was read.
 
-Most versions of OpenCV draw ASCII only, so the list is drawn with Pillow, where that is installed. Where no font at hand has a character,
-a question mark stands for it; the numbers lead to the printed results in any case.
+OpenCV 5 brings a font with Chinese characters. Older ones draw ASCII only: there the list is drawn with Pillow, where that is installed,
+and where no font at hand has a character, a question mark stands for it. The numbers lead to the printed results in any case.
 """
 
 import sys
@@ -27,7 +27,7 @@ def draw(picture, lines, font_path=None):
     Args:
         picture: uint8 (H, W, 3), BGR.
         lines: TextLines, in order.
-        font_path: of the font; None: one of this machine's.
+        font_path: of the font; None: OpenCV's, or one of this machine's.
     Returns:
         uint8 (h, w, 3), BGR: the picture with boxes, and the list on its right.
     """
@@ -37,7 +37,8 @@ def draw(picture, lines, font_path=None):
     texts = [f"{number}  {line.text}  {line.confidence:.2f}" for number, line in enumerate(lines, 1)]
     if not texts:
         return marked
-    legend = _legend(texts, font_path)
+    write = _legend_of_opencv if hasattr(opencv(), "FontFace") else _legend_of_pillow
+    legend = write(texts, font_path)
     height = max(len(marked), len(legend)) if legend is not None else len(marked)
     return np.hstack([_filled_up(each, height) for each in (marked, legend) if each is not None])
 
@@ -50,7 +51,23 @@ def _mark(picture, box, number):
     cv2.putText(picture, str(number), (x, max(10, y - 2)), cv2.FONT_HERSHEY_SIMPLEX, 0.4, _BLUE, 1, cv2.LINE_AA)
 
 
-def _legend(texts, font_path):
+def _legend_of_opencv(texts, font_path):
+    cv2 = opencv()
+    font = cv2.FontFace("uni")
+    if font_path is not None and not font.set(str(font_path)):
+        raise _no_font(font_path, "OpenCV cannot use it")
+    width = max(cv2.getTextSize((0, 0), text, (0, 0), font, _SIZE_PX)[2] for text in texts) + 2 * _MARGIN_PX
+    legend = np.full((len(texts) * _LINE_PX + 2 * _MARGIN_PX, width, 3), 255, np.uint8)
+    for row, text in enumerate(texts):
+        cv2.putText(legend, text, (_MARGIN_PX, _MARGIN_PX + row * _LINE_PX + _SIZE_PX), (0, 0, 0), font, _SIZE_PX)
+    return legend
+
+
+def _no_font(path, why):
+    return InvalidInput(f"cannot read the font '{path}': {why}. Give a .ttf, .ttc or .otf file.")
+
+
+def _legend_of_pillow(texts, font_path):
     try:
         from PIL import Image, ImageDraw
     except ImportError:
@@ -74,7 +91,7 @@ def _font(path, texts):
         try:
             return ImageFont.truetype(str(path), _SIZE_PX)
         except OSError as error:
-            raise InvalidInput(f"cannot read the font '{path}': {error}. Give a .ttf, .ttc or .otf file.") from None
+            raise _no_font(path, error) from None
     wanted = set("".join(texts))
     best, fewest = ImageFont.load_default(_SIZE_PX), None
     for candidate in _candidates():

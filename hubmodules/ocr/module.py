@@ -38,7 +38,7 @@ class OcrSystem:
         given = {"use_gpu": use_gpu, "enable_mkldnn": enable_mkldnn, **settings}
         self.settings = _with({key: value for key, value in given.items() if value is not None}, read_params(), read_params())
         pyclipper()  # so that a missing package is told now
-        for name in ("cls_batch_num", "rec_batch_num"):
+        for name in ("cls_batch_num", "rec_batch_num", "max_images"):
             if not isinstance(self.settings[name], int) or self.settings[name] < 1:
                 raise ConfigError(f"{name} must be a whole number from 1 up, got {self.settings[name]!r}")
         self.engines = self._load_all()
@@ -82,11 +82,21 @@ class OcrSystem:
         """What a client posts: a list of base64 texts of encoded pictures, and any of params.py's OPTIONS."""
         if not isinstance(images, list) or not images:
             raise InvalidInput("images must be a list of one or more base64 texts, each of an encoded picture")
-        return self.read(_decoded(images), **options)
+        self._check_count(images)
+        return self._read(_decoded(images), options)
 
     @pictures
     def read(self, images, **options):
         """Pictures, uint8 (H, W, 3) BGR -> for each a list of {"text", "confidence", "text_region"}, in reading order."""
+        self._check_count(images)
+        return self._read(images, options)
+
+    def _check_count(self, images):
+        most = self.settings["max_images"]
+        if len(images) > most:
+            raise InvalidInput(f"a request may hold {most} pictures, and this one holds {len(images)}: send several, or raise max_images")
+
+    def _read(self, images, options):
         reader = self._reader(options)
         return [[line.to_json() for line in reader(picture)] for picture in images]
 

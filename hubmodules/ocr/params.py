@@ -34,6 +34,7 @@ def read_params():
         "cpu_num_threads": None,  # None: this instance's share of the cores
         "ir_optim": True,
         "enable_memory_optim": True,
+        "max_images": 64,  # in one request; a page takes up to a second or more, and a request must end in time
         # pictures are scaled until their longer side is 960 pixels at most ("max"), or their shorter side at least ("min")
         "det_limit_side_len": 960,
         "det_limit_type": "max",

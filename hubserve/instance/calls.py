@@ -126,7 +126,7 @@ def prepare(module: LoadedModule, frame: Frame) -> Prepared:
             if call["face"] == Face.JSON:
                 alone.append((index, partial(module.call_json, _arguments(call, frame.buffers))))
             elif call["face"] == Face.PICTURE and module.description.picture_item is None:
-                pictures = _decoded([frame.buffers[each] for each in call["pictures"]])
+                pictures = Pictures([frame.buffers[each] for each in call["pictures"]])
                 alone.append((index, partial(module.call_pictures, pictures, _arguments(call, frame.buffers))))
             else:
                 batchable = _prepare(module, index, call, frame.buffers)
@@ -142,17 +142,25 @@ def _arguments(call: Dict[str, Any], buffers: List[memoryview]) -> Any:
     return json.loads(bytes(buffers[call["arguments"]])) if "arguments" in call else {}
 
 
-def _decoded(pictures: List[memoryview]) -> Iterator[np.ndarray]:
-    """Each is decoded when it is its turn: many large ones together would not fit into memory."""
-    from hubserve.vision.codecs import decode_picture
+class Pictures:
+    """Encoded pictures, each decoded when its turn comes: many large ones together would not fit into memory."""
 
-    for number, picture in enumerate(pictures, 1):
-        try:
-            image = decode_picture(picture)
-        except InvalidInput as error:
-            which = f"picture {number} of {len(pictures)}: " if len(pictures) > 1 else ""
-            raise type(error)(which + error.message, error.detail) from error
-        yield image
+    def __init__(self, encoded: List[memoryview]) -> None:
+        self._encoded = encoded
+
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        from hubserve.vision.codecs import decode_picture
+
+        for number, picture in enumerate(self._encoded, 1):
+            try:
+                image = decode_picture(picture)
+            except InvalidInput as error:
+                which = f"picture {number} of {len(self)}: " if len(self) > 1 else ""
+                raise type(error)(which + error.message, error.detail) from error
+            yield image
 
 
 def _prepare_merged(module: LoadedModule, frame: Frame) -> Prepared:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -129,11 +129,12 @@ class LoadedModule(ABC):
         """Turn one encoded picture into one item of the first input, without the batch dimension."""
         raise self.unsupported(Face.PICTURE)
 
-    def call_pictures(self, pictures: Iterator[np.ndarray], arguments: Dict[str, Any]) -> Any:  # noqa: ARG002 - as above
+    def call_pictures(self, pictures: Iterable[np.ndarray], arguments: Dict[str, Any]) -> Any:  # noqa: ARG002 - as above
         """Answer one request of pictures that are no items of a batch.
 
         Args:
             pictures: uint8 (H, W, 3) BGR each, decoded when it is asked for: InvalidInput or TooLarge comes out of it where that fails.
+                How many there are is its ``len``.
             arguments: the server's, for the module's method.
         """
         raise self.unsupported(Face.PICTURE)

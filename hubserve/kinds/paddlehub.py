@@ -5,7 +5,7 @@ import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Type
+from typing import Any, Callable, Dict, Iterable, List, Optional, Type
 
 import numpy as np
 
@@ -99,7 +99,7 @@ class PaddleHubModule(LoadedModule):
             raise self.unsupported(Face.TENSORS)
         return self._batch(**inputs)
 
-    def call_pictures(self, pictures: Iterator[np.ndarray], arguments: Dict[str, Any]) -> Any:
+    def call_pictures(self, pictures: Iterable[np.ndarray], arguments: Dict[str, Any]) -> Any:
         """See the base class."""
         if self._pictures is None:
             raise self.unsupported(Face.PICTURE)

@@ -101,6 +101,14 @@ def test_text_is_read_whichever_way_it_runs(server: Server) -> None:
     assert sorted(texts(lines)) == ["Slanted line", "Standing up", "Turned around", "Upright text here"]
 
 
+@pytest.mark.skipif(not hasattr(cv2, "FontFace"), reason="only OpenCV 5 brings a font with Chinese characters to write with")
+def test_chinese_is_read(server: Server) -> None:
+    picture = np.full((90, 500, 3), 255, np.uint8)
+    cv2.putText(picture, "发票号码12345中文识别", (20, 60), (0, 0, 0), cv2.FontFace("uni"), 36)
+    (lines,) = server.results("ocr_system", images=encoded(picture))
+    assert texts(lines) == ["发票号码12345中文识别"]
+
+
 def test_a_request_may_set_its_own_thresholds(server: Server, page_photo: Path) -> None:
     images = encoded(page_photo.read_bytes())
     (all_lines,) = server.results("ocr_system", images=images)
@@ -123,6 +131,7 @@ def test_what_cannot_be_read_is_told_and_the_module_goes_on(server: Server, page
     assert refused(server, images=["%%%"]).startswith("picture 1 of 1 is not valid base64")
     assert refused(server, images=[7]).startswith("picture 1 of 1 is not valid base64")
     assert refused(server, images=[]).startswith("images must be a list of one or more base64 texts")
+    assert refused(server, images=["AAAA"] * 65).startswith("a request may hold 64 pictures, and this one holds 65")
     assert refused(server, images=encoded(page)[0]).startswith("images must be a list of one or more base64 texts")
     assert "missing 1 required positional argument: 'images'" in refused(server)
     assert "has no setting 'det_thresh' here; there are det_limit_side_len" in refused(server, images=encoded(page), det_thresh=0.1)
@@ -168,7 +177,7 @@ def test_every_engine_reads_the_same(engine: str, server: Server, page_photo: Pa
     assert module.description.engine["name"] == engine
     pictures = [decode_picture(page_photo.read_bytes()), written("12:45 & co.")]
     served = server.results("ocr_system", images=encoded(*pictures))
-    here = module.call_pictures(iter(pictures), {})
+    here = module.call_pictures(pictures, {})
     assert [texts(each) for each in here] == [texts(each) for each in served]
     confidences = [[line["confidence"] for line in lines] for answer in (here, served) for lines in answer]
     for mine, theirs in zip(confidences[:2], confidences[2:], strict=True):
