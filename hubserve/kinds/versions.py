@@ -84,4 +84,4 @@ def source_folders(version_folder: Path) -> List[Path]:
         source = json.loads((version_folder / ".hubserve.json").read_text("utf-8"))["source_folder"]
     except (OSError, ValueError, KeyError, TypeError):  # a folder that is not installed, or was not installed from a folder
         return []
-    return [Path(source), Path(source).parent] if source else []
+    return [version_folder / source, (version_folder / source).parent] if source else []

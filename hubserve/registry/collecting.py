@@ -80,8 +80,9 @@ def _find(store: Store) -> Iterator[Garbage]:
             if place.name not in record.versions.values():
                 kind = REPLACED if place.name in record.kept() else UNUSED
                 yield Garbage(kind, place, _size_bytes(place), is_held(place))
-    for each in _files(store.home / "cache" / "downloads"):
-        yield Garbage(DOWNLOADS, each, _size_bytes(each))
+    for each in (store.home / "cache" / "downloads").glob("*"):
+        if each.suffix != ".lock":  # it may be waited for
+            yield Garbage(DOWNLOADS, each, _size_bytes(each), each.is_dir() and is_held(each))
     yield from _engine_files(store.home / "cache")
 
 

@@ -54,9 +54,10 @@ def make_bundle(store: Store, modules: Sequence[Installed], target: Path, progre
     try:
         with tempfile.TemporaryDirectory(prefix="bundle-", dir=store.tmp) as scratch:
             notes: list[str] = []
-            bundled = [_pack_module(each, Path(scratch), notes, progress) for each in modules]
-            keys = dict.fromkeys(each.environment for each in bundled if each.environment)
-            environments = [_fetch_environment(store, key, modules, Path(scratch), progress) for key in keys]
+            with store.exclusive(progress):  # nothing of it is removed meanwhile
+                bundled = [_pack_module(each, Path(scratch), notes, progress) for each in modules]
+                keys = dict.fromkeys(each.environment for each in bundled if each.environment)
+                environments = [_fetch_environment(store, key, modules, Path(scratch), progress) for key in keys]
             index = BundleIndex(SCHEMA_VERSION, machine(), bundled, environments)
             _write(target, index, Path(scratch), progress)
     except OSError as error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hubserve.errors import HubError, InstallError
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.contents import sync
+from hubserve.registry.places import Hold
 from hubserve.registry.progress import Progress
 from hubserve.registry.sources.addresses import without_secrets
 from hubserve.registry.sources.http import LEAST_BYTES, Interrupted, NoAnswer, check_status, chunks, content_length, get
@@ -125,6 +126,7 @@ def _kept(folder: Path, key: str, settings: InstallSettings, progress: Progress,
             lock.acquire(timeout=settings.lock_timeout_s, poll_interval=0.05)
         own = folder / name
         own.mkdir(exist_ok=True)
+        hold = Hold(own)
     except Timeout:
         raise InstallError(
             f"another hub process has been fetching the same for more than {settings.lock_timeout_s} s. Wait for it, or end it, and "
@@ -140,6 +142,7 @@ def _kept(folder: Path, key: str, settings: InstallSettings, progress: Progress,
             shutil.rmtree(own, ignore_errors=True)
         raise
     finally:
+        hold.release()
         lock.release()
 
 

@@ -14,6 +14,7 @@ from typing import IO, NamedTuple
 from hubserve.errors import InstallError
 from hubserve.registry.extraction import safe_parts
 from hubserve.registry.origin import Origin
+from hubserve.registry.places import Hold
 from hubserve.registry.sources.addresses import check_address, split_fragment, without_secrets
 from hubserve.registry.sources.base import Fetched, Fetching, Request, Source
 from hubserve.registry.sources.local import unsigned
@@ -118,9 +119,11 @@ def _folder(request: Request) -> Iterator[Path]:
             if left.stat().st_mtime < time.time() - _LEFT_AFTER_S:
                 shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="git-", dir=request.downloads))
+    hold = Hold(folder)
     try:
         yield folder
     finally:
+        hold.release()
         shutil.rmtree(folder, ignore_errors=True)
 
 

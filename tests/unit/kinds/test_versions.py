@@ -5,23 +5,23 @@ from pathlib import Path
 import pytest
 
 from hubserve.kinds import links, packages
-from hubserve.kinds.versions import flat_folder, installed_versions, newest_version, satisfies, version_key
+from hubserve.kinds.versions import current_version, flat_folder, installed_versions, satisfies, version_key
 from tests.unit.registry.toys import write_module
 
 
-def test_the_newest_version_is_found_by_its_numbers(home: Path) -> None:
+def test_the_current_version_is_found_by_its_numbers(home: Path) -> None:
     for version in ("1.9.0", "1.10.0", "1.10.0rc1", "nightly"):
         write_module(home / "modules" / "toy" / version, version=version)
     (home / "modules" / "toy" / ".1.0.0.old").mkdir()
     assert list(installed_versions("toy")) == ["nightly", "1.9.0", "1.10.0rc1", "1.10.0"]
-    assert newest_version("toy") == home / "modules" / "toy" / "1.10.0"
-    assert (newest_version("other"), flat_folder("toy")) == (None, None)
+    assert current_version("toy") == home / "modules" / "toy" / "1.10.0"
+    assert (current_version("other"), flat_folder("toy")) == (None, None)
 
 
 def test_folders_inside_a_module_that_paddlehub_installed_are_no_versions(home: Path) -> None:
     folder = write_module(home / "modules" / "toy")
     (folder / "assets").mkdir()
-    assert (installed_versions("toy"), newest_version("toy"), flat_folder("toy")) == ({}, folder, folder)
+    assert (installed_versions("toy"), current_version("toy"), flat_folder("toy")) == ({}, folder, folder)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_conditions(version: str, condition: str, fits: bool) -> None:
     assert version_key("1.0") < version_key("1.0.post1") < version_key("1.0.1")
 
 
-def test_each_name_leads_to_the_newest_version_and_to_the_one_that_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_name_leads_to_the_current_version_and_to_the_one_that_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert links.module_home() == home / "modules", "there is nothing to link"
     for version in ("1.0.0", "2.0.0"):
         write_module(home / "modules" / "toy" / version, version=version, which__txt=version)
