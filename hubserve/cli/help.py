@@ -23,6 +23,6 @@ def run(args: argparse.Namespace) -> int:
     print("usage: hub COMMAND [ARGUMENT ...]\n\ncommands:")
     width = max(map(len, COMMANDS))
     for name, module in COMMANDS.items():
-        print(f"  {name:<{width}} {import_module(module).HELP}")
+        print(f"  {name:<{width}}  {import_module(module).HELP}")
     print("\n'hub help COMMAND' explains one. HUB_HOME sets where modules are kept (default: ~/.paddlehub).")
     return 0

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from hubserve.cli.assets import add_assets_option, print_assets, wanted_assets
 from hubserve.cli.output import add_json_option, print_json, size_text
 
 HELP = "pack a module's folder into one archive, the same bytes each time"
@@ -18,11 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the archive (.tar.gz or .tar.xz), or a folder for it; default: ./NAME-VERSION.tar.gz",
     )
-    parser.add_argument(
-        "--with-assets",
-        action="store_true",
-        help="pack the files outside of DIR, too, that its sources name by relative paths, such as a model beside it",
-    )
+    add_assets_option(parser)
     add_json_option(parser)
 
 
@@ -30,13 +27,12 @@ def run(args: argparse.Namespace) -> int:
     """Pack, and say what was packed."""
     from hubserve.cli.progress import shown_progress
     from hubserve.kinds import find_kind
-    from hubserve.registry.assets import find_assets
     from hubserve.registry.contents import sha256_of
     from hubserve.registry.packing import pack
 
     folder = args.folder.expanduser().absolute()
     info = find_kind(folder).describe(folder)
-    assets = find_assets(folder) if args.with_assets else None
+    assets = wanted_assets(args, folder)
     with shown_progress() as progress:
         archive = pack(folder, args.output, progress, assets)
     digest = sha256_of(archive)
@@ -47,8 +43,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(f"Packed {info.name} {info.version} into {archive} ({size_text(size_bytes)})")
     print(f"sha256:{digest}")
-    for each in assets.named if assets else ():
-        print(f"with {each}")
-    for each in assets.fixed if assets else ():
-        print(f"Note: it names '{each}', a place on this machine only, which the archive does not hold.")
+    print_assets(assets)
     return 0

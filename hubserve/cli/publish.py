@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from hubserve.cli.assets import add_assets_option, print_assets, wanted_assets
 from hubserve.cli.output import add_json_option, print_json, size_text
 
 HELP = "put a module into an index in a folder of this machine"
@@ -14,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", required=True, metavar="FOLDER", help="the index; made if it is missing")
     parser.add_argument("--key", type=Path, metavar="FILE", help="sign with this private key ('hub key generate' makes one)")
     parser.add_argument("--force", action="store_true", help="replace a version that is there with other content")
+    add_assets_option(parser)
     add_json_option(parser)
 
 
@@ -31,8 +33,9 @@ def run(args: argparse.Namespace) -> int:
             f"'{without_secrets(args.index)}' is an address, and hub publishes into folders. Publish into a folder, then "
             "copy it to your server as any other files."
         )
+    assets = wanted_assets(args, args.source)
     with shown_progress() as progress:
-        done = publish(args.source, Path(args.index), install_settings(home()), progress, key=args.key, force=args.force)
+        done = publish(args.source, Path(args.index), install_settings(home()), progress, key=args.key, force=args.force, assets=assets)
     release = done.release
     if args.json:
         import msgspec
@@ -42,4 +45,5 @@ def run(args: argparse.Namespace) -> int:
     signed = f", signed with key {release.signature.key}" if release.signature else ""
     verb = "Published" if done.added else "Unchanged:"
     print(f"{verb} {done.name} {release.version} ({size_text(release.size_bytes)}, sha256:{release.sha256}{signed}) as {release.archive}")
+    print_assets(assets)
     return 0

@@ -14,6 +14,7 @@ import msgspec
 from hubserve.errors import InstallError, ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind
 from hubserve.registry.archive import unpack
+from hubserve.registry.assets import Assets
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.contents import sync
 from hubserve.registry.indexes.choosing import Requirement, best
@@ -83,7 +84,14 @@ def build(folder: Path, settings: InstallSettings, progress: Progress = silent) 
 
 
 def publish(
-    source: Path, folder: Path, settings: InstallSettings, progress: Progress = silent, *, key: Path | None = None, force: bool = False
+    source: Path,
+    folder: Path,
+    settings: InstallSettings,
+    progress: Progress = silent,
+    *,
+    key: Path | None = None,
+    force: bool = False,
+    assets: Assets | None = None,
 ) -> Published:
     """Put a module into an index: pack it if it is a folder, add the archive, write the JSON.
 
@@ -94,6 +102,7 @@ def publish(
         progress: told how far it is.
         key: a private key's file to sign with.
         force: replace another archive of the same version.
+        assets: what a module's folder reads from outside of it, if that is to be packed with it.
     Raises:
         InstallError: the version is there with other content, and ``force`` is off. Nothing was written.
         HubError: the source is no module, or the key none.
@@ -102,7 +111,7 @@ def publish(
     folder = folder.expanduser().absolute()
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with _changing(folder, settings), _packed(source, folder, progress) as archive:
+    with _changing(folder, settings), _packed(source, folder, assets, progress) as archive:
         sha256 = digest_of(archive, progress)
         name, release = _described(archive, sha256, settings, progress)
         modules = _documents(folder)
@@ -227,11 +236,11 @@ def _requirements_sha256(root: Path) -> str:
 
 
 @contextmanager
-def _packed(source: Path, folder: Path, progress: Progress) -> Iterator[Path]:
+def _packed(source: Path, folder: Path, assets: Assets | None, progress: Progress) -> Iterator[Path]:
     source = source.expanduser().absolute()
     if source.is_dir():
         with tempfile.TemporaryDirectory(prefix=".publish-", dir=folder) as scratch:
-            yield pack(source, Path(scratch), progress)
+            yield pack(source, Path(scratch), progress, assets)
     elif source.is_file():
         yield source
     else:

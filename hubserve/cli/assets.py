@@ -1,0 +1,39 @@
+"""The option of commands that pack a module: whether what it reads from outside its folder comes along."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hubserve.cli.output import size_text
+
+if TYPE_CHECKING:
+    from hubserve.registry.assets import Assets
+
+
+def add_assets_option(parser: argparse.ArgumentParser) -> None:
+    """Declare it."""
+    parser.add_argument(
+        "--no-assets",
+        action="store_true",
+        help="leave out the files outside of the module's folder that its sources name by relative paths, such as a model beside it",
+    )
+
+
+def wanted_assets(args: argparse.Namespace, source: Path) -> "Assets | None":
+    """What is to be packed beside a module's folder; None for nothing, and where ``source`` is an archive."""
+    from hubserve.registry.assets import find_assets
+
+    folder = source.expanduser().absolute()
+    return find_assets(folder) if folder.is_dir() and not args.no_assets else None
+
+
+def print_assets(assets: "Assets | None") -> None:
+    """Tell what came along, and what could not."""
+    if assets is None:
+        return
+    if assets.files:
+        size_bytes = sum(path.stat().st_size for path, _ in assets.files)
+        count = f"{len(assets.files)} file{'' if len(assets.files) == 1 else 's'}"
+        print(f"With {', '.join(assets.named)} from beside the module ({count}, {size_text(size_bytes)}); --no-assets leaves that out")
+    for each in assets.fixed:
+        print(f"Note: the module names '{each}', a place on this machine only, which is not packed.")
