@@ -1,6 +1,6 @@
 """How long installing takes beyond what the module itself needs: the default classifier from an index, and again where all is there.
 
-    python bench/install.py --rounds 5
+python bench/install.py --rounds 5
 """
 
 import argparse

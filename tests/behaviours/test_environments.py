@@ -136,7 +136,7 @@ def test_a_module_sets_variables_and_library_folders_and_the_servers_settings_co
     mine = {"environ": {"COLOUR": "blue"}, "library_path": ["mine"], "gpu": "3"}
     server = start({"setter": mine, "shout": {**toy("shout"), "gpu": ""}}, environ={"LD_LIBRARY_PATH": "/inherited"})
     environ = server.results("setter")["environ"]
-    folder = home / "modules" / "setter" / "1.0.0"
+    folder = (home / "modules" / "setter" / "1.0.0").resolve()  # it runs from where its files really are
     assert (environ["COLOUR"], environ["SIZE"], environ["DATA"]) == ("blue", "1", f"{folder}/data")
     assert environ["LD_LIBRARY_PATH"] == f"{tmp_path / 'mine'}:{folder / 'lib'}:/inherited"
     assert environ["CUDA_VISIBLE_DEVICES"] == "3"

@@ -170,7 +170,7 @@ def test_the_commands_of_the_guide_do_what_it_says(home: Path, tmp_path: Path, o
     lines = (ROOT / "docs" / "installing.md").read_text("utf-8").replace("/srv/index", str(tmp_path / "index")).splitlines()
     commands = [shlex.split(line)[2:] for line in lines if line.startswith("$ hub ")]
     outputs = [ok(*words) for words in commands]
-    assert len(commands) == 9
+    assert len(commands) == 12
     assert "clas_system" in outputs[2]
     assert (tmp_path / "archives" / "clas_system-1.0.0.tar.gz").exists()
     assert "Replaced clas_system" in outputs[-1]

@@ -7,6 +7,7 @@ import argparse
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,12 @@ class Run(NamedTuple):
     call: str
     outcome: str
     found: str
+
+    @property
+    def crashed(self) -> bool:
+        """Whether the process died of itself; an interrupt may end Python so while it imports a compiled package."""
+        interrupted = self.fault == Fault.INTERRUPT.value and self.outcome == f"crashed with {-signal.SIGSEGV}"
+        return self.outcome.startswith("crashed") and not interrupted
 
 
 def _install(name: str) -> Callable[[Store, Path], Any]:
@@ -286,7 +293,7 @@ def main() -> int:
         for run in every_run(Bench(Path(scratch), traced), args.every, actions=args.action):
             counts[run.action, run.fault] += 1
             found[run.action, run.fault, run.found if run.found in ("old", "new") else "third"] += 1
-            if run.found not in ("old", "new") or run.outcome.startswith("crashed"):
+            if run.found not in ("old", "new") or run.crashed:
                 bad.append(run)
     print(f"{'action':<28} {'fault':<24} {'runs':>5} {'old':>5} {'new':>5} {'third':>5}")
     for action, fault in counts:
