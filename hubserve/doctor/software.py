@@ -1,7 +1,6 @@
 """Checks of the software on this machine: Python, packages, commands."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +12,11 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding
+from hubserve.home import home
+from hubserve.registry.environments.provide import PYTHONS_CACHE
+from hubserve.registry.environments.pythons import find_pythons
 
 _TRY_S = 10.0
-_PYTHON_NAME = re.compile(r"python3(\.\d+)?")
 
 
 def check_python(requires: str = "") -> Iterator[Finding]:
@@ -105,34 +106,9 @@ def check_hub_commands() -> Iterator[Finding]:
 
 def check_other_pythons() -> Iterator[Finding]:
     """The other interpreters of this machine, in which modules may run that need another Python."""
-    versions = {_version_of(path): path for path in _interpreters()}
-    versions.pop("", None)
-    listed = ", ".join(
-        f"{version} ({path})" for version, path in sorted(versions.items(), key=lambda item: [int(n) for n in item[0].split(".")])
-    )
+    pythons = find_pythons(home() / "cache" / PYTHONS_CACHE)[1:]
+    listed = ", ".join(f"{each.version} ({each.path})" for each in pythons if each.supported)
     yield Finding(NOTE, "other Pythons", listed or "none was found")
-
-
-def _interpreters() -> list[Path]:
-    folders = [Path(each) for each in os.environ.get("PATH", "").split(os.pathsep) if each] + [Path("/usr/bin"), Path("/usr/local/bin")]
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    # pyenv's shims answer for one version only
-    found = [each for folder in folders if folder.name != "shims" for each in _listed(folder) if _PYTHON_NAME.fullmatch(each.name)]
-    found += pyenv.glob("versions/*/bin/python")
-    own = Path(sys.executable).resolve()
-    return [each for each in dict.fromkeys(path.resolve() for path in found) if each != own and os.access(each, os.X_OK)]
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []
-
-
-def _version_of(python: Path) -> str:
-    answer = first_line_of([str(python), "-I", "-c", "import sys; print('{}.{}.{}'.format(*sys.version_info))"])
-    return answer if re.fullmatch(r"\d+\.\d+\.\d+", answer) else ""
 
 
 def check_tools() -> Iterator[Finding]:

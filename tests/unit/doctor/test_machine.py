@@ -95,15 +95,13 @@ def test_several_hub_commands_on_the_path_are_told(tmp_path: Path, monkeypatch: 
 
 
 def test_other_pythons_are_found_by_running_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pyenv = tmp_path / "pyenv"
-    (pyenv / "versions" / "9").mkdir(parents=True)
-    command(pyenv / "versions" / "9" / "bin", "python", "#!/bin/sh\necho 9.1.2\n")
-    broken = command(tmp_path / "broken", "python3.7", "#!/bin/sh\nexit 1\n")
-    monkeypatch.setenv("PYENV_ROOT", str(pyenv))
-    monkeypatch.setenv("PATH", broken)
-    found = the(software.check_other_pythons(), "other Pythons")
-    assert f"9.1.2 ({pyenv}/versions/9/bin/python)" in found.reason
-    assert broken not in found.reason
+    answer = [[3, 9, 77], "/no/such/python", "final", "linux-x86_64", "cpython"]
+    found = command(tmp_path / "good", "python3.9", f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
+    broken = command(tmp_path / "broken", "python3.8", "#!/bin/sh\nexit 1\n")
+    monkeypatch.setenv("PATH", os.pathsep.join((found, broken)))
+    reason = the(software.check_other_pythons(), "other Pythons").reason
+    assert f"3.9.77 ({found}/python3.9)" in reason
+    assert broken not in reason
 
 
 def test_tools_that_are_missing_or_do_not_run_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
