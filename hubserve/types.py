@@ -1,6 +1,7 @@
 """Tensors and their specifications: the vocabulary that every room shares."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+import struct
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -22,6 +23,11 @@ DTYPES = (
     "float64",
 )
 
+#: In a TensorSpec: elements are byte strings of any length. Arrays of them have dtype object and hold ``bytes``.
+BYTES = "bytes"
+#: In a TensorSpec: bfloat16, which numpy lacks. Arrays of them have dtype uint16 and hold the numbers' upper halves.
+BFLOAT16 = "bfloat16"
+
 #: In a TensorSpec, a dimension that may have any length.
 ANY = -1
 
@@ -33,7 +39,7 @@ class TensorSpec(NamedTuple):
 
     Attributes:
         name: the tensor's name.
-        dtype: one of :data:`DTYPES`.
+        dtype: one of :data:`DTYPES`, :data:`BYTES` or :data:`BFLOAT16`.
         shape: one length per dimension, the batch dimension first; :data:`ANY` where any length will do.
     """
 
@@ -43,8 +49,9 @@ class TensorSpec(NamedTuple):
 
     def check(self, array: np.ndarray) -> None:
         """Raise InvalidInput, naming what was expected and what came, unless ``array`` fits."""
-        if array.dtype.name != self.dtype:
-            raise InvalidInput(f"input '{self.name}' must be {self.dtype}, got {array.dtype.name}")
+        got_dtype = dtype_name(array)
+        if got_dtype != ("uint16" if self.dtype == BFLOAT16 else self.dtype):
+            raise InvalidInput(f"input '{self.name}' must be {self.dtype}, got {got_dtype}")
         fits = array.ndim == len(self.shape) and all(want in (ANY, got) for want, got in zip(self.shape, array.shape))
         if not fits:
             raise InvalidInput(f"input '{self.name}' must have shape {list(self.shape)} (-1: any length), got {list(array.shape)}")
@@ -90,8 +97,68 @@ def parse_shape(shape: Any) -> Tuple[int, ...]:
     return tuple(shape)
 
 
+def dtype_name(array: np.ndarray) -> str:
+    """An array's dtype as a TensorSpec has it; :data:`BYTES` for texts and objects."""
+    return BYTES if array.dtype.kind in "OSU" else str(array.dtype.name)
+
+
+_LENGTH = struct.Struct("<I")
+
+
+def pack_bytes(array: np.ndarray) -> bytes:
+    """Byte strings in one buffer: each behind its length as a little-endian uint32, in C order.
+
+    Args:
+        array: of ``bytes`` or ``str``, of any shape.
+    Raises:
+        InvalidInput: an element is neither.
+    """
+    parts = []
+    for element in array.ravel():
+        text = element.encode("utf-8", "surrogatepass") if isinstance(element, str) else element
+        if not isinstance(text, (bytes, bytearray, memoryview)):
+            raise InvalidInput(f"an array of byte strings holds a {type(element).__name__}; put bytes or str into it")
+        parts.append(_LENGTH.pack(len(text)))
+        parts.append(bytes(text))
+    return b"".join(parts)
+
+
+def unpack_bytes(data: Any, shape: Any) -> np.ndarray:
+    """The reverse of :func:`pack_bytes`.
+
+    Args:
+        data: any bytes-like object; the elements are copies of its parts.
+        shape: a client's shape.
+    Returns:
+        An array of dtype object that holds ``bytes``.
+    Raises:
+        InvalidInput: the data do not hold exactly so many elements.
+    """
+    lengths, view = parse_shape(shape), memoryview(data)
+    count = 1
+    for length in lengths:
+        count *= length
+    if count * _LENGTH.size > view.nbytes:
+        raise InvalidInput(
+            f"shape {str(list(lengths))[:120]} needs {count if count < 1 << 60 else 'far too many'} byte strings, "
+            f"each behind 4 bytes of length, but only {view.nbytes} bytes came"
+        )
+    array, start = np.empty(count, object), 0
+    for index in range(count):
+        stop = start + _LENGTH.size
+        if stop <= view.nbytes:
+            stop += _LENGTH.unpack_from(view, start)[0]
+        if stop > view.nbytes:
+            raise InvalidInput(f"byte string {index + 1} of {count} ends behind the {view.nbytes} bytes that came; check its length")
+        array[index] = bytes(view[start + _LENGTH.size : stop])
+        start = stop
+    if start != view.nbytes:
+        raise InvalidInput(f"{count} byte strings of shape {list(lengths)} take {start} bytes, but {view.nbytes} came")
+    return array.reshape(lengths)
+
+
 def array_from_bytes(data: Any, dtype: Any, shape: Any) -> np.ndarray:
-    """View little-endian C-ordered bytes as an array, without a copy.
+    """View little-endian C-ordered bytes as an array, without a copy; byte strings are copied (see :func:`unpack_bytes`).
 
     Args:
         data: any bytes-like object.
@@ -102,7 +169,9 @@ def array_from_bytes(data: Any, dtype: Any, shape: Any) -> np.ndarray:
     Raises:
         InvalidInput: dtype or shape are unusable, or do not account for exactly ``len(data)`` bytes.
     """
-    parsed, lengths = parse_dtype(dtype), parse_shape(shape)
+    if dtype == BYTES:
+        return unpack_bytes(data, shape)
+    parsed, lengths = parse_dtype("uint16" if dtype == BFLOAT16 else dtype), parse_shape(shape)
     size_bytes = parsed.itemsize
     for length in lengths:  # Python integers: a huge shape must not overflow into a fitting one
         size_bytes *= length
@@ -168,6 +237,19 @@ def specs_from_json(described: Sequence[Dict[str, Any]]) -> List[TensorSpec]:
     return [TensorSpec.from_json(each) for each in described]
 
 
+class SequencePart(NamedTuple):
+    """Which sequence a request is part of: those of one sequence are computed in order, by one instance.
+
+    Attributes:
+        id: a number from 1 up, or a text.
+        start, end: whether it is the first or the last.
+    """
+
+    id: Union[int, str]
+    start: bool = False
+    end: bool = False
+
+
 class InferRequest:
     """One request on its way from a protocol to a module.
 
@@ -180,11 +262,28 @@ class InferRequest:
         arguments: a JSON object, as any bytes-like object.
         pictures: encoded pictures, one item each, as any bytes-like objects.
         wants_json: whether the answer is to be JSON rather than tensors.
+        outputs: the names of the tensors that are wanted; None for all.
+        id: the client's, for modules that see whole requests.
+        parameters: the client's, for modules that see whole requests: text, numbers and booleans by name.
+        sequence: the sequence that it is part of, if any.
         deadline: on the clock of ``time.monotonic``; None for none.
         priority: lower ones are computed first.
     """
 
-    __slots__ = ("arguments", "deadline", "module", "pictures", "priority", "tensors", "version", "wants_json")
+    __slots__ = (
+        "arguments",
+        "deadline",
+        "id",
+        "module",
+        "outputs",
+        "parameters",
+        "pictures",
+        "priority",
+        "sequence",
+        "tensors",
+        "version",
+        "wants_json",
+    )
 
     def __init__(
         self,
@@ -196,6 +295,10 @@ class InferRequest:
         wants_json: bool = True,
         deadline: Optional[float] = None,
         priority: int = 0,
+        outputs: Optional[List[str]] = None,
+        id: str = "",  # noqa: A002 - the protocols' word
+        parameters: Optional[Dict[str, Any]] = None,
+        sequence: Optional[SequencePart] = None,
     ) -> None:
         self.module = module
         self.version = version
@@ -205,6 +308,10 @@ class InferRequest:
         self.wants_json = wants_json
         self.deadline = deadline
         self.priority = priority
+        self.outputs = outputs
+        self.id = id
+        self.parameters = parameters or {}
+        self.sequence = sequence
 
 
 class InferResponse(NamedTuple):

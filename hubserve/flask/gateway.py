@@ -9,6 +9,7 @@ import uvloop
 
 from hubserve.errors import HubError
 from hubserve.flask.exchange import Answer, Read, WsgiExchange
+from hubserve.protocols import Context
 from hubserve.server.app import build_app
 from hubserve.server.loading import load_modules
 from hubserve.server.reload import MakePlans
@@ -88,7 +89,7 @@ class Gateway:
     async def _live(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         dataplane = DataPlane(self._plans, self._settings.drain_timeout_s)
-        self._app = build_app(dataplane, self._settings)
+        self._app = build_app(Context(dataplane, self._settings))
         self._running.set()
         loading = asyncio.create_task(self._load(dataplane))
         await self._stop.wait()

@@ -55,6 +55,12 @@ class Description(NamedTuple):
         picture_item: dtype and shape of the item that one picture becomes; None for a module that answers pictures as they are, or none.
         max_batch_size: the most items in one call; 1 where requests cannot be merged.
         engine: what computes, for people to read: ``{"name", "reason", ...}``.
+        batched: whether the first dimension of its tensors is the batch; False: each request is computed as it is.
+        whole_requests: whether it is given requests (:meth:`LoadedModule.call_requests`) rather than merged arrays.
+        decoupled: whether it may answer one request by any number of responses; see :meth:`hubserve.serving.dataplane.DataPlane.stream`.
+        optional: names of inputs that a request may leave out; only with ``whole_requests``.
+        ragged: names of inputs that requests of one batch may bring in different shapes; only with ``whole_requests``.
+        config: the completed configuration of a Triton model, in the JSON form of ``inference.ModelConfig``; None for other kinds.
     """
 
     faces: Sequence[str]
@@ -64,6 +70,12 @@ class Description(NamedTuple):
     picture_item: Optional[TensorSpec] = None
     max_batch_size: int = 1
     engine: Optional[Dict[str, Any]] = None
+    batched: bool = True
+    whole_requests: bool = False
+    decoupled: bool = False
+    optional: Sequence[str] = ()
+    ragged: Sequence[str] = ()
+    config: Optional[Dict[str, Any]] = None
 
     def item_shapes(self) -> Optional[Dict[str, Tuple[str, Tuple[int, ...]]]]:
         """Input name -> dtype and shape of one item, without the batch dimension; None for modules without tensors.
@@ -86,6 +98,12 @@ class Description(NamedTuple):
             "picture_item": self.picture_item and self.picture_item.to_json(),
             "max_batch_size": self.max_batch_size,
             "engine": self.engine,
+            "batched": self.batched,
+            "whole_requests": self.whole_requests,
+            "decoupled": self.decoupled,
+            "optional": list(self.optional),
+            "ragged": list(self.ragged),
+            "config": self.config,
         }
 
     @classmethod
@@ -99,6 +117,12 @@ class Description(NamedTuple):
             picture_item=described["picture_item"] and TensorSpec.from_json(described["picture_item"]),
             max_batch_size=described["max_batch_size"],
             engine=described["engine"],
+            batched=described["batched"],
+            whole_requests=described["whole_requests"],
+            decoupled=described["decoupled"],
+            optional=described["optional"],
+            ragged=described["ragged"],
+            config=described["config"],
         )
 
 

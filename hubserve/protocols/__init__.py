@@ -2,12 +2,9 @@
 
 from importlib import import_module
 
-from hubserve.protocols.admission import Admission
-from hubserve.protocols.base import Protocol
-from hubserve.serving.dataplane import DataPlane
-from hubserve.settings import ServerSettings
+from hubserve.protocols.base import Context, Protocol
 
-__all__ = ["PROTOCOLS", "Protocol", "create_protocols", "protocol_classes"]
+__all__ = ["PROTOCOLS", "Context", "Protocol", "create_protocols", "protocol_classes"]
 
 #: name -> "package.module:Class"
 PROTOCOLS = {
@@ -21,7 +18,6 @@ def protocol_classes() -> list[type[Protocol]]:
     return [getattr(import_module(module), cls) for module, _, cls in targets]
 
 
-def create_protocols(dataplane: DataPlane, settings: ServerSettings) -> list[Protocol]:
+def create_protocols(context: Context) -> list[Protocol]:
     """One object of every protocol in the table."""
-    admission = Admission(settings.max_concurrency, settings.max_pending_bytes)
-    return [cls(dataplane, settings, admission) for cls in protocol_classes()]
+    return [cls(context) for cls in protocol_classes()]

@@ -4,7 +4,8 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
-from typing import Any, ClassVar, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -12,6 +13,9 @@ from hubserve.errors import HubError, InvalidInput
 from hubserve.protocols.admission import Admission
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from hubserve.protocols.v2.inference import V2Inference
 
 _HIGHEST_PRIORITY = 100
 T = TypeVar("T")
@@ -23,15 +27,38 @@ class ClientGone(HubError):
     code = "client_gone"
 
 
+class Context:
+    """What the protocols of one server share.
+
+    Attributes:
+        dataplane: the served modules.
+        settings: the server's.
+        admission: bounds what all requests together may take.
+    """
+
+    def __init__(self, dataplane: DataPlane, settings: ServerSettings) -> None:
+        self.dataplane = dataplane
+        self.settings = settings
+        self.admission = Admission(settings.max_concurrency, settings.max_pending_bytes)
+
+    @cached_property
+    def v2(self) -> "V2Inference":
+        """The Open Inference Protocol, for each transport that carries it."""
+        from hubserve.protocols.v2.inference import V2Inference
+
+        return V2Inference(self.dataplane, self.settings)
+
+
 class Protocol(ABC):
     """One way in which clients speak over HTTP: a bare ASGI application for the paths under its prefixes."""
 
     prefixes: ClassVar[tuple[str, ...]]
 
-    def __init__(self, dataplane: DataPlane, settings: ServerSettings, admission: Admission) -> None:
-        self.dataplane = dataplane
-        self.settings = settings
-        self.admission = admission
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.dataplane = context.dataplane
+        self.settings = context.settings
+        self.admission = context.admission
 
     @abstractmethod
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,15 +11,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hubserve import __version__
-from hubserve.protocols import create_protocols
+from hubserve.protocols import Context, create_protocols
 from hubserve.serving.dataplane import DataPlane
-from hubserve.settings import ServerSettings
 
 
-def build_app(dataplane: DataPlane, settings: ServerSettings) -> ASGIApp:
+def build_app(context: Context) -> ASGIApp:
     """The application that uvicorn runs."""
-    mounted = [(prefix, protocol) for protocol in create_protocols(dataplane, settings) for prefix in protocol.prefixes]
-    surface = _surface(dataplane)
+    mounted = [(prefix, protocol) for protocol in create_protocols(context) for prefix in protocol.prefixes]
+    surface = _surface(context.dataplane)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

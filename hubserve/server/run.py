@@ -13,6 +13,7 @@ import uvloop
 
 from hubserve.errors import ConfigError
 from hubserve.instance.memory import keep_large_buffers, settle
+from hubserve.protocols import Context
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
 from hubserve.server.control import Control
@@ -90,6 +91,7 @@ class _Gateway:
         self._settings = settings
         self._listener = listener
         self._dataplane = DataPlane(plans, settings.drain_timeout_s)
+        self._context = Context(self._dataplane, settings)
         self._control = Control(listener.getsockname()[1], Reloader(self._dataplane, make_plans).answer)
 
     async def run(self) -> None:
@@ -99,7 +101,7 @@ class _Gateway:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         config = uvicorn.Config(
-            build_app(self._dataplane, self._settings),
+            build_app(self._context),
             http=http_protocol(self._settings.client_timeout_s),  # type: ignore[arg-type]  # uvicorn calls whatever it is given
             lifespan="off",
             log_config=None,

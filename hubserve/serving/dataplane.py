@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 from hubserve.errors import LoadFailed, ModuleNotFound
 from hubserve.serving.served import MAX_PICTURES, ModulePlan, ServedModule
@@ -66,6 +66,14 @@ class DataPlane:
         module = self.get(request.module, request.version)
         with module.in_use():
             return await module.infer(request)
+
+    async def stream(self, request: InferRequest) -> AsyncIterator[InferResponse]:
+        """Answer one request by as many responses as its module gives; one that is not decoupled gives exactly one.
+
+        Raises:
+            HubError: see :meth:`infer`; also after some responses.
+        """
+        yield await self.infer(request)
 
     async def load(self, plan: ModulePlan) -> None:
         """Serve a module, in place of the one of its name if there is one.

@@ -1,0 +1,79 @@
+"""The protocol's names of datatypes, and hubserve's.
+
+BYTES are numpy arrays of dtype object that hold ``bytes``. BF16 are numpy arrays of uint16: the upper halves of float32.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from hubserve.errors import InvalidInput
+from hubserve.types import BFLOAT16, BYTES, array_from_bytes, dtype_name, pack_bytes
+
+#: the protocol's name -> a TensorSpec's dtype
+DTYPE_OF = {
+    "BOOL": "bool",
+    "UINT8": "uint8",
+    "UINT16": "uint16",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+    "BF16": BFLOAT16,
+    "BYTES": BYTES,
+}
+DATATYPE_OF = {dtype: datatype for datatype, dtype in DTYPE_OF.items()}
+
+
+def dtype_of(datatype: Any) -> str:
+    """A TensorSpec's dtype.
+
+    Args:
+        datatype: a client's, such as "FP32".
+    Raises:
+        InvalidInput: it is none.
+    """
+    dtype = DTYPE_OF.get(datatype) if isinstance(datatype, str) else None
+    if dtype is None:
+        raise InvalidInput(f"'{str(datatype)[:40]}' is no datatype; use one of {', '.join(DTYPE_OF)}")
+    return dtype
+
+
+def config_type_of(datatype: str) -> str:
+    """A datatype's name in a model configuration, such as "TYPE_FP32"; BYTES is "TYPE_STRING" there."""
+    return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
+
+
+def datatype_of(array: np.ndarray, dtype: str = "") -> str:
+    """The protocol's name of an array's datatype, such as "FP32".
+
+    Args:
+        array: anything that hubserve's wire carries.
+        dtype: of its TensorSpec, which tells bfloat16 from uint16.
+    """
+    return "BF16" if dtype == BFLOAT16 and array.dtype == np.uint16 else DATATYPE_OF[dtype_name(array)]
+
+
+def array_from_raw(data: Any, datatype: Any, shape: Any) -> np.ndarray:
+    """Decode a tensor's binary form: little-endian elements in C order; BYTES each behind its length as uint32.
+
+    Args:
+        data: any bytes-like object; it is viewed and not copied, unless for BYTES.
+        datatype: a client's.
+        shape: a client's.
+    Raises:
+        InvalidInput: datatype or shape are unusable, or do not account for exactly the data.
+    """
+    return array_from_bytes(data, dtype_of(datatype), shape)
+
+
+def raw_from_array(array: np.ndarray) -> Any:
+    """A tensor's binary form: bytes, or a contiguous array that is a buffer of them."""
+    if array.dtype.kind in "OSU":
+        return pack_bytes(array)
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
