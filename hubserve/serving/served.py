@@ -17,6 +17,7 @@ from hubserve.kinds.base import Description, Face, ModuleInfo
 from hubserve.registry.places import Hold
 from hubserve.serving.batcher import Batcher, BatchSettings, Work
 from hubserve.serving.pool import Pool
+from hubserve.serving.sequence_plan import SequencePlan
 from hubserve.serving.spec import InstanceSpec
 from hubserve.serving.sweeper import Sweeper
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook, form_of
@@ -38,6 +39,8 @@ class ModulePlan:
         predict_args: arguments that a JSON request may override.
         batching: how requests are queued and merged.
         ready_timeout_s: an instance that has not been heard of for longer does not count as ready.
+        sequences: how requests are put together to sequences; None for a module without.
+        response_cache_bytes: how much its response cache may hold; 0 for none.
     """
 
     info: ModuleInfo
@@ -45,6 +48,8 @@ class ModulePlan:
     predict_args: dict[str, Any] = field(default_factory=dict)
     batching: BatchSettings = field(default_factory=BatchSettings)
     ready_timeout_s: float = 30.0
+    sequences: SequencePlan | None = None
+    response_cache_bytes: int = 0
 
 
 class ServedModule:
