@@ -5,8 +5,12 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Un
 
 import numpy as np
 
-from hubserve.errors import HubError
+from hubserve.errors import HubError, ModuleFailed
 from hubserve.types import SequencePart
+
+
+class WrongAnswers(ModuleFailed):
+    """A module did not answer its requests as it must: it will not if it is asked again."""
 
 
 class WholeRequest(NamedTuple):
@@ -107,7 +111,13 @@ class Replies(ABC):
 
 
 class Host(ABC):
-    """What an instance offers to a module that is given whole requests. Any thread may call it."""
+    """What an instance offers to a module that is given whole requests. Any thread may call it.
+
+    Attributes:
+        acts: how often something was sent or asked through it.
+    """
+
+    acts: int = 0
 
     @abstractmethod
     def respond(self, key: int, response: Optional[WholeResponse], final: bool) -> None:
@@ -120,6 +130,19 @@ class Host(ABC):
             response: None to say only that no more will come.
             final: whether no more will come.
         """
+
+    @abstractmethod
+    def abandon(self, key: int, error: Optional[HubError]) -> None:
+        """Say that no more will come, without ever waiting, also from within a destructor.
+
+        Args:
+            key: the request's.
+            error: why; None if that is no failure.
+        """
+
+    @abstractmethod
+    def open_keys(self) -> List[int]:
+        """The keys of all requests that this instance has not finished."""
 
     @abstractmethod
     def is_cancelled(self, key: int) -> bool:
@@ -140,3 +163,16 @@ class Host(ABC):
         Raises:
             HubError: it refuses.
         """
+
+
+_host: List[Host] = []
+
+
+def set_host(host: Optional[Host]) -> None:
+    """Say what this process's modules are hosted by; None for nothing any more."""
+    _host[:] = [host] if host else []
+
+
+def current_host() -> Optional[Host]:
+    """What this process's modules are hosted by, if they are served."""
+    return _host[0] if _host else None

@@ -93,7 +93,9 @@ class ModelConfig:
         set_to = self._config.get("model_transaction_policy")
         wanted = bool(transaction_policy_dict.get("decoupled", False))
         if set_to and bool(set_to.get("decoupled", False)) != wanted:
-            raise TritonModelException(f"the configuration sets model_transaction_policy {set_to}, and the model {transaction_policy_dict}; mend one of them")
+            raise TritonModelException(
+                f"the configuration sets model_transaction_policy {set_to}, and the model {transaction_policy_dict}; mend one of them"
+            )
         self._config["model_transaction_policy"] = {"decoupled": wanted}
 
     def add_input(self, input: Dict[str, Any]) -> None:  # noqa: A002 - as models name it

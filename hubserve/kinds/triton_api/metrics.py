@@ -84,7 +84,9 @@ class MetricFamily:
     def __init__(self, name: str, description: str, kind: int) -> None:
         known = _families.setdefault(name, self)
         if kind not in _KINDS or (known is not self and known.kind != kind):
-            raise TritonModelException(f"the metric family '{name}' cannot be of kind {kind!r}: {'it is another' if kind in _KINDS else 'there is none'}")
+            raise TritonModelException(
+                f"the metric family '{name}' cannot be of kind {kind!r}: {'it is another' if kind in _KINDS else 'there is none'}"
+            )
         self.name = name
         self.description = description
         self.kind = kind

@@ -21,7 +21,15 @@ TRITONSERVER_MEMORY_CPU_PINNED = 1
 TRITONSERVER_MEMORY_GPU = 2
 
 #: what clients say beside their own parameters, and models read by other methods
-_RESERVED = ("sequence_id", "sequence_start", "sequence_end", "priority", "timeout", "binary_data_output", "triton_enable_empty_final_response")
+_RESERVED = (
+    "sequence_id",
+    "sequence_start",
+    "sequence_end",
+    "priority",
+    "timeout",
+    "binary_data_output",
+    "triton_enable_empty_final_response",
+)
 #: the keys of the requests that are being executed in this context; unknown in threads that a model has started
 PARENTS: "ContextVar[Optional[Tuple[int, ...]]]" = ContextVar("hubserve_parents", default=None)
 
@@ -135,7 +143,9 @@ class InferenceRequest:
         self._release_flags = TRITONSERVER_REQUEST_RELEASE_ALL
 
     @classmethod
-    def from_whole(cls, whole: WholeRequest, model_name: str, model_version: int, dtypes: Dict[str, str], outputs: List[str]) -> "InferenceRequest":
+    def from_whole(
+        cls, whole: WholeRequest, model_name: str, model_version: int, dtypes: Dict[str, str], outputs: List[str]
+    ) -> "InferenceRequest":
         """A request of a client.
 
         Args:

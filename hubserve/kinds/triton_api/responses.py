@@ -4,10 +4,10 @@ import json
 import threading
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from hubserve.errors import InvalidInput
+from hubserve.errors import HubError, ModuleFailed
 from hubserve.kinds.requests import Host, WholeResponse
 from hubserve.kinds.triton_api.errors import TritonError, TritonModelException
-from hubserve.kinds.triton_api.tensors import Tensor
+from hubserve.kinds.triton_api.tensors import Tensor, find_tensor
 
 TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
 
@@ -24,7 +24,10 @@ class InferenceResponse:
     """
 
     def __init__(
-        self, output_tensors: Optional[Sequence[Tensor]] = None, error: Optional[TritonError] = None, parameters: Optional[Dict[str, Any]] = None
+        self,
+        output_tensors: Optional[Sequence[Tensor]] = None,
+        error: Optional[TritonError] = None,
+        parameters: Optional[Dict[str, Any]] = None,
     ) -> None:
         self._tensors = list(output_tensors or ())
         for tensor in self._tensors:
@@ -79,8 +82,6 @@ def checked_parameters(parameters: Optional[Dict[str, Any]]) -> Dict[str, Any]:
 
 def get_output_tensor_by_name(inference_response: InferenceResponse, name: str) -> Optional[Tensor]:
     """An output of a response; None if it has none of that name."""
-    from hubserve.kinds.triton_api.tensors import find_tensor
-
     return find_tensor(inference_response.output_tensors(), name)
 
 
@@ -130,7 +131,7 @@ class InferenceResponseSender:
             whole = response.to_whole()
             try:
                 whole = self._check(whole)
-            except InvalidInput as error:
+            except HubError as error:
                 raise TritonModelException(error.message) from error
         with self._lock:
             if self._closed:
@@ -148,9 +149,17 @@ class InferenceResponseSender:
         """Whether nobody waits for the request's responses any more."""
         return self._host.is_cancelled(self._key)
 
-    def fail(self, response: WholeResponse) -> None:
+    def fail(self, error: HubError) -> None:
         """Answer the request with an error, unless it is answered already."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._host.respond(self._key, response, final=True)
+        if not self._closed:
+            self._closed = True
+            self._host.abandon(self._key, error)
+
+    def let_go(self) -> None:
+        """Send nothing more: the request is answered in another way."""
+        self._closed = True
+
+    def __del__(self) -> None:
+        if not self._closed:  # nobody can ever send the final flag
+            lost = ModuleFailed("the model let go of the request's response sender and has sent no response; send one to every request")
+            self._host.abandon(self._key, None if self._decoupled else lost)

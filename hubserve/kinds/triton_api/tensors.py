@@ -90,7 +90,9 @@ class Tensor:
         source = dlpack_tensor if hasattr(dlpack_tensor, "__dlpack__") else _Capsule(dlpack_tensor)
         device = source.__dlpack_device__()[0]
         if int(device) != _DLPACK_CPU:
-            raise TritonModelException(f"tensor '{name}' does not lie in the CPU's memory (device {int(device)}); copy it there first, as by .cpu()")
+            raise TritonModelException(
+                f"tensor '{name}' does not lie in the CPU's memory (device {int(device)}); copy it there first, as by .cpu()"
+            )
         try:
             return Tensor(name, np.from_dlpack(source))
         except (AttributeError, BufferError, TypeError, ValueError, RuntimeError) as error:
