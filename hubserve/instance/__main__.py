@@ -13,11 +13,12 @@ from typing import List, Optional
 from hubserve.errors import HubError, to_wire
 from hubserve.instance import lifeline
 from hubserve.instance.arena import Arena
-from hubserve.instance.calls import as_failure, plain
+from hubserve.instance.calls import plain
 from hubserve.instance.listen import listen, read_token
 from hubserve.instance.loop import serve
 from hubserve.instance.memory import keep_large_buffers
 from hubserve.kinds import get_kind
+from hubserve.kinds.failures import as_failure
 
 _COMPAT = Path(__file__).resolve().parent.parent / "compat"
 

@@ -1,8 +1,8 @@
 """Computes the calls of one frame for a module that is given whole requests.
 
 Each call has, beside what :mod:`hubserve.instance.calls` says, a ``request``: ``key``, ``items`` and, where the client gave them, ``id``,
-``parameters``, ``outputs``, ``sequence``, ``priority``, ``timeout_us``. The frame's ``together`` says whether the module is given them in one
-call. A result may also have ``parameters``, or be ``{"later": again}`` (see :class:`hubserve.kinds.requests.Later`).
+``parameters``, ``outputs``, ``sequence``, ``priority``, ``timeout_us``. The frame's ``together`` says whether the module is given them in
+one call. A result may also have ``parameters``, or be ``{"later": again}`` (see :class:`hubserve.kinds.requests.Later`).
 """
 
 import time

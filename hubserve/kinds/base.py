@@ -160,7 +160,7 @@ class LoadedModule(ABC):
         """
         raise self.unsupported(Face.TENSORS)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have nothing to do
         """Called once, when no more requests will come."""
 
     def preprocess(self, picture: bytes) -> np.ndarray:  # noqa: ARG002 - as above

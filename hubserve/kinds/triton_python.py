@@ -123,8 +123,8 @@ def _describe(config: Dict[str, Any], model_name: str) -> Description:
     for which in ("input", "output"):
         if not config[which]:
             raise LoadFailed(
-                f"the configuration of '{model_name}' has no {which}. Add {which} [ {{ name: ... data_type: ... dims: [ ... ] }} ] to its config.pbtxt, "
-                "or give its model an auto_complete_config() that does."
+                f"the configuration of '{model_name}' has no {which}. Add {which} [ {{ name: ... data_type: ... dims: [ ... ] }} ] to its "
+                "config.pbtxt, or give its model an auto_complete_config() that does."
             )
     return Description(
         faces=[Face.TENSORS],
@@ -145,7 +145,8 @@ def _spec(tensor: Dict[str, Any], batched: bool, model_name: str) -> TensorSpec:
     dtype = _DTYPES.get(tensor.get("data_type", ""))
     if dtype is None:
         raise LoadFailed(
-            f"the configuration of '{model_name}' gives '{tensor.get('name')}' the data_type {tensor.get('data_type')!r}; use one of {', '.join(_DTYPES)}"
+            f"the configuration of '{model_name}' gives '{tensor.get('name')}' the data_type {tensor.get('data_type')!r}; "
+            f"use one of {', '.join(_DTYPES)}"
         )
     return TensorSpec(tensor["name"], dtype, (*([ANY] if batched else []), *tensor["dims"]))
 
@@ -282,7 +283,8 @@ class TritonPythonModule(LoadedModule):
                 )
             if dtype_name(array) != wanted:
                 raise ModuleFailed(
-                    f"the model answered with output '{name}' of dtype {dtype_name(array)}, and its configuration says {wanted}; convert it with astype()"
+                    f"the model answered with output '{name}' of dtype {dtype_name(array)}, and its configuration says {wanted}; "
+                    "convert it with astype()"
                 )
         if whole.outputs is None:
             return response

@@ -49,6 +49,7 @@ class Work:
         asked_wait_s: how long it asks to wait at most; 0 for nothing. It counts where the queue's policy says so.
         patient_until: when it has waited too long, on the clock of ``time.monotonic``; 0 for never.
         delayed: it has waited too long, and is to wait until all others of its priority are computed.
+        whole: a :class:`hubserve.serving.whole.Whole`, for modules that are given whole requests; None for others.
     """
 
     call: dict[str, Any]
@@ -66,6 +67,7 @@ class Work:
     asked_wait_s: float = 0.0
     patient_until: float = 0.0
     delayed: bool = False
+    whole: Any = None
 
     def on_due(self) -> None:
         """The deadline has passed, or it has waited too long: whoever asked is told."""

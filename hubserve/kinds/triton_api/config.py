@@ -127,7 +127,7 @@ class ModelConfig:
                 there[key] = value
             elif _plain(there[key]) != _plain(value):
                 raise TritonModelException(
-                    f"{which} '{tensor['name']}': the configuration sets {key} {there[key]!r}, and the model's auto_complete_config {value!r}; mend one of them"
+                    f"{which} '{tensor['name']}': the configuration sets {key} {there[key]!r}, and auto_complete_config() {value!r}; mend one"
                 )
 
 

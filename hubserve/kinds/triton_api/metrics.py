@@ -89,7 +89,7 @@ class MetricFamily:
             )
         self.name = name
         self.description = description
-        self.kind = kind
+        self.kind: int = kind
         self._metrics: List[Metric] = known._metrics if known is not self else []
 
     def Metric(self, labels: Optional[Dict[str, str]] = None, buckets: Optional[Sequence[float]] = None) -> Metric:  # noqa: N802 - as models name it

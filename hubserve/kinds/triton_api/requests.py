@@ -150,7 +150,8 @@ class InferenceRequest:
 
         Args:
             whole: it.
-            model_name, model_version: of the model that is given it.
+            model_name: of the model that is given it.
+            model_version: as above.
             dtypes: of the model's inputs, as a TensorSpec has them.
             outputs: all of the model's.
         """

@@ -138,7 +138,7 @@ class InferenceResponseSender:
                 raise TritonModelException("this request's final response was sent already; nothing can follow it")
             if not self._decoupled and (self.sent or not final or whole is None):
                 raise TritonModelException(
-                    "a model that is not decoupled sends exactly one response to a request, with flags=TRITONSERVER_RESPONSE_COMPLETE_FINAL; "
+                    "a model that is not decoupled sends exactly one response to a request, with TRITONSERVER_RESPONSE_COMPLETE_FINAL; "
                     "set model_transaction_policy { decoupled: true } in config.pbtxt to send others"
                 )
             self._closed = final
