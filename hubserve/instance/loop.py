@@ -15,6 +15,7 @@ from hubserve.instance import wire
 from hubserve.instance.arena import Arena, Halves
 from hubserve.instance.calls import Prepared, compute, guarded, prepare
 from hubserve.instance.memory import settle
+from hubserve.instance.warmup import warm_up
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Face, LoadedModule
 from hubserve.types import ANY
@@ -69,7 +70,13 @@ def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -
     receiver = wire.Receiver(sock, arena)
     while True:
         frame = receiver.receive()
-        yield prepare(module, frame) if frame.header["op"] == "infer" else None
+        if frame.header["op"] != "infer":
+            yield None
+            continue
+        began = time.perf_counter()
+        prepared = prepare(module, frame)
+        prepared.computed.prepare_s = time.perf_counter() - began
+        yield prepared
 
 
 def _frames_ahead(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -> Iterator[Optional[Prepared]]:
@@ -97,6 +104,10 @@ def _load(order: Dict[str, Any]) -> Tuple[LoadedModule, int, List[Tuple[int, flo
     limit = order.get("max_batch_size") or module.description.max_batch_size
     max_batch_size = min(limit, module.description.max_batch_size)
     module.description = module.description._replace(max_batch_size=max_batch_size)
+    samples = order.get("warm_up")
+    if samples is not None:
+        warm_up(module, samples, folder)
+        return module, max_batch_size, []
     times = _warm_up(module, max_batch_size if order.get("measure") else 1)
     return module, max_batch_size, times
 

@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 from hubserve.errors import DeadlineExceeded, HubError, Overloaded
+from hubserve.serving.queue_policy import QueuePolicies
 from hubserve.serving.timing import ONE_BY_ONE, BatchTimes, TimesBook
 from hubserve.types import InferResponse
 
@@ -108,11 +109,17 @@ class BatchSettings:
         max_queue_size: how many requests may wait.
         preferred_sizes: numbers of items to merge up to, ascending; empty: as learned.
         max_delay_s: how long a request may be kept waiting for others although an instance is idle.
+        merge: whether requests are put together at all.
+        policies: how long requests of each priority may wait, and how many.
+        preserve_ordering: answers are given in the order in which the requests came.
     """
 
     max_queue_size: int = 1024
     preferred_sizes: Sequence[int] = ()
     max_delay_s: float = 0.0
+    merge: bool = True
+    policies: QueuePolicies = field(default_factory=QueuePolicies)
+    preserve_ordering: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -17,7 +17,9 @@ from hubserve.kinds.base import Description, Face, ModuleInfo
 from hubserve.registry.places import Hold
 from hubserve.serving.batcher import Batcher, BatchSettings, Work
 from hubserve.serving.pool import Pool
+from hubserve.serving.sequence_plan import SequencePlan
 from hubserve.serving.spec import InstanceSpec
+from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.sweeper import Sweeper
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook, form_of
 from hubserve.types import ANY, InferRequest, InferResponse, check_inputs, specs_to_json
@@ -38,6 +40,8 @@ class ModulePlan:
         predict_args: arguments that a JSON request may override.
         batching: how requests are queued and merged.
         ready_timeout_s: an instance that has not been heard of for longer does not count as ready.
+        sequences: how requests are put together to sequences; None for a module without.
+        response_cache_bytes: how much its response cache may hold; 0 for none.
     """
 
     info: ModuleInfo
@@ -45,6 +49,8 @@ class ModulePlan:
     predict_args: dict[str, Any] = field(default_factory=dict)
     batching: BatchSettings = field(default_factory=BatchSettings)
     ready_timeout_s: float = 30.0
+    sequences: SequencePlan | None = None
+    response_cache_bytes: int = 0
 
 
 class ServedModule:
@@ -53,6 +59,7 @@ class ServedModule:
     Attributes:
         description: what it answers; of no use before it is loaded.
         load_error: why it could not be loaded; "" while it loads and afterwards.
+        statistics: what it has done.
     """
 
     def __init__(self, plan: ModulePlan) -> None:
@@ -67,7 +74,8 @@ class ServedModule:
         self._loaded = asyncio.Event()
         self._book = _open_book(plan)
         self.batcher = Batcher(plan.info.name, plan.batching, self._book)
-        self.pool = Pool(plan.instances, self.batcher, self._book)
+        self.statistics = ModuleStatistics()
+        self.pool = Pool(plan.instances, self.batcher, self._book, self.statistics)
 
     async def start(self) -> None:
         """Load its instances; if they cannot be loaded, :attr:`load_error` says why."""
@@ -118,6 +126,11 @@ class ServedModule:
         await self._loaded.wait()
         if self.load_error:
             raise LoadFailed(self.load_error)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it has been loaded."""
+        return self._loaded.is_set() and not self.load_error
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -189,13 +202,18 @@ class ServedModule:
             work.due = work.deadline
             self._deadlines.add(work)
         self.requests += 1
+        came_at, tally = time.monotonic(), self.statistics.fail
         try:
             self.batcher.put(work)
-            return await work.answer
+            answer = await work.answer
         except HubError:
             self.failures += 1
             raise
+        else:
+            tally = self.statistics.success
+            return answer
         finally:
+            tally.add(time.monotonic() - came_at)
             if work.due:
                 self._deadlines.discard(work)
 

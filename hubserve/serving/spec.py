@@ -29,6 +29,7 @@ class InstanceSpec:
         python: the interpreter that it runs in; "" for the gateway's own.
         address: ``host:port`` of another machine's listener (:mod:`hubserve.instance.listen`) where it is to run; "" for this machine.
         token_file: with ``address``: the secret that is shared with it.
+        warm_up: samples that it computes before it is ready, as :mod:`hubserve.instance.warmup` takes them; None for one item of zeros.
     """
 
     module: str
@@ -48,6 +49,7 @@ class InstanceSpec:
     python: str = ""
     address: str = ""
     token_file: str = ""
+    warm_up: Sequence[dict[str, Any]] | None = None
 
     def load_order(self, measure: bool) -> dict[str, Any]:
         """The ``load`` frame's header.
@@ -65,6 +67,7 @@ class InstanceSpec:
             "max_batch_size": self.max_batch_size,
             "measure": measure,
             "decode_ahead": self.decode_ahead,
+            "warm_up": None if self.warm_up is None else list(self.warm_up),
         }
 
     def full_environ(self) -> dict[str, str]:

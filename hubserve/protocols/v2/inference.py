@@ -8,6 +8,7 @@ import numpy as np
 
 from hubserve.protocols.v2.repository import Repository
 from hubserve.protocols.v2.shared_memory import CudaSharedMemory, SharedMemory
+from hubserve.protocols.v2.statistics import model_statistics
 from hubserve.protocols.v2.tracing import Logs, Traces
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
@@ -161,7 +162,8 @@ class V2Inference:
         Raises:
             ModuleNotFound: it is not served.
         """
-        raise NotImplementedError
+        modules = [self.dataplane.get(name, version or None)] if name else [module for module in self.dataplane if module.is_loaded]
+        return {"model_stats": [model_statistics(module) for module in modules]}
 
     async def infer(self, call: InferCall) -> InferResult:
         """Answer one request.
