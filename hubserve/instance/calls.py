@@ -54,6 +54,8 @@ class Computed:
     Attributes:
         results, buffers: as the ``results`` frame has them.
         times: number of items and seconds of each call of the batch method.
+        prepare_s: seconds in which the frame was decoded.
+        calls_s: seconds in which the module's methods computed.
         took_s: seconds of everything that the module did.
         out_of_memory: the number of items of the smallest call for which there was no memory; 0 for none.
     """
@@ -62,12 +64,15 @@ class Computed:
         self.results: List[Optional[Dict[str, Any]]] = [None] * size
         self.buffers: List[Any] = []
         self.times: List[Tuple[int, float]] = []
+        self.prepare_s = 0.0
+        self.calls_s = 0.0
         self.took_s = 0.0
         self.out_of_memory = 0
 
     def to_header(self) -> Dict[str, Any]:
         """The ``results`` frame's header."""
-        header = {"op": "results", "results": self.results, "times": self.times, "took_s": self.took_s}
+        took = {"times": self.times, "took_s": self.took_s, "calls_s": self.calls_s, "prepare_s": self.prepare_s}
+        header = {"op": "results", "results": self.results, **took}
         return {**header, "out_of_memory": self.out_of_memory} if self.out_of_memory else header
 
     def put_json(self, index: int, value: Any) -> None:
@@ -186,7 +191,10 @@ def compute(module: LoadedModule, prepared: Prepared, max_batch_size: int) -> Co
     start = time.perf_counter()
     for index, answer in prepared.alone:
         try:
-            computed.put_json(index, guarded(answer))
+            began = time.perf_counter()
+            value = guarded(answer)
+            computed.calls_s += time.perf_counter() - began
+            computed.put_json(index, value)
         except HubError as error:
             computed.put_error(index, error)
         except (TypeError, ValueError) as error:  # the answer is no JSON
@@ -263,6 +271,7 @@ def _run(module: LoadedModule, group: Group, sizes: List[int], computed: Compute
         began = time.perf_counter()
         outputs = call_items(module, part)
         computed.times.append((size, time.perf_counter() - began))
+        computed.calls_s += computed.times[-1][1]
         _check_outputs(outputs, size)
         parts.append(outputs)
         start += size

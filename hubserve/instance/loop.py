@@ -70,7 +70,13 @@ def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -
     receiver = wire.Receiver(sock, arena)
     while True:
         frame = receiver.receive()
-        yield prepare(module, frame) if frame.header["op"] == "infer" else None
+        if frame.header["op"] != "infer":
+            yield None
+            continue
+        began = time.perf_counter()
+        prepared = prepare(module, frame)
+        prepared.computed.prepare_s = time.perf_counter() - began
+        yield prepared
 
 
 def _frames_ahead(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -> Iterator[Optional[Prepared]]:

@@ -15,7 +15,8 @@ op           direction         content
                                ``decode_ahead``, ``warm_up``
 ``loaded``   to the gateway    ``description``, ``times``: items and seconds of calls that were made to warm up
 ``infer``    to the instance   ``calls``, each with a ``face``, or ``merged`` (see :mod:`hubserve.instance.calls`); ``call_sizes``
-``results``  to the gateway    ``results``, one for each call, in order; ``times``, ``took_s``, ``out_of_memory``
+``results``  to the gateway    ``results``, one for each call, in order; ``times``, ``took_s``,
+                               ``calls_s``, ``prepare_s``, ``out_of_memory``
 ``ping``     to the instance
 ``pong``     to the gateway
 ``failed``   to the gateway    ``error``: loading failed, the instance ends

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from hubserve.errors import HubError, InstanceDied, LoadFailed
@@ -13,6 +14,7 @@ from hubserve.serving.process import InstanceProcess
 from hubserve.serving.remote import create_instance
 from hubserve.serving.seat import InstanceSeat
 from hubserve.serving.spec import InstanceSpec
+from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.timing import TimesBook
 
 log = logging.getLogger("hubserve")
@@ -83,12 +85,14 @@ class Pool:
         specs: one for each instance, all of the same module version.
         batcher: where the work comes from.
         book: how long batches take.
+        statistics: what the module has done.
     """
 
-    def __init__(self, specs: Sequence[InstanceSpec], batcher: Batcher, book: TimesBook) -> None:
+    def __init__(self, specs: Sequence[InstanceSpec], batcher: Batcher, book: TimesBook, statistics: ModuleStatistics) -> None:
         self.slots = [Slot(spec) for spec in specs]
         self._batcher = batcher
         self._book = book
+        self._statistics = statistics
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving: dict[asyncio.Task[None], InstanceSeat] = {}
 
@@ -154,7 +158,8 @@ class Pool:
 
     async def _serve(self, slot: Slot, instance: InstanceProcess) -> bool:
         """Have an instance compute batches until it dies or another one is in its place; gives whether it answered any."""
-        seat = slot.seat = InstanceSeat(instance, self._batcher, self._book, lambda items: self._lower_limit(slot, items))
+        out_of_memory = partial(self._lower_limit, slot)
+        seat = slot.seat = InstanceSeat(instance, self._batcher, self._book, self._statistics, out_of_memory)
         self._batcher.add(seat)
         died = asyncio.create_task(instance.dead.wait())
         try:

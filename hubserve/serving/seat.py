@@ -13,6 +13,7 @@ from hubserve.instance.wire import Frame, unpack_arrays
 from hubserve.serving.batcher import Batcher, Work
 from hubserve.serving.connection import NotComputed
 from hubserve.serving.process import InstanceProcess
+from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook
 from hubserve.types import InferResponse
 
@@ -29,6 +30,7 @@ class InstanceSeat:
         instance: it is ready.
         batcher: where its batches come from.
         book: is told how long they take.
+        statistics: is told of every batch that was answered.
         on_out_of_memory: is told the number of items that were too many.
 
     Attributes:
@@ -40,7 +42,14 @@ class InstanceSeat:
         retired: it is given no more, because it is about to be replaced.
     """
 
-    def __init__(self, instance: InstanceProcess, batcher: Batcher, book: TimesBook, on_out_of_memory: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        instance: InstanceProcess,
+        batcher: Batcher,
+        book: TimesBook,
+        statistics: ModuleStatistics,
+        on_out_of_memory: Callable[[int], None],
+    ) -> None:
         self.in_flight = 0
         self.given = 0
         self.has_answered = False
@@ -53,6 +62,7 @@ class InstanceSeat:
         self._instance = instance
         self._batcher = batcher
         self._book = book
+        self._statistics = statistics
         self._on_out_of_memory = on_out_of_memory
 
     @property
@@ -85,7 +95,8 @@ class InstanceSeat:
         given_at = self._given_at.popleft()
         took_s = now - given_at
         # a batch that was sent ahead is begun when the one before it is answered
-        busy_s = now - max(given_at, self._answered_at)
+        begun_at = max(given_at, self._answered_at)
+        busy_s = now - begun_at
         self._answered_at = now
         # a rise counts at once, a fall bit by bit
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
@@ -98,6 +109,7 @@ class InstanceSeat:
         self._batcher.answered(self)  # first: the instance is not to wait until all are told
         for work, result in zip(batch, answer.header["results"], strict=True):
             _settle(work, result, answer)
+        self._statistics.answered(batch, answer.header, begun_at, busy_s)
 
     def _learn(self, batch: list[Work], header: dict[str, Any], busy_s: float) -> None:
         key = batch[0].key

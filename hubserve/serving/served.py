@@ -19,8 +19,10 @@ from hubserve.serving.batcher import Batcher, BatchSettings, Work
 from hubserve.serving.pool import Pool
 from hubserve.serving.sequence_plan import SequencePlan
 from hubserve.serving.spec import InstanceSpec
+from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.sweeper import Sweeper
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook, form_of
+from hubserve.serving.turns import Turns
 from hubserve.types import ANY, InferRequest, InferResponse, check_inputs, specs_to_json
 
 #: one request may not hold more pictures than this
@@ -58,6 +60,7 @@ class ServedModule:
     Attributes:
         description: what it answers; of no use before it is loaded.
         load_error: why it could not be loaded; "" while it loads and afterwards.
+        statistics: what it has done.
     """
 
     def __init__(self, plan: ModulePlan) -> None:
@@ -68,11 +71,13 @@ class ServedModule:
         self.failures = 0
         self._users = 0
         self._holds: list[Hold] = []
+        self._turns = Turns() if plan.batching.preserve_ordering else None
         self._deadlines = Sweeper(_DEADLINES_EVERY_S)
         self._loaded = asyncio.Event()
         self._book = _open_book(plan)
         self.batcher = Batcher(plan.info.name, plan.batching, self._book)
-        self.pool = Pool(plan.instances, self.batcher, self._book)
+        self.statistics = ModuleStatistics()
+        self.pool = Pool(plan.instances, self.batcher, self._book, self.statistics)
 
     async def start(self) -> None:
         """Load its instances; if they cannot be loaded, :attr:`load_error` says why."""
@@ -123,6 +128,11 @@ class ServedModule:
         await self._loaded.wait()
         if self.load_error:
             raise LoadFailed(self.load_error)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it has been loaded."""
+        return self._loaded.is_set() and not self.load_error
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -190,19 +200,24 @@ class ServedModule:
             await self.loaded()
         self.check_room()
         work = self._admit(request, asyncio.Future(loop=self._loop))
-        if work.deadline is not None:
-            work.due = work.deadline
-            self._deadlines.add(work)
+        work.priority, work.asked_wait_s = self.plan.batching.policies.level_of(request.priority), _asked_wait_s(request)
+        work.due = work.deadline or 0.0
         self.requests += 1
+        came_at, tally = time.monotonic(), self.statistics.fail
         try:
             self.batcher.put(work)
-            return await work.answer
+            if work.due:
+                self._deadlines.add(work)
+            answer = await (work.answer if self._turns is None else self._turns.wait(work.answer))
         except HubError:
             self.failures += 1
             raise
+        else:
+            tally = self.statistics.success
+            return answer
         finally:
-            if work.due:
-                self._deadlines.discard(work)
+            tally.add(time.monotonic() - came_at)
+            self._deadlines.discard(work)
 
     def _admit(self, request: InferRequest, answer: "asyncio.Future[InferResponse]") -> Work:
         """Check a request against what the module takes, and make it work for the batcher."""
@@ -260,6 +275,12 @@ class ServedModule:
             "threads": self.plan.instances[0].threads,
             "instances": [slot.status() for slot in self.pool.slots],
         }
+
+
+def _asked_wait_s(request: InferRequest) -> float:
+    """How long a request asks to wait at most; 0 for nothing."""
+    asked = request.parameters.get("timeout") if request.parameters else None
+    return asked / 1e6 if isinstance(asked, int) and asked > 0 else 0.0
 
 
 def _open_book(plan: ModulePlan) -> TimesBook:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from hubserve.protocols.v2.repository import Repository
-from hubserve.protocols.v2.shared_memory import SharedMemory
+from hubserve.protocols.v2.shared_memory import CudaSharedMemory, SharedMemory
+from hubserve.protocols.v2.statistics import model_statistics
 from hubserve.protocols.v2.tracing import Logs, Traces
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
@@ -106,7 +107,7 @@ class V2Inference:
 
     Attributes:
         repository: what could be served.
-        shared_memory: regions that clients have registered.
+        shared_memory, cuda_shared_memory: regions that clients have registered.
         traces, logs: their settings.
     """
 
@@ -114,7 +115,8 @@ class V2Inference:
         self.dataplane = dataplane
         self.settings = settings
         self.repository = Repository()
-        self.shared_memory = SharedMemory()
+        self.shared_memory = SharedMemory(settings)
+        self.cuda_shared_memory = CudaSharedMemory()
         self.traces = Traces()
         self.logs = Logs()
 
@@ -160,7 +162,8 @@ class V2Inference:
         Raises:
             ModuleNotFound: it is not served.
         """
-        raise NotImplementedError
+        modules = [self.dataplane.get(name, version or None)] if name else [module for module in self.dataplane if module.is_loaded]
+        return {"model_stats": [model_statistics(module) for module in modules]}
 
     async def infer(self, call: InferCall) -> InferResult:
         """Answer one request.

@@ -1,0 +1,141 @@
+"""What a served module has done since it was loaded, in numbers.
+
+The way of a request is divided so: it waits in the queue until its instance begins with its batch; its *input* is decoded and merged, the
+module *computes*, and its *output* is cut, encoded and handed back. What the way to the instance and back takes belongs to input and
+output by halves. Every request of a batch is counted with the whole time of its batch.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hubserve.serving.timing import ONE_BY_ONE
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often something happened, and how long it took in all."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    def add(self, seconds: float, count: int = 1) -> None:
+        """It happened ``count`` times and took so long in all."""
+        self.count += count
+        self.seconds += seconds
+
+    @property
+    def ns(self) -> int:
+        """Nanoseconds."""
+        return int(self.seconds * 1e9)
+
+
+@dataclass(slots=True)
+class Execution:
+    """Calls of a module with one number of items."""
+
+    compute_input: Tally = field(default_factory=Tally)
+    compute_infer: Tally = field(default_factory=Tally)
+    compute_output: Tally = field(default_factory=Tally)
+
+    def add(self, input_s: float, infer_s: float, output_s: float, count: int = 1) -> None:
+        """So many calls took so long in all."""
+        self.compute_input.add(input_s, count)
+        self.compute_infer.add(infer_s, count)
+        self.compute_output.add(output_s, count)
+
+
+@dataclass(slots=True)
+class Responses:
+    """What modules that may answer one request many times gave as the n-th response of a request.
+
+    Attributes:
+        compute_infer: from the response before it, or from when the request was begun, to this one.
+        compute_output: handing it on.
+        success, fail, empty, cancel: how each ended; ``empty`` are those that only say that there are no more.
+    """
+
+    compute_infer: Tally = field(default_factory=Tally)
+    compute_output: Tally = field(default_factory=Tally)
+    success: Tally = field(default_factory=Tally)
+    fail: Tally = field(default_factory=Tally)
+    empty: Tally = field(default_factory=Tally)
+    cancel: Tally = field(default_factory=Tally)
+
+
+class ModuleStatistics:
+    """The numbers of one served module.
+
+    Attributes:
+        last_inference_ms: when a batch was answered last, in milliseconds since 1970; 0 for never.
+        inference_count: items of successful requests.
+        execution_count: calls of the module.
+        success, fail: requests, from when they are admitted until they are answered; successes include answers of the response cache.
+        queue: waiting of successful requests.
+        computed: the computing of successful requests.
+        cache_hit, cache_miss: looking into the response cache; of a miss, and putting the answer there.
+        executions: number of items in a call -> these calls.
+        responses: position of a response, from 0 -> those responses.
+    """
+
+    def __init__(self) -> None:
+        self.last_inference_ms = 0
+        self.inference_count = 0
+        self.execution_count = 0
+        self.success = Tally()
+        self.fail = Tally()
+        self.queue = Tally()
+        self.computed = Execution()
+        self.cache_hit = Tally()
+        self.cache_miss = Tally()
+        self.executions: dict[int, Execution] = {}
+        self.responses: dict[int, Responses] = {}
+
+    def response(self, position: int) -> Responses:
+        """The responses at a position, from 0."""
+        found = self.responses.get(position)
+        if found is None:
+            found = self.responses[position] = Responses()
+        return found
+
+    def answered(self, batch: Sequence[Any], header: dict[str, Any], begun_at: float, busy_s: float) -> None:
+        """Count one answered batch.
+
+        Args:
+            batch: its :class:`hubserve.serving.batcher.Work`.
+            header: of its ``results`` frame.
+            begun_at: when the instance began with it, on the clock of ``time.monotonic``.
+            busy_s: from then until the answer was here.
+        """
+        good = [work for work, result in zip(batch, header["results"], strict=True) if "error" not in result]
+        if not good:
+            return
+        prepare_s, took_s = header.get("prepare_s", 0.0), header["took_s"]
+        calls_s = header.get("calls_s", took_s)
+        way_s = max(0.0, busy_s - prepare_s - took_s) / 2
+        input_s, output_s = prepare_s + way_s, max(0.0, took_s - calls_s) + way_s
+        self.last_inference_ms = int(time.time() * 1e3)
+        number = len(good)
+        self.inference_count += sum(work.count for work in good)
+        self.queue.add(sum(max(0.0, begun_at - work.queued_at) for work in good), number)
+        if batch[0].key in (None, ONE_BY_ONE) and not header["times"]:
+            share = number / len(batch)
+            self.computed.add(input_s * share, calls_s * share, output_s * share, number)
+            self._executed(1, input_s * share, calls_s * share, output_s * share, number)
+            return
+        self.computed.add(input_s * number, calls_s * number, output_s * number, number)
+        times = header["times"] or [(sum(work.count for work in batch), calls_s)]
+        for items, seconds in times:
+            self._executed(items, input_s / len(times), seconds, output_s / len(times), 1)
+
+    def _executed(self, items: int, input_s: float, infer_s: float, output_s: float, count: int) -> None:
+        self.execution_count += count
+        execution = self.executions.get(items)
+        if execution is None:
+            execution = self.executions[items] = Execution()
+        execution.add(input_s, infer_s, output_s, count)
+
+    def by_batch_size(self) -> Iterable[tuple[int, Execution]]:
+        """Number of items in a call, ascending, and these calls."""
+        return sorted(self.executions.items())
