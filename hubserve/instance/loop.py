@@ -13,7 +13,7 @@ import numpy as np
 from hubserve.errors import HubError, LoadFailed, to_wire
 from hubserve.instance import wire
 from hubserve.instance.arena import Arena, Halves
-from hubserve.instance.calls import Prepared, call_items, compute, prepare
+from hubserve.instance.calls import Prepared, call_items, compute, guarded, prepare
 from hubserve.instance.memory import settle
 from hubserve.instance.side import SideChannel
 from hubserve.instance.warmup import warm_up
