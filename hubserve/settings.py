@@ -99,6 +99,9 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Bytes of all request bodies in progress; what would be more is refused with 503."""
     drain_timeout_s: Seconds = 30.0
     """Seconds that requests in progress get when the server is told to stop."""
+    shared_memory: bool | None = None
+    """Whether clients may have tensors in POSIX shared memory of this machine: any of it that the server's user may open. Not set: where
+    ``host`` can be reached from this machine only."""
 
     def uses_gpu(self, name: str) -> bool:
         """Whether a module is to compute on a GPU."""

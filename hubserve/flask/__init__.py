@@ -15,6 +15,7 @@ try:
 except ImportError as error:
     raise ImportError("hubserve.flask needs Flask, which is not installed here. Install it with: pip install 'hubserve[flask]'") from error
 
+import msgspec
 import orjson
 from werkzeug.exceptions import HTTPException
 
@@ -81,7 +82,8 @@ class HubBlueprint(flask.Blueprint):
     def __init__(self, settings: ServerSettings, make_plans: MakePlans, *, url_prefix: str | None, name: str, pages: bool) -> None:
         super().__init__(name, __name__, url_prefix=url_prefix)
         make_plans()  # what is not installed is told now, not by the first request
-        self._settings = settings
+        # who can reach the application is not known here, so that shared memory must be asked for
+        self._settings = msgspec.structs.replace(settings, shared_memory=bool(settings.shared_memory))
         self._make_plans = make_plans
         self._lock = threading.Lock()
         self._gateway: Gateway | None = None

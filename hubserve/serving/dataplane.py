@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
 
 from hubserve.errors import LoadFailed, ModuleNotFound
+from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.served import MAX_PICTURES, ModulePlan, ServedModule
 from hubserve.types import InferRequest, InferResponse
 
@@ -21,10 +22,14 @@ class DataPlane:
     Args:
         plans: the modules.
         drain_s: how long a version that is replaced or removed may take to finish its requests.
+
+    Attributes:
+        calls: answers what modules ask of other modules.
     """
 
     def __init__(self, plans: Iterable[ModulePlan], drain_s: float = 30.0) -> None:
-        self._modules = {plan.info.name: ServedModule(plan) for plan in plans}
+        self.calls = ModelCalls(self)
+        self._modules = {plan.info.name: ServedModule(plan, self.calls) for plan in plans}
         self._drain_s = drain_s
         self._changing: dict[str, asyncio.Lock] = {}
         self._draining: set[asyncio.Task[None]] = set()
@@ -73,7 +78,10 @@ class DataPlane:
         Raises:
             HubError: see :meth:`infer`; also after some responses.
         """
-        yield await self.infer(request)
+        module = self.get(request.module, request.version)
+        with module.in_use():
+            async for response in module.stream(request):
+                yield response
 
     async def load(self, plan: ModulePlan) -> None:
         """Serve a module, in place of the one of its name if there is one.
@@ -85,7 +93,7 @@ class DataPlane:
         """
         name = plan.info.name
         async with self._changing.setdefault(name, asyncio.Lock()):
-            new, old = ServedModule(plan), self._modules.get(name)
+            new, old = ServedModule(plan, self.calls), self._modules.get(name)
             await new.start()
             if new.load_error:
                 raise LoadFailed(f"module '{name}' version {plan.info.version} cannot be loaded: {new.load_error}")

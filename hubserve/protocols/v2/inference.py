@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hubserve.protocols.v2.repository import Repository
-from hubserve.protocols.v2.shared_memory import SharedMemory
+from hubserve.protocols.v2.shared_memory import CudaSharedMemory, SharedMemory
 from hubserve.protocols.v2.statistics import model_statistics
 from hubserve.protocols.v2.tracing import Logs, Traces
 from hubserve.serving.dataplane import DataPlane
@@ -107,7 +107,7 @@ class V2Inference:
 
     Attributes:
         repository: what could be served.
-        shared_memory: regions that clients have registered.
+        shared_memory, cuda_shared_memory: regions that clients have registered.
         traces, logs: their settings.
     """
 
@@ -115,7 +115,8 @@ class V2Inference:
         self.dataplane = dataplane
         self.settings = settings
         self.repository = Repository()
-        self.shared_memory = SharedMemory()
+        self.shared_memory = SharedMemory(settings)
+        self.cuda_shared_memory = CudaSharedMemory()
         self.traces = Traces()
         self.logs = Logs()
 
