@@ -19,9 +19,9 @@ from hubserve.instance.side import SideChannel
 from hubserve.instance.warmup import warm_up
 from hubserve.instance.whole import PreparedWhole, compute_whole, prepare_whole
 from hubserve.kinds import get_kind
-from hubserve.kinds.base import Face, LoadedModule
+from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.kinds.requests import current_host, set_host
-from hubserve.types import ANY
+from hubserve.types import ANY, specs_from_json
 
 #: what measuring batch sizes may take while the module loads
 _MEASURE_S = 0.5
@@ -102,6 +102,7 @@ def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -
             continue
         began = time.perf_counter()
         prepared = prepare_whole(frame) if module.description.whole_requests else prepare(module, frame)
+        prepared.computed.once = bool(frame.header.get("once"))
         prepared.computed.prepare_s = time.perf_counter() - began
         yield prepared
 
@@ -130,7 +131,7 @@ def _load(order: Dict[str, Any]) -> Tuple[LoadedModule, int, List[Tuple[int, flo
     module = get_kind(order["kind"]).load(folder, order["import_name"], order["init_args"], order["defaults"])
     limit = order.get("max_batch_size") or module.description.max_batch_size
     max_batch_size = min(limit, module.description.max_batch_size)
-    module.description = module.description._replace(max_batch_size=max_batch_size)
+    module.description = _with_inputs(module.description, order.get("extra_inputs") or [])._replace(max_batch_size=max_batch_size)
     if module.description.whole_requests and current_host() is None:
         raise LoadFailed(
             "it is given whole requests, which instances on other machines are not; serve it from an instance of the server's own machine"
@@ -141,6 +142,14 @@ def _load(order: Dict[str, Any]) -> Tuple[LoadedModule, int, List[Tuple[int, flo
         return module, max_batch_size, []
     times = _warm_up(module, max_batch_size if order.get("measure") else 1)
     return module, max_batch_size, times
+
+
+def _with_inputs(description: Description, extra: List[Dict[str, Any]]) -> Description:
+    """The description with inputs that the gateway adds to each request, unless the module names them itself."""
+    batch = (ANY,) if description.batched else ()
+    known = {spec.name for spec in description.inputs}
+    added = [spec._replace(shape=(*batch, *spec.shape)) for spec in specs_from_json(extra) if spec.name not in known]
+    return description._replace(inputs=[*description.inputs, *added])
 
 
 def _warm_up(module: LoadedModule, largest: int) -> List[Tuple[int, float]]:

@@ -9,11 +9,11 @@ from typing import Any
 
 from hubserve.errors import HubError, InstanceDied, LoadFailed
 from hubserve.kinds.base import Description
-from hubserve.serving.batcher import Batcher
 from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.remote import create_instance
 from hubserve.serving.seat import InstanceSeat
+from hubserve.serving.sequences import Queue
 from hubserve.serving.spec import InstanceSpec
 from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.timing import TimesBook
@@ -91,7 +91,7 @@ class Pool:
     """
 
     def __init__(
-        self, specs: Sequence[InstanceSpec], batcher: Batcher, book: TimesBook, statistics: ModuleStatistics, calls: ModelCalls
+        self, specs: Sequence[InstanceSpec], batcher: Queue, book: TimesBook, statistics: ModuleStatistics, calls: ModelCalls
     ) -> None:
         self.slots = [Slot(spec) for spec in specs]
         self._batcher = batcher
