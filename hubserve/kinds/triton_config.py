@@ -104,7 +104,7 @@ def empty_config() -> Dict[str, Any]:
     lists = ("input", "output", "batch_input", "batch_output", "instance_group", "model_warmup")
     maps = ("cc_model_filenames", "metric_tags", "parameters")
     return {
-        **{key: "" for key in texts},
+        **dict.fromkeys(texts, ""),
         "max_batch_size": 0,
         **{key: [] for key in lists},
         **{key: {} for key in maps},
@@ -122,7 +122,9 @@ def backend_of(config: Mapping[str, Any]) -> str:
         raise _no_backend(config, "platform", platform)
     meant = _PLATFORMS.get(platform, platform)
     if backend and meant and backend != meant:
-        raise ConfigError(f"model '{config['name']}': backend '{backend}' and platform '{platform}' contradict each other. Remove one of them.")
+        raise ConfigError(
+            f"model '{config['name']}': backend '{backend}' and platform '{platform}' contradict each other. Remove one of them."
+        )
     backend = backend or meant
     if backend and backend not in BACKENDS:
         raise _no_backend(config, "backend", backend)
