@@ -38,6 +38,14 @@ class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Milliseconds that a request may be kept waiting for others although an instance is idle."""
     max_queue_size: Count | None = None
     """Requests that may wait; else the server's ``max_queue_size``."""
+    max_queue_wait_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Milliseconds that a request may wait in the queue; then it is refused. 0 for no bound but the request's own."""
+    priority_levels: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Priorities that requests may have, from 1, which is computed first, to this. 0 for any number, lower ones first."""
+    default_priority_level: Count | None = None
+    """The priority of requests that ask for none of ``priority_levels``; else the one in the middle."""
+    preserve_ordering: bool = False
+    """Give answers in the order in which the requests came."""
     load_timeout_s: Seconds = 300.0
     """Seconds that one instance may take to load."""
     compute_timeout_s: Seconds | None = None
@@ -190,6 +198,11 @@ def parse_settings(raw: Any, origin: str) -> ServerSettings:
         text = str(error).replace(" - at `$.", " - at `").replace("`$`", "the top")
         raise ConfigError(f"{origin}: {text}") from None
     for name, module in settings.modules_info.items():
+        if module.default_priority_level is not None and module.default_priority_level > module.priority_levels:
+            raise ConfigError(
+                f"{origin}: modules_info.{name}.default_priority_level is {module.default_priority_level}, "
+                f"but priority_levels is {module.priority_levels}; give one of 1 to {module.priority_levels or 'priority_levels'}"
+            )
         if module.addresses and not module.token_file:
             raise ConfigError(
                 f"{origin}: modules_info.{name} has addresses but no token_file; name the file that the listeners were started with"

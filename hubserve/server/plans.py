@@ -12,6 +12,7 @@ from hubserve.registry.environments.needs import variable_problem
 from hubserve.registry.resolve import Resolved, resolve
 from hubserve.serving.batcher import BatchSettings
 from hubserve.serving.dataplane import ModulePlan
+from hubserve.serving.queue_policy import QueuePolicies, QueuePolicy
 from hubserve.serving.spec import InstanceSpec
 from hubserve.settings import ServerSettings
 
@@ -46,6 +47,12 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
             max_queue_size=module.max_queue_size or settings.max_queue_size,
             preferred_sizes=sorted(module.preferred_batch_sizes),
             max_delay_s=module.max_queue_delay_ms / 1e3,
+            policies=QueuePolicies(
+                levels=module.priority_levels,
+                default_level=module.default_priority_level or (module.priority_levels + 1) // 2,
+                default=QueuePolicy(timeout_s=module.max_queue_wait_ms / 1e3),
+            ),
+            preserve_ordering=module.preserve_ordering,
         )
         plans.append(ModulePlan(resolved.info, instances, module.predict_args, batching, settings.ready_timeout_s))
     return plans

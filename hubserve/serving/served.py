@@ -22,6 +22,7 @@ from hubserve.serving.spec import InstanceSpec
 from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.sweeper import Sweeper
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook, form_of
+from hubserve.serving.turns import Turns
 from hubserve.types import ANY, InferRequest, InferResponse, check_inputs, specs_to_json
 
 #: one request may not hold more pictures than this
@@ -70,6 +71,7 @@ class ServedModule:
         self.failures = 0
         self._users = 0
         self._holds: list[Hold] = []
+        self._turns = Turns() if plan.batching.preserve_ordering else None
         self._deadlines = Sweeper(_DEADLINES_EVERY_S)
         self._loaded = asyncio.Event()
         self._book = _open_book(plan)
@@ -198,14 +200,15 @@ class ServedModule:
             await self.loaded()
         self.check_room()
         work = self._admit(request, asyncio.Future(loop=self._loop))
-        if work.deadline is not None:
-            work.due = work.deadline
-            self._deadlines.add(work)
+        work.priority, work.asked_wait_s = self.plan.batching.policies.level_of(request.priority), _asked_wait_s(request)
+        work.due = work.deadline or 0.0
         self.requests += 1
         came_at, tally = time.monotonic(), self.statistics.fail
         try:
             self.batcher.put(work)
-            answer = await work.answer
+            if work.due:
+                self._deadlines.add(work)
+            answer = await (work.answer if self._turns is None else self._turns.wait(work.answer))
         except HubError:
             self.failures += 1
             raise
@@ -214,8 +217,7 @@ class ServedModule:
             return answer
         finally:
             tally.add(time.monotonic() - came_at)
-            if work.due:
-                self._deadlines.discard(work)
+            self._deadlines.discard(work)
 
     def _admit(self, request: InferRequest, answer: "asyncio.Future[InferResponse]") -> Work:
         """Check a request against what the module takes, and make it work for the batcher."""
@@ -273,6 +275,12 @@ class ServedModule:
             "threads": self.plan.instances[0].threads,
             "instances": [slot.status() for slot in self.pool.slots],
         }
+
+
+def _asked_wait_s(request: InferRequest) -> float:
+    """How long a request asks to wait at most; 0 for nothing."""
+    asked = request.parameters.get("timeout") if request.parameters else None
+    return asked / 1e6 if isinstance(asked, int) and asked > 0 else 0.0
 
 
 def _open_book(plan: ModulePlan) -> TimesBook:
