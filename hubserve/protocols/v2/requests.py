@@ -20,7 +20,6 @@ _RESERVED = {
     "sequence_start",
     "sequence_end",
     "priority",
-    "timeout",
     "binary_data_output",
     "triton_enable_empty_final_response",
 }
@@ -52,7 +51,7 @@ class RequestMaker:
         request.version = signature.version
         request.sequence = call.sequence
         if call.parameters:
-            _schedule(request, call.parameters)
+            _schedule(request, call.parameters, signature)
         if call.outputs:
             request.outputs = list(dict.fromkeys(each.name for each in call.outputs))
         inputs = self._named(call)
@@ -190,13 +189,15 @@ def json_type(value: Any) -> str:
     return {dict: "an object", list: "a list", str: "a text", bool: "a boolean"}.get(type(value), "a number")
 
 
-def _schedule(request: InferRequest, parameters: dict[str, Any]) -> None:
+def _schedule(request: InferRequest, parameters: dict[str, Any], signature: Signature) -> None:
     """Take the protocol's own parameters out, and do as they say."""
     request.parameters = {name: value for name, value in parameters.items() if name not in _RESERVED}
     priority, timeout_us = _whole(parameters, "priority"), _whole(parameters, "timeout")
     if priority:
         request.priority = priority
     if timeout_us:
+        request.parameters["timeout"] = timeout_us
+    if timeout_us and signature.module.description.config is None:  # what a Triton model makes of it says the policy of its queue
         deadline = time.monotonic() + timeout_us / 1e6
         request.deadline = deadline if request.deadline is None else min(deadline, request.deadline)
     sequence = parameters.get("sequence_id", 0)
