@@ -83,6 +83,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The address to listen on; other machines reach it only if this is set to theirs or to 0.0.0.0."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = DEFAULT_PORT
     """The port to listen on; 0 for any free one."""
+    v2_server_name: str = "triton"
+    """What the server calls itself in the metadata of the Open Inference Protocol; some clients look for Triton's name."""
     use_multiprocess: bool | None = None
     """True: run ``workers`` instances of each module; false: one. Not set: modules that compute batches get as many as under true."""
     workers: Count | None = None

@@ -61,6 +61,7 @@ class Description(NamedTuple):
         optional: names of inputs that a request may leave out; only with ``whole_requests``.
         ragged: names of inputs that requests of one batch may bring in different shapes; only with ``whole_requests``.
         config: the completed configuration of a Triton model, in the JSON form of ``inference.ModelConfig``; None for other kinds.
+        labels: output name -> what its classes are called, by index; None for a module without.
     """
 
     faces: Sequence[str]
@@ -76,6 +77,7 @@ class Description(NamedTuple):
     optional: Sequence[str] = ()
     ragged: Sequence[str] = ()
     config: Optional[Dict[str, Any]] = None
+    labels: Optional[Dict[str, List[str]]] = None
 
     def item_shapes(self) -> Optional[Dict[str, Tuple[str, Tuple[int, ...]]]]:
         """Input name -> dtype and shape of one item, without the batch dimension; None for modules without tensors.
@@ -108,6 +110,7 @@ class Description(NamedTuple):
             "optional": list(self.optional),
             "ragged": list(self.ragged),
             "config": self.config,
+            "labels": self.labels,
         }
 
     @classmethod
@@ -127,6 +130,7 @@ class Description(NamedTuple):
             optional=described["optional"],
             ragged=described["ragged"],
             config=described["config"],
+            labels=described["labels"],
         )
 
 
