@@ -46,6 +46,7 @@ class Work:
         due: the deadline again, for :class:`hubserve.serving.sweeper.Sweeper`; 0 for none.
         number: when it was queued first, among all work.
         queued_at: the same, on the clock of ``time.monotonic``.
+        marks: the request's.
     """
 
     call: dict[str, Any]
@@ -60,6 +61,7 @@ class Work:
     due: float = 0.0
     number: int = 0
     queued_at: float = 0.0
+    marks: dict[str, int] | None = None
 
     def on_due(self) -> None:
         """The deadline has passed: whoever asked is told."""

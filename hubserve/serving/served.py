@@ -198,6 +198,7 @@ class ServedModule:
             await self.loaded()
         self.check_room()
         work = self._admit(request, asyncio.Future(loop=self._loop))
+        work.marks = request.marks
         if work.deadline is not None:
             work.due = work.deadline
             self._deadlines.add(work)

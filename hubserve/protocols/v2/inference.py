@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from hubserve.protocols.v2.logs import Logs
 from hubserve.protocols.v2.repository import Repository
 from hubserve.protocols.v2.shared_memory import CudaSharedMemory, SharedMemory
 from hubserve.protocols.v2.statistics import model_statistics
-from hubserve.protocols.v2.tracing import Logs, Traces
+from hubserve.protocols.v2.tracing import Traces
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
 from hubserve.types import SequencePart
@@ -117,7 +118,7 @@ class V2Inference:
         self.repository = Repository()
         self.shared_memory = SharedMemory(settings)
         self.cuda_shared_memory = CudaSharedMemory()
-        self.traces = Traces()
+        self.traces = Traces(settings, dataplane)
         self.logs = Logs()
 
     def live(self) -> bool:
