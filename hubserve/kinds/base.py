@@ -8,7 +8,7 @@ import numpy as np
 
 from hubserve.errors import UnsupportedFace
 from hubserve.module import JsonArray
-from hubserve.types import TensorSpec, specs_from_json, specs_to_json
+from hubserve.types import ANY, TensorSpec, specs_from_json, specs_to_json
 
 
 class ModuleInfo(NamedTuple):
@@ -61,6 +61,7 @@ class Description(NamedTuple):
         optional: names of inputs that a request may leave out; only with ``whole_requests``.
         ragged: names of inputs that requests of one batch may bring in different shapes; only with ``whole_requests``.
         config: the completed configuration of a Triton model, in the JSON form of ``inference.ModelConfig``; None for other kinds.
+        labels: output name -> what its classes are called, by index; None for a module without.
     """
 
     faces: Sequence[str]
@@ -76,6 +77,7 @@ class Description(NamedTuple):
     optional: Sequence[str] = ()
     ragged: Sequence[str] = ()
     config: Optional[Dict[str, Any]] = None
+    labels: Optional[Dict[str, List[str]]] = None
 
     def item_shapes(self) -> Optional[Dict[str, Tuple[str, Tuple[int, ...]]]]:
         """Input name -> dtype and shape of one item, without the batch dimension; None for modules without tensors.
@@ -86,7 +88,11 @@ class Description(NamedTuple):
             return None
         if self.picture_item is not None and len(self.inputs) == 1:
             return {self.inputs[0].name: (self.picture_item.dtype, tuple(self.picture_item.shape))}
-        return {spec.name: (spec.dtype, tuple(spec.shape[1:])) for spec in self.inputs}
+        return {spec.name: (spec.dtype, tuple(spec.shape[1:])) for spec in self.items_first()}
+
+    def items_first(self) -> List[TensorSpec]:
+        """The inputs as they cross the wire: the items as first dimension, also for a module that is not :attr:`batched`."""
+        return list(self.inputs) if self.batched else [spec._replace(shape=(ANY, *spec.shape)) for spec in self.inputs]
 
     def to_json(self) -> Dict[str, Any]:
         """As a JSON object, for the wire."""
@@ -104,6 +110,7 @@ class Description(NamedTuple):
             "optional": list(self.optional),
             "ragged": list(self.ragged),
             "config": self.config,
+            "labels": self.labels,
         }
 
     @classmethod
@@ -123,6 +130,7 @@ class Description(NamedTuple):
             optional=described["optional"],
             ragged=described["ragged"],
             config=described["config"],
+            labels=described["labels"],
         )
 
 
@@ -143,7 +151,8 @@ class LoadedModule(ABC):
         """Compute one merged batch.
 
         Args:
-            inputs: name to array with the batch as first dimension, as ``description.inputs`` says.
+            inputs: name to array with the batch as first dimension, as ``description.inputs`` says; the arrays of one request for a module
+                that is not ``batched``.
         Returns:
             One array, or a dict of arrays, with the same first dimension.
         """

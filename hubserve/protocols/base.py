@@ -55,7 +55,11 @@ class Context:
 
 
 class Protocol(ABC):
-    """One way in which clients speak over HTTP: a bare ASGI application for the paths under its prefixes."""
+    """One way in which clients speak over HTTP: a bare ASGI application for the paths under its prefixes.
+
+    Attributes:
+        prefixes: with a ``/`` at its end one stands for all paths that begin so, otherwise for itself alone.
+    """
 
     prefixes: ClassVar[tuple[str, ...]]
 

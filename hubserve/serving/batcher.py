@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Protocol
 
-from hubserve.errors import DeadlineExceeded, HubError, Overloaded
-from hubserve.serving.queue_policy import QueuePolicies
+from hubserve.errors import DeadlineExceeded, HubError, Overloaded, Unavailable
+from hubserve.serving.queue_policy import REJECT, QueuePolicies, QueuePolicy
 from hubserve.serving.timing import ONE_BY_ONE, BatchTimes, TimesBook
 from hubserve.types import InferResponse
 
@@ -43,10 +43,13 @@ class Work:
         priority: lower ones go first.
         attempts: how many instances have been given it alone.
         alone: it may have ended an instance, so it is not put together with others again.
-        due: the deadline again, for :class:`hubserve.serving.sweeper.Sweeper`; 0 for none.
+        due: when to look whether it is overdue, for :class:`hubserve.serving.sweeper.Sweeper`; 0 for never.
         number: when it was queued first, among all work.
         queued_at: the same, on the clock of ``time.monotonic``.
         marks: the request's.
+        asked_wait_s: how long it asks to wait at most; 0 for nothing. It counts where the queue's policy says so.
+        patient_until: when it has waited too long, on the clock of ``time.monotonic``; 0 for never.
+        delayed: it has waited too long, and is to wait until all others of its priority are computed.
     """
 
     call: dict[str, Any]
@@ -62,11 +65,25 @@ class Work:
     number: int = 0
     queued_at: float = 0.0
     marks: dict[str, int] | None = None
+    asked_wait_s: float = 0.0
+    patient_until: float = 0.0
+    delayed: bool = False
 
     def on_due(self) -> None:
-        """The deadline has passed: whoever asked is told."""
-        if not self.answer.done():
+        """The deadline has passed, or it has waited too long: whoever asked is told."""
+        now = time.monotonic()
+        if self.answer.done():
+            return
+        if self.deadline is not None and now >= self.deadline:
             self.answer.set_exception(DeadlineExceeded("the answer did not come in time; the request was given up"))
+        elif 0 < self.patient_until <= now:
+            self.refuse()
+        else:
+            self.due = self.deadline or 0.0
+
+    def refuse(self) -> None:
+        """It has waited too long: whoever asked is told."""
+        self.answer.set_exception(Unavailable("Request timeout expired: the module was too busy to begin with it in time; try again later"))
 
     @property
     def may_be_retried(self) -> bool:
@@ -134,6 +151,10 @@ class _Lane:
     items: int = 0
 
 
+#: priority, whether it is delayed, key
+_LaneName = tuple[int, bool, Hashable | None]
+
+
 class Batcher:
     """A bounded queue of work, and the instances that compute it.
 
@@ -147,7 +168,8 @@ class Batcher:
         self._module = module
         self._settings = settings
         self._book = book
-        self._lanes: dict[tuple[int, Hashable | None], _Lane] = {}
+        self._policies = settings.policies if settings.policies.bound else None
+        self._lanes: dict[_LaneName, _Lane] = {}
         self._size = 0
         self._numbers = 0
         self._swept_at = 0.0
@@ -183,6 +205,8 @@ class Batcher:
         self.check_room()
         self._numbers += 1
         work.number, work.queued_at = self._numbers, time.monotonic()
+        if self._policies:
+            self._apply(self._policies.of(work.priority), work)
         self._lane_of(work).queue.append(work)
         self._size += 1
         self.dispatch()
@@ -191,6 +215,29 @@ class Batcher:
         """Raise Overloaded if the queue is full."""
         if self.is_full:
             raise Overloaded(f"module '{self._module}' has {self._size} requests waiting, which is its limit; try again later")
+
+    def _apply(self, policy: QueuePolicy, work: Work) -> None:
+        """Refuse work that is one too many of its priority, and note how long it may wait.
+
+        Raises:
+            Overloaded: its priority's part of the queue is full.
+        """
+        if policy.max_queue_size and self._waiting(work.priority) >= policy.max_queue_size:
+            self._sweep()
+            waiting = self._waiting(work.priority)
+            if waiting >= policy.max_queue_size:
+                raise Overloaded(
+                    f"Exceeds maximum queue size: module '{self._module}' has {waiting} requests of this priority waiting, "
+                    "which is their limit; try again later"
+                )
+        wait_s = policy.wait_s(work.asked_wait_s)
+        if wait_s:
+            work.patient_until = work.queued_at + wait_s
+            if policy.timeout_action == REJECT:
+                work.due = min(work.due or work.patient_until, work.patient_until)
+
+    def _waiting(self, priority: int) -> int:
+        return sum(len(lane.queue) for name, lane in self._lanes.items() if name[0] == priority)
 
     def put_back(self, works: list[Work]) -> None:
         """Queue work again, in its place in front, because its instance died; it was admitted before, so no limit applies."""
@@ -249,10 +296,11 @@ class Batcher:
 
     def _lane_of(self, work: Work) -> _Lane:
         """The lane that the work belongs to, counted as if it were in it."""
-        name = (work.priority, None if work.alone else work.key)
+        key = work.key if self._settings.merge and not work.alone else None
+        name = (work.priority, work.delayed, key)
         lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[name] = _Lane(name[1], None if name[1] is None else self._book.of(name[1]))
+            lane = self._lanes[name] = _Lane(key, None if key is None else self._book.of(key))
         lane.items += work.count
         return lane
 
@@ -265,7 +313,10 @@ class Batcher:
         """
         self._drop_unwanted_heads()
         now = time.monotonic()
-        for name in sorted(self._lanes, key=lambda name: (name[0], self._lanes[name].queue[0].number)):
+        names = sorted(self._lanes, key=lambda name: (name[0], name[1], self._lanes[name].queue[0].number))
+        for name in names:
+            if only_complete and name[:2] != names[0][:2]:
+                return []  # what is urgent is not to wait behind what happens to be complete
             lane = self._lanes[name]
             size = self._size_of_batch(lane, only_complete, ahead, now)
             if size:
@@ -275,8 +326,8 @@ class Batcher:
     def _drop_unwanted_heads(self) -> None:
         """Forget work that nobody waits for any more, where it would come next."""
         for name, lane in list(self._lanes.items()):
-            while lane.queue and self._is_unwanted(lane.queue[0]):
-                self._pop(lane)
+            while lane.queue and self._is_set_aside(lane):
+                pass
             if not lane.queue:
                 del self._lanes[name]
 
@@ -285,6 +336,24 @@ class Batcher:
         lane.items -= work.count
         self._size -= 1
         return work
+
+    def _is_set_aside(self, lane: _Lane) -> bool:
+        """Whether a lane's first work is not to be computed, or not yet; then it is no longer in it."""
+        work = lane.queue[0]
+        if self._is_unwanted(work):
+            self._pop(lane)
+            return True
+        if not self._policies or not 0 < work.patient_until <= time.monotonic():
+            return False
+        self._pop(lane)
+        work.patient_until = 0.0
+        if self._policies.of(work.priority).timeout_action == REJECT:
+            work.refuse()
+            return True
+        work.delayed = True
+        self._lane_of(work).queue.append(work)
+        self._size += 1
+        return True
 
     def _is_unwanted(self, work: Work) -> bool:
         if not work.answer.done() and work.deadline is not None and time.monotonic() >= work.deadline:
@@ -321,18 +390,18 @@ class Batcher:
         self._timer = None
         self.dispatch()
 
-    def _take(self, name: tuple[int, Hashable | None], lane: _Lane, size: int, now: float) -> list[Work]:
+    def _take(self, name: _LaneName, lane: _Lane, size: int, now: float) -> list[Work]:
         """Take work of up to ``size`` items, and at least one; not more than can be computed before the first deadline of them."""
         batch: list[Work] = []
         count, deadline = 0, float("inf")
         while lane.queue:
             work = lane.queue[0]
-            if self._is_unwanted(work):
-                self._pop(lane)
+            if self._is_set_aside(lane):
                 continue
             deadline = min(deadline, work.deadline or deadline)
             if batch and (count + work.count > size or self._would_be_late(lane, count + work.count, deadline - now)):
                 break
+            work.patient_until = 0.0
             batch.append(self._pop(lane))
             count += work.count
             if lane.times is None:

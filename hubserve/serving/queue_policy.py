@@ -61,3 +61,8 @@ class QueuePolicies:
     def of(self, level: int) -> QueuePolicy:
         """The policy of a level."""
         return self.by_level.get(level, self.default)
+
+    @property
+    def bound(self) -> bool:
+        """Whether any of them bounds anything."""
+        return any(each.max_queue_size or each.timeout_s or each.allow_timeout_override for each in (self.default, *self.by_level.values()))

@@ -1,6 +1,7 @@
 """What is counted, put in order, kept apart and put together, with real instances."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hubserve.errors import HubError
+from hubserve.errors import ConfigError, HubError, Unavailable
 from hubserve.protocols.v2.inference import V2Inference
 from hubserve.server.plans import make_plans
 from hubserve.serving.dataplane import DataPlane, ModulePlan
@@ -102,3 +103,37 @@ def test_warm_up_is_computed_before_the_module_is_ready_and_fails_its_load(tmp_p
         assert "its warm-up sample 'bad' failed" in dataplane.get("doubler").load_error
 
     run(module, scenario)
+
+
+def test_a_request_that_waits_for_too_long_is_refused_and_one_that_is_begun_is_not() -> None:
+    async def scenario(dataplane: DataPlane) -> None:
+        begun = asyncio.create_task(dataplane.infer(numbers(1)))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Unavailable, match="Request timeout expired"):
+            await dataplane.infer(numbers(2))
+        assert (await begun).tensors is not None
+        (stats,) = [each.statistics for each in dataplane]
+        assert (stats.success.count, stats.fail.count) == (1, 1)
+
+    run(plan_of("doubler", {"delay_s": 0.4}, max_batch_size=1, max_queue_wait_ms=20), scenario)
+
+
+def test_answers_come_in_the_order_of_the_requests_where_that_is_set() -> None:
+    async def scenario(dataplane: DataPlane) -> None:
+        finished: list[str] = []
+
+        async def ask(name: str, **arguments: Any) -> None:
+            await dataplane.infer(InferRequest("faulty", arguments=json.dumps(arguments).encode()))
+            finished.append(name)
+
+        await asyncio.gather(ask("slow", how="sleep", text="0.3"), ask("quick"), ask("quick too"))
+        assert finished == ["slow", "quick", "quick too"]
+        pids = {slot.instance.pid for slot in dataplane.get("faulty").pool.slots if slot.instance}
+        assert len(pids) == 2, "two instances computed at once"
+
+    run(plan_of("faulty", workers=2, preserve_ordering=True), scenario)
+
+
+def test_a_default_priority_that_does_not_exist_is_an_error_of_the_configuration() -> None:
+    with pytest.raises(ConfigError, match="default_priority_level is 3, but priority_levels is 2"):
+        plan_of("doubler", priority_levels=2, default_priority_level=3)

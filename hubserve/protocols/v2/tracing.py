@@ -7,6 +7,7 @@ Each trace is an object ``{"id", "model_name", "model_version", "request_id", "t
 import os
 import re
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ _PLACES = (
     ("answered", "COMPUTE_END"),
     ("end", "REQUEST_END"),
 )
+_UNTRACED: AbstractContextManager[None] = nullcontext()
 
 
 @dataclass(slots=True)
@@ -112,21 +114,34 @@ class Traces:
             self._files.write()
         return self.settings(model)
 
-    def sample(self, model: str) -> "Trace | None":
-        """The trace of a request that begins now; None for most."""
+    def sample(self, model: str, version: str = "", request_id: str = "") -> AbstractContextManager[dict[str, int] | None]:
+        """The trace of a request, as a ``with`` block around its answering; for most requests one that does nothing.
+
+        Args:
+            model, version: which answers.
+            request_id: the client's.
+        Returns:
+            A context that gives what is to be :attr:`hubserve.types.InferRequest.marks`: None where the request is not traced.
+        """
         if not self._is_on or self._files is None:
-            return None
+            return _UNTRACED
         held = self._all.values | self._own(model)
         counting = self._counting(model)
         if _TIMESTAMPS not in held["trace_level"] or not counting.left:
-            return None
+            return _UNTRACED
         scope = self._models.get(model, self._all)
         scope.seen += 1
         if scope.seen % held["trace_rate"]:
-            return None
+            return _UNTRACED
         counting.left -= counting.left > 0
         self._number += 1
-        return Trace(self._files, self._file(held["trace_file"], held["log_frequency"]), self._number, model)
+        told = {
+            "id": self._number,
+            "model_name": model,
+            "model_version": int(version) if version.isdecimal() else version,
+            "request_id": request_id,
+        }
+        return _Trace(self._files, self._file(held["trace_file"], held["log_frequency"]), told)
 
     def close(self) -> None:
         """Write what waits to be written."""
@@ -195,34 +210,25 @@ class Traces:
         return False
 
 
-class Trace:
-    """One request that is traced, as a ``with`` block around its answering.
+class _Trace(AbstractContextManager[dict[str, int]]):
+    """One request that is traced."""
 
-    Attributes:
-        marks: where it was and when; see :class:`hubserve.types.InferRequest`.
-        version, request_id: the model's and the request's, once they are known.
-    """
-
-    def __init__(self, files: TraceFiles, file: str, number: int, model: str) -> None:
+    def __init__(self, files: TraceFiles, file: str, told: dict[str, Any]) -> None:
         self._files = files
         self._file = file
-        self._number = number
-        self._model = model
-        self.version = ""
-        self.request_id = ""
-        self.marks: dict[str, int] = {}
+        self._told = told
+        self._marks: dict[str, int] = {}
 
-    def __enter__(self) -> "Trace":
-        self.marks["begin"] = time.monotonic_ns()
-        return self
+    def __enter__(self) -> dict[str, int]:
+        self._marks["begin"] = time.monotonic_ns()
+        return self._marks
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.marks["end"] = time.monotonic_ns()
-        told: dict[str, Any] = {"id": self._number, "model_name": self._model, "model_version": self.version, "request_id": self.request_id}
+        self._marks["end"] = time.monotonic_ns()
         if error is not None:
-            told["error"] = str(error) or type(error).__name__
-        told["timestamps"] = [{"name": name, "ns": self.marks[place]} for place, name in _PLACES if place in self.marks]
-        self._files.add(self._file, told)
+            self._told["error"] = str(error) or type(error).__name__
+        self._told["timestamps"] = [{"name": name, "ns": self._marks[place]} for place, name in _PLACES if place in self._marks]
+        self._files.add(self._file, self._told)
 
 
 def _single(name: str, value: Any) -> Any:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.errors import DeadlineExceeded, Overloaded
+from hubserve.errors import DeadlineExceeded, Overloaded, Unavailable
 from hubserve.serving.batcher import Batcher, BatchSettings, Work
+from hubserve.serving.queue_policy import DELAY, QueuePolicies, QueuePolicy
 from hubserve.serving.timing import TimesBook
 from hubserve.types import InferResponse
 
@@ -319,3 +320,72 @@ def test_an_instance_that_is_about_to_finish_is_given_its_next_batch_before_it_h
         assert desk.batches[2] == [suspect]
 
     asyncio.run(scenario())
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 3), st.sampled_from(["a", "b"])), max_size=25),
+    st.integers(0, 4),
+    st.booleans(),
+)
+def test_lower_priorities_come_first_and_each_has_its_bound(arrivals: list[tuple[int, int, str]], bound: int, merge: bool) -> None:
+    policies = QueuePolicies(levels=4, default_level=2, default=QueuePolicy(max_queue_size=bound), by_level={1: QueuePolicy()})
+
+    async def scenario() -> None:
+        batcher = make(100, 4, policies=policies, merge=merge)
+        admitted: list[Work] = []
+        for priority, count, key in arrivals:
+            new = work(count, key, priority=policies.level_of(priority))
+            full = bound and new.priority != 1 and sum(each.priority == new.priority for each in admitted) >= bound
+            if full:
+                with pytest.raises(Overloaded, match="maximum queue size"):
+                    batcher.put(new)
+            else:
+                batcher.put(new)
+                admitted.append(new)
+        desk = Desk(batcher)
+        batcher.add(desk)
+        while desk.waiting:
+            desk.answer()
+        given_out = [each for batch in desk.batches for each in batch]
+        assert [each.priority for each in given_out] == sorted(each.priority for each in admitted)
+        assert sorted(map(id, given_out)) == sorted(map(id, admitted))
+        for level in range(1, 5):
+            for key in ("a", "b"):
+                assert [each for each in given_out if (each.priority, each.key) == (level, key)] == [
+                    each for each in admitted if (each.priority, each.key) == (level, key)
+                ], "first come, first served among equals"
+        assert merge or all(len(batch) == 1 for batch in desk.batches)
+
+    asyncio.run(scenario())
+
+
+def test_work_that_waited_too_long_is_refused_or_let_wait_behind_the_rest_of_its_priority() -> None:
+    delay = QueuePolicy(timeout_s=0.02, timeout_action=DELAY, allow_timeout_override=True)
+    policies = QueuePolicies(levels=3, default_level=2, default=delay, by_level={3: QueuePolicy(timeout_s=0.02)})
+
+    async def scenario() -> None:
+        batcher = make(100, 8, policies=policies)
+        early = [work(priority=2), work(priority=3), work(priority=2)]
+        for each in early:
+            batcher.put(each)
+        await asyncio.sleep(0.03)
+        late = [work(priority=2), work(priority=3), work(priority=1)]
+        for each in late:
+            batcher.put(each)
+        desk = Desk(batcher)
+        batcher.add(desk)
+        while desk.waiting:
+            desk.answer()
+        assert desk.batches == [[late[2]], [late[0]], [early[0], early[2]], [late[1]]]
+        with pytest.raises(Unavailable, match="Request timeout expired"):
+            await early[1].answer
+
+    asyncio.run(scenario())
+
+
+def test_a_request_may_ask_for_a_shorter_wait_than_the_default_but_not_for_a_longer_one() -> None:
+    policy = QueuePolicy(timeout_s=2.0, allow_timeout_override=True)
+    assert [policy.wait_s(asked) for asked in (0.0, 1.0, 3.0)] == [2.0, 1.0, 2.0]
+    assert QueuePolicy(allow_timeout_override=True).wait_s(3.0) == 3.0
+    assert QueuePolicy(timeout_s=2.0).wait_s(1.0) == 2.0
+    assert QueuePolicy().wait_s(1.0) == 0.0

@@ -43,11 +43,8 @@ def count(traces: Traces, requests: int, model: str = "doubler") -> int:
     async def run() -> int:
         number = 0
         for _ in range(requests):
-            trace = traces.sample(model)
-            if trace:
-                number += 1
-                with trace:
-                    trace.version, trace.request_id = "1", f"r{number}"
+            with traces.sample(model, "1", f"r{number}") as marks:
+                number += marks is not None
         traces.close()
         return number
 
@@ -75,9 +72,9 @@ def test_every_so_many_requests_one_is_traced(folder: Path) -> None:
     assert count(traces, 1) == 1
     told = json.loads((folder / "trace.json").read_bytes())
     assert [(each["id"], each["model_name"], each["model_version"], each["request_id"]) for each in told] == [
-        (1, "doubler", "1", "r1"),
-        (2, "doubler", "1", "r2"),
-        (3, "doubler", "1", "r1"),
+        (1, "doubler", 1, "r0"),
+        (2, "doubler", 1, "r1"),
+        (3, "doubler", 1, "r0"),
     ]
     assert [stamp["name"] for stamp in told[0]["timestamps"]] == ["REQUEST_START", "REQUEST_END"]
 
@@ -152,9 +149,7 @@ def test_what_waits_is_written_without_the_server_ending(folder: Path, monkeypat
     traces.update("", EACH)
 
     async def run() -> None:
-        trace = traces.sample("doubler")
-        assert trace
-        with trace:
+        with traces.sample("doubler"):
             pass
         for _ in range(2000):
             if (folder / "trace.json").exists():
@@ -170,9 +165,7 @@ def test_a_request_that_failed_is_traced_with_the_reason(folder: Path) -> None:
     traces.update("", EACH)
 
     async def run() -> None:
-        trace = traces.sample("doubler")
-        assert trace
-        with pytest.raises(InvalidInput), trace:
+        with pytest.raises(InvalidInput), traces.sample("doubler"):
             raise InvalidInput("too wide")
         traces.close()
 
@@ -187,11 +180,9 @@ def test_the_way_of_a_request_through_its_instance_is_told(folder: Path) -> None
         try:
             traces = Traces(parse_settings({"modules_info": {"doubler": {}}, "trace_dir": str(folder)}, "test"), plane)
             traces.update("", EACH)
-            trace = traces.sample("doubler")
-            assert trace
-            with trace:
+            with traces.sample("doubler") as marks:
                 request = InferRequest("doubler", tensors={"x": np.ones((1, 2), np.float32)})
-                request.marks = trace.marks
+                request.marks = marks
                 await plane.infer(request)
             traces.close()
         finally:
