@@ -57,6 +57,7 @@ class Computed:
         prepare_s: seconds in which the frame was decoded.
         calls_s: seconds in which the module's methods computed.
         took_s: seconds of everything that the module did.
+        once: what fails is not computed again: the module keeps something from one call to the next.
         out_of_memory: the number of items of the smallest call for which there was no memory; 0 for none.
     """
 
@@ -67,6 +68,7 @@ class Computed:
         self.prepare_s = 0.0
         self.calls_s = 0.0
         self.took_s = 0.0
+        self.once = False
         self.out_of_memory = 0
 
     def to_header(self) -> Dict[str, Any]:
@@ -237,6 +239,10 @@ def _compute_group(module: LoadedModule, together: Group, sizes: List[int], comp
     except HubError as error:
         if isinstance(error, OutOfMemory):
             computed.out_of_memory = min(computed.out_of_memory or max(sizes), max(sizes))
+        if computed.once:
+            for call in group:
+                computed.put_error(call.position, error)
+            return
         if len(group) == 1:
             _compute_alone(module, group[0], max(sizes), error, computed)
             return

@@ -17,8 +17,8 @@ from hubserve.instance.calls import Prepared, compute, guarded, prepare
 from hubserve.instance.memory import settle
 from hubserve.instance.warmup import warm_up
 from hubserve.kinds import get_kind
-from hubserve.kinds.base import Face, LoadedModule
-from hubserve.types import ANY
+from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.types import ANY, specs_from_json
 
 #: what measuring batch sizes may take while the module loads
 _MEASURE_S = 0.5
@@ -75,6 +75,7 @@ def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -
             continue
         began = time.perf_counter()
         prepared = prepare(module, frame)
+        prepared.computed.once = bool(frame.header.get("once"))
         prepared.computed.prepare_s = time.perf_counter() - began
         yield prepared
 
@@ -103,13 +104,21 @@ def _load(order: Dict[str, Any]) -> Tuple[LoadedModule, int, List[Tuple[int, flo
     module = get_kind(order["kind"]).load(folder, order["import_name"], order["init_args"], order["defaults"])
     limit = order.get("max_batch_size") or module.description.max_batch_size
     max_batch_size = min(limit, module.description.max_batch_size)
-    module.description = module.description._replace(max_batch_size=max_batch_size)
+    module.description = _with_inputs(module.description, order.get("extra_inputs") or [])._replace(max_batch_size=max_batch_size)
     samples = order.get("warm_up")
     if samples is not None:
         warm_up(module, samples, folder)
         return module, max_batch_size, []
     times = _warm_up(module, max_batch_size if order.get("measure") else 1)
     return module, max_batch_size, times
+
+
+def _with_inputs(description: Description, extra: List[Dict[str, Any]]) -> Description:
+    """The description with inputs that the gateway adds to each request, unless the module names them itself."""
+    batch = (ANY,) if description.batched else ()
+    known = {spec.name for spec in description.inputs}
+    added = [spec._replace(shape=(*batch, *spec.shape)) for spec in specs_from_json(extra) if spec.name not in known]
+    return description._replace(inputs=[*description.inputs, *added])
 
 
 def _warm_up(module: LoadedModule, largest: int) -> List[Tuple[int, float]]:

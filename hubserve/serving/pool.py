@@ -9,10 +9,10 @@ from typing import Any
 
 from hubserve.errors import HubError, InstanceDied, LoadFailed
 from hubserve.kinds.base import Description
-from hubserve.serving.batcher import Batcher
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.remote import create_instance
 from hubserve.serving.seat import InstanceSeat
+from hubserve.serving.sequences import Queue
 from hubserve.serving.spec import InstanceSpec
 from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.timing import TimesBook
@@ -88,7 +88,7 @@ class Pool:
         statistics: what the module has done.
     """
 
-    def __init__(self, specs: Sequence[InstanceSpec], batcher: Batcher, book: TimesBook, statistics: ModuleStatistics) -> None:
+    def __init__(self, specs: Sequence[InstanceSpec], batcher: Queue, book: TimesBook, statistics: ModuleStatistics) -> None:
         self.slots = [Slot(spec) for spec in specs]
         self._batcher = batcher
         self._book = book

@@ -10,9 +10,10 @@ from typing import Any
 from hubserve.errors import InstanceDied, from_wire
 from hubserve.instance.arena import MAX_IN_FLIGHT
 from hubserve.instance.wire import Frame, unpack_arrays
-from hubserve.serving.batcher import Batcher, Work
+from hubserve.serving.batcher import Work
 from hubserve.serving.connection import NotComputed
 from hubserve.serving.process import InstanceProcess
+from hubserve.serving.sequences import Queue
 from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook
 from hubserve.types import InferResponse
@@ -45,7 +46,7 @@ class InstanceSeat:
     def __init__(
         self,
         instance: InstanceProcess,
-        batcher: Batcher,
+        batcher: Queue,
         book: TimesBook,
         statistics: ModuleStatistics,
         on_out_of_memory: Callable[[int], None],
@@ -84,6 +85,8 @@ class InstanceSeat:
         header, buffers = _frame_of(batch)
         if call_sizes:
             header["call_sizes"] = call_sizes
+        if batch[0].once:
+            header["once"] = True
         self._given_at.append(time.monotonic())
         self.given += 1
         self.in_flight += 1
@@ -106,6 +109,8 @@ class InstanceSeat:
             return
         self.has_answered = True
         self._learn(batch, answer.header, busy_s)
+        if batch[-1].sequence is not None:
+            _tell_sequences(batch, answer)
         self._batcher.answered(self)  # first: the instance is not to wait until all are told
         for work, result in zip(batch, answer.header["results"], strict=True):
             _settle(work, result, answer)
@@ -162,6 +167,12 @@ def _shifted(call: dict[str, Any], by: int) -> dict[str, Any]:
     if "inputs" in call:
         shifted["inputs"] = [{**each, "buffer": each["buffer"] + by} for each in call["inputs"]]
     return shifted
+
+
+def _tell_sequences(batch: list[Work], frame: Frame) -> None:
+    for work, result in zip(batch, frame.header["results"], strict=True):
+        if work.sequence is not None:
+            work.sequence.computed(work, result, frame)
 
 
 def _settle(work: Work, result: dict[str, Any], frame: Frame) -> None:

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ from hubserve.registry.places import Hold
 from hubserve.serving.batcher import Batcher, BatchSettings, Work
 from hubserve.serving.pool import Pool
 from hubserve.serving.sequence_plan import SequencePlan
+from hubserve.serving.sequences import Queue, Sequences
 from hubserve.serving.spec import InstanceSpec
 from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.sweeper import Sweeper
@@ -69,15 +70,16 @@ class ServedModule:
         self.load_error = ""
         self.requests = 0
         self.failures = 0
+        self._states = [state.output_name for state in plan.sequences.states] if plan.sequences else []
         self._users = 0
         self._holds: list[Hold] = []
         self._turns = Turns() if plan.batching.preserve_ordering else None
         self._deadlines = Sweeper(_DEADLINES_EVERY_S)
         self._loaded = asyncio.Event()
         self._book = _open_book(plan)
-        self.batcher = Batcher(plan.info.name, plan.batching, self._book)
+        self.batcher: Queue = _queue(plan, self._book)
         self.statistics = ModuleStatistics()
-        self.pool = Pool(plan.instances, self.batcher, self._book, self.statistics)
+        self.pool = Pool(_instances(plan), self.batcher, self._book, self.statistics)
 
     async def start(self) -> None:
         """Load its instances; if they cannot be loaded, :attr:`load_error` says why."""
@@ -89,6 +91,7 @@ class ServedModule:
             self.load_error = error.message
         else:
             self._book.limit = self.description.max_batch_size
+            self._hide_inputs()
             self._book.load()
             self._learn(warm_up)
             self.pool.serve()
@@ -96,6 +99,14 @@ class ServedModule:
             self._loaded.set()
             if self.load_error:
                 self._let_files_go()
+
+    def _hide_inputs(self) -> None:
+        """What the gateway itself gives to the module is no matter of the clients."""
+        if self.plan.sequences and isinstance(self.batcher, Sequences):
+            hidden = {spec.name for spec in self.plan.sequences.inputs}
+            self.description = self.description._replace(inputs=[spec for spec in self.description.inputs if spec.name not in hidden])
+            self.batcher.batched = self.description.batched
+            self.batcher.fills_places &= not self.description.whole_requests
 
     def _hold_files(self) -> None:
         """Keep the files from being deleted while an instance may have to start from them again."""
@@ -199,7 +210,10 @@ class ServedModule:
         if not self._loaded.is_set() or self.load_error:
             await self.loaded()
         self.check_room()
+        if self._states and request.outputs is not None:
+            request.outputs = [*request.outputs, *(name for name in self._states if name not in request.outputs)]
         work = self._admit(request, asyncio.Future(loop=self._loop))
+        work.part = request.sequence
         work.priority, work.asked_wait_s = self.plan.batching.policies.level_of(request.priority), _asked_wait_s(request)
         work.due = work.deadline or 0.0
         self.requests += 1
@@ -214,10 +228,18 @@ class ServedModule:
             raise
         else:
             tally = self.statistics.success
-            return answer
+            return self._without_states(answer)
         finally:
             tally.add(time.monotonic() - came_at)
             self._deadlines.discard(work)
+
+    def _without_states(self, answer: InferResponse) -> InferResponse:
+        """What a sequence's next request is given is no answer, unless the module declares it as one."""
+        if not self._states or answer.tensors is None:
+            return answer
+        declared = {spec.name for spec in self.description.outputs}
+        kept = {name: array for name, array in answer.tensors.items() if name in declared or name not in self._states}
+        return answer._replace(tensors=kept)
 
     def _admit(self, request: InferRequest, answer: "asyncio.Future[InferResponse]") -> Work:
         """Check a request against what the module takes, and make it work for the batcher."""
@@ -281,6 +303,18 @@ def _asked_wait_s(request: InferRequest) -> float:
     """How long a request asks to wait at most; 0 for nothing."""
     asked = request.parameters.get("timeout") if request.parameters else None
     return asked / 1e6 if isinstance(asked, int) and asked > 0 else 0.0
+
+
+def _queue(plan: ModulePlan, book: TimesBook) -> Queue:
+    name, settings = plan.info.name, plan.batching
+    return Sequences(name, settings, plan.sequences, book) if plan.sequences else Batcher(name, settings, book)
+
+
+def _instances(plan: ModulePlan) -> list[InstanceSpec]:
+    if plan.sequences is None:
+        return plan.instances
+    # a call out of any sequence is no way to warm up, unless somebody asks for it
+    return [replace(spec, extra_inputs=plan.sequences.inputs, warm_up=spec.warm_up or []) for spec in plan.instances]
 
 
 def _open_book(plan: ModulePlan) -> TimesBook:
