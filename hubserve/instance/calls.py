@@ -175,7 +175,7 @@ def _prepare_merged(module: LoadedModule, frame: Frame) -> Prepared:
     computed = Computed(len(calls))
     try:
         arrays = unpack_arrays(frame.header["merged"]["inputs"], frame.buffers)
-        check_inputs(module.description.inputs, arrays)
+        check_inputs(module.description.items_first(), arrays)
     except HubError as error:
         for index in range(len(calls)):
             computed.put_error(index, error)
@@ -222,7 +222,7 @@ def _prepare(module: LoadedModule, index: int, call: Dict[str, Any], buffers: Li
         pictures = [buffers[each] for each in call["pictures"]]
         items = [guarded(partial(module.preprocess, picture)) for picture in pictures]
         inputs = {module.description.inputs[0].name: np.stack(items)}
-    return Batchable(index, inputs, check_inputs(module.description.inputs, inputs), call["answer"])
+    return Batchable(index, inputs, check_inputs(module.description.items_first(), inputs), call["answer"])
 
 
 def _key(inputs: Dict[str, np.ndarray]) -> _Key:
@@ -275,7 +275,7 @@ def _run(module: LoadedModule, group: Group, sizes: List[int], computed: Compute
     for size in sizes:
         part = _slice(merged, start, start + size) if len(sizes) > 1 else merged
         began = time.perf_counter()
-        outputs = guarded(partial(module.call_tensors, part))
+        outputs = call_items(module, part)
         computed.times.append((size, time.perf_counter() - began))
         computed.calls_s += computed.times[-1][1]
         _check_outputs(outputs, size)
@@ -286,6 +286,16 @@ def _run(module: LoadedModule, group: Group, sizes: List[int], computed: Compute
     if isinstance(parts[0], dict):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return np.concatenate(parts)
+
+
+def call_items(module: LoadedModule, inputs: Dict[str, np.ndarray]) -> Any:
+    """Call the module's batch method; one that is not ``batched`` is given its one item without the first dimension."""
+    if module.description.batched:
+        return guarded(partial(module.call_tensors, inputs))
+    outputs = guarded(partial(module.call_tensors, {name: array[0] for name, array in inputs.items()}))
+    if isinstance(outputs, dict):
+        return {name: np.asarray(output)[None] for name, output in outputs.items()}
+    return np.asarray(outputs)[None]
 
 
 def _check_outputs(outputs: Any, count: int) -> None:
@@ -304,10 +314,15 @@ def _slice(arrays: Any, start: int, stop: int) -> Any:
     return arrays[start:stop]
 
 
+def _without_items(outputs: Any) -> Any:
+    return {name: array[0] for name, array in outputs.items()} if isinstance(outputs, dict) else outputs[0]
+
+
 def _answer(module: LoadedModule, call: Batchable, outputs: Any, elapse_s: float, computed: Computed) -> None:
     try:
         if call.answer == Face.JSON:
-            computed.put_json(call.position, guarded(partial(module.postprocess, outputs, elapse_s)))
+            whole = outputs if module.description.batched else _without_items(outputs)
+            computed.put_json(call.position, guarded(partial(module.postprocess, whole, elapse_s)))
         else:
             named = outputs if isinstance(outputs, dict) else {module.description.outputs[0].name: outputs}
             computed.put_outputs(call.position, {name: np.asarray(array) for name, array in named.items()})

@@ -13,7 +13,7 @@ import numpy as np
 from hubserve.errors import HubError, LoadFailed, to_wire
 from hubserve.instance import wire
 from hubserve.instance.arena import Arena, Halves
-from hubserve.instance.calls import Prepared, compute, guarded, prepare
+from hubserve.instance.calls import Prepared, call_items, compute, prepare
 from hubserve.instance.memory import settle
 from hubserve.instance.warmup import warm_up
 from hubserve.kinds import get_kind
@@ -153,5 +153,5 @@ def _warm_up(module: LoadedModule, largest: int) -> List[Tuple[int, float]]:
 
 def _timed(module: LoadedModule, inputs: Dict[str, np.ndarray]) -> float:
     start = time.perf_counter()
-    guarded(lambda: module.call_tensors(inputs))
+    call_items(module, inputs)
     return time.perf_counter() - start

@@ -8,7 +8,7 @@ import numpy as np
 
 from hubserve.errors import UnsupportedFace
 from hubserve.module import JsonArray
-from hubserve.types import TensorSpec, specs_from_json, specs_to_json
+from hubserve.types import ANY, TensorSpec, specs_from_json, specs_to_json
 
 
 class ModuleInfo(NamedTuple):
@@ -88,7 +88,11 @@ class Description(NamedTuple):
             return None
         if self.picture_item is not None and len(self.inputs) == 1:
             return {self.inputs[0].name: (self.picture_item.dtype, tuple(self.picture_item.shape))}
-        return {spec.name: (spec.dtype, tuple(spec.shape[1:])) for spec in self.inputs}
+        return {spec.name: (spec.dtype, tuple(spec.shape[1:])) for spec in self.items_first()}
+
+    def items_first(self) -> List[TensorSpec]:
+        """The inputs as they cross the wire: the items as first dimension, also for a module that is not :attr:`batched`."""
+        return list(self.inputs) if self.batched else [spec._replace(shape=(ANY, *spec.shape)) for spec in self.inputs]
 
     def to_json(self) -> Dict[str, Any]:
         """As a JSON object, for the wire."""
@@ -147,7 +151,8 @@ class LoadedModule(ABC):
         """Compute one merged batch.
 
         Args:
-            inputs: name to array with the batch as first dimension, as ``description.inputs`` says.
+            inputs: name to array with the batch as first dimension, as ``description.inputs`` says; the arrays of one request for a module
+                that is not ``batched``.
         Returns:
             One array, or a dict of arrays, with the same first dimension.
         """

@@ -1,0 +1,130 @@
+"""Between the tensors of a Triton model's configuration and those of its file."""
+
+import re
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from hubserve.engines import Engine
+from hubserve.errors import ConfigError
+from hubserve.kinds.triton_config import DATA_TYPES, DTYPES
+from hubserve.models.items import WHOLE, items_per_run
+from hubserve.types import ANY, TensorSpec
+
+#: names that say a tensor's place in the file
+_BY_PLACE = re.compile(r"(?:INPUT|OUTPUT)_?_([0-9]{1,4})|.+__([0-9]{1,4})")
+#: of a model whose configuration says nothing of batches, and whose file takes any number of items
+_COMPLETED_BATCH = 32
+
+
+class Binding(NamedTuple):
+    """One tensor.
+
+    Attributes:
+        outer: as requests see it; the batch first, if the model has one.
+        inner: the file's name for it.
+        position: its place among the file's.
+        shape: what it is reshaped to for the file, without the batch; None where it stays as it is.
+    """
+
+    outer: TensorSpec
+    inner: str
+    position: int
+    shape: Optional[Tuple[int, ...]]
+    batched: bool
+
+    def to_model(self, array: np.ndarray) -> np.ndarray:
+        """A request's array as the file takes it."""
+        if self.shape is None:
+            return array
+        return array.reshape((len(array), *self.shape) if self.batched else self.shape)
+
+    def from_model(self, array: np.ndarray) -> np.ndarray:
+        """The file's array as requests see it."""
+        if self.shape is None:
+            return array
+        return array.reshape((len(array), *self.outer.shape[1:]) if self.batched else self.outer.shape)
+
+
+def complete(config: Mapping[str, Any], engine: Engine, backend: str) -> Dict[str, Any]:
+    """The configuration with what it leaves out: inputs, outputs and, if it says nothing of any of these, the batch."""
+    completed = {**config, "backend": backend}
+    said = bool(config["input"] or config["output"] or config["max_batch_size"])
+    if not said and items_per_run(engine.inputs, engine.outputs) != WHOLE:
+        completed["max_batch_size"] = max(
+            1, _COMPLETED_BATCH if items_per_run(engine.inputs, engine.outputs) == ANY else engine.inputs[0].shape[0]
+        )
+        if "sequence_batching" not in config:
+            completed.setdefault("dynamic_batching", {})
+    batched = completed["max_batch_size"] > 0
+    for side, specs in (("input", engine.inputs), ("output", engine.outputs)):
+        if not config[side]:
+            completed[side] = [_entry(spec, batched, side) for spec in specs]
+    return completed
+
+
+def _entry(spec: TensorSpec, batched: bool, side: str) -> Dict[str, Any]:
+    dims = list(spec.shape[1:] if batched else spec.shape)
+    entry: Dict[str, Any] = {"name": spec.name, "data_type": DATA_TYPES[spec.dtype], "dims": dims or [1]}
+    if not dims:  # the protocol's configurations have no tensors without a dimension
+        entry["reshape"] = {"shape": []}
+    return {**entry, "label_filename": ""} if side == "output" else {**entry, "format": "FORMAT_NONE"}
+
+
+def bind(config: Mapping[str, Any], side: str, specs: Sequence[TensorSpec]) -> List[Binding]:
+    """Find the file's tensor for each of the configuration's.
+
+    Args:
+        config: completed.
+        side: "input" or "output".
+        specs: the file's, in its order.
+    Raises:
+        ConfigError: names, datatypes or dims contradict the file, or an input of the file is missing.
+    """
+    bound = [_bind(config, side, tensor, specs) for tensor in config[side]]
+    places = [each.position for each in bound]
+    missing = [spec.name for position, spec in enumerate(specs) if position not in places]
+    if missing and side == "input":
+        raise ConfigError(f"model '{config['name']}': its file takes the input '{missing[0]}', which its config.pbtxt does not have")
+    if len(set(places)) != len(places):
+        raise ConfigError(f"model '{config['name']}': two {side}s of its config.pbtxt mean the same one of its file")
+    return bound
+
+
+def _bind(config: Mapping[str, Any], side: str, tensor: Mapping[str, Any], specs: Sequence[TensorSpec]) -> Binding:
+    where = f"model '{config['name']}': {side} '{tensor['name']}'"
+    batched = config["max_batch_size"] > 0
+    position = _position(tensor["name"], specs)
+    if position is None:
+        listed = ", ".join(f"'{spec.name}'" for spec in specs)
+        raise ConfigError(f"{where} is not in its file, which has {listed}; {side.upper()}_0 would mean the first of them")
+    spec, dtype = specs[position], DTYPES[tensor["data_type"]]
+    if spec.dtype != dtype:
+        raise ConfigError(
+            f"{where} is {tensor['data_type']} in config.pbtxt, and {DATA_TYPES[spec.dtype]} in its file. Make the two equal."
+        )
+    dims = tuple(tensor["dims"])
+    reshape = tensor.get("reshape")
+    shape = None if reshape is None else tuple(reshape.get("shape", ()))
+    _check_dims(where, side, dims if shape is None else shape, spec, batched)
+    outer = TensorSpec(tensor["name"], dtype, (ANY, *dims) if batched else dims)
+    return Binding(outer, spec.name, position, shape, batched)
+
+
+def _position(name: str, specs: Sequence[TensorSpec]) -> Optional[int]:
+    names = [spec.name for spec in specs]
+    if name in names:
+        return names.index(name)
+    matched = _BY_PLACE.fullmatch(name)
+    position = int(matched.group(1) or matched.group(2)) if matched else len(names)
+    return position if position < len(names) else None
+
+
+def _check_dims(where: str, side: str, dims: Tuple[int, ...], spec: TensorSpec, batched: bool) -> None:
+    inside = spec.shape[1:] if batched else spec.shape
+    loose = side == "output"  # what a file leaves open there, or says more exactly, is known when it has computed
+    fits = len(dims) == len(inside) and (not batched or bool(spec.shape))
+    fits = fits and all(got in (ANY, want) or (loose and want == ANY) for want, got in zip(dims, inside))
+    if not fits:
+        with_batch = f" behind the batch, because max_batch_size is above 0; the file's shape is {list(spec.shape)}" if batched else ""
+        raise ConfigError(f"{where} has dims {list(dims)} in config.pbtxt, and {list(inside)} in its file{with_batch}. Make the two equal.")

@@ -1,0 +1,183 @@
+"""``config.pbtxt`` of a Triton model: read by Triton's own published schema, as a plain JSON object.
+
+The object has Triton's names and Triton's JSON form: enumerations by name, whole numbers as numbers, fields without a value at their
+defaults. Reading needs protobuf and Triton's schema, which the gateway has; an instance is given the object.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional
+
+from hubserve.errors import ConfigError, MissingDependency
+
+CONFIG_NAME = "config.pbtxt"
+
+#: platform, by which older configurations name a backend -> that backend
+_PLATFORMS = {
+    "onnxruntime_onnx": "onnxruntime",
+    "pytorch_libtorch": "pytorch",
+    "ensemble": "ensemble",
+    "tensorflow_graphdef": "tensorflow",
+    "tensorflow_savedmodel": "tensorflow",
+    "tensorrt_plan": "tensorrt",
+}
+#: backend -> the name of its model in a version's folder, where that is not given
+MODEL_NAMES = {"onnxruntime": "model.onnx", "pytorch": "model.pt", "python": "model.py", "paddle": "model.pdmodel", "openvino": "model.xml"}
+ENSEMBLE = "ensemble"
+BACKENDS = (*MODEL_NAMES, ENSEMBLE)
+#: data type of a configuration -> dtype of a TensorSpec
+DTYPES = {
+    "TYPE_BOOL": "bool",
+    "TYPE_UINT8": "uint8",
+    "TYPE_UINT16": "uint16",
+    "TYPE_UINT32": "uint32",
+    "TYPE_UINT64": "uint64",
+    "TYPE_INT8": "int8",
+    "TYPE_INT16": "int16",
+    "TYPE_INT32": "int32",
+    "TYPE_INT64": "int64",
+    "TYPE_FP16": "float16",
+    "TYPE_FP32": "float32",
+    "TYPE_FP64": "float64",
+    "TYPE_STRING": "bytes",
+    "TYPE_BF16": "bfloat16",
+}
+DATA_TYPES = {dtype: data_type for data_type, dtype in DTYPES.items()}
+
+_INSTALL = "Install them with: pip install 'hubserve[triton]'"
+
+
+def read_config(path: Path) -> Dict[str, Any]:
+    """Read a ``config.pbtxt``.
+
+    Raises:
+        ConfigError: it cannot be read, or is no such configuration; the message gives file, line, column and reason.
+        MissingDependency: protobuf or Triton's schema is not installed.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}. It must be a text file in UTF-8.") from None
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, origin: str) -> Dict[str, Any]:
+    """Read protobuf text.
+
+    Args:
+        text: protobuf text.
+        origin: what messages call it, such as a file's path.
+    Raises:
+        ConfigError, MissingDependency: see :func:`read_config`.
+    """
+    schema = _schema()
+    from google.protobuf import text_format
+
+    try:
+        message = text_format.Parse(text, schema.ModelConfig())
+    except (text_format.ParseError, UnicodeDecodeError, ValueError) as error:
+        raise ConfigError(f"'{origin}' is not a model configuration of Triton's: {_plainly(str(error))}") from None
+    return _to_json(message)
+
+
+def parse_config_json(document: Any, origin: str) -> Dict[str, Any]:
+    """Check a configuration that came as a decoded JSON object; its numbers may be texts.
+
+    Raises:
+        ConfigError, MissingDependency: see :func:`read_config`.
+    """
+    schema = _schema()
+    from google.protobuf import json_format
+
+    if not isinstance(document, dict):
+        raise ConfigError(f"{origin}: a model configuration must be a JSON object, got {type(document).__name__}")
+    try:
+        message = json_format.ParseDict(document, schema.ModelConfig())
+    except (json_format.ParseError, ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(f"{origin} is not a model configuration of Triton's: {_plainly(str(error))}") from None
+    return _to_json(message)
+
+
+def empty_config() -> Dict[str, Any]:
+    """What a model without a ``config.pbtxt`` has, before it is completed."""
+    texts = ("name", "platform", "backend", "runtime", "default_model_filename")
+    lists = ("input", "output", "batch_input", "batch_output", "instance_group", "model_warmup")
+    maps = ("cc_model_filenames", "metric_tags", "parameters")
+    return {
+        **dict.fromkeys(texts, ""),
+        "max_batch_size": 0,
+        **{key: [] for key in lists},
+        **{key: {} for key in maps},
+    }
+
+
+def backend_of(config: Mapping[str, Any]) -> str:
+    """The backend that ``backend`` or ``platform`` names; "" where neither does.
+
+    Raises:
+        ConfigError: the two contradict each other, or it is none that there is here.
+    """
+    backend, platform = config.get("backend", ""), config.get("platform", "")
+    if platform and platform not in _PLATFORMS and platform not in BACKENDS:
+        raise _no_backend(config, "platform", platform)
+    meant = _PLATFORMS.get(platform, platform)
+    if backend and meant and backend != meant:
+        raise ConfigError(
+            f"model '{config['name']}': backend '{backend}' and platform '{platform}' contradict each other. Remove one of them."
+        )
+    backend = backend or meant
+    if backend and backend not in BACKENDS:
+        raise _no_backend(config, "backend", backend)
+    return str(backend)
+
+
+def _no_backend(config: Mapping[str, Any], key: str, value: str) -> ConfigError:
+    return ConfigError(f"model '{config['name']}': {key} '{value}' is not supported; supported backends are {', '.join(BACKENDS)}")
+
+
+def _schema() -> Any:
+    try:
+        with warnings.catch_warnings():  # protobuf says that its next major version will not read what the wheel's generator wrote
+            warnings.filterwarnings("ignore", message="Protobuf gencode version", category=UserWarning)
+            from tritonclient.grpc import model_config_pb2
+    except (ImportError, RuntimeError) as error:  # tritonclient raises RuntimeError where its gRPC part lacks something
+        raise MissingDependency(f"reading a Triton model's config.pbtxt needs tritonclient and protobuf ({error}). {_INSTALL}") from None
+    return model_config_pb2
+
+
+def _plainly(text: str) -> str:
+    """``line 3, column 5: ...`` for protobuf's ``3:5 : ...``."""
+    place, colon, reason = text.partition(" : ")
+    line, _, column = place.partition(":")
+    if not (colon and line.isdigit() and column.isdigit()):
+        return text
+    return f"line {line}, column {column}: {reason}"
+
+
+def _to_json(message: Any) -> Dict[str, Any]:
+    from google.protobuf import json_format
+
+    document = json_format.MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return _with_numbers(document, message.DESCRIPTOR)
+
+
+def _with_numbers(document: Dict[str, Any], described: Any) -> Dict[str, Any]:
+    """The same, with numbers where JSON's rules of protobuf write 64-bit ones as texts."""
+    return {key: _number(value, described.fields_by_name[key]) for key, value in document.items()}
+
+
+def _number(value: Any, field: Any) -> Any:
+    if isinstance(value, list):
+        return [_number(each, field) for each in value]
+    if field.message_type is None:
+        wide = (field.CPPTYPE_INT64, field.CPPTYPE_UINT64)
+        return int(value) if field.cpp_type in wide else value
+    if field.message_type.GetOptions().map_entry:
+        inner = field.message_type.fields_by_name["value"]
+        return {key: _number(each, inner) for key, each in value.items()}
+    return _with_numbers(value, field.message_type)
+
+
+def find_tensor(config: Mapping[str, Any], side: str, name: str) -> Optional[Dict[str, Any]]:
+    """The entry of ``input`` or ``output`` of that name; None if there is none."""
+    return next((tensor for tensor in config.get(side, []) if tensor["name"] == name), None)
