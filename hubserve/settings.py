@@ -112,6 +112,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     shared_memory: bool | None = None
     """Whether clients may have tensors in POSIX shared memory of this machine: any of it that the server's user may open. Not set: where
     ``host`` can be reached from this machine only."""
+    trace_dir: str = ""
+    """A folder into which clients may have the server write traces of requests. Not set: they may not."""
 
     def module(self, name: str) -> ModuleSettings:
         """A module's own settings; the usual ones for a model of a store that ``modules_info`` does not name."""

@@ -231,6 +231,7 @@ class ServedModule:
         work.part = request.sequence
         work.priority, work.asked_wait_s = self.plan.batching.policies.level_of(request.priority), _asked_wait_s(request)
         work.due = work.deadline or 0.0
+        work.marks = request.marks
         self.requests += 1
         came_at, tally = time.monotonic(), self.statistics.fail
         try:

@@ -116,6 +116,9 @@ class ModuleStatistics:
         way_s = max(0.0, busy_s - prepare_s - took_s) / 2
         input_s, output_s = prepare_s + way_s, max(0.0, took_s - calls_s) + way_s
         self.last_inference_ms = int(time.time() * 1e3)
+        for work in batch:
+            if work.marks is not None:
+                _mark(work, begun_at, begun_at + input_s, begun_at + busy_s - output_s, begun_at + busy_s)
         number = len(good)
         self.inference_count += sum(work.count for work in good)
         self.queue.add(sum(max(0.0, begun_at - work.queued_at) for work in good), number)
@@ -139,3 +142,9 @@ class ModuleStatistics:
     def by_batch_size(self) -> Iterable[tuple[int, Execution]]:
         """Number of items in a call, ascending, and these calls."""
         return sorted(self.executions.items())
+
+
+def _mark(work: Any, begun_at: float, input_end: float, output_start: float, answered_at: float) -> None:
+    """Note when the last instance that was given a request did what with it."""
+    seconds = {"queued": work.queued_at, "begun": begun_at, "computing": input_end, "computed": output_start, "answered": answered_at}
+    work.marks.update((name, int(at * 1e9)) for name, at in seconds.items())
