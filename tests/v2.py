@@ -1,6 +1,9 @@
 """What tests of the Open Inference Protocol have served, and requests for it."""
 
+import contextlib
 import json
+import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +49,22 @@ def binary_request(inputs: list[tuple[str, str, np.ndarray]], **more: Any) -> tu
     ]
     head = json.dumps({"inputs": about, **more}).encode()
     return head + b"".join(raws), {"Inference-Header-Content-Length": str(len(head))}
+
+
+def http_request(method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> bytes:
+    """A whole request; the connection ends with its answer."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: here", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items()]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def exchange(port: int, request: bytes) -> bytes:
+    """Send raw bytes to a server on this machine; the raw answer, without its date."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(request)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while part := connection.recv(1 << 16):
+                answer += part
+    return re.sub(rb"date: [^\r]*\r\n", b"", answer, count=1)
