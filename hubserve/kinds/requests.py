@@ -80,6 +80,7 @@ class Call(NamedTuple):
         timeout_us: after which it is given up, in microseconds; 0 for not before the request that it is made for.
         many: whether any number of responses may come, rather than exactly one.
         parents: the keys of the requests that it is made for.
+        blocking: whether it is made from within their computing, which ends no sooner than it is answered.
     """
 
     module: str
@@ -92,6 +93,7 @@ class Call(NamedTuple):
     timeout_us: int = 0
     many: bool = False
     parents: Sequence[int] = ()
+    blocking: bool = False
 
 
 class Replies(ABC):

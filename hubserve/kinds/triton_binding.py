@@ -51,7 +51,9 @@ def complete(config: Mapping[str, Any], engine: Engine, backend: str) -> Dict[st
     completed = {**config, "backend": backend}
     said = bool(config["input"] or config["output"] or config["max_batch_size"])
     if not said and items_per_run(engine.inputs, engine.outputs) != WHOLE:
-        completed["max_batch_size"] = max(1, _COMPLETED_BATCH if items_per_run(engine.inputs, engine.outputs) == ANY else engine.inputs[0].shape[0])
+        completed["max_batch_size"] = max(
+            1, _COMPLETED_BATCH if items_per_run(engine.inputs, engine.outputs) == ANY else engine.inputs[0].shape[0]
+        )
         if "sequence_batching" not in config:
             completed.setdefault("dynamic_batching", {})
     batched = completed["max_batch_size"] > 0
@@ -98,7 +100,9 @@ def _bind(config: Mapping[str, Any], side: str, tensor: Mapping[str, Any], specs
         raise ConfigError(f"{where} is not in its file, which has {listed}; {side.upper()}_0 would mean the first of them")
     spec, dtype = specs[position], DTYPES[tensor["data_type"]]
     if spec.dtype != dtype:
-        raise ConfigError(f"{where} is {tensor['data_type']} in config.pbtxt, and {DATA_TYPES[spec.dtype]} in its file. Make the two equal.")
+        raise ConfigError(
+            f"{where} is {tensor['data_type']} in config.pbtxt, and {DATA_TYPES[spec.dtype]} in its file. Make the two equal."
+        )
     dims = tuple(tensor["dims"])
     reshape = tensor.get("reshape")
     shape = None if reshape is None else tuple(reshape.get("shape", ()))

@@ -122,7 +122,9 @@ def backend_of(config: Mapping[str, Any]) -> str:
         raise _no_backend(config, "platform", platform)
     meant = _PLATFORMS.get(platform, platform)
     if backend and meant and backend != meant:
-        raise ConfigError(f"model '{config['name']}': backend '{backend}' and platform '{platform}' contradict each other. Remove one of them.")
+        raise ConfigError(
+            f"model '{config['name']}': backend '{backend}' and platform '{platform}' contradict each other. Remove one of them."
+        )
     backend = backend or meant
     if backend and backend not in BACKENDS:
         raise _no_backend(config, "backend", backend)

@@ -98,7 +98,9 @@ def check_config(config: Mapping[str, Any], backend: str) -> None:
     refused = [(place, _why_not(field, backend)) for place, field in _set_fields(config) if backend not in _supporting(field)]
     if backend in PARAMETERS:
         known = PARAMETERS[backend]
-        refused += [(f"parameters.{key}", f"{backend} takes {', '.join(known)}") for key in config.get("parameters", {}) if key not in known]
+        refused += [
+            (f"parameters.{key}", f"{backend} takes {', '.join(known)}") for key in config.get("parameters", {}) if key not in known
+        ]
     if refused:
         listed = "; ".join(f"{place} ({why})" for place, why in refused)
         raise ConfigError(f"model '{name}': its configuration sets what is not supported: {listed}. Remove it.")
@@ -184,7 +186,9 @@ def _check_sizes(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"model '{name}': max_batch_size must be from 0 up, got {most}")
     for size in config.get("dynamic_batching", {}).get("preferred_batch_size", []):
         if not 0 < size <= most:
-            raise ConfigError(f"model '{name}': dynamic_batching.preferred_batch_size {size} must be from 1 to max_batch_size, which is {most}")
+            raise ConfigError(
+                f"model '{name}': dynamic_batching.preferred_batch_size {size} must be from 1 to max_batch_size, which is {most}"
+            )
     if "dynamic_batching" in config and "sequence_batching" in config:
         raise ConfigError(f"model '{name}': dynamic_batching and sequence_batching exclude each other. Remove one of them.")
     filename = config.get("default_model_filename", "")

@@ -77,7 +77,9 @@ def _check_accelerator(config: Mapping[str, Any], accelerator: Mapping[str, Any]
         raise ConfigError(f"model '{model}': execution accelerator '{name}' is not supported here; use {' or '.join(names)}")
     unknown = sorted(set(accelerator.get("parameters", {})) - parameters)
     if unknown:
-        raise ConfigError(f"model '{model}': execution accelerator '{name}' has no parameter '{unknown[0]}' here; it takes {sorted(parameters)}")
+        raise ConfigError(
+            f"model '{model}': execution accelerator '{name}' has no parameter '{unknown[0]}' here; it takes {sorted(parameters)}"
+        )
 
 
 def _number(config: Mapping[str, Any], key: str, text: str) -> int:

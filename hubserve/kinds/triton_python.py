@@ -84,6 +84,7 @@ def load_python_model(
     if hasattr(model, "initialize"):
         with failures_named(f"initialize() of '{model_file}' failed"):
             model.initialize(arguments)
+    module.begin()
     return module
 
 
@@ -177,6 +178,9 @@ class TritonPythonModule(LoadedModule):
         self._output_dtypes = {spec.name: "uint16" if spec.dtype == BFLOAT16 else spec.dtype for spec in description.outputs}
         self._loop: "asyncio.AbstractEventLoop | None" = None
         self._host = current_host()
+
+    def begin(self) -> None:
+        """The model is initialized: it may make requests of others from now on."""
         if self._host:
             attach(Server(self._host, self._host.open_keys, partial(self._sender, self._host)))
 

@@ -123,11 +123,12 @@ class ModelConfig:
             listed.append(dict(tensor))
             return
         for key, value in tensor.items():
-            if there.get(key) in (None, [], "", "TYPE_INVALID"):
+            set_to = there.get(key)
+            if set_to in (None, [], "", "TYPE_INVALID", False):
                 there[key] = value
-            elif _plain(there[key]) != _plain(value):
+            elif _plain(set_to) != _plain(value):
                 raise TritonModelException(
-                    f"{which} '{tensor['name']}': the configuration sets {key} {there[key]!r}, and auto_complete_config() {value!r}; mend one"
+                    f"{which} '{tensor['name']}': the configuration sets {key} {set_to!r}, and auto_complete_config() {value!r}; mend one"
                 )
 
 

@@ -5,8 +5,8 @@ import json
 from contextvars import ContextVar
 from typing import Any, Awaitable, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
-from hubserve.errors import HubError, ModuleFailed
-from hubserve.kinds.requests import Call, Host, Replies, WholeRequest
+from hubserve.errors import HubError
+from hubserve.kinds.requests import Call, Host, Replies, WholeRequest, current_host
 from hubserve.kinds.triton_api.errors import TritonError, TritonModelException
 from hubserve.kinds.triton_api.responses import InferenceResponse, InferenceResponseSender, checked_parameters
 from hubserve.kinds.triton_api.tensors import Tensor, find_tensor
@@ -85,7 +85,7 @@ def attached(what: str) -> Server:
         TritonModelException: there is nothing, because the model is not being served now.
     """
     if not _server:
-        raise TritonModelException(f"{what} is possible only while the model is served")
+        raise TritonModelException(f"{what} is possible only while the model is served, in execute() and after")
     return _server[0]
 
 
@@ -303,6 +303,7 @@ class InferenceRequest:
                 timeout_us=self._timeout,
                 many=many,
                 parents=server.open_keys() if parents is None else parents,
+                blocking=parents is not None,
             )
         )
 
@@ -420,9 +421,10 @@ def unload_model(model_name: str, unload_dependents: bool = False) -> None:
 
 
 def _ask(what: str, arguments: Dict[str, Any], buffers: Sequence[bytes] = ()) -> Any:
+    host = current_host()
+    if host is None:
+        raise TritonModelException("there is no server here that has other models")
     try:
-        return attached("asking for other models").host.ask(what, arguments, buffers)
+        return host.ask(what, arguments, buffers)
     except HubError as error:
-        if isinstance(error, ModuleFailed) or error.message:
-            raise TritonModelException(error.message) from error
-        raise
+        raise TritonModelException(error.message) from error
