@@ -152,6 +152,8 @@ def batch(json: Optional[JsonArray] = None, max_batch_size: int = 32) -> Callabl
       of its own while the batch before is computed, so it must not change what the batch method uses;
     - ``postprocess(outputs, elapse_s)``: one request's share of what the batch method returned -> that request's JSON answer.
 
+    An attribute ``output_labels``, where there is one, says what an output's classes are called: ``{"scores": ["cat", "dog"]}``.
+
     Args:
         json: which keys of a JSON request hold the batch; without it JSON requests go to the :func:`serving` method. An attribute
             ``json_array`` of the object, where there is one, counts instead.

@@ -7,7 +7,7 @@ import difflib
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -72,12 +72,22 @@ class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Everything that ``hub serving start`` can be told."""
 
-    modules_info: dict[str, ModuleSettings]
+    modules_info: dict[str, ModuleSettings] = {}
     """Name to settings."""
+    model_store: list[str] = []
+    """Folders of Triton models, one model in each of their folders, to serve besides; relative ones are looked up beside the configuration
+    file. ``modules_info`` may have settings of theirs."""
+    model_control: Literal["none", "poll", "explicit"] = "none"
+    """``none``: serve every model of the stores, as it was at the start. ``poll``: and follow what changes there. ``explicit``: serve
+    ``load_model``, and what clients have loaded."""
+    load_model: list[str] = []
+    """With ``explicit``: the models to serve from the start; ``"*"`` for all."""
     host: str = "127.0.0.1"
     """The address to listen on; other machines reach it only if this is set to theirs or to 0.0.0.0."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = DEFAULT_PORT
     """The port to listen on; 0 for any free one."""
+    v2_server_name: str = "triton"
+    """What the server calls itself in the metadata of the Open Inference Protocol; some clients look for Triton's name."""
     use_multiprocess: bool | None = None
     """True: run ``workers`` instances of each module; false: one. Not set: modules that compute batches get as many as under true."""
     workers: Count | None = None
@@ -107,17 +117,23 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     shared_memory: bool | None = None
     """Whether clients may have tensors in POSIX shared memory of this machine: any of it that the server's user may open. Not set: where
     ``host`` can be reached from this machine only."""
+    trace_dir: str = ""
+    """A folder into which clients may have the server write traces of requests. Not set: they may not."""
+
+    def module(self, name: str) -> ModuleSettings:
+        """A module's own settings; the usual ones for a model of a store that ``modules_info`` does not name."""
+        return self.modules_info.get(name) or ModuleSettings()
 
     def uses_gpu(self, name: str) -> bool:
         """Whether a module is to compute on a GPU."""
-        own = self.modules_info[name]
+        own = self.module(name)
         if own.gpu is not None:
             return bool(str(own.gpu).strip())
         return bool(self.use_gpu or any(module.init_args.get("use_gpu") for module in self.modules_info.values()))
 
     def prefers_gpu(self, name: str) -> bool:
         """Whether a module whose constructor takes ``use_gpu`` is given it."""
-        return self.uses_gpu(name) if self.modules_info[name].gpu is not None else self.use_gpu
+        return self.uses_gpu(name) if self.module(name).gpu is not None else self.use_gpu
 
     def gpus(self, name: str) -> list[str]:
         """The GPUs to spread a module's instances over; empty where none is used.
@@ -127,7 +143,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         """
         if not self.uses_gpu(name):
             return []
-        chosen = self.gpu if self.modules_info[name].gpu is None else self.modules_info[name].gpu
+        chosen = self.gpu if self.module(name).gpu is None else self.module(name).gpu
         listed = str(chosen) if chosen is not None else os.environ.get("CUDA_VISIBLE_DEVICES", "")
         devices = [each.strip() for each in listed.split(",") if each.strip()]
         if not devices:
@@ -147,7 +163,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         devices = self.gpus(name)
         if devices:
             return {"CUDA_VISIBLE_DEVICES": devices[index % len(devices)]}
-        return {"CUDA_VISIBLE_DEVICES": ""} if self.modules_info[name].gpu is not None else {}
+        return {"CUDA_VISIBLE_DEVICES": ""} if self.module(name).gpu is not None else {}
 
     def instance_count(self, name: str, batches: bool) -> int:
         """How many instances of a module to run.
@@ -156,9 +172,9 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             name: the module's.
             batches: whether it computes batches: such a module has nothing that ties a client's requests to one process.
         """
-        if self.modules_info[name].addresses:
-            return len(self.modules_info[name].addresses)
-        own = self.modules_info[name].workers
+        if self.module(name).addresses:
+            return len(self.module(name).addresses)
+        own = self.module(name).workers
         if own is not None:
             return own
         if self.use_multiprocess or (self.use_multiprocess is None and (batches or self.workers)):
@@ -210,7 +226,11 @@ def parse_settings(raw: Any, origin: str) -> ServerSettings:
             raise ConfigError(
                 f"{origin}: modules_info.{name} has addresses but no token_file; name the file that the listeners were started with"
             )
-    if not settings.modules_info:
+    if settings.load_model and settings.model_control != "explicit":
+        raise ConfigError(f"{origin}: load_model has a meaning only with model_control 'explicit', and that is '{settings.model_control}'")
+    if settings.model_control != "none" and not settings.model_store:
+        raise ConfigError(f"{origin}: model_control is '{settings.model_control}', and there is no model_store; name one")
+    if not settings.modules_info and not settings.model_store:
         raise ConfigError(f"{origin}: 'modules_info' names no module; give at least one, as in {{\"clas_system\": {{}}}}")
     return settings
 

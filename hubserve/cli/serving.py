@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubserve.cli.swaps import swap_text
-from hubserve.errors import HubError
+from hubserve.errors import ConfigError, HubError
 from hubserve.server import control, pidfile
 from hubserve.settings import DEFAULT_PORT, ServerSettings, parse_settings, read_config
 
@@ -35,6 +35,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         metavar="NAME[==VERSION]|FOLDER",
         help="installed modules, or folders to serve without installing",
+    )
+    start.add_argument(
+        "--model-store",
+        "--model-repository",
+        "--model_store",
+        "--model_repository",
+        dest="model_store",
+        action="append",
+        metavar="DIR",
+        help="serve the Triton models in this folder: DIR/MODEL/config.pbtxt and DIR/MODEL/VERSION/... (may be given several times)",
+    )
+    start.add_argument(
+        "--model-control",
+        "--model-control-mode",
+        "--model_control",
+        dest="model_control",
+        choices=["none", "poll", "explicit"],
+        default="none",
+        help="none: serve all models of the stores; poll: and follow changes; explicit: only --load-model and what clients load",
+    )
+    start.add_argument(
+        "--load-model",
+        "--load_model",
+        dest="load_model",
+        action="append",
+        metavar="NAME",
+        help="with --model-control explicit: a model to serve from the start ('*': all; may be given several times)",
     )
     start.add_argument("-c", "--config", type=Path, metavar="FILE", help="a config.json; the other flags are then disregarded")
     start.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port to listen on (default %(default)s; 0: any free one)")
@@ -68,8 +95,11 @@ def _start(args: argparse.Namespace) -> int:
     from hubserve.server.plans import make_plans
     from hubserve.server.run import serve
 
-    if not args.config and not args.modules:
-        print("hub: nothing says what to serve: give -m NAME or -c FILE. Run 'hub serving start -h' to see what it takes.", file=sys.stderr)
+    if not (args.config or args.modules or args.model_store):
+        print(
+            "hub: nothing says what to serve: give -m NAME, --model-store DIR or -c FILE. Run 'hub serving start -h' to see what it takes.",
+            file=sys.stderr,
+        )
         return 2
 
     def settings(only: str | None = None) -> ServerSettings:
@@ -78,7 +108,7 @@ def _start(args: argparse.Namespace) -> int:
     search_path = [args.config.absolute().parent] if args.config else []
 
     def plans(only: str | None = None) -> "list[ModulePlan]":
-        if only is not None and args.modules and not any(may_mean(each, only) for each in args.modules):
+        if only is not None and not (args.config or args.model_store) and not any(may_mean(each, only) for each in args.modules):
             return []
         return make_plans(settings(only), search_path, only)
 
@@ -98,8 +128,12 @@ def settings_from_flags(args: argparse.Namespace, only: str | None = None) -> Se
     from hubserve.registry.resolve import may_mean
     from hubserve.server.plans import find_modules
 
-    references = [each for each in args.modules if only is None or may_mean(each, only)]
+    references = [each for each in args.modules or [] if only is None or may_mean(each, only)]
     raw = {"modules_info": find_modules(references), "host": args.host, "port": args.port, "use_gpu": args.use_gpu, "gpu": args.gpu}
+    if args.model_store:
+        raw |= {"model_store": args.model_store, "model_control": args.model_control, "load_model": args.load_model or []}
+    elif args.model_control != "none" or args.load_model:
+        raise ConfigError("--model-control and --load-model are about the models of a --model-store; name one")
     # PaddleHub ignores --workers without --use_multiprocess; asking for workers can only mean that they are wanted
     raw |= {"use_multiprocess": True if args.use_multiprocess or args.workers is not None else None, "workers": args.workers}
     return parse_settings(raw, "command line")

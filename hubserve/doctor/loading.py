@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def load_all(settings: ServerSettings, search_path: list[Path]) -> list[Finding]
     """
     findings: list[Finding] = []
     for plan in make_plans(settings, search_path):
-        one = ModulePlan(plan.info, plan.instances[:1], plan.predict_args, plan.batching, plan.ready_timeout_s)
+        one = replace(plan, instances=plan.instances[:1])
         findings += asyncio.run(_try(one))
     return findings
 
@@ -54,7 +55,7 @@ async def _try(plan: ModulePlan) -> list[Finding]:
     try:
         await dataplane.start()
         module = dataplane.get(plan.info.name)
-        folder = str(plan.instances[0].folder)
+        folder = str(plan.folder or "")
         if module.load_error:
             return [from_error(HubError(module.load_error), "load", "Mend what it names", folder)]
         engine = (module.description.engine or {}).get("name")

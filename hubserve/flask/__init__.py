@@ -90,7 +90,8 @@ class HubBlueprint(flask.Blueprint):
         self._inherited: list[Gateway] = []
         for prefix in [prefix for protocol in protocol_classes() for prefix in protocol.prefixes]:
             self._mount(prefix, prefix, _METHODS)
-            self._mount(prefix + "<path:rest>", prefix, _METHODS)
+            if prefix.endswith("/"):
+                self._mount(prefix + "<path:rest>", prefix, _METHODS)
         for path in _PAGES if pages else ():
             self._mount(path, path, ("GET",))
         _blueprints.add(self)
@@ -114,7 +115,7 @@ class HubBlueprint(flask.Blueprint):
         def view(rest: str = "") -> flask.Response:
             return self._answer(path + rest)
 
-        endpoint = rule.strip("/").translate(str.maketrans("/<:>", "____"))
+        endpoint = rule.removeprefix("/").translate(str.maketrans("/<:>", "____"))
         self.add_url_rule(rule, endpoint, view, methods=methods, provide_automatic_options=False, merge_slashes=False)
 
     def _answer(self, path: str) -> flask.Response:

@@ -89,7 +89,8 @@ class Gateway:
     async def _live(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         dataplane = DataPlane(self._plans, self._settings.drain_timeout_s)
-        self._app = build_app(Context(dataplane, self._settings))
+        context = Context(dataplane, self._settings)
+        self._app = build_app(context)
         self._running.set()
         loading = asyncio.create_task(self._load(dataplane))
         await self._stop.wait()
@@ -101,6 +102,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        context.close()
 
     async def _load(self, dataplane: DataPlane) -> None:
         try:

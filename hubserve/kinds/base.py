@@ -62,6 +62,7 @@ class Description(NamedTuple):
         optional: names of inputs that a request may leave out; only with ``whole_requests``.
         ragged: names of inputs that requests of one batch may bring in different shapes; only with ``whole_requests``.
         config: the completed configuration of a Triton model, in the JSON form of ``inference.ModelConfig``; None for other kinds.
+        labels: output name -> what its classes are called, by index; None for a module without.
     """
 
     faces: Sequence[str]
@@ -77,6 +78,7 @@ class Description(NamedTuple):
     optional: Sequence[str] = ()
     ragged: Sequence[str] = ()
     config: Optional[Dict[str, Any]] = None
+    labels: Optional[Dict[str, List[str]]] = None
 
     def item_shapes(self) -> Optional[Dict[str, Tuple[str, Tuple[int, ...]]]]:
         """Input name -> dtype and shape of one item, without the batch dimension; None for modules without tensors.
@@ -109,6 +111,7 @@ class Description(NamedTuple):
             "optional": list(self.optional),
             "ragged": list(self.ragged),
             "config": self.config,
+            "labels": self.labels,
         }
 
     @classmethod
@@ -128,6 +131,7 @@ class Description(NamedTuple):
             optional=described["optional"],
             ragged=described["ragged"],
             config=described["config"],
+            labels=described["labels"],
         )
 
 

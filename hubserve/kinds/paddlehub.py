@@ -75,6 +75,7 @@ class PaddleHubModule(LoadedModule):
             picture_item=picture_item,
             max_batch_size=int(getattr(self.module, "max_batch_size", spec.max_batch_size)),
             engine=engine,
+            labels=getattr(self.module, "output_labels", None),
         )
 
     def _specs(self, attribute: str) -> List[TensorSpec]:

@@ -104,7 +104,7 @@ def empty_config() -> Dict[str, Any]:
     lists = ("input", "output", "batch_input", "batch_output", "instance_group", "model_warmup")
     maps = ("cc_model_filenames", "metric_tags", "parameters")
     return {
-        **{key: "" for key in texts},
+        **dict.fromkeys(texts, ""),
         "max_batch_size": 0,
         **{key: [] for key in lists},
         **{key: {} for key in maps},

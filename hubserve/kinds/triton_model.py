@@ -39,7 +39,14 @@ class TritonModel(NamedTuple):
     def info(self, version: Optional[int] = None) -> ModuleInfo:
         """What is known of a version, by default of the last one."""
         shown = str(version or self.versions[-1])
-        return ModuleInfo(self.name, shown, KIND, summary=f"Triton model, backend {self.backend}", runnable=True, batches=self.merges)
+        return ModuleInfo(
+            self.name,
+            shown,
+            KIND,
+            summary=f"Triton model, backend {self.backend}",
+            runnable=self.backend not in ("python", ENSEMBLE),
+            batches=self.merges,
+        )
 
     @property
     def merges(self) -> bool:
@@ -148,6 +155,6 @@ def _check_labels(folder: Path, config: Mapping[str, Any]) -> None:
         label_filename = output.get("label_filename")
         if label_filename and not (folder / label_filename).is_file():
             raise LoadFailed(
-                f"model '{config['name']}': output '{output['name']}' has label_filename '{label_filename}', and '{folder / label_filename}' "
-                "is not there. Put the labels there, one a line, or remove label_filename."
+                f"model '{config['name']}': the labels of output '{output['name']}', '{folder / label_filename}', are not there. "
+                "Put them there, one a line, or remove label_filename."
             )

@@ -74,6 +74,11 @@ class ClassifierModule(ModelModule):
         lines = find_file(path, self.directory).read_text("utf-8").splitlines()
         return {int(number): name for number, _, name in (line.strip().partition(" ") for line in lines if line.strip())}
 
+    @property
+    def output_labels(self) -> Dict[str, List[str]]:
+        """Output name -> what its classes are called, by index; "" for those without a name."""
+        return {self.scores_name: [self.labels.get(number, "") for number in range(max(self.labels) + 1)]} if self.labels else {}
+
     def preprocess(self, picture: np.ndarray) -> np.ndarray:
         """Uint8 [H, W, 3] BGR -> one item of the model's input."""
         return self.prepare(picture)

@@ -48,9 +48,18 @@ class Context:
 
         return V2Inference(self.dataplane, self.settings)
 
+    def close(self) -> None:
+        """Finish what the protocols do beside answering; called once no more requests are taken."""
+        if "v2" in self.__dict__:
+            self.v2.traces.close()
+
 
 class Protocol(ABC):
-    """One way in which clients speak over HTTP: a bare ASGI application for the paths under its prefixes."""
+    """One way in which clients speak over HTTP: a bare ASGI application for the paths under its prefixes.
+
+    Attributes:
+        prefixes: with a ``/`` at its end one stands for all paths that begin so, otherwise for itself alone.
+    """
 
     prefixes: ClassVar[tuple[str, ...]]
 

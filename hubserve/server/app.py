@@ -25,7 +25,7 @@ def build_app(context: Context) -> ASGIApp:
             await surface(scope, receive, send)
             return
         for prefix, protocol in mounted:
-            if scope["path"].startswith(prefix):
+            if scope["path"] == prefix or (prefix.endswith("/") and scope["path"].startswith(prefix)):
                 await protocol(scope, receive, send)
                 return
         await surface(scope, receive, send)

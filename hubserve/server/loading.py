@@ -21,11 +21,11 @@ async def load_modules(dataplane: DataPlane, address: str) -> None:
     """
     start = time.monotonic()
     await dataplane.start()
-    failed = {module.plan.info.name: module.load_error for module in dataplane if module.load_error}
-    if len(failed) == len(list(dataplane)):
-        raise LoadFailed("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
-    for name, reason in failed.items():
-        log.error("module '%s' is not served: %s", name, reason)
+    failed = [module for module in dataplane if module.load_error]
+    if failed and len(failed) == len(list(dataplane)):
+        raise LoadFailed("; ".join(f"{module.plan.info.name}: {module.load_error}" for module in failed))
+    for module in failed:
+        log.error("module '%s' is not served: %s", module.plan.info.name, module.load_error)
     for module in dataplane:
         if not module.load_error:
             _tell_ready(module, address)
@@ -34,6 +34,7 @@ async def load_modules(dataplane: DataPlane, address: str) -> None:
 
 def _tell_ready(module: ServedModule, address: str) -> None:
     info, engine = module.plan.info, module.description.engine
-    note_engine(info, module.plan.instances[0].folder, engine)
+    if module.plan.folder:
+        note_engine(info, module.plan.folder, engine)
     by = f", engine {engine['name']}" if engine and engine.get("name") else ""
     log.info("ready: POST %s/predict/%s (version %s, instances %d%s)", address, info.name, info.version, len(module.pool.slots), by)

@@ -7,11 +7,14 @@ from typing import Any
 
 from hubserve.errors import ConfigError
 from hubserve.home import home
+from hubserve.kinds.triton_model import KIND as TRITON
 from hubserve.registry.environments.launch import absolute_folders, launch, with_libraries
 from hubserve.registry.environments.needs import variable_problem
+from hubserve.registry.model_store import find_models, store_folders
 from hubserve.registry.resolve import Resolved, resolve
 from hubserve.serving.batcher import BatchSettings
 from hubserve.serving.dataplane import ModulePlan
+from hubserve.serving.model_plans import plan_model, plan_stores
 from hubserve.serving.queue_policy import QueuePolicies, QueuePolicy
 from hubserve.serving.spec import InstanceSpec
 from hubserve.settings import ServerSettings
@@ -29,9 +32,10 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
         LoadFailed: a folder is no module.
         ConfigError: a module is called otherwise, or a GPU is asked for and nothing says which.
     """
-    plans = []
+    stored = find_models(store_folders(settings.model_store, search_path))
+    plans = plan_stores(settings, search_path, only)
     for name, module in settings.modules_info.items():
-        if only not in (None, name):
+        if only not in (None, name) or (name in stored and not module.init_args):
             continue
         init_args = dict(module.init_args)
         directory, version = init_args.pop("directory", None), init_args.pop("version", None)
@@ -40,6 +44,11 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
         resolved = resolve(reference)
         if resolved.info.name != name:
             raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
+        if resolved.info.kind == TRITON:
+            _refuse_init_args(name, init_args)
+            launched = launch(resolved.info, resolved.place, home(), resolved.environment)
+            plans += plan_model(resolved.place, settings, name, None, launched, [*search_path, *resolved.search_path])
+            continue
         gpus = settings.gpus(name)
         count = settings.instance_count(name, resolved.info.batches)
         instances = [_instance_spec(settings, name, resolved, init_args, search_path, index, count, gpus) for index in range(count)]
@@ -65,6 +74,13 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
             )
         )
     return plans
+
+
+def _refuse_init_args(name: str, init_args: dict[str, object]) -> None:
+    if init_args:
+        raise ConfigError(
+            f"modules_info.{name}.init_args.{next(iter(init_args))}: a Triton model has its settings in config.pbtxt. Remove it."
+        )
 
 
 def find_modules(references: Sequence[str]) -> dict[str, Any]:

@@ -45,22 +45,29 @@ class Reloader:
         """
         op = request.get("op")
         if op == "load order":
-            yield {"module": request["module"], "order": self._dataplane.get(request["module"]).plan.instances[0].load_order(measure=False)}
+            plan = self._dataplane.get(request["module"]).plan
+            if not plan.instances:
+                raise HubError(f"module '{plan.info.name}' has no instance: {plan.error or 'it is made of other modules'}")
+            yield {"module": request["module"], "order": plan.instances[0].load_order(measure=False)}
         elif op == "served":
             for told in self._tell_served():
                 yield told
         elif op == "installed":
             async with self._following[request["module"]]:  # of two changes the later one is looked at last
-                for plan in await asyncio.to_thread(self._make_plans, request["module"]):
-                    yield await self._swap(plan, request["version"])
+                plans = await asyncio.to_thread(self._make_plans, request["module"])
+                if plans:
+                    yield await self._swap(plans, request["version"])
         elif op == "removed":
             async with self._following[request["module"]]:
                 yield await self._remove(request["module"])
         elif op == "reload":
-            plans = {plan.info.name: plan for plan in await asyncio.to_thread(self._make_plans)}
-            names = request.get("modules") or [*plans, *(name for name in self._served() if name not in plans)]
+            by_name: defaultdict[str, list[ModulePlan]] = defaultdict(list)
+            for each in await asyncio.to_thread(self._make_plans):
+                by_name[each.info.name].append(each)
+            names = request.get("modules") or [*by_name, *(name for name in self._served() if name not in by_name)]
             for name in names:
-                yield await self._reload(name, plans.get(name))
+                # what a client had loaded is not among the modules of the start, but can be found by its name
+                yield await self._reload(name, by_name[name] or await asyncio.to_thread(self._make_plans, name))
         else:
             raise HubError(f"the server does not know the operation '{op}'; it may be of another version than the command")
 
@@ -68,7 +75,7 @@ class Reloader:
         for module in self._dataplane:
             if not module.load_error:
                 plan = module.plan
-                yield {"module": plan.info.name, "version": plan.info.version, "folder": str(plan.instances[0].folder)}
+                yield {"module": plan.info.name, "version": plan.info.version, "folder": str(plan.folder or "")}
 
     async def _remove(self, name: str) -> dict[str, Any]:
         """Serve what is still installed of a module in place of what was uninstalled; else serve it no more."""
@@ -79,42 +86,56 @@ class Reloader:
             plans = await asyncio.to_thread(self._make_plans, name)
         except HubError:  # no version, or not the one that the settings name, is installed any more
             plans = []
-        for plan in plans:
-            told = {"module": name, "version": plan.info.version, "was": plan.info.version, "state": "unchanged", "error": ""}
-            if plan != served:
-                told = await self._load(plan)
+        if plans:
+            version = plans[-1].info.version
+            told = {"module": name, "version": version, "was": version, "state": "unchanged", "error": ""}
+            if list(plans) != served:
+                told = await self._load(plans)
             if not told["error"]:
                 return told
-        return await self._reload(name, None)
+        return await self._reload(name, ())
 
-    def _served(self) -> dict[str, ModulePlan]:
-        return {module.plan.info.name: module.plan for module in self._dataplane}
+    def _served(self) -> dict[str, list[ModulePlan]]:
+        """The plans of every served module, one for each version."""
+        served = defaultdict(list)
+        for module in self._dataplane:
+            served[module.plan.info.name].append(module.plan)
+        return served
 
-    async def _reload(self, name: str, plan: ModulePlan | None) -> dict[str, Any]:
-        if plan is not None:
-            return await self._load(plan)
+    async def _reload(self, name: str, plans: Sequence[ModulePlan]) -> dict[str, Any]:
+        if plans:
+            return await self._load(plans)
         was = self._served().get(name)
         if was is None:
             raise ModuleNotFound(f"the server's settings name no module '{name}'; it serves {', '.join(self._served()) or 'none'}")
         await self._dataplane.unload(name)
-        return {"module": name, "version": "", "was": was.info.version, "state": "unloaded", "error": ""}
+        return {"module": name, "version": "", "was": was[-1].info.version, "state": "unloaded", "error": ""}
 
-    async def _swap(self, plan: ModulePlan, version: str) -> dict[str, Any]:
+    async def _swap(self, plans: Sequence[ModulePlan], version: str) -> dict[str, Any]:
         """Load what was just installed, if that is what the settings ask for."""
-        served = self._served().get(plan.info.name)
+        info = plans[-1].info
         # the files of a place never change; on other machines the folder's name is all that is known
-        is_elsewhere = any(spec.address for spec in plan.instances)
-        if plan == served and (version != plan.info.version or not is_elsewhere):
-            return {"module": plan.info.name, "version": plan.info.version, "was": plan.info.version, "state": "unchanged", "error": ""}
-        return await self._load(plan)
+        is_elsewhere = any(spec.address for plan in plans for spec in plan.instances)
+        if list(plans) == self._served().get(info.name) and (version != info.version or not is_elsewhere):
+            return {"module": info.name, "version": info.version, "was": info.version, "state": "unchanged", "error": ""}
+        return await self._load(plans)
 
-    async def _load(self, plan: ModulePlan) -> dict[str, Any]:
-        served = self._served().get(plan.info.name)
-        was = served.info.version if served else ""
-        told = {"module": plan.info.name, "version": plan.info.version, "was": was, "state": "loaded", "error": ""}
+    async def _load(self, plans: Sequence[ModulePlan]) -> dict[str, Any]:
+        """Serve these versions of one module in place of those that are served now."""
+        info = plans[-1].info
+        served = self._served().get(info.name)
+        told = {
+            "module": info.name,
+            "version": info.version,
+            "was": served[-1].info.version if served else "",
+            "state": "loaded",
+            "error": "",
+        }
         try:
-            await self._dataplane.load(plan)
+            await self._dataplane.load(*plans)
         except HubError as error:
             return {**told, "state": "kept", "error": error.message}
-        note_engine(plan.info, plan.instances[0].folder, self._dataplane.get(plan.info.name).description.engine)
+        for module in self._dataplane.versions(info.name):
+            if module.plan.folder:
+                note_engine(module.plan.info, module.plan.folder, module.description.engine)
         return told

@@ -14,6 +14,7 @@ import uvloop
 from hubserve.errors import ConfigError
 from hubserve.instance.memory import keep_large_buffers, settle
 from hubserve.protocols import Context
+from hubserve.protocols.v2.logs import LogFormatter
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
 from hubserve.server.control import Control
@@ -39,7 +40,9 @@ def serve(settings: ServerSettings, make_plans: MakePlans) -> None:
         ConfigError: the address cannot be listened on.
         LoadFailed: no module at all could be loaded.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(LogFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[console])
     keep_large_buffers()
     plans = make_plans()
     with bind(settings.host, settings.port) as listener:
@@ -130,6 +133,7 @@ class _Gateway:
             server.should_exit = True
             await serving
             await self._dataplane.stop(self._settings.drain_timeout_s)
+            self._context.close()
             stopping.cancel()
 
     async def _load(self) -> None:

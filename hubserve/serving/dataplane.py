@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
 
 from hubserve.errors import LoadFailed, ModuleNotFound
+from hubserve.serving.ensemble import ServedEnsemble
 from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.served import MAX_PICTURES, ModulePlan, ServedModule
 from hubserve.types import InferRequest, InferResponse
@@ -29,7 +30,10 @@ class DataPlane:
 
     def __init__(self, plans: Iterable[ModulePlan], drain_s: float = 30.0) -> None:
         self.calls = ModelCalls(self)
-        self._modules = {plan.info.name: ServedModule(plan, self.calls) for plan in plans}
+        #: name -> version -> module, the versions ascending
+        self._modules: dict[str, dict[str, ServedModule]] = {}
+        for plan in plans:
+            self._modules.setdefault(plan.info.name, {})[plan.info.version] = self._create(plan)
         self._drain_s = drain_s
         self._changing: dict[str, asyncio.Lock] = {}
         self._draining: set[asyncio.Task[None]] = set()
@@ -47,20 +51,33 @@ class DataPlane:
         await asyncio.gather(*(module.stop(drain_s) for module in self), *self._draining)
 
     def get(self, name: str, version: str | None = None) -> ServedModule:
-        """A served module.
+        """A served module; without a version the last one that could be loaded.
 
         Raises:
             ModuleNotFound: it is not served, or not in that version.
         """
-        module = self._modules.get(name)
-        if module is None:
+        versions = self._modules.get(name)
+        if versions is None:
             raise ModuleNotFound(f"module '{name}' is not served here; served are {', '.join(self._modules) or 'none'}")
-        if version not in (None, module.plan.info.version):
-            raise ModuleNotFound(f"module '{name}' version {version} is not served here; version {module.plan.info.version} is")
-        return module
+        if version is None:
+            if len(versions) == 1:
+                return next(iter(versions.values()))
+            last = [*versions.values()]
+            return next((each for each in reversed(last) if not each.load_error), last[-1])
+        if version not in versions:
+            there = f"version {next(iter(versions))} is" if len(versions) == 1 else f"versions {', '.join(versions)} are"
+            raise ModuleNotFound(f"module '{name}' version {version} is not served here; {there}")
+        return versions[version]
+
+    def versions(self, name: str) -> list[ServedModule]:
+        """Every version of a module that is served, ascending; empty where it is not served."""
+        return [*self._modules.get(name, {}).values()]
 
     def __iter__(self) -> Iterator[ServedModule]:
-        return iter(self._modules.values())
+        return iter([module for versions in self._modules.values() for module in versions.values()])
+
+    def _create(self, plan: ModulePlan) -> ServedModule:
+        return ServedModule(plan, self.calls) if plan.ensemble is None else ServedEnsemble(plan, self.calls, self.get, self.infer)
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Answer one request; see :meth:`ServedModule.infer`.
@@ -83,26 +100,33 @@ class DataPlane:
             async for response in module.stream(request):
                 yield response
 
-    async def load(self, plan: ModulePlan) -> None:
+    async def load(self, *plans: ModulePlan) -> None:
         """Serve a module, in place of the one of its name if there is one.
 
         That one answers until the new one is loaded, and then finishes what it has.
 
+        Args:
+            plans: one for each version that is to be served from now on, ascending, all of one name; versions that are not among them are
+                served no more.
         Raises:
-            LoadFailed: it cannot be loaded; what was served before is served still.
+            LoadFailed: one cannot be loaded; what was served before is served still.
         """
-        name = plan.info.name
+        name = plans[0].info.name
         async with self._changing.setdefault(name, asyncio.Lock()):
-            new, old = ServedModule(plan, self.calls), self._modules.get(name)
-            await new.start()
-            if new.load_error:
-                raise LoadFailed(f"module '{name}' version {plan.info.version} cannot be loaded: {new.load_error}")
+            new, old = {plan.info.version: self._create(plan) for plan in plans}, self._modules.get(name, {})
+            await asyncio.gather(*(module.start() for module in new.values()))
+            failed = next((module for module in new.values() if module.load_error), None)
+            if failed:
+                await asyncio.gather(*(module.stop(0) for module in new.values() if not module.load_error))
+                shown = f" version {failed.plan.info.version}" if failed.plan.info.version else ""
+                raise LoadFailed(f"module '{name}'{shown} cannot be loaded: {failed.load_error}")
             self._modules[name] = new
-            if old:
-                draining = asyncio.create_task(old.stop(self._drain_s))
+            for module in old.values():
+                draining = asyncio.create_task(module.stop(self._drain_s))
                 self._draining.add(draining)
                 draining.add_done_callback(self._draining.discard)
-                log.info("module '%s': version %s now answers in place of %s", name, plan.info.version, old.plan.info.version)
+            if old:
+                log.info("module '%s': version %s now answers in place of %s", name, ", ".join(new), ", ".join(old))
 
     async def unload(self, name: str) -> None:
         """Stop to serve a module; it finishes what it has, then its processes end.
@@ -112,9 +136,9 @@ class DataPlane:
         """
         self.get(name)
         async with self._changing.setdefault(name, asyncio.Lock()):
-            module = self._modules.pop(name, None)
-            if module:
-                await module.stop(self._drain_s)
+            modules = self._modules.pop(name, None)
+            if modules:
+                await asyncio.gather(*(module.stop(self._drain_s) for module in modules.values()))
                 log.info("module '%s' is no longer served", name)
 
     async def _save_times(self) -> None:

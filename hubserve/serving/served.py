@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from hubserve.instance.wire import pack_arrays
 from hubserve.kinds.base import Description, Face, ModuleInfo
 from hubserve.registry.places import Hold
 from hubserve.serving.batcher import Batcher, BatchSettings, Work
+from hubserve.serving.ensemble_plan import EnsemblePlan
 from hubserve.serving.model_calls import ModelCalls, current_depth
 from hubserve.serving.pool import Pool
 from hubserve.serving.response_cache import ResponseCache, key_of
@@ -27,7 +29,7 @@ from hubserve.serving.sweeper import Sweeper
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook, form_of
 from hubserve.serving.turns import Turns
 from hubserve.serving.whole import ResponseStream, Whole, admit_whole
-from hubserve.types import ANY, InferRequest, InferResponse, check_inputs, specs_to_json
+from hubserve.types import ANY, InferRequest, InferResponse, check_arrays, check_inputs, specs_to_json
 
 #: one request may not hold more pictures than this
 MAX_PICTURES = 1024
@@ -47,6 +49,9 @@ class ModulePlan:
         ready_timeout_s: an instance that has not been heard of for longer does not count as ready.
         sequences: how requests are put together to sequences; None for a module without.
         response_cache_bytes: how much its response cache may hold; 0 for none.
+        config: of a Triton model: its configuration as far as it is known before it is loaded.
+        ensemble: a dataflow of other modules that answers in place of instances, of which there are none then.
+        error: why it cannot be served, which is told to whoever asks for it; "" where it can. There are no instances then either.
     """
 
     info: ModuleInfo
@@ -56,6 +61,14 @@ class ModulePlan:
     ready_timeout_s: float = 30.0
     sequences: SequencePlan | None = None
     response_cache_bytes: int = 0
+    config: dict[str, Any] | None = None
+    ensemble: EnsemblePlan | None = None
+    error: str = ""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its files are; None without instances."""
+        return self.instances[0].folder if self.instances else None
 
 
 class ServedModule:
@@ -90,6 +103,8 @@ class ServedModule:
         """Load its instances; if they cannot be loaded, :attr:`load_error` says why."""
         self._loop = asyncio.get_running_loop()
         try:
+            if self.plan.error:
+                raise LoadFailed(self.plan.error)
             self._hold_files()
             self.description, warm_up = await self.pool.start(measure=self._is_worth_measuring)
         except HubError as error:
@@ -110,7 +125,7 @@ class ServedModule:
         if self.plan.sequences and isinstance(self.batcher, Sequences):
             hidden = {spec.name for spec in self.plan.sequences.inputs}
             self.description = self.description._replace(inputs=[spec for spec in self.description.inputs if spec.name not in hidden])
-            self.batcher.batched = self.description.batched
+            self.batcher.batched = self.description.batched or not self.description.whole_requests
             self.batcher.fills_places &= not self.description.whole_requests
 
     def _hold_files(self) -> None:
@@ -245,7 +260,8 @@ class ServedModule:
         work = self._admit(request, asyncio.Future(loop=self._loop))
         with self._counted(work, request):
             self._put(work)
-            return self._without_states(await (work.answer if self._turns is None else self._turns.wait(work.answer)))
+            answer = await (work.answer if self._turns is None else self._turns.wait(work.answer))
+        return self._unwrapped(self._without_states(answer))
 
     async def stream(self, request: InferRequest) -> AsyncIterator[InferResponse]:
         """Answer one request by as many responses as the module gives; one that is not decoupled gives exactly one.
@@ -279,6 +295,7 @@ class ServedModule:
         work.part = request.sequence
         work.priority, work.asked_wait_s = self.plan.batching.policies.level_of(request.priority), _asked_wait_s(request)
         work.due = work.deadline or 0.0
+        work.marks = request.marks
         self.requests += 1
         came_at, tally = time.monotonic(), self.statistics.fail
         try:
@@ -292,6 +309,12 @@ class ServedModule:
         finally:
             tally.add(time.monotonic() - came_at)
             self._deadlines.discard(work)
+
+    def _unwrapped(self, answer: InferResponse) -> InferResponse:
+        """The answer without the dimension of items that :meth:`_admit` put in front."""
+        if answer.tensors is None or self.description.batched or self.description.whole_requests:
+            return answer
+        return answer._replace(tensors={name: array[0] for name, array in answer.tensors.items()})
 
     def _without_states(self, answer: InferResponse) -> InferResponse:
         """What a sequence's next request is given is no answer, unless the module declares it as one."""
@@ -311,8 +334,13 @@ class ServedModule:
             if described.whole_requests:
                 whole = Whole(stream, current_depth())
                 return admit_whole(self.plan.info.name, described, self.plan.batching.merge, request, answer, whole)
-            count = check_inputs(described.inputs, request.tensors)
-            call: dict[str, Any] = {"face": Face.TENSORS, "inputs": pack_arrays(request.tensors, buffers), "answer": wants}
+            tensors = request.tensors
+            if described.batched:
+                count = check_inputs(described.inputs, tensors)
+            else:
+                check_arrays(described.inputs, tensors)
+                count, tensors = 1, {name: array[None] for name, array in tensors.items()}
+            call: dict[str, Any] = {"face": Face.TENSORS, "inputs": pack_arrays(tensors, buffers), "answer": wants}
             return Work(call, buffers, count, form_of(call["inputs"]), answer, request.deadline, request.priority)
         if request.pictures is not None:
             self._require(Face.PICTURE)
@@ -333,9 +361,13 @@ class ServedModule:
 
     def _require(self, face: str) -> None:
         if face not in self.description.faces:
-            raise UnsupportedFace(
-                f"module '{self.plan.info.name}' does not take {face} requests; it takes {', '.join(self.description.faces) or 'none'}"
-            )
+            raise self.unsupported(face)
+
+    def unsupported(self, face: str) -> UnsupportedFace:
+        """The error for a face that the module does not have."""
+        return UnsupportedFace(
+            f"module '{self.plan.info.name}' does not take {face} requests; it takes {', '.join(self.description.faces) or 'none'}"
+        )
 
     def status(self) -> dict[str, Any]:
         """For people and monitors to read."""
@@ -357,7 +389,7 @@ class ServedModule:
             "requests": self.requests,
             "failures": self.failures,
             "restarts": sum(slot.restarts for slot in self.pool.slots),
-            "threads": self.plan.instances[0].threads,
+            "threads": self.plan.instances[0].threads if self.plan.instances else 0,
             "instances": [slot.status() for slot in self.pool.slots],
         }
 
@@ -381,7 +413,7 @@ def _instances(plan: ModulePlan) -> list[InstanceSpec]:
 
 
 def _open_book(plan: ModulePlan) -> TimesBook:
-    first = plan.instances[0]
+    first = plan.instances[0] if plan.instances else InstanceSpec(plan.info.name, plan.info.kind, Path(), "")
     about = f"{first.init_args} {first.defaults} {first.max_batch_size} {first.threads} {len(plan.instances)} {cpu_model()}"
     name = quote(f"{plan.info.name}-{plan.info.version}", safe="")  # a folder that is served without installing may be called anything
     return TimesBook(cache_dir() / "batching" / f"{name}.json", about)

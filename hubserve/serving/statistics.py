@@ -155,6 +155,9 @@ class ModuleStatistics:
         way_s = max(0.0, busy_s - prepare_s - took_s) / 2
         input_s, output_s = prepare_s + way_s, max(0.0, took_s - calls_s) + way_s
         self.last_inference_ms = int(time.time() * 1e3)
+        for work in batch:
+            if work.marks is not None:
+                _mark(work, begun_at, begun_at + input_s, begun_at + busy_s - output_s, begun_at + busy_s)
         number = len(good)
         self.inference_count += sum(work.count for work in good)
         self.queue.add(sum(max(0.0, begun_at - work.queued_at) for work in good), number)
@@ -183,3 +186,9 @@ class ModuleStatistics:
 def _is_done(result: dict[str, Any]) -> bool:
     """Whether a result is no failure, and its request is not to be computed once more."""
     return "error" not in result and result.get("later") is not True
+
+
+def _mark(work: Any, begun_at: float, input_end: float, output_start: float, answered_at: float) -> None:
+    """Note when the last instance that was given a request did what with it."""
+    seconds = {"queued": work.queued_at, "begun": begun_at, "computing": input_end, "computed": output_start, "answered": answered_at}
+    work.marks.update((name, int(at * 1e9)) for name, at in seconds.items())

@@ -1,101 +1,40 @@
 """What the protocol says, whatever carries it: HTTP and gRPC translate to and from this."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
-import numpy as np
-
+from hubserve import __version__
+from hubserve.errors import LoadFailed, ModuleNotFound
+from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor, OutputTensor, RequestedOutput
+from hubserve.protocols.v2.errors import NotOffered
+from hubserve.protocols.v2.logs import Logs
 from hubserve.protocols.v2.repository import Repository
+from hubserve.protocols.v2.requests import RequestMaker
+from hubserve.protocols.v2.results import ResultMaker
 from hubserve.protocols.v2.shared_memory import CudaSharedMemory, SharedMemory
+from hubserve.protocols.v2.signatures import Signature
 from hubserve.protocols.v2.statistics import model_statistics
-from hubserve.protocols.v2.tracing import Logs, Traces
-from hubserve.serving.dataplane import DataPlane
+from hubserve.protocols.v2.tracing import Traces
+from hubserve.serving.dataplane import DataPlane, ServedModule
 from hubserve.settings import ServerSettings
-from hubserve.types import SequencePart
 
+__all__ = ["InferCall", "InferResult", "InputTensor", "OutputTensor", "RequestedOutput", "V2Inference"]
 
-@dataclass(slots=True)
-class InputTensor:
-    """One input of a request.
-
-    Attributes:
-        name: its name.
-        datatype: the protocol's, such as "FP32".
-        shape: one length per dimension.
-        data: the array, of that shape and of the dtype that :mod:`hubserve.protocols.v2.datatypes` says.
-    """
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    data: np.ndarray
-
-
-@dataclass(slots=True)
-class RequestedOutput:
-    """One output that a request asks for.
-
-    Attributes:
-        name: its name.
-        parameters: such as ``classification`` (number of classes), which is handled here; the others are the transport's.
-    """
-
-    name: str
-    parameters: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class InferCall:
-    """One request.
-
-    Attributes:
-        model: the served name.
-        version: "" for the default.
-        id: the client's; given back.
-        parameters: the client's.
-        inputs: what it sent.
-        outputs: what it asks for; none for all.
-        deadline: on the clock of ``time.monotonic``; None for none.
-        priority: lower ones are computed first.
-        sequence: the sequence that it is part of, if any.
-    """
-
-    model: str
-    version: str = ""
-    id: str = ""
-    parameters: dict[str, Any] = field(default_factory=dict)
-    inputs: list[InputTensor] = field(default_factory=list)
-    outputs: list[RequestedOutput] = field(default_factory=list)
-    deadline: float | None = None
-    priority: int = 0
-    sequence: SequencePart | None = None
-
-
-@dataclass(slots=True)
-class OutputTensor:
-    """One output of an answer; as :class:`InputTensor`.
-
-    Attributes:
-        requested: how the client asked for it; None if it asked for nothing in particular.
-    """
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    array: np.ndarray
-    requested: RequestedOutput | None = None
-
-
-@dataclass(slots=True)
-class InferResult:
-    """The answer to one request; the outputs in the order of the model's configuration."""
-
-    model_name: str
-    model_version: str
-    id: str
-    outputs: list[OutputTensor]
-    parameters: dict[str, Any] = field(default_factory=dict)
+_EXTENSIONS = (
+    "classification",
+    "sequence",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "system_shared_memory",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "trace",
+    "logging",
+)
 
 
 class V2Inference:
@@ -117,16 +56,17 @@ class V2Inference:
         self.repository = Repository()
         self.shared_memory = SharedMemory(settings)
         self.cuda_shared_memory = CudaSharedMemory()
-        self.traces = Traces()
+        self.traces = Traces(settings, dataplane)
         self.logs = Logs()
+        self._signatures: WeakKeyDictionary[ServedModule, Signature] = WeakKeyDictionary()
 
     def live(self) -> bool:
         """Whether the server answers at all."""
-        raise NotImplementedError
+        return True
 
     def ready(self) -> bool:
         """Whether every module can answer."""
-        raise NotImplementedError
+        return all(module.ready for module in self.dataplane)
 
     def model_ready(self, name: str, version: str = "") -> bool:
         """Whether a model can answer.
@@ -134,27 +74,61 @@ class V2Inference:
         Raises:
             ModuleNotFound: it is not served.
         """
-        raise NotImplementedError
+        return self.find(name, version).ready
+
+    def find(self, name: str, version: str = "") -> ServedModule:
+        """A served module.
+
+        Args:
+            name: of the model.
+            version: "" for the default.
+        Raises:
+            ModuleNotFound: it is not served, or not in that version.
+        """
+        try:
+            return self.dataplane.get(name, version or None)
+        except ModuleNotFound as error:
+            which = f"'{name[:200]}' version {version[:40]} is not found" if version else f"'{name[:200]}' is not found"
+            raise ModuleNotFound(f"Request for unknown model: {which}: {error.message[:1000]}") from None
+
+    async def signature(self, module: ServedModule) -> Signature:
+        """What a module takes and gives; waits until it is loaded.
+
+        Raises:
+            LoadFailed: it could not be.
+        """
+        found = self._signatures.get(module)
+        if found is None:
+            try:
+                await module.loaded()
+            except LoadFailed as error:
+                raise LoadFailed(f"failed to load '{module.plan.info.name}', {error.message}", error.detail) from None
+            found = self._signatures[module] = Signature(module)
+        return found
 
     def server_metadata(self) -> dict[str, Any]:
         """``{"name", "version", "extensions"}``."""
-        raise NotImplementedError
+        return {"name": self.settings.v2_server_name, "version": __version__, "extensions": list(_EXTENSIONS)}
 
     async def model_metadata(self, name: str, version: str = "") -> dict[str, Any]:
         """``{"name", "versions", "platform", "inputs", "outputs"}``; waits until the model is loaded.
 
         Raises:
             ModuleNotFound: it is not served.
+            LoadFailed: it could not be loaded.
         """
-        raise NotImplementedError
+        signature = await self.signature(self.find(name, version))
+        versions = [module.plan.info.version for module in self.dataplane if module.plan.info.name == name]
+        return signature.metadata(versions or [signature.version])
 
     async def model_config(self, name: str, version: str = "") -> dict[str, Any]:
         """The model's configuration, as the JSON form of ``inference.ModelConfig``; waits until the model is loaded.
 
         Raises:
             ModuleNotFound: it is not served.
+            LoadFailed: it could not be loaded.
         """
-        raise NotImplementedError
+        return (await self.signature(self.find(name, version))).config()
 
     def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
         """``{"model_stats": [...]}`` of one model or all.
@@ -162,21 +136,40 @@ class V2Inference:
         Raises:
             ModuleNotFound: it is not served.
         """
-        modules = [self.dataplane.get(name, version or None)] if name else [module for module in self.dataplane if module.is_loaded]
+        modules = [self.find(name, version)] if name else [module for module in self.dataplane if module.is_loaded]
         return {"model_stats": [model_statistics(module) for module in modules]}
 
     async def infer(self, call: InferCall) -> InferResult:
         """Answer one request.
 
         Raises:
+            NotOffered: the model is decoupled; see :meth:`stream`.
             HubError: see :mod:`hubserve.protocols.v2.errors` for what each is called.
         """
-        raise NotImplementedError
+        module = self.find(call.model, call.version)
+        with module.in_use(), self.traces.sample(call.model, module.plan.info.version, call.id) as marks:
+            signature = await self.signature(module)
+            if module.description.decoupled:
+                raise NotOffered(
+                    f"'{call.model}' may answer one request by any number of responses, and a plain request doesn't support models "
+                    "with decoupled transaction policy; use generate_stream over HTTP, or ModelStreamInfer over gRPC"
+                )
+            results = ResultMaker(signature, call, self.shared_memory)
+            request = RequestMaker(signature, self.shared_memory).make(call)
+            request.marks = marks
+            return results.make(await module.infer(request))
 
-    def stream(self, call: InferCall) -> AsyncIterator[InferResult]:
+    async def stream(self, call: InferCall) -> AsyncIterator[InferResult]:
         """Answer one request by as many results as its model gives; one that is not decoupled gives exactly one.
 
         Raises:
             HubError: as :meth:`infer`; also after some results.
         """
-        raise NotImplementedError
+        module = self.find(call.model, call.version)
+        with module.in_use(), self.traces.sample(call.model, module.plan.info.version, call.id) as marks:
+            signature = await self.signature(module)
+            results = ResultMaker(signature, call, self.shared_memory)
+            request = RequestMaker(signature, self.shared_memory).make(call)
+            request.marks = marks
+            async for response in self.dataplane.stream(request):
+                yield results.make(response)

@@ -1,0 +1,84 @@
+"""The generate extension: a flat JSON object in, a flat JSON object out, for any model.
+
+Keys that are names of the model's inputs are its inputs; ``id`` is the request's; what else there is, and what is in ``parameters``, are
+parameters. An output of one element is answered as that element, any other as a list.
+"""
+
+from typing import Any
+
+import orjson
+
+from hubserve.errors import InvalidInput
+from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor
+from hubserve.protocols.v2.datatypes import DATATYPE_OF
+from hubserve.protocols.v2.http_tensors import read_parameters
+from hubserve.protocols.v2.json_tensors import array_from_values, dump_json, values_of
+from hubserve.protocols.v2.requests import json_type, parse_object
+from hubserve.protocols.v2.signatures import Signature
+from hubserve.types import BYTES, TensorSpec
+
+_DEEPEST = 32
+
+
+def read_generate(body: memoryview, signature: Signature) -> InferCall:
+    """Decode a request.
+
+    Raises:
+        InvalidInput: it cannot be made a request of this model.
+    """
+    document = parse_object(body, "the request")
+    call = InferCall(signature.name, parameters=dict(read_parameters(document, "the request")))
+    for key, value in document.items():
+        spec = signature.inputs.get(key)
+        if spec is not None:
+            call.inputs.append(_input(signature, spec, value))
+        elif key == "id" and isinstance(value, str):
+            call.id = value
+        elif key != "parameters":
+            if not isinstance(value, (str, int, float)):
+                raise InvalidInput(
+                    f"'{key[:80]}' is no input of model '{signature.name}', whose inputs are {', '.join(signature.inputs)}; and as a "
+                    f"parameter it must be a text, a number or a boolean, got {json_type(value)}"
+                )
+            call.parameters[key] = value
+    return call
+
+
+def _input(signature: Signature, spec: TensorSpec, value: Any) -> InputTensor:
+    if spec.dtype == BYTES:
+        value = _texts(value)
+    shape = _shape_of(value)
+    rank = len(spec.shape)
+    shape = [1] * (rank - len(shape)) + shape
+    datatype = DATATYPE_OF[spec.dtype]
+    if signature.takes_pictures and spec.dtype != BYTES and isinstance(value, str):
+        raise InvalidInput(f"a picture for input '{spec.name}' cannot be sent as JSON; send it with an inference request, as BYTES")
+    array = array_from_values(value if isinstance(value, list) else [value], datatype, shape, spec.name)
+    return InputTensor(spec.name, datatype, tuple(shape), array)
+
+
+def _texts(value: Any, depth: int = 0) -> Any:
+    """A JSON object for an input of BYTES is its text."""
+    if isinstance(value, list) and depth < _DEEPEST:
+        return [_texts(each, depth + 1) for each in value]
+    return dump_json(value).decode() if isinstance(value, dict) else value
+
+
+def _shape_of(value: Any) -> list[int]:
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        value = value[0] if value else None
+    return shape
+
+
+def write_generate(result: InferResult) -> bytes:
+    """Encode one answer."""
+    document: dict[str, Any] = {"model_name": result.model_name, "model_version": result.model_version}
+    if result.id:
+        document["id"] = result.id
+    for each in result.outputs:
+        if each.array is not None:
+            values = values_of(each.array, each.datatype)
+            document[each.name] = orjson.Fragment(values[1:-1] if each.array.size == 1 else values)
+    return orjson.dumps(document)

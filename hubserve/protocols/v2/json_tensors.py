@@ -1,0 +1,128 @@
+"""Tensors as lists of JSON values, and back."""
+
+import json
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+
+from hubserve.errors import InvalidInput
+from hubserve.protocols.v2.classification import float32_of
+from hubserve.protocols.v2.datatypes import dtype_of
+from hubserve.types import BFLOAT16, BYTES, parse_shape
+
+_NUMBERS = frozenset((int, float))
+_DEEPEST = 32
+#: kind of numpy dtype -> types of JSON values that make one
+_TYPES = {"f": _NUMBERS, "i": frozenset((int,)), "u": frozenset((int,)), "b": frozenset((bool, int))}
+_EXPECTED = {"f": "numbers", "i": "whole numbers", "u": "whole numbers", "b": "true or false"}
+
+
+def array_from_values(values: Any, datatype: Any, shape: Any, name: str) -> np.ndarray:
+    """The tensor that a client wrote as JSON.
+
+    Args:
+        values: a list in row-major order, flat or nested in any way.
+        datatype: the client's.
+        shape: the client's.
+        name: of the input, for messages.
+    Raises:
+        InvalidInput: datatype or shape are unusable, or the values are not of this datatype or not as many.
+    """
+    dtype, lengths = dtype_of(datatype), parse_shape(shape)
+    if not isinstance(values, list):
+        raise InvalidInput(f"the data of input '{name}' must be a list, got {_shown(values)}")
+    flat = _flatten(values, name)
+    count = 1
+    for length in lengths:  # Python integers: a huge shape must not overflow into a fitting one
+        count *= length
+    if count != len(flat):
+        raise InvalidInput(
+            f"input '{name}' of shape {str(list(lengths))[:120]} needs {count if count < 1 << 60 else 'far too many'} elements, "
+            f"got {len(flat)}"
+        )
+    return _elements(flat, dtype, datatype, name).reshape(lengths)
+
+
+def _flatten(values: list[Any], name: str) -> list[Any]:
+    for _ in range(_DEEPEST):
+        if not values or type(values[0]) is not list:
+            return values
+        if set(map(type, values)) != {list}:
+            raise InvalidInput(f"the data of input '{name}' mix lists and values; nest them evenly, or not at all")
+        values = list(chain.from_iterable(values))
+    raise InvalidInput(f"the data of input '{name}' are nested more than {_DEEPEST} deep; a flat list will do")
+
+
+def _elements(flat: list[Any], dtype: str, datatype: str, name: str) -> np.ndarray:
+    types = set(map(type, flat))
+    if dtype == BYTES:
+        if not types <= {str}:
+            raise _wrong_type(name, datatype, "texts", flat, {str})
+        array = np.empty(len(flat), object)
+        array[:] = [each.encode("utf-8", "surrogatepass") for each in flat]
+        return array
+    target = np.dtype("float32" if dtype == BFLOAT16 else dtype)
+    if not types <= _TYPES[target.kind]:
+        raise _wrong_type(name, datatype, _EXPECTED[target.kind], flat, set(_TYPES[target.kind]))
+    try:
+        if target.kind == "f":
+            with np.errstate(over="ignore"):
+                array = np.array(flat, np.float64).astype(target)
+        else:
+            array = _whole_numbers(flat, target, datatype, name)
+    except OverflowError:
+        raise InvalidInput(f"the data of input '{name}' hold a number that is too large for {datatype}") from None
+    return _upper_halves(array) if dtype == BFLOAT16 else array
+
+
+def _whole_numbers(flat: list[Any], target: np.dtype, datatype: str, name: str) -> np.ndarray:
+    if not flat:
+        return np.empty(0, target)
+    lowest, highest = (0, 1) if target.kind == "b" else (int(np.iinfo(target).min), int(np.iinfo(target).max))
+    if min(flat) < lowest or max(flat) > highest:
+        raise InvalidInput(f"the data of input '{name}' must be from {lowest} to {highest} for {datatype}, got {min(flat)} to {max(flat)}")
+    return np.array(flat, target)
+
+
+def _wrong_type(name: str, datatype: str, expected: str, flat: list[Any], types: set[Any]) -> InvalidInput:
+    wrong = next(each for each in flat if type(each) not in types)
+    return InvalidInput(f"the data of input '{name}' must be {expected} for {datatype}, got {_shown(wrong)}")
+
+
+def _upper_halves(array: np.ndarray) -> np.ndarray:
+    """Float32 as BF16, rounded to the nearest."""
+    words = array.view(np.uint32)
+    rounded = words + 0x7FFF + ((words >> 16) & 1)
+    return np.where(np.isnan(array), (words >> 16) | 0x40, rounded >> 16).astype(np.uint16)
+
+
+def values_of(array: np.ndarray, datatype: str) -> bytes:
+    """A tensor's elements as the text of a flat JSON list. Bytes that are not UTF-8 are replaced; NaN and Infinity stand as such."""
+    flat = array.ravel()
+    if datatype == "BYTES":
+        return dump_json([_text(each) for each in flat])
+    if datatype == "BF16":
+        flat = float32_of(flat)
+    elif datatype == "FP16":
+        flat = flat.astype(np.float32)
+    if flat.dtype.kind == "f" and not np.isfinite(flat).all():
+        return json.dumps(flat.tolist()).encode()
+    return orjson.dumps(np.ascontiguousarray(flat), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _shown(value: Any) -> str:
+    return dump_json(value).decode()[:80]
+
+
+def _text(element: Any) -> str:
+    return element if isinstance(element, str) else bytes(element).decode("utf-8", "replace")
+
+
+def dump_json(value: Any) -> bytes:
+    """JSON, also of texts with half a character."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":"), default=str).encode()

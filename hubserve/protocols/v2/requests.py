@@ -1,0 +1,223 @@
+"""Makes the data plane's request of the protocol's."""
+
+import json
+import time
+from typing import Any
+
+import numpy as np
+import orjson
+
+from hubserve.errors import InvalidInput
+from hubserve.protocols.v2.calls import InferCall, InputTensor
+from hubserve.protocols.v2.datatypes import array_from_raw
+from hubserve.protocols.v2.shared_memory import SharedMemory
+from hubserve.protocols.v2.signatures import ARGUMENTS, PICTURES, Signature
+from hubserve.types import ANY, InferRequest, SequencePart, TensorSpec, parse_shape
+
+#: parameters that are the protocol's own: modules are not given them
+_RESERVED = {
+    "sequence_id",
+    "sequence_start",
+    "sequence_end",
+    "priority",
+    "binary_data_output",
+    "triton_enable_empty_final_response",
+}
+_SHOWN = 80
+
+
+class RequestMaker:
+    """Checks what a client sent against what a model takes.
+
+    Args:
+        signature: the model's.
+        shared_memory: where inputs may lie.
+    """
+
+    def __init__(self, signature: Signature, shared_memory: SharedMemory) -> None:
+        self._signature = signature
+        self._shared_memory = shared_memory
+
+    def make(self, call: InferCall) -> InferRequest:
+        """The request.
+
+        Raises:
+            InvalidInput: the model does not take this; the message says what was expected and what came.
+        """
+        signature = self._signature
+        request = InferRequest(
+            signature.name, wants_json=not signature.has_tensors, id=call.id, deadline=call.deadline, priority=call.priority
+        )
+        request.version = signature.version
+        request.sequence = call.sequence
+        if call.parameters:
+            _schedule(request, call.parameters, signature)
+        if call.outputs:
+            request.outputs = list(dict.fromkeys(each.name for each in call.outputs))
+        inputs = self._named(call)
+        if signature.has_tensors:
+            self._put_tensors(request, inputs)
+        else:
+            self._put_json(request, inputs)
+        return request
+
+    def _named(self, call: InferCall) -> dict[str, InputTensor]:
+        known = self._signature.inputs
+        inputs = {}
+        for each in call.inputs:
+            if each.name not in known:
+                raise InvalidInput(
+                    f"unexpected inference input '{each.name[:_SHOWN]}' for model '{call.model}', whose inputs are {', '.join(known)}"
+                )
+            if each.name in inputs:
+                raise InvalidInput(f"input '{each.name}' for model '{call.model}' was sent twice; send it once")
+            inputs[each.name] = each
+        missing = [name for name in known if name not in inputs and name not in self._signature.optional]
+        if missing:
+            raise InvalidInput(
+                f"expected {len(known)} inputs but got {len(inputs)} inputs for model '{call.model}'; missing are {', '.join(missing)}"
+            )
+        return inputs
+
+    def _put_tensors(self, request: InferRequest, inputs: dict[str, InputTensor]) -> None:
+        signature = self._signature
+        tensors: dict[str, np.ndarray] = {}
+        for name, sent in inputs.items():
+            spec = signature.inputs[name]
+            if sent.datatype != signature.datatypes[name]:
+                if sent.datatype == "BYTES" and signature.takes_pictures:
+                    request.pictures = self._elements(sent)
+                    return
+                also = " (or BYTES, encoded pictures)" if signature.takes_pictures else ""
+                raise InvalidInput(
+                    f"inference input '{name}' data-type is '{str(sent.datatype)[:_SHOWN]}', but model '{signature.name}' expects "
+                    f"'{signature.datatypes[name]}'{also}"
+                )
+            self._check_shape(spec, sent)
+            tensors[name] = self._array(sent)
+        request.tensors = tensors
+
+    def _check_shape(self, spec: TensorSpec, sent: InputTensor) -> None:
+        signature, shape = self._signature, sent.shape
+        wanted = spec.shape
+        start = 1 if signature.is_batched else 0
+        if len(shape) != len(wanted) or any(want not in (ANY, got) for want, got in zip(wanted[start:], shape[start:], strict=True)):
+            raise InvalidInput(
+                f"unexpected shape for input '{spec.name}' for model '{signature.name}'. Expected {signature.shape_of(spec)}, "
+                f"got {str(list(shape))[:_SHOWN]}. A length of -1 stands for any"
+            )
+        if start and signature.max_batch_size and shape[0] > signature.max_batch_size:
+            raise InvalidInput(
+                f"inference request batch-size must be <= {signature.max_batch_size} for '{signature.name}', got {shape[0]}; "
+                "send fewer items at once"
+            )
+
+    def _put_json(self, request: InferRequest, inputs: dict[str, InputTensor]) -> None:
+        for name, sent in inputs.items():
+            if sent.datatype != "BYTES":
+                raise InvalidInput(
+                    f"inference input '{name}' data-type is '{str(sent.datatype)[:_SHOWN]}', but model '{request.module}' expects 'BYTES'"
+                )
+        if len(inputs) != 1:
+            raise InvalidInput(
+                f"expected 1 input for model '{request.module}', one of {', '.join(self._signature.inputs)}; got {len(inputs)}"
+            )
+        if PICTURES.name in inputs:
+            request.pictures = self._elements(inputs[PICTURES.name])
+            return
+        elements = self._elements(inputs[ARGUMENTS.name])
+        if len(elements) != 1:
+            raise InvalidInput(f"input '{ARGUMENTS.name}' must hold one JSON object, its shape is {list(inputs[ARGUMENTS.name].shape)}")
+        arguments = parse_object(elements[0], f"input '{ARGUMENTS.name}'")
+        predict_args = self._signature.module.plan.predict_args
+        request.arguments = elements[0]
+        if predict_args:
+            request.arguments = json.dumps({**predict_args, **arguments}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+    def _array(self, sent: InputTensor) -> np.ndarray:
+        if sent.data is not None:
+            return sent.data
+        about = sent.parameters
+        part = self._shared_memory.part(
+            about.get("shared_memory_region", ""), about.get("shared_memory_offset", 0), about.get("shared_memory_byte_size", 0)
+        )
+        parse_shape(list(sent.shape))
+        return array_from_raw(part.read(), sent.datatype, sent.shape)
+
+    def _elements(self, sent: InputTensor) -> list[Any]:
+        return list(self._array(sent).ravel())
+
+
+def parse_object(text: Any, what: str) -> dict[str, Any]:
+    """A client's JSON object.
+
+    Args:
+        text: any bytes-like object.
+        what: it is, for messages.
+    Raises:
+        InvalidInput: it is none.
+    """
+    value = parse_json(text, what)
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{what} must be a JSON object, got {json_type(value)}")
+    return value
+
+
+def parse_json(text: Any, what: str) -> Any:
+    """A client's JSON, in which NaN and Infinity are numbers.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        reason: Exception = error
+    whole = bytes(text)
+    if b"NaN" in whole or b"Infinity" in whole or b"\\ud" in whole or b"\\uD" in whole:
+        try:
+            return json.loads(whole)
+        except (ValueError, RecursionError) as error:
+            reason = error
+    raise InvalidInput(f"{what} is not valid JSON: {str(reason)[:200]}")
+
+
+def json_type(value: Any) -> str:
+    """What a JSON value is, in words."""
+    if value is None:
+        return "null"
+    return {dict: "an object", list: "a list", str: "a text", bool: "a boolean"}.get(type(value), "a number")
+
+
+def _schedule(request: InferRequest, parameters: dict[str, Any], signature: Signature) -> None:
+    """Take the protocol's own parameters out, and do as they say."""
+    request.parameters = {name: value for name, value in parameters.items() if name not in _RESERVED}
+    priority, timeout_us = _whole(parameters, "priority"), _whole(parameters, "timeout")
+    if priority:
+        request.priority = priority
+    if timeout_us:
+        request.parameters["timeout"] = timeout_us
+    if timeout_us and signature.module.description.config is None:  # what a Triton model makes of it says the policy of its queue
+        deadline = time.monotonic() + timeout_us / 1e6
+        request.deadline = deadline if request.deadline is None else min(deadline, request.deadline)
+    sequence = parameters.get("sequence_id", 0)
+    if isinstance(sequence, bool) or not isinstance(sequence, (int, str)) or (isinstance(sequence, int) and not 0 <= sequence < 1 << 64):
+        raise InvalidInput(f"the parameter 'sequence_id' must be a number from 1 to 2^64-1 or a text, got {str(sequence)[:_SHOWN]}")
+    if sequence not in (0, ""):
+        request.sequence = SequencePart(sequence, _flag(parameters, "sequence_start"), _flag(parameters, "sequence_end"))
+
+
+def _whole(parameters: dict[str, Any], name: str) -> int:
+    value = parameters.get(name, 0)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 21:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 64:
+        raise InvalidInput(f"the parameter '{name}' must be a whole number from 0 to 2^64-1, got {str(value)[:_SHOWN]}")
+    return value
+
+
+def _flag(parameters: dict[str, Any], name: str) -> bool:
+    value = parameters.get(name, False)
+    if not isinstance(value, bool):
+        raise InvalidInput(f"the parameter '{name}' must be true or false, got {str(value)[:_SHOWN]}")
+    return value

@@ -1,0 +1,98 @@
+"""An ensemble's dataflow, checked: which steps there are, what each takes and gives, and in which order they can be computed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hubserve.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class EnsembleStep:
+    """One model of an ensemble.
+
+    Attributes:
+        number: its place in the configuration, from 1, for messages.
+        model: the served name.
+        version: of the model; None for its default.
+        inputs: the model's name for each input -> the ensemble's tensor.
+        outputs: the model's name for each output that is used -> the ensemble's tensor.
+    """
+
+    number: int
+    model: str
+    version: str | None
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+    @property
+    def place(self) -> str:
+        """What messages call it."""
+        return f"step {self.number} (model '{self.model}'{f' version {self.version}' if self.version else ''})"
+
+
+@dataclass(frozen=True)
+class EnsemblePlan:
+    """A dataflow in which every tensor has exactly one source and no step waits for itself.
+
+    Attributes:
+        steps: as configured.
+        inputs, outputs: the ensemble's own tensors.
+    """
+
+    steps: tuple[EnsembleStep, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def plan_ensemble(config: Mapping[str, Any]) -> EnsemblePlan:
+    """Check ``ensemble_scheduling``.
+
+    Raises:
+        ConfigError: a tensor has no source or two, a step waits for itself, or a step or a map is incomplete.
+    """
+    where = f"ensemble '{config['name']}'"
+    steps = tuple(_step(where, number, each) for number, each in enumerate(config["ensemble_scheduling"]["step"], 1))
+    inputs = tuple(each["name"] for each in config["input"])
+    outputs = tuple(each["name"] for each in config["output"])
+    if not inputs or not outputs:
+        raise ConfigError(f"{where} needs 'input' and 'output' in its config.pbtxt")
+    sources = dict.fromkeys(inputs, "the ensemble's input")
+    for step in steps:
+        for tensor in step.outputs.values():
+            if tensor in sources:
+                raise ConfigError(f"{where}: tensor '{tensor}' is given by {sources[tensor]} and by {step.place}. Rename one of the two.")
+            sources[tensor] = step.place
+    for step in steps:
+        for tensor in step.inputs.values():
+            if tensor not in sources:
+                raise ConfigError(f"{where}: {step.place} takes tensor '{tensor}', which no input and no step gives")
+    missing = next((each for each in outputs if each not in sources), None)
+    if missing is not None:
+        raise ConfigError(f"{where}: no step gives its output '{missing}'")
+    unused = next((each for each in inputs if not any(each in step.inputs.values() for step in steps) and each not in outputs), None)
+    if unused is not None:
+        raise ConfigError(f"{where}: no step takes its input '{unused}'. Remove it.")
+    _check_order(where, steps, inputs)
+    return EnsemblePlan(steps, inputs, outputs)
+
+
+def _step(where: str, number: int, given: Mapping[str, Any]) -> EnsembleStep:
+    version = given.get("model_version", -1)
+    known = str(version) if version and version > 0 else None
+    step = EnsembleStep(number, given.get("model_name", ""), known, given.get("input_map", {}), given.get("output_map", {}))
+    if not (step.model and step.inputs and step.outputs):
+        raise ConfigError(f"{where}: {step.place} needs model_name, input_map and output_map")
+    return step
+
+
+def _check_order(where: str, steps: tuple[EnsembleStep, ...], inputs: tuple[str, ...]) -> None:
+    known, left = set(inputs), list(steps)
+    while left:
+        ready = [step for step in left if known.issuperset(step.inputs.values())]
+        if not ready:
+            circle = ", ".join(step.place for step in left)
+            raise ConfigError(f"{where}: each of these waits for another one, so none can begin: {circle}")
+        for step in ready:
+            known.update(step.outputs.values())
+            left.remove(step)

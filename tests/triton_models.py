@@ -1,0 +1,45 @@
+"""Model repositories of small models, written into a folder of a test's own."""
+
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+FLOAT = TensorProto.FLOAT
+
+
+def scale(path: Path, factor: float = 2.0, dtype: int = FLOAT, length: "int | str" = 4, batch: "int | str" = "n") -> Path:
+    """An ONNX file that multiplies: ``x`` [n, 4] -> ``y`` [n, 4]."""
+    constant = helper.make_node("Constant", [], ["factor"], value=helper.make_tensor("", dtype, [1], [factor]))
+    nodes = [constant, helper.make_node("Mul", ["x", "factor"], ["y"])]
+    return _save(path, nodes, [("x", dtype, [batch, length])], [("y", dtype, [batch, length])])
+
+
+def add(path: Path) -> Path:
+    """An ONNX file that adds: ``a`` and ``b`` [n, 4] -> ``sum`` [n, 4]."""
+    inputs = [("a", FLOAT, ["n", 4]), ("b", FLOAT, ["n", 4])]
+    return _save(path, [helper.make_node("Add", ["a", "b"], ["sum"])], inputs, [("sum", FLOAT, ["n", 4])])
+
+
+def _save(path: Path, nodes: list, inputs: list, outputs: list) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    declared = [[helper.make_tensor_value_info(*each) for each in side] for side in (inputs, outputs)]
+    graph = helper.make_graph(nodes, "toy", *declared)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return path
+
+
+def tensor(name: str, dims: "list[int]", data_type: str = "TYPE_FP32", more: str = "") -> str:
+    return f'{{ name: "{name}" data_type: {data_type} dims: {dims} {more} }}'
+
+
+SCALE = f"max_batch_size: 8 input [ {tensor('x', [4])} ] output [ {tensor('y', [4])} ]"
+
+
+def write_scale(store: Path, name: str, config: "str | None" = SCALE, factor: float = 2.0, versions: "tuple[int, ...]" = (1,)) -> Path:
+    """A model that multiplies by ``factor`` times the version's number; without a configuration where that is None."""
+    for version in versions:
+        scale(store / name / str(version) / "model.onnx", factor * version)
+    if config is not None:
+        (store / name / "config.pbtxt").write_text(f'name: "{name}" backend: "onnxruntime" {config}')
+    return store / name
