@@ -77,9 +77,7 @@ class DataPlane:
         return iter([module for versions in self._modules.values() for module in versions.values()])
 
     def _create(self, plan: ModulePlan) -> ServedModule:
-        if plan.ensemble is None:
-            return ServedModule(plan, self.calls)
-        return ServedEnsemble(plan, self.calls, self.get, self.infer)
+        return ServedModule(plan, self.calls) if plan.ensemble is None else ServedEnsemble(plan, self.calls, self.get, self.infer)
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Answer one request; see :meth:`ServedModule.infer`.

@@ -24,7 +24,7 @@ class ServedEnsemble(ServedModule):
 
     Args:
         plan: with an ``ensemble``.
-        calls: as for every module.
+        calls: as the base class has it.
         get: finds its models; each request asks again, so that they can be replaced under it.
         infer: computes a request by one of them.
     """

@@ -85,7 +85,7 @@ class Sequences:
         book: its limit is the most items in one call.
 
     Attributes:
-        batched: whether the module's arrays have a batch dimension.
+        batched: whether the arrays that cross the wire have a batch dimension.
         fills_places: whether an instance that computes a request at one place is given something for the places before it, too.
     """
 
