@@ -199,6 +199,6 @@ def _set_parameters(sent: Any, parameters: Mapping[str, Any]) -> None:
             sent[name].string_param = sendable(str(value))
 
 
-def sendable(text: str) -> str:
-    """A text that may cross the wire: lone surrogates become question marks."""
-    return text.encode("utf-8", "replace").decode()
+def sendable(text: str, most_bytes: int | None = None) -> str:
+    """A text that may cross the wire: lone surrogates become question marks, and what is over ``most_bytes`` of UTF-8 is cut off."""
+    return text.encode("utf-8", "replace")[:most_bytes].decode("utf-8", "ignore")

@@ -14,14 +14,14 @@ from hubserve.settings import ServerSettings
 log = logging.getLogger("hubserve")
 
 #: clients take 8 KiB of trailers, in which a byte may need three
-_LONGEST_TEXT = 2000
+_LONGEST_TEXT_BYTES = 2000
 _UNEXPECTED = "an unexpected error in the server; its log has the details"
 
 
 def refusal(error: Exception) -> tuple[grpc.StatusCode, str]:
     """The status and text that answer an error; one that nobody foresaw is logged, and told without internals."""
     if isinstance(error, HubError):
-        return getattr(grpc.StatusCode, grpc_status(error)), sendable(error.message[:_LONGEST_TEXT])
+        return getattr(grpc.StatusCode, grpc_status(error)), sendable(error.message, _LONGEST_TEXT_BYTES)
     log.error("an unexpected error while answering a gRPC call", exc_info=error)
     return grpc.StatusCode.INTERNAL, _UNEXPECTED
 
