@@ -4,6 +4,7 @@ Messages are decoded here rather than by the gRPC library, so that bytes that ar
 """
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -151,10 +152,13 @@ def _credentials(settings: ServerSettings) -> Any:
     """What encrypted connections are made with.
 
     Raises:
-        ConfigError: the files cannot be read.
+        ConfigError: the files cannot be used.
     """
     try:
+        # gRPC's own message says neither which file nor why
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.grpc_tls_cert, settings.grpc_tls_key)
         key, chain = (Path(each).read_bytes() for each in (settings.grpc_tls_key, settings.grpc_tls_cert))
     except OSError as error:
-        raise ConfigError(f"cannot read '{error.filename}' for TLS: {error.strerror}. Give the paths of two PEM files") from None
+        files = f"'{settings.grpc_tls_cert}' and '{settings.grpc_tls_key}'"
+        raise ConfigError(f"{files} are no PEM files of a certificate and its key ({error.strerror}); gRPC with TLS needs both") from None
     return grpc.ssl_server_credentials([(key, chain)])
