@@ -19,7 +19,7 @@ EXTRAS = {
     ],
     "environments": ["uv>=0.5"],  # modules' environments are built in a second instead of ten; venv and pip do without it
     "flask": ["flask>=3.0"],
-    # tritonclient has the messages, and says which grpcio and protobuf they need; versions of the other that want a later protobuf are passed over
+    # tritonclient has the messages and says which protobuf they need; what wants a later one is passed over
     "grpc": ["tritonclient[grpc]>=2.60", "grpcio-health-checking>=1.70"],
     "ocr": ["pyclipper>=1.3"],
     # makes the default classifier: weights, label names, a photo to check it on
