@@ -9,6 +9,7 @@ from hubserve.errors import LoadFailed, ModuleNotFound
 from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor, OutputTensor, RequestedOutput
 from hubserve.protocols.v2.errors import NotOffered
 from hubserve.protocols.v2.logs import Logs
+from hubserve.protocols.v2.model_requests import FINAL, ModelRequests
 from hubserve.protocols.v2.repository import ModelControl, Repository
 from hubserve.protocols.v2.requests import RequestMaker
 from hubserve.protocols.v2.results import ResultMaker
@@ -49,6 +50,7 @@ class V2Inference:
         repository: what could be served.
         shared_memory, cuda_shared_memory: regions that clients have registered.
         traces, logs: their settings.
+        model_requests: answers what models ask of the server.
     """
 
     def __init__(self, dataplane: DataPlane, settings: ServerSettings, models: ModelControl | None = None) -> None:
@@ -59,6 +61,7 @@ class V2Inference:
         self.cuda_shared_memory = CudaSharedMemory()
         self.traces = Traces(settings, dataplane)
         self.logs = Logs()
+        self.model_requests = ModelRequests(self)
         self._signatures: WeakKeyDictionary[ServedModule, Signature] = WeakKeyDictionary()
 
     def live(self) -> bool:
@@ -173,4 +176,7 @@ class V2Inference:
             request = RequestMaker(signature, self.shared_memory).make(call)
             request.marks = marks
             async for response in self.dataplane.stream(request):
-                yield results.make(response)
+                result = results.make(response)
+                if module.description.decoupled:
+                    result.parameters[FINAL] = response.final
+                yield result

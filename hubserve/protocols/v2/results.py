@@ -60,7 +60,7 @@ class ResultMaker:
         """
         signature = self._signature
         outputs = [self._output(name, array) for name, array in self._arrays(response).items()]
-        return InferResult(signature.name, signature.version, self._id, outputs)
+        return InferResult(signature.name, signature.version, self._id, outputs, dict(response.parameters or {}))
 
     def _arrays(self, response: InferResponse) -> dict[str, np.ndarray]:
         """What was asked for, in the order of the model's configuration."""
