@@ -9,7 +9,7 @@ from hubserve.errors import LoadFailed, ModuleNotFound
 from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor, OutputTensor, RequestedOutput
 from hubserve.protocols.v2.errors import NotOffered
 from hubserve.protocols.v2.logs import Logs
-from hubserve.protocols.v2.repository import Repository
+from hubserve.protocols.v2.repository import ModelControl, Repository
 from hubserve.protocols.v2.requests import RequestMaker
 from hubserve.protocols.v2.results import ResultMaker
 from hubserve.protocols.v2.shared_memory import CudaSharedMemory, SharedMemory
@@ -43,6 +43,7 @@ class V2Inference:
     Args:
         dataplane: the served modules.
         settings: the server's.
+        models: loads and unloads models; None where nobody can.
 
     Attributes:
         repository: what could be served.
@@ -50,10 +51,10 @@ class V2Inference:
         traces, logs: their settings.
     """
 
-    def __init__(self, dataplane: DataPlane, settings: ServerSettings) -> None:
+    def __init__(self, dataplane: DataPlane, settings: ServerSettings, models: ModelControl | None = None) -> None:
         self.dataplane = dataplane
         self.settings = settings
-        self.repository = Repository()
+        self.repository = Repository(dataplane, models)
         self.shared_memory = SharedMemory(settings)
         self.cuda_shared_memory = CudaSharedMemory()
         self.traces = Traces(settings, dataplane)
