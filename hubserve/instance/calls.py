@@ -13,7 +13,6 @@ and ``answer``, ``json`` or ``tensors``. Its result is ``{"json": index}``, ``{"
 """
 
 import json
-import re
 import time
 import traceback
 from functools import lru_cache, partial
@@ -24,12 +23,11 @@ import numpy as np
 from hubserve.errors import HubError, InvalidInput, ModuleFailed, OutOfMemory, to_wire
 from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
 from hubserve.kinds.base import Face, LoadedModule
+from hubserve.kinds.failures import as_failure
 from hubserve.types import check_inputs
 
 T = TypeVar("T")
 _Key = Tuple[Any, ...]
-#: how engines say it, who have exceptions of their own
-_NO_MEMORY = re.compile(r"out of memory|ResourceExhausted|bad_alloc|[Ff]ailed to allocate memory")
 
 
 class Batchable(NamedTuple):
@@ -57,6 +55,7 @@ class Computed:
         prepare_s: seconds in which the frame was decoded.
         calls_s: seconds in which the module's methods computed.
         took_s: seconds of everything that the module did.
+        once: what fails is not computed again: the module keeps something from one call to the next.
         out_of_memory: the number of items of the smallest call for which there was no memory; 0 for none.
     """
 
@@ -67,6 +66,7 @@ class Computed:
         self.prepare_s = 0.0
         self.calls_s = 0.0
         self.took_s = 0.0
+        self.once = False
         self.out_of_memory = 0
 
     def to_header(self) -> Dict[str, Any]:
@@ -237,6 +237,10 @@ def _compute_group(module: LoadedModule, together: Group, sizes: List[int], comp
     except HubError as error:
         if isinstance(error, OutOfMemory):
             computed.out_of_memory = min(computed.out_of_memory or max(sizes), max(sizes))
+        if computed.once:
+            for call in group:
+                computed.put_error(call.position, error)
+            return
         if len(group) == 1:
             _compute_alone(module, group[0], max(sizes), error, computed)
             return
@@ -338,16 +342,6 @@ def guarded(call: Callable[[], T]) -> T:
         raise
     except BaseException as error:  # one bad request must not end the instance
         raise as_failure(error) from error
-
-
-def as_failure(error: BaseException) -> ModuleFailed:
-    """What a module raised, as an error with exactly the exception's text."""
-    detail = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-        return OutOfMemory(f"the module ran out of memory: {error}".rstrip(": "), detail)
-    if isinstance(error, SystemExit):
-        return ModuleFailed(f"the module called sys.exit({error.code!r}) while it answered", detail)
-    return ModuleFailed(str(error) or type(error).__name__, detail)
 
 
 @lru_cache(maxsize=1)

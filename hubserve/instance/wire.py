@@ -12,9 +12,10 @@ has an ``op``:
 op           direction         content
 ===========  ================  ======================================================================================
 ``load``     to the instance   ``kind``, ``folder``, ``import_name``, ``init_args``, ``defaults``, ``max_batch_size``, ``measure``,
-                               ``decode_ahead``, ``warm_up``
+                               ``decode_ahead``, ``extra_inputs``, ``warm_up``
 ``loaded``   to the gateway    ``description``, ``times``: items and seconds of calls that were made to warm up
-``infer``    to the instance   ``calls``, each with a ``face``, or ``merged`` (see :mod:`hubserve.instance.calls`); ``call_sizes``
+``infer``    to the instance   ``calls``, each with a ``face``, or ``merged`` (see :mod:`hubserve.instance.calls`); ``call_sizes``,
+                               ``once``: what fails is not computed again
 ``results``  to the gateway    ``results``, one for each call, in order; ``times``, ``took_s``,
                                ``calls_s``, ``prepare_s``, ``out_of_memory``
 ``ping``     to the instance

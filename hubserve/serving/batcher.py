@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from hubserve.errors import DeadlineExceeded, HubError, Overloaded, Unavailable
 from hubserve.serving.queue_policy import REJECT, QueuePolicies, QueuePolicy
 from hubserve.serving.timing import ONE_BY_ONE, BatchTimes, TimesBook
-from hubserve.types import InferResponse
+from hubserve.types import InferResponse, SequencePart
 
 #: work that ended this many instances by itself is not tried again
 _MAX_ATTEMPTS = 2
@@ -50,6 +50,12 @@ class Work:
         asked_wait_s: how long it asks to wait at most; 0 for nothing. It counts where the queue's policy says so.
         patient_until: when it has waited too long, on the clock of ``time.monotonic``; 0 for never.
         delayed: it has waited too long, and is to wait until all others of its priority are computed.
+        part: of which sequence it is part.
+        sequence: that sequence, as :mod:`hubserve.serving.sequences` keeps it.
+        equipped: what the module is told of its sequence is in it.
+        once: it is not to be computed a second time, whatever happens.
+        filler: nobody asked for it; it only takes a place in a batch.
+        whole: a :class:`hubserve.serving.whole.Whole`, for modules that are given whole requests; None for others.
     """
 
     call: dict[str, Any]
@@ -68,6 +74,12 @@ class Work:
     asked_wait_s: float = 0.0
     patient_until: float = 0.0
     delayed: bool = False
+    part: SequencePart | None = None
+    sequence: Any = None
+    equipped: bool = False
+    once: bool = False
+    filler: bool = False
+    whole: Any = None
 
     def on_due(self) -> None:
         """The deadline has passed, or it has waited too long: whoever asked is told."""

@@ -75,12 +75,8 @@ class SequencePlan:
     controls: Sequence[Control] = ()
     states: Sequence[State] = ()
 
-    def inputs(self, batched: bool) -> list[TensorSpec]:
-        """What the model takes besides what clients send.
-
-        Args:
-            batched: whether the first dimension of its inputs is the batch.
-        """
-        batch = (-1,) if batched else ()
-        controls = [TensorSpec(each.name, each.dtype, (*batch, 1)) for each in self.controls]
-        return controls + [TensorSpec(each.input_name, each.dtype, (*batch, *each.shape)) for each in self.states]
+    @property
+    def inputs(self) -> list[TensorSpec]:
+        """What the model takes besides what clients send; the shapes are those of one item."""
+        controls = [TensorSpec(each.name, each.dtype, (1,)) for each in self.controls]
+        return controls + [TensorSpec(each.input_name, each.dtype, each.shape) for each in self.states]

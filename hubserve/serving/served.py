@@ -3,9 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,13 +18,16 @@ from hubserve.kinds.base import Description, Face, ModuleInfo
 from hubserve.registry.places import Hold
 from hubserve.serving.batcher import Batcher, BatchSettings, Work
 from hubserve.serving.ensemble_plan import EnsemblePlan
+from hubserve.serving.model_calls import ModelCalls, current_depth
 from hubserve.serving.pool import Pool
 from hubserve.serving.sequence_plan import SequencePlan
+from hubserve.serving.sequences import Queue, Sequences
 from hubserve.serving.spec import InstanceSpec
 from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.sweeper import Sweeper
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook, form_of
 from hubserve.serving.turns import Turns
+from hubserve.serving.whole import ResponseStream, Whole, admit_whole
 from hubserve.types import ANY, InferRequest, InferResponse, check_arrays, check_inputs, specs_to_json
 
 #: one request may not hold more pictures than this
@@ -76,21 +79,23 @@ class ServedModule:
         statistics: what it has done.
     """
 
-    def __init__(self, plan: ModulePlan) -> None:
+    def __init__(self, plan: ModulePlan, calls: ModelCalls) -> None:
         self.plan = plan
+        self._calls = calls
         self.description = Description(faces=())
         self.load_error = ""
         self.requests = 0
         self.failures = 0
+        self._states = [state.output_name for state in plan.sequences.states] if plan.sequences else []
         self._users = 0
         self._holds: list[Hold] = []
         self._turns = Turns() if plan.batching.preserve_ordering else None
         self._deadlines = Sweeper(_DEADLINES_EVERY_S)
         self._loaded = asyncio.Event()
         self._book = _open_book(plan)
-        self.batcher = Batcher(plan.info.name, plan.batching, self._book)
+        self.batcher: Queue = _queue(plan, self._book)
         self.statistics = ModuleStatistics()
-        self.pool = Pool(plan.instances, self.batcher, self._book, self.statistics)
+        self.pool = Pool(_instances(plan), self.batcher, self._book, self.statistics, calls)
 
     async def start(self) -> None:
         """Load its instances; if they cannot be loaded, :attr:`load_error` says why."""
@@ -104,6 +109,7 @@ class ServedModule:
             self.load_error = error.message
         else:
             self._book.limit = self.description.max_batch_size
+            self._hide_inputs()
             self._book.load()
             self._learn(warm_up)
             self.pool.serve()
@@ -111,6 +117,14 @@ class ServedModule:
             self._loaded.set()
             if self.load_error:
                 self._let_files_go()
+
+    def _hide_inputs(self) -> None:
+        """What the gateway itself gives to the module is no matter of the clients."""
+        if self.plan.sequences and isinstance(self.batcher, Sequences):
+            hidden = {spec.name for spec in self.plan.sequences.inputs}
+            self.description = self.description._replace(inputs=[spec for spec in self.description.inputs if spec.name not in hidden])
+            self.batcher.batched = self.description.batched
+            self.batcher.fills_places &= not self.description.whole_requests
 
     def _hold_files(self) -> None:
         """Keep the files from being deleted while an instance may have to start from them again."""
@@ -213,41 +227,88 @@ class ServedModule:
         """
         if not self._loaded.is_set() or self.load_error:
             await self.loaded()
+        if self.description.decoupled:
+            raise InvalidInput(f"model '{self.plan.info.name}' is decoupled: it may give any number of responses. Ask it by a stream")
         self.check_room()
+        if self._states and request.outputs is not None:
+            request.outputs = [*request.outputs, *(name for name in self._states if name not in request.outputs)]
         work = self._admit(request, asyncio.Future(loop=self._loop))
+        with self._counted(work, request):
+            self._queue(work)
+            answer = await (work.answer if self._turns is None else self._turns.wait(work.answer))
+        return self._unwrapped(self._without_states(answer))
+
+    async def stream(self, request: InferRequest) -> AsyncIterator[InferResponse]:
+        """Answer one request by as many responses as the module gives; one that is not decoupled gives exactly one.
+
+        Raises:
+            HubError: as :meth:`infer`; also after some responses.
+        """
+        await self.loaded()
+        if not self.description.decoupled:
+            yield await self.infer(request)
+            return
+        self.check_room()
+        stream = ResponseStream()
+        work = self._admit(request, asyncio.Future(loop=self._loop), stream)
+        with self._counted(work, request):
+            self._queue(work)
+            try:
+                async for response in stream.responses(work.answer):
+                    yield response
+            finally:
+                work.answer.cancel()
+
+    @contextmanager
+    def _counted(self, work: Work, request: InferRequest) -> Iterator[None]:
+        """While admitted work is queued and answered."""
+        work.part = request.sequence
         work.priority, work.asked_wait_s = self.plan.batching.policies.level_of(request.priority), _asked_wait_s(request)
         work.due = work.deadline or 0.0
         work.marks = request.marks
         self.requests += 1
         came_at, tally = time.monotonic(), self.statistics.fail
         try:
-            self.batcher.put(work)
-            if work.due:
-                self._deadlines.add(work)
-            answer = await (work.answer if self._turns is None else self._turns.wait(work.answer))
+            with self._calls.waiting(self, work):
+                yield
         except HubError:
             self.failures += 1
             raise
         else:
             tally = self.statistics.success
-            return self._unwrapped(answer)
         finally:
             tally.add(time.monotonic() - came_at)
             self._deadlines.discard(work)
+
+    def _queue(self, work: Work) -> None:
+        self.batcher.put(work)
+        if work.due:  # the queue may have set it
+            self._deadlines.add(work)
 
     def _unwrapped(self, answer: InferResponse) -> InferResponse:
         """The answer without the dimension of items that :meth:`_admit` put in front."""
         if answer.tensors is None or self.description.batched or self.description.whole_requests:
             return answer
-        return InferResponse(tensors={name: array[0] for name, array in answer.tensors.items()})
+        return answer._replace(tensors={name: array[0] for name, array in answer.tensors.items()})
 
-    def _admit(self, request: InferRequest, answer: "asyncio.Future[InferResponse]") -> Work:
+    def _without_states(self, answer: InferResponse) -> InferResponse:
+        """What a sequence's next request is given is no answer, unless the module declares it as one."""
+        if not self._states or answer.tensors is None:
+            return answer
+        declared = {spec.name for spec in self.description.outputs}
+        kept = {name: array for name, array in answer.tensors.items() if name in declared or name not in self._states}
+        return answer._replace(tensors=kept)
+
+    def _admit(self, request: InferRequest, answer: "asyncio.Future[InferResponse]", stream: ResponseStream | None = None) -> Work:
         """Check a request against what the module takes, and make it work for the batcher."""
         described = self.description
         wants = Face.JSON if request.wants_json else Face.TENSORS
         buffers: list[Any] = []
         if request.tensors is not None:
             self._require(Face.TENSORS)
+            if described.whole_requests:
+                whole = Whole(stream, current_depth())
+                return admit_whole(self.plan.info.name, described, self.plan.batching.merge, request, answer, whole)
             tensors = request.tensors
             if described.batched:
                 count = check_inputs(described.inputs, tensors)
@@ -312,6 +373,18 @@ def _asked_wait_s(request: InferRequest) -> float:
     """How long a request asks to wait at most; 0 for nothing."""
     asked = request.parameters.get("timeout") if request.parameters else None
     return asked / 1e6 if isinstance(asked, int) and asked > 0 else 0.0
+
+
+def _queue(plan: ModulePlan, book: TimesBook) -> Queue:
+    name, settings = plan.info.name, plan.batching
+    return Sequences(name, settings, plan.sequences, book) if plan.sequences else Batcher(name, settings, book)
+
+
+def _instances(plan: ModulePlan) -> list[InstanceSpec]:
+    if plan.sequences is None:
+        return plan.instances
+    # a call out of any sequence is no way to warm up, unless somebody asks for it
+    return [replace(spec, extra_inputs=plan.sequences.inputs, warm_up=spec.warm_up or []) for spec in plan.instances]
 
 
 def _open_book(plan: ModulePlan) -> TimesBook:

@@ -9,6 +9,7 @@ from typing import Any
 from hubserve.home import home
 from hubserve.module import THREADS_VARIABLE
 from hubserve.registry.child import instance_environment
+from hubserve.types import TensorSpec, specs_to_json
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class InstanceSpec:
         python: the interpreter that it runs in; "" for the gateway's own.
         address: ``host:port`` of another machine's listener (:mod:`hubserve.instance.listen`) where it is to run; "" for this machine.
         token_file: with ``address``: the secret that is shared with it.
+        extra_inputs: what its model takes besides what clients send, in the shape of one item.
         warm_up: samples that it computes before it is ready, as :mod:`hubserve.instance.warmup` takes them; None for one item of zeros.
     """
 
@@ -49,6 +51,7 @@ class InstanceSpec:
     python: str = ""
     address: str = ""
     token_file: str = ""
+    extra_inputs: Sequence[TensorSpec] = ()
     warm_up: Sequence[dict[str, Any]] | None = None
 
     def load_order(self, measure: bool) -> dict[str, Any]:
@@ -67,6 +70,7 @@ class InstanceSpec:
             "max_batch_size": self.max_batch_size,
             "measure": measure,
             "decode_ahead": self.decode_ahead,
+            "extra_inputs": specs_to_json(self.extra_inputs),
             "warm_up": None if self.warm_up is None else list(self.warm_up),
         }
 

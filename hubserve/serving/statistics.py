@@ -108,7 +108,7 @@ class ModuleStatistics:
             begun_at: when the instance began with it, on the clock of ``time.monotonic``.
             busy_s: from then until the answer was here.
         """
-        good = [work for work, result in zip(batch, header["results"], strict=True) if "error" not in result]
+        good = [work for work, result in zip(batch, header["results"], strict=True) if "error" not in result and not work.filler]
         if not good:
             return
         prepare_s, took_s = header.get("prepare_s", 0.0), header["took_s"]

@@ -1,0 +1,88 @@
+"""What a model is given besides what its clients send: what it is told of a request's sequence, and its state."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hubserve.errors import InvalidInput
+from hubserve.instance.wire import Frame, unpack_arrays
+from hubserve.serving.sequence_plan import CORRELATION_ID, END, START, Control, SequencePlan, State
+from hubserve.types import BFLOAT16, BYTES, SequencePart, array_from_bytes
+
+States = dict[str, np.ndarray]
+
+
+def check_id(controls: Sequence[Control], part: SequencePart) -> None:
+    """Check that the model can be told a sequence's id.
+
+    Raises:
+        InvalidInput: the model takes numbers, and it is none or too large.
+    """
+    for control in controls:
+        if control.kind != CORRELATION_ID or control.dtype == BYTES:
+            continue
+        most = np.iinfo(control.dtype).max
+        if not isinstance(part.id, int) or not 0 <= part.id <= most:
+            raise InvalidInput(
+                f"the model takes sequence ids as {control.dtype}: use a whole number of up to {most}, not '{str(part.id)[:60]}'"
+            )
+
+
+def control_inputs(controls: Sequence[Control], part: SequencePart | None, batched: bool) -> dict[str, np.ndarray]:
+    """What tells the model of a request.
+
+    Args:
+        controls: what the model takes.
+        part: what it is part of; None for a place in a batch without a request.
+        batched: whether the model's arrays have a batch dimension.
+    """
+    shape = (1, 1) if batched else (1,)
+    return {each.name: _control(each, part, shape) for each in controls}
+
+
+def _control(control: Control, part: SequencePart | None, shape: tuple[int, ...]) -> np.ndarray:
+    if control.kind == CORRELATION_ID:
+        number: Any = part.id if part else 0
+        return (
+            np.full(shape, str(number).encode() if part else b"", object)
+            if control.dtype == BYTES
+            else np.full(shape, number, control.dtype)
+        )
+    if control.kind == START:
+        holds = part is not None and part.start
+    elif control.kind == END:
+        holds = part is not None and part.end
+    else:
+        holds = part is not None
+    return np.full(shape, control.true if holds else control.false, control.dtype)
+
+
+def first_states(plan: SequencePlan, batched: bool) -> States:
+    """The states with which a sequence begins, by the name of the model's input."""
+    return {each.input_name: _first(each)[np.newaxis] if batched else _first(each) for each in plan.states}
+
+
+def _first(state: State) -> np.ndarray:
+    shape = [abs(length) for length in state.shape]
+    if state.initial is not None:
+        return array_from_bytes(state.initial, state.dtype, shape)
+    if state.dtype == BYTES:
+        return np.full(shape, b"", object)
+    return np.zeros(shape, "uint16" if state.dtype == BFLOAT16 else state.dtype)
+
+
+def next_states(plan: SequencePlan, result: dict[str, Any], frame: Frame) -> States | None:
+    """The states that one request's result leaves; None if the model did not give them all.
+
+    Args:
+        plan: says which.
+        result: one of a ``results`` frame.
+        frame: that frame.
+    """
+    described = {each["name"]: each for each in result.get("outputs", ())}
+    if any(each.output_name not in described for each in plan.states):
+        return None
+    given = unpack_arrays([described[each.output_name] for each in plan.states], frame.buffers)
+    # copies: the frame's memory is used again
+    return {each.input_name: given[each.output_name].copy() for each in plan.states}
