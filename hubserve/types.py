@@ -268,12 +268,14 @@ class InferRequest:
         sequence: the sequence that it is part of, if any.
         deadline: on the clock of ``time.monotonic``; None for none.
         priority: lower ones are computed first.
+        marks: gets where the request has been and when, in nanoseconds of ``time.monotonic_ns``; None where nobody wants to know.
     """
 
     __slots__ = (
         "arguments",
         "deadline",
         "id",
+        "marks",
         "module",
         "outputs",
         "parameters",
@@ -312,6 +314,7 @@ class InferRequest:
         self.id = id
         self.parameters = parameters or {}
         self.sequence = sequence
+        self.marks: Optional[Dict[str, int]] = None
 
 
 class InferResponse(NamedTuple):

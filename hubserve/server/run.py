@@ -7,6 +7,8 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 import uvloop
@@ -14,32 +16,40 @@ import uvloop
 from hubserve.errors import ConfigError
 from hubserve.instance.memory import keep_large_buffers, settle
 from hubserve.protocols import Context
+from hubserve.protocols.v2.logs import LogFormatter
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
 from hubserve.server.control import Control
 from hubserve.server.http import http_protocol
 from hubserve.server.loading import load_modules
+from hubserve.server.model_control import Models
 from hubserve.server.patience import end_unread_answers
 from hubserve.server.reload import MakePlans, Reloader
 from hubserve.serving.dataplane import DataPlane, ModulePlan
 from hubserve.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from hubserve.protocols.v2.grpc import GrpcServer
 
 log = logging.getLogger("hubserve")
 
 _BACKLOG = 2048
 
 
-def serve(settings: ServerSettings, make_plans: MakePlans) -> None:
+def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence[Path] = ()) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         settings: the server's own.
         make_plans: gives the modules; called again for each reload.
+        search_path: folders in which relative model stores are looked up first.
     Raises:
         ConfigError: the address cannot be listened on.
         LoadFailed: no module at all could be loaded.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(LogFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[console])
     keep_large_buffers()
     plans = make_plans()
     with bind(settings.host, settings.port) as listener:
@@ -48,7 +58,7 @@ def serve(settings: ServerSettings, make_plans: MakePlans) -> None:
         pidfile.write(port, [plan.info.name for plan in plans])
         try:
             with contextlib.suppress(KeyboardInterrupt):
-                uvloop.run(_Gateway(settings, plans, make_plans, listener).run())
+                uvloop.run(_Gateway(settings, plans, make_plans, listener, search_path).run())
         finally:
             pidfile.remove(port)
 
@@ -87,11 +97,19 @@ class _Server(uvicorn.Server):
 
 
 class _Gateway:
-    def __init__(self, settings: ServerSettings, plans: Sequence[ModulePlan], make_plans: MakePlans, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        plans: Sequence[ModulePlan],
+        make_plans: MakePlans,
+        listener: socket.socket,
+        search_path: Sequence[Path],
+    ) -> None:
         self._settings = settings
         self._listener = listener
         self._dataplane = DataPlane(plans, settings.drain_timeout_s)
-        self._context = Context(self._dataplane, settings)
+        self._models = Models(self._dataplane, settings, search_path)
+        self._context = Context(self._dataplane, settings, self._models)
         self._control = Control(listener.getsockname()[1], Reloader(self._dataplane, make_plans).answer)
 
     async def run(self) -> None:
@@ -112,6 +130,9 @@ class _Gateway:
             timeout_graceful_shutdown=max(1, round(self._settings.drain_timeout_s)),
         )
         server = _Server(config)
+        grpc_server = None if self._settings.grpc_port is None else _grpc_server(self._context)
+        if grpc_server:
+            await grpc_server.start()
         await self._control.start()
         serving = asyncio.create_task(server.serve([self._listener]))
         loading = asyncio.create_task(self._load())
@@ -126,10 +147,14 @@ class _Gateway:
                 log.info("stopping: no new connections, finishing what is in progress")
             self._control.stop()
             loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
+            await asyncio.gather(loading, self._models.stop(), return_exceptions=True)
             server.should_exit = True
+            if grpc_server:
+                await grpc_server.stop(self._settings.drain_timeout_s)
             await serving
             await self._dataplane.stop(self._settings.drain_timeout_s)
+            self._context.close()
+            self._models.close()
             stopping.cancel()
 
     async def _load(self) -> None:
@@ -139,3 +164,12 @@ class _Gateway:
         log.info("%s is open; loading %s", address, names)
         await load_modules(self._dataplane, address)
         settle()
+        self._models.follow()
+
+
+def _grpc_server(context: Context) -> "GrpcServer":
+    try:
+        from hubserve.protocols.v2.grpc import GrpcServer
+    except (ImportError, RuntimeError) as error:
+        raise ConfigError(f"grpc_port is set, but gRPC cannot be loaded ({error}). Run: pip install 'hubserve[grpc]'") from None
+    return GrpcServer(context)

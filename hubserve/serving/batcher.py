@@ -46,6 +46,7 @@ class Work:
         due: when to look whether it is overdue, for :class:`hubserve.serving.sweeper.Sweeper`; 0 for never.
         number: when it was queued first, among all work.
         queued_at: the same, on the clock of ``time.monotonic``.
+        marks: the request's.
         asked_wait_s: how long it asks to wait at most; 0 for nothing. It counts where the queue's policy says so.
         patient_until: when it has waited too long, on the clock of ``time.monotonic``; 0 for never.
         delayed: it has waited too long, and is to wait until all others of its priority are computed.
@@ -69,6 +70,7 @@ class Work:
     due: float = 0.0
     number: int = 0
     queued_at: float = 0.0
+    marks: dict[str, int] | None = None
     asked_wait_s: float = 0.0
     patient_until: float = 0.0
     delayed: bool = False

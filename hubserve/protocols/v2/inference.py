@@ -8,13 +8,14 @@ from hubserve import __version__
 from hubserve.errors import LoadFailed, ModuleNotFound
 from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor, OutputTensor, RequestedOutput
 from hubserve.protocols.v2.errors import NotOffered
-from hubserve.protocols.v2.repository import Repository
+from hubserve.protocols.v2.logs import Logs
+from hubserve.protocols.v2.repository import ModelControl, Repository
 from hubserve.protocols.v2.requests import RequestMaker
 from hubserve.protocols.v2.results import ResultMaker
 from hubserve.protocols.v2.shared_memory import CudaSharedMemory, SharedMemory
 from hubserve.protocols.v2.signatures import Signature
 from hubserve.protocols.v2.statistics import model_statistics
-from hubserve.protocols.v2.tracing import Logs, Traces
+from hubserve.protocols.v2.tracing import Traces
 from hubserve.serving.dataplane import DataPlane, ServedModule
 from hubserve.settings import ServerSettings
 
@@ -42,6 +43,7 @@ class V2Inference:
     Args:
         dataplane: the served modules.
         settings: the server's.
+        models: loads and unloads models; None where nobody can.
 
     Attributes:
         repository: what could be served.
@@ -49,13 +51,13 @@ class V2Inference:
         traces, logs: their settings.
     """
 
-    def __init__(self, dataplane: DataPlane, settings: ServerSettings) -> None:
+    def __init__(self, dataplane: DataPlane, settings: ServerSettings, models: ModelControl | None = None) -> None:
         self.dataplane = dataplane
         self.settings = settings
-        self.repository = Repository()
+        self.repository = Repository(dataplane, models)
         self.shared_memory = SharedMemory(settings)
         self.cuda_shared_memory = CudaSharedMemory()
-        self.traces = Traces()
+        self.traces = Traces(settings, dataplane)
         self.logs = Logs()
         self._signatures: WeakKeyDictionary[ServedModule, Signature] = WeakKeyDictionary()
 
@@ -146,7 +148,7 @@ class V2Inference:
             HubError: see :mod:`hubserve.protocols.v2.errors` for what each is called.
         """
         module = self.find(call.model, call.version)
-        with module.in_use():
+        with module.in_use(), self.traces.sample(call.model, module.plan.info.version, call.id) as marks:
             signature = await self.signature(module)
             if module.description.decoupled:
                 raise NotOffered(
@@ -155,6 +157,7 @@ class V2Inference:
                 )
             results = ResultMaker(signature, call, self.shared_memory)
             request = RequestMaker(signature, self.shared_memory).make(call)
+            request.marks = marks
             return results.make(await module.infer(request))
 
     async def stream(self, call: InferCall) -> AsyncIterator[InferResult]:
@@ -164,9 +167,10 @@ class V2Inference:
             HubError: as :meth:`infer`; also after some results.
         """
         module = self.find(call.model, call.version)
-        with module.in_use():
+        with module.in_use(), self.traces.sample(call.model, module.plan.info.version, call.id) as marks:
             signature = await self.signature(module)
             results = ResultMaker(signature, call, self.shared_memory)
             request = RequestMaker(signature, self.shared_memory).make(call)
+            request.marks = marks
             async for response in self.dataplane.stream(request):
                 yield results.make(response)

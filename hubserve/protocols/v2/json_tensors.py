@@ -16,7 +16,7 @@ _NUMBERS = frozenset((int, float))
 _DEEPEST = 32
 #: kind of numpy dtype -> types of JSON values that make one
 _TYPES = {"f": _NUMBERS, "i": frozenset((int,)), "u": frozenset((int,)), "b": frozenset((bool, int))}
-_EXPECTED = {"f": "numbers", "i": "whole numbers", "u": "whole numbers", "b": "true and false"}
+_EXPECTED = {"f": "numbers", "i": "whole numbers", "u": "whole numbers", "b": "true or false"}
 
 
 def array_from_values(values: Any, datatype: Any, shape: Any, name: str) -> np.ndarray:
@@ -32,7 +32,7 @@ def array_from_values(values: Any, datatype: Any, shape: Any, name: str) -> np.n
     """
     dtype, lengths = dtype_of(datatype), parse_shape(shape)
     if not isinstance(values, list):
-        raise InvalidInput(f"the data of input '{name}' must be a list, got {str(values)[:80]}")
+        raise InvalidInput(f"the data of input '{name}' must be a list, got {_shown(values)}")
     flat = _flatten(values, name)
     count = 1
     for length in lengths:  # Python integers: a huge shape must not overflow into a fitting one
@@ -88,7 +88,7 @@ def _whole_numbers(flat: list[Any], target: np.dtype, datatype: str, name: str) 
 
 def _wrong_type(name: str, datatype: str, expected: str, flat: list[Any], types: set[Any]) -> InvalidInput:
     wrong = next(each for each in flat if type(each) not in types)
-    return InvalidInput(f"the data of input '{name}' must be {expected} for {datatype}, got {str(wrong)[:80]!r}")
+    return InvalidInput(f"the data of input '{name}' must be {expected} for {datatype}, got {_shown(wrong)}")
 
 
 def _upper_halves(array: np.ndarray) -> np.ndarray:
@@ -110,6 +110,10 @@ def values_of(array: np.ndarray, datatype: str) -> bytes:
     if flat.dtype.kind == "f" and not np.isfinite(flat).all():
         return json.dumps(flat.tolist()).encode()
     return orjson.dumps(np.ascontiguousarray(flat), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _shown(value: Any) -> str:
+    return dump_json(value).decode()[:80]
 
 
 def _text(element: Any) -> str:

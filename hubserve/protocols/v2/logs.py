@@ -1,0 +1,90 @@
+"""The protocol's logging settings: they hold for all that this process logs of hubserve."""
+
+import logging
+import time
+from typing import Any
+
+from hubserve.errors import InvalidInput
+
+_LEVELS = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
+_DEFAULT, _ISO = "default", "ISO8601"
+_HIGHEST_VERBOSE = 2**31 - 1
+
+
+class LogFormatter(logging.Formatter):
+    """Lines of the server's log; how they show the time can be changed while it runs.
+
+    Attributes:
+        time_format: ``default``, local time with milliseconds, or ``ISO8601``, UTC.
+    """
+
+    time_format = _DEFAULT
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        """The time of one line."""
+        if self.time_format == _ISO:
+            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
+        return super().formatTime(record, datefmt)
+
+
+class _Switches(logging.Filter):
+    """Which levels are logged. The loggers of a process are shared, and so there is one of these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on = dict.fromkeys(_LEVELS, True)
+        self.verbose = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.INFO:
+            return self.verbose > 0
+        name = "log_info" if record.levelno < logging.WARNING else "log_warning" if record.levelno < logging.ERROR else "log_error"
+        return self.on[name]
+
+
+_switches = _Switches()
+
+
+class Logs:
+    """What the server logs."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("hubserve")
+
+    def settings(self) -> dict[str, Any]:
+        """``{"log_info": true, "log_verbose_level": 0, "log_format": "default", ...}``."""
+        return {"log_file": "", **_switches.on, "log_verbose_level": _switches.verbose, "log_format": LogFormatter.time_format}
+
+    def update(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """Change some settings; gives what then holds.
+
+        Raises:
+            InvalidInput: a setting is unknown or its value unusable; nothing has changed.
+        """
+        if not isinstance(changes, dict):
+            raise InvalidInput(f"log settings must be an object, got {type(changes).__name__}")
+        for name, value in changes.items():
+            self._check(name, value)
+        self._logger.addFilter(_switches)  # once, however often
+        _switches.on |= {name: value for name, value in changes.items() if name in _LEVELS}
+        if "log_verbose_level" in changes:
+            _switches.verbose = changes["log_verbose_level"]
+            self._logger.setLevel(logging.DEBUG if _switches.verbose else logging.NOTSET)
+        LogFormatter.time_format = changes.get("log_format", LogFormatter.time_format)
+        return self.settings()
+
+    def _check(self, name: str, value: Any) -> None:
+        known = self.settings()
+        if name not in known:
+            raise InvalidInput(f"there is no log setting '{str(name)[:80]}'; there are {', '.join(known)}")
+        if name in _LEVELS and not isinstance(value, bool):
+            raise InvalidInput(f"{name} must be true or false, got {str(value)[:40]!r}")
+        if name == "log_file" and value != "":
+            raise InvalidInput("log file location can not be updated through network protocol; the log goes to the server's standard error")
+        if name == "log_format" and value not in (_DEFAULT, _ISO):
+            raise InvalidInput(f"log_format must be '{_DEFAULT}' or '{_ISO}', got {str(value)[:40]!r}")
+        if name == "log_verbose_level" and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _HIGHEST_VERBOSE):
+            raise InvalidInput(f"log_verbose_level must be a whole number from 0 up, got {str(value)[:40]!r}")

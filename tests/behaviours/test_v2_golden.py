@@ -1,0 +1,36 @@
+"""Every raw request of the golden folder is answered with exactly the bytes that are recorded there; ``tests/golden/record.py`` records."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Server, servers
+from tests.v2 import exchange, modules
+from tests.v2_requests import CASES
+
+GOLDEN = ROOT / "tests" / "golden" / "v2_http"
+
+
+@pytest.fixture(scope="module")
+def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("golden")
+    (folder / "modules").mkdir()
+    with servers(shared_home, folder) as start:
+        yield start(modules(folder / "modules"), max_body_bytes=1 << 20)
+
+
+def test_the_folder_has_every_case() -> None:
+    assert {folder.name for folder in GOLDEN.iterdir()} == set(CASES)
+    assert all((GOLDEN / name / "request").read_bytes() == request for name, request in CASES.items())
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_a_recorded_request_gets_its_recorded_answer(server: Server, case: str) -> None:
+    assert exchange(server.port, (GOLDEN / case / "request").read_bytes()) == (GOLDEN / case / "response").read_bytes()
+
+
+def test_no_answer_is_the_servers_own_failure() -> None:
+    statuses = {case: int((GOLDEN / case / "response").read_bytes()[9:12]) for case in CASES}
+    assert {case for case, status in statuses.items() if status >= 500 and status not in (501, 503)} == set()
+    assert set(statuses.values()) == {200, 400, 404, 405, 413, 501}
