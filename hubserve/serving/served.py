@@ -333,7 +333,8 @@ class ServedModule:
             self._require(Face.TENSORS)
             if described.whole_requests:
                 whole = Whole(stream, current_depth())
-                return admit_whole(self.plan.info.name, described, self.plan.batching.merge, request, answer, whole)
+                merges = self.plan.batching.merge or self.plan.sequences is not None
+                return admit_whole(self.plan.info.name, described, merges, request, answer, whole)
             tensors = request.tensors
             if described.batched:
                 count = check_inputs(described.inputs, tensors)
