@@ -77,7 +77,7 @@ class DataPlane:
         return iter([module for versions in self._modules.values() for module in versions.values()])
 
     def _create(self, plan: ModulePlan) -> ServedModule:
-        return ServedModule(plan, self.calls) if plan.ensemble is None else ServedEnsemble(plan, self.calls, self.get, self.infer)
+        return ServedModule(plan, self.calls) if plan.ensemble is None else ServedEnsemble(plan, self)
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Answer one request; see :meth:`ServedModule.infer`.
