@@ -7,11 +7,11 @@ looked at when it is made: one that could never be answered is refused at once.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hubserve.errors import Cancelled, HubError, InvalidInput, ModuleFailed, ModuleNotFound, Unavailable
 from hubserve.instance.wire import unpack_arrays
@@ -133,9 +133,10 @@ class ModelCalls:
         if not header["many"]:
             reply(talk, key, _asked_for(await self.infer(request), request), final=True)
             return
-        async for response in self.stream(request):
-            await window.room(sum(array.nbytes for array in (response.tensors or {}).values()))
-            reply(talk, key, response, final=False)
+        async with aclosing(cast("AsyncGenerator[InferResponse]", self.stream(request))) as responses:
+            async for response in responses:
+                await window.room(sum(array.nbytes for array in (response.tensors or {}).values()))
+                reply(talk, key, response, final=False)
         reply(talk, key, None, final=True)
 
     async def _ask(self, header: dict[str, Any], buffers: Sequence[memoryview]) -> Any:

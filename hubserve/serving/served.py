@@ -259,7 +259,7 @@ class ServedModule:
             request.outputs = [*request.outputs, *(name for name in self._states if name not in request.outputs)]
         work = self._admit(request, asyncio.Future(loop=self._loop))
         with self._counted(work, request):
-            self._put(work)
+            self._queue(work)
             answer = await (work.answer if self._turns is None else self._turns.wait(work.answer))
         return self._unwrapped(self._without_states(answer))
 
@@ -277,17 +277,12 @@ class ServedModule:
         stream = ResponseStream()
         work = self._admit(request, asyncio.Future(loop=self._loop), stream)
         with self._counted(work, request):
-            self._put(work)
+            self._queue(work)
             try:
                 async for response in self.statistics.streamed(stream.responses(work.answer)):
                     yield response
             finally:
                 work.answer.cancel()
-
-    def _put(self, work: Work) -> None:
-        self.batcher.put(work)
-        if work.due:
-            self._deadlines.add(work)
 
     @contextmanager
     def _counted(self, work: Work, request: InferRequest) -> Iterator[None]:
@@ -309,6 +304,11 @@ class ServedModule:
         finally:
             tally.add(time.monotonic() - came_at)
             self._deadlines.discard(work)
+
+    def _queue(self, work: Work) -> None:
+        self.batcher.put(work)
+        if work.due:  # the queue may have set it
+            self._deadlines.add(work)
 
     def _unwrapped(self, answer: InferResponse) -> InferResponse:
         """The answer without the dimension of items that :meth:`_admit` put in front."""
@@ -333,7 +333,8 @@ class ServedModule:
             self._require(Face.TENSORS)
             if described.whole_requests:
                 whole = Whole(stream, current_depth())
-                return admit_whole(self.plan.info.name, described, self.plan.batching.merge, request, answer, whole)
+                merges = self.plan.batching.merge or self.plan.sequences is not None
+                return admit_whole(self.plan.info.name, described, merges, request, answer, whole)
             tensors = request.tensors
             if described.batched:
                 count = check_inputs(described.inputs, tensors)

@@ -1,19 +1,18 @@
 """What models ask of the server: other models, by the signatures that clients see, and loading and unloading them."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor, RequestedOutput
 from hubserve.protocols.v2.datatypes import datatype_of
+from hubserve.protocols.v2.results import FINAL
 from hubserve.types import InferRequest, InferResponse
 
 if TYPE_CHECKING:
     from hubserve.protocols.v2.inference import V2Inference
-
-#: in the parameters of a result: whether no more follow
-FINAL = "triton_final_response"
 
 
 class ModelRequests:
@@ -37,14 +36,16 @@ class ModelRequests:
         """
         return _response(await self._v2.infer(await self._call(request)))
 
-    async def stream(self, request: InferRequest) -> AsyncIterator[InferResponse]:
+    async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse]:
         """Answer a request by any number of responses.
 
         Raises:
             HubError: as :meth:`V2Inference.stream`.
         """
-        async for result in self._v2.stream(await self._call(request)):
-            yield _response(result)
+        results = cast("AsyncGenerator[InferResult]", self._v2.stream(await self._call(request)))
+        async with aclosing(results):
+            async for result in results:
+                yield _response(result)
 
     async def _call(self, request: InferRequest) -> InferCall:
         signature = await self._v2.signature(self._v2.find(request.module, request.version or ""))
