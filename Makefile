@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL := inference/inference.pdmodel
 OCR := inference/ocr/rec/inference.pdmodel
 
-.PHONY: demo test check format ocr bench bench-peers soak faults hostile clean
+.PHONY: demo test check format ocr bench bench-peers soak faults hostile fuzz clean
 
 demo: $(MODEL)  ## install everything, serve the default classifier, classify a real photo
 	$(BIN)/python tools/demo.py
@@ -38,6 +38,9 @@ faults: $(VENV)/installed  ## break installs, uninstalls and rollbacks at each o
 
 hostile: $(VENV)/installed  ## unpack ten thousand archives that mean harm; minutes
 	$(BIN)/python -m tests.unit.registry.hostile
+
+fuzz: $(VENV)/installed  ## send the server 100,000 requests that mean harm; a minute
+	$(BIN)/python bench/fuzz_v2.py
 
 bench-peers: $(MODEL)  ## measure the server against others; slow: the first run installs each of them (minutes, 4 GB)
 	$(BIN)/python bench/peers/do_nothing.py

@@ -63,6 +63,30 @@ class OutOfMemory(ModuleFailed):
     code = "out_of_memory"
 
 
+class NotFound(ModuleFailed):
+    """The module says that what the request names is not there."""
+
+    code = "not_found"
+
+
+class Exists(ModuleFailed):
+    """The module says that what the request would make is there already."""
+
+    code = "exists"
+
+
+class Unsupported(ModuleFailed):
+    """The module says that it does not offer what the request asks for."""
+
+    code = "unsupported"
+
+
+class Cancelled(ModuleFailed):
+    """The module gave the request up because nobody waited for it any more."""
+
+    code = "cancelled"
+
+
 class LoadFailed(HubError):
     """The module could not be imported, constructed or given its model."""
 

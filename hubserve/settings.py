@@ -79,6 +79,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ``load_model``, and what clients have loaded."""
     load_model: list[str] = []
     """With ``explicit``: the models to serve from the start; ``"*"`` for all."""
+    poll_s: Seconds = 15.0
+    """With ``poll``: seconds between two looks at the stores."""
     host: str = "127.0.0.1"
     """The address to listen on; other machines reach it only if this is set to theirs or to 0.0.0.0."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = DEFAULT_PORT

@@ -332,7 +332,11 @@ class InferResponse(NamedTuple):
     Attributes:
         json: the bytes of the JSON answer, if that was wanted.
         tensors: name to array, otherwise.
+        parameters: text, numbers and booleans by name, from modules that give them.
+        final: whether no more responses follow; the last one of a stream may say so, or the stream just ends.
     """
 
     json: Optional[memoryview] = None
     tensors: Optional[Dict[str, np.ndarray]] = None
+    parameters: Optional[Dict[str, Any]] = None
+    final: bool = True

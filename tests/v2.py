@@ -16,12 +16,15 @@ from tests.conftest import MODULES, toy
 DATATYPES = ("BOOL", "UINT64", "INT8", "INT32", "FP16", "FP32", "FP64", "BF16", "BYTES")
 
 
-def served_under(name: str, as_name: str, folder: Path, **init_args: Any) -> dict[str, Any]:
-    """The ``modules_info`` entry that serves a copy of a toy module under another name."""
+def served_under(name: str, as_name: str, folder: Path, changes: dict[str, str] | None = None, **init_args: Any) -> dict[str, Any]:
+    """The ``modules_info`` entry that serves a copy of a toy module under another name, with changes to its text."""
     copy = folder / as_name
     copy.mkdir()
     text = (MODULES / name / "module.py").read_text("utf-8")
-    (copy / "module.py").write_text(text.replace(f'name="{name}"', f'name="{as_name}"'), "utf-8")
+    for old, new in {f'name="{name}"': f'name="{as_name}"', **(changes or {})}.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    (copy / "module.py").write_text(text, "utf-8")
     return {"init_args": {"directory": str(copy), **init_args}}
 
 
@@ -65,6 +68,17 @@ def exchange(port: int, request: bytes) -> bytes:
             connection.sendall(request)
         answer = b""
         with contextlib.suppress(ConnectionError):
-            while part := connection.recv(1 << 16):
+            while not is_whole(answer) and (part := connection.recv(1 << 16)):
                 answer += part
     return re.sub(rb"date: [^\r]*\r\n", b"", answer, count=1)
+
+
+def is_whole(answer: bytes) -> bool:
+    """Whether an answer is complete; one whose length it does not tell is when the connection ends."""
+    head, separator, body = answer.partition(b"\r\n\r\n")
+    if head.startswith(b"HTTP/1.1 100") and separator:
+        return is_whole(body)
+    length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+    if length:
+        return bool(separator) and len(body) >= int(length[1])
+    return b"\r\ntransfer-encoding: chunked" in head and body.endswith(b"0\r\n\r\n")

@@ -115,7 +115,7 @@ def _start(args: argparse.Namespace) -> int:
             return []
         return make_plans(settings(only), search_path, only)
 
-    serve(settings(), plans)
+    serve(settings(), plans, search_path)
     return 0
 
 

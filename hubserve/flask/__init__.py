@@ -69,7 +69,14 @@ def blueprint(
     else:
         path = Path(config).expanduser().absolute()  # type: ignore[arg-type]  # not None, as was checked above
         settings, search_path = read_config(path), [path.parent]
-    return HubBlueprint(settings, lambda only=None: make_plans(settings, search_path, only), url_prefix=url_prefix, name=name, pages=pages)
+    return HubBlueprint(
+        settings,
+        lambda only=None: make_plans(settings, search_path, only),
+        url_prefix=url_prefix,
+        name=name,
+        pages=pages,
+        search_path=search_path,
+    )
 
 
 class HubBlueprint(flask.Blueprint):
@@ -79,12 +86,22 @@ class HubBlueprint(flask.Blueprint):
     parent process of a reloader or of a pre-forking server has none. They end with the process, or by :meth:`close`.
     """
 
-    def __init__(self, settings: ServerSettings, make_plans: MakePlans, *, url_prefix: str | None, name: str, pages: bool) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        make_plans: MakePlans,
+        *,
+        url_prefix: str | None,
+        name: str,
+        pages: bool,
+        search_path: Sequence[Path] = (),
+    ) -> None:
         super().__init__(name, __name__, url_prefix=url_prefix)
         make_plans()  # what is not installed is told now, not by the first request
         # who can reach the application is not known here, so that shared memory must be asked for
         self._settings = msgspec.structs.replace(settings, shared_memory=bool(settings.shared_memory))
         self._make_plans = make_plans
+        self._search_path = search_path
         self._lock = threading.Lock()
         self._gateway: Gateway | None = None
         self._inherited: list[Gateway] = []
@@ -136,7 +153,7 @@ class HubBlueprint(flask.Blueprint):
     def _running(self) -> Gateway:
         with self._lock:
             if self._gateway is None:
-                self._gateway = Gateway(self._settings, self._make_plans, self.url_prefix or "")
+                self._gateway = Gateway(self._settings, self._make_plans, self.url_prefix or "", self._search_path)
             return self._gateway
 
     def _forget(self) -> None:

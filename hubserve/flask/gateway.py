@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import threading
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -12,6 +14,7 @@ from hubserve.flask.exchange import Answer, Read, WsgiExchange
 from hubserve.protocols import Context
 from hubserve.server.app import build_app
 from hubserve.server.loading import load_modules
+from hubserve.server.model_control import Models
 from hubserve.server.reload import MakePlans
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
@@ -30,12 +33,14 @@ class Gateway:
         settings: the server's.
         make_plans: gives the modules.
         address: what stands in front of ``/predict/<module>``, for the log.
+        search_path: folders in which relative model stores are looked up first.
     Raises:
         HubError: a module is not there.
     """
 
-    def __init__(self, settings: ServerSettings, make_plans: MakePlans, address: str) -> None:
+    def __init__(self, settings: ServerSettings, make_plans: MakePlans, address: str, search_path: Sequence[Path] = ()) -> None:
         self._settings = settings
+        self._search_path = search_path
         self._plans = make_plans()
         self._address = address
         self._lock = threading.Lock()
@@ -89,24 +94,27 @@ class Gateway:
     async def _live(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         dataplane = DataPlane(self._plans, self._settings.drain_timeout_s)
-        context = Context(dataplane, self._settings)
+        models = Models(dataplane, self._settings, self._search_path)
+        context = Context(dataplane, self._settings, models)
         self._app = build_app(context)
         self._running.set()
-        loading = asyncio.create_task(self._load(dataplane))
+        loading = asyncio.create_task(self._load(dataplane, models))
         await self._stop.wait()
         with self._lock:
             self._closed = True
         loading.cancel()
-        await asyncio.gather(loading, return_exceptions=True)
+        await asyncio.gather(loading, models.stop(), return_exceptions=True)
         await dataplane.stop(self._settings.drain_timeout_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         context.close()
+        models.close()
 
-    async def _load(self, dataplane: DataPlane) -> None:
+    async def _load(self, dataplane: DataPlane, models: Models) -> None:
         try:
             await load_modules(dataplane, self._address)
+            models.follow()
         except HubError:  # requests are told, too
             log.exception("no module is served")
         finally:

@@ -13,11 +13,12 @@ from typing import List, Optional
 from hubserve.errors import HubError, to_wire
 from hubserve.instance import lifeline
 from hubserve.instance.arena import Arena
-from hubserve.instance.calls import as_failure, plain
+from hubserve.instance.calls import plain
 from hubserve.instance.listen import listen, read_token
 from hubserve.instance.loop import serve
 from hubserve.instance.memory import keep_large_buffers
 from hubserve.kinds import get_kind
+from hubserve.kinds.failures import as_failure
 
 _COMPAT = Path(__file__).resolve().parent.parent / "compat"
 
@@ -31,6 +32,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     mode.add_argument("--check", type=Path, metavar="FOLDER", help="import the module and construct nothing")
     mode.add_argument("--run", type=Path, metavar="FOLDER", help="call the module's @runnable method")
     parser.add_argument("--arena-fd", type=int, metavar="FD", help="with --serve-fd: the memory that the gateway shares")
+    parser.add_argument(
+        "--side-fd", type=int, metavar="FD", help="with --serve-fd: a second socket, for modules that are given whole requests"
+    )
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="with --listen: the secret that gateways must know")
     parser.add_argument("--import-name", default="module_under_test")
     parser.add_argument("--kind", default="paddlehub")
@@ -43,7 +47,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     sys.path.append(str(_COMPAT))
     lifeline.die_with_parent()
     if args.serve_fd is not None:
-        return _serve(args.serve_fd, args.arena_fd)
+        return _serve(args.serve_fd, args.arena_fd, args.side_fd)
     try:
         if args.check:
             get_kind(args.kind).import_only(args.check.absolute(), args.import_name)
@@ -82,14 +86,15 @@ def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         return 0
 
 
-def _serve(fd: int, arena_fd: int) -> int:
+def _serve(fd: int, arena_fd: Optional[int], side_fd: Optional[int]) -> int:
     # The gateway decides when an instance ends, also when a terminal or an init system signals the whole process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     keep_large_buffers()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a module prints is log, wherever the gateway's stdout goes
+    side = socket.socket(fileno=side_fd) if side_fd is not None else None
     with socket.socket(fileno=fd) as sock:
-        return serve(sock, Arena(arena_fd) if arena_fd is not None else None)
+        return serve(sock, Arena(arena_fd) if arena_fd is not None else None, side)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ and ``answer``, ``json`` or ``tensors``. Its result is ``{"json": index}``, ``{"
 """
 
 import json
-import re
 import time
 import traceback
 from functools import lru_cache, partial
@@ -24,12 +23,11 @@ import numpy as np
 from hubserve.errors import HubError, InvalidInput, ModuleFailed, OutOfMemory, to_wire
 from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
 from hubserve.kinds.base import Face, LoadedModule
+from hubserve.kinds.failures import as_failure
 from hubserve.types import check_inputs
 
 T = TypeVar("T")
 _Key = Tuple[Any, ...]
-#: how engines say it, who have exceptions of their own
-_NO_MEMORY = re.compile(r"out of memory|ResourceExhausted|bad_alloc|[Ff]ailed to allocate memory")
 
 
 class Batchable(NamedTuple):
@@ -344,16 +342,6 @@ def guarded(call: Callable[[], T]) -> T:
         raise
     except BaseException as error:  # one bad request must not end the instance
         raise as_failure(error) from error
-
-
-def as_failure(error: BaseException) -> ModuleFailed:
-    """What a module raised, as an error with exactly the exception's text."""
-    detail = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-        return OutOfMemory(f"the module ran out of memory: {error}".rstrip(": "), detail)
-    if isinstance(error, SystemExit):
-        return ModuleFailed(f"the module called sys.exit({error.code!r}) while it answered", detail)
-    return ModuleFailed(str(error) or type(error).__name__, detail)
 
 
 @lru_cache(maxsize=1)

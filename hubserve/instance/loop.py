@@ -6,33 +6,40 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
 from hubserve.errors import HubError, LoadFailed, to_wire
 from hubserve.instance import wire
 from hubserve.instance.arena import Arena, Halves
-from hubserve.instance.calls import Prepared, call_items, compute, prepare
+from hubserve.instance.calls import Prepared, call_items, compute, guarded, prepare
 from hubserve.instance.memory import settle
+from hubserve.instance.side import SideChannel
 from hubserve.instance.warmup import warm_up
+from hubserve.instance.whole import PreparedWhole, compute_whole, prepare_whole
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.requests import current_host, set_host
 from hubserve.types import ANY, specs_from_json
 
 #: what measuring batch sizes may take while the module loads
 _MEASURE_S = 0.5
 
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)
+_Prepared = Union[Prepared, PreparedWhole]
 
 
-def serve(sock: socket.socket, arena: Optional[Arena]) -> int:
+def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socket.socket] = None) -> int:
     """Answer the gateway at the other end; returns the exit status.
 
     Args:
         sock: connected to it.
         arena: the memory that it shares; None if it is on another machine.
+        side_sock: connected to it, too, for modules that are given whole requests; None if it is on another machine.
     """
+    side = SideChannel(side_sock) if side_sock else None
+    set_host(side)
     try:
         frame = wire.receive(sock)
         try:
@@ -45,27 +52,47 @@ def serve(sock: socket.socket, arena: Optional[Arena]) -> int:
         settle()
         wire.send(sock, {"op": "loaded", "description": module.description.to_json(), "times": times})
         ahead = bool(frame.header.get("decode_ahead")) and Face.PICTURE in module.description.faces
-        _answer_frames(_frames_ahead(sock, arena, module) if ahead else _frames(sock, arena, module), sock, arena, module, max_batch_size)
+        frames = _frames_ahead(sock, arena, module) if ahead else _frames(sock, arena, module)
+        try:
+            _answer_frames(frames, sock, arena, module, max_batch_size, side)
+        finally:
+            _close(module)
     except _GONE:
         pass
     return 0
 
 
+def _close(module: LoadedModule) -> None:
+    try:
+        guarded(module.close)
+    except HubError as error:
+        sys.stderr.write(f"the module failed while it was ended: {error.message}\n{error.detail}")
+
+
 def _answer_frames(
-    frames: Iterator[Optional[Prepared]], sock: socket.socket, arena: Optional[Arena], module: LoadedModule, max_batch_size: int
+    frames: Iterator[Optional[_Prepared]],
+    sock: socket.socket,
+    arena: Optional[Arena],
+    module: LoadedModule,
+    max_batch_size: int,
+    side: Optional[SideChannel],
 ) -> None:
     halves = Halves(arena) if arena else None
     for prepared in frames:
         if prepared is None:
             wire.send(sock, {"op": "pong"})
             continue
-        computed = compute(module, prepared, max_batch_size)
+        if isinstance(prepared, PreparedWhole):
+            assert side is not None, "it was made sure of when the module was loaded"
+            computed = compute_whole(module, prepared, side)
+        else:
+            computed = compute(module, prepared, max_batch_size)
         if halves:
             halves.turn()
         wire.send(sock, computed.to_header(), computed.buffers, halves.place if halves else None)
 
 
-def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -> Iterator[Optional[Prepared]]:
+def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -> Iterator[Optional[_Prepared]]:
     """What the gateway sends, one after the other; None for a ping."""
     receiver = wire.Receiver(sock, arena)
     while True:
@@ -74,15 +101,15 @@ def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -
             yield None
             continue
         began = time.perf_counter()
-        prepared = prepare(module, frame)
+        prepared = prepare_whole(frame) if module.description.whole_requests else prepare(module, frame)
         prepared.computed.once = bool(frame.header.get("once"))
         prepared.computed.prepare_s = time.perf_counter() - began
         yield prepared
 
 
-def _frames_ahead(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -> Iterator[Optional[Prepared]]:
+def _frames_ahead(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -> Iterator[Optional[_Prepared]]:
     """The same, read and prepared by a thread of their own."""
-    ahead: "queue.Queue[Tuple[Optional[Prepared], Optional[BaseException]]]" = queue.Queue(1)
+    ahead: "queue.Queue[Tuple[Optional[_Prepared], Optional[BaseException]]]" = queue.Queue(1)
 
     def read() -> None:
         try:
@@ -105,6 +132,10 @@ def _load(order: Dict[str, Any]) -> Tuple[LoadedModule, int, List[Tuple[int, flo
     limit = order.get("max_batch_size") or module.description.max_batch_size
     max_batch_size = min(limit, module.description.max_batch_size)
     module.description = _with_inputs(module.description, order.get("extra_inputs") or [])._replace(max_batch_size=max_batch_size)
+    if module.description.whole_requests and current_host() is None:
+        raise LoadFailed(
+            "it is given whole requests, which instances on other machines are not; serve it from an instance of the server's own machine"
+        )
     samples = order.get("warm_up")
     if samples is not None:
         warm_up(module, samples, folder)
@@ -130,6 +161,8 @@ def _warm_up(module: LoadedModule, largest: int) -> List[Tuple[int, float]]:
         LoadFailed: the module cannot compute even one.
     """
     shapes = module.description.item_shapes()
+    if module.description.whole_requests:
+        return []  # they may have effects beyond their answers: only those that were asked for are computed
     if shapes is None or any(ANY in shape for _, shape in shapes.values()):
         return []  # nothing says which lengths would do
     deadline = time.perf_counter() + _MEASURE_S

@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tu
 import numpy as np
 
 from hubserve.errors import UnsupportedFace
+from hubserve.kinds.requests import Answer, WholeRequest
 from hubserve.module import JsonArray
 from hubserve.types import ANY, TensorSpec, specs_from_json, specs_to_json
 
@@ -157,6 +158,19 @@ class LoadedModule(ABC):
             One array, or a dict of arrays, with the same first dimension.
         """
         raise self.unsupported(Face.TENSORS)
+
+    def call_requests(self, requests: List[WholeRequest]) -> List[Answer]:  # noqa: ARG002 - as above
+        """Answer requests that were put together, but not merged.
+
+        Args:
+            requests: at least one.
+        Returns:
+            For each, in order, its response, or :class:`~hubserve.kinds.requests.Later`.
+        """
+        raise self.unsupported(Face.TENSORS)
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to do
+        """Called once, when no more requests will come."""
 
     def preprocess(self, picture: bytes) -> np.ndarray:  # noqa: ARG002 - as above
         """Turn one encoded picture into one item of the first input, without the batch dimension."""

@@ -1,17 +1,16 @@
 """PaddleHub modules: a folder whose ``module.py`` has a class under ``@moduleinfo``."""
 
 import inspect
-import sys
-import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Type
 
 import numpy as np
 
-from hubserve.errors import HubError, LoadFailed, MissingDependency
+from hubserve.errors import LoadFailed
 from hubserve.kinds import source
 from hubserve.kinds.base import Description, Face, Kind, LoadedModule, ModuleInfo
+from hubserve.kinds.failures import failures_named
 from hubserve.kinds.packages import install_package
 from hubserve.module import BatchSpec
 from hubserve.types import TensorSpec
@@ -38,7 +37,7 @@ class PaddleHubKind(Kind):
     def load(self, folder: Path, import_name: str, init_args: Dict[str, Any], defaults: Dict[str, Any]) -> "PaddleHubModule":
         """See the base class."""
         cls = _import_class(folder, import_name)
-        with _failures_named(f"cannot construct '{cls.__name__}'"):
+        with failures_named(f"cannot construct '{cls.__name__}'"):
             return PaddleHubModule(_construct(cls, folder, init_args, defaults))
 
 
@@ -129,43 +128,9 @@ def _import_class(folder: Path, import_name: str) -> Type[Any]:
     class_name = source.read_module_class(folder / "module.py").class_name
     import_name = import_name.replace(".", "_")  # a dot would make it a package inside another
     install_package(import_name, folder)
-    with _failures_named(f"cannot import '{folder / 'module.py'}'"):
+    with failures_named(f"cannot import '{folder / 'module.py'}'"):
         cls: Type[Any] = getattr(import_module(import_name + ".module"), class_name)
     return cls
-
-
-class _failures_named:  # noqa: N801 - reads as a phrase where it is used
-    """Turn whatever a module's code raises into a LoadFailed that says what was being done, with the traceback for the log."""
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _type: Any, error: Optional[BaseException], _traceback: Any) -> None:
-        if error is None or isinstance(error, (KeyboardInterrupt, HubError)):
-            return
-        detail = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        if isinstance(error, ModuleNotFoundError):
-            raise MissingDependency(
-                f"{self._doing}: it needs the package '{error.name}', which is not installed. "
-                f"Name it in the module's requirements.txt and install the module{_or_here()}.",
-                detail,
-            ) from error
-        where = _last_place(error)
-        raise LoadFailed(f"{self._doing}: {type(error).__name__}: {error}{where}. Mend the module and try again.", detail) from error
-
-
-def _or_here() -> str:
-    """An environment that was made for modules is not to be changed by hand; it has a record of what it holds."""
-    made_for_modules = Path(sys.prefix, "environment.json").is_file()
-    return "" if made_for_modules else f", or install it into this Python: {sys.executable}"
-
-
-def _last_place(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f" (at {frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def _construct(cls: Type[Any], folder: Path, init_args: Dict[str, Any], defaults: Dict[str, Any]) -> Any:

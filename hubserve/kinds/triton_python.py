@@ -1,10 +1,36 @@
 """Models of Triton's Python backend: a ``model.py`` with a class ``TritonPythonModel``."""
 
+import asyncio
+import importlib
+import json
+import sys
+import threading
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict
+from types import ModuleType
+from typing import Any, Coroutine, Dict, List, Sequence
 
-from hubserve.errors import LoadFailed
-from hubserve.kinds.base import LoadedModule
+import numpy as np
+
+from hubserve.errors import HubError, LoadFailed, ModuleFailed
+from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.failures import as_failure, failures_named
+from hubserve.kinds.requests import Answer, Host, Later, WholeRequest, WholeResponse, WrongAnswers, current_host
+from hubserve.kinds.triton_api.config import ModelConfig, set_model_dir, using_decoupled_model_transaction_policy
+from hubserve.kinds.triton_api.requests import PARENTS, InferenceRequest, Server, attach
+from hubserve.kinds.triton_api.responses import InferenceResponse, InferenceResponseSender
+from hubserve.types import ANY, BFLOAT16, BYTES, TensorSpec, dtype_name
+
+_API = "triton_python_backend_utils"
+_DTYPES = {
+    "TYPE_BOOL": "bool",
+    "TYPE_FP16": "float16",
+    "TYPE_FP32": "float32",
+    "TYPE_FP64": "float64",
+    "TYPE_BF16": BFLOAT16,
+    "TYPE_STRING": BYTES,
+    **{f"TYPE_{kind.upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+}
 
 
 def load_python_model(
@@ -15,13 +41,14 @@ def load_python_model(
     instance_index: int = 0,
     instance_kind: str = "CPU",
     device_id: int = 0,
-) -> LoadedModule:
+) -> "TritonPythonModule":
     """Import ``model.py``, complete the configuration, and construct and initialize the model.
 
     Args:
         version_folder: ``<model>/<version>``; its parent is what the model is told as its repository.
         config: the JSON form of ``inference.ModelConfig``, with the field names of the ``.proto`` file; numbers may be texts.
-        model_name, model_version: as clients say them.
+        model_name: as clients say it.
+        model_version: as above.
         instance_index: counted from 0 among the model's instances.
         instance_kind: "CPU" or "GPU".
         device_id: the GPU's number.
@@ -33,4 +60,280 @@ def load_python_model(
     model_file = version_folder / (config.get("default_model_filename") or "model.py")
     if not model_file.is_file():
         raise LoadFailed(f"'{model_name}' version {model_version} has no '{model_file}'. Put the model's code there.")
-    raise LoadFailed(f"'{model_name}' version {model_version} cannot be loaded yet: '{model_file}'")
+    set_model_dir(str(version_folder))
+    with failures_named(f"cannot import '{model_file}'"):
+        cls = getattr(_import(version_folder, model_file), "TritonPythonModel", None)
+    if cls is None:
+        raise LoadFailed(f"'{model_file}' has no class TritonPythonModel. Give its class that name.")
+    if not callable(getattr(cls, "execute", None)):
+        raise LoadFailed(f"the class TritonPythonModel in '{model_file}' has no method execute(self, requests). Add it.")
+    completed = _completed(cls, config, model_name, model_file)
+    description = _describe(completed, model_name)
+    arguments = {
+        "model_config": json.dumps(completed),
+        "model_instance_kind": instance_kind,
+        "model_instance_name": f"{model_name}_0_{instance_index}",
+        "model_instance_device_id": str(device_id),
+        "model_repository": str(version_folder.parent),
+        "model_version": str(model_version),
+        "model_name": model_name,
+    }
+    with failures_named(f"cannot construct TritonPythonModel of '{model_file}'"):
+        model = cls()
+    module = TritonPythonModule(model, description, model_name, str(model_version))
+    if hasattr(model, "initialize"):
+        with failures_named(f"initialize() of '{model_file}' failed"):
+            model.initialize(arguments)
+    module.begin()
+    return module
+
+
+def _import(version_folder: Path, model_file: Path) -> ModuleType:
+    """Import it as ``<version>.model``, so that it may say ``from .other import ...`` as well as ``import other``."""
+    sys.modules[_API] = importlib.import_module("hubserve.compat." + _API)
+    for folder in (version_folder, version_folder.parent):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    relative = model_file.relative_to(version_folder).with_suffix("")
+    return importlib.import_module(".".join([version_folder.name, *relative.parts]))
+
+
+# --- the configuration ---
+
+
+def _completed(cls: Any, config: Dict[str, Any], model_name: str, model_file: Path) -> Dict[str, Any]:
+    """The configuration with what ``auto_complete_config`` adds, its numbers as numbers."""
+    completed = {"name": model_name, **config}
+    if hasattr(cls, "auto_complete_config"):
+        with failures_named(f"auto_complete_config() of '{model_file}' failed"):
+            given = cls.auto_complete_config(ModelConfig(completed))
+        if not isinstance(given, ModelConfig):
+            raise LoadFailed(
+                f"auto_complete_config() of '{model_file}' must return the ModelConfig that it was given, not {type(given).__name__}"
+            )
+        completed = given.to_dict()
+    completed["max_batch_size"] = int(completed.get("max_batch_size") or 0)
+    for which in ("input", "output"):
+        completed[which] = [{**tensor, "dims": [int(length) for length in tensor.get("dims", [])]} for tensor in completed.get(which, [])]
+    return completed
+
+
+def _describe(config: Dict[str, Any], model_name: str) -> Description:
+    batched = config["max_batch_size"] > 0
+    for which in ("input", "output"):
+        if not config[which]:
+            raise LoadFailed(
+                f"the configuration of '{model_name}' has no {which}. Add {which} [ {{ name: ... data_type: ... dims: [ ... ] }} ] to its "
+                "config.pbtxt, or give its model an auto_complete_config() that does."
+            )
+    return Description(
+        faces=[Face.TENSORS],
+        inputs=[_spec(tensor, batched, model_name) for tensor in config["input"]],
+        outputs=[_spec(tensor, batched, model_name) for tensor in config["output"]],
+        max_batch_size=max(1, config["max_batch_size"]),
+        engine={"name": "python", "reason": "the model's configuration says so"},
+        batched=batched,
+        whole_requests=True,
+        decoupled=using_decoupled_model_transaction_policy(config),
+        optional=[tensor["name"] for tensor in config["input"] if tensor.get("optional")],
+        ragged=[tensor["name"] for tensor in config["input"] if tensor.get("allow_ragged_batch")],
+        config=config,
+    )
+
+
+def _spec(tensor: Dict[str, Any], batched: bool, model_name: str) -> TensorSpec:
+    dtype = _DTYPES.get(tensor.get("data_type", ""))
+    if dtype is None:
+        raise LoadFailed(
+            f"the configuration of '{model_name}' gives '{tensor.get('name')}' the data_type {tensor.get('data_type')!r}; "
+            f"use one of {', '.join(_DTYPES)}"
+        )
+    return TensorSpec(tensor["name"], dtype, (*([ANY] if batched else []), *tensor["dims"]))
+
+
+# --- the model ---
+
+
+class TritonPythonModule(LoadedModule):
+    """One initialized model.
+
+    An exception in ``execute`` fails the requests that it was given together. Where giving it them again can do no harm they are halved
+    first until the bad one is alone: that is where the model is not decoupled, has sent and called nothing, and the requests are of no
+    sequence.
+
+    Args:
+        model: the object of the author's class.
+        description: what it answers.
+        name: the model's.
+        version: the model's.
+    """
+
+    def __init__(self, model: Any, description: Description, name: str, version: str) -> None:
+        self.description = description
+        self._model = model
+        self._name = name
+        self._version = int(version) if version.isdigit() else -1
+        self._dtypes = {spec.name: spec.dtype for spec in description.inputs}
+        self._output_dtypes = {spec.name: "uint16" if spec.dtype == BFLOAT16 else spec.dtype for spec in description.outputs}
+        self._loop: "asyncio.AbstractEventLoop | None" = None
+        self._host = current_host()
+
+    def begin(self) -> None:
+        """The model is initialized: it may make requests of others from now on."""
+        if self._host:
+            attach(Server(self._host, self._host.open_keys, partial(self._sender, self._host)))
+
+    def call_tensors(self, inputs: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """Answer one request that no client sent, as for warming up."""
+        items = len(next(iter(inputs.values()))) if self.description.batched and inputs else 1
+        (answer,) = self.call_requests([WholeRequest(-1, inputs, items=items)])
+        if isinstance(answer, Later):
+            return {}
+        if answer.error:
+            raise answer.error
+        return answer.outputs
+
+    def call_requests(self, requests: List[WholeRequest]) -> List[Answer]:
+        """See the base class."""
+        try:
+            return self._execute(requests)
+        except _Failed as failed:
+            error = failed.error
+            if len(requests) == 1 or not failed.harmless or any(request.sequence for request in requests):
+                return [WholeResponse({}, None, error) for _ in requests]
+            middle = len(requests) // 2
+            return [*self.call_requests(requests[:middle]), *self.call_requests(requests[middle:])]
+
+    def _execute(self, whole: List[WholeRequest]) -> List[Answer]:
+        outputs = list(self._output_dtypes)
+        requests = [InferenceRequest.from_whole(each, self._name, self._version, self._dtypes, outputs) for each in whole]
+        decoupled = self.description.decoupled
+        if decoupled and self._host:
+            for request in requests:
+                request.get_response_sender()  # so that its end is noticed if the model lets go of it
+        acts = self._host.acts if self._host else 0
+        parents = PARENTS.set(tuple(each.key for each in whole))
+        try:
+            returned = self._model.execute(requests)
+            if asyncio.iscoroutine(returned):
+                if decoupled:
+                    asyncio.run_coroutine_threadsafe(self._finish(returned, requests), self._event_loop())
+                    return [Later() for _ in requests]
+                returned = asyncio.run_coroutine_threadsafe(returned, self._event_loop()).result()
+            return self._answers(whole, requests, returned)
+        except BaseException as error:  # one bad request must not end the instance
+            failure = error if isinstance(error, HubError) else as_failure(error)
+            harmless = not decoupled and not isinstance(error, WrongAnswers) and not any(request.sender for request in requests)
+            harmless = harmless and (self._host is None or self._host.acts == acts)
+            for request in requests:
+                if request.sender:
+                    request.sender.let_go()
+            raise _Failed(failure, harmless) from error
+        finally:
+            PARENTS.reset(parents)
+
+    def _answers(self, whole: List[WholeRequest], requests: List[InferenceRequest], returned: Any) -> List[Answer]:
+        if self.description.decoupled:
+            if returned is not None and any(each is not None for each in (returned if isinstance(returned, (list, tuple)) else [returned])):
+                raise WrongAnswers("execute() of a decoupled model must return None; it sends its responses by get_response_sender()")
+            return [self._later(request) for request in requests]
+        if returned is None:
+            returned = [None] * len(requests)
+        if not isinstance(returned, (list, tuple)):
+            raise WrongAnswers(f"execute() must return a list with an InferenceResponse for each request, got {type(returned).__name__}")
+        if len(returned) != len(requests):
+            raise WrongAnswers(f"execute() was given {len(requests)} requests and returned {len(returned)} responses; return one for each")
+        return [
+            self._answer(*each, f"response {number} of {len(requests)}") for number, each in enumerate(zip(whole, requests, returned), 1)
+        ]
+
+    def _answer(self, whole: WholeRequest, request: InferenceRequest, response: Any, which: str) -> Answer:
+        if response is None:
+            if request.is_rescheduled or request.sender:
+                return self._later(request)
+            raise WrongAnswers(f"{which} that execute() returned is None; return an InferenceResponse, or send it by get_response_sender()")
+        if not isinstance(response, InferenceResponse):
+            raise WrongAnswers(f"{which} that execute() returned is a {type(response).__name__}; return an InferenceResponse")
+        if request.sender:
+            if request.sender.sent:
+                raise WrongAnswers(f"{which} was sent by get_response_sender() and returned, too; return None for that request")
+            request.sender.let_go()
+        try:
+            return self._checked(whole, response.to_whole())
+        except HubError as error:
+            return WholeResponse({}, None, error)
+
+    @staticmethod
+    def _later(request: InferenceRequest) -> Later:
+        again = request.is_rescheduled and not (request.sender and request.sender.closed)
+        if again and request.sender:
+            request.sender.let_go()
+        return Later(again)
+
+    def _checked(self, whole: WholeRequest, response: WholeResponse) -> WholeResponse:
+        """A response with the outputs that were asked for.
+
+        Raises:
+            ModuleFailed: the model has no output of that name or datatype, or one that was asked for is missing.
+        """
+        if response.error:
+            return response
+        for name, array in response.outputs.items():
+            wanted = self._output_dtypes.get(name)
+            if wanted is None:
+                raise ModuleFailed(
+                    f"the model answered with an output '{name}', which its configuration does not have: {list(self._output_dtypes)}"
+                )
+            if dtype_name(array) != wanted:
+                raise ModuleFailed(
+                    f"the model answered with output '{name}' of dtype {dtype_name(array)}, and its configuration says {wanted}; "
+                    "convert it with astype()"
+                )
+        if whole.outputs is None:
+            return response
+        missing = [name for name in whole.outputs if name not in response.outputs]
+        if missing and not self.description.decoupled:
+            raise ModuleFailed(f"the model's answer lacks the outputs {missing}, which were asked for")
+        return response._replace(outputs={name: response.outputs[name] for name in whole.outputs if name in response.outputs})
+
+    def _sender(self, host: Host, whole: WholeRequest) -> InferenceResponseSender:
+        return InferenceResponseSender(host, whole.key, partial(self._checked, whole), self.description.decoupled)
+
+    # --- async def execute ---
+
+    def _event_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of this model, which runs in a thread of its own."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, name="hubserve-execute", daemon=True).start()
+        return self._loop
+
+    async def _finish(self, returned: Coroutine[Any, Any, Any], requests: Sequence[InferenceRequest]) -> None:
+        """Run the rest of a decoupled model's ``execute``."""
+        try:
+            await returned
+        except BaseException as error:
+            failure = as_failure(error)
+            for request in requests:
+                request.get_response_sender().fail(failure)
+
+    def close(self) -> None:
+        """Finalize the model."""
+        attach(None)
+        if hasattr(self._model, "finalize"):
+            self._model.finalize()
+
+
+class _Failed(Exception):
+    """``execute`` raised.
+
+    Attributes:
+        error: why its requests have no answer.
+        harmless: whether they may be given to it again.
+    """
+
+    def __init__(self, error: HubError, harmless: bool) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.harmless = harmless

@@ -16,6 +16,7 @@ from hubserve.settings import ServerSettings
 
 if TYPE_CHECKING:
     from hubserve.protocols.v2.inference import V2Inference
+    from hubserve.protocols.v2.repository import ModelControl
 
 _HIGHEST_PRIORITY = 100
 T = TypeVar("T")
@@ -33,12 +34,14 @@ class Context:
     Attributes:
         dataplane: the served modules.
         settings: the server's.
+        models: loads and unloads models while the server runs; None where nothing can.
         admission: bounds what all requests together may take.
     """
 
-    def __init__(self, dataplane: DataPlane, settings: ServerSettings) -> None:
+    def __init__(self, dataplane: DataPlane, settings: ServerSettings, models: "ModelControl | None" = None) -> None:
         self.dataplane = dataplane
         self.settings = settings
+        self.models = models
         self.admission = Admission(settings.max_concurrency, settings.max_pending_bytes)
 
     @cached_property
@@ -46,7 +49,7 @@ class Context:
         """The Open Inference Protocol, for each transport that carries it."""
         from hubserve.protocols.v2.inference import V2Inference
 
-        return V2Inference(self.dataplane, self.settings)
+        return V2Inference(self.dataplane, self.settings, self.models)
 
     def close(self) -> None:
         """Finish what the protocols do beside answering; called once no more requests are taken."""

@@ -117,8 +117,8 @@ def _staging(home: Path) -> Iterator[Path]:
 
 def _stage(staging: Path, source: Path, settings: InstallSettings, progress: Progress) -> tuple[Path, ModuleInfo]:
     """Bring the files in, and read what they say of themselves."""
-    raw = staging / ".raw"
-    raw.mkdir(mode=0o755)
+    raw = staging / ".raw" / source.name  # some modules are called as their folder
+    raw.mkdir(mode=0o755, parents=True)
     if source.is_dir():
         copy_folder(source, raw, settings, progress)
         found = raw

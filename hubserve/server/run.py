@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -21,6 +22,7 @@ from hubserve.server.app import build_app
 from hubserve.server.control import Control
 from hubserve.server.http import http_protocol
 from hubserve.server.loading import load_modules
+from hubserve.server.model_control import Models
 from hubserve.server.patience import end_unread_answers
 from hubserve.server.reload import MakePlans, Reloader
 from hubserve.serving.dataplane import DataPlane, ModulePlan
@@ -34,12 +36,13 @@ log = logging.getLogger("hubserve")
 _BACKLOG = 2048
 
 
-def serve(settings: ServerSettings, make_plans: MakePlans) -> None:
+def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence[Path] = ()) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         settings: the server's own.
         make_plans: gives the modules; called again for each reload.
+        search_path: folders in which relative model stores are looked up first.
     Raises:
         ConfigError: the address cannot be listened on.
         LoadFailed: no module at all could be loaded.
@@ -55,7 +58,7 @@ def serve(settings: ServerSettings, make_plans: MakePlans) -> None:
         pidfile.write(port, [plan.info.name for plan in plans])
         try:
             with contextlib.suppress(KeyboardInterrupt):
-                uvloop.run(_Gateway(settings, plans, make_plans, listener).run())
+                uvloop.run(_Gateway(settings, plans, make_plans, listener, search_path).run())
         finally:
             pidfile.remove(port)
 
@@ -94,11 +97,19 @@ class _Server(uvicorn.Server):
 
 
 class _Gateway:
-    def __init__(self, settings: ServerSettings, plans: Sequence[ModulePlan], make_plans: MakePlans, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        plans: Sequence[ModulePlan],
+        make_plans: MakePlans,
+        listener: socket.socket,
+        search_path: Sequence[Path],
+    ) -> None:
         self._settings = settings
         self._listener = listener
         self._dataplane = DataPlane(plans, settings.drain_timeout_s)
-        self._context = Context(self._dataplane, settings)
+        self._models = Models(self._dataplane, settings, search_path)
+        self._context = Context(self._dataplane, settings, self._models)
         self._control = Control(listener.getsockname()[1], Reloader(self._dataplane, make_plans).answer)
 
     async def run(self) -> None:
@@ -136,13 +147,14 @@ class _Gateway:
                 log.info("stopping: no new connections, finishing what is in progress")
             self._control.stop()
             loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
+            await asyncio.gather(loading, self._models.stop(), return_exceptions=True)
             server.should_exit = True
             if grpc_server:
                 await grpc_server.stop(self._settings.drain_timeout_s)
             await serving
             await self._dataplane.stop(self._settings.drain_timeout_s)
             self._context.close()
+            self._models.close()
             stopping.cancel()
 
     async def _load(self) -> None:
@@ -152,6 +164,7 @@ class _Gateway:
         log.info("%s is open; loading %s", address, names)
         await load_modules(self._dataplane, address)
         settle()
+        self._models.follow()
 
 
 def _grpc_server(context: Context) -> "GrpcServer":

@@ -55,6 +55,7 @@ class Work:
         equipped: what the module is told of its sequence is in it.
         once: it is not to be computed a second time, whatever happens.
         filler: nobody asked for it; it only takes a place in a batch.
+        whole: a :class:`hubserve.serving.whole.Whole`, for modules that are given whole requests; None for others.
     """
 
     call: dict[str, Any]
@@ -78,6 +79,7 @@ class Work:
     equipped: bool = False
     once: bool = False
     filler: bool = False
+    whole: Any = None
 
     def on_due(self) -> None:
         """The deadline has passed, or it has waited too long: whoever asked is told."""

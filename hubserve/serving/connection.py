@@ -6,16 +6,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import orjson
-
 from hubserve.errors import InstanceDied
 from hubserve.instance import wire
 from hubserve.instance.arena import MIN_BUFFER_BYTES, REQUESTS_BYTES, Arena, Ring
+from hubserve.serving.frames import FrameProtocol, dumps
 from hubserve.serving.sweeper import Sweeper
 
 Answered = Callable[["wire.Frame | InstanceDied"], None]
 
-_SCRATCH_BYTES = 64 << 10
 _WATCH_EVERY_S = 0.25
 
 
@@ -23,7 +21,7 @@ class NotComputed(InstanceDied):
     """The instance ended while this frame waited behind another one."""
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(FrameProtocol):
     """Sends frames, which are answered one after the other in their order.
 
     Args:
@@ -38,22 +36,18 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     def __init__(self, arena: Arena | None, on_hung: Callable[[float], None], on_lost: Callable[[Exception | None], None]) -> None:
+        super().__init__(arena)
         self.heard_at = time.monotonic()
         self.closed = False
         self._loop = asyncio.get_running_loop()
-        self._arena = arena
         self._ring = Ring(REQUESTS_BYTES)
         self._on_hung = on_hung
         self._on_lost = on_lost
-        self._transport: asyncio.Transport | None = None
         self._answers: deque[Answered] = deque()
         self._timeouts_s: deque[float] = deque()  # of each unanswered frame
         self._places: deque[int] = deque()  # as above
         self.due = 0.0
         self._sweeper = Sweeper(_WATCH_EVERY_S)
-        self._scratch = bytearray(_SCRATCH_BYTES)
-        self._view = memoryview(self._scratch)  # where bytes go: the scratch, or a frame that is larger
-        self._filled = 0
 
     @property
     def unanswered(self) -> int:
@@ -77,11 +71,7 @@ class Connection(asyncio.BufferedProtocol):
         self._places.append(0)
         if len(self._answers) == 1:
             self._watch()
-        pieces = wire.encode(header, buffers, self._place if self._arena else None, _dumps)
-        if len(pieces) == 1:
-            self._transport.write(pieces[0])
-        else:
-            self._transport.writelines(pieces)
+        self.write(wire.encode(header, buffers, self._place if self._arena else None, dumps))
 
     def _place(self, parts: list[memoryview], size: int) -> int | None:
         """Copy a large buffer into the arena; None if it is small, or there is no room."""
@@ -114,40 +104,15 @@ class Connection(asyncio.BufferedProtocol):
             answered(error)
             error = NotComputed(error.message)
 
-    # --- asyncio's protocol: small frames are read whole, one or more at once; a large one straight into its own buffer ---
+    # --- asyncio's protocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ready."""
-        self._transport = transport  # type: ignore[assignment]  # stream sockets have stream transports
+        super().connection_made(transport)
         self._sweeper.add(self)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
-        """Where the next bytes go."""
-        return self._view[self._filled :]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Some bytes came."""
-        self._filled += nbytes
-        while self._filled >= wire.HEAD.size:
-            header_bytes, payload_bytes = wire.decode_head(self._view[: wire.HEAD.size])
-            size = wire.HEAD.size + header_bytes + payload_bytes
-            if self._filled < size:
-                if size > len(self._view):
-                    self._move(bytearray(size), 0)
-                return
-            whole = self._view[wire.HEAD.size : size]
-            # the scratch is written over by what comes next
-            body = memoryview(bytes(whole)) if self._view.obj is self._scratch else whole
-            self._move(self._scratch, size)
-            self._answer(wire.decode_body(body, header_bytes, self._arena, _loads))
-
-    def _move(self, to: bytearray, start: int) -> None:
-        """Go on in another buffer, with what came from ``start`` on."""
-        rest = bytes(self._view[start : self._filled])
-        self._view, self._filled = memoryview(to), len(rest)
-        self._view[: len(rest)] = rest
-
-    def _answer(self, frame: wire.Frame) -> None:
+    def on_frame(self, frame: wire.Frame) -> None:
+        """A frame was answered."""
         self.heard_at = time.monotonic()
         # the instance will write over its part of the arena: what is to stay is taken out now
         for index, place in enumerate(frame.header["buffers"]):
@@ -166,17 +131,3 @@ class Connection(asyncio.BufferedProtocol):
         if self._arena:
             self._arena.close()
         self._on_lost(exc)
-
-
-def _dumps(header: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(header)
-    except TypeError:  # half a character in a text, which JSON in general allows
-        return wire.dump_header(header)
-
-
-def _loads(text: memoryview) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:  # as above
-        return wire.load_header(text)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 from hubserve.errors import LoadFailed, ModuleNotFound
 from hubserve.serving.ensemble import ServedEnsemble
+from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.served import MAX_PICTURES, ModulePlan, ServedModule
 from hubserve.types import InferRequest, InferResponse
 
@@ -22,9 +23,13 @@ class DataPlane:
     Args:
         plans: the modules.
         drain_s: how long a version that is replaced or removed may take to finish its requests.
+
+    Attributes:
+        calls: answers what modules ask of other modules.
     """
 
     def __init__(self, plans: Iterable[ModulePlan], drain_s: float = 30.0) -> None:
+        self.calls = ModelCalls(self)
         #: name -> version -> module, the versions ascending
         self._modules: dict[str, dict[str, ServedModule]] = {}
         for plan in plans:
@@ -72,7 +77,7 @@ class DataPlane:
         return iter([module for versions in self._modules.values() for module in versions.values()])
 
     def _create(self, plan: ModulePlan) -> ServedModule:
-        return ServedModule(plan) if plan.ensemble is None else ServedEnsemble(plan, self.get, self.infer)
+        return ServedModule(plan, self.calls) if plan.ensemble is None else ServedEnsemble(plan, self)
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Answer one request; see :meth:`ServedModule.infer`.
@@ -90,7 +95,10 @@ class DataPlane:
         Raises:
             HubError: see :meth:`infer`; also after some responses.
         """
-        yield await self.infer(request)
+        module = self.get(request.module, request.version)
+        with module.in_use():
+            async for response in module.stream(request):
+                yield response
 
     async def load(self, *plans: ModulePlan) -> None:
         """Serve a module, in place of the one of its name if there is one.

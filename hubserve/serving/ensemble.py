@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +13,8 @@ from hubserve.serving.ensemble_plan import EnsemblePlan, EnsembleStep
 from hubserve.serving.served import ModulePlan, ServedModule
 from hubserve.types import ANY, InferRequest, InferResponse, TensorSpec, check_arrays, check_inputs
 
-#: finds a served module by name and version
-Get = Callable[[str, str | None], ServedModule]
+if TYPE_CHECKING:
+    from hubserve.serving.dataplane import DataPlane
 
 
 class ServedEnsemble(ServedModule):
@@ -23,18 +22,16 @@ class ServedEnsemble(ServedModule):
 
     Args:
         plan: with an ``ensemble``.
-        get: finds its models; each request asks again, so that they can be replaced under it.
-        infer: computes a request by one of them.
+        dataplane: has its models; each request looks for them again, so that they can be replaced under it.
     """
 
-    def __init__(self, plan: ModulePlan, get: Get, infer: Callable[[InferRequest], Coroutine[Any, Any, InferResponse]]) -> None:
-        super().__init__(plan)
+    def __init__(self, plan: ModulePlan, dataplane: "DataPlane") -> None:
+        super().__init__(plan, dataplane.calls)
         assert plan.ensemble is not None, "it is an ensemble"
         assert plan.config is not None, "it is a Triton model"
         self._ensemble: EnsemblePlan = plan.ensemble
         self._config: dict[str, Any] = plan.config
-        self._get = get
-        self._compute = infer
+        self._dataplane = dataplane
 
     async def start(self) -> None:
         """Wait until its models are loaded, and hold the dataflow against what they take and give; see the base class."""
@@ -68,7 +65,7 @@ class ServedEnsemble(ServedModule):
 
     def _model(self, step: EnsembleStep) -> ServedModule:
         try:
-            return self._get(step.model, step.version)
+            return self._dataplane.get(step.model, step.version)
         except ModuleNotFound as error:
             raise ModuleNotFound(f"ensemble '{self.plan.info.name}' needs the model of its {step.place}: {error.message}") from None
 
@@ -208,7 +205,7 @@ class ServedEnsemble(ServedModule):
         )
         where = f"ensemble '{self.plan.info.name}', {step.place}"
         try:
-            answer = await self._compute(asked)
+            answer = await self._dataplane.infer(asked)
         except InvalidInput as error:
             # what a client sent in fits the ensemble; so does what is wrong only if it is the client's own tensor
             own = set(step.inputs.values()) <= set(self._ensemble.inputs)

@@ -30,8 +30,8 @@ _FLAGS = {"int32_false_true": "int32", "fp32_false_true": "float32", "bool_false
 def batch_settings(model: TritonModel, own: ModuleSettings, settings: ServerSettings) -> BatchSettings:
     """How requests are queued and merged.
 
-    A model of files merges them in any case, because nobody can tell; a ``model.py`` sees how many came together, and gets several only where
-    its configuration has ``dynamic_batching``.
+    A model of files merges them in any case, because nobody can tell; a ``model.py`` sees how many came together, and gets several only
+    where its configuration has ``dynamic_batching``.
 
     Raises:
         ConfigError: a priority has no level.
@@ -104,8 +104,8 @@ def _control(model: str, name: str, control: Mapping[str, Any]) -> Control:
         dtype = DTYPES.get(control.get("data_type", ""))
         if dtype not in ("uint64", "int64", "uint32", "int32", "bytes"):
             raise ConfigError(
-                f"model '{model}': the control input '{name}' holds correlation ids, so its data_type must be TYPE_UINT64, TYPE_INT64, TYPE_UINT32, "
-                f"TYPE_INT32 or TYPE_STRING, got {control.get('data_type')}"
+                f"model '{model}': the control input '{name}' holds correlation ids, so its data_type must be TYPE_UINT64, TYPE_INT64, "
+                f"TYPE_UINT32, TYPE_INT32 or TYPE_STRING, got {control.get('data_type')}"
             )
         return Control(name, kind, dtype)
     for key, dtype in _FLAGS.items():

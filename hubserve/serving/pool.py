@@ -9,6 +9,7 @@ from typing import Any
 
 from hubserve.errors import HubError, InstanceDied, LoadFailed
 from hubserve.kinds.base import Description
+from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.remote import create_instance
 from hubserve.serving.seat import InstanceSeat
@@ -86,13 +87,17 @@ class Pool:
         batcher: where the work comes from.
         book: how long batches take.
         statistics: what the module has done.
+        calls: answers what its instances ask of other modules.
     """
 
-    def __init__(self, specs: Sequence[InstanceSpec], batcher: Queue, book: TimesBook, statistics: ModuleStatistics) -> None:
+    def __init__(
+        self, specs: Sequence[InstanceSpec], batcher: Queue, book: TimesBook, statistics: ModuleStatistics, calls: ModelCalls
+    ) -> None:
         self.slots = [Slot(spec) for spec in specs]
         self._batcher = batcher
         self._book = book
         self._statistics = statistics
+        self._calls = calls
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving: dict[asyncio.Task[None], InstanceSeat] = {}
 
@@ -106,7 +111,7 @@ class Pool:
         Raises:
             LoadFailed: an instance could not load; none is left running.
         """
-        instances = [create_instance(slot.spec) for slot in self.slots]
+        instances = [create_instance(slot.spec, self._calls) for slot in self.slots]
         loading = [asyncio.create_task(each.start(measure=not index and measure())) for index, each in enumerate(instances)]
         try:
             await asyncio.gather(*loading)
@@ -139,7 +144,7 @@ class Pool:
 
     def _in_flight(self) -> int:
         seats = [*(slot.seat for slot in self.slots if slot.seat), *self._leaving.values()]
-        return sum(seat.in_flight for seat in seats)
+        return sum(seat.unfinished for seat in seats)
 
     # --- replacing ---
 
@@ -187,7 +192,7 @@ class Pool:
 
     async def _replace(self, slot: Slot) -> None:
         """Load an instance into an empty slot."""
-        instance = create_instance(slot.spec)
+        instance = create_instance(slot.spec, self._calls)
         try:
             await instance.start()
         except HubError as error:
@@ -206,7 +211,7 @@ class Pool:
             Whether another one is in the slot now; if it could not be loaded, the old one stays.
         """
         log.info("replacing an instance of '%s' (%s): %s", slot.spec.module, old.place, slot.unwanted)
-        instance = create_instance(slot.spec)
+        instance = create_instance(slot.spec, self._calls)
         try:
             await instance.start()
         except HubError as error:
@@ -259,7 +264,7 @@ class Pool:
 async def _finish(instance: InstanceProcess, seat: InstanceSeat) -> None:
     """Let an instance answer what it was given, and end it."""
     try:
-        while seat.in_flight and not instance.dead.is_set():  # noqa: ASYNC110 - a counter to watch, once in a life
+        while seat.unfinished and not instance.dead.is_set():  # noqa: ASYNC110 - a counter to watch, once in a life
             await asyncio.sleep(0.01)
     finally:
         seat.closed = True

@@ -17,7 +17,9 @@ from hubserve.instance.arena import Arena
 from hubserve.kinds.base import Description
 from hubserve.registry.child import instance_command
 from hubserve.serving.connection import Answered, Connection
+from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.spec import InstanceSpec
+from hubserve.serving.talk import Talk
 
 log = logging.getLogger("hubserve")
 
@@ -32,17 +34,21 @@ class InstanceProcess:
 
     Args:
         spec: what it is to run.
+        calls: answers what it asks of other modules.
 
     Attributes:
         description: what the module answers, once :meth:`start` has returned.
         times: items and seconds of the calls that it made to warm up.
         dead: set when the process has ended without being asked to, after its frames were answered with the reason.
+        talk: its second socket, if its module is given whole requests.
     """
 
     description: Description
 
-    def __init__(self, spec: InstanceSpec) -> None:
+    def __init__(self, spec: InstanceSpec, calls: ModelCalls) -> None:
         self.spec = spec
+        self.talk: Talk | None = None
+        self._calls = calls
         self.times: list[tuple[int, float]] = []
         self.dead = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -106,23 +112,32 @@ class InstanceProcess:
             raise from_wire(frame.header["error"])
         self.description = Description.from_json(frame.header["description"])
         self.times = [(int(items), float(seconds)) for items, seconds in frame.header["times"]]
+        if self.talk and not self.description.whole_requests:
+            self.talk.close()
+            self.talk = None
 
     async def _spawn(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        our_side, their_side = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         arena = Arena.create()
-        command = instance_command("--serve-fd", str(theirs.fileno()), "--arena-fd", str(arena.fd), python=self.spec.python)
+        inherited = {"--serve-fd": theirs.fileno(), "--side-fd": their_side.fileno(), "--arena-fd": arena.fd}
+        command = instance_command(*(str(each) for pair in inherited.items() for each in pair), python=self.spec.python)
         try:
             self._child = subprocess.Popen(  # noqa: ASYNC220 - fork and exec take a millisecond, and the loop has no children watcher to keep
-                command, pass_fds=[theirs.fileno(), arena.fd], env=self.spec.full_environ(), stdin=subprocess.DEVNULL
+                command, pass_fds=list(inherited.values()), env=self.spec.full_environ(), stdin=subprocess.DEVNULL
             )
         except OSError as error:
             ours.close()
+            our_side.close()
             arena.close()
             raise LoadFailed(f"'{self.spec.module}' cannot be started: {error}") from None
         finally:
             theirs.close()
+            their_side.close()
             os.close(arena.fd)  # both sides keep it mapped
         ours.setblocking(False)
+        our_side.setblocking(False)
+        _, self.talk = await self._loop.create_unix_connection(lambda: Talk(self._calls), sock=our_side)
         _, self._connection = await self._loop.create_unix_connection(lambda: Connection(arena, self._end_hung, self._on_lost), sock=ours)
 
     def infer(self, header: dict[str, Any], buffers: Sequence[Any], answered: Answered) -> None:
@@ -201,6 +216,8 @@ class InstanceProcess:
     def _fail(self, error: InstanceDied) -> None:
         if self._connection:
             self._connection.fail(error)
+        if self.talk:
+            self.talk.lost(error)
 
     def _death(self) -> InstanceDied:
         status = self._child.poll() if self._child else None

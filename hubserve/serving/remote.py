@@ -7,6 +7,7 @@ from pathlib import Path
 from hubserve.errors import LoadFailed
 from hubserve.instance.listen import GREETING, NONCE_BYTES, parse_address, proof, read_token
 from hubserve.serving.connection import Connection
+from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.spec import InstanceSpec
 
@@ -66,6 +67,6 @@ async def _connect(address: tuple[str, int], token: bytes) -> socket.socket:
     return sock
 
 
-def create_instance(spec: InstanceSpec) -> InstanceProcess:
+def create_instance(spec: InstanceSpec, calls: ModelCalls) -> InstanceProcess:
     """An instance, not started yet, here or where its specification says."""
-    return RemoteInstance(spec) if spec.address else InstanceProcess(spec)
+    return RemoteInstance(spec, calls) if spec.address else InstanceProcess(spec, calls)

@@ -16,6 +16,7 @@ from hubserve.serving.process import InstanceProcess
 from hubserve.serving.sequences import Queue
 from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook
+from hubserve.serving.whole import frame_of_whole
 from hubserve.types import InferResponse
 
 log = logging.getLogger("hubserve")
@@ -61,6 +62,7 @@ class InstanceSeat:
         self._given_at: deque[float] = deque()
         self._answered_at = 0.0
         self._instance = instance
+        self._talk = instance.talk
         self._batcher = batcher
         self._book = book
         self._statistics = statistics
@@ -69,7 +71,12 @@ class InstanceSeat:
     @property
     def is_alive(self) -> bool:
         """Whether it computes what it is given."""
-        return not (self.retired or self._instance.is_dead)
+        return not (self.retired or self._instance.is_dead or (self._talk is not None and self._talk.is_blocked))
+
+    @property
+    def unfinished(self) -> int:
+        """How many batches it has not answered; or, where modules may answer later, requests."""
+        return max(self.in_flight, len(self._talk.open)) if self._talk else self.in_flight
 
     @property
     def is_open(self) -> bool:
@@ -82,7 +89,7 @@ class InstanceSeat:
         """Send a batch to the instance; its askers are answered when the instance has."""
         if len(batch) == 1:  # of several, nobody knows whose fault it is if the instance ends
             batch[0].attempts += 1
-        header, buffers = _frame_of(batch)
+        header, buffers = frame_of_whole(batch, self._talk) if self._talk else _frame_of(batch)
         if call_sizes:
             header["call_sizes"] = call_sizes
         if batch[0].once:
@@ -105,6 +112,9 @@ class InstanceSeat:
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
         if isinstance(answer, InstanceDied):
             merged = len(batch) > 1
+            if self._talk:
+                for work in batch:
+                    self._talk.forget(work)
             self._batcher.put_back([work for work in batch if not work.answer.done() and self._may_go_on(work, answer, merged)])
             return
         self.has_answered = True
@@ -112,8 +122,14 @@ class InstanceSeat:
         if batch[-1].sequence is not None:
             _tell_sequences(batch, answer)
         self._batcher.answered(self)  # first: the instance is not to wait until all are told
-        for work, result in zip(batch, answer.header["results"], strict=True):
-            _settle(work, result, answer)
+        if self._talk:
+            pairs = zip(batch, answer.header["results"], strict=True)
+            again = [work for work, result in pairs if self._talk.settle(work, result, answer.buffers)]
+            if again:
+                self._batcher.put_back(again)
+        else:
+            for work, result in zip(batch, answer.header["results"], strict=True):
+                _settle(work, result, answer)
         self._statistics.answered(batch, answer.header, begun_at, busy_s)
 
     def _learn(self, batch: list[Work], header: dict[str, Any], busy_s: float) -> None:
@@ -129,7 +145,8 @@ class InstanceSeat:
     def _may_go_on(self, work: Work, error: BaseException, merged: bool) -> bool:
         """Whether work of an instance that died is tried again: then alone, so that only what ends instances is refused."""
         blameless = isinstance(error, NotComputed)  # it waited behind what the instance died of
-        if self.closed or not (blameless or work.may_be_retried):
+        has_begun = work.whole is not None and work.whole.stream is not None and work.whole.stream.started
+        if self.closed or has_begun or not (blameless or work.may_be_retried):
             work.answer.set_exception(error)
             return False
         if not blameless:

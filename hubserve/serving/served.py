@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from hubserve.kinds.base import Description, Face, ModuleInfo
 from hubserve.registry.places import Hold
 from hubserve.serving.batcher import Batcher, BatchSettings, Work
 from hubserve.serving.ensemble_plan import EnsemblePlan
+from hubserve.serving.model_calls import ModelCalls, current_depth
 from hubserve.serving.pool import Pool
 from hubserve.serving.sequence_plan import SequencePlan
 from hubserve.serving.sequences import Queue, Sequences
@@ -26,6 +27,7 @@ from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.sweeper import Sweeper
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook, form_of
 from hubserve.serving.turns import Turns
+from hubserve.serving.whole import ResponseStream, Whole, admit_whole
 from hubserve.types import ANY, InferRequest, InferResponse, check_arrays, check_inputs, specs_to_json
 
 #: one request may not hold more pictures than this
@@ -77,8 +79,9 @@ class ServedModule:
         statistics: what it has done.
     """
 
-    def __init__(self, plan: ModulePlan) -> None:
+    def __init__(self, plan: ModulePlan, calls: ModelCalls) -> None:
         self.plan = plan
+        self._calls = calls
         self.description = Description(faces=())
         self.load_error = ""
         self.requests = 0
@@ -92,7 +95,7 @@ class ServedModule:
         self._book = _open_book(plan)
         self.batcher: Queue = _queue(plan, self._book)
         self.statistics = ModuleStatistics()
-        self.pool = Pool(_instances(plan), self.batcher, self._book, self.statistics)
+        self.pool = Pool(_instances(plan), self.batcher, self._book, self.statistics, calls)
 
     async def start(self) -> None:
         """Load its instances; if they cannot be loaded, :attr:`load_error` says why."""
@@ -224,10 +227,41 @@ class ServedModule:
         """
         if not self._loaded.is_set() or self.load_error:
             await self.loaded()
+        if self.description.decoupled:
+            raise InvalidInput(f"model '{self.plan.info.name}' is decoupled: it may give any number of responses. Ask it by a stream")
         self.check_room()
         if self._states and request.outputs is not None:
             request.outputs = [*request.outputs, *(name for name in self._states if name not in request.outputs)]
         work = self._admit(request, asyncio.Future(loop=self._loop))
+        with self._counted(work, request):
+            self._queue(work)
+            answer = await (work.answer if self._turns is None else self._turns.wait(work.answer))
+        return self._unwrapped(self._without_states(answer))
+
+    async def stream(self, request: InferRequest) -> AsyncIterator[InferResponse]:
+        """Answer one request by as many responses as the module gives; one that is not decoupled gives exactly one.
+
+        Raises:
+            HubError: as :meth:`infer`; also after some responses.
+        """
+        await self.loaded()
+        if not self.description.decoupled:
+            yield await self.infer(request)
+            return
+        self.check_room()
+        stream = ResponseStream()
+        work = self._admit(request, asyncio.Future(loop=self._loop), stream)
+        with self._counted(work, request):
+            self._queue(work)
+            try:
+                async for response in stream.responses(work.answer):
+                    yield response
+            finally:
+                work.answer.cancel()
+
+    @contextmanager
+    def _counted(self, work: Work, request: InferRequest) -> Iterator[None]:
+        """While admitted work is queued and answered."""
         work.part = request.sequence
         work.priority, work.asked_wait_s = self.plan.batching.policies.level_of(request.priority), _asked_wait_s(request)
         work.due = work.deadline or 0.0
@@ -235,25 +269,27 @@ class ServedModule:
         self.requests += 1
         came_at, tally = time.monotonic(), self.statistics.fail
         try:
-            self.batcher.put(work)
-            if work.due:
-                self._deadlines.add(work)
-            answer = await (work.answer if self._turns is None else self._turns.wait(work.answer))
+            with self._calls.waiting(self, work):
+                yield
         except HubError:
             self.failures += 1
             raise
         else:
             tally = self.statistics.success
-            return self._unwrapped(self._without_states(answer))
         finally:
             tally.add(time.monotonic() - came_at)
             self._deadlines.discard(work)
+
+    def _queue(self, work: Work) -> None:
+        self.batcher.put(work)
+        if work.due:  # the queue may have set it
+            self._deadlines.add(work)
 
     def _unwrapped(self, answer: InferResponse) -> InferResponse:
         """The answer without the dimension of items that :meth:`_admit` put in front."""
         if answer.tensors is None or self.description.batched or self.description.whole_requests:
             return answer
-        return InferResponse(tensors={name: array[0] for name, array in answer.tensors.items()})
+        return answer._replace(tensors={name: array[0] for name, array in answer.tensors.items()})
 
     def _without_states(self, answer: InferResponse) -> InferResponse:
         """What a sequence's next request is given is no answer, unless the module declares it as one."""
@@ -263,13 +299,16 @@ class ServedModule:
         kept = {name: array for name, array in answer.tensors.items() if name in declared or name not in self._states}
         return answer._replace(tensors=kept)
 
-    def _admit(self, request: InferRequest, answer: "asyncio.Future[InferResponse]") -> Work:
+    def _admit(self, request: InferRequest, answer: "asyncio.Future[InferResponse]", stream: ResponseStream | None = None) -> Work:
         """Check a request against what the module takes, and make it work for the batcher."""
         described = self.description
         wants = Face.JSON if request.wants_json else Face.TENSORS
         buffers: list[Any] = []
         if request.tensors is not None:
             self._require(Face.TENSORS)
+            if described.whole_requests:
+                whole = Whole(stream, current_depth())
+                return admit_whole(self.plan.info.name, described, self.plan.batching.merge, request, answer, whole)
             tensors = request.tensors
             if described.batched:
                 count = check_inputs(described.inputs, tensors)

@@ -1,14 +1,18 @@
 """What errors are called in the protocol: an HTTP status, or the name of a gRPC status code."""
 
 from hubserve.errors import (
+    Cancelled,
     DeadlineExceeded,
+    Exists,
     HubError,
     InvalidInput,
     LoadFailed,
     ModuleNotFound,
+    NotFound,
     Overloaded,
     TooLarge,
     Unavailable,
+    Unsupported,
 )
 from hubserve.protocols.base import ClientGone
 from hubserve.protocols.bodies import TooSlow
@@ -50,6 +54,10 @@ _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
     (ClientGone, 499, "CANCELLED"),
     (InvalidInput, 400, "INVALID_ARGUMENT"),
     (ModuleNotFound, 404, "NOT_FOUND"),
+    (NotFound, 404, "NOT_FOUND"),
+    (Exists, 409, "ALREADY_EXISTS"),
+    (Unsupported, 501, "UNIMPLEMENTED"),
+    (Cancelled, 499, "CANCELLED"),
     (LoadFailed, 503, "UNAVAILABLE"),
     (Overloaded, 429, "RESOURCE_EXHAUSTED"),
     (Unavailable, 503, "UNAVAILABLE"),

@@ -118,7 +118,8 @@ class Traces:
         """The trace of a request, as a ``with`` block around its answering; for most requests one that does nothing.
 
         Args:
-            model, version: which answers.
+            model: which answers.
+            version: of it.
             request_id: the client's.
         Returns:
             A context that gives what is to be :attr:`hubserve.types.InferRequest.marks`: None where the request is not traced.

@@ -1,0 +1,134 @@
+"""The Open Inference Protocol under requests that nobody would send on purpose.
+
+Each is a recorded request (``tests/v2_requests.py``) with a few changes to its body, headers, path or lengths. Every one that is complete
+must be answered, by no status of the server's own failure; no process may end, and memory may not grow.
+
+    python bench/fuzz_v2.py
+    python bench/fuzz_v2.py --requests 20000 --seed 7
+"""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import requests
+import uvloop
+from stress.processes import child_pids, descriptor_count, resident_mb
+from stress.report import Promise, growth_promise, print_report
+from stress.server import Server, add_server_options, running_server
+
+from tests.v2 import is_whole
+from tests.v2_mutations import calm_modules, is_complete, mutated
+from tests.v2_requests import CASES
+
+CONNECTIONS = 8
+#: where a client asks for less time than it takes, 504 is right
+_ALLOWED = (501, 503, 504)
+_TIMEOUT_S = 60.0
+_SHOWN = 10
+_STRETCH = 0.2
+_SAMPLES = 200
+_MAX_BODY_BYTES = 1 << 20
+
+
+def main() -> int:
+    """Run, print, and return the exit status."""
+    parser = argparse.ArgumentParser(description="mutated requests of the Open Inference Protocol; ends with 1 if one does harm")
+    parser.add_argument("--requests", type=int, default=100_000, help="how many (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the changes (default %(default)s)")
+    add_server_options(parser)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "modules").mkdir()
+        modules = calm_modules(Path(name) / "modules")
+        with running_server(modules, folder=Path(name), log=args.log, max_body_bytes=_MAX_BODY_BYTES, client_timeout_s=5) as server:
+            run = _Run(server, args.requests, args.seed)
+            uvloop.run(run.all())
+            promises = run.judge()
+            log = server.log.read_text("utf-8", "replace")
+    promises.append(
+        Promise("nothing unexpected is in the server's log", f"{log.count('an unexpected error')} times", "an unexpected error" not in log)
+    )
+    rows = [{"status": status, "answers": count} for status, count in sorted(run.statuses.items(), key=str)]
+    title = f"{args.requests} mutated requests, seed {args.seed}, in {run.took_s:.0f} s"
+    return print_report(title, rows, promises, {"failures": run.failures[:_SHOWN]}, as_json=args.json)
+
+
+class _Run:
+    def __init__(self, server: Server, count: int, seed: int) -> None:
+        self.statuses: Counter[Any] = Counter()
+        self.failures: list[dict[str, str]] = []
+        self.took_s = 0.0
+        self._server = server
+        self._count = count
+        self._random = Random(seed)
+        self._cases = sorted(CASES)
+        self._sent = 0
+        self._memory: list[float] = []
+        self._before = set(child_pids(server.process.pid))
+        self._descriptors = descriptor_count(server.process.pid)
+
+    async def all(self) -> None:
+        """Send everything."""
+        start = time.monotonic()
+        await asyncio.gather(*(self._one_after_another() for _ in range(CONNECTIONS)))
+        self.took_s = time.monotonic() - start
+
+    async def _one_after_another(self) -> None:
+        while self._sent < self._count:
+            self._sent += 1
+            if self._sent % max(1, self._count // _SAMPLES) == 0:
+                self._memory.append(resident_mb(self._server.process.pid))
+            await self._send(mutated(self._random, CASES[self._random.choice(self._cases)]))
+
+    async def _send(self, request: bytes) -> None:
+        complete = is_complete(request)
+        try:
+            answer = await asyncio.wait_for(_exchange(self._server.port, request, complete), _TIMEOUT_S)
+        except TimeoutError:
+            answer = b""
+        while answer.startswith(b"HTTP/1.1 100"):
+            answer = answer.partition(b"\r\n\r\n")[2]
+        status = int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else "none" if complete else "none, it was not complete"
+        self.statuses[status] += 1
+        if status == "none" or (isinstance(status, int) and status >= 500 and status not in _ALLOWED):
+            self.failures.append({"request": repr(request[:2000]), "answer": repr(answer[:500])})
+
+    def judge(self) -> list[Promise]:
+        """Hold what was found against what is promised."""
+        stretch = int(len(self._memory) * _STRETCH)
+        ready = requests.get(self._server.url + "/v2/health/ready", timeout=10).status_code
+        after, descriptors = set(child_pids(self._server.process.pid)), descriptor_count(self._server.process.pid)
+        return [
+            Promise(
+                "every complete request is answered, by no failure of the server's own", f"{len(self.failures)} are not", not self.failures
+            ),
+            Promise("the server is ready afterwards", f"status {ready}", ready == 200),
+            Promise("no instance has ended", f"{len(self._before - after)} have", self._before == after),
+            Promise("no file is left open", f"{self._descriptors} -> {descriptors}", descriptors <= self._descriptors + CONNECTIONS),
+            growth_promise("the gateway", self._memory[stretch : 2 * stretch], self._memory[-stretch:]),
+        ]
+
+
+async def _exchange(port: int, request: bytes, complete: bool) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        writer.write(request)
+        if not complete:  # the server would wait for the rest
+            writer.write_eof()
+        while not is_whole(answer) and (part := await reader.read(1 << 16)):
+            answer += part
+    writer.close()
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(main())

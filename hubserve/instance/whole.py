@@ -1,0 +1,116 @@
+"""Computes the calls of one frame for a module that is given whole requests.
+
+Each call has, beside what :mod:`hubserve.instance.calls` says, a ``request``: ``key``, ``items`` and, where the client gave them, ``id``,
+``parameters``, ``outputs``, ``sequence``, ``priority``, ``timeout_us``. The frame's ``together`` says whether the module is given them in
+one call. A result may also have ``parameters``, or be ``{"later": again}`` (see :class:`hubserve.kinds.requests.Later`).
+"""
+
+import time
+import traceback
+from functools import partial
+from typing import Any, Dict, List, NamedTuple
+
+from hubserve.errors import HubError, InvalidInput, ModuleFailed, OutOfMemory
+from hubserve.instance.calls import Computed, guarded
+from hubserve.instance.side import SideChannel, writeable
+from hubserve.instance.wire import Frame, unpack_arrays
+from hubserve.kinds.base import Face, LoadedModule
+from hubserve.kinds.requests import Answer, Later, WholeRequest, WholeResponse
+from hubserve.types import SequencePart
+
+
+class PreparedWhole(NamedTuple):
+    """A frame whose requests are ready to be given to the module.
+
+    Attributes:
+        computed: what is answered already, because it cannot be used.
+        requests: the others.
+        positions: their places in the frame.
+        faces: of their answers.
+        together: whether they are given to the module in one call.
+    """
+
+    computed: Computed
+    requests: List[WholeRequest]
+    positions: List[int]
+    faces: List[str]
+    together: bool
+
+
+def prepare_whole(frame: Frame) -> PreparedWhole:
+    """Decode the calls of an ``infer`` frame. Never raises for what is sent."""
+    calls = frame.header["calls"]
+    prepared = PreparedWhole(Computed(len(calls)), [], [], [], bool(frame.header.get("together")))
+    for position, call in enumerate(calls):
+        try:
+            prepared.requests.append(_request(call, frame))
+        except HubError as error:
+            prepared.computed.put_error(position, error)
+        else:
+            prepared.positions.append(position)
+            prepared.faces.append(call["answer"])
+    return prepared
+
+
+def _request(call: Dict[str, Any], frame: Frame) -> WholeRequest:
+    about = dict(call["request"])
+    places = frame.header["buffers"]
+    inputs = unpack_arrays(call["inputs"], frame.buffers)
+    for each in call["inputs"]:
+        name, array = each["name"], inputs[each["name"]]
+        # The gateway writes over its part of the arena once it has its answer, and a module may keep what it is given.
+        in_arena = isinstance(places[each["buffer"]], list) and array.dtype != object
+        inputs[name] = array.copy() if in_arena else writeable(array)
+    if about.get("sequence"):
+        about["sequence"] = SequencePart(*about["sequence"])
+    return WholeRequest(inputs=inputs, **about)
+
+
+def compute_whole(module: LoadedModule, prepared: PreparedWhole, side: SideChannel) -> Computed:
+    """Have the module answer. Never raises for what its code does."""
+    computed, requests = prepared.computed, prepared.requests
+    start = time.perf_counter()
+    side.begin([request.key for request in requests])
+    width = max(1, len(requests)) if prepared.together else 1
+    for first in range(0, len(requests), width):
+        some = requests[first : first + width]
+        began = time.perf_counter()
+        answers = _answers(module, some)
+        took_s = time.perf_counter() - began
+        items = sum(request.items for request in some)
+        computed.times.append((items, took_s))
+        computed.calls_s += took_s
+        for position, face, answer in zip(prepared.positions[first:], prepared.faces[first:], answers):
+            _put(computed, position, face, answer, items)
+    keys = [request.key for request, position in zip(requests, prepared.positions) if "later" not in (computed.results[position] or {})]
+    again = [request.key for request, position in zip(requests, prepared.positions) if (computed.results[position] or {}).get("later")]
+    side.finish([*keys, *again])
+    computed.took_s = time.perf_counter() - start
+    return computed
+
+
+def _answers(module: LoadedModule, requests: List[WholeRequest]) -> List[Answer]:
+    try:
+        return guarded(partial(module.call_requests, requests))
+    except HubError as error:
+        return [WholeResponse({}, None, error) for _ in requests]
+
+
+def _put(computed: Computed, position: int, face: str, answer: Answer, items: int) -> None:
+    if isinstance(answer, Later):
+        computed.results[position] = {"later": answer.again}
+    elif answer.error:
+        if isinstance(answer.error, OutOfMemory):
+            computed.out_of_memory = min(computed.out_of_memory or items, items)
+        computed.put_error(position, answer.error)
+    else:
+        try:
+            if face == Face.JSON:
+                computed.put_json(position, answer.outputs)
+            else:
+                computed.put_outputs(position, answer.outputs)
+        except (InvalidInput, TypeError, ValueError) as error:
+            computed.put_error(position, ModuleFailed(f"the module's answer cannot be sent: {error}", traceback.format_exc()))
+        else:
+            if answer.parameters:
+                computed.results[position] = {**(computed.results[position] or {}), "parameters": answer.parameters}

@@ -1,0 +1,56 @@
+"""What a module's code raises, as errors of hubserve."""
+
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, Optional
+
+from hubserve.errors import HubError, LoadFailed, MissingDependency, ModuleFailed, OutOfMemory
+
+#: how engines say it, who have exceptions of their own
+_NO_MEMORY = re.compile(r"out of memory|ResourceExhausted|bad_alloc|[Ff]ailed to allocate memory")
+
+
+class failures_named:  # noqa: N801 - reads as a phrase where it is used
+    """Turn whatever a module's code raises into a LoadFailed that says what was being done, with the traceback for the log."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: Any, error: Optional[BaseException], _traceback: Any) -> None:
+        if error is None or isinstance(error, (KeyboardInterrupt, HubError)):
+            return
+        detail = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        if isinstance(error, ModuleNotFoundError):
+            raise MissingDependency(
+                f"{self._doing}: it needs the package '{error.name}', which is not installed. "
+                f"Name it in the module's requirements.txt and install the module{_or_here()}.",
+                detail,
+            ) from error
+        where = _last_place(error)
+        raise LoadFailed(f"{self._doing}: {type(error).__name__}: {error}{where}. Mend the module and try again.", detail) from error
+
+
+def _or_here() -> str:
+    """An environment that was made for modules is not to be changed by hand; it has a record of what it holds."""
+    made_for_modules = Path(sys.prefix, "environment.json").is_file()
+    return "" if made_for_modules else f", or install it into this Python: {sys.executable}"
+
+
+def _last_place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" (at {frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+
+
+def as_failure(error: BaseException) -> ModuleFailed:
+    """What a module raised, as an error with exactly the exception's text."""
+    detail = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return OutOfMemory(f"the module ran out of memory: {error}".rstrip(": "), detail)
+    if isinstance(error, SystemExit):
+        return ModuleFailed(f"the module called sys.exit({error.code!r}) while it answered", detail)
+    return ModuleFailed(str(error) or type(error).__name__, detail)

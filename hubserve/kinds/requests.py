@@ -1,0 +1,180 @@
+"""Whole requests: what modules are given that want to see each request by itself, and what they may ask of the server."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+
+from hubserve.errors import HubError, ModuleFailed
+from hubserve.types import SequencePart
+
+
+class WrongAnswers(ModuleFailed):
+    """A module did not answer its requests as it must: it will not if it is asked again."""
+
+
+class WholeRequest(NamedTuple):
+    """One request, as its client sent it.
+
+    Attributes:
+        key: its number at this instance, for :class:`Host`.
+        inputs: name to array, in the client's order; the arrays may be kept and written to.
+        id: the client's; "" for none.
+        parameters: the client's.
+        outputs: the names that are wanted; None for all.
+        sequence: the sequence that it is part of, if any.
+        priority: as the client gave it.
+        timeout_us: as the client gave it, in microseconds; 0 for none.
+        items: how many items of a batch it holds.
+    """
+
+    key: int
+    inputs: Dict[str, np.ndarray]
+    id: str = ""
+    parameters: Optional[Dict[str, Any]] = None
+    outputs: Optional[List[str]] = None
+    sequence: Optional[SequencePart] = None
+    priority: int = 0
+    timeout_us: int = 0
+    items: int = 1
+
+
+class WholeResponse(NamedTuple):
+    """One answer: outputs, or an error.
+
+    Attributes:
+        outputs: name to array.
+        parameters: text, numbers and booleans by name.
+        error: why there is no answer.
+    """
+
+    outputs: Dict[str, np.ndarray]
+    parameters: Optional[Dict[str, Any]] = None
+    error: Optional[HubError] = None
+
+
+class Later(NamedTuple):
+    """What :meth:`hubserve.kinds.base.LoadedModule.call_requests` returns for a request that is not answered by its return.
+
+    Attributes:
+        again: give the request to the module once more, in a later batch; otherwise it is answered through :class:`Host`.
+    """
+
+    again: bool = False
+
+
+Answer = Union[WholeResponse, Later]
+
+
+class Call(NamedTuple):
+    """A request that a module makes of another module of the same server.
+
+    Attributes:
+        module: the served name.
+        version: "" for the default.
+        inputs: name to array.
+        outputs: the names that are wanted; empty for all.
+        id: given back with the answer.
+        parameters: text, numbers and booleans by name.
+        sequence: the sequence that it is part of, if any.
+        timeout_us: after which it is given up, in microseconds; 0 for not before the request that it is made for.
+        many: whether any number of responses may come, rather than exactly one.
+        parents: the keys of the requests that it is made for.
+        blocking: whether it is made from within their computing, which ends no sooner than it is answered.
+    """
+
+    module: str
+    version: str
+    inputs: Dict[str, np.ndarray]
+    outputs: Sequence[str] = ()
+    id: str = ""
+    parameters: Optional[Dict[str, Any]] = None
+    sequence: Optional[SequencePart] = None
+    timeout_us: int = 0
+    many: bool = False
+    parents: Sequence[int] = ()
+    blocking: bool = False
+
+
+class Replies(ABC):
+    """The responses to a :class:`Call`, as they come."""
+
+    @abstractmethod
+    def take(self) -> Optional[WholeResponse]:
+        """Wait for the next response; None when there are no more."""
+
+    @abstractmethod
+    def notify(self, ready: Callable[[], None]) -> None:
+        """Have a function called once, from any thread, as soon as :meth:`take` need not wait."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """No more are wanted: the call is given up if it is not answered yet."""
+
+
+class Host(ABC):
+    """What an instance offers to a module that is given whole requests. Any thread may call it.
+
+    Attributes:
+        acts: how often something was sent or asked through it.
+    """
+
+    acts: int = 0
+
+    @abstractmethod
+    def respond(self, key: int, response: Optional[WholeResponse], final: bool) -> None:
+        """Send one response to a request.
+
+        It waits while the client has not yet taken what was sent before. What nobody waits for any more is dropped.
+
+        Args:
+            key: the request's.
+            response: None to say only that no more will come.
+            final: whether no more will come.
+        """
+
+    @abstractmethod
+    def abandon(self, key: int, error: Optional[HubError]) -> None:
+        """Say that no more will come, without ever waiting, also from within a destructor.
+
+        Args:
+            key: the request's.
+            error: why; None if that is no failure.
+        """
+
+    @abstractmethod
+    def open_keys(self) -> List[int]:
+        """The keys of all requests that this instance has not finished."""
+
+    @abstractmethod
+    def is_cancelled(self, key: int) -> bool:
+        """Whether nobody waits for a request's answer any more."""
+
+    @abstractmethod
+    def call(self, call: Call) -> Replies:
+        """Make a request of another module."""
+
+    @abstractmethod
+    def ask(self, what: str, arguments: Dict[str, Any], buffers: Sequence[bytes] = ()) -> Any:
+        """Ask the server for something else.
+
+        Args:
+            what: "is_ready", "load" or "unload".
+            arguments: JSON, among them the module's name.
+            buffers: the content of files.
+        Raises:
+            HubError: it refuses.
+        """
+
+
+_host: List[Host] = []
+
+
+def set_host(host: Optional[Host]) -> None:
+    """Say what this process's modules are hosted by; None for nothing any more."""
+    _host[:] = [host] if host else []
+
+
+def current_host() -> Optional[Host]:
+    """What this process's modules are hosted by, if they are served."""
+    return _host[0] if _host else None

@@ -1,0 +1,119 @@
+"""Tensors: a name and a numpy array."""
+
+from typing import Any, Optional, Tuple
+
+import numpy as np
+
+from hubserve.kinds.triton_api.datatypes import number_of, numpy_to_triton_type
+from hubserve.kinds.triton_api.errors import TritonModelException
+
+_DLPACK_CPU = 1
+
+
+class Tensor:
+    """A named array in the memory of the CPU.
+
+    Args:
+        name: its name.
+        numpy_array: of any dtype that a datatype has; byte strings as ``bytes``, ``str`` or numpy's own.
+    Raises:
+        TritonModelException: tensors cannot have its dtype, or it is no array.
+    """
+
+    def __init__(self, name: str, numpy_array: np.ndarray) -> None:
+        if not isinstance(numpy_array, (np.ndarray, np.generic)):
+            raise TritonModelException(f"Tensor('{name}', ...) needs a numpy array, got {type(numpy_array).__name__}; use np.asarray()")
+        self._name = str(name)
+        self._array = np.asarray(numpy_array)
+        self._number = numpy_to_triton_type(self._array.dtype)
+
+    @classmethod
+    def from_request(cls, name: str, array: np.ndarray, dtype: str) -> "Tensor":
+        """An input.
+
+        Args:
+            name: its name.
+            array: as it came.
+            dtype: of its TensorSpec.
+        """
+        tensor = cls.__new__(cls)
+        tensor._name, tensor._array, tensor._number = name, array, number_of(array, dtype)
+        return tensor
+
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    def as_numpy(self) -> np.ndarray:
+        """The array; BF16 as uint16, which are the upper halves of float32."""
+        return self._array
+
+    def shape(self) -> Tuple[int, ...]:
+        """One length per dimension."""
+        return self._array.shape
+
+    def triton_dtype(self) -> int:
+        """The number of its datatype."""
+        return self._number
+
+    def is_cpu(self) -> bool:
+        """Whether it lies in the CPU's memory: always."""
+        return True
+
+    def to_dlpack(self) -> Any:
+        """A capsule for the ``from_dlpack`` of another framework, which shares the memory.
+
+        Raises:
+            TritonModelException: numpy cannot; the text says why.
+        """
+        return self.__dlpack__()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        try:
+            return self._array.__dlpack__(**options)
+        except (AttributeError, BufferError, TypeError, RuntimeError) as error:
+            raise TritonModelException(f"tensor '{self._name}' cannot be given by DLPack: {error}. Use as_numpy()") from error
+
+    def __dlpack_device__(self) -> Tuple[int, int]:
+        return _DLPACK_CPU, 0
+
+    @staticmethod
+    def from_dlpack(name: str, dlpack_tensor: Any) -> "Tensor":
+        """A tensor that shares another framework's memory.
+
+        Args:
+            name: its name.
+            dlpack_tensor: an object with ``__dlpack__``, or a capsule.
+        Raises:
+            TritonModelException: it is none, it does not lie in the CPU's memory, or numpy cannot take it.
+        """
+        source = dlpack_tensor if hasattr(dlpack_tensor, "__dlpack__") else _Capsule(dlpack_tensor)
+        device = source.__dlpack_device__()[0]
+        if int(device) != _DLPACK_CPU:
+            raise TritonModelException(
+                f"tensor '{name}' does not lie in the CPU's memory (device {int(device)}); copy it there first, as by .cpu()"
+            )
+        try:
+            return Tensor(name, np.from_dlpack(source))
+        except (AttributeError, BufferError, TypeError, ValueError, RuntimeError) as error:
+            raise TritonModelException(
+                f"tensor '{name}' cannot be taken by DLPack: {error}. Convert it to a numpy array and use Tensor(name, array)"
+            ) from error
+
+
+class _Capsule:
+    """A bare capsule, in the form that numpy wants."""
+
+    def __init__(self, capsule: Any) -> None:
+        self._capsule = capsule
+
+    def __dlpack__(self, **_options: Any) -> Any:
+        return self._capsule
+
+    def __dlpack_device__(self) -> Tuple[int, int]:
+        return _DLPACK_CPU, 0
+
+
+def find_tensor(tensors: Any, name: str) -> Optional[Tensor]:
+    """The tensor of that name; None if there is none."""
+    return next((tensor for tensor in tensors if tensor.name() == name), None)

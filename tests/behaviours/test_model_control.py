@@ -1,0 +1,385 @@
+"""Models come and go while the server runs: unmodified Triton clients load and unload them, or their store is watched."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import requests
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+from tests.conftest import MODULES, Server, Start, hub, toy, wait_for
+from tests.triton_models import SCALE, write_scale
+
+X = np.arange(4, dtype=np.float32)[None]
+SLOW = """
+import os, time
+import numpy as np
+from hubserve.module import ANY, TensorSpec, batch, moduleinfo
+
+@moduleinfo(name="slow", version="1.0.0")
+class Slow:
+    def __init__(self):
+        with open({pid!r}, "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep({load_s})
+        self.inputs = [TensorSpec("x", "float32", (ANY, 4))]
+        self.outputs = [TensorSpec("y", "float32", (ANY, 4))]
+
+    @batch
+    def double(self, x):
+        time.sleep({answer_s})
+        return x * 2
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def explicit(start: Start, store: Path) -> Callable[..., triton.InferenceServerClient]:
+    """Start a server of the store whose models are loaded by clients."""
+
+    def function(modules: dict[str, Any] | None = None, **settings: Any) -> triton.InferenceServerClient:
+        server = start(
+            modules or {"doubler": {**toy("doubler"), "workers": 1}}, model_store=[str(store)], model_control="explicit", **settings
+        )
+        return client_of(server)
+
+    return function
+
+
+def client_of(server: Server) -> triton.InferenceServerClient:
+    client = triton.InferenceServerClient(server.url.removeprefix("http://"), concurrency=8, network_timeout=120)
+    client.server = server
+    return client
+
+
+def states(client: triton.InferenceServerClient) -> dict[str, tuple[str, str]]:
+    return {each["name"]: (each["state"], each["reason"]) for each in client.get_model_repository_index()}
+
+
+def compute(client: triton.InferenceServerClient, model: str, x: np.ndarray = X) -> Any:
+    metadata = client.get_model_metadata(model)
+    sent = triton.InferInput(metadata["inputs"][0]["name"], list(x.shape), "FP32")
+    sent.set_data_from_numpy(x)
+    return client.infer(model, [sent]).as_numpy(metadata["outputs"][0]["name"])
+
+
+def install_slow(tmp_path: Path, home: Path, load_s: float, answer_s: float = 0) -> Path:
+    """Install the module ``slow``; gives the file into which its instance writes its process id."""
+    folder, pid = tmp_path / "slow-source", tmp_path / "slow.pid"
+    folder.mkdir(exist_ok=True)
+    (folder / "module.py").write_text(SLOW.format(pid=str(pid), load_s=load_s, answer_s=answer_s))
+    assert hub("install", folder, home=home).returncode == 0
+    pid.unlink(missing_ok=True)
+    return pid
+
+
+# --- explicit ---
+
+
+def test_clients_load_and_unload_the_models_of_a_store(explicit: Any, store: Path) -> None:
+    write_scale(store, "double")
+    client = explicit()
+    assert states(client)["double"] == ("UNAVAILABLE", "not loaded")
+    assert not client.is_model_ready("double")
+    client.load_model("double")
+    assert client.is_model_ready("double")
+    assert states(client)["double"] == ("READY", "")
+    assert np.array_equal(compute(client, "double"), X * 2)
+    client.unload_model("double")
+    assert not client.is_model_ready("double")
+    assert states(client)["double"] == ("UNAVAILABLE", "unloaded")
+    client.unload_model("double")
+    client.load_model("double")
+    assert np.array_equal(compute(client, "double"), X * 2)
+
+
+def test_loading_again_takes_what_is_in_the_store_now_without_a_gap(explicit: Any, store: Path) -> None:
+    write_scale(store, "double")
+    client = explicit()
+    client.load_model("double")
+    stop, answers = threading.Event(), []
+
+    def ask() -> None:
+        with triton.InferenceServerClient(client.server.url.removeprefix("http://")) as own:
+            while not stop.is_set():
+                answers.append(tuple(compute(own, "double")[0]))
+
+    with ThreadPoolExecutor() as pool:
+        asking = [pool.submit(ask) for _ in range(2)]
+        try:
+            shutil.rmtree(store / "double")
+            write_scale(store, "double", factor=3.0)
+            client.load_model("double")
+            wait_for(lambda: answers and answers[-1] == tuple(X[0] * 3))
+        finally:
+            stop.set()
+        for each in asking:
+            each.result()
+    assert set(answers) <= {tuple(X[0] * 2), tuple(X[0] * 3)}
+
+
+def test_a_model_that_cannot_be_loaded_is_told_and_what_was_served_stays(explicit: Any, store: Path) -> None:
+    folder = write_scale(store, "double")
+    client = explicit()
+    client.load_model("double")
+    (folder / "1" / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(InferenceServerException, match="failed to load 'double', ") as told:
+        client.load_model("double")
+    assert told.value.status() == "400"
+    assert np.array_equal(compute(client, "double"), X * 2)
+    client.unload_model("double")
+    with pytest.raises(InferenceServerException, match="failed to load 'double', "):
+        client.load_model("double")
+    state, reason = states(client)["double"]
+    assert state == "UNAVAILABLE"
+    assert reason not in ("", "unloaded")
+
+
+@pytest.mark.parametrize("name", ["nobody", "..", "%2e%2e", "a%2fb", "tests", "./tests", "%00", "x" * 3000, "\u00e4"])
+def test_a_name_that_nothing_has_is_refused(explicit: Any, name: str) -> None:
+    client = explicit()
+    for action in ("load", "unload"):
+        answer = requests.post(f"{client.server.url}/v2/repository/models/{name}/{action}", timeout=30)
+        assert answer.status_code in (400, 404), answer.text
+        assert "error" in answer.json()
+    assert states(client) == {"doubler": ("READY", "")}
+
+
+def test_a_configuration_can_be_sent_and_its_numbers_may_be_texts(explicit: Any, store: Path) -> None:
+    write_scale(store, "double", SCALE)
+    client = explicit()
+    client.load_model("double")
+    config = client.get_model_config("double")
+    config["max_batch_size"] = "16"
+    client.load_model("double", config=json.dumps(config))
+    assert client.get_model_config("double")["max_batch_size"] == 16
+    client.load_model("double")
+    assert client.get_model_config("double")["max_batch_size"] != 16
+
+
+@pytest.mark.parametrize("config", ["{", "[]", "7", json.dumps({"max_batch_size": "many"}), json.dumps({"max_batch": 7}), "[" * 100000])
+def test_a_configuration_that_is_none_is_refused(explicit: Any, store: Path, config: str) -> None:
+    write_scale(store, "double")
+    client = explicit()
+    client.load_model("double")
+    with pytest.raises(InferenceServerException, match="failed to load 'double', "):
+        client.load_model("double", config=config)
+    assert np.array_equal(compute(client, "double"), X * 2)
+
+
+def test_a_model_can_be_sent_whole(explicit: Any, store: Path, tmp_path: Path) -> None:
+    write_scale(store, "double")
+    sent = write_scale(tmp_path / "elsewhere", "five", factor=5.0)
+    client = explicit()
+    home = client.server.home
+    client.load_model("double")
+    config = json.dumps(client.get_model_config("double"))
+    files = {"file:1/model.onnx": (sent / "1" / "model.onnx").read_bytes()}
+    client.load_model("double", config=config, files=files)
+    assert np.array_equal(compute(client, "double"), X * 5)
+    assert np.array_equal(compute(client, "double"), X * 5)
+    (held,) = (home / "uploaded").iterdir()
+    assert held.stat().st_mode & 0o777 == 0o700
+    client.load_model("double")
+    assert np.array_equal(compute(client, "double"), X * 2)
+    client.load_model("double", config=config, files=files)
+    client.unload_model("double")
+    assert list((home / "uploaded").iterdir()) == []
+    client.load_model("double", config=config, files=files)
+    assert client.server.stop() == 0
+    assert list((home / "uploaded").iterdir()) == []
+
+
+def test_files_of_a_server_that_was_killed_go_with_the_next_start(explicit: Any, store: Path, home: Path) -> None:
+    write_scale(store, "double")
+    client = explicit()
+    client.load_model("double")
+    config = json.dumps(client.get_model_config("double"))
+    client.load_model("double", config=config, files={"file:1/model.onnx": (store / "double" / "1" / "model.onnx").read_bytes()})
+    pids = client.server.instance_pids("double")
+    client.server.process.kill()
+    wait_for(lambda: not any(map(psutil.pid_exists, pids)))
+    assert len(list((home / "uploaded").iterdir())) == 1
+    explicit()
+    assert list((home / "uploaded").iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/x", "1/../../x", "", "1//x", "1/./x", "a\\b", "1/x\n", "a/" * 20 + "x", "x" * 300, "1\0"])
+def test_a_file_cannot_be_put_anywhere_else(explicit: Any, store: Path, path: str) -> None:
+    write_scale(store, "double")
+    client = explicit()
+    with pytest.raises(InferenceServerException, match="is no path in the model's folder"):
+        client.load_model("double", config="{}", files={"file:1/model.onnx": b"x", f"file:{path}": b"x"})
+    assert list((client.server.home / "uploaded").iterdir() if (client.server.home / "uploaded").exists() else []) == []
+
+
+def test_files_that_do_not_go_together_are_refused(explicit: Any, store: Path) -> None:
+    write_scale(store, "double")
+    client = explicit()
+    with pytest.raises(InferenceServerException, match="without 'config'"):
+        client.load_model("double", files={"file:1/model.onnx": b"x"})
+    with pytest.raises(InferenceServerException, match="one lies in another one"):
+        client.load_model("double", config="{}", files={"file:1": b"x", "file:1/model.onnx": b"x"})
+    with pytest.raises(InferenceServerException, match="needs a name of letters"):
+        client.load_model("dou ble", config="{}", files={"file:1/model.onnx": b"x"})
+    with pytest.raises(InferenceServerException, match="'fast' is not known"):
+        told = requests.post(f"{client.server.url}/v2/repository/models/double/load", json={"parameters": {"fast": True}}, timeout=30)
+        raise InferenceServerException(told.json()["error"])
+    assert list((client.server.home / "uploaded").iterdir()) == []
+
+
+def test_installed_modules_are_loaded_by_name(explicit: Any, home: Path) -> None:
+    assert hub("install", MODULES / "shout", home=home).returncode == 0
+    client = explicit()
+    assert "shout" not in states(client)
+    client.load_model("shout")
+    assert client.is_model_ready("shout")
+    with pytest.raises(InferenceServerException, match="a configuration can be sent for the models of a store"):
+        client.load_model("shout", config="{}")
+    client.unload_model("shout")
+    assert states(client)["shout"] == ("UNAVAILABLE", "unloaded")
+
+
+def test_the_modules_of_the_settings_are_unloaded_and_loaded_too(explicit: Any) -> None:
+    client = explicit()
+    client.unload_model("doubler")
+    assert not client.is_model_ready("doubler")
+    client.load_model("doubler")
+    assert np.array_equal(compute(client, "doubler"), X * 2)
+
+
+def test_several_loads_at_once_all_come_to_an_end(explicit: Any, store: Path) -> None:
+    names = [f"m{number}" for number in range(3)]
+    for number, name in enumerate(names):
+        write_scale(store, name, factor=float(number))
+    client = explicit()
+    server = client.server
+
+    def load(name: str) -> None:
+        with client_of(server) as own:
+            own.load_model(name)
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(load, [*names, *names, "m0", "m0"]))
+    for number, name in enumerate(names):
+        assert np.array_equal(compute(client, name), X * number)
+    wait_for(
+        lambda: len(psutil.Process(server.process.pid).children(recursive=True)) == 1 + sum(len(server.instance_pids(n)) for n in names)
+    )
+
+
+def test_loading_holds_up_nothing_and_goes_on_without_its_asker(explicit: Any, tmp_path: Path, home: Path) -> None:
+    pid = install_slow(tmp_path, home, load_s=2)
+    client = explicit()
+    with client_of(client.server) as impatient, pytest.raises(requests.exceptions.ReadTimeout):
+        requests.post(f"{impatient.server.url}/v2/repository/models/slow/load", timeout=0.5)
+    wait_for(pid.exists)
+    assert states(client)["slow"][0] == "LOADING"
+    assert np.array_equal(compute(client, "doubler"), X * 2)
+    wait_for(lambda: client.is_model_ready("slow"))
+
+
+def test_a_load_whose_process_is_killed_is_told(explicit: Any, tmp_path: Path, home: Path) -> None:
+    pid = install_slow(tmp_path, home, load_s=60)
+    client = explicit()
+    with ThreadPoolExecutor() as pool:
+        loading = pool.submit(requests.post, f"{client.server.url}/v2/repository/models/slow/load", timeout=60)
+        os.kill(int(wait_for(lambda: pid.exists() and pid.read_text())), signal.SIGKILL)
+        answer = loading.result()
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("failed to load 'slow', ")
+    assert states(client)["slow"][0] == "UNAVAILABLE"
+
+
+def test_a_server_that_is_stopped_while_it_loads_stops(explicit: Any, tmp_path: Path, home: Path) -> None:
+    pid = install_slow(tmp_path, home, load_s=60)
+    client = explicit(drain_timeout_s=5)
+    with ThreadPoolExecutor() as pool:
+        loading = pool.submit(requests.post, f"{client.server.url}/v2/repository/models/slow/load", timeout=60)
+        instance = int(wait_for(lambda: pid.exists() and pid.read_text()))
+        assert client.server.stop() == 0
+        assert loading.result().status_code == 503
+    wait_for(lambda: not psutil.pid_exists(instance))
+
+
+def test_unloading_lets_requests_finish(explicit: Any, tmp_path: Path, home: Path) -> None:
+    install_slow(tmp_path, home, load_s=0, answer_s=1.5)
+    client = explicit()
+    client.load_model("slow")
+    server = client.server
+    before = server.status("slow")["requests"]
+    with ThreadPoolExecutor() as pool, client_of(server) as own:
+        asked = pool.submit(compute, own, "slow")
+        wait_for(lambda: server.status("slow")["requests"] > before)
+        unloading = pool.submit(client.unload_model, "slow")
+        assert np.array_equal(asked.result(), X * 2)
+        unloading.result()
+    assert states(client_of(server))["slow"] == ("UNAVAILABLE", "unloaded")
+
+
+def test_a_folder_that_has_vanished_is_no_model_any_more(explicit: Any, store: Path) -> None:
+    folder = write_scale(store, "double")
+    client = explicit()
+    client.load_model("double")
+    shutil.rmtree(folder)
+    with pytest.raises(InferenceServerException, match="failed to load 'double', failed to poll from model repository"):
+        client.load_model("double")
+    assert np.array_equal(compute(client, "double"), X * 2)
+    client.unload_model("double")
+    client.unload_model("double")
+
+
+# --- none and poll ---
+
+
+@pytest.mark.parametrize("control", ["none", "poll"])
+def test_clients_change_nothing_unless_they_may(start: Start, store: Path, control: str) -> None:
+    write_scale(store, "double")
+    client = client_of(start({}, model_store=[str(store)], model_control=control))
+    for change in (client.load_model, client.unload_model):
+        with pytest.raises(InferenceServerException, match="explicit model load / unload is not allowed if polling is enabled") as told:
+            change("double")
+        assert told.value.status() == "503"
+    assert states(client) == {"double": ("READY", "")}
+    assert np.array_equal(compute(client, "double"), X * 2)
+
+
+def test_a_store_that_is_watched_is_followed(start: Start, store: Path) -> None:
+    write_scale(store, "double")
+    server = start({"doubler": {**toy("doubler"), "workers": 1}}, model_store=[str(store)], model_control="poll", poll_s=0.2)
+    client = client_of(server)
+    first = server.instance_pids("double")
+    write_scale(store, "triple", factor=3.0)
+    wait_for(lambda: client.is_model_ready("triple"))
+    assert np.array_equal(compute(client, "triple"), X * 3)
+    shutil.rmtree(store / "double")
+    wait_for(lambda: "double" not in states(client))
+    write_scale(store, "double", factor=4.0)
+    wait_for(lambda: client.is_model_ready("double"))
+    assert np.array_equal(compute(client, "double"), X * 4)
+    assert not set(first) & set(server.instance_pids("double"))
+    (store / "triple" / "1" / "model.onnx").write_bytes(b"no model")
+    wait_for(lambda: "failed to load 'triple', which has changed" in server.log.read_text())
+    assert np.array_equal(compute(client, "triple"), X * 3)
+    pids = server.instance_pids("triple")
+    store.rename(store.with_name("away"))
+    wait_for(lambda: "the model stores cannot be looked at" in server.log.read_text())
+    assert np.array_equal(compute(client, "triple"), X * 3)
+    assert server.instance_pids("triple") == pids
+    assert client.is_model_ready("doubler")
