@@ -46,6 +46,9 @@ class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The priority of requests that ask for none of ``priority_levels``; else the one in the middle."""
     preserve_ordering: bool = False
     """Give answers in the order in which the requests came."""
+    response_cache: bool = False
+    """Answer a request that came before with the same content by the answer that it got then, without computing. For modules that
+    always answer the same in the same way."""
     load_timeout_s: Seconds = 300.0
     """Seconds that one instance may take to load."""
     compute_timeout_s: Seconds | None = None
@@ -108,6 +111,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The longest request body."""
     max_queue_size: Count = 1024
     """Requests that may wait for each module."""
+    response_cache_bytes: Count = 64 << 20
+    """The memory that the response cache of each module may take that has one."""
     request_timeout_s: Seconds = 300.0
     """Seconds after which a request is answered with an error."""
     ready_timeout_s: Annotated[float, msgspec.Meta(ge=5)] = 30.0

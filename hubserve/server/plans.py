@@ -63,7 +63,16 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
             ),
             preserve_ordering=module.preserve_ordering,
         )
-        plans.append(ModulePlan(resolved.info, instances, module.predict_args, batching, settings.ready_timeout_s))
+        plans.append(
+            ModulePlan(
+                resolved.info,
+                instances,
+                module.predict_args,
+                batching,
+                settings.ready_timeout_s,
+                response_cache_bytes=settings.response_cache_bytes if module.response_cache else 0,
+            )
+        )
     return plans
 
 

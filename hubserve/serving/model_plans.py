@@ -10,6 +10,7 @@ from hubserve.kinds.base import ModuleInfo
 from hubserve.kinds.triton_config import ENSEMBLE
 from hubserve.kinds.triton_model import KIND, TritonModel, open_model
 from hubserve.registry.environments.launch import Launch
+from hubserve.registry.environments.packed import packed_launch
 from hubserve.registry.model_store import StoredModel, find_models, store_folders
 from hubserve.serving.ensemble_plan import plan_ensemble
 from hubserve.serving.model_scheduling import batch_settings, sequence_plan, warm_up_samples
@@ -99,6 +100,8 @@ def plan_model(
             ModulePlan(model.info(version), [], ready_timeout_s=settings.ready_timeout_s, ensemble=ensemble, config=model.config)
             for version in model.versions
         ]
+    if model.backend == "python":
+        launched = packed_launch(model.config, model.folder) or launched
     devices = _devices(model, settings)
     own = settings.module(model.name)
     if own.addresses:

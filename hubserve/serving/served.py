@@ -20,6 +20,7 @@ from hubserve.serving.batcher import Batcher, BatchSettings, Work
 from hubserve.serving.ensemble_plan import EnsemblePlan
 from hubserve.serving.model_calls import ModelCalls, current_depth
 from hubserve.serving.pool import Pool
+from hubserve.serving.response_cache import ResponseCache, key_of
 from hubserve.serving.sequence_plan import SequencePlan
 from hubserve.serving.sequences import Queue, Sequences
 from hubserve.serving.spec import InstanceSpec
@@ -87,6 +88,7 @@ class ServedModule:
         self.requests = 0
         self.failures = 0
         self._states = [state.output_name for state in plan.sequences.states] if plan.sequences else []
+        self._cache = ResponseCache(plan.response_cache_bytes) if plan.response_cache_bytes else None
         self._users = 0
         self._holds: list[Hold] = []
         self._turns = Turns() if plan.batching.preserve_ordering else None
@@ -123,7 +125,7 @@ class ServedModule:
         if self.plan.sequences and isinstance(self.batcher, Sequences):
             hidden = {spec.name for spec in self.plan.sequences.inputs}
             self.description = self.description._replace(inputs=[spec for spec in self.description.inputs if spec.name not in hidden])
-            self.batcher.batched = self.description.batched
+            self.batcher.batched = self.description.batched or not self.description.whole_requests
             self.batcher.fills_places &= not self.description.whole_requests
 
     def _hold_files(self) -> None:
@@ -229,12 +231,35 @@ class ServedModule:
             await self.loaded()
         if self.description.decoupled:
             raise InvalidInput(f"model '{self.plan.info.name}' is decoupled: it may give any number of responses. Ask it by a stream")
+        if self._cache is not None and request.sequence is None:
+            return await self._infer_cached(self._cache, request)
+        return await self._infer(request)
+
+    async def _infer_cached(self, cache: ResponseCache, request: InferRequest) -> InferResponse:
+        """Answer by what was computed before, or compute it now."""
+        began = time.monotonic()
+        key = key_of(request)
+        found = cache.get(key)
+        looked_s = time.monotonic() - began
+        if found is None:
+            answer = await self._infer(request)
+            began = time.monotonic()
+            cache.put(key, answer)
+            self.statistics.cache_miss.add(looked_s + time.monotonic() - began)
+            return answer
+        self.requests += 1
+        if self._turns is not None:
+            await self._turns.wait(asyncio.sleep(0))
+        self.statistics.found(looked_s, time.monotonic() - began)
+        return found
+
+    async def _infer(self, request: InferRequest) -> InferResponse:
         self.check_room()
         if self._states and request.outputs is not None:
             request.outputs = [*request.outputs, *(name for name in self._states if name not in request.outputs)]
         work = self._admit(request, asyncio.Future(loop=self._loop))
         with self._counted(work, request):
-            self._queue(work)
+            self._put(work)
             answer = await (work.answer if self._turns is None else self._turns.wait(work.answer))
         return self._unwrapped(self._without_states(answer))
 
@@ -252,12 +277,17 @@ class ServedModule:
         stream = ResponseStream()
         work = self._admit(request, asyncio.Future(loop=self._loop), stream)
         with self._counted(work, request):
-            self._queue(work)
+            self._put(work)
             try:
-                async for response in stream.responses(work.answer):
+                async for response in self.statistics.streamed(stream.responses(work.answer)):
                     yield response
             finally:
                 work.answer.cancel()
+
+    def _put(self, work: Work) -> None:
+        self.batcher.put(work)
+        if work.due:
+            self._deadlines.add(work)
 
     @contextmanager
     def _counted(self, work: Work, request: InferRequest) -> Iterator[None]:
@@ -279,11 +309,6 @@ class ServedModule:
         finally:
             tally.add(time.monotonic() - came_at)
             self._deadlines.discard(work)
-
-    def _queue(self, work: Work) -> None:
-        self.batcher.put(work)
-        if work.due:  # the queue may have set it
-            self._deadlines.add(work)
 
     def _unwrapped(self, answer: InferResponse) -> InferResponse:
         """The answer without the dimension of items that :meth:`_admit` put in front."""
