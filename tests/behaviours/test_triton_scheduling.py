@@ -1,6 +1,7 @@
 """A Triton model's configuration decides how its requests are scheduled; clients are Triton's own."""
 
 import queue
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ import tritonclient.http as http
 from onnx import helper
 from tritonclient.utils import InferenceServerException
 
-from tests.conftest import Server, free_port, servers
+from tests.conftest import MODULES, Server, free_port, servers
 from tests.triton_models import FLOAT, SCALE, _save, tensor, write_scale
 
 CONTROLS = """
@@ -128,6 +129,7 @@ def server(grpc_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     write_scale(store, "cached", SCALE + " response_cache { enable: true }")
     policy = "priority_levels: 2 default_priority_level: 2 default_queue_policy { max_queue_size: 1 }"
     write_scale(store, "choosy", SCALE + f" dynamic_batching {{ {policy} }}")
+    shutil.copytree(MODULES / "triton" / "pb_repeat", store / "pb_repeat")
     home = tmp_path_factory.mktemp("home")
     with servers(home, tmp_path_factory.mktemp("servers")) as start_server:
         yield start_server({}, model_store=[str(store)], grpc_port=grpc_port)
@@ -222,6 +224,24 @@ def test_statistics_tell_hits_of_the_response_cache_from_computing(client: Any) 
     counts = {name: each["count"] for name, each in stats["inference_stats"].items()}
     assert (counts["cache_hit"], counts["cache_miss"], counts["success"], counts["queue"]) == (2, 2, 4, 4)
     assert stats["inference_count"] == 2
+
+
+def test_each_response_of_a_decoupled_model_is_counted_by_its_position(server: Server, grpc_port: int, client: Any) -> None:
+    answers: queue.Queue[Any] = queue.Queue()
+    with triton_grpc.InferenceServerClient(f"127.0.0.1:{grpc_port}") as streaming:
+        streaming.start_stream(lambda result, error: answers.put((result, error)))
+        for count, how in ((3, ""), (1, ""), (5, "error")):
+            sent = triton_grpc.InferInput("COUNT", [1], "INT32")
+            sent.set_data_from_numpy(np.array([count], np.int32))
+            streaming.async_stream_infer("pb_repeat", [sent], parameters={"how": how})
+        told = [answers.get(timeout=20) for _ in range(3 + 1 + 3)]
+        streaming.stop_stream()
+    (failed,) = [str(error) for _, error in told if error]
+    assert "two is too many" in failed
+    (stats,) = client.get_inference_statistics("pb_repeat")["model_stats"]
+    counted = {place: (each["success"]["count"], each["fail"]["count"]) for place, each in stats["response_stats"].items()}
+    assert counted == {"0": (3, 0), "1": (2, 0), "2": (1, 1)}
+    assert (stats["inference_stats"]["success"]["count"], stats["inference_stats"]["fail"]["count"]) == (2, 1)
 
 
 def test_a_priorities_part_of_the_queue_has_its_bound(server: Server, client: Any) -> None:
