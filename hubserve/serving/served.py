@@ -111,6 +111,8 @@ class ServedModule:
             self.load_error = error.message
         else:
             self._book.limit = self.description.max_batch_size
+            if not self.plan.batching.merge and "dynamic_batching" in (self.description.config or {}):  # the model itself says so
+                self._allow_merging()
             self._hide_inputs()
             self._book.load()
             self._learn(warm_up)
@@ -134,6 +136,11 @@ class ServedModule:
             self._holds.append(Hold(folder))
             if self._holds[-1].lost:
                 raise LoadFailed(f"'{folder}' was removed while it was to be loaded. Load the module again: hub serving reload")
+
+    def _allow_merging(self) -> None:
+        self.plan = replace(self.plan, batching=replace(self.plan.batching, merge=True))
+        if isinstance(self.batcher, Batcher):
+            self.batcher.settings = self.plan.batching
 
     def _let_files_go(self) -> None:
         while self._holds:
