@@ -23,6 +23,10 @@ DTYPES = (
     "float64",
 )
 
+# numpy takes its time to tell a dtype by its name and the reverse
+_DTYPE_OF = {name: np.dtype(name) for name in DTYPES}
+_NAME_OF = {dtype: name for name, dtype in _DTYPE_OF.items()}
+
 #: In a TensorSpec: elements are byte strings of any length. Arrays of them have dtype object and hold ``bytes``.
 BYTES = "bytes"
 #: In a TensorSpec: bfloat16, which numpy lacks. Arrays of them have dtype uint16 and hold the numbers' upper halves.
@@ -72,6 +76,8 @@ def parse_dtype(dtype: Any) -> np.dtype:
     Raises:
         InvalidInput: it is not text, not a dtype, or not one of :data:`DTYPES` in little-endian order.
     """
+    if isinstance(dtype, str) and dtype in _DTYPE_OF:
+        return _DTYPE_OF[dtype]
     if not isinstance(dtype, str):
         raise InvalidInput(f"dtype must be text such as 'float32', got {type(dtype).__name__}")
     try:
@@ -99,7 +105,10 @@ def parse_shape(shape: Any) -> Tuple[int, ...]:
 
 def dtype_name(array: np.ndarray) -> str:
     """An array's dtype as a TensorSpec has it; :data:`BYTES` for texts and objects."""
-    return BYTES if array.dtype.kind in "OSU" else str(array.dtype.name)
+    name = _NAME_OF.get(array.dtype)
+    if name is None:
+        name = BYTES if array.dtype.kind in "OSU" else str(array.dtype.name)
+    return name
 
 
 _LENGTH = struct.Struct("<I")
