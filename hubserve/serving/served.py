@@ -89,6 +89,7 @@ class ServedModule:
         self.failures = 0
         self._states = [state.output_name for state in plan.sequences.states] if plan.sequences else []
         self._cache = ResponseCache(plan.response_cache_bytes) if plan.response_cache_bytes else None
+        self._merges = plan.batching.merge
         self._users = 0
         self._holds: list[Hold] = []
         self._turns = Turns() if plan.batching.preserve_ordering else None
@@ -111,6 +112,7 @@ class ServedModule:
             self.load_error = error.message
         else:
             self._book.limit = self.description.max_batch_size
+            self._adopt_completed()
             self._hide_inputs()
             self._book.load()
             self._learn(warm_up)
@@ -119,6 +121,13 @@ class ServedModule:
             self._loaded.set()
             if self.load_error:
                 self._let_files_go()
+
+    def _adopt_completed(self) -> None:
+        """A model that completed its configuration itself may have asked for its requests to be put together."""
+        known, completed = self.plan.config or {}, self.description.config or {}
+        if "dynamic_batching" in completed and "dynamic_batching" not in known and isinstance(self.batcher, Batcher):
+            self._merges = True
+            self.batcher.merge_requests()
 
     def _hide_inputs(self) -> None:
         """What the gateway itself gives to the module is no matter of the clients."""
@@ -333,7 +342,7 @@ class ServedModule:
             self._require(Face.TENSORS)
             if described.whole_requests:
                 whole = Whole(stream, current_depth())
-                merges = self.plan.batching.merge or self.plan.sequences is not None
+                merges = self._merges or self.plan.sequences is not None
                 return admit_whole(self.plan.info.name, described, merges, request, answer, whole)
             tensors = request.tensors
             if described.batched:
