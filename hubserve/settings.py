@@ -46,6 +46,9 @@ class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The priority of requests that ask for none of ``priority_levels``; else the one in the middle."""
     preserve_ordering: bool = False
     """Give answers in the order in which the requests came."""
+    response_cache: bool = False
+    """Answer a request that came before with the same content by the answer that it got then, without computing. For modules that
+    always answer the same in the same way."""
     load_timeout_s: Seconds = 300.0
     """Seconds that one instance may take to load."""
     compute_timeout_s: Seconds | None = None
@@ -85,6 +88,15 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The address to listen on; other machines reach it only if this is set to theirs or to 0.0.0.0."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = DEFAULT_PORT
     """The port to listen on; 0 for any free one."""
+    grpc_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
+    """The port for v2 clients over gRPC, at the same address; 0 for any free one. Not set: gRPC is off."""
+    grpc_max_message_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
+    """The longest gRPC message of a client; else ``max_body_bytes``."""
+    grpc_tls_cert: str = ""
+    """The PEM file of the certificate chain that gRPC clients see; relative ones are looked up beside the configuration file. Not set:
+    gRPC is not encrypted."""
+    grpc_tls_key: str = ""
+    """The PEM file of that certificate's key."""
     v2_server_name: str = "triton"
     """What the server calls itself in the metadata of the Open Inference Protocol; some clients look for Triton's name."""
     use_multiprocess: bool | None = None
@@ -99,6 +111,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The longest request body."""
     max_queue_size: Count = 1024
     """Requests that may wait for each module."""
+    response_cache_bytes: Count = 64 << 20
+    """The memory that the response cache of each module may take that has one."""
     request_timeout_s: Seconds = 300.0
     """Seconds after which a request is answered with an error."""
     ready_timeout_s: Annotated[float, msgspec.Meta(ge=5)] = 30.0
@@ -197,7 +211,10 @@ def read_config(path: Path) -> ServerSettings:
         raise ConfigError(f"cannot read the configuration '{path}': {error.strerror}. Give the path of a config.json.") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"the configuration '{path}' is not JSON: {error}") from None
-    return parse_settings(raw, str(path))
+    settings = parse_settings(raw, str(path))
+    folder = path.absolute().parent
+    files = {key: str(folder / value) for key in ("grpc_tls_cert", "grpc_tls_key") if (value := getattr(settings, key))}
+    return msgspec.structs.replace(settings, **files)
 
 
 def parse_settings(raw: Any, origin: str) -> ServerSettings:
@@ -223,6 +240,9 @@ def parse_settings(raw: Any, origin: str) -> ServerSettings:
             raise ConfigError(
                 f"{origin}: modules_info.{name} has addresses but no token_file; name the file that the listeners were started with"
             )
+    if bool(settings.grpc_tls_cert) != bool(settings.grpc_tls_key):
+        given, missing = ("grpc_tls_cert", "grpc_tls_key") if settings.grpc_tls_cert else ("grpc_tls_key", "grpc_tls_cert")
+        raise ConfigError(f"{origin}: '{given}' is set but '{missing}' is not; encrypted gRPC needs both files, plain gRPC neither")
     if settings.load_model and settings.model_control != "explicit":
         raise ConfigError(f"{origin}: load_model has a meaning only with model_control 'explicit', and that is '{settings.model_control}'")
     if settings.model_control != "none" and not settings.model_store:

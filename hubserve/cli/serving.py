@@ -66,6 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("-c", "--config", type=Path, metavar="FILE", help="a config.json; the other flags are then disregarded")
     start.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port to listen on (default %(default)s; 0: any free one)")
     start.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)")
+    start.add_argument(
+        "--grpc-port", "--grpc_port", type=int, metavar="PORT", help="port for v2 clients over gRPC (0: any free one; default: none)"
+    )
     start.add_argument("--use_multiprocess", action="store_true", help="run --workers instances of each module")
     start.add_argument(
         "-w", "--workers", type=int, help="instances of each module (default: one per core or GPU for modules that compute batches)"
@@ -130,6 +133,7 @@ def settings_from_flags(args: argparse.Namespace, only: str | None = None) -> Se
 
     references = [each for each in args.modules or [] if only is None or may_mean(each, only)]
     raw = {"modules_info": find_modules(references), "host": args.host, "port": args.port, "use_gpu": args.use_gpu, "gpu": args.gpu}
+    raw |= {"grpc_port": args.grpc_port}
     if args.model_store:
         raw |= {"model_store": args.model_store, "model_control": args.model_control, "load_model": args.load_model or []}
     elif args.model_control != "none" or args.load_model:

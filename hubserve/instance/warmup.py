@@ -17,6 +17,7 @@ import numpy as np
 from hubserve.errors import HubError, LoadFailed
 from hubserve.instance.calls import guarded
 from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.requests import WholeRequest, WholeResponse
 from hubserve.types import BFLOAT16, BYTES, array_from_bytes
 
 FOLDER = "warmup"
@@ -44,8 +45,19 @@ def warm_up(module: LoadedModule, samples: Sequence[Dict[str, Any]], folder: Pat
 
 def _compute(module: LoadedModule, item: Dict[str, np.ndarray], count: int) -> None:
     batched = module.description.batched
+    if module.description.whole_requests:
+        _compute_whole(module, {name: array[np.newaxis] if batched else array for name, array in item.items()}, count)
+        return
     inputs = {name: np.stack([array] * count) if batched else array for name, array in item.items()}
     guarded(lambda: module.call_tensors(inputs))
+
+
+def _compute_whole(module: LoadedModule, inputs: Dict[str, np.ndarray], count: int) -> None:
+    # no request has such a key: what is answered later goes nowhere
+    requests = [WholeRequest(-number, {name: array.copy() for name, array in inputs.items()}) for number in range(1, count + 1)]
+    for answer in guarded(lambda: module.call_requests(requests)):
+        if isinstance(answer, WholeResponse) and answer.error:
+            raise answer.error
 
 
 def _item(name: str, about: Dict[str, Any], folder: Path) -> np.ndarray:

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 import uvloop
@@ -26,6 +27,9 @@ from hubserve.server.patience import end_unread_answers
 from hubserve.server.reload import MakePlans, Reloader
 from hubserve.serving.dataplane import DataPlane, ModulePlan
 from hubserve.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from hubserve.protocols.v2.grpc import GrpcServer
 
 log = logging.getLogger("hubserve")
 
@@ -126,6 +130,9 @@ class _Gateway:
             timeout_graceful_shutdown=max(1, round(self._settings.drain_timeout_s)),
         )
         server = _Server(config)
+        grpc_server = None if self._settings.grpc_port is None else _grpc_server(self._context)
+        if grpc_server:
+            await grpc_server.start()
         await self._control.start()
         serving = asyncio.create_task(server.serve([self._listener]))
         loading = asyncio.create_task(self._load())
@@ -142,6 +149,8 @@ class _Gateway:
             loading.cancel()
             await asyncio.gather(loading, self._models.stop(), return_exceptions=True)
             server.should_exit = True
+            if grpc_server:
+                await grpc_server.stop(self._settings.drain_timeout_s)
             await serving
             await self._dataplane.stop(self._settings.drain_timeout_s)
             self._context.close()
@@ -156,3 +165,11 @@ class _Gateway:
         await load_modules(self._dataplane, address)
         settle()
         self._models.follow()
+
+
+def _grpc_server(context: Context) -> "GrpcServer":
+    try:
+        from hubserve.protocols.v2.grpc import GrpcServer
+    except (ImportError, RuntimeError) as error:
+        raise ConfigError(f"grpc_port is set, but gRPC cannot be loaded ({error}). Run: pip install 'hubserve[grpc]'") from None
+    return GrpcServer(context)

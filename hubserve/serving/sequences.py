@@ -85,7 +85,7 @@ class Sequences:
         book: its limit is the most items in one call.
 
     Attributes:
-        batched: whether the module's arrays have a batch dimension.
+        batched: whether the arrays that cross the wire have a batch dimension.
         fills_places: whether an instance that computes a request at one place is given something for the places before it, too.
     """
 
@@ -262,16 +262,28 @@ class Sequences:
             self._lose(sequence, "the process that computed it has ended or was replaced, as the server's log says")
 
     def put_back(self, works: list[Work]) -> None:
-        """An instance died with requests: they cannot be computed by another one, which does not know what came before."""
+        """Take requests that were not answered.
+
+        If their instance died, they cannot be computed by another one, which does not know what came before.
+        """
+        lost = []
         for work in works:
+            sequence = work.sequence
+            if sequence.desk is not None and sequence.desk.seat.is_alive:  # the module itself wants to have it again
+                sequence.computing = None
+                sequence.queue.appendleft(work)
+                self._size += 1
+                continue
+            lost.append(work)
             _fail(
                 work,
                 InstanceDied(
                     "the process ended that computed the request and knew its sequence; begin the sequence again, with the START flag"
                 ),
             )
-        for desk in {id(work.sequence.desk): work.sequence.desk for work in works if work.sequence and work.sequence.desk}.values():
+        for desk in {id(work.sequence.desk): work.sequence.desk for work in lost if work.sequence.desk}.values():
             self._lose_all(desk)
+        self.dispatch()
 
     def fail_all(self, error: HubError) -> None:
         """Answer everything that waits with an error."""
@@ -281,7 +293,9 @@ class Sequences:
 
     def on_computed(self, sequence: _Sequence, work: Work, result: dict[str, Any], frame: Frame) -> None:
         """A request was computed; it is not answered yet."""
-        if "later" in result:  # by a module that answers when it likes
+        if result.get("later") is True and not work.answer.done():  # it is put back
+            return
+        if result.get("later") is False:  # the module answers when it likes
             work.answer.add_done_callback(partial(self._on_answered, sequence, work))
             return
         sequence.computing = None

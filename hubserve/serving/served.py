@@ -20,6 +20,7 @@ from hubserve.serving.batcher import Batcher, BatchSettings, Work
 from hubserve.serving.ensemble_plan import EnsemblePlan
 from hubserve.serving.model_calls import ModelCalls, current_depth
 from hubserve.serving.pool import Pool
+from hubserve.serving.response_cache import ResponseCache, key_of
 from hubserve.serving.sequence_plan import SequencePlan
 from hubserve.serving.sequences import Queue, Sequences
 from hubserve.serving.spec import InstanceSpec
@@ -87,6 +88,8 @@ class ServedModule:
         self.requests = 0
         self.failures = 0
         self._states = [state.output_name for state in plan.sequences.states] if plan.sequences else []
+        self._cache = ResponseCache(plan.response_cache_bytes) if plan.response_cache_bytes else None
+        self._merges = plan.batching.merge
         self._users = 0
         self._holds: list[Hold] = []
         self._turns = Turns() if plan.batching.preserve_ordering else None
@@ -109,6 +112,7 @@ class ServedModule:
             self.load_error = error.message
         else:
             self._book.limit = self.description.max_batch_size
+            self._adopt_completed()
             self._hide_inputs()
             self._book.load()
             self._learn(warm_up)
@@ -118,12 +122,19 @@ class ServedModule:
             if self.load_error:
                 self._let_files_go()
 
+    def _adopt_completed(self) -> None:
+        """A model that completed its configuration itself may have asked for its requests to be put together."""
+        known, completed = self.plan.config or {}, self.description.config or {}
+        if "dynamic_batching" in completed and "dynamic_batching" not in known and isinstance(self.batcher, Batcher):
+            self._merges = True
+            self.batcher.merge_requests()
+
     def _hide_inputs(self) -> None:
         """What the gateway itself gives to the module is no matter of the clients."""
         if self.plan.sequences and isinstance(self.batcher, Sequences):
             hidden = {spec.name for spec in self.plan.sequences.inputs}
             self.description = self.description._replace(inputs=[spec for spec in self.description.inputs if spec.name not in hidden])
-            self.batcher.batched = self.description.batched
+            self.batcher.batched = self.description.batched or not self.description.whole_requests
             self.batcher.fills_places &= not self.description.whole_requests
 
     def _hold_files(self) -> None:
@@ -229,6 +240,29 @@ class ServedModule:
             await self.loaded()
         if self.description.decoupled:
             raise InvalidInput(f"model '{self.plan.info.name}' is decoupled: it may give any number of responses. Ask it by a stream")
+        if self._cache is not None and request.sequence is None:
+            return await self._infer_cached(self._cache, request)
+        return await self._infer(request)
+
+    async def _infer_cached(self, cache: ResponseCache, request: InferRequest) -> InferResponse:
+        """Answer by what was computed before, or compute it now."""
+        began = time.monotonic()
+        key = key_of(request)
+        found = cache.get(key)
+        looked_s = time.monotonic() - began
+        if found is None:
+            answer = await self._infer(request)
+            began = time.monotonic()
+            cache.put(key, answer)
+            self.statistics.cache_miss.add(looked_s + time.monotonic() - began)
+            return answer
+        self.requests += 1
+        if self._turns is not None:
+            await self._turns.wait(asyncio.sleep(0))
+        self.statistics.found(looked_s, time.monotonic() - began)
+        return found
+
+    async def _infer(self, request: InferRequest) -> InferResponse:
         self.check_room()
         if self._states and request.outputs is not None:
             request.outputs = [*request.outputs, *(name for name in self._states if name not in request.outputs)]
@@ -254,7 +288,7 @@ class ServedModule:
         with self._counted(work, request):
             self._queue(work)
             try:
-                async for response in stream.responses(work.answer):
+                async for response in self.statistics.streamed(stream.responses(work.answer)):
                     yield response
             finally:
                 work.answer.cancel()
@@ -308,7 +342,8 @@ class ServedModule:
             self._require(Face.TENSORS)
             if described.whole_requests:
                 whole = Whole(stream, current_depth())
-                return admit_whole(self.plan.info.name, described, self.plan.batching.merge, request, answer, whole)
+                merges = self._merges or self.plan.sequences is not None
+                return admit_whole(self.plan.info.name, described, merges, request, answer, whole)
             tensors = request.tensors
             if described.batched:
                 count = check_inputs(described.inputs, tensors)

@@ -5,12 +5,16 @@ module *computes*, and its *output* is cut, encoded and handed back. What the wa
 output by halves. Every request of a batch is counted with the whole time of its batch.
 """
 
+import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from hubserve.errors import HubError
 from hubserve.serving.timing import ONE_BY_ONE
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -33,17 +37,34 @@ class Tally:
 
 @dataclass(slots=True)
 class Execution:
-    """Calls of a module with one number of items."""
+    """Calls of a module with one number of items; all are counted together, because they are counted often."""
 
-    compute_input: Tally = field(default_factory=Tally)
-    compute_infer: Tally = field(default_factory=Tally)
-    compute_output: Tally = field(default_factory=Tally)
+    count: int = 0
+    input_s: float = 0.0
+    infer_s: float = 0.0
+    output_s: float = 0.0
 
     def add(self, input_s: float, infer_s: float, output_s: float, count: int = 1) -> None:
         """So many calls took so long in all."""
-        self.compute_input.add(input_s, count)
-        self.compute_infer.add(infer_s, count)
-        self.compute_output.add(output_s, count)
+        self.count += count
+        self.input_s += input_s
+        self.infer_s += infer_s
+        self.output_s += output_s
+
+    @property
+    def compute_input(self) -> Tally:
+        """Decoding and merging."""
+        return Tally(self.count, self.input_s)
+
+    @property
+    def compute_infer(self) -> Tally:
+        """Computing."""
+        return Tally(self.count, self.infer_s)
+
+    @property
+    def compute_output(self) -> Tally:
+        """Cutting and encoding."""
+        return Tally(self.count, self.output_s)
 
 
 @dataclass(slots=True)
@@ -53,7 +74,8 @@ class Responses:
     Attributes:
         compute_infer: from the response before it, or from when the request was begun, to this one.
         compute_output: handing it on.
-        success, fail, empty, cancel: how each ended; ``empty`` are those that only say that there are no more.
+        success, fail, cancel: how each ended.
+        empty: those that only say that there are no more.
     """
 
     compute_infer: Tally = field(default_factory=Tally)
@@ -99,6 +121,40 @@ class ModuleStatistics:
             found = self.responses[position] = Responses()
         return found
 
+    def found(self, looked_s: float, took_s: float) -> None:
+        """Count a request that the response cache answered.
+
+        Args:
+            looked_s: looking into the cache.
+            took_s: all of it.
+        """
+        self.cache_hit.add(looked_s)
+        self.queue.add(0.0)
+        self.success.add(took_s)
+
+    async def streamed(self, responses: AsyncIterator[T]) -> AsyncIterator[T]:
+        """Count the responses to one request on their way.
+
+        Args:
+            responses: as they come.
+        """
+        position, since = 0, time.monotonic()
+        try:
+            async for response in responses:
+                now = time.monotonic()
+                yield response
+                counted, position = self.response(position), position + 1
+                counted.compute_infer.add(now - since)
+                counted.compute_output.add(time.monotonic() - now)
+                counted.success.add(time.monotonic() - since)
+                since = time.monotonic()
+        except HubError:
+            self.response(position).fail.add(time.monotonic() - since)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            self.response(position).cancel.add(time.monotonic() - since)
+            raise
+
     def answered(self, batch: Sequence[Any], header: dict[str, Any], begun_at: float, busy_s: float) -> None:
         """Count one answered batch.
 
@@ -108,7 +164,12 @@ class ModuleStatistics:
             begun_at: when the instance began with it, on the clock of ``time.monotonic``.
             busy_s: from then until the answer was here.
         """
-        good = [work for work, result in zip(batch, header["results"], strict=True) if "error" not in result and not work.filler]
+        good = [
+            work
+            for work, result in zip(batch, header["results"], strict=True)
+            # what has failed, what the module wants to have again, and what nobody asked for does not count
+            if "error" not in result and result.get("later") is not True and not work.filler
+        ]
         if not good:
             return
         prepare_s, took_s = header.get("prepare_s", 0.0), header["took_s"]

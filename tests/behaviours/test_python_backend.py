@@ -3,6 +3,9 @@
 import asyncio
 import functools
 import json
+import shutil
+import sys
+import tarfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -24,7 +27,9 @@ from hubserve.errors import (
 from hubserve.kinds.triton_model import open_model
 from hubserve.serving.batcher import BatchSettings
 from hubserve.serving.dataplane import DataPlane, ModulePlan
+from hubserve.serving.model_plans import plan_model
 from hubserve.serving.spec import InstanceSpec
+from hubserve.settings import ServerSettings
 from hubserve.types import InferRequest, InferResponse, SequencePart
 from tests.conftest import MODULES
 
@@ -436,3 +441,29 @@ def test_errors_of_models_keep_their_codes() -> None:
 
     assert isinstance(TritonError("gone", TritonError.CANCELLED).to_hub_error(), Cancelled)
     assert TritonError.from_hub_error(InvalidInput("no")).code() == TritonError.INVALID_ARG
+
+
+# --- environments ---
+
+
+@in_loop
+async def test_a_model_runs_in_the_environment_that_it_brings_along(tmp_path: Path) -> None:
+    model = tmp_path / "in_env"
+    shutil.copytree(MODELS / COMPLETED, model)
+    (model / "env" / "bin").mkdir(parents=True)
+    wrapper = model / "env" / "bin" / "python"
+    wrapper.write_text(f'#!/bin/sh\nexport PACKED=2\nexec "{sys.executable}" "$@"\n')
+    wrapper.chmod(0o755)
+    with tarfile.open(model / "env.tar.gz", "w:gz") as tar:
+        tar.add(model / "env", ".")
+    code = (model / "1" / "model.py").read_text()
+    (model / "1" / "model.py").write_text("import os\n" + code.replace("array * 2", 'array * int(os.environ["PACKED"])'))
+    named = 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY/env.tar.gz" } }'
+    (model / "config.pbtxt").write_text(f'name: "in_env" backend: "python" {named}')
+    plane = DataPlane(plan_model(model, ServerSettings(model_store=[str(tmp_path)])))
+    await plane.start()
+    try:
+        response = await plane.infer(request("in_env", {"IN": np.array([[3, 4]])}))
+        assert tensors_of(response)["OUT"].tolist() == [[6, 8]]
+    finally:
+        await plane.stop(5)

@@ -137,3 +137,32 @@ def test_answers_come_in_the_order_of_the_requests_where_that_is_set() -> None:
 def test_a_default_priority_that_does_not_exist_is_an_error_of_the_configuration() -> None:
     with pytest.raises(ConfigError, match="default_priority_level is 3, but priority_levels is 2"):
         plan_of("doubler", priority_levels=2, default_priority_level=3)
+
+
+def test_a_request_that_came_before_is_answered_without_computing_where_that_is_set() -> None:
+    async def scenario(dataplane: DataPlane) -> None:
+        first = await dataplane.infer(numbers(1, 2))
+        again = await asyncio.gather(*(dataplane.infer(numbers(1, 2)) for _ in range(3)))
+        other = await dataplane.infer(numbers(2, 2))
+        assert first.tensors is not None
+        assert other.tensors is not None
+        assert all(each.tensors is not None and each.tensors["y"].tolist() == [[2.0, 4.0]] for each in again)
+        assert other.tensors["y"].tolist() == [[4.0, 4.0]]
+        for _ in range(2):
+            with pytest.raises(HubError, match="not a number"):
+                await dataplane.infer(numbers(float("nan")))
+        counted = dataplane.get("doubler").statistics
+        assert (counted.cache_hit.count, counted.cache_miss.count) == (3, 2)
+        assert (counted.success.count, counted.fail.count, counted.inference_count) == (5, 2, 2)
+        assert counted.queue.count == 5
+
+    run(plan_of("doubler", response_cache=True), scenario)
+
+
+def test_nothing_is_kept_unless_it_is_asked_for() -> None:
+    async def scenario(dataplane: DataPlane) -> None:
+        for _ in range(2):
+            await dataplane.infer(numbers(1, 2))
+        assert dataplane.get("doubler").statistics.inference_count == 2
+
+    run(plan_of("doubler"), scenario)

@@ -182,12 +182,7 @@ def test_shared_memory_carries_inputs_and_outputs(client: triton.InferenceServer
         asked = triton.InferRequestedOutput("y")
         asked.set_shared_memory("both", x.nbytes, offset=x.nbytes)
         answer = client.infer("doubler", [sent], outputs=[asked])
-        about = answer.get_output("y")
-        assert about["parameters"] == {
-            "shared_memory_region": "both",
-            "shared_memory_offset": x.nbytes,
-            "shared_memory_byte_size": x.nbytes,
-        }
+        assert answer.get_output("y") == {"name": "y", "datatype": "FP32", "shape": [2, 6]}, "perf_analyzer fails on parameters here"
         assert np.array_equal(shared_memory.get_contents_as_numpy(handle, np.float32, [2, 6], offset=x.nbytes), x * 2)
         asked.set_shared_memory("both", 4)
         with pytest.raises(InferenceServerException, match="only 4"):

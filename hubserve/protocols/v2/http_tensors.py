@@ -180,7 +180,7 @@ def write_result(result: InferResult, binary_default: Any) -> tuple[list[Any], i
     for each in result.outputs:
         about: dict[str, Any] = {"name": each.name, "datatype": each.datatype, "shape": each.shape}
         if each.array is None:
-            about["parameters"] = each.parameters
+            pass  # Triton's C++ client takes any parameters for a binary_data_size
         elif _is_binary(each, binary_default):
             raws.append(raw_from_array(each.array))
             about["parameters"] = {"binary_data_size": len(raws[-1])}
