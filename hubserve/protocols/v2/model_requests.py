@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,8 +42,7 @@ class ModelRequests:
         Raises:
             HubError: as :meth:`V2Inference.stream`.
         """
-        results = cast("AsyncGenerator[InferResult]", self._v2.stream(await self._call(request)))
-        async with aclosing(results):
+        async with aclosing(self._v2.stream(await self._call(request))) as results:
             async for result in results:
                 yield _response(result)
 
