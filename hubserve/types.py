@@ -23,6 +23,10 @@ DTYPES = (
     "float64",
 )
 
+#: numpy takes microseconds to parse or name a dtype, several times a request
+_PARSED = {name: np.dtype(name) for name in DTYPES}
+_NAMES = {dtype: name for name, dtype in _PARSED.items()}
+
 #: In a TensorSpec: elements are byte strings of any length. Arrays of them have dtype object and hold ``bytes``.
 BYTES = "bytes"
 #: In a TensorSpec: bfloat16, which numpy lacks. Arrays of them have dtype uint16 and hold the numbers' upper halves.
@@ -74,6 +78,8 @@ def parse_dtype(dtype: Any) -> np.dtype:
     """
     if not isinstance(dtype, str):
         raise InvalidInput(f"dtype must be text such as 'float32', got {type(dtype).__name__}")
+    if dtype in _PARSED:
+        return _PARSED[dtype]
     try:
         parsed = np.dtype(dtype)
     except (TypeError, ValueError, SyntaxError):
@@ -99,7 +105,10 @@ def parse_shape(shape: Any) -> Tuple[int, ...]:
 
 def dtype_name(array: np.ndarray) -> str:
     """An array's dtype as a TensorSpec has it; :data:`BYTES` for texts and objects."""
-    return BYTES if array.dtype.kind in "OSU" else str(array.dtype.name)
+    name = _NAMES.get(array.dtype)
+    if name is None:
+        name = BYTES if array.dtype.kind in "OSU" else str(array.dtype.name)
+    return name
 
 
 _LENGTH = struct.Struct("<I")

@@ -15,7 +15,7 @@ import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException, shared_memory
 
 from hubserve.protocols.v2.datatypes import DTYPE_OF, raw_from_array
-from tests.conftest import Server, servers, toy
+from tests.conftest import Server, servers, toy, wait_for
 from tests.v2 import DATATYPES, binary_request, modules, served_under, texts
 
 
@@ -24,6 +24,7 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with servers(shared_home, tmp_path_factory.mktemp("v2")) as start:
         folder = tmp_path_factory.mktemp("modules")
         served = modules(folder) | {"faulty": toy("faulty"), "slow": served_under("doubler", "slow", folder, delay_s=1.0)}
+        served |= {name: toy(f"triton/{name}") for name in ("pb_sum", "pb_repeat")}
         yield start(served, max_body_bytes=4 << 20)
 
 
@@ -181,12 +182,7 @@ def test_shared_memory_carries_inputs_and_outputs(client: triton.InferenceServer
         asked = triton.InferRequestedOutput("y")
         asked.set_shared_memory("both", x.nbytes, offset=x.nbytes)
         answer = client.infer("doubler", [sent], outputs=[asked])
-        about = answer.get_output("y")
-        assert about["parameters"] == {
-            "shared_memory_region": "both",
-            "shared_memory_offset": x.nbytes,
-            "shared_memory_byte_size": x.nbytes,
-        }
+        assert answer.get_output("y") == {"name": "y", "datatype": "FP32", "shape": [2, 6]}, "perf_analyzer fails on parameters here"
         assert np.array_equal(shared_memory.get_contents_as_numpy(handle, np.float32, [2, 6], offset=x.nbytes), x * 2)
         asked.set_shared_memory("both", 4)
         with pytest.raises(InferenceServerException, match="only 4"):
@@ -260,6 +256,14 @@ def test_the_asyncio_client_has_the_same_answers(server: Server) -> None:
             assert (await client.get_inference_statistics("doubler"))["model_stats"][0]["version"] == "1.0.0"
             assert await client.get_system_shared_memory_status() == []
             assert await client.get_cuda_shared_memory_status() == []
+            assert {"name": "shout", "version": "1.0.0", "state": "READY", "reason": ""} in await client.get_model_repository_index()
+            for call in (client.load_model, client.unload_model):
+                with pytest.raises(InferenceServerException, match="explicit model load / unload is not allowed"):
+                    await call("doubler")
+            before = await client.get_trace_settings("doubler")
+            assert (await client.update_trace_settings("doubler", {"trace_rate": "7"}))["trace_rate"] == "7"
+            assert (await client.update_trace_settings("doubler", {"trace_rate": None})) == before
+            assert (await client.update_log_settings(await client.get_log_settings())) == await client.get_log_settings()
             sent = triton_aio.InferInput("x", [2, 3], "FP32")
             sent.set_data_from_numpy(x)
             for coding in (None, "gzip", "deflate"):
@@ -324,3 +328,51 @@ def test_a_module_that_fails_is_told_with_its_own_text(client: triton.InferenceS
     with pytest.raises(InferenceServerException, match="all is lost") as caught:
         client.infer("faulty", [tensor("arguments", texts(b'{"how": "raise", "text": "all is lost"}'), "BYTES")])
     assert caught.value.status() == "500"
+
+
+def test_the_server_s_settings_and_its_models_are_read_and_changed(client: triton.InferenceServerClient) -> None:
+    assert {"doubler", "pb_sum"} <= {each["name"] for each in client.get_model_repository_index()}
+    for call in (client.load_model, client.unload_model):
+        with pytest.raises(InferenceServerException, match="explicit model load / unload is not allowed") as caught:
+            call("doubler")
+        assert caught.value.status() == "503"
+    before = client.get_trace_settings()
+    assert client.update_trace_settings(settings={"trace_rate": 5})["trace_rate"] == "5"
+    assert client.get_trace_settings("doubler")["trace_rate"] == "5"
+    assert client.update_trace_settings(settings={"trace_rate": None}) == before
+    with pytest.raises(InferenceServerException, match="trace setting"):
+        client.update_trace_settings(settings={"nothing": 1})
+    with pytest.raises(InferenceServerException, match="'nobody' is not found"):
+        client.get_trace_settings("nobody")
+    settings = client.get_log_settings()
+    assert client.update_log_settings({"log_verbose_level": 1})["log_verbose_level"] == 1
+    assert client.update_log_settings(settings) == settings
+
+
+def test_a_decoupled_model_answers_by_events_and_not_to_a_plain_request(server: Server) -> None:
+    def events(**question: Any) -> list[dict[str, Any]]:
+        answer = post(server, "models/pb_repeat/generate_stream", question)
+        assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        return [json.loads(each.removeprefix("data: ")) for each in answer.text.split("\n\n") if each]
+
+    about = {"model_name": "pb_repeat", "model_version": "1"}
+    assert events(COUNT=3, how="thread", id="a") == [{**about, "id": "a", "OUT": number} for number in range(3)]
+    assert events(COUNT=2, how="final") == [{**about, "OUT": number} for number in range(2)]
+    assert events(COUNT=0) == []
+    assert [each.get("OUT", each.get("error")) for each in events(COUNT=5, how="error")] == [0, 1, "two is too many"]
+    assert post(server, "models/pb_repeat/generate", {"COUNT": 1}).json() == {**about, "OUT": 0}
+    answer = post(server, "models/pb_repeat/generate", {"COUNT": 2})
+    assert (answer.status_code, "exactly 1 response" in answer.text) == (400, True)
+    inputs = [{"name": "COUNT", "datatype": "INT32", "shape": [1], "data": [1]}]
+    answer = post(server, "models/pb_repeat/infer", {"inputs": inputs})
+    assert answer.status_code == 501
+    assert "doesn't support models with decoupled transaction policy" in answer.json()["error"]
+
+
+def test_a_reader_of_events_who_leaves_ends_the_computing(server: Server, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    question = {"COUNT": 100_000, "how": "slow", "tell": str(told)}
+    with requests.post(server.url + "/v2/models/pb_repeat/generate_stream", json=question, stream=True, timeout=60) as answer:
+        assert next(answer.iter_lines()).startswith(b"data: ")
+    assert wait_for(told.exists)
+    assert wait_for(told.read_text).startswith("cancelled after")

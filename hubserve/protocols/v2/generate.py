@@ -1,7 +1,7 @@
 """The generate extension: a flat JSON object in, a flat JSON object out, for any model.
 
 Keys that are names of the model's inputs are its inputs; ``id`` is the request's; what else there is, and what is in ``parameters``, are
-parameters. An output of one element is answered as that element, any other as a list.
+parameters. An output of one element is answered as that element, any other as a list; parameters of the response are keys of it, too.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ from hubserve.protocols.v2.datatypes import DATATYPE_OF
 from hubserve.protocols.v2.http_tensors import read_parameters
 from hubserve.protocols.v2.json_tensors import array_from_values, dump_json, values_of
 from hubserve.protocols.v2.requests import json_type, parse_object
+from hubserve.protocols.v2.results import FINAL
 from hubserve.protocols.v2.signatures import Signature
 from hubserve.types import BYTES, TensorSpec
 
@@ -77,6 +78,7 @@ def write_generate(result: InferResult) -> bytes:
     document: dict[str, Any] = {"model_name": result.model_name, "model_version": result.model_version}
     if result.id:
         document["id"] = result.id
+    document.update({name: value for name, value in result.parameters.items() if name != FINAL})
     for each in result.outputs:
         if each.array is not None:
             values = values_of(each.array, each.datatype)

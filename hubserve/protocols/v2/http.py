@@ -5,18 +5,19 @@ One table has every path: what matches it, its methods, and the method of this c
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from hubserve.errors import HubError, ModuleNotFound, Unavailable
+from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable
 from hubserve.protocols.admission import Ticket
 from hubserve.protocols.base import ClientGone, Context, Protocol, deadline_of, header, priority_of, while_connected
 from hubserve.protocols.bodies import TooSlow, read_body
 from hubserve.protocols.v2 import http_control as control
 from hubserve.protocols.v2.calls import InferCall, InferResult
 from hubserve.protocols.v2.encodings import decode_body, encode_body, wanted_coding
-from hubserve.protocols.v2.errors import NotHere, NotOffered, WrongMethod, http_status
+from hubserve.protocols.v2.errors import NotHere, WrongMethod, http_status
 from hubserve.protocols.v2.generate import read_generate, write_generate
 from hubserve.protocols.v2.http_tensors import read_call, write_result
 from hubserve.protocols.v2.json_tensors import dump_json
@@ -150,9 +151,9 @@ class V2Protocol(Protocol):
         await _respond(send, 200, [write_generate(result)])
 
     async def _only(self, call: InferCall) -> InferResult:
-        results = [result async for result in self._v2.stream(call)]
+        results = [result async for result in self._v2.stream(call) if result.outputs]
         if len(results) != 1:
-            raise NotOffered(
+            raise InvalidInput(
                 f"generate expects model to produce exactly 1 response, and '{call.model}' gave {len(results)}; use generate_stream for it"
             )
         return results[0]
@@ -161,7 +162,8 @@ class V2Protocol(Protocol):
         signature = await self._admit(scope, ticket, model, version)
         with signature.module.in_use():
             call = self._timed(read_generate(await self._body(scope, ticket), signature), scope, version)
-            await while_connected(scope, _send_events(send, self._v2.stream(call)))
+            async with aclosing(self._v2.stream(call)) as results:
+                await while_connected(scope, _send_events(send, results))
 
     async def _admit(self, scope: Scope, ticket: Ticket, model: str, version: str) -> Signature:
         """The model, loaded. One that cannot answer is told before the body is looked at."""
@@ -191,6 +193,8 @@ async def _send_events(send: Send, results: AsyncIterator[InferResult]) -> None:
     started = False
     try:
         async for result in results:
+            if not result.outputs:  # it only says that there are no more
+                continue
             event = write_generate(result)
             if not started:
                 await _start_events(send)

@@ -14,6 +14,7 @@ from hubserve.protocols.v2.signatures import Signature
 from hubserve.types import ANY, BFLOAT16, BYTES, parse_shape
 
 _SHOWN = 80
+_OBJECTS = {dict}
 
 
 def read_call(body: memoryview, header_length: str, signature: Signature) -> InferCall:
@@ -57,7 +58,7 @@ def _objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
     found = document.get(key, [])
     if found is None:
         return []
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+    if not isinstance(found, list) or not set(map(type, found)) <= _OBJECTS:
         raise InvalidInput(f"'{key}' of the request must be a list of objects, got {str(found)[:_SHOWN]}")
     return found
 
@@ -179,7 +180,7 @@ def write_result(result: InferResult, binary_default: Any) -> tuple[list[Any], i
     for each in result.outputs:
         about: dict[str, Any] = {"name": each.name, "datatype": each.datatype, "shape": each.shape}
         if each.array is None:
-            about["parameters"] = each.parameters
+            pass  # Triton's C++ client takes any parameters for a binary_data_size
         elif _is_binary(each, binary_default):
             raws.append(raw_from_array(each.array))
             about["parameters"] = {"binary_data_size": len(raws[-1])}

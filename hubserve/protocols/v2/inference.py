@@ -1,7 +1,8 @@
 """What the protocol says, whatever carries it: HTTP and gRPC translate to and from this."""
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from hubserve import __version__
@@ -9,6 +10,7 @@ from hubserve.errors import LoadFailed, ModuleNotFound
 from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor, OutputTensor, RequestedOutput
 from hubserve.protocols.v2.errors import NotOffered
 from hubserve.protocols.v2.logs import Logs
+from hubserve.protocols.v2.model_requests import ModelRequests
 from hubserve.protocols.v2.repository import ModelControl, Repository
 from hubserve.protocols.v2.requests import RequestMaker
 from hubserve.protocols.v2.results import ResultMaker
@@ -18,6 +20,7 @@ from hubserve.protocols.v2.statistics import model_statistics
 from hubserve.protocols.v2.tracing import Traces
 from hubserve.serving.dataplane import DataPlane, ServedModule
 from hubserve.settings import ServerSettings
+from hubserve.types import InferResponse
 
 __all__ = ["InferCall", "InferResult", "InputTensor", "OutputTensor", "RequestedOutput", "V2Inference"]
 
@@ -49,6 +52,7 @@ class V2Inference:
         repository: what could be served.
         shared_memory, cuda_shared_memory: regions that clients have registered.
         traces, logs: their settings.
+        model_requests: answers what models ask of the server.
     """
 
     def __init__(self, dataplane: DataPlane, settings: ServerSettings, models: ModelControl | None = None) -> None:
@@ -59,6 +63,7 @@ class V2Inference:
         self.cuda_shared_memory = CudaSharedMemory()
         self.traces = Traces(settings, dataplane)
         self.logs = Logs()
+        self.model_requests = ModelRequests(self)
         self._signatures: WeakKeyDictionary[ServedModule, Signature] = WeakKeyDictionary()
 
     def live(self) -> bool:
@@ -160,7 +165,7 @@ class V2Inference:
             request.marks = marks
             return results.make(await module.infer(request))
 
-    async def stream(self, call: InferCall) -> AsyncIterator[InferResult]:
+    async def stream(self, call: InferCall) -> AsyncGenerator[InferResult]:
         """Answer one request by as many results as its model gives; one that is not decoupled gives exactly one.
 
         Raises:
@@ -172,5 +177,7 @@ class V2Inference:
             results = ResultMaker(signature, call, self.shared_memory)
             request = RequestMaker(signature, self.shared_memory).make(call)
             request.marks = marks
-            async for response in self.dataplane.stream(request):
-                yield results.make(response)
+            # whoever stops to ask for more ends the computing, too
+            async with aclosing(cast("AsyncGenerator[InferResponse]", self.dataplane.stream(request))) as responses:
+                async for response in responses:
+                    yield results.make(response)

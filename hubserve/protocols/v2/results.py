@@ -12,6 +12,9 @@ from hubserve.protocols.v2.shared_memory import Part, SharedMemory
 from hubserve.protocols.v2.signatures import RESULTS, Signature
 from hubserve.types import InferResponse
 
+#: says of one response of a decoupled model that no others follow
+FINAL = "triton_final_response"
+
 
 class ResultMaker:
     """What one request asks for, checked before anything is computed.
@@ -60,10 +63,15 @@ class ResultMaker:
         """
         signature = self._signature
         outputs = [self._output(name, array) for name, array in self._arrays(response).items()]
-        return InferResult(signature.name, signature.version, self._id, outputs)
+        parameters = dict(response.parameters or {})
+        if response.final and signature.module.description.decoupled:
+            parameters[FINAL] = True
+        return InferResult(signature.name, signature.version, self._id, outputs, parameters)
 
     def _arrays(self, response: InferResponse) -> dict[str, np.ndarray]:
         """What was asked for, in the order of the model's configuration."""
+        if response.tensors is None and response.json is None:
+            return {}
         if response.tensors is None:
             results = np.empty(1, object)
             results[0] = bytes(response.json or b"null")
