@@ -112,7 +112,8 @@ class ServedModule:
             self.load_error = error.message
         else:
             self._book.limit = self.description.max_batch_size
-            self._adopt_completed()
+            if not self.plan.batching.merge and "dynamic_batching" in (self.description.config or {}):  # the model itself says so
+                self._allow_merging()
             self._hide_inputs()
             self._book.load()
             self._learn(warm_up)
@@ -121,13 +122,6 @@ class ServedModule:
             self._loaded.set()
             if self.load_error:
                 self._let_files_go()
-
-    def _adopt_completed(self) -> None:
-        """A model that completed its configuration itself may have asked for its requests to be put together."""
-        known, completed = self.plan.config or {}, self.description.config or {}
-        if "dynamic_batching" in completed and "dynamic_batching" not in known and isinstance(self.batcher, Batcher):
-            self._merges = True
-            self.batcher.merge_requests()
 
     def _hide_inputs(self) -> None:
         """What the gateway itself gives to the module is no matter of the clients."""
@@ -143,6 +137,11 @@ class ServedModule:
             self._holds.append(Hold(folder))
             if self._holds[-1].lost:
                 raise LoadFailed(f"'{folder}' was removed while it was to be loaded. Load the module again: hub serving reload")
+
+    def _allow_merging(self) -> None:
+        self._merges = True  # the plan stays what it was, to be told from another one
+        if isinstance(self.batcher, Batcher):
+            self.batcher.settings = replace(self.batcher.settings, merge=True)
 
     def _let_files_go(self) -> None:
         while self._holds:
