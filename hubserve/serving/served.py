@@ -89,6 +89,7 @@ class ServedModule:
         self.failures = 0
         self._states = [state.output_name for state in plan.sequences.states] if plan.sequences else []
         self._cache = ResponseCache(plan.response_cache_bytes) if plan.response_cache_bytes else None
+        self._merges = plan.batching.merge
         self._users = 0
         self._holds: list[Hold] = []
         self._turns = Turns() if plan.batching.preserve_ordering else None
@@ -138,9 +139,9 @@ class ServedModule:
                 raise LoadFailed(f"'{folder}' was removed while it was to be loaded. Load the module again: hub serving reload")
 
     def _allow_merging(self) -> None:
-        self.plan = replace(self.plan, batching=replace(self.plan.batching, merge=True))
+        self._merges = True  # the plan stays what it was, to be told from another one
         if isinstance(self.batcher, Batcher):
-            self.batcher.settings = self.plan.batching
+            self.batcher.settings = replace(self.batcher.settings, merge=True)
 
     def _let_files_go(self) -> None:
         while self._holds:
@@ -342,7 +343,7 @@ class ServedModule:
             self._require(Face.TENSORS)
             if described.whole_requests:
                 whole = Whole(stream, current_depth())
-                merges = self.plan.batching.merge or self.plan.sequences is not None
+                merges = self._merges or self.plan.sequences is not None
                 return admit_whole(self.plan.info.name, described, merges, request, answer, whole)
             tensors = request.tensors
             if described.batched:

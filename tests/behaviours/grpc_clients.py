@@ -16,7 +16,7 @@ SERVICE = "/inference.GRPCInferenceService/"
 def start_with_grpc(start: Start, *names: str, **settings: Any) -> tuple[Server, str]:
     """A server of some toy modules with one instance each, and the address of its gRPC port."""
     port = free_port()
-    modules = {name: {**toy(name), "workers": 1} for name in names}
+    modules = {Path(name).name: {**toy(name), "workers": 1} for name in names}
     return start({**modules, **settings.pop("modules", {})}, grpc_port=port, **settings), f"127.0.0.1:{port}"
 
 

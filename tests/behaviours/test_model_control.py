@@ -14,10 +14,11 @@ import numpy as np
 import psutil
 import pytest
 import requests
+import tritonclient.grpc
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from tests.conftest import MODULES, Server, Start, hub, servers, toy, wait_for
+from tests.conftest import MODULES, Server, Start, free_port, hub, servers, toy, wait_for
 from tests.triton_models import SCALE, write_scale
 
 X = np.arange(4, dtype=np.float32)[None]
@@ -82,6 +83,16 @@ def shared(long_running: tuple[Server, Path]) -> Iterator[tuple[triton.Inference
             client.unload_model(name)
     for folder in store.iterdir():
         shutil.rmtree(folder)
+
+
+def write_ensemble(store: Path, name: str, first: str, second: str) -> None:
+    """An ensemble of two models that ``write_scale`` wrote, one after the other."""
+    steps = [
+        f'{{ model_name: "{model}" input_map {{ key: "x" value: "{given}" }} output_map {{ key: "y" value: "{gives}" }} }}'
+        for model, given, gives in ((first, "x", "between"), (second, "between", "y"))
+    ]
+    (store / name).mkdir()
+    (store / name / "config.pbtxt").write_text(f'platform: "ensemble" {SCALE} ensemble_scheduling {{ step [ {", ".join(steps)} ] }}')
 
 
 def client_of(server: Server) -> triton.InferenceServerClient:
@@ -229,6 +240,28 @@ def test_a_model_can_be_sent_whole(explicit: Any, store: Path, tmp_path: Path) -
     assert list((home / "uploaded").iterdir()) == []
 
 
+def test_grpc_loads_and_unloads_too(start: Start, store: Path) -> None:
+    folder = write_scale(store, "double")
+    port = free_port()
+    modules = {"doubler": {**toy("doubler"), "workers": 1}}
+    client = client_of(start(modules, model_store=[str(store)], model_control="explicit", grpc_port=port))
+    with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as over_grpc:
+        over_grpc.load_model("double")
+        assert {(each.name, each.state) for each in over_grpc.get_model_repository_index().models} == {
+            ("doubler", "READY"),
+            ("double", "READY"),
+        }
+        config = json.dumps(over_grpc.get_model_config("double", as_json=True)["config"])
+        write_scale(store, "triple", factor=3.0)
+        over_grpc.load_model("double", config=config, files={"file:1/model.onnx": (store / "triple" / "1" / "model.onnx").read_bytes()})
+        assert np.array_equal(compute(client, "double"), X * 3)
+        over_grpc.unload_model("double")
+        shutil.rmtree(folder)
+        with pytest.raises(InferenceServerException, match="failed to load 'double', ") as told:
+            over_grpc.load_model("double")
+        assert told.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
 def test_files_of_a_server_that_was_killed_go_with_the_next_start(explicit: Any, store: Path, home: Path) -> None:
     write_scale(store, "double")
     client = explicit()
@@ -366,6 +399,37 @@ def test_a_folder_that_has_vanished_is_no_model_any_more(shared: Any) -> None:
     assert np.array_equal(compute(client, "double"), X * 2)
     client.unload_model("double")
     client.unload_model("double")
+
+
+def test_an_ensemble_brings_what_it_is_made_of_and_takes_it_along(shared: Any) -> None:
+    client, store = shared
+    write_scale(store, "one")
+    write_scale(store, "two", factor=3.0)
+    write_ensemble(store, "both", "one", "two")
+    write_ensemble(store, "other", "one", "one")
+    client.load_model("both")
+    assert {name for name, (state, _) in states(client).items() if state == "READY"} == {"doubler", "both", "one", "two"}
+    assert np.array_equal(compute(client, "both"), X * 6)
+    client.load_model("other")
+    client.unload_model("both", unload_dependents=True)
+    assert {name for name, (state, _) in states(client).items() if state == "READY"} == {"doubler", "other", "one"}
+    assert np.array_equal(compute(client, "other"), X * 4)
+    client.unload_model("other")
+    assert client.is_model_ready("one")
+
+
+def test_an_ensemble_that_lacks_something_is_not_loaded_and_says_what(shared: Any) -> None:
+    client, store = shared
+    write_scale(store, "one")
+    write_ensemble(store, "both", "one", "nothing")
+    with pytest.raises(InferenceServerException, match="failed to load 'both', 'nothing', which it is made of, cannot be loaded"):
+        client.load_model("both")
+    write_ensemble(store, "round", "circle", "one")
+    write_ensemble(store, "circle", "round", "one")
+    with ThreadPoolExecutor() as pool:  # each wants the other one, which must not make them wait for ever
+        urls = [f"{client.server.url}/v2/repository/models/{name}/load" for name in ("round", "circle")]
+        told = list(pool.map(lambda url: requests.post(url, timeout=60), urls))
+    assert [answer.status_code for answer in told] == [400, 400]
 
 
 # --- none and poll ---

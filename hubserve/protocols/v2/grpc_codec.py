@@ -16,8 +16,6 @@ M = TypeVar("M")
 
 #: parameter of a request: whether a stream of answers is closed by one without outputs
 EMPTY_FINAL = "triton_enable_empty_final_response"
-#: parameter of an answer: whether it is the last one to its request
-FINAL = "triton_final_response"
 
 #: datatype -> the field of ``InferTensorContents`` that holds its elements; FP16 and BF16 have none
 _CONTENTS = {

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 import grpc
@@ -11,9 +10,10 @@ from tritonclient.grpc import service_pb2
 from hubserve.errors import Unavailable
 from hubserve.protocols.base import Context
 from hubserve.protocols.bodies import TooSlow
-from hubserve.protocols.v2.grpc_codec import EMPTY_FINAL, FINAL, decode_call, fill_response, parse
+from hubserve.protocols.v2.grpc_codec import EMPTY_FINAL, decode_call, fill_response, parse
 from hubserve.protocols.v2.grpc_rpc import deadline_of, refusal
 from hubserve.protocols.v2.inference import InferCall, InferResult
+from hubserve.protocols.v2.results import FINAL
 
 #: requests of one stream that are answered at once; more are not read
 _MOST_REQUESTS = 64
@@ -119,7 +119,7 @@ class Stream:
     async def _infer(self, call: InferCall, answer: "_Answer") -> None:
         inference = self._context.v2
         module = inference.find(call.model, call.version)
-        results = cast("AsyncGenerator[InferResult]", inference.stream(call))
+        results = inference.stream(call)
         async with contextlib.aclosing(results):
             async for result in results:
                 answer.is_decoupled = module.description.decoupled

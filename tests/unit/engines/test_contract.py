@@ -155,9 +155,8 @@ def test_paddle_says_that_it_reads_no_onnx_and_openvino_that_it_reads_no_pir(mod
 
 
 def test_an_unknown_engine_is_refused_with_the_known_and_the_nearest(models):
-    with pytest.raises(
-        ConfigError, match=r"'onxruntime'; known are paddle, openvino, onnxruntime, pytorch, auto. Did you mean 'onnxruntime'\?"
-    ):
+    wanted = r"'onxruntime'; known are paddle, openvino, onnxruntime, pytorch, auto. Did you mean 'onnxruntime'\?"
+    with pytest.raises(ConfigError, match=wanted):
         load_engine(models / "pdmodel" / "classifier", "onxruntime")
 
 
