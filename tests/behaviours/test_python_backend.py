@@ -273,7 +273,7 @@ async def test_what_a_model_says_of_its_batches_itself_counts() -> None:
     plane = DataPlane([plan])
     await plane.start()
     try:
-        assert plane.get(COMPLETED).plan.batching.merge
+        assert plane.get(COMPLETED).batcher.settings.merge
         asked = [request(COMPLETED, {"IN": np.array([[number, 1]])}) for number in range(30)]
         answers = await asyncio.gather(*(plane.infer(each) for each in asked))
         assert [int(tensors_of(each)["OUT"][0, 0]) for each in answers] == [2 * number for number in range(30)]
