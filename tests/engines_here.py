@@ -5,4 +5,5 @@ from importlib.util import find_spec
 from hubserve.engines import ENGINES
 
 CONVERTS = find_spec("paddle2onnx") is not None
-READ_PADDLE = [name for name in ENGINES if CONVERTS or name != "onnxruntime"]
+READ_PADDLE = [name for name in ENGINES if name != "pytorch" and (CONVERTS or name != "onnxruntime")]
+HAS_TORCH = find_spec("torch") is not None

@@ -21,6 +21,19 @@ def add(path: Path) -> Path:
     return _save(path, [helper.make_node("Add", ["a", "b"], ["sum"])], inputs, [("sum", FLOAT, ["n", 4])])
 
 
+def total(path: Path) -> Path:
+    """An ONNX file that adds up a sequence: ``x``, ``START`` (1 for the first) and ``SUM`` [n, 1] -> ``y`` and ``NEXT_SUM`` [n, 1]."""
+    nodes = [
+        helper.make_node("Constant", [], ["one"], value=helper.make_tensor("", FLOAT, [1], [1.0])),
+        helper.make_node("Sub", ["one", "START"], ["goes_on"]),
+        helper.make_node("Mul", ["SUM", "goes_on"], ["kept"]),
+        helper.make_node("Add", ["x", "kept"], ["NEXT_SUM"]),
+        helper.make_node("Identity", ["NEXT_SUM"], ["y"]),
+    ]
+    names = [(name, FLOAT, ["n", 1]) for name in ("x", "START", "SUM")]
+    return _save(path, nodes, names, [(name, FLOAT, ["n", 1]) for name in ("y", "NEXT_SUM")])
+
+
 def _save(path: Path, nodes: list, inputs: list, outputs: list) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     declared = [[helper.make_tensor_value_info(*each) for each in side] for side in (inputs, outputs)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding
 from hubserve.doctor.software import first_line_of
-from hubserve.engines import ENGINES
+from hubserve.engines import ENGINES, engine_class
 from hubserve.engines.child import call_in_child
 from hubserve.engines.selection import is_installed
 from hubserve.errors import HubError
@@ -24,14 +24,20 @@ def check_engines() -> Iterator[Finding]:
         )
     for name in ENGINES:
         if name not in installed:
-            yield Finding(NOTE, name, "not installed", "pip install 'hubserve[cpu,fast]' brings every engine")
+            advice = "pip install 'hubserve[pytorch]'" if name == "pytorch" else "pip install 'hubserve[cpu,fast]' brings the others"
+            yield Finding(NOTE, name, "not installed", advice)
             continue
         try:
             about = import_engine(name)
         except HubError as error:
             said = next((line.strip() for line in reversed(error.detail.splitlines()) if line.strip()), "")
             reason = f"it cannot be imported: {error.message}" + (f" (it said: {said[:200]})" if said else "")
-            yield Finding(ERROR, name, reason, f"Install it again in this environment, or remove it: pip uninstall {name}")
+            yield Finding(
+                ERROR,
+                name,
+                reason,
+                f"Install it again in this environment, or remove it: pip uninstall {engine_class(name).package or name}",
+            )
         else:
             cuda = {True: ", built for CUDA", False: ", built for CPUs", None: ""}[about["cuda"]]
             yield Finding(NOTE, name, f"version {about['version'] or 'unknown'}{cuda}, imported in {about['seconds']:.1f} s")

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from hubserve.engines import engine_class
 from hubserve.engines.imports import import_package, import_paddle
 from hubserve.engines.versions import paddle_version, version_of
 
@@ -18,8 +19,9 @@ def import_engine(name: str) -> dict[str, Any]:
     """
     start = time.perf_counter()
     if name != "paddle":
-        import_package(name, f"the {name} engine", "Install it with: pip install 'hubserve[fast]'")
-        return {"version": version_of(name), "seconds": time.perf_counter() - start, "cuda": None, "gpus": 0}
+        package = engine_class(name).package or name
+        import_package(package, f"the {name} engine", "Install it with: pip install 'hubserve[fast]'")
+        return {"version": version_of(package), "seconds": time.perf_counter() - start, "cuda": None, "gpus": 0}
     paddle = import_paddle()
     seconds = time.perf_counter() - start
     cuda = bool(paddle.is_compiled_with_cuda())

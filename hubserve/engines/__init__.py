@@ -17,6 +17,7 @@ ENGINES = {
     "paddle": "hubserve.engines.paddle:PaddleEngine",
     "openvino": "hubserve.engines.openvino:OpenVinoEngine",
     "onnxruntime": "hubserve.engines.onnxruntime:OnnxRuntimeEngine",
+    "pytorch": "hubserve.engines.pytorch:TorchScriptEngine",
 }
 AUTO = "auto"
 
@@ -90,7 +91,7 @@ def check_options(engine: str, options: EngineOptions) -> None:
         raise ConfigError(
             "use_tensorrt needs use_gpu, because TensorRT computes on GPUs only. Set use_gpu to true, or use_tensorrt to false."
         )
-    if options.use_gpu and engine not in (AUTO, "paddle"):
+    if options.use_gpu and engine not in (AUTO, "paddle", "pytorch"):
         raise ConfigError(
             f"engine '{engine}' computes on the CPU, but use_gpu is set. Use engine 'paddle' or 'auto', or set use_gpu to false."
         )

@@ -10,6 +10,13 @@ import numpy as np
 from hubserve.types import TensorSpec
 
 
+class Signature(NamedTuple):
+    """What a file takes and gives, for files that do not say it themselves."""
+
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+
+
 class EngineOptions(NamedTuple):
     """How a model is to be run. The names are PaddleHub's and PaddleClas's where they have one.
 
@@ -25,6 +32,7 @@ class EngineOptions(NamedTuple):
         max_batch_size: the largest batch that will be asked for; TensorRT is sized by it.
         sample_shape: one item of the first input as it usually comes, without the batch; where the model leaves lengths open, engines are
             compared and timed with these.
+        signature: of a file that does not say it itself; other engines do not look at it.
     """
 
     use_gpu: bool = False
@@ -37,13 +45,14 @@ class EngineOptions(NamedTuple):
     enable_memory_optim: bool = True
     max_batch_size: int = 32
     sample_shape: Sequence[int] = ()
+    signature: Optional[Signature] = None
 
 
 class ModelFiles(NamedTuple):
     """The files of one model on disk.
 
     Attributes:
-        graph: ``*.pdmodel``, ``*.json`` (Paddle 3) or ``*.onnx``.
+        graph: ``*.pdmodel``, ``*.json`` (Paddle 3), ``*.onnx``, ``*.xml`` (OpenVINO) or ``*.pt`` (TorchScript).
         weights: ``*.pdiparams``; None where the graph holds them.
     """
 
@@ -51,10 +60,16 @@ class ModelFiles(NamedTuple):
     weights: Optional[Path]
 
 
+#: endings of files that one engine alone reads
+SPECIAL = (".xml", ".pt", ".pts", ".torchscript")
+
+
 class Engine(ABC):
     """A loaded model. Not thread-safe: one call at a time."""
 
     name: str
+    #: what is imported, where that is called otherwise than the engine
+    package: str = ""
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
     #: why this engine was chosen, for people to read

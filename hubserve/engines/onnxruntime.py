@@ -5,7 +5,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from hubserve.engines.base import Engine, EngineOptions, ModelFiles
+from hubserve.engines.base import SPECIAL, Engine, EngineOptions, ModelFiles
 from hubserve.engines.conversion import onnx_of
 from hubserve.engines.failures import computing, loading
 from hubserve.engines.imports import import_package
@@ -37,11 +37,13 @@ class OnnxRuntimeEngine(Engine):
     name = "onnxruntime"
 
     @classmethod
-    def reads(cls, graph: Path) -> bool:  # noqa: ARG003 - the table's signature
-        """Every form; whether Paddle's can be converted is found when it is loaded."""
-        return True
+    def reads(cls, graph: Path) -> bool:
+        """ONNX and Paddle's forms; whether those can be converted is found when they are loaded."""
+        return graph.suffix not in SPECIAL
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
+        if not self.reads(files.graph):
+            raise LoadFailed(f"ONNX Runtime does not read '{files.graph.name}'. Give it an ONNX file, or one of Paddle's.")
         program = None if files.graph.suffix == ".onnx" else read_program(files.graph)
         onnxruntime: Any = import_package("onnxruntime", "the onnxruntime engine", _INSTALL)
         settings = session_settings(onnxruntime, options)

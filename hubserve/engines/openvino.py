@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 
-from hubserve.engines.base import Engine, EngineOptions, ModelFiles
+from hubserve.engines.base import SPECIAL, Engine, EngineOptions, ModelFiles
 from hubserve.engines.failures import computing, loading
 from hubserve.engines.files import usual_names
 from hubserve.engines.imports import import_package
@@ -14,6 +14,8 @@ from hubserve.errors import LoadFailed
 from hubserve.types import ANY, DTYPES, TensorSpec, check_arrays
 
 _INSTALL = "Install it with: pip install openvino (or: pip install 'hubserve[fast]')."
+#: endings of files that it describes itself
+_OWN = (".onnx", ".xml")
 _PRECISIONS = {"f32": "fp32", "f16": "fp16"}
 _DTYPES = {
     "boolean": "bool",
@@ -47,14 +49,14 @@ def compile_settings(options: EngineOptions) -> Dict[str, Any]:
 
 
 class OpenVinoEngine(Engine):
-    """Runs Paddle 2's and ONNX files on the CPU."""
+    """Runs Paddle 2's, ONNX and its own files on the CPU."""
 
     name = "openvino"
 
     @classmethod
     def reads(cls, graph: Path) -> bool:
-        """All but Paddle 3's programs."""
-        return graph.suffix != ".json"
+        """All but Paddle 3's programs and TorchScript."""
+        return graph.suffix == ".xml" or graph.suffix not in (".json", *SPECIAL)
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         if not self.reads(files.graph):
@@ -62,7 +64,7 @@ class OpenVinoEngine(Engine):
                 f"OpenVINO does not read Paddle 3's '{files.graph.name}'. Use engine 'paddle' or 'onnxruntime', "
                 "or export the model as inference.pdmodel (FLAGS_enable_pir_api=0)."
             )
-        program = None if files.graph.suffix == ".onnx" else read_program(files.graph)
+        program = None if files.graph.suffix in _OWN else read_program(files.graph)
         openvino: Any = import_package("openvino", "the openvino engine", _INSTALL)
         core = openvino.Core()
         self._compile: Callable[[], Any] = lambda: core.compile_model(_read(core, files), "CPU", compile_settings(options))
@@ -100,8 +102,8 @@ class OpenVinoEngine(Engine):
 
 
 def _read(core: Any, files: ModelFiles) -> Any:
-    if files.graph.suffix == ".onnx":
-        return core.read_model(str(files.graph))
+    if files.graph.suffix in _OWN:
+        return core.read_model(str(files.graph))  # the weights of an .xml are beside it, in a .bin
     with usual_names(files) as (graph, weights):
         return core.read_model(str(graph), str(weights))
 

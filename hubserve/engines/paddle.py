@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List
 
 import numpy as np
 
-from hubserve.engines.base import Engine, EngineOptions, ModelFiles
+from hubserve.engines.base import SPECIAL, Engine, EngineOptions, ModelFiles
 from hubserve.engines.failures import computing, loading
 from hubserve.engines.imports import import_paddle
 from hubserve.engines.paddle_config import build_config, check_gpu
@@ -22,7 +22,7 @@ class PaddleEngine(Engine):
     @classmethod
     def reads(cls, graph: Path) -> bool:
         """Paddle's own files only."""
-        return graph.suffix != ".onnx"
+        return graph.suffix not in (".onnx", *SPECIAL)
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         if not self.reads(files.graph):

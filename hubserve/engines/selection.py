@@ -58,7 +58,8 @@ def installed_readers(graph: Path) -> List[str]:
 
 def is_installed(engine: str) -> bool:
     """Whether the engine's package is there, found without importing it."""
-    return importlib.util.find_spec(engine) is not None
+    package = engine_class(engine).package if engine in ENGINES else ""
+    return importlib.util.find_spec(package or engine) is not None
 
 
 def _none_installed(graph: Path) -> Verdict:

@@ -13,6 +13,7 @@ from hubserve.types import ANY, TensorSpec
 
 #: names that say a tensor's place in the file
 _BY_PLACE = re.compile(r"(?:INPUT|OUTPUT)_?_([0-9]{1,4})|.+__([0-9]{1,4})")
+_FLAGS = {"int32_false_true": "TYPE_INT32", "fp32_false_true": "TYPE_FP32", "bool_false_true": "TYPE_BOOL"}
 #: of a model whose configuration says nothing of batches, and whose file takes any number of items
 _COMPLETED_BATCH = 32
 
@@ -47,13 +48,11 @@ class Binding(NamedTuple):
 
 
 def complete(config: Mapping[str, Any], engine: Engine, backend: str) -> Dict[str, Any]:
-    """The configuration with what it leaves out: inputs, outputs and, if it says nothing of any of these, the batch."""
+    """The configuration with what it leaves out: inputs, outputs and, if no tensor that it has names a batch, the largest batch."""
     completed = {**config, "backend": backend}
-    said = bool(config["input"] or config["output"] or config["max_batch_size"])
-    if not said and items_per_run(engine.inputs, engine.outputs) != WHOLE:
-        completed["max_batch_size"] = max(
-            1, _COMPLETED_BATCH if items_per_run(engine.inputs, engine.outputs) == ANY else engine.inputs[0].shape[0]
-        )
+    per_run = items_per_run(engine.inputs, engine.outputs)
+    if not config["max_batch_size"] and per_run != WHOLE and _leaves_batch_out(config, engine):
+        completed["max_batch_size"] = _COMPLETED_BATCH if per_run == ANY else per_run
         if "sequence_batching" not in config:
             completed.setdefault("dynamic_batching", {})
     batched = completed["max_batch_size"] > 0
@@ -63,12 +62,38 @@ def complete(config: Mapping[str, Any], engine: Engine, backend: str) -> Dict[st
     return completed
 
 
+def _leaves_batch_out(config: Mapping[str, Any], engine: Engine) -> bool:
+    """Whether no tensor that the configuration has names the file's first dimension."""
+    sides = (("input", engine.inputs), ("output", engine.outputs))
+    given = [(tensor, _position(tensor["name"], specs), specs) for side, specs in sides for tensor in config[side]]
+    return all(
+        position is None or len(tensor.get("reshape", {}).get("shape", tensor["dims"])) == len(specs[position].shape) - 1
+        for tensor, position, specs in given
+    )
+
+
 def _entry(spec: TensorSpec, batched: bool, side: str) -> Dict[str, Any]:
     dims = list(spec.shape[1:] if batched else spec.shape)
     entry: Dict[str, Any] = {"name": spec.name, "data_type": DATA_TYPES[spec.dtype], "dims": dims or [1]}
     if not dims:  # the protocol's configurations have no tensors without a dimension
         entry["reshape"] = {"shape": []}
     return {**entry, "label_filename": ""} if side == "output" else {**entry, "format": "FORMAT_NONE"}
+
+
+def configured_specs(config: Mapping[str, Any], side: str) -> List[TensorSpec]:
+    """The tensors of one side as a file must have them, for files that do not say it themselves.
+
+    Raises:
+        ConfigError: the configuration does not say it either.
+    """
+    if not config[side]:
+        raise ConfigError(
+            f"model '{config['name']}': its config.pbtxt needs '{side}', because its file does not say its datatypes and dims"
+        )
+    batch = (ANY,) if config["max_batch_size"] else ()
+    tensors = [*config[side], *_of_sequences(config, side)]
+    shapes = [each["reshape"].get("shape", []) if each.get("reshape") is not None else each["dims"] for each in tensors]
+    return [TensorSpec(each["name"], DTYPES[each["data_type"]], (*batch, *shape)) for each, shape in zip(tensors, shapes)]
 
 
 def bind(config: Mapping[str, Any], side: str, specs: Sequence[TensorSpec]) -> List[Binding]:
@@ -81,7 +106,7 @@ def bind(config: Mapping[str, Any], side: str, specs: Sequence[TensorSpec]) -> L
     Raises:
         ConfigError: names, datatypes or dims contradict the file, or an input of the file is missing.
     """
-    bound = [_bind(config, side, tensor, specs) for tensor in config[side]]
+    bound = [_bind(config, side, tensor, specs) for tensor in [*config[side], *_of_sequences(config, side)]]
     places = [each.position for each in bound]
     missing = [spec.name for position, spec in enumerate(specs) if position not in places]
     if missing and side == "input":
@@ -89,6 +114,20 @@ def bind(config: Mapping[str, Any], side: str, specs: Sequence[TensorSpec]) -> L
     if len(set(places)) != len(places):
         raise ConfigError(f"model '{config['name']}': two {side}s of its config.pbtxt mean the same one of its file")
     return bound
+
+
+def _of_sequences(config: Mapping[str, Any], side: str) -> List[Dict[str, Any]]:
+    """What a model of sequences takes and gives beside what clients see."""
+    given = config.get("sequence_batching", {})
+    found = []
+    if side == "input":
+        for tensor in given.get("control_input", []):
+            for control in tensor["control"]:
+                data_type = next((value for key, value in _FLAGS.items() if control.get(key)), control.get("data_type"))
+                found.append({"name": tensor["name"], "data_type": data_type, "dims": [1]})
+    for state in given.get("state", []):
+        found.append({"name": state[f"{side}_name"], "data_type": state["data_type"], "dims": state["dims"]})
+    return found
 
 
 def _bind(config: Mapping[str, Any], side: str, tensor: Mapping[str, Any], specs: Sequence[TensorSpec]) -> Binding:

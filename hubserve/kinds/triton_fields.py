@@ -189,8 +189,6 @@ def _check_sizes(config: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"model '{name}': dynamic_batching.preferred_batch_size {size} must be from 1 to max_batch_size, which is {most}"
             )
-    if "dynamic_batching" in config and "sequence_batching" in config:
-        raise ConfigError(f"model '{name}': dynamic_batching and sequence_batching exclude each other. Remove one of them.")
     filename = config.get("default_model_filename", "")
     if filename and Path(filename).name != filename:
         raise ConfigError(f"model '{name}': default_model_filename {filename!r} must be the name of a file in the version's folder")

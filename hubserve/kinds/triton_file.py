@@ -9,10 +9,10 @@ from typing import Any, Dict, List, Mapping, Optional
 import numpy as np
 
 from hubserve.engines import Engine, EngineOptions, find_model_files, load_engine
-from hubserve.engines.base import ModelFiles
+from hubserve.engines.base import ModelFiles, Signature
 from hubserve.errors import ConfigError, InvalidInput, ModuleFailed
 from hubserve.kinds.base import Description, Face, LoadedModule
-from hubserve.kinds.triton_binding import Binding, bind, complete
+from hubserve.kinds.triton_binding import Binding, bind, complete, configured_specs
 from hubserve.kinds.triton_config import backend_of
 from hubserve.kinds.triton_fields import THREADS
 from hubserve.kinds.triton_model import model_file
@@ -39,7 +39,10 @@ def load_file_model(version_folder: Path, config: Dict[str, Any], use_gpu: bool 
     backend = backend_of(config)
     files = _files(model_file(version_folder, config, backend), backend)
     parameters = {key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()}
-    engine = load_engine(files, parameters.get("engine", backend), _options(config, parameters, use_gpu))
+    options = _options(config, parameters, use_gpu)
+    if backend == "pytorch":
+        options = options._replace(signature=Signature(*(configured_specs(config, side) for side in ("input", "output"))))
+    engine = load_engine(files, parameters.get("engine", backend), options)
     completed = complete(config, engine, backend)
     return FileModel(engine, completed)
 
@@ -106,9 +109,10 @@ class FileModel(LoadedModule):
         self._per_run = self._items_per_run() if self._batched else WHOLE
         most = (batch if self._per_run == ANY else min(batch, self._per_run)) if self._batched else 1
         self.description = Description(
-            faces=[Face.TENSORS, Face.JSON],
-            inputs=[each.outer for each in self._inputs],
-            outputs=[each.outer for each in self._outputs],
+            faces=[Face.TENSORS] if "sequence_batching" in config else [Face.TENSORS, Face.JSON],
+            # the inputs that tell of sequences are behind those of clients; who fills them in declares them
+            inputs=[each.outer for each in self._inputs[: len(config["input"])]],
+            outputs=[each.outer for each in self._outputs[: len(config["output"])]],
             max_batch_size=most,
             engine=engine.describe(),
             batched=self._batched,

@@ -51,8 +51,7 @@ class TritonModel(NamedTuple):
     @property
     def merges(self) -> bool:
         """Whether requests may be put together, as far as that is known before it is loaded."""
-        whole = self.config["max_batch_size"] == 0 and bool(self.config["input"] or self.config["output"])
-        return self.backend not in ("python", ENSEMBLE) and not whole and "sequence_batching" not in self.config
+        return self.backend not in ("python", ENSEMBLE) and "sequence_batching" not in self.config
 
 
 def is_model(folder: Path) -> bool:

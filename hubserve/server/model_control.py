@@ -219,7 +219,8 @@ class Models:
                         await self._replace(name, plans, folder)
                         return
                 except HubError as error:
-                    self._note(ModelState(name, "", UNAVAILABLE, error.message))
+                    if not isinstance(error, ModuleNotFound):  # a client may ask for any name
+                        self._note(ModelState(name, "", UNAVAILABLE, error.message))
                     raise
                 finally:
                     del self._busy[name]

@@ -8,14 +8,13 @@ from typing import Any
 from hubserve.errors import ConfigError
 from hubserve.home import home
 from hubserve.kinds.triton_model import KIND as TRITON
-from hubserve.registry.environments.launch import absolute_folders, launch, with_libraries
-from hubserve.registry.environments.needs import variable_problem
+from hubserve.registry.environments.launch import launch
 from hubserve.registry.model_store import find_models, store_folders
 from hubserve.registry.resolve import Resolved, resolve
 from hubserve.serving.batcher import BatchSettings
 from hubserve.serving.dataplane import ModulePlan
-from hubserve.serving.model_plans import plan_model, plan_stores
-from hubserve.serving.queue_policy import QueuePolicies, QueuePolicy
+from hubserve.serving.model_plans import own_environ, plan_model, plan_stores
+from hubserve.serving.model_scheduling import own_policies
 from hubserve.serving.spec import InstanceSpec
 from hubserve.settings import ServerSettings
 
@@ -56,11 +55,7 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
             max_queue_size=module.max_queue_size or settings.max_queue_size,
             preferred_sizes=sorted(module.preferred_batch_sizes),
             max_delay_s=module.max_queue_delay_ms / 1e3,
-            policies=QueuePolicies(
-                levels=module.priority_levels,
-                default_level=module.default_priority_level or (module.priority_levels + 1) // 2,
-                default=QueuePolicy(timeout_s=module.max_queue_wait_ms / 1e3),
-            ),
+            policies=own_policies(module),
             preserve_ordering=module.preserve_ordering,
         )
         plans.append(
@@ -116,10 +111,7 @@ def _instance_spec(
     module = settings.modules_info[name]
     cores = len(os.sched_getaffinity(0))
     launched = launch(resolved.info, resolved.place, home(), resolved.environment)
-    for variable in module.environ:
-        if problem := variable_problem(variable):
-            raise ConfigError(f"modules_info.{name}.environ sets {variable[:60]!r}, which {problem}")
-    environ = with_libraries({**launched.environ, **module.environ}, absolute_folders(module.library_path, search_path))
+    environ = own_environ(name, module, launched, search_path)
     return InstanceSpec(
         module=resolved.info.name,
         kind=resolved.info.kind,

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -190,6 +190,10 @@ class Batcher:
 
     def __len__(self) -> int:
         return self._size
+
+    def merge_requests(self) -> None:
+        """Put requests together from now on."""
+        self._settings = replace(self._settings, merge=True)
 
     @property
     def is_full(self) -> bool:

@@ -7,11 +7,11 @@ looked at when it is made: one that could never be answered is refused at once.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hubserve.errors import Cancelled, HubError, InvalidInput, ModuleFailed, ModuleNotFound, Unavailable
 from hubserve.instance.wire import unpack_arrays
@@ -87,10 +87,13 @@ class ModelCalls:
 
     Attributes:
         handlers: by what is asked; "load" and "unload" are put in by whoever offers them.
+        infer, stream: answer requests; the data plane's unless somebody puts others in, who knows more forms of request.
     """
 
     def __init__(self, dataplane: "DataPlane") -> None:
         self._dataplane = dataplane
+        self.infer: Callable[[InferRequest], Awaitable[InferResponse]] = dataplane.infer
+        self.stream: Callable[[InferRequest], AsyncIterator[InferResponse]] = dataplane.stream
         self._waits: set[Wait] = set()
         self.handlers: dict[str, Handler] = {"is_ready": self._is_ready}
 
@@ -128,11 +131,12 @@ class ModelCalls:
         )
         key = header["key"]
         if not header["many"]:
-            reply(talk, key, _asked_for(await self._dataplane.infer(request), request), final=True)
+            reply(talk, key, _asked_for(await self.infer(request), request), final=True)
             return
-        async for response in self._dataplane.stream(request):
-            await window.room(sum(array.nbytes for array in (response.tensors or {}).values()))
-            reply(talk, key, response, final=False)
+        async with aclosing(cast("AsyncGenerator[InferResponse]", self.stream(request))) as responses:
+            async for response in responses:
+                await window.room(sum(array.nbytes for array in (response.tensors or {}).values()))
+                reply(talk, key, response, final=False)
         reply(talk, key, None, final=True)
 
     async def _ask(self, header: dict[str, Any], buffers: Sequence[memoryview]) -> Any:

@@ -9,17 +9,15 @@ from hubserve.errors import ConfigError, HubError
 from hubserve.kinds.base import ModuleInfo
 from hubserve.kinds.triton_config import ENSEMBLE
 from hubserve.kinds.triton_model import KIND, TritonModel, open_model
-from hubserve.registry.environments.launch import Launch
+from hubserve.registry.environments.launch import Launch, absolute_folders, with_libraries
+from hubserve.registry.environments.needs import variable_problem
 from hubserve.registry.environments.packed import packed_launch
 from hubserve.registry.model_store import StoredModel, find_models, store_folders
 from hubserve.serving.ensemble_plan import plan_ensemble
 from hubserve.serving.model_scheduling import batch_settings, sequence_plan, warm_up_samples
 from hubserve.serving.served import ModulePlan
 from hubserve.serving.spec import InstanceSpec
-from hubserve.settings import ServerSettings
-
-#: how much a model's response cache may hold
-_CACHE_BYTES = 64 << 20
+from hubserve.settings import ModuleSettings, ServerSettings
 
 
 class Device(NamedTuple):
@@ -106,6 +104,7 @@ def plan_model(
     own = settings.module(model.name)
     if own.addresses:
         raise ConfigError(f"modules_info.{model.name}.addresses: the instances of a Triton model run on this machine only. Remove it.")
+    caches = own.response_cache or model.config.get("response_cache", {}).get("enable")
     return [
         ModulePlan(
             model.info(version),
@@ -117,7 +116,7 @@ def plan_model(
             batch_settings(model, own, settings),
             settings.ready_timeout_s,
             sequences=sequence_plan(model),
-            response_cache_bytes=_CACHE_BYTES if model.config.get("response_cache", {}).get("enable") else 0,
+            response_cache_bytes=settings.response_cache_bytes if caches else 0,
             config=model.config,
         )
         for version in model.versions
@@ -172,7 +171,7 @@ def _spec(
 ) -> InstanceSpec:
     own = settings.module(model.name)
     cores = len(os.sched_getaffinity(0))
-    environ = {**launched.environ, **own.environ}
+    environ = own_environ(model.name, own, launched, search_path)
     device_id = device.gpu
     if device.kind == "GPU" and model.backend != "python":  # engines compute on the first GPU that they see; a model.py is told which
         environ["CUDA_VISIBLE_DEVICES"] = device.shown
@@ -197,6 +196,18 @@ def _spec(
         python=launched.python,
         warm_up=warm_up_samples(model),
     )
+
+
+def own_environ(name: str, own: ModuleSettings, launched: Launch, search_path: Sequence[Path]) -> dict[str, str]:
+    """The environment variables that a module's own settings ask for, over those that it is started with anyway.
+
+    Raises:
+        ConfigError: one may not be set.
+    """
+    for variable in own.environ:
+        if problem := variable_problem(variable):
+            raise ConfigError(f"modules_info.{name}.environ sets {variable[:60]!r}, which {problem}")
+    return with_libraries({**launched.environ, **own.environ}, absolute_folders(own.library_path, search_path))
 
 
 def _shown(number: int) -> str:

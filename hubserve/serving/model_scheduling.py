@@ -15,7 +15,7 @@ from hubserve.serving.queue_policy import QueuePolicies, QueuePolicy
 from hubserve.serving.sequence_plan import Control, SequencePlan, State
 from hubserve.settings import ModuleSettings, ServerSettings
 
-_US = 1e-6
+_US_PER_S = 1e6
 #: what a sequence is idle for at most, where the configuration does not say
 _IDLE_US = 1_000_000
 _CONTROLS = {
@@ -25,6 +25,12 @@ _CONTROLS = {
     "CONTROL_SEQUENCE_CORRID": sequences.CORRELATION_ID,
 }
 _FLAGS = {"int32_false_true": "int32", "fp32_false_true": "float32", "bool_false_true": "bool"}
+
+
+def own_policies(own: ModuleSettings) -> QueuePolicies:
+    """How requests of each priority wait, as the server's settings have it."""
+    default = own.default_priority_level or (own.priority_levels + 1) // 2
+    return QueuePolicies(own.priority_levels, default, QueuePolicy(timeout_s=own.max_queue_wait_ms / 1e3))
 
 
 def batch_settings(model: TritonModel, own: ModuleSettings, settings: ServerSettings) -> BatchSettings:
@@ -41,10 +47,10 @@ def batch_settings(model: TritonModel, own: ModuleSettings, settings: ServerSett
     return BatchSettings(
         max_queue_size=own.max_queue_size or settings.max_queue_size,
         preferred_sizes=sorted(own.preferred_batch_sizes or given.get("preferred_batch_size", [])),
-        max_delay_s=own.max_queue_delay_ms / 1e3 or given.get("max_queue_delay_microseconds", 0) * _US,
+        max_delay_s=own.max_queue_delay_ms / 1e3 or given.get("max_queue_delay_microseconds", 0) / _US_PER_S,
         merge=model.backend != "python" or dynamic is not None,
-        policies=_policies(model.name, given),
-        preserve_ordering=bool(given.get("preserve_ordering")),
+        policies=own_policies(own) if own.priority_levels or own.max_queue_wait_ms else _policies(model.name, given),
+        preserve_ordering=own.preserve_ordering or bool(given.get("preserve_ordering")),
     )
 
 
@@ -66,7 +72,7 @@ def _policies(name: str, given: Mapping[str, Any]) -> QueuePolicies:
 def _policy(given: Mapping[str, Any]) -> QueuePolicy:
     return QueuePolicy(
         max_queue_size=given.get("max_queue_size", 0),
-        timeout_s=given.get("default_timeout_microseconds", 0) * _US,
+        timeout_s=given.get("default_timeout_microseconds", 0) / _US_PER_S,
         timeout_action=queue_policy.DELAY if given.get("timeout_action") == "DELAY" else queue_policy.REJECT,
         allow_timeout_override=bool(given.get("allow_timeout_override")),
     )
@@ -86,10 +92,10 @@ def sequence_plan(model: TritonModel) -> SequencePlan | None:
     chosen = oldest if "oldest" in given else direct
     return SequencePlan(
         strategy=sequences.OLDEST if "oldest" in given else sequences.DIRECT,
-        max_idle_s=(given.get("max_sequence_idle_microseconds") or _IDLE_US) * _US,
+        max_idle_s=(given.get("max_sequence_idle_microseconds") or _IDLE_US) / _US_PER_S,
         places=oldest.get("max_candidate_sequences", 0),
         preferred_sizes=sorted(oldest.get("preferred_batch_size", [])),
-        max_delay_s=chosen.get("max_queue_delay_microseconds", 0) * _US,
+        max_delay_s=chosen.get("max_queue_delay_microseconds", 0) / _US_PER_S,
         min_utilization=direct.get("minimum_slot_utilization", 0.0),
         controls=[
             _control(model.name, entry["name"], each) for entry in given.get("control_input", []) for each in entry.get("control", [])

@@ -89,6 +89,7 @@ class ServedModule:
         self.failures = 0
         self._states = [state.output_name for state in plan.sequences.states] if plan.sequences else []
         self._cache = ResponseCache(plan.response_cache_bytes) if plan.response_cache_bytes else None
+        self._merges = plan.batching.merge
         self._users = 0
         self._holds: list[Hold] = []
         self._turns = Turns() if plan.batching.preserve_ordering else None
@@ -111,6 +112,7 @@ class ServedModule:
             self.load_error = error.message
         else:
             self._book.limit = self.description.max_batch_size
+            self._adopt_completed()
             self._hide_inputs()
             self._book.load()
             self._learn(warm_up)
@@ -119,6 +121,13 @@ class ServedModule:
             self._loaded.set()
             if self.load_error:
                 self._let_files_go()
+
+    def _adopt_completed(self) -> None:
+        """A model that completed its configuration itself may have asked for its requests to be put together."""
+        known, completed = self.plan.config or {}, self.description.config or {}
+        if "dynamic_batching" in completed and "dynamic_batching" not in known and isinstance(self.batcher, Batcher):
+            self._merges = True
+            self.batcher.merge_requests()
 
     def _hide_inputs(self) -> None:
         """What the gateway itself gives to the module is no matter of the clients."""
@@ -259,7 +268,7 @@ class ServedModule:
             request.outputs = [*request.outputs, *(name for name in self._states if name not in request.outputs)]
         work = self._admit(request, asyncio.Future(loop=self._loop))
         with self._counted(work, request):
-            self._put(work)
+            self._queue(work)
             answer = await (work.answer if self._turns is None else self._turns.wait(work.answer))
         return self._unwrapped(self._without_states(answer))
 
@@ -277,17 +286,12 @@ class ServedModule:
         stream = ResponseStream()
         work = self._admit(request, asyncio.Future(loop=self._loop), stream)
         with self._counted(work, request):
-            self._put(work)
+            self._queue(work)
             try:
                 async for response in self.statistics.streamed(stream.responses(work.answer)):
                     yield response
             finally:
                 work.answer.cancel()
-
-    def _put(self, work: Work) -> None:
-        self.batcher.put(work)
-        if work.due:
-            self._deadlines.add(work)
 
     @contextmanager
     def _counted(self, work: Work, request: InferRequest) -> Iterator[None]:
@@ -309,6 +313,11 @@ class ServedModule:
         finally:
             tally.add(time.monotonic() - came_at)
             self._deadlines.discard(work)
+
+    def _queue(self, work: Work) -> None:
+        self.batcher.put(work)
+        if work.due:  # the queue may have set it
+            self._deadlines.add(work)
 
     def _unwrapped(self, answer: InferResponse) -> InferResponse:
         """The answer without the dimension of items that :meth:`_admit` put in front."""
@@ -333,7 +342,8 @@ class ServedModule:
             self._require(Face.TENSORS)
             if described.whole_requests:
                 whole = Whole(stream, current_depth())
-                return admit_whole(self.plan.info.name, described, self.plan.batching.merge, request, answer, whole)
+                merges = self._merges or self.plan.sequences is not None
+                return admit_whole(self.plan.info.name, described, merges, request, answer, whole)
             tensors = request.tensors
             if described.batched:
                 count = check_inputs(described.inputs, tensors)

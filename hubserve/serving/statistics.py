@@ -37,17 +37,34 @@ class Tally:
 
 @dataclass(slots=True)
 class Execution:
-    """Calls of a module with one number of items."""
+    """Calls of a module with one number of items; all are counted together, because they are counted often."""
 
-    compute_input: Tally = field(default_factory=Tally)
-    compute_infer: Tally = field(default_factory=Tally)
-    compute_output: Tally = field(default_factory=Tally)
+    count: int = 0
+    input_s: float = 0.0
+    infer_s: float = 0.0
+    output_s: float = 0.0
 
     def add(self, input_s: float, infer_s: float, output_s: float, count: int = 1) -> None:
         """So many calls took so long in all."""
-        self.compute_input.add(input_s, count)
-        self.compute_infer.add(infer_s, count)
-        self.compute_output.add(output_s, count)
+        self.count += count
+        self.input_s += input_s
+        self.infer_s += infer_s
+        self.output_s += output_s
+
+    @property
+    def compute_input(self) -> Tally:
+        """Decoding and merging."""
+        return Tally(self.count, self.input_s)
+
+    @property
+    def compute_infer(self) -> Tally:
+        """Computing."""
+        return Tally(self.count, self.infer_s)
+
+    @property
+    def compute_output(self) -> Tally:
+        """Cutting and encoding."""
+        return Tally(self.count, self.output_s)
 
 
 @dataclass(slots=True)
@@ -147,7 +164,12 @@ class ModuleStatistics:
             begun_at: when the instance began with it, on the clock of ``time.monotonic``.
             busy_s: from then until the answer was here.
         """
-        good = [work for work, result in zip(batch, header["results"], strict=True) if _is_done(result) and not work.filler]
+        good = [
+            work
+            for work, result in zip(batch, header["results"], strict=True)
+            # what has failed, what the module wants to have again, and what nobody asked for does not count
+            if "error" not in result and result.get("later") is not True and not work.filler
+        ]
         if not good:
             return
         prepare_s, took_s = header.get("prepare_s", 0.0), header["took_s"]
@@ -181,11 +203,6 @@ class ModuleStatistics:
     def by_batch_size(self) -> Iterable[tuple[int, Execution]]:
         """Number of items in a call, ascending, and these calls."""
         return sorted(self.executions.items())
-
-
-def _is_done(result: dict[str, Any]) -> bool:
-    """Whether a result is no failure, and its request is not to be computed once more."""
-    return "error" not in result and result.get("later") is not True
 
 
 def _mark(work: Any, begun_at: float, input_end: float, output_start: float, answered_at: float) -> None:

@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import requests
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from tests.conftest import MODULES, Server, Start, hub, toy, wait_for
+from tests.conftest import MODULES, Server, Start, hub, servers, toy, wait_for
 from tests.triton_models import SCALE, write_scale
 
 X = np.arange(4, dtype=np.float32)[None]
@@ -35,7 +35,7 @@ class Slow:
         self.inputs = [TensorSpec("x", "float32", (ANY, 4))]
         self.outputs = [TensorSpec("y", "float32", (ANY, 4))]
 
-    @batch
+    @batch(max_batch_size=4)
     def double(self, x):
         time.sleep({answer_s})
         return x * 2
@@ -60,6 +60,38 @@ def explicit(start: Start, store: Path) -> Callable[..., triton.InferenceServerC
         return client_of(server)
 
     return function
+
+
+@pytest.fixture(scope="module")
+def long_running(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
+    """One server for the tests that leave no trace in it, and its store."""
+    folder = tmp_path_factory.mktemp("control")
+    (folder / "shared").mkdir()
+    with servers(shared_home, folder) as start:
+        settings = {"model_store": [str(folder / "shared")], "model_control": "explicit"}
+        yield start({"doubler": {**toy("doubler"), "workers": 1}}, **settings), folder / "shared"
+
+
+@pytest.fixture
+def shared(long_running: tuple[Server, Path]) -> Iterator[tuple[triton.InferenceServerClient, Path]]:
+    server, store = long_running
+    client = client_of(server)
+    yield client, store
+    for name, (state, _) in states(client).items():
+        if state == "READY" and name != "doubler":
+            client.unload_model(name)
+    for folder in store.iterdir():
+        shutil.rmtree(folder)
+
+
+def write_ensemble(store: Path, name: str, first: str, second: str) -> None:
+    """An ensemble of two models that ``write_scale`` wrote, one after the other."""
+    steps = [
+        f'{{ model_name: "{model}" input_map {{ key: "x" value: "{given}" }} output_map {{ key: "y" value: "{gives}" }} }}'
+        for model, given, gives in ((first, "x", "between"), (second, "between", "y"))
+    ]
+    (store / name).mkdir()
+    (store / name / "config.pbtxt").write_text(f'platform: "ensemble" {SCALE} ensemble_scheduling {{ step [ {", ".join(steps)} ] }}')
 
 
 def client_of(server: Server) -> triton.InferenceServerClient:
@@ -92,9 +124,9 @@ def install_slow(tmp_path: Path, home: Path, load_s: float, answer_s: float = 0)
 # --- explicit ---
 
 
-def test_clients_load_and_unload_the_models_of_a_store(explicit: Any, store: Path) -> None:
+def test_clients_load_and_unload_the_models_of_a_store(shared: Any) -> None:
+    client, store = shared
     write_scale(store, "double")
-    client = explicit()
     assert states(client)["double"] == ("UNAVAILABLE", "not loaded")
     assert not client.is_model_ready("double")
     client.load_model("double")
@@ -109,9 +141,9 @@ def test_clients_load_and_unload_the_models_of_a_store(explicit: Any, store: Pat
     assert np.array_equal(compute(client, "double"), X * 2)
 
 
-def test_loading_again_takes_what_is_in_the_store_now_without_a_gap(explicit: Any, store: Path) -> None:
+def test_loading_again_takes_what_is_in_the_store_now_without_a_gap(shared: Any) -> None:
+    client, store = shared
     write_scale(store, "double")
-    client = explicit()
     client.load_model("double")
     stop, answers = threading.Event(), []
 
@@ -134,9 +166,9 @@ def test_loading_again_takes_what_is_in_the_store_now_without_a_gap(explicit: An
     assert set(answers) <= {tuple(X[0] * 2), tuple(X[0] * 3)}
 
 
-def test_a_model_that_cannot_be_loaded_is_told_and_what_was_served_stays(explicit: Any, store: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_told_and_what_was_served_stays(shared: Any) -> None:
+    client, store = shared
     folder = write_scale(store, "double")
-    client = explicit()
     client.load_model("double")
     (folder / "1" / "model.onnx").write_bytes(b"no model")
     with pytest.raises(InferenceServerException, match="failed to load 'double', ") as told:
@@ -151,19 +183,20 @@ def test_a_model_that_cannot_be_loaded_is_told_and_what_was_served_stays(explici
     assert reason not in ("", "unloaded")
 
 
-@pytest.mark.parametrize("name", ["nobody", "..", "%2e%2e", "a%2fb", "tests", "./tests", "%00", "x" * 3000, "\u00e4"])
-def test_a_name_that_nothing_has_is_refused(explicit: Any, name: str) -> None:
-    client = explicit()
-    for action in ("load", "unload"):
-        answer = requests.post(f"{client.server.url}/v2/repository/models/{name}/{action}", timeout=30)
-        assert answer.status_code in (400, 404), answer.text
-        assert "error" in answer.json()
-    assert states(client) == {"doubler": ("READY", "")}
+def test_a_name_that_nothing_has_is_refused(shared: Any) -> None:
+    client, _ = shared
+    before = states(client)
+    for name in ["nobody", "..", "%2e%2e", "a%2fb", "tests", "./tests", "%00", "x" * 3000, "\u00e4"]:
+        for action in ("load", "unload"):
+            answer = requests.post(f"{client.server.url}/v2/repository/models/{name}/{action}", timeout=30)
+            assert answer.status_code in (400, 404), (name, answer.text)
+            assert "error" in answer.json()
+    assert states(client) == before
 
 
-def test_a_configuration_can_be_sent_and_its_numbers_may_be_texts(explicit: Any, store: Path) -> None:
+def test_a_configuration_can_be_sent_and_its_numbers_may_be_texts(shared: Any) -> None:
+    client, store = shared
     write_scale(store, "double", SCALE)
-    client = explicit()
     client.load_model("double")
     config = client.get_model_config("double")
     config["max_batch_size"] = "16"
@@ -173,13 +206,13 @@ def test_a_configuration_can_be_sent_and_its_numbers_may_be_texts(explicit: Any,
     assert client.get_model_config("double")["max_batch_size"] != 16
 
 
-@pytest.mark.parametrize("config", ["{", "[]", "7", json.dumps({"max_batch_size": "many"}), json.dumps({"max_batch": 7}), "[" * 100000])
-def test_a_configuration_that_is_none_is_refused(explicit: Any, store: Path, config: str) -> None:
+def test_a_configuration_that_is_none_is_refused(shared: Any) -> None:
+    client, store = shared
     write_scale(store, "double")
-    client = explicit()
     client.load_model("double")
-    with pytest.raises(InferenceServerException, match="failed to load 'double', "):
-        client.load_model("double", config=config)
+    for config in ["{", "[]", "7", json.dumps({"max_batch_size": "many"}), json.dumps({"max_batch": 7}), "[" * 100000]:
+        with pytest.raises(InferenceServerException, match="failed to load 'double', "):
+            client.load_model("double", config=config)
     assert np.array_equal(compute(client, "double"), X * 2)
 
 
@@ -220,27 +253,26 @@ def test_files_of_a_server_that_was_killed_go_with_the_next_start(explicit: Any,
     assert list((home / "uploaded").iterdir()) == []
 
 
-@pytest.mark.parametrize("path", ["../x", "/etc/x", "1/../../x", "", "1//x", "1/./x", "a\\b", "1/x\n", "a/" * 20 + "x", "x" * 300, "1\0"])
-def test_a_file_cannot_be_put_anywhere_else(explicit: Any, store: Path, path: str) -> None:
+def test_a_file_cannot_be_put_anywhere_else(shared: Any) -> None:
+    client, store = shared
     write_scale(store, "double")
-    client = explicit()
-    with pytest.raises(InferenceServerException, match="is no path in the model's folder"):
-        client.load_model("double", config="{}", files={"file:1/model.onnx": b"x", f"file:{path}": b"x"})
+    for path in ["../x", "/etc/x", "1/../../x", "", "1//x", "1/./x", "a\\b", "1/x\n", "a/" * 20 + "x", "x" * 300, "1\0"]:
+        with pytest.raises(InferenceServerException, match="is no path in the model's folder"):
+            client.load_model("double", config="{}", files={"file:1/model.onnx": b"x", f"file:{path}": b"x"})
     assert list((client.server.home / "uploaded").iterdir() if (client.server.home / "uploaded").exists() else []) == []
 
 
-def test_files_that_do_not_go_together_are_refused(explicit: Any, store: Path) -> None:
+def test_files_that_do_not_go_together_are_refused(shared: Any) -> None:
+    client, store = shared
     write_scale(store, "double")
-    client = explicit()
     with pytest.raises(InferenceServerException, match="without 'config'"):
         client.load_model("double", files={"file:1/model.onnx": b"x"})
     with pytest.raises(InferenceServerException, match="one lies in another one"):
         client.load_model("double", config="{}", files={"file:1": b"x", "file:1/model.onnx": b"x"})
     with pytest.raises(InferenceServerException, match="needs a name of letters"):
         client.load_model("dou ble", config="{}", files={"file:1/model.onnx": b"x"})
-    with pytest.raises(InferenceServerException, match="'fast' is not known"):
-        told = requests.post(f"{client.server.url}/v2/repository/models/double/load", json={"parameters": {"fast": True}}, timeout=30)
-        raise InferenceServerException(told.json()["error"])
+    told = requests.post(f"{client.server.url}/v2/repository/models/double/load", json={"parameters": {"fast": True}}, timeout=30)
+    assert "'fast' is not known" in told.json()["error"]
     assert list((client.server.home / "uploaded").iterdir()) == []
 
 
@@ -256,19 +288,19 @@ def test_installed_modules_are_loaded_by_name(explicit: Any, home: Path) -> None
     assert states(client)["shout"] == ("UNAVAILABLE", "unloaded")
 
 
-def test_the_modules_of_the_settings_are_unloaded_and_loaded_too(explicit: Any) -> None:
-    client = explicit()
+def test_the_modules_of_the_settings_are_unloaded_and_loaded_too(shared: Any) -> None:
+    client, _ = shared
     client.unload_model("doubler")
     assert not client.is_model_ready("doubler")
     client.load_model("doubler")
     assert np.array_equal(compute(client, "doubler"), X * 2)
 
 
-def test_several_loads_at_once_all_come_to_an_end(explicit: Any, store: Path) -> None:
+def test_several_loads_at_once_all_come_to_an_end(shared: Any) -> None:
+    client, store = shared
     names = [f"m{number}" for number in range(3)]
     for number, name in enumerate(names):
         write_scale(store, name, factor=float(number))
-    client = explicit()
     server = client.server
 
     def load(name: str) -> None:
@@ -324,18 +356,19 @@ def test_unloading_lets_requests_finish(explicit: Any, tmp_path: Path, home: Pat
     client.load_model("slow")
     server = client.server
     before = server.status("slow")["requests"]
-    with ThreadPoolExecutor() as pool, client_of(server) as own:
-        asked = pool.submit(compute, own, "slow")
-        wait_for(lambda: server.status("slow")["requests"] > before)
-        unloading = pool.submit(client.unload_model, "slow")
-        assert np.array_equal(asked.result(), X * 2)
-        unloading.result()
-    assert states(client_of(server))["slow"] == ("UNAVAILABLE", "unloaded")
+    sent = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": X[0].tolist()}]}
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(requests.post, f"{server.url}/v2/models/slow/infer", json=sent, timeout=60)
+        wait_for(lambda: asked.done() or server.status("slow")["requests"] > before)
+        assert not asked.done(), asked.result().text
+        client.unload_model("slow")
+        assert asked.result().json()["outputs"][0]["data"] == (X[0] * 2).tolist()
+    assert states(client)["slow"] == ("UNAVAILABLE", "unloaded")
 
 
-def test_a_folder_that_has_vanished_is_no_model_any_more(explicit: Any, store: Path) -> None:
+def test_a_folder_that_has_vanished_is_no_model_any_more(shared: Any) -> None:
+    client, store = shared
     folder = write_scale(store, "double")
-    client = explicit()
     client.load_model("double")
     shutil.rmtree(folder)
     with pytest.raises(InferenceServerException, match="failed to load 'double', failed to poll from model repository"):
@@ -343,6 +376,37 @@ def test_a_folder_that_has_vanished_is_no_model_any_more(explicit: Any, store: P
     assert np.array_equal(compute(client, "double"), X * 2)
     client.unload_model("double")
     client.unload_model("double")
+
+
+def test_an_ensemble_brings_what_it_is_made_of_and_takes_it_along(shared: Any) -> None:
+    client, store = shared
+    write_scale(store, "one")
+    write_scale(store, "two", factor=3.0)
+    write_ensemble(store, "both", "one", "two")
+    write_ensemble(store, "other", "one", "one")
+    client.load_model("both")
+    assert {name for name, (state, _) in states(client).items() if state == "READY"} == {"doubler", "both", "one", "two"}
+    assert np.array_equal(compute(client, "both"), X * 6)
+    client.load_model("other")
+    client.unload_model("both", unload_dependents=True)
+    assert {name for name, (state, _) in states(client).items() if state == "READY"} == {"doubler", "other", "one"}
+    assert np.array_equal(compute(client, "other"), X * 4)
+    client.unload_model("other")
+    assert client.is_model_ready("one")
+
+
+def test_an_ensemble_that_lacks_something_is_not_loaded_and_says_what(shared: Any) -> None:
+    client, store = shared
+    write_scale(store, "one")
+    write_ensemble(store, "both", "one", "nothing")
+    with pytest.raises(InferenceServerException, match="failed to load 'both', 'nothing', which it is made of, cannot be loaded"):
+        client.load_model("both")
+    write_ensemble(store, "round", "circle", "one")
+    write_ensemble(store, "circle", "round", "one")
+    with ThreadPoolExecutor() as pool:  # each wants the other one, which must not make them wait for ever
+        urls = [f"{client.server.url}/v2/repository/models/{name}/load" for name in ("round", "circle")]
+        told = list(pool.map(lambda url: requests.post(url, timeout=60), urls))
+    assert [answer.status_code for answer in told] == [400, 400]
 
 
 # --- none and poll ---

@@ -12,7 +12,7 @@ import tritonclient.http as httpclient
 from tritonclient.utils import InferenceServerException
 
 from tests.conftest import Server, free_port, hub, wait_for
-from tests.triton_models import SCALE, add, tensor, write_scale
+from tests.triton_models import SCALE, add, tensor, total, write_scale
 
 ENSEMBLE = f"""
 platform: "ensemble" max_batch_size: 8
@@ -24,6 +24,16 @@ ensemble_scheduling {{ step [
 ] }}"""  # noqa: E501 - as people write it
 
 
+TOTAL = f"""
+backend: "onnxruntime" max_batch_size: 4
+input [ {tensor("x", [1])} ] output [ {tensor("y", [1])} ]
+sequence_batching {{
+  oldest {{ max_candidate_sequences: 4 }}
+  control_input [ {{ name: "START" control [ {{ kind: CONTROL_SEQUENCE_START fp32_false_true: [ 0, 1 ] }} ] }} ]
+  state [ {{ input_name: "SUM" output_name: "NEXT_SUM" data_type: TYPE_FP32 dims: [ 1 ] }} ]
+}}"""
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
@@ -33,6 +43,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_scale(folder, "plain", None)
     write_scale(folder, "whole", f"input [ {tensor('x', [-1, 4])} ] output [ {tensor('y', [-1, 4])} ]")
     add(folder / "plus" / "1" / "model.onnx")
+    total(folder / "total" / "1" / "model.onnx")
+    (folder / "total" / "config.pbtxt").write_text(TOTAL)
     (folder / "chain").mkdir()
     (folder / "chain" / "config.pbtxt").write_text(ENSEMBLE)
     return folder
@@ -116,6 +128,18 @@ def test_a_model_without_a_batch_takes_each_request_as_it_is(client: Any) -> Non
         np.testing.assert_array_equal(ask(client, "whole", array)["y"], array * 2)
     with pytest.raises(InferenceServerException, match="shape"):
         ask(client, "whole", X[0])
+
+
+def test_sequences_are_added_up_by_a_file_that_is_told_of_them(client: Any) -> None:
+    sums = {}
+    for number, (start, end) in enumerate([(True, False), (False, False), (False, True)], 1):
+        for sequence in (7, 8):
+            sent = httpclient.InferInput("x", [1, 1], "FP32")
+            sent.set_data_from_numpy(np.full((1, 1), number * sequence, np.float32))
+            answer = client.infer("total", [sent], sequence_id=sequence, sequence_start=start, sequence_end=end)
+            sums[sequence] = float(answer.as_numpy("y")[0, 0])
+            assert [each["name"] for each in answer.get_response()["outputs"]] == ["y"]
+    assert sums == {7: 42.0, 8: 48.0}
 
 
 def test_json_of_any_model_of_files_is_answered(server: Server) -> None:

@@ -29,7 +29,6 @@ output [
     label_filename: "labels.txt"
   }
 ]
-max_batch_size: 8
 instance_group [
   {
     count: 1

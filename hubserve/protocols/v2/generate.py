@@ -1,7 +1,7 @@
 """The generate extension: a flat JSON object in, a flat JSON object out, for any model.
 
 Keys that are names of the model's inputs are its inputs; ``id`` is the request's; what else there is, and what is in ``parameters``, are
-parameters. An output of one element is answered as that element, any other as a list.
+parameters. An output of one element is answered as that element, any other as a list; parameters of the response are keys of it, too.
 """
 
 from typing import Any

@@ -14,6 +14,7 @@ from hubserve.protocols.v2.signatures import Signature
 from hubserve.types import ANY, BFLOAT16, BYTES, parse_shape
 
 _SHOWN = 80
+_OBJECTS = {dict}
 
 
 def read_call(body: memoryview, header_length: str, signature: Signature) -> InferCall:
@@ -57,7 +58,7 @@ def _objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
     found = document.get(key, [])
     if found is None:
         return []
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+    if not isinstance(found, list) or not set(map(type, found)) <= _OBJECTS:
         raise InvalidInput(f"'{key}' of the request must be a list of objects, got {str(found)[:_SHOWN]}")
     return found
 

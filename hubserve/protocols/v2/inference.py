@@ -10,6 +10,7 @@ from hubserve.errors import LoadFailed, ModuleNotFound
 from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor, OutputTensor, RequestedOutput
 from hubserve.protocols.v2.errors import NotOffered
 from hubserve.protocols.v2.logs import Logs
+from hubserve.protocols.v2.model_requests import ModelRequests
 from hubserve.protocols.v2.repository import ModelControl, Repository
 from hubserve.protocols.v2.requests import RequestMaker
 from hubserve.protocols.v2.results import ResultMaker
@@ -51,6 +52,7 @@ class V2Inference:
         repository: what could be served.
         shared_memory, cuda_shared_memory: regions that clients have registered.
         traces, logs: their settings.
+        model_requests: answers what models ask of the server.
     """
 
     def __init__(self, dataplane: DataPlane, settings: ServerSettings, models: ModelControl | None = None) -> None:
@@ -61,6 +63,7 @@ class V2Inference:
         self.cuda_shared_memory = CudaSharedMemory()
         self.traces = Traces(settings, dataplane)
         self.logs = Logs()
+        self.model_requests = ModelRequests(self)
         self._signatures: WeakKeyDictionary[ServedModule, Signature] = WeakKeyDictionary()
 
     def live(self) -> bool:

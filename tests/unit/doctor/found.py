@@ -34,7 +34,7 @@ def without_engines(folder: Path, *arguments: str, home: Path) -> "subprocess.Co
     packages = folder / "packages"
     packages.mkdir()
     for each in Path(sysconfig.get_path("purelib")).iterdir():
-        if not each.name.lower().startswith(("paddle", "openvino", "onnxruntime")):
+        if not each.name.lower().startswith(("paddle", "openvino", "onnxruntime", "torch")):
             (packages / each.name).symlink_to(each)
     environ = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{packages}", "HUB_HOME": str(home)}
     return subprocess.run([sys.executable, "-S", *arguments], env=environ, capture_output=True, text=True, timeout=60, check=False)

@@ -159,7 +159,7 @@ def test_no_engine_at_all_is_a_warning(tmp_path: Path, home: Path) -> None:
     first, *others = done.stdout.splitlines()
     assert "level='warning', about='engines'" in first, done.stderr
     assert "pip install 'hubserve[cpu,fast]'" in first
-    assert len(others) == 3
+    assert len(others) == 4
     assert all("level='note'" in each and "not installed" in each for each in others)
 
 

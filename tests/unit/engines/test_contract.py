@@ -13,7 +13,7 @@ from tests.unit.engines import onnx_classifier
 
 #: every engine with every form of Paddle program that it reads
 READS = [(engine, form) for engine in READ_PADDLE for form in ("pdmodel", "json") if (engine, form) != ("openvino", "json")]
-PACKAGES = {"paddle": "paddle", "openvino": "openvino", "onnxruntime": "onnxruntime"}
+PACKAGES = {"paddle": "paddle", "openvino": "openvino", "onnxruntime": "onnxruntime", "pytorch": "torch"}
 
 
 @pytest.fixture(params=READS, ids="-".join)
@@ -155,7 +155,8 @@ def test_paddle_says_that_it_reads_no_onnx_and_openvino_that_it_reads_no_pir(mod
 
 
 def test_an_unknown_engine_is_refused_with_the_known_and_the_nearest(models):
-    with pytest.raises(ConfigError, match=r"'onxruntime'; known are paddle, openvino, onnxruntime, auto. Did you mean 'onnxruntime'\?"):
+    wanted = r"'onxruntime'; known are paddle, openvino, onnxruntime, pytorch, auto. Did you mean 'onnxruntime'\?"
+    with pytest.raises(ConfigError, match=wanted):
         load_engine(models / "pdmodel" / "classifier", "onxruntime")
 
 

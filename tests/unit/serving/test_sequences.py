@@ -140,3 +140,27 @@ def check(instances: list[Instance], strategy: str, places: int, limit: int) -> 
                 assert len(positions) == 1, "a sequence keeps its place"
     both = [{id(work.sequence) for batch in each.batches for work in batch if not work.filler} for each in instances]
     assert not both[0] & both[1], "no sequence is computed by two instances"
+
+
+def test_a_request_that_the_module_wants_to_have_again_comes_before_the_rest_of_its_sequence() -> None:
+    async def scenario() -> None:
+        book = TimesBook(Path("nowhere"), "")
+        queue = Sequences("m", BatchSettings(100), SequencePlan(OLDEST, 60.0, 1), book)
+        instance = Instance(queue)
+        queue.add(instance)
+        works = []
+        for index in range(2):
+            part = SequencePart(1, start=not index, end=bool(index))
+            works.append(Work({"inputs": []}, [], 1, "form", asyncio.get_running_loop().create_future(), part=part))
+            queue.put(works[-1])
+        (batch,) = instance.waiting
+        instance.waiting.clear()
+        batch[0].sequence.computed(batch[0], {"later": True}, Frame({}, []))
+        queue.answered(instance)
+        queue.put_back(batch)
+        instance.answer()
+        instance.answer()
+        assert [work for batch in instance.batches for work in batch] == [works[0], works[0], works[1]]
+        assert all(work.answer.done() for work in works)
+
+    asyncio.run(scenario())
