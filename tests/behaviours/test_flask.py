@@ -26,6 +26,7 @@ from hubserve.errors import ConfigError, ModuleNotFound
 from hubserve.flask import HubBlueprint, blueprint
 from hubserve.registry.store import Store
 from tests.conftest import MODULES, ROOT, Server, free_port, servers, toy, wait_for
+from tests.triton_models import write_scale
 
 JSON = {"Content-Type": "application/json"}
 SETTINGS: dict[str, Any] = {"max_body_bytes": 1 << 20}
@@ -477,3 +478,26 @@ def test_without_flask_the_error_names_the_extra(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environ(tmp_path, tmp_path), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "pip install 'hubserve[flask]'" in done.stderr
+
+
+def test_models_are_loaded_by_clients_and_shared_memory_must_be_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    write_scale(tmp_path / "models", "double")
+    ours = blueprint(
+        config={"modules_info": {"shout": toy("shout")}, "model_store": [str(tmp_path / "models")], "model_control": "explicit"}
+    )
+    memory = {"key": "/anything", "offset": 0, "byte_size": 4}
+    sent = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]}
+    try:
+        with running(application(ours)) as url:
+            assert requests.post(f"{url}/v2/repository/models/double/load", timeout=60).status_code == 200
+            answer = requests.post(f"{url}/v2/models/double/infer", json=sent, timeout=60).json()
+            assert answer["outputs"][0]["data"] == [2, 4, 6, 8]
+            assert requests.post(f"{url}/v2/repository/models/double/unload", timeout=60).status_code == 200
+            index = {each["name"]: each["state"] for each in requests.post(f"{url}/v2/repository/index", timeout=60).json()}
+            assert index == {"shout": "READY", "double": "UNAVAILABLE"}
+            told = requests.post(f"{url}/v2/systemsharedmemory/region/mine/register", json=memory, timeout=60)
+            assert told.status_code == 501
+            assert "shared memory is off on this server" in told.json()["error"]
+    finally:
+        ours.close()

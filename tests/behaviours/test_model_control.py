@@ -14,10 +14,11 @@ import numpy as np
 import psutil
 import pytest
 import requests
+import tritonclient.grpc
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from tests.conftest import MODULES, Server, Start, hub, servers, toy, wait_for
+from tests.conftest import MODULES, Server, Start, free_port, hub, servers, toy, wait_for
 from tests.triton_models import SCALE, write_scale
 
 X = np.arange(4, dtype=np.float32)[None]
@@ -237,6 +238,28 @@ def test_a_model_can_be_sent_whole(explicit: Any, store: Path, tmp_path: Path) -
     client.load_model("double", config=config, files=files)
     assert client.server.stop() == 0
     assert list((home / "uploaded").iterdir()) == []
+
+
+def test_grpc_loads_and_unloads_too(start: Start, store: Path) -> None:
+    folder = write_scale(store, "double")
+    port = free_port()
+    modules = {"doubler": {**toy("doubler"), "workers": 1}}
+    client = client_of(start(modules, model_store=[str(store)], model_control="explicit", grpc_port=port))
+    with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as over_grpc:
+        over_grpc.load_model("double")
+        assert {(each.name, each.state) for each in over_grpc.get_model_repository_index().models} == {
+            ("doubler", "READY"),
+            ("double", "READY"),
+        }
+        config = json.dumps(over_grpc.get_model_config("double", as_json=True)["config"])
+        write_scale(store, "triple", factor=3.0)
+        over_grpc.load_model("double", config=config, files={"file:1/model.onnx": (store / "triple" / "1" / "model.onnx").read_bytes()})
+        assert np.array_equal(compute(client, "double"), X * 3)
+        over_grpc.unload_model("double")
+        shutil.rmtree(folder)
+        with pytest.raises(InferenceServerException, match="failed to load 'double', ") as told:
+            over_grpc.load_model("double")
+        assert told.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 
 def test_files_of_a_server_that_was_killed_go_with_the_next_start(explicit: Any, store: Path, home: Path) -> None:
