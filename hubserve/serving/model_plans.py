@@ -105,6 +105,8 @@ def plan_model(
             )
             for version in model.versions
         ]
+    if model.backend == "python":
+        launched = packed_launch(model.config, model.folder) or launched
     devices = _devices(model, settings)
     own = settings.module(model.name)
     if own.addresses:
