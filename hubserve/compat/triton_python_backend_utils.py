@@ -43,9 +43,13 @@ from hubserve.kinds.triton_api.tensors import Tensor
 
 #: the name by which older models know it
 TritonInferenceException = TritonModelException
+COUNTER, GAUGE, HISTOGRAM = MetricFamily.COUNTER, MetricFamily.GAUGE, MetricFamily.HISTOGRAM
 deserialize_byte_tensor = deserialize_bytes_tensor
 
 __all__ = [
+    "COUNTER",
+    "GAUGE",
+    "HISTOGRAM",
     "TRITONSERVER_MEMORY_CPU",
     "TRITONSERVER_MEMORY_CPU_PINNED",
     "TRITONSERVER_MEMORY_GPU",

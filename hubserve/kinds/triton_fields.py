@@ -55,6 +55,7 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "sequence_batching.oldest.max_candidate_sequences": _MODELS,
     "sequence_batching.oldest.preferred_batch_size": _MODELS,
     "sequence_batching.oldest.max_queue_delay_microseconds": _MODELS,
+    "sequence_batching.iterative_sequence": _PYTHON,
     "sequence_batching.max_sequence_idle_microseconds": _MODELS,
     "sequence_batching.control_input": _MODELS,
     "sequence_batching.state.input_name": _MODELS,

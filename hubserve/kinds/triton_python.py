@@ -19,7 +19,7 @@ from hubserve.kinds.requests import Answer, Host, Later, WholeRequest, WholeResp
 from hubserve.kinds.triton_api.config import ModelConfig, set_model_dir, using_decoupled_model_transaction_policy
 from hubserve.kinds.triton_api.requests import PARENTS, InferenceRequest, Server, attach
 from hubserve.kinds.triton_api.responses import InferenceResponse, InferenceResponseSender
-from hubserve.types import ANY, BFLOAT16, BYTES, TensorSpec, dtype_name
+from hubserve.types import ANY, BFLOAT16, BYTES, TensorSpec
 
 _API = "triton_python_backend_utils"
 _DTYPES = {
@@ -175,7 +175,7 @@ class TritonPythonModule(LoadedModule):
         self._name = name
         self._version = int(version) if version.isdigit() else -1
         self._dtypes = {spec.name: spec.dtype for spec in description.inputs}
-        self._output_dtypes = {spec.name: "uint16" if spec.dtype == BFLOAT16 else spec.dtype for spec in description.outputs}
+        self._outputs = [spec.name for spec in description.outputs]
         self._loop: "asyncio.AbstractEventLoop | None" = None
         self._host = current_host()
 
@@ -206,8 +206,7 @@ class TritonPythonModule(LoadedModule):
             return [*self.call_requests(requests[:middle]), *self.call_requests(requests[middle:])]
 
     def _execute(self, whole: List[WholeRequest]) -> List[Answer]:
-        outputs = list(self._output_dtypes)
-        requests = [InferenceRequest.from_whole(each, self._name, self._version, self._dtypes, outputs) for each in whole]
+        requests = [InferenceRequest.from_whole(each, self._name, self._version, self._dtypes, self._outputs) for each in whole]
         decoupled = self.description.decoupled
         if decoupled and self._host:
             for request in requests:
@@ -272,24 +271,16 @@ class TritonPythonModule(LoadedModule):
         return Later(again)
 
     def _checked(self, whole: WholeRequest, response: WholeResponse) -> WholeResponse:
-        """A response with the outputs that were asked for.
+        """A response with the outputs that were asked for. One of another datatype than the configuration says stays as it is.
 
         Raises:
-            ModuleFailed: the model has no output of that name or datatype, or one that was asked for is missing.
+            ModuleFailed: the model has no output of that name, or one that was asked for is missing.
         """
         if response.error:
             return response
-        for name, array in response.outputs.items():
-            wanted = self._output_dtypes.get(name)
-            if wanted is None:
-                raise ModuleFailed(
-                    f"the model answered with an output '{name}', which its configuration does not have: {list(self._output_dtypes)}"
-                )
-            if dtype_name(array) != wanted:
-                raise ModuleFailed(
-                    f"the model answered with output '{name}' of dtype {dtype_name(array)}, and its configuration says {wanted}; "
-                    "convert it with astype()"
-                )
+        for name in response.outputs:
+            if name not in self._outputs:
+                raise ModuleFailed(f"the model answered with an output '{name}', which its configuration does not have: {self._outputs}")
         if whole.outputs is None:
             return response
         missing = [name for name in whole.outputs if name not in response.outputs]

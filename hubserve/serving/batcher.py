@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -174,11 +174,14 @@ class Batcher:
         module: the served name, for messages.
         settings: see there.
         book: how long batches take; its limit is the most items in one call.
+
+    Attributes:
+        settings: as given, until its module asks for others while nothing waits.
     """
 
     def __init__(self, module: str, settings: BatchSettings, book: TimesBook) -> None:
         self._module = module
-        self._settings = settings
+        self.settings = settings
         self._book = book
         self._policies = settings.policies if settings.policies.bound else None
         self._lanes: dict[_LaneName, _Lane] = {}
@@ -191,16 +194,12 @@ class Batcher:
     def __len__(self) -> int:
         return self._size
 
-    def merge_requests(self) -> None:
-        """Put requests together from now on."""
-        self._settings = replace(self._settings, merge=True)
-
     @property
     def is_full(self) -> bool:
         """Whether new work would be refused."""
-        if self._size >= self._settings.max_queue_size:
+        if self._size >= self.settings.max_queue_size:
             self._sweep()
-        return self._size >= self._settings.max_queue_size
+        return self._size >= self.settings.max_queue_size
 
     def add(self, seat: Seat) -> None:
         """An instance is ready."""
@@ -312,7 +311,7 @@ class Batcher:
 
     def _lane_of(self, work: Work) -> _Lane:
         """The lane that the work belongs to, counted as if it were in it."""
-        key = work.key if self._settings.merge and not work.alone else None
+        key = work.key if self.settings.merge and not work.alone else None
         name = (work.priority, work.delayed, key)
         lane = self._lanes.get(name)
         if lane is None:
@@ -381,14 +380,14 @@ class Batcher:
         first = lane.queue[0]
         if lane.times is None:
             return 0 if ahead and first.alone else 1  # what may end the instance is not queued behind others' work
-        preferred = () if lane.key == ONE_BY_ONE else self._settings.preferred_sizes
+        preferred = () if lane.key == ONE_BY_ONE else self.settings.preferred_sizes
         full = min(preferred[-1], self._book.limit) if preferred else lane.times.batch_size(lane.times.limit)
         if lane.items >= full:
             return full
         if only_complete:
             return 0
-        wait_s = first.queued_at + self._settings.max_delay_s - now
-        if self._settings.max_delay_s and lane.key != ONE_BY_ONE and wait_s > 0:
+        wait_s = first.queued_at + self.settings.max_delay_s - now
+        if self.settings.max_delay_s and lane.key != ONE_BY_ONE and wait_s > 0:
             self._look_again_in(wait_s)
             return 0
         fitting = [size for size in preferred if size <= lane.items]
@@ -435,7 +434,7 @@ class Batcher:
         if first.key is None or first.key == ONE_BY_ONE:
             return []
         items = sum(work.count for work in batch)
-        if self._settings.preferred_sizes and items <= self._book.limit:
+        if self.settings.preferred_sizes and items <= self._book.limit:
             return [items]
         return self._book.of(first.key).call_sizes(items)
 

@@ -48,7 +48,7 @@ def batch_settings(model: TritonModel, own: ModuleSettings, settings: ServerSett
         max_queue_size=own.max_queue_size or settings.max_queue_size,
         preferred_sizes=sorted(own.preferred_batch_sizes or given.get("preferred_batch_size", [])),
         max_delay_s=own.max_queue_delay_ms / 1e3 or given.get("max_queue_delay_microseconds", 0) / _US_PER_S,
-        merge=model.backend != "python" or dynamic is not None,
+        merge=model.backend != "python" or dynamic is not None or bool(model.config.get("sequence_batching", {}).get("iterative_sequence")),
         policies=own_policies(own) if own.priority_levels or own.max_queue_wait_ms else _policies(model.name, given),
         preserve_ordering=own.preserve_ordering or bool(given.get("preserve_ordering")),
     )
@@ -79,14 +79,14 @@ def _policy(given: Mapping[str, Any]) -> QueuePolicy:
 
 
 def sequence_plan(model: TritonModel) -> SequencePlan | None:
-    """How requests are put together to sequences; None for a model without.
+    """How requests are put together to sequences; None for a model without, and for one each of whose requests is computed again and again.
 
     Raises:
         ConfigError: a control or a state is incomplete.
         LoadFailed: the file of an initial state cannot be read.
     """
     given = model.config.get("sequence_batching")
-    if given is None:
+    if given is None or given.get("iterative_sequence"):
         return None
     direct, oldest = given.get("direct", {}), given.get("oldest", {})
     chosen = oldest if "oldest" in given else direct

@@ -51,6 +51,7 @@ class ModulePlan:
         response_cache_bytes: how much its response cache may hold; 0 for none.
         config: of a Triton model: its configuration as far as it is known before it is loaded.
         ensemble: a dataflow of other modules that answers in place of instances, of which there are none then.
+        model_folder: of a module without instances, where its files are.
         error: why it cannot be served, which is told to whoever asks for it; "" where it can. There are no instances then either.
     """
 
@@ -63,12 +64,13 @@ class ModulePlan:
     response_cache_bytes: int = 0
     config: dict[str, Any] | None = None
     ensemble: EnsemblePlan | None = None
+    model_folder: Path | None = None
     error: str = ""
 
     @property
     def folder(self) -> Path | None:
-        """Where its files are; None without instances."""
-        return self.instances[0].folder if self.instances else None
+        """Where its files are; None for what cannot be served."""
+        return self.instances[0].folder if self.instances else self.model_folder
 
 
 class ServedModule:
@@ -112,7 +114,8 @@ class ServedModule:
             self.load_error = error.message
         else:
             self._book.limit = self.description.max_batch_size
-            self._adopt_completed()
+            if not self.plan.batching.merge and "dynamic_batching" in (self.description.config or {}):  # the model itself says so
+                self._allow_merging()
             self._hide_inputs()
             self._book.load()
             self._learn(warm_up)
@@ -121,13 +124,6 @@ class ServedModule:
             self._loaded.set()
             if self.load_error:
                 self._let_files_go()
-
-    def _adopt_completed(self) -> None:
-        """A model that completed its configuration itself may have asked for its requests to be put together."""
-        known, completed = self.plan.config or {}, self.description.config or {}
-        if "dynamic_batching" in completed and "dynamic_batching" not in known and isinstance(self.batcher, Batcher):
-            self._merges = True
-            self.batcher.merge_requests()
 
     def _hide_inputs(self) -> None:
         """What the gateway itself gives to the module is no matter of the clients."""
@@ -143,6 +139,11 @@ class ServedModule:
             self._holds.append(Hold(folder))
             if self._holds[-1].lost:
                 raise LoadFailed(f"'{folder}' was removed while it was to be loaded. Load the module again: hub serving reload")
+
+    def _allow_merging(self) -> None:
+        self._merges = True  # the plan stays what it was, to be told from another one
+        if isinstance(self.batcher, Batcher):
+            self.batcher.settings = replace(self.batcher.settings, merge=True)
 
     def _let_files_go(self) -> None:
         while self._holds:
@@ -301,16 +302,18 @@ class ServedModule:
         work.due = work.deadline or 0.0
         work.marks = request.marks
         self.requests += 1
-        came_at, tally = time.monotonic(), self.statistics.fail
+        came_at, tally, wait = time.monotonic(), self.statistics.fail, None
         try:
-            with self._calls.waiting(self, work):
-                yield
+            wait = self._calls.begin(self, work)
+            yield
         except HubError:
             self.failures += 1
             raise
         else:
             tally = self.statistics.success
         finally:
+            if wait:
+                self._calls.end(wait)
             tally.add(time.monotonic() - came_at)
             self._deadlines.discard(work)
 

@@ -34,7 +34,7 @@ from hubserve.types import InferRequest, InferResponse, SequencePart
 from tests.conftest import MODULES
 
 MODELS = MODULES / "triton"
-SUM, REPEAT, BLS, COMPLETED, ASYNC = "pb_sum", "pb_repeat", "pb_bls", "pb_completed", "pb_async"
+SUM, REPEAT, BLS, COMPLETED, ASYNC, AGAIN = "pb_sum", "pb_repeat", "pb_bls", "pb_completed", "pb_async", "pb_again"
 
 
 def plan_of(folder: Path, instances: int = 1, name: str = "", **batching: Any) -> ModulePlan:
@@ -217,7 +217,6 @@ async def test_an_error_is_for_its_request_alone_and_an_exception_for_the_one_th
         ("short", r"was given 1 requests and returned 0 responses"),
         ("none", "response 1 of 1 that execute.. returned is None"),
         ("wrong", "is a str; return an InferenceResponse"),
-        ("float64", "output 'SUM' of dtype float64, and its configuration says float32"),
         ("missing", r"lacks the outputs \['SEEN'\]"),
         ("unknown", "an output 'OTHER', which its configuration does not have"),
         ("numbers", "holds a int; put bytes or str into it"),
@@ -265,6 +264,40 @@ async def test_a_model_may_complete_its_configuration_and_send_its_one_response(
         assert described.config["input"] == [{"name": "IN", "data_type": "TYPE_INT64", "dims": [2]}]
         response = await plane.infer(request(COMPLETED, {"IN": np.array([[3, 4]])}))
         assert tensors_of(response)["OUT"].tolist() == [[6, 8]]
+
+
+@in_loop
+async def test_what_a_model_says_of_its_batches_itself_counts() -> None:
+    plan = plan_of(MODELS / COMPLETED)
+    assert not plan.batching.merge
+    plane = DataPlane([plan])
+    await plane.start()
+    try:
+        assert plane.get(COMPLETED).batcher.settings.merge
+        asked = [request(COMPLETED, {"IN": np.array([[number, 1]])}) for number in range(30)]
+        answers = await asyncio.gather(*(plane.infer(each) for each in asked))
+        assert [int(tensors_of(each)["OUT"][0, 0]) for each in answers] == [2 * number for number in range(30)]
+        assert max(size for size, _ in plane.get(COMPLETED).statistics.by_batch_size()) == 4
+    finally:
+        await plane.stop(5)
+
+
+@in_loop
+async def test_an_output_of_another_datatype_is_given_as_it_is() -> None:
+    async with serving(SUM) as plane:
+        assert tensors_of(await plane.infer(sum_of([1], "float64")))["SUM"].dtype == np.float64
+
+
+@in_loop
+async def test_a_model_may_be_given_a_request_again_and_again() -> None:
+    async with serving(AGAIN) as plane:
+
+        async def count(start: int) -> list[int]:
+            asked = request(AGAIN, {"IN": np.array([[start]], np.int32)})
+            return [int(tensors_of(each)["OUT"][0, 0]) async for each in plane.stream(asked)]
+
+        assert await count(3) == [2, 1, 0]
+        assert await asyncio.gather(count(4), count(2), count(1)) == [[3, 2, 1, 0], [1, 0], [0]]
 
 
 @in_loop

@@ -145,6 +145,11 @@ class InferenceResponseSender:
             self.sent += whole is not None
             self._host.respond(self._key, whole, final)
 
+    def close(self) -> None:
+        """Say that no more will come, unless that was said already."""
+        if not self._closed:
+            self.send(flags=TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
     def is_cancelled(self) -> bool:
         """Whether nobody waits for the request's responses any more."""
         return self._host.is_cancelled(self._key)

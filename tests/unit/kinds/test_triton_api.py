@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hubserve.errors import DeadlineExceeded, Exists, HubError, ModuleFailed, ModuleNotFound, Overloaded
@@ -34,6 +34,7 @@ def test_bfloat16_is_known_and_other_names_are_refused() -> None:
         pb_utils.Tensor("X", np.zeros(1, complex))
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=20)))
 def test_byte_strings_survive_their_binary_form(texts: list[bytes]) -> None:
     array = np.array([*texts, b""], dtype=object)[: len(texts)]
@@ -188,6 +189,7 @@ class Doubler:
         return [pb_utils.InferenceResponse([pb_utils.Tensor("Y", array * 2)]) for array in arrays]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([1.0, 2.0, -1.0]), min_size=1, max_size=8))
 def test_an_exception_reaches_only_the_requests_that_cause_it(values: list[float]) -> None:
     answers = module_of(Doubler()).call_requests(whole(values))
