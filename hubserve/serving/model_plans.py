@@ -95,7 +95,14 @@ def plan_model(
     if model.backend == ENSEMBLE:
         ensemble = plan_ensemble(model.config)
         return [
-            ModulePlan(model.info(version), [], ready_timeout_s=settings.ready_timeout_s, ensemble=ensemble, config=model.config)
+            ModulePlan(
+                model.info(version),
+                [],
+                ready_timeout_s=settings.ready_timeout_s,
+                config=model.config,
+                ensemble=ensemble,
+                model_folder=model.folder,
+            )
             for version in model.versions
         ]
     if model.backend == "python":

@@ -51,6 +51,7 @@ class ModulePlan:
         response_cache_bytes: how much its response cache may hold; 0 for none.
         config: of a Triton model: its configuration as far as it is known before it is loaded.
         ensemble: a dataflow of other modules that answers in place of instances, of which there are none then.
+        model_folder: of a module without instances, where its files are.
         error: why it cannot be served, which is told to whoever asks for it; "" where it can. There are no instances then either.
     """
 
@@ -63,12 +64,13 @@ class ModulePlan:
     response_cache_bytes: int = 0
     config: dict[str, Any] | None = None
     ensemble: EnsemblePlan | None = None
+    model_folder: Path | None = None
     error: str = ""
 
     @property
     def folder(self) -> Path | None:
-        """Where its files are; None without instances."""
-        return self.instances[0].folder if self.instances else None
+        """Where its files are; None for what cannot be served."""
+        return self.instances[0].folder if self.instances else self.model_folder
 
 
 class ServedModule:

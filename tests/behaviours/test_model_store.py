@@ -16,7 +16,7 @@ from tests.triton_models import SCALE, add, tensor, total, write_scale
 
 ENSEMBLE = f"""
 platform: "ensemble" max_batch_size: 8
-input [ {tensor("in", [4])} ] output [ {tensor("out", [4])} ]
+input [ {tensor("in", [4])} ] output [ {tensor("out", [4], more='label_filename: "labels.txt"')} ]
 ensemble_scheduling {{ step [
   {{ model_name: "plus" model_version: -1 input_map {{ key: "a" value: "l" }} input_map {{ key: "b" value: "r" }} output_map {{ key: "sum" value: "out" }} }},
   {{ model_name: "one" input_map {{ key: "x" value: "in" }} output_map {{ key: "y" value: "l" }} }},
@@ -46,6 +46,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     total(folder / "total" / "1" / "model.onnx")
     (folder / "total" / "config.pbtxt").write_text(TOTAL)
     (folder / "chain").mkdir()
+    (folder / "chain" / "labels.txt").write_text("a\nb\nc\nd\n")
     (folder / "chain" / "config.pbtxt").write_text(ENSEMBLE)
     return folder
 
@@ -101,6 +102,10 @@ def test_a_version_that_the_policy_leaves_out_is_unknown(client: Any) -> None:
 def test_an_ensemble_computes_its_steps_in_the_order_of_its_tensors(client: Any) -> None:
     assert list(ask(client, "chain", X, "in")) == ["out"]
     np.testing.assert_array_equal(ask(client, "chain", X, "in")["out"], X * 2 + X * 4)
+    sent = httpclient.InferInput("in", [1, 4], "FP32")
+    sent.set_data_from_numpy(X[:1])
+    best = client.infer("chain", [sent], outputs=[httpclient.InferRequestedOutput("out", class_count=1)]).as_numpy("out")
+    assert best.tolist() == [[b"18.000000:3:d"]]
 
 
 def test_a_bad_model_is_told_with_its_reason_and_does_not_disturb_the_others(server: Server, client: Any) -> None:

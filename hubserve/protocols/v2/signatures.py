@@ -152,7 +152,7 @@ class Signature:
         files = {each.get("name"): each.get("label_filename") for each in described.config.get("output", [])}
         if not files.get(output):
             return []
-        path = Path(self.module.plan.instances[0].folder, files[output])
+        path = Path(self.module.plan.folder or "", files[output])
         try:
             return [line.strip() for line in path.read_text("utf-8", "replace").splitlines()]
         except OSError as error:
