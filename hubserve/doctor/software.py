@@ -106,7 +106,7 @@ def check_hub_commands() -> Iterator[Finding]:
 
 def check_other_pythons() -> Iterator[Finding]:
     """The other interpreters of this machine, in which modules may run that need another Python."""
-    pythons = find_pythons(home() / "cache" / PYTHONS_CACHE)[1:]
+    pythons = find_pythons(home() / "cache" / PYTHONS_CACHE, remember=False)[1:]
     listed = ", ".join(f"{each.version} ({each.path})" for each in pythons if each.supported)
     yield Finding(NOTE, "other Pythons", listed or "none was found")
 

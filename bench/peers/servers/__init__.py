@@ -7,8 +7,10 @@ from bench.peers.servers.base import Peer
 #: name -> "module:class" of a Peer
 PEERS = {
     "hubserve": "bench.peers.servers.hubserve:Hubserve",
+    "hubserve-v2": "bench.peers.servers.hubserve:HubserveRepository",
     "mosec": "bench.peers.servers.mosec:Mosec",
     "mosec-batching": "bench.peers.servers.mosec:MosecBatching",
+    "mlserver": "bench.peers.servers.mlserver:MLServer",
     "triton": "bench.peers.servers.triton:Triton",
     "paddlehub": "bench.peers.servers.paddlehub:PaddleHub",
 }

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.peers.environments import Environment, Interpreter, make
 from bench.peers.exchange import Request
-from bench.peers.failures import WrongAnswer
+from bench.peers.failures import CannotRun, WrongAnswer
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = ROOT / "bench" / "peers" / "modules"
@@ -103,13 +103,21 @@ class Peer(ABC):
             CannotRun: this peer cannot.
         """
 
-    @abstractmethod
-    def classifier(self, work: Classifying, port: int, folder: Path) -> Launch:
+    def tensors(self, size_bytes: int, workers: int, port: int, folder: Path) -> Launch:  # noqa: ARG002  # for those that override it
+        """Serve a model that returns its float32 tensor of ``size_bytes``; see do_nothing.
+
+        Raises:
+            CannotRun: this peer cannot.
+        """
+        raise CannotRun(f"{self.title} is not made to be measured with tensors")
+
+    def classifier(self, work: Classifying, port: int, folder: Path) -> Launch:  # noqa: ARG002  # as above
         """Serve the classifier; see do_nothing.
 
         Raises:
             CannotRun: this peer cannot, or not with this engine.
         """
+        raise CannotRun(f"{self.title} is not made to be measured with the classifier")
 
 
 def engine_requirements() -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 from bench.peers.exchange import Request
 from bench.peers.servers.base import JSON, MODEL, MODULES, ROOT, VALUES, Classifying, Launch, Peer, check_values, read_json
 from bench.peers.servers.base64_json import images_request
+from bench.peers.servers.triton import tensor_request, write_tensor_model
 
 
 class Hubserve(Peer):
@@ -52,7 +53,20 @@ class Hubserve(Peer):
     def _launch(self, module: str, init_args: dict[str, Any], workers: int, port: int, folder: Path, request: Request) -> Launch:
         config = folder / "config.json"
         config.write_text(json.dumps({"modules_info": {module: {"init_args": init_args, "workers": workers}}, "port": port}))
-        command = [sys.executable, "-m", "hubserve", "serving", "start", "-c", str(config)]
-        # the home keeps the engine that "auto" found to be the fastest, as it does for users from one start to the next
-        home = folder.parent / "hubserve-home"
-        return Launch(command, {"PYTHONPATH": str(ROOT), "HUB_HOME": str(home)}, request, "/health/ready")
+        return _start(["-c", str(config)], folder, request)
+
+
+class HubserveRepository(Hubserve):
+    """hubserve, where it serves the model repository that Triton serves."""
+
+    def tensors(self, size_bytes: int, workers: int, port: int, folder: Path) -> Launch:
+        """The same model, asked in the binary form."""
+        request = tensor_request(write_tensor_model(folder, size_bytes, workers))
+        return _start(["--model-store", str(folder / "models"), "--port", str(port)], folder, request)
+
+
+def _start(options: list[str], folder: Path, request: Request) -> Launch:
+    command = [sys.executable, "-m", "hubserve", "serving", "start", *options]
+    # the home keeps the engine that "auto" found to be the fastest, as it does for users from one start to the next
+    home = folder.parent / "hubserve-home"
+    return Launch(command, {"PYTHONPATH": str(ROOT), "HUB_HOME": str(home)}, request, "/health/ready")

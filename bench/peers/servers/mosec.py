@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from bench.peers.environments import Environment
 from bench.peers.exchange import Request
+from bench.peers.failures import CannotRun
 from bench.peers.servers.base import (
     JSON,
     MODULES,
@@ -46,6 +47,12 @@ class Mosec(Peer):
         body = json.dumps({"values": VALUES}).encode()
         request = Request("/inference", JSON, body, lambda answer: check_values(read_json(answer, "values")), b'"values"')
         return Launch(self._command("mosec_do_nothing.py", port, folder, _SMALL_TIMEOUT_MS), self._environ(workers, 1), request)
+
+    def tensors(self, size_bytes: int, workers: int, port: int, folder: Path) -> Launch:
+        """The same worker; its JSON is the only form that it has for a tensor without code of one's own."""
+        if size_bytes != 4 * len(VALUES):
+            raise CannotRun(f"mosec's worker is asked by JSON, which is measured with {4 * len(VALUES)} bytes only")
+        return self.do_nothing(workers, port, folder)
 
     def classifier(self, work: Classifying, port: int, folder: Path) -> Launch:
         """A worker with the engine."""

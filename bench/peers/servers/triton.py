@@ -54,6 +54,10 @@ class Triton(Peer):
         )
         return self._launch(port, folder, {}, request)
 
+    def tensors(self, size_bytes: int, workers: int, port: int, folder: Path) -> Launch:
+        """The same model, asked in the binary form."""
+        return self._launch(port, folder, {}, tensor_request(write_tensor_model(folder, size_bytes, workers)))
+
     def classifier(self, work: Classifying, port: int, folder: Path) -> Launch:
         """A model with the engine; arrays go as binary data both ways, which is Triton's best form over HTTP."""
         outputs = [("CLASS_IDS", "TYPE_INT64", [_TOP_K]), ("SCORES", "TYPE_FP32", [_TOP_K])]
@@ -118,6 +122,25 @@ def _write_model(folder: Path, name: str, workers: int, max_batch_size: int, inp
     (code.parent / "config.pbtxt").write_text("\n".join(lines) + "\n")
 
 
+def write_tensor_model(folder: Path, size_bytes: int, workers: int) -> int:
+    """A repository at ``folder/models`` with the do-nothing model, whose tensor has so many bytes; gives how many numbers that is."""
+    count = size_bytes // 4
+    _write_model(folder, "do_nothing", workers, 32, [("VALUES", "TYPE_FP32", [count])], [("RESULT", "TYPE_FP32", [count])])
+    return count
+
+
+def tensor_request(count: int) -> Request:
+    """A binary request to that model."""
+    values = np.arange(count, dtype="<f4")[None]
+    head, headers = _binary_head("VALUES", values, ["RESULT"])
+
+    def check(answer: bytes) -> None:
+        if not answer.endswith(values.tobytes()):
+            raise WrongAnswer(f"other numbers came back than were sent: {answer[:300]!r}")
+
+    return Request("/v2/models/do_nothing/infer", headers, head + values.tobytes(), check, b'"RESULT"')
+
+
 def _first_output(answer: bytes) -> list[float]:
     try:
         return list(read_json(answer, "outputs")[0]["data"])
@@ -125,15 +148,22 @@ def _first_output(answer: bytes) -> list[float]:
         raise WrongAnswer(f"an answer without a first output: {answer[:300]!r}") from None
 
 
-def _binary_request(images: np.ndarray) -> Request:
-    """The v2 protocol's binary form: a JSON head, then the array's bytes; its length stands in a header.
+def _binary_head(name: str, array: np.ndarray, wanted: list[str]) -> tuple[bytes, dict[str, str]]:
+    """The v2 protocol's binary form: a JSON head, then the array's bytes; the head's length stands in a header.
 
     https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+
+    Returns:
+        The head and the headers.
     """
-    tensor = {"name": "IMAGES", "shape": list(images.shape), "datatype": "FP32", "parameters": {"binary_data_size": images.nbytes}}
-    outputs = [{"name": name, "parameters": {"binary_data": True}} for name in ("CLASS_IDS", "SCORES")]
+    tensor = {"name": name, "shape": list(array.shape), "datatype": "FP32", "parameters": {"binary_data_size": array.nbytes}}
+    outputs = [{"name": each, "parameters": {"binary_data": True}} for each in wanted]
     head = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
-    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
+    return head, {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
+
+
+def _binary_request(images: np.ndarray) -> Request:
+    head, headers = _binary_head("IMAGES", images, ["CLASS_IDS", "SCORES"])
 
     def check(answer: bytes) -> None:
         size = len(images) * _TOP_K

@@ -66,11 +66,12 @@ def host() -> Python:
     return Python(base if Path(base).exists() else sys.executable, ".".join(map(str, sys.version_info[:3])), sysconfig.get_platform())
 
 
-def find_pythons(cache: Path) -> list[Python]:
+def find_pythons(cache: Path, *, remember: bool = True) -> list[Python]:
     """Every Python found, this process's first and then from the newest to the oldest, also those that are not supported.
 
     Args:
-        cache: a file that remembers what each was when it ran; it is written if it can be.
+        cache: a file that remembers what each was when it ran.
+        remember: whether it is written, if it can be.
     """
     known = _read(cache)
     learnt: dict[str, Any] = {}
@@ -82,7 +83,7 @@ def find_pythons(cache: Path) -> list[Python]:
         python = _remembered(candidate, real, known, learnt)
         if python and os.path.realpath(python.path) not in found:
             found[os.path.realpath(python.path)] = python
-    if learnt != known:
+    if remember and learnt != known:
         _write(cache, learnt)
     first, *others = found.values()
     return [first, *sorted(others, key=lambda each: each.numbers, reverse=True)]

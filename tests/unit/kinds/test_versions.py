@@ -41,17 +41,17 @@ def test_conditions(version: str, condition: str, fits: bool) -> None:
 
 
 def test_each_name_leads_to_the_current_version_and_to_the_one_that_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(packages.LOADED):  # what other tests have loaded in this process
+        monkeypatch.delitem(packages.LOADED, name)
     assert links.module_home() == home / "modules", "there is nothing to link"
     for version in ("1.0.0", "2.0.0"):
         write_module(home / "modules" / "toy" / version, version=version, which__txt=version)
     assert (links.module_home() / "toy" / "which.txt").read_text() == "2.0.0"
-    monkeypatch.setattr(packages, "LOADED", packages.LOADED)
     monkeypatch.setitem(packages.LOADED, "toy", home / "modules" / "toy" / "1.0.0")
     running = links.module_home()
     assert (running / "toy" / "which.txt").read_text() == "1.0.0"
     assert links.module_home() == running, "the same process is always given the same"
-    monkeypatch.undo()
-    monkeypatch.setenv("HUB_HOME", str(home))
+    monkeypatch.delitem(packages.LOADED, "toy")
     write_module(home / "modules" / "toy" / "3.0.0", version="3.0.0", which__txt="3.0.0")
     assert (links.module_home() / "toy" / "which.txt").read_text() == "3.0.0"
     assert (running / "toy" / "which.txt").read_text() == "1.0.0"

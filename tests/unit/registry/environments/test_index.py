@@ -9,7 +9,7 @@ from hubserve.registry.environments.index import index_settings, only_folder
 
 @pytest.fixture(autouse=True)
 def _nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("INDEX_URL", "EXTRA_INDEX_URL", "FIND_LINKS", "TRUSTED_HOST", "NO_INDEX", "CERT", "PROXY"):
+    for name in ("CONFIG_FILE", "INDEX_URL", "EXTRA_INDEX_URL", "FIND_LINKS", "TRUSTED_HOST", "NO_INDEX", "CERT", "PROXY"):
         monkeypatch.delenv(f"PIP_{name}", raising=False)
     for name in ("SSL_CERT_FILE", "ALL_PROXY", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_STRATEGY"):
         monkeypatch.delenv(name, raising=False)

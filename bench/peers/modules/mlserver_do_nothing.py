@@ -1,0 +1,18 @@
+"""What MLServer serves in tensors.py: what is sent comes back."""
+
+from mlserver import MLModel
+from mlserver.types import InferenceResponse, ResponseOutput
+
+
+class DoNothing(MLModel):
+    """A runtime that costs nothing."""
+
+    async def load(self):
+        """Nothing is to be loaded."""
+        return True
+
+    async def predict(self, payload):
+        """The first input comes back as RESULT."""
+        sent = payload.inputs[0]
+        result = ResponseOutput(name="RESULT", shape=sent.shape, datatype=sent.datatype, data=sent.data)
+        return InferenceResponse(model_name=self.name, outputs=[result])
