@@ -41,10 +41,11 @@ def test_the_time_of_children_that_have_ended_counts() -> None:
 
 
 def test_a_process_tells_how_it_was_started() -> None:
-    with subprocess.Popen(["sleep", "60"], env={"A": "b=c", "PATH": os.environ["PATH"]}, cwd="/") as process:
-        try:
-            assert processes.words(process.pid) == ["sleep", "60"]
-            assert processes.environ(process.pid)["A"] == "b=c"
-            assert str(processes.working_directory(process.pid)) == "/"
-        finally:
-            process.kill()
+    command, environ = ["sh", "-c", "echo; read line"], {"A": "b=c", "PATH": os.environ["PATH"]}
+    with subprocess.Popen(command, env=environ, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()  # a process that has only just been started has no words yet
+        assert processes.words(process.pid) == command
+        assert processes.environ(process.pid)["A"] == "b=c"
+        assert str(processes.working_directory(process.pid)) == "/"
+        process.communicate(b"\n")

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.errors import ConfigError, InvalidInput
@@ -47,7 +47,6 @@ def bilinear(image, width, height):
 
 
 @given(width=sides, height=sides, short=st.integers(1, 64))
-@settings(deadline=None)
 def test_the_short_side_gets_the_wanted_length_and_the_long_side_follows(width, height, short):
     resized = ResizeImage(resize_short=short)(picture_of(width, height))
     percent = short / min(width, height)
@@ -56,7 +55,6 @@ def test_the_short_side_gets_the_wanted_length_and_the_long_side_follows(width, 
 
 
 @given(width=sides, height=sides, new_width=st.integers(1, 64), new_height=st.integers(1, 64))
-@settings(deadline=None)
 def test_resizing_is_bilinear(width, height, new_width, new_height):
     image = picture_of(width, height)
     resized = ResizeImage(size=[new_width, new_height])(image)
@@ -82,7 +80,6 @@ def test_a_line_of_pixels_is_not_blown_up_to_gigabytes():
 
 
 @given(width=sides, height=sides, crop=st.tuples(st.integers(1, 60), st.integers(1, 60)))
-@settings(deadline=None)
 def test_the_crop_is_in_the_centre_and_a_larger_one_is_an_error(width, height, crop):
     image = picture_of(width, height)
     operator = CropImage(crop)
@@ -95,7 +92,6 @@ def test_the_crop_is_in_the_centre_and_a_larger_one_is_an_error(width, height, c
 
 
 @given(width=sides, height=sides, dtype=st.sampled_from(["uint8", "float32", "int16"]), chw=st.booleans(), seed=st.integers(0, 99))
-@settings(deadline=None)
 def test_normalising_gives_the_formulas_result_bit_for_bit(width, height, dtype, chw, seed):
     image = picture_of(width, height, seed).astype(dtype)
     image = image.transpose(2, 0, 1) if chw else image

@@ -23,7 +23,7 @@ def composed(resize_short, crop_size, normalize, to_chw, **values):
     to_chw=st.booleans(),
     seed=st.integers(0, 99),
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_the_fused_path_gives_what_the_operators_give_bit_for_bit(width, height, sizes, normalize, to_chw, seed):
     image = picture_of(width, height, seed)
     short, crop = max(sizes), min(sizes)
