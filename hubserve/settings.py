@@ -128,6 +128,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     shared_memory: bool | None = None
     """Whether clients may have tensors in POSIX shared memory of this machine: any of it that the server's user may open. Not set: where
     ``host`` can be reached from this machine only."""
+    model_uploads: bool = False
+    """Whether clients that may load models may send the models' files, too. They may be code, which runs as the server's user."""
     trace_dir: str = ""
     """A folder into which clients may have the server write traces of requests. Not set: they may not."""
 

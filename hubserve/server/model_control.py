@@ -69,6 +69,11 @@ class Models:
     async def load(self, name: str, config: Mapping[str, Any] | None, files: Mapping[str, bytes]) -> None:
         """See :class:`hubserve.protocols.v2.repository.ModelControl`. It goes on if the asker leaves."""
         self._require_explicit()
+        if files and not self._settings.model_uploads:
+            raise Unavailable(
+                "this server takes no files of models from clients, for they may be code; put the model into a store of the server, "
+                "or allow it by the setting 'model_uploads'"
+            )
         await self._finish(self._load_in_turn(name, config, files))
 
     async def unload(self, name: str, dependents: bool) -> None:

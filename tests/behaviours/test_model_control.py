@@ -55,10 +55,8 @@ def explicit(start: Start, store: Path) -> Callable[..., triton.InferenceServerC
     """Start a server of the store whose models are loaded by clients."""
 
     def function(modules: dict[str, Any] | None = None, **settings: Any) -> triton.InferenceServerClient:
-        server = start(
-            modules or {"doubler": {**toy("doubler"), "workers": 1}}, model_store=[str(store)], model_control="explicit", **settings
-        )
-        return client_of(server)
+        settings = {"model_store": [str(store)], "model_control": "explicit", "model_uploads": True, **settings}
+        return client_of(start(modules or {"doubler": {**toy("doubler"), "workers": 1}}, **settings))
 
     return function
 
@@ -69,7 +67,7 @@ def long_running(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("control")
     (folder / "shared").mkdir()
     with servers(shared_home, folder) as start:
-        settings = {"model_store": [str(folder / "shared")], "model_control": "explicit"}
+        settings = {"model_store": [str(folder / "shared")], "model_control": "explicit", "model_uploads": True}
         yield start({"doubler": {**toy("doubler"), "workers": 1}}, **settings), folder / "shared"
 
 
@@ -240,11 +238,23 @@ def test_a_model_can_be_sent_whole(explicit: Any, store: Path, tmp_path: Path) -
     assert list((home / "uploaded").iterdir()) == []
 
 
+def test_files_are_taken_only_where_the_operator_allows_it(explicit: Any, store: Path) -> None:
+    content = (write_scale(store, "double") / "1" / "model.onnx").read_bytes()
+    client = explicit(model_uploads=False)
+    client.load_model("double")
+    config = json.dumps(client.get_model_config("double"))
+    with pytest.raises(InferenceServerException, match="the setting 'model_uploads'") as told:
+        client.load_model("double", config=config, files={"file:1/model.onnx": content})
+    assert told.value.status() == "503"
+    assert list((client.server.home / "uploaded").glob("*")) == []
+    assert np.array_equal(compute(client, "double"), X * 2)
+
+
 def test_grpc_loads_and_unloads_too(start: Start, store: Path) -> None:
     folder = write_scale(store, "double")
     port = free_port()
     modules = {"doubler": {**toy("doubler"), "workers": 1}}
-    client = client_of(start(modules, model_store=[str(store)], model_control="explicit", grpc_port=port))
+    client = client_of(start(modules, model_store=[str(store)], model_control="explicit", model_uploads=True, grpc_port=port))
     with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as over_grpc:
         over_grpc.load_model("double")
         assert {(each.name, each.state) for each in over_grpc.get_model_repository_index().models} == {
