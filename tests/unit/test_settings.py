@@ -24,6 +24,7 @@ def test_instances_come_from_the_module_then_the_server_then_the_machine(monkeyp
     assert parse(use_multiprocess=True, workers=3).instance_count("m", batches=True) == 3
     assert parse(use_multiprocess=True, workers=3, modules_info={"m": {"workers": 5}}).instance_count("m", batches=True) == 5
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_AVPHYS_PAGES": 64 << 18, "SC_PAGE_SIZE": 4096}[name])
     assert parse(use_multiprocess=True).instance_count("m", batches=True) == 4
     assert parse(use_multiprocess=True, use_gpu=True, gpu="0,1").instance_count("m", batches=True) == 2, "one for each GPU"
 
