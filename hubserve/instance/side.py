@@ -6,6 +6,7 @@ Frames are those of :mod:`hubserve.instance.wire`, but none answers the one befo
 op            direction         content
 ============  ================  =====================================================================================
 ``response``  to the gateway    ``key`` of a request; ``outputs``, ``parameters`` or ``error``; ``final``
+``again``     to the gateway    ``key`` of a request that is to be given to the module once more
 ``taken``     both              ``key`` of a request or call, ``count`` of its responses that have been taken
 ``cancel``    to the instance   ``key`` of a request that nobody waits for any more
 ``call``      to the gateway    ``key`` of a call, and the fields of :class:`hubserve.kinds.requests.Call`; ``blocking``
@@ -70,6 +71,11 @@ class SideChannel(Host):
             for key in keys:
                 self._on_way.pop(key, None)
             self._changed.notify_all()
+
+    def again(self, key: int) -> None:
+        """A request is to be given to the module once more; what was sent for it comes before that."""
+        self.finish([key])
+        self._send({"op": "again", "key": key}, ())
 
     def open_keys(self) -> List[int]:
         """See the base class."""

@@ -10,7 +10,7 @@ import traceback
 from functools import partial
 from typing import Any, Dict, List, NamedTuple
 
-from hubserve.errors import HubError, InvalidInput, ModuleFailed, OutOfMemory
+from hubserve.errors import HubError, InvalidInput, ModuleFailed, OutOfMemory, from_wire
 from hubserve.instance.calls import Computed, guarded
 from hubserve.instance.side import SideChannel, writeable
 from hubserve.instance.wire import Frame, unpack_arrays
@@ -82,9 +82,18 @@ def compute_whole(module: LoadedModule, prepared: PreparedWhole, side: SideChann
         computed.calls_s += took_s
         for position, face, answer in zip(prepared.positions[first:], prepared.faces[first:], answers):
             _put(computed, position, face, answer, items)
-    keys = [request.key for request, position in zip(requests, prepared.positions) if "later" not in (computed.results[position] or {})]
-    again = [request.key for request, position in zip(requests, prepared.positions) if (computed.results[position] or {}).get("later")]
-    side.finish([*keys, *again])
+    done = []
+    for request, position in zip(requests, prepared.positions):
+        result = computed.results[position] or {}
+        if result.get("later"):
+            side.again(request.key)
+        elif "error" in result and module.description.decoupled:
+            # behind the responses that were sent before, which go the same way
+            side.abandon(request.key, from_wire(result["error"]))
+            computed.results[position] = {"later": False}
+        elif "later" not in result:
+            done.append(request.key)
+    side.finish(done)
     computed.took_s = time.perf_counter() - start
     return computed
 

@@ -7,8 +7,8 @@ looked at when it is made: one that could never be answered is refused at once.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -153,30 +153,30 @@ class ModelCalls:
 
     # --- circles ---
 
-    @contextmanager
-    def waiting(self, module: "ServedModule", work: Work) -> Iterator[None]:
-        """While a request is answered, which a module may have made.
+    def begin(self, module: "ServedModule", work: Work) -> Wait | None:
+        """A request is about to be queued; :meth:`end` is to follow with what this gives, unless that is None: no module made it.
 
         Raises:
             Unavailable: it could never be answered, since everything that could waits for it.
         """
         caller = _CALLER.get()
         if caller is None:
-            yield
-            return
+            return None
         wait = Wait(caller, module, work)
         self._waits.add(wait)
         caller.talk.waits.add(wait)
-        try:
-            if self._is_stuck(wait):
-                raise Unavailable(
-                    f"model '{module.plan.info.name}' cannot answer: each of its instances waits, by the requests that it makes, for this "
-                    "very one. Give it more instances (instance_group in its config.pbtxt), or have its model call no model that calls it."
-                )
-            yield
-        finally:
-            self._waits.discard(wait)
-            caller.talk.waits.discard(wait)
+        if self._is_stuck(wait):
+            self.end(wait)
+            raise Unavailable(
+                f"model '{module.plan.info.name}' cannot answer: each of its instances waits, by the requests that it makes, for this "
+                "very one. Give it more instances (instance_group in its config.pbtxt), or have its model call no model that calls it."
+            )
+        return wait
+
+    def end(self, wait: Wait) -> None:
+        """A request that a module made was answered."""
+        self._waits.discard(wait)
+        wait.caller.talk.waits.discard(wait)
 
     def _is_stuck(self, wait: Wait) -> bool:
         """Whether a call is one of those that can only be answered after another one of those."""

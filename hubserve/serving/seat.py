@@ -63,6 +63,8 @@ class InstanceSeat:
         self._answered_at = 0.0
         self._instance = instance
         self._talk = instance.talk
+        if self._talk:
+            self._talk.on_again = lambda work: batcher.put_back([work])
         self._batcher = batcher
         self._book = book
         self._statistics = statistics
@@ -97,9 +99,10 @@ class InstanceSeat:
         self._given_at.append(time.monotonic())
         self.given += 1
         self.in_flight += 1
-        self._instance.infer(header, buffers, partial(self._answered, batch))
+        keys = [call["request"]["key"] for call in header["calls"]] if self._talk else []
+        self._instance.infer(header, buffers, partial(self._answered, batch, keys))
 
-    def _answered(self, batch: list[Work], answer: Frame | InstanceDied) -> None:
+    def _answered(self, batch: list[Work], keys: list[int], answer: Frame | InstanceDied) -> None:
         self.in_flight -= 1
         now = time.monotonic()
         given_at = self._given_at.popleft()
@@ -112,9 +115,8 @@ class InstanceSeat:
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
         if isinstance(answer, InstanceDied):
             merged = len(batch) > 1
-            if self._talk:
-                for work in batch:
-                    self._talk.forget(work)
+            if self._talk:  # but not what it has let go of in another way
+                batch = [work for work, key in zip(batch, keys, strict=True) if self._talk.forget(key)]
             self._batcher.put_back([work for work in batch if not work.answer.done() and self._may_go_on(work, answer, merged)])
             return
         self.has_answered = True
@@ -123,10 +125,8 @@ class InstanceSeat:
             _tell_sequences(batch, answer)
         self._batcher.answered(self)  # first: the instance is not to wait until all are told
         if self._talk:
-            pairs = zip(batch, answer.header["results"], strict=True)
-            again = [work for work, result in pairs if self._talk.settle(work, result, answer.buffers)]
-            if again:
-                self._batcher.put_back(again)
+            for work, key, result in zip(batch, keys, answer.header["results"], strict=True):
+                self._talk.settle(work, key, result, answer.buffers)
         else:
             for work, result in zip(batch, answer.header["results"], strict=True):
                 _settle(work, result, answer)

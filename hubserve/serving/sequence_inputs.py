@@ -1,12 +1,14 @@
 """What a model is given besides what its clients send: what it is told of a request's sequence, and its state."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from hubserve.errors import InvalidInput
-from hubserve.instance.wire import Frame, unpack_arrays
+from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
+from hubserve.serving.batcher import Work
 from hubserve.serving.sequence_plan import CORRELATION_ID, END, START, Control, SequencePlan, State
 from hubserve.types import BFLOAT16, BYTES, SequencePart, array_from_bytes
 
@@ -56,6 +58,59 @@ def _control(control: Control, part: SequencePart | None, shape: tuple[int, ...]
     else:
         holds = part is not None
     return np.full(shape, control.true if holds else control.false, control.dtype)
+
+
+def equip(work: Work, states: States, plan: SequencePlan, batched: bool) -> States:
+    """Put what the model is told, and its state, to what the client sent, unless it is there.
+
+    Args:
+        work: the next request of a sequence.
+        states: what the one before left.
+        plan: what the model takes.
+        batched: as :func:`control_inputs` has it.
+    Returns:
+        The states that the model is given.
+    """
+    if work.equipped or work.part is None:
+        return states
+    work.equipped = True
+    if work.part.start:
+        states = first_states(plan, batched)
+    extra = {**control_inputs(plan.controls, work.part, batched), **states}
+    if extra:
+        work.buffers = list(work.buffers)
+        work.call = {**work.call, "inputs": [*work.call["inputs"], *pack_arrays(extra, work.buffers)]}
+    if work.key is not None and states:
+        work.key = (work.key, tuple((name, *array.shape) for name, array in states.items()))
+    return states
+
+
+def filler(sample: Work, plan: SequencePlan, batched: bool) -> Work:
+    """What stands at a place of a batch without a request: as large as one, and the model is told that it is none.
+
+    Args:
+        sample: a request of the batch, equipped.
+        plan: what the model takes.
+        batched: as :func:`control_inputs` has it.
+    """
+    told = control_inputs(plan.controls, None, batched)
+    inputs: list[dict[str, Any]] = []
+    buffers: list[Any] = []
+    for described, buffer in zip(sample.call["inputs"], sample.buffers, strict=True):
+        if described["name"] in told:
+            inputs += pack_arrays({described["name"]: told[described["name"]]}, buffers)
+        else:
+            inputs.append({**described, "buffer": len(buffers)})
+            buffers.append(buffer)
+    answer = asyncio.get_running_loop().create_future()
+    answer.add_done_callback(_ignore)
+    return Work({**sample.call, "inputs": inputs}, buffers, sample.count, sample.key, answer, once=True, filler=True)
+
+
+def _ignore(answer: "asyncio.Future[Any]") -> None:
+    """Nobody waits for it: that it failed is no news."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def first_states(plan: SequencePlan, batched: bool) -> States:

@@ -9,14 +9,13 @@ requests of other sequences.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
 from hubserve.errors import DeadlineExceeded, HubError, InstanceDied, InvalidInput, Overloaded
-from hubserve.instance.wire import Frame, pack_arrays
+from hubserve.instance.wire import Frame
 from hubserve.serving.batcher import Batcher, BatchSettings, Seat, Work
-from hubserve.serving.sequence_inputs import States, check_id, control_inputs, first_states, next_states
+from hubserve.serving.sequence_inputs import States, check_id, equip, filler, next_states
 from hubserve.serving.sequence_plan import DIRECT, SequencePlan
 from hubserve.serving.sweeper import Sweeper
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook
@@ -35,7 +34,6 @@ class _Sequence:
         computing: the one that is computed.
         desk: where it has a place; None while it waits for one.
         states: what the model left, by the name of its input.
-        begun: whether its first request was given to the model.
         last_came: whether its last request is there.
         due: when it ends because no request came; see :class:`hubserve.serving.sweeper.Sweeper`.
     """
@@ -47,7 +45,6 @@ class _Sequence:
         self.computing: Work | None = None
         self.desk: _Desk | None = None
         self.states: States = {}
-        self.begun = False
         self.last_came = False
         self.due = 0.0
         self._owner = owner
@@ -230,7 +227,7 @@ class Sequences:
         """Forget requests that nobody waits for any more, where they come next."""
         while sequence.queue and self._is_unwanted(sequence.queue[0]):
             work = self._pop(sequence)
-            if work.part and work.part.start and not sequence.begun:
+            if work.part and work.part.start:
                 self._lose(sequence, "its first request was given up before it was computed")
             elif work.part and work.part.end and not sequence.queue:
                 self._end(sequence)
@@ -371,7 +368,7 @@ class Sequences:
     def _take(self, desk: _Desk, ready: list[_Sequence], first: _Sequence) -> list[Work]:
         """The first requests of several sequences, that of ``first`` among them."""
         for sequence in ready:
-            self._equip(sequence)
+            sequence.states = equip(sequence.queue[0], sequence.states, self._plan, self.batched)
         key = first.queue[0].key
         together = [first] if key is None else [each for each in ready if each.queue[0].key == key]
         if not self.fills_places:
@@ -382,49 +379,11 @@ class Sequences:
         chosen, sample, places = set(together), first.queue[0], list(desk.places)
         while places[-1] not in chosen:
             places.pop()
-        return [self._begin(each) if each in chosen else self._filler(sample) for each in places]
-
-    def _equip(self, sequence: _Sequence) -> None:
-        """Put what the model is told, and its state, to what the client sent."""
-        work = sequence.queue[0]
-        if work.equipped or work.part is None:
-            return
-        work.equipped = True
-        if work.part.start:
-            sequence.states = first_states(self._plan, self.batched)
-        extra = {**control_inputs(self._plan.controls, work.part, self.batched), **sequence.states}
-        if extra:
-            work.buffers = list(work.buffers)
-            work.call = {**work.call, "inputs": [*work.call["inputs"], *pack_arrays(extra, work.buffers)]}
-            if work.key is not None and sequence.states:
-                shapes: Hashable = tuple((name, *array.shape) for name, array in sequence.states.items())
-                work.key = (work.key, shapes)
+        return [self._begin(each) if each in chosen else filler(sample, self._plan, self.batched) for each in places]
 
     def _begin(self, sequence: _Sequence) -> Work:
-        work = sequence.computing = self._pop(sequence)
-        sequence.begun = True
-        return work
-
-    def _filler(self, sample: Work) -> Work:
-        """What stands at a place without a request: as large as one, and the model is told that it is none."""
-        told = control_inputs(self._plan.controls, None, self.batched)
-        inputs: list[dict[str, Any]] = []
-        buffers: list[Any] = []
-        for described, buffer in zip(sample.call["inputs"], sample.buffers, strict=True):
-            if described["name"] in told:
-                inputs += pack_arrays({described["name"]: told[described["name"]]}, buffers)
-            else:
-                inputs.append({**described, "buffer": len(buffers)})
-                buffers.append(buffer)
-        answer = asyncio.get_running_loop().create_future()
-        answer.add_done_callback(_ignore)
-        return Work({**sample.call, "inputs": inputs}, buffers, sample.count, sample.key, answer, once=True, filler=True)
-
-
-def _ignore(answer: "asyncio.Future[Any]") -> None:
-    """Nobody waits for it: that it failed is no news."""
-    if not answer.cancelled():
-        answer.exception()
+        sequence.computing = self._pop(sequence)
+        return sequence.computing
 
 
 def _fail(work: Work, error: HubError) -> None:

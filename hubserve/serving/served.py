@@ -302,16 +302,18 @@ class ServedModule:
         work.due = work.deadline or 0.0
         work.marks = request.marks
         self.requests += 1
-        came_at, tally = time.monotonic(), self.statistics.fail
+        came_at, tally, wait = time.monotonic(), self.statistics.fail, None
         try:
-            with self._calls.waiting(self, work):
-                yield
+            wait = self._calls.begin(self, work)
+            yield
         except HubError:
             self.failures += 1
             raise
         else:
             tally = self.statistics.success
         finally:
+            if wait:
+                self._calls.end(wait)
             tally.add(time.monotonic() - came_at)
             self._deadlines.discard(work)
 

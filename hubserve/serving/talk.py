@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ class Talk(FrameProtocol):
         open: the requests that the instance has, by their keys there.
         executing: the keys of those whose frames are not answered.
         waits: the calls that it waits for.
+        on_again: is told of each request that is to be given to the module once more.
     """
 
     def __init__(self, calls: "ModelCalls") -> None:
@@ -38,6 +39,7 @@ class Talk(FrameProtocol):
         self.open: dict[int, Work] = {}
         self.executing: set[int] = set()
         self.waits: set[Wait] = set()
+        self.on_again: Callable[[Work], None] = _nothing
         self._calls = calls
         self._tasks: dict[int, tuple[asyncio.Task[None], Window, frozenset[int]]] = {}
         self._keys = itertools.count(1)
@@ -62,26 +64,27 @@ class Talk(FrameProtocol):
         work.answer.add_done_callback(partial(self._on_done, key))
         return key
 
-    def forget(self, work: Work) -> None:
-        """The instance has a request no more."""
-        whole = work.whole
-        assert isinstance(whole, Whole), "as above"
-        self.open.pop(whole.key, None)
-        self.executing.discard(whole.key)
-        whole.talk = None
+    def forget(self, key: int) -> bool:
+        """The instance has a request no more; gives whether it had."""
+        self.executing.discard(key)
+        work = self.open.pop(key, None)
+        if work:
+            work.whole.talk = None
+        return work is not None
 
-    def settle(self, work: Work, result: dict[str, Any], buffers: Sequence[memoryview]) -> bool:
-        """A request's frame was answered; gives whether it is to be given to the module again."""
-        whole = work.whole
-        assert isinstance(whole, Whole), "as above"
-        self.executing.discard(whole.key)
-        if result.get("later") is False or whole.key not in self.open:
-            return False  # its responses come, or came, by :meth:`on_frame`
-        self.forget(work)
-        if "later" in result:
-            return not work.answer.done()
-        _answer(work, result, buffers)
-        return False
+    def settle(self, work: Work, key: int, result: dict[str, Any], buffers: Sequence[memoryview]) -> None:
+        """A request's frame was answered.
+
+        Args:
+            work: the request.
+            key: that it had in this frame.
+            result: its part of the answer.
+            buffers: the answer's.
+        """
+        self.executing.discard(key)
+        if "later" not in result and key in self.open:  # otherwise its responses come, or came, by on_frame()
+            self.forget(key)
+            _answer(work, result, buffers)
 
     def _on_done(self, key: int, _: "asyncio.Future[InferResponse]") -> None:
         """A request was answered; if not by its instance, that need not go on."""
@@ -121,6 +124,11 @@ class Talk(FrameProtocol):
         key = header["key"]
         if header["op"] == "response":
             self._on_response(key, header, frame.buffers)
+        elif header["op"] == "again":
+            work = self.open.get(key)
+            self.forget(key)
+            if work and not work.answer.done():
+                self.on_again(work)
         elif header["op"] in ("call", "ask"):
             window = Window()
             parents = frozenset(header.get("parents", ()))
@@ -151,6 +159,10 @@ class Talk(FrameProtocol):
             stream.put(_response(header, buffers, final))
         if final and not work.answer.done():
             work.answer.set_result(InferResponse())
+
+
+def _nothing(_: Work) -> None:
+    pass
 
 
 def _answer(work: Work, result: dict[str, Any], buffers: Sequence[memoryview]) -> None:

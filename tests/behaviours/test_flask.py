@@ -115,7 +115,13 @@ def text(body: bytes | str, **headers: str) -> dict[str, Any]:
 
 
 LARGE = json.dumps({"text": "a" * 900_000})
+INPUTS = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}
 REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "v2": ("GET", "/v2", {}),
+    "v2 metadata": ("GET", "/v2/models/doubler", {}),
+    "v2 inference": ("POST", "/v2/models/doubler/infer", text(json.dumps({**INPUTS, "parameters": {"binary_data_output": True}}))),
+    "v2 error": ("POST", "/v2/models/nobody/infer", text("{}")),
+    "v2 method": ("DELETE", "/v2/models/doubler", {}),
     "json": ("POST", "/predict/shout", text('{"text": "grüß dich"}'.encode())),
     "large json": ("POST", "/predict/shout", text(LARGE)),
     "chunked": ("POST", "/predict/shout", {"data": "iterator", "headers": JSON}),

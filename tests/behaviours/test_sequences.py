@@ -171,8 +171,11 @@ def test_a_request_that_fails_does_not_have_others_computed_twice(states: list[S
     run(plan({"by": "state" if states else "id", "delay_s": 0.1}, strategy=OLDEST, places=4, states=states), scenario)
 
 
-def test_a_sequence_whose_first_request_was_given_up_does_not_go_on_without_it() -> None:
+@pytest.mark.parametrize("begun", [False, True], ids=["new", "begun anew"])
+def test_a_sequence_whose_first_request_was_given_up_does_not_go_on_without_it(begun: bool) -> None:
     async def scenario(dataplane: DataPlane) -> None:
+        if begun:
+            await ask(dataplane, 1, 2, start=True)
         busy = asyncio.create_task(ask(dataplane, 1, 1, start=True))
         await asyncio.sleep(0.05)
         first = asyncio.create_task(ask(dataplane, 1, 2, start=True))
