@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -96,7 +97,8 @@ class Models:
                     await self._follow(name, done)
             for name in gone:
                 if self._dataplane.versions(name) and not self._is_configured(name):
-                    await self._unload(name, dependents=False)
+                    with suppress(ModuleNotFound):  # 'hub serving reload' was faster
+                        await self._unload(name, dependents=False)
                 self._absent.pop(name, None)
 
     async def stop(self) -> None:
@@ -198,6 +200,8 @@ class Models:
         except HubError as error:
             kept = "; what was served before is served still" if self._dataplane.versions(name) else ""
             log.error("failed to load '%s', which has changed: %s%s", name, error.message, kept)  # noqa: TRY400 - as above
+        except Exception:  # one bad folder must not end the watching of all others
+            log.exception("failed to load '%s', which has changed", name)
 
     async def _load(self, name: str, config: Mapping[str, Any] | None, folder: Path | None, done: set[str]) -> None:
         """Load a model, after those that it is made of and that are not served.
@@ -236,6 +240,7 @@ class Models:
         failed = next((plan.error for plan in plans if plan.error), "")
         if failed or not plans:
             raise LoadFailed(failed or "there is no version to serve")
+        await self._until_settled(name)
         await self._dataplane.load(*plans)
         self._absent.pop(name, None)
         before = self._uploaded.pop(name, None)
@@ -250,6 +255,7 @@ class Models:
 
     async def _unload(self, name: str, dependents: bool) -> None:
         async with self._lock(name):
+            await self._until_settled(name)
             plans = [module.plan for module in self._dataplane.versions(name)]
             if not plans:
                 if name in self._absent or name in await asyncio.to_thread(self._find):
@@ -268,6 +274,12 @@ class Models:
         for part in _parts(plans) if dependents else ():
             if self._dataplane.versions(part) and not any(part in _parts([module.plan]) for module in self._dataplane):
                 await self._unload(part, dependents)
+
+    async def _until_settled(self, name: str) -> None:
+        """Wait until what the server began to load when it was started is loaded, or has failed to be: it cannot be ended before."""
+        for module in self._dataplane.versions(name):
+            with suppress(LoadFailed):
+                await module.loaded()
 
     def _note(self, state: ModelState) -> None:
         """Remember why a model is not served."""

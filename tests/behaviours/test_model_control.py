@@ -350,6 +350,21 @@ def test_loading_holds_up_nothing_and_goes_on_without_its_asker(explicit: Any, t
     wait_for(lambda: client.is_model_ready("slow"))
 
 
+def test_what_is_still_being_loaded_at_the_start_can_be_unloaded_and_leaves_nothing(
+    start: Start, store: Path, tmp_path: Path, home: Path
+) -> None:
+    pid = install_slow(tmp_path, home, load_s=2)
+    modules = {"doubler": {**toy("doubler"), "workers": 1}, "slow": {"workers": 1}}
+    server = start(modules, wait=False, model_store=[str(store)], model_control="explicit")
+    instance = int(wait_for(lambda: pid.exists() and pid.read_text()))
+    client = client_of(server)
+    assert states(client)["slow"] == ("LOADING", "")
+    client.unload_model("slow")
+    assert states(client)["slow"] == ("UNAVAILABLE", "unloaded")
+    wait_for(lambda: not psutil.pid_exists(instance))
+    server.wait_until_ready()
+
+
 def test_a_load_whose_process_is_killed_is_told(explicit: Any, tmp_path: Path, home: Path) -> None:
     pid = install_slow(tmp_path, home, load_s=60)
     client = explicit()
