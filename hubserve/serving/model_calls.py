@@ -4,7 +4,6 @@ An instance that waits for such a call computes nothing else meanwhile, so calls
 looked at when it is made: one that could never be answered is refused at once.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -98,16 +97,13 @@ class ModelCalls:
         self.handlers: dict[str, Handler] = {"is_ready": self._is_ready}
 
     async def answer(self, talk: Talk, header: dict[str, Any], buffers: Sequence[memoryview], window: Window) -> None:
-        """Answer one ``call`` or ``ask`` frame. Never raises for what is asked."""
+        """Answer one ``call`` or ``ask`` frame, unless this is cancelled. Never raises for what is asked."""
         key = header["key"]
         try:
             if header["op"] == "ask":
                 reply(talk, key, None, final=True, value=await self._ask(header, buffers))
             else:
                 await self._call(talk, header, buffers, window)
-        except asyncio.CancelledError:
-            reply(talk, key, Cancelled("nobody waits for the answer any more"), final=True)
-            raise
         except HubError as error:
             reply(talk, key, error, final=True)
         except Exception:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hubserve.errors import HubError, from_wire, to_wire
+from hubserve.errors import Cancelled, HubError, from_wire, to_wire
 from hubserve.instance import wire
 from hubserve.instance.side import WINDOW_BYTES, WINDOW_RESPONSES
 from hubserve.serving.batcher import Work
@@ -134,13 +134,18 @@ class Talk(FrameProtocol):
             parents = frozenset(header.get("parents", ()))
             task = asyncio.get_running_loop().create_task(self._calls.answer(self, header, frame.buffers, window))
             self._tasks[key] = (task, window, parents)
-            task.add_done_callback(lambda _: self._tasks.pop(key, None))
+            task.add_done_callback(partial(self._on_call_over, key))
         elif key in self._tasks:
             task, window, _ = self._tasks[key]
             if header["op"] == "taken":
                 window.taken(header["count"])
             else:
                 task.cancel()
+
+    def _on_call_over(self, key: int, task: "asyncio.Task[None]") -> None:
+        del self._tasks[key]
+        if task.cancelled():  # maybe before it began
+            reply(self, key, Cancelled("nobody waits for the answer any more"), final=True)
 
     def _on_response(self, key: int, header: dict[str, Any], buffers: Sequence[memoryview]) -> None:
         work = self.open.get(key)

@@ -500,3 +500,24 @@ async def test_a_model_runs_in_the_environment_that_it_brings_along(tmp_path: Pa
         assert tensors_of(response)["OUT"].tolist() == [[6, 8]]
     finally:
         await plane.stop(5)
+
+
+@in_loop
+async def test_clients_that_leave_at_any_moment_leave_nothing_behind() -> None:
+    plans = {
+        "call": {"call": "sum", "values": [1]},
+        "many": {"all": {"call": "repeat", "count": 40}},
+        "together": {"async": [{"call": "sum", "values": [number]} for number in range(4)]},
+    }
+    async with serving(BLS, SUM, REPEAT) as plane:
+        for round_ in range(40):
+            asked = [asyncio.create_task(planned(plane, plan)) for plan in plans.values()]
+            asked.append(asyncio.create_task(collect(plane, counted(50, "thread"))))
+            await asyncio.sleep(round_ * 0.0005)
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        assert await planned(plane, plans["together"]) == [[0.0], [1.0], [2.0], [3.0]]
+        talks = [slot.instance.talk for module in plane for slot in module.pool.slots if slot.instance]
+        await until(lambda: not any(talk.open or talk.executing or talk.waits or talk._tasks for talk in talks if talk))
+        assert not plane.calls._waits
