@@ -3,7 +3,7 @@
 import re
 import warnings
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from hubserve.errors import LoadFailed, ModuleFailed
 from hubserve.types import TensorSpec, check_arrays, dtype_name
 
 _INSTALL = "Install it with: pip install torch (or, without CUDA: pip install torch --index-url https://download.pytorch.org/whl/cpu)."
-#: names that say a tensor's place
 _BY_PLACE = re.compile(r"(?:INPUT|OUTPUT)_?_([0-9]{1,4})|.+__([0-9]{1,4})")
 
 
@@ -78,15 +77,21 @@ class TorchScriptEngine(Engine):
         return tensors
 
 
+def place_in_name(name: str) -> Optional[int]:
+    """The place in a file that a tensor's name says: ``INPUT_1`` and ``anything__1`` are the second; None if it says none."""
+    matched = _BY_PLACE.fullmatch(name)
+    return int(matched.group(1) or matched.group(2)) if matched else None
+
+
 def _placed(specs: Sequence[TensorSpec], names: Sequence[str]) -> List[TensorSpec]:
     """In the file's order: by the file's own names, by the place that a name says, else as they are configured."""
 
     def place(index: int) -> int:
         name = specs[index].name
-        matched = _BY_PLACE.fullmatch(name)
         if name in names:
             return names.index(name)
-        return int(matched.group(1) or matched.group(2)) if matched else index
+        said = place_in_name(name)
+        return index if said is None else said
 
     return [specs[index] for index in sorted(range(len(specs)), key=place)]
 

@@ -1,18 +1,16 @@
 """Between the tensors of a Triton model's configuration and those of its file."""
 
-import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from hubserve.engines import Engine
+from hubserve.engines.pytorch import place_in_name
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton_config import DATA_TYPES, DTYPES
 from hubserve.models.items import WHOLE, items_per_run
 from hubserve.types import ANY, TensorSpec
 
-#: names that say a tensor's place in the file
-_BY_PLACE = re.compile(r"(?:INPUT|OUTPUT)_?_([0-9]{1,4})|.+__([0-9]{1,4})")
 _FLAGS = {"int32_false_true": "TYPE_INT32", "fp32_false_true": "TYPE_FP32", "bool_false_true": "TYPE_BOOL"}
 #: of a model whose configuration says nothing of batches, and whose file takes any number of items
 _COMPLETED_BATCH = 32
@@ -154,9 +152,8 @@ def _position(name: str, specs: Sequence[TensorSpec]) -> Optional[int]:
     names = [spec.name for spec in specs]
     if name in names:
         return names.index(name)
-    matched = _BY_PLACE.fullmatch(name)
-    position = int(matched.group(1) or matched.group(2)) if matched else len(names)
-    return position if position < len(names) else None
+    position = place_in_name(name)
+    return position if position is not None and position < len(names) else None
 
 
 def _check_dims(where: str, side: str, dims: Tuple[int, ...], spec: TensorSpec, batched: bool) -> None:

@@ -1,10 +1,9 @@
 """Triton models that are files: ONNX Runtime's, OpenVINO's, Paddle's and TorchScript's, on hubserve's engines."""
 
 import argparse
-import json
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from hubserve.kinds.triton_binding import Binding, bind, complete, configured_sp
 from hubserve.kinds.triton_config import backend_of
 from hubserve.kinds.triton_fields import THREADS
 from hubserve.kinds.triton_model import model_file
-from hubserve.models.arrays import arrays_of
+from hubserve.models.arrays import arrays_of, read_inputs
 from hubserve.models.items import WHOLE, items_per_run, run_items
 from hubserve.module import instance_threads
 from hubserve.types import ANY, check_arrays, check_inputs
@@ -169,16 +168,4 @@ class FileModel(LoadedModule):
         """Answer ``hub run NAME --inputs FILE``."""
         parser = argparse.ArgumentParser(prog=f"hub run {self._name}")
         parser.add_argument("--inputs", required=True, help="the inputs: JSON text, or a .json or .npz file")
-        return self.call_json({"inputs": _read_inputs(parser.parse_args(argv).inputs)})
-
-
-def _read_inputs(text: str) -> Optional[Dict[str, Any]]:
-    try:
-        if text.lstrip().startswith("{"):
-            return json.loads(text)  # type: ignore[no-any-return]  # checked where it is used
-        if text.endswith(".npz"):
-            with np.load(text, allow_pickle=False) as arrays:
-                return {name: arrays[name].tolist() for name in arrays.files}
-        return json.loads(Path(text).read_text("utf-8"))  # type: ignore[no-any-return]  # as above
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"--inputs {text[:80]!r} cannot be read: {error}. Give JSON text, or a .json or .npz file.") from None
+        return self.call_json({"inputs": read_inputs(parser.parse_args(argv).inputs)})

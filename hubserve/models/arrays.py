@@ -1,5 +1,7 @@
 """Arrays in JSON requests: nested lists, or base64 with shape and dtype."""
 
+import json
+from pathlib import Path
 from typing import Any, Dict, Sequence
 
 import numpy as np
@@ -41,3 +43,20 @@ def _array_of(value: Any, spec: TensorSpec) -> np.ndarray:
     if cast.dtype.kind in "biu" and not np.array_equal(cast, array):
         raise InvalidInput(f"input '{spec.name}' must be {spec.dtype}, and some of the numbers that came are not: {str(value)[:80]}")
     return cast
+
+
+def read_inputs(text: str) -> Any:
+    """What ``hub run NAME --inputs`` was given: JSON text, or the path of a ``.json`` or ``.npz`` file; for :func:`arrays_of`.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    try:
+        if text.lstrip().startswith("{"):
+            return json.loads(text)
+        if text.endswith(".npz"):
+            with np.load(text, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        return json.loads(Path(text).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"--inputs {text[:80]!r} cannot be read: {error}. Give JSON text, or a .json or .npz file.") from None

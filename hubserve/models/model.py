@@ -1,9 +1,7 @@
 """Any model as a module: tensors, JSON, and ``hub run``."""
 
 import argparse
-import json
 import time
-from pathlib import Path
 from typing import Any, ClassVar, Dict, List, Mapping, Optional
 
 import numpy as np
@@ -11,7 +9,7 @@ import numpy as np
 from hubserve.engines import EngineOptions, load_engine
 from hubserve.errors import InvalidInput, ModuleFailed
 from hubserve.models import settings
-from hubserve.models.arrays import arrays_of
+from hubserve.models.arrays import arrays_of, read_inputs
 from hubserve.models.items import WHOLE, items_per_run, outer_specs, run_items
 from hubserve.module import JsonArray, batch, decode_array, find_folder, instance_threads, runnable, serving
 from hubserve.types import ANY, check_inputs
@@ -121,20 +119,8 @@ class ModelModule:
         parser = argparse.ArgumentParser(prog=f"hub run {self.name}")
         about = f"the inputs {_listed(self.engine.inputs)}: JSON text, or a .json or .npz file"
         parser.add_argument("--inputs", required=True, help=about)
-        return self._serve_named(_read_inputs(parser.parse_args(argvs).inputs))
+        return self._serve_named(read_inputs(parser.parse_args(argvs).inputs))
 
 
 def _listed(specs: Any) -> str:
     return ", ".join(f"{each.name} ({each.dtype} {list(each.shape)})" for each in specs)
-
-
-def _read_inputs(text: str) -> Any:
-    try:
-        if text.lstrip().startswith("{"):
-            return json.loads(text)
-        if text.endswith(".npz"):
-            with np.load(text, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        return json.loads(Path(text).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"--inputs {text[:80]!r} cannot be read: {error}. Give JSON text, or a .json or .npz file.") from None

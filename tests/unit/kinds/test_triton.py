@@ -13,6 +13,7 @@ from hubserve.kinds.base import LoadedModule
 from hubserve.kinds.triton_config import BACKENDS
 from hubserve.kinds.triton_fields import SUPPORTED
 from hubserve.kinds.triton_model import open_model
+from tests.conftest import ROOT
 from tests.engines_here import HAS_TORCH
 from tests.triton_models import scale, tensor, write_scale
 
@@ -229,3 +230,9 @@ def test_the_table_of_fields_names_only_fields_and_backends_that_there_are() -> 
         for name in path.split("."):
             assert name in described.fields_by_name, path
             described = described.fields_by_name[name].message_type
+
+
+def test_the_guide_lists_every_field_that_has_a_meaning() -> None:
+    guide = (ROOT / "docs" / "triton.md").read_text("utf-8")
+    table = guide.partition("<!-- fields -->")[2].partition("<!-- end of fields -->")[0]
+    assert [line.split("`")[1] for line in table.splitlines() if "`" in line] == list(SUPPORTED)
