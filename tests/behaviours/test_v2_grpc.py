@@ -1,7 +1,9 @@
 """The Open Inference Protocol over gRPC, as unmodified Triton clients see it."""
 
 import asyncio
+import contextlib
 import json
+import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -364,3 +366,17 @@ def status_of(call: Any, body: bytes) -> grpc.StatusCode:
     except grpc.RpcError as error:
         return error.code()
     return grpc.StatusCode.OK
+
+
+def test_bytes_that_are_no_grpc_are_cut_off_and_the_server_goes_on(
+    served: tuple[Server, str], client: triton.InferenceServerClient
+) -> None:
+    server, address = served
+    host, _, port = address.partition(":")
+    random, preface = np.random.default_rng(7), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    for number in range(200):
+        start = (b"", preface, preface + b"\0\0\0\4\0\0\0\0\0", b"GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n")[number % 4]
+        with socket.create_connection((host, int(port))) as connection, contextlib.suppress(OSError):
+            connection.sendall(start + random.bytes(200))
+    assert client.infer("doubler", [tensor("x", ONES)]).as_numpy("y").tolist() == (ONES * 2).tolist()
+    assert "unexpected error" not in server.log.read_text()
