@@ -16,6 +16,7 @@ import pytest
 from hubserve.errors import LoadFailed
 from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
 from hubserve.module import encode_array
+from hubserve.serving.dataplane import DataPlane
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.spec import InstanceSpec
 from tests.conftest import MODULES, ROOT, Server, Start, free_port, toy, wait_for
@@ -51,7 +52,8 @@ def test_an_instance_runs_in_another_python_and_shares_memory_with_this_one(pyth
     array = np.random.default_rng(0).standard_normal((4, 1 << 18), np.float32)
 
     async def scenario() -> tuple[np.ndarray, list[dict[str, object]], int]:
-        instance = InstanceProcess(InstanceSpec("doubler", "paddlehub", MODULES / "doubler", "doubler", python=python))
+        spec = InstanceSpec("doubler", "paddlehub", MODULES / "doubler", "doubler", python=python)
+        instance = InstanceProcess(spec, DataPlane([]).calls)
         await instance.start()
         try:
             buffers: list[object] = []
@@ -125,7 +127,7 @@ def test_whoever_does_not_know_the_token_gets_no_instance(tmp_path: Path) -> Non
             from hubserve.serving.remote import RemoteInstance
 
             spec = InstanceSpec("doubler", "paddlehub", MODULES / "doubler", "doubler", address=address, token_file=str(wrong))
-            await RemoteInstance(spec).start()
+            await RemoteInstance(spec, DataPlane([]).calls).start()
 
         with pytest.raises(LoadFailed, match="'doubler' cannot be loaded"):
             asyncio.run(scenario())
