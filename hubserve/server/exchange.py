@@ -19,7 +19,9 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _DISCONNECT = {"type": "http.disconnect"}
 _BODILESS = (204, 304)
 #: the answer where an application failed in a way that nobody foresaw
-UNEXPECTED = b'{"status":"101","msg":"an unexpected error in the server; its log has the details","results":""}'
+_LOG_HAS_IT = b"an unexpected error in the server; its log has the details"
+#: for clients of any protocol: PaddleHub's look into "msg", those of the Open Inference Protocol into "error"
+UNEXPECTED = b'{"status":"101","msg":"%s","results":"","error":"%s"}' % (_LOG_HAS_IT, _LOG_HAS_IT)
 
 
 class Exchange:

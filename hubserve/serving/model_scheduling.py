@@ -82,11 +82,19 @@ def sequence_plan(model: TritonModel) -> SequencePlan | None:
     """How requests are put together to sequences; None for a model without, and for one each of whose requests is computed again and again.
 
     Raises:
-        ConfigError: a control or a state is incomplete.
+        ConfigError: a control or a state is incomplete, or what is said of sequences does not go with ``iterative_sequence``.
         LoadFailed: the file of an initial state cannot be read.
     """
     given = model.config.get("sequence_batching")
-    if given is None or given.get("iterative_sequence"):
+    if given is None:
+        return None
+    if given.get("iterative_sequence"):
+        beside = next((key for key, value in given.items() if value and key != "iterative_sequence"), None)
+        if beside:
+            raise ConfigError(
+                f"model '{model.name}': sequence_batching.{beside} does not go with iterative_sequence, whose requests need no instance of their own. "
+                "Remove one of the two."
+            )
         return None
     direct, oldest = given.get("direct", {}), given.get("oldest", {})
     chosen = oldest if "oldest" in given else direct

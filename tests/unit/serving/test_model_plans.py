@@ -55,6 +55,12 @@ def test_a_model_in_python_has_one_instance_and_whole_requests_apart_unless_it_a
     assert (len(together.instances), together.batching.merge) == (3, True)
 
 
+def test_what_does_not_go_with_iterative_sequences_is_refused(tmp_path: Path) -> None:
+    assert python_model(tmp_path / "a", "sequence_batching { iterative_sequence: true }").sequences is None
+    with pytest.raises(ConfigError, match="max_sequence_idle_microseconds does not go with iterative_sequence"):
+        python_model(tmp_path / "b", "sequence_batching { iterative_sequence: true max_sequence_idle_microseconds: 7 }")
+
+
 def test_instances_on_gpus_see_theirs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
     (tmp_path / "m" / "1").mkdir(parents=True)
