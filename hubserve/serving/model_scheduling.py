@@ -92,8 +92,8 @@ def sequence_plan(model: TritonModel) -> SequencePlan | None:
         beside = next((key for key, value in given.items() if value and key != "iterative_sequence"), None)
         if beside:
             raise ConfigError(
-                f"model '{model.name}': sequence_batching.{beside} does not go with iterative_sequence, whose requests need no instance of their own. "
-                "Remove one of the two."
+                f"model '{model.name}': sequence_batching.{beside} does not go with iterative_sequence, "
+                "whose requests need no instance of their own. Remove one of the two."
             )
         return None
     direct, oldest = given.get("direct", {}), given.get("oldest", {})
