@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -33,7 +34,7 @@ WARM_UP_S = 1.0
 
 def main() -> int:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description="images/s through /predict/clas_system against the raw predictor")
+    parser = argparse.ArgumentParser(description="images/s of clas_system through the server against the raw predictor")
     parser.add_argument("--engine", default="openvino", help="paddle, openvino or onnxruntime (default %(default)s)")
     parser.add_argument("--batch-sizes", default="1,8", help="images in a request (default %(default)s)")
     parser.add_argument("--payload", default="base64", choices=PAYLOADS, help="how images are sent (default %(default)s)")
@@ -88,22 +89,47 @@ def server(engine: str, core: int) -> Iterator[int]:
             running.process.wait(60)
 
 
-def base64_body(batch_size: int) -> tuple[bytes, dict[str, str]]:
+class Body(NamedTuple):
+    """What is posted.
+
+    Attributes:
+        content: the body.
+        headers: HTTP's.
+        path: of the URL.
+        marker: what the right answer holds, and no error does.
+    """
+
+    content: bytes
+    headers: dict[str, str]
+    path: str = "/predict/clas_system"
+    marker: bytes = b'{"status":"000"'
+
+
+def base64_body(batch_size: int) -> Body:
     """PaddleHub's form: JSON with one base64 array."""
     array = sample(batch_size)
     images = base64.b64encode(array.tobytes()).decode()
     body = json.dumps({"images": images, "revert_params": {"shape": list(array.shape), "dtype": "float32"}}).encode()
-    return body, {"Content-Type": "application/json"}
+    return Body(body, {"Content-Type": "application/json"})
 
 
-def raw_body(batch_size: int) -> tuple[bytes, dict[str, str]]:
+def raw_body(batch_size: int) -> Body:
     """The array's bytes, described by headers."""
     array = sample(batch_size)
     shape = ",".join(map(str, array.shape))
-    return array.tobytes(), {"Content-Type": "application/octet-stream", "X-Hub-Shape": shape, "X-Hub-Dtype": "float32"}
+    return Body(array.tobytes(), {"Content-Type": "application/octet-stream", "X-Hub-Shape": shape, "X-Hub-Dtype": "float32"})
 
 
-def jpeg_body(batch_size: int) -> tuple[bytes, dict[str, str]]:
+def v2_body(batch_size: int) -> Body:
+    """A binary tensor of the Open Inference Protocol, and the scores back in binary."""
+    array = sample(batch_size)
+    tensor = {"name": "x", "shape": array.shape, "datatype": "FP32", "parameters": {"binary_data_size": array.nbytes}}
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
+    return Body(head + array.tobytes(), headers, "/v2/models/clas_system/infer", b'"binary_data_size"')
+
+
+def jpeg_body(batch_size: int) -> Body:
     """A photo of 451 x 300 pixels as it comes from a camera; several in one multipart body."""
     from skimage import data
 
@@ -111,26 +137,26 @@ def jpeg_body(batch_size: int) -> tuple[bytes, dict[str, str]]:
 
     photo = encode_picture(decode_picture((Path(data.__file__).parent / "chelsea.png").read_bytes()), ".jpg", 90)
     if batch_size == 1:
-        return photo, {"Content-Type": "image/jpeg"}
+        return Body(photo, {"Content-Type": "image/jpeg"})
     head = b'--cut\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n' + b"Content-Type: image/jpeg\r\n\r\n"
-    return (head + photo + b"\r\n") * batch_size + b"--cut--\r\n", {"Content-Type": "multipart/form-data; boundary=cut"}
+    return Body((head + photo + b"\r\n") * batch_size + b"--cut--\r\n", {"Content-Type": "multipart/form-data; boundary=cut"})
 
 
-PAYLOADS = {"base64": base64_body, "raw": raw_body, "jpeg": jpeg_body}
+PAYLOADS = {"base64": base64_body, "raw": raw_body, "v2": v2_body, "jpeg": jpeg_body}
 
 
 def run_clients(port: int, payload: str, batch_size: int, connections: int, seconds: float) -> float:
     """Images per second, closed loop."""
-    body, headers = PAYLOADS[payload](batch_size)
+    body = PAYLOADS[payload](batch_size)
     start = time.perf_counter() + WARM_UP_S
     counts = [0] * connections
 
     def client(number: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port)
         while time.perf_counter() < start + seconds:
-            connection.request("POST", "/predict/clas_system", body, headers)
+            connection.request("POST", body.path, body.content, body.headers)
             answer = connection.getresponse().read()
-            if not answer.startswith(b'{"status":"000"'):
+            if body.marker not in answer:
                 raise SystemExit(f"a request failed: {answer[:300]!r}")
             counts[number] += start <= time.perf_counter() < start + seconds
         connection.close()

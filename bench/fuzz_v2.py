@@ -1,7 +1,8 @@
 """The Open Inference Protocol under requests that nobody would send on purpose.
 
-Each is a recorded request (``tests/v2_requests.py``) with a few changes to its body, headers, path or lengths. Every one that is complete
-must be answered, by no status of the server's own failure; no process may end, and memory may not grow.
+Each is a recorded request (``tests/v2_requests.py``) with a few changes to its body, headers, path or lengths; or, one in five, a gRPC
+message with a few changes to its bytes. Every one that is complete must be answered, by no status of the server's own failure; no process
+may end, and memory may not grow.
 
     python bench/fuzz_v2.py
     python bench/fuzz_v2.py --requests 20000 --seed 7
@@ -18,19 +19,23 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import grpc
 import requests
 import uvloop
 from stress.processes import child_pids, descriptor_count, resident_mb
 from stress.report import Promise, growth_promise, print_report
-from stress.server import Server, add_server_options, running_server
+from stress.server import Server, add_server_options, free_port, running_server
 
 from tests.v2 import is_whole
-from tests.v2_mutations import calm_modules, is_complete, mutated
+from tests.v2_mutations import calm_modules, is_complete, mutated, mutated_message
 from tests.v2_requests import CASES
 
 CONNECTIONS = 8
 #: where a client asks for less time than it takes, 504 is right
 _ALLOWED = (501, 503, 504)
+_GRPC_ALLOWED = ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "DEADLINE_EXCEEDED", "UNAVAILABLE", "RESOURCE_EXHAUSTED")
+_GRPC_SHARE = 0.2
+_INFER = "/inference.GRPCInferenceService/ModelInfer"
 _TIMEOUT_S = 60.0
 _SHOWN = 10
 _STRETCH = 0.2
@@ -48,8 +53,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "modules").mkdir()
         modules = calm_modules(Path(name) / "modules")
-        with running_server(modules, folder=Path(name), log=args.log, max_body_bytes=_MAX_BODY_BYTES, client_timeout_s=5) as server:
-            run = _Run(server, args.requests, args.seed)
+        settings = {"max_body_bytes": _MAX_BODY_BYTES, "client_timeout_s": 5, "grpc_port": free_port()}
+        with running_server(modules, folder=Path(name), log=args.log, **settings) as server:
+            run = _Run(server, settings["grpc_port"], args.requests, args.seed)
             uvloop.run(run.all())
             promises = run.judge()
             log = server.log.read_text("utf-8", "replace")
@@ -62,11 +68,12 @@ def main() -> int:
 
 
 class _Run:
-    def __init__(self, server: Server, count: int, seed: int) -> None:
+    def __init__(self, server: Server, grpc_port: int, count: int, seed: int) -> None:
         self.statuses: Counter[Any] = Counter()
         self.failures: list[dict[str, str]] = []
         self.took_s = 0.0
         self._server = server
+        self._grpc_port = grpc_port
         self._count = count
         self._random = Random(seed)
         self._cases = sorted(CASES)
@@ -78,15 +85,30 @@ class _Run:
     async def all(self) -> None:
         """Send everything."""
         start = time.monotonic()
-        await asyncio.gather(*(self._one_after_another() for _ in range(CONNECTIONS)))
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self._grpc_port}") as channel:
+            infer = channel.unary_unary(_INFER)
+            await asyncio.gather(*(self._one_after_another(infer) for _ in range(CONNECTIONS)))
         self.took_s = time.monotonic() - start
 
-    async def _one_after_another(self) -> None:
+    async def _one_after_another(self, infer: Any) -> None:
         while self._sent < self._count:
             self._sent += 1
             if self._sent % max(1, self._count // _SAMPLES) == 0:
                 self._memory.append(resident_mb(self._server.process.pid))
-            await self._send(mutated(self._random, CASES[self._random.choice(self._cases)]))
+            if self._random.random() < _GRPC_SHARE:
+                await self._call(infer, mutated_message(self._random, "INT32"))
+            else:
+                await self._send(mutated(self._random, CASES[self._random.choice(self._cases)]))
+
+    async def _call(self, infer: Any, message: bytes) -> None:
+        status, told = "OK", ""
+        try:
+            await infer(message, timeout=_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            status, told = error.code().name, error.details() or ""
+        self.statuses[f"gRPC {status}"] += 1
+        if status not in _GRPC_ALLOWED:
+            self.failures.append({"request": repr(message), "answer": f"{status}: {told}"})
 
     async def _send(self, request: bytes) -> None:
         complete = is_complete(request)

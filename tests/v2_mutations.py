@@ -6,6 +6,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
+from tritonclient.grpc import service_pb2
+
 from tests.v2 import modules as usual_modules
 from tests.v2 import served_under
 
@@ -43,6 +46,26 @@ def mutated(random: Random, request: bytes) -> bytes:
     if random.random() < 0.9:
         head = re.sub(rb"(?i)(\r\nContent-Length: )\d+", rb"\g<1>%d" % len(body), head, count=1)
     return head + b"\r\n\r\n" + body
+
+
+def whole_message(model: str) -> bytes:
+    """A ``ModelInferRequest`` of the toy "tensors" for INT32, with a bit of everything."""
+    numbers = np.ones((1, 2), np.int32)
+    request = service_pb2.ModelInferRequest(model_name=model, id="7")
+    for name in ("a", "b"):
+        request.inputs.add(name=name, datatype="INT32", shape=numbers.shape)
+        request.raw_input_contents.append(numbers.tobytes())
+    request.outputs.add(name="a_again").parameters["classification"].int64_param = 2
+    request.parameters["priority"].uint64_param = 1
+    return bytes(request.SerializeToString())
+
+
+def mutated_message(random: Random, model: str) -> bytes:
+    """That message, in which some bytes are others, or the last ones are missing."""
+    message = bytearray(whole_message(model))
+    for _ in range(random.randint(1, 3)):
+        message[random.randrange(len(message))] = random.randrange(256)
+    return bytes(message[: random.randrange(1, len(message))] if random.random() < 0.2 else message)
 
 
 def is_complete(request: bytes) -> bool:

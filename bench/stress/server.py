@@ -18,7 +18,7 @@ if str(ROOT) not in sys.path:
 
 from tests.conftest import Server, free_port, hub  # noqa: E402 - found only once the path is set
 
-__all__ = ["ROOT", "Server", "add_server_options", "copy_module", "folder_of", "hub", "running_server"]
+__all__ = ["ROOT", "Server", "add_server_options", "copy_module", "folder_of", "free_port", "hub", "running_server"]
 
 MODULES = ROOT / "bench" / "modules"
 

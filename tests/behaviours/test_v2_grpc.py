@@ -7,6 +7,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import grpc
@@ -22,6 +23,7 @@ from tritonclient.utils import shared_memory as system_memory
 
 from tests.behaviours.grpc_clients import SERVICE, Answers, final, raw_call, start_with_grpc, tensor, texts
 from tests.conftest import Server, servers, toy, wait_for
+from tests.v2_mutations import mutated_message
 
 ONES = np.ones((2, 3), np.float32)
 
@@ -320,7 +322,8 @@ def test_bytes_that_are_no_message_are_an_invalid_argument_for_every_call(addres
 
 def test_mutated_messages_are_answered_without_internal_errors(served: tuple[Server, str]) -> None:
     server, address = served
-    bodies = mutated(1000)
+    random = Random(7)
+    bodies = [mutated_message(random, "tensors") for _ in range(1000)]
     allowed = {
         grpc.StatusCode.OK,
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -337,27 +340,6 @@ def test_mutated_messages_are_answered_without_internal_errors(served: tuple[Ser
     assert {bool(each.error_message) for each in answers} == {True, False}
     assert server.process.poll() is None
     assert "unexpected error" not in server.log.read_text()
-
-
-def mutated(count: int) -> list[bytes]:
-    """Requests in which some bytes are others, or the last ones are missing."""
-    whole, numbers, random = (
-        service_pb2.ModelInferRequest(model_name="tensors", id="7"),
-        np.ones((1, 2), np.int32),
-        np.random.default_rng(7),
-    )
-    for name in ("a", "b"):
-        whole.inputs.add(name=name, datatype="INT32", shape=numbers.shape)
-        whole.raw_input_contents.append(numbers.tobytes())
-    whole.outputs.add(name="a_again").parameters["classification"].int64_param = 2
-    whole.parameters["priority"].uint64_param = 1
-    bodies = []
-    for _ in range(count):
-        body = bytearray(whole.SerializeToString())
-        for position in random.integers(0, len(body), random.integers(1, 4)):
-            body[position] = random.integers(0, 256)
-        bodies.append(bytes(body[: random.integers(1, len(body))] if random.random() < 0.2 else body))
-    return bodies
 
 
 def status_of(call: Any, body: bytes) -> grpc.StatusCode:
