@@ -216,7 +216,7 @@ def test_with_a_config_the_other_flags_are_disregarded(home: Path, tmp_path: Pat
 
 def test_nothing_to_serve_is_status_2(home: Path) -> None:
     refused = hub("serving", "start", home=home)
-    assert (refused.returncode, "give -m NAME or -c FILE" in refused.stderr) == (2, True)
+    assert (refused.returncode, "give -m NAME" in refused.stderr) == (2, True)
 
 
 def test_init_args_of_a_config_reach_initialize_and_pick_the_version(start: Start, home: Path) -> None:
