@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hubserve.protocols.v2.repository import ModelControl
 
 _HIGHEST_PRIORITY = 100
+#: in ASGI's scope, the request's headers by name
+_HEADERS = "hubserve.headers"
 T = TypeVar("T")
 
 
@@ -84,10 +86,11 @@ def header(scope: Scope, name: bytes) -> str:
         scope: ASGI's.
         name: in lower case.
     """
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value, "latin-1")
-    return ""
+    headers = scope.get(_HEADERS)
+    if headers is None:  # several are looked for in each request
+        headers = scope[_HEADERS] = dict(reversed(scope["headers"]))  # of equal names the first counts
+    value = headers.get(name)
+    return str(value, "latin-1") if value else ""
 
 
 def deadline_of(scope: Scope, settings: ServerSettings) -> float:

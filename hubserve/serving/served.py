@@ -3,8 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from hubserve.kinds.base import Description, Face, ModuleInfo
 from hubserve.registry.places import Hold
 from hubserve.serving.batcher import Batcher, BatchSettings, Work
 from hubserve.serving.ensemble_plan import EnsemblePlan
+from hubserve.serving.in_progress import Counted, InUse
 from hubserve.serving.model_calls import ModelCalls, current_depth
 from hubserve.serving.pool import Pool
 from hubserve.serving.response_cache import ResponseCache, key_of
@@ -92,7 +92,7 @@ class ServedModule:
         self._states = [state.output_name for state in plan.sequences.states] if plan.sequences else []
         self._cache = ResponseCache(plan.response_cache_bytes) if plan.response_cache_bytes else None
         self._merges = plan.batching.merge
-        self._users = 0
+        self._use = InUse()
         self._holds: list[Hold] = []
         self._turns = Turns() if plan.batching.preserve_ordering else None
         self._deadlines = Sweeper(_DEADLINES_EVERY_S)
@@ -175,19 +175,14 @@ class ServedModule:
         """Whether it has been loaded."""
         return self._loaded.is_set() and not self.load_error
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """While a request is read and answered: the module is not ended under it."""
-        self._users += 1
-        try:
-            yield
-        finally:
-            self._users -= 1
+    def in_use(self) -> InUse:
+        """A ``with`` block around the reading and answering of a request: the module is not ended under it."""
+        return self._use
 
     async def stop(self, drain_s: float) -> None:
         """Finish the requests that use it, for at most ``drain_s``, and end its instances; all of their memory is given back."""
         deadline = time.monotonic() + drain_s
-        while self._users and time.monotonic() < deadline:  # noqa: ASYNC110 - a counter to watch, once in a life
+        while self._use.count and time.monotonic() < deadline:  # noqa: ASYNC110 - a counter to watch, once in a life
             await asyncio.sleep(0.01)
         await self.pool.stop(max(0.0, deadline - time.monotonic()))
         self._let_files_go()
@@ -294,28 +289,15 @@ class ServedModule:
             finally:
                 work.answer.cancel()
 
-    @contextmanager
-    def _counted(self, work: Work, request: InferRequest) -> Iterator[None]:
-        """While admitted work is queued and answered."""
+    def _counted(self, work: Work, request: InferRequest) -> Counted:
+        """A ``with`` block around the queueing and answering of admitted work."""
         work.part = request.sequence
-        work.priority, work.asked_wait_s = self.plan.batching.policies.level_of(request.priority), _asked_wait_s(request)
+        work.priority = self.plan.batching.policies.level_of(request.priority)
+        if request.parameters:
+            work.asked_wait_s = _asked_wait_s(request.parameters)
         work.due = work.deadline or 0.0
         work.marks = request.marks
-        self.requests += 1
-        came_at, tally, wait = time.monotonic(), self.statistics.fail, None
-        try:
-            wait = self._calls.begin(self, work)
-            yield
-        except HubError:
-            self.failures += 1
-            raise
-        else:
-            tally = self.statistics.success
-        finally:
-            if wait:
-                self._calls.end(wait)
-            tally.add(time.monotonic() - came_at)
-            self._deadlines.discard(work)
+        return Counted(self, work, self._calls, self._deadlines)
 
     def _queue(self, work: Work) -> None:
         self.batcher.put(work)
@@ -407,9 +389,9 @@ class ServedModule:
         }
 
 
-def _asked_wait_s(request: InferRequest) -> float:
+def _asked_wait_s(parameters: dict[str, Any]) -> float:
     """How long a request asks to wait at most; 0 for nothing."""
-    asked = request.parameters.get("timeout") if request.parameters else None
+    asked = parameters.get("timeout")
     return asked / 1e6 if isinstance(asked, int) and asked > 0 else 0.0
 
 
