@@ -10,6 +10,8 @@ from hubserve.errors import ConfigError
 from hubserve.kinds.triton_config import DTYPES, ENSEMBLE
 
 FILES = ("onnxruntime", "openvino", "paddle", "pytorch")
+#: of one model; each is a process
+MOST_INSTANCES = 256
 _PYTHON = ("python",)
 _MODELS = (*FILES, *_PYTHON)
 _ALL = (*_MODELS, ENSEMBLE)
@@ -197,8 +199,8 @@ def _check_sizes(config: Mapping[str, Any]) -> None:
 
 def _check_group(name: str, backend: str, place: str, group: Mapping[str, Any]) -> None:
     place = f"model '{name}': {place}"
-    if group.get("count", 0) < 0:
-        raise ConfigError(f"{place}.count must be from 1 up, got {group['count']}")
+    if not 0 <= group.get("count", 0) <= MOST_INSTANCES:
+        raise ConfigError(f"{place}.count must be from 1 to {MOST_INSTANCES}, got {group['count']}")
     kind, gpus = group.get("kind", "KIND_AUTO"), group.get("gpus", [])
     if kind in ("KIND_CPU", "KIND_MODEL") and gpus:
         raise ConfigError(f"{place} names gpus {gpus} and kind {kind}. Remove one of the two.")

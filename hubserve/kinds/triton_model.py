@@ -92,6 +92,15 @@ def open_model(folder: Path, name: str = "", config: Optional[Mapping[str, Any]]
 def _read(folder: Path, config: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
     if config is not None:
         return parse_config_json(dict(config), f"the configuration that was sent for '{folder.name}'")
+    return own_config(folder)
+
+
+def own_config(folder: Path) -> Dict[str, Any]:
+    """What a model's ``config.pbtxt`` says; an empty configuration where there is none.
+
+    Raises:
+        ConfigError, MissingDependency: see :func:`hubserve.kinds.triton_config.read_config`.
+    """
     path = folder / CONFIG_NAME
     return read_config(path) if path.is_file() else empty_config()
 

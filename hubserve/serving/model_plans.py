@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 from hubserve.errors import ConfigError, HubError
 from hubserve.kinds.base import ModuleInfo
 from hubserve.kinds.triton_config import ENSEMBLE
-from hubserve.kinds.triton_model import KIND, TritonModel, open_model
+from hubserve.kinds.triton_fields import MOST_INSTANCES
+from hubserve.kinds.triton_model import KIND, TritonModel, open_model, own_config
 from hubserve.registry.environments.launch import Launch, absolute_folders, with_libraries
 from hubserve.registry.environments.needs import variable_problem
-from hubserve.registry.environments.packed import packed_launch
+from hubserve.registry.environments.packed import check_sent, packed_launch
 from hubserve.registry.model_store import StoredModel, find_models, store_folders
 from hubserve.serving.ensemble_plan import plan_ensemble
 from hubserve.serving.model_scheduling import batch_settings, sequence_plan, warm_up_samples
@@ -106,6 +107,8 @@ def plan_model(
             for version in model.versions
         ]
     if model.backend == "python":
+        if config is not None and not settings.model_uploads:
+            check_sent(model.config, own_config(model.folder), model.folder)
         launched = packed_launch(model.config, model.folder) or launched
     devices = _devices(model, settings)
     own = settings.module(model.name)
@@ -150,6 +153,11 @@ def _devices(model: TritonModel, settings: ServerSettings) -> list[Device]:
             merges = model.backend != "python" and "sequence_batching" not in model.config
             count = own.workers or group.get("count") or settings.instance_count(model.name, merges)
             devices += [Device("MODEL" if kind == "KIND_MODEL" else "CPU")] * count
+    if len(devices) > MOST_INSTANCES:
+        raise ConfigError(
+            f"model '{model.name}': {len(devices)} instances are asked for, and a model may have {MOST_INSTANCES}. "
+            "Lower the counts in instance_group."
+        )
     return devices
 
 

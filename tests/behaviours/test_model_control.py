@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -248,6 +249,30 @@ def test_files_are_taken_only_where_the_operator_allows_it(explicit: Any, store:
     assert told.value.status() == "503"
     assert list((client.server.home / "uploaded").glob("*")) == []
     assert np.array_equal(compute(client, "double"), X * 2)
+
+
+def test_a_configuration_that_is_sent_names_no_program_of_the_clients_choice(explicit: Any, store: Path, tmp_path: Path) -> None:
+    (store / "own" / "1").mkdir(parents=True)
+    (store / "own" / "1" / "model.py").write_text("class TritonPythonModel:\n    def execute(self, requests): return []\n")
+    ran = tmp_path / "ran"
+    foreign = tmp_path / "environment" / "bin" / "python"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text(f'#!/bin/sh\ntouch {ran}\nexec {sys.executable} "$@"\n')
+    foreign.chmod(0o755)
+    named = {"EXECUTION_ENV_PATH": {"string_value": str(foreign.parent.parent)}}
+    tensors = {side: [{"name": side, "data_type": "TYPE_FP32", "dims": [1]}] for side in ("input", "output")}
+    config = json.dumps({"backend": "python", "parameters": named, **tensors})
+    client = explicit(model_uploads=False)
+    with pytest.raises(InferenceServerException, match="may name no other EXECUTION_ENV_PATH than the model's own"):
+        client.load_model("own", config=config)
+    assert not ran.exists()
+    (store / "own" / "config.pbtxt").write_text(
+        f'backend: "python" parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "{foreign.parent.parent}" }} }}'
+    )
+    client.load_model("own", config=config)
+    assert ran.exists(), "what the operator wrote is the operator's choice"
+    with pytest.raises(InferenceServerException, match="count must be from 1 to 256"):
+        client.load_model("own", config=json.dumps({"backend": "python", "instance_group": [{"count": 2**31 - 1}]}))
 
 
 def test_grpc_loads_and_unloads_too(start: Start, store: Path) -> None:

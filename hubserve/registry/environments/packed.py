@@ -32,6 +32,28 @@ _OLDEST = (3, 8)
 _LOCK_TIMEOUT_S = 600
 
 
+def check_sent(config: Mapping[str, Any], own: Mapping[str, Any], model_folder: Path) -> None:
+    """Refuse a configuration that a client sent if it has the server run a program of the client's choice.
+
+    Args:
+        config: what was sent, in the JSON form of ``inference.ModelConfig``.
+        own: what the model's folder says, in the same form.
+        model_folder: ``<store>/<model>``.
+    Raises:
+        ConfigError: it names an environment that is neither the model's own nor in the model's folder.
+    """
+    named = _named(config)
+    if named and named != _named(own) and not named.startswith(_MODEL_FOLDER):
+        raise ConfigError(
+            f"a configuration that is sent may name no other {PARAMETER} than the model's own or one in its folder, got '{named[:200]}'. "
+            f"Put it into '{model_folder / 'config.pbtxt'}', or allow it by the server's setting 'model_uploads'."
+        )
+
+
+def _named(config: Mapping[str, Any]) -> str:
+    return str(config.get("parameters", {}).get(PARAMETER, {}).get("string_value", ""))
+
+
 def packed_launch(config: Mapping[str, Any], model_folder: Path) -> Launch | None:
     """How the instances of a model are started that brings its own environment.
 
@@ -43,7 +65,7 @@ def packed_launch(config: Mapping[str, Any], model_folder: Path) -> Launch | Non
     Raises:
         ConfigError: what it names is not there, has no usable Python, or cannot be unpacked.
     """
-    named = str(config.get("parameters", {}).get(PARAMETER, {}).get("string_value", ""))
+    named = _named(config)
     if not named:
         return None
     where = _expanded(named, model_folder)
