@@ -299,6 +299,9 @@ def test_generate_takes_and_gives_flat_json(server: Server) -> None:
     assert answer.headers["Content-Type"].startswith("text/event-stream")
     assert answer.text == 'data: {"model_name":"shout","model_version":"1.0.0","results":"\\"B!\\""}\n\n'
     assert post(server, "models/doubler/generate", {"y": {}}).status_code == 400
+    for path in ("generate", "generate_stream"):
+        answer = post(server, f"models/doubler/{path}", {"x": 1, "id": "\ud800"})
+        assert (answer.status_code, "half a character" in answer.json()["error"]) == (400, True)
 
 
 def test_nan_and_infinity_come_and_go_as_tokens(server: Server) -> None:

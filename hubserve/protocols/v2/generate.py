@@ -11,7 +11,7 @@ import orjson
 from hubserve.errors import InvalidInput
 from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor
 from hubserve.protocols.v2.datatypes import DATATYPE_OF
-from hubserve.protocols.v2.http_tensors import read_parameters
+from hubserve.protocols.v2.http_tensors import read_parameters, read_text
 from hubserve.protocols.v2.json_tensors import array_from_values, dump_json, values_of
 from hubserve.protocols.v2.requests import json_type, parse_object
 from hubserve.protocols.v2.results import FINAL
@@ -34,7 +34,7 @@ def read_generate(body: memoryview, signature: Signature) -> InferCall:
         if spec is not None:
             call.inputs.append(_input(signature, spec, value))
         elif key == "id" and isinstance(value, str):
-            call.id = value
+            call.id = read_text(document, "id", "the request")
         elif key != "parameters":
             if not isinstance(value, (str, int, float)):
                 raise InvalidInput(

@@ -37,7 +37,7 @@ def read_call(body: memoryview, header_length: str, signature: Signature) -> Inf
         if not length:
             return _raw_call(body, signature)
     document = parse_object(body[:length], "the request")
-    call = InferCall(signature.name, id=_text(document, "id", "the request"), parameters=read_parameters(document, "the request"))
+    call = InferCall(signature.name, id=read_text(document, "id", "the request"), parameters=read_parameters(document, "the request"))
     inputs, outputs = _objects(document, "inputs"), _objects(document, "outputs")
     if not inputs:
         raise InvalidInput(f"the request has no 'inputs'; model '{signature.name}' takes {', '.join(signature.inputs)}")
@@ -70,7 +70,12 @@ def _name(about: dict[str, Any], what: str) -> str:
     return name
 
 
-def _text(document: dict[str, Any], key: str, what: str) -> str:
+def read_text(document: dict[str, Any], key: str, what: str) -> str:
+    """A text of a request; "" where it was not sent.
+
+    Raises:
+        InvalidInput: it is none, or holds half a character, which could not be sent back.
+    """
     value = document.get(key, "")
     if not isinstance(value, str):
         raise InvalidInput(f"'{key}' of {what} must be a text, got {json_type(value)}")
