@@ -36,6 +36,7 @@ BFLOAT16 = "bfloat16"
 ANY = -1
 
 _MAX_RANK = 32
+_MAX_EMPTY_ITEMS = 65536
 
 
 class TensorSpec(NamedTuple):
@@ -93,13 +94,20 @@ def parse_shape(shape: Any) -> Tuple[int, ...]:
     """Check a client's shape.
 
     Raises:
-        InvalidInput: it is not a list of whole numbers from 0 up, or has more than 32 dimensions.
+        InvalidInput: it is not a list of whole numbers from 0 up, has more than 32 dimensions, or claims very many empty items.
     """
     if not isinstance(shape, (list, tuple)) or len(shape) > _MAX_RANK:
         raise InvalidInput(f"shape must be a list of at most {_MAX_RANK} whole numbers such as [1, 3, 224, 224], got {str(shape)[:80]}")
     for length in shape:
         if isinstance(length, bool) or not isinstance(length, int) or length < 0:
             raise InvalidInput(f"shape must hold whole numbers from 0 up, got {str(list(shape))[:80]}")
+    if 0 in shape:
+        # such an array takes no bytes, so that nothing else would bound the items that a few characters claim
+        claimed = 1
+        for length in shape:
+            claimed *= length or 1
+        if claimed > _MAX_EMPTY_ITEMS:
+            raise InvalidInput(f"shape {str(list(shape))[:80]} claims too many empty items; send at most {_MAX_EMPTY_ITEMS}")
     return tuple(shape)
 
 

@@ -139,6 +139,8 @@ def _json_inference() -> None:
     _doubler("shape_of_booleans", _x(shape=[True, 2]))
     _doubler("shape_negative", _x(shape=[-1, 2]))
     _doubler("shape_huge", _x(shape=[1, 10**12]))
+    _doubler("shape_many_empty_items", _x(shape=[2**31, 0], data=[]))
+    _doubler("shape_many_empty_items_inside", _x(shape=[1, 2**31, 0], data=[]))
     _doubler("shape_overflowing", _x(shape=[2**62, 4, 2**62]))
     _doubler("shape_long", _x(shape=[1] * 40))
     _doubler("shape_rank", _x(shape=[2]))

@@ -32,7 +32,13 @@ def test_unusable_shapes_are_refused(shape: object) -> None:
         array_from_bytes(b"\0" * 4, "float32", shape)
 
 
-@pytest.mark.parametrize("shape", [[2], [0], [1 << 62, 4], [1 << 64], [10**30, 0, 1, 1, 10**30]])
+@pytest.mark.parametrize("shape", [[1 << 31, 0], [0, 1 << 31], [1, 1 << 12, 0, 1 << 12], [10**30, 0, 1, 1, 10**30]])
+def test_a_shape_cannot_claim_any_number_of_items_by_no_bytes(shape: list[int]) -> None:
+    with pytest.raises(InvalidInput, match="empty items"):
+        array_from_bytes(b"", "float32", shape)
+
+
+@pytest.mark.parametrize("shape", [[2], [0], [1 << 62, 4], [1 << 64]])
 def test_a_shape_that_does_not_account_for_the_bytes_is_refused_also_where_64_bits_would_overflow(shape: list[int]) -> None:
     with pytest.raises(InvalidInput, match="needs .* bytes, but 4 came"):
         array_from_bytes(b"\0" * 4, "float32", shape)
