@@ -1,7 +1,7 @@
 """Tensors and their specifications: the vocabulary that every room shares."""
 
 import struct
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Hashable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -285,6 +285,8 @@ class InferRequest:
         sequence: the sequence that it is part of, if any.
         deadline: on the clock of ``time.monotonic``; None for none.
         priority: lower ones are computed first.
+        layout: requests to one module with the same one have tensors of the same names, dtypes and shapes, so that what was checked of one
+            holds for the others; None where that is not known.
         marks: gets where the request has been and when, in nanoseconds of ``time.monotonic_ns``; None where nobody wants to know.
     """
 
@@ -292,6 +294,7 @@ class InferRequest:
         "arguments",
         "deadline",
         "id",
+        "layout",
         "marks",
         "module",
         "outputs",
@@ -331,6 +334,7 @@ class InferRequest:
         self.id = id
         self.parameters = parameters or {}
         self.sequence = sequence
+        self.layout: Optional[Hashable] = None
         self.marks: Optional[Dict[str, int]] = None
 
 

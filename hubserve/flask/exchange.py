@@ -112,6 +112,13 @@ class WsgiExchange:
         finally:
             self._orders.put(answer)
 
+    def take_body(self) -> bytes | None:
+        """The body, if all of it has been read; else None."""
+        if self._left_bytes != 0 or self._early is None:
+            return None
+        body, self._early = self._early, None
+        return body
+
     async def read_into(self, taker: Callable[[bytes], None]) -> bool:
         """Have each part of the body handed over.
 

@@ -1,8 +1,10 @@
 """Computes the calls of one frame for a module that is given whole requests.
 
-Each call has, beside what :mod:`hubserve.instance.calls` says, a ``request``: ``key``, ``items`` and, where the client gave them, ``id``,
-``parameters``, ``outputs``, ``sequence``, ``priority``, ``timeout_us``. The frame's ``together`` says whether the module is given them in
-one call. A result may also have ``parameters``, or be ``{"later": again}`` (see :class:`hubserve.kinds.requests.Later`).
+The frame's ``inputs`` describe arrays, their ``buffer`` counted from the first of their request. Each of its ``calls`` has the number of
+its ``inputs`` in there and the ``buffer`` that is their first, its ``answer`` as :mod:`hubserve.instance.calls` says, its ``key``, and a
+``request``: ``items`` and, where the client gave them, ``id``, ``parameters``, ``outputs``, ``sequence``, ``priority``, ``timeout_us``.
+The frame's ``together`` says whether the module is given them in one call. A result may also have ``parameters``, or be
+``{"later": again}`` (see :class:`hubserve.kinds.requests.Later`).
 """
 
 import time
@@ -53,17 +55,18 @@ def prepare_whole(frame: Frame) -> PreparedWhole:
 
 
 def _request(call: Dict[str, Any], frame: Frame) -> WholeRequest:
-    about = dict(call["request"])
-    places = frame.header["buffers"]
-    inputs = unpack_arrays(call["inputs"], frame.buffers)
-    for each in call["inputs"]:
+    about = call["request"]
+    first, described = call["buffer"], frame.header["inputs"][call["inputs"]]
+    places, buffers = (each[first : first + len(described)] for each in (frame.header["buffers"], frame.buffers))
+    inputs = unpack_arrays(described, buffers)
+    for each in described:
         name, array = each["name"], inputs[each["name"]]
         # The gateway writes over its part of the arena once it has its answer, and a module may keep what it is given.
         in_arena = isinstance(places[each["buffer"]], list) and array.dtype != object
         inputs[name] = array.copy() if in_arena else writeable(array)
     if about.get("sequence"):
         about["sequence"] = SequencePart(*about["sequence"])
-    return WholeRequest(inputs=inputs, **about)
+    return WholeRequest(inputs=inputs, key=call["key"], **about)
 
 
 def compute_whole(module: LoadedModule, prepared: PreparedWhole, side: SideChannel) -> Computed:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from hubserve.protocols.v2.repository import ModelControl
 
 _HIGHEST_PRIORITY = 100
-#: in ASGI's scope, the request's headers by name
-_HEADERS = "hubserve.headers"
+#: in ASGI's scope, the request's headers by name; of equal names the first
+HEADERS = "hubserve.headers"
 T = TypeVar("T")
 
 
@@ -86,9 +86,9 @@ def header(scope: Scope, name: bytes) -> str:
         scope: ASGI's.
         name: in lower case.
     """
-    headers = scope.get(_HEADERS)
+    headers = scope.get(HEADERS)
     if headers is None:  # several are looked for in each request
-        headers = scope[_HEADERS] = dict(reversed(scope["headers"]))  # of equal names the first counts
+        headers = scope[HEADERS] = dict(reversed(scope["headers"]))
     value = headers.get(name)
     return str(value, "latin-1") if value else ""
 

@@ -35,6 +35,13 @@ async def read_body(scope: Scope, settings: ServerSettings, ticket: Ticket) -> m
         ClientGone: the client left before it was complete.
     """
     limit = settings.max_body_bytes
+    exchange = scope["extensions"]["hubserve"]
+    content = exchange.take_body()
+    if content is not None:
+        if len(content) > limit:
+            raise _too_large(limit)
+        ticket.reserve(len(content))
+        return memoryview(content)
     announced = header(scope, b"content-length")
     length = int(announced) if announced.isdigit() else None
     if length is not None and length > limit and header(scope, b"expect").lower() == "100-continue":
@@ -42,7 +49,6 @@ async def read_body(scope: Scope, settings: ServerSettings, ticket: Ticket) -> m
     if length is not None:
         ticket.reserve(min(length, limit))
     body = _Body(length, limit, ticket)
-    exchange = scope["extensions"]["hubserve"]
     with _Patience(settings.client_timeout_s, body, ticket.sweeper, exchange.task):
         if not await exchange.read_into(body.add):
             raise ClientGone("the client closed the connection before its request was complete")

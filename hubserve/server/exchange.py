@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from hubserve.server.heads import Head
+
 if TYPE_CHECKING:
     from hubserve.server.http import HttpConnection
 
@@ -27,7 +29,12 @@ UNEXPECTED = b'{"status":"101","msg":"%s","results":"","error":"%s"}' % (_LOG_HA
 class Exchange:
     """One request and its answer: what an ASGI application calls ``receive`` and ``send``.
 
+    Args:
+        connection: the client's.
+        head: the request's.
+
     Attributes:
+        scope: ASGI's.
         gone: whether the client has left before it was answered.
         cancel_when_gone: end the task that answers when that happens.
         started: whether the answer's headers have been sent.
@@ -44,7 +51,6 @@ class Exchange:
         "_head",
         "_left_bytes",
         "_more_body",
-        "_scope",
         "_taker",
         "_taker_failed",
         "_told_end",
@@ -56,20 +62,21 @@ class Exchange:
         "gone",
         "keep_alive",
         "received_bytes",
+        "scope",
         "started",
         "task",
     )
 
-    def __init__(self, connection: "HttpConnection", scope: dict[str, Any], keep_alive: bool) -> None:
+    def __init__(self, connection: "HttpConnection", head: Head) -> None:
         self.gone = False
         self.cancel_when_gone = False
         self.started = False
-        self.keep_alive = keep_alive
-        self.expects_continue = False
+        self.keep_alive = head.keep_alive
+        self.expects_continue = head.expects_continue
         self.task: asyncio.Task[None] | None = None
         self._connection = connection
-        self._scope = scope
-        self.announced_bytes = 0
+        self.scope = {**head.scope, "extensions": {"hubserve": self}}
+        self.announced_bytes = head.announced_bytes
         self.received_bytes = 0
         self._taker: Callable[[bytes], None] | None = None
         self._taker_failed: Exception | None = None
@@ -86,9 +93,9 @@ class Exchange:
     async def run(self, app: Any) -> None:
         """Have the application answer."""
         try:
-            await app(self._scope, self.receive, self.send)
+            await app(self.scope, self.receive, self.send)
         except Exception:
-            log.exception("an unexpected error while answering %s %s", self._scope["method"], self._scope["path"])
+            log.exception("an unexpected error while answering %s %s", self.scope["method"], self.scope["path"])
             if not self.started:
                 self._start(500, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(UNEXPECTED))])
                 self._write(UNEXPECTED, more_body=False)
@@ -138,6 +145,15 @@ class Exchange:
             except Exception as error:  # it is raised where the body is read
                 self._taker_failed = error
                 self._wake()
+
+    def take_body(self) -> bytes | None:
+        """The body, if all of it has come and nobody has had it; else None."""
+        if self._more_body or self._told_end:
+            return None
+        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks, self._waiting_bytes, self._told_end = [], 0, True
+        self._connection.resume()
+        return body
 
     async def read_into(self, taker: Callable[[bytes], None]) -> bool:
         """Have each part of the body handed over as it comes, without a detour through :meth:`receive`.
@@ -201,10 +217,10 @@ class Exchange:
             self._write(message.get("body", b""), message.get("more_body", False))
 
     def _start(self, status: int, headers: Any) -> None:
-        has_body = self._scope["method"] != "HEAD" and status not in _BODILESS
+        has_body = self.scope["method"] != "HEAD" and status not in _BODILESS
         length = None
-        lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        for given, value in (*self._connection.default_headers(), *headers):
+        lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, self._connection.default_lines()]
+        for given, value in headers:
             name = given.lower()
             if b"\n" in value or b"\r" in value:
                 raise RuntimeError("a header of the answer holds a line's end")
@@ -215,7 +231,7 @@ class Exchange:
                 self.keep_alive = False
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
-        self._chunked = length is None and has_body and self._scope["http_version"] != "1.0"
+        self._chunked = length is None and has_body and self.scope["http_version"] != "1.0"
         if self._chunked:
             lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(b"\r\n")

@@ -11,11 +11,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 
 import httptools
 
 from hubserve.server.exchange import STATUS_LINES, Exchange
+from hubserve.server.heads import Head, Heads, make_head
 from hubserve.serving.sweeper import Sweeper
 
 _MAX_HEADER_BYTES = 64 << 10
@@ -33,10 +33,10 @@ def http_protocol(client_timeout_s: float) -> Callable[..., "HttpConnection"]:
     Args:
         client_timeout_s: how long a client may take to send its headers.
     """
-    sweeper = Sweeper(_SWEEP_EVERY_S)
+    sweeper, heads, default_lines = Sweeper(_SWEEP_EVERY_S), Heads(), _DefaultLines()
 
     def make(config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> HttpConnection:  # noqa: ARG001 - uvicorn's call
-        return HttpConnection(config.loaded_app, server_state, sweeper, client_timeout_s)
+        return HttpConnection(config.loaded_app, server_state, sweeper, heads, default_lines, client_timeout_s)
 
     return make
 
@@ -50,12 +50,16 @@ class HttpConnection(asyncio.Protocol):
         may_write: set once the client has taken enough of what was written; None while there is nothing to wait for.
     """
 
-    def __init__(self, app: Any, server_state: Any, sweeper: Sweeper, client_timeout_s: float) -> None:
+    def __init__(
+        self, app: Any, server_state: Any, sweeper: Sweeper, heads: Heads, default_lines: "_DefaultLines", client_timeout_s: float
+    ) -> None:
         self.due = 0.0
         self.closed = False
         self._app = app
         self._server_state = server_state
         self._sweeper = sweeper
+        self._heads = heads
+        self._default_lines = default_lines
         self._client_timeout_s = client_timeout_s
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
@@ -69,12 +73,13 @@ class HttpConnection(asyncio.Protocol):
         self._is_paused = False
         self._stopping = False
         self._is_idle = False  # between an answer and the next request
+        self._is_between = True  # the parser has nothing of a request that is not complete
+        self._raw_head = b""  # of the request that is being parsed, where all of it came at once
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._header_bytes = 0
-        self._announced_bytes = 0
-        self._expects_continue = False
-        self._plain_bytes = 0  # of a large body, still to come, which the parser is spared
+        self._plain_bytes = 0  # of a body, still to come, which the parser is spared
+        self._parser_waits = False  # for the end of that body
 
     # --- asyncio's protocol ---
 
@@ -105,8 +110,27 @@ class HttpConnection(asyncio.Protocol):
         """Some bytes came."""
         if self._plain_bytes:
             data = self._take_plain(data)
-            if not data:
-                return
+        while data and self._is_between:
+            head, length = self._heads.find(data)
+            self._raw_head = data[:length]
+            if head is None:
+                break
+            data = self._take_known(head, data, length)
+        if data:
+            self._parse(data)
+
+    def _take_known(self, head: Head, data: bytes, length: int) -> bytes:
+        """Take a request whose head needs no parser; returns what comes after it, or after what is here of it."""
+        self._is_idle = False
+        self._begin(head)
+        self._plain_bytes = head.announced_bytes
+        if self._plain_bytes:
+            self._is_between = False
+            return self._take_plain(data[length:])
+        self.on_message_complete()
+        return data[length:]
+
+    def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
             self._begin_plain()
@@ -126,6 +150,7 @@ class HttpConnection(asyncio.Protocol):
         exchange = self._reading
         if exchange and exchange.announced_bytes - exchange.received_bytes > _PLAIN_BYTES:
             self._plain_bytes = exchange.announced_bytes - exchange.received_bytes
+            self._parser_waits = True
 
     def _take_plain(self, data: bytes) -> bytes:
         """Take a body's bytes; returns what comes after them."""
@@ -135,7 +160,8 @@ class HttpConnection(asyncio.Protocol):
             self._reading.feed(data if count == len(data) else data[:count])
         if not self._plain_bytes:
             self.on_message_complete()
-            self._parser = httptools.HttpRequestParser(self)
+            if self._parser_waits:
+                self._parser_waits, self._parser = False, httptools.HttpRequestParser(self)
         return data[count:]
 
     def pause_writing(self) -> None:
@@ -167,8 +193,8 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """The first bytes of a request came."""
-        self._url, self._headers, self._header_bytes, self._expects_continue = b"", [], 0, False
-        self._is_idle, self._announced_bytes = False, 0
+        self._url, self._headers, self._header_bytes = b"", [], 0
+        self._is_idle = self._is_between = False
         self.due = time.monotonic() + self._client_timeout_s
 
     def on_url(self, url: bytes) -> None:
@@ -179,12 +205,7 @@ class HttpConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
         self._count(len(name) + len(value))
-        name = name.lower()
-        self._headers.append((name, value))
-        if name == b"content-length":
-            self._announced_bytes = int(value) if value.isdigit() else 0
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self._expects_continue = True
+        self._headers.append((name.lower(), value))
 
     def _count(self, more: int) -> None:
         self._header_bytes += more
@@ -193,26 +214,18 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """All headers are here: the application begins, unless an earlier request of this connection is still being answered."""
-        version = self._parser.get_http_version()
-        path, query = _split_target(self._url)
-        scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": version,
-            "method": self._parser.get_method().decode("ascii"),
-            "scheme": "http",
-            "path": unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1"),
-            "raw_path": path,
-            "query_string": query,
-            "root_path": "",
-            "headers": self._headers,
-            "client": self._client,
-            "server": self._server,
-        }
-        exchange = Exchange(self, scope, keep_alive=version != "1.0" and self._parser.should_keep_alive())
-        exchange.expects_continue = self._expects_continue
-        exchange.announced_bytes = self._announced_bytes
-        scope["extensions"] = {"hubserve": exchange}
+        parser = self._parser
+        method = parser.get_method().decode("ascii")
+        head = make_head(method, parser.get_http_version(), self._url, self._headers, parser.should_keep_alive())
+        if self._raw_head:
+            self._heads.remember(self._raw_head, head)
+            self._raw_head = b""
+        self._begin(head)
+
+    def _begin(self, head: Head) -> None:
+        exchange = Exchange(self, head)
+        scope = exchange.scope
+        scope["client"], scope["server"] = self._client, self._server
         self._reading = exchange
         self.due = 0.0  # what follows is watched where it is read
         if self._answering is None:
@@ -228,6 +241,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The request is complete."""
+        self._is_between = True
         if self._reading:
             self._reading.feed_end()
             self._reading = None
@@ -280,9 +294,9 @@ class HttpConnection(asyncio.Protocol):
         while self.may_write and not self.closed:
             await self.may_write.wait()
 
-    def default_headers(self) -> list[tuple[bytes, bytes]]:
+    def default_lines(self) -> bytes:
         """Headers that every answer has: the date."""
-        return self._server_state.default_headers  # type: ignore[no-any-return]  # uvicorn's
+        return self._default_lines.of(self._server_state.default_headers)
 
     def pause(self) -> None:
         """Read no more for now: what came has not been taken."""
@@ -312,20 +326,22 @@ class HttpConnection(asyncio.Protocol):
         self._transport.close()
 
 
+class _DefaultLines:
+    """Writes what uvicorn makes anew once a second."""
+
+    def __init__(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._lines = b""
+
+    def of(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The lines of headers."""
+        if headers is not self._headers:
+            self._headers, self._lines = headers, b"".join(b"%s: %s\r\n" % each for each in headers)
+        return self._lines
+
+
 class _TooManyHeaders(Exception):
     """The headers are larger than allowed."""
-
-
-def _split_target(target: bytes) -> tuple[bytes, bytes]:
-    """The path and the query of a request's target, also in its absolute form."""
-    if not target.startswith(b"/"):
-        try:
-            parsed = httptools.parse_url(target)
-        except httptools.HttpParserInvalidURLError:
-            return target, b""
-        return parsed.path or b"/", parsed.query or b""
-    path, _, query = target.partition(b"#")[0].partition(b"?")
-    return path, query
 
 
 def _address(address: Any) -> tuple[str, int] | None:

@@ -9,7 +9,7 @@ wait for the gateway between two batches.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Protocol
@@ -174,15 +174,21 @@ class Batcher:
         module: the served name, for messages.
         settings: see there.
         book: how long batches take; its limit is the most items in one call.
+        soon: calls what it is given once everything that came by now is queued, so that requests that came together are computed
+            together, also by instances that are idle; None for no such wait.
 
     Attributes:
         settings: as given, until its module asks for others while nothing waits.
     """
 
-    def __init__(self, module: str, settings: BatchSettings, book: TimesBook) -> None:
+    def __init__(
+        self, module: str, settings: BatchSettings, book: TimesBook, soon: Callable[[Callable[[], None]], Any] | None = None
+    ) -> None:
         self._module = module
         self.settings = settings
         self._book = book
+        self._soon = soon
+        self._dispatches_soon = False
         self._policies = settings.policies if settings.policies.bound else None
         self._lanes: dict[_LaneName, _Lane] = {}
         self._size = 0
@@ -198,6 +204,8 @@ class Batcher:
     def is_full(self) -> bool:
         """Whether new work would be refused."""
         if self._size >= self.settings.max_queue_size:
+            if self._dispatches_soon:
+                self.dispatch()
             self._sweep()
         return self._size >= self.settings.max_queue_size
 
@@ -224,6 +232,14 @@ class Batcher:
             self._apply(self._policies.of(work.priority), work)
         self._lane_of(work).queue.append(work)
         self._size += 1
+        if self._soon is None:
+            self.dispatch()
+        elif not self._dispatches_soon:
+            self._dispatches_soon = True
+            self._soon(self._dispatch_now)
+
+    def _dispatch_now(self) -> None:
+        self._dispatches_soon = False
         self.dispatch()
 
     def check_room(self) -> None:
@@ -409,12 +425,14 @@ class Batcher:
         """Take work of up to ``size`` items, and at least one; not more than can be computed before the first deadline of them."""
         batch: list[Work] = []
         count, deadline = 0, float("inf")
+        longest_s = (lane.times.estimate(size) or 0.0) if lane.times else 0.0
         while lane.queue:
             work = lane.queue[0]
             if self._is_set_aside(lane):
                 continue
             deadline = min(deadline, work.deadline or deadline)
-            if batch and (count + work.count > size or self._would_be_late(lane, count + work.count, deadline - now)):
+            is_late = longest_s > deadline - now and self._would_be_late(lane, count + work.count, deadline - now)
+            if batch and (is_late or count + work.count > size):
                 break
             work.patient_until = 0.0
             batch.append(self._pop(lane))

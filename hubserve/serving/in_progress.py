@@ -68,3 +68,6 @@ class Counted:
         statistics = self._module.statistics
         (statistics.success if kind is None else statistics.fail).add(time.monotonic() - self._came_at)
         self._deadlines.discard(self._work)
+        whole = self._work.whole
+        if whole is not None and whole.talk is not None:
+            whole.talk.given_up(whole.key)

@@ -99,7 +99,7 @@ class InstanceSeat:
         self._given_at.append(time.monotonic())
         self.given += 1
         self.in_flight += 1
-        keys = [call["request"]["key"] for call in header["calls"]] if self._talk else []
+        keys = [call["key"] for call in header["calls"]] if self._talk else []
         self._instance.infer(header, buffers, partial(self._answered, batch, keys))
 
     def _answered(self, batch: list[Work], keys: list[int], answer: Frame | InstanceDied) -> None:

@@ -3,17 +3,20 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+import numpy as np
 
 from hubserve.engines.verdicts import cpu_model
 from hubserve.errors import HubError, InvalidInput, LoadFailed, Unavailable, UnsupportedFace
 from hubserve.home import cache_dir
 from hubserve.instance.wire import pack_arrays
 from hubserve.kinds.base import Description, Face, ModuleInfo
+from hubserve.recent import Recent
 from hubserve.registry.places import Hold
 from hubserve.serving.batcher import Batcher, BatchSettings, Work
 from hubserve.serving.ensemble_plan import EnsemblePlan
@@ -28,13 +31,14 @@ from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.sweeper import Sweeper
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook, form_of
 from hubserve.serving.turns import Turns
-from hubserve.serving.whole import ResponseStream, Whole, admit_whole
+from hubserve.serving.whole import Admitted, ResponseStream, Whole, admit_tensors, work_of_whole
 from hubserve.types import ANY, InferRequest, InferResponse, check_arrays, check_inputs, specs_to_json
 
 #: one request may not hold more pictures than this
 MAX_PICTURES = 1024
 _RETRY_AFTER_S = 5
 _DEADLINES_EVERY_S = 0.05
+_LAYOUTS_REMEMBERED = 256
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class ServedModule:
         self.load_error = ""
         self.requests = 0
         self.failures = 0
+        self._admitted: Recent[Hashable | None, Admitted] = Recent(_LAYOUTS_REMEMBERED)
         self._states = [state.output_name for state in plan.sequences.states] if plan.sequences else []
         self._cache = ResponseCache(plan.response_cache_bytes) if plan.response_cache_bytes else None
         self._merges = plan.batching.merge
@@ -216,10 +221,12 @@ class ServedModule:
             Unavailable: it has no instance, and none is about to run.
             Overloaded: too many wait.
         """
-        if all(slot.error and not slot.instance for slot in self.pool.slots):
-            reason = self.not_ready_reason
-            raise Unavailable(f"module '{self.plan.info.name}' has no running instance: {reason}", retry_after_s=_RETRY_AFTER_S)
-        self.batcher.check_room()
+        for slot in self.pool.slots:
+            if slot.instance or not slot.error:
+                self.batcher.check_room()
+                return
+        reason = self.not_ready_reason
+        raise Unavailable(f"module '{self.plan.info.name}' has no running instance: {reason}", retry_after_s=_RETRY_AFTER_S)
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Answer one request.
@@ -325,18 +332,11 @@ class ServedModule:
         buffers: list[Any] = []
         if request.tensors is not None:
             self._require(Face.TENSORS)
+            admitted = self._admit_tensors(request.tensors, buffers, request.layout)
             if described.whole_requests:
-                whole = Whole(stream, current_depth())
-                merges = self._merges or self.plan.sequences is not None
-                return admit_whole(self.plan.info.name, described, merges, request, answer, whole)
-            tensors = request.tensors
-            if described.batched:
-                count = check_inputs(described.inputs, tensors)
-            else:
-                check_arrays(described.inputs, tensors)
-                count, tensors = 1, {name: array[None] for name, array in tensors.items()}
-            call: dict[str, Any] = {"face": Face.TENSORS, "inputs": pack_arrays(tensors, buffers), "answer": wants}
-            return Work(call, buffers, count, form_of(call["inputs"]), answer, request.deadline, request.priority)
+                return work_of_whole(request, admitted, buffers, answer, Whole(stream, current_depth()))
+            call: dict[str, Any] = {"face": Face.TENSORS, "inputs": admitted.inputs, "answer": wants}
+            return Work(call, buffers, admitted.items, admitted.key, answer, request.deadline, request.priority)
         if request.pictures is not None:
             self._require(Face.PICTURE)
             item, count = described.picture_item, len(request.pictures)
@@ -353,6 +353,28 @@ class ServedModule:
         return Work(
             {"face": Face.JSON, "arguments": 0}, [request.arguments or b"{}"], 1, ONE_BY_ONE, answer, request.deadline, request.priority
         )
+
+    def _admit_tensors(self, tensors: dict[str, np.ndarray], buffers: list[Any], layout: Hashable | None) -> Admitted:
+        """Check arrays, and append their bytes to ``buffers``. Those of a layout that came before are known to be in order."""
+        known = self._admitted.get(layout)
+        if known is not None:
+            buffers.extend(tensors.values())
+            return known
+        described = self.description
+        if described.whole_requests:
+            merges = self._merges or self.plan.sequences is not None
+            admitted = admit_tensors(self.plan.info.name, described, merges, tensors, buffers)
+        else:
+            if described.batched:
+                count = check_inputs(described.inputs, tensors)
+            else:
+                check_arrays(described.inputs, tensors)
+                count, tensors = 1, {name: array[None] for name, array in tensors.items()}
+            inputs = pack_arrays(tensors, buffers)
+            admitted = Admitted(count, form_of(inputs), inputs)
+        if layout is not None and all(isinstance(each, np.ndarray) for each in buffers):
+            self._admitted[layout] = admitted
+        return admitted
 
     def _require(self, face: str) -> None:
         if face not in self.description.faces:
@@ -397,7 +419,9 @@ def _asked_wait_s(parameters: dict[str, Any]) -> float:
 
 def _queue(plan: ModulePlan, book: TimesBook) -> Queue:
     name, settings = plan.info.name, plan.batching
-    return Sequences(name, settings, plan.sequences, book) if plan.sequences else Batcher(name, settings, book)
+    if plan.sequences:
+        return Sequences(name, settings, plan.sequences, book)
+    return Batcher(name, settings, book, soon=lambda dispatch: asyncio.get_running_loop().call_soon(dispatch))
 
 
 def _instances(plan: ModulePlan) -> list[InstanceSpec]:

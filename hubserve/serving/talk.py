@@ -61,7 +61,6 @@ class Talk(FrameProtocol):
         self.executing.add(key)
         if whole.stream:
             whole.stream.on_taken = partial(self.send, {"op": "taken", "key": key, "count": 1})
-        work.answer.add_done_callback(partial(self._on_done, key))
         return key
 
     def forget(self, key: int) -> bool:
@@ -86,8 +85,8 @@ class Talk(FrameProtocol):
             self.forget(key)
             _answer(work, result, buffers)
 
-    def _on_done(self, key: int, _: "asyncio.Future[InferResponse]") -> None:
-        """A request was answered; if not by its instance, that need not go on."""
+    def given_up(self, key: int) -> None:
+        """Nobody waits for a request any more; if its instance still has it, that need not go on."""
         if self.open.pop(key, None) is None:
             return
         self.send({"op": "cancel", "key": key})

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -81,25 +81,50 @@ class Whole:
     key: int = 0
 
 
-def admit_whole(
-    name: str, described: Description, merges: bool, request: InferRequest, answer: "asyncio.Future[InferResponse]", whole: Whole
-) -> Work:
-    """Check a request against what the module takes, and make it work for the batcher.
+class Admitted(NamedTuple):
+    """What was found out of the tensors of a request.
+
+    Attributes:
+        items: how many they hold.
+        key: only requests with the same one are put together.
+        inputs: as a frame describes them, the buffers' indices counted from 0.
+    """
+
+    items: int
+    key: Hashable | None
+    inputs: list[dict[str, Any]]
+
+
+def admit_tensors(name: str, described: Description, merges: bool, tensors: dict[str, np.ndarray], buffers: list[Any]) -> Admitted:
+    """Check a whole request's tensors.
 
     Args:
         name: the served name, for messages.
         described: what the module takes.
         merges: whether the module may be given several requests together.
+        tensors: the request's.
+        buffers: their bytes are appended to it.
+    Raises:
+        InvalidInput: the module cannot take them.
+    """
+    items = check_tensors(name, described, tensors)
+    inputs = pack_arrays(tensors, buffers)
+    return Admitted(items, form_of_whole(described, inputs) if merges and described.batched else ONE_BY_ONE, inputs)
+
+
+def work_of_whole(
+    request: InferRequest, admitted: Admitted, buffers: list[Any], answer: "asyncio.Future[InferResponse]", whole: Whole
+) -> Work:
+    """A whole request as work for the batcher.
+
+    Args:
         request: with tensors.
+        admitted: what was found out of them.
+        buffers: their bytes.
         answer: its asker waits for this.
         whole: what else is known of it.
-    Raises:
-        InvalidInput: the module cannot take it.
     """
-    tensors = request.tensors or {}
-    items = check_tensors(name, described, tensors)
-    buffers: list[Any] = []
-    inputs = pack_arrays(tensors, buffers)
+    items, key, inputs = admitted
     about: dict[str, Any] = {"items": items}
     if request.id:
         about["id"] = request.id
@@ -115,7 +140,6 @@ def admit_whole(
     if request.priority:
         about["priority"] = request.priority
     call = {"face": Face.TENSORS, "inputs": inputs, "answer": Face.JSON if request.wants_json else Face.TENSORS, "request": about}
-    key = form_of_whole(described, inputs) if merges and described.batched else ONE_BY_ONE
     return Work(call, buffers, items, key, answer, request.deadline, request.priority, whole=whole)
 
 
@@ -156,11 +180,20 @@ def form_of_whole(described: Description, inputs: list[dict[str, Any]]) -> tuple
 
 
 def frame_of_whole(batch: list[Work], talk: "Talk") -> tuple[dict[str, Any], list[Any]]:
-    """The header and buffers of an ``infer`` frame for a module that is given whole requests."""
+    """The header and buffers of an ``infer`` frame for a module that is given whole requests. What is alike is told once."""
     calls: list[dict[str, Any]] = []
     buffers: list[Any] = []
+    alike: dict[int, int] = {}
+    inputs: list[list[dict[str, Any]]] = []
     for work in batch:
-        inputs = [{**each, "buffer": each["buffer"] + len(buffers)} for each in work.call["inputs"]]
-        calls.append({**work.call, "inputs": inputs, "request": {**work.call["request"], "key": talk.begin(work)}})
+        call = work.call
+        described = call["inputs"]
+        number = alike.get(id(described))
+        if number is None:
+            number = alike[id(described)] = len(inputs)
+            inputs.append(described)
+        calls.append(
+            {"inputs": number, "buffer": len(buffers), "answer": call["answer"], "key": talk.begin(work), "request": call["request"]}
+        )
         buffers.extend(work.buffers)
-    return {"op": "infer", "calls": calls, "together": batch[0].key not in (None, ONE_BY_ONE)}, buffers
+    return {"op": "infer", "inputs": inputs, "calls": calls, "together": batch[0].key not in (None, ONE_BY_ONE)}, buffers

@@ -80,6 +80,30 @@ def test_however_a_request_is_cut_it_is_the_same(server: Server, seed: int) -> N
             assert read_answers(connection, 1)[0][1] == ANSWER
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_head_that_came_before_means_the_same_however_requests_follow_each_other(server: Server, seed: int) -> None:
+    choices = random.Random(seed)
+    length = b"Content-Length: %d\r\n\r\n" % len(BODY)
+    kinds = {
+        WHOLE: ANSWER,
+        WHOLE.replace(b"hello", b"world"): ANSWER.replace(b"HELLO", b"WORLD"),
+        b"\r\n" + WHOLE: ANSWER,
+        POST + b"X: y\r\n" + length + BODY: ANSWER,
+        POST + b"Transfer-Encoding: chunked\r\n\r\n10\r\n" + BODY + b"\r\n0\r\n\r\n": ANSWER,
+        b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n": b'{"live":true}',
+    }
+    with connect(server) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(10):
+            requests = choices.choices(list(kinds), k=choices.choice([1, 3, 8]))
+            rest = b"".join(requests)
+            while rest:
+                size = choices.choice([3, len(POST + length), 200, 1000])
+                connection.sendall(rest[:size])
+                rest = rest[size:]
+            assert [body for _, body in read_answers(connection, len(requests))] == [kinds[each] for each in requests]
+
+
 def test_garbage_behind_a_request_does_not_take_its_answer(server: Server) -> None:
     with connect(server) as connection:
         connection.sendall(WHOLE + b"\x00garbage\r\n\r\n")

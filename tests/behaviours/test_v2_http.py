@@ -61,6 +61,32 @@ def test_models_say_what_they_take_and_give(client: triton.InferenceServerClient
     assert client.get_model_metadata("shout")["inputs"] == [{"name": "arguments", "datatype": "BYTES", "shape": [1]}]
 
 
+def test_what_comes_behind_a_head_that_came_before_is_answered_for_itself(server: Server) -> None:
+    _, headers = binary_request([("x", "FP32", np.zeros((1, 2), np.float32))])
+
+    def ask(model: str, *values: float) -> Any:
+        body, _ = binary_request([("x", "FP32", np.zeros((1, 2), np.float32))])
+        body = body[: int(headers["Inference-Header-Content-Length"])] + np.array(values, np.float32).tobytes()
+        answer = session.post(f"{server.url}/v2/models/{model}/infer", body, headers=headers).json()
+        return answer["outputs"][0]["data"] if "outputs" in answer else answer["error"]
+
+    with requests.Session() as session:
+        for first in range(5):
+            assert ask("doubler", first, -1) == [2 * first, -2]
+            assert "from 0 to the 4 bytes that are left" in ask("doubler", first)
+            assert "goes on for 4 bytes behind its inputs" in ask("doubler", first, 2, 3)
+            assert "unexpected inference input 'x'" in ask("FP32", first, -1)
+            assert ask("slow" if first == 2 else "doubler", first, -1) == [2 * first, -2]
+
+
+def test_each_of_many_different_requests_is_given_back_its_own_id(server: Server) -> None:
+    with requests.Session() as session:
+        for number in [*range(300), *range(300)]:
+            body, headers = binary_request([("x", "FP32", np.full((1, 2), number, np.float32))], id=f"{number}")
+            answer = session.post(f"{server.url}/v2/models/doubler/infer", body, headers=headers).json()
+            assert (answer["id"], answer["outputs"][0]["data"]) == (f"{number}", [2 * number] * 2)
+
+
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("binary_answer", [True, False])
 @pytest.mark.parametrize("coding", [None, "gzip", "deflate"])

@@ -1,5 +1,6 @@
 """Requests and answers of the protocol, whatever carries them."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +56,7 @@ class InferCall:
         deadline: on the clock of ``time.monotonic``; None for none.
         priority: lower ones are computed first.
         sequence: the sequence that it is part of, if any.
+        layout: requests with the same one are alike in all but the elements of their inputs; None where that is not known.
     """
 
     model: str
@@ -66,6 +68,7 @@ class InferCall:
     deadline: float | None = None
     priority: int = 0
     sequence: SequencePart | None = None
+    layout: Hashable | None = None
 
 
 @dataclass(slots=True)

@@ -27,6 +27,8 @@ DTYPE_OF = {
     "BF16": BFLOAT16,
     "BYTES": BYTES,
 }
+#: an array of up to so many bytes is copied, which takes less time than the ways to view it
+_COPIED_BYTES = 4096
 DATATYPE_OF = {dtype: datatype for datatype, dtype in DTYPE_OF.items()}
 
 
@@ -73,7 +75,9 @@ def array_from_raw(data: Any, datatype: Any, shape: Any) -> np.ndarray:
 
 
 def raw_from_array(array: np.ndarray) -> Any:
-    """A tensor's binary form: bytes, or a contiguous array that is a buffer of them."""
+    """A tensor's binary form: bytes, or a view of a contiguous array's."""
     if array.dtype.kind in "OSU":
         return pack_bytes(array)
+    if array.nbytes <= _COPIED_BYTES:
+        return array.tobytes()
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

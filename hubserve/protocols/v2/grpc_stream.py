@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from typing import Any, cast
 
 import grpc
@@ -28,9 +29,13 @@ class Stream:
     Args:
         context: what the protocols of the server share.
         rpc: gRPC's, of this call.
+
+    Attributes:
+        due: when what is written is to be taken; see :class:`hubserve.serving.sweeper.Sweeper`.
     """
 
     def __init__(self, context: Context, rpc: Any) -> None:
+        self.due = 0.0
         self._context = context
         self._rpc = rpc
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,37 +66,35 @@ class Stream:
         Raises:
             Exception: the stream ends with this.
         """
-        before: asyncio.Task[None] | None = None
+        sweeper = self._context.admission.sweeper
+        sweeper.add(self)
+        self._reading = asyncio.create_task(self._read())
         try:
-            while (data := await self._read()) is not None:
-                before = asyncio.create_task(self._answer(data, before))
-                self._tasks.add(before)
-                before.add_done_callback(self._answered)
+            await asyncio.wait({self._reading})
+            if not self._end:
+                self._reading.result()
             while self._tasks:
                 await asyncio.wait(self._tasks)
         finally:
-            left = list(self._tasks)
+            sweeper.discard(self)
+            left = [self._reading, *self._tasks]
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
         if self._end:
             raise self._end
 
-    async def _read(self) -> bytes | None:
-        """The next request; None when there are to be no more."""
-        await self._room.acquire()
-        if self._end:
-            return None
-        self._reading = asyncio.create_task(self._rpc.read())
-        try:
-            data = await self._reading
-        except asyncio.CancelledError:
-            if self._end:
-                return None
-            raise  # the client has left
-        finally:
-            self._reading = None
-        return None if data is grpc.aio.EOF else data
+    async def _read(self) -> None:
+        """Have each request answered, as they come, until there are no more."""
+        before: asyncio.Task[None] | None = None
+        while True:
+            await self._room.acquire()
+            data = await self._rpc.read()
+            if data is grpc.aio.EOF:
+                return
+            before = asyncio.create_task(self._answer(data, before))
+            self._tasks.add(before)
+            before.add_done_callback(self._answered)
 
     def _answered(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
@@ -109,8 +112,6 @@ class Stream:
                 call = decode_call(request)
                 call.deadline = deadline_of(self._rpc, self._context.settings)
                 await self._infer(call, answer)
-        except TooSlow:
-            raise
         except Exception as error:
             if self._ends_with_error:
                 self._break(error)
@@ -119,12 +120,16 @@ class Stream:
     async def _infer(self, call: InferCall, answer: "_Answer") -> None:
         inference = self._context.v2
         module = inference.find(call.model, call.version)
+        with module.in_use():
+            signature = await inference.signature(module)
+            if not module.description.decoupled:
+                await answer.give(await inference.infer(call, signature))
+                return
         results = inference.stream(call)
         async with contextlib.aclosing(results):
+            answer.is_decoupled = True
             async for result in results:
-                answer.is_decoupled = module.description.decoupled
                 await answer.give(result)
-        answer.is_decoupled = module.description.decoupled
         if not answer.is_final and call.parameters.get(EMPTY_FINAL) is True:
             await answer.give(InferResult(call.model, module.plan.info.version, call.id, [], {FINAL: True}))
 
@@ -133,17 +138,18 @@ class Stream:
 
         Args:
             response: a ``ModelStreamInferResponse``.
-        Raises:
-            TooSlow: the client does not take it.
         """
         async with self._writing:
-            timeout_s = self._context.settings.client_timeout_s
+            self.due = time.monotonic() + self._context.settings.client_timeout_s
             try:
-                await asyncio.wait_for(self._rpc.write(response.SerializeToString()), timeout_s)
-            except asyncio.TimeoutError:
-                error = TooSlow(f"an answer was not taken for {timeout_s:g} s; read the stream faster or raise 'client_timeout_s'")
-                self._break(error)
-                raise error from None
+                await self._rpc.write(response.SerializeToString())
+            finally:
+                self.due = 0.0
+
+    def on_due(self) -> None:
+        """The client does not take what is written."""
+        timeout_s = self._context.settings.client_timeout_s
+        self._break(TooSlow(f"an answer was not taken for {timeout_s:g} s; read the stream faster or raise 'client_timeout_s'"))
 
 
 class _Answer:

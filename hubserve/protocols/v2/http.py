@@ -21,13 +21,18 @@ from hubserve.protocols.v2.errors import NotHere, WrongMethod, http_status
 from hubserve.protocols.v2.generate import read_generate, write_generate
 from hubserve.protocols.v2.http_tensors import read_call, write_result
 from hubserve.protocols.v2.json_tensors import dump_json
+from hubserve.protocols.v2.layouts import Layouts
 from hubserve.protocols.v2.signatures import Signature
+from hubserve.recent import Recent
 
 _JSON = b"application/json"
 _BINARY = b"application/octet-stream"
 _EVENTS = b"text/event-stream; charset=utf-8"
 #: parts of an answer up to this are joined to one; larger ones are written as they are
 _JOINED_BYTES = 64 << 10
+#: of so many paths it is remembered what they ask for
+_ROUTES_REMEMBERED = 256
+_MAX_PATH_CHARS = 256
 
 _MODEL = r"models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 Answer = Callable[..., Awaitable[None]]
@@ -62,12 +67,15 @@ class V2Protocol(Protocol):
             of_path[method] = answer
             if method == "GET":
                 of_path["HEAD"] = answer
+        self._layouts = Layouts()
+        self._found: Recent[tuple[str, str], tuple[Answer, dict[str, str]]] = Recent(_ROUTES_REMEMBERED)
         self._routes = [(re.compile(pattern), of_path) for pattern, of_path in answers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
         """Answer one request."""
         try:
-            answer, arguments = self._find_route(scope)
+            place = (scope["method"], scope["path"])
+            answer, arguments = self._found.get(place) or self._find_route(*place)
             with self.admission.admit() as ticket:
                 await answer(scope, send, ticket, **arguments)
         except ClientGone:
@@ -75,18 +83,20 @@ class V2Protocol(Protocol):
         except HubError as error:
             await _refuse(send, error)
 
-    def _find_route(self, scope: Scope) -> tuple[Answer, dict[str, str]]:
-        path = scope["path"][len("/v2/") :]
+    def _find_route(self, method: str, path: str) -> tuple[Answer, dict[str, str]]:
         for pattern, answers in self._routes:
-            match = pattern.fullmatch(path)
+            match = pattern.fullmatch(path, len("/v2/"))
             if match is None:
                 continue
-            answer = answers.get(scope["method"])
+            answer = answers.get(method)
             if answer is None:
                 allowed = ", ".join(answers)
-                raise WrongMethod(f"{scope['path']} takes {allowed}, not {scope['method']}", allowed)
-            return answer, {name: value for name, value in match.groupdict().items() if value is not None}
-        raise NotHere(f"there is nothing at {scope['path'][:200]}; paths of the protocol begin with /v2/models/<model> or /v2/health")
+                raise WrongMethod(f"{path} takes {allowed}, not {method}", allowed)
+            found = answer, {name: value for name, value in match.groupdict().items() if value is not None}
+            if len(path) <= _MAX_PATH_CHARS:
+                self._found[method, path] = found
+            return found
+        raise NotHere(f"there is nothing at {path[:200]}; paths of the protocol begin with /v2/models/<model> or /v2/health")
 
     # --- health and what models are ---
 
@@ -134,8 +144,8 @@ class V2Protocol(Protocol):
         signature = await self._admit(scope, ticket, model, version)
         with signature.module.in_use():
             body = await self._body(scope, ticket)
-            call = read_call(body, header(scope, b"inference-header-content-length"), signature)
-            result = await while_connected(scope, self._v2.infer(self._timed(call, scope, version)))
+            call = read_call(body, header(scope, b"inference-header-content-length"), signature, self._layouts)
+            result = await while_connected(scope, self._v2.infer(self._timed(call, scope, version), signature))
         parts, head_bytes = write_result(result, call.parameters.get("binary_data_output"))
         headers = [] if head_bytes is None else [(b"inference-header-content-length", b"%d" % head_bytes)]
         coding = wanted_coding(header(scope, b"accept-encoding"))
@@ -169,7 +179,9 @@ class V2Protocol(Protocol):
         """The model, loaded. One that cannot answer is told before the body is looked at."""
         try:
             module = self._v2.find(model, version)
-            signature = await while_connected(scope, self._v2.signature(module))
+            signature = self._v2.known_signature(module)
+            if signature is None:
+                signature = await while_connected(scope, self._v2.signature(module))
             module.check_room()
         except HubError as error:
             if not isinstance(error, Unavailable):

@@ -9,6 +9,7 @@ from hubserve.errors import InvalidInput
 from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor, OutputTensor, RequestedOutput
 from hubserve.protocols.v2.datatypes import DATATYPE_OF, array_from_raw, raw_from_array
 from hubserve.protocols.v2.json_tensors import array_from_values, values_of
+from hubserve.protocols.v2.layouts import Layouts
 from hubserve.protocols.v2.requests import json_type, parse_object
 from hubserve.protocols.v2.signatures import Signature
 from hubserve.types import ANY, BFLOAT16, BYTES, parse_shape
@@ -17,13 +18,14 @@ _SHOWN = 80
 _OBJECTS = {dict}
 
 
-def read_call(body: memoryview, header_length: str, signature: Signature) -> InferCall:
+def read_call(body: memoryview, header_length: str, signature: Signature, layouts: Layouts) -> InferCall:
     """Decode a request.
 
     Args:
         body: all of it.
         header_length: the header ``Inference-Header-Content-Length``, "" where it was not sent.
         signature: of the model, for a body that is nothing but its one input.
+        layouts: of requests that came before.
     Raises:
         InvalidInput: it is not of the protocol's form.
     """
@@ -36,6 +38,16 @@ def read_call(body: memoryview, header_length: str, signature: Signature) -> Inf
             )
         if not length:
             return _raw_call(body, signature)
+        known = layouts.read(body[:length], signature.name, body[length:])
+        if known is not None:
+            return known
+    call = _read_call(body, length, signature)
+    if header_length:
+        layouts.remember(body[:length], call)
+    return call
+
+
+def _read_call(body: memoryview, length: int, signature: Signature) -> InferCall:
     document = parse_object(body[:length], "the request")
     call = InferCall(signature.name, id=read_text(document, "id", "the request"), parameters=read_parameters(document, "the request"))
     inputs, outputs = _objects(document, "inputs"), _objects(document, "outputs")

@@ -97,13 +97,17 @@ class V2Inference:
             which = f"'{name[:200]}' version {version[:40]} is not found" if version else f"'{name[:200]}' is not found"
             raise ModuleNotFound(f"Request for unknown model: {which}: {error.message[:1000]}") from None
 
+    def known_signature(self, module: ServedModule) -> Signature | None:
+        """What :meth:`signature` gave for a module; None before the first time."""
+        return self._signatures.get(module)
+
     async def signature(self, module: ServedModule) -> Signature:
         """What a module takes and gives; waits until it is loaded.
 
         Raises:
             LoadFailed: it could not be.
         """
-        found = self._signatures.get(module)
+        found = self.known_signature(module)
         if found is None:
             try:
                 await module.loaded()
@@ -145,16 +149,19 @@ class V2Inference:
         modules = [self.find(name, version)] if name else [module for module in self.dataplane if module.is_loaded]
         return {"model_stats": [model_statistics(module) for module in modules]}
 
-    async def infer(self, call: InferCall) -> InferResult:
+    async def infer(self, call: InferCall, signature: Signature | None = None) -> InferResult:
         """Answer one request.
 
+        Args:
+            call: the request.
+            signature: of its model, where the caller has it; it must also keep the model in use then.
         Raises:
             NotOffered: the model is decoupled; see :meth:`stream`.
             HubError: see :mod:`hubserve.protocols.v2.errors` for what each is called.
         """
-        module = self.find(call.model, call.version)
+        module = signature.module if signature else self.find(call.model, call.version)
         with module.in_use(), self.traces.sample(call.model, module.plan.info.version, call.id) as marks:
-            signature = await self.signature(module)
+            signature = signature or await self.signature(module)
             if module.description.decoupled:
                 raise NotOffered(
                     f"'{call.model}' may answer one request by any number of responses, and a plain request doesn't support models "

@@ -54,9 +54,15 @@ class RequestMaker:
             _schedule(request, call.parameters, signature)
         if call.outputs:
             request.outputs = list(dict.fromkeys(each.name for each in call.outputs))
+        request.layout = call.layout
+        if call.layout in signature.fitting:
+            request.tensors = {each.name: self._array(each) for each in call.inputs}
+            return request
         inputs = self._named(call)
         if signature.has_tensors:
             self._put_tensors(request, inputs)
+            if call.layout is not None and request.tensors is not None:
+                signature.fitting[call.layout] = None
         else:
             self._put_json(request, inputs)
         return request

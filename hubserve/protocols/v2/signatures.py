@@ -5,18 +5,22 @@ answers JSON has one input ``arguments`` and one output ``results``, BYTES of sh
 an input ``pictures`` in place of the arguments.
 """
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 from hubserve.errors import HubError
 from hubserve.kinds.base import Face
 from hubserve.protocols.v2.datatypes import DATATYPE_OF, config_type_of
+from hubserve.recent import Recent
 from hubserve.serving.dataplane import ServedModule
 from hubserve.types import ANY, BYTES, TensorSpec
 
 ARGUMENTS = TensorSpec("arguments", BYTES, (1,))
 PICTURES = TensorSpec("pictures", BYTES, (ANY,))
 RESULTS = TensorSpec("results", BYTES, (1,))
+
+_REMEMBERED = 256
 
 
 class Signature:
@@ -33,6 +37,7 @@ class Signature:
         inputs, outputs: name to specification, in the order of the model's configuration.
         optional: names of inputs that may be left out.
         max_batch_size: the most items that one request may hold; 0 for no such bound.
+        fitting: layouts of requests that were found to fit.
     """
 
     def __init__(self, module: ServedModule) -> None:
@@ -51,6 +56,7 @@ class Signature:
         self.optional = set(described.optional) if self.has_tensors else set(self.inputs)
         self.datatypes = {spec.name: DATATYPE_OF[spec.dtype] for spec in inputs}
         self.max_batch_size = int(described.config.get("max_batch_size") or 0) if described.config else 0
+        self.fitting: Recent[Hashable, None] = Recent(_REMEMBERED)
         self._labels: dict[str, list[str]] = {}
 
     def metadata(self, versions: list[str]) -> dict[str, Any]:
