@@ -26,7 +26,7 @@ import base64
 import binascii
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar, overload
 
 import numpy as np
 
@@ -140,8 +140,16 @@ def pictures(method: F) -> F:
     return method
 
 
-def batch(json: Optional[JsonArray] = None, max_batch_size: int = 32) -> Callable[[F], F]:
-    """Mark the method that computes many items at once.
+@overload
+def batch(json: F) -> F: ...
+
+
+@overload
+def batch(json: Optional[JsonArray] = None, max_batch_size: int = 32) -> Callable[[F], F]: ...
+
+
+def batch(json: Any = None, max_batch_size: int = 32) -> Any:
+    """Mark the method that computes many items at once; without arguments, ``@batch`` and ``@batch()`` are the same.
 
     It is called with one keyword argument per input, an array whose first dimension is the batch, and returns one array
     (or a dict of arrays) with the same first dimension. The arrays that it is given are valid until it returns: copy what is to
@@ -160,6 +168,8 @@ def batch(json: Optional[JsonArray] = None, max_batch_size: int = 32) -> Callabl
         max_batch_size: the most items that one call is given; an attribute of the object by that name, where there is one,
             counts instead, and settings can lower it.
     """
+    if callable(json):
+        return batch()(json)
     if max_batch_size < 1:
         raise ValueError(f"max_batch_size must be 1 or more, got {max_batch_size}")
 

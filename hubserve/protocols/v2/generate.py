@@ -78,7 +78,7 @@ def write_generate(result: InferResult) -> bytes:
     document: dict[str, Any] = {"model_name": result.model_name, "model_version": result.model_version}
     if result.id:
         document["id"] = result.id
-    document.update({name: value for name, value in result.parameters.items() if name != FINAL})
+    document.update({name: orjson.Fragment(dump_json(value)) for name, value in result.parameters.items() if name != FINAL})
     for each in result.outputs:
         if each.array is not None:
             values = values_of(each.array, each.datatype)

@@ -8,7 +8,7 @@ import orjson
 from hubserve.errors import InvalidInput
 from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor, OutputTensor, RequestedOutput
 from hubserve.protocols.v2.datatypes import DATATYPE_OF, array_from_raw, raw_from_array
-from hubserve.protocols.v2.json_tensors import array_from_values, values_of
+from hubserve.protocols.v2.json_tensors import array_from_values, dump_json, values_of
 from hubserve.protocols.v2.layouts import Layouts
 from hubserve.protocols.v2.requests import json_type, parse_object
 from hubserve.protocols.v2.signatures import Signature
@@ -208,7 +208,7 @@ def write_result(result: InferResult, binary_default: Any) -> tuple[list[Any], i
     if result.id:
         document["id"] = result.id
     if result.parameters:
-        document["parameters"] = result.parameters
+        document["parameters"] = orjson.Fragment(dump_json(result.parameters))
     head = orjson.dumps(document)
     return [head, *raws], len(head) if raws else None
 
