@@ -11,7 +11,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from hubserve.server.exchange import UNEXPECTED
+from hubserve.server.exchange import UNEXPECTED, Taker
 
 log = logging.getLogger("hubserve")
 
@@ -119,11 +119,11 @@ class WsgiExchange:
         body, self._early = self._early, None
         return body
 
-    async def read_into(self, taker: Callable[[bytes], None]) -> bool:
+    async def read_into(self, taker: Taker) -> bool:
         """Have each part of the body handed over.
 
         Args:
-            taker: is called with each part; what it raises is raised here.
+            taker: is given each part; what it raises is raised here.
         Returns:
             Whether the whole body came.
         """
@@ -133,7 +133,7 @@ class WsgiExchange:
                 part = await self._order_part()
             if not part:
                 return part is not None
-            taker(part)
+            taker.add(part)
             if self._left_bytes == 0:
                 return True
             part = None

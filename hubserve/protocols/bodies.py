@@ -4,6 +4,7 @@ import asyncio
 import time
 from types import TracebackType
 
+import numpy as np
 from starlette.types import Scope
 
 from hubserve.errors import HubError, TooLarge
@@ -50,7 +51,7 @@ async def read_body(scope: Scope, settings: ServerSettings, ticket: Ticket) -> m
         ticket.reserve(min(length, limit))
     body = _Body(length, limit, ticket)
     with _Patience(settings.client_timeout_s, body, ticket.sweeper, exchange.task):
-        if not await exchange.read_into(body.add):
+        if not await exchange.read_into(body):
             raise ClientGone("the client closed the connection before its request was complete")
     if body.size_bytes > limit:
         raise _too_large(limit)
@@ -66,7 +67,8 @@ class _Body:
         self._ticket = ticket
         self._chunks: list[bytes] = []
         fits = announced_bytes is not None and _SMALL_BODY_BYTES < announced_bytes <= max_body_bytes
-        self._whole = bytearray(announced_bytes or 0) if fits else None
+        # numpy's memory: unlike a bytearray's it is not zeroed first
+        self._whole = np.empty(announced_bytes or 0, np.uint8).data if fits else None
 
     def add(self, chunk: bytes) -> None:
         """Append what came; more than the limit is only counted, and far more is not read.
@@ -87,10 +89,18 @@ class _Body:
         else:
             self._chunks.clear()
 
+    def room(self) -> memoryview | None:
+        """Where the rest may be put without a detour; None where it is to be added in parts."""
+        return None if self._whole is None else self._whole[self.size_bytes :]
+
+    def filled(self, count: int) -> None:
+        """So many bytes have been put where :meth:`room` said; they were reserved when their number was announced."""
+        self.size_bytes += count
+
     def content(self) -> memoryview:
-        """All of it, a view of bytes or a bytearray."""
+        """All of it, as bytes."""
         if self._whole is not None:
-            return memoryview(self._whole)
+            return self._whole
         return memoryview(self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks))
 
 

@@ -4,8 +4,7 @@ import asyncio
 import http
 import logging
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hubserve.server.heads import Head
 
@@ -24,6 +23,19 @@ _BODILESS = (204, 304)
 _LOG_HAS_IT = b"an unexpected error in the server; its log has the details"
 #: for clients of any protocol: PaddleHub's look into "msg", those of the Open Inference Protocol into "error"
 UNEXPECTED = b'{"status":"101","msg":"%s","results":"","error":"%s"}' % (_LOG_HAS_IT, _LOG_HAS_IT)
+
+
+class Taker(Protocol):
+    """Takes a body as it comes."""
+
+    def add(self, chunk: bytes) -> None:
+        """The next part came."""
+
+    def room(self) -> memoryview | None:
+        """Where the next parts are to be put; None if they are to be given to :meth:`add`."""
+
+    def filled(self, count: int) -> None:
+        """So many bytes have been put there."""
 
 
 class Exchange:
@@ -78,7 +90,7 @@ class Exchange:
         self.scope = {**head.scope, "extensions": {"hubserve": self}}
         self.announced_bytes = head.announced_bytes
         self.received_bytes = 0
-        self._taker: Callable[[bytes], None] | None = None
+        self._taker: Taker | None = None
         self._taker_failed: Exception | None = None
         self._chunks: list[bytes] = []
         self._waiting_bytes = 0
@@ -141,7 +153,7 @@ class Exchange:
     def _hand_over(self, body: bytes) -> None:
         if self._taker and not self._taker_failed:
             try:
-                self._taker(body)
+                self._taker.add(body)
             except Exception as error:  # it is raised where the body is read
                 self._taker_failed = error
                 self._wake()
@@ -155,11 +167,23 @@ class Exchange:
         self._connection.resume()
         return body
 
-    async def read_into(self, taker: Callable[[bytes], None]) -> bool:
+    def room(self) -> memoryview | None:
+        """Where the rest of the body is to go, if it may be put there at once; :meth:`filled` tells how much was."""
+        if self._complete or self._taker is None or self._taker_failed:
+            return None
+        return self._taker.room()
+
+    def filled(self, count: int) -> None:
+        """So many bytes of the body have been put where :meth:`room` said."""
+        self.received_bytes += count
+        if self._taker:
+            self._taker.filled(count)
+
+    async def read_into(self, taker: Taker) -> bool:
         """Have each part of the body handed over as it comes, without a detour through :meth:`receive`.
 
         Args:
-            taker: is called with each part; what it raises is raised here.
+            taker: is given each part; what it raises is raised here.
         Returns:
             Whether the whole body came; otherwise the client has left.
         """

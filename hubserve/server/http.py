@@ -23,6 +23,8 @@ _MAX_HEADER_BYTES = 64 << 10
 _JOINED_BYTES = 64 << 10
 #: of a body whose length is known, this much and more is not run through the parser
 _PLAIN_BYTES = 64 << 10
+#: what is read at once, unless it goes where it belongs
+_SCRATCH_BYTES = 256 << 10
 _KEEP_ALIVE_S = 15.0
 _SWEEP_EVERY_S = 0.25
 
@@ -34,14 +36,15 @@ def http_protocol(client_timeout_s: float) -> Callable[..., "HttpConnection"]:
         client_timeout_s: how long a client may take to send its headers.
     """
     sweeper, heads, default_lines = Sweeper(_SWEEP_EVERY_S), Heads(), _DefaultLines()
+    scratch = memoryview(bytearray(_SCRATCH_BYTES))
 
     def make(config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> HttpConnection:  # noqa: ARG001 - uvicorn's call
-        return HttpConnection(config.loaded_app, server_state, sweeper, heads, default_lines, client_timeout_s)
+        return HttpConnection(config.loaded_app, server_state, sweeper, heads, default_lines, scratch, client_timeout_s)
 
     return make
 
 
-class HttpConnection(asyncio.Protocol):
+class HttpConnection(asyncio.BufferedProtocol):
     """One client's connection.
 
     Attributes:
@@ -51,7 +54,14 @@ class HttpConnection(asyncio.Protocol):
     """
 
     def __init__(
-        self, app: Any, server_state: Any, sweeper: Sweeper, heads: Heads, default_lines: "_DefaultLines", client_timeout_s: float
+        self,
+        app: Any,
+        server_state: Any,
+        sweeper: Sweeper,
+        heads: Heads,
+        default_lines: "_DefaultLines",
+        scratch: memoryview,
+        client_timeout_s: float,
     ) -> None:
         self.due = 0.0
         self.closed = False
@@ -60,6 +70,7 @@ class HttpConnection(asyncio.Protocol):
         self._sweeper = sweeper
         self._heads = heads
         self._default_lines = default_lines
+        self._scratch = scratch
         self._client_timeout_s = client_timeout_s
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
@@ -80,6 +91,7 @@ class HttpConnection(asyncio.Protocol):
         self._header_bytes = 0
         self._plain_bytes = 0  # of a body, still to come, which the parser is spared
         self._parser_waits = False  # for the end of that body
+        self._room: memoryview | None = None  # where what comes next is put
 
     # --- asyncio's protocol ---
 
@@ -106,8 +118,23 @@ class HttpConnection(asyncio.Protocol):
     def eof_received(self) -> None:
         """The client sends no more: asyncio closes the connection, which the application then learns."""
 
-    def data_received(self, data: bytes) -> None:
-        """Some bytes came."""
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's call
+        """Where the next bytes are to be put: those of a large body where they belong, others where all connections have theirs."""
+        self._room = self._reading.room() if self._plain_bytes and self._reading else None
+        return self._scratch if self._room is None else self._room[: self._plain_bytes]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes came."""
+        if self._room is None:
+            self._take(bytes(self._scratch[:nbytes]))
+            return
+        self._room = None
+        if self._reading:
+            self._reading.filled(nbytes)
+        self._plain_bytes -= nbytes
+        self._end_plain()
+
+    def _take(self, data: bytes) -> None:
         if self._plain_bytes:
             data = self._take_plain(data)
         while data and self._is_between:
@@ -158,11 +185,15 @@ class HttpConnection(asyncio.Protocol):
         self._plain_bytes -= count
         if self._reading:
             self._reading.feed(data if count == len(data) else data[:count])
-        if not self._plain_bytes:
-            self.on_message_complete()
-            if self._parser_waits:
-                self._parser_waits, self._parser = False, httptools.HttpRequestParser(self)
+        self._end_plain()
         return data[count:]
+
+    def _end_plain(self) -> None:
+        if self._plain_bytes:
+            return
+        self.on_message_complete()
+        if self._parser_waits:
+            self._parser_waits, self._parser = False, httptools.HttpRequestParser(self)
 
     def pause_writing(self) -> None:
         """The client takes its answers too slowly."""
