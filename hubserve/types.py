@@ -37,6 +37,7 @@ ANY = -1
 
 _MAX_RANK = 32
 _MAX_EMPTY_ITEMS = 65536
+_MAX_ELEMENTS = 1 << 48
 
 
 class TensorSpec(NamedTuple):
@@ -102,11 +103,12 @@ def parse_shape(shape: Any) -> Tuple[int, ...]:
         if isinstance(length, bool) or not isinstance(length, int) or length < 0:
             raise InvalidInput(f"shape must hold whole numbers from 0 up, got {str(list(shape))[:80]}")
     if 0 in shape:
-        # such an array takes no bytes, so that nothing else would bound the items that a few characters claim
-        claimed = 1
-        for length in shape:
-            claimed *= length or 1
-        if claimed > _MAX_EMPTY_ITEMS:
+        # such an array takes no bytes, so that nothing else would bound the items that a few characters claim, or what numpy cannot count
+        items = size = 1
+        for place, length in enumerate(shape):
+            size *= length or 1
+            items *= length if place < shape.index(0) else 1
+        if items > _MAX_EMPTY_ITEMS or size > _MAX_ELEMENTS:
             raise InvalidInput(f"shape {str(list(shape))[:80]} claims too many empty items; send at most {_MAX_EMPTY_ITEMS}")
     return tuple(shape)
 

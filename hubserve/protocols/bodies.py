@@ -4,7 +4,6 @@ import asyncio
 import time
 from types import TracebackType
 
-import numpy as np
 from starlette.types import Scope
 
 from hubserve.errors import HubError, TooLarge
@@ -67,8 +66,7 @@ class _Body:
         self._ticket = ticket
         self._chunks: list[bytes] = []
         fits = announced_bytes is not None and _SMALL_BODY_BYTES < announced_bytes <= max_body_bytes
-        # numpy's memory: unlike a bytearray's it is not zeroed first
-        self._whole = np.empty(announced_bytes or 0, np.uint8).data if fits else None
+        self._whole = memoryview(bytearray(announced_bytes or 0)) if fits else None
 
     def add(self, chunk: bytes) -> None:
         """Append what came; more than the limit is only counted, and far more is not read.
@@ -98,7 +96,7 @@ class _Body:
         self.size_bytes += count
 
     def content(self) -> memoryview:
-        """All of it, as bytes."""
+        """All of it, a view of bytes or a bytearray."""
         if self._whole is not None:
             return self._whole
         return memoryview(self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks))

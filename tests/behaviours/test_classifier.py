@@ -164,7 +164,7 @@ GOOD = {"shape": [1, 3, 224, 224], "dtype": "float32"}
         ({"shape": [2, 3, 224, 224], "dtype": "float32"}, "needs 1204224 bytes, but 602112 came"),
         ({"shape": [-1, 3, 224, 224], "dtype": "float32"}, "whole numbers from 0 up"),
         ({"shape": [1, 1000000000000], "dtype": "float32"}, "but 602112 came"),
-        ({"shape": [1 << 62, 1 << 62, 0], "dtype": "float32"}, "but 602112 came"),
+        ({"shape": [1 << 62, 1 << 62, 0], "dtype": "float32"}, "claims too many empty items"),
         ({"shape": GOOD["shape"], "dtype": "object"}, "dtype 'object' cannot be used"),
         ({"shape": GOOD["shape"], "dtype": "float16"}, "needs 301056 bytes"),
         ({"shape": [1, 3, 112, 224], "dtype": "float64"}, "must be float32, got float64"),

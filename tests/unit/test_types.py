@@ -32,7 +32,12 @@ def test_unusable_shapes_are_refused(shape: object) -> None:
         array_from_bytes(b"\0" * 4, "float32", shape)
 
 
-@pytest.mark.parametrize("shape", [[1 << 31, 0], [0, 1 << 31], [1, 1 << 12, 0, 1 << 12], [10**30, 0, 1, 1, 10**30]])
+@pytest.mark.parametrize("shape", [[0], [0, 3, 224, 224], [1 << 16, 0], [0, 1 << 31], [3, 0, 1 << 40]])
+def test_an_array_of_nothing_may_have_any_sensible_shape(shape: list[int]) -> None:
+    assert array_from_bytes(b"", "float64", shape).shape == tuple(shape)
+
+
+@pytest.mark.parametrize("shape", [[1 << 31, 0], [1, 1 << 17, 0, 3], [0, 1 << 62, 4], [0, 10**30], [10**30, 0]])
 def test_a_shape_cannot_claim_any_number_of_items_by_no_bytes(shape: list[int]) -> None:
     with pytest.raises(InvalidInput, match="empty items"):
         array_from_bytes(b"", "float32", shape)
