@@ -21,6 +21,8 @@ _REMEMBERED = 9
 #: A larger call must be better by this much: noise alone must not make requests wait for each other.
 _MARGIN = 0.05
 _PLAN_EVERY_S = 0.25
+#: of the sizes that were measured, so many with the least time for an item are considered as parts of larger ones
+_MOST_CANDIDATES = 16
 #: a size that has not been computed for so long is tried once more
 _STALE_S = 60.0
 _USUAL_OVERHEAD_S = 0.0002
@@ -139,7 +141,8 @@ class BatchTimes:
             self._batches = [min(items, most) for items in range(self.limit + 1)]
             return
         costs = [0.0] + [self._estimate(known, items) for items in range(1, self.limit + 1)]
-        candidates = sorted({1, *known, *(1 << power for power in range(self.limit.bit_length())), self.limit})
+        quickest = sorted(known, key=lambda items: self._medians[items] / items)[:_MOST_CANDIDATES]
+        candidates = sorted({1, *quickest, *(1 << power for power in range(self.limit.bit_length())), self.limit}, reverse=True)
         self._calls, whole = _cheapest(costs, candidates, _CALL_OVERHEAD_S, lambda items: items > 1)
         # what travels together and is then computed in several calls keeps the first answers waiting
         self._batches, _ = _cheapest(whole, candidates, self._overhead_s, lambda items: items > self._calls[items])
@@ -166,20 +169,21 @@ def _cheapest(
 
     Args:
         costs: of a part, by its size from 0 up.
-        candidates: sizes that a part may have, besides the whole.
+        candidates: sizes that a part may have, besides the whole; the largest first.
         overhead_s: of each part.
         is_dear: whether a part of that size must be better than smaller ones by the margin.
     Returns:
         By number of items: the size of the first part, and the cost of all parts without their overhead.
     """
     first, total, pure = [0], [0.0], [0.0]
+    parts = [overhead_s + cost * (1 + _MARGIN if is_dear(size) else 1) for size, cost in enumerate(costs)]
     for items in range(1, len(costs)):
-        best, best_total = 0, float("inf")
-        for size in sorted({*(each for each in candidates if each <= items), items}, reverse=True):
-            penalty = _MARGIN * costs[size] if is_dear(size) else 0.0
-            cost = overhead_s + costs[size] + penalty + total[items - size]
-            if cost < best_total * (1 - 1e-9):  # of equals the largest
-                best, best_total = size, cost
+        best, best_total = items, parts[items]
+        for size in candidates:
+            if size < items:
+                cost = parts[size] + total[items - size]
+                if cost < best_total * (1 - 1e-9):  # of equals the largest
+                    best, best_total = size, cost
         first.append(best)
         total.append(best_total)
         pure.append(costs[best] + pure[items - best])
