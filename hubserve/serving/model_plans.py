@@ -94,6 +94,7 @@ def plan_model(
     """
     model = open_model(folder.absolute(), name, config)
     if model.backend == ENSEMBLE:
+        _require_no_settings(model.name, settings)
         ensemble = plan_ensemble(model.config)
         return [
             ModulePlan(
@@ -131,6 +132,17 @@ def plan_model(
         )
         for version in model.versions
     ]
+
+
+def _require_no_settings(name: str, settings: ServerSettings) -> None:
+    """An ensemble is computed by its models, so that nothing but its folder can be said of it."""
+    own, usual = settings.module(name), ModuleSettings()
+    for field in own.__struct_fields__:
+        if field != "init_args" and getattr(own, field) != getattr(usual, field):
+            raise ConfigError(
+                f"modules_info.{name}.{field}: an ensemble has no instances, queue or cache of its own. Remove it, or give it to a model "
+                "of the ensemble."
+            )
 
 
 def _devices(model: TritonModel, settings: ServerSettings) -> list[Device]:

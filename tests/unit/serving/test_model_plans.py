@@ -221,3 +221,20 @@ def test_a_dataflow_that_cannot_be_computed_is_refused(tmp_path: Path, steps: st
     with pytest.raises(ConfigError) as raised:
         plan_model(tmp_path / "e", parse_settings({"model_store": [str(tmp_path)]}, "test"))
     assert told in raised.value.message
+
+
+@pytest.mark.parametrize("own", [{"response_cache": True}, {"workers": 2}, {"max_queue_size": 4}])
+def test_an_ensemble_is_told_nothing_that_only_its_models_could_heed(tmp_path: Path, own: dict[str, Any]) -> None:
+    maps = "input_map { key: 'x' value: 'in' } output_map { key: 'y' value: 'out' }"
+    steps = f"ensemble_scheduling {{ step [ {{ model_name: 'm' model_version: -1 {maps} }} ] }}"
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "config.pbtxt").write_text(
+        f"platform: 'ensemble' input [ {tensor('in', [4])} ] output [ {tensor('out', [4])} ] {steps}"
+    )
+
+    def planned(entry: dict[str, Any]) -> list[ModulePlan]:
+        return plan_model(tmp_path / "e", parse_settings({"modules_info": {"e": entry}}, "test"))
+
+    assert planned({})[0].ensemble is not None
+    with pytest.raises(ConfigError, match=rf"modules_info\.e\.{next(iter(own))}: an ensemble has no instances"):
+        planned(own)
