@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any, Protocol
 
 from hubserve.errors import DeadlineExceeded, HubError, Overloaded, Unavailable
@@ -26,7 +25,6 @@ _SWEEP_EVERY_S = 0.02
 #: An instance is given its next batch so long before it is expected to finish: about what the way there and back takes.
 _LEAD_S = 0.001
 _WORTH_A_TIMER_S = 0.004
-_in_flight = attrgetter("in_flight")
 
 
 @dataclass(slots=True, eq=False)
@@ -289,11 +287,14 @@ class Batcher:
     def dispatch(self) -> None:
         """Hand out what can be handed out."""
         while self._size:
-            seat = min((each for each in self._seats if each.is_open), key=_in_flight, default=None)
+            seat, fewest = None, 0
+            for each in self._seats:
+                if each.is_open and (seat is None or each.in_flight < fewest):
+                    seat, fewest = each, each.in_flight
             if seat is None:
                 return
             # An idle instance takes what there is. A busy one gets its next batch in advance only if that would not grow by waiting.
-            batch = self._next_batch(only_complete=bool(seat.in_flight), ahead=bool(seat.in_flight))
+            batch = self._next_batch(only_complete=bool(fewest), ahead=bool(fewest))
             if not batch:
                 return
             self._give(seat, batch)
@@ -344,7 +345,9 @@ class Batcher:
         """
         self._drop_unwanted_heads()
         now = time.monotonic()
-        names = sorted(self._lanes, key=lambda name: (name[0], name[1], self._lanes[name].queue[0].number))
+        names = list(self._lanes)
+        if len(names) > 1:
+            names.sort(key=lambda name: (name[0], name[1], self._lanes[name].queue[0].number))
         for name in names:
             if only_complete and name[:2] != names[0][:2]:
                 return []  # what is urgent is not to wait behind what happens to be complete
@@ -425,7 +428,7 @@ class Batcher:
         """Take work of up to ``size`` items, and at least one; not more than can be computed before the first deadline of them."""
         batch: list[Work] = []
         count, deadline = 0, float("inf")
-        longest_s = (lane.times.estimate(size) or 0.0) if lane.times else 0.0
+        longest_s = (lane.times.estimate(size) or 0.0) if lane.times and len(lane.queue) > 1 else 0.0
         while lane.queue:
             work = lane.queue[0]
             if self._is_set_aside(lane):

@@ -358,7 +358,7 @@ class ServedModule:
         """Check arrays, and append their bytes to ``buffers``. Those of a layout that came before are known to be in order."""
         known = self._admitted.get(layout)
         if known is not None:
-            buffers.extend(tensors.values())
+            buffers.extend(map(np.ascontiguousarray, tensors.values()))
             return known
         described = self.description
         if described.whole_requests:

@@ -57,6 +57,7 @@ class BatchTimes:
         self._stale = True
         self._retry = 0
         self._medians: dict[int, float] = {}
+        self._known: list[int] = []
         self._calls = self._batches = [0] * (limit + 1)  # by number of items: the size of the first part
 
     def lower_limit(self, limit: int) -> None:
@@ -99,7 +100,7 @@ class BatchTimes:
         if not self._observed:
             return None
         self._plan()
-        return self._estimate(sorted(self._medians), items)
+        return self._estimate(self._known, items)
 
     def batch_size(self, waiting: int) -> int:
         """How many of the waiting items to give to an instance at once."""
@@ -126,7 +127,7 @@ class BatchTimes:
     def to_json(self) -> dict[str, float]:
         """Number of items to milliseconds, as measured."""
         self._plan()
-        return {str(items): round(1e3 * self._medians[items], 3) for items in sorted(self._medians)}
+        return {str(items): round(1e3 * self._medians[items], 3) for items in self._known}
 
     def _plan(self) -> None:
         now = time.monotonic()
@@ -134,7 +135,7 @@ class BatchTimes:
             return
         self._planned_at, self._stale = now, False
         self._medians = {items: statistics.median(times) for items, times in self._observed.items()}
-        known = sorted(self._medians)
+        known = self._known = sorted(self._medians)
         if self._one_by_one:
             each_s = self._medians[known[0]]
             most = min(self.limit, max(1, int(_TRAVEL_TOGETHER_S / max(each_s, 1e-9))))

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -54,15 +55,15 @@ class RequestMaker:
             _schedule(request, call.parameters, signature)
         if call.outputs:
             request.outputs = list(dict.fromkeys(each.name for each in call.outputs))
-        request.layout = call.layout
-        if call.layout in signature.fitting:
+        request.layout = call.layout or _layout_of(call)
+        if request.layout in signature.fitting:
             request.tensors = {each.name: self._array(each) for each in call.inputs}
             return request
         inputs = self._named(call)
         if signature.has_tensors:
             self._put_tensors(request, inputs)
-            if call.layout is not None and request.tensors is not None:
-                signature.fitting[call.layout] = None
+            if request.layout is not None and request.tensors is not None:
+                signature.fitting[request.layout] = None
         else:
             self._put_json(request, inputs)
         return request
@@ -152,6 +153,12 @@ class RequestMaker:
 
     def _elements(self, sent: InputTensor) -> list[Any]:
         return list(self._array(sent).ravel())
+
+
+def _layout_of(call: InferCall) -> Hashable | None:
+    """What is checked of a request's inputs; None where their elements count, too."""
+    layout = tuple((each.name, each.datatype, each.shape) for each in call.inputs)
+    return None if any(datatype == "BYTES" for _, datatype, _ in layout) else layout
 
 
 def parse_object(text: Any, what: str) -> dict[str, Any]:
