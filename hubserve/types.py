@@ -1,5 +1,6 @@
 """Tensors and their specifications: the vocabulary that every room shares."""
 
+import math
 import struct
 from typing import Any, Dict, Hashable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -104,10 +105,7 @@ def parse_shape(shape: Any) -> Tuple[int, ...]:
             raise InvalidInput(f"shape must hold whole numbers from 0 up, got {str(list(shape))[:80]}")
     if 0 in shape:
         # such an array takes no bytes, so that nothing else would bound the items that a few characters claim, or what numpy cannot count
-        items = size = 1
-        for place, length in enumerate(shape):
-            size *= length or 1
-            items *= length if place < shape.index(0) else 1
+        items, size = math.prod(shape[: shape.index(0)]), math.prod(length or 1 for length in shape)
         if items > _MAX_EMPTY_ITEMS or size > _MAX_ELEMENTS:
             raise InvalidInput(f"shape {str(list(shape))[:80]} claims too many empty items; send at most {_MAX_EMPTY_ITEMS}")
     return tuple(shape)

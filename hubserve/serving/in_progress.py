@@ -5,9 +5,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from hubserve.errors import HubError
-from hubserve.serving.batcher import Work
 from hubserve.serving.model_calls import ModelCalls, Wait
 from hubserve.serving.sweeper import Sweeper
+from hubserve.serving.work import Work
 
 if TYPE_CHECKING:
     from hubserve.serving.served import ServedModule

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from hubserve.errors import Cancelled, HubError, InvalidInput, ModuleFailed, ModuleNotFound, Unavailable
 from hubserve.instance.wire import unpack_arrays
-from hubserve.serving.batcher import Work
 from hubserve.serving.talk import Talk, Window, reply
 from hubserve.serving.whole import Whole
+from hubserve.serving.work import Work
 from hubserve.types import InferRequest, InferResponse, SequencePart
 
 if TYPE_CHECKING:

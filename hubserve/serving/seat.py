@@ -10,13 +10,13 @@ from typing import Any
 from hubserve.errors import InstanceDied, from_wire
 from hubserve.instance.arena import MAX_IN_FLIGHT
 from hubserve.instance.wire import Frame, unpack_arrays
-from hubserve.serving.batcher import Work
 from hubserve.serving.connection import NotComputed
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.sequences import Queue
 from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook
 from hubserve.serving.whole import frame_of_whole
+from hubserve.serving.work import Work
 from hubserve.types import InferResponse
 
 log = logging.getLogger("hubserve")

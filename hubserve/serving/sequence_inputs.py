@@ -8,8 +8,8 @@ import numpy as np
 
 from hubserve.errors import InvalidInput
 from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
-from hubserve.serving.batcher import Work
 from hubserve.serving.sequence_plan import CORRELATION_ID, END, START, Control, SequencePlan, State
+from hubserve.serving.work import Work
 from hubserve.types import BFLOAT16, BYTES, SequencePart, array_from_bytes
 
 States = dict[str, np.ndarray]

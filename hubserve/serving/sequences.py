@@ -14,11 +14,12 @@ from typing import Any
 
 from hubserve.errors import DeadlineExceeded, HubError, InstanceDied, InvalidInput, Overloaded
 from hubserve.instance.wire import Frame
-from hubserve.serving.batcher import Batcher, BatchSettings, Seat, Work
+from hubserve.serving.batcher import Batcher, BatchSettings
 from hubserve.serving.sequence_inputs import States, check_id, equip, filler, next_states
 from hubserve.serving.sequence_plan import DIRECT, SequencePlan
 from hubserve.serving.sweeper import Sweeper
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook
+from hubserve.serving.work import Seat, Work
 from hubserve.types import SequencePart
 
 #: of so many sequences that were lost it is remembered that they were

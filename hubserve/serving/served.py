@@ -18,7 +18,7 @@ from hubserve.instance.wire import pack_arrays
 from hubserve.kinds.base import Description, Face, ModuleInfo
 from hubserve.recent import Recent
 from hubserve.registry.places import Hold
-from hubserve.serving.batcher import Batcher, BatchSettings, Work
+from hubserve.serving.batcher import Batcher, BatchSettings
 from hubserve.serving.ensemble_plan import EnsemblePlan
 from hubserve.serving.in_progress import Counted, InUse
 from hubserve.serving.model_calls import ModelCalls, current_depth
@@ -32,6 +32,7 @@ from hubserve.serving.sweeper import Sweeper
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook, form_of
 from hubserve.serving.turns import Turns
 from hubserve.serving.whole import Admitted, ResponseStream, Whole, admit_tensors, work_of_whole
+from hubserve.serving.work import Work
 from hubserve.types import ANY, InferRequest, InferResponse, check_arrays, check_inputs, specs_to_json
 
 #: one request may not hold more pictures than this

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from hubserve.errors import Cancelled, HubError, from_wire, to_wire
 from hubserve.instance import wire
 from hubserve.instance.side import WINDOW_BYTES, WINDOW_RESPONSES
-from hubserve.serving.batcher import Work
 from hubserve.serving.frames import FrameProtocol, dumps
 from hubserve.serving.whole import Whole
+from hubserve.serving.work import Work
 from hubserve.types import InferResponse
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import numpy as np
 from hubserve.errors import InvalidInput
 from hubserve.instance.wire import pack_arrays
 from hubserve.kinds.base import Description, Face
-from hubserve.serving.batcher import Work
 from hubserve.serving.timing import ONE_BY_ONE
+from hubserve.serving.work import Work
 from hubserve.types import InferRequest, InferResponse
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.errors import DeadlineExceeded, Overloaded, Unavailable
-from hubserve.serving.batcher import Batcher, BatchSettings, Work
+from hubserve.serving.batcher import Batcher, BatchSettings
 from hubserve.serving.queue_policy import DELAY, QueuePolicies, QueuePolicy
 from hubserve.serving.timing import TimesBook
+from hubserve.serving.work import Work
 from hubserve.types import InferResponse
 
 
@@ -20,11 +21,15 @@ def work(count: int = 1, key: Hashable | None = "a", **options: Any) -> Work:
     return Work({}, [], count, key, asyncio.get_running_loop().create_future(), **options)
 
 
-def make(max_queue_size: int = 10, limit: int = 1, **settings: Any) -> Batcher:
+def at_once(dispatch: Callable[[], None]) -> None:
+    dispatch()
+
+
+def make(max_queue_size: int = 10, limit: int = 1, soon: Callable[[Callable[[], None]], Any] = at_once, **settings: Any) -> Batcher:
     """A batcher that knows nothing about times yet, so that it merges all it can."""
     book = TimesBook(Path("nowhere"), "")
     book.limit = limit
-    return Batcher("m", BatchSettings(max_queue_size, **settings), book)
+    return Batcher("m", BatchSettings(max_queue_size, **settings), book, soon=soon)
 
 
 class Desk:
@@ -389,3 +394,28 @@ def test_a_request_may_ask_for_a_shorter_wait_than_the_default_but_not_for_a_lon
     assert QueuePolicy(allow_timeout_override=True).wait_s(3.0) == 3.0
     assert QueuePolicy(timeout_s=2.0).wait_s(1.0) == 2.0
     assert QueuePolicy().wait_s(1.0) == 0.0
+
+
+def test_what_comes_in_one_turn_is_given_out_together_and_fills_no_queue_while_an_instance_is_idle() -> None:
+    async def scenario() -> None:
+        later: list[Callable[[], None]] = []
+        batcher = make(2, limit=8, soon=later.append)
+        first, second = Desk(batcher), Desk(batcher)
+        batcher.add(first)
+        together = [work(), work()]
+        for each in together:
+            batcher.put(each)
+        assert (first.batches, len(later)) == ([], 1)
+        later.pop()()
+        assert first.batches == [together]
+        batcher.add(second)
+        many = [work() for _ in range(3)]
+        for each in many:
+            batcher.put(each)  # the third finds the queue full, and an instance that has nothing to do
+        assert second.batches == [many[:2]]
+        assert len(later) == 1, "one look is enough for all"
+        later.pop()()
+        second.answer()
+        assert second.batches == [many[:2], many[2:]]
+
+    asyncio.run(scenario())

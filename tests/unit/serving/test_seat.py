@@ -13,8 +13,8 @@ from hubserve.instance import wire
 from hubserve.instance.calls import Computed, compute, prepare
 from hubserve.instance.wire import pack_arrays, unpack_arrays
 from hubserve.kinds.base import Description, Face, LoadedModule
-from hubserve.serving.batcher import Work
 from hubserve.serving.seat import _frame_of
+from hubserve.serving.work import Work
 from hubserve.types import ANY, TensorSpec
 
 POISON = -1.0

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from hubserve.errors import HubError
 from hubserve.instance.wire import Frame
-from hubserve.serving.batcher import BatchSettings, Work
+from hubserve.serving.batcher import BatchSettings
 from hubserve.serving.sequence_plan import DIRECT, OLDEST, SequencePlan
 from hubserve.serving.sequences import Sequences
 from hubserve.serving.timing import TimesBook
+from hubserve.serving.work import Work
 from hubserve.types import InferResponse, SequencePart
 
 NAMES = [1, 2, 3, "a", "b"]

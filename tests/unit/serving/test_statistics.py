@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.serving.batcher import Work
 from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.timing import ONE_BY_ONE
+from hubserve.serving.work import Work
 
 LOOP = asyncio.new_event_loop()  # runs nothing: futures need one
 
