@@ -5,8 +5,11 @@ everything that may become due is looked at a few times a second.
 """
 
 import asyncio
+import logging
 import time
 from typing import Protocol
+
+log = logging.getLogger("hubserve")
 
 
 class MayBeDue(Protocol):
@@ -47,5 +50,8 @@ class Sweeper:
     def _look(self) -> None:
         now = time.monotonic()
         for item in [each for each in self._items if 0 < each.due <= now]:
-            item.on_due()
+            try:
+                item.on_due()
+            except Exception:  # the others are to be looked after all the same
+                log.exception("an unexpected error while ending what took too long")
         self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look) if self._items else None
