@@ -26,7 +26,9 @@ _NUMPY: Dict[int, Any] = {
     12: np.float64,
     13: np.object_,
 }
-_OF_DTYPE = {np.dtype(numpy).name: number for number, numpy in _NUMPY.items() if number != NUMBERS["STRING"]}
+#: by the dtype itself, since its name takes longer than all else that is done for a small tensor; by name for other byte orders
+_OF_DTYPE: Dict[Any, int] = {np.dtype(numpy): number for number, numpy in _NUMPY.items() if number != NUMBERS["STRING"]}
+_OF_DTYPE.update({dtype.name: number for dtype, number in list(_OF_DTYPE.items())})
 
 
 def triton_string_to_numpy(triton_type_string: str) -> Any:
@@ -61,7 +63,9 @@ def numpy_to_triton_type(data_type: Any) -> int:
         TritonModelException: tensors cannot have it.
     """
     dtype = np.dtype(data_type)
-    number = NUMBERS["STRING"] if dtype.kind in "OSU" else _OF_DTYPE.get(dtype.name)
+    number = _OF_DTYPE.get(dtype)
+    if number is None:
+        number = NUMBERS["STRING"] if dtype.kind in "OSU" else _OF_DTYPE.get(dtype.name)
     if number is None:
         raise TritonModelException(f"a tensor cannot be of dtype {dtype.name}; convert the array with astype()")
     return number
