@@ -33,6 +33,22 @@ class Admission:
             raise Unavailable(f"the server has {self.requests} requests in progress, which is its limit (max_concurrency); try again later")
         return Ticket(self)
 
+    def hold(self, count: int) -> None:
+        """Account for so many bytes of a request that is not complete.
+
+        Raises:
+            Unavailable: the server has no room for them now.
+        """
+        if self.bytes + count > self.max_bytes:
+            raise Unavailable(
+                f"the server holds {self.bytes} bytes of requests and has no room for {count} more (max_pending_bytes); try again later"
+            )
+        self.bytes += count
+
+    def release(self, count: int) -> None:
+        """They need no room any more."""
+        self.bytes -= count
+
 
 class Ticket:
     """One admitted request.
@@ -63,10 +79,13 @@ class Ticket:
         more = count - self._bytes
         if more <= 0:
             return
-        if self._admission.bytes + more > self._admission.max_bytes:
-            raise Unavailable(
-                f"the server holds {self._admission.bytes} bytes of requests and has no room for {more} more (max_pending_bytes); "
-                "try again later"
-            )
-        self._admission.bytes += more
+        self._admission.hold(more)
         self._bytes = count
+
+    def reserve_more(self, count: int) -> None:
+        """Account for so many bytes besides those before.
+
+        Raises:
+            Unavailable: the server has no room for them now.
+        """
+        self.reserve(self._bytes + count)

@@ -1,6 +1,6 @@
 """Requests and answers of the protocol, whatever carries them."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,7 @@ class InferCall:
         priority: lower ones are computed first.
         sequence: the sequence that it is part of, if any.
         layout: requests with the same one are alike in all but the elements of their inputs; None where that is not known.
+        reserve: accounts for bytes that are read from elsewhere for it; raises what it is refused with if there is no room for them.
     """
 
     model: str
@@ -69,6 +70,7 @@ class InferCall:
     priority: int = 0
     sequence: SequencePart | None = None
     layout: Hashable | None = None
+    reserve: Callable[[int], None] | None = None
 
 
 @dataclass(slots=True)

@@ -145,7 +145,7 @@ class V2Protocol(Protocol):
         with signature.module.in_use():
             body = await self._body(scope, ticket)
             call = read_call(body, header(scope, b"inference-header-content-length"), signature, self._layouts)
-            result = await while_connected(scope, self._v2.infer(self._timed(call, scope, version), signature))
+            result = await while_connected(scope, self._v2.infer(self._timed(call, scope, ticket, version), signature))
         parts, head_bytes = write_result(result, call.parameters.get("binary_data_output"))
         headers = [] if head_bytes is None else [(b"inference-header-content-length", b"%d" % head_bytes)]
         coding = wanted_coding(header(scope, b"accept-encoding"))
@@ -156,7 +156,7 @@ class V2Protocol(Protocol):
     async def _generate(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
         signature = await self._admit(scope, ticket, model, version)
         with signature.module.in_use():
-            call = self._timed(read_generate(await self._body(scope, ticket), signature), scope, version)
+            call = self._timed(read_generate(await self._body(scope, ticket), signature), scope, ticket, version)
             result = await while_connected(scope, self._only(call))
         await _respond(send, 200, [write_generate(result)])
 
@@ -171,7 +171,7 @@ class V2Protocol(Protocol):
     async def _generate_stream(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
         signature = await self._admit(scope, ticket, model, version)
         with signature.module.in_use():
-            call = self._timed(read_generate(await self._body(scope, ticket), signature), scope, version)
+            call = self._timed(read_generate(await self._body(scope, ticket), signature), scope, ticket, version)
             async with aclosing(self._v2.stream(call)) as results:
                 await while_connected(scope, _send_events(send, results))
 
@@ -194,8 +194,8 @@ class V2Protocol(Protocol):
         coding = header(scope, b"content-encoding")
         return await decode_body(body, coding, self.settings.max_body_bytes, ticket) if coding else body
 
-    def _timed(self, call: InferCall, scope: Scope, version: str) -> InferCall:
-        call.version = version
+    def _timed(self, call: InferCall, scope: Scope, ticket: Ticket, version: str) -> InferCall:
+        call.version, call.reserve = version, ticket.reserve_more
         call.deadline, call.priority = deadline_of(scope, self.settings), priority_of(scope)
         return call
 

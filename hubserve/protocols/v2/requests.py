@@ -57,15 +57,15 @@ class RequestMaker:
             request.outputs = list(dict.fromkeys(each.name for each in call.outputs))
         request.layout = call.layout or _layout_of(call)
         if request.layout in signature.fitting:
-            request.tensors = {each.name: self._array(each) for each in call.inputs}
+            request.tensors = {each.name: self._array(call, each) for each in call.inputs}
             return request
         inputs = self._named(call)
         if signature.has_tensors:
-            self._put_tensors(request, inputs)
+            self._put_tensors(request, call, inputs)
             if request.layout is not None and request.tensors is not None:
                 signature.fitting[request.layout] = None
         else:
-            self._put_json(request, inputs)
+            self._put_json(request, call, inputs)
         return request
 
     def _named(self, call: InferCall) -> dict[str, InputTensor]:
@@ -86,14 +86,14 @@ class RequestMaker:
             )
         return inputs
 
-    def _put_tensors(self, request: InferRequest, inputs: dict[str, InputTensor]) -> None:
+    def _put_tensors(self, request: InferRequest, call: InferCall, inputs: dict[str, InputTensor]) -> None:
         signature = self._signature
         tensors: dict[str, np.ndarray] = {}
         for name, sent in inputs.items():
             spec = signature.inputs[name]
             if sent.datatype != signature.datatypes[name]:
                 if sent.datatype == "BYTES" and signature.takes_pictures:
-                    request.pictures = self._elements(sent)
+                    request.pictures = self._elements(call, sent)
                     return
                 also = " (or BYTES, encoded pictures)" if signature.takes_pictures else ""
                 raise InvalidInput(
@@ -101,7 +101,7 @@ class RequestMaker:
                     f"'{signature.datatypes[name]}'{also}"
                 )
             self._check_shape(spec, sent)
-            tensors[name] = self._array(sent)
+            tensors[name] = self._array(call, sent)
         request.tensors = tensors
 
     def _check_shape(self, spec: TensorSpec, sent: InputTensor) -> None:
@@ -119,7 +119,7 @@ class RequestMaker:
                 "send fewer items at once"
             )
 
-    def _put_json(self, request: InferRequest, inputs: dict[str, InputTensor]) -> None:
+    def _put_json(self, request: InferRequest, call: InferCall, inputs: dict[str, InputTensor]) -> None:
         for name, sent in inputs.items():
             if sent.datatype != "BYTES":
                 raise InvalidInput(
@@ -130,9 +130,9 @@ class RequestMaker:
                 f"expected 1 input for model '{request.module}', one of {', '.join(self._signature.inputs)}; got {len(inputs)}"
             )
         if PICTURES.name in inputs:
-            request.pictures = self._elements(inputs[PICTURES.name])
+            request.pictures = self._elements(call, inputs[PICTURES.name])
             return
-        elements = self._elements(inputs[ARGUMENTS.name])
+        elements = self._elements(call, inputs[ARGUMENTS.name])
         if len(elements) != 1:
             raise InvalidInput(f"input '{ARGUMENTS.name}' must hold one JSON object, its shape is {list(inputs[ARGUMENTS.name].shape)}")
         arguments = parse_object(elements[0], f"input '{ARGUMENTS.name}'")
@@ -141,7 +141,7 @@ class RequestMaker:
         if predict_args:
             request.arguments = json.dumps({**predict_args, **arguments}, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
-    def _array(self, sent: InputTensor) -> np.ndarray:
+    def _array(self, call: InferCall, sent: InputTensor) -> np.ndarray:
         if sent.data is not None:
             return sent.data
         about = sent.parameters
@@ -149,10 +149,12 @@ class RequestMaker:
             about.get("shared_memory_region", ""), about.get("shared_memory_offset", 0), about.get("shared_memory_byte_size", 0)
         )
         parse_shape(list(sent.shape))
+        if call.reserve:
+            call.reserve(part.byte_size)
         return array_from_raw(part.read(), sent.datatype, sent.shape)
 
-    def _elements(self, sent: InputTensor) -> list[Any]:
-        return list(self._array(sent).ravel())
+    def _elements(self, call: InferCall, sent: InputTensor) -> list[Any]:
+        return list(self._array(call, sent).ravel())
 
 
 def _layout_of(call: InferCall) -> Hashable | None:
