@@ -20,7 +20,8 @@ EXTRAS = {
     "environments": ["uv>=0.5"],  # modules' environments are built in a second instead of ten; venv and pip do without it
     "flask": ["flask>=3.0"],
     # tritonclient has the messages and says which protobuf they need; what wants a later one is passed over
-    "grpc": ["tritonclient[grpc]>=2.60", "grpcio-health-checking>=1.70"],
+    # hpack before 4.2 computes for as long as a client likes (CVE-2026-59980)
+    "grpc": ["hpack>=4.2", "tritonclient[grpc]>=2.60", "grpcio-health-checking>=1.70"],
     "ocr": ["pyclipper>=1.3"],
     "pytorch": ["torch>=2.4"],  # not in "all": several GB with CUDA, where the index has no wheel for CPUs
     # makes the default classifier: weights, label names, a photo to check it on
@@ -29,6 +30,7 @@ EXTRAS = {
     "test": [
         "tritonclient[grpc,http]>=2.60",
         "pytest>=9",
+        "h2>=4.1",
         "onnx>=1.17",
         "hypothesis>=6.130",
         "psutil>=7",

@@ -89,7 +89,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = DEFAULT_PORT
     """The port to listen on; 0 for any free one."""
     grpc_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
-    """The port for v2 clients over gRPC, at the same address; 0 for any free one. Not set: gRPC is off."""
+    """The port for v2 clients over gRPC, at the same address; 0 for any free one; that of ``port`` for one port for both. Not set: gRPC is
+    off."""
     grpc_max_message_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
     """The longest gRPC message of a client; else ``max_body_bytes``."""
     grpc_tls_cert: str = ""
@@ -132,6 +133,11 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Whether clients that may load models may send the models' files, too. They may be code, which runs as the server's user."""
     trace_dir: str = ""
     """A folder into which clients may have the server write traces of requests. Not set: they may not."""
+
+    @property
+    def has_one_port(self) -> bool:
+        """Whether gRPC is to be spoken at the port of HTTP."""
+        return self.grpc_port == self.port != 0
 
     def module(self, name: str) -> ModuleSettings:
         """A module's own settings; the usual ones for a model of a store that ``modules_info`` does not name."""
@@ -245,6 +251,11 @@ def parse_settings(raw: Any, origin: str) -> ServerSettings:
     if bool(settings.grpc_tls_cert) != bool(settings.grpc_tls_key):
         given, missing = ("grpc_tls_cert", "grpc_tls_key") if settings.grpc_tls_cert else ("grpc_tls_key", "grpc_tls_cert")
         raise ConfigError(f"{origin}: '{given}' is set but '{missing}' is not; encrypted gRPC needs both files, plain gRPC neither")
+    if settings.grpc_tls_cert and settings.has_one_port:
+        raise ConfigError(
+            f"{origin}: 'grpc_port' and 'port' are both {settings.port}, where HTTP is not encrypted, but 'grpc_tls_cert' is set; "
+            "give gRPC a port of its own, or leave the certificate out"
+        )
     if settings.load_model and settings.model_control != "explicit":
         raise ConfigError(f"{origin}: load_model has a meaning only with model_control 'explicit', and that is '{settings.model_control}'")
     if settings.model_control != "none" and not settings.model_store:

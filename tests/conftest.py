@@ -143,7 +143,7 @@ def servers(home: Path, folder: Path) -> Iterator[Start]:
     started: list[Server] = []
 
     def start(modules: dict[str, Any], wait: bool = True, environ: dict[str, str] | None = None, **settings: Any) -> Server:
-        port = free_port()
+        port = settings.pop("port", None) or free_port()
         config = folder / f"config-{port}.json"
         config.write_text(json.dumps({"modules_info": modules, "port": port, **settings}))
         server = Server(["-c", str(config)], port, home, folder / f"server-{port}.log", **(environ or {}))

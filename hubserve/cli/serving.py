@@ -67,7 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port to listen on (default %(default)s; 0: any free one)")
     start.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)")
     start.add_argument(
-        "--grpc-port", "--grpc_port", type=int, metavar="PORT", help="port for v2 clients over gRPC (0: any free one; default: none)"
+        "--grpc-port",
+        "--grpc_port",
+        type=int,
+        metavar="PORT",
+        help="port for v2 clients over gRPC; may be that of --port (0: any free one; default: none)",
     )
     start.add_argument("--use_multiprocess", action="store_true", help="run --workers instances of each module")
     start.add_argument(

@@ -14,10 +14,13 @@ from typing import Any
 
 import httptools
 
+from hubserve.http2.connection import Endpoint, Http2Connection
 from hubserve.server.exchange import STATUS_LINES, Exchange
 from hubserve.server.heads import Head, Heads, make_head
 from hubserve.serving.sweeper import Sweeper
 
+#: no method of HTTP/1.1 begins so
+HTTP2_BEGINS = b"PRI "
 _MAX_HEADER_BYTES = 64 << 10
 #: a body larger than this is written behind its headers instead of being copied to them
 _JOINED_BYTES = 64 << 10
@@ -29,17 +32,34 @@ _KEEP_ALIVE_S = 15.0
 _SWEEP_EVERY_S = 0.25
 
 
-def http_protocol(client_timeout_s: float) -> Callable[..., "HttpConnection"]:
+class _Shared:
+    """What the connections of one server share.
+
+    Args:
+        client_timeout_s: how long a client may take to send its headers.
+        http2: for connections that turn out to be gRPC's; None where this port does not speak it.
+    """
+
+    def __init__(self, client_timeout_s: float, http2: Endpoint[Any] | None) -> None:
+        self.client_timeout_s = client_timeout_s
+        self.http2 = http2
+        self.sweeper = Sweeper(_SWEEP_EVERY_S)
+        self.heads = Heads()
+        self.default_lines = _DefaultLines()
+        self.scratch = memoryview(bytearray(_SCRATCH_BYTES))
+
+
+def http_protocol(client_timeout_s: float, http2: Endpoint[Any] | None = None) -> Callable[..., "HttpConnection"]:
     """A factory of connections, for uvicorn's setting ``http``.
 
     Args:
         client_timeout_s: how long a client may take to send its headers.
+        http2: what answers gRPC on the same port; None if nothing does.
     """
-    sweeper, heads, default_lines = Sweeper(_SWEEP_EVERY_S), Heads(), _DefaultLines()
-    scratch = memoryview(bytearray(_SCRATCH_BYTES))
+    shared = _Shared(client_timeout_s, http2)
 
     def make(config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> HttpConnection:  # noqa: ARG001 - uvicorn's call
-        return HttpConnection(config.loaded_app, server_state, sweeper, heads, default_lines, scratch, client_timeout_s)
+        return HttpConnection(config.loaded_app, server_state, shared)
 
     return make
 
@@ -53,25 +73,17 @@ class HttpConnection(asyncio.BufferedProtocol):
         may_write: set once the client has taken enough of what was written; None while there is nothing to wait for.
     """
 
-    def __init__(
-        self,
-        app: Any,
-        server_state: Any,
-        sweeper: Sweeper,
-        heads: Heads,
-        default_lines: "_DefaultLines",
-        scratch: memoryview,
-        client_timeout_s: float,
-    ) -> None:
+    def __init__(self, app: Any, server_state: Any, shared: _Shared) -> None:
         self.due = 0.0
         self.closed = False
         self._app = app
         self._server_state = server_state
-        self._sweeper = sweeper
-        self._heads = heads
-        self._default_lines = default_lines
-        self._scratch = scratch
-        self._client_timeout_s = client_timeout_s
+        self._shared = shared
+        self._sweeper = shared.sweeper
+        self._heads = shared.heads
+        self._scratch = shared.scratch
+        self._client_timeout_s = shared.client_timeout_s
+        self._is_new = True  # nothing has come yet
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._transport: Any = None
@@ -135,6 +147,11 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._end_plain()
 
     def _take(self, data: bytes) -> None:
+        if self._is_new:
+            self._is_new = False
+            if self._shared.http2 and data.startswith(HTTP2_BEGINS):
+                self._become_http2(self._shared.http2, data)
+                return
         if self._plain_bytes:
             data = self._take_plain(data)
         while data and self._is_between:
@@ -145,6 +162,15 @@ class HttpConnection(asyncio.BufferedProtocol):
             data = self._take_known(head, data, length)
         if data:
             self._parse(data)
+
+    def _become_http2(self, endpoint: Endpoint[Any], data: bytes) -> None:
+        """Leave the connection to what speaks HTTP/2."""
+        transport = self._transport
+        self.connection_lost(None)
+        connection = Http2Connection(endpoint)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        connection.received(data)
 
     def _take_known(self, head: Head, data: bytes, length: int) -> bytes:
         """Take a request whose head needs no parser; returns what comes after it, or after what is here of it."""
@@ -327,7 +353,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def default_lines(self) -> bytes:
         """Headers that every answer has: the date."""
-        return self._default_lines.of(self._server_state.default_headers)
+        return self._shared.default_lines.of(self._server_state.default_headers)
 
     def pause(self) -> None:
         """Read no more for now: what came has not been taken."""

@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -29,6 +29,7 @@ from hubserve.serving.dataplane import DataPlane, ModulePlan
 from hubserve.settings import ServerSettings
 
 if TYPE_CHECKING:
+    from hubserve.http2.connection import Endpoint
     from hubserve.protocols.v2.grpc import GrpcServer
 
 log = logging.getLogger("hubserve")
@@ -63,16 +64,21 @@ def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence
             pidfile.remove(port)
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, option: str = "-p", purpose: str = "") -> socket.socket:
     """Listen on an address.
 
+    Args:
+        host: the address.
+        port: 0 for any free one.
+        option: what changes the port.
+        purpose: what it is for, where it is not HTTP.
     Raises:
         ConfigError: it is in use, or not one of this machine's; the message says by whom where that is known.
     """
     if port and (running := pidfile.find(port)):
         raise ConfigError(
             f"port {port} is already served by hub serving (pid {running.pid}, modules {', '.join(running.modules)}); "
-            f"end it with 'hub serving stop -p {port}' or choose another port with -p"
+            f"end it with 'hub serving stop -p {port}' or choose another port with {option}"
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -83,7 +89,9 @@ def bind(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
-        raise ConfigError(f"cannot listen on {host}:{port}: {error}. Choose another port with -p, or end what uses it") from None
+        raise ConfigError(
+            f"cannot listen{purpose} on {host}:{port}: {error}. Choose another port with {option}, or end what uses it"
+        ) from None
     return listener
 
 
@@ -118,21 +126,11 @@ class _Gateway:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        config = uvicorn.Config(
-            build_app(self._context),
-            http=http_protocol(self._settings.client_timeout_s),  # type: ignore[arg-type]  # uvicorn calls whatever it is given
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=max(1, round(self._settings.drain_timeout_s)),
-        )
-        server = _Server(config)
         grpc_server = None if self._settings.grpc_port is None else _grpc_server(self._context)
+        on_one_port = self._settings.has_one_port
+        server = _Server(self._config(grpc_server.endpoint if grpc_server and on_one_port else None))
         if grpc_server:
-            await grpc_server.start()
+            await grpc_server.start(self._listener if on_one_port else self._grpc_listener(), is_shared=on_one_port)
         await self._control.start()
         serving = asyncio.create_task(server.serve([self._listener]))
         loading = asyncio.create_task(self._load())
@@ -156,6 +154,25 @@ class _Gateway:
             self._context.close()
             self._models.close()
             stopping.cancel()
+
+    def _config(self, http2: "Endpoint[Any] | None") -> uvicorn.Config:
+        settings = self._settings
+        return uvicorn.Config(
+            build_app(self._context),
+            http=http_protocol(settings.client_timeout_s, http2),  # type: ignore[arg-type]  # uvicorn calls whatever it is given
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
+        )
+
+    def _grpc_listener(self) -> socket.socket:
+        listener = bind(self._settings.host, self._settings.grpc_port or 0, "--grpc-port", " for gRPC")
+        end_unread_answers(listener, self._settings.client_timeout_s)
+        return listener
 
     async def _load(self) -> None:
         host, port = self._listener.getsockname()[:2]

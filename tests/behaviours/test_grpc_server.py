@@ -45,6 +45,7 @@ def test_tls_serves_clients_that_trust_the_certificate_and_no_others(start: Star
         ({"grpc_tls_cert": "config.json", "grpc_tls_key": "config.json"}, "are no PEM files of a certificate and its key"),
         ({"grpc_port": -1}, "grpc_port"),
         ({"grpc_max_message_bytes": 0}, "grpc_max_message_bytes"),
+        ({"port": 8777, "grpc_port": 8777, "grpc_tls_cert": "a", "grpc_tls_key": "b"}, "give gRPC a port of its own"),
     ],
 )
 def test_settings_that_cannot_be_used_are_told_before_anything_is_loaded(
@@ -74,6 +75,24 @@ def test_without_the_extra_the_server_says_what_to_install(home: Path, tmp_path:
     assert told.returncode != 0
     assert "pip install 'hubserve[grpc]'" in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_http_and_grpc_may_share_one_port(start: Start) -> None:
+    port = free_port()
+    server = start({"faulty": {**toy("faulty"), "workers": 1}, "doubler": {**toy("doubler"), "workers": 1}}, port=port, grpc_port=port)
+    address = f"127.0.0.1:{port}"
+    large = np.ones((1, 1 << 18), np.float32)
+    with triton.InferenceServerClient(address) as client, ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            assert client.infer("doubler", [tensor("x", large)]).as_numpy("y").sum() == 2 << 18
+            assert server.results("doubler", data="AAAAAAAAAAAAAAAA", about={"dtype": "float32", "shape": [1, 3]})["y"] == [[0, 0, 0]]
+        called = Answers()
+        client.async_infer("faulty", [tensor("arguments", texts(SLEEP), "BYTES")], called)
+        wait_for(lambda: server.status("faulty")["requests"] == 1)
+        stopped = pool.submit(server.process.send_signal, signal.SIGTERM)
+        assert called.next().as_numpy("results").size == 1
+        stopped.result()
+    assert server.process.wait(20) == 0
 
 
 def test_messages_are_bounded_by_a_setting_of_their_own(start: Start) -> None:
@@ -156,7 +175,7 @@ def test_instances_that_die_are_replaced_while_grpc_clients_call(start: Start) -
 
 def test_http_and_grpc_requests_are_computed_together(start: Start) -> None:
     port = free_port()
-    server = start({"doubler": {**toy("doubler", delay_s=0.2), "workers": 1}}, grpc_port=port)
+    server = start({"doubler": {**toy("doubler", delay_s=0.5), "workers": 1}}, grpc_port=port)
     together: list[int] = []
 
     def over_http() -> None:
@@ -164,9 +183,11 @@ def test_http_and_grpc_requests_are_computed_together(start: Start) -> None:
 
     with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
         answers = Answers()
-        for _ in range(6):
+        client.async_infer("doubler", [tensor("x", ONES)], answers)
+        wait_for(lambda: server.status("doubler")["requests"] == 1)
+        for _ in range(5):  # they wait until the first is done
             client.async_infer("doubler", [tensor("x", ONES)], answers)
-        wait_for(lambda: server.status("doubler")["requests"] >= 6)
+        wait_for(lambda: server.status("doubler")["requests"] == 6)
         thread = threading.Thread(target=over_http)
         thread.start()
         thread.join()

@@ -131,6 +131,38 @@ def test_a_server_for_other_machines_has_no_shared_memory_unless_it_is_told_to(s
         client.unregister_cuda_shared_memory()
 
 
+def test_what_is_read_from_shared_memory_counts_for_the_bytes_that_a_server_holds(start: Start) -> None:
+    port = free_port()
+    server = start({"doubler": toy("doubler", delay_s=1)}, grpc_port=port, max_pending_bytes=1_000_000, workers=1)
+    x = np.ones((1, 150_000), np.float32)
+    name = f"hub-{secrets.token_hex(4)}"
+    handle = memory.create_shared_memory_region(name, f"/{name}", x.nbytes)
+    outcomes = []
+    try:
+        memory.set_shared_memory_region(handle, [x])
+        for module, address in ((triton, f"127.0.0.1:{server.port}"), (tritonclient.grpc, f"127.0.0.1:{port}")):
+            with module.InferenceServerClient(address) as client:
+                client.unregister_system_shared_memory()
+                client.register_system_shared_memory(name, f"/{name}", x.nbytes)
+
+            def ask(_: int, module: Any = module, address: str = address) -> str:
+                sent = module.InferInput("x", list(x.shape), "FP32")
+                sent.set_shared_memory(name, x.nbytes)
+                with module.InferenceServerClient(address) as client:
+                    try:
+                        return str(client.infer("doubler", [sent]).as_numpy("y").sum())
+                    except InferenceServerException as error:
+                        return error.message()
+
+            with ThreadPoolExecutor(2) as threads:
+                outcomes.append(sorted(threads.map(ask, range(2))))
+    finally:
+        memory.destroy_shared_memory_region(handle)
+    for done, refused in outcomes:
+        assert done == "300000.0"
+        assert "has no room for 600000 more (max_pending_bytes)" in refused
+
+
 def test_requests_are_traced_as_clients_set_it(
     client: triton.InferenceServerClient, over_grpc: tritonclient.grpc.InferenceServerClient, server: Server, traces: Path, region: Any
 ) -> None:

@@ -1,23 +1,30 @@
 """Carries the protocol over gRPC: ``inference.GRPCInferenceService``, on the gateway's event loop, and gRPC's own health service beside it.
 
-Messages are decoded here rather than by the gRPC library, so that bytes that are no message get an answer that says so.
+Messages are decoded here rather than where they are put together, so that bytes that are no message get an answer that says so.
 """
 
+import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import grpc
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
 
 from hubserve.errors import ConfigError
+from hubserve.http2.connection import Http2Connection
+from hubserve.http2.messages import Answer, Message
+from hubserve.http2.rpc import Call, Method, Service, endpoint_of
+from hubserve.protocols.admission import Ticket
 from hubserve.protocols.base import Context
+from hubserve.protocols.v2.encodings import decode_body
 from hubserve.protocols.v2.errors import NotHere
 from hubserve.protocols.v2.grpc_calls import Calls
-from hubserve.protocols.v2.grpc_codec import decode_call, fill_response, parse
+from hubserve.protocols.v2.grpc_codec import decode_call, fill_response, parse, parse_request
+from hubserve.protocols.v2.grpc_raw import response_parts
 from hubserve.protocols.v2.grpc_rpc import deadline_of, refusal
 from hubserve.protocols.v2.grpc_stream import Stream
 from hubserve.settings import ServerSettings
@@ -26,9 +33,8 @@ log = logging.getLogger("hubserve")
 
 SERVICE = "inference.GRPCInferenceService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
-_LONGEST_MESSAGE_BYTES = 2**31 - 1
 
-Handle = Callable[[bytes, Any], Awaitable[bytes]]
+Handle = Callable[[Message, Call, Ticket], Awaitable[Answer]]
 
 
 class GrpcServer:
@@ -36,92 +42,85 @@ class GrpcServer:
 
     Args:
         context: what it shares with the HTTP protocols.
+
+    Attributes:
+        endpoint: what its connections share.
     """
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._calls = Calls(context.v2)
         self._streams: set[Stream] = set()
+        self._server: asyncio.Server | None = None
         settings = context.settings
-        self._server = grpc.aio.server(options=_options(settings), maximum_concurrent_rpcs=settings.max_concurrency)
-        self._server.add_generic_rpc_handlers((self._inference_service(), self._health_service()))
+        service = Service(
+            methods={f"/{service}/{name}": each for service, methods in self._services().items() for name, each in methods.items()},
+            max_calls=settings.max_concurrency,
+            max_message_bytes=settings.grpc_max_message_bytes or settings.max_body_bytes,
+            client_timeout_s=settings.client_timeout_s,
+            budget=context.admission,
+            sweeper=context.admission.sweeper,
+            unpack=self._unpack,
+            refuse=refusal,
+        )
+        self.endpoint = endpoint_of(service)
 
-    async def start(self) -> int:
-        """Listen.
+    async def start(self, listener: socket.socket, *, is_shared: bool = False) -> None:
+        """Answer the connections that come.
 
-        Returns:
-            The port.
+        Args:
+            listener: where they come.
+            is_shared: somebody else accepts them there, and hands over those that are for :attr:`endpoint`.
         Raises:
-            ConfigError: it is in use, or the files for TLS cannot be used.
+            ConfigError: the files for TLS cannot be used.
         """
         settings = self._context.settings
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        address = f"{host}:{settings.grpc_port}"
-        try:
-            port = self._bind(address)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"cannot listen for gRPC on {address}: {error}. Choose another port with --grpc-port, or end what uses it"
-            ) from None
-        await self._server.start()
-        log.info("grpc://%s:%d is open%s", host, port, ", with TLS" if settings.grpc_tls_cert else "")
-        return port
-
-    def _bind(self, address: str) -> int:
-        settings = self._context.settings
-        if not settings.grpc_tls_cert:
-            return int(self._server.add_insecure_port(address))
-        return int(self._server.add_secure_port(address, _credentials(settings)))
+        tls = _tls(settings) if settings.grpc_tls_cert else None
+        if not is_shared:
+            connect = partial(Http2Connection, self.endpoint)
+            patience_s = settings.client_timeout_s if tls else None
+            self._server = await asyncio.get_running_loop().create_server(connect, sock=listener, ssl=tls, ssl_handshake_timeout=patience_s)
+        host, port = listener.getsockname()[:2]
+        log.info("grpc://%s:%d is open%s", f"[{host}]" if ":" in host else host, port, ", with TLS" if tls else "")
 
     async def stop(self, drain_s: float) -> None:
         """Take no more calls, and give those in progress so long to finish."""
+        if self._server:
+            self._server.close()
         for stream in self._streams:
             stream.close()
-        await self._server.stop(drain_s)
+        await self.endpoint.stop(drain_s)
 
-    def _inference_service(self) -> Any:
+    def _services(self) -> dict[str, dict[str, Method]]:
         methods = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
         messages = {each.name: getattr(service_pb2, each.input_type.name) for each in methods}
-        handlers = {
-            name: grpc.unary_unary_rpc_method_handler(self._answering(_answer(messages[name], call)))
-            for name, call in self._calls.table.items()
-        }
-        handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(self._answering(self._infer))
-        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
-        return grpc.method_handlers_generic_handler(SERVICE, handlers)
-
-    def _health_service(self) -> Any:
+        inference = {name: Method(self._answering(_answer(messages[name], call))) for name, call in Calls(self._context.v2).table.items()}
+        inference["ModelInfer"] = Method(self._answering(self._infer))
+        inference["ModelStreamInfer"] = Method(self._stream, streams=True)
         check = _answer(health_pb2.HealthCheckRequest, self._health)
-        return grpc.method_handlers_generic_handler(HEALTH_SERVICE, {"Check": grpc.unary_unary_rpc_method_handler(self._answering(check))})
+        return {SERVICE: inference, HEALTH_SERVICE: {"Check": Method(self._answering(check))}}
 
-    def _answering(self, handle: Handle) -> Handle:
-        """Give a failure the status that it is called by, and bound what all calls together take."""
+    def _answering(self, handle: Handle) -> Callable[[Message, Call], Awaitable[Answer]]:
+        """Bound what all calls together take."""
 
-        async def answer(data: bytes, rpc: Any) -> bytes:
-            try:
-                with self._context.admission.admit() as ticket:
-                    ticket.reserve(len(data))
-                    return await handle(data, rpc)
-            except Exception as error:
-                await rpc.abort(*refusal(error))
-                raise  # not reached: abort has raised
+        async def answer(data: Message, call: Call) -> Answer:
+            with self._context.admission.admit() as ticket:
+                ticket.reserve(len(data))
+                return await handle(data, call, ticket)
 
         return answer
 
-    async def _infer(self, data: bytes, rpc: Any) -> bytes:
-        call = decode_call(parse(service_pb2.ModelInferRequest, data))
-        call.deadline = deadline_of(rpc, self._context.settings)
+    async def _infer(self, data: Message, rpc: Call, ticket: Ticket) -> Answer:
+        call = decode_call(*parse_request(data))
+        call.deadline, call.reserve = deadline_of(rpc, self._context.settings), ticket.reserve_more
         response = service_pb2.ModelInferResponse()
-        fill_response(response, await self._context.v2.infer(call))
-        return bytes(response.SerializeToString())
+        raws = fill_response(response, await self._context.v2.infer(call))
+        return response_parts(response, raws)
 
-    async def _stream(self, _: Any, rpc: Any) -> None:
+    async def _stream(self, rpc: Call) -> None:
         stream = Stream(self._context, rpc)
         self._streams.add(stream)
         try:
             await stream.run()
-        except Exception as error:
-            await rpc.abort(*refusal(error))
         finally:
             self._streams.discard(stream)
 
@@ -131,34 +130,31 @@ class GrpcServer:
         status = health_pb2.HealthCheckResponse
         return status(status=status.SERVING if self._context.v2.ready() else status.NOT_SERVING)
 
+    async def _unpack(self, message: Message, coding: str) -> Message:
+        settings = self._context.settings
+        limit = settings.grpc_max_message_bytes or settings.max_body_bytes
+        with self._context.admission.admit() as ticket:
+            return bytes(await decode_body(memoryview(message), coding, limit, ticket))
+
 
 def _answer(message: type, call: Callable[[Any], Awaitable[Any]]) -> Handle:
-    async def answer(data: bytes, _: Any) -> bytes:
-        return bytes((await call(parse(message, data))).SerializeToString())
+    async def answer(data: Message, _: Call, __: Ticket) -> Answer:
+        return [(await call(parse(message, data))).SerializeToString()]
 
     return answer
 
 
-def _options(settings: ServerSettings) -> list[tuple[str, int]]:
-    return [
-        ("grpc.so_reuseport", 0),  # else a second server would get half of the calls
-        ("grpc.max_receive_message_length", settings.grpc_max_message_bytes or min(settings.max_body_bytes, _LONGEST_MESSAGE_BYTES)),
-        ("grpc.max_send_message_length", -1),
-        ("grpc.keepalive_time_ms", round(settings.client_timeout_s * 1e3)),  # clients that went without a word are noticed
-    ]
-
-
-def _credentials(settings: ServerSettings) -> Any:
+def _tls(settings: ServerSettings) -> ssl.SSLContext:
     """What encrypted connections are made with.
 
     Raises:
         ConfigError: the files cannot be used.
     """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        # gRPC's own message says neither which file nor why
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.grpc_tls_cert, settings.grpc_tls_key)
-        key, chain = (Path(each).read_bytes() for each in (settings.grpc_tls_key, settings.grpc_tls_cert))
+        context.load_cert_chain(settings.grpc_tls_cert, settings.grpc_tls_key)
     except OSError as error:
         files = f"'{settings.grpc_tls_cert}' and '{settings.grpc_tls_key}'"
         raise ConfigError(f"{files} are no PEM files of a certificate and its key ({error.strerror}); gRPC with TLS needs both") from None
-    return grpc.ssl_server_credentials([(key, chain)])
+    context.set_alpn_protocols(["h2"])
+    return context

@@ -1,14 +1,16 @@
 """The protocol's messages for gRPC, and what they say: requests to :class:`InferCall`, answers from :class:`InferResult`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2
 
 from hubserve.errors import InvalidInput
 from hubserve.protocols.v2.datatypes import array_from_raw, dtype_of, raw_from_array
+from hubserve.protocols.v2.grpc_raw import split_request
 from hubserve.protocols.v2.inference import InferCall, InferResult, InputTensor, RequestedOutput
 from hubserve.types import parse_shape
 
@@ -35,7 +37,7 @@ _CONTENTS = {
 _REGION = "shared_memory_region"
 
 
-def parse(message: type[M], data: bytes) -> M:
+def parse(message: type[M], data: bytes | bytearray) -> M:
     """Decode a message.
 
     Args:
@@ -57,11 +59,29 @@ def message_from_json(message: M, content: Mapping[str, Any]) -> M:
     return message
 
 
-def decode_call(request: Any) -> InferCall:
+def parse_request(data: bytes | bytearray) -> tuple[Any, list[memoryview] | None]:
+    """Decode a ``ModelInferRequest``.
+
+    Args:
+        data: what came.
+    Returns:
+        The message, and views of its raw contents where they are not in it.
+    Raises:
+        InvalidInput: it is something else.
+    """
+    rest, raws = split_request(data)
+    try:
+        return parse(service_pb2.ModelInferRequest, rest), raws
+    except InvalidInput:
+        return parse(service_pb2.ModelInferRequest, data), None
+
+
+def decode_call(request: Any, raws: Sequence[Any] | None = None) -> InferCall:
     """What a ``ModelInferRequest`` asks for; all but deadline, priority and sequence.
 
     Args:
         request: the message.
+        raws: its raw contents, if they are not in it.
     Raises:
         InvalidInput: its tensors contradict themselves.
     """
@@ -70,13 +90,12 @@ def decode_call(request: Any) -> InferCall:
         version=request.model_version,
         id=request.id,
         parameters=_parameters(request.parameters),
-        inputs=_inputs(request),
+        inputs=_inputs(request, request.raw_input_contents if raws is None else raws),
         outputs=[RequestedOutput(each.name, _parameters(each.parameters)) for each in request.outputs],
     )
 
 
-def _inputs(request: Any) -> list[InputTensor]:
-    raw = request.raw_input_contents
+def _inputs(request: Any, raw: Sequence[Any]) -> list[InputTensor]:
     taken = 0
     inputs = []
     for tensor in request.inputs:
@@ -88,14 +107,14 @@ def _inputs(request: Any) -> list[InputTensor]:
         elif raw:
             _refuse_contents(tensor, "the request has raw_input_contents")
             if taken == len(raw):
-                raise _wrong_count(request)
+                raise _wrong_count(request, len(raw))
             data = _named(tensor.name, array_from_raw, raw[taken], tensor.datatype, shape)
             taken += 1
         else:
             data = _named(tensor.name, _from_contents, tensor.contents, tensor.datatype, shape)
         inputs.append(InputTensor(tensor.name, tensor.datatype, shape, data, parameters))
     if taken != len(raw):
-        raise _wrong_count(request)
+        raise _wrong_count(request, len(raw))
     return inputs
 
 
@@ -111,11 +130,9 @@ def _refuse_contents(tensor: Any, reason: str) -> None:
         raise InvalidInput(f"input '{tensor.name[:80]}' must not have contents, for {reason}; send its elements in one place")
 
 
-def _wrong_count(request: Any) -> InvalidInput:
+def _wrong_count(request: Any, entries: int) -> InvalidInput:
     inputs = sum(_REGION not in each.parameters for each in request.inputs)
-    return InvalidInput(
-        f"raw_input_contents has {len(request.raw_input_contents)} entries for {inputs} inputs; send one for each, in order"
-    )
+    return InvalidInput(f"raw_input_contents has {entries} entries for {inputs} inputs; send one for each, in order")
 
 
 def _from_contents(contents: Any, datatype: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -169,20 +186,24 @@ def parameter_value(name: str, parameter: Any) -> Any:
     return getattr(parameter, chosen)
 
 
-def fill_response(response: Any, result: InferResult) -> None:
-    """Put a result into a message; tensors as raw contents, one entry for each output.
+def fill_response(response: Any, result: InferResult) -> list[Any]:
+    """Put a result into a message, but for the contents of its tensors.
 
     Args:
         response: an empty ``ModelInferResponse``.
         result: what to give.
+    Returns:
+        Those contents, raw: bytes-like, one for each output.
     """
     response.model_name, response.model_version, response.id = result.model_name, result.model_version, result.id
     _set_parameters(response.parameters, result.parameters)
+    raws = []
     for output in result.outputs:
         tensor = response.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
         _set_parameters(tensor.parameters, output.parameters)
         # clients find a tensor's contents by its place among the outputs, also where others are in shared memory
-        response.raw_output_contents.append(b"" if output.array is None else bytes(raw_from_array(output.array)))
+        raws.append(b"" if output.array is None else raw_from_array(output.array))
+    return raws
 
 
 def _set_parameters(sent: Any, parameters: Mapping[str, Any]) -> None:

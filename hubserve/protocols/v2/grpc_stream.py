@@ -3,15 +3,19 @@
 import asyncio
 import contextlib
 import time
+from collections import deque
+from collections.abc import Sequence
 from typing import Any, cast
 
-import grpc
 from tritonclient.grpc import service_pb2
 
 from hubserve.errors import Unavailable
+from hubserve.http2.messages import Answer, Message
+from hubserve.http2.rpc import Call
 from hubserve.protocols.base import Context
 from hubserve.protocols.bodies import TooSlow
-from hubserve.protocols.v2.grpc_codec import EMPTY_FINAL, decode_call, fill_response, parse
+from hubserve.protocols.v2.grpc_codec import EMPTY_FINAL, decode_call, fill_response, parse_request
+from hubserve.protocols.v2.grpc_raw import stream_response_parts
 from hubserve.protocols.v2.grpc_rpc import deadline_of, refusal
 from hubserve.protocols.v2.inference import InferCall, InferResult
 from hubserve.protocols.v2.results import FINAL
@@ -28,23 +32,24 @@ class Stream:
 
     Args:
         context: what the protocols of the server share.
-        rpc: gRPC's, of this call.
+        rpc: the call.
 
     Attributes:
         due: when what is written is to be taken; see :class:`hubserve.serving.sweeper.Sweeper`.
     """
 
-    def __init__(self, context: Context, rpc: Any) -> None:
+    def __init__(self, context: Context, rpc: Call) -> None:
         self.due = 0.0
         self._context = context
         self._rpc = rpc
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(_MOST_REQUESTS)
-        self._writing = asyncio.Lock()
+        self._answers: deque[_Answer] = deque()  # to the requests that are not yet answered, in their order
+        self._room: asyncio.Future[None] | None = None  # for another request; waited for
         self._reading: asyncio.Task[Any] | None = None
+        self._sent_bytes = 0  # when it was looked at
         self._end: Exception | None = None
         # clients may ask for the first error to end the stream, with a status of its own
-        self._ends_with_error = ("triton_grpc_error", "true") in tuple(rpc.invocation_metadata() or ())
+        self._ends_with_error = rpc.metadata.get("triton_grpc_error") == "true"
 
     def close(self) -> None:
         """Read no more requests; what has been read is answered."""
@@ -86,36 +91,53 @@ class Stream:
 
     async def _read(self) -> None:
         """Have each request answered, as they come, until there are no more."""
-        before: asyncio.Task[None] | None = None
         while True:
-            await self._room.acquire()
+            while len(self._answers) >= _MOST_REQUESTS:
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
+            await self._flushed()  # a client that does not take its answers asks for no more
             data = await self._rpc.read()
-            if data is grpc.aio.EOF:
+            if data is None:
                 return
-            before = asyncio.create_task(self._answer(data, before))
-            self._tasks.add(before)
-            before.add_done_callback(self._answered)
+            answer = _Answer(self)
+            self._answers.append(answer)
+            task = asyncio.create_task(self._answer(data, answer))
+            self._tasks.add(task)
+            task.add_done_callback(self._answered)
 
     def _answered(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        self._room.release()
         if not task.cancelled() and (error := task.exception()):
             self._stop_reading(cast("Exception", error))
 
-    async def _answer(self, data: bytes, before: "asyncio.Task[None] | None") -> None:
-        answer = _Answer(self, before)
+    async def _answer(self, data: Message, answer: "_Answer") -> None:
         try:
             with self._context.admission.admit() as ticket:
                 ticket.reserve(len(data))
-                request = parse(service_pb2.ModelInferRequest, data)
+                request, raws = parse_request(data)
                 answer.id = request.id
-                call = decode_call(request)
-                call.deadline = deadline_of(self._rpc, self._context.settings)
+                call = decode_call(request, raws)
+                call.deadline, call.reserve = deadline_of(self._rpc, self._context.settings), ticket.reserve_more
                 await self._infer(call, answer)
         except Exception as error:
             if self._ends_with_error:
                 self._break(error)
-            await answer.fail(error)
+            answer.fail(error)
+        finally:
+            answer.is_done = True
+            self._go_on()
+        await self._flushed()
+
+    def _go_on(self) -> None:
+        """Send the answers whose turn it is."""
+        while self._answers:
+            first = self._answers[0]
+            first.have_turn()
+            if not first.is_done:
+                break
+            self._answers.popleft()
+        if self._room and not self._room.done() and len(self._answers) < _MOST_REQUESTS:
+            self._room.set_result(None)
 
     async def _infer(self, call: InferCall, answer: "_Answer") -> None:
         inference = self._context.v2
@@ -123,33 +145,36 @@ class Stream:
         with module.in_use():
             signature = await inference.signature(module)
             if not module.description.decoupled:
-                await answer.give(await inference.infer(call, signature))
+                answer.give(await inference.infer(call, signature))
                 return
         results = inference.stream(call)
         async with contextlib.aclosing(results):
-            answer.is_decoupled = True
+            answer.have_turn()  # at once: nobody counts on an order among several answers each
             async for result in results:
-                await answer.give(result)
+                answer.give(result, is_only=False)
+                await self._flushed()
         if not answer.is_final and call.parameters.get(EMPTY_FINAL) is True:
-            await answer.give(InferResult(call.model, module.plan.info.version, call.id, [], {FINAL: True}))
+            answer.give(InferResult(call.model, module.plan.info.version, call.id, [], {FINAL: True}))
 
-    async def write(self, response: Any) -> None:
-        """Send one message.
+    def send(self, message: Answer) -> None:
+        """Send one message, a ``ModelStreamInferResponse`` in parts."""
+        self._rpc.send(message)
 
-        Args:
-            response: a ``ModelStreamInferResponse``.
-        """
-        async with self._writing:
-            self.due = time.monotonic() + self._context.settings.client_timeout_s
-            try:
-                await self._rpc.write(response.SerializeToString())
-            finally:
-                self.due = 0.0
+    async def _flushed(self) -> None:
+        """Wait until the client takes what has been sent, though not for ever."""
+        if self._rpc.is_waiting:
+            self.due = self.due or time.monotonic() + self._context.settings.client_timeout_s
+            await self._rpc.flushed()
+            self.due = 0.0
 
     def on_due(self) -> None:
-        """The client does not take what is written."""
+        """The client does not take what is sent, unless it has taken some of it."""
         timeout_s = self._context.settings.client_timeout_s
-        self._break(TooSlow(f"an answer was not taken for {timeout_s:g} s; read the stream faster or raise 'client_timeout_s'"))
+        if self._rpc.sent_bytes > self._sent_bytes:
+            self._sent_bytes = self._rpc.sent_bytes
+            self.due = time.monotonic() + timeout_s
+        else:
+            self._break(TooSlow(f"an answer was not taken for {timeout_s:g} s; read the stream faster or raise 'client_timeout_s'"))
 
 
 class _Answer:
@@ -157,38 +182,52 @@ class _Answer:
 
     Args:
         stream: it.
-        before: answers the request before.
 
     Attributes:
         id: the request's.
-        is_decoupled: whether they need not wait for their turn.
+        is_done: whether there are no more.
         is_final: whether the last one that was given said so of itself.
     """
 
-    def __init__(self, stream: Stream, before: "asyncio.Task[None] | None") -> None:
+    __slots__ = ("_has_turn", "_kept", "_stream", "id", "is_done", "is_final")
+
+    def __init__(self, stream: Stream) -> None:
         self.id = ""
-        self.is_decoupled = False
+        self.is_done = False
         self.is_final = False
         self._stream = stream
-        self._before = before
+        self._has_turn = False
+        self._kept: list[Answer] = []
 
-    async def give(self, result: InferResult) -> None:
-        """Send a result."""
-        self.is_final = bool(result.parameters.get(FINAL, not self.is_decoupled))
+    def have_turn(self) -> None:
+        """Need not wait for others any more."""
+        self._has_turn = True
+        for message in self._kept:
+            self._stream.send(message)
+        self._kept.clear()
+
+    def give(self, result: InferResult, *, is_only: bool = True) -> None:
+        """Send a result, once its turn has come.
+
+        Args:
+            result: it.
+            is_only: whether it is the last of its request unless it says otherwise.
+        """
+        self.is_final = bool(result.parameters.get(FINAL, is_only))
         response = service_pb2.ModelStreamInferResponse()
-        fill_response(response.infer_response, result)
-        await self._send(response)
+        self._send(response, fill_response(response.infer_response, result))
 
-    async def fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
         """Send an error."""
         self.is_final = True
         response = service_pb2.ModelStreamInferResponse(error_message=refusal(error)[1])
         response.infer_response.id = self.id
-        await self._send(response)
+        self._send(response, [])
 
-    async def _send(self, response: Any) -> None:
+    def _send(self, response: Any, raws: Sequence[Any]) -> None:
         response.infer_response.parameters[FINAL].bool_param = self.is_final
-        if self._before and not self._before.done() and not self.is_decoupled:
-            await asyncio.wait({self._before})
-        self._before = None
-        await self._stream.write(response)
+        message = stream_response_parts(response, raws)
+        if self._has_turn:
+            self._stream.send(message)
+        else:
+            self._kept.append(message)

@@ -9,6 +9,7 @@ from tritonclient.grpc import service_pb2
 from hubserve.errors import InvalidInput
 from hubserve.protocols.v2.calls import InferResult, OutputTensor
 from hubserve.protocols.v2.grpc_codec import decode_call, fill_response, parse, sendable
+from hubserve.protocols.v2.grpc_raw import response_parts
 
 #: datatype -> the field of its elements, and three of them
 TYPED = {
@@ -129,7 +130,8 @@ def test_a_result_becomes_raw_contents_one_for_each_output() -> None:
         OutputTensor("w", "BYTES", (2,), words),
     ]
     response = service_pb2.ModelInferResponse()
-    fill_response(response, InferResult("m", "1", "7", outputs, {"a": True, "b": 2**64 - 1, "c": 0.5, "d": "text"}))
+    raws = fill_response(response, InferResult("m", "1", "7", outputs, {"a": True, "b": 2**64 - 1, "c": 0.5, "d": "text"}))
+    response.ParseFromString(b"".join(response_parts(response, raws)))
     assert [each.name for each in response.outputs] == ["y", "z", "w"]
     assert np.frombuffer(response.raw_output_contents[0], np.float32).tolist() == [0, 2, 1, 3]
     assert list(response.raw_output_contents[1:]) == [b"", b"\x01\0\0\0a\x02\0\0\0bc"]
