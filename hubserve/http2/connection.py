@@ -24,7 +24,8 @@ from hubserve.serving.sweeper import Sweeper
 #: the longest frame that is not of a body
 _MAX_OTHER_BYTES = 64 << 10
 _MAX_HEADER_BYTES = 64 << 10
-_SCRATCH_BYTES = 256 << 10
+#: what is read at once, unless it goes where it belongs
+_SCRATCH_BYTES = 64 << 10
 #: frames that ask for no work: so many at once, and so many per second
 _CONTROL_FRAMES = (20_000, 10_000.0)
 #: settings cost as much as there are requests in progress

@@ -219,6 +219,7 @@ class Exchange:
                 if self._more_body:
                     self._connection.resume()
                 return {"type": "http.request", "body": body, "more_body": self._more_body}
+            self._connection.resume()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 

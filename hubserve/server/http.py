@@ -28,6 +28,8 @@ _JOINED_BYTES = 64 << 10
 _PLAIN_BYTES = 64 << 10
 #: what is read at once, unless it goes where it belongs
 _SCRATCH_BYTES = 256 << 10
+#: the same where a request may begin: what comes of a large body with its head is copied more than once
+_FIRST_BYTES = 16 << 10
 _KEEP_ALIVE_S = 15.0
 _SWEEP_EVERY_S = 0.25
 
@@ -133,7 +135,9 @@ class HttpConnection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's call
         """Where the next bytes are to be put: those of a large body where they belong, others where all connections have theirs."""
         self._room = self._reading.room() if self._plain_bytes and self._reading else None
-        return self._scratch if self._room is None else self._room[: self._plain_bytes]
+        if self._room is not None:
+            return self._room[: self._plain_bytes]
+        return self._scratch[:_FIRST_BYTES] if self._is_between else self._scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes came."""
@@ -179,7 +183,9 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._plain_bytes = head.announced_bytes
         if self._plain_bytes:
             self._is_between = False
-            return self._take_plain(data[length:])
+            rest = self._take_plain(data[length:])
+            self._wait_for_room()
+            return rest
         self.on_message_complete()
         return data[length:]
 
@@ -204,6 +210,12 @@ class HttpConnection(asyncio.BufferedProtocol):
         if exchange and exchange.announced_bytes - exchange.received_bytes > _PLAIN_BYTES:
             self._plain_bytes = exchange.announced_bytes - exchange.received_bytes
             self._parser_waits = True
+            self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        """Read no more of a large body before there is a place for it; whoever asks for the body resumes."""
+        if self._plain_bytes > _PLAIN_BYTES and self._reading and self._reading.room() is None:
+            self.pause()
 
     def _take_plain(self, data: bytes) -> bytes:
         """Take a body's bytes; returns what comes after them."""
