@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from hubserve.http2.connection import Http2Connection
 from hubserve.http2.rpc import Method, Service, endpoint_of
 from hubserve.http2.status import Status
 from hubserve.protocols.admission import Admission
@@ -78,7 +76,7 @@ async def serve_own() -> Any:
         refuse=lambda error: (Status.INTERNAL, str(error)),
     )
     endpoint = endpoint_of(service)
-    server = await asyncio.get_running_loop().create_server(partial(Http2Connection, endpoint), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(endpoint.connect, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -64,6 +64,10 @@ class Endpoint(Generic[H]):
 
     _emptied: asyncio.Event | None = None
 
+    def connect(self) -> "Http2Connection":
+        """What speaks to one more client."""
+        return Http2Connection(self)
+
     def left(self, connection: "Http2Connection") -> None:
         """A connection is closed."""
         self.connections.discard(connection)

@@ -10,14 +10,16 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httptools
 
-from hubserve.http2.connection import Endpoint, Http2Connection
 from hubserve.server.exchange import STATUS_LINES, Exchange
 from hubserve.server.heads import Head, Heads, make_head
 from hubserve.serving.sweeper import Sweeper
+
+if TYPE_CHECKING:  # what it stands on is installed only where gRPC is
+    from hubserve.http2.connection import Endpoint
 
 #: no method of HTTP/1.1 begins so
 HTTP2_BEGINS = b"PRI "
@@ -42,7 +44,7 @@ class _Shared:
         http2: for connections that turn out to be gRPC's; None where this port does not speak it.
     """
 
-    def __init__(self, client_timeout_s: float, http2: Endpoint[Any] | None) -> None:
+    def __init__(self, client_timeout_s: float, http2: "Endpoint[Any] | None") -> None:
         self.client_timeout_s = client_timeout_s
         self.http2 = http2
         self.sweeper = Sweeper(_SWEEP_EVERY_S)
@@ -51,7 +53,7 @@ class _Shared:
         self.scratch = memoryview(bytearray(_SCRATCH_BYTES))
 
 
-def http_protocol(client_timeout_s: float, http2: Endpoint[Any] | None = None) -> Callable[..., "HttpConnection"]:
+def http_protocol(client_timeout_s: float, http2: "Endpoint[Any] | None" = None) -> Callable[..., "HttpConnection"]:
     """A factory of connections, for uvicorn's setting ``http``.
 
     Args:
@@ -167,11 +169,11 @@ class HttpConnection(asyncio.BufferedProtocol):
         if data:
             self._parse(data)
 
-    def _become_http2(self, endpoint: Endpoint[Any], data: bytes) -> None:
+    def _become_http2(self, endpoint: "Endpoint[Any]", data: bytes) -> None:
         """Leave the connection to what speaks HTTP/2."""
         transport = self._transport
         self.connection_lost(None)
-        connection = Http2Connection(endpoint)
+        connection = endpoint.connect()
         transport.set_protocol(connection)
         connection.connection_made(transport)
         connection.received(data)

@@ -77,6 +77,16 @@ def test_without_the_extra_the_server_says_what_to_install(home: Path, tmp_path:
     assert "Traceback" not in told.stderr
 
 
+def test_without_the_extra_a_server_without_grpc_works(start: Start, tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    for name in ("grpc", "grpc_health", "hpack", "tritonclient"):
+        (hidden / f"{name}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\")")
+    path = os.pathsep.join([str(hidden), *sys.path])
+    server = start({"doubler": {**toy("doubler"), "workers": 1}}, environ={"PYTHONPATH": path})
+    assert server.results("doubler", data="AAAAAAAAAAAAAAAA", about={"dtype": "float32", "shape": [1, 3]})["y"] == [[0, 0, 0]]
+
+
 def test_http_and_grpc_may_share_one_port(start: Start) -> None:
     port = free_port()
     server = start({"faulty": {**toy("faulty"), "workers": 1}, "doubler": {**toy("doubler"), "workers": 1}}, port=port, grpc_port=port)

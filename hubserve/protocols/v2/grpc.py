@@ -8,14 +8,12 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
 
 from hubserve.errors import ConfigError
-from hubserve.http2.connection import Http2Connection
 from hubserve.http2.messages import Answer, Message
 from hubserve.http2.rpc import Call, Method, Service, endpoint_of
 from hubserve.protocols.admission import Ticket
@@ -76,9 +74,10 @@ class GrpcServer:
         settings = self._context.settings
         tls = _tls(settings) if settings.grpc_tls_cert else None
         if not is_shared:
-            connect = partial(Http2Connection, self.endpoint)
             patience_s = settings.client_timeout_s if tls else None
-            self._server = await asyncio.get_running_loop().create_server(connect, sock=listener, ssl=tls, ssl_handshake_timeout=patience_s)
+            self._server = await asyncio.get_running_loop().create_server(
+                self.endpoint.connect, sock=listener, ssl=tls, ssl_handshake_timeout=patience_s
+            )
         host, port = listener.getsockname()[:2]
         log.info("grpc://%s:%d is open%s", f"[{host}]" if ":" in host else host, port, ", with TLS" if tls else "")
 
