@@ -170,7 +170,9 @@ class Stream:
     def on_due(self) -> None:
         """The client does not take what is sent, unless it has taken some of it."""
         timeout_s = self._context.settings.client_timeout_s
-        if self._rpc.sent_bytes > self._sent_bytes:
+        if not self._rpc.is_waiting:  # who waited for it was cancelled
+            self.due = 0.0
+        elif self._rpc.sent_bytes > self._sent_bytes:
             self._sent_bytes = self._rpc.sent_bytes
             self.due = time.monotonic() + timeout_s
         else:

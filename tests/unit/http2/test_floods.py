@@ -133,7 +133,7 @@ def in_background(client: Raw, parts: Iterator[bytes]) -> Iterator[None]:
 )
 def test_answers_to_a_client_that_does_not_read_do_not_pile_up(server: EchoServer, monkeypatch: pytest.MonkeyPatch, what: bytes) -> None:
     for name in ("_CONTROL_FRAMES", "_SETTINGS_FRAMES"):
-        monkeypatch.setattr(connection_module, name, (10**9, 1.0), raising=False)
+        monkeypatch.setattr(connection_module, name, (10**9, 1.0))
     with Raw(server.port, read_bytes=4096) as client:
         connection = server.connection(client)
         with in_background(client, iter([what] * 500)):
