@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL := inference/inference.pdmodel
 OCR := inference/ocr/rec/inference.pdmodel
 
-.PHONY: demo test check format ocr bench bench-peers soak faults hostile fuzz clean
+.PHONY: demo test check format ocr bench bench-peers soak faults hostile fuzz nightly clean
 
 demo: $(MODEL)  ## install everything, serve the default classifier, classify a real photo
 	$(BIN)/python tools/demo.py
@@ -42,6 +42,9 @@ hostile: $(VENV)/installed  ## unpack ten thousand archives that mean harm; minu
 fuzz: $(VENV)/installed  ## send the server 100,000 requests and 20,000 connections that mean harm; two minutes
 	$(BIN)/python bench/fuzz_v2.py
 	$(BIN)/python bench/fuzz_http2.py
+
+nightly: $(VENV)/installed  ## every property test with 5,000 examples; half an hour
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m hypothesis
 
 bench-peers: $(MODEL)  ## measure the server against others; slow: the first run installs each of them (minutes, 4 GB)
 	$(BIN)/python bench/peers/do_nothing.py

@@ -14,15 +14,14 @@ from typing import Any
 
 import pytest
 import requests
-from hypothesis import HealthCheck, settings
+
+from tests.examples import load_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ROOT / "tests" / "modules"
 START_TIMEOUT_S = 120
 
-# how long an example takes tells of the machine, not of the code
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+load_profile()
 
 # A script that runs tests in its background has them ignore Ctrl-C, and so would every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Server, servers
+from tests.examples import examples
 from tests.v2 import exchange
 from tests.v2_mutations import calm_modules, is_complete, mutated
 from tests.v2_requests import CASES
@@ -23,7 +24,7 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield start(calm_modules(folder / "modules"), max_body_bytes=1 << 20, client_timeout_s=5)
 
 
-@settings(max_examples=600, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(600), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(case=st.sampled_from(sorted(CASES)), random=st.randoms(use_true_random=False))
 def test_a_mutated_request_is_answered_and_the_failure_is_never_the_servers_own(server: Server, case: str, random: Random) -> None:
     request = mutated(random, CASES[case])

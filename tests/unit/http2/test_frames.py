@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hubserve.http2.status import Status
+from tests.examples import examples
 from tests.unit.http2.conftest import Start
 from tests.unit.http2.raw import (
     ACK,
@@ -240,7 +241,7 @@ def expected(one_server: EchoServer) -> dict[int, Any]:
     return answers_to(one_server, [WHOLE])
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(cuts=st.lists(st.integers(1, len(WHOLE) - 1), max_size=30), at_once=st.booleans())
 def test_a_conversation_may_be_cut_anywhere(one_server: EchoServer, expected: dict[int, Any], cuts: list[int], at_once: bool) -> None:
     places = [0, *sorted(set(cuts)), len(WHOLE)]

@@ -17,6 +17,7 @@ from hubserve.registry.sources import SOURCES, Request, find_source, get_source
 from hubserve.registry.sources.addresses import without_secrets
 from hubserve.registry.sources.base import Source
 from hubserve.registry.sources.git import parse_repository
+from tests.examples import examples
 
 SAMPLES = {
     "git": "git+https://example.invalid/toy.git@v1#subdirectory=a",
@@ -36,7 +37,7 @@ def test_each_kind_of_source_recognises_what_is_its_own(name: str, tmp_path: Pat
     assert find_source(request).name == name
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.text(max_size=60), st.sampled_from(["git+https://h/r", "git+file:///r", "git+ssh://h/r", "git+", "git+https://"]))
 def test_nothing_that_git_gets_starts_like_an_option(text: str, start: str) -> None:
     try:
@@ -48,7 +49,7 @@ def test_nothing_that_git_gets_starts_like_an_option(text: str, start: str) -> N
     assert not any(each.isspace() or not each.isprintable() for each in repository.url + repository.ref)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.text("abc@:/?#[]%-", max_size=20), st.text("xyz/?#", max_size=10))
 def test_a_password_is_shown_nowhere(noise: str, path: str) -> None:
     for url in (f"https://ada:geheim@host{noise}/{path}", f"https://ada:geheim@host/{path}?token=geheim"):
@@ -65,7 +66,7 @@ JSON = st.recursive(
 ENTRY = {"version": "1.0", "archive": "archives/x.tar.gz", "sha256": "a" * 64, "size_bytes": 3}
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.sampled_from([*ENTRY, "signature", "yanked", "summary", "kind"]),
     JSON | st.text("./\\:%ab", max_size=12) | st.from_regex(r"\A(\.\./|/|a/)*[a-z]{1,3}\Z"),
@@ -86,7 +87,7 @@ def test_an_entry_is_refused_with_a_reason_or_leads_into_the_index_alone(key: st
     assert best([release], Requirement("toy", f"=={release.version}")) == release
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.text(max_size=30) | st.from_regex(r"\A[a-z_-]{1,5} ?(==|>=|<|~=|!=|===|@|,)[0-9.*a-z,<> ]{0,8}\Z"))
 def test_a_text_is_a_requirement_or_none_or_refused_with_a_reason(text: str) -> None:
     try:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from hubserve.errors import ConfigError, InvalidInput
 from hubserve.vision import ClassificationPreprocess, create_operators
+from tests.examples import examples
 from tests.unit.vision import pictures
 from tests.unit.vision.test_operators import picture_of
 
@@ -23,7 +24,7 @@ def composed(resize_short, crop_size, normalize, to_chw, **values):
     to_chw=st.booleans(),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_the_fused_path_gives_what_the_operators_give_bit_for_bit(width, height, sizes, normalize, to_chw, seed):
     image = picture_of(width, height, seed)
     short, crop = max(sizes), min(sizes)

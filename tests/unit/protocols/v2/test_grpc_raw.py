@@ -10,6 +10,7 @@ from hubserve.errors import InvalidInput
 from hubserve.protocols.v2 import grpc_raw
 from hubserve.protocols.v2.grpc_codec import decode_call, parse, parse_request
 from hubserve.protocols.v2.grpc_raw import response_parts, split_request, stream_response_parts
+from tests.examples import examples
 
 LARGE = np.arange(50_000, dtype=np.float32)
 
@@ -70,7 +71,7 @@ def test_a_message_of_very_many_fields_is_left_to_its_class() -> None:
     assert split_request(data) == (data, None)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(300))
 @given(
     st.lists(st.binary(max_size=300), max_size=4),
     st.lists(st.tuples(st.integers(0, 2000), st.sampled_from("sid"), st.integers(0, 255)), max_size=4),
