@@ -39,9 +39,10 @@ faults: $(VENV)/installed  ## break installs, uninstalls and rollbacks at each o
 hostile: $(VENV)/installed  ## unpack ten thousand archives that mean harm; minutes
 	$(BIN)/python -m tests.unit.registry.hostile
 
-fuzz: $(VENV)/installed  ## send the server 100,000 requests and 20,000 connections that mean harm; two minutes
+fuzz: $(VENV)/installed  ## send the server 100,000 requests and 20,000 connections that mean harm, read 10,000 requirements files; minutes
 	$(BIN)/python bench/fuzz_v2.py
 	$(BIN)/python bench/fuzz_http2.py
+	$(BIN)/python -m tests.unit.registry.environments.requirements_fuzz
 
 nightly: $(VENV)/installed  ## every property test with 5,000 examples; half an hour
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m hypothesis

@@ -57,7 +57,7 @@ class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """``host:port`` of listeners on other machines (``python -m hubserve.instance --listen``): one instance runs at each of them,
     instead of ``workers`` here. The module's folder must be at the same place there."""
     token_file: str = ""
-    """The secret that is shared with ``addresses``."""
+    """The key that is shared with the listeners at ``addresses``; ``hub key remote FILE`` makes one."""
     max_memory_mb: Count | None = None
     """Resident MB at which an instance is replaced by a fresh one, between two batches."""
     environ: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""``hub key generate | trust | list | remove``."""
+"""``hub key generate | trust | list | remove | remote``."""
 
 import argparse
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from hubserve.cli.output import add_json_option, print_json
 from hubserve.cli.tables import print_table
 
-HELP = "make a key to sign modules with, or say whose signatures are trusted"
+HELP = "make a key to sign modules with, say whose signatures are trusted, or make one for instances on other machines"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="generate|trust|list|remove")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="generate|trust|list|remove|remote")
     generate = actions.add_parser("generate", help="make a key pair")
     generate.add_argument("file", type=Path, metavar="FILE", help="the private key; the public one is put beside it, as FILE.pub")
     trust = actions.add_parser("trust", help="trust a public key; what its index has is then refused unless it is signed")
@@ -22,11 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_option(listing)
     remove = actions.add_parser("remove", help="trust a key no more")
     remove.add_argument("name", metavar="WHO", help="its name, or its identifier")
+    remote = actions.add_parser("remote", help="make the key that a server and instances on other machines share (token_file)")
+    remote.add_argument("file", type=Path, metavar="FILE", help="where to; copy it to the other machine, and to nobody else")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what the action says."""
-    return {"generate": _generate, "trust": _trust, "list": _list, "remove": _remove}[args.action](args)
+    actions = {"generate": _generate, "trust": _trust, "list": _list, "remove": _remove, "remote": _remote}
+    return actions[args.action](args)
 
 
 def _generate(args: argparse.Namespace) -> int:
@@ -72,4 +75,13 @@ def _remove(args: argparse.Namespace) -> int:
 
     for each in distrust(home(), args.name):
         print(f"The key {each.identifier} of {each.name} is trusted no more")
+    return 0
+
+
+def _remote(args: argparse.Namespace) -> int:
+    from hubserve.serving.remote_key import make_key
+
+    make_key(args.file)
+    print(f"The key is in {args.file}: whoever has it can run code there and answer for your models. Copy it to the other machine, then")
+    print(f"start there: python -m hubserve.instance --listen HOST:PORT --token-file {args.file.name}")
     return 0

@@ -13,9 +13,11 @@ from hubserve.doctor import engines, hardware, places
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Check, Finding, by_level, from_error, run_checks
 from hubserve.doctor.module import examine_module
 from hubserve.errors import ConfigError, HubError
-from hubserve.instance.listen import GREETING, parse_address, read_token
+from hubserve.instance.listen import parse_address
+from hubserve.instance.tls import ASK_PROBE, SharedKey
 from hubserve.registry.resolve import resolve
 from hubserve.server import pidfile
+from hubserve.serving.remote import connect
 from hubserve.settings import ModuleSettings, ServerSettings, parse_settings
 
 _CONNECT_S = 3.0
@@ -301,9 +303,9 @@ def check_tokens(config: Config) -> Iterator[Finding]:
             continue
         about, path = f"modules_info.{name}.token_file", Path(module.token_file)
         try:
-            read_token(path)
+            SharedKey(path)
         except ConfigError as error:
-            yield from_error(error, about, f"openssl rand -hex 32 > '{path}'; chmod 600 '{path}'", str(config.path))
+            yield from_error(error, about, f"hub key remote '{path}', and copy it to the other machine", str(config.path))
             continue
         if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
             reason = f"others on this machine can read the secret in '{path}'"
@@ -316,25 +318,33 @@ def check_addresses(config: Config) -> Iterator[Finding]:
         for index, address in enumerate(module.addresses):
             about = f"modules_info.{name}.addresses.{index}"
             try:
-                host, port = parse_address(address)
+                host, _ = where = parse_address(address)
             except ConfigError as error:
                 yield from_error(error, about, "Write host:port", str(config.path))
                 continue
             if not config.network and not host.startswith(_LOOPBACK):
                 yield config.finding(NOTE, about, f"{address} was not tried", "hub doctor --network CONFIG connects to it")
-            elif problem := _greeting_problem(host, port):
-                fix = f"Start one there: python -m hubserve.instance --listen {address} --token-file FILE"
+            elif problem := _connection_problem(where, Path(module.token_file)):
+                fix = f"Start one there, with the same key: python -m hubserve.instance --listen {address} --token-file FILE"
                 yield config.finding(ERROR, about, f"no instance is to be had at {address}: {problem}", fix)
 
 
-def _greeting_problem(host: str, port: int) -> str:
+def _connection_problem(where: tuple[str, int], token_file: Path) -> str:
     try:
-        with socket.create_connection((host, port), timeout=_CONNECT_S) as connection:
-            connection.settimeout(_CONNECT_S)
-            greeting = connection.recv(len(GREETING))
+        connect(where, SharedKey(token_file), ASK_PROBE, _CONNECT_S).close()
+    except ConfigError:  # said by the check of the key; whether something listens can be told without it
+        return _refusal(where)
     except OSError as error:
-        return str(error)
-    return "" if greeting == GREETING else "what listens there is no hubserve instance"
+        return str(error) or "no answer"
+    return ""
+
+
+def _refusal(where: tuple[str, int]) -> str:
+    try:
+        socket.create_connection(where, timeout=_CONNECT_S).close()
+    except OSError as error:
+        return str(error) or "no answer"
+    return ""
 
 
 CONFIG_CHECKS: tuple[Check[[Config]], ...] = (

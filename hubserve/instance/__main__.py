@@ -14,9 +14,10 @@ from hubserve.errors import HubError, to_wire
 from hubserve.instance import lifeline
 from hubserve.instance.arena import Arena
 from hubserve.instance.calls import plain
-from hubserve.instance.listen import listen, read_token
+from hubserve.instance.listen import listen
 from hubserve.instance.loop import serve
 from hubserve.instance.memory import keep_large_buffers
+from hubserve.instance.tls import SharedKey
 from hubserve.kinds import get_kind
 from hubserve.kinds.failures import as_failure
 
@@ -35,7 +36,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument(
         "--side-fd", type=int, metavar="FD", help="with --serve-fd: a second socket, for modules that are given whole requests"
     )
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="with --listen: the secret that gateways must know")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="with --listen: the key that gateways must have, made by hub key remote"
+    )
     parser.add_argument("--import-name", default="module_under_test")
     parser.add_argument("--kind", default="paddlehub")
     parser.add_argument("arguments", nargs="*")
@@ -78,7 +81,7 @@ def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         parser.error("--listen needs --token-file: whoever connects can have this machine run code")
     command = [sys.executable, "-m", "hubserve.instance", "--serve-fd"]
     try:
-        return listen(args.listen, read_token(args.token_file), lambda fd: [*command, str(fd)])
+        return listen(args.listen, SharedKey(args.token_file), lambda fd: [*command, str(fd)])
     except HubError as error:
         sys.stderr.write(f"hub: {error.message}\n")
         return 1

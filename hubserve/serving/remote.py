@@ -1,11 +1,17 @@
-"""One instance on another machine, at the other end of a TCP connection; see :mod:`hubserve.instance.listen`."""
+"""One instance on another machine, at the other end of a TLS connection; see :mod:`hubserve.instance.listen`."""
 
 import asyncio
 import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from hubserve.errors import LoadFailed
-from hubserve.instance.listen import GREETING, NONCE_BYTES, parse_address, proof, read_token
+from hubserve.instance.listen import parse_address
+from hubserve.instance.tls import ASK_INSTANCE, OK, SharedKey, Untrusted, receive_line, relay, send_line
 from hubserve.serving.connection import Connection
 from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.process import InstanceProcess
@@ -33,38 +39,74 @@ class RemoteInstance(InstanceProcess):
 
     async def _spawn(self) -> None:
         address = parse_address(self.spec.address)
-        token = read_token(Path(self.spec.token_file))
+        key = SharedKey(Path(self.spec.token_file))
         try:
-            sock = await asyncio.wait_for(_connect(address, token), _CONNECT_TIMEOUT_S)
-        except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError) as error:
+            secured = await _in_thread(lambda: connect(address, key, ASK_INSTANCE, _CONNECT_TIMEOUT_S))
+        except OSError as error:
             raise LoadFailed(
                 f"'{self.spec.module}': no instance is to be had at {self.spec.address} ({error or 'no answer'}). "
-                f"Start one there: python -m hubserve.instance --listen {self.spec.address} --token-file FILE"
+                f"Start one there, with the same key: python -m hubserve.instance --listen {self.spec.address} --token-file FILE"
             ) from None
-        _, self._connection = await self._loop.create_connection(lambda: Connection(None, self._end_hung, self._on_lost), sock=sock)
+        ours, theirs = socket.socketpair()
+        threading.Thread(target=relay, args=(secured, theirs), name="hubserve-remote", daemon=True).start()
+        ours.setblocking(False)
+        _, self._connection = await self._loop.create_unix_connection(lambda: Connection(None, self._end_hung, self._on_lost), sock=ours)
 
 
-async def _connect(address: tuple[str, int], token: bytes) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    (family, kind, *_, where), *_ = await loop.getaddrinfo(*address, type=socket.SOCK_STREAM)
-    sock = socket.socket(family, kind)
+def connect(address: tuple[str, int], key: SharedKey, ask: str, timeout_s: float) -> ssl.SSLSocket:
+    """Connect to a listener, prove to one another to have the key, and ask for something; blocks.
+
+    Args:
+        address: host and port.
+        key: what both sides have.
+        ask: one of the things that :mod:`hubserve.instance.tls` names.
+        timeout_s: for all of it.
+    Raises:
+        Untrusted: what listens there does not have the key, is no listener, or refuses; the message says why.
+        OSError: there is no connection, or no answer in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    sock = socket.create_connection(address, timeout_s)
     try:
-        sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await loop.sock_connect(sock, where)
-        greeting = b""
-        while len(greeting) < len(GREETING) + NONCE_BYTES:
-            chunk = await loop.sock_recv(sock, len(GREETING) + NONCE_BYTES - len(greeting))
-            if not chunk:
-                raise ConnectionResetError("it closed the connection")
-            greeting += chunk
-        if not greeting.startswith(GREETING):
-            raise ConnectionRefusedError("what listens there is no hubserve instance")
-        await loop.sock_sendall(sock, proof(token, greeting[len(GREETING) :]))
+        sock = secured = key.wrap(sock, server_side=False)
+        secured.settimeout(max(0.001, deadline - time.monotonic()))
+        key.handshake(secured)
+        send_line(secured, ask)
+        answer = receive_line(secured, deadline)
+        if answer != OK:
+            raise Untrusted(answer)
     except BaseException:
         sock.close()
         raise
-    return sock
+    return secured
+
+
+async def _in_thread(work: Callable[[], ssl.SSLSocket]) -> ssl.SSLSocket:
+    """Have a thread connect, which is not waited for when the server ends; closes a connection that nobody wants any more."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[ssl.SSLSocket] = loop.create_future()
+
+    def settle(connected: ssl.SSLSocket | None, error: Exception | None) -> None:
+        if done.cancelled():
+            if connected:
+                connected.close()
+        elif connected:
+            done.set_result(connected)
+        else:
+            done.set_exception(error or OSError("no connection"))
+
+    def run() -> None:
+        connected, failed = None, None
+        try:
+            connected = work()
+        except Exception as error:
+            failed = error
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, connected, failed)
+
+    threading.Thread(target=run, name="hubserve-connect", daemon=True).start()
+    return await done
 
 
 def create_instance(spec: InstanceSpec, calls: ModelCalls) -> InstanceProcess:

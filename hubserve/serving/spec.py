@@ -29,7 +29,7 @@ class InstanceSpec:
         max_memory_mb: resident MB at which it is replaced; 0 for no bound.
         python: the interpreter that it runs in; "" for the gateway's own.
         address: ``host:port`` of another machine's listener (:mod:`hubserve.instance.listen`) where it is to run; "" for this machine.
-        token_file: with ``address``: the secret that is shared with it.
+        token_file: with ``address``: the file of the key that is shared with it (:mod:`hubserve.instance.tls`).
         extra_inputs: what its model takes besides what clients send, in the shape of one item.
         warm_up: samples that it computes before it is ready, as :mod:`hubserve.instance.warmup` takes them; None for one item of zeros.
     """

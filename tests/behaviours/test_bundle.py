@@ -133,6 +133,7 @@ def test_a_bundle_that_was_changed_is_refused_and_nothing_is_installed(home: Pat
         "less": [(index_name, index)],
         "climbs": [(index_name, index.replace(archive_name.encode(), b"../../etc/passwd")), (archive_name, archive)],
         "no json": [(index_name, b"{"), (archive_name, archive)],
+        "a page": [(index_name, index.replace(b".tar.gz", b".html")), (archive_name.replace(".tar.gz", ".html"), archive)],
         "newer": [(index_name, json.dumps({**document, "schema_version": 2}).encode()), (archive_name, archive)],
         "empty": [(index_name, json.dumps({**document, "modules": []}).encode())],
         "another module": [

@@ -3,25 +3,30 @@
 import asyncio
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import psutil
 import pytest
 
 from hubserve.errors import LoadFailed
+from hubserve.instance.tls import ASK_INSTANCE, ASK_PROBE, SharedKey, Untrusted, receive_line, send_line
 from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
 from hubserve.module import encode_array
 from hubserve.serving.dataplane import DataPlane
 from hubserve.serving.process import InstanceProcess
+from hubserve.serving.remote import RemoteInstance, connect
+from hubserve.serving.remote_key import make_key
 from hubserve.serving.spec import InstanceSpec
-from tests.conftest import MODULES, ROOT, Server, Start, free_port, toy, wait_for
-
-TOKEN = "a token of thirty-two characters"
+from tests.conftest import MODULES, ROOT, Server, Start, free_port, hub, toy, wait_for
 
 
 def other_pythons() -> dict[str, str]:
@@ -73,18 +78,55 @@ def test_an_instance_runs_in_another_python_and_shares_memory_with_this_one(pyth
     assert not psutil.pid_exists(pid)
 
 
+#: a listener whose time for handshakes and whose number of descriptors can be set
+LISTEN = """
+import resource
+from hubserve.instance import __main__, listen
+listen.HANDSHAKE_TIMEOUT_S = {}
+resource.setrlimit(resource.RLIMIT_NOFILE, ({}, {}))
+__main__.main()
+"""
+
+
+class Listener(NamedTuple):
+    """A listener, as on another machine."""
+
+    address: str
+    token_file: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def where(self) -> tuple[str, int]:
+        host, _, port = self.address.rpartition(":")
+        return host, int(port)
+
+    def connect(self, ask: str = ASK_PROBE) -> socket.socket:
+        """Connect as a gateway does."""
+        return connect(self.where, SharedKey(self.token_file), ask, 20)
+
+    def says(self, word: str) -> str:
+        """The next line of its log that holds a word."""
+        assert self.process.stderr is not None
+        return next(line for line in self.process.stderr if word in line)
+
+    def instances(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
+
 @contextmanager
-def listener(folder: Path, port: int = 0) -> Iterator[tuple[str, Path, subprocess.Popen[str]]]:
-    """A listener, as on another machine: its address, its token file and its process."""
+def listener(folder: Path, *, python: str = sys.executable, handshake_s: float = 8, descriptors: int = 512) -> Iterator[Listener]:
+    """Start a listener."""
     token_file = folder / "token"
-    token_file.write_text(TOKEN + "\n")
-    command = [sys.executable, "-m", "hubserve.instance", "--listen", f"127.0.0.1:{port}", "--token-file", str(token_file)]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    if not token_file.exists():
+        make_key(token_file)
+    code = LISTEN.format(handshake_s, descriptors, descriptors)
+    command = [python, "-c", code, "--listen", "127.0.0.1:0", "--token-file", str(token_file)]
+    with subprocess.Popen(command, env={"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             line = process.stderr.readline()
             assert line.startswith("listening on "), line
-            yield line.split()[-1], token_file, process
+            yield Listener(line.split()[-1], token_file, process)
         finally:
             process.kill()
 
@@ -94,12 +136,18 @@ def double(server: Server, numbers: list[float]) -> object:
     return server.results("doubler", data=data, about=about)["y"]
 
 
+def remote(found: Listener, token_file: Path | None = None) -> RemoteInstance:
+    folder = MODULES / "doubler"
+    spec = InstanceSpec("doubler", "paddlehub", folder, "doubler", address=found.address, token_file=str(token_file or found.token_file))
+    return RemoteInstance(spec, DataPlane([]).calls)
+
+
 def test_a_module_is_served_by_instances_on_other_machines(start: Start, tmp_path: Path) -> None:
-    with listener(tmp_path) as (address, token_file, process):
-        server = start({"doubler": {**toy("doubler"), "addresses": [address, address], "token_file": str(token_file)}})
+    with listener(tmp_path) as found:
+        server = start({"doubler": {**toy("doubler"), "addresses": [found.address, found.address], "token_file": str(found.token_file)}})
         large = np.arange(100_000, dtype=np.float32).tolist()
         assert double(server, large) == [(2 * np.asarray(large)).tolist()]
-        instances = psutil.Process(process.pid).children()
+        instances = found.instances()
         assert len(instances) == 2
         assert psutil.Process(server.process.pid).children() == []
         for instance in instances:  # connections that break are made again
@@ -107,35 +155,167 @@ def test_a_module_is_served_by_instances_on_other_machines(start: Start, tmp_pat
         wait_for(lambda: server.status("doubler")["restarts"] == 2 and server.status("doubler")["ready"])
         assert double(server, [1.0]) == [[2.0]]
         server.stop()
-        wait_for(lambda: not psutil.Process(process.pid).children())
+        wait_for(lambda: not found.instances())
 
 
-def test_whoever_does_not_know_the_token_gets_no_instance(tmp_path: Path) -> None:
-    with listener(tmp_path) as (address, _, process):
-        host, _, port = address.rpartition(":")
-        with socket.create_connection((host, int(port))) as stranger:
-            stranger.settimeout(10)
-            assert stranger.recv(4) == b"HUB1"
-            stranger.sendall(b"x" * 32)
-            while stranger.recv(64):
-                pass
-        assert psutil.Process(process.pid).children() == []
-        wrong = tmp_path / "wrong"
-        wrong.write_text("another token of this length")
+def test_a_listener_in_another_python_answers_large_frames(python: str, tmp_path: Path) -> None:
+    array = np.random.default_rng(0).standard_normal((4, 1 << 18), np.float32)
+
+    async def scenario(found: Listener) -> np.ndarray:
+        instance = remote(found)
+        await instance.start()
+        try:
+            buffers: list[object] = []
+            call = {"face": "tensors", "inputs": pack_arrays({"x": array}, buffers), "answer": "tensors"}
+            answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+            instance.infer({"op": "infer", "calls": [call]}, buffers, answer.set_result)  # type: ignore[arg-type]
+            frame = await answer
+            return unpack_arrays(frame.header["results"][0]["outputs"], frame.buffers)["y"]
+        finally:
+            await instance.stop()
+
+    with listener(tmp_path, python=python) as found:
+        assert np.array_equal(asyncio.run(scenario(found)), 2 * array)
+        wait_for(lambda: not found.instances())
+
+
+def test_whoever_does_not_have_the_key_gets_no_instance_and_is_told_so(tmp_path: Path) -> None:
+    make_key(tmp_path / "wrong")
+    with listener(tmp_path) as found:
 
         async def scenario() -> None:
-            from hubserve.serving.remote import RemoteInstance
+            await remote(found, tmp_path / "wrong").start()
 
-            spec = InstanceSpec("doubler", "paddlehub", MODULES / "doubler", "doubler", address=address, token_file=str(wrong))
-            await RemoteInstance(spec, DataPlane([]).calls).start()
-
-        with pytest.raises(LoadFailed, match="'doubler' cannot be loaded"):
+        with pytest.raises(LoadFailed, match="it has another key.*with the same key"):
             asyncio.run(scenario())
+        assert "refused 127.0.0.1" in found.says("refused")
+        anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts every listener, and shows no certificate
+        anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+        with socket.create_connection(found.where) as raw, anybody.wrap_socket(raw) as stranger:
+            with suppress(OSError):
+                send_line(stranger, ASK_INSTANCE)
+            with pytest.raises((OSError, Untrusted)):
+                receive_line(stranger, time.monotonic() + 20)
+        assert found.instances() == []
+        found.connect().close()
+
+
+def test_what_does_not_have_the_key_is_not_taken_for_a_listener_and_learns_nothing(tmp_path: Path) -> None:
+    make_key(tmp_path / "token")
+    make_key(tmp_path / "other")
+    seen: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def pretend() -> None:
+            other = SharedKey(tmp_path / "other")
+            with other.wrap(server.accept()[0], server_side=True) as secured:
+                try:
+                    other.handshake(secured)
+                    seen.append(secured.recv(100))
+                except OSError as error:
+                    seen.append(error)
+
+        thread = threading.Thread(target=pretend)
+        thread.start()
+        with pytest.raises(Untrusted, match="it has another key"):
+            connect(server.getsockname()[:2], SharedKey(tmp_path / "token"), ASK_INSTANCE, 20)
+        thread.join()
+    assert isinstance(seen[0], OSError)
+
+
+def test_a_proof_is_of_no_use_on_another_connection(tmp_path: Path) -> None:
+    """Somebody on the way hands each side's bytes to the other, and then says something of its own."""
+    with listener(tmp_path) as found, socket.create_server(("127.0.0.1", 0)) as between:
+
+        def stand_between() -> None:
+            with between.accept()[0] as gateway, socket.create_connection(found.where) as there:
+                threading.Thread(target=carry, args=(there, gateway), daemon=True).start()
+                carry(gateway, there, first_bytes=3000)
+                there.sendall(b"\x00\x00\x00\x10" * 8)  # it cannot speak in the gateway's name
+                wait_for(lambda: not found.instances())
+
+        thread = threading.Thread(target=stand_between)
+        thread.start()
+        secured = connect(between.getsockname()[:2], SharedKey(found.token_file), ASK_INSTANCE, 20)
+        assert len(found.instances()) == 1
+        secured.sendall(bytes(4000))
+        thread.join()
+        assert found.instances() == []
+        secured.close()
+
+
+def carry(source: socket.socket, target: socket.socket, first_bytes: int = 1 << 30) -> None:
+    with suppress(OSError):
+        while first_bytes > 0 and (data := source.recv(4096)):
+            target.sendall(data)
+            first_bytes -= len(data)
+
+
+def test_silent_strangers_cost_no_place_and_are_cut_off(tmp_path: Path) -> None:
+    with listener(tmp_path, handshake_s=2) as found, ExitStack() as crowd:
+        strangers = [crowd.enter_context(socket.create_connection(found.where)) for _ in range(300)]
+        found.connect().close()  # however many there are
+        strangers[-1].settimeout(20)
+        told = b""
+        while data := strangers[-1].recv(100):
+            told += data
+        assert b"upgrade the gateway" in told, "as an older gateway is told that waits to be greeted"
+        assert len(told) >= 36
+        assert "within 2 s" in found.says("within")
+        found.connect().close()
+
+
+def test_a_handshake_that_drips_is_cut_off(tmp_path: Path) -> None:
+    with listener(tmp_path, handshake_s=1) as found, socket.create_connection(found.where) as drip:
+        sent = 0
+        with suppress(OSError):
+            for byte in b"\x16\x03\x01\x02\x00" + bytes(500):
+                drip.sendall(bytes([byte]))
+                sent += 1
+                time.sleep(0.1)
+        assert 5 < sent < 300, "each byte does not begin the time anew"
+
+
+def test_a_listener_outlives_running_out_of_descriptors(tmp_path: Path) -> None:
+    with listener(tmp_path, handshake_s=3, descriptors=24) as found, ExitStack() as crowd:
+        for _ in range(60):
+            crowd.enter_context(socket.create_connection(found.where))
+        assert "trying again" in found.says("cannot accept")
+        crowd.close()
+        instance = found.connect(ASK_INSTANCE)
+        wait_for(lambda: len(found.instances()) == 1)
+        instance.close()
+        wait_for(lambda: not found.instances())
+
+
+def test_an_older_listener_is_recognised_by_its_greeting(tmp_path: Path) -> None:
+    make_key(tmp_path / "token")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            with server.accept()[0] as connection:
+                connection.sendall(b"HUB1" + bytes(32))
+                connection.recv(4096)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(Untrusted, match="both sides must be of the same version"):
+            connect(server.getsockname()[:2], SharedKey(tmp_path / "token"), ASK_INSTANCE, 20)
+        thread.join()
+
+
+def test_a_key_is_made_by_a_command_for_its_owner_alone_and_never_overwritten(tmp_path: Path) -> None:
+    done = hub("key", "remote", tmp_path / "shared", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "--token-file shared" in done.stdout
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o600
+    SharedKey(tmp_path / "shared")
+    assert "never overwritten" in hub("key", "remote", tmp_path / "shared", home=tmp_path).stderr
 
 
 def test_an_address_where_nothing_listens_is_told_with_what_to_start_there(start: Start, tmp_path: Path) -> None:
     token_file = tmp_path / "token"
-    token_file.write_text(TOKEN)
+    make_key(token_file)
     address = f"127.0.0.1:{free_port()}"
     server = start({"doubler": {**toy("doubler"), "addresses": [address], "token_file": str(token_file)}}, wait=False)
     assert server.process.wait(30) == 1
@@ -148,13 +328,15 @@ def test_an_address_where_nothing_listens_is_told_with_what_to_start_there(start
     [
         (["--listen", "127.0.0.1:0"], "--listen needs --token-file"),
         (["--listen", "nowhere", "--token-file", "TOKEN"], "'nowhere' is no address"),
-        (["--listen", "127.0.0.1:0", "--token-file", "SHORT"], "shorter than 16 bytes"),
+        (["--listen", "127.0.0.1:0", "--token-file", "OLD"], "tokens of older versions are not accepted"),
+        (["--listen", "127.0.0.1:0", "--token-file", "BROKEN"], "cannot be used"),
         (["--listen", "127.0.0.1:0", "--token-file", "/nowhere/token"], "cannot read the token file"),
     ],
 )
 def test_a_listener_that_cannot_be_started_says_why(tmp_path: Path, options: list[str], says: str) -> None:
-    (tmp_path / "TOKEN").write_text(TOKEN)
-    (tmp_path / "SHORT").write_text("short")
+    make_key(tmp_path / "TOKEN")
+    (tmp_path / "OLD").write_text("a token of thirty-two characters")
+    (tmp_path / "BROKEN").write_text((tmp_path / "TOKEN").read_text().replace("PRIVATE KEY", "SOMETHING"))
     command = [sys.executable, "-m", "hubserve.instance", *options]
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0

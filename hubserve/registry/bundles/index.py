@@ -117,6 +117,9 @@ def _check(index: BundleIndex) -> None:
         check_version(module.version)
         if module.environment and module.environment not in keys:
             raise InstallError(f"module '{module.name}' needs the environment {module.environment[:40]!a}, which it does not hold")
+    for path, suffix in _suffixes(index):
+        if not path.endswith(suffix):  # pip would follow the links of a page
+            raise InstallError(f"it names {path[:80]!a}, which is no {suffix} file")
     seen = {NAME}
     for file in index.files():
         if "/".join(safe_parts(file.path)) != file.path or file.path in seen:
@@ -124,3 +127,8 @@ def _check(index: BundleIndex) -> None:
         if not _SHA256.fullmatch(file.sha256) or file.size_bytes < 0:
             raise InstallError(f"its entry for '{file.path}' has no usable digest and size")
         seen.add(file.path)
+
+
+def _suffixes(index: BundleIndex) -> Iterator[tuple[str, str]]:
+    yield from ((each.archive.path, ".tar.gz") for each in index.modules)
+    yield from ((wheel.path, ".whl") for each in index.environments for wheel in each.wheels)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import InstallError
+from hubserve.registry.environments.brought import check_brought
 from hubserve.registry.environments.build import build, told
 from hubserve.registry.environments.choice import Wish, choose_python
 from hubserve.registry.environments.companions import added
@@ -59,7 +60,7 @@ def provide(home: Path, needs: Needs, options: Options, *, timeout_s: float, pro
     if known:
         return Provided(known)
     with prepared_tool(home, progress) as tool:
-        environment, built = _resolve_and_build(home, needs, python, tool, _index(options), timeout_s, request)
+        environment, built = _resolve_and_build(home, needs, python, tool, options, timeout_s, request)
     if request not in environment.requests:
         environment = environment._replace(requests=(*environment.requests, request))
         write_record(environment)
@@ -80,9 +81,9 @@ def prepared_tool(home: Path, progress: Progress, cls: Callable[[Path, Path, Pro
 
 
 def _resolve_and_build(
-    home: Path, needs: Needs, python: Python, tool: Tool, index: IndexSettings, timeout_s: float, request: str
+    home: Path, needs: Needs, python: Python, tool: Tool, options: Options, timeout_s: float, request: str
 ) -> tuple[Environment, bool]:
-    wanted = needs.requirements
+    wanted, index = needs.requirements, _index(options)
     order = Order([*wanted.options, *added(wanted.lines, python)], wanted.constraints, wanted.links, index)
     pins: list[str] = []
     remedy = "Mend its requirements.txt, or name another Python: hub install --python VERSION"
@@ -91,6 +92,12 @@ def _resolve_and_build(
         raise InstallError(
             f"the module's environment cannot be resolved: {tool.name} found no packages for it. Look at its requirements.txt."
         )
+    direct = next((each for each in pins if " @ " in each), "")
+    if direct and not options.allow_urls:
+        raise InstallError(
+            f"the module's environment is not built: a package that it needs asks for '{direct[:80]}', and packages come from your own "
+            "package index, not from addresses. If you trust it: hub install --allow-urls"
+        )
     options_digest = hashlib.sha256(json.dumps(wanted.options).encode()).hexdigest() if wanted.options else ""
     lock = make_lock(pins, python, wanted.links_digest() + options_digest)
     exact = Order([*wanted.options, *lock.pins], (), wanted.links, index)
@@ -98,7 +105,10 @@ def _resolve_and_build(
 
 
 def _index(options: Options) -> IndexSettings:
-    return only_folder(options.wheels.absolute()) if options.wheels else index_settings()
+    if options.wheels is None:
+        return index_settings()
+    check_brought(options.wheels, "the bundle", allow_urls=options.allow_urls)
+    return only_folder(options.wheels.absolute())
 
 
 def _digest(needs: Needs, python: Python) -> str:

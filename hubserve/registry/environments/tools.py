@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import ConfigError
+from hubserve.registry.environments.brought import copy_packages
 from hubserve.registry.environments.index import IndexSettings
 from hubserve.registry.environments.pythons import Python
 from hubserve.registry.progress import Progress
@@ -78,8 +79,8 @@ class Tool(ABC):
         """
 
     def write_files(self, order: Order) -> list[str]:
-        """Write an order's files, and return the options that name them."""
-        links = [f"--find-links {each}" for each in order.links]
+        """Write an order's files, and return the options that name them. The tool is to run in :attr:`scratch`."""
+        links = [f"--find-links {each}" for each in copy_packages(order.links, self.scratch)]
         requirements = self._write("requirements.txt", [*links, *order.requirements])
         if not order.constraints:
             return ["-r", str(requirements)]

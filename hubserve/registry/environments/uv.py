@@ -39,7 +39,8 @@ class Uv(Tool):
             "UV_NO_PROGRESS": "1",
             **order.source.uv_environ(),
         }
-        run_tool([_executable(), "pip", *words, *order.source.uv_options()], environ, self.scratch, self.progress, step)
+        pre = ["--prerelease", "allow"] if "--pre" in order.requirements else []  # uv passes over it in a file
+        run_tool([_executable(), "pip", *words, *pre, *order.source.uv_options()], environ, self.scratch, self.progress, step)
 
 
 def _executable() -> str:

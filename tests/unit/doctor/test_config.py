@@ -15,6 +15,7 @@ import pytest
 from hubserve.doctor.config import examine_config
 from hubserve.doctor.engines import gpu_count
 from hubserve.doctor.findings import Finding
+from hubserve.serving.remote_key import make_key
 from tests.conftest import ROOT, free_port, toy
 from tests.unit.doctor.found import the, worse_than_notes
 
@@ -165,13 +166,14 @@ def test_a_configuration_that_everybody_can_write_is_an_error(examine: Examine, 
     assert found.fix == f"chmod o-w '{path}'"
 
 
-def test_token_files_that_are_missing_short_or_readable_by_others_are_told(examine: Examine, tmp_path: Path) -> None:
+def test_token_files_that_are_missing_old_or_readable_by_others_are_told(examine: Examine, tmp_path: Path) -> None:
     token = tmp_path / "token"
     module = {"addresses": ["192.0.2.1:9000"], "token_file": str(token)}
     assert "cannot read the token file" in the(examine(module), "token_file").reason
-    token.write_text("short")
-    assert "shorter than 16 bytes" in the(examine(module), "token_file").reason
     token.write_text("x" * 32)
+    assert "holds no key and certificate" in the(examine(module), "token_file").reason
+    token.unlink()
+    make_key(token)
     token.chmod(0o644)
     found = the(examine(module), "token_file")
     assert (found.level, found.fix) == ("warning", f"chmod 600 '{token}'")
@@ -181,23 +183,24 @@ def test_token_files_that_are_missing_short_or_readable_by_others_are_told(exami
 
 def test_addresses_where_nothing_or_something_else_listens_are_errors(examine: Examine, tmp_path: Path) -> None:
     token = tmp_path / "token"
-    token.write_text("x" * 32)
-    token.chmod(0o600)
+    make_key(token)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         addresses = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{other.getsockname()[1]}", "nonsense"]
 
-        def hang_up() -> None:
-            other.accept()[0].close()
+        def answer() -> None:
+            with other.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-        answering = threading.Thread(target=hang_up)
+        answering = threading.Thread(target=answer)
         answering.start()
         found = [each for each in examine({"addresses": addresses, "token_file": str(token)}) if "addresses" in each.about]
         answering.join()
     assert [each.about for each in found] == [f"modules_info.shout.addresses.{index}" for index in range(3)]
     assert "Connection refused" in found[0].reason
-    assert "is no hubserve instance" in found[1].reason
+    assert "it speaks no TLS" in found[1].reason
     assert "is no address" in found[2].reason
 
 
@@ -217,13 +220,15 @@ def test_other_machines_are_connected_to_when_asked(path: Path, tmp_path: Path, 
 
 def test_a_listener_is_recognised(examine: Examine, tmp_path: Path) -> None:
     token = tmp_path / "token"
-    token.write_text("x" * 32)
-    token.chmod(0o600)
+    make_key(token)
     command = [sys.executable, "-m", "hubserve.instance", "--listen", "127.0.0.1:0", "--token-file", str(token)]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as listener:
         assert listener.stderr is not None
         address = listener.stderr.readline().split()[-1]
         found = examine({"addresses": [address], "token_file": str(token)})
+        make_key(tmp_path / "other")
+        refused = examine({"addresses": [address], "token_file": str(tmp_path / "other")})
         listener.kill()
     assert [each for each in found if "addresses" in each.about] == []
+    assert "it has another key" in the(refused, "addresses.0").reason

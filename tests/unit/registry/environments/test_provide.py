@@ -23,6 +23,7 @@ from hubserve.registry.environments.requirements import Requirements, read_requi
 from hubserve.registry.progress import silent
 from tests.conftest import ROOT
 from tests.unit.registry.environments.wheelhouse import write_wheel
+from tests.unit.registry.web import served
 
 
 def needs(*lines: str, **more: object) -> Needs:
@@ -202,3 +203,37 @@ def test_a_tool_that_is_not_there_is_told(packages: Path, home: Path, monkeypatc
     monkeypatch.setenv("HUBSERVE_ENVIRONMENT_TOOL", "conda")
     with pytest.raises(ConfigError, match="uv or pip"):
         get(home, needs("conflicted"))
+
+
+@pytest.mark.parametrize(
+    "line", ["--no-index --find-links {}/page", "--pre --index-url {}/simple", "--prefer-binary --extra-index-url={}/simple"]
+)
+def test_an_address_behind_another_option_is_refused_before_anything_is_asked_for(tmp_path: Path, line: str) -> None:
+    with served() as web:
+        (tmp_path / "requirements.txt").write_text(f"{line.format(web.url)}\nelsewhere==1.0\n")
+        with pytest.raises(InstallError, match=r"requirements\.txt', line 1: .*--allow-urls"):
+            read_requirements(tmp_path)
+        assert web.seen == []
+
+
+def test_pages_beside_the_packages_of_a_module_are_not_followed(packages: Path, home: Path, tmp_path: Path, tool: str) -> None:
+    module = tmp_path / "a module"
+    write_wheel(module / "wheels", "brought", "1.0")
+    with served() as web:
+        (module / "wheels" / "page.html").write_text(f'<a href="{web.url}/brought-2.0-py3-none-any.whl">brought</a>')
+        (module / "requirements.txt").write_text("--pre --find-links wheels\nbrought\n")
+        environment, _ = get(home, Needs(read_requirements(module)))
+        assert web.seen == []
+    assert environment
+    assert has(home, environment.key, "brought") == "1.0"
+
+
+def test_a_package_that_needs_another_from_an_address_is_not_installed(
+    packages: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wheel(tmp_path / "mine", "leads", "1.0", needs=(f"away @ {write_wheel(tmp_path / 'away', 'away', '1.0').as_uri()}",))
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{packages} {tmp_path / 'mine'}")
+    monkeypatch.setenv("HUBSERVE_ENVIRONMENT_TOOL", "pip")
+    with pytest.raises(InstallError, match=r"asks for 'away @ file:.*--allow-urls"):
+        get(home, needs("leads"))
+    assert nothing_left(home)

@@ -1,0 +1,180 @@
+"""TLS between a gateway and a listener that share one key file: both sides show the same certificate, and accept no other.
+
+The file (``hub key remote FILE``) holds a private key and its self-signed certificate in PEM. Whoever has it is trusted; TLS 1.3 binds the
+proof of that to the connection, so it cannot be passed on.
+"""
+
+import select
+import socket
+import ssl
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Callable, Dict
+
+from hubserve.errors import ConfigError
+
+#: what a gateway asks for after the handshake, each answered with OK or a reason, as lines
+ASK_INSTANCE, ASK_PROBE = "hubserve 2 instance", "hubserve 2 probe"
+OK = "ok"
+
+_CHUNK_BYTES = 64 << 10
+_MAX_LINE_BYTES = 300
+_CERTIFICATE = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----")
+
+
+class Untrusted(ConnectionError):
+    """The other side does not have the key, or does not speak TLS."""
+
+
+class SharedKey:
+    """The identity that gateway and listener share.
+
+    Args:
+        path: the key file.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no key and certificate.
+    """
+
+    def __init__(self, path: Path) -> None:
+        make = f"Make a key, and copy it to the other machine: hub key remote '{path}'"
+        try:
+            text = path.read_text("ascii")
+        except OSError as error:
+            raise ConfigError(f"cannot read the token file '{path}': {error.strerror}. {make}") from None
+        except UnicodeDecodeError:
+            text = ""
+        begin, end = (text.find(each) for each in _CERTIFICATE)
+        if begin < 0 or end < begin:
+            raise ConfigError(f"the token file '{path}' holds no key and certificate; tokens of older versions are not accepted. {make}")
+        self._path = path
+        self._certificate = text[begin : end + len(_CERTIFICATE[1])] + "\n"
+        try:
+            self._der = ssl.PEM_cert_to_DER_cert(self._certificate)
+            self._server, self._client = self._context(ssl.PROTOCOL_TLS_SERVER), self._context(ssl.PROTOCOL_TLS_CLIENT)
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigError(f"the key in '{path}' cannot be used ({error}). {make}") from None
+
+    def _context(self, protocol: int) -> ssl.SSLContext:
+        context = ssl.SSLContext(protocol)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.check_hostname = False  # it is the certificate itself that is compared
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(str(self._path), password="")
+        context.load_verify_locations(cadata=self._certificate)
+        if protocol == ssl.PROTOCOL_TLS_SERVER:
+            context.num_tickets = 0
+        return context
+
+    def wrap(self, sock: socket.socket, *, server_side: bool) -> ssl.SSLSocket:
+        """Make a connection one of TLS; nothing is sent yet. The socket given is used up."""
+        context = self._server if server_side else self._client
+        return context.wrap_socket(sock, server_side=server_side, do_handshake_on_connect=False)
+
+    def handshake(self, secured: ssl.SSLSocket) -> None:
+        """Do the handshake, all of it within the socket's timeout.
+
+        Raises:
+            Untrusted: the other side does not have the key, or speaks no TLS 1.3.
+            OSError: the connection broke, or the time is up.
+        """
+        try:
+            secured.do_handshake()
+        except ssl.SSLCertVerificationError:
+            raise Untrusted("it has another key") from None
+        except ssl.SSLEOFError:
+            raise Untrusted("it closed the connection before it proved that it has the key") from None
+        except ssl.SSLError as error:
+            raise Untrusted(
+                f"it speaks no TLS as hubserve does ({error.reason or error}); both sides must be of the same version"
+            ) from None
+        if secured.getpeercert(binary_form=True) != self._der:
+            raise Untrusted("it has another key")
+
+
+def send_line(sock: socket.socket, line: str) -> None:
+    """Send one line."""
+    sock.sendall(line.encode("ascii", "replace")[: _MAX_LINE_BYTES - 1].replace(b"\n", b" ") + b"\n")
+
+
+def receive_line(sock: socket.socket, deadline: float) -> str:
+    """Receive one line, and nothing behind it.
+
+    Args:
+        sock: connected.
+        deadline: when it must be there, on the clock of ``time.monotonic``.
+
+    Raises:
+        Untrusted: it is too long, or the connection ends within it.
+        OSError: the connection broke, or the time is up.
+    """
+    line = b""
+    while not line.endswith(b"\n"):
+        sock.settimeout(max(0.001, deadline - time.monotonic()))
+        try:
+            byte = sock.recv(1)
+        except ssl.SSLError as error:  # TLS 1.3 tells a client only now that its certificate is refused
+            raise Untrusted(f"it refused the key ({error.reason or error})") from None
+        if not byte or len(line) == _MAX_LINE_BYTES:
+            raise Untrusted("it closed the connection" if not byte else "it does not speak hubserve's protocol")
+        line += byte
+    return line[:-1].decode("ascii", "replace")
+
+
+def relay(secured: ssl.SSLSocket, local: socket.socket) -> None:
+    """Carry bytes both ways until one side ends; both are closed then."""
+    with secured, local:
+        secured.setblocking(False)
+        local.setblocking(False)
+        with suppress(OSError):  # a side broke off: its end is all that the other can be told
+            _Relay(secured, local).run()
+
+
+class _Relay:
+    """At most one chunk is held in each direction, so that a slow side slows the other down."""
+
+    def __init__(self, secured: ssl.SSLSocket, local: socket.socket) -> None:
+        self._secured, self._local = secured, local
+        self._buffers: Dict[socket.socket, bytearray] = {secured: bytearray(_CHUNK_BYTES), local: bytearray(_CHUNK_BYTES)}
+        self._unsent: Dict[socket.socket, memoryview] = {secured: memoryview(b""), local: memoryview(b"")}
+        self._waits: Dict[socket.socket, int] = {secured: 0, local: 0}
+
+    def run(self) -> None:
+        while True:
+            self._waits = dict.fromkeys(self._waits, 0)
+            moved = [self._move(self._local, self._secured), self._move(self._secured, self._local)]
+            if -1 in moved:
+                return
+            if not any(moved):
+                poll = select.poll()
+                for sock, events in self._waits.items():
+                    if events:
+                        poll.register(sock, events)
+                poll.poll()
+
+    def _move(self, source: socket.socket, target: socket.socket) -> int:
+        """Move what can be moved now: the number of bytes, -1 if the source has ended."""
+        if not self._unsent[target]:
+            count = self._try(source, lambda: source.recv_into(self._buffers[source]), select.POLLIN)
+            if count == 0:
+                return -1
+            self._unsent[target] = memoryview(self._buffers[source])[: max(0, count)]
+        if not self._unsent[target]:
+            return 0
+        sent = self._try(target, lambda: target.send(self._unsent[target]), select.POLLOUT)
+        self._unsent[target] = self._unsent[target][max(0, sent) :]
+        return max(0, sent)
+
+    def _try(self, sock: socket.socket, action: Callable[[], int], event: int) -> int:
+        """Do it unless it would block: then -1, and what is to be waited for is noted."""
+        try:
+            return action()
+        except ssl.SSLWantReadError:
+            event = select.POLLIN
+        except ssl.SSLWantWriteError:
+            event = select.POLLOUT
+        except BlockingIOError:
+            pass
+        self._waits[sock] |= event
+        return -1
