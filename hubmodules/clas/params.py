@@ -1,4 +1,4 @@
-"""What can be set for this module. Every key of Global, and topk and class_id_map_file, can also be given in init_args."""
+"""What can be set for this module. Every key but main_indicator can also be given in init_args."""
 
 
 def get_default_confg():
@@ -20,14 +20,19 @@ def get_default_confg():
             "ir_optim": True,
             "enable_memory_optim": True,
         },
-        # how pictures are prepared in the server; None: as the model's input size asks
-        "PreProcess": {"resize_short": None, "crop_size": None},
+        # how pictures are prepared in the server; None: as the inference.yml beside the model says, else as the model's input size asks
+        "PreProcess": {"resize_short": None, "crop_size": None, "mean": None, "std": None},
         "PostProcess": {
             "main_indicator": "Topk",
             "Topk": {
-                "topk": 5,
-                # lines of "<class id> <name>"; None: no names
-                "class_id_map_file": "../inference/imagenet1k_label_list.txt",
+                # None: as inference.yml says, else 5
+                "topk": None,
+                # one name in each line, or "<class id> <name>"; "auto": as inference.yml says, else the default below; None: no names
+                "class_id_map_file": "auto",
+                # taken if it has exactly as many names as the model has classes
+                "default_class_id_map_file": "../inference/imagenet1k_label_list.txt",
+                # make probabilities of scores that are none; None: as inference.yml says, else not
+                "softmax": None,
             },
         },
     }

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hubserve.authoring.labels import check_labels, write_labels
 from hubserve.authoring.pictures import Pictures
 from hubserve.authoring.trial import Trial, try_model
 from hubserve.authoring.writing import Source, class_name, fill, literal, new_folder, place_of, quoted
 from hubserve.engines import ModelFiles
 from hubserve.models.classifier import ClassifierModule, find_scores
 from hubserve.models.items import WHOLE
+from hubserve.models.labels import check_labels, write_labels
 from hubserve.models.settings import merged
 from hubserve.registry.names import folder_name
 from hubserve.registry.progress import Progress, silent

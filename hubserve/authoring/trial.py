@@ -14,6 +14,7 @@ from hubserve.engines.selection import installed_readers
 from hubserve.errors import HubError, InvalidInput, LoadFailed, MissingDependency
 from hubserve.models.classifier import find_scores, make_preprocess
 from hubserve.models.items import WHOLE, items_per_run
+from hubserve.models.scores import are_probabilities
 from hubserve.types import ANY, TensorSpec, specs_from_json, specs_to_json
 
 _TIMEOUT_S = 600.0
@@ -137,6 +138,4 @@ def _try(engine: Engine, sample: Arrays, per_run: int) -> dict[str, Any]:
 
 def _are_probabilities(outputs: Sequence[np.ndarray]) -> bool | None:
     scores = next((each for each in outputs if each.ndim == 2 and each.dtype.kind == "f"), None)
-    if scores is None:
-        return None
-    return bool((scores >= 0).all() and np.abs(scores.sum(axis=1, dtype=np.float64) - 1).max() < 1e-2)
+    return None if scores is None else are_probabilities(scores)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hubserve.doctor.classifiers import scores
 from hubserve.doctor.findings import NOTE, WARNING, Finding, from_error
 from hubserve.engines.sample import make_sample
 from hubserve.errors import HubError
@@ -60,7 +61,8 @@ async def _try(plan: ModulePlan) -> list[Finding]:
             return [from_error(HubError(module.load_error), "load", "Mend what it names", folder)]
         engine = (module.description.engine or {}).get("name")
         took = f"it loads in {time.monotonic() - start:.1f} s" + (f", engine {engine}" if engine else "")
-        return [Finding(NOTE, "load", took, file=folder), *[each async for each in _ask(module, folder)]]
+        about = scores(module.description.engine) if "scores" in (module.description.engine or {}) else ()
+        return [Finding(NOTE, "load", took, file=folder), *about, *[each async for each in _ask(module, folder)]]
     finally:
         await dataplane.stop(_DRAIN_S)
 

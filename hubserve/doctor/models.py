@@ -13,13 +13,17 @@ from hubserve.doctor.subject import Subject
 from hubserve.engines import AUTO, engine_class, find_model_files
 from hubserve.engines.selection import is_installed
 from hubserve.engines.weights import check_weights
-from hubserve.errors import HubError
+from hubserve.errors import HubError, InvalidInput
+from hubserve.models.class_names import AUTO as NAMED_AUTO
+from hubserve.models.labels import read_label_file
 from hubserve.module import SEARCH_PATH_VARIABLE, find_file, find_folder
 from hubserve.registry.engine_note import read_engine_note
 
 _FOLDER = re.compile(r"(.*_)?model_dir|(.*_)?model_folder")
+#: one that may be missing: the module does without
+_DEFAULT = re.compile(r"default_.*")
 _FILE = re.compile(r"(.*_)?(model_file|params_file|model_path|map_file|label_list|label_file|labels_file|dict_path|dict_file|vocab_file)")
-_LABELS = re.compile(r"class_id_map_file")
+_LABELS = re.compile(r"(default_)?class_id_map_file")
 
 
 def check_model_files(subject: Subject) -> Iterator[Finding]:
@@ -28,7 +32,9 @@ def check_model_files(subject: Subject) -> Iterator[Finding]:
         value = setting.value
         if not isinstance(value, str) or not value or "://" in value or "{" in value:
             continue
-        with _looking_in(subject.search_path):
+        if _LABELS.fullmatch(setting.key) and value == NAMED_AUTO:
+            continue
+        with looking_in(subject.search_path):
             if _FOLDER.fullmatch(setting.key):
                 yield from _folder(subject, setting)
             elif _FILE.fullmatch(setting.key):
@@ -36,7 +42,7 @@ def check_model_files(subject: Subject) -> Iterator[Finding]:
 
 
 @contextmanager
-def _looking_in(search_path: list[Path]) -> Iterator[None]:
+def looking_in(search_path: list[Path]) -> Iterator[None]:
     """Paths are looked up as an instance of the module would."""
     before = os.environ.get(SEARCH_PATH_VARIABLE)
     os.environ[SEARCH_PATH_VARIABLE] = os.pathsep.join(map(str, search_path))
@@ -67,7 +73,8 @@ def _file(subject: Subject, setting: sources.Literal) -> Iterator[Finding]:
     try:
         path = find_file(setting.value, subject.folder)
     except HubError as error:
-        yield from_error(error, about, fix, file)
+        if not _DEFAULT.fullmatch(setting.key):
+            yield from_error(error, about, fix, file)
         return
     if not path.stat().st_size:
         yield Finding(ERROR, about, "the file is empty", fix, str(path))
@@ -76,25 +83,19 @@ def _file(subject: Subject, setting: sources.Literal) -> Iterator[Finding]:
 
 
 def _labels(about: str, path: Path) -> Iterator[Finding]:
-    """Lines of ``<class id> <name>``."""
+    """Names alone, or lines of ``<class id> <name>``."""
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        yield Finding(ERROR, about, f"the label file is not UTF-8: {error}", "Convert it: iconv -t UTF-8", str(path))
+        labels = read_label_file(path)
+    except InvalidInput as error:
+        line = re.search(r"line \d+", error.message)
+        yield from_error(error, line.group() if line else about, "Write each line like '285 Egyptian cat', or names alone", str(path))
         return
     seen: dict[int, int] = {}
-    for number, line in enumerate(lines, start=1):
-        first, _, name = line.strip().partition(" ")
-        if not line.strip():
-            continue
-        if not first.isascii() or not first.isdigit() or not name:
-            reason = f"the label file's line {number} is not '<class id> <name>': {line.strip()[:60]!r}"
-            yield Finding(ERROR, f"line {number}", reason, "Write it like '285 Egyptian cat'", str(path))
-            return  # the others are of the same form, most likely
-        if int(first) in seen:
-            reason = f"the label file names class {int(first)} twice, in the lines {seen[int(first)]} and {number}; the last counts"
-            yield Finding(WARNING, f"line {number}", reason, "Remove one of them", str(path))
-        seen[int(first)] = number
+    for label in labels:
+        if label.number in seen:
+            reason = f"the label file names class {label.number} twice, in the lines {seen[label.number]} and {label.line}; the last counts"
+            yield Finding(WARNING, f"line {label.line}", reason, "Remove one of them", str(path))
+        seen[label.number] = label.line
 
 
 def check_engine(subject: Subject) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 import hubserve
-from hubserve.doctor import models, sources
+from hubserve.doctor import classifiers, models, sources
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Check, Finding, by_level, from_error, run_checks
 from hubserve.doctor.software import compare_requirement
 from hubserve.doctor.subject import Subject, line_of
@@ -171,5 +171,6 @@ MODULE_CHECKS: tuple[Check[[Subject]], ...] = (
     check_imports,
     models.check_model_files,
     models.check_engine,
+    classifiers.check_classifier,
     check_contents,
 )

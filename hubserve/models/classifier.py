@@ -3,23 +3,27 @@
 import argparse
 import time
 from pathlib import Path
-from typing import Any, Callable, ClassVar, Dict, List, Mapping, Sequence
+from typing import Any, Callable, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from hubserve.errors import ConfigError, LoadFailed
+from hubserve.errors import ConfigError, HubError, LoadFailed
+from hubserve.models.class_names import AUTO, name_classes
+from hubserve.models.inference_yml import FILE, Described, lay_over, read_inference_yml
 from hubserve.models.items import WHOLE
 from hubserve.models.model import ModelModule
+from hubserve.models.scores import kind_warnings, scores_kind, softmax
 from hubserve.models.settings import Config
-from hubserve.module import find_file, runnable
+from hubserve.module import runnable
 from hubserve.types import ANY, TensorSpec
 from hubserve.vision.codecs import decode_picture
-from hubserve.vision.normalize import IMAGENET_MEAN, IMAGENET_STD
 from hubserve.vision.operators import create_operators
 from hubserve.vision.preprocess import ClassificationPreprocess
 
 _DEFAULT_CROP_PX = 224
 _LAYOUTS = ("NCHW", "NHWC")
+#: where neither the settings nor inference.yml say it
+_TOPK: Mapping[str, Any] = {"topk": 5, "softmax": False}
 
 
 class ClassifierModule(ModelModule):
@@ -28,18 +32,20 @@ class ClassifierModule(ModelModule):
     It answers ``{"prediction": [{"class_ids", "scores", "label_names"}, ...], "elapse": seconds}``, best class first.
     """
 
+    nullable = ("class_id_map_file",)
     defaults: ClassVar[Mapping[str, Any]] = {
         **ModelModule.defaults,
         "PreProcess": {
-            # short side after scaling, and side of the square that is cut out of its centre, in pixels; None: as the model's input asks
+            # None: as the inference.yml beside the model says; without one:
+            # short side after scaling, and side of the square that is cut out of its centre, in pixels: as the model's input asks
             "resize_short": None,
             "crop_size": None,
-            # (x * scale - mean) / std per channel, RGB; scale None: 1/255; normalize None: unless the model's input is uint8
+            # (x * scale - mean) / std per channel, RGB: ImageNet's, and 1/255; normalize: unless the model's input is uint8
             "normalize": None,
-            "mean": IMAGENET_MEAN,
-            "std": IMAGENET_STD,
+            "mean": None,
+            "std": None,
             "scale": None,
-            # None: as the model's input asks
+            # as the model's input asks
             "layout": None,
             # a PaddleClas list of operators, which starts with the picture in BGR; it replaces all of the above
             "transform_ops": None,
@@ -47,32 +53,62 @@ class ClassifierModule(ModelModule):
         "PostProcess": {
             "main_indicator": "Topk",
             "Topk": {
-                "topk": 5,
-                # lines of "<class id> <name>"; None: no names
-                "class_id_map_file": None,
-                # make probabilities of a model's scores that are none
-                "softmax": False,
+                # None: as inference.yml says, else 5
+                "topk": None,
+                # one name in each line, or "<class id> <name>"; "auto": as inference.yml says, else the default below; None: no names
+                "class_id_map_file": AUTO,
+                # taken if it has exactly as many names as the model has classes
+                "default_class_id_map_file": None,
+                # make probabilities of a model's scores that are none; None: as inference.yml says, else False
+                "softmax": None,
             },
         },
     }
+
+    def complete_settings(self) -> None:
+        """Follow the ``inference.yml`` beside the model where the settings do not say otherwise; see the base class.
+
+        Raises:
+            ConfigError: it prepares pictures in a way that cannot be followed, and the settings have no other.
+        """
+        self.described = read_inference_yml(self.model_folder)
+        described = self.described or Described({}, {}, {})
+        pictures, topk = self.config["PreProcess"], self.config["PostProcess"]["Topk"]
+        given = {key: value for key, value in pictures.items() if value is not None}
+        if described.unusable and not given:
+            raise ConfigError(f"{described.unusable}. Say how under PreProcess in params.py (or init_args), or move {FILE} away.")
+        pictures.update(lay_over(described.preprocess, given))
+        topk.update({key: value for key, value in {**_TOPK, **described.topk}.items() if topk[key] is None})
+        over = f", which count more than {FILE}" if described.preprocess else ""
+        self.prepared_by = f"by the settings{over}" if given else f"as {FILE} says" if described.preprocess else "as its input asks"
 
     def _initialize(self, *args: Any, **given: Any) -> None:
         super()._initialize(*args, **given)
         topk = self.config["PostProcess"]["Topk"]
         self.topk, self.softmax = topk["topk"], topk["softmax"]
-        self.labels = self._read_labels(topk["class_id_map_file"])
-        self.scores_name = find_scores(self.engine.inputs, self.engine.outputs, self.per_run).name
+        found = find_scores(self.engine.inputs, self.engine.outputs, self.per_run)
+        self.scores_name = found.name
         self.prepare = make_preprocess(self.config["PreProcess"], self.inputs[0])
+        scores, failure = self._try()
+        classes = found.shape[1] if scores is None else scores.shape[1]
+        naming = name_classes(self.described, topk["class_id_map_file"], topk["default_class_id_map_file"], classes, self.directory)
+        self.labels = naming.labels
+        kind = f"not known: {failure}" if scores is None else scores_kind(scores)
+        about = {"pictures": self.prepared_by, "classes": classes, "labels": naming.about}
+        kinds = {"scores": f"{kind}; softmax is applied" if self.softmax else kind, "softmax": self.softmax}
+        self.engine_info = {**self.engine_info, **about, **kinds, "warnings": [*naming.warnings, *kind_warnings(kind, self.softmax)]}
+
+    def _try(self) -> Tuple[Optional[np.ndarray], str]:
+        """The scores [1, classes] of a grey picture; None and the reason where they cannot be computed."""
+        try:
+            item = self.preprocess(np.full((64, 64, 3), 127, np.uint8))
+            return np.asarray(self.infer(**{self.inputs[0].name: item[None]})[self.scores_name]), ""
+        except HubError as error:
+            return None, error.message
 
     def sections(self) -> List[Config]:
         """See the base class."""
         return [*super().sections(), self.config["PreProcess"], self.config["PostProcess"]["Topk"]]
-
-    def _read_labels(self, path: Any) -> Dict[int, str]:
-        if not path:
-            return {}
-        lines = find_file(path, self.directory).read_text("utf-8").splitlines()
-        return {int(number): name for number, _, name in (line.strip().partition(" ") for line in lines if line.strip())}
 
     @property
     def output_labels(self) -> Dict[str, List[str]]:
@@ -86,6 +122,8 @@ class ClassifierModule(ModelModule):
     def postprocess(self, outputs: Dict[str, np.ndarray], elapse_s: float) -> Any:
         """The scores [items, classes] of one request -> its answer."""
         scores = outputs[self.scores_name]
+        if scores.dtype.kind != "f":  # those of a quantised model, which have no negatives
+            scores = scores.astype(np.float64)
         return {"prediction": [self._top(row) for row in (softmax(scores) if self.softmax else scores)], "elapse": elapse_s}
 
     def _top(self, row: np.ndarray) -> Dict[str, Any]:
@@ -115,12 +153,6 @@ class ClassifierModule(ModelModule):
 def read_picture(path: Any) -> np.ndarray:
     """A picture file -> uint8 [H, W, 3] BGR."""
     return decode_picture(Path(path).read_bytes())
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Float [items, classes] -> the same, each row from 0 to 1 and 1 in all."""
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def find_scores(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], per_run: int) -> TensorSpec:
@@ -162,7 +194,7 @@ def make_preprocess(described: Mapping[str, Any], spec: TensorSpec) -> Callable[
     crop_size = described["crop_size"] or (size if size > 0 else _DEFAULT_CROP_PX)
     resize_short = described["resize_short"] or round(crop_size * 256 / 224)
     normalize = spec.dtype != "uint8" if described["normalize"] is None else described["normalize"]
-    normalization = {key: described[key] for key in ("mean", "std", "scale")}
+    normalization = {key: described[key] for key in ("mean", "std", "scale") if described[key] is not None}
     return ClassificationPreprocess(resize_short, crop_size, normalize, layout == "NCHW", **normalization)
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from typing import Any, ClassVar, Dict, List, Mapping, Optional
+from typing import Any, ClassVar, Collection, Dict, List, Mapping, Optional
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class ModelModule:
 
     Attributes:
         config: the settings that it was made with.
+        model_folder: of the model's files.
         engine: the loaded model.
         inputs, outputs: as requests see them, the items first.
         per_run: how many items one run of the model takes; see :func:`~hubserve.models.items.items_per_run`.
@@ -39,6 +40,8 @@ class ModelModule:
     directory: str = ""
     #: every setting there is
     defaults: ClassVar[Mapping[str, Any]] = {"Global": settings.GLOBAL}
+    #: settings of ``init_args`` for which None is a value, beside those whose default it is; None leaves the others as they are
+    nullable: ClassVar[Collection[str]] = ()
 
     @staticmethod
     def get_config() -> Mapping[str, Any]:
@@ -48,14 +51,20 @@ class ModelModule:
     def _initialize(self, use_gpu: Optional[bool] = None, enable_mkldnn: Optional[bool] = None, **given: Any) -> None:
         given = {"use_gpu": use_gpu, "enable_mkldnn": enable_mkldnn, **given}
         self.config = settings.merged(self.defaults, self.get_config())
-        settings.override(self.sections(), {key: value for key, value in given.items() if value is not None}, self.name)
+        may_be_none = {*settings.nullable(self.defaults), *self.nullable}
+        told = {key: value for key, value in given.items() if value is not None or key in may_be_none}
+        settings.override(self.sections(), told, self.name)
         params = self.config["Global"]
         options = {key: params[key] for key in EngineOptions._fields if key in params}
         options["cpu_num_threads"] = params["cpu_num_threads"] or instance_threads()
-        folder = find_folder(params["inference_model_dir"], self.directory)
-        self.engine = load_engine(folder, params["engine"], EngineOptions(**options, max_batch_size=params["batch_size"]))
+        self.model_folder = find_folder(params["inference_model_dir"], self.directory)
+        self.complete_settings()
+        self.engine = load_engine(self.model_folder, params["engine"], EngineOptions(**options, max_batch_size=params["batch_size"]))
         self.engine_info = self.engine.describe()
         self._set_specs(params["batch_size"], params["batched"])
+
+    def complete_settings(self) -> None:
+        """Set in :attr:`config` what is left to the files in :attr:`model_folder`; the engine is not loaded yet."""
 
     def _set_specs(self, batch_size: int, batched: Optional[bool]) -> None:
         engine = self.engine

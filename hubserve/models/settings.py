@@ -1,6 +1,6 @@
 """A module's settings: nested dicts as PaddleClas's ``params.py`` has them, laid over defaults, with ``init_args`` laid over both."""
 
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Set
 
 from hubserve.engines import EngineOptions
 from hubserve.errors import ConfigError
@@ -39,6 +39,14 @@ def merged(defaults: Mapping[str, Any], config: Mapping[str, Any], where: str = 
         nested = isinstance(defaults[key], Mapping) and isinstance(value, Mapping)
         result[key] = merged(defaults[key], value, f"{where}{key}.") if nested else value
     return result
+
+
+def nullable(defaults: Mapping[str, Any]) -> Set[str]:
+    """The keys of nested defaults whose value is None: the settings that may be given as None."""
+    found: Set[str] = set()
+    for key, value in defaults.items():
+        found |= nullable(value) if isinstance(value, Mapping) else {key} if value is None else set()
+    return found
 
 
 def override(sections: List[Config], settings: Mapping[str, Any], module: str) -> None:

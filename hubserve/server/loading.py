@@ -22,10 +22,10 @@ async def load_modules(dataplane: DataPlane, address: str) -> None:
     start = time.monotonic()
     await dataplane.start()
     failed = [module for module in dataplane if module.load_error]
+    for module in failed:  # logged at once, also where the server is about to end for it
+        log.error("module '%s' is not served: %s", module.plan.info.name, module.load_error)
     if failed and len(failed) == len(list(dataplane)):
         raise LoadFailed("; ".join(f"{module.plan.info.name}: {module.load_error}" for module in failed))
-    for module in failed:
-        log.error("module '%s' is not served: %s", module.plan.info.name, module.load_error)
     for module in dataplane:
         if not module.load_error:
             _tell_ready(module, address)
@@ -34,7 +34,15 @@ async def load_modules(dataplane: DataPlane, address: str) -> None:
 
 def _tell_ready(module: ServedModule, address: str) -> None:
     info, engine = module.plan.info, module.description.engine
-    if module.plan.folder:
-        note_engine(info, module.plan.folder, engine)
+    note_loaded(module)
     by = f", engine {engine['name']}" if engine and engine.get("name") else ""
     log.info("ready: POST %s/predict/%s (version %s, instances %d%s)", address, info.name, info.version, len(module.pool.slots), by)
+
+
+def note_loaded(module: ServedModule) -> None:
+    """Note what a loaded module says of its engine, and log its warnings."""
+    engine = module.description.engine
+    if module.plan.folder:
+        note_engine(module.plan.info, module.plan.folder, engine)
+    for warning in (engine or {}).get("warnings", ()):
+        log.warning("module '%s': %s", module.plan.info.name, warning)

@@ -13,10 +13,10 @@ import msgspec
 
 from hubserve.errors import ConfigError, HubError, InvalidInput, LoadFailed, ModuleNotFound, Unavailable
 from hubserve.protocols.v2.repository import LOADING, UNAVAILABLE, UNLOADING, ModelState
-from hubserve.registry.engine_note import note_engine
 from hubserve.registry.model_store import StoredModel, find_models, store_folders
 from hubserve.registry.names import is_name
 from hubserve.registry.store import Store
+from hubserve.server.loading import note_loaded
 from hubserve.server.plans import make_plans
 from hubserve.server.store_watch import StoreWatch
 from hubserve.server.uploads import Uploads
@@ -254,8 +254,8 @@ class Models:
         if before:
             self._uploads.release(before)
         for module in self._dataplane.versions(name):
-            if module.plan.folder and not folder:
-                note_engine(module.plan.info, module.plan.folder, module.description.engine)
+            if not folder:
+                note_loaded(module)
         log.info("model '%s' is served, version %s", name, ", ".join(plan.info.version for plan in plans))
 
     async def _unload(self, name: str, dependents: bool) -> None:

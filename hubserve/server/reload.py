@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Protocol
 
 from hubserve.errors import HubError, ModuleNotFound
-from hubserve.registry.engine_note import note_engine
+from hubserve.server.loading import note_loaded
 from hubserve.serving.dataplane import DataPlane, ModulePlan
 
 
@@ -136,6 +136,5 @@ class Reloader:
         except HubError as error:
             return {**told, "state": "kept", "error": error.message}
         for module in self._dataplane.versions(info.name):
-            if module.plan.folder:
-                note_engine(module.plan.info, module.plan.folder, module.description.engine)
+            note_loaded(module)
         return told

@@ -171,7 +171,7 @@ def test_weights_that_are_cut_short_or_missing_are_errors(folder: Path, tmp_path
         (b"0 tench\n\none goldfish\n", "error", "line 3 is not '<class id> <name>': 'one goldfish'"),
         (b"0 tench\n1\n", "error", "line 2 is not"),
         (b"0 caf\xe9\n", "error", "not UTF-8"),
-        (b"0 tench\n1 fish\n0 shark\n", "warning", "names class 0 twice, in the lines 1 and 3"),
+        (b"0 tench\n5 fish\n0 shark\n", "warning", "names class 0 twice, in the lines 1 and 3"),
     ],
 )
 def test_what_is_wrong_in_a_label_file_is_told(

@@ -11,7 +11,8 @@ def test_what_a_module_leaves_out_has_its_default_and_defaults_are_never_changed
     config = merged(ClassifierModule.defaults, {"Global": {"batch_size": 2}, "PostProcess": {"Topk": {"topk": 1}}})
     override([config["Global"], config["PreProcess"]], {"engine": "paddle", "crop_size": 96}, "flowers")
     assert (config["Global"]["batch_size"], config["Global"]["engine"], config["PreProcess"]["crop_size"]) == (2, "paddle", 96)
-    assert config["PostProcess"]["Topk"] == {"topk": 1, "class_id_map_file": None, "softmax": False}
+    left_out = {"class_id_map_file": "auto", "default_class_id_map_file": None, "softmax": None}
+    assert config["PostProcess"]["Topk"] == {"topk": 1, **left_out}
     assert ClassifierModule.defaults["Global"]["engine"] == "auto"
     assert ClassifierModule.defaults["PreProcess"]["crop_size"] is None
 

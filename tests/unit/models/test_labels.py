@@ -2,8 +2,8 @@
 
 import pytest
 
-from hubserve.authoring.labels import check_labels, read_labels, write_labels
 from hubserve.errors import InvalidInput
+from hubserve.models.labels import check_labels, read_labels, write_labels
 
 
 @pytest.mark.parametrize(

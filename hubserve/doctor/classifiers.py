@@ -1,0 +1,103 @@
+"""Checks of classifiers: what their ``inference.yml`` says, whether the names of their classes fit, and what their scores are."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding, from_error
+from hubserve.doctor.models import looking_in
+from hubserve.doctor.subject import Subject
+from hubserve.engines import find_model_files
+from hubserve.engines.program import read_program
+from hubserve.errors import HubError
+from hubserve.models.class_names import UnfitLabels, name_classes
+from hubserve.models.inference_yml import FILE, Described, read_inference_yml
+from hubserve.module import find_folder
+from hubserve.registry.engine_note import read_engine_note
+from hubserve.types import ANY
+
+#: the settings that tell a module derived from ClassifierModule
+_KEYS = {"inference_model_dir", "class_id_map_file"}
+
+
+def check_classifier(subject: Subject) -> Iterator[Finding]:
+    """Preprocessing, names and scores of a module around a classifier; none of its code is run."""
+    settings = {each.key: each.value for each in subject.settings()}
+    if not settings.keys() >= _KEYS:
+        return
+    with looking_in(subject.search_path):
+        try:
+            folder = find_folder(settings["inference_model_dir"], subject.folder)
+        except (HubError, TypeError):
+            return  # check_model_files tells
+        try:
+            described = read_inference_yml(folder)
+        except HubError as error:
+            yield from_error(error, FILE, "Mend the file, or move it away", str(folder / FILE))
+            return
+        yield from _preprocessing(settings, described, folder)
+        yield from _names(settings, described, folder, subject)
+    yield from scores(read_engine_note(subject.info, subject.folder))
+
+
+def _preprocessing(settings: dict[str, Any], described: Described | None, folder: Path) -> Iterator[Finding]:
+    keys = ("resize_short", "crop_size", "normalize", "mean", "std", "scale", "layout", "transform_ops")
+    given = [key for key in keys if settings.get(key) is not None]
+    file = str(folder / FILE)
+    if described is None:
+        source = f"{', '.join(given)} of the settings" if given else "the model's input alone"
+        yield Finding(NOTE, "preprocessing", f"by {source}: there is no {FILE} that describes a classifier beside the model")
+    elif described.unusable:
+        yield Finding(
+            NOTE if given else ERROR, "preprocessing", described.unusable, "Say how under PreProcess in params.py (or init_args)", file
+        )
+    else:
+        over = f"; {', '.join(given)} of the settings count more" if given else ""
+        said = ", ".join(f"{key} {value}" for key, value in described.preprocess.items())
+        yield Finding(NOTE, "preprocessing", f"as {FILE} says: {said}{over}", file=file)
+
+
+def _names(settings: dict[str, Any], described: Described | None, folder: Path, subject: Subject) -> Iterator[Finding]:
+    named = settings["class_id_map_file"]
+    if not isinstance(named, (str, type(None))):
+        return
+    classes = _classes(folder, subject)
+    try:
+        naming = name_classes(described, named, settings.get("default_class_id_map_file"), classes, subject.folder)
+    except UnfitLabels as error:
+        yield from_error(error, "labels")
+        return
+    except HubError:
+        return  # check_model_files tells
+    yield Finding(NOTE, "labels", naming.about)
+    for warning in naming.warnings if classes != ANY else ():
+        yield from_error(HubError(warning), "labels", level=WARNING)
+
+
+def _classes(folder: Path, subject: Subject) -> int:
+    """How many classes the model has, by its file or by what was noted when it was last served; ANY where neither says it."""
+    noted = (read_engine_note(subject.info, subject.folder) or {}).get("classes")
+    if isinstance(noted, int):
+        return noted
+    try:
+        files = find_model_files(folder)
+        outputs = () if files.graph.suffix == ".onnx" else read_program(files.graph).outputs
+    except HubError:
+        return ANY
+    return next((spec.shape[1] for spec in outputs if len(spec.shape) == 2), ANY)
+
+
+def scores(engine: dict[str, Any] | None) -> Iterator[Finding]:
+    """What a loaded classifier said of its scores.
+
+    Args:
+        engine: of its :class:`hubserve.kinds.base.Description`; None for one that was never loaded.
+    """
+    kind = (engine or {}).get("scores")
+    if engine is None:
+        yield Finding(NOTE, "scores", "whether they are probabilities is known once it was loaded: hub doctor --load")
+    elif isinstance(kind, str):
+        yield Finding(NOTE, "scores", kind)
+        for warning in engine.get("warnings", ()):
+            if "scores" in warning:
+                yield from_error(HubError(warning), "scores", level=WARNING)
