@@ -132,6 +132,7 @@ class V2Protocol(Protocol):
 
     def _control(self, answer: control.Answer) -> Answer:
         async def respond(scope: Scope, send: Send, ticket: Ticket, **arguments: str) -> None:
+            self.context.admin.check(scope)
             document = control.read_document(await self._body(scope, ticket)) if scope["method"] == "POST" else {}
             told = await answer(self._v2, document, **arguments)
             await _respond(send, 200, [] if told is None else [dump_json(told)])
