@@ -36,7 +36,7 @@ log = logging.getLogger("hubserve")
 
 _BACKLOG = 2048
 #: what an end at once may take
-_HURRY_S = 1.0
+_HURRY_S = 0.5
 
 
 def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence[Path] = ()) -> None:

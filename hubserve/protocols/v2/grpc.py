@@ -23,7 +23,7 @@ from hubserve.protocols.v2.errors import NotHere
 from hubserve.protocols.v2.grpc_calls import ADMIN_CALLS, Calls
 from hubserve.protocols.v2.grpc_codec import decode_call, fill_response, parse, parse_request
 from hubserve.protocols.v2.grpc_raw import response_parts
-from hubserve.protocols.v2.grpc_rpc import deadline_of, refusal
+from hubserve.protocols.v2.grpc_rpc import deadline_of, memory_check, refusal
 from hubserve.protocols.v2.grpc_stream import Stream
 from hubserve.settings import ServerSettings
 
@@ -122,6 +122,7 @@ class GrpcServer:
     async def _infer(self, data: Message, rpc: Call, ticket: Ticket) -> Answer:
         call = decode_call(*parse_request(data))
         call.deadline, call.reserve = deadline_of(rpc, self._context.settings), ticket.reserve_more
+        call.check_memory = memory_check(self._context, rpc)
         response = service_pb2.ModelInferResponse()
         raws = fill_response(response, await self._context.v2.infer(call))
         return response_parts(response, raws)
