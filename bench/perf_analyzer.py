@@ -54,7 +54,7 @@ def main() -> int:
     from bench.v2_grpc import server
 
     table, failed = Table("protocol", "form", "bytes", "requests/s", "p50 ms", "p99 ms"), False
-    with server(workers=1) as addresses:
+    with server(workers=1, shared_memory=True) as addresses:
         for protocol, address in zip(VARIANTS, addresses, strict=True):
             for form, options in VARIANTS[protocol].items():
                 for floats in map(int, args.floats.split(",")):

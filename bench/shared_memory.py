@@ -70,7 +70,7 @@ def main() -> int:
     grpc_port = free_port()
     modules = {"carrier": {"init_args": {"directory": folder_of("carrier"), "answer_whole": args.answer_whole}, "workers": 1}}
     with (
-        running_server(modules, grpc_port=grpc_port) as server,
+        running_server(modules, grpc_port=grpc_port, shared_memory=True) as server,
         ways(server, grpc_port, tensor, tensor if args.answer_whole else tensor[:, :1]) as chosen,
     ):
         figures = measure(server, chosen, args.seconds, args.rounds)

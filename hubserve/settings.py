@@ -6,6 +6,7 @@ With ``--config`` the file alone counts, as in PaddleHub; otherwise the flags ma
 import difflib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,8 @@ Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 DEFAULT_PORT = 8866
 _USUAL_INSTANCE_BYTES = 1 << 30
+_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_.-]+")
+_ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s?#@*]+")
 _MOST_INSTANCES = 8
 
 
@@ -126,9 +129,19 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Bytes of all request bodies in progress; what would be more is refused with 503."""
     drain_timeout_s: Seconds = 30.0
     """Seconds that requests in progress get when the server is told to stop."""
-    shared_memory: bool | None = None
-    """Whether clients may have tensors in POSIX shared memory of this machine: any of it that the server's user may open. Not set: where
-    ``host`` can be reached from this machine only."""
+    shared_memory: bool = False
+    """Whether clients may have tensors in POSIX shared memory of this machine: any of it that the server's user may open."""
+    admin: Literal["local", "off", "any"] = "local"
+    """Who may use the admin surface: load and unload models, register shared memory, change logging and tracing, read ``/status``.
+    ``local``: clients on this machine that connect directly, not through a proxy and not from a web page of another origin. ``off``:
+    nobody. ``any``: everybody who can reach the server."""
+    allowed_hosts: list[str] = []
+    """Names by which clients call the server (their ``Host`` header), besides ``localhost``, ``host``, this machine's name and IP
+    addresses; ``"*.example.com"`` for all below a domain, ``"*"`` for any. Not set: any name where other machines can reach ``host``,
+    none besides these where only this machine can."""
+    cors_origins: list[str] = []
+    """Origins of web pages that may use the server besides its own, such as ``"https://app.example.com"``; ``"*"`` for all. They never
+    get the admin surface, unless ``admin`` is ``any``."""
     model_uploads: bool = False
     """Whether clients that may load models may send the models' files, too. They may be code, which runs as the server's user."""
     trace_dir: str = ""
@@ -256,6 +269,7 @@ def parse_settings(raw: Any, origin: str) -> ServerSettings:
             f"{origin}: 'grpc_port' and 'port' are both {settings.port}, where HTTP is not encrypted, but 'grpc_tls_cert' is set; "
             "give gRPC a port of its own, or leave the certificate out"
         )
+    _check_names(settings, origin)
     if settings.load_model and settings.model_control != "explicit":
         raise ConfigError(f"{origin}: load_model has a meaning only with model_control 'explicit', and that is '{settings.model_control}'")
     if settings.model_control != "none" and not settings.model_store:
@@ -263,6 +277,18 @@ def parse_settings(raw: Any, origin: str) -> ServerSettings:
     if not settings.modules_info and not settings.model_store:
         raise ConfigError(f"{origin}: 'modules_info' names no module; give at least one, as in {{\"clas_system\": {{}}}}")
     return settings
+
+
+def _check_names(settings: ServerSettings, origin: str) -> None:
+    for host in settings.allowed_hosts:
+        if not _HOST.fullmatch(host):
+            raise ConfigError(f"{origin}: allowed_hosts has '{host}'; give names without scheme, port and path, such as 'ml.example.com'")
+    for page in settings.cors_origins:
+        if not _ORIGIN.fullmatch(page):
+            raise ConfigError(
+                f"{origin}: cors_origins has '{page}'; give a scheme, a host and, unless it is the usual one, a port, "
+                "such as 'https://app.example.com' or 'http://localhost:3000', or '*'"
+            )
 
 
 def _refuse_unknown_keys(raw: Any, struct: type[msgspec.Struct], origin: str, path: str) -> None:

@@ -1,4 +1,4 @@
-"""``hub serving start | stop | status``."""
+"""``hub serving start | stop | status | reload``."""
 
 import argparse
 import json
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 HELP = "start, stop, reload or look at a server of installed modules"
 
 _STOP_POLL_S = 0.05
+_LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+_SHOWN_BYTES = 1000
+#: never by way of a proxy that the environment names
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="PORT",
         help="port for v2 clients over gRPC; may be that of --port (0: any free one; default: none)",
+    )
+    start.add_argument(
+        "--shared-memory",
+        "--shared_memory",
+        dest="shared_memory",
+        action="store_true",
+        help="let v2 clients on this machine have tensors in POSIX shared memory",
     )
     start.add_argument("--use_multiprocess", action="store_true", help="run --workers instances of each module")
     start.add_argument(
@@ -137,7 +148,7 @@ def settings_from_flags(args: argparse.Namespace, only: str | None = None) -> Se
 
     references = [each for each in args.modules or [] if only is None or may_mean(each, only)]
     raw = {"modules_info": find_modules(references), "host": args.host, "port": args.port, "use_gpu": args.use_gpu, "gpu": args.gpu}
-    raw |= {"grpc_port": args.grpc_port}
+    raw |= {"grpc_port": args.grpc_port, "shared_memory": args.shared_memory}
     if args.model_store:
         raw |= {"model_store": args.model_store, "model_control": args.model_control, "load_model": args.load_model or []}
     elif args.model_control != "none" or args.load_model:
@@ -150,18 +161,32 @@ def settings_from_flags(args: argparse.Namespace, only: str | None = None) -> Se
 def _stop(args: argparse.Namespace) -> int:
     running = pidfile.find(args.port)
     if running is None:
-        raise HubError(f"no hub server runs on port {args.port} for this user's home; 'hub serving status -p PORT' looks at another port")
-    os.kill(running.pid, signal.SIGTERM)
+        raise HubError(_why_no_server(args.port))
+    if running.process.is_alive:
+        os.kill(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + args.timeout_s
-    while pidfile.find(args.port) is not None:
+    while running.process.is_alive:
         if time.monotonic() > deadline:
             raise HubError(
                 f"the server on port {args.port} (pid {running.pid}) has not finished its requests within {args.timeout_s:g} s; "
-                f"wait longer with --timeout_s, or end it at once with 'kill -9 {running.pid}'"
+                f"wait longer with --timeout_s, or end it at once with 'kill -QUIT {running.pid}'"
             )
         time.sleep(_STOP_POLL_S)
     print(f"stopped the server on port {args.port} (pid {running.pid})")
     return 0
+
+
+def _why_no_server(port: int) -> str:
+    pid = pidfile.find_unproven(port)
+    if pid is None:
+        pidfile.remove_stale(port)
+        return f"no hub server runs on port {port} for this user's home; 'hub serving status -p PORT' looks at another port"
+    path = pidfile.path_for(port)
+    return (
+        f"no hub server holds the lock on '{path}', so that process {pid}, which it names, is not ended: it may be another program, or a "
+        f"server of an older release, which takes no lock. Look at it with 'ps -fp {pid}'; if it is the server, end it with "
+        f"'kill {pid}', otherwise remove the file with 'rm {path}'"
+    )
 
 
 def _reload(args: argparse.Namespace) -> int:
@@ -176,13 +201,7 @@ def _reload(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    url = f"http://{args.host}:{args.port}/status"
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            status = json.load(answer)
-    except (urllib.error.URLError, ValueError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise HubError(f"no hub server answers at {url}: {reason}. Start one with 'hub serving start -m NAME -p {args.port}'") from None
+    status = _local_status(args) or _remote_status(args)
     if args.json:
         print(json.dumps(status, ensure_ascii=False, indent=2))
         return 0
@@ -193,6 +212,37 @@ def _status(args: argparse.Namespace) -> int:
         [_status_row(module) for module in status["modules"]],
     )
     return 0
+
+
+def _local_status(args: argparse.Namespace) -> dict[str, Any] | None:
+    """What a server of this user's home says, whichever address it listens on and whoever may ask it over HTTP."""
+    if args.host not in _LOCAL_HOSTS or pidfile.find(args.port) is None:
+        return None
+    try:
+        return next(control.ask(args.port, {"op": "status"}), None)
+    except HubError:  # it has just started, or is ending
+        return None
+
+
+def _remote_status(args: argparse.Namespace) -> dict[str, Any]:
+    url = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{args.port}/status"
+    try:
+        with _DIRECT.open(url, timeout=10) as answer:
+            status = json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise HubError(f"{url} answers HTTP {error.code}: {error.read(_SHOWN_BYTES).decode('utf-8', 'replace')}") from None
+    except (urllib.error.URLError, ValueError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        running = pidfile.find(args.port) if args.host in _LOCAL_HOSTS else None
+        advice = (
+            f"process {running.pid} is a server of this port, and starting or ending; its log says more"
+            if running
+            else f"start one with 'hub serving start -m NAME -p {args.port}'"
+        )
+        raise HubError(f"no hub server answers at {url}: {reason}; {advice}") from None
+    if not isinstance(status, dict) or not isinstance(status.get("modules"), list):
+        raise HubError(f"what answers at {url} is no hub server; give the port of one with -p")
+    return status
 
 
 def _status_row(module: dict[str, Any]) -> list[str]:

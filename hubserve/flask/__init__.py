@@ -2,7 +2,6 @@
 
 import atexit
 import io
-import logging
 import os
 import threading
 import weakref
@@ -15,7 +14,6 @@ try:
 except ImportError as error:
     raise ImportError("hubserve.flask needs Flask, which is not installed here. Install it with: pip install 'hubserve[flask]'") from error
 
-import msgspec
 import orjson
 from werkzeug.exceptions import HTTPException
 
@@ -27,8 +25,6 @@ from hubserve.server.reload import MakePlans
 from hubserve.settings import ServerSettings, parse_settings, read_config
 
 __all__ = ["HubBlueprint", "blueprint"]
-
-log = logging.getLogger("hubserve")
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")
 _PAGES = ("/health/live", "/health/ready", "/status")
@@ -98,8 +94,7 @@ class HubBlueprint(flask.Blueprint):
     ) -> None:
         super().__init__(name, __name__, url_prefix=url_prefix)
         make_plans()  # what is not installed is told now, not by the first request
-        # who can reach the application is not known here, so that shared memory must be asked for
-        self._settings = msgspec.structs.replace(settings, shared_memory=bool(settings.shared_memory))
+        self._settings = settings
         self._make_plans = make_plans
         self._search_path = search_path
         self._lock = threading.Lock()
@@ -117,9 +112,14 @@ class HubBlueprint(flask.Blueprint):
         """Start the instances in this process unless they run, and wait until they are loaded.
 
         Raises:
-            HubError: a module is no longer installed.
+            HubError: nothing can be served, for example because a module is no longer installed.
         """
-        self._running().wait_until_loaded()
+        gateway = self._running()
+        try:
+            gateway.wait_until_loaded()
+        except HubError:
+            self._drop(gateway)
+            raise
 
     def close(self) -> None:
         """Finish what is in progress and end the instances; the next request starts them again."""
@@ -139,22 +139,41 @@ class HubBlueprint(flask.Blueprint):
         scope, body = _scope(path), _Body()
         while True:
             try:
-                answer = self._running().answer(scope, body.length, body.read)
-            except Closed:  # just now, by another thread
-                continue
-            except HubError as error:  # since the application was started, a module has been uninstalled
-                log.exception("no module is served")
-                told = {"status": "101", "msg": error.message, "results": ""}
+                gateway = self._running()
+            except HubError as error:  # such as a module that has been uninstalled since the application was started
+                told = {"status": "101", "msg": error.message, "results": "", "error": error.message}
                 return flask.Response(orjson.dumps(told), 503, content_type="application/json", headers={"Retry-After": "5"})
+            try:
+                answer = gateway.answer(scope, body.length, body.read)
+            except Closed:  # just now, by another thread
+                self._drop(gateway)
+                continue
             if body.failed:
                 raise body.failed
             return flask.Response(answer.body, answer.status, headers=answer.headers)
 
     def _running(self) -> Gateway:
+        """The gateway of this process. One that cannot be set up fails every request that waits for it, and the next one tries again.
+
+        Raises:
+            HubError: it cannot be set up.
+        """
         with self._lock:
             if self._gateway is None:
                 self._gateway = Gateway(self._settings, self._make_plans, self.url_prefix or "", self._search_path)
-            return self._gateway
+            gateway = self._gateway
+        try:
+            gateway.wait_until_running()
+        except HubError:
+            self._drop(gateway)
+            raise
+        return gateway
+
+    def _drop(self, gateway: Gateway) -> None:
+        """Have the next request start another gateway in place of this one, which has ended."""
+        with self._lock:
+            if self._gateway is gateway:
+                self._gateway = None
 
     def _forget(self) -> None:
         """After a fork: threads and child processes are the parent's, and its event loop must not be touched."""

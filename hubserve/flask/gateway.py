@@ -16,7 +16,7 @@ from hubserve.server.app import build_app
 from hubserve.server.loading import load_modules
 from hubserve.server.model_control import Models
 from hubserve.server.reload import MakePlans
-from hubserve.serving.dataplane import DataPlane
+from hubserve.serving.dataplane import DataPlane, ModulePlan
 from hubserve.settings import ServerSettings
 
 log = logging.getLogger("hubserve")
@@ -29,31 +29,41 @@ class Closed(Exception):
 class Gateway:
     """Serves the modules of some settings to the threads of this process.
 
+    It is set up in its own thread; :meth:`wait_until_running` tells how that went.
+
     Args:
         settings: the server's.
         make_plans: gives the modules.
         address: what stands in front of ``/predict/<module>``, for the log.
         search_path: folders in which relative model stores are looked up first.
-    Raises:
-        HubError: a module is not there.
     """
 
     def __init__(self, settings: ServerSettings, make_plans: MakePlans, address: str, search_path: Sequence[Path] = ()) -> None:
         self._settings = settings
         self._search_path = search_path
-        self._plans = make_plans()
+        self._make_plans = make_plans
         self._address = address
         self._lock = threading.Lock()
         self._closed = False
+        self._failure: BaseException | None = None
         self._running = threading.Event()
         self._loaded = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event
         self._app: Any = None
-        self._thread = threading.Thread(target=lambda: uvloop.run(self._live()), name="hubserve", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="hubserve", daemon=True)
         self._thread.start()
+
+    def wait_until_running(self) -> None:
+        """Wait until requests are taken.
+
+        Raises:
+            HubError: it cannot be set up; every thread that waits is told.
+        """
         self._running.wait()
+        if self._failure:
+            raise _as_hub_error(self._failure)
 
     def answer(self, scope: dict[str, Any], length: int | None, read: Read) -> Answer:
         """Answer one request; any number of threads may ask at once, and what they ask is computed together.
@@ -68,21 +78,42 @@ class Gateway:
         exchange = WsgiExchange(scope, length, read)
         exchange.prepare()
         with self._lock:  # the loop does not end while something is handed to it
-            if self._closed:
+            if self._closed or self._loop is None:
                 raise Closed
             self._loop.call_soon_threadsafe(self._begin, exchange)
         return exchange.wait()
 
     def wait_until_loaded(self) -> None:
-        """Wait until every module is loaded, or has failed to."""
+        """Wait until every module is loaded, or has failed to.
+
+        Raises:
+            HubError: something beside the modules failed, so that nothing is served.
+        """
         self._loaded.wait()
+        if self._failure:
+            raise _as_hub_error(self._failure)
 
     def close(self) -> None:
         """Finish what is in progress, for at most ``drain_timeout_s``, and end every instance."""
+        self._running.wait()
         with self._lock:
-            if not self._closed:
+            if not self._closed and self._loop:
                 self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+
+    # --- in its thread ---
+
+    def _run(self) -> None:
+        try:
+            uvloop.run(self._live(self._make_plans()))
+        except BaseException as error:
+            self._failure = error
+            log.exception("the modules of this application cannot be served")
+        finally:  # whatever happened, nobody waits for ever
+            with self._lock:
+                self._closed = True
+            self._running.set()
+            self._loaded.set()
 
     # --- on the loop ---
 
@@ -91,25 +122,30 @@ class Gateway:
         self._tasks.add(exchange.task)
         exchange.task.add_done_callback(self._tasks.discard)
 
-    async def _live(self) -> None:
+    async def _live(self, plans: Sequence[ModulePlan]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        dataplane = DataPlane(self._plans, self._settings.drain_timeout_s)
+        dataplane = DataPlane(plans, self._settings.drain_timeout_s)
         models = Models(dataplane, self._settings, self._search_path)
-        context = Context(dataplane, self._settings, models)
+        context = Context(dataplane, self._settings, models, is_mounted=True)
         self._app = build_app(context)
         self._running.set()
         loading = asyncio.create_task(self._load(dataplane, models))
-        await self._stop.wait()
-        with self._lock:
-            self._closed = True
-        loading.cancel()
-        await asyncio.gather(loading, models.stop(), return_exceptions=True)
-        await dataplane.stop(self._settings.drain_timeout_s)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        context.close()
-        models.close()
+        try:
+            await self._stop.wait()
+        finally:
+            with self._lock:
+                self._closed = True
+            loading.cancel()
+            outcome, _ = await asyncio.gather(loading, models.stop(), return_exceptions=True)
+            has_failed = isinstance(outcome, Exception)
+            await dataplane.stop(0 if has_failed else self._settings.drain_timeout_s)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            context.close()
+            models.close()
+        if has_failed:
+            loading.result()
 
     async def _load(self, dataplane: DataPlane, models: Models) -> None:
         try:
@@ -117,5 +153,14 @@ class Gateway:
             models.follow()
         except HubError:  # requests are told, too
             log.exception("no module is served")
-        finally:
-            self._loaded.set()
+        except Exception:  # nothing is known of what is served: requests are refused, and a later one starts again
+            self._stop.set()
+            raise
+        self._loaded.set()
+
+
+def _as_hub_error(error: BaseException) -> HubError:
+    """An error for each thread that is to be told: the same object raised by several of them would collect their tracebacks."""
+    if isinstance(error, HubError):
+        return type(error)(error.message, error.detail)
+    return HubError("the modules of this application cannot be served: an unexpected error while they were set up; the log has the details")

@@ -136,6 +136,12 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._endpoint.sweeper.add(self)
         self.due = time.monotonic() + self._endpoint.client_timeout_s
 
+    @property
+    def peer(self) -> str:
+        """The client's address, without the port; "" if it is not known."""
+        address = self._transport.get_extra_info("peername")
+        return str(address[0]) if isinstance(address, tuple) else ""
+
     def _greet(self) -> None:
         """Say what a client may send; not before it has said that it speaks HTTP/2, so that others can read what they are told."""
         self._is_greeted = True

@@ -385,6 +385,11 @@ class Call:
         self._stream.send(head, last, end)
 
     @property
+    def peer(self) -> str:
+        """The client's address, without the port; "" if it is not known."""
+        return self._stream.peer
+
+    @property
     def is_waiting(self) -> bool:
         """Whether the client has not yet taken all that was sent."""
         return bool(self._stream.pending)

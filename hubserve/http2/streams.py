@@ -79,6 +79,11 @@ class Stream:
         self._untold = 0
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def peer(self) -> str:
+        """The client's address, without the port; "" if it is not known."""
+        return self._connection.peer
+
     def send(self, head: bytes, data: bytes | memoryview, end: bytes) -> None:
         """Send parts of the answer, as soon as the client allows it.
 

@@ -91,6 +91,7 @@ def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
 def _serve(fd: int, arena_fd: Optional[int], side_fd: Optional[int]) -> int:
     # The gateway decides when an instance ends, also when a terminal or an init system signals the whole process group.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     keep_large_buffers()

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from hubserve.errors import HubError, InvalidInput
+from hubserve.protocols.admin import AdminSurface
 from hubserve.protocols.admission import Admission
+from hubserve.protocols.headers import HEADERS, header
+from hubserve.protocols.hosts import Hosts
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
 
@@ -18,9 +21,9 @@ if TYPE_CHECKING:
     from hubserve.protocols.v2.inference import V2Inference
     from hubserve.protocols.v2.repository import ModelControl
 
+__all__ = ["HEADERS", "ClientGone", "Context", "Protocol", "deadline_of", "header", "priority_of", "respond", "while_connected"]
+
 _HIGHEST_PRIORITY = 100
-#: in ASGI's scope, the request's headers by name; of equal names the first
-HEADERS = "hubserve.headers"
 T = TypeVar("T")
 
 
@@ -33,17 +36,29 @@ class ClientGone(HubError):
 class Context:
     """What the protocols of one server share.
 
+    Args:
+        dataplane: the served modules.
+        settings: the server's.
+        models: loads and unloads models; None where nothing can.
+        is_mounted: whether an application of somebody else's serves them, rather than a server of hubserve's own.
+
     Attributes:
         dataplane: the served modules.
         settings: the server's.
         models: loads and unloads models while the server runs; None where nothing can.
+        hosts: the names of the server.
+        admin: who may use the admin surface.
         admission: bounds what all requests together may take.
     """
 
-    def __init__(self, dataplane: DataPlane, settings: ServerSettings, models: "ModelControl | None" = None) -> None:
+    def __init__(
+        self, dataplane: DataPlane, settings: ServerSettings, models: "ModelControl | None" = None, *, is_mounted: bool = False
+    ) -> None:
         self.dataplane = dataplane
         self.settings = settings
         self.models = models
+        self.hosts = Hosts(settings, is_mounted=is_mounted)
+        self.admin = AdminSurface(settings, self.hosts)
         self.admission = Admission(settings.max_concurrency, settings.max_pending_bytes)
 
     @cached_property
@@ -77,20 +92,6 @@ class Protocol(ABC):
     @abstractmethod
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-
-
-def header(scope: Scope, name: bytes) -> str:
-    """A request header's value; "" if it was not sent.
-
-    Args:
-        scope: ASGI's.
-        name: in lower case.
-    """
-    headers = scope.get(HEADERS)
-    if headers is None:  # several are looked for in each request
-        headers = scope[HEADERS] = dict(reversed(scope["headers"]))
-    value = headers.get(name)
-    return str(value, "latin-1") if value else ""
 
 
 def deadline_of(scope: Scope, settings: ServerSettings) -> float:

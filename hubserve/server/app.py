@@ -12,28 +12,36 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hubserve import __version__
 from hubserve.protocols import Context, create_protocols
+from hubserve.protocols.admin import AdminSurface, Forbidden
+from hubserve.server.origin_policy import OriginPolicy
+from hubserve.server.status import server_status
 from hubserve.serving.dataplane import DataPlane
 
 
 def build_app(context: Context) -> ASGIApp:
     """The application that uvicorn runs."""
     mounted = [(prefix, protocol) for protocol in create_protocols(context) for prefix in protocol.prefixes]
-    surface = _surface(context.dataplane)
+    surface = _surface(context.dataplane, context.admin)
+    policy = OriginPolicy(context.settings, context.hosts)
+
+    def route(scope: Scope) -> ASGIApp:
+        if scope["type"] == "http":
+            for prefix, protocol in mounted:
+                if scope["path"] == prefix or (prefix.endswith("/") and scope["path"].startswith(prefix)):
+                    return protocol
+        return surface
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await surface(scope, receive, send)
-            return
-        for prefix, protocol in mounted:
-            if scope["path"] == prefix or (prefix.endswith("/") and scope["path"].startswith(prefix)):
-                await protocol(scope, receive, send)
-                return
-        await surface(scope, receive, send)
+        verdict = policy.judge(scope) if scope["type"] == "http" else None
+        if verdict:
+            await verdict.answer(route(scope), scope, receive, send)
+        else:
+            await route(scope)(scope, receive, send)
 
     return app
 
 
-def _surface(dataplane: DataPlane) -> Starlette:
+def _surface(dataplane: DataPlane, admin: AdminSurface) -> Starlette:
     def json(content: Any, status: int = 200) -> Response:
         return Response(orjson.dumps(content), status, media_type="application/json")
 
@@ -44,8 +52,12 @@ def _surface(dataplane: DataPlane) -> Starlette:
         reasons = {module.plan.info.name: module.not_ready_reason for module in dataplane if not module.ready}
         return json({"ready": not reasons, "not_ready": reasons}, 503 if reasons else 200)
 
-    async def status(_: Request) -> Response:
-        return json({"hubserve": __version__, "modules": [module.status() for module in dataplane]})
+    async def status(request: Request) -> Response:
+        try:
+            admin.check(request.scope)
+        except Forbidden as error:
+            return json({"error": error.message}, 403)
+        return json(server_status(dataplane))
 
     async def index(_: Request) -> Response:
         rows = "".join(_row(module.status()) for module in dataplane)

@@ -1,26 +1,61 @@
-"""Remembers which process serves which port: ``conf/serving_<port>.json``, as PaddleHub writes it."""
+"""Remembers which process serves which port: ``conf/serving_<port>.json``, as PaddleHub writes it.
 
+A server holds a lock on its file (``flock``) for as long as it lives, so that the kernel says whether one runs. A file alone proves
+nothing: it outlives a killed server, and process ids are used again.
+"""
+
+import contextlib
+import fcntl
 import json
+import logging
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from hubserve.home import conf_dir
+
+log = logging.getLogger("hubserve")
+
+#: in /proc/<pid>/stat, counted behind the command's name: the state, and when the process started
+_STATE, _START = 0, 19
+
+
+class Process(NamedTuple):
+    """A process, told apart from later ones of the same id.
+
+    Attributes:
+        pid: its id.
+        start_ticks: when it started, in clock ticks since the machine did.
+    """
+
+    pid: int
+    start_ticks: int
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return find_process(self.pid) == self
 
 
 class Running(NamedTuple):
     """A server that runs.
 
     Attributes:
-        pid: its process.
+        process: the one that serves.
         modules: the names that it was started with.
         start_time: seconds since the epoch.
     """
 
-    pid: int
+    process: Process
     modules: list[str]
     start_time: float
+
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self.process.pid
 
 
 def path_for(port: int) -> Path:
@@ -28,26 +63,61 @@ def path_for(port: int) -> Path:
     return conf_dir() / f"serving_{port}.json"
 
 
-def write(port: int, modules: list[str]) -> None:
-    """Note this process as the server on a port."""
+@contextlib.contextmanager
+def held(port: int, modules: list[str]) -> Iterator[None]:
+    """Note this process as the server on a port, until the ``with`` block ends."""
     path = path_for(port)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps({"pid": os.getpid(), "module": modules, "start_time": time.time()}), "utf-8")
-    partial.replace(path)
-
-
-def remove(port: int) -> None:
-    """Forget this process; a file that another server has written since is left alone."""
-    running = _read(port)
-    if running and running.pid == os.getpid():
-        path_for(port).unlink(missing_ok=True)
+    with partial.open("w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            log.warning("'%s' cannot be locked (%s), so that 'hub serving stop' will not find this server", path, error.strerror)
+        json.dump({"pid": os.getpid(), "module": modules, "start_time": time.time()}, file)
+        file.flush()
+        with _changing():
+            partial.replace(path)
+        try:
+            yield
+        finally:
+            _remove(path, file)
 
 
 def find(port: int) -> Running | None:
-    """The server that runs on a port; None if there is none, or the file is left over from one that was killed."""
-    running = _read(port)
-    return running if running and _is_server(running.pid) else None
+    """The server that runs on a port.
+
+    Returns:
+        The server; None where nobody holds the file's lock, or its holder is not the process that the file names.
+    """
+    try:
+        with path_for(port).open(encoding="utf-8") as file:
+            noted = _read(file)
+            process = find_process(noted.pid) if noted else None
+            # the lock is looked at last: the process that was seen before is then the one that holds it
+            if noted is None or process is None or not _has_open(process.pid, file) or not _is_locked(file):
+                return None
+            return Running(process, noted.modules, noted.start_time)
+    except OSError:
+        return None
+
+
+def find_unproven(port: int) -> int | None:
+    """The id of a process that a file names without a proof that it is the server; None where no such process runs."""
+    try:
+        with path_for(port).open(encoding="utf-8") as file:
+            noted = _read(file)
+    except OSError:
+        return None
+    return noted.pid if noted and find_process(noted.pid) else None
+
+
+def remove_stale(port: int) -> None:
+    """Delete the file that a killed server left behind, unless a process of the id in it runs."""
+    path = path_for(port)
+    with contextlib.suppress(OSError), path.open(encoding="utf-8") as file:
+        if not _is_locked(file) and find_unproven(port) is None:
+            _remove(path, file)
 
 
 def running_servers() -> dict[int, Running]:
@@ -56,18 +126,69 @@ def running_servers() -> dict[int, Running]:
     return {port: running for port in sorted(ports) if (running := find(port))}
 
 
-def _read(port: int) -> Running | None:
+def find_process(pid: int) -> Process | None:
+    """The process of an id; None if there is none, or it has ended and is only waited for."""
     try:
-        raw = json.loads(path_for(port).read_text("utf-8"))
-        return Running(int(raw["pid"]), [str(each) for each in raw["module"]], float(raw["start_time"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[_STATE] in "ZX" else Process(pid, int(fields[_START]))
+
+
+class _Noted(NamedTuple):
+    pid: int
+    modules: list[str]
+    start_time: float
+
+
+def _read(file: IO[str]) -> _Noted | None:
+    try:
+        raw = json.load(file)
+        return _Noted(int(raw["pid"]), [str(each) for each in raw["module"]], float(raw["start_time"]))
+    except (ValueError, KeyError, TypeError):
         return None
 
 
-def _is_server(pid: int) -> bool:
-    """Whether a process of that id is a hub server; ids are used again after a crash or a reboot."""
+def _is_locked(file: IO[str]) -> bool:
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _has_open(pid: int, file: IO[str]) -> bool:
+    """Whether a process has this very file open, as the one that locked it has."""
+    ours = os.fstat(file.fileno())
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as opened:
+            return any(_is_file(each.path, ours) for each in opened)
+    except OSError:  # it has ended, or is another user's
+        return False
+
+
+def _is_file(path: str, wanted: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), wanted)
     except OSError:
         return False
-    return b"serving" in words and b"start" in words
+
+
+def _remove(path: Path, file: IO[str]) -> None:
+    """Delete a file by its path, unless another server has put its own there since."""
+    with contextlib.suppress(OSError), _changing():
+        if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _changing() -> Iterator[None]:
+    """Keep other processes from adding or removing files meanwhile."""
+    folder = os.open(conf_dir(), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks: two servers would have to start at the same moment
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from hubserve.errors import HubError, ModuleNotFound
 from hubserve.server.loading import note_loaded
+from hubserve.server.status import server_status
 from hubserve.serving.dataplane import DataPlane, ModulePlan
 
 
@@ -35,11 +36,12 @@ class Reloader:
 
         Args:
             request: ``{"op": "reload", "modules": [...]}``, all where none is named; ``{"op": "installed", "module", "version"}``;
-                ``{"op": "removed", "module"}`` once a version is uninstalled; or, which change nothing, ``{"op": "served"}`` and
-                ``{"op": "load order", "module"}``, which asks what an instance is told to load.
+                ``{"op": "removed", "module"}`` once a version is uninstalled; or, which change nothing, ``{"op": "served"}``,
+                ``{"op": "status"}`` and ``{"op": "load order", "module"}``, which asks what an instance is told to load.
         Returns:
             For each module ``{"module", "version", "was", "state", "error"}``;
-            ``state`` is ``loaded``, ``kept``, ``unloaded`` or ``unchanged``. For ``served`` ``{"module", "version", "folder"}``.
+            ``state`` is ``loaded``, ``kept``, ``unloaded`` or ``unchanged``. For ``served`` ``{"module", "version", "folder"}``;
+            for ``status`` what ``GET /status`` answers.
         Raises:
             HubError: the settings cannot be used, or the request is none of these. Nothing has changed.
         """
@@ -49,6 +51,8 @@ class Reloader:
             if not plan.instances:
                 raise HubError(f"module '{plan.info.name}' has no instance: {plan.error or 'it is made of other modules'}")
             yield {"module": request["module"], "order": plan.instances[0].load_order(measure=False)}
+        elif op == "status":
+            yield server_status(self._dataplane)
         elif op == "served":
             for told in self._tell_served():
                 yield told

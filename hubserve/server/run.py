@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from hubserve.protocols.v2.logs import LogFormatter
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
 from hubserve.server.control import Control
+from hubserve.server.ending import Ending
 from hubserve.server.http import http_protocol
 from hubserve.server.loading import load_modules
 from hubserve.server.model_control import Models
@@ -35,10 +35,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("hubserve")
 
 _BACKLOG = 2048
+#: what an end at once may take
+_HURRY_S = 0.5
 
 
 def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence[Path] = ()) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until a signal ends it; see :class:`hubserve.server.ending.Ending`.
 
     Args:
         settings: the server's own.
@@ -55,13 +57,8 @@ def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence
     plans = make_plans()
     with bind(settings.host, settings.port) as listener:
         end_unread_answers(listener, settings.client_timeout_s)
-        port = listener.getsockname()[1]
-        pidfile.write(port, [plan.info.name for plan in plans])
-        try:
-            with contextlib.suppress(KeyboardInterrupt):
-                uvloop.run(_Gateway(settings, plans, make_plans, listener, search_path).run())
-        finally:
-            pidfile.remove(port)
+        with contextlib.suppress(KeyboardInterrupt):
+            uvloop.run(_Gateway(settings, plans, make_plans, listener, search_path).run())
 
 
 def bind(host: str, port: int, option: str = "-p", purpose: str = "") -> socket.socket:
@@ -114,46 +111,60 @@ class _Gateway:
         search_path: Sequence[Path],
     ) -> None:
         self._settings = settings
+        self._plans = plans
         self._listener = listener
         self._dataplane = DataPlane(plans, settings.drain_timeout_s)
         self._models = Models(self._dataplane, settings, search_path)
         self._context = Context(self._dataplane, settings, self._models)
+        self._grpc_server: GrpcServer | None = None
+        self._server: _Server
         self._control = Control(listener.getsockname()[1], Reloader(self._dataplane, make_plans).answer)
 
     async def run(self) -> None:
         """Load and serve; requests that come while a module loads wait for it."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        grpc_server = None if self._settings.grpc_port is None else _grpc_server(self._context)
+        ending = Ending()  # from here on no signal ends the process before its file is removed
+        with pidfile.held(self._listener.getsockname()[1], [plan.info.name for plan in self._plans]):
+            await self._serve(ending)
+
+    async def _serve(self, ending: Ending) -> None:
+        self._grpc_server = None if self._settings.grpc_port is None else _grpc_server(self._context)
         on_one_port = self._settings.has_one_port
-        server = _Server(self._config(grpc_server.endpoint if grpc_server and on_one_port else None))
-        if grpc_server:
-            await grpc_server.start(self._listener if on_one_port else self._grpc_listener(), is_shared=on_one_port)
+        self._server = _Server(self._config(self._grpc_server.endpoint if self._grpc_server and on_one_port else None))
+        if self._grpc_server:
+            await self._grpc_server.start(self._listener if on_one_port else self._grpc_listener(), is_shared=on_one_port)
         await self._control.start()
-        serving = asyncio.create_task(server.serve([self._listener]))
+        serving = asyncio.create_task(self._server.serve([self._listener]))
         loading = asyncio.create_task(self._load())
-        stopping = asyncio.create_task(stop.wait())
+        stopping = asyncio.create_task(ending.asked())
         try:
             await asyncio.wait({serving, loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
                 loading.result()
                 await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if stop.is_set():
-                log.info("stopping: no new connections, finishing what is in progress")
+            if ending.is_asked:
+                log.info("stopping: no new connections, finishing what is in progress; Ctrl-C again ends at once")
             self._control.stop()
             loading.cancel()
-            await asyncio.gather(loading, self._models.stop(), return_exceptions=True)
-            server.should_exit = True
-            if grpc_server:
-                await grpc_server.stop(self._settings.drain_timeout_s)
-            await serving
-            await self._dataplane.stop(self._settings.drain_timeout_s)
+            stopping.cancel()
+            if not await ending.unless_hurried(self._drain(loading, serving, self._settings.drain_timeout_s)):
+                log.warning("ending at once; requests in progress are not answered")
+                self._server.force_exit = True
+                with contextlib.suppress(asyncio.TimeoutError):  # the kernel ends instances that compute, together with this process
+                    await asyncio.wait_for(self._drain(loading, serving, 0), _HURRY_S)
             self._context.close()
             self._models.close()
-            stopping.cancel()
+        if serving.done():
+            serving.result()
+
+    async def _drain(self, loading: "asyncio.Task[None]", serving: "asyncio.Task[None]", drain_s: float) -> None:
+        """Finish what is in progress, for at most ``drain_s``, and end every instance."""
+        await asyncio.gather(loading, self._models.stop(), return_exceptions=True)
+        self._server.should_exit = True
+        if self._grpc_server:
+            await self._grpc_server.stop(drain_s)
+        await asyncio.wait({serving})  # not by awaiting it: it is to go on if this is cancelled
+        await self._dataplane.stop(drain_s)
 
     def _config(self, http2: "Endpoint[Any] | None") -> uvicorn.Config:
         settings = self._settings

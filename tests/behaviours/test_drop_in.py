@@ -2,9 +2,6 @@
 
 import base64
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -225,19 +222,6 @@ def test_init_args_of_a_config_reach_initialize_and_pick_the_version(start: Star
     server = start({"old-style": {"init_args": init_args, "predict_args": {"times": 3}}})
     assert server.results("old-style", texts=["ab"]) == [{"text": "bababa", "prefix": "#"}]
     assert server.results("old-style", texts=["ab"], times=1) == [{"text": "ba", "prefix": "#"}]
-
-
-def test_a_server_is_stopped_by_a_pid_file_of_the_three_keys(home: Path) -> None:
-    waiting = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "serving", "start"])
-    try:
-        (home / "conf").mkdir(parents=True)
-        noted = {"pid": waiting.pid, "module": ["lac"], "start_time": 1.5}
-        (home / "conf" / "serving_8877.json").write_text(json.dumps(noted))
-        assert hub("serving", "stop", "-p", "8877", home=home).returncode == 0
-        assert waiting.wait(10) == -signal.SIGTERM
-    finally:
-        waiting.kill()
-        waiting.wait()
 
 
 def test_modules_import_from_beside_their_folder_and_from_installed_ones(home: Path, tmp_path: Path) -> None:

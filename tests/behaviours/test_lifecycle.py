@@ -40,7 +40,7 @@ def test_start_by_flags_then_status_then_stop(home: Path, tmp_path: Path) -> Non
         server.process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_lets_requests_finish_and_leaves_no_process(start: Start, number: int) -> None:
     server = start({"faulty": toy("faulty", delay_s=0.8)})
     pids = server.instance_pids("faulty")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(COMMAND is None, reason="no perf_analyzer runs h
 
 @pytest.fixture(scope="module")
 def addresses() -> Iterator[dict[str, str]]:
-    with server(workers=1) as addresses:
+    with server(workers=1, shared_memory=True) as addresses:
         yield dict(zip(VARIANTS, addresses, strict=True))
 
 

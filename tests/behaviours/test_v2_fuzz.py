@@ -21,7 +21,7 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "modules").mkdir()
     with servers(shared_home, folder) as start:
-        yield start(calm_modules(folder / "modules"), max_body_bytes=1 << 20, client_timeout_s=5)
+        yield start(calm_modules(folder / "modules"), max_body_bytes=1 << 20, client_timeout_s=5, shared_memory=True)
 
 
 @settings(max_examples=examples(600), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -18,7 +18,7 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("golden")
     (folder / "modules").mkdir()
     with servers(shared_home, folder) as start:
-        yield start(modules(folder / "modules"), max_body_bytes=1 << 20)
+        yield start(modules(folder / "modules"), max_body_bytes=1 << 20, shared_memory=True)
 
 
 def test_the_folder_has_every_case() -> None:

@@ -31,7 +31,7 @@ ONES = np.ones((2, 3), np.float32)
 @pytest.fixture(scope="module")
 def served(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
     with servers(shared_home, tmp_path_factory.mktemp("v2_grpc")) as start:
-        yield start_with_grpc(start, "doubler", "shout", "tensors", "faulty", max_body_bytes=4 << 20)
+        yield start_with_grpc(start, "doubler", "shout", "tensors", "faulty", max_body_bytes=4 << 20, shared_memory=True)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         folder = tmp_path_factory.mktemp("modules")
         served = modules(folder) | {"faulty": toy("faulty"), "slow": served_under("doubler", "slow", folder, delay_s=1.0)}
         served |= {name: toy(f"triton/{name}") for name in ("pb_sum", "pb_repeat")}
-        yield start(served, max_body_bytes=4 << 20)
+        yield start(served, max_body_bytes=4 << 20, shared_memory=True)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def grpc_port() -> int:
 def server(shared_home: Path, traces: Path, grpc_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with servers(shared_home, tmp_path_factory.mktemp("settings")) as start:
         modules = {"doubler": {**toy("doubler", delay_s=0.3), "workers": 1}, "shout": toy("shout")}
-        yield start(modules, trace_dir=str(traces), grpc_port=grpc_port)
+        yield start(modules, trace_dir=str(traces), grpc_port=grpc_port, shared_memory=True)
 
 
 @pytest.fixture
@@ -120,8 +120,8 @@ def test_a_request_finishes_with_a_region_that_is_unregistered_under_it(
     assert "Unable to find shared memory region: 'both'" in told.json()["error"]
 
 
-def test_a_server_for_other_machines_has_no_shared_memory_unless_it_is_told_to(start: Start) -> None:
-    server = start({"shout": toy("shout")}, host="0.0.0.0")
+def test_a_server_has_no_shared_memory_unless_it_is_told_to(start: Start) -> None:
+    server = start({"shout": toy("shout")})
     with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:
         with pytest.raises(InferenceServerException, match="shared memory is off on this server") as told:
             client.register_system_shared_memory("both", "/both", 16)
@@ -133,7 +133,7 @@ def test_a_server_for_other_machines_has_no_shared_memory_unless_it_is_told_to(s
 
 def test_what_is_read_from_shared_memory_counts_for_the_bytes_that_a_server_holds(start: Start) -> None:
     port = free_port()
-    server = start({"doubler": toy("doubler", delay_s=1)}, grpc_port=port, max_pending_bytes=1_000_000, workers=1)
+    server = start({"doubler": toy("doubler", delay_s=1)}, grpc_port=port, max_pending_bytes=1_000_000, workers=1, shared_memory=True)
     x = np.ones((1, 150_000), np.float32)
     name = f"hub-{secrets.token_hex(4)}"
     handle = memory.create_shared_memory_region(name, f"/{name}", x.nbytes)

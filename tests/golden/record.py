@@ -21,7 +21,7 @@ def main() -> None:
         work = Path(name)
         (work / "modules").mkdir()
         with servers(work / "home", work) as start:
-            server = start(modules(work / "modules"), max_body_bytes=1 << 20)
+            server = start(modules(work / "modules"), max_body_bytes=1 << 20, shared_memory=True)
             for case, request in CASES.items():
                 folder = FOLDER / case
                 folder.mkdir(parents=True)

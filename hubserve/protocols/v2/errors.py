@@ -14,6 +14,7 @@ from hubserve.errors import (
     Unavailable,
     Unsupported,
 )
+from hubserve.protocols.admin import Forbidden
 from hubserve.protocols.base import ClientGone
 from hubserve.protocols.bodies import TooSlow
 
@@ -47,6 +48,7 @@ class NotOffered(HubError):
 #: error -> (HTTP status, name of a ``grpc.StatusCode``); the first class that fits counts
 _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
     (NotHere, 404, "NOT_FOUND"),
+    (Forbidden, 403, "PERMISSION_DENIED"),
     (WrongMethod, 405, "UNIMPLEMENTED"),
     (NotOffered, 501, "UNIMPLEMENTED"),
     (TooLarge, 413, "RESOURCE_EXHAUSTED"),

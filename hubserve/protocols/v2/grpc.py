@@ -20,10 +20,10 @@ from hubserve.protocols.admission import Ticket
 from hubserve.protocols.base import Context
 from hubserve.protocols.v2.encodings import decode_body
 from hubserve.protocols.v2.errors import NotHere
-from hubserve.protocols.v2.grpc_calls import Calls
+from hubserve.protocols.v2.grpc_calls import ADMIN_CALLS, Calls
 from hubserve.protocols.v2.grpc_codec import decode_call, fill_response, parse, parse_request
 from hubserve.protocols.v2.grpc_raw import response_parts
-from hubserve.protocols.v2.grpc_rpc import deadline_of, refusal
+from hubserve.protocols.v2.grpc_rpc import deadline_of, memory_check, refusal
 from hubserve.protocols.v2.grpc_stream import Stream
 from hubserve.settings import ServerSettings
 
@@ -92,7 +92,9 @@ class GrpcServer:
     def _services(self) -> dict[str, dict[str, Method]]:
         methods = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
         messages = {each.name: getattr(service_pb2, each.input_type.name) for each in methods}
-        inference = {name: Method(self._answering(_answer(messages[name], call))) for name, call in Calls(self._context.v2).table.items()}
+        handles = {name: _answer(messages[name], call) for name, call in Calls(self._context.v2).table.items()}
+        handles |= {name: self._for_admins(handles[name]) for name in ADMIN_CALLS}
+        inference = {name: Method(self._answering(handle)) for name, handle in handles.items()}
         inference["ModelInfer"] = Method(self._answering(self._infer))
         inference["ModelStreamInfer"] = Method(self._stream, streams=True)
         check = _answer(health_pb2.HealthCheckRequest, self._health)
@@ -108,9 +110,19 @@ class GrpcServer:
 
         return answer
 
+    def _for_admins(self, handle: Handle) -> Handle:
+        """Refuse clients that may not use the admin surface."""
+
+        async def answer(data: Message, call: Call, ticket: Ticket) -> Answer:
+            self._context.admin.check_call(call.peer, call.metadata)
+            return await handle(data, call, ticket)
+
+        return answer
+
     async def _infer(self, data: Message, rpc: Call, ticket: Ticket) -> Answer:
         call = decode_call(*parse_request(data))
         call.deadline, call.reserve = deadline_of(rpc, self._context.settings), ticket.reserve_more
+        call.check_memory = memory_check(self._context, rpc)
         response = service_pb2.ModelInferResponse()
         raws = fill_response(response, await self._context.v2.infer(call))
         return response_parts(response, raws)

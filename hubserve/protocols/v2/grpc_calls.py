@@ -9,6 +9,21 @@ from hubserve.errors import InvalidInput, ModuleNotFound
 from hubserve.protocols.v2.grpc_codec import message_from_json, parameter_value
 from hubserve.protocols.v2.inference import V2Inference
 
+#: calls that are part of the admin surface (:mod:`hubserve.protocols.admin`)
+ADMIN_CALLS = {
+    "RepositoryIndex",
+    "RepositoryModelLoad",
+    "RepositoryModelUnload",
+    "SystemSharedMemoryStatus",
+    "SystemSharedMemoryRegister",
+    "SystemSharedMemoryUnregister",
+    "CudaSharedMemoryStatus",
+    "CudaSharedMemoryRegister",
+    "CudaSharedMemoryUnregister",
+    "TraceSetting",
+    "LogSettings",
+}
+
 
 class Calls:
     """Answers them.

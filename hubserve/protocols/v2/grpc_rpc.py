@@ -2,10 +2,13 @@
 
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 
 from hubserve.errors import HubError
 from hubserve.http2.rpc import Call
 from hubserve.http2.status import Status
+from hubserve.protocols.base import Context
 from hubserve.protocols.v2.errors import grpc_status
 from hubserve.protocols.v2.grpc_codec import sendable
 from hubserve.settings import ServerSettings
@@ -29,3 +32,8 @@ def deadline_of(call: Call, settings: ServerSettings) -> float:
     """When a call is to be given up, on the clock of ``time.monotonic``: when its client says so, or after ``request_timeout_s``."""
     latest = time.monotonic() + settings.request_timeout_s
     return latest if call.deadline is None else min(call.deadline, latest)
+
+
+def memory_check(context: Context, call: Call) -> Callable[[], None] | None:
+    """What refuses a call unless its client may have tensors in shared memory; None where the server has none."""
+    return partial(context.admin.check_call, call.peer, call.metadata) if context.settings.shared_memory else None

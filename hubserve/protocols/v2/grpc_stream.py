@@ -16,7 +16,7 @@ from hubserve.protocols.base import Context
 from hubserve.protocols.bodies import TooSlow
 from hubserve.protocols.v2.grpc_codec import EMPTY_FINAL, decode_call, fill_response, parse_request
 from hubserve.protocols.v2.grpc_raw import stream_response_parts
-from hubserve.protocols.v2.grpc_rpc import deadline_of, refusal
+from hubserve.protocols.v2.grpc_rpc import deadline_of, memory_check, refusal
 from hubserve.protocols.v2.inference import InferCall, InferResult
 from hubserve.protocols.v2.results import FINAL
 
@@ -118,6 +118,7 @@ class Stream:
                 answer.id = request.id
                 call = decode_call(request, raws)
                 call.deadline, call.reserve = deadline_of(self._rpc, self._context.settings), ticket.reserve_more
+                call.check_memory = memory_check(self._context, self._rpc)
                 await self._infer(call, answer)
         except Exception as error:
             if self._ends_with_error:

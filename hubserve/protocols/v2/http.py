@@ -6,6 +6,7 @@ One table has every path: what matches it, its methods, and the method of this c
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -132,6 +133,7 @@ class V2Protocol(Protocol):
 
     def _control(self, answer: control.Answer) -> Answer:
         async def respond(scope: Scope, send: Send, ticket: Ticket, **arguments: str) -> None:
+            self.context.admin.check(scope)
             document = control.read_document(await self._body(scope, ticket)) if scope["method"] == "POST" else {}
             told = await answer(self._v2, document, **arguments)
             await _respond(send, 200, [] if told is None else [dump_json(told)])
@@ -197,6 +199,8 @@ class V2Protocol(Protocol):
     def _timed(self, call: InferCall, scope: Scope, ticket: Ticket, version: str) -> InferCall:
         call.version, call.reserve = version, ticket.reserve_more
         call.deadline, call.priority = deadline_of(scope, self.settings), priority_of(scope)
+        if self.settings.shared_memory:
+            call.check_memory = partial(self.context.admin.check, scope)
         return call
 
 

@@ -1,4 +1,7 @@
-"""The paths of the HTTP form that control the server: model repository, shared memory, trace and logging settings."""
+"""The paths of the HTTP form that control the server: model repository, shared memory, trace and logging settings.
+
+All of them are part of the admin surface (:mod:`hubserve.protocols.admin`).
+"""
 
 import base64
 import binascii

@@ -149,6 +149,16 @@ class V2Inference:
         modules = [self.find(name, version)] if name else [module for module in self.dataplane if module.is_loaded]
         return {"model_stats": [model_statistics(module) for module in modules]}
 
+    def _memory_for(self, call: InferCall) -> SharedMemory:
+        """The regions that a request may use: another client's on this machine are nothing for clients elsewhere.
+
+        Raises:
+            Forbidden: it may use none, and asks for one.
+        """
+        if call.check_memory and call.shares_memory:
+            call.check_memory()
+        return self.shared_memory
+
     async def infer(self, call: InferCall, signature: Signature | None = None) -> InferResult:
         """Answer one request.
 
@@ -167,8 +177,9 @@ class V2Inference:
                     f"'{call.model}' may answer one request by any number of responses, and a plain request doesn't support models "
                     "with decoupled transaction policy; use generate_stream over HTTP, or ModelStreamInfer over gRPC"
                 )
-            results = ResultMaker(signature, call, self.shared_memory)
-            request = RequestMaker(signature, self.shared_memory).make(call)
+            memory = self._memory_for(call)
+            results = ResultMaker(signature, call, memory)
+            request = RequestMaker(signature, memory).make(call)
             request.marks = marks
             return results.make(await module.infer(request))
 
@@ -181,8 +192,9 @@ class V2Inference:
         module = self.find(call.model, call.version)
         with module.in_use(), self.traces.sample(call.model, module.plan.info.version, call.id) as marks:
             signature = await self.signature(module)
-            results = ResultMaker(signature, call, self.shared_memory)
-            request = RequestMaker(signature, self.shared_memory).make(call)
+            memory = self._memory_for(call)
+            results = ResultMaker(signature, call, memory)
+            request = RequestMaker(signature, memory).make(call)
             request.marks = marks
             # whoever stops to ask for more ends the computing, too
             async with aclosing(cast("AsyncGenerator[InferResponse]", self.dataplane.stream(request))) as responses:

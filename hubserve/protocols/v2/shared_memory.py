@@ -5,7 +5,6 @@ that is behind its end would kill the whole server. A copy of 602 KB takes about
 """
 
 import errno
-import ipaddress
 import os
 import stat
 from typing import Any
@@ -32,7 +31,7 @@ class SharedMemory:
     """
 
     def __init__(self, settings: ServerSettings) -> None:
-        self._is_on = is_on(settings)
+        self._is_on = settings.shared_memory
         self._most_bytes = settings.max_body_bytes
         self._regions: dict[str, _Region] = {}
 
@@ -104,8 +103,8 @@ class SharedMemory:
     def _require(self) -> None:
         if not self._is_on:
             raise NotOffered(
-                "shared memory is off on this server: it listens for other machines, or its setting 'shared_memory' is false. "
-                "Send the tensors in the request, or set 'shared_memory' to true"
+                "shared memory is off on this server. Send the tensors in the request, or start the server with --shared-memory, "
+                "or 'shared_memory': true in its configuration"
             )
 
 
@@ -224,18 +223,6 @@ class _Region:
             f"shared memory region '{_short(self.name)}' has been cut short since it was registered: '{self.key}' has {self.size_now()} "
             "bytes now. Register it again, and leave its size alone while it is registered"
         )
-
-
-def is_on(settings: ServerSettings) -> bool:
-    """Whether clients may use shared memory: as set, else where only this machine can reach the server."""
-    if settings.shared_memory is not None:
-        return settings.shared_memory
-    if settings.host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(settings.host).is_loopback
-    except ValueError:
-        return False
 
 
 def _open(key: str) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hubserve.errors import InvalidInput
+from hubserve.errors import ConfigError, InvalidInput
 from hubserve.protocols.v2.trace_files import TraceFiles
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
@@ -43,17 +43,26 @@ class _Scope:
     left: int = -1
 
 
+def _folder(path: str) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigError(f"'trace_dir' is '{path}', which is no path here: {error} Give the whole path of a folder.") from None
+
+
 class Traces:
     """What is traced: for all models, and for those that have settings of their own.
 
     Args:
         settings: the server's; ``trace_dir`` says where files may be.
         dataplane: knows the models.
+    Raises:
+        ConfigError: ``trace_dir`` names the home of a user that does not exist.
     """
 
     def __init__(self, settings: ServerSettings, dataplane: DataPlane) -> None:
         self._dataplane = dataplane
-        self._folder = Path(settings.trace_dir).expanduser().absolute() if settings.trace_dir else None
+        self._folder = _folder(settings.trace_dir) if settings.trace_dir else None
         self._files = TraceFiles(self._folder) if self._folder else None
         self._defaults: dict[str, Any] = {
             "trace_level": [_OFF],

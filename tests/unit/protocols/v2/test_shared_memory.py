@@ -14,7 +14,7 @@ from tritonclient.utils import shared_memory as client
 
 from hubserve.errors import InvalidInput, TooLarge, Unavailable
 from hubserve.protocols.v2.errors import NotHere, NotOffered
-from hubserve.protocols.v2.shared_memory import CudaSharedMemory, SharedMemory, is_on
+from hubserve.protocols.v2.shared_memory import CudaSharedMemory, SharedMemory
 from hubserve.settings import ServerSettings
 
 VALUES = np.arange(64, dtype=np.float32)
@@ -36,7 +36,7 @@ def memory() -> SharedMemory:
 
 
 def shared_memory(**settings: Any) -> SharedMemory:
-    return SharedMemory(ServerSettings(modules_info={}, **settings))
+    return SharedMemory(ServerSettings(modules_info={}, **{"shared_memory": True, **settings}))
 
 
 def key_of(handle: Any) -> str:
@@ -248,27 +248,8 @@ def test_an_input_may_not_be_longer_than_a_body_may_be(region: Any) -> None:
     assert memory.part("input", 0, 200).read().nbytes == 200
 
 
-@pytest.mark.parametrize(
-    ("host", "wanted", "on"),
-    [
-        ("127.0.0.1", None, True),
-        ("127.0.0.2", None, True),
-        ("::1", None, True),
-        ("localhost", None, True),
-        ("0.0.0.0", None, False),
-        ("192.168.1.7", None, False),
-        ("::", None, False),
-        ("example.org", None, False),
-        ("0.0.0.0", True, True),
-        ("127.0.0.1", False, False),
-    ],
-)
-def test_only_who_is_on_this_machine_has_shared_memory_unless_it_is_set(host: str, wanted: bool | None, on: bool) -> None:
-    assert is_on(ServerSettings(modules_info={}, host=host, shared_memory=wanted)) is on
-
-
 def test_a_server_without_shared_memory_says_so(region: Any) -> None:
-    memory = shared_memory(host="0.0.0.0")
+    memory = shared_memory(shared_memory=False)
     with pytest.raises(NotOffered, match="shared memory is off on this server"):
         memory.register("input", key_of(region), 0, 256)
     with pytest.raises(NotOffered, match="shared memory is off on this server"):

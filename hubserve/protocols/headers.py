@@ -1,0 +1,30 @@
+"""A request's headers by name."""
+
+from starlette.types import Scope
+
+#: in ASGI's scope, the request's headers by name; of equal names the first
+HEADERS = "hubserve.headers"
+
+
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """A request's headers: name in lower case -> value, of equal names the first.
+
+    Args:
+        scope: ASGI's.
+    """
+    headers: dict[bytes, bytes] | None = scope.get(HEADERS)
+    if headers is None:  # several are looked for in each request
+        headers = scope[HEADERS] = dict(reversed(scope["headers"]))
+    return headers
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """A request header's value; "" if it was not sent.
+
+    Args:
+        scope: ASGI's.
+        name: in lower case.
+    """
+    headers = scope.get(HEADERS)
+    value = (headers_of(scope) if headers is None else headers).get(name)
+    return str(value, "latin-1") if value else ""

@@ -1,0 +1,63 @@
+"""The names by which clients may call this server: what a request's ``Host`` may say.
+
+A page of a foreign domain can have that domain's name lead to 127.0.0.1 (DNS rebinding), and then counts as the server's own page to the
+browser. Only the name in ``Host`` tells. An IP address there is never such a name.
+"""
+
+import ipaddress
+import socket
+
+from hubserve.settings import ServerSettings
+
+
+class Hosts:
+    """Tells which names are the server's.
+
+    Args:
+        settings: the server's.
+        is_mounted: whether the modules are served by an application of somebody else's, which has names of its own.
+    """
+
+    def __init__(self, settings: ServerSettings, *, is_mounted: bool = False) -> None:
+        allowed = [name.lower().removesuffix(".") for name in settings.allowed_hosts]
+        self._names = {"localhost", socket.gethostname().lower(), *allowed} - {"*", ""}
+        if not is_mounted:
+            self._names.add(settings.host.lower())
+        self._suffixes = (".localhost", *(name[1:] for name in allowed if name.startswith("*.")))
+        is_open = is_mounted or not is_loopback(settings.host)
+        self._accepts_any = "*" in allowed or (is_open and not allowed)
+
+    def accepts(self, host: str) -> bool:
+        """Whether requests are answered that call the server so.
+
+        Args:
+            host: the header's value; "" where it was not sent, which no browser does.
+        """
+        return self._accepts_any or self.is_own(host)
+
+    def is_own(self, host: str) -> bool:
+        """Whether this is surely a name of the server: its own, one that the settings name, or an IP address."""
+        if not host:
+            return True
+        name = _name(host)
+        return name in self._names or name.endswith(self._suffixes) or _address(name) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, or ``localhost``, is reached from this machine only."""
+    address = _address(host)
+    return address.is_loopback if address else host.lower() == "localhost"
+
+
+def _name(host: str) -> str:
+    """The name or address in front of the port."""
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return name.lower().removesuffix(".")
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return (address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None) or address

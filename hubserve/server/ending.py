@@ -1,0 +1,60 @@
+"""When the gateway ends, and how: by which signal."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+
+class Ending:
+    """Learns from signals that the server is to end.
+
+    SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal was closed) let requests in progress finish. SIGQUIT, and SIGINT for the second
+    time, do not. SIGHUP keeps being ignored in a process that was started so, as ``nohup`` does.
+    """
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._hurried = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, self._ask, number)
+        loop.add_signal_handler(signal.SIGQUIT, self._hurry)
+
+    def _ask(self, number: signal.Signals) -> None:
+        if number == signal.SIGINT and self._asked.is_set():
+            self._hurry()
+        self._asked.set()
+
+    def _hurry(self) -> None:
+        self._asked.set()
+        self._hurried.set()
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the server is to end."""
+        return self._asked.is_set()
+
+    async def asked(self) -> None:
+        """Wait until the server is to end."""
+        await self._asked.wait()
+
+    async def unless_hurried(self, drain: Coroutine[Any, Any, None]) -> bool:
+        """Let requests in progress finish, unless the server is to end at once.
+
+        Args:
+            drain: does it; is cancelled if there is no time for it.
+        Returns:
+            Whether it was done.
+        """
+        draining, hurried = asyncio.create_task(drain), asyncio.create_task(self._hurried.wait())
+        try:
+            await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
+            if draining.done():
+                draining.result()
+            return draining.done()
+        finally:
+            for task in (draining, hurried):
+                task.cancel()
+            await asyncio.gather(draining, hurried, return_exceptions=True)

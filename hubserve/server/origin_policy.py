@@ -1,0 +1,178 @@
+"""What web pages may do: requests that call the server by a foreign name, or come from a page of another origin, are refused.
+
+A browser sends a page's request wherever the page says, and the server cannot tell it from another client's but by three headers that pages
+cannot set: ``Host``, ``Origin`` and ``Sec-Fetch-Site``. Pages of the origins in ``cors_origins`` are answered as the CORS protocol has it
+(https://fetch.spec.whatwg.org/#http-cors-protocol). See docs/adr/0024-web-pages.md.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hubserve.protocols.admin import CROSS_ORIGIN
+from hubserve.protocols.headers import HEADERS, header, headers_of
+from hubserve.protocols.hosts import Hosts
+from hubserve.server.exchange import UNEXPECTED
+from hubserve.settings import ServerSettings
+
+log = logging.getLogger("hubserve")
+
+_HOSTS_REMEMBERED = 256
+_METHODS = b"GET, HEAD, POST"
+_PREFLIGHT_VALID_S = b"600"
+#: headers of answers that a page may read beside the usual ones
+_EXPOSED = b"Inference-Header-Content-Length, Retry-After, Allow"
+_HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1000}")
+_USUAL_PORT = {"http": ":80", "https": ":443"}
+
+
+class OriginPolicy:
+    """Decides about each request before anything else looks at it.
+
+    Args:
+        settings: the server's.
+        hosts: the names of the server.
+    """
+
+    def __init__(self, settings: ServerSettings, hosts: Hosts) -> None:
+        self._hosts = hosts
+        self._allowed = {_normal(each) for each in settings.cors_origins}
+        self._accepted: set[bytes] = set()  # values of Host
+
+    def judge(self, scope: Scope) -> "Refusal | CorsRequest | None":
+        """What is to answer a request.
+
+        Args:
+            scope: ASGI's.
+        Returns:
+            None for what is answered as usual, as almost everything is.
+        """
+        headers = scope.get(HEADERS) or headers_of(scope)
+        if headers.get(b"host", b"") in self._accepted and b"origin" not in headers and b"sec-fetch-site" not in headers:
+            return None
+        return self._refuse_host(scope) or self._judge_origin(scope)
+
+    def _refuse_host(self, scope: Scope) -> "Refusal | None":
+        host = header(scope, b"host")
+        if not self._hosts.accepts(host):
+            return Refusal(421, f"this server is not called '{host[:80]}'; if it is, add that name to 'allowed_hosts' in its configuration")
+        if len(self._accepted) >= _HOSTS_REMEMBERED:
+            self._accepted.clear()
+        self._accepted.add(headers_of(scope).get(b"host", b""))
+        return None
+
+    def _judge_origin(self, scope: Scope) -> "Refusal | CorsRequest | None":
+        origin, site = header(scope, b"origin"), header(scope, b"sec-fetch-site")
+        if site in ("same-origin", "none"):  # also where a proxy has changed Host or the scheme
+            return None
+        if not origin:
+            if not site or "*" in self._allowed or _is_navigation(scope):
+                return None
+            return Refusal(
+                403, f"a web page of another site ({site}) may not use this server; have it send its Origin, by fetch in mode 'cors'"
+            )
+        normal = _normal(origin)
+        if normal in _own_origins(scope):
+            return None
+        if not self._allowed & {"*", normal}:
+            return Refusal(
+                403, f"web pages of the origin '{origin[:80]}' may not use this server; if they are to, add it to 'cors_origins'"
+            )
+        return CorsRequest("*" if "*" in self._allowed else origin)
+
+
+class Refusal:
+    """Answers a request that is refused.
+
+    Args:
+        status: the HTTP status.
+        message: why, and what to do.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        # for clients of any protocol: PaddleHub's look into "msg", those of the Open Inference Protocol into "error"
+        self._body = orjson.dumps({"status": str(status), "msg": message, "results": "", "error": message})
+
+    async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - both verdicts are called alike
+        """Send the refusal."""
+        await _send_json(send, self.status, self._body)
+
+
+class CorsRequest:
+    """Answers a request of a page whose origin is allowed.
+
+    Args:
+        allowed: what the answer's ``Access-Control-Allow-Origin`` says.
+    """
+
+    def __init__(self, allowed: str) -> None:
+        self._headers = [(b"access-control-allow-origin", allowed.encode("latin-1")), (b"vary", b"Origin")]
+        self._started = False
+
+    async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the application answer, or answer the browser's question that comes before such a request."""
+        if scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method"):
+            headers = [*self._headers, *_preflight(scope)]
+            await send({"type": "http.response.start", "status": 204, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        scope[CROSS_ORIGIN] = True
+
+        async def send_allowed(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                self._started = True
+                exposed = (b"access-control-expose-headers", _EXPOSED)
+                message = {**message, "headers": [*message.get("headers", ()), *self._headers, exposed]}
+            await send(message)
+
+        try:
+            await app(scope, receive, send_allowed)
+        except Exception:
+            if self._started:
+                raise
+            log.exception("an unexpected error while answering %s %s", scope["method"], scope["path"])
+            await _send_json(send_allowed, 500, UNEXPECTED)
+
+
+def _preflight(scope: Scope) -> Iterator[tuple[bytes, bytes]]:
+    yield b"access-control-allow-methods", _METHODS
+    yield b"access-control-max-age", _PREFLIGHT_VALID_S
+    wanted = headers_of(scope).get(b"access-control-request-headers", b"")
+    if _HEADER_NAMES.fullmatch(wanted):
+        yield b"access-control-allow-headers", wanted
+    if header(scope, b"access-control-request-private-network") == "true":
+        yield b"access-control-allow-private-network", b"true"
+
+
+def _own_origins(scope: Scope) -> set[str]:
+    """The origins of the server's own pages: as the request came, and as a proxy says that it got it.
+
+    A page of another origin can send a proxy's headers only after a preflight, which is refused.
+    """
+    host, scheme = header(scope, b"host"), scope["scheme"]
+    proxy_host = header(scope, b"x-forwarded-host").partition(",")[0].strip()
+    proxy_scheme = header(scope, b"x-forwarded-proto").partition(",")[0].strip()
+    return {_normal(f"{proxy_scheme or scheme}://{name}") for name in (host, proxy_host) if name}
+
+
+def _normal(origin: str) -> str:
+    """An origin in lower case, without the port that its scheme implies."""
+    lower = origin.lower()
+    return lower.removesuffix(_USUAL_PORT.get(lower.partition("://")[0], ""))
+
+
+def _is_navigation(scope: Scope) -> bool:
+    """Whether somebody followed a link to the server: the page that has the link does not see what comes."""
+    is_document = header(scope, b"sec-fetch-mode") == "navigate" and header(scope, b"sec-fetch-dest") == "document"
+    return is_document and scope["method"] in ("GET", "HEAD")
+
+
+async def _send_json(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

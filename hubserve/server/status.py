@@ -1,0 +1,11 @@
+"""What a server says of itself: ``GET /status`` and ``hub serving status``."""
+
+from typing import Any
+
+from hubserve import __version__
+from hubserve.serving.dataplane import DataPlane
+
+
+def server_status(dataplane: DataPlane) -> dict[str, Any]:
+    """``{"hubserve": its version, "modules": [...]}``."""
+    return {"hubserve": __version__, "modules": [module.status() for module in dataplane]}
