@@ -263,4 +263,5 @@ def _status_row(module: dict[str, Any]) -> list[str]:
 
 def _times_text(forms: list[dict[str, Any]]) -> str:
     """How long calls take by their number of items, of the form of item that came first."""
-    return " ".join(f"{items}:{ms:.3g}" for items, ms in forms[0]["ms"].items()) if forms else "-"
+    times = {**forms[0]["ms"], **forms[0]["shared_ms"]} if forms else {}
+    return " ".join(f"{items}:{times[items]:.3g}" for items in sorted(times, key=int)) or "-"

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubserve.errors import DeadlineExceeded, HubError, Overloaded
 from hubserve.serving.queue_policy import REJECT, QueuePolicies, QueuePolicy
@@ -23,6 +23,8 @@ _SWEEP_EVERY_S = 0.02
 #: An instance is given its next batch so long before it is expected to finish: about what the way there and back takes.
 _LEAD_S = 0.001
 _WORTH_A_TIMER_S = 0.004
+#: so many batches are sent ahead to busy instances while older work waits that can only be given to an idle one, or may still grow
+_MOST_OVERTAKING = 4
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,37 @@ class BatchSettings:
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """Work of one priority that may be merged, in the order in which it came."""
+    """Work of one priority that may be merged, in the order in which it came.
+
+    Attributes:
+        key: of its work; None if that is never merged.
+        times: how long its batches take.
+        queue: the work.
+        items: how many it holds.
+        released: how many of these wait for no others any more, because idle instances share them.
+        overtaken: how many batches of newer work were sent ahead of it.
+    """
 
     key: Hashable | None
     times: BatchTimes | None
     queue: deque[Work] = field(default_factory=deque)
     items: int = 0
+    released: int = 0
+    overtaken: int = 0
+
+
+class _Takers(NamedTuple):
+    """The instances that a batch may be for.
+
+    Attributes:
+        idle: how many are idle; 0 if the batch is sent ahead to one that still computes.
+        busy: whether any computes.
+        only_complete: not a batch that would grow by waiting.
+    """
+
+    idle: int
+    busy: bool
+    only_complete: bool
 
 
 #: priority, whether it is delayed, key
@@ -178,14 +205,19 @@ class Batcher:
     def dispatch(self) -> None:
         """Hand out what can be handed out."""
         while self._size:
-            seat, fewest = None, 0
+            seat, fewest, idle, busy = None, 0, 0, False
             for each in self._seats:
-                if each.is_open and (seat is None or each.in_flight < fewest):
-                    seat, fewest = each, each.in_flight
+                in_flight = each.in_flight
+                if in_flight:
+                    busy = True
+                    if not idle and each.is_open and (seat is None or in_flight < fewest):
+                        seat, fewest = each, in_flight
+                elif each.is_open:
+                    seat, idle = seat if idle else each, idle + 1
             if seat is None:
                 return
             # An idle instance takes what there is. A busy one gets its next batch in advance only if that would not grow by waiting.
-            batch = self._next_batch(only_complete=bool(fewest), ahead=bool(fewest))
+            batch = self._next_batch(_Takers(idle, busy, only_complete=not idle))
             if not batch:
                 return
             self._give(seat, batch)
@@ -213,7 +245,7 @@ class Batcher:
     def _give_ahead(self, seat: Seat, given: int) -> None:
         """Give what the seat would take next, so that it need not wait for the way there and back."""
         if seat.given == given and seat.in_flight == 1 and seat.is_alive:
-            batch = self._next_batch(only_complete=False, ahead=True)
+            batch = self._next_batch(_Takers(0, True, only_complete=False))
             if batch:
                 self._give(seat, batch)
 
@@ -227,31 +259,32 @@ class Batcher:
         lane.items += work.count
         return lane
 
-    def _next_batch(self, only_complete: bool, ahead: bool) -> list[Work]:
-        """Take a batch out of the lane whose first work comes first; empty if none is to be computed now.
-
-        Args:
-            only_complete: not one that would grow by waiting.
-            ahead: it is for an instance that still computes another one.
-        """
-        self._drop_unwanted_heads()
+    def _next_batch(self, takers: _Takers) -> list[Work]:
+        """Take a batch out of the lane whose first work comes first; empty if none is to be computed now."""
         now = time.monotonic()
+        self._drop_unwanted_heads(now)
         names = list(self._lanes)
         if len(names) > 1:
             names.sort(key=lambda name: (name[0], name[1], self._lanes[name].queue[0].number))
+        overtaken: list[_Lane] = []
         for name in names:
-            if only_complete and name[:2] != names[0][:2]:
-                return []  # what is urgent is not to wait behind what happens to be complete
             lane = self._lanes[name]
-            size = self._size_of_batch(lane, only_complete, ahead, now)
+            # what is urgent is not to wait behind what happens to be complete
+            size = self._size_of_batch(lane, takers, now) if takers.idle or name[:2] == names[0][:2] else 0
             if size:
+                for each in overtaken:
+                    each.overtaken += 1
                 return self._take(name, lane, size, now)
+            if not takers.idle:
+                if lane.overtaken >= _MOST_OVERTAKING:
+                    return []  # instances become idle, and take it then
+                overtaken.append(lane)
         return []
 
-    def _drop_unwanted_heads(self) -> None:
+    def _drop_unwanted_heads(self, now: float) -> None:
         """Forget work that nobody waits for any more, where it would come next."""
         for name, lane in list(self._lanes.items()):
-            while lane.queue and self._is_set_aside(lane):
+            while lane.queue and self._is_set_aside(lane, now):
                 pass
             if not lane.queue:
                 del self._lanes[name]
@@ -262,13 +295,13 @@ class Batcher:
         self._size -= 1
         return work
 
-    def _is_set_aside(self, lane: _Lane) -> bool:
+    def _is_set_aside(self, lane: _Lane, now: float) -> bool:
         """Whether a lane's first work is not to be computed, or not yet; then it is no longer in it."""
         work = lane.queue[0]
-        if self._is_unwanted(work):
+        if self._is_unwanted(work, now):
             self._pop(lane)
             return True
-        if not self._policies or not 0 < work.patient_until <= time.monotonic():
+        if not self._policies or not 0 < work.patient_until <= now:
             return False
         self._pop(lane)
         work.patient_until = 0.0
@@ -280,32 +313,32 @@ class Batcher:
         self._size += 1
         return True
 
-    def _is_unwanted(self, work: Work) -> bool:
-        if not work.answer.done() and work.deadline is not None and time.monotonic() >= work.deadline:
+    def _is_unwanted(self, work: Work, now: float) -> bool:
+        if not work.answer.done() and work.deadline is not None and now >= work.deadline:
             work.answer.set_exception(DeadlineExceeded(f"module '{self._module}' was too busy to start on the request in time"))
         return work.answer.done()
 
-    def _size_of_batch(self, lane: _Lane, only_complete: bool, ahead: bool, now: float) -> int:
+    def _size_of_batch(self, lane: _Lane, takers: _Takers, now: float) -> int:
         """How many of a lane's items to compute now; 0 to let them wait."""
-        first = lane.queue[0]
-        if lane.times is None:
-            return 0 if ahead and first.alone else 1  # what may end the instance is not queued behind others' work
-        preferred = () if lane.key == ONE_BY_ONE else self.settings.preferred_sizes
-        full = min(preferred[-1], self._book.limit) if preferred else lane.times.batch_size(lane.times.limit)
-        if lane.items >= full:
-            return full
-        if only_complete:
-            return 0
-        wait_s = first.queued_at + self.settings.max_delay_s - now
-        if self.settings.max_delay_s and lane.key != ONE_BY_ONE and wait_s > 0:
-            self._look_again_in(wait_s)
-            return 0
-        fitting = [size for size in preferred if size <= lane.items]
+        times, waiting = lane.times, lane.items
+        if times is None:
+            return 0 if not takers.idle and lane.queue[0].alone else 1  # what may end the instance is not queued behind others' work
+        settings = self.settings
+        preferred = () if lane.key == ONE_BY_ONE else settings.preferred_sizes
+        if waiting < (min(preferred[-1], self._book.limit) if preferred else times.full_size()):
+            if takers.only_complete:
+                return 0
+            wait_s = lane.queue[0].queued_at + settings.max_delay_s - now
+            if settings.max_delay_s and not lane.released and lane.key != ONE_BY_ONE and wait_s > 0:
+                self._look_again_in(wait_s)
+                return 0
+        alone, share = not takers.busy, waiting
+        if takers.idle > 1:
+            share = times.share(waiting, takers.idle, alone)
+            lane.released = waiting  # the others take their share at once
         if preferred:
-            return fitting[-1] if fitting else lane.items
-        # several idle instances share what waits
-        idle = sum(not seat.in_flight for seat in self._seats) if len(self._seats) > 1 else 1
-        return lane.times.batch_size(-(-lane.items // max(1, idle)))
+            return min(_preferred_size(times, preferred, waiting, share, takers), self._book.limit)
+        return times.batch_size(share)
 
     def _look_again_in(self, seconds: float) -> None:
         if self._timer is None:
@@ -322,7 +355,7 @@ class Batcher:
         longest_s = (lane.times.estimate(size) or 0.0) if lane.times and len(lane.queue) > 1 else 0.0
         while lane.queue:
             work = lane.queue[0]
-            if self._is_set_aside(lane):
+            if self._is_set_aside(lane, now):
                 continue
             deadline = min(deadline, work.deadline or deadline)
             is_late = longest_s > deadline - now and self._would_be_late(lane, count + work.count, deadline - now)
@@ -333,6 +366,7 @@ class Batcher:
             count += work.count
             if lane.times is None:
                 break
+        lane.overtaken, lane.released = 0, max(0, lane.released - count)
         if not lane.queue:
             del self._lanes[name]
         return batch
@@ -357,8 +391,16 @@ class Batcher:
             return
         self._swept_at = now
         for name, lane in list(self._lanes.items()):
-            lane.queue = deque(work for work in lane.queue if not self._is_unwanted(work))
+            lane.queue = deque(work for work in lane.queue if not self._is_unwanted(work, now))
             lane.items = sum(work.count for work in lane.queue)
             if not lane.queue:
                 del self._lanes[name]
         self._size = sum(len(lane.queue) for lane in self._lanes.values())
+
+
+def _preferred_size(times: BatchTimes, preferred: Sequence[int], waiting: int, share: int, takers: _Takers) -> int:
+    """The preferred size with which the last of the waiting items is answered soonest, the largest of equals; their share if none fits."""
+    fitting = [size for size in preferred if size <= waiting]
+    if len(fitting) < 2 or takers.idle < 2:
+        return fitting[-1] if fitting else share
+    return min(reversed(fitting), key=lambda size: times.last_answer_s(waiting, size, takers.idle, not takers.busy))

@@ -61,6 +61,7 @@ class InstanceSeat:
         self._usual_s = _QUICK_S
         self._given_at: deque[float] = deque()
         self._answered_at = 0.0
+        self._instance_s = 0.0  # of all instances together, when this one began with its batch
         self._instance = instance
         self._talk = instance.talk
         if self._talk:
@@ -96,7 +97,11 @@ class InstanceSeat:
             header["call_sizes"] = call_sizes
         if batch[0].once:
             header["once"] = True
-        self._given_at.append(time.monotonic())
+        now = time.monotonic()
+        self._given_at.append(now)
+        if not self.in_flight:
+            self._instance_s = self._book.concurrency.instance_s(now)
+            self._book.concurrency.begin(now)
         self.given += 1
         self.in_flight += 1
         keys = [call["key"] for call in header["calls"]] if self._talk else []
@@ -111,6 +116,11 @@ class InstanceSeat:
         begun_at = max(given_at, self._answered_at)
         busy_s = now - begun_at
         self._answered_at = now
+        concurrency = self._book.concurrency
+        shared = concurrency.was_shared(self._instance_s, busy_s, now)
+        self._instance_s = concurrency.instance_s(now)
+        if not self.in_flight:
+            concurrency.end(now)
         # a rise counts at once, a fall bit by bit
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
         if isinstance(answer, InstanceDied):
@@ -120,7 +130,7 @@ class InstanceSeat:
             self._batcher.put_back([work for work in batch if not work.answer.done() and self._may_go_on(work, answer, merged)])
             return
         self.has_answered = True
-        self._learn(batch, answer.header, busy_s)
+        self._learn(batch, answer.header, busy_s, shared)
         if batch[-1].sequence is not None:
             _tell_sequences(batch, answer)
         self._batcher.answered(self)  # first: the instance is not to wait until all are told
@@ -132,12 +142,12 @@ class InstanceSeat:
                 _settle(work, result, answer)
         self._statistics.answered(batch, answer.header, begun_at, busy_s)
 
-    def _learn(self, batch: list[Work], header: dict[str, Any], busy_s: float) -> None:
+    def _learn(self, batch: list[Work], header: dict[str, Any], busy_s: float, shared: bool) -> None:
         key = batch[0].key
         if key is not None:
             times = self._book.of(key)
             for items, seconds in [(1, header["took_s"] / len(batch))] if key == ONE_BY_ONE else header["times"]:
-                times.observe(items, seconds)
+                times.observe(items, seconds, shared)
             times.observe_overhead(max(0.0, busy_s - header["took_s"]))
         if "out_of_memory" in header:
             self._on_out_of_memory(header["out_of_memory"])

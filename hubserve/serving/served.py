@@ -164,7 +164,7 @@ class ServedModule:
             return
         form = form_of({"name": name, "dtype": dtype, "shape": [1, *shape]} for name, (dtype, shape) in shapes.items())
         for items, seconds in warm_up:
-            self._book.of(form).observe(items, seconds)
+            self._book.of(form).believe(items, seconds)
 
     async def loaded(self) -> None:
         """Wait until it is loaded.

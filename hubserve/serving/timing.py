@@ -2,32 +2,35 @@
 
 For every form of item (input names, dtypes and shapes) of a module, ``t(n)`` is how long one call of its batch method takes with ``n``
 items. Instances report it with every answer. Merging helps where ``t(n) / n`` falls: much on a GPU, often not at all on a CPU.
+Instances that compute at the same time slow each other down, so such calls are remembered apart from those that had the machine alone.
 """
 
 import json
 import logging
 import statistics
 import time
-from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
+from hubserve.serving.batch_plan import GAIN, NO_PLAN, Plan, make_plan
+from hubserve.serving.concurrency import Concurrency
+from hubserve.serving.samples import Samples, interpolated
+
 log = logging.getLogger("hubserve")
 
-#: the median of so many times is believed: one call that the machine disturbed does not count
-_REMEMBERED = 9
-#: A larger call must be better by this much: noise alone must not make requests wait for each other.
-_MARGIN = 0.05
 _PLAN_EVERY_S = 0.25
 #: of the sizes that were measured, so many with the least time for an item are considered as parts of larger ones
 _MOST_CANDIDATES = 16
+#: fewer calls than this may mislead
+_FEW = 9
 #: a size that has not been computed for so long is tried once more
 _STALE_S = 60.0
+#: the same, as long as it was computed only a few times
+_FEW_STALE_S = 2.0
+#: trying sizes that turn out to gain nothing may take this share of the time that is spent computing
+_EXPLORING_SHARE = 0.01
 _USUAL_OVERHEAD_S = 0.0002
-#: what an instance spends around one call of a module
-_CALL_OVERHEAD_S = 0.00005
 _MAX_FORMS = 64
 _SCHEMA = 1
 #: the form of requests that a module answers one by one: they can only travel together
@@ -50,145 +53,224 @@ class BatchTimes:
         self.limit = limit
         self._one_by_one = one_by_one
         self._overhead_s = overhead_s
-        self._observed: dict[int, deque[float]] = {}
-        self._seen_at: dict[int, float] = {}
-        self._first: set[int] = set()
+        self._alone = Samples()
+        self._shared = Samples()
         self._planned_at = 0.0
         self._stale = True
-        self._retry = 0
-        self._medians: dict[int, float] = {}
+        self._costs: dict[int, float] = {}  # medians, with other instances computing if that was ever observed
         self._known: list[int] = []
-        self._calls = self._batches = [0] * (limit + 1)  # by number of items: the size of the first part
+        self._largest = 0  # of the known sizes
+        self._best_each_s = 0.0
+        self._tried = 0  # the size that was tried last
+        self._exploring_s = 0.0  # what that took, as long as it is not made up for
+        self._old: list[int] = []
+        self._promising: list[int] = []
+        self._compared = False  # whether calls of the same size were observed alone and while others computed
+        self._plan = self._alone_plan = NO_PLAN
 
     def lower_limit(self, limit: int) -> None:
         """Plan for fewer items in one call from now on."""
         if self._one_by_one:
             return
         self.limit = min(self.limit, limit)
-        for items in [each for each in self._observed if each > self.limit]:
-            del self._observed[items]
+        self._alone.drop_above(self.limit)
+        self._shared.drop_above(self.limit)
         self._stale, self._planned_at = True, 0.0
 
-    def observe(self, items: int, seconds: float) -> None:
-        """Learn from one call."""
+    def observe(self, items: int, seconds: float, shared: bool = False) -> None:
+        """Learn from one call.
+
+        Args:
+            items: how many it computed.
+            seconds: how long it took.
+            shared: other instances computed at the same time.
+        """
         if not (0 < items <= self.limit and 0 <= seconds < float("inf")):
             return
-        times = self._observed.get(items)
-        self._seen_at[items] = time.monotonic()
-        if times is None:
-            self._observed[items] = deque([seconds], maxlen=_REMEMBERED)
-            self._first.add(items)
+        if (self._shared if shared else self._alone).add(items, seconds):
             self._planned_at = 0.0
-        elif items in self._first:  # an engine prepares itself for a shape when it first sees it, which is no measure of the second time
-            self._first.discard(items)
-            times[0] = min(times[0], seconds)
-            self._planned_at = 0.0
-        else:
-            times.append(seconds)
         self._stale = True
+        if self._exploring_s > 0:
+            gains = items == self._tried and seconds * (1 + GAIN) <= items * self._best_each_s
+            self._exploring_s = 0.0 if gains else self._exploring_s - _EXPLORING_SHARE * seconds
+
+    def believe(self, items: int, seconds: float, shared: bool = False) -> None:
+        """Take over what was measured earlier."""
+        if 0 < items <= self.limit and 0 <= seconds < float("inf"):
+            (self._shared if shared else self._alone).believe(items, seconds)
+            self._stale, self._planned_at = True, 0.0
 
     def observe_overhead(self, seconds: float) -> None:
         """Learn what a batch took besides its calls; rare long ones hardly count."""
         self._overhead_s += 0.05 * (min(seconds, 4 * self._overhead_s) - self._overhead_s)
 
     def estimate(self, items: int) -> float | None:
-        """Seconds that one call with so many items takes; None if nothing is known yet.
+        """Seconds that one call with so many items takes, interpolated where it was not measured; None if nothing is known yet."""
+        return interpolated(self._costs, self._known, items) if self._is_planned() else None
 
-        Between measured sizes it is interpolated. More items than were ever measured are taken to cost nothing more:
-        so they are tried.
-        """
-        if not self._observed:
-            return None
-        self._plan()
-        return self._estimate(self._known, items)
+    def full_size(self) -> int:
+        """From how many items on waiting for more makes a batch no better."""
+        if not self._is_planned():
+            return self.limit
+        size = self._plan.batches[self.limit]
+        return size if size <= self._largest or self._exploring_s <= 0 else self._plan.batches[min(self.limit, self._largest)]
 
     def batch_size(self, waiting: int) -> int:
         """How many of the waiting items to give to an instance at once."""
         waiting = min(waiting, self.limit)
-        if not self._observed:
+        if not self._is_planned():
             return waiting  # nothing is known: the whole is tried
-        self._plan()
-        if 0 < self._retry <= waiting:
-            waiting, self._retry = self._retry, 0
+        size = self._plan.batches[waiting]
+        return self._explored(waiting, size) if size > self._largest or self._promising or self._old else size
+
+    def _explored(self, waiting: int, size: int) -> int:
+        """Choose a size of which too little is known, if the budget allows it; ``size`` is the best as far as it is known."""
+        if self._exploring_s > 0:
+            return size if size <= self._largest else self._plan.batches[min(waiting, self._largest)]
+        if size <= self._largest:
+            for sizes, most in ((self._promising, waiting), (self._old, min(waiting, 2 * size))):
+                found = next((each for each in reversed(sizes) if each <= most and each != size), 0)
+                if found:
+                    sizes.remove(found)
+                    break
+            else:
+                return size
+            size = found
+        self._try(size)
+        return size
+
+    def _try(self, size: int) -> None:
+        self._tried, self._exploring_s = size, interpolated(self._costs, self._known, size)
+
+    def share(self, waiting: int, idle: int, alone: bool) -> int:
+        """How many of the waiting items one of several idle instances is to take, so that the last of them is answered soonest.
+
+        Args:
+            waiting: the items.
+            idle: how many instances could take some of them.
+            alone: no other instance computes.
+        """
+        even = -(-waiting // idle)
+        if not alone or even == waiting or waiting > self.limit or not self._shared or not self._is_planned():
+            return even
+        now = time.monotonic()
+        if self._plan.totals_s[even] >= self._alone_plan.totals_s[waiting]:
+            # one instance was better when both were measured; that is believed for some time only
+            return waiting if now - self._shared.newest < _STALE_S else even
+        if (
+            self._exploring_s <= 0
+            and self._plan.batches[waiting] == waiting
+            and (now - self._alone.newest > _STALE_S or not self._compared)
+        ):
+            self._try(waiting)
             return waiting
-        return self._batches[waiting]
+        return even
+
+    def last_answer_s(self, waiting: int, size: int, idle: int, alone: bool) -> float:
+        """When the last of the waiting items is answered if instances compute batches of this size.
+
+        Args:
+            waiting: the items.
+            size: of each batch; as many seconds are taken where nothing is known.
+            idle: how many instances take part.
+            alone: no other instance computes.
+        """
+        batches = -(-waiting // size)
+        seconds = float(size)
+        if self._is_planned():
+            plan = self._alone_plan if alone and min(batches, idle) == 1 else self._plan
+            seconds = plan.totals_s[min(size, self.limit)]
+        return -(-batches // idle) * seconds
 
     def call_sizes(self, items: int) -> list[int]:
         """The sizes of the calls into which an instance is to divide a batch of so many items."""
-        if not self._observed:
+        if not self._is_planned():
             return [self.limit] * (items // self.limit) + ([items % self.limit] if items % self.limit else [])
-        self._plan()
         sizes = []
         while items > 0:
-            sizes.append(self._calls[min(items, self.limit)])
+            sizes.append(self._plan.calls[min(items, self.limit)])
             items -= sizes[-1]
         return sizes
 
-    def to_json(self) -> dict[str, float]:
-        """Number of items to milliseconds, as measured."""
-        self._plan()
-        return {str(items): round(1e3 * self._medians[items], 3) for items in self._known}
+    def to_json(self, shared: bool = False) -> dict[str, float]:
+        """Number of items to milliseconds, as measured.
 
-    def _plan(self) -> None:
-        now = time.monotonic()
-        if not self._observed or not self._stale or now - self._planned_at < _PLAN_EVERY_S:
-            return
-        self._planned_at, self._stale = now, False
-        self._medians = {items: statistics.median(times) for items, times in self._observed.items()}
-        known = self._known = sorted(self._medians)
+        Args:
+            shared: while other instances computed, instead of alone.
+        """
+        samples = self._shared if shared else self._alone
+        samples.refresh()
+        return {str(items): round(1e3 * samples.medians[items], 3) for items in sorted(samples.medians)}
+
+    def _is_planned(self) -> bool:
+        """Bring the plan up to date; returns whether there is one."""
+        if self._stale:
+            now = time.monotonic()
+            if now - self._planned_at >= _PLAN_EVERY_S and (self._alone or self._shared):
+                self._planned_at, self._stale = now, False
+                self._make_plan(now)
+        return bool(self._known)
+
+    def _make_plan(self, now: float) -> None:
+        self._alone.refresh()
+        self._shared.refresh()
+        slowed = self._contention()
+        alone = self._table(self._alone, self._shared, 1 / slowed)
+        medians, cautious = self._table(self._shared, self._alone, slowed) if self._shared else alone
+        self._costs, self._known = medians, sorted(medians)
+        self._largest = self.limit if self._one_by_one else self._known[-1]
+        self._best_each_s = min(cost / items for items, cost in medians.items())
+        self._plan = self._plan_for(medians, cautious, self._plan)
+        self._alone_plan = self._plan_for(*alone, self._alone_plan) if self._shared and not self._one_by_one else self._plan
+        if not self._one_by_one:
+            self._old = [items for items in self._known if self._is_old(items, now)]
+            self._promising = [items for items in self._known if self._is_promising(items)]
+
+    def _is_promising(self, items: int) -> bool:
+        """Whether a size would be worth merging if it took as long as it did the few times that it was measured."""
+        few = self._alone.count(items) + self._shared.count(items) < _FEW
+        return few and items > 1 and self._costs[items] * (1 + GAIN) <= self._plan.totals_s[items] and self._plan.batches[items] != items
+
+    def _is_old(self, items: int, now: float) -> bool:
+        age_s = min(self._alone.age_s(items, now), self._shared.age_s(items, now))
+        few = self._alone.count(items) + self._shared.count(items) < _FEW // 2
+        return age_s > (_FEW_STALE_S if few else _STALE_S)
+
+    def _contention(self) -> float:
+        """How many times as long a call takes while other instances compute; 1 where that was not observed for the same size."""
+        alone, shared = self._alone, self._shared
+        both = [items for items in shared.known if items in alone.medians and alone.medians[items] > 0]
+        self._compared = bool(both)
+        return max(1.0, statistics.median(shared.medians[items] / alone.medians[items] for items in both)) if both else 1.0
+
+    @staticmethod
+    def _table(own: Samples, other: Samples, scale: float) -> tuple[dict[int, float], dict[int, float]]:
+        """Medians and cautious costs of every known size; of those that ``own`` lacks, the ``scale``-fold of ``other``'s."""
+        medians: dict[int, float] = {}
+        cautious: dict[int, float] = {}
+        for samples, times in ((other, scale), (own, 1.0)):
+            for items in samples.known:
+                medians[items] = samples.medians[items] * times
+                cautious[items] = samples.cautious(items) * times if items > 1 else medians[items]
+        return medians, cautious
+
+    def _plan_for(self, medians: dict[int, float], cautious: dict[int, float], before: Plan) -> Plan:
+        known = sorted(medians)
         if self._one_by_one:
-            each_s = self._medians[known[0]]
+            each_s = medians[known[0]]
             most = min(self.limit, max(1, int(_TRAVEL_TOGETHER_S / max(each_s, 1e-9))))
-            self._batches = [min(items, most) for items in range(self.limit + 1)]
-            return
-        costs = [0.0] + [self._estimate(known, items) for items in range(1, self.limit + 1)]
-        quickest = sorted(known, key=lambda items: self._medians[items] / items)[:_MOST_CANDIDATES]
-        candidates = sorted({1, *quickest, *(1 << power for power in range(self.limit.bit_length())), self.limit}, reverse=True)
-        self._calls, whole = _cheapest(costs, candidates, _CALL_OVERHEAD_S, lambda items: items > 1)
-        # what travels together and is then computed in several calls keeps the first answers waiting
-        self._batches, _ = _cheapest(whole, candidates, self._overhead_s, lambda items: items > self._calls[items])
-        old = [items for items in known if now - self._seen_at[items] > _STALE_S]
-        self._retry = old[-1] if old else 0
-
-    def _estimate(self, known: Sequence[int], items: int) -> float:
-        above = bisect_left(known, items)
-        if above == len(known):
-            return self._medians[known[-1]]
-        if known[above] == items:
-            return self._medians[items]
-        if above == 0:
-            return self._medians[known[0]] * items / known[0]
-        low, high = known[above - 1], known[above]
-        share = (items - low) / (high - low)
-        return self._medians[low] + share * (self._medians[high] - self._medians[low])
-
-
-def _cheapest(
-    costs: Sequence[float], candidates: Sequence[int], overhead_s: float, is_dear: Callable[[int], bool]
-) -> tuple[list[int], list[float]]:
-    """Divide every number of items into the parts that cost least.
-
-    Args:
-        costs: of a part, by its size from 0 up.
-        candidates: sizes that a part may have, besides the whole; the largest first.
-        overhead_s: of each part.
-        is_dear: whether a part of that size must be better than smaller ones by the margin.
-    Returns:
-        By number of items: the size of the first part, and the cost of all parts without their overhead.
-    """
-    first, total, pure = [0], [0.0], [0.0]
-    parts = [overhead_s + cost * (1 + _MARGIN if is_dear(size) else 1) for size, cost in enumerate(costs)]
-    for items in range(1, len(costs)):
-        best, best_total = items, parts[items]
-        for size in candidates:
-            if size < items:
-                cost = parts[size] + total[items - size]
-                if cost < best_total * (1 - 1e-9):  # of equals the largest
-                    best, best_total = size, cost
-        first.append(best)
-        total.append(best_total)
-        pure.append(costs[best] + pure[items - best])
-    return first, pure
+            batches = [min(items, most) for items in range(self.limit + 1)]
+            return Plan([min(items, 1) for items in range(self.limit + 1)], batches, [each_s * items for items in range(self.limit + 1)])
+        # twice the largest known size is tried, if that promises a gain
+        largest = min(self.limit, 2 * known[-1])
+        tables = [
+            [0.0, *(interpolated(table, known, items) if items <= largest else float("inf") for items in range(1, self.limit + 1))]
+            for table in (medians, cautious)
+        ]
+        quickest = sorted(known, key=lambda items: medians[items] / items)[:_MOST_CANDIDATES]
+        powers = (1 << power for power in range(self.limit.bit_length()))
+        candidates = sorted({each for each in (1, *quickest, *powers, self.limit) if each <= largest}, reverse=True)
+        return make_plan(tables[0], tables[1], candidates, self._overhead_s, largest, before)
 
 
 class TimesBook:
@@ -197,10 +279,15 @@ class TimesBook:
     Args:
         path: the file.
         about: what the times depend on: those of another engine, CPU or number of threads are not used.
+
+    Attributes:
+        limit: the most items in one call.
+        concurrency: how many instances compute.
     """
 
     def __init__(self, path: Path, about: str) -> None:
         self.limit = 1
+        self.concurrency = Concurrency()
         self._path = path
         self._about = about
         self._forms: dict[Hashable, BatchTimes] = {}
@@ -225,15 +312,15 @@ class TimesBook:
 
     def is_empty(self) -> bool:
         """Whether nothing is known."""
-        return not any(times.to_json() for times in self._forms.values())
+        return not any(times.to_json() or times.to_json(shared=True) for times in self._forms.values())
 
     def is_saved(self) -> bool:
         """Whether there is a file to load."""
         return self._path.is_file()
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Every form with its times in milliseconds."""
-        return [{"form": form, "ms": times.to_json()} for form, times in self._forms.items()]
+        """Every form with its times in milliseconds: ``ms`` alone, ``shared_ms`` while other instances computed."""
+        return [{"form": form, "ms": times.to_json(), "shared_ms": times.to_json(shared=True)} for form, times in self._forms.items()]
 
     def load(self) -> None:
         """Take over what was saved; a missing, damaged or foreign file leaves the book empty."""
@@ -243,8 +330,9 @@ class TimesBook:
                 return
             for each in saved["times"]:
                 times = self.of(_hashable(each["form"]))
-                for items, ms in each["ms"].items():
-                    times.observe(int(items), float(ms) / 1e3)
+                for key in ("ms", "shared_ms"):
+                    for items, ms in each.get(key, {}).items():
+                        times.believe(int(items), float(ms) / 1e3, shared=key == "shared_ms")
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return
 

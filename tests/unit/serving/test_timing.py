@@ -49,7 +49,7 @@ def test_nothing_known_means_everything_is_tried() -> None:
     assert (times.batch_size(5), times.batch_size(50), times.estimate(3)) == (5, 8, None)
     assert times.call_sizes(20) == [8, 8, 4]
     times.observe(1, 0.01)
-    assert times.batch_size(8) == 8, "what was never measured may be better"
+    assert times.batch_size(8) == 2, "what was never measured may be better, but is not tried at once by eight"
 
 
 def test_the_first_call_of_a_size_is_not_believed_for_long() -> None:

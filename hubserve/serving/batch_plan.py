@@ -1,0 +1,89 @@
+"""Says which batch sizes are worth computing, from what calls of each size cost."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+#: A larger call must be better by this much: noise alone must not make requests wait for each other.
+_MARGIN = 0.05
+#: Requests are merged only if that answers so many more of them in the same time: each waits for all.
+GAIN = 0.10
+#: what an instance spends around one call of a module
+_CALL_OVERHEAD_S = 0.00005
+
+
+class Plan(NamedTuple):
+    """How to divide any number of items; each list is indexed by that number.
+
+    Attributes:
+        calls: the size of the first call into which an instance divides the items of one batch.
+        batches: the size of the first batch of so many waiting items.
+        totals_s: how long one instance takes for so many waiting items.
+    """
+
+    calls: list[int]
+    batches: list[int]
+    totals_s: list[float]
+
+
+NO_PLAN = Plan([], [], [])
+
+
+def make_plan(
+    costs: Sequence[float], cautious: Sequence[float], candidates: Sequence[int], overhead_s: float, largest: int, before: Plan = NO_PLAN
+) -> Plan:
+    """Divide every number of items.
+
+    Args:
+        costs: of one call, in seconds, by its size from 0 up; infinite for sizes that must not be computed in one call.
+        cautious: the same, with what larger calls may cost more than was measured: what decides whether requests are merged.
+        candidates: sizes that a part may have, besides the whole; the largest first, 1 among them.
+        overhead_s: what a batch costs besides its calls.
+        largest: no batch may be larger.
+        before: the last plan; what it merges is merged until it clearly gains nothing.
+    """
+    calls = _calls(costs, candidates)
+    whole = [0.0]
+    for items in range(1, len(costs)):
+        whole.append(cautious[calls[items]] + whole[items - calls[items]])
+    merged = {items for items, size in enumerate(before.batches) if size == items}
+    return Plan(calls, *_batches(whole, candidates, overhead_s, largest, merged))
+
+
+def _calls(costs: Sequence[float], candidates: Sequence[int]) -> list[int]:
+    """The size of the first call of every number of items."""
+    first, total = [0], [0.0]
+    parts = [_CALL_OVERHEAD_S + cost * (1 + _MARGIN if size > 1 else 1) for size, cost in enumerate(costs)]
+    for items in range(1, len(costs)):
+        best, best_total = items, parts[items]
+        for size in candidates:
+            if size < items:
+                cost = parts[size] + total[items - size]
+                if cost < best_total * (1 - 1e-9):  # of equals the largest
+                    best, best_total = size, cost
+        first.append(best)
+        total.append(best_total)
+    return first
+
+
+def _batches(
+    whole: Sequence[float], candidates: Sequence[int], overhead_s: float, largest: int, merged: set[int]
+) -> tuple[list[int], list[float]]:
+    """The size of the first batch of every number of items, and what all its batches cost."""
+    first, total = [0], [0.0]
+    single_s = whole[1] + overhead_s
+    for items in range(1, len(whole)):
+        best, best_total = 1, single_s + total[items - 1]
+        for size in candidates:
+            # what is not worth merging by itself is not worth it as a part either
+            if size < items and first[size] == size:
+                cost = whole[size] + overhead_s + total[items - size]
+                if cost < best_total * (1 - 1e-9):
+                    best, best_total = size, cost
+        cost = whole[items] + overhead_s
+        margin, gain = (0.0, GAIN / 2) if items in merged else (_MARGIN, GAIN)
+        if items == 1 or (items <= largest and cost * (1 + margin) <= best_total and cost * (1 + gain) <= items * single_s):
+            best, best_total = items, cost
+        # the largest part goes first: while more requests come, the last ones would never be reached
+        first.append(max(best, first[items - best]))
+        total.append(best_total)
+    return first, total
