@@ -6,7 +6,6 @@ from pathlib import Path
 
 from hubserve.errors import LoadFailed
 from hubserve.instance.listen import GREETING, NONCE_BYTES, parse_address, proof, read_token
-from hubserve.serving.connection import Connection
 from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.spec import InstanceSpec
@@ -41,7 +40,7 @@ class RemoteInstance(InstanceProcess):
                 f"'{self.spec.module}': no instance is to be had at {self.spec.address} ({error or 'no answer'}). "
                 f"Start one there: python -m hubserve.instance --listen {self.spec.address} --token-file FILE"
             ) from None
-        _, self._connection = await self._loop.create_connection(lambda: Connection(None, self._end_hung, self._on_lost), sock=sock)
+        _, self._connection = await self._loop.create_connection(lambda: self._new_connection(None), sock=sock)
 
 
 async def _connect(address: tuple[str, int], token: bytes) -> socket.socket:
