@@ -36,7 +36,8 @@ BFLOAT16 = "bfloat16"
 #: In a TensorSpec, a dimension that may have any length.
 ANY = -1
 
-_MAX_RANK = 32
+#: numpy's own limit was so for long
+MAX_RANK = 32
 _MAX_EMPTY_ITEMS = 65536
 _MAX_ELEMENTS = 1 << 48
 
@@ -98,8 +99,8 @@ def parse_shape(shape: Any) -> Tuple[int, ...]:
     Raises:
         InvalidInput: it is not a list of whole numbers from 0 up, has more than 32 dimensions, or claims very many empty items.
     """
-    if not isinstance(shape, (list, tuple)) or len(shape) > _MAX_RANK:
-        raise InvalidInput(f"shape must be a list of at most {_MAX_RANK} whole numbers such as [1, 3, 224, 224], got {str(shape)[:80]}")
+    if not isinstance(shape, (list, tuple)) or len(shape) > MAX_RANK:
+        raise InvalidInput(f"shape must be a list of at most {MAX_RANK} whole numbers such as [1, 3, 224, 224], got {str(shape)[:80]}")
     for length in shape:
         if isinstance(length, bool) or not isinstance(length, int) or length < 0:
             raise InvalidInput(f"shape must hold whole numbers from 0 up, got {str(list(shape))[:80]}")

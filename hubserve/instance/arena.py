@@ -1,11 +1,13 @@
 """Memory that the gateway and one instance share, for buffers too large to push through a socket.
 
-It is an anonymous file that the instance inherits, so it has no name that could be left behind, and goes when both have gone. Only the
+It is an anonymous file that the instance inherits, so it has no name that could be left behind, and goes when both have gone. Its size is
+sealed: a module that cut it short would kill the gateway by SIGBUS at its next access. Only the
 gateway writes requests into its first part. Frames are answered in their order, so that is used as a ring. Only the instance writes
 answers, into two halves in turn: when it computes the answer to a frame, it has been given at most one more, so the gateway must have
 taken out the answer before the last.
 """
 
+import fcntl
 import mmap
 import os
 from collections import deque
@@ -37,10 +39,19 @@ class Arena:
 
     @classmethod
     def create(cls, size_bytes: int = ARENA_BYTES) -> "Arena":
-        """Make one; the descriptor is inheritable only where it is passed on purpose."""
-        fd = os.memfd_create("hubserve-arena", os.MFD_CLOEXEC)
-        os.ftruncate(fd, size_bytes)
-        return cls(fd)
+        """Make one; the descriptor is inheritable only where it is passed on purpose.
+
+        Raises:
+            OSError: there are no descriptors or no memory.
+        """
+        fd = os.memfd_create("hubserve-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(fd, size_bytes)
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+            return cls(fd)
+        except BaseException:
+            os.close(fd)
+            raise
 
     def put(self, parts: List[memoryview], offset: int) -> None:
         """Copy parts one behind the other."""

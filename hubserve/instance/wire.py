@@ -33,16 +33,18 @@ import numpy as np
 
 from hubserve.errors import HubError
 from hubserve.instance.arena import Arena
-from hubserve.types import BYTES, array_from_bytes, dtype_name, pack_bytes
+from hubserve.types import BYTES, MAX_RANK, array_from_bytes, dtype_name, pack_bytes, parse_dtype, parse_shape
 
 HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"HUB1"
-_MAX_HEADER_BYTES = 256 << 20
+MAX_HEADER_BYTES = 64 << 20
 _MAX_PAYLOAD_BYTES = 64 << 30
 Place = Callable[[List[memoryview], int], Optional[int]]
 #: small buffers are copied to the header, so that one write sends all
 _JOINED_BYTES = 8 << 10
 _AHEAD_BYTES = 64 << 10
+#: of what came, in messages
+_SHOWN = 100
 #: sendmsg takes at most IOV_MAX (1024) pieces
 _MAX_PIECES = 512
 
@@ -121,9 +123,59 @@ def decode_head(head: Any) -> Tuple[int, int]:
         WireError: it is none, or the lengths are absurd.
     """
     magic, header_bytes, payload_bytes = HEAD.unpack(head)
-    if magic != _MAGIC or header_bytes > _MAX_HEADER_BYTES or payload_bytes > _MAX_PAYLOAD_BYTES:
+    if magic != _MAGIC or header_bytes > MAX_HEADER_BYTES or payload_bytes > _MAX_PAYLOAD_BYTES:
         raise WireError("the peer does not speak hubserve's wire format; end it and start it again")
     return header_bytes, payload_bytes
+
+
+def decode_header(
+    text: memoryview, payload_bytes: int, arena: Optional[Arena] = None, loads: Callable[[Any], Any] = load_header
+) -> Dict[str, Any]:
+    """Read a frame's header and check where its buffers are said to lie.
+
+    Args:
+        text: the header.
+        payload_bytes: the payload's length.
+        arena: where buffers may lie that were not sent.
+        loads: reads JSON; a quicker one where there is one.
+    Raises:
+        WireError: it is not a JSON object, or its buffers do not make up the payload or lie outside the arena.
+    """
+    try:
+        header = loads(text)
+        places = header["buffers"]
+        sent_bytes = 0
+        for place in places:
+            if type(place) is int and place >= 0:
+                sent_bytes += place
+            else:
+                _check_place(place, arena)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WireError(f"a frame's header is broken: {str(error)[:_SHOWN]}") from None
+    if sent_bytes != payload_bytes:
+        raise WireError(f"a frame's buffers take {sent_bytes} bytes, its payload has {payload_bytes}")
+    return header  # type: ignore[no-any-return]  # it has "buffers"
+
+
+def _check_place(place: Any, arena: Optional[Arena]) -> None:
+    offset, length = place
+    if type(offset) is not int or type(length) is not int or offset < 0 or length < 0:
+        raise WireError(f"a frame's header names the place {str(place)[:_SHOWN]}, which is none")
+    if arena is None or offset + length > len(arena.view):
+        raise WireError("a frame's header names a place outside the shared memory")
+
+
+def cut(header: Dict[str, Any], payload: memoryview, arena: Optional[Arena] = None) -> Frame:
+    """Cut a payload into buffers, as a header says that :func:`decode_header` has checked."""
+    buffers, start = [], 0
+    for place in header["buffers"]:
+        if isinstance(place, int):
+            buffers.append(payload[start : start + place])
+            start += place
+        else:
+            assert arena is not None, "the header was checked"
+            buffers.append(arena.view[place[0] : place[0] + place[1]])
+    return Frame(header, buffers)
 
 
 def decode_body(body: memoryview, header_bytes: int, arena: Optional[Arena] = None, loads: Callable[[Any], Any] = load_header) -> Frame:
@@ -135,25 +187,10 @@ def decode_body(body: memoryview, header_bytes: int, arena: Optional[Arena] = No
         arena: where buffers may lie that were not sent.
         loads: reads JSON; a quicker one where there is one.
     Raises:
-        WireError: the header is not JSON or its lengths do not add up.
+        WireError: see :func:`decode_header`.
     """
-    try:
-        header = loads(body[:header_bytes])
-        places = [(-1, each) if isinstance(each, int) else (int(each[0]), int(each[1])) for each in header["buffers"]]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise WireError(f"a frame's header is broken: {error}") from None
-    buffers, start = [], header_bytes
-    for offset, length in places:
-        if offset < 0:
-            buffers.append(body[start : start + length])
-            start += length
-        elif arena is None or offset + length > len(arena.view):
-            raise WireError("a frame's header names a place outside the shared memory")
-        else:
-            buffers.append(arena.view[offset : offset + length])
-    if start != len(body) or any(length < 0 for _, length in places):
-        raise WireError(f"a frame's buffers take {start - header_bytes} bytes, its payload has {len(body) - header_bytes}")
-    return Frame(header, buffers)
+    header = decode_header(body[:header_bytes], len(body) - header_bytes, arena, loads)
+    return cut(header, body[header_bytes:], arena)
 
 
 def send(sock: socket.socket, header: Dict[str, Any], buffers: Sequence[Any] = (), place: Optional[Place] = None) -> None:
@@ -222,15 +259,23 @@ def _receive_rest(sock: socket.socket, start: bytes, size: int) -> memoryview:
 
 
 def pack_arrays(arrays: Dict[str, np.ndarray], buffers: List[Any]) -> List[Dict[str, Any]]:
-    """Describe named arrays for a header and append their bytes to ``buffers``; byte strings as :func:`hubserve.types.pack_bytes` does."""
+    """Describe named arrays for a header and append their bytes to ``buffers``; byte strings as :func:`hubserve.types.pack_bytes` does.
+
+    Raises:
+        InvalidInput: the other side would not take an array of such a dtype or shape.
+    """
     described = []
     for name, array in arrays.items():
         dtype = dtype_name(array)
+        if dtype != BYTES:
+            parse_dtype(dtype)
+        if not array.size or array.ndim > MAX_RANK:
+            parse_shape(array.shape)
         described.append({"name": name, "dtype": dtype, "shape": list(array.shape), "buffer": len(buffers)})
         buffers.append(pack_bytes(array) if dtype == BYTES else np.ascontiguousarray(array))
     return described
 
 
-def unpack_arrays(described: Iterable[Dict[str, Any]], buffers: List[memoryview]) -> Dict[str, np.ndarray]:
+def unpack_arrays(described: Iterable[Dict[str, Any]], buffers: Sequence[memoryview]) -> Dict[str, np.ndarray]:
     """The reverse of :func:`pack_arrays`; the arrays are views into the frame."""
     return {each["name"]: array_from_bytes(buffers[each["buffer"]], each["dtype"], each["shape"]) for each in described}

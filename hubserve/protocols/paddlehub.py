@@ -113,8 +113,7 @@ class PaddleHubProtocol(Protocol):
     async def _find(self, name: str, scope: Scope, ticket: Ticket) -> ServedModule:
         """The module, loaded. One that cannot answer is told before the body is looked at."""
         try:
-            module = self.dataplane.get(name)
-            await module.loaded()
+            module = await self.dataplane.loaded(name)
         except HubError:
             await read_body(scope, self.settings, ticket)
             raise

@@ -20,6 +20,7 @@ from hubserve.server.loading import note_loaded
 from hubserve.server.plans import make_plans
 from hubserve.server.store_watch import StoreWatch
 from hubserve.server.uploads import Uploads
+from hubserve.serving.background import repeat, run_in_background
 from hubserve.serving.dataplane import DataPlane, ModulePlan
 from hubserve.serving.model_plans import plan_model
 from hubserve.settings import ModuleSettings, ServerSettings
@@ -84,27 +85,28 @@ class Models:
     def follow(self) -> None:
         """Look at the stores every ``poll_s`` from now on, where ``model_control`` is ``poll``; until :meth:`stop`."""
         if self._watch:
-            task = asyncio.create_task(self._follow_stores())
+            doing = "the model stores were looked at"
+            task = run_in_background(repeat(self._follow_stores, self._settings.poll_s, doing), doing)
             self._tasks.add(task)
-            task.add_done_callback(self._forget)
+            task.add_done_callback(self._tasks.discard)
 
     async def _follow_stores(self) -> None:
-        while self._watch:
-            await asyncio.sleep(self._settings.poll_s)
-            try:
-                changed, gone = await asyncio.to_thread(self._watch.changes)
-            except ConfigError as error:
-                log.error("the model stores cannot be looked at: %s", error.message)  # noqa: TRY400 - the message says it all
-                continue
-            done: set[str] = set()
-            for name in [name for name in changed if not self._is_configured(name)]:
-                if name not in done:
-                    await self._follow(name, done)
-            for name in gone:
-                if self._dataplane.versions(name) and not self._is_configured(name):
-                    with suppress(ModuleNotFound):  # 'hub serving reload' was faster
-                        await self._unload(name, dependents=False)
-                self._absent.pop(name, None)
+        if self._watch is None:
+            return
+        try:
+            changed, gone = await asyncio.to_thread(self._watch.changes)
+        except ConfigError as error:
+            log.error("the model stores cannot be looked at: %s", error.message)  # noqa: TRY400 - the message says it all
+            return
+        done: set[str] = set()
+        for name in [name for name in changed if not self._is_configured(name)]:
+            if name not in done:
+                await self._follow(name, done)
+        for name in gone:
+            if self._dataplane.versions(name) and not self._is_configured(name):
+                with suppress(ModuleNotFound):  # 'hub serving reload' was faster
+                    await self._unload(name, dependents=False)
+            self._absent.pop(name, None)
 
     async def stop(self) -> None:
         """Give up loads in progress."""
@@ -245,7 +247,6 @@ class Models:
         failed = next((plan.error for plan in plans if plan.error), "")
         if failed or not plans:
             raise LoadFailed(failed or "there is no version to serve")
-        await self._until_settled(name)
         await self._dataplane.load(*plans)
         self._absent.pop(name, None)
         before = self._uploaded.pop(name, None)
@@ -260,7 +261,6 @@ class Models:
 
     async def _unload(self, name: str, dependents: bool) -> None:
         async with self._lock(name):
-            await self._until_settled(name)
             plans = [module.plan for module in self._dataplane.versions(name)]
             if not plans:
                 if name in self._absent or name in await asyncio.to_thread(self._find):
@@ -279,12 +279,6 @@ class Models:
         for part in _parts(plans) if dependents else ():
             if self._dataplane.versions(part) and not any(part in _parts([module.plan]) for module in self._dataplane):
                 await self._unload(part, dependents)
-
-    async def _until_settled(self, name: str) -> None:
-        """Wait until what the server began to load when it was started is loaded, or has failed to be: it cannot be ended before."""
-        for module in self._dataplane.versions(name):
-            with suppress(LoadFailed):
-                await module.loaded()
 
     def _note(self, state: ModelState) -> None:
         """Remember why a model is not served."""

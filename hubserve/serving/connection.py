@@ -1,6 +1,7 @@
 """The gateway's end of the wire to one instance."""
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,8 +10,11 @@ from typing import Any
 from hubserve.errors import InstanceDied
 from hubserve.instance import wire
 from hubserve.instance.arena import MIN_BUFFER_BYTES, REQUESTS_BYTES, Arena, Ring
+from hubserve.serving.frame_checks import check_answer
 from hubserve.serving.frames import FrameProtocol, dumps
 from hubserve.serving.sweeper import Sweeper
+
+log = logging.getLogger("hubserve")
 
 Answered = Callable[["wire.Frame | InstanceDied"], None]
 
@@ -27,23 +31,29 @@ class Connection(FrameProtocol):
     Args:
         arena: the memory that is shared with the instance; None if it is on another machine.
         on_hung: called with the time, in seconds, in which the oldest frame should have been answered.
+        on_broken: see :class:`FrameProtocol`.
         on_lost: called when the socket has closed.
 
     Attributes:
-        heard_at: when something came last, on the clock of ``time.monotonic``.
         due: when the oldest frame is to be answered; see :class:`hubserve.serving.sweeper.Sweeper`.
         closed: whether nothing can be sent any more.
     """
 
-    def __init__(self, arena: Arena | None, on_hung: Callable[[float], None], on_lost: Callable[[Exception | None], None]) -> None:
-        super().__init__(arena)
-        self.heard_at = time.monotonic()
+    def __init__(
+        self,
+        arena: Arena | None,
+        on_hung: Callable[[float], None],
+        on_broken: Callable[[str], None],
+        on_lost: Callable[[Exception | None], None],
+    ) -> None:
+        super().__init__(arena, on_broken)
         self.closed = False
         self._loop = asyncio.get_running_loop()
         self._ring = Ring(REQUESTS_BYTES)
         self._on_hung = on_hung
         self._on_lost = on_lost
         self._answers: deque[Answered] = deque()
+        self._asked: deque[dict[str, Any]] = deque()  # the header of each unanswered frame
         self._timeouts_s: deque[float] = deque()  # of each unanswered frame
         self._places: deque[int] = deque()  # as above
         self.due = 0.0
@@ -61,12 +71,14 @@ class Connection(FrameProtocol):
             header: as :func:`hubserve.instance.wire.encode` takes it.
             buffers: as above.
             timeout_s: how long it may take once the frames before it are answered.
-            answered: is called with the frame that answers it, or with what :meth:`fail` is given.
+            answered: is called with the frame that answers it, or with what :meth:`fail` is given; it may raise
+                :class:`hubserve.instance.wire.WireError` if that frame is not as its header says.
         """
         if self.closed or self._transport is None:
             self._loop.call_soon(answered, NotComputed("the instance has ended"))
             return
         self._answers.append(answered)
+        self._asked.append(header)
         self._timeouts_s.append(timeout_s)
         self._places.append(0)
         if len(self._answers) == 1:
@@ -92,16 +104,15 @@ class Connection(FrameProtocol):
         self.due = 0.0
         self._on_hung(self._timeouts_s[0])
 
-    def close(self) -> None:
-        """Close the socket, at which an instance ends by itself."""
-        if self._transport:
-            self._transport.abort()
-
     def fail(self, error: InstanceDied) -> None:
         """Answer every open frame with an error. Only the first was being computed, so only it can have ended the process."""
         answers, self._answers = self._answers, deque()
+        self._asked.clear()
         for answered in answers:
-            answered(error)
+            try:
+                answered(error)
+            except Exception:  # the others are to be told all the same
+                log.exception("an unexpected error while a request was told that its instance has ended")
             error = NotComputed(error.message)
 
     # --- asyncio's protocol ---
@@ -111,14 +122,20 @@ class Connection(FrameProtocol):
         super().connection_made(transport)
         self._sweeper.add(self)
 
+    def check(self, header: dict[str, Any]) -> None:
+        """See the base class."""
+        if not self._asked:
+            raise wire.WireError("a frame came that answers none")
+        check_answer(self._asked[0], header)
+
     def on_frame(self, frame: wire.Frame) -> None:
         """A frame was answered."""
-        self.heard_at = time.monotonic()
         # the instance will write over its part of the arena: what is to stay is taken out now
         for index, place in enumerate(frame.header["buffers"]):
             if isinstance(place, list):
                 frame.buffers[index] = memoryview(bytes(frame.buffers[index]))
         answered = self._answers.popleft()
+        self._asked.popleft()
         self._timeouts_s.popleft()
         self._ring.give_back(self._places.popleft())
         self._watch()

@@ -4,7 +4,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
 
-from hubserve.errors import LoadFailed, ModuleNotFound
+from hubserve.errors import LoadFailed, ModuleNotFound, Unavailable
+from hubserve.serving.background import repeat, run_in_background
 from hubserve.serving.ensemble import ServedEnsemble
 from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.served import MAX_PICTURES, ModulePlan, ServedModule
@@ -37,18 +38,22 @@ class DataPlane:
         self._drain_s = drain_s
         self._changing: dict[str, asyncio.Lock] = {}
         self._draining: set[asyncio.Task[None]] = set()
+        self._arriving: set[ServedModule] = set()  # those that load to take another one's place
         self._saver: asyncio.Task[None] | None = None
+        self._stopped = False
 
     async def start(self) -> None:
         """Load every module, side by side; one that fails does not disturb the others."""
-        self._saver = asyncio.create_task(self._save_times())
+        doing = "what was learned about batches was kept"  # also for a start after a crash
+        self._saver = run_in_background(repeat(self._save_times, _SAVE_EVERY_S, doing), doing)
         await asyncio.gather(*(module.start() for module in self))
 
     async def stop(self, drain_s: float) -> None:
         """Finish what was admitted, for at most ``drain_s``, and end every instance."""
+        self._stopped = True
         if self._saver:
             self._saver.cancel()
-        await asyncio.gather(*(module.stop(drain_s) for module in self), *self._draining)
+        await asyncio.gather(*(module.stop(0) for module in self._arriving), *(module.stop(drain_s) for module in self), *self._draining)
 
     def get(self, name: str, version: str | None = None) -> ServedModule:
         """A served module; without a version the last one that could be loaded.
@@ -86,6 +91,8 @@ class DataPlane:
             ModuleNotFound: see :meth:`get`.
         """
         module = self.get(request.module, request.version)
+        if not module.is_loaded:
+            module = await self.loaded(request.module, request.version)
         with module.in_use():
             return await module.infer(request)
 
@@ -96,37 +103,69 @@ class DataPlane:
             HubError: see :meth:`infer`; also after some responses.
         """
         module = self.get(request.module, request.version)
+        if not module.is_loaded:
+            module = await self.loaded(request.module, request.version)
         with module.in_use():
             async for response in module.stream(request):
                 yield response
 
+    async def loaded(self, name: str, version: str | None = None) -> ServedModule:
+        """A served module, once it is loaded; one that takes its place meanwhile counts for it.
+
+        Raises:
+            ModuleNotFound: see :meth:`get`.
+            LoadFailed: it could not be loaded.
+        """
+        while True:
+            module = self.get(name, version)
+            try:
+                await module.loaded()
+            except LoadFailed:
+                if module.was_given_up and self.get(name, version) is not module:
+                    continue
+                raise
+            return module
+
     async def load(self, *plans: ModulePlan) -> None:
         """Serve a module, in place of the one of its name if there is one.
 
-        That one answers until the new one is loaded, and then finishes what it has.
+        That one answers until the new one is loaded, and then finishes what it has; if it still loads then, it is given up.
 
         Args:
             plans: one for each version that is to be served from now on, ascending, all of one name; versions that are not among them are
                 served no more.
         Raises:
             LoadFailed: one cannot be loaded; what was served before is served still.
+            Unavailable: the server stops.
         """
         name = plans[0].info.name
         async with self._changing.setdefault(name, asyncio.Lock()):
+            if self._stopped:
+                raise Unavailable("the server is stopping")
             new, old = {plan.info.version: self._create(plan) for plan in plans}, self._modules.get(name, {})
-            await asyncio.gather(*(module.start() for module in new.values()))
-            failed = next((module for module in new.values() if module.load_error), None)
-            if failed:
-                await asyncio.gather(*(module.stop(0) for module in new.values() if not module.load_error))
-                shown = f" version {failed.plan.info.version}" if failed.plan.info.version else ""
-                raise LoadFailed(f"module '{name}'{shown} cannot be loaded: {failed.load_error}")
+            await self._start(name, list(new.values()))
             self._modules[name] = new
             for module in old.values():
-                draining = asyncio.create_task(module.stop(self._drain_s))
+                draining = run_in_background(module.stop(self._drain_s), f"module '{name}' was ended")
                 self._draining.add(draining)
                 draining.add_done_callback(self._draining.discard)
             if old:
                 log.info("module '%s': version %s now answers in place of %s", name, ", ".join(new), ", ".join(old))
+
+    async def _start(self, name: str, modules: list[ServedModule]) -> None:
+        """Load every version, or leave none of their processes behind."""
+        self._arriving.update(modules)
+        try:
+            await asyncio.gather(*(module.start() for module in modules))
+            failed = next((module for module in modules if module.load_error), None)
+            if failed:
+                shown = f" version {failed.plan.info.version}" if failed.plan.info.version else ""
+                raise LoadFailed(f"module '{name}'{shown} cannot be loaded: {failed.load_error}")
+        except BaseException:
+            await asyncio.gather(*(module.stop(0) for module in modules))
+            raise
+        finally:
+            self._arriving.difference_update(modules)
 
     async def unload(self, name: str) -> None:
         """Stop to serve a module; it finishes what it has, then its processes end.
@@ -142,8 +181,5 @@ class DataPlane:
                 log.info("module '%s' is no longer served", name)
 
     async def _save_times(self) -> None:
-        """Keep what was learned about batches, also for a start after a crash."""
-        while True:
-            await asyncio.sleep(_SAVE_EVERY_S)
-            for module in self:
-                module.save_times()
+        for module in self:
+            module.save_times()

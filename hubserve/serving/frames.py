@@ -1,13 +1,23 @@
-"""Reads frames from an instance's socket: small ones whole, one or more at once; a large one straight into its own buffer."""
+"""Reads frames from an instance's socket: small ones whole, one or more at once; a large one straight into its own buffer.
+
+An instance runs a module's code, which may write anything to its descriptors. So nothing is believed before it is checked, and no memory is
+touched for bytes that were only announced.
+"""
 
 import asyncio
+import logging
+import time
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import orjson
 
 from hubserve.instance import wire
 from hubserve.instance.arena import Arena
+
+log = logging.getLogger("hubserve")
 
 _SCRATCH_BYTES = 64 << 10
 
@@ -17,18 +27,43 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     Args:
         arena: where buffers may lie that are not sent; None for nowhere.
+        on_broken: called with the reason when what came is no frame, or not one that may come; the socket is closed then.
+
+    Attributes:
+        heard_at: when something came last, on the clock of ``time.monotonic``.
     """
 
-    def __init__(self, arena: Arena | None) -> None:
+    def __init__(self, arena: Arena | None, on_broken: Callable[[str], None]) -> None:
+        self.heard_at = time.monotonic()
         self._arena = arena
+        self._on_broken = on_broken
         self._transport: asyncio.Transport | None = None
-        self._scratch = bytearray(_SCRATCH_BYTES)
-        self._view = memoryview(self._scratch)  # where bytes go: the scratch, or a frame that is larger
+        self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
+        self._view = self._scratch  # where bytes go: the scratch, or the buffer of a frame that is larger
         self._filled = 0
+        self._header: dict[str, Any] | None = None  # of a frame whose payload has not come whole
+        self._is_broken = False
+
+    @abstractmethod
+    def check(self, header: dict[str, Any]) -> None:
+        """Check a frame's header, before its payload is taken.
+
+        Raises:
+            WireError: the frame may not come, or holds what it may not hold.
+        """
 
     @abstractmethod
     def on_frame(self, frame: wire.Frame) -> None:
-        """A frame came."""
+        """A frame came.
+
+        Raises:
+            WireError: its payload is not as its header says.
+        """
+
+    @property
+    def stalled_s(self) -> float:
+        """For how long the rest of a frame has been missing; 0 if none has begun."""
+        return time.monotonic() - self.heard_at if self._filled else 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ready."""
@@ -40,25 +75,64 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Some bytes came."""
+        if self._is_broken:
+            return
+        self.heard_at = time.monotonic()
         self._filled += nbytes
-        while self._filled >= wire.HEAD.size:
-            header_bytes, payload_bytes = wire.decode_head(self._view[: wire.HEAD.size])
-            size = wire.HEAD.size + header_bytes + payload_bytes
-            if self._filled < size:
-                if size > len(self._view):
-                    self._move(bytearray(size), 0)
-                return
-            whole = self._view[wire.HEAD.size : size]
-            # the scratch is written over by what comes next
-            body = memoryview(bytes(whole)) if self._view.obj is self._scratch else whole
-            self._move(self._scratch, size)
-            self.on_frame(wire.decode_body(body, header_bytes, self._arena, _loads))
+        try:
+            self._take_frames()
+        except wire.WireError as error:
+            self.break_off(error.message)
+        except MemoryError:
+            self.break_off("a frame is larger than the gateway's memory")
+        except Exception:
+            log.exception("an unexpected error while a frame of an instance was read")
+            self.break_off("the gateway failed to read a frame")
 
-    def _move(self, to: bytearray, start: int) -> None:
+    def _take_frames(self) -> None:
+        while self._filled >= wire.HEAD.size and not self._is_broken:
+            header_bytes, payload_bytes = wire.decode_head(self._view[: wire.HEAD.size])
+            start = wire.HEAD.size + header_bytes
+            if self._header is None:
+                if self._filled < start:
+                    self._make_room(start)
+                    return
+                self._header = wire.decode_header(self._view[wire.HEAD.size : start], payload_bytes, self._arena, _loads)
+                self.check(self._header)
+            size = start + payload_bytes
+            if self._filled < size:
+                self._make_room(size)
+                return
+            payload = self._view[start:size]
+            if self._view is self._scratch:  # it is written over by what comes next
+                payload = memoryview(bytes(payload))
+            header, self._header = self._header, None
+            self._move(self._scratch, size)
+            self.on_frame(wire.cut(header, payload, self._arena))
+
+    def _make_room(self, size: int) -> None:
+        if size > len(self._view):
+            self._move(np.empty(size, np.uint8).data, 0)  # unlike a bytearray's, its pages are taken only as bytes come
+
+    def _move(self, to: memoryview, start: int) -> None:
         """Go on in another buffer, with what came from ``start`` on."""
         rest = bytes(self._view[start : self._filled])
-        self._view, self._filled = memoryview(to), len(rest)
+        self._view, self._filled = to, len(rest)
         self._view[: len(rest)] = rest
+
+    def break_off(self, reason: str) -> None:
+        """Read nothing more, and say why."""
+        if self._is_broken:
+            return
+        self._is_broken = True
+        self._view, self._filled, self._header = self._scratch, 0, None
+        self.close()
+        self._on_broken(reason)
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def write(self, pieces: list[Any]) -> None:
         """Send what :func:`hubserve.instance.wire.encode` gave."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from hubserve.errors import HubError, InstanceDied, LoadFailed
 from hubserve.kinds.base import Description
+from hubserve.serving.background import repeat, run_in_background
 from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.remote import create_instance
@@ -22,6 +23,8 @@ log = logging.getLogger("hubserve")
 
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 30.0
+#: where descriptors or memory were lacking, which may be there again at any moment
+_LONGEST_RESOURCE_DELAY_S = 2.0
 _WATCH_EVERY_S = 1.0
 #: an idle instance that has not been heard of for so long is asked
 _PING_AFTER_S = 2.0
@@ -64,6 +67,11 @@ class Slot:
         """Have an instance in this place from now on."""
         self.instance, self.error, self.unwanted = instance, "", ""
         self._recycle.clear()
+
+    @property
+    def serves(self) -> bool:
+        """Whether its instance lives and is given work."""
+        return self.instance is not None and not self.instance.is_dead and not (self.seat and self.seat.retired)
 
     def status(self) -> dict[str, Any]:
         """For people and monitors to read."""
@@ -116,8 +124,9 @@ class Pool:
         try:
             await asyncio.gather(*loading)
         except BaseException:
-            for task in loading:
+            for task, instance in zip(loading, instances, strict=True):
                 task.cancel()
+                instance.kill()  # at once: this may be cancelled a second time
             await asyncio.gather(*loading, return_exceptions=True)
             await asyncio.gather(*(instance.stop(grace_s=0) for instance in instances))
             raise
@@ -127,8 +136,8 @@ class Pool:
 
     def serve(self) -> None:
         """Begin to compute what the batcher has."""
-        self._tasks = [asyncio.create_task(self._keep(slot)) for slot in self.slots]
-        self._tasks.append(asyncio.create_task(self._watch()))
+        self._tasks = [run_in_background(self._keep(slot), "an instance was kept running") for slot in self.slots]
+        self._tasks.append(run_in_background(repeat(self._watch, _WATCH_EVERY_S, "instances were watched"), "instances were watched"))
 
     async def stop(self, drain_s: float) -> None:
         """Wait up to ``drain_s`` for what is queued and being computed, then end every instance."""
@@ -149,17 +158,24 @@ class Pool:
     # --- replacing ---
 
     async def _keep(self, slot: Slot) -> None:
-        """Serve from a slot for as long as the pool lives."""
+        """Serve from a slot for as long as the pool lives, whatever goes wrong."""
         delay_s = _FIRST_DELAY_S
         while True:
-            # what has answered is worth having back at once; what dies of its start, or of nothing, less and less
-            if slot.instance is not None and await self._serve(slot, slot.instance):
-                delay_s = _FIRST_DELAY_S
-            if slot.instance is not None:
-                continue
-            await asyncio.sleep(delay_s)
-            delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
-            await self._replace(slot)
+            try:
+                # what has answered is worth having back at once; what dies of its start, or of nothing, less and less
+                if slot.instance is not None and await self._serve(slot, slot.instance):
+                    delay_s = _FIRST_DELAY_S
+                if slot.instance is not None:
+                    continue
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, await self._replace(slot))
+            except Exception as error:
+                log.exception("an unexpected error while an instance of '%s' was kept running", slot.spec.module)
+                slot.error = f"the server failed to keep it running ({type(error).__name__}); its log says why"
+                if slot.instance is not None:
+                    slot.instance.kill()
+                    slot.instance = None
+                await asyncio.sleep(_FIRST_DELAY_S)
 
     async def _serve(self, slot: Slot, instance: InstanceProcess) -> bool:
         """Have an instance compute batches until it dies or another one is in its place; gives whether it answered any."""
@@ -186,23 +202,26 @@ class Pool:
         finally:
             died.cancel()
             self._batcher.remove(seat)
-        slot.instance = None
+        slot.instance = slot.seat = None
         slot.restarts += 1
         return seat.has_answered
 
-    async def _replace(self, slot: Slot) -> None:
-        """Load an instance into an empty slot."""
+    async def _replace(self, slot: Slot) -> float:
+        """Load an instance into an empty slot; gives the longest time, in seconds, after which to try again if that failed."""
         instance = create_instance(slot.spec, self._calls)
         try:
             await instance.start()
         except HubError as error:
             slot.error = error.message
             log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message)  # noqa: TRY400 - the message says it all
+            if instance.lacks_resources:
+                return _LONGEST_RESOURCE_DELAY_S
             if not any(each.instance for each in self.slots):
                 self._batcher.fail_all(LoadFailed(f"module '{slot.spec.module}' has no running instance: {error.message}"))
-            return
+            return _LONGEST_DELAY_S
         slot.put(instance)
         log.info("replaced an instance of '%s' (%s)", slot.spec.module, instance.place)
+        return _LONGEST_DELAY_S
 
     async def _recycle(self, slot: Slot, old: InstanceProcess, seat: InstanceSeat) -> bool:
         """Load an instance beside one that has to go, then let that finish its batches and end it.
@@ -219,13 +238,11 @@ class Pool:
             seat.retired = False
             self._batcher.dispatch()
             return False
-        except asyncio.CancelledError:
-            await instance.stop(grace_s=0)
-            raise
         seat.retired = True
         slot.put(instance)
+        slot.seat = None
         slot.restarts += 1
-        task = asyncio.create_task(_finish(old, seat))
+        task = run_in_background(_finish(old, seat), "an instance finished its last requests")
         self._leaving[task] = seat
         task.add_done_callback(self._leaving.pop)
         return True
@@ -242,13 +259,12 @@ class Pool:
 
     async def _watch(self) -> None:
         """Look after every instance's memory, and ask those that are idle for a sign of life."""
-        while True:
-            await asyncio.sleep(_WATCH_EVERY_S)
-            for slot in self.slots:
-                if slot.instance is not None and not slot.instance.is_dead:
-                    self._check_memory(slot, slot.instance)
-                    if slot.instance.is_idle and slot.instance.silent_s > _PING_AFTER_S:
-                        slot.instance.ping()
+        for slot in self.slots:
+            if slot.instance is not None and not slot.instance.is_dead:
+                slot.instance.check_frames()
+                self._check_memory(slot, slot.instance)
+                if slot.instance.is_idle and slot.instance.silent_s > _PING_AFTER_S:
+                    slot.instance.ping()
 
     def _check_memory(self, slot: Slot, instance: InstanceProcess) -> None:
         bound_mb, memory_mb = slot.spec.max_memory_mb, instance.memory_bytes() / _MB

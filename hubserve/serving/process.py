@@ -1,6 +1,8 @@
 """One instance as the gateway sees it: a child process at the other end of a socket."""
 
 import asyncio
+import contextlib
+import errno
 import logging
 import os
 import signal
@@ -9,14 +11,17 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from hubserve.errors import InstanceDied, LoadFailed, from_wire
+from hubserve.errors import HubError, InstanceDied, LoadFailed, from_wire
 from hubserve.instance import wire
 from hubserve.instance.arena import Arena
 from hubserve.kinds.base import Description
 from hubserve.registry.child import instance_command
 from hubserve.serving.connection import Answered, Connection
+from hubserve.serving.descriptors import RESERVE
+from hubserve.serving.exit_watch import ExitWatch
+from hubserve.serving.frames import FrameProtocol
 from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.spec import InstanceSpec
 from hubserve.serving.talk import Talk
@@ -26,7 +31,25 @@ log = logging.getLogger("hubserve")
 _STOP_TIMEOUT_S = 5.0
 #: an idle instance answers a ping at once; one that does not is stuck
 PING_TIMEOUT_S = 10.0
+#: begins the reason why an instance is ended that sent what it may not send
+BROKEN = "broke the protocol with the gateway: "
+#: a frame that has begun to come goes on, unless nobody writes it
+_STALL_TIMEOUT_S = 30.0
+#: once the process has ended, what it wrote is read within so long; a process that it has forked may hold its socket for ever
+_LINGER_S = 0.2
+#: once its socket has closed, a process ends by itself within so long
+_EXIT_TIMEOUT_S = 1.0
+_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class _Ends(NamedTuple):
+    """What connects the gateway with a child."""
+
+    child: "subprocess.Popen[bytes]"
+    sock: socket.socket
+    side: socket.socket
+    arena: Arena
 
 
 class InstanceProcess:
@@ -41,6 +64,7 @@ class InstanceProcess:
         times: items and seconds of the calls that it made to warm up.
         dead: set when the process has ended without being asked to, after its frames were answered with the reason.
         talk: its second socket, if its module is given whole requests.
+        lacks_resources: whether :meth:`start` failed for want of descriptors, processes or memory, which may pass soon.
     """
 
     description: Description
@@ -52,9 +76,12 @@ class InstanceProcess:
         self.times: list[tuple[int, float]] = []
         self.dead = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self.lacks_resources = False
         self._child: subprocess.Popen[bytes] | None = None
+        self._exit_watch: ExitWatch | None = None
         self._connection: Connection | None = None
-        self._hung = ""
+        self._why_ended = ""
+        self._is_hung = False
         self._stopping = False
 
     @property
@@ -97,48 +124,73 @@ class InstanceProcess:
         Raises:
             LoadFailed: the module cannot be loaded, its process ended while it tried, or it took too long.
         """
-        await self._spawn()
         try:
+            await self._spawn()
             frame = await self._load(measure)
+            if frame.header["op"] == "failed":
+                raise from_wire(frame.header["error"])
+            self.description = Description.from_json(frame.header["description"])
         except InstanceDied as error:
-            if self._hung:
+            await self.stop(grace_s=0)
+            if self._is_hung:
                 raise LoadFailed(f"'{self.spec.module}' did not load within {self.spec.load_timeout_s:g} s; see the server's log") from None
             raise LoadFailed(f"'{self.spec.module}' cannot be loaded: {error.message}") from None
-        except asyncio.CancelledError:
+        except OSError as error:
+            await self.stop(grace_s=0)
+            self.lacks_resources = error.errno in _RESOURCES
+            raise LoadFailed(f"'{self.spec.module}' cannot be started: {error}") from None
+        except HubError:
+            await self.stop(grace_s=1)
+            raise
+        except BaseException:
             await self.stop(grace_s=0)
             raise
-        if frame.header["op"] == "failed":
-            await self.stop(grace_s=1)
-            raise from_wire(frame.header["error"])
-        self.description = Description.from_json(frame.header["description"])
         self.times = [(int(items), float(seconds)) for items, seconds in frame.header["times"]]
         if self.talk and not self.description.whole_requests:
             self.talk.close()
             self.talk = None
 
     async def _spawn(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        our_side, their_side = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        arena = Arena.create()
-        inherited = {"--serve-fd": theirs.fileno(), "--side-fd": their_side.fileno(), "--arena-fd": arena.fd}
-        command = instance_command(*(str(each) for pair in inherited.items() for each in pair), python=self.spec.python)
-        try:
-            self._child = subprocess.Popen(  # noqa: ASYNC220 - fork and exec take a millisecond, and the loop has no children watcher to keep
-                command, pass_fds=list(inherited.values()), env=self.spec.full_environ(), stdin=subprocess.DEVNULL
+        """Start the process.
+
+        Raises:
+            OSError: there are too few descriptors or processes, or too little memory.
+            LoadFailed: the place where it is to run is not to be had.
+        """
+        RESERVE.fill()
+        self._child, sock, side, arena = RESERVE.spend_on(self._start_child)
+        self._exit_watch = ExitWatch(self._child, self._on_exit)
+        with contextlib.ExitStack() as unused:
+            unused.callback(sock.close)
+            unused.callback(side.close)
+            unused.callback(arena.close)
+            _, self.talk = await self._loop.create_unix_connection(
+                lambda: Talk(self._calls, self._end_broken, self._on_side_lost), sock=side
             )
-        except OSError as error:
-            ours.close()
-            our_side.close()
-            arena.close()
-            raise LoadFailed(f"'{self.spec.module}' cannot be started: {error}") from None
-        finally:
-            theirs.close()
-            their_side.close()
-            os.close(arena.fd)  # both sides keep it mapped
-        ours.setblocking(False)
-        our_side.setblocking(False)
-        _, self.talk = await self._loop.create_unix_connection(lambda: Talk(self._calls), sock=our_side)
-        _, self._connection = await self._loop.create_unix_connection(lambda: Connection(arena, self._end_hung, self._on_lost), sock=ours)
+            _, self._connection = await self._loop.create_unix_connection(lambda: self._new_connection(arena), sock=sock)
+            unused.pop_all()
+
+    def _start_child(self) -> _Ends:
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+            sock, their_sock = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            ours.callback(sock.close)
+            theirs.callback(their_sock.close)
+            side, their_side = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            ours.callback(side.close)
+            theirs.callback(their_side.close)
+            arena = Arena.create()
+            ours.callback(arena.close)
+            theirs.callback(os.close, arena.fd)  # both sides keep it mapped
+            inherited = {"--serve-fd": their_sock.fileno(), "--side-fd": their_side.fileno(), "--arena-fd": arena.fd}
+            command = instance_command(*(str(each) for pair in inherited.items() for each in pair), python=self.spec.python)
+            child = subprocess.Popen(command, pass_fds=list(inherited.values()), env=self.spec.full_environ(), stdin=subprocess.DEVNULL)
+            sock.setblocking(False)
+            side.setblocking(False)
+            ours.pop_all()
+        return _Ends(child, sock, side, arena)
+
+    def _new_connection(self, arena: Arena | None) -> Connection:
+        return Connection(arena, self._end_hung, self._end_broken, self._on_lost)
 
     def infer(self, header: dict[str, Any], buffers: Sequence[Any], answered: Answered) -> None:
         """Have it compute one frame of calls; see :mod:`hubserve.instance.calls`.
@@ -173,45 +225,90 @@ class InstanceProcess:
         self._exchange(self.spec.load_order(measure), (), self.spec.load_timeout_s, answered)
         return await loaded
 
-    def _end_hung(self, limit_s: float) -> None:
-        self._hung = f"was ended because it did not answer within {limit_s:g} s"
-        self.kill()
+    def check_frames(self) -> None:
+        """End it if it began a frame and does not go on with it."""
+        ends: list[FrameProtocol | None] = [self._connection, self.talk]
+        for each in ends:
+            if each and each.stalled_s > _STALL_TIMEOUT_S:
+                each.break_off(f"it began a frame and sent nothing more of it for {_STALL_TIMEOUT_S:g} s")
 
     async def stop(self, grace_s: float = _STOP_TIMEOUT_S) -> None:
         """Close the socket, at which an instance ends by itself; kill it if it does not within ``grace_s``."""
         self._stopping = True
         if self._connection:
             self._connection.close()
+        if self.talk:
+            self.talk.close()
+        if grace_s <= 0:
+            self.kill()
         deadline = self._loop.time() + grace_s
         while self._child and self._child.poll() is None:
             if self._loop.time() >= deadline:
                 self.kill()
             await asyncio.sleep(0.01)
+        if self._exit_watch:
+            self._exit_watch.stop()
+        self._announce_death()
+
+    # --- its end ---
 
     def kill(self) -> None:
         """End the process at once; its frames are answered with the reason."""
         if self._child:
             self._child.kill()
 
-    def _on_lost(self, error: Exception | None) -> None:
-        if self._stopping:
-            self._fail(InstanceDied("the instance was stopped"))
-            return
-        log.debug("instance of '%s' closed its socket: %s", self.spec.module, error)
-        self._loop.create_task(self._announce_death())
+    def end(self, how: str) -> None:
+        """End it at once, and say why.
 
-    async def _announce_death(self) -> None:
-        """Wait for the exit status, which comes a moment after the socket closes, then tell."""
-        for _ in range(200):
-            if self._child is None or self._child.poll() is not None:
-                break
-            await asyncio.sleep(0.005)
-        else:
-            self.kill()
-        error = self._death()
-        log.error("%s", error.message)
+        Args:
+            how: completes "the process of module ...".
+        """
+        self._why_ended = self._why_ended or how
+        self.kill()
+        if self._connection:
+            self._connection.close()
+
+    def _end_hung(self, limit_s: float) -> None:
+        self._is_hung = True
+        self.end(f"was ended because it did not answer within {limit_s:g} s")
+
+    def _end_broken(self, reason: str) -> None:
+        if not self._stopping:
+            self.end(BROKEN + reason)
+
+    def _on_exit(self) -> None:
+        """The process has ended."""
+        if self.is_dead:
+            self._announce_death()
+        elif self._connection:
+            self._loop.call_later(_LINGER_S, self._connection.close)
+
+    def _on_lost(self, error: Exception | None) -> None:
+        """The socket has closed."""
+        log.debug("instance of '%s' closed its socket: %s", self.spec.module, error)
+        if self._stopping or self._child is None or self._child.poll() is not None:
+            self._announce_death()
+        else:  # the exit status comes a moment later
+            self._loop.call_later(_EXIT_TIMEOUT_S, self._give_up)
+
+    def _on_side_lost(self) -> None:
+        """The second socket has closed, which is no end of its own accord only if the process goes on."""
+        self._loop.call_later(_EXIT_TIMEOUT_S, self._end_silent)
+
+    def _end_silent(self) -> None:
+        if self.talk and not (self._stopping or self.is_dead):
+            self.end("closed its second socket")
+
+    def _give_up(self) -> None:
+        self.kill()
+        self._announce_death()
+
+    def _announce_death(self) -> None:
+        error = InstanceDied("the instance was stopped") if self._stopping else self.death()
+        if not (self._stopping or self.dead.is_set()):
+            self.dead.set()
+            log.error("%s", error.message)
         self._fail(error)
-        self.dead.set()
 
     def _fail(self, error: InstanceDied) -> None:
         if self._connection:
@@ -219,10 +316,15 @@ class InstanceProcess:
         if self.talk:
             self.talk.lost(error)
 
-    def _death(self) -> InstanceDied:
+    def death(self, how: str = "") -> InstanceDied:
+        """What requests are told that its end concerns.
+
+        Args:
+            how: completes "the process of module ..."; "" for what is known.
+        """
         status = self._child.poll() if self._child else None
-        if self._hung:
-            how = self._hung
+        if how or self._why_ended:
+            how = how or self._why_ended
         elif status is None:
             how = "closed its socket"
         elif status < 0:

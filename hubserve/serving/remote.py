@@ -12,7 +12,6 @@ from pathlib import Path
 from hubserve.errors import LoadFailed
 from hubserve.instance.listen import parse_address
 from hubserve.instance.tls import ASK_INSTANCE, OK, SharedKey, Untrusted, receive_line, relay, send_line
-from hubserve.serving.connection import Connection
 from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.spec import InstanceSpec
@@ -50,7 +49,7 @@ class RemoteInstance(InstanceProcess):
         ours, theirs = socket.socketpair()
         threading.Thread(target=relay, args=(secured, theirs), name="hubserve-remote", daemon=True).start()
         ours.setblocking(False)
-        _, self._connection = await self._loop.create_unix_connection(lambda: Connection(None, self._end_hung, self._on_lost), sock=ours)
+        _, self._connection = await self._loop.create_unix_connection(lambda: self._new_connection(None), sock=ours)
 
 
 def connect(address: tuple[str, int], key: SharedKey, ask: str, timeout_s: float) -> ssl.SSLSocket:

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from hubserve.errors import InstanceDied, from_wire
+from hubserve.errors import HubError, InstanceDied
 from hubserve.instance.arena import MAX_IN_FLIGHT
-from hubserve.instance.wire import Frame, unpack_arrays
+from hubserve.instance.wire import Frame, WireError
 from hubserve.serving.connection import NotComputed
-from hubserve.serving.process import InstanceProcess
+from hubserve.serving.outcomes import Outcome, outcome_of, settle
+from hubserve.serving.process import BROKEN, InstanceProcess
 from hubserve.serving.sequences import Queue
 from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook
 from hubserve.serving.whole import frame_of_whole
 from hubserve.serving.work import Work
-from hubserve.types import InferResponse
 
 log = logging.getLogger("hubserve")
 
@@ -92,11 +92,16 @@ class InstanceSeat:
         """Send a batch to the instance; its askers are answered when the instance has."""
         if len(batch) == 1:  # of several, nobody knows whose fault it is if the instance ends
             batch[0].attempts += 1
-        header, buffers = frame_of_whole(batch, self._talk) if self._talk else _frame_of(batch)
-        if call_sizes:
-            header["call_sizes"] = call_sizes
-        if batch[0].once:
-            header["once"] = True
+        try:
+            header, buffers = frame_of_whole(batch, self._talk) if self._talk else _frame_of(batch)
+            if call_sizes:
+                header["call_sizes"] = call_sizes
+            if batch[0].once:
+                header["once"] = True
+            keys = [call["key"] for call in header["calls"]] if self._talk else []
+        except Exception:
+            self._fail_to_give(batch)
+            return
         now = time.monotonic()
         self._given_at.append(now)
         if not self.in_flight:
@@ -104,8 +109,16 @@ class InstanceSeat:
             self._book.concurrency.begin(now)
         self.given += 1
         self.in_flight += 1
-        keys = [call["key"] for call in header["calls"]] if self._talk else []
-        self._instance.infer(header, buffers, partial(self._answered, batch, keys))
+        try:
+            self._instance.infer(header, buffers, partial(self._answered, batch, keys))
+        except Exception:
+            self._fail_to_give(batch)
+
+    def _fail_to_give(self, batch: list[Work]) -> None:
+        """Answer a batch that could not be sent: nobody is to wait for it for ever."""
+        log.exception("an unexpected error while a batch was given to an instance")
+        self._instance.end("could not be given a batch")
+        _fail(batch, HubError("the server failed; its log says why"))
 
     def _answered(self, batch: list[Work], keys: list[int], answer: Frame | InstanceDied) -> None:
         self.in_flight -= 1
@@ -124,23 +137,41 @@ class InstanceSeat:
         # a rise counts at once, a fall bit by bit
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
         if isinstance(answer, InstanceDied):
-            merged = len(batch) > 1
-            if self._talk:  # but not what it has let go of in another way
-                batch = [work for work, key in zip(batch, keys, strict=True) if self._talk.forget(key)]
-            self._batcher.put_back([work for work in batch if not work.answer.done() and self._may_go_on(work, answer, merged)])
+            self._put_back(batch, keys, answer)
             return
+        try:
+            outcomes = _outcomes(batch, answer)
+        except WireError as error:  # the connection ends the instance for it
+            self._put_back(batch, keys, self._instance.death(BROKEN + error.message))
+            raise
         self.has_answered = True
-        self._learn(batch, answer.header, busy_s, shared)
-        if batch[-1].sequence is not None:
-            _tell_sequences(batch, answer)
-        self._batcher.answered(self)  # first: the instance is not to wait until all are told
+        try:
+            self._learn(batch, answer.header, busy_s, shared)
+            if batch[-1].sequence is not None:
+                _tell_sequences(batch, answer)
+            self._batcher.answered(self)  # first: the instance is not to wait until all are told
+        except Exception:  # those whose answers are here get them all the same
+            log.exception("an unexpected error while a batch was answered")
         if self._talk:
-            for work, key, result in zip(batch, keys, answer.header["results"], strict=True):
-                self._talk.settle(work, key, result, answer.buffers)
+            for work, key, outcome in zip(batch, keys, outcomes, strict=True):
+                self._talk.settle(work, key, outcome)
         else:
-            for work, result in zip(batch, answer.header["results"], strict=True):
-                _settle(work, result, answer)
+            for work, outcome in zip(batch, outcomes, strict=True):
+                if outcome is not None:
+                    settle(work, outcome)
         self._statistics.answered(batch, answer.header, begun_at, busy_s)
+
+    def _put_back(self, batch: list[Work], keys: list[int], died: InstanceDied) -> None:
+        """Have the requests of an instance that died computed by another one, or refuse them."""
+        merged = len(batch) > 1
+        if self._talk:  # but not what it has let go of in another way
+            batch = [work for work, key in zip(batch, keys, strict=False) if self._talk.forget(key)]
+        again = [work for work in batch if not (work.filler or work.answer.done()) and self._may_go_on(work, died, merged)]
+        try:
+            self._batcher.put_back(again)
+        except Exception:
+            log.exception("an unexpected error while requests of an instance that died were put back")
+            _fail(again, died)
 
     def _learn(self, batch: list[Work], header: dict[str, Any], busy_s: float, shared: bool) -> None:
         key = batch[0].key
@@ -202,15 +233,19 @@ def _tell_sequences(batch: list[Work], frame: Frame) -> None:
             work.sequence.computed(work, result, frame)
 
 
-def _settle(work: Work, result: dict[str, Any], frame: Frame) -> None:
-    if work.answer.done():  # its asker has gone
-        return
-    if "error" in result:
-        error = from_wire(result["error"])
-        if error.detail:
-            log.warning("a request failed in module code: %s", error.detail)
-        work.answer.set_exception(error)
-    elif "json" in result:
-        work.answer.set_result(InferResponse(json=frame.buffers[result["json"]]))
-    else:
-        work.answer.set_result(InferResponse(tensors=unpack_arrays(result["outputs"], frame.buffers)))
+def _outcomes(batch: list[Work], frame: Frame) -> list[Outcome]:
+    """What became of each request of a batch.
+
+    Raises:
+        WireError: the frame is not as it must be.
+    """
+    most = sum(work.count for work in batch)
+    if any(items > most for items, _ in frame.header["times"]):
+        raise WireError(f"a frame tells of calls with more than the {most} items that were given")
+    return [outcome_of(result, frame.buffers) for result in frame.header["results"]]
+
+
+def _fail(works: list[Work], error: HubError) -> None:
+    for work in works:
+        if not work.answer.done():
+            work.answer.set_exception(error)

@@ -102,6 +102,8 @@ class ServedModule:
         self._holds: list[Hold] = []
         self._turns = Turns() if plan.batching.preserve_ordering else None
         self._deadlines = Sweeper(_DEADLINES_EVERY_S)
+        self._loading: asyncio.Task[tuple[Description, list[tuple[int, float]]]] | None = None
+        self._stopped = False
         self._loaded = asyncio.Event()
         self._book = _open_book(plan)
         self.batcher: Queue = _queue(plan, self._book)
@@ -109,15 +111,18 @@ class ServedModule:
         self.pool = Pool(_instances(plan), self.batcher, self._book, self.statistics, calls)
 
     async def start(self) -> None:
-        """Load its instances; if they cannot be loaded, :attr:`load_error` says why."""
+        """Load its instances; if they cannot be loaded, :attr:`load_error` says why. :meth:`stop` ends it early."""
         self._loop = asyncio.get_running_loop()
         try:
             if self.plan.error:
                 raise LoadFailed(self.plan.error)
             self._hold_files()
-            self.description, warm_up = await self.pool.start(measure=self._is_worth_measuring)
+            self.description, warm_up = await self._load()
         except HubError as error:
             self.load_error = error.message
+        except asyncio.CancelledError:
+            self.load_error = "the server stopped before it was loaded"
+            raise
         else:
             self._book.limit = self.description.max_batch_size
             if not self.plan.batching.merge and "dynamic_batching" in (self.description.config or {}):  # the model itself says so
@@ -130,6 +135,18 @@ class ServedModule:
             self._loaded.set()
             if self.load_error:
                 self._let_files_go()
+
+    async def _load(self) -> tuple[Description, list[tuple[int, float]]]:
+        if not self._stopped:
+            self._loading = asyncio.create_task(self.pool.start(measure=self._is_worth_measuring))
+            try:
+                loaded = await self._loading
+                if not self._stopped:
+                    return loaded
+            except asyncio.CancelledError:
+                if not self._stopped:
+                    raise
+        raise LoadFailed("it was unloaded or replaced before it was loaded; 'hub serving status' tells what is served now")
 
     def _hide_inputs(self) -> None:
         """What the gateway itself gives to the module is no matter of the clients."""
@@ -177,6 +194,11 @@ class ServedModule:
             raise LoadFailed(self.load_error)
 
     @property
+    def was_given_up(self) -> bool:
+        """Whether it was stopped before it was loaded."""
+        return self._stopped and bool(self.load_error)
+
+    @property
     def is_loaded(self) -> bool:
         """Whether it has been loaded."""
         return self._loaded.is_set() and not self.load_error
@@ -186,8 +208,15 @@ class ServedModule:
         return self._use
 
     async def stop(self, drain_s: float) -> None:
-        """Finish the requests that use it, for at most ``drain_s``, and end its instances; all of their memory is given back."""
+        """Finish the requests that use it, for at most ``drain_s``, and end its instances; all of their memory is given back.
+
+        One that still loads is given up at once.
+        """
         deadline = time.monotonic() + drain_s
+        self._stopped = True
+        if self._loading and not self._loading.done():
+            self._loading.cancel()
+            await asyncio.wait({self._loading})
         while self._use.count and time.monotonic() < deadline:  # noqa: ASYNC110 - a counter to watch, once in a life
             await asyncio.sleep(0.01)
         await self.pool.stop(max(0.0, deadline - time.monotonic()))
@@ -201,7 +230,7 @@ class ServedModule:
     @property
     def ready(self) -> bool:
         """Whether an instance answered lately."""
-        return any(slot.instance and slot.instance.silent_s < self.plan.ready_timeout_s for slot in self.pool.slots)
+        return any(slot.serves and slot.instance and slot.instance.silent_s < self.plan.ready_timeout_s for slot in self.pool.slots)
 
     @property
     def not_ready_reason(self) -> str:
@@ -210,7 +239,7 @@ class ServedModule:
             return ""
         if not self._loaded.is_set():
             return "it is being loaded"
-        running = [slot.instance for slot in self.pool.slots if slot.instance]
+        running = [slot.instance for slot in self.pool.slots if slot.serves and slot.instance]
         if running:
             return f"none of its {len(running)} running instances has answered for {min(each.silent_s for each in running):.0f} s"
         return self.load_error or "; ".join(dict.fromkeys(slot.error for slot in self.pool.slots if slot.error)) or "it is being restarted"

@@ -1,16 +1,17 @@
 """The gateway's end of the second socket to one instance, for modules that are given whole requests; see :mod:`hubserve.instance.side`."""
 
 import asyncio
-import itertools
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hubserve.errors import Cancelled, HubError, from_wire, to_wire
+from hubserve.errors import Cancelled, HubError, to_wire
 from hubserve.instance import wire
 from hubserve.instance.side import WINDOW_BYTES, WINDOW_RESPONSES
+from hubserve.serving.background import run_in_background
+from hubserve.serving.frame_checks import check_side
 from hubserve.serving.frames import FrameProtocol, dumps
+from hubserve.serving.outcomes import Outcome, outcome_of, settle
 from hubserve.serving.whole import Whole
 from hubserve.serving.work import Work
 from hubserve.types import InferResponse
@@ -18,14 +19,14 @@ from hubserve.types import InferResponse
 if TYPE_CHECKING:
     from hubserve.serving.model_calls import ModelCalls, Wait
 
-log = logging.getLogger("hubserve")
-
 
 class Talk(FrameProtocol):
     """What one instance and the gateway have to say to each other beside frames of requests and their results.
 
     Args:
         calls: answers what the instance asks of other modules.
+        on_broken: see :class:`FrameProtocol`.
+        on_lost: called when the instance has closed the socket.
 
     Attributes:
         open: the requests that the instance has, by their keys there.
@@ -34,15 +35,18 @@ class Talk(FrameProtocol):
         on_again: is told of each request that is to be given to the module once more.
     """
 
-    def __init__(self, calls: "ModelCalls") -> None:
-        super().__init__(None)
+    def __init__(self, calls: "ModelCalls", on_broken: Callable[[str], None], on_lost: Callable[[], None]) -> None:
+        super().__init__(None, on_broken)
+        self._on_lost = on_lost
         self.open: dict[int, Work] = {}
         self.executing: set[int] = set()
         self.waits: set[Wait] = set()
         self.on_again: Callable[[Work], None] = _nothing
         self._calls = calls
         self._tasks: dict[int, tuple[asyncio.Task[None], Window, frozenset[int]]] = {}
-        self._keys = itertools.count(1)
+        self._last_key = 0  # of the requests
+        self._last_call = 0  # the highest key of a call of the instance
+        self._is_closed = False
 
     @property
     def is_blocked(self) -> bool:
@@ -53,7 +57,7 @@ class Talk(FrameProtocol):
 
     def begin(self, work: Work) -> int:
         """A request is about to be sent to the instance; gives its key."""
-        key = next(self._keys)
+        key = self._last_key = self._last_key + 1
         whole = work.whole
         assert isinstance(whole, Whole), "it was admitted as a whole request"
         whole.talk, whole.key = self, key
@@ -71,19 +75,18 @@ class Talk(FrameProtocol):
             work.whole.talk = None
         return work is not None
 
-    def settle(self, work: Work, key: int, result: dict[str, Any], buffers: Sequence[memoryview]) -> None:
+    def settle(self, work: Work, key: int, outcome: Outcome) -> None:
         """A request's frame was answered.
 
         Args:
             work: the request.
             key: that it had in this frame.
-            result: its part of the answer.
-            buffers: the answer's.
+            outcome: its part of the answer.
         """
         self.executing.discard(key)
-        if "later" not in result and key in self.open:  # otherwise its responses come, or came, by on_frame()
+        if outcome is not None and key in self.open:  # otherwise its responses come, or came, by on_frame()
             self.forget(key)
-            _answer(work, result, buffers)
+            settle(work, outcome)
 
     def given_up(self, key: int) -> None:
         """Nobody waits for a request any more; if its instance still has it, that need not go on."""
@@ -114,8 +117,24 @@ class Talk(FrameProtocol):
 
     def close(self) -> None:
         """Close the socket."""
-        if self._transport is not None:
-            self._transport.abort()
+        self._is_closed = True
+        super().close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
+        """The other side ended, or :meth:`close` was called."""
+        if not self._is_closed:
+            self._on_lost()
+
+    def check(self, header: dict[str, Any]) -> None:
+        """See the base class."""
+        check_side(header)
+        op, key = header["op"], header["key"]
+        if op in ("call", "ask"):
+            if key in self._tasks:
+                raise wire.WireError(f"two calls have the key {key}")
+            self._last_call = max(self._last_call, key)
+        elif key > (self._last_key if op in ("response", "again") else self._last_call):
+            raise wire.WireError(f"a frame of the form '{op}' has the key {key}, which nothing has had")
 
     def on_frame(self, frame: wire.Frame) -> None:
         """The instance says something."""
@@ -131,7 +150,9 @@ class Talk(FrameProtocol):
         elif header["op"] in ("call", "ask"):
             window = Window()
             parents = frozenset(header.get("parents", ()))
-            task = asyncio.get_running_loop().create_task(self._calls.answer(self, header, frame.buffers, window))
+            task = run_in_background(
+                self._calls.answer(self, header, frame.buffers, window), "a module's request of another one was answered"
+            )
             self._tasks[key] = (task, window, parents)
             task.add_done_callback(partial(self._on_call_over, key))
         elif key in self._tasks:
@@ -150,42 +171,24 @@ class Talk(FrameProtocol):
         work = self.open.get(key)
         if work is None:  # nobody waits for it
             return
+        outcome = outcome_of(header, buffers, final=header["final"])
         stream = work.whole.stream if isinstance(work.whole, Whole) else None
-        final = header["final"]
-        if final or "error" in header:
+        final, failed = header["final"], isinstance(outcome, HubError)
+        if final or failed:
             self.open.pop(key)
-        if stream is None or "error" in header:
-            if "error" in header and not final:
-                self.send({"op": "cancel", "key": key})  # an error ends a stream
-            _answer(work, header, buffers)
+        if failed and not final:
+            self.send({"op": "cancel", "key": key})  # an error ends a stream
+        if stream is None or failed:
+            settle(work, InferResponse() if outcome is None else outcome)
             return
-        if "outputs" in header:
-            stream.put(_response(header, buffers, final))
+        if isinstance(outcome, InferResponse):
+            stream.put(outcome)
         if final and not work.answer.done():
             work.answer.set_result(InferResponse())
 
 
 def _nothing(_: Work) -> None:
     pass
-
-
-def _answer(work: Work, result: dict[str, Any], buffers: Sequence[memoryview]) -> None:
-    if work.answer.done():
-        return
-    if "error" in result:
-        error = from_wire(result["error"])
-        if error.detail:
-            log.warning("a request failed in module code: %s", error.detail)
-        work.answer.set_exception(error)
-    elif "json" in result:
-        work.answer.set_result(InferResponse(json=buffers[result["json"]], parameters=result.get("parameters")))
-    else:
-        work.answer.set_result(_response(result, buffers, final=True))
-
-
-def _response(result: dict[str, Any], buffers: Sequence[memoryview], final: bool) -> InferResponse:
-    tensors = wire.unpack_arrays(result["outputs"], list(buffers))
-    return InferResponse(tensors=tensors, parameters=result.get("parameters"), final=final)
 
 
 class Window:

@@ -142,9 +142,9 @@ class Stream:
 
     async def _infer(self, call: InferCall, answer: "_Answer") -> None:
         inference = self._context.v2
-        module = inference.find(call.model, call.version)
+        signature = await inference.signature(call.model, call.version)
+        module = signature.module
         with module.in_use():
-            signature = await inference.signature(module)
             if not module.description.decoupled:
                 answer.give(await inference.infer(call, signature))
                 return

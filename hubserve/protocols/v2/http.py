@@ -180,11 +180,10 @@ class V2Protocol(Protocol):
     async def _admit(self, scope: Scope, ticket: Ticket, model: str, version: str) -> Signature:
         """The model, loaded. One that cannot answer is told before the body is looked at."""
         try:
-            module = self._v2.find(model, version)
-            signature = self._v2.known_signature(module)
+            signature = self._v2.known_signature(self._v2.find(model, version))
             if signature is None:
-                signature = await while_connected(scope, self._v2.signature(module))
-            module.check_room()
+                signature = await while_connected(scope, self._v2.signature(model, version))
+            signature.module.check_room()
         except HubError as error:
             if not isinstance(error, Unavailable):
                 await read_body(scope, self.settings, ticket)

@@ -101,18 +101,20 @@ class V2Inference:
         """What :meth:`signature` gave for a module; None before the first time."""
         return self._signatures.get(module)
 
-    async def signature(self, module: ServedModule) -> Signature:
-        """What a module takes and gives; waits until it is loaded.
+    async def signature(self, name: str, version: str = "") -> Signature:
+        """What a module takes and gives; waits until it, or another one that takes its place meanwhile, is loaded.
 
         Raises:
-            LoadFailed: it could not be.
+            ModuleNotFound: it is not served.
+            LoadFailed: it could not be loaded.
         """
+        module = self.find(name, version)
         found = self.known_signature(module)
         if found is None:
             try:
-                await module.loaded()
+                module = await self.dataplane.loaded(name, version or None)
             except LoadFailed as error:
-                raise LoadFailed(f"failed to load '{module.plan.info.name}', {error.message}", error.detail) from None
+                raise LoadFailed(f"failed to load '{name}', {error.message}", error.detail) from None
             found = self._signatures[module] = Signature(module)
         return found
 
@@ -127,7 +129,7 @@ class V2Inference:
             ModuleNotFound: it is not served.
             LoadFailed: it could not be loaded.
         """
-        signature = await self.signature(self.find(name, version))
+        signature = await self.signature(name, version)
         versions = [module.plan.info.version for module in self.dataplane if module.plan.info.name == name]
         return signature.metadata(versions or [signature.version])
 
@@ -138,7 +140,7 @@ class V2Inference:
             ModuleNotFound: it is not served.
             LoadFailed: it could not be loaded.
         """
-        return (await self.signature(self.find(name, version))).config()
+        return (await self.signature(name, version)).config()
 
     def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
         """``{"model_stats": [...]}`` of one model or all.
@@ -169,9 +171,9 @@ class V2Inference:
             NotOffered: the model is decoupled; see :meth:`stream`.
             HubError: see :mod:`hubserve.protocols.v2.errors` for what each is called.
         """
-        module = signature.module if signature else self.find(call.model, call.version)
+        signature = signature or await self.signature(call.model, call.version)
+        module = signature.module
         with module.in_use(), self.traces.sample(call.model, module.plan.info.version, call.id) as marks:
-            signature = signature or await self.signature(module)
             if module.description.decoupled:
                 raise NotOffered(
                     f"'{call.model}' may answer one request by any number of responses, and a plain request doesn't support models "
@@ -189,9 +191,9 @@ class V2Inference:
         Raises:
             HubError: as :meth:`infer`; also after some results.
         """
-        module = self.find(call.model, call.version)
+        signature = await self.signature(call.model, call.version)
+        module = signature.module
         with module.in_use(), self.traces.sample(call.model, module.plan.info.version, call.id) as marks:
-            signature = await self.signature(module)
             memory = self._memory_for(call)
             results = ResultMaker(signature, call, memory)
             request = RequestMaker(signature, memory).make(call)

@@ -47,7 +47,7 @@ class ModelRequests:
                 yield _response(result)
 
     async def _call(self, request: InferRequest) -> InferCall:
-        signature = await self._v2.signature(self._v2.find(request.module, request.version or ""))
+        signature = await self._v2.signature(request.module, request.version or "")
         specs = signature.inputs
         return InferCall(
             request.module,

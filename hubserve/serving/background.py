@@ -1,0 +1,48 @@
+"""Tasks that nobody awaits: their errors are logged, and they are kept until they end."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+log = logging.getLogger("hubserve")
+
+T = TypeVar("T")
+
+#: the event loop itself keeps weak references only
+_running: set["asyncio.Task[Any]"] = set()
+
+
+def run_in_background(work: Coroutine[Any, Any, T], doing: str) -> "asyncio.Task[T]":
+    """Start a task whose error is logged when it fails, also if nobody asks for its result.
+
+    Args:
+        work: what it does.
+        doing: completes "an unexpected error while ...".
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    _running.add(task)
+
+    def on_done(done: "asyncio.Task[T]") -> None:
+        _running.discard(done)
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.error("an unexpected error while %s", doing, exc_info=error)
+
+    task.add_done_callback(on_done)
+    return task
+
+
+async def repeat(work: Callable[[], Awaitable[None]], every_s: float, doing: str) -> None:
+    """Do something again and again until cancelled; a failure is logged, and does not end it.
+
+    Args:
+        work: what is done.
+        every_s: the pause before each time.
+        doing: completes "an unexpected error while ...".
+    """
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await work()
+        except Exception:
+            log.exception("an unexpected error while %s", doing)

@@ -1,0 +1,50 @@
+"""What became of one request, as an instance's frame says it."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from hubserve.errors import HubError, from_wire
+from hubserve.instance.wire import WireError, unpack_arrays
+from hubserve.serving.work import Work
+from hubserve.types import InferResponse
+
+log = logging.getLogger("hubserve")
+
+#: None: its responses come in another way
+Outcome = InferResponse | HubError | None
+
+
+def outcome_of(result: dict[str, Any], buffers: Sequence[memoryview], final: bool = True) -> Outcome:
+    """Read one result of a frame, or one response.
+
+    Args:
+        result: checked by :mod:`hubserve.serving.frame_checks`.
+        buffers: the frame's.
+        final: whether no more responses follow.
+    Raises:
+        WireError: its arrays cannot be read from their buffers.
+    """
+    if "error" in result:
+        return from_wire(result["error"])
+    if "json" in result:
+        return InferResponse(json=buffers[result["json"]], parameters=result.get("parameters"))
+    if "outputs" not in result:
+        return None
+    try:
+        tensors = unpack_arrays(result["outputs"], buffers)
+    except HubError as error:
+        raise WireError(f"the arrays of a result cannot be read: {error.message}") from None
+    return InferResponse(tensors=tensors, parameters=result.get("parameters"), final=final)
+
+
+def settle(work: Work, outcome: InferResponse | HubError) -> None:
+    """Answer a request, unless nobody waits for it any more."""
+    if work.answer.done():
+        return
+    if isinstance(outcome, HubError):
+        if outcome.detail:
+            log.warning("a request failed in module code: %s", outcome.detail)
+        work.answer.set_exception(outcome)
+    else:
+        work.answer.set_result(outcome)
