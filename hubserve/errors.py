@@ -4,7 +4,7 @@ Every message says what happened, why, and what to do. Each protocol keeps its o
 carries only a ``code``, the name under which it crosses the wire between an instance and the gateway.
 """
 
-from typing import Any, Dict, Iterator, Type
+from typing import Any, Dict, Iterator, List, Optional, Type
 
 
 class HubError(Exception):
@@ -163,3 +163,19 @@ def from_wire(described: Dict[str, Any]) -> HubError:
     """Rebuild an error that :func:`to_wire` described; an unknown code becomes a plain HubError."""
     cls = BY_CODE.get(described.get("code", ""), HubError)
     return cls(str(described.get("message", "")), str(described.get("detail", "")))
+
+
+def drop_frames(error: BaseException) -> None:
+    """Let go of the frames that an error, and those it came of, passed through, and so of the buffers that these have as variables.
+
+    To be called where an error is answered rather than logged. An error that is reachable from one of its own frames, such as by a future
+    that was awaited there, would otherwise keep a request's body until the garbage collector looks, which can be many requests later.
+    """
+    pending: List[Optional[BaseException]] = [error]
+    seen = set()
+    while pending:
+        each = pending.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            pending += (each.__cause__, each.__context__)
