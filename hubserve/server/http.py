@@ -19,7 +19,7 @@ from hubserve.server.heads import Head, Heads, make_head
 from hubserve.serving.sweeper import Sweeper
 
 if TYPE_CHECKING:  # what it stands on is installed only where gRPC is
-    from hubserve.http2.connection import Endpoint
+    from hubserve.http2.endpoint import Endpoint
 
 #: no method of HTTP/1.1 begins so
 HTTP2_BEGINS = b"PRI "

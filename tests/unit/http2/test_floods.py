@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from hubserve.http2 import connection as connection_module
+from hubserve.http2 import limits as limits_module
 from tests.conftest import wait_for
 from tests.unit.http2.conftest import Start
 from tests.unit.http2.raw import (
@@ -37,8 +37,8 @@ MIB = 1 << 20
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Smaller buckets: what is tested is that they are there, not how long they take to fill."""
-    monkeypatch.setattr(connection_module, "_CONTROL_FRAMES", (2000, 100.0))
-    monkeypatch.setattr(connection_module, "_RESETS", (200, 10.0))
+    monkeypatch.setattr(limits_module, "_CONTROL_FRAMES", (2000, 100.0))
+    monkeypatch.setattr(limits_module, "_RESETS", (200, 10.0))
 
 
 def opened_and(more: Callable[[int], bytes]) -> Callable[[Raw], Iterator[bytes]]:
@@ -133,7 +133,7 @@ def in_background(client: Raw, parts: Iterator[bytes]) -> Iterator[None]:
 )
 def test_answers_to_a_client_that_does_not_read_do_not_pile_up(server: EchoServer, monkeypatch: pytest.MonkeyPatch, what: bytes) -> None:
     for name in ("_CONTROL_FRAMES", "_SETTINGS_FRAMES"):
-        monkeypatch.setattr(connection_module, name, (10**9, 1.0))
+        monkeypatch.setattr(limits_module, name, (10**9, 1.0))
     with Raw(server.port, read_bytes=4096) as client:
         connection = server.connection(client)
         with in_background(client, iter([what] * 500)):
@@ -144,7 +144,7 @@ def test_answers_to_a_client_that_does_not_read_do_not_pile_up(server: EchoServe
 
 
 def test_refusals_to_a_client_that_does_not_read_do_not_pile_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "_CONTROL_FRAMES", (10**9, 1.0))
+    monkeypatch.setattr(limits_module, "_CONTROL_FRAMES", (10**9, 1.0))
     server = start(max_calls=1)
     server.endpoint.max_streams = 1
     with Raw(server.port, read_bytes=4096) as client:
