@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from hubserve.http2 import frames
+from hubserve.http2.forms import depends_on_itself
 from hubserve.http2.frames import ConnectionFault, ErrorCode
 
 #: a priority: the stream that is depended on, and a weight
@@ -54,7 +55,7 @@ class BlockReader:
         if flags & frames.HAS_PRIORITY:
             if len(data) < _PRIORITY_BYTES:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a HEADERS frame is too short for its priority")
-            fault = "a stream depends on itself" if frames.U32.unpack_from(data)[0] & frames.LARGEST_STREAM == number else ""
+            fault = "a stream depends on itself" if depends_on_itself(data, number) else ""
             data = data[_PRIORITY_BYTES:]
         if flags & frames.END_HEADERS:
             return Block(number, flags, data, fault)

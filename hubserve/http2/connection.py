@@ -16,7 +16,7 @@ from hubserve.http2.blocks import Block, BlockReader
 from hubserve.http2.closed import ClosedStreams
 from hubserve.http2.endpoint import Endpoint
 from hubserve.http2.fields import FieldReader
-from hubserve.http2.forms import check_form, check_setting
+from hubserve.http2.forms import check_form, check_setting, depends_on_itself
 from hubserve.http2.frames import ConnectionFault, ErrorCode, frame
 from hubserve.http2.inbox import CONNECTION_WINDOW, MAX_DATA_BYTES, Inbox
 from hubserve.http2.limits import FrameLimits
@@ -267,9 +267,9 @@ class Http2Connection(asyncio.BufferedProtocol):
     def _begin_data(self, number: int, flags: int, length: int, padding: int | None) -> None:
         if self._blocks.stream or number == 0 or number > self._highest_stream:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a DATA frame came where there is no request")
-        if (length < _SMALLEST_DATA_BYTES and not flags & frames.END_STREAM) or padding is not None:
-            self._limits.count_control()
         stream = self.streams.get(number)
+        if stream is None or padding is not None or (length < _SMALLEST_DATA_BYTES and not flags & frames.END_STREAM):
+            self._limits.count_control()
         if stream is None and not self._closed_streams.is_ended_here(number):
             self._end_stream(number, ErrorCode.STREAM_CLOSED)
         self.inbox.begin(stream, flags, length, padding)
@@ -307,6 +307,8 @@ class Http2Connection(asyncio.BufferedProtocol):
         elif kind == frames.PUSH_PROMISE:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client cannot push")
         else:  # priorities, and what is not known
+            if kind == frames.PRIORITY and depends_on_itself(payload, number):
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
             self._limits.count_control()
 
     def _take_block(self, block: Block | None) -> None:

@@ -41,6 +41,16 @@ def check_form(kind: int, flags: int, number: int, size: int) -> None:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a GOAWAY frame has {_SHORTEST_GOAWAY} bytes or more")
 
 
+def depends_on_itself(priority: bytes, number: int) -> bool:
+    """Whether a stream's priority names the stream itself, which RFC 7540 (5.3.1) forbids; RFC 9113 has no priorities any more.
+
+    Args:
+        priority: the fields of a priority, 5 bytes.
+        number: the stream.
+    """
+    return bool(frames.U32.unpack_from(priority)[0] & frames.LARGEST_STREAM == number)
+
+
 def check_setting(name: int, value: int) -> None:
     """Check the value of one setting.
 

@@ -70,11 +70,22 @@ def stream(client: Raw) -> bytes:
     return client.headers(1, STREAM)
 
 
+def malformed(client: Raw) -> Iterator[bytes]:
+    for number in range(1, 2001, 2):
+        yield client.headers(number, ECHO, connection="close")
+
+
 FLOODS = {
     "PING": repeated(nothing, frame(PING, payload=bytes(8))),
     "acknowledged PING": repeated(nothing, frame(PING, 1, payload=bytes(8))),
     "SETTINGS": repeated(nothing, frame(SETTINGS, payload=setting(4, 0))),
     "acknowledged SETTINGS": repeated(nothing, frame(SETTINGS, 1)),
+    "WINDOW_UPDATE of the connection": repeated(nothing, frame(WINDOW_UPDATE, payload=u32(1))),
+    "WINDOW_UPDATE of a stream": repeated(stream, frame(WINDOW_UPDATE, 0, 1, u32(1))),
+    "WINDOW_UPDATE of what has ended": repeated(lambda c: stream(c) + frame(RST_STREAM, 0, 1, u32(8)), frame(WINDOW_UPDATE, 0, 1, u32(1))),
+    "DATA of single bytes": repeated(stream, frame(DATA, 0, 1, b"\0")),
+    "DATA of what has ended": repeated(lambda c: stream(c) + frame(RST_STREAM, 0, 1, u32(8)), frame(DATA, 0, 1, bytes(5))),
+    "malformed requests": malformed,
     "empty DATA": repeated(stream, frame(DATA, 0, 1)),
     "DATA of padding": repeated(stream, frame(DATA, PADDED, 1, b"\0")),
     "PRIORITY": repeated(nothing, frame(PRIORITY, 0, 1, u32(0) + b"\0")),
@@ -104,6 +115,21 @@ def test_a_client_that_keeps_the_server_busy_with_nothing_is_sent_away(server: E
         wait_for(lambda: server.look(lambda: not server.calls._open))
         other.send(other.call(1, ECHO, b"others go on"))
         assert other.answer(1).messages == [b"others go on"]
+
+
+def test_a_client_that_takes_large_answers_may_open_its_windows_as_often_as_it_gets_data(
+    server: EchoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits_module, "_CONTROL_FRAMES", (20, 1.0))
+    with Raw(server.port) as client:
+        client.send(client.call(1, SIZED, b"%d" % (4 * MIB)))
+        while not (1 in client.answers and client.answers[1].has_ended):
+            found = client.next()
+            assert found, server.goodbyes
+            if found.kind == DATA:
+                size = u32(len(found.payload))
+                client.send(frame(WINDOW_UPDATE, 0, 1, size), frame(WINDOW_UPDATE, payload=size))
+        assert client.answer(1).status == 0
 
 
 @contextmanager
