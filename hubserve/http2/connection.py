@@ -6,84 +6,36 @@ body are read to where they stay.
 """
 
 import asyncio
-import contextlib
+import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any
 
 from hubserve.http2 import frames
-from hubserve.http2.bucket import Bucket
-from hubserve.http2.fields import Field, FieldReader
+from hubserve.http2.blocks import Block, BlockReader
+from hubserve.http2.closed import ClosedStreams
+from hubserve.http2.endpoint import Endpoint
+from hubserve.http2.fields import FieldReader
+from hubserve.http2.forms import check_form, check_setting, depends_on_itself
 from hubserve.http2.frames import ConnectionFault, ErrorCode, frame
 from hubserve.http2.inbox import CONNECTION_WINDOW, MAX_DATA_BYTES, Inbox
+from hubserve.http2.limits import FrameLimits
 from hubserve.http2.outbox import Outbox
+from hubserve.http2.rules import Request, read_request
 from hubserve.http2.streams import STREAM_WINDOW, Stream
-from hubserve.serving.sweeper import Sweeper
+
+log = logging.getLogger("hubserve")
 
 #: the longest frame that is not of a body
 _MAX_OTHER_BYTES = 64 << 10
-_MAX_HEADER_BYTES = 64 << 10
-#: what is read at once, unless it goes where it belongs
-_SCRATCH_BYTES = 64 << 10
-#: frames that ask for no work: so many at once, and so many per second
-_CONTROL_FRAMES = (20_000, 10_000.0)
-#: settings cost as much as there are requests in progress
-_SETTINGS_FRAMES = (1_000, 100.0)
-#: requests that are taken back
-_RESETS = (2_000, 200.0)
+_MAX_HEADER_BYTES = 16 << 10
+#: a shorter DATA frame that does not end its request has no message of gRPC, and counts as asking for nothing
+_SMALLEST_DATA_BYTES = 5
 #: a client that is silent is asked whether it still lives, and has so long to answer
 _PING_TIMEOUT_S = 20.0
 _PING = b"hubserve"
 #: so long a client may go on with a request that is answered
 _LINGER_S = 0.5
-
-H = TypeVar("H")
-
-
-@dataclass
-class Endpoint(Generic[H]):
-    """What the connections of one server share.
-
-    Attributes:
-        make_head: what becomes of a request's fields.
-        accept: begins to answer a request, whose stream it gives a receiver.
-        sweeper: looks after what may become due.
-        client_timeout_s: how long a client may take to say what it speaks, and may be silent until it is asked whether it lives.
-        max_streams: requests of one connection that may be in progress at once.
-        connections: those that are open.
-    """
-
-    make_head: Callable[[list[Field]], H]
-    accept: Callable[[Stream, H], None]
-    sweeper: Sweeper
-    client_timeout_s: float
-    max_streams: int
-    connections: "set[Http2Connection]" = field(default_factory=set)
-    scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(_SCRATCH_BYTES)))
-
-    _emptied: asyncio.Event | None = None
-
-    def connect(self) -> "Http2Connection":
-        """What speaks to one more client."""
-        return Http2Connection(self)
-
-    def left(self, connection: "Http2Connection") -> None:
-        """A connection is closed."""
-        self.connections.discard(connection)
-        if self._emptied and not self.connections:
-            self._emptied.set()
-
-    async def stop(self, drain_s: float) -> None:
-        """Begin no more requests, give those in progress so long to finish, and close all connections."""
-        for connection in tuple(self.connections):
-            connection.shutdown()
-        if self.connections:
-            self._emptied = asyncio.Event()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._emptied.wait(), drain_s)
-        for connection in tuple(self.connections):
-            connection.abort()
 
 
 class Http2Connection(asyncio.BufferedProtocol):
@@ -107,23 +59,22 @@ class Http2Connection(asyncio.BufferedProtocol):
         self.inbox: Inbox
         self.outbox: Outbox
         self._loop = asyncio.get_running_loop()
-        self._fields = FieldReader(endpoint.make_head, _MAX_HEADER_BYTES)
+        self._fields: FieldReader[Request[Any]]
         self._closed = False
         self._stopping = False
         self._is_greeted = False  # the client has said that it speaks HTTP/2
         self._is_asked = False  # whether it still lives
         self._reading = True
+        self._has_settings = False  # the client's first frame came
         self._highest_stream = 0
+        self._closed_streams = ClosedStreams()
         self._last_accepted = 0
         # what comes
         self._rest = b""
         self._has_room = False  # where what comes belongs
-        self._block = b""
-        self._block_stream = 0
-        self._block_flags = 0
-        self._control = Bucket(*_CONTROL_FRAMES)
-        self._settings = Bucket(*_SETTINGS_FRAMES)
-        self._resets = Bucket(*_RESETS)
+        self._incomplete_since = 0.0  # when a frame or header block began that is not complete; 0 if none is
+        self._blocks = BlockReader(_MAX_HEADER_BYTES)
+        self._limits: FrameLimits
 
     # --- asyncio's protocol ---
 
@@ -131,7 +82,11 @@ class Http2Connection(asyncio.BufferedProtocol):
         """A client connected."""
         self._transport = transport
         self.outbox = Outbox(transport, self._answered)
-        self.inbox = Inbox(self.outbox, self._received_end)
+        self.inbox = Inbox(self.outbox, self._received_end, self._refuse_body)
+        self._limits = FrameLimits(self.outbox)
+        self._fields = FieldReader(
+            partial(read_request, self._endpoint.make_head), _MAX_HEADER_BYTES, self._endpoint.decode_budget(transport)
+        )
         self._endpoint.connections.add(self)
         self._endpoint.sweeper.add(self)
         self.due = time.monotonic() + self._endpoint.client_timeout_s
@@ -189,7 +144,16 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._take(data)
         except ConnectionFault as fault:
             self._end(fault.code, str(fault))
+        if self._rest or self._blocks.stream:
+            self._expect_rest()
+        else:
+            self._incomplete_since = 0.0
         self.outbox.flush()  # a loop may read many times in one turn, and the transport is to ask for a pause before that
+
+    def _expect_rest(self) -> None:
+        """Give the rest of a frame or header block as long as all of it has, however often a part comes."""
+        self._incomplete_since = self._incomplete_since or time.monotonic()
+        self.due = self._incomplete_since + self._endpoint.client_timeout_s
 
     def pause_writing(self) -> None:
         """The client takes its answers too slowly."""
@@ -211,6 +175,8 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         elif not self._is_greeted:
             self._end(ErrorCode.NO_ERROR, "nothing came in time")
+        elif self._incomplete_since:
+            self._end(ErrorCode.ENHANCE_YOUR_CALM, "a frame or a request's headers did not come in time")
         elif self._is_asked:
             self._transport.abort()
         else:
@@ -261,8 +227,10 @@ class Http2Connection(asyncio.BufferedProtocol):
             if end - at < frames.FRAME_HEAD.size:
                 break
             word, flags, number = frames.FRAME_HEAD.unpack_from(data, at)
-            length, kind, number = word >> 8, word & 0xFF, number & 0x7FFF_FFFF
+            length, kind, number = word >> 8, word & 0xFF, number & frames.LARGEST_STREAM
             begin = at + frames.FRAME_HEAD.size
+            if not self._has_settings:
+                self._check_first(kind, flags)
             if kind == frames.DATA:
                 padded = flags & frames.PADDED
                 if padded and begin == end:
@@ -297,12 +265,24 @@ class Http2Connection(asyncio.BufferedProtocol):
             return len(data)
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "what came is not HTTP/2")
 
+    def _check_first(self, kind: int, flags: int) -> None:
+        if kind != frames.SETTINGS or flags & frames.ACK:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+        self._has_settings = True
+
     def _begin_data(self, number: int, flags: int, length: int, padding: int | None) -> None:
-        if self._block_stream or number == 0 or number > self._highest_stream:
+        if self._blocks.stream or number == 0 or number > self._highest_stream:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a DATA frame came where there is no request")
-        if (length == 0 and not flags & frames.END_STREAM) or padding is not None:
-            self._count_control()
-        self.inbox.begin(self.streams.get(number), flags, length, padding)
+        stream = self.streams.get(number)
+        if stream is None or padding is not None or (length < _SMALLEST_DATA_BYTES and not flags & frames.END_STREAM):
+            self._limits.count_control()
+        if stream is None and not self._closed_streams.is_ended_here(number):
+            self._end_stream(number, ErrorCode.STREAM_CLOSED)
+        self.inbox.begin(stream, flags, length, padding)
+
+    def _refuse_body(self, stream: Stream) -> None:
+        """A body has another length than its request says."""
+        self._end_stream(stream.id, ErrorCode.PROTOCOL_ERROR)
 
     def _received_end(self, stream: Stream) -> None:
         stream.received_end = True
@@ -312,105 +292,88 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._remove(stream)
 
     def _take_frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        if self._block_stream and (kind != frames.CONTINUATION or number != self._block_stream):
+        if self._blocks.stream and (kind != frames.CONTINUATION or number != self._blocks.stream):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a request's headers are interrupted")
+        check_form(kind, flags, number, len(payload))
         if kind == frames.HEADERS:
-            self._take_headers(flags, number, payload)
+            self._take_block(self._blocks.begin(flags, number, payload))
         elif kind == frames.WINDOW_UPDATE:
             self._take_window(number, payload)
         elif kind == frames.PING:
-            self._take_ping(flags, number, payload)
+            self._take_ping(flags, payload)
         elif kind == frames.RST_STREAM:
-            self._take_reset(number, payload)
+            self._take_reset(number)
         elif kind == frames.SETTINGS:
-            self._take_settings(flags, number, payload)
+            self._take_settings(flags, payload)
         elif kind == frames.CONTINUATION:
-            self._take_continuation(flags, payload)
+            self._limits.count_control()
+            self._take_block(self._blocks.go_on(flags, payload))
         elif kind == frames.GOAWAY:
-            self._count_control()  # requests in progress are answered all the same
+            self._limits.count_control()  # requests in progress are answered all the same
         elif kind == frames.PUSH_PROMISE:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client cannot push")
         else:  # priorities, and what is not known
-            self._count_control()
+            if kind == frames.PRIORITY and depends_on_itself(payload, number):
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
+            self._limits.count_control()
 
-    def _count_control(self) -> None:
-        if not self._control.take():
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that ask for nothing")
-
-    def _take_headers(self, flags: int, number: int, payload: bytes) -> None:
-        if not number & 1:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {number} is not a client's to open")
-        block = frames.without_padding(payload, flags)
-        if flags & frames.HAS_PRIORITY:
-            if len(block) < 5:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a HEADERS frame is too short for its priority")
-            block = block[5:]
-        if flags & frames.END_HEADERS:
-            self._take_block(number, flags, block)
-        else:
-            self._block, self._block_stream, self._block_flags = block, number, flags
-
-    def _take_continuation(self, flags: int, payload: bytes) -> None:
-        number = self._block_stream
-        if not number:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "headers go on that did not begin")
-        self._count_control()
-        self._block += payload
-        if len(self._block) > _MAX_HEADER_BYTES:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "the request's headers are too large")
-        if flags & frames.END_HEADERS:
-            block, self._block, self._block_stream = self._block, b"", 0
-            self._take_block(number, self._block_flags, block)
-
-    def _take_block(self, number: int, flags: int, block: bytes) -> None:
-        """All of a request's headers are here, or of what follows its body."""
-        head = self._fields.read(block)  # the tables must follow whatever becomes of it
-        if number <= self._highest_stream:
-            self._take_trailers(number, flags)
+    def _take_block(self, block: Block | None) -> None:
+        """All of a request's headers are here, or of what follows its body; None if they are not."""
+        if block is None:
             return
+        number = block.stream
+        request = self._fields.read(block.data)  # the tables must follow whatever becomes of it
+        if number <= self._highest_stream:
+            self._take_trailers(block, request.trailers_fault)
+            return
+        self._closed_streams.opened(number, self._highest_stream)
         self._highest_stream = number
         if self._stopping or len(self.streams) >= self._endpoint.max_streams:
-            self._count_control()
-            self._answer_control(frame(frames.RST_STREAM, 0, number, frames.U32.pack(ErrorCode.REFUSED_STREAM)))
+            self._limits.count_control()
+            self._end_stream(number, ErrorCode.REFUSED_STREAM)
+            return
+        is_whole = bool(block.flags & frames.END_STREAM)
+        if block.fault or request.fault or (is_whole and request.body_bytes):
+            log.debug("a malformed request is refused: %s", block.fault or request.fault or "it has a content-length and no body")
+            self._end_stream(number, ErrorCode.PROTOCOL_ERROR)
             return
         self._last_accepted = number
         stream = self.streams[number] = Stream(number, self)
-        stream.received_end = bool(flags & frames.END_STREAM)
-        self._endpoint.accept(stream, head)
+        stream.received_end, stream.missing_bytes = is_whole, request.body_bytes
+        self._endpoint.accept(stream, request.head)
         if stream.received_end and stream.receiver:
             stream.receiver.end()
 
-    def _take_trailers(self, number: int, flags: int) -> None:
-        stream = self.streams.get(number)
-        if stream is None:  # it was ended here in the meantime
-            self._count_control()
-            return
-        if stream.received_end or not flags & frames.END_STREAM:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a request has headers in its middle")
-        self._received_end(stream)
-
-    def _take_reset(self, number: int, payload: bytes) -> None:
-        if number == 0 or number > self._highest_stream:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a request is taken back that was not sent")
-        if len(payload) != 4:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a RST_STREAM frame has 4 bytes")
+    def _take_trailers(self, block: Block, fault: str) -> None:
+        number = block.stream
         stream = self.streams.get(number)
         if stream is None:
-            self._count_control()
+            self._limits.count_control()
+            if self._closed_streams.is_skipped(number):
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream is opened whose number is below another's")
+            if not self._closed_streams.is_ended_here(number):
+                raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a HEADERS frame came for a stream that is closed")
+        elif stream.received_end:
+            raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a HEADERS frame came behind the end of its request")
+        elif not block.flags & frames.END_STREAM:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a request has headers in its middle")
+        elif fault or stream.missing_bytes:
+            self._end_stream(number, ErrorCode.PROTOCOL_ERROR)
+        else:
+            self._received_end(stream)
+
+    def _take_reset(self, number: int) -> None:
+        if number > self._highest_stream:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a request is taken back that was not sent")
+        stream = self.streams.get(number)
+        if stream is None:
+            self._limits.count_control()
             return
-        self._count_reset()
+        self._limits.count_reset()
         self._lose(stream)
 
-    def _count_reset(self) -> None:
-        if not self._resets.take():
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many requests are taken back")
-
-    def _take_ping(self, flags: int, number: int, payload: bytes) -> None:
-        if number:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a PING frame is of the connection, not of a stream")
-        if len(payload) != 8:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a PING frame has 8 bytes")
-        self._count_control()
+    def _take_ping(self, flags: int, payload: bytes) -> None:
+        self._limits.count_control()
         if not flags & frames.ACK:
             self._answer_control(frame(frames.PING, frames.ACK, 0, payload))
 
@@ -420,38 +383,24 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._reading = False
             self._transport.pause_reading()
 
-    def _take_settings(self, flags: int, number: int, payload: bytes) -> None:
-        if number:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a SETTINGS frame is of the connection, not of a stream")
-        if len(payload) % frames.SETTING.size or (flags & frames.ACK and payload):
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a SETTINGS frame has {len(payload)} bytes")
-        self._count_control()
+    def _take_settings(self, flags: int, payload: bytes) -> None:
         if flags & frames.ACK:
+            self._limits.count_control()
             return
-        if not self._settings.take():
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many settings")
+        self._limits.count_settings()
         window = self.outbox.initial_window
         for name, value in frames.SETTING.iter_unpack(payload):
+            check_setting(name, value)
             if name == frames.INITIAL_WINDOW_SIZE:
                 window = value
-            self._check_setting(name, value)
+            elif name == frames.MAX_FRAME_SIZE:
+                self.outbox.max_frame = value
         self.outbox.set_initial_window(window, self.streams.values())
         self._answer_control(frame(frames.SETTINGS, frames.ACK, 0))
         self.outbox.send_waiting()
 
-    def _check_setting(self, name: int, value: int) -> None:
-        if name == frames.INITIAL_WINDOW_SIZE and value > frames.LARGEST_WINDOW:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the initial window is too large")
-        if name == frames.ENABLE_PUSH and value > 1:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
-        if name == frames.MAX_FRAME_SIZE:
-            if not frames.DEFAULT_FRAME_BYTES <= value <= frames.LARGEST_FRAME_BYTES:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"frames cannot be of {value} bytes")
-            self.outbox.max_frame = value
-
     def _take_window(self, number: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a WINDOW_UPDATE frame has 4 bytes")
+        self._limits.count_window()
         more = frames.U32.unpack(payload)[0] & frames.LARGEST_WINDOW
         if number == 0:
             self.outbox.widen(more)
@@ -460,8 +409,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         elif stream := self.streams.get(number):
             self.outbox.widen_stream(stream, more)
             if more == 0 or stream.send_window > frames.LARGEST_WINDOW:
-                self._count_reset()  # a client can have this done as well as do it
-                self.reset(stream, ErrorCode.FLOW_CONTROL_ERROR if more else ErrorCode.PROTOCOL_ERROR)
+                self._end_stream(number, ErrorCode.FLOW_CONTROL_ERROR if more else ErrorCode.PROTOCOL_ERROR)
                 return
         self.outbox.send_waiting()
 
@@ -479,7 +427,7 @@ class Http2Connection(asyncio.BufferedProtocol):
     def _stop_sending(self, stream: Stream) -> None:
         """A request is answered, and its client goes on with it."""
         if self.streams.get(stream.id) is stream:
-            self.outbox.write(frame(frames.RST_STREAM, 0, stream.id, frames.U32.pack(ErrorCode.NO_ERROR)))
+            self._write_reset(stream.id, ErrorCode.NO_ERROR)
             self._remove(stream)
 
     def _remove(self, stream: Stream) -> None:
@@ -490,8 +438,20 @@ class Http2Connection(asyncio.BufferedProtocol):
     def reset(self, stream: Stream, code: ErrorCode) -> None:
         """End a stream at once."""
         if self.streams.get(stream.id) is stream:
-            self.outbox.write(frame(frames.RST_STREAM, 0, stream.id, frames.U32.pack(code)))
+            self._write_reset(stream.id, code)
             self._lose(stream)
+
+    def _end_stream(self, number: int, code: ErrorCode) -> None:
+        """End a stream for something that its client did, which counts as if the client had taken it back."""
+        if code != ErrorCode.REFUSED_STREAM:  # that many were sent before it knew of the limit
+            self._limits.count_reset()
+        self._write_reset(number, code)
+        if stream := self.streams.get(number):
+            self._lose(stream)
+
+    def _write_reset(self, number: int, code: ErrorCode) -> None:
+        self._closed_streams.end_here(number)
+        self._answer_control(frame(frames.RST_STREAM, 0, number, frames.U32.pack(code)))
 
     def _lose(self, stream: Stream) -> None:
         self.inbox.forget(stream)

@@ -1,20 +1,31 @@
 """Header fields: HPACK (RFC 7541), by the library of that name, and what spares it most of its work."""
 
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import hpack
 
+from hubserve.http2.bucket import Bucket
 from hubserve.http2.frames import ConnectionFault, ErrorCode
+from hubserve.http2.rules import Field
 from hubserve.recent import Recent
 
-Field = tuple[bytes, bytes]
 T = TypeVar("T")
 
+#: the most fields of a header list, table size updates included
+MAX_FIELDS = 128
 #: bytes that each are a reference to one field of the tables
 _REFERENCES = bytes(range(0x81, 0xFF))
 _REMEMBERED = 64
+#: of all header lists that are remembered for one connection
+_REMEMBERED_BYTES = 64 << 10
 _MAX_LITERAL = 126
+#: decoding that every block may take without being counted: more than usual headers need, less than what answering a request costs
+_FREE_S = 100e-6
+#: a block of up to this many bytes cannot take much longer than that
+_CHEAP_BYTES = 256
+_LONGEST_INTEGER = 10
 
 
 class FieldReader(Generic[T]):
@@ -25,34 +36,107 @@ class FieldReader(Generic[T]):
 
     Args:
         make: what becomes of the fields of a block.
-        max_bytes: what the fields of a block may have.
+        max_bytes: the most bytes of a block, and of the list that it is decoded to (RFC 9113, 6.5.2: 32 more for each field).
+        budget: seconds of processor time for decoding that takes longer than usual; None for no bound.
     """
 
-    def __init__(self, make: Callable[[list[Field]], T], max_bytes: int) -> None:
+    def __init__(self, make: Callable[[list[Field]], T], max_bytes: int, budget: Bucket | None = None) -> None:
         self._make = make
+        self._max_bytes = max_bytes
+        self._budget = budget
         self._decoder = hpack.Decoder(max_header_list_size=max_bytes)
         self._known: Recent[bytes, T] = Recent(_REMEMBERED)
+        self._known_bytes = 0
 
     def read(self, block: bytes) -> T:
         """What a block says.
 
         Raises:
-            ConnectionFault: it cannot be decoded, so that no later one can be either.
+            ConnectionFault: it is too large or too costly, or cannot be decoded, so that no later one can be either.
         """
         known = self._known.get(block)
         if known is not None:
             return known
+        if len(block) > MAX_FIELDS and (len(block) > self._max_bytes or count_fields(block, MAX_FIELDS) > MAX_FIELDS):
+            raise self._too_large()
+        if self._budget and len(block) > _CHEAP_BYTES and not self._budget.take(0):
+            raise _too_costly()
+        begin = time.thread_time()
         try:
-            made = self._make([(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)])
+            fields = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
         except hpack.OversizedHeaderListError:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "the request's headers are too large") from None
-        except hpack.HPACKError as error:
-            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"the request's headers cannot be decoded: {error}") from None
+            raise self._too_large() from None
+        except hpack.HPACKError:  # its text has addresses of memory
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block cannot be decoded (RFC 7541)") from None
+        finally:
+            spent_s = time.thread_time() - begin - _FREE_S
+            is_costly = spent_s > 0 and self._budget is not None and not self._budget.take(spent_s)
+        if is_costly:
+            raise _too_costly()
+        made = self._make(fields)
         if block.translate(None, _REFERENCES):
-            self._known.clear()
+            self._forget()
         else:
-            self._known[block] = made
+            self._remember(block, made, sum(len(name) + len(value) for name, value in fields))
         return made
+
+    def _remember(self, block: bytes, made: T, size: int) -> None:
+        if self._known_bytes + size > _REMEMBERED_BYTES:
+            self._forget()
+        self._known_bytes += size
+        self._known[block] = made
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._known_bytes = 0
+
+    def _too_large(self) -> ConnectionFault:
+        text = f"a request's headers are over the limit of {MAX_FIELDS} fields and {self._max_bytes} bytes; send fewer or shorter ones"
+        return ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, text)
+
+
+def _too_costly() -> ConnectionFault:
+    return ConnectionFault(
+        ErrorCode.ENHANCE_YOUR_CALM, "the headers of this client take too much time to decode; send fewer or shorter ones"
+    )
+
+
+def count_fields(block: bytes, most: int) -> int:
+    """Count the fields and table size updates of a block without decoding them, which takes a tenth of the time.
+
+    Args:
+        block: the block; of one that is no proper block, what can be counted is.
+        most: counting ends once there are more.
+    """
+    at, count, end = 0, 0, len(block)
+    while at < end and count <= most:
+        count += 1
+        first = block[at]
+        if first & 0x80:
+            _, at = _integer(block, at, 0x7F)
+        elif first & 0xE0 == 0x20:
+            _, at = _integer(block, at, 0x1F)
+        else:
+            index, at = _integer(block, at, 0x3F if first & 0x40 else 0x0F)
+            for _ in range(1 if index else 2):
+                length, at = _integer(block, at, 0x7F)
+                at += length
+    return count
+
+
+def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
+    """An integer with a prefix, and where what follows it begins; the block's end if it is none."""
+    if at >= len(block):
+        return 0, at
+    value = block[at] & mask
+    at += 1
+    if value < mask:
+        return value, at
+    for shift, byte in enumerate(block[at : at + _LONGEST_INTEGER]):
+        value += (byte & 127) << 7 * shift
+        if byte < 128:
+            return value, at + shift + 1
+    return 0, len(block)
 
 
 def literal(name: bytes, value: bytes) -> bytes:

@@ -18,7 +18,7 @@ ENABLE_PUSH = 0x2
 #: what holds until the other side says otherwise
 DEFAULT_WINDOW = 65_535
 DEFAULT_FRAME_BYTES = 16_384
-LARGEST_WINDOW = 2**31 - 1
+LARGEST_WINDOW = LARGEST_STREAM = 2**31 - 1
 LARGEST_FRAME_BYTES = 2**24 - 1
 
 #: the 9 bytes that begin a frame: length and type, flags, stream

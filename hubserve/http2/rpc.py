@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hubserve.http2.connection import Endpoint
-from hubserve.http2.fields import Field, literal, status
+from hubserve.http2.connection import Http2Connection
+from hubserve.http2.endpoint import Endpoint
+from hubserve.http2.fields import literal, status
 from hubserve.http2.frames import ErrorCode
 from hubserve.http2.messages import Answer, Budget, Message, MessageReader, prefixed
+from hubserve.http2.rules import Field
 from hubserve.http2.status import RpcError, Status, status_block
 from hubserve.http2.streams import Stream
 from hubserve.serving.sweeper import Sweeper
@@ -436,4 +438,4 @@ class Call:
 def endpoint_of(service: Service) -> Endpoint[Head]:
     """What connections of a server of this service share."""
     most = service.max_calls + _MORE_STREAMS
-    return Endpoint(make_head, Calls(service).accept, service.sweeper, service.client_timeout_s, most)
+    return Endpoint(Http2Connection, make_head, Calls(service).accept, service.sweeper, service.client_timeout_s, most)

@@ -42,6 +42,7 @@ class Stream:
         receive_window: how many bytes the client may send now.
         held_bytes: how many came that are not yet taken.
         is_blocked: whether something waits that its window has no room for.
+        missing_bytes: of a body whose length the request says, how many have not been announced by DATA frames; None if it does not say.
         received_end: whether the client has sent all of it.
         sent_end: whether the answer is complete.
         sent_bytes: how much of what had to wait has been sent.
@@ -55,6 +56,7 @@ class Stream:
         "held_bytes",
         "id",
         "is_blocked",
+        "missing_bytes",
         "pending",
         "receive_window",
         "received_end",
@@ -71,6 +73,7 @@ class Stream:
         self.receive_window = STREAM_WINDOW
         self.held_bytes = 0
         self.is_blocked = False
+        self.missing_bytes: int | None = None
         self.received_end = False
         self.sent_bytes = 0
         self.sent_end = False

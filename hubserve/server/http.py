@@ -22,7 +22,7 @@ from hubserve.server.unread import UnreadAnswers
 from hubserve.serving.sweeper import Sweeper
 
 if TYPE_CHECKING:  # what it stands on is installed only where gRPC is
-    from hubserve.http2.connection import Endpoint
+    from hubserve.http2.endpoint import Endpoint
 
 #: no method of HTTP/1.1 begins so
 HTTP2_BEGINS = b"PRI "

@@ -29,7 +29,7 @@ from hubserve.serving.dataplane import DataPlane, ModulePlan
 from hubserve.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from hubserve.http2.connection import Endpoint
+    from hubserve.http2.endpoint import Endpoint
     from hubserve.protocols.v2.grpc import GrpcServer
 
 log = logging.getLogger("hubserve")

@@ -76,7 +76,7 @@ FAULTS: dict[str, tuple[int, Callable[[Raw], bytes]]] = {
     "an unknown frame within headers": (PROTOCOL_ERROR, lambda c: frame(HEADERS, 0, 1, block(c)) + frame(99)),
     "headers in the middle": (PROTOCOL_ERROR, lambda c: begun(c) + frame(DATA, 0, 1, b"\0") + begun(c)),
     "DATA behind the end": (STREAM_CLOSED, lambda c: c.headers(1, WAIT) + frame(DATA, END_STREAM, 1, bytes(5)) + frame(DATA, 0, 1, b"x")),
-    "headers behind the end": (PROTOCOL_ERROR, lambda c: c.call(1, WAIT, b"") + c.headers(1, WAIT, end=True)),
+    "headers behind the end": (STREAM_CLOSED, lambda c: c.call(1, WAIT, b"") + c.headers(1, WAIT, end=True)),
     # padding
     "a DATA frame that is all padding and more": (PROTOCOL_ERROR, lambda c: begun(c) + frame(DATA, PADDED, 1, b"\3ab")),
     "a DATA frame without the length of its padding": (PROTOCOL_ERROR, lambda c: begun(c) + frame(DATA, PADDED, 1) + frame(PING)),
@@ -97,7 +97,7 @@ FAULTS: dict[str, tuple[int, Callable[[Raw], bytes]]] = {
     # blocks of headers
     "a reference to no field": (COMPRESSION_ERROR, lambda c: frame(HEADERS, END_HEADERS, 1, b"\xfe")),
     "half a field": (COMPRESSION_ERROR, lambda c: frame(HEADERS, END_HEADERS, 1, b"\0\5ab")),
-    "a number without end": (COMPRESSION_ERROR, lambda c: frame(HEADERS, END_HEADERS, 1, b"\xff" * 60_000)),
+    "a number without end": (COMPRESSION_ERROR, lambda c: frame(HEADERS, END_HEADERS, 1, b"\xff" * 10_000)),
     "a table that is larger than allowed": (COMPRESSION_ERROR, lambda c: frame(HEADERS, END_HEADERS, 1, b"\x3f\xff\xff\x03" + block(c))),
     "too many fields": (CALM, lambda c: frame(HEADERS, END_HEADERS, 1, block(c) + b"\x82" * 5000)),
     "too large a field": (
@@ -162,4 +162,5 @@ def test_the_preface_alone_is_no_fault(server: EchoServer) -> None:
     with Raw(server.port, greet=False) as client:
         client.send(PREFACE)
         client.until(SETTINGS)
+        client.send(frame(SETTINGS))
         client.synchronize()

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.http2.fields import FieldReader, literal, status
+from hubserve.http2.bucket import Bucket
+from hubserve.http2.fields import FieldReader, count_fields, literal, status
 from hubserve.http2.frames import ConnectionFault, ErrorCode
 from hubserve.http2.rpc import make_head
 from hubserve.http2.status import Status, status_block
+from tests.unit.http2.raw import fields_of
 
 NAMES = st.sampled_from([b":path", b":method", b"x", b"content-type", b"te", b"grpc-timeout"])
 VALUES = st.sampled_from([b"POST", b"GET", b"/", b"/other", b"trailers", b"", b"1S", b"~" * 200, b"\xff\0"])
@@ -77,6 +79,73 @@ def test_fields_over_the_limit_are_refused_however_small_their_block() -> None:
     with pytest.raises(ConnectionFault) as refused:
         reader.read(b"\xbe" * 20)
     assert refused.value.code == ErrorCode.ENHANCE_YOUR_CALM
+
+
+#: a field whose name and value are Huffman coded: few bytes that take a decoder long
+COSTLY = b"\0\x81\x1f\x81\x1f"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [b"\x82" * 129, COSTLY * 129, b"\x20" * 129 + b"\x82", b"\x40\1a\1b" * 129, b"\0\1x\x7f\x81\x7f" + bytes(16_384)],
+    ids=["references", "Huffman", "table sizes", "indexed", "long"],
+)
+def test_a_block_over_the_limits_is_refused_before_it_is_decoded(block: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = FieldReader(list, 16_384)
+    monkeypatch.setattr(reader._decoder, "decode", lambda *_, **__: pytest.fail("it is decoded"))
+    with pytest.raises(ConnectionFault, match="128 fields and 16384 bytes") as refused:
+        reader.read(block)
+    assert refused.value.code == ErrorCode.ENHANCE_YOUR_CALM
+
+
+@given(st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300), st.booleans()), max_size=20), st.booleans(), st.integers(0, 3))
+def test_fields_are_counted_without_being_decoded(fields: list[tuple[bytes, bytes, bool]], huffman: bool, updates: int) -> None:
+    encoder = hpack.Encoder()
+    for _ in range(2):  # the second time, with references
+        block = encoder.encode(fields, huffman=huffman)
+        assert count_fields(b"\x20" * updates + block, 100) == updates + len(fields)
+
+
+@given(st.binary(max_size=300))
+def test_whatever_is_in_a_block_its_fields_are_counted(block: bytes) -> None:
+    assert count_fields(block, 50) <= 51
+
+
+def read_often(block: bytes, budget: Bucket) -> None:
+    for _ in range(1000):
+        FieldReader(list, 16_384, budget).read(block)
+
+
+def test_costly_blocks_use_up_a_budget_and_plain_ones_do_not() -> None:
+    budget = Bucket(0.02, 1e-6)
+    plain = hpack.Encoder().encode(fields_of("/test.Echo/Echo"))
+    read_often(plain, budget)
+    with pytest.raises(ConnectionFault) as refused:
+        read_often(COSTLY * 100, budget)
+    assert refused.value.code == ErrorCode.ENHANCE_YOUR_CALM
+    FieldReader(list, 16_384, budget).read(plain)
+    reader = FieldReader(list, 16_384, budget)
+    reader._decoder.decode = lambda *_, **__: pytest.fail("it is decoded although nothing is left")  # type: ignore[method-assign]
+    with pytest.raises(ConnectionFault):
+        reader.read(COSTLY * 100)
+
+
+def test_what_is_remembered_of_large_header_lists_is_bounded() -> None:
+    encoder, reader = hpack.Encoder(), FieldReader(list, 16_384)
+    reader.read(encoder.encode([("x", "y" * 3000)]))
+    for first in range(0x82, 0x8F):
+        for second in range(0x82, 0x8F):
+            reader.read(bytes([first, second, 0xBE]))
+    assert sum(len(name) + len(value) for fields in reader._known.values() for name, value in fields) <= 64 << 10
+
+
+@pytest.mark.parametrize(
+    "block", [b"\xff" * 7, b"\x3f\xff\xff\xff\x7f", b"\xff\xff\xff\xff\xff\xff\x0f", b"\0\x7f", b"\0\x82\xff\xff\x81\xff"]
+)
+def test_what_is_told_of_a_block_that_cannot_be_decoded_has_no_address_of_memory(block: bytes) -> None:
+    with pytest.raises(ConnectionFault) as refused:
+        FieldReader(list, 16_384).read(block)
+    assert str(refused.value) == "a header block cannot be decoded (RFC 7541)"
 
 
 @given(st.binary(min_size=1, max_size=126), st.one_of(st.binary(max_size=400), st.integers(120, 70_000).map(bytes)))

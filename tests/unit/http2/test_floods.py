@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from hubserve.http2 import connection as connection_module
+from hubserve.http2 import limits as limits_module
 from tests.conftest import wait_for
 from tests.unit.http2.conftest import Start
 from tests.unit.http2.raw import (
@@ -37,8 +37,8 @@ MIB = 1 << 20
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Smaller buckets: what is tested is that they are there, not how long they take to fill."""
-    monkeypatch.setattr(connection_module, "_CONTROL_FRAMES", (2000, 100.0))
-    monkeypatch.setattr(connection_module, "_RESETS", (200, 10.0))
+    monkeypatch.setattr(limits_module, "_CONTROL_FRAMES", (2000, 100.0))
+    monkeypatch.setattr(limits_module, "_RESETS", (200, 10.0))
 
 
 def opened_and(more: Callable[[int], bytes]) -> Callable[[Raw], Iterator[bytes]]:
@@ -70,11 +70,22 @@ def stream(client: Raw) -> bytes:
     return client.headers(1, STREAM)
 
 
+def malformed(client: Raw) -> Iterator[bytes]:
+    for number in range(1, 2001, 2):
+        yield client.headers(number, ECHO, connection="close")
+
+
 FLOODS = {
     "PING": repeated(nothing, frame(PING, payload=bytes(8))),
     "acknowledged PING": repeated(nothing, frame(PING, 1, payload=bytes(8))),
     "SETTINGS": repeated(nothing, frame(SETTINGS, payload=setting(4, 0))),
     "acknowledged SETTINGS": repeated(nothing, frame(SETTINGS, 1)),
+    "WINDOW_UPDATE of the connection": repeated(nothing, frame(WINDOW_UPDATE, payload=u32(1))),
+    "WINDOW_UPDATE of a stream": repeated(stream, frame(WINDOW_UPDATE, 0, 1, u32(1))),
+    "WINDOW_UPDATE of what has ended": repeated(lambda c: stream(c) + frame(RST_STREAM, 0, 1, u32(8)), frame(WINDOW_UPDATE, 0, 1, u32(1))),
+    "DATA of single bytes": repeated(stream, frame(DATA, 0, 1, b"\0")),
+    "DATA of what has ended": repeated(lambda c: stream(c) + frame(RST_STREAM, 0, 1, u32(8)), frame(DATA, 0, 1, bytes(5))),
+    "malformed requests": malformed,
     "empty DATA": repeated(stream, frame(DATA, 0, 1)),
     "DATA of padding": repeated(stream, frame(DATA, PADDED, 1, b"\0")),
     "PRIORITY": repeated(nothing, frame(PRIORITY, 0, 1, u32(0) + b"\0")),
@@ -106,6 +117,21 @@ def test_a_client_that_keeps_the_server_busy_with_nothing_is_sent_away(server: E
         assert other.answer(1).messages == [b"others go on"]
 
 
+def test_a_client_that_takes_large_answers_may_open_its_windows_as_often_as_it_gets_data(
+    server: EchoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits_module, "_CONTROL_FRAMES", (20, 1.0))
+    with Raw(server.port) as client:
+        client.send(client.call(1, SIZED, b"%d" % (4 * MIB)))
+        while not (1 in client.answers and client.answers[1].has_ended):
+            found = client.next()
+            assert found, server.goodbyes
+            if found.kind == DATA:
+                size = u32(len(found.payload))
+                client.send(frame(WINDOW_UPDATE, 0, 1, size), frame(WINDOW_UPDATE, payload=size))
+        assert client.answer(1).status == 0
+
+
 @contextmanager
 def in_background(client: Raw, parts: Iterator[bytes]) -> Iterator[None]:
     """Send without end and without ever reading."""
@@ -133,7 +159,7 @@ def in_background(client: Raw, parts: Iterator[bytes]) -> Iterator[None]:
 )
 def test_answers_to_a_client_that_does_not_read_do_not_pile_up(server: EchoServer, monkeypatch: pytest.MonkeyPatch, what: bytes) -> None:
     for name in ("_CONTROL_FRAMES", "_SETTINGS_FRAMES"):
-        monkeypatch.setattr(connection_module, name, (10**9, 1.0))
+        monkeypatch.setattr(limits_module, name, (10**9, 1.0))
     with Raw(server.port, read_bytes=4096) as client:
         connection = server.connection(client)
         with in_background(client, iter([what] * 500)):
@@ -144,7 +170,7 @@ def test_answers_to_a_client_that_does_not_read_do_not_pile_up(server: EchoServe
 
 
 def test_refusals_to_a_client_that_does_not_read_do_not_pile_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "_CONTROL_FRAMES", (10**9, 1.0))
+    monkeypatch.setattr(limits_module, "_CONTROL_FRAMES", (10**9, 1.0))
     server = start(max_calls=1)
     server.endpoint.max_streams = 1
     with Raw(server.port, read_bytes=4096) as client:

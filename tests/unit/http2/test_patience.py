@@ -11,13 +11,53 @@ from hubserve.http2.rpc import Call, Method
 from hubserve.http2.status import Status
 from tests.conftest import wait_for
 from tests.unit.http2.conftest import Start
-from tests.unit.http2.raw import ACK, DATA, END_STREAM, GOAWAY, PING, PREFACE, WINDOW_UPDATE, Raw, frame, prefixed, u32
+from tests.unit.http2.raw import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PREFACE,
+    WINDOW_UPDATE,
+    Raw,
+    fields_of,
+    frame,
+    prefixed,
+    u32,
+)
 from tests.unit.http2.server import DEAF, ECHO, SIZED, STREAM, WAIT, EchoServer, pattern
 
-REFUSED_STREAM = 7
+REFUSED_STREAM, CALM = 7, 11
 
 # the loop makes no difference to how long somebody is waited for
 pytestmark = pytest.mark.parametrize("start", ["uvloop"], indirect=True)
+
+
+LATE = "a frame or a request's headers did not come in time"
+
+
+@pytest.mark.parametrize("rest", [b"", frame(CONTINUATION, 0, 1, b"\x82"), frame(CONTINUATION, 0, 1, b"\x82")[:5]])
+def test_a_header_block_without_an_end_is_not_waited_for(start: Start, rest: bytes) -> None:
+    server = start(client_timeout_s=0.2)
+    with Raw(server.port) as client:
+        client.send(frame(HEADERS, 0, 1, client.encoder.encode(fields_of(ECHO))), rest)
+        assert client.goodbye() == (CALM, LATE)
+
+
+@pytest.mark.parametrize(
+    ("begun", "part"),
+    [(frame(HEADERS, 0, 1, b"\x82"), frame(CONTINUATION, 0, 1, b"\x82")), (frame(HEADERS, 4, 1, bytes(9000))[:100], b"\0"), (b"\0", b"")],
+)
+def test_a_header_block_that_comes_byte_by_byte_has_as_long_as_one_that_does_not(start: Start, begun: bytes, part: bytes) -> None:
+    server = start(client_timeout_s=0.2)
+    with Raw(server.port) as client:
+        client.send(begun)
+        while not server.goodbyes:
+            client.flood(part, 1)
+            time.sleep(0.05)
+        assert server.goodbyes == [(CALM, LATE)]
 
 
 @pytest.mark.parametrize("path", [ECHO, STREAM])

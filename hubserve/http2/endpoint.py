@@ -1,0 +1,102 @@
+"""What the HTTP/2 connections of one server share."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from hubserve.http2.bucket import Bucket
+from hubserve.http2.rules import Field
+from hubserve.http2.streams import Stream
+from hubserve.recent import Recent
+from hubserve.serving.sweeper import Sweeper
+
+#: what is read at once, unless it goes where it belongs
+_SCRATCH_BYTES = 64 << 10
+#: seconds of processor time for costly headers: so many at once, and so many per second
+_DECODE_BUDGET = (0.25, 0.1)
+_MOST_PEERS = 1024
+
+H = TypeVar("H")
+
+
+class Bound(Protocol):
+    """Bounds how many connections there are, of all protocols of a server."""
+
+    def add(self, connection: Any, transport: Any) -> bool:
+        """Count a connection; returns whether there is room for it."""
+
+    def discard(self, connection: Any) -> None:
+        """Forget a connection that is closed, or was not counted."""
+
+
+class _NoBound:
+    def add(self, connection: Any, transport: Any) -> bool:  # noqa: ARG002 - as Bound has it
+        return True
+
+    def discard(self, connection: Any) -> None:
+        pass
+
+
+@dataclass
+class Endpoint(Generic[H]):
+    """What the connections of one server share.
+
+    Attributes:
+        make: makes a connection.
+        make_head: what becomes of a request's fields.
+        accept: begins to answer a request, whose stream it gives a receiver.
+        sweeper: looks after what may become due.
+        client_timeout_s: how long a client may take to say what it speaks, and may be silent until it is asked whether it lives.
+        max_streams: requests of one connection that may be in progress at once.
+        bound: bounds how many connections there are.
+        connections: those that are open.
+    """
+
+    make: "Callable[[Endpoint[H]], Any]"
+    make_head: Callable[[list[Field]], H]
+    accept: Callable[[Stream, H], None]
+    sweeper: Sweeper
+    client_timeout_s: float
+    max_streams: int
+    bound: Bound = field(default_factory=_NoBound)
+    connections: set[Any] = field(default_factory=set)
+    scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(_SCRATCH_BYTES)))
+
+    _budgets: Recent[str, Bucket] = field(default_factory=lambda: Recent(_MOST_PEERS))
+    _emptied: asyncio.Event | None = None
+
+    def connect(self) -> Any:
+        """Make the protocol of one more client's connection."""
+        return self.make(self)
+
+    def decode_budget(self, transport: Any) -> Bucket:
+        """The time that decoding the headers of one client may take.
+
+        All connections of an address share it: else who is cut off for using it up would get a new one by connecting again.
+        """
+        address = transport.get_extra_info("peername")
+        peer = str(address[0]) if isinstance(address, tuple) else ""
+        budget = self._budgets.get(peer)
+        if budget is None:
+            budget = self._budgets[peer] = Bucket(*_DECODE_BUDGET)
+        return budget
+
+    def left(self, connection: Any) -> None:
+        """A connection is closed."""
+        self.bound.discard(connection)
+        self.connections.discard(connection)
+        if self._emptied and not self.connections:
+            self._emptied.set()
+
+    async def stop(self, drain_s: float) -> None:
+        """Begin no more requests, give those in progress so long to finish, and close all connections."""
+        for connection in tuple(self.connections):
+            connection.shutdown()
+        if self.connections:
+            self._emptied = asyncio.Event()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), drain_s)
+        for connection in tuple(self.connections):
+            connection.abort()

@@ -1,0 +1,58 @@
+"""How often one client may send frames that cost the server work and ask for none."""
+
+from hubserve.http2.bucket import Bucket
+from hubserve.http2.frames import ConnectionFault, ErrorCode
+from hubserve.http2.outbox import Outbox
+
+#: frames that ask for no work: so many at once, and so many per second
+_CONTROL_FRAMES = (20_000, 10_000.0)
+#: settings cost as much as there are requests in progress
+_SETTINGS_FRAMES = (1_000, 100.0)
+#: requests that are taken back, by the client or, for a fault of the client's, by the server
+_RESETS = (2_000, 200.0)
+#: WINDOW_UPDATE frames that a DATA frame explains: one for the stream, one for the connection
+_WINDOWS_PER_DATA = 2
+_MOST_WINDOWS = 2_000
+
+
+class FrameLimits:
+    """Counts the frames of one connection.
+
+    Args:
+        outbox: knows how many DATA frames were sent.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._control = Bucket(*_CONTROL_FRAMES)
+        self._settings = Bucket(*_SETTINGS_FRAMES)
+        self._resets = Bucket(*_RESETS)
+        self._explained = 0  # WINDOW_UPDATE frames that came, of those that DATA frames explain
+
+    def count_control(self) -> None:
+        """Count a frame that asks for nothing.
+
+        Raises:
+            ConnectionFault: there are too many; so for the other methods.
+        """
+        if not self._control.take():
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that ask for nothing")
+
+    def count_settings(self) -> None:
+        """Count a SETTINGS frame."""
+        self.count_control()
+        if not self._settings.take():
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many settings")
+
+    def count_reset(self) -> None:
+        """Count a request that ends before its answer does."""
+        if not self._resets.take():
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many requests are taken back")
+
+    def count_window(self) -> None:
+        """Count a WINDOW_UPDATE frame; those of a client that takes its answers are not bounded."""
+        left = self._outbox.data_frames * _WINDOWS_PER_DATA - self._explained
+        if left <= 0:
+            self.count_control()
+            return
+        self._explained += 1 + max(0, left - _MOST_WINDOWS)
