@@ -42,6 +42,12 @@ class TooLarge(InvalidInput):
     code = "too_large"
 
 
+class NotJson(InvalidInput):
+    """What should be JSON is not, or is nested deeper than a configured limit."""
+
+    code = "not_json"
+
+
 class UnsupportedFace(InvalidInput):
     """The module does not answer this form of request (tensors, JSON or picture)."""
 

@@ -11,6 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from hubserve.errors import HubError, InvalidInput
 from hubserve.protocols.admission import Admission
+from hubserve.protocols.decoders import Decoders
+from hubserve.protocols.documents import JsonBounds
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
 
@@ -38,6 +40,8 @@ class Context:
         settings: the server's.
         models: loads and unloads models while the server runs; None where nothing can.
         admission: bounds what all requests together may take.
+        bounds: of clients' JSON.
+        decoders: decode large requests.
     """
 
     def __init__(self, dataplane: DataPlane, settings: ServerSettings, models: "ModelControl | None" = None) -> None:
@@ -45,18 +49,21 @@ class Context:
         self.settings = settings
         self.models = models
         self.admission = Admission(settings.max_concurrency, settings.max_pending_bytes)
+        self.bounds = JsonBounds.of(settings)
+        self.decoders = Decoders()
 
     @cached_property
     def v2(self) -> "V2Inference":
         """The Open Inference Protocol, for each transport that carries it."""
         from hubserve.protocols.v2.inference import V2Inference
 
-        return V2Inference(self.dataplane, self.settings, self.models)
+        return V2Inference(self.dataplane, self.settings, self.models, self.decoders)
 
     def close(self) -> None:
         """Finish what the protocols do beside answering; called once no more requests are taken."""
         if "v2" in self.__dict__:
             self.v2.traces.close()
+        self.decoders.close()
 
 
 class Protocol(ABC):
