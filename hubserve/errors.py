@@ -4,7 +4,10 @@ Every message says what happened, why, and what to do. Each protocol keeps its o
 carries only a ``code``, the name under which it crosses the wire between an instance and the gateway.
 """
 
-from typing import Any, Dict, Iterator, List, Optional, Type
+from typing import Any, Callable, Dict, Iterator, List, Optional, Type
+
+#: a longer text of an error is cut: a module may have put a whole request into it
+_MAX_TEXT = 16 << 10
 
 
 class HubError(Exception):
@@ -37,6 +40,12 @@ class TooLarge(InvalidInput):
     """The request is over a configured size limit."""
 
     code = "too_large"
+
+
+class NotJson(InvalidInput):
+    """What should be JSON is not, or is nested deeper than a configured limit."""
+
+    code = "not_json"
 
 
 class UnsupportedFace(InvalidInput):
@@ -152,11 +161,25 @@ def _all_classes(root: Type[HubError]) -> Iterator[Type[HubError]]:
 BY_CODE = {cls.code: cls for cls in _all_classes(HubError)}
 
 
+def safe_text(value: Any, form: Callable[[Any], str] = str) -> str:
+    """A value's text of at most 16 KiB, also where the code of its own class raises.
+
+    Args:
+        value: anything; usually an exception.
+        form: makes the text.
+    """
+    try:
+        text = form(value)
+        return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."
+    except BaseException:
+        return f"{type(value).__name__}, whose text cannot be read"
+
+
 def to_wire(error: BaseException) -> Dict[str, Any]:
     """Describe an error for the wire; an error that is not a HubError is described as a ModuleFailed."""
     if isinstance(error, HubError):
-        return {"code": error.code, "message": error.message, "detail": error.detail}
-    return {"code": ModuleFailed.code, "message": str(error), "detail": repr(error)}
+        return {"code": error.code, "message": safe_text(error), "detail": safe_text(error.detail)}
+    return {"code": ModuleFailed.code, "message": safe_text(error), "detail": safe_text(error, repr)}
 
 
 def from_wire(described: Dict[str, Any]) -> HubError:

@@ -113,6 +113,15 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """GPUs to use, such as ``"0,1"``; instances are spread over them. Else ``CUDA_VISIBLE_DEVICES``."""
     max_body_bytes: Count = 64 << 20
     """The longest request body."""
+    max_json_depth: Annotated[int, msgspec.Meta(ge=1, le=800)] = 500
+    """How deep lists and objects of a client's JSON may be nested; deeper ones are refused with 400."""
+    max_elements: Count = 10_000_000
+    """Values in a client's JSON document, and byte strings in a tensor; a request with more is refused with 413."""
+    nan: Literal["null", "error", "token"] = "null"
+    """What becomes of NaN and Infinity in the JSON answers of modules, as at ``/predict``, since JSON has neither. ``token``: the words
+    that Python writes, which most other parsers refuse."""
+    v2_nan: Literal["null", "error", "token"] = "token"
+    """The same for tensors that the Open Inference Protocol answers as JSON, whose clients expect the words."""
     max_queue_size: Count = 1024
     """Requests that may wait for each module."""
     response_cache_bytes: Count = 64 << 20

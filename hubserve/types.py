@@ -74,6 +74,39 @@ class TensorSpec(NamedTuple):
         return cls(described["name"], described["dtype"], tuple(described["shape"]))
 
 
+def shown(value: Any, length: int = 80) -> str:
+    """The beginning of a client's value as Python writes it, without making a text of all of it."""
+    return str(beginning(value, length))[:length]
+
+
+def beginning(value: Any, length: int = 80) -> Any:
+    """As much of a client's JSON value as the first ``length`` characters of its text can show."""
+    return _beginning(value, [length])
+
+
+def _beginning(value: Any, left: List[int]) -> Any:
+    left[0] -= 1  # every value takes a character at least
+    if isinstance(value, (list, tuple)):
+        taken = []
+        for each in value:
+            if left[0] < 0:
+                break
+            taken.append(_beginning(each, left))
+        return tuple(taken) if isinstance(value, tuple) else taken
+    if isinstance(value, dict):
+        some = {}
+        for key, each in value.items():
+            if left[0] < 0:
+                break
+            some[_beginning(key, left)] = _beginning(each, left)
+        return some
+    if isinstance(value, (str, bytes)):
+        return value[: left[0] + 2]
+    if isinstance(value, int) and not -(1 << 256) < value < 1 << 256:
+        return "a number of many digits"
+    return value
+
+
 def parse_dtype(dtype: Any) -> np.dtype:
     """Turn a client's dtype text (``"float32"``, ``"<f4"``) into a numpy dtype.
 
@@ -100,15 +133,15 @@ def parse_shape(shape: Any) -> Tuple[int, ...]:
         InvalidInput: it is not a list of whole numbers from 0 up, has more than 32 dimensions, or claims very many empty items.
     """
     if not isinstance(shape, (list, tuple)) or len(shape) > MAX_RANK:
-        raise InvalidInput(f"shape must be a list of at most {MAX_RANK} whole numbers such as [1, 3, 224, 224], got {str(shape)[:80]}")
+        raise InvalidInput(f"shape must be a list of at most {MAX_RANK} whole numbers such as [1, 3, 224, 224], got {shown(shape)}")
     for length in shape:
         if isinstance(length, bool) or not isinstance(length, int) or length < 0:
-            raise InvalidInput(f"shape must hold whole numbers from 0 up, got {str(list(shape))[:80]}")
+            raise InvalidInput(f"shape must hold whole numbers from 0 up, got {shown(list(shape))}")
     if 0 in shape:
         # such an array takes no bytes, so that nothing else would bound the items that a few characters claim, or what numpy cannot count
         items, size = math.prod(shape[: shape.index(0)]), math.prod(length or 1 for length in shape)
         if items > _MAX_EMPTY_ITEMS or size > _MAX_ELEMENTS:
-            raise InvalidInput(f"shape {str(list(shape))[:80]} claims too many empty items; send at most {_MAX_EMPTY_ITEMS}")
+            raise InvalidInput(f"shape {shown(list(shape))} claims too many empty items; send at most {_MAX_EMPTY_ITEMS}")
     return tuple(shape)
 
 
@@ -123,7 +156,20 @@ def dtype_name(array: np.ndarray) -> str:
 _LENGTH = struct.Struct("<I")
 
 
-def pack_bytes(array: np.ndarray) -> bytes:
+class _WithPacked(np.ndarray):
+    """Byte strings that are in one buffer already."""
+
+    packed: Any = None
+
+
+def with_packed(array: np.ndarray, packed: Any) -> np.ndarray:
+    """Byte strings together with what :func:`pack_bytes` gives for them, for arrays that nobody changes."""
+    view = array.view(_WithPacked)
+    view.packed = packed
+    return view
+
+
+def pack_bytes(array: np.ndarray) -> Any:
     """Byte strings in one buffer: each behind its length as a little-endian uint32, in C order.
 
     Args:
@@ -131,6 +177,9 @@ def pack_bytes(array: np.ndarray) -> bytes:
     Raises:
         InvalidInput: an element is neither.
     """
+    packed = getattr(array, "packed", None)
+    if packed is not None:
+        return packed
     parts = []
     for element in array.ravel():
         text = element.encode("utf-8", "surrogatepass") if isinstance(element, str) else element
@@ -158,7 +207,7 @@ def unpack_bytes(data: Any, shape: Any) -> np.ndarray:
         count *= length
     if count * _LENGTH.size > view.nbytes:
         raise InvalidInput(
-            f"shape {str(list(lengths))[:120]} needs {count if count < 1 << 60 else 'far too many'} byte strings, "
+            f"shape {shown(list(lengths), 120)} needs {count if count < 1 << 60 else 'far too many'} byte strings, "
             f"each behind 4 bytes of length, but only {view.nbytes} bytes came"
         )
     array, start = np.empty(count, object), 0
@@ -196,7 +245,7 @@ def array_from_bytes(data: Any, dtype: Any, shape: Any) -> np.ndarray:
     got_bytes = memoryview(data).nbytes
     if size_bytes != got_bytes:
         raise InvalidInput(
-            f"shape {str(list(lengths))[:120]} of {parsed.name} needs {size_bytes if size_bytes < 1 << 60 else 'far too many'} bytes, "
+            f"shape {shown(list(lengths), 120)} of {parsed.name} needs {size_bytes if size_bytes < 1 << 60 else 'far too many'} bytes, "
             f"but {got_bytes} came"
         )
     return np.frombuffer(data, dtype=parsed).reshape(lengths)

@@ -13,7 +13,7 @@ from typing import List, Optional
 from hubserve.errors import HubError, to_wire
 from hubserve.instance import lifeline
 from hubserve.instance.arena import Arena
-from hubserve.instance.calls import plain
+from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.listen import listen
 from hubserve.instance.loop import serve
 from hubserve.instance.memory import keep_large_buffers
@@ -73,7 +73,7 @@ def _run(args: argparse.Namespace) -> None:
     except BaseException as error:
         raise as_failure(error) from error
     if answer is not None:
-        print(answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, default=plain))  # noqa: T201 - the command's result
+        print(answer if isinstance(answer, str) else ResultEncoder().encode(answer).decode("utf-8", "replace"))  # noqa: T201 - the command's result
 
 
 def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:

@@ -14,17 +14,17 @@ and ``answer``, ``json`` or ``tensors``. Its result is ``{"json": index}``, ``{"
 
 import json
 import time
-import traceback
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
 
 import numpy as np
 
 from hubserve.errors import HubError, InvalidInput, ModuleFailed, OutOfMemory, to_wire
+from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
 from hubserve.kinds.base import Face, LoadedModule
 from hubserve.kinds.failures import as_failure
-from hubserve.types import check_inputs
+from hubserve.types import BYTES, DTYPES, check_inputs, dtype_name
 
 T = TypeVar("T")
 _Key = Tuple[Any, ...]
@@ -49,6 +49,10 @@ class Batchable(NamedTuple):
 class Computed:
     """The results of one frame, filled in as they come.
 
+    Args:
+        size: how many there are.
+        encoder: writes JSON answers.
+
     Attributes:
         results, buffers: as the ``results`` frame has them.
         times: number of items and seconds of each call of the batch method.
@@ -59,7 +63,8 @@ class Computed:
         out_of_memory: the number of items of the smallest call for which there was no memory; 0 for none.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, encoder: Optional[ResultEncoder] = None) -> None:
+        self._encoder = encoder or ResultEncoder()
         self.results: List[Optional[Dict[str, Any]]] = [None] * size
         self.buffers: List[Any] = []
         self.times: List[Tuple[int, float]] = []
@@ -76,13 +81,25 @@ class Computed:
         return {**header, "out_of_memory": self.out_of_memory} if self.out_of_memory else header
 
     def put_json(self, index: int, value: Any) -> None:
-        """Keep a JSON answer."""
-        text = _encoder().encode(value).encode("utf-8", "surrogatepass")
+        """Keep a JSON answer.
+
+        Raises:
+            ModuleFailed: it cannot be JSON.
+        """
+        text = self._encoder.encode(value)
         self.results[index] = {"json": len(self.buffers)}
         self.buffers.append(text)
 
     def put_outputs(self, index: int, outputs: Dict[str, np.ndarray]) -> None:
-        """Keep named arrays."""
+        """Keep named arrays.
+
+        Raises:
+            ModuleFailed: one cannot cross the wire.
+        """
+        for name, array in outputs.items():
+            dtype = dtype_name(array)
+            if dtype not in DTYPES and dtype != BYTES:
+                raise ModuleFailed(f"the module's output '{name}' has dtype {dtype}; return one of {', '.join(DTYPES)}, or byte strings")
         self.results[index] = {"outputs": pack_arrays(outputs, self.buffers)}
 
     def put_error(self, index: int, error: HubError) -> None:
@@ -118,12 +135,18 @@ class Prepared(NamedTuple):
     call_sizes: List[int]
 
 
-def prepare(module: LoadedModule, frame: Frame) -> Prepared:
-    """Decode the calls of an ``infer`` frame, pictures included. Never raises for what is sent or what a module's code does."""
+def prepare(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder] = None) -> Prepared:
+    """Decode the calls of an ``infer`` frame, pictures included. Never raises for what is sent or what a module's code does.
+
+    Args:
+        module: it will answer them.
+        frame: with the calls.
+        encoder: writes JSON answers.
+    """
     if "merged" in frame.header:
-        return _prepare_merged(module, frame)
+        return _prepare_merged(module, frame, encoder)
     calls = frame.header["calls"]
-    computed = Computed(len(calls))
+    computed = Computed(len(calls), encoder)
     alone: List[Tuple[int, Callable[[], Any]]] = []
     groups: Dict[_Key, List[Batchable]] = {}
     for index, call in enumerate(calls):
@@ -134,17 +157,22 @@ def prepare(module: LoadedModule, frame: Frame) -> Prepared:
                 pictures = Pictures([frame.buffers[each] for each in call["pictures"]])
                 alone.append((index, partial(module.call_pictures, pictures, _arguments(call, frame.buffers))))
             else:
-                batchable = _prepare(module, index, call, frame.buffers)
+                batchable = guarded(partial(_prepare, module, index, call, frame.buffers))
                 groups.setdefault(_key(batchable.inputs), []).append(batchable)
         except HubError as error:
             computed.put_error(index, error)
-        except ValueError as error:
-            computed.put_error(index, InvalidInput(f"the arguments cannot be read as JSON: {error}"))
     return Prepared(computed, alone, [Group(group) for group in groups.values()], frame.header.get("call_sizes", []))
 
 
 def _arguments(call: Dict[str, Any], buffers: List[memoryview]) -> Any:
-    return json.loads(bytes(buffers[call["arguments"]])) if "arguments" in call else {}
+    if "arguments" not in call:
+        return {}
+    try:
+        return json.loads(bytes(buffers[call["arguments"]]))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"the arguments cannot be read as JSON: {error}") from None
+    except MemoryError as error:
+        raise as_failure(error) from error
 
 
 class Pictures:
@@ -168,11 +196,11 @@ class Pictures:
             yield image
 
 
-def _prepare_merged(module: LoadedModule, frame: Frame) -> Prepared:
+def _prepare_merged(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder]) -> Prepared:
     calls = frame.header["merged"]["calls"]
-    computed = Computed(len(calls))
+    computed = Computed(len(calls), encoder)
     try:
-        arrays = unpack_arrays(frame.header["merged"]["inputs"], frame.buffers)
+        arrays = guarded(partial(unpack_arrays, frame.header["merged"]["inputs"], frame.buffers))
         check_inputs(module.description.items_first(), arrays)
     except HubError as error:
         for index in range(len(calls)):
@@ -197,8 +225,6 @@ def compute(module: LoadedModule, prepared: Prepared, max_batch_size: int) -> Co
             computed.put_json(index, value)
         except HubError as error:
             computed.put_error(index, error)
-        except (TypeError, ValueError) as error:  # the answer is no JSON
-            computed.put_error(index, ModuleFailed(f"the module's answer cannot be written as JSON: {error}", traceback.format_exc()))
     for group in prepared.groups:
         items = sum(call.items for call in group.calls)
         fits = sum(prepared.call_sizes) == items and max(prepared.call_sizes, default=0) <= max_batch_size
@@ -232,7 +258,7 @@ def _compute_group(module: LoadedModule, together: Group, sizes: List[int], comp
     group = together.calls
     try:
         start = time.perf_counter()
-        outputs = _run(module, together, sizes, computed)
+        outputs = guarded(partial(_run, module, together, sizes, computed))
         elapse_s = time.perf_counter() - start
     except HubError as error:
         if isinstance(error, OutOfMemory):
@@ -251,9 +277,11 @@ def _compute_group(module: LoadedModule, together: Group, sizes: List[int], comp
         return
     start_item = 0
     for call in group:
-        share = _slice(outputs, start_item, start_item + call.items)
+        try:
+            guarded(partial(_answer, module, call, outputs, start_item, elapse_s, computed))
+        except HubError as error:
+            computed.put_error(call.position, error)
         start_item += call.items
-        _answer(module, call, share, elapse_s, computed)
 
 
 def _compute_alone(module: LoadedModule, call: Batchable, size: int, error: HubError, computed: Computed) -> None:
@@ -316,18 +344,14 @@ def _without_items(outputs: Any) -> Any:
     return {name: array[0] for name, array in outputs.items()} if isinstance(outputs, dict) else outputs[0]
 
 
-def _answer(module: LoadedModule, call: Batchable, outputs: Any, elapse_s: float, computed: Computed) -> None:
-    try:
-        if call.answer == Face.JSON:
-            whole = outputs if module.description.batched else _without_items(outputs)
-            computed.put_json(call.position, guarded(partial(module.postprocess, whole, elapse_s)))
-        else:
-            named = outputs if isinstance(outputs, dict) else {module.description.outputs[0].name: outputs}
-            computed.put_outputs(call.position, {name: np.asarray(array) for name, array in named.items()})
-    except HubError as error:
-        computed.put_error(call.position, error)
-    except (TypeError, ValueError) as error:
-        computed.put_error(call.position, ModuleFailed(f"the module's answer cannot be written as JSON: {error}", traceback.format_exc()))
+def _answer(module: LoadedModule, call: Batchable, outputs: Any, start_item: int, elapse_s: float, computed: Computed) -> None:
+    share = _slice(outputs, start_item, start_item + call.items)
+    if call.answer == Face.JSON:
+        whole = share if module.description.batched else _without_items(share)
+        computed.put_json(call.position, module.postprocess(whole, elapse_s))
+    else:
+        named = share if isinstance(share, dict) else {module.description.outputs[0].name: share}
+        computed.put_outputs(call.position, {name: np.asarray(array) for name, array in named.items()})
 
 
 def guarded(call: Callable[[], T]) -> T:
@@ -342,21 +366,3 @@ def guarded(call: Callable[[], T]) -> T:
         raise
     except BaseException as error:  # one bad request must not end the instance
         raise as_failure(error) from error
-
-
-@lru_cache(maxsize=1)
-def _encoder() -> json.JSONEncoder:
-    return json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=plain)
-
-
-def plain(value: Any) -> Any:
-    """What ``json.dumps`` is to write for numpy's types, sets and bytes."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    raise TypeError(f"{type(value).__name__} is not a JSON type. Return numbers, texts, lists and dicts")

@@ -14,6 +14,7 @@ from hubserve.errors import HubError, LoadFailed, to_wire
 from hubserve.instance import wire
 from hubserve.instance.arena import Arena, Halves
 from hubserve.instance.calls import Prepared, call_items, compute, guarded, prepare
+from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.memory import settle
 from hubserve.instance.side import SideChannel
 from hubserve.instance.warmup import warm_up
@@ -52,7 +53,8 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
         settle()
         wire.send(sock, {"op": "loaded", "description": module.description.to_json(), "times": times})
         ahead = bool(frame.header.get("decode_ahead")) and Face.PICTURE in module.description.faces
-        frames = _frames_ahead(sock, arena, module) if ahead else _frames(sock, arena, module)
+        encoder = ResultEncoder(frame.header.get("nan", "null"))
+        frames = (_frames_ahead if ahead else _frames)(sock, arena, module, encoder)
         try:
             _answer_frames(frames, sock, arena, module, max_batch_size, side)
         finally:
@@ -92,7 +94,7 @@ def _answer_frames(
         wire.send(sock, computed.to_header(), computed.buffers, halves.place if halves else None)
 
 
-def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -> Iterator[Optional[_Prepared]]:
+def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule, encoder: ResultEncoder) -> Iterator[Optional[_Prepared]]:
     """What the gateway sends, one after the other; None for a ping."""
     receiver = wire.Receiver(sock, arena)
     while True:
@@ -101,19 +103,21 @@ def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -
             yield None
             continue
         began = time.perf_counter()
-        prepared = prepare_whole(frame) if module.description.whole_requests else prepare(module, frame)
+        prepared = prepare_whole(frame, encoder) if module.description.whole_requests else prepare(module, frame, encoder)
         prepared.computed.once = bool(frame.header.get("once"))
         prepared.computed.prepare_s = time.perf_counter() - began
         yield prepared
 
 
-def _frames_ahead(sock: socket.socket, arena: Optional[Arena], module: LoadedModule) -> Iterator[Optional[_Prepared]]:
+def _frames_ahead(
+    sock: socket.socket, arena: Optional[Arena], module: LoadedModule, encoder: ResultEncoder
+) -> Iterator[Optional[_Prepared]]:
     """The same, read and prepared by a thread of their own."""
     ahead: "queue.Queue[Tuple[Optional[_Prepared], Optional[BaseException]]]" = queue.Queue(1)
 
     def read() -> None:
         try:
-            for prepared in _frames(sock, arena, module):
+            for prepared in _frames(sock, arena, module, encoder):
                 ahead.put((prepared, None))
         except BaseException as error:  # raised again where the frames are used
             ahead.put((None, error))

@@ -28,3 +28,11 @@ def settle() -> None:
     """What was imported and loaded until now stays: the garbage collector need not look at it again and again, which takes tens of ms."""
     gc.collect()
     gc.freeze()
+
+
+def release() -> None:
+    """Give freed memory back to the system."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):  # not glibc
+        return

@@ -8,12 +8,12 @@ The frame's ``together`` says whether the module is given them in one call. A re
 """
 
 import time
-import traceback
 from functools import partial
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from hubserve.errors import HubError, InvalidInput, ModuleFailed, OutOfMemory, from_wire
 from hubserve.instance.calls import Computed, guarded
+from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.side import SideChannel, writeable
 from hubserve.instance.wire import Frame, unpack_arrays
 from hubserve.kinds.base import Face, LoadedModule
@@ -39,13 +39,18 @@ class PreparedWhole(NamedTuple):
     together: bool
 
 
-def prepare_whole(frame: Frame) -> PreparedWhole:
-    """Decode the calls of an ``infer`` frame. Never raises for what is sent."""
+def prepare_whole(frame: Frame, encoder: Optional[ResultEncoder] = None) -> PreparedWhole:
+    """Decode the calls of an ``infer`` frame. Never raises for what is sent.
+
+    Args:
+        frame: with the calls.
+        encoder: writes JSON answers.
+    """
     calls = frame.header["calls"]
-    prepared = PreparedWhole(Computed(len(calls)), [], [], [], bool(frame.header.get("together")))
+    prepared = PreparedWhole(Computed(len(calls), encoder), [], [], [], bool(frame.header.get("together")))
     for position, call in enumerate(calls):
         try:
-            prepared.requests.append(_request(call, frame))
+            prepared.requests.append(guarded(partial(_request, call, frame)))
         except HubError as error:
             prepared.computed.put_error(position, error)
         else:
@@ -117,12 +122,17 @@ def _put(computed: Computed, position: int, face: str, answer: Answer, items: in
         computed.put_error(position, answer.error)
     else:
         try:
-            if face == Face.JSON:
-                computed.put_json(position, answer.outputs)
-            else:
-                computed.put_outputs(position, answer.outputs)
-        except (InvalidInput, TypeError, ValueError) as error:
-            computed.put_error(position, ModuleFailed(f"the module's answer cannot be sent: {error}", traceback.format_exc()))
-        else:
-            if answer.parameters:
-                computed.results[position] = {**(computed.results[position] or {}), "parameters": answer.parameters}
+            guarded(partial(_put_answer, computed, position, face, answer))
+        except HubError as error:
+            if isinstance(error, InvalidInput):  # the client sent nothing wrong
+                error = ModuleFailed(f"the module's answer cannot be sent: {error.message}", error.detail)
+            computed.put_error(position, error)
+
+
+def _put_answer(computed: Computed, position: int, face: str, answer: WholeResponse) -> None:
+    if face == Face.JSON:
+        computed.put_json(position, answer.outputs)
+    else:
+        computed.put_outputs(position, answer.outputs)
+    if answer.parameters:
+        computed.results[position] = {**(computed.results[position] or {}), "parameters": answer.parameters}

@@ -81,8 +81,15 @@ def dump_header(header: Dict[str, Any]) -> bytes:
 
 
 def load_header(text: memoryview) -> Any:
-    """The reverse of :func:`dump_header`."""
-    return json.loads(bytes(text))
+    """The reverse of :func:`dump_header`.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deep.
+    """
+    try:
+        return json.loads(bytes(text))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def encode(

@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Optional
 
-from hubserve.errors import HubError, LoadFailed, MissingDependency, ModuleFailed, OutOfMemory
+from hubserve.errors import HubError, LoadFailed, MissingDependency, ModuleFailed, OutOfMemory, safe_text
 
 #: how engines say it, who have exceptions of their own
 _NO_MEMORY = re.compile(r"out of memory|ResourceExhausted|bad_alloc|[Ff]ailed to allocate memory")
@@ -24,7 +24,7 @@ class failures_named:  # noqa: N801 - reads as a phrase where it is used
     def __exit__(self, _type: Any, error: Optional[BaseException], _traceback: Any) -> None:
         if error is None or isinstance(error, (KeyboardInterrupt, HubError)):
             return
-        detail = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        detail = traceback_of(error)
         if isinstance(error, ModuleNotFoundError):
             raise MissingDependency(
                 f"{self._doing}: it needs the package '{error.name}', which is not installed. "
@@ -32,7 +32,9 @@ class failures_named:  # noqa: N801 - reads as a phrase where it is used
                 detail,
             ) from error
         where = _last_place(error)
-        raise LoadFailed(f"{self._doing}: {type(error).__name__}: {error}{where}. Mend the module and try again.", detail) from error
+        raise LoadFailed(
+            f"{self._doing}: {type(error).__name__}: {safe_text(error)}{where}. Mend the module and try again.", detail
+        ) from error
 
 
 def _or_here() -> str:
@@ -47,10 +49,15 @@ def _last_place(error: BaseException) -> str:
 
 
 def as_failure(error: BaseException) -> ModuleFailed:
-    """What a module raised, as an error with exactly the exception's text."""
-    detail = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-        return OutOfMemory(f"the module ran out of memory: {error}".rstrip(": "), detail)
+    """What a module raised, as an error with exactly the exception's text, as far as it has one. Never raises."""
+    detail, text = traceback_of(error), safe_text(error)
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
+        return OutOfMemory(f"the module ran out of memory: {text}".rstrip(": "), detail)
     if isinstance(error, SystemExit):
-        return ModuleFailed(f"the module called sys.exit({error.code!r}) while it answered", detail)
-    return ModuleFailed(str(error) or type(error).__name__, detail)
+        return ModuleFailed(f"the module called sys.exit({safe_text(error.code, repr)}) while it answered", detail)
+    return ModuleFailed(text or type(error).__name__, detail)
+
+
+def traceback_of(error: BaseException) -> str:
+    """An exception's traceback as Python prints it."""
+    return safe_text(error, lambda each: "".join(traceback.format_exception(type(each), each, each.__traceback__)))

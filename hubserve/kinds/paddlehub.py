@@ -130,7 +130,29 @@ def _import_class(folder: Path, import_name: str) -> Type[Any]:
     install_package(import_name, folder)
     with failures_named(f"cannot import '{folder / 'module.py'}'"):
         cls: Type[Any] = getattr(import_module(import_name + ".module"), class_name)
+    _refuse_unfinished(cls, folder / "module.py")
     return cls
+
+
+def _refuse_unfinished(cls: Type[Any], path: Path) -> None:
+    """Refuse methods that answer clients and would give something that is not an answer yet.
+
+    Raises:
+        LoadFailed: one is a generator function or a coroutine function.
+    """
+    methods = [_marked_name(cls, marker) for marker in ("_serving", "_batch", "_pictures")]
+    for name in {*methods, getattr(cls, "serving_func_name", None), "postprocess"}:
+        method = getattr(cls, name, None) if isinstance(name, str) and name else None
+        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+            raise LoadFailed(
+                f"'{path}': {cls.__name__}.{name} is 'async def', and nobody would await it: an instance computes one request at a time. "
+                "Make it 'def', and call asyncio.run(...) in it where it has to wait for coroutines."
+            )
+        if inspect.isgeneratorfunction(method):
+            raise LoadFailed(
+                f"'{path}': {cls.__name__}.{name} is a generator (it has 'yield'), and a request has one answer. "
+                "Collect what it yields in a list, and return that."
+            )
 
 
 def _construct(cls: Type[Any], folder: Path, init_args: Dict[str, Any], defaults: Dict[str, Any]) -> Any:
@@ -157,9 +179,16 @@ def _with_defaults(function: Callable[..., Any], given: Dict[str, Any], defaults
 
 def _find_marked(module: Any, marker: str, named_by: str = "") -> Optional[Callable[..., Any]]:
     """The method that carries a decorator's mark, also on a base class; the real paddlehub names it in an attribute instead."""
-    for cls in type(module).__mro__:
-        for name, member in vars(cls).items():
-            if getattr(member, marker, None) and callable(member):
-                return getattr(module, name)  # type: ignore[no-any-return]  # a bound method
+    name = _marked_name(type(module), marker)
+    if name is not None:
+        return getattr(module, name)  # type: ignore[no-any-return]  # a bound method
     named = getattr(module, named_by, None) if named_by else None
     return getattr(module, named) if isinstance(named, str) and named else None
+
+
+def _marked_name(cls: Type[Any], marker: str) -> Optional[str]:
+    for each in cls.__mro__:
+        for name, member in vars(each).items():
+            if getattr(member, marker, None) and callable(member):
+                return name
+    return None

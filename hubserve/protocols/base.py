@@ -12,6 +12,8 @@ from starlette.types import Receive, Scope, Send
 from hubserve.errors import HubError, InvalidInput
 from hubserve.protocols.admin import AdminSurface
 from hubserve.protocols.admission import Admission
+from hubserve.protocols.decoders import Decoders
+from hubserve.protocols.documents import JsonBounds
 from hubserve.protocols.headers import HEADERS, header
 from hubserve.protocols.hosts import Hosts
 from hubserve.serving.dataplane import DataPlane
@@ -49,6 +51,8 @@ class Context:
         hosts: the names of the server.
         admin: who may use the admin surface.
         admission: bounds what all requests together may take.
+        bounds: of clients' JSON.
+        decoders: decode large requests.
     """
 
     def __init__(
@@ -60,18 +64,21 @@ class Context:
         self.hosts = Hosts(settings, is_mounted=is_mounted)
         self.admin = AdminSurface(settings, self.hosts)
         self.admission = Admission(settings.max_concurrency, settings.max_pending_bytes)
+        self.bounds = JsonBounds.of(settings)
+        self.decoders = Decoders()
 
     @cached_property
     def v2(self) -> "V2Inference":
         """The Open Inference Protocol, for each transport that carries it."""
         from hubserve.protocols.v2.inference import V2Inference
 
-        return V2Inference(self.dataplane, self.settings, self.models)
+        return V2Inference(self.dataplane, self.settings, self.models, self.decoders)
 
     def close(self) -> None:
         """Finish what the protocols do beside answering; called once no more requests are taken."""
         if "v2" in self.__dict__:
             self.v2.traces.close()
+        self.decoders.close()
 
 
 class Protocol(ABC):

@@ -5,14 +5,13 @@ also get ``image/*`` bodies, ``multipart/form-data`` with one or more files, and
 described by the headers ``X-Hub-Shape: 1,3,224,224`` and ``X-Hub-Dtype: float32``. The answer is the same, and so are the batches.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import unquote
 
-import orjson
-import pybase64
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
@@ -25,26 +24,32 @@ from hubserve.errors import (
     InvalidInput,
     LoadFailed,
     ModuleNotFound,
+    NotJson,
     Overloaded,
     TooLarge,
     Unavailable,
     drop_frames,
 )
 from hubserve.kinds.base import Face
-from hubserve.module import JsonArray, check_about
 from hubserve.protocols.admission import Ticket
-from hubserve.protocols.base import ClientGone, Protocol, deadline_of, header, priority_of, respond, while_connected
+from hubserve.protocols.arguments import ArgumentReader
+from hubserve.protocols.base import ClientGone, Context, Protocol, deadline_of, header, priority_of, respond, while_connected
 from hubserve.protocols.bodies import TooSlow, read_body
-from hubserve.protocols.large_text import split_large_text
 from hubserve.serving.dataplane import MAX_PICTURES, ServedModule
 from hubserve.types import InferRequest, array_from_bytes, parse_shape
 
 log = logging.getLogger("hubserve")
 
 _PREFIX = "/predict/"
+#: around a module's answer; a longer one is not copied into them
+_BEFORE, _BEHIND = b'{"status":"000","msg":"","results":', b"}"
+_JOINED_BYTES = 1 << 20
+#: so much of a multipart body is parsed before others get their turn
+_STEP_BYTES = 64 << 10
 
 #: error -> (HTTP status, PaddleHub status); the first class that fits counts
 _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
+    (NotJson, 400, "101"),
     (TooLarge, 413, "101"),
     (TooSlow, 408, "101"),
     (ModuleNotFound, 200, "111"),
@@ -57,10 +62,6 @@ _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
 )
 
 
-class _NotJson(Exception):
-    """The body is not what its content type says: PaddleHub answers such requests with HTTP 400."""
-
-
 class _OldUsage(Exception):
     """The content type is one that PaddleHub took in its first versions only."""
 
@@ -69,6 +70,10 @@ class PaddleHubProtocol(Protocol):
     """See the module's text."""
 
     prefixes = (_PREFIX,)
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._arguments = ArgumentReader(context.decoders, context.bounds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
         """Answer one request."""
@@ -87,14 +92,11 @@ class PaddleHubProtocol(Protocol):
                     module.check_room()  # what would be refused is not even read
                     request = await self._decode(module, scope, ticket)
                     response = await while_connected(scope, module.infer(request))
-                answer = b'{"status":"000","msg":"","results":' + (response.json or b"null") + b"}"
-                ticket.check_answer(len(answer))
-                await respond(send, 200, answer)
+                results = response.json or b"null"
+                ticket.check_answer(len(results))
+                await _respond_results(send, results)
         except ClientGone as error:
             drop_frames(error)
-        except _NotJson as error:
-            drop_frames(error)
-            await respond(send, 400, _envelope("101", str(error)))
         except _OldUsage:
             message = f"This usage is out of date, please use 'application/json' as content-type to post to {_PREFIX}{name}."
             await respond(send, 200, _envelope("112", message))
@@ -131,7 +133,7 @@ class PaddleHubProtocol(Protocol):
         if content_type == "multipart/form-data" and Face.PICTURE in module.description.faces:
             request.pictures = await _read_files(scope, body)
         elif content_type == "application/json" or (content_type.startswith("application/") and content_type.endswith("+json")):
-            _decode_json(request, body, module)
+            await _decode_json(request, body, module, self._arguments)
         elif content_type.startswith("image/"):
             request.pictures = [body]
         elif content_type == "application/octet-stream" and header(scope, b"x-hub-shape"):
@@ -139,6 +141,18 @@ class PaddleHubProtocol(Protocol):
         else:
             raise _OldUsage
         return request
+
+
+async def _respond_results(send: Send, results: Any) -> None:
+    if len(results) <= _JOINED_BYTES:
+        await respond(send, 200, _BEFORE + results + _BEHIND)
+        return
+    length = b"%d" % (len(_BEFORE) + len(results) + len(_BEHIND))
+    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for part in (_BEFORE, results):
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": _BEHIND})
 
 
 async def _read_files(scope: Scope, body: memoryview) -> list[bytes]:
@@ -166,55 +180,23 @@ class _FormRequest(Request):
         self._whole = body
 
     async def stream(self) -> AsyncIterator[bytes]:  # type: ignore[override]  # an async generator either way
-        yield bytes(self._whole)
+        for start in range(0, len(self._whole), _STEP_BYTES):
+            yield bytes(self._whole[start : start + _STEP_BYTES])
+            await asyncio.sleep(0)
         yield b""
 
 
-def _decode_json(request: InferRequest, body: memoryview, module: ServedModule) -> None:
-    where, predict_args = module.description.json_array, module.plan.predict_args
-    arguments = split_large_text(body, where.data) if where and not predict_args else None
-    if arguments is None:
-        arguments = _parse_json(body)
-    if arguments is None:
+async def _decode_json(request: InferRequest, body: memoryview, module: ServedModule, reader: ArgumentReader) -> None:
+    described, predict_args = module.description, module.plan.predict_args
+    arguments = await reader.read(body, "the body", predict_args, described.json_array, any_encoding=True)
+    if arguments.array is not None:
+        request.tensors = {described.inputs[0].name: arguments.array}
+    elif arguments.found == "null":
         raise _OldUsage
-    if not isinstance(arguments, dict):
-        raise _NotJson(f"the body must be a JSON object of arguments, got {_json_type(arguments)}")
-    if where and not predict_args and arguments.keys() == set(where):
-        name = module.description.inputs[0].name
-        request.tensors = {name: _decode_base64(arguments, where)}
-    elif predict_args:
-        request.arguments = json.dumps({**predict_args, **arguments}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    elif arguments.found:
+        raise NotJson(f"the body must be a JSON object of arguments, got {arguments.found}")
     else:
-        request.arguments = body
-
-
-def _parse_json(body: memoryview) -> Any:
-    """Parse JSON; NaN and Infinity are taken as PaddleHub's parser, Python's own, took them."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return json.loads(bytes(body))
-    except (ValueError, RecursionError) as error:
-        raise _NotJson(f"the body is not valid JSON: {error}") from None
-
-
-def _json_type(value: Any) -> str:
-    return {list: "a list", str: "a text", bool: "a boolean"}.get(type(value), "a number")
-
-
-def _decode_base64(arguments: dict[str, Any], where: JsonArray) -> Any:
-    text, about = arguments[where.data], arguments[where.about]
-    check_about(about)
-    if not isinstance(text, (str, memoryview)):
-        raise InvalidInput(f"'{where.data}' must be base64 text of an array's bytes, got {_json_type(text)}")
-    try:
-        # validate=True also selects the vectorised decoder
-        raw = pybase64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise InvalidInput(f"'{where.data}' is not valid base64: {error}") from None
-    return array_from_bytes(raw, about["dtype"], about["shape"])
+        request.arguments = arguments.text
 
 
 def _decode_array(scope: Scope, body: memoryview, module: ServedModule) -> dict[str, Any]:

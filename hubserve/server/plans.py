@@ -131,4 +131,5 @@ def _instance_spec(
         max_memory_mb=module.max_memory_mb or 0,
         address=module.addresses[index] if module.addresses else "",
         token_file=module.token_file,
+        nan=settings.nan,
     )

@@ -222,6 +222,7 @@ def _spec(
         max_memory_mb=own.max_memory_mb or 0,
         python=launched.python,
         warm_up=warm_up_samples(model),
+        nan=settings.nan,
     )
 
 

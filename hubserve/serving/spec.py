@@ -32,6 +32,7 @@ class InstanceSpec:
         token_file: with ``address``: the file of the key that is shared with it (:mod:`hubserve.instance.tls`).
         extra_inputs: what its model takes besides what clients send, in the shape of one item.
         warm_up: samples that it computes before it is ready, as :mod:`hubserve.instance.warmup` takes them; None for one item of zeros.
+        nan: what becomes of numbers in JSON answers that are not finite: "null", "error" or "token".
     """
 
     module: str
@@ -53,6 +54,7 @@ class InstanceSpec:
     token_file: str = ""
     extra_inputs: Sequence[TensorSpec] = ()
     warm_up: Sequence[dict[str, Any]] | None = None
+    nan: str = "null"
 
     def load_order(self, measure: bool) -> dict[str, Any]:
         """The ``load`` frame's header.
@@ -72,6 +74,7 @@ class InstanceSpec:
             "decode_ahead": self.decode_ahead,
             "extra_inputs": specs_to_json(self.extra_inputs),
             "warm_up": None if self.warm_up is None else list(self.warm_up),
+            "nan": self.nan,
         }
 
     def full_environ(self) -> dict[str, str]:

@@ -72,11 +72,13 @@ def checked_parameters(parameters: Optional[Dict[str, Any]]) -> Dict[str, Any]:
     """Parameters that may cross the wire.
 
     Raises:
-        TritonModelException: a name is no text, or a value no text, number or boolean.
+        TritonModelException: a name is no text, or a value no text, boolean or number of at most 64 bits.
     """
     for name, value in (parameters or {}).items():
         if not isinstance(name, str) or not isinstance(value, (bool, int, float, str)):
             raise TritonModelException(f"parameters must be texts, numbers and booleans by name, got {name!r}: {type(value).__name__}")
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+            raise TritonModelException(f"the parameter {name!r} has more than 64 bits; send it as a text")
     return dict(parameters or {})
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from hubserve.errors import InvalidInput
+from hubserve.types import shown
 
 
 def class_count(parameters: dict[str, Any], output: str) -> int:
@@ -17,7 +18,7 @@ def class_count(parameters: dict[str, Any], output: str) -> int:
     count = parameters.get("classification", 0)
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise InvalidInput(
-            f"the parameter 'classification' of output '{output}' must be a number of classes from 1 up, got {str(count)[:40]}"
+            f"the parameter 'classification' of output '{output}' must be a number of classes from 1 up, got {shown(count, 40)}"
         )
     return count
 

@@ -3,12 +3,14 @@
 BYTES are numpy arrays of dtype object that hold ``bytes``. BF16 are numpy arrays of uint16: the upper halves of float32.
 """
 
+import asyncio
+import math
 from typing import Any
 
 import numpy as np
 
 from hubserve.errors import InvalidInput
-from hubserve.types import BFLOAT16, BYTES, array_from_bytes, dtype_name, pack_bytes
+from hubserve.types import BFLOAT16, BYTES, array_from_bytes, dtype_name, pack_bytes, parse_shape, shown, with_packed
 
 #: the protocol's name -> a TensorSpec's dtype
 DTYPE_OF = {
@@ -27,6 +29,8 @@ DTYPE_OF = {
     "BF16": BFLOAT16,
     "BYTES": BYTES,
 }
+#: so many byte strings take the event loop some milliseconds
+FEW_ELEMENTS = 16 << 10
 #: an array of up to so many bytes is copied, which takes less time than the ways to view it
 _COPIED_BYTES = 4096
 DATATYPE_OF = {dtype: datatype for datatype, dtype in DTYPE_OF.items()}
@@ -42,7 +46,7 @@ def dtype_of(datatype: Any) -> str:
     """
     dtype = DTYPE_OF.get(datatype) if isinstance(datatype, str) else None
     if dtype is None:
-        raise InvalidInput(f"'{str(datatype)[:40]}' is no datatype; use one of {', '.join(DTYPE_OF)}")
+        raise InvalidInput(f"'{shown(datatype, 40)}' is no datatype; use one of {', '.join(DTYPE_OF)}")
     return dtype
 
 
@@ -70,8 +74,41 @@ def array_from_raw(data: Any, datatype: Any, shape: Any) -> np.ndarray:
         shape: a client's.
     Raises:
         InvalidInput: datatype or shape are unusable, or do not account for exactly the data.
+        ManyElements: these are more BYTES than the event loop has time for.
     """
-    return array_from_bytes(data, dtype_of(datatype), shape)
+    return array_of_dtype(data, dtype_of(datatype), shape)
+
+
+class ManyElements(Exception):
+    """A tensor of so many byte strings is to be decoded off the event loop.
+
+    Attributes:
+        count: how many they are.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.count = count
+
+
+def array_of_dtype(data: Any, dtype: str, shape: Any) -> np.ndarray:
+    """As :func:`array_from_raw`, with a TensorSpec's dtype."""
+    if dtype != BYTES:
+        return array_from_bytes(data, dtype, shape)
+    lengths = parse_shape(shape)
+    count = math.prod(lengths)
+    if count > FEW_ELEMENTS and _is_on_loop():
+        raise ManyElements(count)
+    array = array_from_bytes(data, dtype, shape)
+    return with_packed(array, data) if count > FEW_ELEMENTS else array
+
+
+def _is_on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def raw_from_array(array: np.ndarray) -> Any:

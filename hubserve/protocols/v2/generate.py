@@ -4,30 +4,38 @@ Keys that are names of the model's inputs are its inputs; ``id`` is the request'
 parameters. An output of one element is answered as that element, any other as a list; parameters of the response are keys of it, too.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from hubserve.errors import InvalidInput
+from hubserve.protocols.documents import JsonBounds, json_type, parse_object
 from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor
 from hubserve.protocols.v2.datatypes import DATATYPE_OF
-from hubserve.protocols.v2.http_tensors import read_parameters, read_text
+from hubserve.protocols.v2.http_tensors import MOST_NAMED, NOTHING, read_parameters, read_text
 from hubserve.protocols.v2.json_tensors import array_from_values, dump_json, values_of
-from hubserve.protocols.v2.requests import json_type, parse_object
 from hubserve.protocols.v2.results import FINAL
 from hubserve.protocols.v2.signatures import Signature
 from hubserve.types import BYTES, TensorSpec
 
+if TYPE_CHECKING:
+    from hubserve.protocols.v2.large_calls import Takes
+
 _DEEPEST = 32
 
 
-def read_generate(body: memoryview, signature: Signature) -> InferCall:
+def read_generate(body: memoryview, signature: "Signature | Takes", bounds: JsonBounds) -> InferCall:
     """Decode a request.
 
+    Args:
+        body: JSON.
+        signature: of the model.
+        bounds: of the document.
     Raises:
         InvalidInput: it cannot be made a request of this model.
     """
-    document = parse_object(body, "the request")
+    document = parse_object(body, "the request", bounds)
     call = InferCall(signature.name, parameters=dict(read_parameters(document, "the request")))
     for key, value in document.items():
         spec = signature.inputs.get(key)
@@ -42,10 +50,12 @@ def read_generate(body: memoryview, signature: Signature) -> InferCall:
                     f"parameter it must be a text, a number or a boolean, got {json_type(value)}"
                 )
             call.parameters[key] = value
+    if len(call.parameters) > MOST_NAMED:
+        raise InvalidInput(f"the request has {len(call.parameters)} parameters, and at most {MOST_NAMED} are taken")
     return call
 
 
-def _input(signature: Signature, spec: TensorSpec, value: Any) -> InputTensor:
+def _input(signature: "Signature | Takes", spec: TensorSpec, value: Any) -> InputTensor:
     if spec.dtype == BYTES:
         value = _texts(value)
     shape = _shape_of(value)
@@ -73,14 +83,14 @@ def _shape_of(value: Any) -> list[int]:
     return shape
 
 
-def write_generate(result: InferResult) -> bytes:
-    """Encode one answer."""
+def write_generate(result: InferResult, nan: str = "token", encoded: Mapping[str, Any] = NOTHING) -> bytes:
+    """Encode one answer; arguments as :func:`hubserve.protocols.v2.http_tensors.write_result` takes them."""
     document: dict[str, Any] = {"model_name": result.model_name, "model_version": result.model_version}
     if result.id:
         document["id"] = result.id
     document.update({name: orjson.Fragment(dump_json(value)) for name, value in result.parameters.items() if name != FINAL})
     for each in result.outputs:
         if each.array is not None:
-            values = values_of(each.array, each.datatype)
+            values = encoded[each.name] if each.name in encoded else values_of(each.array, each.datatype, nan)
             document[each.name] = orjson.Fragment(values[1:-1] if each.array.size == 1 else values)
     return orjson.dumps(document)

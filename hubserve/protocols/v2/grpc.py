@@ -13,7 +13,7 @@ from typing import Any
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
 
-from hubserve.errors import ConfigError
+from hubserve.errors import ConfigError, TooLarge
 from hubserve.http2.messages import Answer, Message
 from hubserve.http2.rpc import Call, Method, Service, endpoint_of
 from hubserve.protocols.admission import Ticket
@@ -21,7 +21,8 @@ from hubserve.protocols.base import Context
 from hubserve.protocols.v2.encodings import decode_body
 from hubserve.protocols.v2.errors import NotHere
 from hubserve.protocols.v2.grpc_calls import ADMIN_CALLS, Calls
-from hubserve.protocols.v2.grpc_codec import decode_call, fill_response, parse, parse_request
+from hubserve.protocols.v2.grpc_codec import fill_response, parse
+from hubserve.protocols.v2.grpc_large import encode_large, read_message
 from hubserve.protocols.v2.grpc_raw import response_parts
 from hubserve.protocols.v2.grpc_rpc import deadline_of, memory_check, refusal
 from hubserve.protocols.v2.grpc_stream import Stream
@@ -31,6 +32,9 @@ log = logging.getLogger("hubserve")
 
 SERVICE = "inference.GRPCInferenceService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
+
+#: decoding more of many small fields would hold up others
+_MOST_BYTES = 256 << 10
 
 Handle = Callable[[Message, Call, Ticket], Awaitable[Answer]]
 
@@ -120,11 +124,12 @@ class GrpcServer:
         return answer
 
     async def _infer(self, data: Message, rpc: Call, ticket: Ticket) -> Answer:
-        call = decode_call(*parse_request(data))
+        call = await read_message(data, self._context, lambda _: None)
         call.deadline, call.reserve = deadline_of(rpc, self._context.settings), ticket.reserve_more
         call.check_memory = memory_check(self._context, rpc)
         response = service_pb2.ModelInferResponse()
-        raws = fill_response(response, await self._context.v2.infer(call))
+        result = await self._context.v2.infer(call)
+        raws = fill_response(response, result, await encode_large(result, self._context))
         return response_parts(response, raws)
 
     async def _stream(self, rpc: Call) -> None:
@@ -149,7 +154,11 @@ class GrpcServer:
 
 
 def _answer(message: type, call: Callable[[Any], Awaitable[Any]]) -> Handle:
+    most_bytes = None if message is service_pb2.RepositoryModelLoadRequest else _MOST_BYTES  # that one may bring a model's files
+
     async def answer(data: Message, _: Call, __: Ticket) -> Answer:
+        if most_bytes and len(data) > most_bytes:
+            raise TooLarge(f"the message has {len(data)} bytes, and calls that do not compute take at most {most_bytes}")
         return [(await call(parse(message, data))).SerializeToString()]
 
     return answer

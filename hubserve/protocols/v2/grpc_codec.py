@@ -11,8 +11,9 @@ from tritonclient.grpc import service_pb2
 from hubserve.errors import InvalidInput
 from hubserve.protocols.v2.datatypes import array_from_raw, dtype_of, raw_from_array
 from hubserve.protocols.v2.grpc_raw import split_request
+from hubserve.protocols.v2.http_tensors import NOTHING
 from hubserve.protocols.v2.inference import InferCall, InferResult, InputTensor, RequestedOutput
-from hubserve.types import parse_shape
+from hubserve.types import parse_shape, shown
 
 M = TypeVar("M")
 
@@ -59,17 +60,20 @@ def message_from_json(message: M, content: Mapping[str, Any]) -> M:
     return message
 
 
-def parse_request(data: bytes | bytearray) -> tuple[Any, list[memoryview] | None]:
+def parse_request(
+    data: bytes | bytearray, parts: tuple[bytes | bytearray, list[memoryview] | None] | None = None
+) -> tuple[Any, list[memoryview] | None]:
     """Decode a ``ModelInferRequest``.
 
     Args:
         data: what came.
+        parts: what :func:`hubserve.protocols.v2.grpc_raw.split_request` made of it, where the caller has it.
     Returns:
         The message, and views of its raw contents where they are not in it.
     Raises:
         InvalidInput: it is something else.
     """
-    rest, raws = split_request(data)
+    rest, raws = parts or split_request(data)
     try:
         return parse(service_pb2.ModelInferRequest, rest), raws
     except InvalidInput:
@@ -149,7 +153,7 @@ def _from_contents(contents: Any, datatype: str, shape: tuple[int, ...]) -> np.n
         count *= length
     if count != len(elements):
         needs = count if count < 1 << 60 else "far too many"
-        raise InvalidInput(f"shape {str(list(shape))[:120]} needs {needs} elements, but {len(elements)} came in {field}")
+        raise InvalidInput(f"shape {shown(list(shape), 120)} needs {needs} elements, but {len(elements)} came in {field}")
     if datatype == "BYTES":
         texts = np.empty(count, object)
         texts[:] = list(elements)
@@ -186,12 +190,13 @@ def parameter_value(name: str, parameter: Any) -> Any:
     return getattr(parameter, chosen)
 
 
-def fill_response(response: Any, result: InferResult) -> list[Any]:
+def fill_response(response: Any, result: InferResult, encoded: Mapping[str, Any] = NOTHING) -> list[Any]:
     """Put a result into a message, but for the contents of its tensors.
 
     Args:
         response: an empty ``ModelInferResponse``.
         result: what to give.
+        encoded: contents that are encoded already, by the names of their outputs.
     Returns:
         Those contents, raw: bytes-like, one for each output.
     """
@@ -202,7 +207,10 @@ def fill_response(response: Any, result: InferResult) -> list[Any]:
         tensor = response.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
         _set_parameters(tensor.parameters, output.parameters)
         # clients find a tensor's contents by its place among the outputs, also where others are in shared memory
-        raws.append(b"" if output.array is None else raw_from_array(output.array))
+        if output.name in encoded:
+            raws.append(encoded[output.name])
+        else:
+            raws.append(b"" if output.array is None else raw_from_array(output.array))
     return raws
 
 

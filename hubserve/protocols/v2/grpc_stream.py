@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from tritonclient.grpc import service_pb2
@@ -14,7 +14,8 @@ from hubserve.http2.messages import Answer, Message
 from hubserve.http2.rpc import Call
 from hubserve.protocols.base import Context
 from hubserve.protocols.bodies import TooSlow
-from hubserve.protocols.v2.grpc_codec import EMPTY_FINAL, decode_call, fill_response, parse_request
+from hubserve.protocols.v2.grpc_codec import EMPTY_FINAL, fill_response
+from hubserve.protocols.v2.grpc_large import encode_large, read_message
 from hubserve.protocols.v2.grpc_raw import stream_response_parts
 from hubserve.protocols.v2.grpc_rpc import deadline_of, memory_check, refusal
 from hubserve.protocols.v2.inference import InferCall, InferResult
@@ -114,9 +115,7 @@ class Stream:
         try:
             with self._context.admission.admit() as ticket:
                 ticket.reserve(len(data))
-                request, raws = parse_request(data)
-                answer.id = request.id
-                call = decode_call(request, raws)
+                call = await read_message(data, self._context, answer.name)
                 call.deadline, call.reserve = deadline_of(self._rpc, self._context.settings), ticket.reserve_more
                 call.check_memory = memory_check(self._context, self._rpc)
                 await self._infer(call, answer)
@@ -146,16 +145,17 @@ class Stream:
         module = signature.module
         with module.in_use():
             if not module.description.decoupled:
-                answer.give(await inference.infer(call, signature))
+                result = await inference.infer(call, signature)
+                answer.give(result, await encode_large(result, self._context))
                 return
         results = inference.stream(call)
         async with contextlib.aclosing(results):
             answer.have_turn()  # at once: nobody counts on an order among several answers each
             async for result in results:
-                answer.give(result, is_only=False)
+                answer.give(result, await encode_large(result, self._context), is_only=False)
                 await self._flushed()
         if not answer.is_final and call.parameters.get(EMPTY_FINAL) is True:
-            answer.give(InferResult(call.model, module.plan.info.version, call.id, [], {FINAL: True}))
+            answer.give(InferResult(call.model, module.plan.info.version, call.id, [], {FINAL: True}), {})
 
     def send(self, message: Answer) -> None:
         """Send one message, a ``ModelStreamInferResponse`` in parts."""
@@ -209,16 +209,21 @@ class _Answer:
             self._stream.send(message)
         self._kept.clear()
 
-    def give(self, result: InferResult, *, is_only: bool = True) -> None:
+    def name(self, request_id: str) -> None:
+        """Its request has this id."""
+        self.id = request_id
+
+    def give(self, result: InferResult, encoded: Mapping[str, Any], *, is_only: bool = True) -> None:
         """Send a result, once its turn has come.
 
         Args:
             result: it.
+            encoded: see :func:`hubserve.protocols.v2.grpc_codec.fill_response`.
             is_only: whether it is the last of its request unless it says otherwise.
         """
         self.is_final = bool(result.parameters.get(FINAL, is_only))
         response = service_pb2.ModelStreamInferResponse()
-        self._send(response, fill_response(response.infer_response, result))
+        self._send(response, fill_response(response.infer_response, result, encoded))
 
     def fail(self, error: Exception) -> None:
         """Send an error."""

@@ -19,9 +19,9 @@ from hubserve.protocols.v2 import http_control as control
 from hubserve.protocols.v2.calls import InferCall, InferResult
 from hubserve.protocols.v2.encodings import decode_body, encode_body, wanted_coding
 from hubserve.protocols.v2.errors import NotHere, WrongMethod, http_status
-from hubserve.protocols.v2.generate import read_generate, write_generate
-from hubserve.protocols.v2.http_tensors import read_call, write_result
-from hubserve.protocols.v2.json_tensors import dump_json
+from hubserve.protocols.v2.generate import write_generate
+from hubserve.protocols.v2.http_tensors import encode_large, write_result
+from hubserve.protocols.v2.json_tensors import dump_json, is_large
 from hubserve.protocols.v2.layouts import Layouts
 from hubserve.protocols.v2.signatures import Signature
 from hubserve.recent import Recent
@@ -69,6 +69,7 @@ class V2Protocol(Protocol):
             if method == "GET":
                 of_path["HEAD"] = answer
         self._layouts = Layouts()
+        self._nan = context.settings.v2_nan
         self._found: Recent[tuple[str, str], tuple[Answer, dict[str, str]]] = Recent(_ROUTES_REMEMBERED)
         self._routes = [(re.compile(pattern), of_path) for pattern, of_path in answers.items()]
 
@@ -135,7 +136,7 @@ class V2Protocol(Protocol):
     def _control(self, answer: control.Answer) -> Answer:
         async def respond(scope: Scope, send: Send, ticket: Ticket, **arguments: str) -> None:
             self.context.admin.check(scope)
-            document = control.read_document(await self._body(scope, ticket)) if scope["method"] == "POST" else {}
+            document = control.read_document(await self._body(scope, ticket), self.context.bounds) if scope["method"] == "POST" else {}
             told = await answer(self._v2, document, **arguments)
             await _respond(send, 200, [] if told is None else [dump_json(told)])
 
@@ -147,9 +148,10 @@ class V2Protocol(Protocol):
         signature = await self._admit(scope, ticket, model, version)
         with signature.module.in_use():
             body = await self._body(scope, ticket)
-            call = read_call(body, header(scope, b"inference-header-content-length"), signature, self._layouts)
+            call = await self._v2.reader.infer(body, header(scope, b"inference-header-content-length"), signature, self._layouts)
             result = await while_connected(scope, self._v2.infer(self._timed(call, scope, ticket, version), signature))
-        parts, head_bytes = write_result(result, call.parameters.get("binary_data_output"))
+        binary = call.parameters.get("binary_data_output")
+        parts, head_bytes = write_result(result, binary, self._nan, await self._encode_large(result, binary))
         headers = [] if head_bytes is None else [(b"inference-header-content-length", b"%d" % head_bytes)]
         coding = wanted_coding(header(scope, b"accept-encoding"))
         if coding:
@@ -160,9 +162,9 @@ class V2Protocol(Protocol):
     async def _generate(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
         signature = await self._admit(scope, ticket, model, version)
         with signature.module.in_use():
-            call = self._timed(read_generate(await self._body(scope, ticket), signature), scope, ticket, version)
+            call = self._timed(await self._v2.reader.generate(await self._body(scope, ticket), signature), scope, ticket, version)
             result = await while_connected(scope, self._only(call))
-        answer = write_generate(result)
+        answer = write_generate(result, self._nan, await self._encode_large(result, False))
         ticket.check_answer(len(answer))
         await _respond(send, 200, [answer])
 
@@ -177,9 +179,34 @@ class V2Protocol(Protocol):
     async def _generate_stream(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
         signature = await self._admit(scope, ticket, model, version)
         with signature.module.in_use():
-            call = self._timed(read_generate(await self._body(scope, ticket), signature), scope, ticket, version)
+            call = self._timed(await self._v2.reader.generate(await self._body(scope, ticket), signature), scope, ticket, version)
             async with aclosing(self._v2.stream(call)) as results:
-                await while_connected(scope, _send_events(send, results))
+                await while_connected(scope, self._send_events(send, results))
+
+    async def _send_events(self, send: Send, results: AsyncIterator[InferResult]) -> None:
+        """Send each result as a server-sent event. An error before the first is raised; later ones are events, too."""
+        started = False
+        try:
+            async for result in results:
+                if not result.outputs:  # it only says that there are no more
+                    continue
+                event = write_generate(result, self._nan, await self._encode_large(result, False))
+                if not started:
+                    await _start_events(send)
+                    started = True
+                await send({"type": "http.response.body", "body": b"data: " + event + b"\n\n", "more_body": True})
+        except HubError as error:
+            if not started:
+                raise
+            await send({"type": "http.response.body", "body": b"data: " + _error(error.message) + b"\n\n", "more_body": True})
+        if not started:
+            await _start_events(send)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _encode_large(self, result: InferResult, binary: Any) -> dict[str, Any]:
+        if not any(each.array is not None and is_large(each.array) for each in result.outputs):
+            return {}
+        return await encode_large(result, binary, self._nan, self.context.decoders)
 
     async def _admit(self, scope: Scope, ticket: Ticket, model: str, version: str) -> Signature:
         """The model, loaded. One that cannot answer is told before the body is looked at."""
@@ -205,27 +232,6 @@ class V2Protocol(Protocol):
         if self.settings.shared_memory:
             call.check_memory = partial(self.context.admin.check, scope)
         return call
-
-
-async def _send_events(send: Send, results: AsyncIterator[InferResult]) -> None:
-    """Send each result as a server-sent event. An error before the first is raised; later ones are events, too."""
-    started = False
-    try:
-        async for result in results:
-            if not result.outputs:  # it only says that there are no more
-                continue
-            event = write_generate(result)
-            if not started:
-                await _start_events(send)
-                started = True
-            await send({"type": "http.response.body", "body": b"data: " + event + b"\n\n", "more_body": True})
-    except HubError as error:
-        if not started:
-            raise
-        await send({"type": "http.response.body", "body": b"data: " + _error(error.message) + b"\n\n", "more_body": True})
-    if not started:
-        await _start_events(send)
-    await send({"type": "http.response.body", "body": b""})
 
 
 async def _start_events(send: Send) -> None:

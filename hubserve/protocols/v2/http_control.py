@@ -9,20 +9,22 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hubserve.errors import InvalidInput
+from hubserve.protocols.documents import JsonBounds, json_type, parse_object
 from hubserve.protocols.v2.http_tensors import read_parameters
 from hubserve.protocols.v2.inference import V2Inference
-from hubserve.protocols.v2.requests import json_type, parse_object
 
+#: a model's configuration and files are a few texts, which may be large
+_MOST_VALUES = 16 << 10
 Answer = Callable[..., Awaitable[Any]]
 
 
-def read_document(body: memoryview) -> dict[str, Any]:
+def read_document(body: memoryview, bounds: JsonBounds) -> dict[str, Any]:
     """A request's JSON object; an empty body is an empty one.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is none, or holds far more values than any such request needs.
     """
-    return parse_object(body, "the request") if len(body) else {}
+    return parse_object(body, "the request", bounds._replace(values=min(bounds.values, _MOST_VALUES))) if len(body) else {}
 
 
 async def _index(v2: V2Inference, document: dict[str, Any]) -> Any:

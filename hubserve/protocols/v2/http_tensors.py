@@ -1,24 +1,53 @@
 """Inference requests and answers in their HTTP form: JSON, with the tensors in it or behind it in binary."""
 
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import orjson
 
 from hubserve.errors import InvalidInput
+from hubserve.protocols.decoders import Decoders
+from hubserve.protocols.documents import JsonBounds, json_type, parse_object
 from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor, OutputTensor, RequestedOutput
 from hubserve.protocols.v2.datatypes import DATATYPE_OF, array_from_raw, raw_from_array
-from hubserve.protocols.v2.json_tensors import array_from_values, dump_json, values_of
+from hubserve.protocols.v2.json_tensors import array_from_values, dump_json, is_large, values_in_steps, values_of
 from hubserve.protocols.v2.layouts import Layouts
-from hubserve.protocols.v2.requests import json_type, parse_object
 from hubserve.protocols.v2.signatures import Signature
-from hubserve.types import ANY, BFLOAT16, BYTES, parse_shape
+from hubserve.types import ANY, BFLOAT16, BYTES, parse_shape, shown
+
+if TYPE_CHECKING:
+    from hubserve.protocols.v2.large_calls import Takes
 
 _SHOWN = 80
+#: inputs, outputs or parameters in one place; no model has so many
+MOST_NAMED = 4096
 _OBJECTS = {dict}
+#: no output is encoded already
+NOTHING: Mapping[str, Any] = {}
 
 
-def read_call(body: memoryview, header_length: str, signature: Signature, layouts: Layouts) -> InferCall:
+def json_length(body: memoryview, header_length: str) -> int:
+    """How much of a body is JSON.
+
+    Args:
+        body: all of it.
+        header_length: the header ``Inference-Header-Content-Length``, "" where it was not sent.
+    Raises:
+        InvalidInput: the header is not a length within the body's.
+    """
+    if not header_length:
+        return len(body)
+    length = int(header_length) if header_length.isascii() and header_length.isdigit() and len(header_length) < 16 else -1
+    if not 0 <= length <= len(body):
+        raise InvalidInput(
+            f"Inference-Header-Content-Length must be from 0 to the body's length, {len(body)}, got '{header_length[:_SHOWN]}'"
+        )
+    return length
+
+
+def read_call(body: memoryview, header_length: str, signature: "Signature | Takes", layouts: Layouts, bounds: JsonBounds) -> InferCall:
     """Decode a request.
 
     Args:
@@ -26,29 +55,25 @@ def read_call(body: memoryview, header_length: str, signature: Signature, layout
         header_length: the header ``Inference-Header-Content-Length``, "" where it was not sent.
         signature: of the model, for a body that is nothing but its one input.
         layouts: of requests that came before.
+        bounds: of its JSON.
     Raises:
         InvalidInput: it is not of the protocol's form.
     """
-    length = len(body)
+    length = json_length(body, header_length)
     if header_length:
-        length = int(header_length) if header_length.isascii() and header_length.isdigit() and len(header_length) < 16 else -1
-        if not 0 <= length <= len(body):
-            raise InvalidInput(
-                f"Inference-Header-Content-Length must be from 0 to the body's length, {len(body)}, got '{header_length[:_SHOWN]}'"
-            )
         if not length:
-            return _raw_call(body, signature)
+            return _raw_call(body, cast("Signature", signature))  # only documents are decoded without it
         known = layouts.read(body[:length], signature.name, body[length:])
         if known is not None:
             return known
-    call = _read_call(body, length, signature)
+    call = _read_call(body, length, signature, bounds)
     if header_length:
         layouts.remember(body[:length], call)
     return call
 
 
-def _read_call(body: memoryview, length: int, signature: Signature) -> InferCall:
-    document = parse_object(body[:length], "the request")
+def _read_call(body: memoryview, length: int, signature: "Signature | Takes", bounds: JsonBounds) -> InferCall:
+    document = parse_object(body[:length], "the request", bounds)
     call = InferCall(signature.name, id=read_text(document, "id", "the request"), parameters=read_parameters(document, "the request"))
     inputs, outputs = _objects(document, "inputs"), _objects(document, "outputs")
     if not inputs:
@@ -71,14 +96,16 @@ def _objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
     if found is None:
         return []
     if not isinstance(found, list) or not set(map(type, found)) <= _OBJECTS:
-        raise InvalidInput(f"'{key}' of the request must be a list of objects, got {str(found)[:_SHOWN]}")
+        raise InvalidInput(f"'{key}' of the request must be a list of objects, got {shown(found)}")
+    if len(found) > MOST_NAMED:
+        raise InvalidInput(f"'{key}' of the request has {len(found)} entries, and at most {MOST_NAMED} are taken")
     return found
 
 
 def _name(about: dict[str, Any], what: str) -> str:
     name = about.get("name")
     if not isinstance(name, str):
-        raise InvalidInput(f"each {what} needs a 'name', a text; got {str(about)[:_SHOWN]}")
+        raise InvalidInput(f"each {what} needs a 'name', a text; got {shown(about)}")
     return name
 
 
@@ -107,6 +134,8 @@ def read_parameters(about: dict[str, Any], what: str) -> dict[str, Any]:
         return {}
     if not isinstance(found, dict):
         raise InvalidInput(f"'parameters' of {what} must be an object, got {json_type(found)}")
+    if len(found) > MOST_NAMED:
+        raise InvalidInput(f"'parameters' of {what} has {len(found)} entries, and at most {MOST_NAMED} are taken")
     for name, value in found.items():
         if not isinstance(value, (str, int, float)):
             raise InvalidInput(f"parameter '{name[:_SHOWN]}' of {what} must be a text, a number or a boolean, got {json_type(value)}")
@@ -140,9 +169,7 @@ def _read_input(about: dict[str, Any], rest: memoryview) -> tuple[InputTensor, i
 
 def _size(value: Any, left: int, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= left:
-        raise InvalidInput(
-            f"'binary_data_size' of {what} must be from 0 to the {left} bytes that are left of the body, got {str(value)[:_SHOWN]}"
-        )
+        raise InvalidInput(f"'binary_data_size' of {what} must be from 0 to the {left} bytes that are left of the body, got {shown(value)}")
     return value
 
 
@@ -184,12 +211,16 @@ def _deduced_shape(signature: Signature, size_bytes: int) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def write_result(result: InferResult, binary_default: Any) -> tuple[list[Any], int | None]:
+def write_result(
+    result: InferResult, binary_default: Any, nan: str = "token", encoded: Mapping[str, Any] = NOTHING
+) -> tuple[list[Any], int | None]:
     """Encode an answer.
 
     Args:
         result: the answer.
         binary_default: whether outputs for which nothing else is asked go behind the JSON in binary.
+        nan: what becomes of numbers that are not finite; see :func:`values_of`.
+        encoded: by their names, the elements of outputs that :func:`encode_large` has encoded already.
     Returns:
         The body's parts, and the length of the JSON where something follows it.
     """
@@ -199,10 +230,11 @@ def write_result(result: InferResult, binary_default: Any) -> tuple[list[Any], i
         if each.array is None:
             pass  # Triton's C++ client takes any parameters for a binary_data_size
         elif _is_binary(each, binary_default):
-            raws.append(raw_from_array(each.array))
+            raws.append(encoded[each.name] if each.name in encoded else raw_from_array(each.array))
             about["parameters"] = {"binary_data_size": len(raws[-1])}
         else:
-            about["data"] = orjson.Fragment(values_of(each.array, each.datatype))
+            values = encoded[each.name] if each.name in encoded else values_of(each.array, each.datatype, nan)
+            about["data"] = orjson.Fragment(values)
         outputs.append(about)
     document: dict[str, Any] = {"model_name": result.model_name, "model_version": result.model_version, "outputs": outputs}
     if result.id:
@@ -211,6 +243,28 @@ def write_result(result: InferResult, binary_default: Any) -> tuple[list[Any], i
         document["parameters"] = orjson.Fragment(dump_json(result.parameters))
     head = orjson.dumps(document)
     return [head, *raws], len(head) if raws else None
+
+
+async def encode_large(result: InferResult, binary_default: Any, nan: str, decoders: Decoders) -> dict[str, Any]:
+    """Encode those outputs that would hold up the event loop, for :func:`write_result`.
+
+    Args:
+        result: as there.
+        binary_default: as there.
+        nan: as there.
+        decoders: have threads for it.
+    Returns:
+        Their elements, by their names.
+    """
+    encoded = {}
+    for each in result.outputs:
+        if each.array is None or not is_large(each.array):
+            continue
+        if not _is_binary(each, binary_default):
+            encoded[each.name] = await values_in_steps(each.array, each.datatype, nan)
+        elif each.datatype == "BYTES":
+            encoded[each.name] = await decoders.run(partial(raw_from_array, each.array))
+    return encoded
 
 
 def _is_binary(output: OutputTensor, default: Any) -> bool:

@@ -6,21 +6,25 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from hubserve import __version__
-from hubserve.errors import LoadFailed, ModuleNotFound
+from hubserve.errors import InvalidInput, LoadFailed, ModuleNotFound
+from hubserve.protocols.arguments import ArgumentReader
+from hubserve.protocols.decoders import Decoders
+from hubserve.protocols.documents import JsonBounds
 from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor, OutputTensor, RequestedOutput
 from hubserve.protocols.v2.errors import NotOffered
+from hubserve.protocols.v2.large_calls import CallReader
 from hubserve.protocols.v2.logs import Logs
 from hubserve.protocols.v2.model_requests import ModelRequests
 from hubserve.protocols.v2.repository import ModelControl, Repository
 from hubserve.protocols.v2.requests import RequestMaker
 from hubserve.protocols.v2.results import ResultMaker
 from hubserve.protocols.v2.shared_memory import CudaSharedMemory, SharedMemory
-from hubserve.protocols.v2.signatures import Signature
+from hubserve.protocols.v2.signatures import ARGUMENTS, Signature
 from hubserve.protocols.v2.statistics import model_statistics
 from hubserve.protocols.v2.tracing import Traces
 from hubserve.serving.dataplane import DataPlane, ServedModule
 from hubserve.settings import ServerSettings
-from hubserve.types import InferResponse
+from hubserve.types import InferRequest, InferResponse
 
 __all__ = ["InferCall", "InferResult", "InputTensor", "OutputTensor", "RequestedOutput", "V2Inference"]
 
@@ -47,15 +51,19 @@ class V2Inference:
         dataplane: the served modules.
         settings: the server's.
         models: loads and unloads models; None where nobody can.
+        decoders: decode large requests; its own where None.
 
     Attributes:
         repository: what could be served.
         shared_memory, cuda_shared_memory: regions that clients have registered.
         traces, logs: their settings.
         model_requests: answers what models ask of the server.
+        reader: reads requests, off the event loop if they are large.
     """
 
-    def __init__(self, dataplane: DataPlane, settings: ServerSettings, models: ModelControl | None = None) -> None:
+    def __init__(
+        self, dataplane: DataPlane, settings: ServerSettings, models: ModelControl | None = None, decoders: Decoders | None = None
+    ) -> None:
         self.dataplane = dataplane
         self.settings = settings
         self.repository = Repository(dataplane, models)
@@ -64,6 +72,9 @@ class V2Inference:
         self.traces = Traces(settings, dataplane)
         self.logs = Logs()
         self.model_requests = ModelRequests(self)
+        decoders, bounds = decoders or Decoders(), JsonBounds.of(settings)
+        self.reader = CallReader(decoders, bounds)
+        self._arguments = ArgumentReader(decoders, bounds)
         self._signatures: WeakKeyDictionary[ServedModule, Signature] = WeakKeyDictionary()
 
     def live(self) -> bool:
@@ -182,6 +193,8 @@ class V2Inference:
             memory = self._memory_for(call)
             results = ResultMaker(signature, call, memory)
             request = RequestMaker(signature, memory).make(call)
+            if request.arguments is not None:
+                await self._read_arguments(request, signature)
             request.marks = marks
             return results.make(await module.infer(request))
 
@@ -197,8 +210,17 @@ class V2Inference:
             memory = self._memory_for(call)
             results = ResultMaker(signature, call, memory)
             request = RequestMaker(signature, memory).make(call)
+            if request.arguments is not None:
+                await self._read_arguments(request, signature)
             request.marks = marks
             # whoever stops to ask for more ends the computing, too
             async with aclosing(cast("AsyncGenerator[InferResponse]", self.dataplane.stream(request))) as responses:
                 async for response in responses:
                     yield results.make(response)
+
+    async def _read_arguments(self, request: InferRequest, signature: Signature) -> None:
+        what = f"input '{ARGUMENTS.name}'"
+        arguments = await self._arguments.read(request.arguments, what, signature.module.plan.predict_args)
+        if arguments.found:
+            raise InvalidInput(f"{what} must be a JSON object, got {arguments.found}")
+        request.arguments = arguments.text

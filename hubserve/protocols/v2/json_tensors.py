@@ -1,19 +1,25 @@
 """Tensors as lists of JSON values, and back."""
 
+import asyncio
 import json
+from codecs import getincrementaldecoder
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import orjson
 
-from hubserve.errors import InvalidInput
+from hubserve.errors import InvalidInput, ModuleFailed
 from hubserve.protocols.v2.classification import float32_of
 from hubserve.protocols.v2.datatypes import dtype_of
-from hubserve.types import BFLOAT16, BYTES, parse_shape
+from hubserve.types import BFLOAT16, BYTES, beginning, parse_shape, shown
 
 _NUMBERS = frozenset((int, float))
 _DEEPEST = 32
+#: so much is encoded before others get their turn; an element takes as long as some bytes more
+_STEP_ELEMENTS = 16 << 10
+_STEP_BYTES = 256 << 10
+_ELEMENT_BYTES = 64
 #: kind of numpy dtype -> types of JSON values that make one
 _TYPES = {"f": _NUMBERS, "i": frozenset((int,)), "u": frozenset((int,)), "b": frozenset((bool, int))}
 _EXPECTED = {"f": "numbers", "i": "whole numbers", "u": "whole numbers", "b": "true or false"}
@@ -39,7 +45,7 @@ def array_from_values(values: Any, datatype: Any, shape: Any, name: str) -> np.n
         count *= length
     if count != len(flat):
         raise InvalidInput(
-            f"input '{name}' of shape {str(list(lengths))[:120]} needs {count if count < 1 << 60 else 'far too many'} elements, "
+            f"input '{name}' of shape {shown(list(lengths), 120)} needs {count if count < 1 << 60 else 'far too many'} elements, "
             f"got {len(flat)}"
         )
     return _elements(flat, dtype, datatype, name).reshape(lengths)
@@ -98,8 +104,16 @@ def _upper_halves(array: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(array), (words >> 16) | 0x40, rounded >> 16).astype(np.uint16)
 
 
-def values_of(array: np.ndarray, datatype: str) -> bytes:
-    """A tensor's elements as the text of a flat JSON list. Bytes that are not UTF-8 are replaced; NaN and Infinity stand as such."""
+def values_of(array: np.ndarray, datatype: str, nan: str = "token") -> bytes:
+    """A tensor's elements as the text of a flat JSON list. Bytes that are not UTF-8 are replaced.
+
+    Args:
+        array: the tensor.
+        datatype: the protocol's.
+        nan: what becomes of NaN and Infinity: "null", "token" for the words, or "error".
+    Raises:
+        ModuleFailed: there is one, and it is an error.
+    """
     flat = array.ravel()
     if datatype == "BYTES":
         return dump_json([_text(each) for each in flat])
@@ -107,13 +121,51 @@ def values_of(array: np.ndarray, datatype: str) -> bytes:
         flat = float32_of(flat)
     elif datatype == "FP16":
         flat = flat.astype(np.float32)
-    if flat.dtype.kind == "f" and not np.isfinite(flat).all():
+    if nan != "null" and flat.dtype.kind == "f" and not np.isfinite(flat).all():
+        if nan == "error":
+            raise ModuleFailed(
+                "the model's answer holds NaN or Infinity, which JSON does not have; ask for it in binary, or set 'v2_nan' to \"null\""
+            )
         return json.dumps(flat.tolist()).encode()
     return orjson.dumps(np.ascontiguousarray(flat), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+def is_large(array: np.ndarray) -> bool:
+    """Whether encoding a tensor's elements would hold up the event loop."""
+    return array.size > _STEP_ELEMENTS or (array.dtype.kind == "O" and sum(map(len, array.ravel())) > _STEP_BYTES)
+
+
+async def values_in_steps(array: np.ndarray, datatype: str, nan: str) -> bytes:
+    """As :func:`values_of`, with a turn for others every few milliseconds."""
+    flat, parts = array.ravel(), []
+    if datatype == "BYTES":
+        size = 0
+        for each in flat:
+            parts.append(await _long_text(each) if len(each) > _STEP_BYTES else dump_json(_text(each)))
+            size += len(each) + _ELEMENT_BYTES
+            if size > _STEP_BYTES:
+                size = 0
+                await asyncio.sleep(0)
+    else:
+        for start in range(0, len(flat), _STEP_ELEMENTS):
+            parts.append(values_of(flat[start : start + _STEP_ELEMENTS], datatype, nan)[1:-1])
+            await asyncio.sleep(0)
+    return b"[%s]" % b",".join(parts)
+
+
+async def _long_text(element: Any) -> bytes:
+    decoder = getincrementaldecoder("utf-8")("replace")
+    parts = []
+    for start in range(0, len(element), _STEP_BYTES):
+        step = element[start : start + _STEP_BYTES]
+        text = step if isinstance(step, str) else decoder.decode(step, start + _STEP_BYTES >= len(element))
+        parts.append(dump_json(text)[1:-1])
+        await asyncio.sleep(0)
+    return b'"%s"' % b"".join(parts)
+
+
 def _shown(value: Any) -> str:
-    return dump_json(value).decode()[:80]
+    return dump_json(beginning(value)).decode()[:80]
 
 
 def _text(element: Any) -> str:

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from hubserve.errors import InvalidInput
+from hubserve.types import shown
 
 _LEVELS = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
 _DEFAULT, _ISO = "default", "ISO8601"
@@ -81,10 +82,10 @@ class Logs:
         if name not in known:
             raise InvalidInput(f"there is no log setting '{str(name)[:80]}'; there are {', '.join(known)}")
         if name in _LEVELS and not isinstance(value, bool):
-            raise InvalidInput(f"{name} must be true or false, got {str(value)[:40]!r}")
+            raise InvalidInput(f"{name} must be true or false, got {shown(value, 40)!r}")
         if name == "log_file" and value != "":
             raise InvalidInput("log file location can not be updated through network protocol; the log goes to the server's standard error")
         if name == "log_format" and value not in (_DEFAULT, _ISO):
-            raise InvalidInput(f"log_format must be '{_DEFAULT}' or '{_ISO}', got {str(value)[:40]!r}")
+            raise InvalidInput(f"log_format must be '{_DEFAULT}' or '{_ISO}', got {shown(value, 40)!r}")
         if name == "log_verbose_level" and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _HIGHEST_VERBOSE):
-            raise InvalidInput(f"log_verbose_level must be a whole number from 0 up, got {str(value)[:40]!r}")
+            raise InvalidInput(f"log_verbose_level must be a whole number from 0 up, got {shown(value, 40)!r}")

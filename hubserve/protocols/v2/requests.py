@@ -1,19 +1,17 @@
 """Makes the data plane's request of the protocol's."""
 
-import json
 import time
 from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
-import orjson
 
 from hubserve.errors import InvalidInput
 from hubserve.protocols.v2.calls import InferCall, InputTensor
 from hubserve.protocols.v2.datatypes import array_from_raw
 from hubserve.protocols.v2.shared_memory import SharedMemory
 from hubserve.protocols.v2.signatures import ARGUMENTS, PICTURES, Signature
-from hubserve.types import ANY, InferRequest, SequencePart, TensorSpec, parse_shape
+from hubserve.types import ANY, InferRequest, SequencePart, TensorSpec, parse_shape, shown
 
 #: parameters that are the protocol's own: modules are not given them
 _RESERVED = {
@@ -97,7 +95,7 @@ class RequestMaker:
                     return
                 also = " (or BYTES, encoded pictures)" if signature.takes_pictures else ""
                 raise InvalidInput(
-                    f"inference input '{name}' data-type is '{str(sent.datatype)[:_SHOWN]}', but model '{signature.name}' expects "
+                    f"inference input '{name}' data-type is '{shown(sent.datatype)}', but model '{signature.name}' expects "
                     f"'{signature.datatypes[name]}'{also}"
                 )
             self._check_shape(spec, sent)
@@ -111,7 +109,7 @@ class RequestMaker:
         if len(shape) != len(wanted) or any(want not in (ANY, got) for want, got in zip(wanted[start:], shape[start:], strict=True)):
             raise InvalidInput(
                 f"unexpected shape for input '{spec.name}' for model '{signature.name}'. Expected {signature.shape_of(spec)}, "
-                f"got {str(list(shape))[:_SHOWN]}. A length of -1 stands for any"
+                f"got {shown(list(shape))}. A length of -1 stands for any"
             )
         if start and signature.max_batch_size and shape[0] > signature.max_batch_size:
             raise InvalidInput(
@@ -123,7 +121,7 @@ class RequestMaker:
         for name, sent in inputs.items():
             if sent.datatype != "BYTES":
                 raise InvalidInput(
-                    f"inference input '{name}' data-type is '{str(sent.datatype)[:_SHOWN]}', but model '{request.module}' expects 'BYTES'"
+                    f"inference input '{name}' data-type is '{shown(sent.datatype)}', but model '{request.module}' expects 'BYTES'"
                 )
         if len(inputs) != 1:
             raise InvalidInput(
@@ -135,11 +133,7 @@ class RequestMaker:
         elements = self._elements(call, inputs[ARGUMENTS.name])
         if len(elements) != 1:
             raise InvalidInput(f"input '{ARGUMENTS.name}' must hold one JSON object, its shape is {list(inputs[ARGUMENTS.name].shape)}")
-        arguments = parse_object(elements[0], f"input '{ARGUMENTS.name}'")
-        predict_args = self._signature.module.plan.predict_args
-        request.arguments = elements[0]
-        if predict_args:
-            request.arguments = json.dumps({**predict_args, **arguments}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        request.arguments = elements[0]  # they are read when all else is in order
 
     def _array(self, call: InferCall, sent: InputTensor) -> np.ndarray:
         if sent.data is not None:
@@ -163,47 +157,6 @@ def _layout_of(call: InferCall) -> Hashable | None:
     return None if any(datatype == "BYTES" for _, datatype, _ in layout) else layout
 
 
-def parse_object(text: Any, what: str) -> dict[str, Any]:
-    """A client's JSON object.
-
-    Args:
-        text: any bytes-like object.
-        what: it is, for messages.
-    Raises:
-        InvalidInput: it is none.
-    """
-    value = parse_json(text, what)
-    if not isinstance(value, dict):
-        raise InvalidInput(f"{what} must be a JSON object, got {json_type(value)}")
-    return value
-
-
-def parse_json(text: Any, what: str) -> Any:
-    """A client's JSON, in which NaN and Infinity are numbers.
-
-    Raises:
-        InvalidInput: it is none.
-    """
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        reason: Exception = error
-    whole = bytes(text)
-    if b"NaN" in whole or b"Infinity" in whole or b"\\ud" in whole or b"\\uD" in whole:
-        try:
-            return json.loads(whole)
-        except (ValueError, RecursionError) as error:
-            reason = error
-    raise InvalidInput(f"{what} is not valid JSON: {str(reason)[:200]}")
-
-
-def json_type(value: Any) -> str:
-    """What a JSON value is, in words."""
-    if value is None:
-        return "null"
-    return {dict: "an object", list: "a list", str: "a text", bool: "a boolean"}.get(type(value), "a number")
-
-
 def _schedule(request: InferRequest, parameters: dict[str, Any], signature: Signature) -> None:
     """Take the protocol's own parameters out, and do as they say."""
     request.parameters = {name: value for name, value in parameters.items() if name not in _RESERVED}
@@ -217,7 +170,7 @@ def _schedule(request: InferRequest, parameters: dict[str, Any], signature: Sign
         request.deadline = deadline if request.deadline is None else min(deadline, request.deadline)
     sequence = parameters.get("sequence_id", 0)
     if isinstance(sequence, bool) or not isinstance(sequence, (int, str)) or (isinstance(sequence, int) and not 0 <= sequence < 1 << 64):
-        raise InvalidInput(f"the parameter 'sequence_id' must be a number from 1 to 2^64-1 or a text, got {str(sequence)[:_SHOWN]}")
+        raise InvalidInput(f"the parameter 'sequence_id' must be a number from 1 to 2^64-1 or a text, got {shown(sequence)}")
     if sequence not in (0, ""):
         request.sequence = SequencePart(sequence, _flag(parameters, "sequence_start"), _flag(parameters, "sequence_end"))
 
@@ -227,12 +180,12 @@ def _whole(parameters: dict[str, Any], name: str) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 21:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 64:
-        raise InvalidInput(f"the parameter '{name}' must be a whole number from 0 to 2^64-1, got {str(value)[:_SHOWN]}")
+        raise InvalidInput(f"the parameter '{name}' must be a whole number from 0 to 2^64-1, got {shown(value)}")
     return value
 
 
 def _flag(parameters: dict[str, Any], name: str) -> bool:
     value = parameters.get(name, False)
     if not isinstance(value, bool):
-        raise InvalidInput(f"the parameter '{name}' must be true or false, got {str(value)[:_SHOWN]}")
+        raise InvalidInput(f"the parameter '{name}' must be true or false, got {shown(value)}")
     return value

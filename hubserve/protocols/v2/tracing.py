@@ -17,6 +17,7 @@ from hubserve.errors import ConfigError, InvalidInput
 from hubserve.protocols.v2.trace_files import TraceFiles
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
+from hubserve.types import shown
 
 _OFF, _TIMESTAMPS = "OFF", "TIMESTAMPS"
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -189,7 +190,7 @@ class Traces:
     def _check_level(self, value: Any) -> list[str]:
         levels = [value] if isinstance(value, str) else value
         if not isinstance(levels, list) or not all(level in (_OFF, _TIMESTAMPS) for level in levels):
-            raise InvalidInput(f"trace_level must be a list of {_OFF} or {_TIMESTAMPS}; nothing else is traced here. Got {str(value)[:80]}")
+            raise InvalidInput(f"trace_level must be a list of {_OFF} or {_TIMESTAMPS}; nothing else is traced here. Got {shown(value)}")
         if _TIMESTAMPS not in levels:
             return [_OFF]
         self._require_folder("trace_level can only be OFF")
@@ -202,7 +203,7 @@ class Traces:
         if not isinstance(value, str) or not _FILE_NAME.fullmatch(value):
             raise InvalidInput(
                 "trace_file must be the name of a file in the server's trace_dir, of letters, digits, '.', '-' and '_', "
-                f"got {str(value)[:80]!r}"
+                f"got {shown(value)!r}"
             )
         return value
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hubserve.errors import from_wire
 from hubserve.instance import wire
-from hubserve.instance.calls import compute, plain, prepare
+from hubserve.instance.calls import compute, prepare
 from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.types import ANY, TensorSpec
 from hubserve.vision.codecs import encode_picture
@@ -122,8 +122,98 @@ def test_a_picture_is_decoded_when_its_turn_comes_and_not_before() -> None:
     assert "json" in (result or {}), "the length is known all the same"
 
 
-def test_numpy_values_sets_and_bytes_become_json() -> None:
-    value = {"a": np.float32(0.5), "b": np.arange(3), "c": {2, 1}, "d": b"text", "e": np.bool_(True)}
-    assert json.loads(json.dumps(value, default=plain)) == {"a": 0.5, "b": [0, 1, 2], "c": [1, 2], "d": "text", "e": True}
-    with pytest.raises(TypeError, match="not a JSON type"):
-        json.dumps(object(), default=plain)
+class Hostile(LoadedModule):
+    """Answers with what the test puts into ``answer``."""
+
+    description = Recorder.description
+    answer: Any = None
+
+    def call_json(self, arguments: dict[str, Any]) -> Any:
+        return self.answer
+
+    def call_tensors(self, inputs: dict[str, np.ndarray]) -> Any:
+        return self.answer
+
+    def postprocess(self, outputs: Any, elapse_s: float) -> Any:
+        return outputs
+
+
+class Unreadable(BaseException):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+class Lazy(dict[str, Any]):
+    """A container whose code fails with everything but an Exception."""
+
+    def items(self) -> Any:
+        raise Unreadable
+
+    def values(self) -> Any:
+        raise Unreadable
+
+
+class Thirsty:
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    @property
+    def shape(self) -> Any:
+        raise MemoryError
+
+
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+HOSTILE = {
+    "nested": deep(5000),
+    "lazy": Lazy(a=1),
+    "a lazy one inside": {"a": [Lazy(b=1)]},
+    "thirsty": Thirsty(),
+    "complex": np.array([[1j]]),
+    "dates": np.array([["2020-01-01"]], "M8[D]"),
+    "objects": np.array([[object()]]),
+    "generator": (each for each in [1]),
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("face", ["json", "tensors"])
+@pytest.mark.parametrize("answer", ["json", "tensors"])
+def test_an_answer_that_cannot_be_encoded_costs_its_own_request_only(name: str, face: str, answer: str) -> None:
+    module = Hostile()
+    module.answer = HOSTILE[name]
+    buffers: list[Any] = [b"{}"]
+    call: dict[str, Any] = {"face": face, "arguments": 0, "answer": answer}
+    call["inputs"] = wire.pack_arrays({"x": np.zeros((1, 1), np.float32)}, buffers)
+    frame = wire.Frame({"calls": [call]}, [memoryview(each).cast("B") for each in buffers])
+    computed = compute(module, prepare(module, frame), 8)
+    (result,) = computed.results
+    assert result is not None
+    wire.dump_header(computed.to_header())
+    assert "json" in result or from_wire(result["error"]).message
+
+
+@pytest.mark.parametrize("text", [b"[" * 5000 + b"]" * 5000, b'{"a":', b"\xff", b""])
+def test_arguments_that_cannot_be_decoded_cost_their_own_request_only(text: bytes) -> None:
+    module = Recorder()
+    calls = [{"face": "json", "arguments": index, "answer": "json"} for index in (0, 1)]
+    computed = compute(module, prepare(module, wire.Frame({"calls": calls}, [memoryview(text), memoryview(b'{"a":1}')])), 8)
+    bad, good = (result or {} for result in computed.results)
+    assert bad["error"]["code"] == "invalid_input"
+    assert computed.buffers[good["json"]] == b'{"a":1}'
+
+
+def test_an_exception_whose_text_is_huge_is_cut() -> None:
+    class Wordy(Recorder):
+        def call_json(self, arguments: dict[str, Any]) -> Any:
+            raise ValueError("x" * 10_000_000)
+
+    frame = wire.Frame({"calls": [{"face": "json", "arguments": 0, "answer": "json"}]}, [memoryview(b"{}")])
+    (result,) = compute(Wordy(), prepare(Wordy(), frame), 8).results
+    assert 16_000 < len((result or {})["error"]["message"]) < 20_000

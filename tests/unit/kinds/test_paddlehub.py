@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hubserve.errors import LoadFailed
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Face
 
@@ -27,3 +28,45 @@ def test_a_batch_method_may_be_marked_with_brackets_or_without(tmp_path: Path, b
     assert Face.TENSORS in module.description.faces
     assert module.description.max_batch_size == 32
     assert np.array_equal(module.call_tensors({"x": np.ones((3, 2), np.float32)}), np.full((3, 2), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("method", "advice"),
+    [
+        ("    @serving\n    def answer(self):\n        yield 1\n", "Collect what it yields in a list"),
+        ("    @serving\n    async def answer(self):\n        return 1\n", "Make it 'def'"),
+        ("    @serving\n    async def answer(self):\n        yield 1\n", "Make it 'def'"),
+        ("    @batch\n    def answer(self, x):\n        yield x\n", "Collect what it yields in a list"),
+    ],
+)
+@pytest.mark.parametrize("inherited", [False, True])
+def test_a_method_whose_result_is_no_answer_yet_is_refused_at_the_import(tmp_path: Path, method: str, advice: str, inherited: bool) -> None:
+    head = "from hubserve.module import batch, moduleinfo, serving\n"
+    decorator = '@moduleinfo(name="lazy", version="1.0.0")\n'
+    body = f"class Base:\n{method}\n{decorator}class Lazy(Base):\n    pass\n" if inherited else f"{decorator}class Lazy:\n{method}"
+    (tmp_path / "module.py").write_text(head + body, "utf-8")
+    kind = get_kind("paddlehub")
+    with pytest.raises(LoadFailed, match=advice):
+        kind.import_only(tmp_path, f"lazy_{tmp_path.name}")
+
+
+def test_a_generator_that_a_decorator_collects_is_an_answer(tmp_path: Path) -> None:
+    source = """
+import functools
+from hubserve.module import moduleinfo, serving
+
+def collected(method):
+    @functools.wraps(method)
+    def collect(*args, **kwargs):
+        return list(method(*args, **kwargs))
+    return collect
+
+@moduleinfo(name="collecting", version="1.0.0")
+class Collecting:
+    @serving
+    @collected
+    def answer(self):
+        yield 1
+"""
+    (tmp_path / "module.py").write_text(source, "utf-8")
+    assert get_kind("paddlehub").load(tmp_path, "collecting", {}, {}).call_json({}) == [1]

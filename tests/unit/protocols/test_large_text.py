@@ -5,13 +5,14 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubserve.protocols.documents import JsonBounds
 from hubserve.protocols.large_text import split_large_text
 
 LARGE = "QUJD" * 2000
 
 
 def split(text: str) -> dict[str, object] | None:
-    found = split_large_text(memoryview(text.encode()), "images")
+    found = split_large_text(memoryview(text.encode()), "images", JsonBounds(500, 1 << 20))
     return found and {key: str(value, "ascii") if isinstance(value, memoryview) else value for key, value in found.items()}
 
 

@@ -1,0 +1,201 @@
+"""Write what a module returned as JSON.
+
+Beyond JSON's own types it takes numpy's, dates and times, ``Decimal``, ``UUID``, paths, enums, dataclasses, bytes that are UTF-8, and any
+mapping, sequence or set. Numbers that are not finite become ``null`` unless the server's setting ``nan`` says otherwise.
+"""
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import inspect
+import json
+import math
+import pathlib
+import uuid
+from array import array
+from collections import deque
+from collections.abc import Mapping, Sequence, Set, ValuesView
+from typing import Any, Callable, Dict, List, Tuple
+
+import numpy as np
+
+from hubserve.errors import HubError, ModuleFailed, safe_text
+from hubserve.kinds.failures import as_failure, traceback_of
+
+#: what becomes of NaN and Infinity: ``null``, a failed request, or the tokens that Python writes and JSON does not have
+NAN_MODES = ("null", "error", "token")
+_SHOWN = 80
+
+
+class ResultEncoder:
+    """Encodes results; ordinary ones by the standard library's C encoder alone.
+
+    Args:
+        nan: one of :data:`NAN_MODES`.
+    """
+
+    def __init__(self, nan: str = "null") -> None:
+        self._nan = nan
+        self._json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=plain, allow_nan=nan == "token")
+
+    def encode(self, value: Any) -> bytes:
+        """Encode one result, whatever it holds and however its own code fails.
+
+        Raises:
+            ModuleFailed: it cannot be JSON; the message says where in it and why.
+        """
+        try:
+            return self._encode(value)
+        except HubError:
+            raise
+        except RecursionError:
+            raise ModuleFailed("the module's answer is nested too deep, or contains itself, and cannot be written as JSON") from None
+        except MemoryError as error:
+            raise as_failure(error) from error
+        except BaseException as error:  # code of the value's own class may raise anything
+            raise ModuleFailed(f"the module's answer cannot be written as JSON: {safe_text(error)}", traceback_of(error)) from error
+
+    def _encode(self, value: Any) -> bytes:
+        try:
+            text = self._json.encode(value)
+        except (TypeError, ValueError):  # an unusual key, a number that is not finite, or no JSON: walking the value tells which
+            text = self._json.encode(self._walk(value))
+        return text.encode("utf-8", "surrogatepass")
+
+    def _walk(self, value: Any) -> Any:
+        """Copy a value into one of JSON's own types."""
+        if value is None or isinstance(value, (str, int)):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) or self._nan == "token" else self._not_finite(value)
+        if isinstance(value, dict):
+            return self._walk_dict(value)
+        if isinstance(value, (list, tuple)):
+            return self._walk_list(value)
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and np.isfinite(value).all():
+            return value.tolist()
+        try:
+            return self._walk(plain(value))
+        except (TypeError, ValueError) as error:
+            raise _NotJson(str(error)) from None
+
+    def _walk_list(self, value: Any) -> List[Any]:
+        made: List[Any] = []
+        try:
+            for each in value:
+                made.append(self._walk(each))
+        except _NotJson as error:
+            raise error.at(f"[{len(made)}]") from None
+        return made
+
+    def _walk_dict(self, value: Dict[Any, Any]) -> Dict[Any, Any]:
+        made = {}
+        for key, each in value.items():
+            name = _key(key)
+            try:
+                made[name] = self._walk(each)
+            except _NotJson as error:
+                raise error.at(f"[{str(name)[:_SHOWN]!r}]") from None
+        return made
+
+    def _not_finite(self, value: float) -> None:
+        if self._nan == "error":
+            raise _NotJson(
+                f'it is {float(value)!r}, which JSON does not have; return None, or set "nan" to "null" in the server\'s configuration'
+            )
+
+
+class _NotJson(ModuleFailed):
+    """A part of an answer cannot be JSON."""
+
+    code = ModuleFailed.code
+
+    def __init__(self, reason: str, where: str = "") -> None:
+        super().__init__(f"the module's answer cannot be written as JSON{', at ' + where[:_SHOWN] if where else ''}: {reason}")
+        self._reason = reason
+        self._where = where
+
+    def at(self, place: str) -> "_NotJson":
+        """The same, seen from the container that the part is in."""
+        return _NotJson(self._reason, place + self._where)
+
+
+def _key(key: Any) -> Any:
+    """A dict's key as one of those that :mod:`json` takes."""
+    if isinstance(key, float) and not math.isfinite(key):
+        return json.dumps(float(key))
+    if key is None or isinstance(key, (str, int, float)):
+        return key
+    try:
+        name = plain(key)
+    except (TypeError, ValueError):
+        name = key
+    if isinstance(name, (str, int, float)):
+        return _key(name)
+    raise _NotJson(f"a key is a {type(key).__name__}; keys must be texts, numbers or booleans")
+
+
+def plain(value: Any) -> Any:
+    """Take one step from any other type towards JSON's; what ``json.dumps`` takes as ``default``.
+
+    Raises:
+        TypeError: there is none; the message says what to return instead.
+    """
+    for types, step in _STEPS:
+        if isinstance(value, types):
+            return step(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    raise TypeError(_advice(value))
+
+
+def _plain_array(value: np.ndarray) -> Any:
+    kind = value.dtype.kind
+    if kind == "M":
+        texts = np.asarray(np.datetime_as_string(value)).astype(object)
+        texts[np.isnat(value)] = None
+        return texts.tolist()
+    if kind == "m":
+        return (value / np.timedelta64(1, "s")).tolist()
+    if kind == "c":
+        raise TypeError(f"{value.dtype.name} is not a JSON type. Return the real and imaginary parts as two lists")
+    return value.tolist()
+
+
+def _plain_bytes(value: Any) -> str:
+    try:
+        return bytes(value).decode("utf-8")
+    except UnicodeDecodeError:
+        raise TypeError(f"{type(value).__name__} that are not UTF-8 are not JSON. Return base64.b64encode(value).decode()") from None
+
+
+def _sorted(value: Any) -> List[Any]:
+    try:
+        return sorted(value)
+    except TypeError:  # of types that have no order among them
+        return list(value)
+
+
+def _advice(value: Any) -> str:
+    name = type(value).__name__
+    if inspect.iscoroutine(value):
+        return f"{name} is not a JSON type. The method is 'async def', and nobody awaits it: make it 'def'"
+    if inspect.isgenerator(value) or inspect.isasyncgen(value) or hasattr(value, "__next__"):
+        return f"{name} is not a JSON type. A request has one answer: collect what comes in a list, and return that"
+    return f"{name} is not a JSON type. Return numbers, texts, lists and dicts"
+
+
+#: types, and the step that :func:`plain` takes from them; the first that fits counts
+_STEPS: Tuple[Tuple[Any, Callable[[Any], Any]], ...] = (
+    (np.ndarray, _plain_array),
+    (np.generic, lambda value: _plain_array(np.asarray(value))),
+    (Set, _sorted),
+    ((bytes, bytearray, memoryview), _plain_bytes),
+    (enum.Enum, lambda value: value.value),
+    ((datetime.date, datetime.time), lambda value: value.isoformat()),
+    (datetime.timedelta, datetime.timedelta.total_seconds),
+    ((decimal.Decimal, uuid.UUID, pathlib.PurePath), str),
+    (Mapping, lambda value: dict(value.items())),
+    ((deque, Sequence, ValuesView, array), list),
+)

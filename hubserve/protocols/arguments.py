@@ -1,0 +1,140 @@
+"""Read the JSON arguments of a module's serving method, where they came from whatever protocol."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pybase64
+
+from hubserve.errors import InvalidInput
+from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
+from hubserve.module import JsonArray, check_about
+from hubserve.protocols.decoders import Decoders
+from hubserve.protocols.documents import JsonBounds, is_light, json_type, parse_json
+from hubserve.protocols.large_text import split_large_text
+from hubserve.types import array_from_bytes
+
+#: so much base64 is decoded before others get their turn: a multiple of four characters
+_STEP_CHARS = 1 << 20
+_IN_DECODER = "hubserve.protocols.arguments:decode"
+_ARRAY = "array"
+
+
+class Arguments(NamedTuple):
+    """What a document says.
+
+    Attributes:
+        text: the JSON object to give to the module, any bytes-like object.
+        array: that the module takes in place of the object, if it was sent.
+        found: what there is instead of an object, in words; "" where there is one.
+    """
+
+    text: Any
+    array: np.ndarray | None = None
+    found: str = ""
+
+
+class ArgumentReader:
+    """Reads them: small documents at once, large ones in a process that decodes for the gateway.
+
+    Args:
+        decoders: those processes.
+        bounds: of a document.
+    """
+
+    def __init__(self, decoders: Decoders, bounds: JsonBounds) -> None:
+        self._decoders = decoders
+        self._bounds = bounds
+
+    async def read(
+        self, text: Any, what: str, predict_args: Mapping[str, Any], where: JsonArray | None = None, *, any_encoding: bool = False
+    ) -> Arguments:
+        """Check a document, and lay it over the arguments that the server's configuration gives.
+
+        Args:
+            text: any bytes-like object.
+            what: it is, for messages.
+            predict_args: the configuration's.
+            where: the keys of an array that the module takes in place of an object, if it does.
+            any_encoding: see :func:`hubserve.protocols.documents.parse_json`.
+        Raises:
+            NotJson: it is not JSON, or nested too deep.
+            TooLarge: it holds too many values.
+            InvalidInput: the array in it cannot be used.
+        """
+        where = None if predict_args else where
+        if where is not None and (split := split_large_text(text, where.data, self._bounds)) is not None and split.keys() == set(where):
+            check_about(split[where.about])
+            return Arguments(text, _array(split, where, await _decode_base64(split[where.data], where)))
+        if is_light(text):
+            return _read(text, what, self._bounds, predict_args, where, any_encoding)
+        arguments = {"what": what, "bounds": self._bounds, "predict_args": predict_args, "where": where, "any_encoding": any_encoding}
+        frame = await self._decoders.call(_IN_DECODER, arguments, [text], lambda frame: frame)
+        return _from_frame(frame, text)
+
+
+def _read(
+    text: Any, what: str, bounds: JsonBounds, predict_args: Mapping[str, Any], where: JsonArray | None, any_encoding: bool
+) -> Arguments:
+    arguments = parse_json(text, what, bounds, any_encoding=any_encoding)
+    if not isinstance(arguments, dict):
+        return Arguments(text, found=json_type(arguments))
+    if where is not None and arguments.keys() == set(where):
+        check_about(arguments[where.about])
+        if not isinstance(arguments[where.data], str):
+            raise InvalidInput(f"'{where.data}' must be base64 text of an array's bytes, got {json_type(arguments[where.data])}")
+        return Arguments(text, _array(arguments, where, _raw(arguments[where.data], where)))
+    if predict_args:
+        return Arguments(json.dumps({**predict_args, **arguments}, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    return Arguments(text)
+
+
+def _array(arguments: Mapping[str, Any], where: JsonArray, raw: Any) -> np.ndarray:
+    about = arguments[where.about]
+    return array_from_bytes(raw, about["dtype"], about["shape"])
+
+
+def _raw(text: Any, where: JsonArray) -> bytes:
+    try:
+        # validate=True also selects the vectorised decoder
+        return pybase64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise InvalidInput(f"'{where.data}' is not valid base64: {error}") from None
+
+
+async def _decode_base64(text: memoryview, where: JsonArray) -> Any:
+    """Decode a text, in steps if it is large."""
+    if len(text) <= _STEP_CHARS:
+        return _raw(text, where)
+    raw = np.empty(len(text) // 4 * 3, np.uint8).data  # unlike a bytearray, not zeroed first
+    filled = 0
+    for start in range(0, len(text), _STEP_CHARS):
+        step = _raw(text[start : start + _STEP_CHARS], where)
+        if len(step) != _STEP_CHARS // 4 * 3 and start + _STEP_CHARS < len(text):
+            raise InvalidInput(f"'{where.data}' is not valid base64: there is padding in the midst of it")
+        raw[filled : filled + len(step)] = step
+        filled += len(step)
+        await asyncio.sleep(0)
+    return raw[:filled]
+
+
+# --- between the gateway and a process that decodes ---
+
+
+def decode(arguments: dict[str, Any], buffers: list[memoryview]) -> tuple[dict[str, Any], list[Any]]:
+    """Do what :meth:`ArgumentReader.read` says, in a process that decodes."""
+    where = arguments["where"] and JsonArray(*arguments["where"])
+    bounds = JsonBounds(*arguments["bounds"])
+    read = _read(buffers[0], arguments["what"], bounds, arguments["predict_args"], where, arguments["any_encoding"])
+    if read.array is not None:
+        packed: list[Any] = []
+        return {"inputs": pack_arrays({_ARRAY: read.array}, packed)}, packed
+    return {"found": read.found}, [] if read.text is buffers[0] else [read.text]
+
+
+def _from_frame(frame: Frame, text: Any) -> Arguments:
+    if "inputs" in frame.header:
+        return Arguments(text, unpack_arrays(frame.header["inputs"], frame.buffers)[_ARRAY])
+    return Arguments(frame.buffers[0] if frame.buffers else text, found=frame.header["found"])

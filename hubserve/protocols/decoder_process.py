@@ -1,0 +1,49 @@
+"""A process that decodes large requests for the gateway: ``main`` answers one frame after the other, until the gateway goes."""
+
+import gc
+import signal
+import socket
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from hubserve.errors import HubError, TooLarge, to_wire
+from hubserve.instance import wire
+from hubserve.instance.memory import release
+from hubserve.kinds.failures import as_failure
+
+#: the gateway parses what is answered; only buffers may be large
+_MAX_HEADER_BYTES = 1 << 20
+
+
+def main(descriptor: int) -> None:
+    """Serve the gateway at the other end of a socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes; the gateway says when this one is to end
+    gc.disable()  # JSON has no cycles, and millions of values would have all of them looked through again and again
+    with socket.socket(fileno=descriptor) as sock:
+        while True:
+            try:
+                frame = wire.receive(sock)
+                wire.send(sock, *_answer(frame))
+            except (EOFError, OSError):
+                return
+            del frame
+            release()
+
+
+def _answer(frame: wire.Frame) -> tuple[dict[str, Any], list[Any]]:
+    try:
+        header, buffers = _function(frame.header["function"])(frame.header["arguments"], frame.buffers)
+        if len(wire.dump_header(header)) > _MAX_HEADER_BYTES:
+            raise TooLarge("the names, shapes and parameters of the request take more than 1 MiB; send fewer or shorter ones")
+    except HubError as error:
+        return {"error": to_wire(error)}, []
+    except BaseException as error:  # whatever was sent, the next request is decoded
+        return {"error": to_wire(as_failure(error))}, []
+    return header, buffers
+
+
+@cache
+def _function(name: str) -> Any:
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)

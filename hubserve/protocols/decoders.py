@@ -1,0 +1,151 @@
+"""Decode large requests in processes of their own.
+
+A JSON parser does not let other threads run while it works, and 20 MB take it a second; so on the event loop, and in any thread of the
+gateway, it would hold up every client. The processes are started when they are needed, and end when they have had nothing to do for a
+while. What they are sent and what they answer are frames of :mod:`hubserve.instance.wire`; the threads that do this sit in system calls,
+where others may run.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from hubserve.errors import Unavailable, from_wire
+from hubserve.instance import wire
+
+log = logging.getLogger("hubserve")
+
+T = TypeVar("T")
+#: large requests that are decoded at once; others wait for their turn
+_PROCESSES = 2
+#: a process that takes longer is ended; the most values that a request may have take seconds
+_TIMEOUT_S = 120.0
+#: one that has had nothing to do for so long is ended, and its memory is free
+_IDLE_S = 30.0
+#: the child sees this process's import path as it is now, however that came about
+_START = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from hubserve.protocols.decoder_process import main; main(int(sys.argv[2]))"
+)
+
+
+class Decoders:
+    """Some processes, as many as are needed, up to two."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_PROCESSES, "hubserve-decoder")
+        self._idle: list[_Decoder] = []
+        self._busy: set[_Decoder] = set()
+        self._closed = False
+
+    async def call(self, function: str, arguments: dict[str, Any], buffers: Sequence[Any], read: Callable[[wire.Frame], T]) -> T:
+        """Call a function in one of the processes.
+
+        Args:
+            function: ``"package.module:function"``; it takes the arguments and the buffers, and returns a header and buffers.
+            arguments: JSON values.
+            buffers: bytes-like objects.
+            read: makes the result of what was returned; called in a thread.
+        Raises:
+            HubError: the one that the function raised.
+            Unavailable: the process ended twice over it, or none can be started.
+        """
+        loop = asyncio.get_running_loop()
+        header = {"function": function, "arguments": arguments}
+        try:
+            return await loop.run_in_executor(self._threads, self._call, header, buffers, read)
+        finally:
+            loop.call_later(_IDLE_S, self._end_idle)
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Call a function in one of the threads, for work in many small steps, between which others may run."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for decoder in [*self._busy, *self._idle]:
+            decoder.end()
+
+    def _end_idle(self) -> None:
+        for decoder in [each for each in self._idle if time.monotonic() - each.used_at >= _IDLE_S]:
+            with contextlib.suppress(ValueError):  # a thread has just taken it
+                self._idle.remove(decoder)
+                decoder.end()
+
+    # --- in a thread ---
+
+    def _call(self, header: dict[str, Any], buffers: Sequence[Any], read: Callable[[wire.Frame], T]) -> T:
+        for _ in range(2):
+            decoder = self._take()
+            try:
+                frame = decoder.exchange(header, buffers)
+            except (OSError, EOFError, wire.WireError) as error:  # it was killed, maybe for want of memory
+                log.warning("a process that decodes large requests ended: %s", error)
+                decoder.end()
+                continue
+            else:
+                self._idle.append(decoder)
+            finally:
+                self._busy.discard(decoder)
+            if "error" in frame.header:
+                raise from_wire(frame.header["error"])
+            return read(frame)
+        raise Unavailable("the request could not be decoded: the process that did it ended twice; send fewer items at once")
+
+    def _take(self) -> "_Decoder":
+        if self._closed:
+            raise Unavailable("the server is being stopped; send the request again")
+        try:
+            decoder = self._idle.pop()
+        except IndexError:
+            decoder = _Decoder()
+        self._busy.add(decoder)
+        return decoder
+
+
+class _Decoder:
+    """One process, and the socket that it is reached by.
+
+    Attributes:
+        used_at: when it answered last, on the clock of ``time.monotonic``.
+    Raises:
+        Unavailable: it cannot be started.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._socket, theirs = socket.socketpair()
+            with theirs:
+                self._child = subprocess.Popen(
+                    [sys.executable, "-c", _START, json.dumps(sys.path), str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                )
+        except OSError as error:
+            raise Unavailable(f"the request is too large to be decoded now: no process can be started for it ({error})") from None
+        self._socket.settimeout(_TIMEOUT_S)
+        self.used_at = 0.0
+
+    def exchange(self, header: dict[str, Any], buffers: Sequence[Any]) -> wire.Frame:
+        """Send a frame, and wait for its answer."""
+        wire.send(self._socket, header, buffers)
+        frame = wire.receive(self._socket)
+        self.used_at = time.monotonic()
+        return frame
+
+    def end(self) -> None:
+        """End the process; a thread that waits for its answer is told by the socket."""
+        self._child.kill()
+        self._child.wait()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()

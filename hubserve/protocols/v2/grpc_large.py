@@ -1,0 +1,49 @@
+"""Decode and encode large messages off the event loop."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from hubserve.http2.messages import Message
+from hubserve.protocols.base import Context
+from hubserve.protocols.v2.calls import InferCall, InferResult
+from hubserve.protocols.v2.datatypes import ManyElements, raw_from_array
+from hubserve.protocols.v2.grpc_codec import decode_call, parse_request
+from hubserve.protocols.v2.grpc_raw import split_request
+from hubserve.protocols.v2.json_tensors import is_large
+
+#: a message of up to so many bytes beside raw contents is decoded where it is
+_SMALL_BYTES = 64 << 10
+
+
+async def read_message(data: Message, context: Context, on_id: Callable[[str], None]) -> InferCall:
+    """Decode a ``ModelInferRequest``.
+
+    Args:
+        data: what came.
+        context: what the protocols share.
+        on_id: is told the request's id as soon as it is known, also of a request that turns out to be wrong.
+    Raises:
+        InvalidInput: it is something else, or contradicts itself.
+        TooLarge: it holds too many byte strings.
+    """
+    reader, parts = context.v2.reader, split_request(data)
+    if len(parts[0]) > _SMALL_BYTES:
+        call = await reader.message(data)
+        on_id(call.id)
+        return call
+    request, raws = parse_request(data, parts)
+    on_id(request.id)
+    try:
+        return decode_call(request, raws)
+    except ManyElements as many:
+        return await reader.in_thread(many, partial(decode_call, request, raws))
+
+
+async def encode_large(result: InferResult, context: Context) -> dict[str, Any]:
+    """Encode the byte strings of outputs that would hold up the event loop; by the outputs' names."""
+    encoded = {}
+    for each in result.outputs:
+        if each.array is not None and each.datatype == "BYTES" and is_large(each.array):
+            encoded[each.name] = await context.decoders.run(partial(raw_from_array, each.array))
+    return encoded
