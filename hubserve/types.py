@@ -36,6 +36,9 @@ BFLOAT16 = "bfloat16"
 #: In a TensorSpec, a dimension that may have any length.
 ANY = -1
 
+#: so many byte strings are made objects in a few milliseconds; an event loop leaves more to a thread
+FEW_ELEMENTS = 16 << 10
+
 _MAX_RANK = 32
 _MAX_EMPTY_ITEMS = 65536
 _MAX_ELEMENTS = 1 << 48

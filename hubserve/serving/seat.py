@@ -9,12 +9,13 @@ from typing import Any
 
 from hubserve.errors import InstanceDied, from_wire
 from hubserve.instance.arena import MAX_IN_FLIGHT
-from hubserve.instance.wire import Frame, unpack_arrays
+from hubserve.instance.wire import Frame
 from hubserve.serving.connection import NotComputed
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.sequences import Queue
 from hubserve.serving.statistics import ModuleStatistics
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook
+from hubserve.serving.unpacking import answer_with_arrays
 from hubserve.serving.whole import frame_of_whole
 from hubserve.serving.work import Work
 from hubserve.types import InferResponse
@@ -203,4 +204,4 @@ def _settle(work: Work, result: dict[str, Any], frame: Frame) -> None:
     elif "json" in result:
         work.answer.set_result(InferResponse(json=frame.buffers[result["json"]]))
     else:
-        work.answer.set_result(InferResponse(tensors=unpack_arrays(result["outputs"], frame.buffers)))
+        answer_with_arrays(work.answer, result["outputs"], frame.buffers, lambda arrays: InferResponse(tensors=arrays))

@@ -11,6 +11,7 @@ from hubserve.errors import Cancelled, HubError, from_wire, to_wire
 from hubserve.instance import wire
 from hubserve.instance.side import WINDOW_BYTES, WINDOW_RESPONSES
 from hubserve.serving.frames import FrameProtocol, dumps
+from hubserve.serving.unpacking import answer_with_arrays
 from hubserve.serving.whole import Whole
 from hubserve.serving.work import Work
 from hubserve.types import InferResponse
@@ -180,7 +181,8 @@ def _answer(work: Work, result: dict[str, Any], buffers: Sequence[memoryview]) -
     elif "json" in result:
         work.answer.set_result(InferResponse(json=buffers[result["json"]], parameters=result.get("parameters")))
     else:
-        work.answer.set_result(_response(result, buffers, final=True))
+        parameters = result.get("parameters")
+        answer_with_arrays(work.answer, result["outputs"], buffers, lambda arrays: InferResponse(tensors=arrays, parameters=parameters))
 
 
 def _response(result: dict[str, Any], buffers: Sequence[memoryview], final: bool) -> InferResponse:
