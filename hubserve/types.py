@@ -36,8 +36,11 @@ BFLOAT16 = "bfloat16"
 #: In a TensorSpec, a dimension that may have any length.
 ANY = -1
 
-#: numpy's own limit was so for long
+#: numpy's own limit before its version 2
 MAX_RANK = 32
+#: so many byte strings are made objects in a few milliseconds; an event loop leaves more to a thread
+FEW_ELEMENTS = 16 << 10
+
 _MAX_EMPTY_ITEMS = 65536
 _MAX_ELEMENTS = 1 << 48
 

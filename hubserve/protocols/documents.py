@@ -33,6 +33,19 @@ class JsonBounds(NamedTuple):
     depth: int
     values: int
 
+    def check_byte_strings(self, count: int) -> None:
+        """Check how many byte strings the tensors of a request hold; each takes as long as ten values of a document.
+
+        Raises:
+            TooLarge: they are too many.
+        """
+        most = max(_FEW_VALUES, self.values // 10)
+        if count > most:
+            raise TooLarge(
+                f"the request holds {count} byte strings, and this server takes {most}, a tenth of 'max_elements'; "
+                "send fewer, or raise that"
+            )
+
     @classmethod
     def of(cls, settings: ServerSettings) -> "JsonBounds":
         """Those of a server."""

@@ -6,22 +6,24 @@ from typing import Any
 
 from hubserve.errors import HubError, from_wire
 from hubserve.instance.wire import WireError, unpack_arrays
+from hubserve.serving.unpacking import PackedResponse, answer_unpacked, has_many_strings
 from hubserve.serving.work import Work
 from hubserve.types import InferResponse
 
 log = logging.getLogger("hubserve")
 
 #: None: its responses come in another way
-Outcome = InferResponse | HubError | None
+Outcome = InferResponse | PackedResponse | HubError | None
 
 
-def outcome_of(result: dict[str, Any], buffers: Sequence[memoryview], final: bool = True) -> Outcome:
+def outcome_of(result: dict[str, Any], buffers: Sequence[memoryview], final: bool = True, may_be_large: bool = True) -> Outcome:
     """Read one result of a frame, or one response.
 
     Args:
         result: checked by :mod:`hubserve.serving.frame_checks`.
         buffers: the frame's.
         final: whether no more responses follow.
+        may_be_large: whether many byte strings may be left for :func:`settle` to unpack.
     Raises:
         WireError: its arrays cannot be read from their buffers.
     """
@@ -31,14 +33,17 @@ def outcome_of(result: dict[str, Any], buffers: Sequence[memoryview], final: boo
         return InferResponse(json=buffers[result["json"]], parameters=result.get("parameters"))
     if "outputs" not in result:
         return None
+    described = result["outputs"]
+    if may_be_large and has_many_strings(described):
+        return PackedResponse(described, list(buffers), result.get("parameters"))
     try:
-        tensors = unpack_arrays(result["outputs"], buffers)
+        tensors = unpack_arrays(described, buffers)
     except HubError as error:
         raise WireError(f"the arrays of a result cannot be read: {error.message}") from None
     return InferResponse(tensors=tensors, parameters=result.get("parameters"), final=final)
 
 
-def settle(work: Work, outcome: InferResponse | HubError) -> None:
+def settle(work: Work, outcome: InferResponse | PackedResponse | HubError) -> None:
     """Answer a request, unless nobody waits for it any more."""
     if work.answer.done():
         return
@@ -46,5 +51,7 @@ def settle(work: Work, outcome: InferResponse | HubError) -> None:
         if outcome.detail:
             log.warning("a request failed in module code: %s", outcome.detail)
         work.answer.set_exception(outcome)
+    elif isinstance(outcome, PackedResponse):
+        answer_unpacked(work.answer, outcome)
     else:
         work.answer.set_result(outcome)

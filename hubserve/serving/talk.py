@@ -171,8 +171,8 @@ class Talk(FrameProtocol):
         work = self.open.get(key)
         if work is None:  # nobody waits for it
             return
-        outcome = outcome_of(header, buffers, final=header["final"])
         stream = work.whole.stream if isinstance(work.whole, Whole) else None
+        outcome = outcome_of(header, buffers, final=header["final"], may_be_large=stream is None)
         final, failed = header["final"], isinstance(outcome, HubError)
         if final or failed:
             self.open.pop(key)

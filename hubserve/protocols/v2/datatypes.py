@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hubserve.errors import InvalidInput
-from hubserve.types import BFLOAT16, BYTES, array_from_bytes, dtype_name, pack_bytes, parse_shape, shown, with_packed
+from hubserve.types import BFLOAT16, BYTES, FEW_ELEMENTS, array_from_bytes, dtype_name, pack_bytes, parse_shape, shown, with_packed
 
 #: the protocol's name -> a TensorSpec's dtype
 DTYPE_OF = {
@@ -29,8 +29,6 @@ DTYPE_OF = {
     "BF16": BFLOAT16,
     "BYTES": BYTES,
 }
-#: so many byte strings take the event loop some milliseconds
-FEW_ELEMENTS = 16 << 10
 #: an array of up to so many bytes is copied, which takes less time than the ways to view it
 _COPIED_BYTES = 4096
 DATATYPE_OF = {dtype: datatype for datatype, dtype in DTYPE_OF.items()}

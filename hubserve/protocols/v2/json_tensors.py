@@ -3,6 +3,7 @@
 import asyncio
 import json
 from codecs import getincrementaldecoder
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -138,19 +139,30 @@ def is_large(array: np.ndarray) -> bool:
 async def values_in_steps(array: np.ndarray, datatype: str, nan: str) -> bytes:
     """As :func:`values_of`, with a turn for others every few milliseconds."""
     flat, parts = array.ravel(), []
-    if datatype == "BYTES":
-        size = 0
-        for each in flat:
-            parts.append(await _long_text(each) if len(each) > _STEP_BYTES else dump_json(_text(each)))
-            size += len(each) + _ELEMENT_BYTES
-            if size > _STEP_BYTES:
-                size = 0
-                await asyncio.sleep(0)
-    else:
-        for start in range(0, len(flat), _STEP_ELEMENTS):
-            parts.append(values_of(flat[start : start + _STEP_ELEMENTS], datatype, nan)[1:-1])
-            await asyncio.sleep(0)
+    for some in _texts_in_steps(flat) if datatype == "BYTES" else _numbers_in_steps(flat):
+        if len(some) == 1 and datatype == "BYTES" and len(some[0]) > _STEP_BYTES:
+            parts.append(await _long_text(some[0]))
+        else:
+            parts.append(values_of(some, datatype, nan)[1:-1])
+        await asyncio.sleep(0)
     return b"[%s]" % b",".join(parts)
+
+
+def _numbers_in_steps(flat: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(flat), _STEP_ELEMENTS):
+        yield flat[start : start + _STEP_ELEMENTS]
+
+
+def _texts_in_steps(flat: np.ndarray) -> Iterator[np.ndarray]:
+    """Elements in groups of so many bytes; a longer one alone."""
+    start = size = 0
+    for index, element in enumerate(flat):
+        more = len(element) + _ELEMENT_BYTES
+        if size and size + more > _STEP_BYTES:
+            yield flat[start:index]
+            start, size = index, 0
+        size += more
+    yield flat[start:]
 
 
 async def _long_text(element: Any) -> bytes:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from hubserve.errors import TooLarge
 from hubserve.instance.wire import Frame, pack_arrays
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds, is_light
@@ -63,11 +62,7 @@ class CallReader:
         Raises:
             TooLarge: they are too many.
         """
-        if many.count > self._bounds.values:
-            raise TooLarge(
-                f"a tensor of the request holds {many.count} byte strings, and this server takes {self._bounds.values} (max_elements); "
-                "send fewer at once"
-            )
+        self._bounds.check_byte_strings(many.count)
         return await self._decoders.run(decode)
 
     async def message(self, data: Any) -> InferCall:
@@ -85,23 +80,21 @@ class CallReader:
 
 def decode_infer(arguments: dict[str, Any], buffers: list[memoryview]) -> tuple[dict[str, Any], list[Any]]:
     """Decode an inference request over HTTP."""
-    return _packed(read_call(buffers[0], arguments["header_length"], _takes(arguments), Layouts(), JsonBounds(*arguments["bounds"])))
+    return _packed(
+        read_call(buffers[0], arguments["header_length"], _takes(arguments), Layouts(), JsonBounds(*arguments["bounds"])), arguments
+    )
 
 
 def decode_generate(arguments: dict[str, Any], buffers: list[memoryview]) -> tuple[dict[str, Any], list[Any]]:
     """Decode a request of the generate extension."""
-    return _packed(read_generate(buffers[0], _takes(arguments), JsonBounds(*arguments["bounds"])))
+    return _packed(read_generate(buffers[0], _takes(arguments), JsonBounds(*arguments["bounds"])), arguments)
 
 
 def decode_message(arguments: dict[str, Any], buffers: list[memoryview]) -> tuple[dict[str, Any], list[Any]]:
     """Decode a ``ModelInferRequest``."""
     from hubserve.protocols.v2.grpc_codec import decode_call, parse_request  # needs packages that a server without gRPC may lack
 
-    call = decode_call(*parse_request(bytes(buffers[0])))
-    values = sum(each.data.size for each in call.inputs if each.data is not None and each.data.dtype == object)
-    if values > arguments["bounds"][1]:
-        raise TooLarge(f"the request holds {values} byte strings, and this server takes {arguments['bounds'][1]} (max_elements)")
-    return _packed(call)
+    return _packed(decode_call(*parse_request(bytes(buffers[0]))), arguments)
 
 
 def _takes(arguments: dict[str, Any]) -> Takes:
@@ -109,7 +102,9 @@ def _takes(arguments: dict[str, Any]) -> Takes:
     return Takes(name, {spec[0]: TensorSpec(spec[0], spec[1], tuple(spec[2])) for spec in inputs}, takes_pictures)
 
 
-def _packed(call: InferCall) -> tuple[dict[str, Any], list[Any]]:
+def _packed(call: InferCall, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    count = sum(each.data.size for each in call.inputs if each.data is not None and each.data.dtype == object)
+    JsonBounds(*arguments["bounds"]).check_byte_strings(count)
     buffers: list[Any] = []
     inputs = [[each.name, each.datatype, list(each.shape), each.parameters, each.data is not None] for each in call.inputs]
     arrays = pack_arrays({str(number): each.data for number, each in enumerate(call.inputs) if each.data is not None}, buffers)

@@ -1,0 +1,54 @@
+"""Unpack many byte strings of an instance's answer in a thread, off the event loop."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from hubserve.instance.wire import unpack_arrays
+from hubserve.types import BYTES, FEW_ELEMENTS, InferResponse, with_packed
+
+
+class PackedResponse(NamedTuple):
+    """A response whose arrays are not unpacked yet.
+
+    Attributes:
+        described: the arrays, as a frame's header has them.
+        buffers: the frame's, in memory that nothing overwrites.
+        parameters: the response's.
+    """
+
+    described: Sequence[dict[str, Any]]
+    buffers: list[memoryview]
+    parameters: dict[str, Any] | None
+
+
+def has_many_strings(described: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether arrays hold so many byte strings that unpacking them would hold up the event loop."""
+    return any(each["dtype"] == BYTES and math.prod(each["shape"]) > FEW_ELEMENTS for each in described)
+
+
+def answer_unpacked(answer: "asyncio.Future[InferResponse]", packed: PackedResponse) -> None:
+    """Resolve a request's future once its arrays are unpacked."""
+    unpacked = asyncio.get_running_loop().run_in_executor(None, _unpack, packed)
+    unpacked.add_done_callback(partial(_resolve, answer))
+
+
+def _unpack(packed: PackedResponse) -> InferResponse:
+    arrays = unpack_arrays(packed.described, packed.buffers)
+    for each in packed.described:
+        if each["dtype"] == BYTES:  # whatever sends them on need not pack them again
+            arrays[each["name"]] = with_packed(arrays[each["name"]], packed.buffers[each["buffer"]])
+    return InferResponse(tensors=arrays, parameters=packed.parameters)
+
+
+def _resolve(answer: "asyncio.Future[InferResponse]", unpacked: "asyncio.Future[InferResponse]") -> None:
+    if answer.done():  # its asker has gone
+        unpacked.cancelled() or unpacked.exception()
+    elif unpacked.cancelled():
+        answer.cancel()
+    elif error := unpacked.exception():
+        answer.set_exception(error)
+    else:
+        answer.set_result(unpacked.result())
