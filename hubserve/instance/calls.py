@@ -24,6 +24,7 @@ from hubserve.errors import HubError, InvalidInput, ModuleFailed, OutOfMemory, t
 from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
 from hubserve.kinds.base import Face, LoadedModule
 from hubserve.kinds.failures import as_failure
+from hubserve.kinds.forks import leave_if_forked
 from hubserve.types import check_inputs
 
 T = TypeVar("T")
@@ -341,6 +342,7 @@ def guarded(call: Callable[[], T]) -> T:
     except HubError:
         raise
     except BaseException as error:  # one bad request must not end the instance
+        leave_if_forked(error)
         raise as_failure(error) from error
 
 
