@@ -4,7 +4,6 @@ import argparse
 import faulthandler
 import json
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -19,7 +18,10 @@ from hubserve.instance.loop import serve
 from hubserve.instance.memory import keep_large_buffers
 from hubserve.instance.tls import SharedKey
 from hubserve.kinds import get_kind
+from hubserve.kinds.base import Kind
 from hubserve.kinds.failures import as_failure
+from hubserve.kinds.forks import ignore_signals
+from hubserve.kinds.packages import share_with_children
 
 _COMPAT = Path(__file__).resolve().parent.parent / "compat"
 
@@ -53,7 +55,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         return _serve(args.serve_fd, args.arena_fd, args.side_fd)
     try:
         if args.check:
-            get_kind(args.kind).import_only(args.check.absolute(), args.import_name)
+            _prepare(args.kind, args.check).import_only(args.check.absolute(), args.import_name)
         else:
             _run(args)
     except HubError as error:
@@ -64,8 +66,16 @@ def main(argv: Optional[List[str]] = None) -> int:
     return 0
 
 
+def _prepare(name: str, folder: Path) -> Kind:
+    """A kind, for code that is about to be imported: as in a script without arguments."""
+    kind = get_kind(name)
+    sys.argv = [str(kind.code_file(folder.absolute(), {}))]
+    share_with_children(always=True)
+    return kind
+
+
 def _run(args: argparse.Namespace) -> None:
-    module = get_kind(args.kind).load(args.run.absolute(), args.import_name, {}, {})
+    module = _prepare(args.kind, args.run).load(args.run.absolute(), args.import_name, {}, {})
     try:
         answer = module.run(args.arguments)
     except (HubError, SystemExit):  # a module's own argument parser exits with its own status
@@ -90,15 +100,22 @@ def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
 
 def _serve(fd: int, arena_fd: Optional[int], side_fd: Optional[int]) -> int:
-    # The gateway decides when an instance ends, also when a terminal or an init system signals the whole process group.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ignore_signals()
     keep_large_buffers()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a module prints is log, wherever the gateway's stdout goes
-    side = socket.socket(fileno=side_fd) if side_fd is not None else None
-    with socket.socket(fileno=fd) as sock:
-        return serve(sock, Arena(arena_fd) if arena_fd is not None else None, side)
+    arena = None
+    if arena_fd is not None:
+        arena = Arena(arena_fd)
+        os.close(arena_fd)  # it stays mapped
+    side = _socket(side_fd) if side_fd is not None else None
+    with _socket(fd) as sock:
+        return serve(sock, arena, side)
+
+
+def _socket(fd: int) -> socket.socket:
+    """An inherited socket that programs which the module starts do not inherit."""
+    os.set_inheritable(fd, False)
+    return socket.socket(fileno=fd)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
 from hubserve.kinds.base import Face, LoadedModule
 from hubserve.kinds.failures import as_failure
+from hubserve.kinds.forks import leave_if_forked
 from hubserve.types import BYTES, DTYPES, check_inputs, dtype_name
 
 T = TypeVar("T")
@@ -365,4 +366,5 @@ def guarded(call: Callable[[], T]) -> T:
     except HubError:
         raise
     except BaseException as error:  # one bad request must not end the instance
+        leave_if_forked(error)
         raise as_failure(error) from error

@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
@@ -21,6 +22,8 @@ from hubserve.instance.warmup import warm_up
 from hubserve.instance.whole import PreparedWhole, compute_whole, prepare_whole
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.forks import leave_if_forked, prepare_forks
+from hubserve.kinds.packages import share_with_children
 from hubserve.kinds.requests import current_host, set_host
 from hubserve.types import ANY, specs_from_json
 
@@ -41,15 +44,18 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
     """
     side = SideChannel(side_sock) if side_sock else None
     set_host(side)
+    prepare_forks(partial(_forget, sock, side))
     try:
         frame = wire.receive(sock)
         try:
             module, max_batch_size, times = _load(frame.header)
         except HubError as error:
+            leave_if_forked(error)
             if error.detail:
                 sys.stderr.write(error.detail)
             wire.send(sock, {"op": "failed", "error": to_wire(error)})
             return 1
+        leave_if_forked()
         settle()
         wire.send(sock, {"op": "loaded", "description": module.description.to_json(), "times": times})
         ahead = bool(frame.header.get("decode_ahead")) and Face.PICTURE in module.description.faces
@@ -62,6 +68,13 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
     except _GONE:
         pass
     return 0
+
+
+def _forget(sock: socket.socket, side: Optional[SideChannel]) -> None:
+    """Close what connects with the gateway, in a process that was forked."""
+    sock.close()
+    if side:
+        side.forget()
 
 
 def _close(module: LoadedModule) -> None:
@@ -89,6 +102,7 @@ def _answer_frames(
             computed = compute_whole(module, prepared, side)
         else:
             computed = compute(module, prepared, max_batch_size)
+        leave_if_forked()
         if halves:
             halves.turn()
         wire.send(sock, computed.to_header(), computed.buffers, halves.place if halves else None)
@@ -131,8 +145,10 @@ def _frames_ahead(
 
 
 def _load(order: Dict[str, Any]) -> Tuple[LoadedModule, int, List[Tuple[int, float]]]:
-    folder = Path(order["folder"])
-    module = get_kind(order["kind"]).load(folder, order["import_name"], order["init_args"], order["defaults"])
+    folder, kind = Path(order["folder"]), get_kind(order["kind"])
+    sys.argv = [str(kind.code_file(folder, order["init_args"]))]  # as for a script: a module may parse its arguments
+    share_with_children(always=True)
+    module = kind.load(folder, order["import_name"], order["init_args"], order["defaults"])
     limit = order.get("max_batch_size") or module.description.max_batch_size
     max_batch_size = min(limit, module.description.max_batch_size)
     module.description = _with_inputs(module.description, order.get("extra_inputs") or [])._replace(max_batch_size=max_batch_size)

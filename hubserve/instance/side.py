@@ -33,6 +33,7 @@ WINDOW_RESPONSES = 32
 WINDOW_BYTES = 8 << 20
 
 _GONE = "the server has gone"
+_FORKED = "a process that a model forks cannot make requests of other models or send responses; do it in the instance itself"
 
 
 class SideChannel(Host):
@@ -54,6 +55,7 @@ class SideChannel(Host):
         self._replies: Dict[int, _Replies] = {}
         self._keys = itertools.count(1)
         self._gone = False
+        self._why_gone = _GONE
         threading.Thread(target=self._read, name="hubserve-side", daemon=True).start()
 
     # --- requests ---
@@ -145,7 +147,7 @@ class SideChannel(Host):
         replies = _Replies(self, key)
         self._replies[key] = replies
         if self._gone:
-            replies.put({"error": to_wire(InstanceDied(_GONE)), "final": True}, [])
+            replies.put({"error": to_wire(InstanceDied(self._why_gone)), "final": True}, [])
         self._send({**header, "key": key}, buffers)
         return replies
 
@@ -194,7 +196,19 @@ class SideChannel(Host):
             while True:
                 self._handle(receiver.receive())
         except (EOFError, OSError, wire.WireError):
+            pass
+        finally:
             self._lose()
+
+    def forget(self) -> None:
+        """Close this end in a process that was forked. Locks that threads held at the fork are held for ever, so they are replaced."""
+        self._sock.close()
+        self._writing, self._changed = threading.Lock(), threading.Condition()
+        self._why_gone = _FORKED
+        self._deferred.clear()
+        for replies in self._replies.values():
+            replies.renew()
+        self._lose()
 
     def _handle(self, frame: wire.Frame) -> None:
         header = frame.header
@@ -221,7 +235,7 @@ class SideChannel(Host):
             self._gone = True
             self._changed.notify_all()
         for replies in list(self._replies.values()):
-            replies.put({"error": to_wire(InstanceDied(_GONE)), "final": True}, [])
+            replies.put({"error": to_wire(InstanceDied(self._why_gone)), "final": True}, [])
 
 
 class _Replies(Replies):
@@ -239,6 +253,10 @@ class _Replies(Replies):
         self._waiting: Deque[Tuple[Dict[str, Any], List[memoryview]]] = deque()
         self._final = False
         self._ready: List[Callable[[], None]] = []
+
+    def renew(self) -> None:
+        """See :meth:`SideChannel.forget`."""
+        self._changed = threading.Condition()
 
     def put(self, header: Dict[str, Any], buffers: List[memoryview]) -> None:
         """A reply came."""

@@ -218,6 +218,10 @@ class Kind(ABC):
             LoadFailed: they cannot be read; the message names file, line and reason.
         """
 
+    def code_file(self, folder: Path, init_args: Dict[str, Any]) -> Path:  # noqa: ARG002 - for those that override it
+        """The file of the module's code, as ``sys.argv`` names it; the arguments are those of :meth:`load`."""
+        return folder
+
     @abstractmethod
     def load(self, folder: Path, import_name: str, init_args: Dict[str, Any], defaults: Dict[str, Any]) -> LoadedModule:
         """Import and construct the module in this process.

@@ -1,5 +1,10 @@
-"""Makes a module's folder importable under its name, and installed modules importable from one another."""
+"""Makes a module's folder importable under its name, and installed modules importable from one another.
 
+What is importable in the module's process is so in every interpreter that it starts: they are told by their environment.
+"""
+
+import json
+import os
 import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -13,6 +18,28 @@ from hubserve.kinds.versions import current_version
 
 #: the modules that are packages of this process, by package name
 LOADED: Dict[str, Path] = {}
+
+_OWN_PATH = frozenset(sys.path)
+#: holds a file that every Python imports at its start
+_CHILDREN = Path(__file__).resolve().parent / "child_start"
+_VARIABLE = "HUBSERVE_IMPORTS"
+_is_shared = False
+
+
+def share_with_children(*, always: bool = False) -> None:
+    """Have interpreters that this process starts import the packages, and from the folders, that it imports now.
+
+    Args:
+        always: do so again whenever there are more; before it was asked for nothing is done.
+    """
+    global _is_shared  # noqa: PLW0603 - it is of the process, as the environment is
+    _is_shared |= always
+    if not _is_shared:
+        return
+    packages = {name: str(folder) for name, folder in LOADED.items()}
+    os.environ[_VARIABLE] = json.dumps({"packages": packages, "path": [each for each in sys.path if each not in _OWN_PATH]})
+    others = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and each != str(_CHILDREN)]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(_CHILDREN), *others])
 
 
 def install_package(name: str, folder: Path) -> None:
@@ -36,6 +63,7 @@ def install_package(name: str, folder: Path) -> None:
     package = module_from_spec(spec)
     sys.modules[name] = package
     LOADED[name] = folder
+    share_with_children()
     if spec.loader is None:
         return
     try:
@@ -69,5 +97,15 @@ class _InstalledModules(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
         """Answer for top-level names only; the rest is found through the package's path."""
-        folder = current_version(fullname) if path is None else None
-        return _package_spec(fullname, folder) if folder else None
+        return find_package(fullname) if path is None else None
+
+
+def find_package(name: str, folder: Optional[str] = None) -> Optional[ModuleSpec]:
+    """How to import a module as a package; None if there is none of this name.
+
+    Args:
+        name: of the package.
+        folder: the module's files; None for those of the installed version that the bare name means.
+    """
+    found = current_version(name) if folder is None else Path(folder)
+    return _package_spec(name, found) if found else None

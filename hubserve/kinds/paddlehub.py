@@ -30,6 +30,10 @@ class PaddleHubKind(Kind):
         """See the base class."""
         return source.read_module_class(folder / "module.py").to_info(self.name)
 
+    def code_file(self, folder: Path, init_args: Dict[str, Any]) -> Path:  # noqa: ARG002 - the base class's signature
+        """See the base class."""
+        return folder / "module.py"
+
     def import_only(self, folder: Path, import_name: str) -> None:
         """See the base class."""
         _import_class(folder, import_name)

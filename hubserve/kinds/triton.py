@@ -27,6 +27,11 @@ class TritonKind(Kind):
         """See the base class; the version is the one that is served to clients that name none."""
         return open_model(folder).info()
 
+    def code_file(self, folder: Path, init_args: Dict[str, Any]) -> Path:
+        """See the base class."""
+        name = init_args.get("config", {}).get("default_model_filename") or "model.py"
+        return Path(folder, init_args.get("version", ""), name)
+
     def import_only(self, folder: Path, import_name: str) -> None:  # noqa: ARG002 - the base class's signature
         """Look for the files of each version; a model's code is not run before it is loaded."""
         model = open_model(folder)

@@ -15,6 +15,8 @@ import numpy as np
 from hubserve.errors import HubError, LoadFailed, ModuleFailed
 from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.kinds.failures import as_failure, failures_named
+from hubserve.kinds.forks import leave_if_forked
+from hubserve.kinds.packages import share_with_children
 from hubserve.kinds.requests import Answer, Host, Later, WholeRequest, WholeResponse, WrongAnswers, current_host
 from hubserve.kinds.triton_api.config import ModelConfig, set_model_dir, using_decoupled_model_transaction_policy
 from hubserve.kinds.triton_api.requests import PARENTS, InferenceRequest, Server, attach
@@ -94,6 +96,7 @@ def _import(version_folder: Path, model_file: Path) -> ModuleType:
     for folder in (version_folder, version_folder.parent):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
+    share_with_children()
     importlib.invalidate_caches()
     relative = model_file.relative_to(version_folder).with_suffix("")
     return importlib.import_module(".".join([version_folder.name, *relative.parts]))
@@ -222,6 +225,7 @@ class TritonPythonModule(LoadedModule):
                 returned = asyncio.run_coroutine_threadsafe(returned, self._event_loop()).result()
             return self._answers(whole, requests, returned)
         except BaseException as error:  # one bad request must not end the instance
+            leave_if_forked(error)
             failure = error if isinstance(error, HubError) else as_failure(error)
             harmless = not decoupled and not isinstance(error, WrongAnswers) and not any(request.sender for request in requests)
             harmless = harmless and (self._host is None or self._host.acts == acts)
