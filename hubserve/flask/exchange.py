@@ -11,6 +11,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
+from hubserve.errors import drop_frames
 from hubserve.server.exchange import UNEXPECTED, Taker
 
 log = logging.getLogger("hubserve")
@@ -50,9 +51,11 @@ class WsgiExchange:
         gone: whether the client has left: WSGI does not tell, so never.
         cancel_when_gone: of no use here, for the same reason.
         task: the task that answers.
+        announced_bytes: the body's length, where it was announced; else 0.
     """
 
     def __init__(self, scope: dict[str, Any], length: int | None, read: Read) -> None:
+        self.announced_bytes = length or 0
         self.gone = False
         self.cancel_when_gone = False
         self.task: asyncio.Task[None] | None = None
@@ -106,11 +109,13 @@ class WsgiExchange:
             await app(self._scope, self._receive, self._send)
             # without an answer, the protocol takes the client to have left
             answer = Answer(self._status, self._headers, b"".join(self._parts)) if self._status else Answer(400, _JSON, _INCOMPLETE)
-        except Exception:
+        except Exception as error:
             log.exception("an unexpected error while answering %s %s", self._scope["method"], self._scope["path"])
+            drop_frames(error)
             answer = Answer(500, _JSON, UNEXPECTED)
         finally:
             self._orders.put(answer)
+            del self._scope["extensions"]  # a cycle, which only the garbage collector would end
 
     def take_body(self) -> bytes | None:
         """The body, if all of it has been read; else None."""

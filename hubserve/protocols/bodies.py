@@ -1,22 +1,24 @@
 """Reads a request's body: once, bounded in size and time."""
 
 import asyncio
+import ctypes
 import time
 from types import TracebackType
 
 from starlette.types import Scope
 
-from hubserve.errors import HubError, TooLarge
-from hubserve.protocols.admission import Ticket
+from hubserve.errors import HubError, TooLarge, Unavailable
+from hubserve.protocols.admission import SMALL_BYTES, Pace, Ticket
 from hubserve.protocols.base import ClientGone, header
 from hubserve.serving.sweeper import Sweeper
 from hubserve.settings import ServerSettings
 
 #: a body over the limit is read and thrown away up to this many times the limit, so that its sender sees the answer and no reset
 _DISCARD_FACTOR = 4
-_SMALL_BODY_BYTES = 64 << 10
-#: a client that sends less than this holds a connection and memory for nothing
-_SLOWEST_BYTES_PER_S = 4096
+
+#: makes a bytearray whose bytes are not set: memory that nothing was written to costs nothing
+_unset_bytearray = ctypes.pythonapi.PyByteArray_FromStringAndSize
+_unset_bytearray.argtypes, _unset_bytearray.restype = (ctypes.c_char_p, ctypes.c_ssize_t), ctypes.py_object
 
 
 class TooSlow(HubError):
@@ -42,31 +44,48 @@ async def read_body(scope: Scope, settings: ServerSettings, ticket: Ticket) -> m
             raise _too_large(limit)
         ticket.reserve(len(content))
         return memoryview(content)
-    announced = header(scope, b"content-length")
-    length = int(announced) if announced.isdigit() else None
-    if length is not None and length > limit and header(scope, b"expect").lower() == "100-continue":
-        raise _too_large(limit)  # the client waits for leave to send
-    if length is not None:
-        ticket.reserve(min(length, limit))
-    body = _Body(length, limit, ticket)
-    with _Patience(settings.client_timeout_s, body, ticket.sweeper, exchange.task):
-        if not await exchange.read_into(body):
-            raise ClientGone("the client closed the connection before its request was complete")
-    if body.size_bytes > limit:
-        raise _too_large(limit)
-    return body.content()
+    announced = exchange.announced_bytes
+    if announced > limit:
+        if header(scope, b"expect").lower() == "100-continue":
+            raise _too_large(limit)  # the client waits for leave to send
+    else:
+        ticket.check_room(announced)
+    body = _Body(announced, limit, ticket)
+    try:
+        with _Patience(settings.client_timeout_s, body, ticket.sweeper, exchange.task):
+            if not await exchange.read_into(body):
+                raise ClientGone("the client closed the connection before its request was complete")
+        if body.size_bytes > limit:
+            raise _too_large(limit)
+        return body.content()
+    finally:  # the frames of an error may be kept for longer than its answer takes
+        body.drop()
 
 
 class _Body:
-    """A body that grows: in one place if its length was announced, so that nothing is copied twice."""
+    """A body that grows: in one place if its length was announced, so that nothing is copied twice.
 
-    def __init__(self, announced_bytes: int | None, max_body_bytes: int, ticket: Ticket) -> None:
+    That place is of the announced length from the beginning, but only what has come takes memory, and only that is accounted for.
+
+    Args:
+        announced_bytes: its length; 0 if it is not known.
+        max_body_bytes: the most that is kept.
+        ticket: accounts for what has come.
+    Raises:
+        Unavailable: there is no memory for it at all.
+    """
+
+    def __init__(self, announced_bytes: int, max_body_bytes: int, ticket: Ticket) -> None:
         self.size_bytes = 0
         self._max_body_bytes = max_body_bytes
         self._ticket = ticket
-        self._chunks: list[bytes] = []
-        fits = announced_bytes is not None and _SMALL_BODY_BYTES < announced_bytes <= max_body_bytes
-        self._whole = memoryview(bytearray(announced_bytes or 0)) if fits else None
+        self._grown = bytearray()
+        self._whole: memoryview | None = None
+        if SMALL_BYTES < announced_bytes <= max_body_bytes:
+            try:
+                self._whole = memoryview(_unset_bytearray(None, announced_bytes))
+            except MemoryError:
+                raise Unavailable(f"the server has no memory for a body of {announced_bytes} bytes now; try again later") from None
 
     def add(self, chunk: bytes) -> None:
         """Append what came; more than the limit is only counted, and far more is not read.
@@ -77,29 +96,37 @@ class _Body:
         """
         start = self.size_bytes
         self.size_bytes += len(chunk)
-        if self.size_bytes > self._max_body_bytes * _DISCARD_FACTOR:
-            raise _too_large(self._max_body_bytes)
-        self._ticket.reserve(min(self.size_bytes, self._max_body_bytes))
+        if self.size_bytes > self._max_body_bytes:
+            self._grown = bytearray()
+            if self.size_bytes > self._max_body_bytes * _DISCARD_FACTOR:
+                raise _too_large(self._max_body_bytes)
+            return
+        self._ticket.reserve(self.size_bytes)
         if self._whole is not None:
             self._whole[start : self.size_bytes] = chunk
-        elif self.size_bytes <= self._max_body_bytes:
-            self._chunks.append(chunk)
         else:
-            self._chunks.clear()
+            self._grown += chunk
 
     def room(self) -> memoryview | None:
         """Where the rest may be put without a detour; None where it is to be added in parts."""
         return None if self._whole is None else self._whole[self.size_bytes :]
 
     def filled(self, count: int) -> None:
-        """So many bytes have been put where :meth:`room` said; they were reserved when their number was announced."""
+        """So many bytes have been put where :meth:`room` said.
+
+        Raises:
+            Unavailable: the server has no memory for them now.
+        """
         self.size_bytes += count
+        self._ticket.reserve(self.size_bytes)
 
     def content(self) -> memoryview:
-        """All of it, a view of bytes or a bytearray."""
-        if self._whole is not None:
-            return self._whole
-        return memoryview(self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks))
+        """All of it, a view of a bytearray."""
+        return memoryview(self._grown) if self._whole is None else self._whole
+
+    def drop(self) -> None:
+        """Keep nothing of it."""
+        self._whole, self._grown = None, bytearray()
 
 
 class _Patience:
@@ -110,9 +137,8 @@ class _Patience:
     """
 
     def __init__(self, timeout_s: float, body: _Body, sweeper: Sweeper, task: "asyncio.Task[None] | None") -> None:
-        self.start = time.monotonic()
-        self.due = self.start + timeout_s
-        self._timeout_s = timeout_s
+        self._pace = Pace(timeout_s)
+        self.due = self._pace.due
         self._body = body
         self._sweeper = sweeper
         self._task = task
@@ -120,8 +146,9 @@ class _Patience:
 
     def on_due(self) -> None:
         """The time is up, unless it came fast enough."""
-        self.due = self.start + self._timeout_s + self._body.size_bytes / _SLOWEST_BYTES_PER_S
-        if self.due <= time.monotonic() and self._task:
+        if self._pace.is_kept(self._body.size_bytes):
+            self.due = self._pace.due
+        elif self._task:
             self._over = True
             self._task.cancel()
 
@@ -132,7 +159,7 @@ class _Patience:
         self._sweeper.discard(self)
         if self._over and isinstance(error, asyncio.CancelledError):
             raise TooSlow(
-                f"only {self._body.size_bytes} bytes of the request's body came in {time.monotonic() - self.start:.0f} s; "
+                f"only {self._body.size_bytes} bytes of the request's body came in {time.monotonic() - self._pace.start:.0f} s; "
                 "send it faster or raise 'client_timeout_s'"
             ) from None
 

@@ -28,6 +28,7 @@ from hubserve.errors import (
     Overloaded,
     TooLarge,
     Unavailable,
+    drop_frames,
 )
 from hubserve.kinds.base import Face
 from hubserve.module import JsonArray, check_about
@@ -86,17 +87,20 @@ class PaddleHubProtocol(Protocol):
                     module.check_room()  # what would be refused is not even read
                     request = await self._decode(module, scope, ticket)
                     response = await while_connected(scope, module.infer(request))
-        except ClientGone:
-            return
+                answer = b'{"status":"000","msg":"","results":' + (response.json or b"null") + b"}"
+                ticket.check_answer(len(answer))
+                await respond(send, 200, answer)
+        except ClientGone as error:
+            drop_frames(error)
         except _NotJson as error:
+            drop_frames(error)
             await respond(send, 400, _envelope("101", str(error)))
         except _OldUsage:
             message = f"This usage is out of date, please use 'application/json' as content-type to post to {_PREFIX}{name}."
             await respond(send, 200, _envelope("112", message))
         except HubError as error:
+            drop_frames(error)
             await self._refuse(name, error, send)
-        else:
-            await respond(send, 200, b'{"status":"000","msg":"","results":' + (response.json or b"null") + b"}")
 
     async def _refuse(self, name: str, error: HubError, send: Send) -> None:
         http, status = next((http, status) for cls, http, status in _STATUSES if isinstance(error, cls))

@@ -4,18 +4,25 @@ import asyncio
 import http
 import logging
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from hubserve.server.heads import Head
+from hubserve.errors import drop_frames
+from hubserve.protocols.admission import SMALL_BYTES
+from hubserve.server.head_parser import Head
 
 if TYPE_CHECKING:
     from hubserve.server.http import HttpConnection
 
 log = logging.getLogger("hubserve")
 
+T = TypeVar("T")
+
 STATUS_LINES = {each.value: b"HTTP/1.1 %d %s\r\n" % (each.value, each.phrase.encode()) for each in http.HTTPStatus}
 #: how much of a body may wait to be read by the application
-_MAX_WAITING_BYTES = 256 << 10
+_MAX_WAITING_BYTES = 64 << 10
+#: parts that wait are joined beyond this number: a client may send them byte by byte
+_MAX_WAITING_PARTS = 64
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _DISCONNECT = {"type": "http.disconnect"}
 _BODILESS = (204, 304)
@@ -52,7 +59,6 @@ class Exchange:
         started: whether the answer's headers have been sent.
         keep_alive: whether another request may follow.
         announced_bytes: the body's length, where it was told; else 0.
-        received_bytes: how much of the body has come.
     """
 
     __slots__ = (
@@ -61,6 +67,7 @@ class Exchange:
         "_complete",
         "_connection",
         "_head",
+        "_held_bytes",
         "_left_bytes",
         "_more_body",
         "_taker",
@@ -73,7 +80,6 @@ class Exchange:
         "expects_continue",
         "gone",
         "keep_alive",
-        "received_bytes",
         "scope",
         "started",
         "task",
@@ -89,7 +95,6 @@ class Exchange:
         self._connection = connection
         self.scope = {**head.scope, "extensions": {"hubserve": self}}
         self.announced_bytes = head.announced_bytes
-        self.received_bytes = 0
         self._taker: Taker | None = None
         self._taker_failed: Exception | None = None
         self._chunks: list[bytes] = []
@@ -98,6 +103,7 @@ class Exchange:
         self._told_end = False
         self._waiter: asyncio.Future[None] | None = None
         self._head = b""
+        self._held_bytes = 0  # of the answer, until they are with the connection
         self._left_bytes = 0
         self._chunked = False
         self._complete = False
@@ -106,8 +112,9 @@ class Exchange:
         """Have the application answer."""
         try:
             await app(self.scope, self.receive, self.send)
-        except Exception:
+        except Exception as error:
             log.exception("an unexpected error while answering %s %s", self.scope["method"], self.scope["path"])
+            drop_frames(error)
             if not self.started:
                 self._start(500, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(UNEXPECTED))])
                 self._write(UNEXPECTED, more_body=False)
@@ -115,18 +122,20 @@ class Exchange:
             if not self._complete:  # it failed, or the client has gone
                 self.keep_alive = False
                 self._finish()
+            del self.scope["extensions"]  # a cycle, which only the garbage collector would end
 
     # --- the request ---
 
     def feed(self, body: bytes) -> None:
         """A part of the body came."""
-        self.received_bytes += len(body)
         if self._complete:
             return
         if self._taker:
-            self._hand_over(body)
+            self._hand_over(self._taker.add, body)
             return
         self._chunks.append(body)
+        if len(self._chunks) > _MAX_WAITING_PARTS:
+            self._chunks = [b"".join(self._chunks)]
         self._waiting_bytes += len(body)
         if self._waiting_bytes > _MAX_WAITING_BYTES:
             self._connection.pause()
@@ -150,10 +159,10 @@ class Exchange:
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _hand_over(self, body: bytes) -> None:
-        if self._taker and not self._taker_failed:
+    def _hand_over(self, take: Callable[[T], None], part: T) -> None:
+        if not self._taker_failed:
             try:
-                self._taker.add(body)
+                take(part)
             except Exception as error:  # it is raised where the body is read
                 self._taker_failed = error
                 self._wake()
@@ -175,9 +184,8 @@ class Exchange:
 
     def filled(self, count: int) -> None:
         """So many bytes of the body have been put where :meth:`room` said."""
-        self.received_bytes += count
         if self._taker:
-            self._taker.filled(count)
+            self._hand_over(self._taker.filled, count)
 
     async def read_into(self, taker: Taker) -> bool:
         """Have each part of the body handed over as it comes, without a detour through :meth:`receive`.
@@ -189,16 +197,18 @@ class Exchange:
         """
         self._allow_sending()
         self._taker = taker
-        for chunk in self._chunks:
-            self._hand_over(chunk)
-        self._chunks, self._waiting_bytes = [], 0
-        self._connection.resume()
-        while self._more_body and not self.gone and not self._taker_failed:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        self._taker, self._told_end = None, True
-        if self._taker_failed:
-            raise self._taker_failed
+        try:
+            for chunk in self._chunks:
+                self._hand_over(taker.add, chunk)
+            self._chunks, self._waiting_bytes = [], 0
+            self._connection.resume()
+            while self._more_body and not self.gone and not self._taker_failed:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+            if self._taker_failed:
+                raise self._taker_failed
+        finally:  # nothing of it is to be kept, nor of the frames that the error passed through
+            self._taker, self._taker_failed, self._told_end = None, None, True
         return not self.gone
 
     def _allow_sending(self) -> None:
@@ -237,9 +247,12 @@ class Exchange:
         if kind == "http.response.start":
             self._start(message["status"], message.get("headers", ()))
         elif kind == "http.response.body":
+            body = message.get("body", b"")
+            if self._chunked and len(body) > SMALL_BYTES:
+                self._hold(len(body))
             if self._connection.may_write:
                 await self._connection.drain()
-            self._write(message.get("body", b""), message.get("more_body", False))
+            self._write(body, message.get("more_body", False))
 
     def _start(self, status: int, headers: Any) -> None:
         has_body = self.scope["method"] != "HEAD" and status not in _BODILESS
@@ -261,6 +274,8 @@ class Exchange:
             lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(b"\r\n")
         self._left_bytes = (sys.maxsize if length is None else length) if has_body else 0
+        if length is not None and SMALL_BYTES < length == self._left_bytes:
+            self._hold(length)
         self._head = b"".join(lines)
         if self._chunked:  # parts may come slowly: the client is to see at once that they will
             self.started = True
@@ -278,13 +293,26 @@ class Exchange:
             self.started = True
             self._connection.write(self._head, body)
             self._head = b""
+            if self._chunked and self._held_bytes:
+                self._settle()
         if not more_body:
             if self._left_bytes:  # less than was announced: only the connection's end tells the client
                 self.keep_alive = False
             self._finish()
 
+    def _hold(self, count: int) -> None:
+        self._held_bytes += count
+        self._connection.unread.hold(count)
+
+    def _settle(self) -> None:
+        """What is held of the answer is the connection's affair from now on."""
+        held, self._held_bytes = self._held_bytes, 0
+        self._connection.unread.settle(held)
+
     def _finish(self) -> None:
         self._complete = True
         self._chunks.clear()
         self._wake()
+        if self._held_bytes:
+            self._settle()
         self._connection.answered(self)

@@ -1,48 +1,29 @@
-"""Heads of requests: the request line and the headers, parsed.
+"""Read request heads from what comes, and cache them by their bytes.
 
-A client that keeps its connection sends the same head again and again: only the body differs. A head whose bytes came before means what it
-meant then, so that it is looked up instead of being parsed.
+A client that keeps its connection sends the same head again and again: only the body differs. All that a head means, the framing of its
+body included, follows from its bytes, so that one that was parsed before is looked up instead. A head that is refused is never cached.
 """
 
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import unquote
+import re
 
-import httptools
-
-from hubserve.protocols.base import HEADERS
 from hubserve.recent import Recent
+from hubserve.server.head_parser import BadRequest, Head, check_request_line, parse_head
 
+_LINE_END = b"\r\n"
 _END = b"\r\n\r\n"
-#: of so many heads it is remembered what they mean, of up to so many bytes each
-_REMEMBERED = 256
-_MAX_BYTES = 2048
-#: with these, more than the head itself says what follows it
-_OTHERS_DECIDE = {b"transfer-encoding", b"upgrade", b"expect"}
-
-
-@dataclass(slots=True, frozen=True)
-class Head:
-    """One head.
-
-    Attributes:
-        scope: ASGI's scope of its requests, without what differs from connection to connection.
-        keep_alive: whether another request may follow.
-        announced_bytes: of the body, as its length was announced; else 0.
-        expects_continue: whether the client waits for leave to send the body.
-    """
-
-    scope: dict[str, Any]
-    keep_alive: bool
-    announced_bytes: int
-    expects_continue: bool
+#: so many heads are cached, of up to so many bytes each
+_CACHED = 256
+_MAX_CACHED_BYTES = 2048
+MAX_HEAD_BYTES = 64 << 10
+#: what no head holds: control characters, half a line's end
+_NEVER = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r[^\n]")
 
 
 class Heads:
     """The heads of one server's requests."""
 
     def __init__(self) -> None:
-        self._known: Recent[bytes, Head] = Recent(_REMEMBERED)
+        self._known: Recent[bytes, Head] = Recent(_CACHED)
 
     def find(self, data: bytes) -> tuple[Head | None, int]:
         """Look up the head that some bytes begin with.
@@ -50,74 +31,86 @@ class Heads:
         Args:
             data: what came where a request may begin.
         Returns:
-            The head, None if it did not come before; and its length in bytes, 0 if not all of it is there.
+            The head, None if it is not cached; and its length in bytes.
         """
         length = data.find(_END) + len(_END)
-        if length < len(_END):
-            return None, 0
         return self._known.get(data[:length]), length
 
-    def remember(self, raw: bytes, head: Head) -> None:
-        """Keep a head that was parsed, if its bytes alone say what follows.
+    def read(self, raw: bytes) -> Head:
+        """Parse a head, unless it is cached.
 
         Args:
-            raw: what came, up to the first empty line.
-            head: the first that the parser found in it.
+            raw: all of it, with the empty line at its end.
+        Raises:
+            BadRequest: it is refused.
         """
-        if len(raw) <= _MAX_BYTES and _is_plain(raw) and _is_usual(head):
-            self._known[raw] = head
+        head = self._known.get(raw)
+        if head is None:
+            head = parse_head(raw)
+            if len(raw) <= _MAX_CACHED_BYTES:
+                self._known[raw] = head
+        return head
 
 
-def _is_plain(raw: bytes) -> bool:
-    """Whether the head is surely all of it: the parser skips empty lines in front, and might end one at something else."""
-    return 65 <= raw[0] <= 90 and raw.count(b"\n") == raw.count(b"\r\n") == raw.count(b"\r")
-
-
-def _is_usual(head: Head) -> bool:
-    named: dict[bytes, bytes] = head.scope[HEADERS]
-    if not head.keep_alive or head.scope["http_version"] != "1.1" or head.scope["method"] == "CONNECT":
-        return False
-    return named.keys().isdisjoint(_OTHERS_DECIDE) and named.get(b"content-length", b"0").isdigit()
-
-
-def make_head(method: str, version: str, target: bytes, headers: list[tuple[bytes, bytes]], keep_alive: bool) -> Head:
-    """A head that was parsed.
+class HeadReader:
+    """Puts the heads of one connection together, however they are cut.
 
     Args:
-        method: such as "GET".
-        version: such as "1.1".
-        target: the path and the query, or a whole address.
-        headers: with names in lower case.
-        keep_alive: whether another request may follow.
+        heads: of the server.
     """
-    path, query = _split_target(target)
-    # of equal names the first counts
-    named = dict(reversed(headers))
-    scope: dict[str, Any] = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": version,
-        "method": method,
-        "scheme": "http",
-        "path": unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1"),
-        "raw_path": path,
-        "query_string": query,
-        "root_path": "",
-        "headers": headers,
-        HEADERS: named,
-    }
-    length = named.get(b"content-length", b"")
-    expects_continue = named.get(b"expect", b"").lower() == b"100-continue"
-    return Head(scope, keep_alive and version != "1.0", int(length) if length.isdigit() else 0, expects_continue)
+
+    __slots__ = ("_has_line", "_heads", "_partial")
+
+    def __init__(self, heads: Heads) -> None:
+        self._heads = heads
+        self._partial = bytearray()
+        self._has_line = False  # the request line is here, and checked
+
+    @property
+    def is_within(self) -> bool:
+        """Whether there is a part of a head."""
+        return bool(self._partial)
+
+    def take(self, data: bytes) -> tuple[Head | None, bytes]:
+        """Go on with what came.
+
+        Args:
+            data: at least one byte.
+        Returns:
+            The head, None if it is not complete; and what comes after it.
+        Raises:
+            BadRequest: what came begins no request, or one that is refused.
+        """
+        if not self._partial:
+            head, length = self._heads.find(data)
+            if head is not None:
+                return head, data[length:]
+        partial, start = self._partial, len(self._partial)
+        partial += data
+        while partial.startswith(_LINE_END):  # RFC 9112, 2.2: some clients send an empty line behind a body
+            del partial[: len(_LINE_END)]
+            start = 0
+        length = partial.find(_END, max(0, start - len(_END) + 1)) + len(_END)
+        if length < len(_END):
+            self._check_partial(max(0, start - 1))
+            return None, b""
+        if length > MAX_HEAD_BYTES:
+            raise _too_large()
+        raw, rest = bytes(partial[:length]), bytes(partial[length:])
+        self._partial, self._has_line = bytearray(), False
+        return self._heads.read(raw), rest
+
+    def _check_partial(self, start: int) -> None:
+        """Refuse what becomes no head, whatever follows."""
+        partial = self._partial
+        if _NEVER.search(partial, start):
+            raise BadRequest(400, "malformed request: there are control characters, or lines that do not end with CR LF; send HTTP/1.1")
+        if len(partial) > MAX_HEAD_BYTES:
+            raise _too_large()
+        if not self._has_line and partial.find(_LINE_END, start) >= 0:
+            check_request_line(bytes(partial))
+            self._has_line = True
 
 
-def _split_target(target: bytes) -> tuple[bytes, bytes]:
-    """The path and the query of a request's target, also in its absolute form."""
-    if not target.startswith(b"/"):
-        try:
-            parsed = httptools.parse_url(target)
-        except httptools.HttpParserInvalidURLError:
-            return target, b""
-        return parsed.path or b"/", parsed.query or b""
-    path, _, query = target.partition(b"#")[0].partition(b"?")
-    return path, query
+def _too_large() -> BadRequest:
+    return BadRequest(431, f"the request's headers are over {MAX_HEAD_BYTES} bytes; send fewer or shorter ones")

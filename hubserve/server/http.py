@@ -1,21 +1,24 @@
 """HTTP/1.1 for uvicorn: what a request costs here is a large part of what a small request costs in all.
 
-It differs from uvicorn's own protocol in what it leaves out (WebSockets, access log) and in what it adds: status, headers and body leave in
-one write; a body's bytes are handed on as they come, without being collected first; a client that is slow, or leaves, is noticed.
+It differs from uvicorn's own protocol in what it leaves out (WebSockets, offers to upgrade, access log) and in what it adds: status,
+headers and body leave in one write; a body's bytes are handed on as they come, without being collected first; a client that is slow, or
+leaves, is noticed. A connection's requests are parsed one at a time: what comes behind one that is being answered waits unread.
 
 A request's scope has the :class:`hubserve.server.exchange.Exchange` itself among its ``extensions`` under ``hubserve``.
 """
 
 import asyncio
+import socket
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import httptools
-
+from hubserve.protocols.admission import Admission
+from hubserve.server.chunked import ChunkedDecoder
 from hubserve.server.exchange import STATUS_LINES, Exchange
-from hubserve.server.heads import Head, Heads, make_head
+from hubserve.server.head_parser import BadRequest, Head
+from hubserve.server.heads import HeadReader, Heads
+from hubserve.server.unread import UnreadAnswers
 from hubserve.serving.sweeper import Sweeper
 
 if TYPE_CHECKING:  # what it stands on is installed only where gRPC is
@@ -23,17 +26,20 @@ if TYPE_CHECKING:  # what it stands on is installed only where gRPC is
 
 #: no method of HTTP/1.1 begins so
 HTTP2_BEGINS = b"PRI "
-_MAX_HEADER_BYTES = 64 << 10
 #: a body larger than this is written behind its headers instead of being copied to them
 _JOINED_BYTES = 64 << 10
-#: of a body whose length is known, this much and more is not run through the parser
-_PLAIN_BYTES = 64 << 10
+#: a body of which more than this is to come is read to where it stays
+_DIRECT_BYTES = 64 << 10
 #: what is read at once, unless it goes where it belongs
-_SCRATCH_BYTES = 256 << 10
+_SCRATCH_BYTES = 64 << 10
 #: the same where a request may begin: what comes of a large body with its head is copied more than once
 _FIRST_BYTES = 16 << 10
 _KEEP_ALIVE_S = 15.0
 _SWEEP_EVERY_S = 0.25
+#: what every answer begins with
+_ANSWER_BEGINS = b"HTTP/1.1 "
+#: Linux's number for a connection that was reset
+_TCP_CLOSE = 7
 
 
 class _Shared:
@@ -41,11 +47,13 @@ class _Shared:
 
     Args:
         client_timeout_s: how long a client may take to send its headers.
+        admission: counts answers that are not written.
         http2: for connections that turn out to be gRPC's; None where this port does not speak it.
     """
 
-    def __init__(self, client_timeout_s: float, http2: "Endpoint[Any] | None") -> None:
+    def __init__(self, client_timeout_s: float, admission: Admission, http2: "Endpoint[Any] | None") -> None:
         self.client_timeout_s = client_timeout_s
+        self.admission = admission
         self.http2 = http2
         self.sweeper = Sweeper(_SWEEP_EVERY_S)
         self.heads = Heads()
@@ -53,14 +61,15 @@ class _Shared:
         self.scratch = memoryview(bytearray(_SCRATCH_BYTES))
 
 
-def http_protocol(client_timeout_s: float, http2: "Endpoint[Any] | None" = None) -> Callable[..., "HttpConnection"]:
+def http_protocol(client_timeout_s: float, admission: Admission, http2: "Endpoint[Any] | None" = None) -> Callable[..., "HttpConnection"]:
     """A factory of connections, for uvicorn's setting ``http``.
 
     Args:
-        client_timeout_s: how long a client may take to send its headers.
+        client_timeout_s: how long a client may take to send its headers, and how long a period of its pace is while it takes an answer.
+        admission: counts answers that are not written.
         http2: what answers gRPC on the same port; None if nothing does.
     """
-    shared = _Shared(client_timeout_s, http2)
+    shared = _Shared(client_timeout_s, admission, http2)
 
     def make(config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> HttpConnection:  # noqa: ARG001 - uvicorn's call
         return HttpConnection(config.loaded_app, server_state, shared)
@@ -75,6 +84,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         due: when it is closed unless something happens; see :class:`hubserve.serving.sweeper.Sweeper`.
         closed: whether the client can no longer be written to.
         may_write: set once the client has taken enough of what was written; None while there is nothing to wait for.
+        unread: counts what it has not taken.
     """
 
     def __init__(self, app: Any, server_state: Any, shared: _Shared) -> None:
@@ -84,29 +94,26 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._server_state = server_state
         self._shared = shared
         self._sweeper = shared.sweeper
-        self._heads = shared.heads
         self._scratch = shared.scratch
         self._client_timeout_s = shared.client_timeout_s
-        self._is_new = True  # nothing has come yet
+        self._is_new = True  # whether it is HTTP/2's is not known yet
         self._loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpRequestParser(self)
         self._transport: Any = None
         self._client: tuple[str, int] | None = None
         self._server: tuple[str, int] | None = None
+        self._head_reader = HeadReader(shared.heads)
         self._answering: Exchange | None = None
-        self._reading: Exchange | None = None
-        self._pipeline: deque[Exchange] = deque()
+        self._reading: Exchange | None = None  # its body has not come to its end
+        self._body_bytes = 0  # of that, still to come, where the length was announced
+        self._chunked: ChunkedDecoder | None = None
+        self._unparsed = b""  # what came behind a request that is being answered
         self.may_write: asyncio.Event | None = None
+        self.unread = UnreadAnswers(shared.admission, shared.sweeper, shared.client_timeout_s)
         self._is_paused = False
         self._stopping = False
         self._is_idle = False  # between an answer and the next request
-        self._is_between = True  # the parser has nothing of a request that is not complete
-        self._raw_head = b""  # of the request that is being parsed, where all of it came at once
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._header_bytes = 0
-        self._plain_bytes = 0  # of a body, still to come, which the parser is spared
-        self._parser_waits = False  # for the end of that body
+        self._is_half_closed = False  # the client sends no more, and is to be answered
+        self._sent_ahead = 0  # bytes of the answer's head
         self._room: memoryview | None = None  # where what comes next is put
 
     # --- asyncio's protocol ---
@@ -114,6 +121,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
         self._transport = transport
+        self._transport.set_write_buffer_limits(0)  # what the kernel does not take at once is waited for
         self._client = _address(transport.get_extra_info("peername"))
         self._server = _address(transport.get_extra_info("sockname"))
         self._server_state.connections.add(self)
@@ -123,23 +131,46 @@ class HttpConnection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it makes no difference
         """The connection is closed."""
         self.closed = True
+        self._room = None
         self._server_state.connections.discard(self)
         self._sweeper.discard(self)
+        self.unread.end()
         if self.may_write:
             self.may_write.set()
-        for exchange in (self._answering, self._reading, *self._pipeline):
+        for exchange in (self._answering, self._reading):
             if exchange:
                 exchange.disconnect()
 
-    def eof_received(self) -> None:
-        """The client sends no more: asyncio closes the connection, which the application then learns."""
+    def eof_received(self) -> bool:
+        """The client sends no more. If it has sent a whole request, it may still wait for the answer: then the connection stays open."""
+        if self._answering is None or self._reading is not None:
+            return False
+        self._is_half_closed = True
+        self._look_for_client()
+        return True
+
+    def _look_for_client(self) -> None:
+        """Tell a client that only sends no more from one that has left.
+
+        What has left resets the connection once it is sent something. As every answer begins in the same way, that much is sent ahead.
+        """
+        connection = self._transport.get_extra_info("socket")
+        if hasattr(socket, "TCP_INFO") and connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
+            self._transport.abort()
+            return
+        if self._answering and not self._answering.started and not self._sent_ahead:
+            self._transport.write(_ANSWER_BEGINS)
+            self._sent_ahead = len(_ANSWER_BEGINS)
+        self.due = time.monotonic() + _SWEEP_EVERY_S
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's call
-        """Where the next bytes are to be put: those of a large body where they belong, others where all connections have theirs."""
-        self._room = self._reading.room() if self._plain_bytes and self._reading else None
-        if self._room is not None:
-            return self._room[: self._plain_bytes]
-        return self._scratch[:_FIRST_BYTES] if self._is_between else self._scratch
+        """Return where the next bytes are to be put: those of a large body where they belong, others where all connections have theirs."""
+        if self._reading is None:
+            return self._scratch[:_FIRST_BYTES]
+        if self._chunked:
+            return self._scratch
+        self._room = self._reading.room()
+        return (self._scratch if self._room is None else self._room)[: self._body_bytes]
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes came."""
@@ -149,25 +180,40 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._room = None
         if self._reading:
             self._reading.filled(nbytes)
-        self._plain_bytes -= nbytes
-        self._end_plain()
+        self._body_bytes -= nbytes
+        if not self._body_bytes:
+            self._end_request()
 
     def _take(self, data: bytes) -> None:
         if self._is_new:
-            self._is_new = False
-            if self._shared.http2 and data.startswith(HTTP2_BEGINS):
-                self._become_http2(self._shared.http2, data)
-                return
-        if self._plain_bytes:
-            data = self._take_plain(data)
-        while data and self._is_between:
-            head, length = self._heads.find(data)
-            self._raw_head = data[:length]
-            if head is None:
-                break
-            data = self._take_known(head, data, length)
-        if data:
-            self._parse(data)
+            data = self._take_first(data)
+        try:
+            while data and not self.closed:
+                if self._chunked:
+                    data = self._take_chunks(self._chunked, data)
+                elif self._reading:
+                    data = self._take_body(data)
+                elif self._answering:
+                    self._unparsed += data
+                    self.pause()
+                    return
+                else:
+                    data = self._take_head(data)
+        except BadRequest as refusal:
+            self._refuse(refusal)
+
+    def _take_first(self, data: bytes) -> bytes:
+        """Look at a client's first bytes; returns what is to be parsed of them, which is nothing while they may become HTTP/2's."""
+        http2 = self._shared.http2
+        data, self._unparsed = self._unparsed + data, b""
+        if http2 and HTTP2_BEGINS.startswith(data[: len(HTTP2_BEGINS)]):
+            if len(data) < len(HTTP2_BEGINS):
+                self._unparsed = data
+            else:
+                self._become_http2(http2, data)
+            return b""
+        self._is_new = False
+        return data
 
     def _become_http2(self, endpoint: "Endpoint[Any]", data: bytes) -> None:
         """Leave the connection to what speaks HTTP/2."""
@@ -178,69 +224,73 @@ class HttpConnection(asyncio.BufferedProtocol):
         connection.connection_made(transport)
         connection.received(data)
 
-    def _take_known(self, head: Head, data: bytes, length: int) -> bytes:
-        """Take a request whose head needs no parser; returns what comes after it, or after what is here of it."""
+    def _take_head(self, data: bytes) -> bytes:
+        """Take a request's head; returns what comes after it."""
+        head, rest = self._head_reader.take(data)
+        if head:
+            self._begin(head)
+        elif self._is_idle and self._head_reader.is_within:
+            self._is_idle = False
+            self.due = time.monotonic() + self._client_timeout_s
+        if rest and self._body_bytes:
+            rest = self._take_body(rest)
+        if self._body_bytes > _DIRECT_BYTES and self._reading and self._reading.room() is None:
+            self.pause()  # there is no place for it yet; whoever asks for the body resumes
+        return rest
+
+    def _begin(self, head: Head) -> None:
+        exchange = Exchange(self, head)
+        scope = exchange.scope
+        scope["client"], scope["server"] = self._client, self._server
         self._is_idle = False
-        self._begin(head)
-        self._plain_bytes = head.announced_bytes
-        if self._plain_bytes:
-            self._is_between = False
-            rest = self._take_plain(data[length:])
-            self._wait_for_room()
-            return rest
-        self.on_message_complete()
-        return data[length:]
+        self.due = 0.0  # what follows is watched where it is read
+        self._reading = exchange
+        self._body_bytes = head.announced_bytes
+        self._answering = exchange
+        task = self._loop.create_task(exchange.run(self._app))
+        exchange.task = task
+        self._server_state.tasks.add(task)
+        if head.is_chunked:
+            self._chunked = ChunkedDecoder()
+        elif not head.announced_bytes:
+            self._end_request()
 
-    def _parse(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-            self._begin_plain()
-        except httptools.HttpParserUpgrade:  # an offer that is not taken; what follows cannot be read any more
-            for exchange in (self._answering, *self._pipeline):
-                if exchange:
-                    exchange.keep_alive = False
-        except httptools.HttpParserCallbackError as error:
-            if not isinstance(error.__context__, _TooManyHeaders):
-                raise
-            self._refuse(431, b"the request's headers are too large")
-        except httptools.HttpParserError:
-            self._refuse(400, b"what came is not HTTP/1.1")
-
-    def _begin_plain(self) -> None:
-        """The rest of a large body of known length needs no parser."""
-        exchange = self._reading
-        if exchange and exchange.announced_bytes - exchange.received_bytes > _PLAIN_BYTES:
-            self._plain_bytes = exchange.announced_bytes - exchange.received_bytes
-            self._parser_waits = True
-            self._wait_for_room()
-
-    def _wait_for_room(self) -> None:
-        """Read no more of a large body before there is a place for it; whoever asks for the body resumes."""
-        if self._plain_bytes > _PLAIN_BYTES and self._reading and self._reading.room() is None:
-            self.pause()
-
-    def _take_plain(self, data: bytes) -> bytes:
+    def _take_body(self, data: bytes) -> bytes:
         """Take a body's bytes; returns what comes after them."""
-        count = min(len(data), self._plain_bytes)
-        self._plain_bytes -= count
+        count = min(len(data), self._body_bytes)
+        self._body_bytes -= count
         if self._reading:
             self._reading.feed(data if count == len(data) else data[:count])
-        self._end_plain()
+        if not self._body_bytes:
+            self._end_request()
         return data[count:]
 
-    def _end_plain(self) -> None:
-        if self._plain_bytes:
-            return
-        self.on_message_complete()
-        if self._parser_waits:
-            self._parser_waits, self._parser = False, httptools.HttpRequestParser(self)
+    def _take_chunks(self, chunked: ChunkedDecoder, data: bytes) -> bytes:
+        """Take what came of a chunked body; returns what comes after it."""
+        part, rest = chunked.decode(data)
+        if part and self._reading:
+            self._reading.feed(part)
+        if chunked.is_complete:
+            self._chunked = None
+            self._end_request()
+        return rest
+
+    def _end_request(self) -> None:
+        """All of a request's body has come."""
+        if self._reading:
+            self._reading.feed_end()
+            self._reading = None
+        if self._answering is None:
+            self._wait_for_next()
 
     def pause_writing(self) -> None:
         """The client takes its answers too slowly."""
         self.may_write = asyncio.Event()
+        self.unread.wait(self._transport)
 
     def resume_writing(self) -> None:
         """The client takes its answers again."""
+        self.unread.end()
         if self.may_write:
             self.may_write.set()
             self.may_write = None
@@ -253,79 +303,16 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def on_due(self) -> None:
         """The client is too slow, or has been idle for too long."""
-        if self._transport.get_write_buffer_size():
-            self._wait_for_next()  # it still takes its last answer
+        if self._is_half_closed:
+            self._look_for_client()
+        elif self.unread.is_waiting:
+            self._wait_for_next()  # it still takes its last answer, and its pace is watched
         elif self._is_idle or self._reading:
             self._transport.close()
         else:
-            self._refuse(408, b"the request did not come in time")
-
-    # --- httptools' callbacks ---
-
-    def on_message_begin(self) -> None:
-        """The first bytes of a request came."""
-        self._url, self._headers, self._header_bytes = b"", [], 0
-        self._is_idle = self._is_between = False
-        self.due = time.monotonic() + self._client_timeout_s
-
-    def on_url(self, url: bytes) -> None:
-        """A part of the request's target."""
-        self._url += url
-        self._count(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        self._count(len(name) + len(value))
-        self._headers.append((name.lower(), value))
-
-    def _count(self, more: int) -> None:
-        self._header_bytes += more
-        if self._header_bytes > _MAX_HEADER_BYTES:
-            raise _TooManyHeaders
-
-    def on_headers_complete(self) -> None:
-        """All headers are here: the application begins, unless an earlier request of this connection is still being answered."""
-        parser = self._parser
-        method = parser.get_method().decode("ascii")
-        head = make_head(method, parser.get_http_version(), self._url, self._headers, parser.should_keep_alive())
-        if self._raw_head:
-            self._heads.remember(self._raw_head, head)
-            self._raw_head = b""
-        self._begin(head)
-
-    def _begin(self, head: Head) -> None:
-        exchange = Exchange(self, head)
-        scope = exchange.scope
-        scope["client"], scope["server"] = self._client, self._server
-        self._reading = exchange
-        self.due = 0.0  # what follows is watched where it is read
-        if self._answering is None:
-            self._answer(exchange)
-        else:
-            self._pipeline.append(exchange)
-            self.pause()
-
-    def on_body(self, body: bytes) -> None:
-        """A part of the request's body."""
-        if self._reading:
-            self._reading.feed(body)
-
-    def on_message_complete(self) -> None:
-        """The request is complete."""
-        self._is_between = True
-        if self._reading:
-            self._reading.feed_end()
-            self._reading = None
-            if self._answering is None:
-                self._wait_for_next()
+            self._refuse(BadRequest(408, "the request did not come in time"))
 
     # --- for exchanges ---
-
-    def _answer(self, exchange: Exchange) -> None:
-        self._answering = exchange
-        task = self._loop.create_task(exchange.run(self._app))
-        exchange.task = task
-        self._server_state.tasks.add(task)
 
     def answered(self, exchange: Exchange) -> None:
         """An exchange's answer has been written."""
@@ -336,14 +323,17 @@ class HttpConnection(asyncio.BufferedProtocol):
             return
         if not exchange.keep_alive or self._stopping:
             self._transport.close()
-        elif self._pipeline:
-            self._answer(self._pipeline.popleft())
-        elif self._reading is None:
+            return
+        if self._reading is None:
             self._wait_for_next()
         else:  # the rest of its body is thrown away
             self.due = time.monotonic() + self._client_timeout_s
-        if not self._pipeline and not self._stopping:
-            self.resume()
+        if self._unparsed:
+            data, self._unparsed = self._unparsed, b""
+            self._take(data)
+        self.resume()
+        if self._is_half_closed and self._answering is None:
+            self._transport.close()
 
     def _wait_for_next(self) -> None:
         self._is_idle = True
@@ -353,6 +343,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         """Write to the client, in one go if it is not large."""
         if self.closed:
             return
+        if self._sent_ahead:
+            head, self._sent_ahead = head[self._sent_ahead :], 0
         if not body:
             self._transport.write(head)
         elif len(body) <= _JOINED_BYTES:
@@ -376,25 +368,23 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on."""
-        if self._is_paused and not self.closed:
+        """Read on, unless what came behind the request still waits."""
+        if self._is_paused and not self.closed and not self._unparsed:
             self._is_paused = False
             self._transport.resume_reading()
 
-    def _refuse(self, status: int, text: bytes) -> None:
-        """Answer what is no proper request, and close; requests that came before it are answered first."""
-        if self._transport.is_closing():
+    def _refuse(self, refusal: BadRequest) -> None:
+        """Answer what is no proper request, and close."""
+        if self.closed or self._transport.is_closing():
             return
-        self.due = 0.0
-        if self._answering and self._answering is not self._reading:
-            self._stopping = True
-            self._pipeline.clear()
-            self.pause()
-            return
-        if self._answering is None or not self._answering.started:
-            headers = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (len(text) + 1)
-            self._transport.write(STATUS_LINES[status] + headers + text + b"\n")
+        exchange, text = self._answering, b"%b\n" % str(refusal).encode()
+        if self._reading is None or (exchange and not exchange.started):
+            headers = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
+            self.write(STATUS_LINES[refusal.status] + headers, text)
         self._transport.close()
+        if exchange:  # whatever it is answered with has come too late
+            self.closed = True
+            exchange.disconnect()
 
 
 class _DefaultLines:
@@ -409,10 +399,6 @@ class _DefaultLines:
         if headers is not self._headers:
             self._headers, self._lines = headers, b"".join(b"%s: %s\r\n" % each for each in headers)
         return self._lines
-
-
-class _TooManyHeaders(Exception):
-    """The headers are larger than allowed."""
 
 
 def _address(address: Any) -> tuple[str, int] | None:

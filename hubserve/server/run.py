@@ -159,7 +159,7 @@ class _Gateway:
         settings = self._settings
         return uvicorn.Config(
             build_app(self._context),
-            http=http_protocol(settings.client_timeout_s, http2),  # type: ignore[arg-type]  # uvicorn calls whatever it is given
+            http=http_protocol(settings.client_timeout_s, self._context.admission, http2),  # type: ignore[arg-type]  # uvicorn calls whatever it is given
             lifespan="off",
             log_config=None,
             log_level="warning",

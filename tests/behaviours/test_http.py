@@ -2,6 +2,7 @@
 
 import random
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,12 +105,23 @@ def test_a_head_that_came_before_means_the_same_however_requests_follow_each_oth
             assert [body for _, body in read_answers(connection, len(requests))] == [kinds[each] for each in requests]
 
 
-def test_garbage_behind_a_request_does_not_take_its_answer(server: Server) -> None:
+@pytest.mark.parametrize("garbage", [b"\x00garbage\r\n\r\n", b"this is no request\r\n\r\n"], ids=["bytes", "words"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_requests_before_garbage_are_answered_and_then_the_connection_is_refused(server: Server, count: int, garbage: bytes) -> None:
     with connect(server) as connection:
-        connection.sendall(WHOLE + b"\x00garbage\r\n\r\n")
+        connection.sendall(WHOLE * count + garbage)
         received = read_to_end(connection)
-    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert received.endswith(ANSWER)
+    statuses = [each.split(b" ")[0] for each in received.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200"] * count + [b"400"]
+    assert received.count(ANSWER) == count
+
+
+def test_garbage_within_a_body_is_refused_once(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{")
+        time.sleep(0.1)  # it is being read
+        connection.sendall(b"garbage\r\n")
+        assert read_to_end(connection).count(b"HTTP/1.1 ") == 1
 
 
 def test_large_bodies_follow_each_other_on_one_connection(server: Server) -> None:
@@ -158,10 +170,72 @@ def test_targets_of_every_form_are_understood(server: Server, target: bytes) -> 
     assert ask(server, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")[1] == b'{"live":true}'
 
 
-def test_an_offer_to_upgrade_is_not_taken_and_the_request_is_answered(server: Server) -> None:
+OFFERS = (
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
+)
+
+
+@pytest.mark.parametrize("offer", OFFERS, ids=["h2c", "WebSockets"])
+@pytest.mark.parametrize("cut", [0, 40, -3])
+def test_an_offer_to_upgrade_changes_nothing(server: Server, offer: bytes, cut: int) -> None:
+    post = POST.replace(b"Host: x\r\n", b"Host: x\r\n" + offer)
+    by_length = post + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+    chunked = post + b"Transfer-Encoding: chunked\r\n\r\n10\r\n" + BODY + b"\r\n0\r\n\r\n"
+    get = b"GET /health/live HTTP/1.1\r\nHost: x\r\n" + offer + b"\r\n"
+    sent = by_length + get + WHOLE + chunked + get + by_length
     with connect(server) as connection:
-        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-        assert read_to_end(connection).endswith(b'{"live":true}')
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(sent[:cut])
+        time.sleep(0.05)
+        connection.sendall(sent[cut:])
+        live = b'{"live":true}'
+        assert [body for _, body in read_answers(connection, 6)] == [ANSWER, live, ANSWER, ANSWER, live, ANSWER]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /health/live HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /health/live HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", b"400"),
+        (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (POST + b"Content-Length: " + b"0" * 5000 + b"\r\n\r\n", b"400"),
+        (b"GET /health/live\r\n\r\n", b"400"),
+        (b"GET /health/live HTTP/2.0\r\nHost: x\r\n\r\n", b"505"),
+        (b"POST / HTTP/9.9\r\n\r\n", b"505"),
+        (b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", b"501"),
+        (POST + b"Expect: all of it\r\n\r\n", b"417"),
+    ],
+    ids=["no host", "two hosts", "codings", "zeros", "HTTP/0.9", "HTTP/2.0", "HTTP/9.9", "CONNECT", "Expect"],
+)
+def test_what_is_not_offered_is_refused_each_time(server: Server, request_: bytes, status: bytes) -> None:
+    for _ in range(2):
+        with connect(server) as connection:
+            connection.sendall(request_)
+            received = read_to_end(connection)
+        assert received.startswith(b"HTTP/1.1 " + status + b" ")
+        assert b"connection: close" in received
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_client_that_closes_its_sending_half_is_answered(server: Server, count: int, version: bytes) -> None:
+    with connect(server) as connection:
+        connection.sendall(WHOLE.replace(b"HTTP/1.1", b"HTTP/" + version) * count)
+        connection.shutdown(socket.SHUT_WR)
+        received = read_to_end(connection)
+    answered = count if version == b"1.1" else 1
+    assert received.count(b"HTTP/1.1 200 OK\r\n") == received.count(ANSWER) == answered
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_client_that_closes_its_sending_half_within_a_request_is_left(server: Server) -> None:
+    for part in (WHOLE[:-1], WHOLE[:30]):
+        with connect(server) as connection:
+            connection.sendall(part)
+            connection.shutdown(socket.SHUT_WR)
+            assert read_to_end(connection) == b""
 
 
 def test_headers_beyond_the_bound_are_refused(server: Server) -> None:
@@ -175,15 +249,14 @@ def test_headers_beyond_the_bound_are_refused(server: Server) -> None:
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 40,
         b"GET\r\n\r\n",
-        b"POST / HTTP/9.9\r\n\r\n",
         POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         POST + b"Content-Length: -5\r\n\r\n",
         POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
         POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
-        b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
-        b"GET / HTTP/1.1\r\nX: a\x00b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
     ],
-    ids=["TLS", "no target", "version", "both lengths", "negative", "two lengths", "bad chunk", "no colon", "zero byte"],
+    ids=["TLS", "no target", "both lengths", "negative", "two lengths", "bad chunk", "no colon", "zero byte"],
 )
 def test_what_is_no_http_is_refused_and_the_connection_closed(server: Server, garbage: bytes) -> None:
     with connect(server) as connection:

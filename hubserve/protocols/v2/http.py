@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable
+from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable, drop_frames
 from hubserve.protocols.admission import Ticket
 from hubserve.protocols.base import ClientGone, Context, Protocol, deadline_of, header, priority_of, while_connected
 from hubserve.protocols.bodies import TooSlow, read_body
@@ -78,9 +78,10 @@ class V2Protocol(Protocol):
             answer, arguments = self._found.get(place) or self._find_route(*place)
             with self.admission.admit() as ticket:
                 await answer(scope, send, ticket, **arguments)
-        except ClientGone:
-            return
+        except ClientGone as error:
+            drop_frames(error)
         except HubError as error:
+            drop_frames(error)
             await _refuse(send, error)
 
     def _find_route(self, method: str, path: str) -> tuple[Answer, dict[str, str]]:
@@ -151,6 +152,7 @@ class V2Protocol(Protocol):
         coding = wanted_coding(header(scope, b"accept-encoding"))
         if coding:
             parts, headers = [await encode_body(parts, coding)], [*headers, (b"content-encoding", coding.encode())]
+        ticket.check_answer(sum(map(len, parts)))
         await _respond(send, 200, parts, _JSON if head_bytes is None else _BINARY, headers)
 
     async def _generate(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
@@ -158,7 +160,9 @@ class V2Protocol(Protocol):
         with signature.module.in_use():
             call = self._timed(read_generate(await self._body(scope, ticket), signature), scope, ticket, version)
             result = await while_connected(scope, self._only(call))
-        await _respond(send, 200, [write_generate(result)])
+        answer = write_generate(result)
+        ticket.check_answer(len(answer))
+        await _respond(send, 200, [answer])
 
     async def _only(self, call: InferCall) -> InferResult:
         results = [result async for result in self._v2.stream(call) if result.outputs]
