@@ -24,7 +24,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from hubserve.http2.rpc import Method, Service, endpoint_of
+from hubserve.http2.rpc import endpoint_of
+from hubserve.http2.service import Method, Service
 from hubserve.http2.status import Status
 from hubserve.protocols.admission import Admission
 

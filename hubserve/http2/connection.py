@@ -29,6 +29,8 @@ log = logging.getLogger("hubserve")
 #: the longest frame that is not of a body
 _MAX_OTHER_BYTES = 64 << 10
 _MAX_HEADER_BYTES = 16 << 10
+#: more is not written at once, even to a client that takes longer frames
+_LONGEST_ANSWER_FRAME = 1 << 20
 #: a shorter DATA frame that does not end its request has no message of gRPC, and counts as asking for nothing
 _SMALLEST_DATA_BYTES = 5
 #: a client that is silent is asked whether it still lives, and has so long to answer
@@ -65,6 +67,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._is_greeted = False  # the client has said that it speaks HTTP/2
         self._is_asked = False  # whether it still lives
         self._reading = True
+        self._unwritten = 0  # bytes that the client did not take when it was found to be slow
         self._has_settings = False  # the client's first frame came
         self._highest_stream = 0
         self._closed_streams = ClosedStreams()
@@ -113,6 +116,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         """The connection is closed."""
         self._endpoint.left(self)
         self._endpoint.sweeper.discard(self)
+        self._release_unwritten()
         self._lose_streams()
 
     def _lose_streams(self) -> None:
@@ -156,12 +160,21 @@ class Http2Connection(asyncio.BufferedProtocol):
         self.due = self._incomplete_since + self._endpoint.client_timeout_s
 
     def pause_writing(self) -> None:
-        """The client takes its answers too slowly."""
+        """The client takes its answers too slowly: what is written and not taken is accounted for."""
         self.outbox.is_paused = True
+        self._unwritten = self._transport.get_write_buffer_size()
+        if self._unwritten:
+            self._endpoint.budget.hold_answer(self._unwritten)
+
+    def _release_unwritten(self) -> None:
+        if self._unwritten:
+            self._endpoint.budget.release(self._unwritten)
+            self._unwritten = 0
 
     def resume_writing(self) -> None:
         """The client takes its answers again."""
         self.outbox.is_paused = False
+        self._release_unwritten()
         if self._closed:
             return
         if not self._reading:
@@ -394,7 +407,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             if name == frames.INITIAL_WINDOW_SIZE:
                 window = value
             elif name == frames.MAX_FRAME_SIZE:
-                self.outbox.max_frame = value
+                self.outbox.max_frame = min(value, _LONGEST_ANSWER_FRAME)
         self.outbox.set_initial_window(window, self.streams.values())
         self._answer_control(frame(frames.SETTINGS, frames.ACK, 0))
         self.outbox.send_waiting()

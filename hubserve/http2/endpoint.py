@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from hubserve.http2.bucket import Bucket
+from hubserve.http2.messages import Budget
 from hubserve.http2.rules import Field
 from hubserve.http2.streams import Stream
 from hubserve.recent import Recent
@@ -47,6 +48,7 @@ class Endpoint(Generic[H]):
         make: makes a connection.
         make_head: what becomes of a request's fields.
         accept: begins to answer a request, whose stream it gives a receiver.
+        budget: accounts for what is written and not taken.
         sweeper: looks after what may become due.
         client_timeout_s: how long a client may take to say what it speaks, and may be silent until it is asked whether it lives.
         max_streams: requests of one connection that may be in progress at once.
@@ -57,6 +59,7 @@ class Endpoint(Generic[H]):
     make: "Callable[[Endpoint[H]], Any]"
     make_head: Callable[[list[Field]], H]
     accept: Callable[[Stream, H], None]
+    budget: Budget
     sweeper: Sweeper
     client_timeout_s: float
     max_streams: int

@@ -5,38 +5,52 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 from hubserve.http2.status import RpcError, Status
 
 #: what came
-Message = bytes | bytearray
+Message = bytes | memoryview
 #: what goes: a message in parts
 Answer = Sequence[bytes | memoryview]
 
 _PREFIX = struct.Struct(">BI")
-#: a message smaller than this is not accounted for while it comes: the windows bound how many there are
-_SMALL_BYTES = 64 << 10
+#: so much of each call's messages and answers is not accounted for; calls are bounded in number
+SMALL_BYTES = 64 << 10
+#: a message's place has at most this many times the bytes that came of it
+_GROWTH = 16
 
 
 class Budget(Protocol):
-    """What all calls together may have in memory of messages that are not complete."""
+    """What all calls together may have in memory of messages and answers; methods raise what a call is refused with if there is no room."""
 
-    def hold(self, count: int) -> None:
-        """Account for so many bytes; raises what the call is refused with if there is no room."""
+    def hold(self, count: int, held: int = 0) -> None:
+        """Account for bytes that came of a call that holds others already."""
+
+    def check_room(self, count: int) -> None:
+        """Check whether a message of this length would fit now."""
+
+    def check_answer(self, count: int, held: int = 0) -> None:
+        """Check whether an answer of this length may be kept until its client has taken it."""
+
+    def hold_answer(self, count: int) -> None:
+        """Account for an answer that is not written yet."""
 
     def release(self, count: int) -> None:
-        """They are there no more, or accounted for elsewhere."""
+        """Give back bytes that were held."""
 
 
-def prefixed(parts: Answer) -> list[bytes | memoryview]:
+def prefixed(parts: Answer, size: int) -> list[bytes | memoryview]:
     """A message as it travels, in as few parts as there are without copying what is large.
 
     Args:
         parts: the message, in its parts.
+        size: of the message, in bytes.
     """
     joined: list[bytes | memoryview] = []
-    small: list[bytes | memoryview] = [_PREFIX.pack(0, sum(map(len, parts)))]
+    small: list[bytes | memoryview] = [_PREFIX.pack(0, size)]
     for part in parts:
-        if len(part) > _SMALL_BYTES:
+        if len(part) > SMALL_BYTES:
             joined += (b"".join(small), part)
             small = []
         else:
@@ -49,17 +63,32 @@ def prefixed(parts: Answer) -> list[bytes | memoryview]:
 class MessageReader:
     """Puts the messages of one call together.
 
+    Memory is taken and accounted for as bytes come, not as they are announced.
+
     Args:
         limit: the most bytes that one may have.
         most: so many are put together before one is read; of more, the bytes are kept as they came.
-        budget: accounts for large ones until they are read.
+        budget: accounts for what is kept, but for the first 64 KiB, until it is read.
 
     Attributes:
         complete: messages to be read, and whether they are packed.
         received_bytes: of the one that is coming.
     """
 
-    __slots__ = ("_backlog", "_budget", "_held", "_limit", "_message", "_most", "_packed", "_start", "complete", "received_bytes")
+    __slots__ = (
+        "_backlog",
+        "_budget",
+        "_held",
+        "_kept_bytes",
+        "_length",
+        "_limit",
+        "_message",
+        "_most",
+        "_packed",
+        "_start",
+        "complete",
+        "received_bytes",
+    )
 
     def __init__(self, limit: int, most: int, budget: Budget) -> None:
         self.complete: deque[tuple[Message, bool]] = deque()
@@ -68,8 +97,10 @@ class MessageReader:
         self._most = most
         self._budget = budget
         self._start = b""  # of a prefix
-        self._message: bytearray | None = None
+        self._message: memoryview | None = None  # as much room as there is for it yet
+        self._length = 0  # of the message
         self._packed = False
+        self._kept_bytes = 0  # of messages, in all
         self._held = 0
         self._backlog = bytearray()
 
@@ -87,10 +118,21 @@ class MessageReader:
         """
         if self._backlog:
             self._backlog += data
-            return
-        at = self._parse(data)
-        if at < len(data):
-            self._backlog += data[at:]
+        else:
+            at = self._parse(data)
+            if at < len(data):
+                self._backlog += data[at:]
+        if self._kept_bytes + len(self._backlog) > SMALL_BYTES:
+            self._account()
+
+    def _account(self) -> None:
+        """Hold what is kept beyond the first 64 KiB, and no more."""
+        over = max(0, self._kept_bytes + len(self._backlog) - SMALL_BYTES)
+        if over > self._held:
+            self._budget.hold(over - self._held, SMALL_BYTES + self._held)
+        elif over < self._held:
+            self._budget.release(self._held - over)
+        self._held = over
 
     def _parse(self, data: bytes | bytearray) -> int:
         """Read messages until there are enough; returns how many bytes were needed."""
@@ -100,7 +142,7 @@ class MessageReader:
                 part = data[at : at + len(self._message) - self.received_bytes]
                 self._message[self.received_bytes : self.received_bytes + len(part)] = part
                 at += len(part)
-                self.filled(len(part))
+                self._advance(len(part))
                 continue
             if len(self.complete) >= self._most:
                 break
@@ -109,19 +151,22 @@ class MessageReader:
                 self._start += data[at : at + missing]
                 at += missing
                 if len(self._start) == _PREFIX.size:
-                    self._begin(*_PREFIX.unpack(self._start))
+                    packed, length = _PREFIX.unpack(self._start)
+                    self._begin(packed, length, end - at)
                     self._start = b""
                 continue
             packed, length = _PREFIX.unpack_from(data, at)
             at += _PREFIX.size
-            if packed <= 1 and length <= min(self._limit, _SMALL_BYTES, end - at):
+            if packed <= 1 and length <= min(self._limit, SMALL_BYTES, end - at):
                 self.complete.append((bytes(data[at : at + length]), packed == 1))
+                self._kept_bytes += length
                 at += length
             else:
-                self._begin(packed, length)
+                self._begin(packed, length, end - at)
         return min(at, end)
 
-    def _begin(self, packed: int, length: int) -> None:
+    def _begin(self, packed: int, length: int, come: int) -> None:
+        """Begin a message of which so many bytes are here."""
         if packed > 1:
             raise RpcError(Status.INTERNAL, f"a message begins with {packed}, where 0 or 1 says whether it is packed")
         if length > self._limit:
@@ -129,22 +174,39 @@ class MessageReader:
                 f"a message of {length} bytes came, the limit is {self._limit}; send fewer items at once or raise 'grpc_max_message_bytes'"
             )
             raise RpcError(Status.RESOURCE_EXHAUSTED, text)
-        if length > _SMALL_BYTES:
-            self._budget.hold(length)
-            self._held += length
-        self._message, self._packed, self.received_bytes = bytearray(length), packed == 1, 0
-        self.filled(0)
+        if length > SMALL_BYTES:
+            self._budget.check_room(length)
+        self._length, self._packed, self.received_bytes = length, packed == 1, 0
+        self._message = _room_for(length, come)
+        self._advance(0)
 
     def room(self) -> memoryview | None:
-        """Where the rest of a message is to be put."""
-        return memoryview(self._message)[self.received_bytes :] if self._message else None
+        """Where the next part of a message is to be put."""
+        return self._message[self.received_bytes :] if self._message is not None else None
 
     def filled(self, count: int) -> None:
-        """So many bytes have been put where :meth:`room` said."""
+        """So many bytes have been put where :meth:`room` said.
+
+        Raises:
+            HubError: there is no room for more now.
+        """
+        self._advance(count)
+        if self._kept_bytes > SMALL_BYTES:
+            self._account()
+
+    def _advance(self, count: int) -> None:
+        """So many more bytes of a message are at their place."""
         self.received_bytes += count
-        if self._message is not None and self.received_bytes == len(self._message):
-            self.complete.append((self._message, self._packed))
+        self._kept_bytes += count
+        message = self._message
+        if message is None or self.received_bytes < len(message):
+            return
+        if self.received_bytes == self._length:
+            self.complete.append((message, self._packed))
             self._message = None
+        else:
+            self._message = _room_for(self._length, self.received_bytes)
+            self._message[: self.received_bytes] = message
 
     def next(self) -> tuple[Message, bool]:
         """Take the first of the messages that are complete, and go on with what has been kept.
@@ -154,10 +216,11 @@ class MessageReader:
             HubError: there is no room for it now.
         """
         message = self.complete.popleft()
-        if len(message[0]) > _SMALL_BYTES:
-            self._release(len(message[0]))
+        self._kept_bytes -= len(message[0])
         if self._backlog:
             del self._backlog[: self._parse(self._backlog)]
+        if self._held:
+            self._account()
         return message
 
     def close(self) -> None:
@@ -165,9 +228,16 @@ class MessageReader:
         self._message, self._start = None, b""
         self.complete.clear()
         self._backlog.clear()
-        self._release(self._held)
+        self._kept_bytes = 0
+        if self._held:
+            self._account()
 
-    def _release(self, count: int) -> None:
-        if count:
-            self._held -= count
-            self._budget.release(count)
+
+def _room_for(length: int, come: int) -> memoryview:
+    """Memory for a message, or for a first part of it.
+
+    Args:
+        length: the message's.
+        come: how many bytes of it are here.
+    """
+    return np.empty(min(length, max(SMALL_BYTES, come * _GROWTH)), np.uint8).data

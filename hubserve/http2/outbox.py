@@ -14,7 +14,7 @@ from hubserve.http2.streams import Stream
 _JOINED_BYTES = 64 << 10
 #: so much is written of one stream before others get their turn
 _TURN_BYTES = 256 << 10
-_WRITE_BUFFER_BYTES = 1 << 20
+_WRITE_BUFFER_BYTES = 256 << 10
 
 
 class Outbox:

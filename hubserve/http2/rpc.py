@@ -5,21 +5,19 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 
 import asyncio
 import logging
-import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from hubserve.http2.connection import Http2Connection
 from hubserve.http2.endpoint import Endpoint
 from hubserve.http2.fields import literal, status
 from hubserve.http2.frames import ErrorCode
-from hubserve.http2.messages import Answer, Budget, Message, MessageReader, prefixed
-from hubserve.http2.rules import Field
+from hubserve.http2.messages import SMALL_BYTES, Answer, Message, MessageReader, prefixed
+from hubserve.http2.refusal import Refusal
+from hubserve.http2.service import Head, Method, Service, make_head
 from hubserve.http2.status import RpcError, Status, status_block
 from hubserve.http2.streams import Stream
-from hubserve.serving.sweeper import Sweeper
 
 log = logging.getLogger("hubserve")
 
@@ -28,88 +26,12 @@ _NO_CALL = b"this port speaks gRPC: POST with the content type application/grpc\
 _ONE_MESSAGE = "the method takes one message, and none or several came"
 _CUT_OFF = "the call ends within a message"
 _OK = status_block(Status.OK, "")
-_TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])", re.ASCII)
-_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 #: so many requests of a connection are read beyond the limit for calls, to be told so
 _MORE_STREAMS = 100
-#: so long, and for so much, the end of a request is waited for that is refused
-_PATIENCE_S = 0.5
-_MUCH_BYTES = 64 << 10
 #: messages of a stream that are put together before they are read
 _MOST_UNREAD = 128
-#: a client that sends a message more slowly than this holds a call and memory for nothing
+#: a client that sends a message or takes an answer more slowly than this holds a call and memory for nothing
 _SLOWEST_BYTES_PER_S = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What a call's headers say.
-
-    Attributes:
-        path: service and method.
-        metadata: name -> value, of equal names the last.
-        timeout_s: how long the client waits; None for ever.
-        coding: how packed messages are packed; "" if none is.
-        refusal: the HTTP status that answers what is no call; 0 if it is one.
-    """
-
-    path: str
-    metadata: Mapping[str, str]
-    timeout_s: float | None
-    coding: str
-    refusal: int
-
-
-def make_head(fields: list[Field]) -> Head:
-    """Read the fields of a request."""
-    metadata = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
-    refusal = 0
-    if metadata.get(":method") != "POST":
-        refusal = 405
-    elif not re.match(r"application/grpc($|[+;])", metadata.get("content-type", "")):
-        refusal = 415
-    timeout = _TIMEOUT.fullmatch(metadata.get("grpc-timeout", "").encode("latin-1"))
-    timeout_s = int(timeout[1]) * _UNITS[timeout[2]] if timeout else None
-    coding = metadata.get("grpc-encoding", "")
-    return Head(metadata.get(":path", ""), metadata, timeout_s, "" if coding == "identity" else coding, refusal)
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """What answers the calls of one method.
-
-    Attributes:
-        answer: of a unary one, takes the message and the call and gives the answer's message in its parts; of a stream, takes the call.
-        streams: whether the call is a stream of messages in both directions.
-    """
-
-    answer: Callable[..., Awaitable[Any]]
-    streams: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What answers calls.
-
-    Attributes:
-        methods: path -> method.
-        max_calls: how many may be in progress at once.
-        max_message_bytes: the longest message of a client.
-        client_timeout_s: how long a client may take for a message beyond what its length explains, and to take an answer.
-        budget: accounts for messages that are not complete.
-        sweeper: looks after what may become due.
-        unpack: gives a packed message plain; takes the message and the name of its coding.
-        refuse: says which status and text answer an error.
-    """
-
-    methods: Mapping[str, Method]
-    max_calls: int
-    max_message_bytes: int
-    client_timeout_s: float
-    budget: Budget
-    sweeper: Sweeper
-    unpack: Callable[[Message, str], Awaitable[Message]]
-    refuse: Callable[[Exception], tuple[Status, str]]
 
 
 class Calls:
@@ -129,7 +51,7 @@ class Calls:
         method = service.methods.get(head.path)
         if head.refusal:
             fields = status(head.refusal) + literal(b"content-type", b"text/plain")
-            stream.receiver = _Refusal(stream, service, fields, _NO_CALL, status_block(Status.UNKNOWN, ""))
+            stream.receiver = Refusal(stream, service, fields, _NO_CALL, status_block(Status.UNKNOWN, ""))
         elif method is None:
             self._refuse(stream, Status.UNIMPLEMENTED, f"there is no method '{head.path[:120]}' here")
         elif len(self._open) >= service.max_calls:
@@ -139,55 +61,7 @@ class Calls:
             self._open.add(Call(service, stream, head, method, self._open.discard))
 
     def _refuse(self, stream: Stream, code: Status, text: str) -> None:
-        stream.receiver = _Refusal(stream, self._service, b"", b"", _HEAD + status_block(code, text))
-
-
-class _Refusal:
-    """A request that is answered without being read; the receiver of its stream.
-
-    It is answered once all of it is here, or much, or it takes long: some clients go wrong if they get their answer while they still send.
-
-    Args:
-        stream: the request's.
-        service: what it was for.
-        answer: what is sent, as :meth:`Stream.send` has it.
-
-    Attributes:
-        due: when it takes long; see :class:`hubserve.serving.sweeper.Sweeper`.
-    """
-
-    def __init__(self, stream: Stream, service: Service, *answer: bytes) -> None:
-        self.due = time.monotonic() + _PATIENCE_S
-        self._stream = stream
-        self._sweeper = service.sweeper
-        self._answer = answer
-        self._came_bytes = 0
-        self._sweeper.add(self)
-
-    def add(self, data: bytes) -> None:
-        """A part of the request came."""
-        self._stream.taken(len(data))
-        self._came_bytes += len(data)
-        if self._came_bytes > _MUCH_BYTES:
-            self.end()
-
-    def room(self) -> None:
-        """Nowhere."""
-
-    def filled(self, count: int) -> None:
-        """Not called: there is no room."""
-
-    def end(self) -> None:
-        """Answer."""
-        self.lost()
-        self._stream.receiver = None
-        self._stream.send(*self._answer)
-
-    def lost(self) -> None:
-        """The client has given the request up, or left."""
-        self._sweeper.discard(self)
-
-    on_due = end
+        stream.receiver = Refusal(stream, self._service, b"", b"", _HEAD + status_block(code, text))
 
 
 class Call:
@@ -205,13 +79,15 @@ class Call:
         "_has_ended",
         "_head_sent",
         "_held",
+        "_held_answers",
         "_method",
+        "_moved_bytes",
         "_reader",
-        "_sent_bytes",
         "_service",
         "_start",
         "_stream",
         "_task",
+        "_unsent",
         "_waiter",
         "deadline",
         "due",
@@ -230,7 +106,9 @@ class Call:
         most = _MOST_UNREAD if method.streams else 1
         self._reader = MessageReader(service.max_message_bytes, most, service.budget)
         self._held = 0
-        self._sent_bytes = 0  # when it was looked at
+        self._moved_bytes = 0  # of a message or an answer, when it was looked at
+        self._unsent = 0  # bytes of answers that the client has not taken
+        self._held_answers = 0  # of those, accounted for
         self._has_ended = False
         self._head_sent = False
         self._waiter: asyncio.Future[None] | None = None
@@ -262,8 +140,12 @@ class Call:
 
     def filled(self, count: int) -> None:
         """It has been put there."""
-        self._reader.filled(count)
-        self._account(count)
+        try:
+            self._reader.filled(count)
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._account(count)
 
     def _account(self, count: int) -> None:
         reader = self._reader
@@ -282,7 +164,7 @@ class Call:
 
     def _expect(self) -> None:
         """From now on, the client is waited for."""
-        self._start = time.monotonic()
+        self._start, self._moved_bytes = time.monotonic(), self._reader.received_bytes
         self.due = self._start + self._service.client_timeout_s
 
     def end(self) -> None:
@@ -305,18 +187,15 @@ class Call:
 
     def on_due(self) -> None:
         """The client is too slow."""
-        if self._stream.sent_end:  # and is not taken
-            if self._stream.sent_bytes > self._sent_bytes:
-                self._sent_bytes = self._stream.sent_bytes
-                self.due = time.monotonic() + self._service.client_timeout_s
-            else:
-                self._stream.reset()
-            return
-        self.due = self._start + self._service.client_timeout_s + self._reader.received_bytes / _SLOWEST_BYTES_PER_S
-        if self.due <= time.monotonic():
-            waited_s = time.monotonic() - self._start
-            came = self._reader.received_bytes
-            text = f"only {came} bytes of a message came in {waited_s:.0f} s; send it faster or raise 'client_timeout_s'"
+        is_sending = self._stream.sent_end
+        moved = self._stream.sent_bytes if is_sending else self._reader.received_bytes
+        now, timeout_s = time.monotonic(), self._service.client_timeout_s
+        if moved - self._moved_bytes >= _SLOWEST_BYTES_PER_S * timeout_s:  # what came quickly before does not make up for a pause
+            self._moved_bytes, self.due = moved, now + timeout_s
+        elif is_sending:
+            self._stream.reset()
+        else:
+            text = f"only {moved} bytes of a message came in {now - self._start:.0f} s; send it faster or raise 'client_timeout_s'"
             self._fail(RpcError(Status.DEADLINE_EXCEEDED, text))
 
     def _wake(self) -> None:
@@ -370,14 +249,20 @@ class Call:
             raise RpcError(Status.INTERNAL, "a message says that it is packed, and the call's headers do not say how (grpc-encoding)")
         return await self._service.unpack(message, self._coding)
 
-    def send(self, message: Answer, end: bytes = b"") -> None:
+    def send(self, message: Answer, end: bytes = b"", *, is_checked: bool = False) -> None:
         """Send a message, as soon as the client takes it.
 
         Args:
             message: in its parts.
             end: a block of fields that the call ends with; b"" while there may be more.
+            is_checked: whether there is room for it; else it is looked for.
+        Raises:
+            HubError: it is large, and others hold all the memory that there is for answers.
         """
-        parts = prefixed(message)
+        size = sum(map(len, message))
+        if size > SMALL_BYTES and not is_checked:
+            self._service.budget.check_answer(size)
+        parts = prefixed(message, size)
         last = parts.pop()
         head = b"" if self._head_sent else _HEAD
         self._head_sent = True
@@ -385,6 +270,21 @@ class Call:
             self._stream.send(head, part, b"")
             head = b""
         self._stream.send(head, last, end)
+        if self._stream.pending:
+            self._hold_answer(size)
+
+    def _hold_answer(self, size: int) -> None:
+        """Account for an answer until its client has taken it."""
+        self._unsent += size
+        over = self._unsent - SMALL_BYTES - self._held_answers
+        if over > 0:
+            self._held_answers += over
+            self._service.budget.hold_answer(over)
+
+    def _release_answers(self) -> None:
+        if self._held_answers:
+            self._service.budget.release(self._held_answers)
+        self._unsent = self._held_answers = 0
 
     @property
     def peer(self) -> str:
@@ -404,11 +304,13 @@ class Call:
     async def flushed(self) -> None:
         """Wait until it has; who waits is cancelled if the client gives the call up instead, or leaves."""
         await self._stream.flushed()
+        self._release_answers()
 
     async def _flush(self) -> None:
         """Wait until the client takes what was sent, though not for ever."""
         if self._stream.pending:
             self._stream.receiver = None  # whatever the client says now, it makes no difference to this
+            self._moved_bytes = self._stream.sent_bytes
             self.due = time.monotonic() + self._service.client_timeout_s
             await self._stream.flushed()
 
@@ -427,6 +329,7 @@ class Call:
     def _finish(self, task: "asyncio.Task[None] | None" = None) -> None:
         self.due = 0.0
         self._reader.close()
+        self._release_answers()
         self._service.sweeper.discard(self)
         self._forget(self)
         if not self._stream.sent_end:  # what answers it was cancelled from within, or failed at failing
@@ -438,4 +341,4 @@ class Call:
 def endpoint_of(service: Service) -> Endpoint[Head]:
     """What connections of a server of this service share."""
     most = service.max_calls + _MORE_STREAMS
-    return Endpoint(Http2Connection, make_head, Calls(service).accept, service.sweeper, service.client_timeout_s, most)
+    return Endpoint(Http2Connection, make_head, Calls(service).accept, service.budget, service.sweeper, service.client_timeout_s, most)

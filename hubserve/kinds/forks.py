@@ -9,10 +9,10 @@ import signal
 import sys
 import threading
 import traceback
-from typing import Any, Callable, Optional, Set
+from typing import Any, Callable, Dict, Optional, Set
 
 #: signals that a terminal or an init system sends to a whole process group, and what a process does by default
-_DEFAULTS = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+_DEFAULTS: Dict[int, Any] = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 _is_fork = False
 _blocked = threading.local()
 

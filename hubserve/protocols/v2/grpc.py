@@ -15,7 +15,8 @@ from tritonclient.grpc import service_pb2
 
 from hubserve.errors import ConfigError, TooLarge
 from hubserve.http2.messages import Answer, Message
-from hubserve.http2.rpc import Call, Method, Service, endpoint_of
+from hubserve.http2.rpc import Call, endpoint_of
+from hubserve.http2.service import Method, Service
 from hubserve.protocols.admission import Ticket
 from hubserve.protocols.base import Context
 from hubserve.protocols.v2.encodings import decode_body

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
 from hubserve.errors import InvalidInput
+from hubserve.http2.messages import Message
 from hubserve.protocols.v2.datatypes import array_from_raw, dtype_of, raw_from_array
 from hubserve.protocols.v2.grpc_raw import split_request
 from hubserve.protocols.v2.http_tensors import NOTHING
@@ -38,7 +39,7 @@ _CONTENTS = {
 _REGION = "shared_memory_region"
 
 
-def parse(message: type[M], data: bytes | bytearray) -> M:
+def parse(message: type[M], data: Message) -> M:
     """Decode a message.
 
     Args:
@@ -60,9 +61,7 @@ def message_from_json(message: M, content: Mapping[str, Any]) -> M:
     return message
 
 
-def parse_request(
-    data: bytes | bytearray, parts: tuple[bytes | bytearray, list[memoryview] | None] | None = None
-) -> tuple[Any, list[memoryview] | None]:
+def parse_request(data: Message, parts: tuple[Message, list[memoryview] | None] | None = None) -> tuple[Any, list[memoryview] | None]:
     """Decode a ``ModelInferRequest``.
 
     Args:

@@ -10,6 +10,8 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2
 
+from hubserve.http2.messages import Message
+
 _BYTES_TYPE = 2
 _FIXED = {1: 8, 5: 4}  # type of a field -> its length
 #: a shorter message is copied in less time than it is looked through
@@ -27,7 +29,7 @@ _RAW_OUTPUT = bytes([_tag(service_pb2.ModelInferResponse, "raw_output_contents")
 _INFER_RESPONSE = bytes([_tag(service_pb2.ModelStreamInferResponse, "infer_response")])
 
 
-def split_request(message: bytes | bytearray) -> tuple[bytes | bytearray, list[memoryview] | None]:
+def split_request(message: Message) -> tuple[Message, list[memoryview] | None]:
     """Take the raw contents of tensors out of an encoded ``ModelInferRequest``.
 
     Args:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -12,6 +11,7 @@ from tritonclient.grpc import service_pb2
 from hubserve.errors import Unavailable
 from hubserve.http2.messages import Answer, Message
 from hubserve.http2.rpc import Call
+from hubserve.protocols.admission import Pace
 from hubserve.protocols.base import Context
 from hubserve.protocols.bodies import TooSlow
 from hubserve.protocols.v2.grpc_codec import EMPTY_FINAL, fill_response
@@ -47,7 +47,8 @@ class Stream:
         self._answers: deque[_Answer] = deque()  # to the requests that are not yet answered, in their order
         self._room: asyncio.Future[None] | None = None  # for another request; waited for
         self._reading: asyncio.Task[Any] | None = None
-        self._sent_bytes = 0  # when it was looked at
+        self._pace: Pace | None = None  # of the client, while it is waited for
+        self._sent_bytes = 0  # when that began
         self._end: Exception | None = None
         # clients may ask for the first error to end the stream, with a status of its own
         self._ends_with_error = rpc.metadata.get("triton_grpc_error") == "true"
@@ -87,8 +88,13 @@ class Stream:
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
+            for answer in self._answers:
+                answer.drop()
         if self._end:
-            raise self._end
+            try:
+                raise self._end
+            finally:
+                self._end = None  # its traceback holds the requests, and this stream
 
     async def _read(self) -> None:
         """Have each request answered, as they come, until there are no more."""
@@ -157,27 +163,43 @@ class Stream:
         if not answer.is_final and call.parameters.get(EMPTY_FINAL) is True:
             answer.give(InferResult(call.model, module.plan.info.version, call.id, [], {FINAL: True}), {})
 
-    def send(self, message: Answer) -> None:
-        """Send one message, a ``ModelStreamInferResponse`` in parts."""
-        self._rpc.send(message)
+    def send(self, message: Answer, *, is_checked: bool = False) -> None:
+        """Send one message, a ``ModelStreamInferResponse`` in parts, as :meth:`Call.send` does."""
+        self._rpc.send(message, is_checked=is_checked)
+
+    def hold(self, count: int) -> None:
+        """Account for an answer that waits for its turn.
+
+        Raises:
+            Unavailable: it is large, and others hold all the memory that there is for answers.
+        """
+        self._context.admission.check_answer(count)
+        self._context.admission.hold_answer(count)
+
+    def release(self, count: int) -> None:
+        """Give back bytes that were held."""
+        self._context.admission.release(count)
 
     async def _flushed(self) -> None:
         """Wait until the client takes what has been sent, though not for ever."""
         if self._rpc.is_waiting:
-            self.due = self.due or time.monotonic() + self._context.settings.client_timeout_s
+            if not self.due:
+                self._pace, self._sent_bytes = Pace(self._context.settings.client_timeout_s), self._rpc.sent_bytes
+                self.due = self._pace.due
             await self._rpc.flushed()
             self.due = 0.0
 
     def on_due(self) -> None:
-        """The client does not take what is sent, unless it has taken some of it."""
+        """The client does not take what is sent, unless it has taken enough of it."""
         timeout_s = self._context.settings.client_timeout_s
-        if not self._rpc.is_waiting:  # who waited for it was cancelled
+        if not self._rpc.is_waiting or not self._pace:  # who waited for it was cancelled
             self.due = 0.0
-        elif self._rpc.sent_bytes > self._sent_bytes:
-            self._sent_bytes = self._rpc.sent_bytes
-            self.due = time.monotonic() + timeout_s
+        elif self._pace.is_kept(self._rpc.sent_bytes - self._sent_bytes):
+            self.due = self._pace.due
         else:
-            self._break(TooSlow(f"an answer was not taken for {timeout_s:g} s; read the stream faster or raise 'client_timeout_s'"))
+            self._break(
+                TooSlow(f"too little of an answer was taken in {timeout_s:g} s; read the stream faster or raise 'client_timeout_s'")
+            )
 
 
 class _Answer:
@@ -192,7 +214,7 @@ class _Answer:
         is_final: whether the last one that was given said so of itself.
     """
 
-    __slots__ = ("_has_turn", "_kept", "_stream", "id", "is_done", "is_final")
+    __slots__ = ("_has_turn", "_kept", "_kept_bytes", "_stream", "id", "is_done", "is_final")
 
     def __init__(self, stream: Stream) -> None:
         self.id = ""
@@ -201,13 +223,20 @@ class _Answer:
         self._stream = stream
         self._has_turn = False
         self._kept: list[Answer] = []
+        self._kept_bytes = 0
 
     def have_turn(self) -> None:
         """Need not wait for others any more."""
         self._has_turn = True
-        for message in self._kept:
-            self._stream.send(message)
-        self._kept.clear()
+        kept = self.drop()
+        for message in kept:
+            self._stream.send(message, is_checked=True)
+
+    def drop(self) -> list[Answer]:
+        """Keep no messages any more; returns those that were kept."""
+        self._stream.release(self._kept_bytes)
+        kept, self._kept, self._kept_bytes = self._kept, [], 0
+        return kept
 
     def name(self, request_id: str) -> None:
         """Its request has this id."""
@@ -238,4 +267,7 @@ class _Answer:
         if self._has_turn:
             self._stream.send(message)
         else:
+            size = sum(map(len, message))
+            self._stream.hold(size)
+            self._kept_bytes += size
             self._kept.append(message)

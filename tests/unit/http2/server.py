@@ -14,7 +14,8 @@ import uvloop
 from hubserve.http2.connection import Http2Connection
 from hubserve.http2.frames import ErrorCode
 from hubserve.http2.messages import Answer, Message
-from hubserve.http2.rpc import Call, Method, Service, endpoint_of
+from hubserve.http2.rpc import Call, endpoint_of
+from hubserve.http2.service import Method, Service
 from hubserve.http2.status import RpcError, Status
 from hubserve.http2.streams import Stream
 from hubserve.serving.sweeper import Sweeper
@@ -33,16 +34,28 @@ class Full(Exception):
 
 
 class CountedBudget:
-    """Counts what is held, of so much at most."""
+    """Counts what is held, of so much at most, as :class:`hubserve.protocols.admission.Admission` does."""
 
     def __init__(self, most: int = 1 << 30) -> None:
         self.held = 0
         self.most = most
 
-    def hold(self, count: int) -> None:
+    def hold(self, count: int, held: int = 0) -> None:
         assert count > 0
+        if held + count > 64 << 10:
+            self.check_room(count)
+        self.held += count
+
+    def check_room(self, count: int) -> None:
         if self.held + count > self.most:
             raise Full
+
+    def check_answer(self, count: int, held: int = 0) -> None:
+        if count > 64 << 10 and self.held - held >= self.most:
+            raise Full
+
+    def hold_answer(self, count: int) -> None:
+        assert count > 0
         self.held += count
 
     def release(self, count: int) -> None:

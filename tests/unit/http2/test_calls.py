@@ -1,6 +1,8 @@
 """Calls that a client makes as it should: the library h2."""
 
+import gc
 import gzip
+import struct
 import zlib
 from urllib.parse import unquote
 
@@ -8,7 +10,10 @@ import h2.events
 import h2.settings
 import pytest
 
-from hubserve.http2.status import Status
+from hubserve.http2.messages import Answer, Message
+from hubserve.http2.rpc import Call
+from hubserve.http2.service import Method
+from hubserve.http2.status import RpcError, Status
 from tests.conftest import wait_for
 from tests.unit.http2.conftest import Start
 from tests.unit.http2.raw import Client, prefixed
@@ -204,12 +209,43 @@ def test_a_message_for_which_there_is_no_room_is_refused_and_the_next_is_not(sta
     with Client(server.port) as client:
         held = client.start(ECHO)
         client.give(held, prefixed(pattern(900_000))[:-1])
-        wait_for(lambda: server.budget.held == 900_000)
-        assert client.ask(ECHO, pattern(200_000)).status == Status.UNAVAILABLE
-        assert client.ask(STREAM, pattern(200_000)).status == Status.UNAVAILABLE
+        wait_for(lambda: server.budget.held == 899_999 - (64 << 10))
+        assert client.ask(ECHO, pattern(300_000)).status == Status.UNAVAILABLE
+        assert client.ask(STREAM, pattern(300_000)).status == Status.UNAVAILABLE
         client.give(held, pattern(900_000)[-1:], end=True)
         assert client.answer(held).messages == [pattern(900_000)]
-        assert client.ask(ECHO, pattern(200_000)).messages == [pattern(200_000)]
+        assert client.ask(ECHO, pattern(300_000)).messages == [pattern(300_000)]
+
+
+def test_calls_that_fail_leave_nothing_of_their_messages_to_the_garbage_collector(start: Start) -> None:
+    async def fail(message: Message, call: Call) -> Answer:
+        raise RpcError(Status.INTERNAL, f"{len(message)} bytes came")
+
+    async def fail_within(call: Call) -> None:
+        message = await call.read()
+        call.send([message or b""])
+        await call.read()
+
+    server = start(budget_bytes=3 << 20, max_message_bytes=2 << 20)
+    server.add("Fail", Method(fail))
+    server.add("FailWithin", Method(fail_within, streams=True))
+    server.look(gc.collect)
+    gc.disable()
+    try:
+        with Client(server.port) as client:
+            message = pattern(1 << 20)
+            assert client.ask("/test.Echo/Fail", message).status == Status.INTERNAL
+            number = client.start("/test.Echo/FailWithin")
+            client.give(number, prefixed(message) + struct.pack(">BI", 0, 3 << 20), end=True)
+            assert client.answer(number).status == Status.RESOURCE_EXHAUSTED
+            number = client.start(ECHO)
+            client.give(number, prefixed(message)[:-1], end=True)
+            assert client.answer(number).status == Status.INTERNAL
+            wait_for(lambda: not server.look(lambda: server.calls._open))
+            kept = [each for each in server.look(gc.get_objects) if type(each) is memoryview and each.nbytes > 60_000]
+            assert len(kept) <= 1, "there is one place for all connections"
+    finally:
+        gc.enable()
 
 
 def test_calls_over_the_limit_and_methods_that_are_not_there_are_refused(start: Start) -> None:

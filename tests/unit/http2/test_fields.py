@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hubserve.http2.bucket import Bucket
 from hubserve.http2.fields import FieldReader, count_fields, literal, status
 from hubserve.http2.frames import ConnectionFault, ErrorCode
-from hubserve.http2.rpc import make_head
+from hubserve.http2.service import make_head
 from hubserve.http2.status import Status, status_block
 from tests.unit.http2.raw import fields_of
 

@@ -30,7 +30,7 @@ from tests.unit.http2.raw import (
 )
 from tests.unit.http2.server import DEAF, ECHO, SIZED, STREAM, WAIT, EchoServer
 
-CALM = 11
+CALM, UNAVAILABLE = 11, 14
 MIB = 1 << 20
 
 
@@ -246,11 +246,39 @@ def test_a_connection_s_window_that_grows_little_by_little_does_not_have_all_tha
         assert all(client.answer(number).messages for number in range(1, 401, 2))
 
 
-def test_one_message_s_prefix_alone_holds_what_it_announces_and_not_more(start: Start) -> None:
+def test_messages_that_are_announced_hold_nothing_and_those_that_came_hold_what_came(start: Start) -> None:
     server = start(budget_bytes=10 * MIB)
-    with Raw(server.port) as client:
+    with Raw(server.port, settings=setting(4, MIB)) as client:
+        client.send(frame(WINDOW_UPDATE, payload=u32(MIB)))
         for number in range(1, 41, 2):
             client.send(client.headers(number, STREAM), frame(DATA, 0, number, prefixed(bytes(4 * MIB))[:5]))
         client.synchronize()
-        assert server.budget.held == 8 * MIB
-        assert len([each for each in client.answers.values() if each.has_ended]) == 18
+        assert server.budget.held == 0
+        client.send(client.call(41, ECHO, bytes(64 << 10)))
+        assert client.answer(41).status == 0
+        client.send(*[frame(DATA, 0, 1, bytes(256 << 10))] * 3)
+        client.synchronize()
+        assert 500 << 10 < server.budget.held < MIB
+        assert not [each for number, each in client.answers.items() if each.has_ended and number != 41]
+
+
+def test_small_messages_are_answered_when_large_ones_are_refused(start: Start) -> None:
+    server = start(budget_bytes=0)
+    with Raw(server.port, settings=setting(4, MIB)) as client:
+        client.send(frame(WINDOW_UPDATE, payload=u32(MIB)))
+        client.send(client.call(1, ECHO, bytes((64 << 10) + 1)))
+        assert client.answer(1).status == UNAVAILABLE
+        client.send(client.call(3, ECHO, bytes(64 << 10)))
+        assert client.answer(3).status == 0
+
+
+@pytest.mark.parametrize("window", [0, 2**31 - 1])
+def test_answers_count_until_they_are_written_and_are_refused_when_there_is_no_room(start: Start, window: int) -> None:
+    server = start(budget_bytes=10 * MIB)
+    with Raw(server.port, settings=setting(4, window) + setting(5, 2**24 - 1), read_bytes=4096) as client:
+        client.send(frame(WINDOW_UPDATE, payload=u32(2**31 - 1 - 65_535)))
+        client.send(*(client.call(number, SIZED, b"%d" % (4 * MIB)) for number in range(1, 81, 2)))
+        wait_for(lambda: len(server.asked) == 40)
+        assert 10 * MIB <= server.budget.held < 20 * MIB
+        assert len(server.look(lambda: [each for each in server.endpoint.connections for _ in each.streams])) < 45
+    wait_for(lambda: server.budget.held == 0)

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from hubserve.http2.rpc import Call, Method
+from hubserve.http2.rpc import Call
+from hubserve.http2.service import Method
 from hubserve.http2.status import Status
 from tests.conftest import wait_for
 from tests.unit.http2.raw import DATA, END_STREAM, RST_STREAM, Client, Raw, frame, prefixed, u32

@@ -13,6 +13,7 @@ from tests.unit.http2.raw import prefixed
 from tests.unit.http2.server import CountedBudget, Full, pattern
 
 LIMIT = 200_000
+FREE = 64 << 10
 SIZES = st.one_of(st.integers(0, 20), st.sampled_from([(64 << 10) - 1, 64 << 10, (64 << 10) + 1, 150_000, LIMIT]))
 CUTS = st.lists(st.one_of(st.integers(1, 12), st.integers(1, 100_000)), max_size=40)
 
@@ -101,17 +102,48 @@ def test_what_is_refused_in_the_backlog_is_refused_when_its_turn_comes() -> None
         reader.next()
 
 
-def test_the_budget_is_held_from_the_prefix_of_a_message_until_it_is_read() -> None:
+def test_the_budget_is_held_as_bytes_come_until_they_are_read() -> None:
     budget = CountedBudget()
     reader = MessageReader(LIMIT, 2, budget)
-    reader.add(prefixed(pattern(100_000))[:6])
-    assert budget.held == 100_000
-    reader.add(prefixed(pattern(100_000))[6:] + prefixed(pattern(70_000)) + prefixed(pattern(80_000)))
-    assert budget.held == 170_000, "the third is not begun before there is room for it"
+    first = prefixed(pattern(100_000))
+    reader.add(first[:6])
+    assert budget.held == 0, "an announcement holds nothing"
+    reader.add(first[6 : 70_000 + 5])
+    assert budget.held == 70_000 - FREE
+    rest = prefixed(pattern(70_000)) + prefixed(pattern(80_000))
+    reader.add(first[70_000 + 5 :] + rest)
+    assert budget.held == 170_000 + 80_005 - FREE, "the third counts, too, although it is not begun"
     assert not reader.is_between
     reader.next()
-    assert budget.held == 150_000
+    assert budget.held == 150_000 - FREE
     reader.next()
-    assert budget.held == 80_000
+    assert budget.held == 80_000 - FREE
     reader.next()
     assert budget.held == 0
+
+
+def test_small_messages_that_are_not_read_count_as_large_ones_do() -> None:
+    budget = CountedBudget()
+    reader = MessageReader(LIMIT, 4, budget)
+    for _ in range(100):
+        reader.add(prefixed(bytes(10_000)))
+    assert budget.held == 4 * 10_000 + 96 * 10_005 - FREE
+    while reader.complete:
+        reader.next()
+    assert budget.held == 0
+
+
+@pytest.mark.parametrize("come", [0, 1, 5_000, 100_000])
+def test_the_place_of_a_message_grows_with_what_has_come(come: int) -> None:
+    reader = MessageReader(64 << 20, 1, CountedBudget())
+    reader.add(struct.pack(">BI", 0, 64 << 20) + bytes(come))
+    assert reader._message is not None
+    assert len(reader._message) <= max(FREE, 16 * come)
+
+
+def test_a_message_that_cannot_fit_now_is_refused_by_its_prefix_unless_it_is_small() -> None:
+    reader = MessageReader(LIMIT, 1, CountedBudget(0))
+    reader.add(prefixed(bytes(FREE)))
+    assert len(reader.next()[0]) == FREE
+    with pytest.raises(Full):
+        reader.add(prefixed(bytes(FREE + 1))[:5])

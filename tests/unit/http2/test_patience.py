@@ -7,7 +7,8 @@ import time
 import pytest
 
 from hubserve.http2 import connection as connection_module
-from hubserve.http2.rpc import Call, Method
+from hubserve.http2.rpc import Call
+from hubserve.http2.service import Method
 from hubserve.http2.status import Status
 from tests.conftest import wait_for
 from tests.unit.http2.conftest import Start

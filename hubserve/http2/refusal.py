@@ -1,0 +1,58 @@
+"""Requests that are refused."""
+
+import time
+
+from hubserve.http2.service import Service
+from hubserve.http2.streams import Stream
+
+#: so long, and for so much, the end of a request is waited for that is refused
+_PATIENCE_S = 0.5
+_MUCH_BYTES = 64 << 10
+
+
+class Refusal:
+    """Answers a request without reading it; the receiver of its stream.
+
+    It is answered once all of it is here, or much, or it takes long: some clients go wrong if they get their answer while they still send.
+
+    Args:
+        stream: the request's.
+        service: what it was for.
+        answer: what is sent, as :meth:`Stream.send` has it.
+
+    Attributes:
+        due: when it takes long; see :class:`hubserve.serving.sweeper.Sweeper`.
+    """
+
+    def __init__(self, stream: Stream, service: Service, *answer: bytes) -> None:
+        self.due = time.monotonic() + _PATIENCE_S
+        self._stream = stream
+        self._sweeper = service.sweeper
+        self._answer = answer
+        self._came_bytes = 0
+        self._sweeper.add(self)
+
+    def add(self, data: bytes) -> None:
+        """A part of the request came."""
+        self._stream.taken(len(data))
+        self._came_bytes += len(data)
+        if self._came_bytes > _MUCH_BYTES:
+            self.end()
+
+    def room(self) -> None:
+        """Nowhere."""
+
+    def filled(self, count: int) -> None:
+        """Not called: there is no room."""
+
+    def end(self) -> None:
+        """Answer."""
+        self.lost()
+        self._stream.receiver = None
+        self._stream.send(*self._answer)
+
+    def lost(self) -> None:
+        """The client has given the request up, or left."""
+        self._sweeper.discard(self)
+
+    on_due = end
