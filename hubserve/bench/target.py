@@ -24,6 +24,8 @@ _START_TIMEOUT_S = 600
 _STOP_TIMEOUT_S = 60
 _POLL_S = 0.05
 _SHOWN_LINES = 5
+_SHOWN_BYTES = 1000
+_FORBIDDEN = 403
 
 
 class Target(NamedTuple):
@@ -88,6 +90,9 @@ def _get(address: str) -> Any:
         with urllib.request.urlopen(address, timeout=_ANSWER_TIMEOUT_S) as answer:  # noqa: S310 - always http
             return json.load(answer)
     except urllib.error.HTTPError as error:
+        if error.code == _FORBIDDEN:
+            said = error.read(_SHOWN_BYTES).decode("utf-8", "replace")
+            raise Unavailable(f"the server at {address} does not tell this client about its modules: {said}") from None
         raise Unavailable(f"what answers at {address} is no hub server (HTTP {error.code}). Give the port of one with -p.") from None
     except ValueError:
         raise Unavailable(f"what answers at {address} is no hub server. Give the port of one with -p.") from None

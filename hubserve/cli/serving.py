@@ -84,6 +84,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let v2 clients on this machine have tensors in POSIX shared memory",
     )
+    start.add_argument(
+        "--admin",
+        choices=["local", "off", "any"],
+        default="local",
+        help="who may load and unload models, register shared memory, change logging and tracing, and read /status: "
+        "direct clients on this machine (local, the default), nobody, or everybody who can reach the server",
+    )
+    start.add_argument(
+        "--allowed-hosts",
+        "--allowed_hosts",
+        dest="allowed_hosts",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="names by which clients call the server besides localhost, such as that of a proxy in front of it",
+    )
+    start.add_argument(
+        "--cors-origins",
+        "--cors_origins",
+        dest="cors_origins",
+        nargs="+",
+        action="extend",
+        metavar="ORIGIN",
+        help="origins of web pages that may use the modules, such as https://app.example.com ('*': all)",
+    )
     start.add_argument("--use_multiprocess", action="store_true", help="run --workers instances of each module")
     start.add_argument(
         "-w", "--workers", type=int, help="instances of each module (default: one per core or GPU for modules that compute batches)"
@@ -148,7 +173,8 @@ def settings_from_flags(args: argparse.Namespace, only: str | None = None) -> Se
 
     references = [each for each in args.modules or [] if only is None or may_mean(each, only)]
     raw = {"modules_info": find_modules(references), "host": args.host, "port": args.port, "use_gpu": args.use_gpu, "gpu": args.gpu}
-    raw |= {"grpc_port": args.grpc_port, "shared_memory": args.shared_memory}
+    raw |= {"grpc_port": args.grpc_port, "shared_memory": args.shared_memory, "admin": args.admin}
+    raw |= {"allowed_hosts": args.allowed_hosts or [], "cors_origins": args.cors_origins or []}
     if args.model_store:
         raw |= {"model_store": args.model_store, "model_control": args.model_control, "load_model": args.load_model or []}
     elif args.model_control != "none" or args.load_model:

@@ -204,6 +204,9 @@ def check_address(config: Config) -> Iterator[Finding]:
     if not host.startswith(_LOOPBACK):
         reason = f"on {host}, everybody who can reach this machine can use the modules: there is no authentication"
         yield config.finding(WARNING, "host", reason, "Use 127.0.0.1 behind a proxy that authenticates, or a firewall")
+        if config.settings.admin == "any":
+            reason = f"on {host}, everybody who can reach this machine can load and unload models, and change logging and tracing"
+            yield config.finding(WARNING, "admin", reason, 'Set it to "local"')
 
 
 def _listening_problem(host: str, port: int) -> str:

@@ -147,7 +147,13 @@ def check_servers() -> Iterator[Finding]:
         if running:
             yield Finding(NOTE, f"port {number}", f"hub serves {', '.join(running.modules)} there (pid {running.pid})")
         else:
-            yield Finding(WARNING, f"port {number}", "a server that was killed left this file; none runs", f"rm '{path}'", str(path))
+            yield Finding(
+                WARNING,
+                f"port {number}",
+                "no server holds this file's lock: one that was killed left it, or one of an older release runs",
+                f"rm '{path}'",
+                str(path),
+            )
 
 
 def check_default_port(port: int = DEFAULT_PORT) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ class Hosts:
         if not is_mounted:
             self._names.add(settings.host.lower())
         self._suffixes = (".localhost", *(name[1:] for name in allowed if name.startswith("*.")))
-        is_open = is_mounted or not is_loopback(settings.host)
+        is_open = is_mounted or not _leads_to_loopback(settings.host)
         self._accepts_any = "*" in allowed or (is_open and not allowed)
 
     def accepts(self, host: str) -> bool:
@@ -47,6 +47,17 @@ def is_loopback(host: str) -> bool:
     """Whether an address, or ``localhost``, is reached from this machine only."""
     address = _address(host)
     return address.is_loopback if address else host.lower() == "localhost"
+
+
+def _leads_to_loopback(host: str) -> bool:
+    """The same of an address to listen on, which may be a name."""
+    if is_loopback(host) or not host or _address(host):
+        return is_loopback(host)
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:  # listening fails, too
+        return False
+    return all(is_loopback(str(each[4][0])) for each in found)
 
 
 def _name(host: str) -> str:

@@ -22,7 +22,7 @@ from flask import Flask, request
 from PIL import Image
 from werkzeug.serving import make_server
 
-from hubserve.errors import ConfigError, ModuleNotFound
+from hubserve.errors import ConfigError, HubError, ModuleNotFound
 from hubserve.flask import HubBlueprint, blueprint
 from hubserve.registry.store import Store
 from tests.conftest import MODULES, ROOT, Server, free_port, servers, toy, wait_for
@@ -374,6 +374,68 @@ def test_a_module_that_was_uninstalled_after_the_application_was_made_is_a_503_w
     Store().install(MODULES / "shout")
     assert client.post("/predict/shout", json={"text": "a"}).json["results"] == "A!"
     made.close()
+
+
+def test_a_set_up_that_fails_is_told_to_every_request_and_to_start() -> None:
+    made = blueprint(config={"modules_info": {"shout": toy("shout")}, "trace_dir": "~nobody-of-this-name/traces"})
+    client = application(made).test_client()
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: client.post("/predict/shout", json={"text": "a"}), range(8)))
+    answers.append(client.get("/v2/models/shout"))
+    for answer in answers:
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert "'trace_dir' is '~nobody-of-this-name/traces'" in answer.json["msg"] == answer.json["error"]
+    with pytest.raises(ConfigError, match="'trace_dir' is"):
+        made.start()
+    made.close()
+
+
+def test_after_a_set_up_that_failed_for_an_unknown_reason_a_later_request_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> None:
+        raise OSError("injected")
+
+    made = blueprint([str(MODULES / "shout")])
+    client = application(made).test_client()
+    with monkeypatch.context() as patch:
+        patch.setattr("hubserve.flask.gateway.build_app", fail)
+        answer = client.post("/predict/shout", json={"text": "a"})
+        assert (answer.status_code, "unexpected error" in answer.json["msg"], "injected" in answer.text) == (503, True, False)
+    assert client.post("/predict/shout", json={"text": "a"}).json["results"] == "A!"
+    made.close()
+
+
+def test_a_failure_beside_the_modules_while_they_load_ends_waiting_requests_and_a_later_one_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("injected")
+
+    made = blueprint([str(MODULES / "shout")])
+    client = application(made).test_client()
+    with monkeypatch.context() as patch:
+        patch.setattr("hubserve.flask.gateway.load_modules", fail)
+        assert client.post("/predict/shout", json={"text": "a"}).status_code == 503
+        with pytest.raises(HubError, match="an unexpected error while they were set up"):
+            made.start()
+    assert client.post("/predict/shout", json={"text": "a"}).json["results"] == "A!"
+    made.close()
+
+
+@pytest.mark.parametrize("headers", [{"X-Forwarded-For": "203.0.113.9"}, {"Host": "evil.example"}], ids=str)
+def test_the_admin_surface_of_a_mount_is_for_direct_clients_that_call_it_by_a_name_of_this_machine(
+    mounted: HubBlueprint, url: str, headers: dict[str, str]
+) -> None:
+    assert requests.get(url + "/v2/logging", timeout=30).status_code == 200
+    for path in ("/v2/logging", "/status"):
+        assert requests.get(url + path, headers=headers, timeout=30).status_code == 403
+    assert requests.post(url + "/predict/shout", json={"text": "a"}, headers=headers, timeout=30).json()["results"] == "A!"
+
+
+def test_pages_of_other_origins_are_refused_and_those_of_the_application_are_not(url: str) -> None:
+    def ask_from(origin: str) -> int:
+        return requests.post(url + "/predict/shout", json={"text": "a"}, headers={"Origin": origin}, timeout=30).status_code
+
+    assert (ask_from("http://evil.example"), ask_from("null"), ask_from(url)) == (403, 403, 200)
 
 
 APP = f"""
