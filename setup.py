@@ -58,6 +58,7 @@ setup(
         "cryptography>=43",
         "filelock>=3.16",
         "httptools>=0.6.4",
+        "idna>=3.4",
         "msgspec>=0.19",
         "numpy>=1.26",
         "opencv-python>=4.10",

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from hubserve.cli.output import add_index_option, add_json_option, print_json, size_text
+from hubserve.cli.output import add_downgrade_option, add_index_option, add_json_option, print_json, size_text
 
 HELP = "fetch a module's archive from an index, and do not install it"
 
@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME[==VERSION]", help="the module; a range such as 'NAME>=1,<2' will do")
     parser.add_argument("-o", "--output", type=Path, default=Path(), metavar="FOLDER", help="where to (default: the working directory)")
     add_index_option(parser)
+    add_downgrade_option(parser)
     add_json_option(parser)
 
 
@@ -25,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
     from hubserve.registry.sources import Request
 
     with shown_progress() as progress:
-        kept = keep(Request(args.name, home(), install_settings(home()), progress, indexes=args.index), args.output)
+        request = Request(args.name, home(), install_settings(home()), progress, indexes=args.index)
+        kept = keep(request._replace(allow_downgrade=args.allow_downgrade), args.output)
     if args.json:
         print_json(kept._asdict())
     else:

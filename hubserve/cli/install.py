@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubserve.cli.environment import add_environment_options, environment_options
-from hubserve.cli.output import add_index_option, add_json_option, print_json, size_text
+from hubserve.cli.output import add_downgrade_option, add_index_option, add_json_option, print_json, size_text
 from hubserve.cli.swaps import report_swaps, tell_servers
 from hubserve.errors import InstallError
 
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--digest", default="", metavar="sha256:DIGITS", help="refuse an archive with any other digest")
     add_index_option(parser)
+    add_downgrade_option(parser)
     parser.add_argument("--no-check", action="store_true", help="do not import it once first, because what it needs will come later")
     add_environment_options(parser)
     add_json_option(parser)
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
             environment=environment_options(args),
             digest=args.digest,
             indexes=args.index,
+            allow_downgrade=args.allow_downgrade,
         )
     if args.json:
         print_json(_document(installed))

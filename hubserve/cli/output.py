@@ -22,6 +22,15 @@ def add_index_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_downgrade_option(parser: argparse.ArgumentParser) -> None:
+    """``--allow-downgrade``, the same on every command that fetches from an index."""
+    parser.add_argument(
+        "--allow-downgrade",
+        action="store_true",
+        help="take a version although it is older than the installed one, or the signed index had a newer one before",
+    )
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document."""
     print(json.dumps(document, indent=2, ensure_ascii=False, default=str))

@@ -16,13 +16,13 @@ from hubserve.errors import ConfigError, HubError
 from hubserve.instance.listen import parse_address
 from hubserve.instance.tls import ASK_PROBE, SharedKey
 from hubserve.registry.resolve import resolve
+from hubserve.registry.sources.canonical import is_loopback
 from hubserve.server import pidfile
 from hubserve.serving.remote import connect
 from hubserve.settings import ModuleSettings, ServerSettings, parse_settings
 
 _CONNECT_S = 3.0
 _FIRST_FREE_PORT = 1024
-_LOOPBACK = ("127.", "localhost", "::1")
 _MIB = 1 << 20
 
 
@@ -201,7 +201,7 @@ def check_address(config: Config) -> Iterator[Finding]:
         yield config.finding(
             ERROR, about, f"{host}:{port} cannot be listened on: {problem}{root}", "Name another port, or an address of this machine"
         )
-    if not host.startswith(_LOOPBACK):
+    if not is_loopback(host):
         reason = f"on {host}, everybody who can reach this machine can use the modules: there is no authentication"
         yield config.finding(WARNING, "host", reason, "Use 127.0.0.1 behind a proxy that authenticates, or a firewall")
         if config.settings.admin == "any":
@@ -325,7 +325,7 @@ def check_addresses(config: Config) -> Iterator[Finding]:
             except ConfigError as error:
                 yield from_error(error, about, "Write host:port", str(config.path))
                 continue
-            if not config.network and not host.startswith(_LOOPBACK):
+            if not config.network and not is_loopback(host):
                 yield config.finding(NOTE, about, f"{address} was not tried", "hub doctor --network CONFIG connects to it")
             elif problem := _connection_problem(where, Path(module.token_file)):
                 fix = f"Start one there, with the same key: python -m hubserve.instance --listen {address} --token-file FILE"

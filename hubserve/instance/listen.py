@@ -26,7 +26,8 @@ _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 1.0
 _TLS_HANDSHAKE = b"\x16"
 #: older gateways wait to be greeted, with 36 bytes; they call this no hubserve instance
 _TO_OLD_GATEWAYS = b"hubserve: this listener speaks TLS 1.3; upgrade the gateway\n"
-_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+#: a gateway whose machine has gone is noticed within a minute, whether something is under way to it or not
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 
 
 def parse_address(address: str) -> Tuple[str, int]:

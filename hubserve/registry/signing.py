@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hubserve.errors import ConfigError, InstallError
 from hubserve.registry.configuration import read_list, write_list
 from hubserve.registry.indexes.format import Release, Signature
+from hubserve.registry.sources.canonical import index_key
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -175,9 +176,18 @@ def trust(home: Path, name: str, text: str, scope: str = "") -> None:
         ConfigError: another key has that name for the same index.
     """
     present = trusted_keys(home)
-    if any(each.name == name and each.scope == scope for each in present):
+    if any(each.name == name and _place(each.scope) == _place(scope) for each in present):
         raise ConfigError(f"a key of '{name}' is trusted already; 'hub key list' shows it. Give another --name, or remove that one first.")
     _write(home, [*present, TrustedKey(name, text, scope)])
+
+
+def keys_for(home: Path, location: str) -> list[TrustedKey]:
+    """The keys that are trusted for the index at a place, however that is written."""
+    return [each for each in trusted_keys(home) if not each.scope or _place(each.scope) == _place(location)]
+
+
+def _place(scope: str) -> str:
+    return index_key(scope) if scope else ""
 
 
 def distrust(home: Path, name: str) -> list[TrustedKey]:
@@ -232,6 +242,14 @@ def verify(name: str, release: Release, keys: Sequence[TrustedKey], *, required:
     if not _holds(key, release.signature, signed_text(name, release)):
         raise InstallError(f"{what}: its signature is not the one that {key.name}'s key makes. Somebody changed the index: tell its owner.")
     return key
+
+
+def is_signed(name: str, release: Release, keys: Sequence[TrustedKey]) -> bool:
+    """Whether one of ``keys`` signed a version."""
+    signature = release.signature
+    return signature is not None and any(
+        each.identifier == signature.key and _holds(each, signature, signed_text(name, release)) for each in keys
+    )
 
 
 def _holds(key: TrustedKey, signature: Signature, text: bytes) -> bool:

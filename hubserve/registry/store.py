@@ -177,6 +177,7 @@ class Store:
         digest: str = "",
         indexes: Sequence[str] | None = None,
         replace_flat: bool = False,
+        allow_downgrade: bool = False,
     ) -> Installed:
         """Install a module from a folder, an archive, an address, a git repository or an index.
 
@@ -188,13 +189,15 @@ class Store:
             digest: ``sha256:`` and 64 hexadecimal digits that the archive must have.
             indexes: addresses and folders to look a name up in; those that are configured where None.
             replace_flat: take the place of a module that PaddleHub itself installed.
+            allow_downgrade: take an older version than the installed one, or than a signed index had before.
         Returns:
             What was installed.
         Raises:
             HubError: it could not be; everything is as it was before.
         """
         text = source if isinstance(source, str) else str(source.expanduser().absolute())  # a path is never a name
-        request = Request(text, self.home, install_settings(self.home), progress, check_sha256(digest), indexes)
+        settings = install_settings(self.home)
+        request = Request(text, self.home, settings, progress, check_sha256(digest), indexes, self._current_version, allow_downgrade)
         with fetched(request) as found:
             return self.install_found(found, progress=progress, check=check, environment=environment, replace_flat=replace_flat)
 
@@ -348,6 +351,13 @@ class Store:
         if not is_name(name):  # '..' must not reach another folder
             raise ModuleNotFound(f"{name[:80]!a} is no module's name. Run 'hub list' to see what is installed.")
         return self.modules / folder_name(name)
+
+    def _current_version(self, name: str) -> str:
+        """What a module's bare name means now; "" if it is not installed, or damaged."""
+        try:
+            return self.get(name).info.version
+        except HubError:
+            return ""
 
     def _not_installed(self, name: str) -> ModuleNotFound:
         known = sorted({each.info.name for each in self.scan().installed})

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,24 @@ def test_a_module_is_signed_published_searched_downloaded_and_installed(home: Pa
     assert f"{web.url}/archives/toy-1.1.0.tar.gz" in shown.replace("\n", "").replace(" ", "")
     provenance = json.loads(ok("show", "toy", "--json"))["installed"]["provenance"]
     assert (provenance["kind"], provenance["index"], provenance["signed_by"]) == ("index", web.url, "ada")
+
+
+def test_a_signed_index_that_goes_back_is_refused_until_it_is_allowed(home: Path, tmp_path: Path, command: Command, ok: Ok) -> None:
+    index, key = tmp_path / "index", tmp_path / "ada.key"
+    ok("key", "generate", key)
+    ok("key", "trust", f"{key}.pub", "--name", "ada")
+    for version in ("1.0.0", "1.1.0"):
+        ok("publish", write_module(tmp_path / version, version=version), "--index", index, "--key", key)
+        shutil.copytree(index, tmp_path / f"with {version}")
+    assert "Installed toy 1.1.0" in ok("install", "--no-check", "toy", "--index", index)
+    shutil.rmtree(index)
+    (tmp_path / "with 1.0.0").rename(index)
+    refused = command("install", "--no-check", "toy", "--index", f"{index}/./")
+    assert refused.returncode == 1
+    assert "the index had 1.1.0, signed" in refused.stderr
+    assert "--allow-downgrade" in refused.stderr
+    assert command("download", "toy", "--index", index, "--output", tmp_path / "out").returncode == 1
+    assert "Installed toy 1.0.0" in ok("install", "--no-check", "toy", "--index", index, "--allow-downgrade")
 
 
 def test_unknown_names_exit_1_with_where_was_looked_and_wrong_words_2(

@@ -78,14 +78,25 @@ def test_an_instance_runs_in_another_python_and_shares_memory_with_this_one(pyth
     assert not psutil.pid_exists(pid)
 
 
-#: a listener whose time for handshakes and whose number of descriptors can be set
+#: a listener whose time for handshakes, number of instances and number of descriptors can be set
 LISTEN = """
 import resource
 from hubserve.instance import __main__, listen
 listen.HANDSHAKE_TIMEOUT_S = {}
+listen._MAX_INSTANCES = {}
 resource.setrlimit(resource.RLIMIT_NOFILE, ({}, {}))
 __main__.main()
 """
+#: the same, but its instances end at once and leave a process behind that holds their socket
+FORKS = LISTEN.replace(
+    "__main__.main()",
+    """
+import sys
+from pathlib import Path
+from hubserve.instance.tls import SharedKey
+listen.listen("127.0.0.1:0", SharedKey(Path(sys.argv[-1])), lambda fd: ["sh", "-c", "sleep 5 & exit 0"])
+""",
+)
 
 
 class Listener(NamedTuple):
@@ -114,12 +125,14 @@ class Listener(NamedTuple):
 
 
 @contextmanager
-def listener(folder: Path, *, python: str = sys.executable, handshake_s: float = 8, descriptors: int = 512) -> Iterator[Listener]:
+def listener(
+    folder: Path, *, python: str = sys.executable, handshake_s: float = 8, instances: int = 256, descriptors: int = 512, code: str = LISTEN
+) -> Iterator[Listener]:
     """Start a listener."""
     token_file = folder / "token"
     if not token_file.exists():
         make_key(token_file)
-    code = LISTEN.format(handshake_s, descriptors, descriptors)
+    code = code.format(handshake_s, instances, descriptors, descriptors)
     command = [python, "-c", code, "--listen", "127.0.0.1:0", "--token-file", str(token_file)]
     with subprocess.Popen(command, env={"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -286,6 +299,30 @@ def test_a_listener_outlives_running_out_of_descriptors(tmp_path: Path) -> None:
         wait_for(lambda: len(found.instances()) == 1)
         instance.close()
         wait_for(lambda: not found.instances())
+
+
+def test_more_instances_than_there_are_places_are_refused_with_the_reason(tmp_path: Path) -> None:
+    with listener(tmp_path, instances=1) as found:
+        first = found.connect(ASK_INSTANCE)
+        with pytest.raises(Untrusted, match="1 instances run there already"):
+            found.connect(ASK_INSTANCE)
+        first.close()
+        wait_for(lambda: not found.instances())
+        wait_for(lambda: takes(found))
+
+
+def takes(found: Listener) -> bool:
+    try:
+        found.connect(ASK_INSTANCE).close()
+    except Untrusted:
+        return False
+    return True
+
+
+def test_an_instance_that_ends_is_noticed_though_a_process_that_it_left_holds_its_socket(tmp_path: Path) -> None:
+    with listener(tmp_path, code=FORKS) as found, found.connect(ASK_INSTANCE) as instance:
+        instance.settimeout(4)  # what it left goes on for 5 s
+        assert instance.recv(1) == b""
 
 
 def test_an_older_listener_is_recognised_by_its_greeting(tmp_path: Path) -> None:

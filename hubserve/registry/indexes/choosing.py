@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from hubserve.errors import InvalidInput, ModuleNotFound
 from hubserve.registry.configuration import nearest
-from hubserve.registry.indexes.format import Release
+from hubserve.registry.indexes.format import ModuleDocument, Release
 from hubserve.registry.indexes.reading import Index
 from hubserve.registry.names import find_version, folder_name, is_name, version_key
 
@@ -30,6 +30,15 @@ class Requirement(NamedTuple):
         version = self.versions[2:].strip() if self.versions.startswith("==") else ""
         return "" if any(each in version for each in ",*=") else version
 
+    def allows(self, version: str) -> bool:
+        """Whether a version lies in the range, pre-releases included; every one does where there is no range."""
+        from packaging.version import InvalidVersion
+
+        try:
+            return not self.versions or bool(_specifier(self).contains(version, prereleases=True))
+        except InvalidVersion:
+            return False
+
     def __str__(self) -> str:
         return self.name + self.versions
 
@@ -41,11 +50,13 @@ class Chosen(NamedTuple):
         where: its index.
         name: as the index writes it.
         release: which it is.
+        document: all that the index says of the module.
     """
 
     where: Index
     name: str
     release: Release
+    document: ModuleDocument
 
 
 def parse_requirement(text: str) -> Requirement | None:
@@ -80,7 +91,7 @@ def choose(requirement: Requirement, indexes: Sequence[Index]) -> Chosen:
             continue
         release = best(document.versions, requirement)
         if release is not None:
-            return Chosen(index, document.name, release)
+            return Chosen(index, document.name, release, document)
         looked.append(f"{index.shown} ({_versions_text(document.versions)})")
     raise ModuleNotFound(
         f"no index has {requirement}. Looked in: {'; '.join(looked)}. Check the name with 'hub search', or add another index: "

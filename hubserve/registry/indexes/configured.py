@@ -8,6 +8,7 @@ from hubserve.errors import ConfigError
 from hubserve.registry.configuration import install_settings, read_list, write_list
 from hubserve.registry.indexes.reading import open_index
 from hubserve.registry.sources.addresses import without_secrets
+from hubserve.registry.sources.canonical import canonical_location
 
 #: Addresses and folders with spaces between them; where it is set, the configured ones are not asked.
 VARIABLE = "HUB_INDEX"
@@ -45,7 +46,7 @@ def add(home: Path, location: str, *, first: bool = False, check: bool = True) -
     if check:
         index.names()
     present = configured(home)
-    if index.location in present:
+    if canonical_location(index.location) in map(canonical_location, present):
         raise ConfigError(f"'{index.shown}' is among the indexes already; 'hub index list' shows them. To move it, remove it first.")
     _write(home, [index.location, *present] if first else [*present, index.location])
     return index.shown
@@ -59,7 +60,7 @@ def remove(home: Path, location: str) -> str:
     """
     present = configured(home)
     wanted = location if "://" in location else str(Path(location).expanduser().absolute())
-    found = next((each for each in present if wanted.rstrip("/") in (each.rstrip("/"), shown(each))), None)
+    found = next((each for each in present if canonical_location(wanted) == canonical_location(each)), None)
     if found is None:
         listed = f" There are: {', '.join(map(shown, present))}." if present else " None is configured."
         raise ConfigError(f"'{shown(wanted)}' is not among the indexes.{listed}")

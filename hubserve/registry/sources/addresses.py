@@ -1,10 +1,10 @@
 """Addresses: what of them may be shown, which may be fetched from, and what their fragments mean."""
 
-import ipaddress
 import re
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from hubserve.errors import InstallError
+from hubserve.registry.sources.canonical import is_loopback
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PORTS = {"https": 443, "http": 80}
@@ -46,16 +46,6 @@ def _split(url: str) -> SplitResult:
     if any(each.isspace() or not each.isprintable() for each in url):
         raise InstallError("the address holds spaces or control characters. Write a space in an address as %20.")
     return parts
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name means this machine without asking anybody."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def origin_of(parts: SplitResult) -> tuple[str, str, int]:

@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,8 @@ class Request(NamedTuple):
         progress: told how far it is.
         sha256: 64 hexadecimal digits that the archive must have, or "".
         indexes: addresses and folders to look names up in; those that are configured where None.
+        installed: gives the version that a module's name means now; "" where that is not asked, or it is not installed.
+        allow_downgrade: take an older version than the installed one, or than a signed index had before.
     """
 
     text: str
@@ -30,6 +32,8 @@ class Request(NamedTuple):
     progress: Progress = silent
     sha256: str = ""
     indexes: Sequence[str] | None = None
+    installed: Callable[[str], str] = lambda _: ""
+    allow_downgrade: bool = False
 
     @property
     def downloads(self) -> Path:

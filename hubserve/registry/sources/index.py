@@ -7,10 +7,10 @@ from pathlib import Path
 from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.registry.indexes.choosing import Chosen, Requirement, choose, holds, parse_requirement
 from hubserve.registry.indexes.configured import in_effect
+from hubserve.registry.indexes.history import guard
 from hubserve.registry.indexes.reading import Index, open_index
 from hubserve.registry.origin import Origin
-from hubserve.registry.signing import TrustedKey, trusted_keys, verify
-from hubserve.registry.sources.addresses import without_secrets
+from hubserve.registry.signing import TrustedKey, keys_for, verify
 from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, is_path
 from hubserve.registry.sources.download import Downloaded
 from hubserve.registry.sources.local import check_digest
@@ -50,7 +50,7 @@ def archive_of(requirement: Requirement, request: Request) -> Iterator[tuple[Cho
 
     Raises:
         ModuleNotFound: no index has it, or none is configured.
-        HubError: it cannot be had, or its digest or signature is wrong.
+        HubError: it cannot be had, its digest or signature is wrong, or the index went back to an older one.
     """
     indexes = opened(request)
     if not indexes:
@@ -61,6 +61,10 @@ def archive_of(requirement: Requirement, request: Request) -> Iterator[tuple[Cho
     request.progress("looking it up")
     chosen = choose(requirement, indexes)
     key = verified(chosen, request)
+    if key is not None:
+        installed = request.installed(chosen.name)
+        keys = keys_for(request.home, chosen.where.location)
+        guard(request.home, chosen, requirement, keys, installed=installed, allow=request.allow_downgrade)
     if chosen.release.size_bytes > request.settings.max_bytes:
         raise InstallError(
             f"{chosen.name} {chosen.release.version} has {chosen.release.size_bytes} bytes, more than the {request.settings.max_bytes} "
@@ -85,14 +89,8 @@ def verified(chosen: Chosen, request: Request) -> TrustedKey | None:
     Raises:
         InstallError: a signature is asked for, and there is none that holds.
     """
-    place = _place(chosen.where.location)
-    keys = [each for each in trusted_keys(request.home) if not each.scope or _place(each.scope) == place]
+    keys = keys_for(request.home, chosen.where.location)
     return verify(chosen.name, chosen.release, keys, required=request.settings.require_signature, shown=chosen.where.shown)
-
-
-def _place(location: str) -> str:
-    """One text for one index, however it was written."""
-    return without_secrets(location).rstrip("/") if "://" in location else str(Path(location).expanduser().resolve())
 
 
 def _provenance(chosen: Chosen, archive: Downloaded, key: TrustedKey | None) -> dict[str, str]:

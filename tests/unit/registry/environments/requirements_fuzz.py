@@ -165,7 +165,7 @@ def _as_pip_reads(line: object) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Make files until there were enough; see the module's docstring."""
     parser = argparse.ArgumentParser(description="requirements files that mean harm")
-    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--files", type=int, default=5_000)
     files = parser.parse_args(argv).files
     became: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as made:

@@ -1,0 +1,131 @@
+"""Remember which signed versions an index had, so that it cannot go back to older ones without a word.
+
+Signatures cover versions one by one. Who holds an index, or an old copy of it, can leave versions out, take a withdrawal back, or put an
+archive back that was replaced; what this home has seen before tells.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from hubserve.errors import ConfigError, InstallError
+from hubserve.registry.indexes.choosing import Chosen, Requirement, best
+from hubserve.registry.indexes.format import Release
+from hubserve.registry.lock import store_lock
+from hubserve.registry.names import folder_name, version_key
+from hubserve.registry.signing import TrustedKey, is_signed
+from hubserve.registry.sources.canonical import index_key
+
+FILE_NAME = "index_history.json"
+SCHEMA_VERSION = 1
+
+
+class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One version that a trusted key signed.
+
+    Attributes:
+        sha256: the digests of its archives, in the order in which they were seen.
+        yanked: why it was withdrawn; "" if it was not.
+    """
+
+    sha256: list[str]
+    yanked: str = ""
+
+
+#: version -> what was seen of it
+Versions = dict[str, Seen]
+
+
+class Document(msgspec.Struct):
+    """The file: index -> module -> versions."""
+
+    schema_version: int = SCHEMA_VERSION
+    indexes: dict[str, dict[str, Versions]] = {}
+
+
+def guard(home: Path, chosen: Chosen, requirement: Requirement, keys: list[TrustedKey], *, installed: str, allow: bool) -> None:
+    """Refuse a choice that goes back; remember what the index has now.
+
+    Args:
+        home: the home that remembers.
+        chosen: a version that one of ``keys`` signed.
+        requirement: what was asked for.
+        keys: those that are trusted for the index.
+        installed: the version that the module's name means now; "" if it is not installed.
+        allow: take it all the same, and remember only what the index has now.
+    Raises:
+        InstallError: it goes back; the message says from what.
+        ConfigError: the memory is damaged.
+    """
+    path = home / "conf" / FILE_NAME
+    with store_lock(path.parent, 60):
+        document = _read(path)
+        modules = document.indexes.setdefault(index_key(chosen.where.location), {})
+        before = modules.get(folder_name(chosen.name), {})
+        reason = "" if allow else goes_back(before, chosen, requirement, installed)
+        if reason:
+            raise InstallError(
+                f"{chosen.name} {chosen.release.version} from {chosen.where.shown} is refused: {reason}. The index may be an old copy of "
+                "itself: ask its owner. To take it all the same, add --allow-downgrade"
+            )
+        after = _merged({} if allow else before, chosen, keys)
+        if after != before:
+            modules[folder_name(chosen.name)] = after
+            _write(path, document)
+
+
+def goes_back(before: Versions, chosen: Chosen, requirement: Requirement, installed: str) -> str:
+    """Say why a choice is a step back; "" if it is none. An older version that was named by ``==`` is the user's decision."""
+    release = chosen.release
+    seen = before.get(release.version)
+    if seen and release.sha256 in seen.sha256[:-1]:
+        return "the index replaced this archive of that version by another one, and now has the first again"
+    if requirement.exact:
+        return ""
+    if seen and seen.yanked:
+        return f"it was withdrawn ({seen.yanked}) when the index was read before, and is not any more"
+    newest = best([Release(version, "", "", 0, yanked=each.yanked) for version, each in before.items()], requirement)
+    if newest and version_key(newest.version) > version_key(release.version):
+        now = next((each for each in chosen.document.versions if each.version == newest.version), None)
+        how = f"has it withdrawn now ({now.yanked})" if now and now.yanked else "does not offer it any more"
+        return f"the index had {newest.version}, signed, when it was read before, and {how}"
+    if installed and version_key(installed) > version_key(release.version) and requirement.allows(installed):
+        return f"{installed} is installed, which is newer"
+    return ""
+
+
+def _merged(before: Mapping[str, Seen], chosen: Chosen, keys: list[TrustedKey]) -> Versions:
+    """Add what is signed now. A withdrawal stays remembered until the version is chosen by its number."""
+    after = dict(before)
+    for release in chosen.document.versions:
+        known = after.get(release.version, Seen([]))
+        if release.sha256 not in known.sha256:
+            if not is_signed(chosen.name, release, keys):
+                continue
+            known = Seen([*known.sha256, release.sha256], known.yanked)
+        yanked = release.yanked if release.version == chosen.release.version else release.yanked or known.yanked
+        after[release.version] = Seen(known.sha256, yanked)
+    return after
+
+
+def _read(path: Path) -> Document:
+    try:
+        document = msgspec.json.decode(path.read_bytes(), type=Document)
+    except FileNotFoundError:
+        return Document()
+    except (OSError, msgspec.MsgspecError, RecursionError) as error:
+        raise ConfigError(f"'{path}' cannot be read: {error}. Restore it, or delete it to forget which versions indexes had.") from None
+    if document.schema_version > SCHEMA_VERSION:
+        raise ConfigError(f"'{path}' was written by a newer hubserve. Upgrade hubserve, or delete it to forget which versions indexes had.")
+    return document
+
+
+def _write(path: Path, document: Document) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+        os.replace(partial, path)
+    except OSError as error:
+        raise ConfigError(f"cannot write '{path}': {error.strerror}. Check its permissions.") from None
