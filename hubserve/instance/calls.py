@@ -82,8 +82,17 @@ class Computed:
         self.buffers.append(text)
 
     def put_outputs(self, index: int, outputs: Dict[str, np.ndarray]) -> None:
-        """Keep named arrays."""
-        self.results[index] = {"outputs": pack_arrays(outputs, self.buffers)}
+        """Keep named arrays.
+
+        Raises:
+            ModuleFailed: they cannot be sent.
+        """
+        before = len(self.buffers)
+        try:
+            self.results[index] = {"outputs": pack_arrays(outputs, self.buffers)}
+        except InvalidInput as error:
+            del self.buffers[before:]
+            raise ModuleFailed(f"the module's answer cannot be sent: {error.message}", error.detail) from error
 
     def put_error(self, index: int, error: HubError) -> None:
         """Keep a failure."""

@@ -12,7 +12,7 @@ import traceback
 from functools import partial
 from typing import Any, Dict, List, NamedTuple
 
-from hubserve.errors import HubError, InvalidInput, ModuleFailed, OutOfMemory, from_wire
+from hubserve.errors import HubError, ModuleFailed, OutOfMemory, from_wire
 from hubserve.instance.calls import Computed, guarded
 from hubserve.instance.side import SideChannel, writeable
 from hubserve.instance.wire import Frame, unpack_arrays
@@ -121,7 +121,9 @@ def _put(computed: Computed, position: int, face: str, answer: Answer, items: in
                 computed.put_json(position, answer.outputs)
             else:
                 computed.put_outputs(position, answer.outputs)
-        except (InvalidInput, TypeError, ValueError) as error:
+        except HubError as error:
+            computed.put_error(position, error)
+        except (TypeError, ValueError) as error:
             computed.put_error(position, ModuleFailed(f"the module's answer cannot be sent: {error}", traceback.format_exc()))
         else:
             if answer.parameters:

@@ -30,7 +30,7 @@ from hubserve.errors import (
     Unavailable,
 )
 from hubserve.kinds.base import Face
-from hubserve.module import JsonArray, check_about
+from hubserve.module import JsonArray, check_about, decode_base64
 from hubserve.protocols.admission import Ticket
 from hubserve.protocols.base import ClientGone, Protocol, deadline_of, header, priority_of, respond, while_connected
 from hubserve.protocols.bodies import TooSlow, read_body
@@ -207,8 +207,11 @@ def _decode_base64(arguments: dict[str, Any], where: JsonArray) -> Any:
     if not isinstance(text, (str, memoryview)):
         raise InvalidInput(f"'{where.data}' must be base64 text of an array's bytes, got {_json_type(text)}")
     try:
-        # validate=True also selects the vectorised decoder
-        raw = pybase64.b64decode(text, validate=True)
+        try:
+            # validate=True also selects the vectorised decoder
+            raw = pybase64.b64decode(text, validate=True)
+        except ValueError:
+            raw = decode_base64(text)  # broken into lines, or none
     except ValueError as error:
         raise InvalidInput(f"'{where.data}' is not valid base64: {error}") from None
     return array_from_bytes(raw, about["dtype"], about["shape"])
