@@ -31,7 +31,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeV
 import numpy as np
 
 from hubserve.errors import InvalidInput, LoadFailed
-from hubserve.types import ANY, TensorSpec, array_from_bytes
+from hubserve.types import ANY, TensorSpec, array_from_bytes, packed
 
 __all__ = [
     "ANY",
@@ -40,6 +40,7 @@ __all__ = [
     "TensorSpec",
     "batch",
     "decode_array",
+    "decode_base64",
     "encode_array",
     "find_file",
     "find_folder",
@@ -193,10 +194,27 @@ def decode_array(data: Any, about: Any) -> np.ndarray:
     """
     check_about(about)
     try:
-        raw = base64.b64decode(data, validate=True)
-    except (binascii.Error, TypeError, ValueError) as error:
+        raw = decode_base64(data)
+    except (TypeError, ValueError) as error:
         raise InvalidInput(f"the array is not valid base64: {error}") from None
     return array_from_bytes(raw, about["dtype"], about["shape"])
+
+
+def decode_base64(text: Any) -> bytes:
+    """Decode base64 text (or bytes), which may be broken into lines, as many encoders break it (RFC 2045).
+
+    Raises:
+        ValueError: it holds anything else, or is cut short.
+        TypeError: it is no text.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        whole = text if isinstance(text, str) else bytes(text).decode("ascii", "replace")
+        joined = whole.replace("\r", "").replace("\n", "")
+        if len(joined) == len(whole):
+            raise
+        return base64.b64decode(joined, validate=True)
 
 
 def check_about(about: Any) -> None:
@@ -206,9 +224,13 @@ def check_about(about: Any) -> None:
 
 
 def encode_array(array: np.ndarray) -> Tuple[str, Dict[str, Any]]:
-    """The reverse of :func:`decode_array`: base64 text and ``{"shape", "dtype"}``."""
-    array = np.ascontiguousarray(array)
-    return base64.b64encode(array.data).decode("ascii"), {"shape": list(array.shape), "dtype": array.dtype.name}
+    """The reverse of :func:`decode_array`: base64 text and ``{"shape", "dtype"}``.
+
+    Raises:
+        InvalidInput: arrays of its dtype cannot be sent.
+    """
+    dtype, data = packed(array)
+    return base64.b64encode(data).decode("ascii"), {"shape": list(np.shape(array)), "dtype": dtype}
 
 
 def instance_threads() -> int:

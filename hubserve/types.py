@@ -35,6 +35,10 @@ BFLOAT16 = "bfloat16"
 
 #: In a TensorSpec, a dimension that may have any length.
 ANY = -1
+#: In a TensorSpec, as the last of a shape: any number of further dimensions. (REST,) is the shape of a tensor of unknown rank.
+REST = -2
+#: kinds of numpy dtypes whose elements are byte strings or texts
+_TEXTS = "OSUT"
 
 #: numpy's own limit before its version 2
 MAX_RANK = 32
@@ -51,7 +55,8 @@ class TensorSpec(NamedTuple):
     Attributes:
         name: the tensor's name.
         dtype: one of :data:`DTYPES`, :data:`BYTES` or :data:`BFLOAT16`.
-        shape: one length per dimension, the batch dimension first; :data:`ANY` where any length will do.
+        shape: one length per dimension, the batch dimension first; :data:`ANY` where any length will do, :data:`REST` at the end where
+            nothing is known of further dimensions.
     """
 
     name: str
@@ -63,9 +68,9 @@ class TensorSpec(NamedTuple):
         got_dtype = dtype_name(array)
         if got_dtype != ("uint16" if self.dtype == BFLOAT16 else self.dtype):
             raise InvalidInput(f"input '{self.name}' must be {self.dtype}, got {got_dtype}")
-        fits = array.ndim == len(self.shape) and all(want in (ANY, got) for want, got in zip(self.shape, array.shape))
-        if not fits:
-            raise InvalidInput(f"input '{self.name}' must have shape {list(self.shape)} (-1: any length), got {list(array.shape)}")
+        if not fits(self.shape, array.shape):
+            rest = ", -2: any further dimensions" if self.shape[-1:] == (REST,) else ""
+            raise InvalidInput(f"input '{self.name}' must have shape {list(self.shape)} (-1: any length{rest}), got {list(array.shape)}")
 
     def to_json(self) -> Dict[str, Any]:
         """The same as a JSON object."""
@@ -110,6 +115,14 @@ def _beginning(value: Any, left: List[int]) -> Any:
     return value
 
 
+def fits(wanted: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether an array's shape is as a TensorSpec's shape says."""
+    if wanted and wanted[-1] == REST:
+        wanted = wanted[:-1]
+        shape = shape[: len(wanted)]
+    return len(shape) == len(wanted) and all(want in (ANY, got) for want, got in zip(wanted, shape))
+
+
 def parse_dtype(dtype: Any) -> np.dtype:
     """Turn a client's dtype text (``"float32"``, ``"<f4"``) into a numpy dtype.
 
@@ -152,8 +165,36 @@ def dtype_name(array: np.ndarray) -> str:
     """An array's dtype as a TensorSpec has it; :data:`BYTES` for texts and objects."""
     name = _NAMES.get(array.dtype)
     if name is None:
-        name = BYTES if array.dtype.kind in "OSU" else str(array.dtype.name)
+        name = BYTES if array.dtype.kind in _TEXTS else str(array.dtype.name)
     return name
+
+
+def native(array: np.ndarray) -> np.ndarray:
+    """The array itself, or a copy in this machine's byte order if it has the other one."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def packed(array: Any) -> Tuple[str, Any]:
+    """An array as it crosses the wire.
+
+    Args:
+        array: in any memory layout and byte order; byte strings as ``bytes``, ``str`` or numpy's own.
+    Returns:
+        Its dtype as a TensorSpec has it, and its elements: a C-ordered little-endian array, or bytes as :func:`pack_bytes` gives them.
+    Raises:
+        InvalidInput: its dtype has no counterpart, or it holds objects that are no byte strings.
+    """
+    array = np.asarray(array)
+    name = _NAMES.get(array.dtype)
+    if name is not None:
+        return name, np.ascontiguousarray(array)
+    if array.dtype.kind in _TEXTS:
+        return BYTES, pack_bytes(array)
+    if array.dtype.name == BFLOAT16 and array.dtype.itemsize == 2:  # such as of the package ml_dtypes
+        return BFLOAT16, np.ascontiguousarray(native(array)).view(np.uint16)
+    if array.dtype.name not in _PARSED:
+        raise InvalidInput(f"an array of dtype {array.dtype} cannot be sent; convert it with astype() to one of {', '.join(DTYPES)}")
+    return str(array.dtype.name), np.ascontiguousarray(native(array))
 
 
 _LENGTH = struct.Struct("<I")

@@ -1,13 +1,11 @@
 """Reads the text in pictures, with PP-OCRv4 or any other models of its three forms."""
 
 import argparse
-import base64
-import binascii
 from pathlib import Path
 
 from hubserve.engines import AUTO, EngineOptions, load_engine
 from hubserve.errors import ConfigError, InvalidInput, LoadFailed
-from hubserve.module import ANY, find_file, find_folder, instance_threads, moduleinfo, pictures, runnable, serving
+from hubserve.module import ANY, decode_base64, find_file, find_folder, instance_threads, moduleinfo, pictures, runnable, serving
 from hubserve.vision.codecs import decode_picture, encode_picture
 from hubserve.vision.ocr import CtcDecoder, read_characters
 from hubserve.vision.ocr.polygons import pyclipper
@@ -148,9 +146,9 @@ def _decoded(images):
     """Each picture when it is its turn; an error says which it was."""
     for number, text in enumerate(images, 1):
         try:
-            data = base64.b64decode(text, validate=True)
+            data = decode_base64(text)
             yield decode_picture(data)
-        except (binascii.Error, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise InvalidInput(f"picture {number} of {len(images)} is not valid base64: {error}") from None
         except InvalidInput as error:
             raise type(error)(f"picture {number} of {len(images)}: {error.message}") from None

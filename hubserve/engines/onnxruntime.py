@@ -1,7 +1,7 @@
 """ONNX Runtime: a fast CPU engine; Paddle's files are converted to ONNX for it, once."""
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Set, Tuple
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from hubserve.engines.conversion import onnx_of
 from hubserve.engines.failures import computing, loading
 from hubserve.engines.imports import import_package
 from hubserve.engines.program import read_program
+from hubserve.engines.protobuf import message_of, messages_of, parse_message, text_of
 from hubserve.errors import LoadFailed
-from hubserve.types import ANY, TensorSpec, check_arrays
+from hubserve.types import ANY, REST, TensorSpec, check_arrays, native
 
 _INSTALL = "Install it with: pip install onnxruntime (or: pip install 'hubserve[fast]')."
 _ERRORS_ONLY = 3
@@ -49,8 +50,7 @@ class OnnxRuntimeEngine(Engine):
         settings = session_settings(onnxruntime, options)
         self._session = _open(onnxruntime, files, settings)
         if program is None:
-            self.inputs = [_spec(each) for each in self._session.get_inputs()]
-            self.outputs = [_spec(each) for each in self._session.get_outputs()]
+            self.inputs, self.outputs = _specs(self._session, files.graph)
         else:
             # the converter renames outputs but keeps their order; inputs keep their names
             self.inputs, self.outputs = program.inputs, program.outputs
@@ -60,7 +60,7 @@ class OnnxRuntimeEngine(Engine):
     def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
         """See :meth:`Engine.run`."""
         check_arrays(self.inputs, inputs)
-        arrays = {name: np.asarray(array, order="C") for name, array in inputs.items()}
+        arrays = {name: np.asarray(native(array), order="C") for name, array in inputs.items()}
         with computing(self.name, inputs):
             return list(self._session.run(self._result_names, arrays))
 
@@ -94,6 +94,31 @@ def _open(onnxruntime: Any, files: ModelFiles, settings: Any) -> Any:
         return session(converted)
     except LoadFailed:
         return session(onnx_of(files, again=True))  # the kept conversion may have been damaged since
+
+
+def _specs(session: Any, graph: Path) -> Tuple[List[TensorSpec], List[TensorSpec]]:
+    """Inputs and outputs. ONNX Runtime tells of a tensor of unknown rank as of a scalar; the file does not."""
+    inputs, outputs = ([_spec(each) for each in side] for side in (session.get_inputs(), session.get_outputs()))
+    if all(spec.shape for spec in (*inputs, *outputs)):
+        return inputs, outputs
+    unknown = _without_rank(graph)
+    both = [
+        [spec._replace(shape=(REST,)) if not spec.shape and spec.name in unknown else spec for spec in side] for side in (inputs, outputs)
+    ]
+    return both[0], both[1]
+
+
+def _without_rank(path: Path) -> Set[str]:
+    """The inputs and outputs for which an ONNX file has no shape; none where it cannot be read.
+
+    Source of the field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+    """
+    try:
+        graph = message_of(parse_message(path.read_bytes()), 7)
+        tensors = [*messages_of(graph, 11), *messages_of(graph, 12)]
+        return {text_of(each, 1) for each in tensors if 2 not in message_of(message_of(each, 2), 1)}
+    except (OSError, ValueError):
+        return set()
 
 
 def _spec(described: Any) -> TensorSpec:

@@ -11,7 +11,7 @@ from hubserve.engines.files import usual_names
 from hubserve.engines.imports import import_package
 from hubserve.engines.program import Program, read_program
 from hubserve.errors import LoadFailed
-from hubserve.types import ANY, DTYPES, TensorSpec, check_arrays
+from hubserve.types import ANY, DTYPES, REST, TensorSpec, check_arrays, native
 
 _INSTALL = "Install it with: pip install openvino (or: pip install 'hubserve[fast]')."
 #: endings of files that it describes itself
@@ -87,7 +87,7 @@ class OpenVinoEngine(Engine):
     def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
         """See :meth:`Engine.run`."""
         check_arrays(self.inputs, inputs)
-        arrays = [np.asarray(inputs[name], order="C") for name in self._names]
+        arrays = [np.asarray(native(inputs[name]), order="C") for name in self._names]
         with computing(self.name, inputs):
             try:
                 # Not infer(): with one thread it loses the plugin's errors and leaves the outputs of the call before.
@@ -127,5 +127,7 @@ def _spec(port: Any, name: str) -> TensorSpec:
     dtype = _DTYPES.get(port.get_element_type().get_type_name(), "")
     if dtype not in DTYPES:
         raise LoadFailed(f"tensor '{name}' has element type {port.get_element_type()}, which cannot be served")
-    shape = tuple(ANY if length.is_dynamic else int(length.get_length()) for length in port.get_partial_shape())
-    return TensorSpec(name, dtype, shape)
+    lengths = port.get_partial_shape()
+    if lengths.rank.is_dynamic:
+        return TensorSpec(name, dtype, (REST,))
+    return TensorSpec(name, dtype, tuple(ANY if length.is_dynamic else int(length.get_length()) for length in lengths))

@@ -11,7 +11,7 @@ from hubserve.engines.imports import import_paddle
 from hubserve.engines.paddle_config import build_config, check_gpu
 from hubserve.engines.program import Program, read_program
 from hubserve.errors import LoadFailed
-from hubserve.types import check_arrays
+from hubserve.types import check_arrays, native
 
 
 class PaddleEngine(Engine):
@@ -68,7 +68,7 @@ class _Predictor:
 
     def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
         for name, handle in self._handles.items():
-            array = np.asarray(inputs[name], order="C")
+            array = np.asarray(native(inputs[name]), order="C")
             handle.reshape(array.shape)
             handle.copy_from_cpu(array)
         self._predictor.run()

@@ -11,7 +11,7 @@ from hubserve.engines.base import Engine, EngineOptions, ModelFiles
 from hubserve.engines.failures import computing, loading
 from hubserve.engines.imports import import_package
 from hubserve.errors import LoadFailed, ModuleFailed
-from hubserve.types import TensorSpec, check_arrays, dtype_name
+from hubserve.types import TensorSpec, check_arrays, dtype_name, native
 
 _INSTALL = "Install it with: pip install torch (or, without CUDA: pip install torch --index-url https://download.pytorch.org/whl/cpu)."
 _BY_PLACE = re.compile(r"(?:INPUT|OUTPUT)_?_([0-9]{1,4})|.+__([0-9]{1,4})")
@@ -60,6 +60,7 @@ class TorchScriptEngine(Engine):
         return [_checked(spec, array) for spec, array in zip(self.outputs, arrays)]
 
     def _tensor(self, array: np.ndarray) -> Any:
+        array = native(array)
         # copied where it is read-only: a model may compute in place
         plain = np.ascontiguousarray(array) if array.flags.writeable else np.array(array, order="C")
         return self._torch.from_numpy(plain).to(self._device)

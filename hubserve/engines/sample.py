@@ -4,7 +4,7 @@ from typing import Dict, Sequence, Tuple
 
 import numpy as np
 
-from hubserve.types import ANY, TensorSpec
+from hubserve.types import ANY, REST, TensorSpec
 
 _BATCH = 2
 _SEED = 20
@@ -34,7 +34,8 @@ def make_sample(inputs: Sequence[TensorSpec], item_shape: Sequence[int] = ()) ->
 
 def sample_shape(shape: Sequence[int]) -> Tuple[int, ...]:
     """The shape with a plausible length wherever any will do."""
-    return tuple(_plausible(shape, axis) if length == ANY else length for axis, length in enumerate(shape))
+    known = [length for length in shape if length != REST]
+    return tuple(_plausible(known, axis) if length == ANY else length for axis, length in enumerate(known))
 
 
 def _plausible(shape: Sequence[int], axis: int) -> int:

@@ -25,7 +25,7 @@ from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
 from hubserve.kinds.base import Face, LoadedModule
 from hubserve.kinds.failures import as_failure
 from hubserve.kinds.forks import leave_if_forked
-from hubserve.types import BYTES, DTYPES, check_inputs, dtype_name
+from hubserve.types import check_inputs
 
 T = TypeVar("T")
 _Key = Tuple[Any, ...]
@@ -95,13 +95,14 @@ class Computed:
         """Keep named arrays.
 
         Raises:
-            ModuleFailed: one cannot cross the wire.
+            ModuleFailed: they cannot be sent.
         """
-        for name, array in outputs.items():
-            dtype = dtype_name(array)
-            if dtype not in DTYPES and dtype != BYTES:
-                raise ModuleFailed(f"the module's output '{name}' has dtype {dtype}; return one of {', '.join(DTYPES)}, or byte strings")
-        self.results[index] = {"outputs": pack_arrays(outputs, self.buffers)}
+        before = len(self.buffers)
+        try:
+            self.results[index] = {"outputs": pack_arrays(outputs, self.buffers)}
+        except InvalidInput as error:
+            del self.buffers[before:]
+            raise ModuleFailed(f"the module's answer cannot be sent: {error.message}", error.detail) from error
 
     def put_error(self, index: int, error: HubError) -> None:
         """Keep a failure."""

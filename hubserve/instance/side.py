@@ -286,7 +286,7 @@ class _Replies(Replies):
         if "error" in header:
             return WholeResponse({}, None, from_wire(header["error"]))
         arrays = {name: writeable(array) for name, array in wire.unpack_arrays(header["outputs"], buffers).items()}
-        return WholeResponse(arrays, header.get("parameters"))
+        return WholeResponse(arrays, header.get("parameters"), None, header.get("dtypes"))
 
     def value(self) -> Any:
         """Wait for the answer to :meth:`SideChannel.ask`.

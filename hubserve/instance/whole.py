@@ -11,7 +11,7 @@ import time
 from functools import partial
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from hubserve.errors import HubError, InvalidInput, ModuleFailed, OutOfMemory, from_wire
+from hubserve.errors import HubError, OutOfMemory, from_wire
 from hubserve.instance.calls import Computed, guarded
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.side import SideChannel, writeable
@@ -124,8 +124,6 @@ def _put(computed: Computed, position: int, face: str, answer: Answer, items: in
         try:
             guarded(partial(_put_answer, computed, position, face, answer))
         except HubError as error:
-            if isinstance(error, InvalidInput):  # the client sent nothing wrong
-                error = ModuleFailed(f"the module's answer cannot be sent: {error.message}", error.detail)
             computed.put_error(position, error)
 
 

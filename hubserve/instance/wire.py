@@ -33,7 +33,7 @@ import numpy as np
 
 from hubserve.errors import HubError
 from hubserve.instance.arena import Arena
-from hubserve.types import BYTES, MAX_RANK, array_from_bytes, dtype_name, pack_bytes, parse_dtype, parse_shape
+from hubserve.types import MAX_RANK, array_from_bytes, packed, parse_shape
 
 HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"HUB1"
@@ -266,20 +266,18 @@ def _receive_rest(sock: socket.socket, start: bytes, size: int) -> memoryview:
 
 
 def pack_arrays(arrays: Dict[str, np.ndarray], buffers: List[Any]) -> List[Dict[str, Any]]:
-    """Describe named arrays for a header and append their bytes to ``buffers``; byte strings as :func:`hubserve.types.pack_bytes` does.
+    """Describe named arrays for a header and append their bytes to ``buffers``, as :func:`hubserve.types.packed` gives them.
 
     Raises:
         InvalidInput: the other side would not take an array of such a dtype or shape.
     """
     described = []
     for name, array in arrays.items():
-        dtype = dtype_name(array)
-        if dtype != BYTES:
-            parse_dtype(dtype)
+        dtype, data = packed(array)
         if not array.size or array.ndim > MAX_RANK:
             parse_shape(array.shape)
         described.append({"name": name, "dtype": dtype, "shape": list(array.shape), "buffer": len(buffers)})
-        buffers.append(pack_bytes(array) if dtype == BYTES else np.ascontiguousarray(array))
+        buffers.append(data)
     return described
 
 

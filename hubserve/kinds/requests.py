@@ -46,11 +46,13 @@ class WholeResponse(NamedTuple):
         outputs: name to array.
         parameters: text, numbers and booleans by name.
         error: why there is no answer.
+        dtypes: of outputs whose array does not tell: :data:`~hubserve.types.BFLOAT16` by name; None for none.
     """
 
     outputs: Dict[str, np.ndarray]
     parameters: Optional[Dict[str, Any]] = None
     error: Optional[HubError] = None
+    dtypes: Optional[Dict[str, str]] = None
 
 
 class Later(NamedTuple):

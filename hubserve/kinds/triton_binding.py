@@ -8,8 +8,9 @@ from hubserve.engines import Engine
 from hubserve.engines.pytorch import place_in_name
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton_config import DATA_TYPES, DTYPES
+from hubserve.kinds.triton_reshape import Reshape, reshape_of
 from hubserve.models.items import WHOLE, items_per_run
-from hubserve.types import ANY, TensorSpec
+from hubserve.types import ANY, REST, TensorSpec
 
 _FLAGS = {"int32_false_true": "TYPE_INT32", "fp32_false_true": "TYPE_FP32", "bool_false_true": "TYPE_BOOL"}
 #: of a model whose configuration says nothing of batches, and whose file takes any number of items
@@ -23,26 +24,21 @@ class Binding(NamedTuple):
         outer: as requests see it; the batch first, if the model has one.
         inner: the file's name for it.
         position: its place among the file's.
-        shape: what it is reshaped to for the file, without the batch; None where it stays as it is.
+        reshape: between the two; None where it stays as it is.
     """
 
     outer: TensorSpec
     inner: str
     position: int
-    shape: Optional[Tuple[int, ...]]
-    batched: bool
+    reshape: Optional[Reshape]
 
     def to_model(self, array: np.ndarray) -> np.ndarray:
         """A request's array as the file takes it."""
-        if self.shape is None:
-            return array
-        return array.reshape((len(array), *self.shape) if self.batched else self.shape)
+        return array if self.reshape is None else self.reshape.to_model(array)
 
     def from_model(self, array: np.ndarray) -> np.ndarray:
         """The file's array as requests see it."""
-        if self.shape is None:
-            return array
-        return array.reshape((len(array), *self.outer.shape[1:]) if self.batched else self.outer.shape)
+        return array if self.reshape is None else self.reshape.from_model(array)
 
 
 def complete(config: Mapping[str, Any], engine: Engine, backend: str) -> Dict[str, Any]:
@@ -72,6 +68,8 @@ def _leaves_batch_out(config: Mapping[str, Any], engine: Engine) -> bool:
 
 def _entry(spec: TensorSpec, batched: bool, side: str) -> Dict[str, Any]:
     dims = list(spec.shape[1:] if batched else spec.shape)
+    if REST in dims:  # configurations have no tensors of unknown rank
+        dims = [ANY if length == REST else length for length in dims]
     entry: Dict[str, Any] = {"name": spec.name, "data_type": DATA_TYPES[spec.dtype], "dims": dims or [1]}
     if not dims:  # the protocol's configurations have no tensors without a dimension
         entry["reshape"] = {"shape": []}
@@ -141,11 +139,10 @@ def _bind(config: Mapping[str, Any], side: str, tensor: Mapping[str, Any], specs
             f"{where} is {tensor['data_type']} in config.pbtxt, and {DATA_TYPES[spec.dtype]} in its file. Make the two equal."
         )
     dims = tuple(tensor["dims"])
-    reshape = tensor.get("reshape")
-    shape = None if reshape is None else tuple(reshape.get("shape", ()))
-    _check_dims(where, side, dims if shape is None else shape, spec, batched)
+    reshape = reshape_of(tensor, batched)
+    _check_dims(where, side, dims if reshape is None else reshape.shape, spec, batched)
     outer = TensorSpec(tensor["name"], dtype, (ANY, *dims) if batched else dims)
-    return Binding(outer, spec.name, position, shape, batched)
+    return Binding(outer, spec.name, position, reshape)
 
 
 def _position(name: str, specs: Sequence[TensorSpec]) -> Optional[int]:
@@ -157,6 +154,8 @@ def _position(name: str, specs: Sequence[TensorSpec]) -> Optional[int]:
 
 
 def _check_dims(where: str, side: str, dims: Tuple[int, ...], spec: TensorSpec, batched: bool) -> None:
+    if spec.shape == (REST,):
+        return
     inside = spec.shape[1:] if batched else spec.shape
     loose = side == "output"  # what a file leaves open there, or says more exactly, is known when it has computed
     fits = len(dims) == len(inside) and (not batched or bool(spec.shape))

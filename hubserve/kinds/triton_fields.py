@@ -4,10 +4,11 @@ A field that is set and is not in :data:`SUPPORTED` is refused by its name: noth
 """
 
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
 
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton_config import DTYPES, ENSEMBLE
+from hubserve.kinds.triton_reshape import why_impossible
 
 FILES = ("onnxruntime", "openvino", "paddle", "pytorch")
 #: of one model; each is a process
@@ -29,13 +30,13 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "input.data_type": _ALL,
     "input.format": _ALL,  # says what the dims mean; nothing depends on it
     "input.dims": _ALL,
-    "input.reshape.shape": FILES,
+    "input.reshape": _MODELS,
     "input.allow_ragged_batch": _PYTHON,
     "input.optional": _PYTHON,
     "output.name": _ALL,
     "output.data_type": _ALL,
     "output.dims": _ALL,
-    "output.reshape.shape": FILES,
+    "output.reshape": _MODELS,
     "output.label_filename": _ALL,
     "instance_group.name": _MODELS,
     "instance_group.kind": _MODELS,
@@ -161,26 +162,12 @@ def _check_tensor(name: str, backend: str, place: str, tensor: Mapping[str, Any]
     if any(length == 0 or length < -1 for length in dims):
         raise ConfigError(f"{place}: dims must be -1 or from 1 up, got {dims}")
     if tensor.get("reshape") is not None:
-        _check_reshape(place, dims, tensor["reshape"].get("shape", []))
+        why = why_impossible(dims, tensor["reshape"].get("shape", []))
+        if why:
+            raise ConfigError(f"{place}: {why}")
     label_filename = tensor.get("label_filename", "")
     if Path(label_filename).is_absolute() or ".." in Path(label_filename).parts:
         raise ConfigError(f"{place}: label_filename '{label_filename}' must be a path inside the model's folder")
-
-
-def _check_reshape(place: str, dims: List[int], shape: List[int]) -> None:
-    if any(length == 0 or length < -1 for length in shape):
-        raise ConfigError(f"{place}: the lengths of reshape must be -1 or from 1 up, got {shape}")
-    if dims.count(-1) != shape.count(-1) or _items(dims) != _items(shape):
-        raise ConfigError(f"{place} cannot be reshaped from {dims} to {shape}: the numbers of elements differ")
-    if dims.count(-1) > 1:
-        raise ConfigError(f"{place}: a reshape with more than one length of -1 is not supported")
-
-
-def _items(dims: List[int]) -> int:
-    product = 1
-    for length in dims:
-        product *= abs(length)
-    return product
 
 
 def _check_sizes(config: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from hubserve.kinds.triton_model import model_file
 from hubserve.models.arrays import arrays_of, read_inputs
 from hubserve.models.items import WHOLE, items_per_run, run_items
 from hubserve.module import instance_threads
-from hubserve.types import ANY, check_arrays, check_inputs
+from hubserve.types import ANY, REST, check_arrays, check_inputs
 
 _PRECISIONS = {"trt_fp32": False, "trt_fp16": True}
 
@@ -119,7 +119,9 @@ class FileModel(LoadedModule):
         )
 
     def _items_per_run(self) -> int:
-        per_run = items_per_run(self._engine.inputs, ())
+        # what is of unknown rank has the batch that the configuration says
+        known = [spec._replace(shape=(ANY,)) if spec.shape == (REST,) else spec for spec in self._engine.inputs]
+        per_run = items_per_run(known, ())
         if per_run == WHOLE:
             raise ConfigError(
                 f"model '{self._name}': its file has no batch dimension that all inputs share. Set max_batch_size to 0, and give all dims."

@@ -21,6 +21,7 @@ from hubserve.kinds.requests import Answer, Host, Later, WholeRequest, WholeResp
 from hubserve.kinds.triton_api.config import ModelConfig, set_model_dir, using_decoupled_model_transaction_policy
 from hubserve.kinds.triton_api.requests import PARENTS, InferenceRequest, Server, attach
 from hubserve.kinds.triton_api.responses import InferenceResponse, InferenceResponseSender
+from hubserve.kinds.triton_reshape import reshapes_of, why_impossible
 from hubserve.types import ANY, BFLOAT16, BYTES, TensorSpec
 
 _API = "triton_python_backend_utils"
@@ -130,6 +131,10 @@ def _describe(config: Dict[str, Any], model_name: str) -> Description:
                 f"the configuration of '{model_name}' has no {which}. Add {which} [ {{ name: ... data_type: ... dims: [ ... ] }} ] to its "
                 "config.pbtxt, or give its model an auto_complete_config() that does."
             )
+        for each in reshapes_of(config[which], batched).values():
+            why = why_impossible(each.dims, each.shape)
+            if why:
+                raise LoadFailed(f"the configuration of '{model_name}': {which} '{each.name}': {why}")
     return Description(
         faces=[Face.TENSORS],
         inputs=[_spec(tensor, batched, model_name) for tensor in config["input"]],
@@ -179,6 +184,10 @@ class TritonPythonModule(LoadedModule):
         self._version = int(version) if version.isdigit() else -1
         self._dtypes = {spec.name: spec.dtype for spec in description.inputs}
         self._outputs = [spec.name for spec in description.outputs]
+        self._bfloat16 = {spec.name for spec in description.outputs if spec.dtype == BFLOAT16}
+        config = description.config or {}
+        self._reshaped_inputs = reshapes_of(config.get("input", []), description.batched)
+        self._reshaped_outputs = reshapes_of(config.get("output", []), description.batched)
         self._loop: "asyncio.AbstractEventLoop | None" = None
         self._host = current_host()
 
@@ -209,6 +218,8 @@ class TritonPythonModule(LoadedModule):
             return [*self.call_requests(requests[:middle]), *self.call_requests(requests[middle:])]
 
     def _execute(self, whole: List[WholeRequest]) -> List[Answer]:
+        if self._reshaped_inputs:
+            whole = [self._as_model_sees(each) for each in whole]
         requests = [InferenceRequest.from_whole(each, self._name, self._version, self._dtypes, self._outputs) for each in whole]
         decoupled = self.description.decoupled
         if decoupled and self._host:
@@ -235,6 +246,10 @@ class TritonPythonModule(LoadedModule):
             raise _Failed(failure, harmless) from error
         finally:
             PARENTS.reset(parents)
+
+    def _as_model_sees(self, whole: WholeRequest) -> WholeRequest:
+        reshapes = self._reshaped_inputs
+        return whole._replace(inputs={name: reshapes[name].to_model(a) if name in reshapes else a for name, a in whole.inputs.items()})
 
     def _answers(self, whole: List[WholeRequest], requests: List[InferenceRequest], returned: Any) -> List[Answer]:
         if self.description.decoupled:
@@ -275,16 +290,26 @@ class TritonPythonModule(LoadedModule):
         return Later(again)
 
     def _checked(self, whole: WholeRequest, response: WholeResponse) -> WholeResponse:
-        """A response with the outputs that were asked for. One of another datatype than the configuration says stays as it is.
+        """A response with the outputs that were asked for, as clients see them; datatypes are not compared with the configuration's.
 
         Raises:
-            ModuleFailed: the model has no output of that name, or one that was asked for is missing.
+            ModuleFailed: the model has no output of that name or shape, or one that was asked for is missing.
         """
         if response.error:
             return response
+        for name in response.dtypes or ():
+            if name in self._outputs and name not in self._bfloat16:
+                raise ModuleFailed(
+                    f"the model answered with BF16 numbers in its output '{name}', which its configuration has of another type"
+                )
         for name in response.outputs:
             if name not in self._outputs:
                 raise ModuleFailed(f"the model answered with an output '{name}', which its configuration does not have: {self._outputs}")
+        reshapes = self._reshaped_outputs
+        if reshapes:
+            response = response._replace(
+                outputs={n: reshapes[n].from_model(a) if n in reshapes else a for n, a in response.outputs.items()}
+            )
         if whole.outputs is None:
             return response
         missing = [name for name in whole.outputs if name not in response.outputs]

@@ -4,7 +4,7 @@ from typing import Callable, Dict, List, Sequence
 
 import numpy as np
 
-from hubserve.types import ANY, TensorSpec
+from hubserve.types import ANY, REST, TensorSpec
 
 #: in place of a number of items per run: the first dimension holds something else, so each item is all that one run takes
 WHOLE = 0
@@ -16,15 +16,20 @@ def items_per_run(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -
     Returns:
         :data:`~hubserve.types.ANY`, an exact number from 1 up, or :data:`WHOLE` where inputs or outputs have no first dimension in common.
     """
-    firsts = [spec.shape[0] if spec.shape else WHOLE for spec in inputs]
+    firsts = [_first(spec) for spec in inputs]
     exact = {length for length in firsts if length != ANY}
     if not firsts or WHOLE in exact or len(exact) > 1:
         return WHOLE
     size = exact.pop() if exact else ANY
     if size > 1 and ANY in firsts:
         return WHOLE
-    given = [spec.shape[0] if spec.shape else WHOLE for spec in outputs]
+    given = [_first(spec) for spec in outputs]
     return size if all(length in (size, ANY) for length in given) else WHOLE
+
+
+def _first(spec: TensorSpec) -> int:
+    """The first dimension; a tensor of unknown rank may lack it."""
+    return spec.shape[0] if spec.shape and spec.shape[0] != REST else WHOLE
 
 
 def outer_specs(specs: Sequence[TensorSpec], per_run: int) -> List[TensorSpec]:

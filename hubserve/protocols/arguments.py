@@ -10,7 +10,7 @@ import pybase64
 
 from hubserve.errors import InvalidInput
 from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
-from hubserve.module import JsonArray, check_about
+from hubserve.module import JsonArray, check_about, decode_base64
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds, is_light, json_type, parse_json
 from hubserve.protocols.large_text import split_large_text
@@ -100,6 +100,10 @@ def _raw(text: Any, where: JsonArray) -> bytes:
     try:
         # validate=True also selects the vectorised decoder
         return pybase64.b64decode(text, validate=True)
+    except ValueError:
+        pass
+    try:
+        return decode_base64(text)  # it may be broken into lines
     except ValueError as error:
         raise InvalidInput(f"'{where.data}' is not valid base64: {error}") from None
 

@@ -17,7 +17,7 @@ from hubserve.instance.wire import unpack_arrays
 from hubserve.serving.talk import Talk, Window, reply
 from hubserve.serving.whole import Whole
 from hubserve.serving.work import Work
-from hubserve.types import InferRequest, InferResponse, SequencePart
+from hubserve.types import BFLOAT16, InferRequest, InferResponse, SequencePart
 
 if TYPE_CHECKING:
     from hubserve.serving.dataplane import DataPlane
@@ -127,13 +127,23 @@ class ModelCalls:
         )
         key = header["key"]
         if not header["many"]:
-            reply(talk, key, _asked_for(await self.infer(request), request), final=True)
+            response = _asked_for(await self.infer(request), request)
+            reply(talk, key, response, final=True, **self._dtypes(request))
             return
         async with aclosing(cast("AsyncGenerator[InferResponse]", self.stream(request))) as responses:
             async for response in responses:
                 await window.room(sum(array.nbytes for array in (response.tensors or {}).values()))
-                reply(talk, key, response, final=False)
+                reply(talk, key, response, final=False, **self._dtypes(request))
         reply(talk, key, None, final=True)
+
+    def _dtypes(self, request: InferRequest) -> dict[str, Any]:
+        """What the arrays of an answer do not tell of their datatypes."""
+        try:
+            outputs = self._dataplane.get(request.module, request.version).description.outputs
+        except ModuleNotFound:  # unloaded since
+            return {}
+        told = {spec.name: BFLOAT16 for spec in outputs if spec.dtype == BFLOAT16}
+        return {"dtypes": told} if told else {}
 
     async def _ask(self, header: dict[str, Any], buffers: Sequence[memoryview]) -> Any:
         handler = self.handlers.get(header["what"])

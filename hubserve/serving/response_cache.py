@@ -3,11 +3,10 @@
 import json
 from collections import OrderedDict
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 
-from hubserve.types import BYTES, InferRequest, InferResponse, dtype_name, pack_bytes
+from hubserve.types import InferRequest, InferResponse, packed
 
 #: what an entry takes besides its arrays, roughly
 _ENTRY_BYTES = 512
@@ -60,8 +59,9 @@ def key_of(request: InferRequest) -> bytes:
     about = [request.wants_json, request.outputs, sorted(request.parameters.items())]
     digest.update(json.dumps(about, default=repr).encode("utf-8", "surrogatepass"))
     for name, array in sorted((request.tensors or {}).items()):
-        dtype = dtype_name(array)
-        data: Any = pack_bytes(array) if dtype == BYTES else np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        dtype, data = packed(array)
+        if isinstance(data, np.ndarray):
+            data = data.reshape(-1).view(np.uint8)
         digest.update(json.dumps([name, dtype, array.shape]).encode("utf-8", "surrogatepass"))
         digest.update(data)
     for part in [request.arguments or b"", *(request.pictures or ())]:

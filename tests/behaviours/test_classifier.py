@@ -88,6 +88,16 @@ def test_the_cat_is_an_egyptian_cat(server: Server, batch: np.ndarray) -> None:
     assert all(round(score, 5) == score for score in prediction["scores"])
 
 
+def test_base64_in_lines_is_answered_as_base64_on_one_line(server: Server, batch: np.ndarray) -> None:
+    expected = post_array(server, batch[:1])["results"]["prediction"]
+    text, about = encode_array(batch[:1])
+    for newline in ("\n", "\r\n"):
+        lines = newline.join(text[start : start + 76] for start in range(0, len(text), 76)) + newline
+        answer = server.predict("clas_system", json={"images": lines, "revert_params": about}).json()
+        assert answer["status"] == "000", answer
+        assert answer["results"]["prediction"] == expected
+
+
 @pytest.mark.parametrize("engine", [*READ_PADDLE, "auto"])
 def test_every_engine_gives_paddles_classes_and_scores_through_the_server(
     start: Start, engine: str, batch: np.ndarray, paddles_own: list[dict[int, float]]

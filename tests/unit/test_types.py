@@ -5,7 +5,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from hubserve.errors import InvalidInput
-from hubserve.types import ANY, DTYPES, TensorSpec, array_from_bytes, check_inputs, parse_dtype
+from hubserve.instance.wire import pack_arrays, unpack_arrays
+from hubserve.types import ANY, DTYPES, REST, TensorSpec, array_from_bytes, check_inputs, packed, parse_dtype
+from tests.odd_arrays import SENDABLE, TEXTS, UNSENDABLE, values
+from tests.odd_arrays import arrays as odd_arrays
 
 
 @given(st.sampled_from(DTYPES).flatmap(lambda dtype: arrays.arrays(dtype, arrays.array_shapes(min_dims=0, max_dims=4, min_side=0))))
@@ -72,3 +75,35 @@ def test_names_and_counts_must_agree() -> None:
         check_inputs(specs, {"a": one, "b": two})
     with pytest.raises(InvalidInput, match=r"must be \['a', 'b'\]"):
         check_inputs(specs, {"a": one, "c": one})
+
+
+@given(odd_arrays([*SENDABLE, *TEXTS]))
+def test_arrays_of_any_byte_order_and_layout_cross_the_wire_with_their_values(given: tuple[str, np.ndarray]) -> None:
+    array = np.asarray(given[1])
+    buffers: list[object] = []
+    described = pack_arrays({"x": array}, buffers)
+    again = unpack_arrays(described, [memoryview(each).cast("B") if memoryview(each).nbytes else memoryview(b"") for each in buffers])["x"]
+    assert (values(again), again.shape) == (values(array), array.shape)
+    assert again.dtype.isnative
+
+
+@given(odd_arrays(UNSENDABLE, ["plain", "reversed", "no dimension"]))
+def test_arrays_whose_elements_cannot_be_sent_are_refused_with_their_dtype(given: tuple[str, np.ndarray]) -> None:
+    with pytest.raises(InvalidInput, match=r"an array of dtype .* cannot be sent; convert it with astype\(\) to one of bool, int8"):
+        packed(given[1])
+
+
+def test_objects_that_are_no_byte_strings_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="holds a float"):
+        packed(np.array([b"a", 1.5], object))
+
+
+def test_a_shape_may_end_in_any_further_dimensions() -> None:
+    spec = TensorSpec("x", "float32", (ANY, 3, REST))
+    for shape in ((2, 3), (1, 3, 4, 5)):
+        spec.check(np.zeros(shape, np.float32))
+    TensorSpec("x", "float32", (REST,)).check(np.float32(1))
+    for shape in ((2,), (2, 4), (2, 4, 3)):
+        with pytest.raises(InvalidInput, match="-2: any further dimensions"):
+            spec.check(np.zeros(shape, np.float32))
+    assert TensorSpec.from_json(spec.to_json()) == spec

@@ -10,7 +10,7 @@ from hubserve.types import dtype_name, pack_bytes, unpack_bytes
 _NAMES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "STRING", "BF16")
 #: name -> number, as Triton counts its datatypes; BYTES is the clients' name of STRING
 NUMBERS: Dict[str, int] = {**{name: number for number, name in enumerate(_NAMES, 1)}, "BYTES": 13}
-_BF16 = NUMBERS["BF16"]
+BF16 = NUMBERS["BF16"]
 _NUMPY: Dict[int, Any] = {
     1: np.bool_,
     2: np.uint8,
@@ -49,10 +49,10 @@ def triton_to_numpy_type(data_type: int) -> Any:
     Raises:
         TritonModelException: there is no such datatype.
     """
-    if int(data_type) == _BF16:
+    if int(data_type) == BF16:
         return None
     if int(data_type) not in _NUMPY:
-        raise TritonModelException(f"{data_type} is the number of no datatype; they are 1 to {_BF16}")
+        raise TritonModelException(f"{data_type} is the number of no datatype; they are 1 to {BF16}")
     return _NUMPY[int(data_type)]
 
 
@@ -65,7 +65,7 @@ def numpy_to_triton_type(data_type: Any) -> int:
     dtype = np.dtype(data_type)
     number = _OF_DTYPE.get(dtype)
     if number is None:
-        number = NUMBERS["STRING"] if dtype.kind in "OSU" else _OF_DTYPE.get(dtype.name)
+        number = NUMBERS["STRING"] if dtype.kind in "OSUT" else _OF_DTYPE.get(dtype.name)
     if number is None:
         raise TritonModelException(f"a tensor cannot be of dtype {dtype.name}; convert the array with astype()")
     return number
@@ -78,7 +78,7 @@ def number_of(array: np.ndarray, dtype: str = "") -> int:
         array: anything that a tensor may hold.
         dtype: of its TensorSpec, which tells bfloat16 from uint16.
     """
-    return _BF16 if dtype == "bfloat16" else numpy_to_triton_type(array.dtype if dtype_name(array) != "bytes" else np.object_)
+    return BF16 if dtype == "bfloat16" else numpy_to_triton_type(array.dtype if dtype_name(array) != "bytes" else np.object_)
 
 
 def serialize_byte_tensor(input_tensor: np.ndarray) -> np.ndarray:

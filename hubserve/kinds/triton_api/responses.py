@@ -6,8 +6,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from hubserve.errors import HubError, ModuleFailed
 from hubserve.kinds.requests import Host, WholeResponse
+from hubserve.kinds.triton_api.datatypes import BF16
 from hubserve.kinds.triton_api.errors import TritonError, TritonModelException
 from hubserve.kinds.triton_api.tensors import Tensor, find_tensor
+from hubserve.types import BFLOAT16
 
 TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
 
@@ -58,13 +60,16 @@ class InferenceResponse:
         """The same, for the server."""
         if self._error is not None:
             return WholeResponse({}, None, self._error.to_hub_error())
-        return WholeResponse({tensor.name(): tensor.as_numpy() for tensor in self._tensors}, self._parameters or None)
+        dtypes = {tensor.name(): BFLOAT16 for tensor in self._tensors if tensor.triton_dtype() == BF16}
+        outputs = {tensor.name(): tensor.as_numpy() for tensor in self._tensors}
+        return WholeResponse(outputs, self._parameters or None, None, dtypes or None)
 
     @classmethod
     def from_whole(cls, response: WholeResponse) -> "InferenceResponse":
         """What came from another model."""
         error = TritonError.from_hub_error(response.error) if response.error else None
-        tensors = [Tensor(name, array) for name, array in response.outputs.items()]
+        dtypes = response.dtypes or {}
+        tensors = [Tensor.from_request(name, array, dtypes.get(name, "")) for name, array in response.outputs.items()]
         return cls(tensors, error, response.parameters)
 
 
@@ -145,7 +150,12 @@ class InferenceResponseSender:
                 )
             self._closed = final
             self.sent += whole is not None
-            self._host.respond(self._key, whole, final)
+            try:
+                self._host.respond(self._key, whole, final)
+            except HubError as error:  # nothing was sent: an output cannot be
+                self._closed = False
+                self.sent -= 1
+                raise TritonModelException(error.message) from error
 
     def close(self) -> None:
         """Say that no more will come, unless that was said already."""

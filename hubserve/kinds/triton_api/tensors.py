@@ -4,10 +4,10 @@ from typing import Any, Optional, Tuple
 
 import numpy as np
 
-from hubserve.kinds.triton_api.datatypes import number_of, numpy_to_triton_type
+from hubserve.kinds.triton_api import dlpack
+from hubserve.kinds.triton_api.datatypes import BF16, number_of, numpy_to_triton_type
 from hubserve.kinds.triton_api.errors import TritonModelException
-
-_DLPACK_CPU = 1
+from hubserve.types import BFLOAT16
 
 
 class Tensor:
@@ -29,7 +29,7 @@ class Tensor:
 
     @classmethod
     def from_request(cls, name: str, array: np.ndarray, dtype: str) -> "Tensor":
-        """An input.
+        """A tensor whose datatype its array does not tell.
 
         Args:
             name: its name.
@@ -64,18 +64,18 @@ class Tensor:
         """A capsule for the ``from_dlpack`` of another framework, which shares the memory.
 
         Raises:
-            TritonModelException: numpy cannot; the text says why.
+            TritonModelException: there is none for its datatype; the text says why.
         """
         return self.__dlpack__()
 
     def __dlpack__(self, **options: Any) -> Any:
         try:
-            return self._array.__dlpack__(**options)
+            return dlpack.to_capsule(self._array, self._number == BF16, **options)
         except (AttributeError, BufferError, TypeError, RuntimeError) as error:
             raise TritonModelException(f"tensor '{self._name}' cannot be given by DLPack: {error}. Use as_numpy()") from error
 
     def __dlpack_device__(self) -> Tuple[int, int]:
-        return _DLPACK_CPU, 0
+        return dlpack.CPU, 0
 
     @staticmethod
     def from_dlpack(name: str, dlpack_tensor: Any) -> "Tensor":
@@ -87,31 +87,18 @@ class Tensor:
         Raises:
             TritonModelException: it is none, it does not lie in the CPU's memory, or numpy cannot take it.
         """
-        source = dlpack_tensor if hasattr(dlpack_tensor, "__dlpack__") else _Capsule(dlpack_tensor)
-        device = source.__dlpack_device__()[0]
-        if int(device) != _DLPACK_CPU:
+        if hasattr(dlpack_tensor, "__dlpack_device__") and int(dlpack_tensor.__dlpack_device__()[0]) != dlpack.CPU:
             raise TritonModelException(
-                f"tensor '{name}' does not lie in the CPU's memory (device {int(device)}); copy it there first, as by .cpu()"
+                f"tensor '{name}' does not lie in the CPU's memory (device {int(dlpack_tensor.__dlpack_device__()[0])}); copy it there "
+                "first, as by .cpu()"
             )
         try:
-            return Tensor(name, np.from_dlpack(source))
+            array, is_bfloat16 = dlpack.from_capsule(dlpack_tensor)
         except (AttributeError, BufferError, TypeError, ValueError, RuntimeError) as error:
             raise TritonModelException(
                 f"tensor '{name}' cannot be taken by DLPack: {error}. Convert it to a numpy array and use Tensor(name, array)"
             ) from error
-
-
-class _Capsule:
-    """A bare capsule, in the form that numpy wants."""
-
-    def __init__(self, capsule: Any) -> None:
-        self._capsule = capsule
-
-    def __dlpack__(self, **_options: Any) -> Any:
-        return self._capsule
-
-    def __dlpack_device__(self) -> Tuple[int, int]:
-        return _DLPACK_CPU, 0
+        return Tensor.from_request(name, array, BFLOAT16) if is_bfloat16 else Tensor(name, array)
 
 
 def find_tensor(tensors: Any, name: str) -> Optional[Tensor]:

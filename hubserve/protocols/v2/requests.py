@@ -11,7 +11,7 @@ from hubserve.protocols.v2.calls import InferCall, InputTensor
 from hubserve.protocols.v2.datatypes import array_from_raw
 from hubserve.protocols.v2.shared_memory import SharedMemory
 from hubserve.protocols.v2.signatures import ARGUMENTS, PICTURES, Signature
-from hubserve.types import ANY, InferRequest, SequencePart, TensorSpec, parse_shape, shown
+from hubserve.types import InferRequest, SequencePart, TensorSpec, fits, parse_shape, shown
 
 #: parameters that are the protocol's own: modules are not given them
 _RESERVED = {
@@ -106,7 +106,7 @@ class RequestMaker:
         signature, shape = self._signature, sent.shape
         wanted = spec.shape
         start = 1 if signature.is_batched else 0
-        if len(shape) != len(wanted) or any(want not in (ANY, got) for want, got in zip(wanted[start:], shape[start:], strict=True)):
+        if not fits(wanted[start:], shape[start:]) or len(shape) < start:
             raise InvalidInput(
                 f"unexpected shape for input '{spec.name}' for model '{signature.name}'. Expected {signature.shape_of(spec)}, "
                 f"got {shown(list(shape))}. A length of -1 stands for any"

@@ -14,7 +14,7 @@ from hubserve.kinds.base import Face
 from hubserve.protocols.v2.datatypes import DATATYPE_OF, config_type_of
 from hubserve.recent import Recent
 from hubserve.serving.dataplane import ServedModule
-from hubserve.types import ANY, BYTES, TensorSpec
+from hubserve.types import ANY, BYTES, REST, TensorSpec
 
 ARGUMENTS = TensorSpec("arguments", BYTES, (1,))
 PICTURES = TensorSpec("pictures", BYTES, (ANY,))
@@ -79,7 +79,8 @@ class Signature:
 
     def shape_of(self, spec: TensorSpec) -> list[int]:
         """A specification's shape, any number of items allowed."""
-        return [ANY, *spec.shape[1:]] if self.is_batched else list(spec.shape)
+        shape = [ANY, *spec.shape[1:]] if self.is_batched else spec.shape
+        return [length for length in shape if length != REST]
 
     def config(self) -> dict[str, Any]:
         """The JSON form of ``inference.ModelConfig``: a Triton model's own, and for other modules one that says the same as they do."""
@@ -139,7 +140,8 @@ class Signature:
 
     def _dims(self, spec: TensorSpec) -> list[int]:
         # dimensions of a configuration leave the batch out, and a tensor of single numbers has one of length 1
-        return (list(spec.shape[1:]) or [1]) if self.is_batched else list(spec.shape)
+        dims = [length for length in spec.shape if length != REST]
+        return (dims[1:] or [1]) if self.is_batched else dims
 
     def labels(self, output: str) -> list[str]:
         """What the classes of an output are called, by index; none for one whose model has no labels.

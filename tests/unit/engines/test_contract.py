@@ -9,6 +9,7 @@ from hubserve.engines import ENGINES, EngineOptions, ModelFiles, engine_class, l
 from hubserve.engines.sample import make_sample
 from hubserve.errors import ConfigError, InvalidInput, LoadFailed, MissingDependency, ModuleFailed
 from tests.engines_here import READ_PADDLE
+from tests.odd_arrays import LAYOUTS
 from tests.unit.engines import onnx_classifier
 
 #: every engine with every form of Paddle program that it reads
@@ -48,6 +49,13 @@ def test_the_answers_names_and_order_are_paddles_own(engine_and_form, model, mod
         spec.check(have)
     reference = load_engine(models / form / model, "paddle")
     assert (list(engine.inputs), list(engine.outputs)) == (list(reference.inputs), list(reference.outputs))
+
+
+@pytest.mark.parametrize("layout", ["plain", "Fortran", "reversed", "strided", "read-only"])
+def test_inputs_of_the_other_byte_order_or_any_layout_are_computed_as_plain_ones(classifier, layout):
+    expected = classifier.run({"x": np.ascontiguousarray(LAYOUTS[layout](pictures(2)))})[0]
+    for source in (pictures(2), pictures(2).astype(">f4")):
+        np.testing.assert_allclose(classifier.run({"x": LAYOUTS[layout](source)})[0], expected, rtol=1e-6)
 
 
 def test_batches_of_one_to_five_give_each_item_the_answer_it_has_alone(engine_and_form, models):

@@ -1,5 +1,6 @@
 """What models of Triton's Python backend import."""
 
+import gc
 import importlib
 import json
 from typing import Any
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 
 from hubserve.errors import DeadlineExceeded, Exists, HubError, ModuleFailed, ModuleNotFound, Overloaded
 from hubserve.kinds.requests import Call, Host, Replies, WholeRequest, WholeResponse
+from hubserve.kinds.triton_api import dlpack
 from hubserve.kinds.triton_api.requests import attach
 from hubserve.kinds.triton_python import TritonPythonModule, _completed, _describe
+from tests.odd_arrays import LAYOUTS, SENDABLE, UNSENDABLE, array_of, values
+from tests.odd_arrays import arrays as odd_arrays
 
 pb_utils: Any = importlib.import_module("hubserve.compat.triton_python_backend_utils")
 
@@ -51,6 +55,67 @@ def test_tensors_are_given_and_taken_by_dlpack_without_a_copy() -> None:
     assert pb_utils.Tensor.from_dlpack("Z", tensor).as_numpy()[0, 0] == again.as_numpy()[0, 0] == 9
     with pytest.raises(pb_utils.TritonModelException, match=r"as_numpy\(\)"):
         pb_utils.Tensor("T", np.array([b"text"], object)).to_dlpack()
+
+
+@settings(deadline=None)
+@given(odd_arrays(SENDABLE))
+def test_tensors_of_any_byte_order_and_layout_keep_their_values_through_dlpack(given: tuple[str, Any]) -> None:
+    array = np.asarray(given[1])
+    tensor = pb_utils.Tensor("X", array)
+    again = pb_utils.Tensor.from_dlpack("Y", tensor.to_dlpack())
+    for each in (again, pb_utils.Tensor.from_dlpack("Z", again.to_dlpack()), pb_utils.Tensor.from_dlpack("W", tensor)):
+        assert values(each.as_numpy()) == values(array)
+        assert each.triton_dtype() == tensor.triton_dtype()
+        assert each.as_numpy().flags.writeable
+
+
+def _kind(capsule: Any) -> tuple[int, int]:
+    """Code and bits of the type that a capsule names."""
+    tensor, _ = dlpack._read(capsule)
+    return tensor.dtype.code, tensor.dtype.bits
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "no dimension"])
+def test_bfloat16_is_bfloat16_in_dlpack_and_comes_back_as_such(layout: str) -> None:
+    array = LAYOUTS[layout](array_of("uint16"))
+    tensor = pb_utils.Tensor.from_request("X", array, "bfloat16")
+    assert _kind(tensor.to_dlpack()) == _kind(tensor.__dlpack__(max_version=(1, 0))) == (4, 16)
+    again = pb_utils.Tensor.from_dlpack("Y", tensor.to_dlpack())
+    assert (again.triton_dtype(), values(again.as_numpy())) == (14, values(array))
+    assert _kind(again.to_dlpack()) == (4, 16)
+    assert _kind(pb_utils.Tensor("U", array_of("uint16")).to_dlpack()) == (1, 16)
+    whole = pb_utils.InferenceResponse([again]).to_whole()
+    assert pb_utils.InferenceResponse.from_whole(whole).output_tensors()[0].triton_dtype() == 14
+
+
+def test_a_tensor_of_a_capsule_shares_its_memory_may_be_written_to_and_keeps_it_alive() -> None:
+    array = np.zeros(1000, np.float32)
+    tensor = pb_utils.Tensor.from_dlpack("X", array.__dlpack__())
+    tensor.as_numpy()[0] = 7
+    assert array[0] == 7
+    capsule = tensor.to_dlpack()
+    del array, tensor
+    gc.collect()
+    assert pb_utils.Tensor.from_dlpack("Y", capsule).as_numpy()[0] == 7
+    frozen = np.zeros(2)
+    frozen.flags.writeable = False
+    assert not pb_utils.Tensor.from_dlpack("F", frozen).as_numpy().flags.writeable, "it says that it must not be written to"
+
+
+@pytest.mark.parametrize("source", [object(), 5, None])
+def test_what_is_no_capsule_is_refused_as_is_one_that_was_taken(source: Any) -> None:
+    with pytest.raises(pb_utils.TritonModelException, match="cannot be taken by DLPack: it is no DLPack capsule"):
+        pb_utils.Tensor.from_dlpack("X", source)
+    capsule = np.zeros(2).__dlpack__()
+    pb_utils.Tensor.from_dlpack("X", capsule)
+    with pytest.raises(pb_utils.TritonModelException, match="one that was taken already"):
+        pb_utils.Tensor.from_dlpack("X", capsule)
+
+
+@pytest.mark.parametrize("dtype", UNSENDABLE)
+def test_a_tensor_of_a_dtype_without_a_datatype_is_refused(dtype: str) -> None:
+    with pytest.raises(pb_utils.TritonModelException, match="a tensor cannot be of dtype"):
+        pb_utils.Tensor("X", array_of(dtype))
 
 
 def test_responses_hold_tensors_or_an_error() -> None:

@@ -1,0 +1,148 @@
+"""DLPack capsules as numpy gives and takes them, and what it lacks: bfloat16, and arrays that may be written to.
+
+numpy has no bfloat16: such numbers travel as uint16, and only the type that a capsule names is changed, in the struct that it points to.
+
+Source of the structs: https://dmlc.github.io/dlpack/latest/c_api.html
+"""
+
+import ctypes
+from typing import Any, Tuple
+
+import numpy as np
+
+CPU = 1
+_UINT, _BFLOAT = 1, 4
+_READ_ONLY = 1
+_PLAIN, _VERSIONED = b"dltensor", b"dltensor_versioned"
+
+
+class _Device(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("id", ctypes.c_int)]
+
+
+class _Type(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16)]
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("device", _Device),
+        ("ndim", ctypes.c_int),
+        ("dtype", _Type),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+        ("byte_offset", ctypes.c_uint64),
+    ]
+
+
+class _VersionedHead(ctypes.Structure):
+    """``DLManagedTensorVersioned``; an unversioned ``DLManagedTensor`` begins with its tensor."""
+
+    _fields_ = [
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _Tensor),
+    ]
+
+
+_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_IsValid", ctypes.pythonapi))
+_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", ctypes.pythonapi))
+
+
+def to_capsule(array: np.ndarray, is_bfloat16: bool, **options: Any) -> Any:
+    """A capsule that shares an array's memory, or has a copy of it where DLPack cannot describe that.
+
+    Args:
+        array: of numbers; bfloat16 as uint16.
+        is_bfloat16: whether that is what they are.
+        options: of ``__dlpack__`` in the array API standard.
+    Raises:
+        AttributeError, BufferError, TypeError, RuntimeError: numpy cannot; the text says why.
+    """
+    capsule = _export(array, options)
+    if is_bfloat16:
+        _read(capsule)[0].dtype.code = _BFLOAT
+    return capsule
+
+
+def _export(array: np.ndarray, options: Any) -> Any:
+    try:
+        return array.__dlpack__(**options)
+    except TypeError:
+        if not options:
+            raise
+        return _export(array, {})  # an older numpy takes none of them; all are wishes
+    except BufferError:
+        # the other byte order, strides between elements, or a read-only array where the capsule cannot say so
+        if array.dtype.hasobject or options.get("copy") is False:
+            raise
+        plain = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+        return plain.__dlpack__(**options)
+
+
+def from_capsule(source: Any) -> Tuple[np.ndarray, bool]:
+    """An array that shares the memory of another framework's tensor; it may be written to unless the tensor says otherwise.
+
+    Args:
+        source: a capsule, or an object with ``__dlpack__`` whose memory is the CPU's.
+    Returns:
+        The array, and whether its numbers, then uint16, are bfloat16.
+    Raises:
+        AttributeError, BufferError, TypeError, ValueError, RuntimeError: it is no capsule, or numpy cannot take it; the text says why.
+    """
+    capsule = _exported_by(source) if hasattr(source, "__dlpack__") else source
+    tensor, read_only = _read(capsule)
+    if tensor.device.type != CPU:
+        raise BufferError(f"it does not lie in the CPU's memory (device {tensor.device.type})")
+    is_bfloat16 = (tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes) == (_BFLOAT, 16, 1)
+    if is_bfloat16:
+        tensor.dtype.code = _UINT
+    array = np.from_dlpack(_Capsule(capsule))
+    return (array if read_only or array.flags.writeable else _writeable(array)), is_bfloat16
+
+
+def _exported_by(source: Any) -> Any:
+    try:
+        return source.__dlpack__()
+    except BufferError:  # read-only: only a versioned capsule can say so
+        return source.__dlpack__(max_version=(1, 0))
+
+
+def _read(capsule: Any) -> Tuple[_Tensor, bool]:
+    """The struct in a capsule, and whether it is read-only."""
+    if _is_valid(capsule, _PLAIN):
+        return _Tensor.from_address(_pointer(capsule, _PLAIN)), False
+    if _is_valid(capsule, _VERSIONED):
+        head = _VersionedHead.from_address(_pointer(capsule, _VERSIONED))
+        return head.tensor, bool(head.flags & _READ_ONLY)
+    raise TypeError("it is no DLPack capsule, or one that was taken already")
+
+
+class _Capsule:
+    """A bare capsule, in the form that numpy wants."""
+
+    def __init__(self, capsule: Any) -> None:
+        self._capsule = capsule
+
+    def __dlpack__(self, **_options: Any) -> Any:
+        return self._capsule
+
+    def __dlpack_device__(self) -> Tuple[int, int]:
+        return CPU, 0
+
+
+class _Memory:
+    """An array's memory, to be seen as an array that may be written to."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array  # keeps the memory
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False), "strides": array.strides}
+
+
+def _writeable(array: np.ndarray) -> np.ndarray:
+    """Numpy marks what comes in an unversioned capsule read-only, because that cannot say whether it is."""
+    return np.asarray(_Memory(array))
