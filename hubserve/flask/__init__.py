@@ -18,6 +18,7 @@ import orjson
 from werkzeug.exceptions import HTTPException
 
 from hubserve.errors import ConfigError, HubError
+from hubserve.flask.exchange import WsgiExchange
 from hubserve.flask.gateway import Closed, Gateway
 from hubserve.protocols import protocol_classes
 from hubserve.server.plans import find_modules, make_plans
@@ -136,7 +137,9 @@ class HubBlueprint(flask.Blueprint):
         self.add_url_rule(rule, endpoint, view, methods=methods, provide_automatic_options=False, merge_slashes=False)
 
     def _answer(self, path: str) -> flask.Response:
-        scope, body = _scope(path), _Body()
+        body = _Body()
+        exchange = WsgiExchange(_scope(path), body.length, body.read)
+        exchange.prepare()
         while True:
             try:
                 gateway = self._running()
@@ -144,7 +147,7 @@ class HubBlueprint(flask.Blueprint):
                 told = {"status": "101", "msg": error.message, "results": "", "error": error.message}
                 return flask.Response(orjson.dumps(told), 503, content_type="application/json", headers={"Retry-After": "5"})
             try:
-                answer = gateway.answer(scope, body.length, body.read)
+                answer = gateway.answer(exchange)
             except Closed:  # just now, by another thread
                 self._drop(gateway)
                 continue

@@ -10,7 +10,7 @@ from typing import Any
 import uvloop
 
 from hubserve.errors import HubError
-from hubserve.flask.exchange import Answer, Read, WsgiExchange
+from hubserve.flask.exchange import Answer, WsgiExchange
 from hubserve.protocols import Context
 from hubserve.server.app import build_app
 from hubserve.server.loading import load_modules
@@ -65,18 +65,12 @@ class Gateway:
         if self._failure:
             raise _as_hub_error(self._failure)
 
-    def answer(self, scope: dict[str, Any], length: int | None, read: Read) -> Answer:
+    def answer(self, exchange: WsgiExchange) -> Answer:
         """Answer one request; any number of threads may ask at once, and what they ask is computed together.
 
-        Args:
-            scope: ASGI's.
-            length: of the body, where it was announced.
-            read: reads up to so many bytes of the body; see :class:`WsgiExchange`.
         Raises:
-            Closed: it takes no more requests.
+            Closed: it takes no more requests; another gateway can be asked with the same exchange.
         """
-        exchange = WsgiExchange(scope, length, read)
-        exchange.prepare()
         with self._lock:  # the loop does not end while something is handed to it
             if self._closed or self._loop is None:
                 raise Closed

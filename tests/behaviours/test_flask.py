@@ -404,6 +404,16 @@ def test_after_a_set_up_that_failed_for_an_unknown_reason_a_later_request_tries_
     made.close()
 
 
+def test_a_request_that_meets_a_gateway_that_has_just_ended_is_answered_by_another_one() -> None:
+    made = blueprint([str(MODULES / "shout")])
+    client = application(made).test_client()
+    made.start()
+    assert made._gateway
+    made._gateway.close()
+    assert client.post("/predict/shout", json={"text": "a"}).json["results"] == "A!"
+    made.close()
+
+
 def test_a_failure_beside_the_modules_while_they_load_ends_waiting_requests_and_a_later_one_tries_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from hubserve import __version__, cli
-from hubserve.cli import COMMANDS, main
+from hubserve.cli import COMMANDS, main, make_parser
 from hubserve.cli.output import size_text
+from hubserve.cli.serving import settings_from_flags
 from hubserve.cli.tables import print_facts, print_table
-from tests.conftest import ROOT, hub
+from tests.conftest import MODULES, ROOT, hub
 from tests.unit.registry.toys import write_module
 
 
@@ -170,3 +171,13 @@ def test_sizes_are_told_in_the_unit_that_fits(size_bytes: int, text: str) -> Non
 def test_every_command_has_the_three_parts() -> None:
     for name in COMMANDS:
         assert cli.make_parser(name).prog == f"hub {name}"
+
+
+def test_the_flags_of_a_server_say_who_may_use_it(home: Path) -> None:
+    words = ["start", "-m", str(MODULES / "shout"), "--allowed-hosts", "a.example", "*.b.example", "--cors-origins", "https://c.example"]
+    parser = make_parser("serving")
+    settings = settings_from_flags(parser.parse_args([*words, "--cors_origins", "null", "--admin", "any", "--shared-memory"]))
+    assert (settings.allowed_hosts, settings.cors_origins) == (["a.example", "*.b.example"], ["https://c.example", "null"])
+    assert (settings.admin, settings.shared_memory) == ("any", True)
+    usual = settings_from_flags(parser.parse_args(words[:3]))
+    assert (usual.allowed_hosts, usual.cors_origins, usual.admin, usual.shared_memory) == ([], [], "local", False)
