@@ -65,8 +65,9 @@ def listen(address: str, key: SharedKey, command: Callable[[int], List[str]]) ->
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    with suppress(OSError, ValueError):  # who reads the log may have gone
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 class _Handshake:

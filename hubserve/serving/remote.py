@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from hubserve.errors import LoadFailed
@@ -40,16 +40,24 @@ class RemoteInstance(InstanceProcess):
         address = parse_address(self.spec.address)
         key = SharedKey(Path(self.spec.token_file))
         try:
-            secured = await _in_thread(lambda: connect(address, key, ASK_INSTANCE, _CONNECT_TIMEOUT_S))
-        except OSError as error:
+            sock = await _in_thread(lambda: _attach(address, key))
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
             raise LoadFailed(
                 f"'{self.spec.module}': no instance is to be had at {self.spec.address} ({error or 'no answer'}). "
                 f"Start one there, with the same key: python -m hubserve.instance --listen {self.spec.address} --token-file FILE"
             ) from None
-        ours, theirs = socket.socketpair()
+        _, self._connection = await self._loop.create_unix_connection(lambda: self._new_connection(None), sock=sock)
+
+
+def _attach(address: tuple[str, int], key: SharedKey) -> socket.socket:
+    """Connect to an instance; the local socket at which it is spoken to, whose end is its end."""
+    with ExitStack() as unused:
+        secured = unused.enter_context(connect(address, key, ASK_INSTANCE, _CONNECT_TIMEOUT_S))
+        ours, theirs = map(unused.enter_context, socket.socketpair())
         threading.Thread(target=relay, args=(secured, theirs), name="hubserve-remote", daemon=True).start()
-        ours.setblocking(False)
-        _, self._connection = await self._loop.create_unix_connection(lambda: self._new_connection(None), sock=ours)
+        unused.pop_all()
+    ours.setblocking(False)
+    return ours
 
 
 def connect(address: tuple[str, int], key: SharedKey, ask: str, timeout_s: float) -> ssl.SSLSocket:
@@ -81,12 +89,12 @@ def connect(address: tuple[str, int], key: SharedKey, ask: str, timeout_s: float
     return secured
 
 
-async def _in_thread(work: Callable[[], ssl.SSLSocket]) -> ssl.SSLSocket:
+async def _in_thread(work: Callable[[], socket.socket]) -> socket.socket:
     """Have a thread connect, which is not waited for when the server ends; closes a connection that nobody wants any more."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[ssl.SSLSocket] = loop.create_future()
+    done: asyncio.Future[socket.socket] = loop.create_future()
 
-    def settle(connected: ssl.SSLSocket | None, error: Exception | None) -> None:
+    def settle(connected: socket.socket | None, error: Exception | None) -> None:
         if done.cancelled():
             if connected:
                 connected.close()

@@ -1,7 +1,7 @@
 """Remember which signed versions an index had, so that it cannot go back to older ones without a word.
 
-Signatures cover versions one by one. Who holds an index, or an old copy of it, can leave versions out, take a withdrawal back, or put an
-archive back that was replaced; what this home has seen before tells.
+Signatures cover versions one by one. Who holds an index, or an old copy of it, can leave versions out, take a withdrawal back, or offer
+another archive that was once signed as the same version; what this home has seen before tells.
 """
 
 import os
@@ -26,11 +26,11 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
     """One version that a trusted key signed.
 
     Attributes:
-        sha256: the digests of its archives, in the order in which they were seen.
+        sha256: the digest of its archive.
         yanked: why it was withdrawn; "" if it was not.
     """
 
-    sha256: list[str]
+    sha256: str
     yanked: str = ""
 
 
@@ -80,8 +80,8 @@ def goes_back(before: Versions, chosen: Chosen, requirement: Requirement, instal
     """Say why a choice is a step back; "" if it is none. An older version that was named by ``==`` is the user's decision."""
     release = chosen.release
     seen = before.get(release.version)
-    if seen and release.sha256 in seen.sha256[:-1]:
-        return "the index replaced this archive of that version by another one, and now has the first again"
+    if seen and release.sha256 != seen.sha256:
+        return "the index has another archive of that version than when it was read before, and only one of them can be the newer"
     if requirement.exact:
         return ""
     if seen and seen.yanked:
@@ -97,16 +97,14 @@ def goes_back(before: Versions, chosen: Chosen, requirement: Requirement, instal
 
 
 def _merged(before: Mapping[str, Seen], chosen: Chosen, keys: list[TrustedKey]) -> Versions:
-    """Add what is signed now. A withdrawal stays remembered until the version is chosen by its number."""
+    """Add what is signed now. A version's first archive stays remembered, and a withdrawal until the version is chosen by its number."""
     after = dict(before)
     for release in chosen.document.versions:
-        known = after.get(release.version, Seen([]))
-        if release.sha256 not in known.sha256:
-            if not is_signed(chosen.name, release, keys):
-                continue
-            known = Seen([*known.sha256, release.sha256], known.yanked)
-        yanked = release.yanked if release.version == chosen.release.version else release.yanked or known.yanked
-        after[release.version] = Seen(known.sha256, yanked)
+        known = after.get(release.version)
+        if known is None and is_signed(chosen.name, release, keys):
+            after[release.version] = Seen(release.sha256, release.yanked)
+        elif known is not None and (release.yanked or release.version == chosen.release.version):
+            after[release.version] = Seen(known.sha256, release.yanked)
     return after
 
 

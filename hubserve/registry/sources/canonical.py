@@ -65,8 +65,11 @@ def canonical_location(location: str) -> str:
     """
     if "://" not in location:
         return str(Path(location).expanduser().resolve())
-    parts = urlsplit(location)
-    host, port = canonical_host(parts.hostname or ""), parts.port
+    try:
+        parts = urlsplit(location)
+        host, port = canonical_host(parts.hostname or ""), parts.port
+    except ValueError:
+        return location  # no address: it is refused where it is opened
     shown = f"[{host}]" if ":" in host else host
     authority = shown if port in (None, _PORTS.get(parts.scheme)) else f"{shown}:{port}"
     return f"{parts.scheme}://{authority}{_canonical_path(parts.path)}"

@@ -110,13 +110,15 @@ def test_a_withdrawal_that_is_taken_back_or_made_is_said(shop: Shop) -> None:
     shop.refuse("toy", "1.0.0", "has it withdrawn now (again)")
 
 
-def test_an_archive_that_was_replaced_does_not_come_back(shop: Shop) -> None:
-    assert shop.install() == "1.0.0"
+def test_another_signed_archive_of_a_version_that_was_seen_is_refused_whichever_came_first(shop: Shop) -> None:
     shop.put("1.0.0", force=True, more__txt="repaired")
     assert shop.install() == "1.0.0"
     shop.go_back()
     for text in ("toy", "toy==1.0.0"):
-        shop.refuse(text, "replaced this archive")
+        shop.refuse(text, "another archive of that version")
+    assert shop.install(allow_downgrade=True) == "1.0.0"
+    shop.put("1.0.0", force=True, more__txt="repaired")
+    shop.refuse("toy", "another archive of that version")
 
 
 def test_the_memory_is_of_the_place_however_it_is_written(shop: Shop) -> None:
