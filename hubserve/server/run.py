@@ -20,6 +20,7 @@ from hubserve.protocols.v2.logs import LogFormatter
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
 from hubserve.server.control import Control
+from hubserve.server.engine_watch import EngineWatch
 from hubserve.server.http import http_protocol
 from hubserve.server.loading import load_modules
 from hubserve.server.model_control import Models
@@ -117,6 +118,7 @@ class _Gateway:
         self._listener = listener
         self._dataplane = DataPlane(plans, settings.drain_timeout_s)
         self._models = Models(self._dataplane, settings, search_path)
+        self._engines = EngineWatch(self._dataplane, settings.remeasure_engines_after_idle_s)
         self._context = Context(self._dataplane, settings, self._models)
         self._control = Control(listener.getsockname()[1], Reloader(self._dataplane, make_plans).answer)
 
@@ -145,7 +147,7 @@ class _Gateway:
                 log.info("stopping: no new connections, finishing what is in progress")
             self._control.stop()
             loading.cancel()
-            await asyncio.gather(loading, self._models.stop(), return_exceptions=True)
+            await asyncio.gather(loading, self._models.stop(), self._engines.stop(), return_exceptions=True)
             server.should_exit = True
             if grpc_server:
                 await grpc_server.stop(self._settings.drain_timeout_s)
@@ -182,6 +184,7 @@ class _Gateway:
         await load_modules(self._dataplane, address)
         settle()
         self._models.follow()
+        self._engines.start()
 
 
 def _grpc_server(context: Context) -> "GrpcServer":

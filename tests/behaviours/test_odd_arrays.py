@@ -1,4 +1,4 @@
-"""What modules of each kind give and get: arrays of any dtype and layout arrive with their values or are refused, in the shapes configured."""
+"""Arrays of any dtype and layout that modules give and get arrive with their values or are refused, in the shapes configured."""
 
 import struct
 from collections.abc import Iterator
