@@ -128,6 +128,9 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The memory that the response cache of each module may take that has one."""
     request_timeout_s: Seconds = 300.0
     """Seconds after which a request is answered with an error."""
+    remeasure_engines_after_idle_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
+    """An engine that ``auto`` chose while the machine was busy, or among others that were as fast, is measured once more when the machine
+    has been idle for so many seconds, by a process beside the server; one that is 10% faster takes over without a gap. 0: never."""
     ready_timeout_s: Annotated[float, msgspec.Meta(ge=5)] = 30.0
     """A module none of whose instances has answered for so long is reported as not ready."""
     client_timeout_s: Seconds = 30.0

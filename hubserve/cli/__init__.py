@@ -35,6 +35,7 @@ COMMANDS = {
     "pack": "hubserve.cli.pack",
     "bundle": "hubserve.cli.bundle",
     "env": "hubserve.cli.env",
+    "engines": "hubserve.cli.engines",
     "bench": "hubserve.cli.bench",
     "doctor": "hubserve.cli.doctor",
     "config": "hubserve.cli.config",

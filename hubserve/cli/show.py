@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from hubserve.cli.engines import load_text
 from hubserve.cli.environment import environment_text
 from hubserve.cli.output import add_json_option, print_json, size_text
 from hubserve.cli.tables import print_facts
@@ -108,7 +109,8 @@ def _figures_text(measured: dict[str, Any]) -> str:
     best = [f"{name} {_ms_text(min(each['ms_per_item'].values()))}" for name, each in engines if not each.get("left_out")]
     refused = [f"; not {name}: {each['left_out'].rstrip('.')}" for name, each in engines if each.get("left_out")]
     threads = f"{measured['threads']} thread{'' if measured['threads'] == 1 else 's'}"
-    return f"{', '.join(best)} ms per item at best with {threads}{''.join(refused)}"
+    clock = f", {measured['clock']}" if measured.get("clock") else ""
+    return f"{', '.join(best)} ms per item at best with {threads}{clock}{''.join(refused)}{load_text(measured)}"
 
 
 def _ms_text(ms: float) -> str:

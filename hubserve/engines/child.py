@@ -1,11 +1,16 @@
 """Work in a process of its own: what it imports costs this process no memory, and its crash does not end it."""
 
 import json
+import os
+import select
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, List, NamedTuple
+from types import TracebackType
+from typing import Any, List, NamedTuple, Optional, Type
 
 from hubserve.errors import HubError, LoadFailed, from_wire, to_wire
 
@@ -13,6 +18,10 @@ from hubserve.errors import HubError, LoadFailed, from_wire, to_wire
 _START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from hubserve.engines.child import main; main(sys.argv[2], sys.argv[3], sys.argv[4])"
+)
+_START_CONVERSATION = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
+    "from hubserve.engines.child import converse; converse(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))"
 )
 _DETAIL_CHARACTERS = 2000
 
@@ -65,6 +74,89 @@ def call_in_child(function: str, arguments: List[Any], timeout_s: float) -> Any:
     return report.result
 
 
+class Conversation:
+    """A generator function that runs in a new process of this Python, which ends with it.
+
+    Args:
+        function: ``"package.module:function"``; what it yields comes here, what is sent to it goes there, as JSON.
+        arguments: its arguments, as JSON.
+        timeout_s: for each answer; after this the child is killed.
+    """
+
+    def __init__(self, function: str, arguments: List[Any], timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the conversation
+        asked, self._questions = os.pipe()
+        self._answers, answered = os.pipe()
+        self._received = b""
+        paths, given = json.dumps(sys.path), json.dumps(arguments)
+        command = [sys.executable, "-c", _START_CONVERSATION, paths, function, given, str(asked), str(answered)]
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=self._said, stderr=subprocess.STDOUT, pass_fds=(asked, answered)
+            )
+        finally:
+            os.close(asked)
+            os.close(answered)
+
+    def __enter__(self) -> "Conversation":
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child; again is no error."""
+        if self._said.closed:
+            return
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._questions, self._answers):
+            os.close(pipe)
+        self._said.close()
+
+    def answer(self) -> Any:
+        """What the generator yields next.
+
+        Raises:
+            HubError: the one that it raised.
+            ChildFailed: the process ended or hung before it had an answer.
+        """
+        line = self._line(time.monotonic() + self._timeout_s)
+        try:
+            report = _Report(*json.loads(line))
+        except (ValueError, TypeError):
+            self._process.wait()
+            raise ChildFailed(_how_it_ended(self._process.returncode), self._tail(), lasting=self._process.returncode != -9) from None
+        if report.error is not None:
+            rebuilt = from_wire(report.error)
+            rebuilt.detail = rebuilt.detail or self._tail()
+            raise rebuilt
+        return report.result
+
+    def ask(self, question: Any) -> Any:
+        """Send something to the generator, and return what it yields; as :meth:`answer`."""
+        with suppress(OSError):  # it has ended, which its answer tells
+            os.write(self._questions, json.dumps(question).encode() + b"\n")
+        return self.answer()
+
+    def _line(self, deadline: float) -> bytes:
+        while b"\n" not in self._received:
+            if not select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                self._process.kill()
+                raise ChildFailed(f"it took more than {self._timeout_s:.0f} s", self._tail(), lasting=False)
+            more = os.read(self._answers, 1 << 16)
+            if not more:
+                return b""
+            self._received += more
+        line, _, self._received = self._received.partition(b"\n")
+        return line
+
+    def _tail(self) -> str:
+        self._said.seek(0)
+        return _tail(self._said.read())
+
+
 def _read(answer: Path) -> Any:
     try:
         return _Report(*json.loads(answer.read_bytes()))
@@ -90,3 +182,21 @@ def main(function: str, arguments: str, answer: str) -> None:
     except HubError as error:
         report = _Report(None, to_wire(error))
     Path(answer).write_text(json.dumps(report), encoding="utf-8")
+
+
+def converse(function: str, arguments: str, questions: int, answers: int) -> None:
+    """What runs in the child of a :class:`Conversation`: it ends when nobody asks any more."""
+    from importlib import import_module
+
+    def tell(report: _Report) -> None:
+        os.write(answers, json.dumps(report).encode() + b"\n")
+
+    module, _, name = function.partition(":")
+    try:
+        generator = getattr(import_module(module), name)(*json.loads(arguments))
+        tell(_Report(next(generator), None))
+        with open(questions, encoding="utf-8") as asked:
+            for line in asked:
+                tell(_Report(generator.send(json.loads(line)), None))
+    except HubError as error:
+        tell(_Report(None, to_wire(error)))

@@ -20,6 +20,7 @@ class Trial(NamedTuple):
         difference: the largest absolute one between its answers and the reference's; None where they were not compared.
         left_out: why it must not be taken; "" where it may be.
         lasting: whether the same would be found again.
+        processor_ms: batch size -> milliseconds of processor time for one item, where ``ms_per_item`` is by the clock.
     """
 
     engine: str
@@ -27,11 +28,17 @@ class Trial(NamedTuple):
     difference: Optional[float] = None
     left_out: str = ""
     lasting: bool = True
+    processor_ms: Mapping[int, float] = MappingProxyType({})
 
     @property
     def best_ms(self) -> float:
         """Per item at its best batch size: requests are merged or split to it."""
         return min(self.ms_per_item.values())
+
+    @property
+    def least_processor_ms(self) -> float:
+        """Processor time per item at its best batch size; 0 where only one time is known."""
+        return min(self.processor_ms.values(), default=0.0)
 
 
 def decide(trials: Sequence[Trial], reference: str, threads: int, date: str) -> Verdict:
@@ -48,13 +55,21 @@ def decide(trials: Sequence[Trial], reference: str, threads: int, date: str) -> 
     if not usable:
         return Verdict(reference, f"auto: {reference}, the reference, as none could be taken{_but(trials)}", lasting)
     fastest_ms = min(trial.best_ms for trial in usable)
-    winner = next(trial for trial in usable if trial.best_ms <= fastest_ms * TIE)
+    tied = [trial for trial in usable if trial.best_ms <= fastest_ms * TIE]
+    # of engines that are equally fast by the clock, one that leaves other instances more of the cores
+    winner = next(trial for trial in tied if trial.least_processor_ms <= min(each.least_processor_ms for each in tied) * TIE)
     beside = _beside(winner, usable, reference)
     reason = (
         f"auto: {winner.engine}, {ms_text(winner.best_ms)} ms per item at best{f' ({beside})' if beside else ''}, "
         f"measured {date} with {threads} thread{'' if threads == 1 else 's'}{_but(trials)}"
     )
     return Verdict(winner.engine, reason, lasting, _record(trials, reference, threads, date))
+
+
+def is_close(trials: Sequence[Trial]) -> bool:
+    """Whether the fastest two that may be taken are within :data:`TIE` of each other."""
+    best = sorted(trial.best_ms for trial in trials if not trial.left_out)
+    return len(best) > 1 and best[1] <= best[0] * TIE
 
 
 def ms_text(ms: float) -> str:
@@ -93,6 +108,8 @@ def _record(trials: Sequence[Trial], reference: str, threads: int, date: str) ->
 
 def _figures(trial: Trial) -> Dict[str, Any]:
     figures: Dict[str, Any] = {"ms_per_item": {str(size): ms for size, ms in trial.ms_per_item.items()}}
+    if trial.processor_ms:
+        figures["processor_ms"] = {str(size): ms for size, ms in trial.processor_ms.items()}
     if trial.difference is not None:  # JSON has no NaN
         figures["difference"] = trial.difference if math.isfinite(trial.difference) else None
     return {**figures, "left_out": trial.left_out} if trial.left_out else figures

@@ -1,42 +1,63 @@
-"""How long an engine takes, and what it answers: the work of one child process of :mod:`hubserve.engines.selection`."""
+"""How long engines take, and what they answer: each in a process of its own, in turns, for :mod:`hubserve.engines.selection`."""
 
+import os
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from statistics import median
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Generator, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from hubserve.engines import engine_class
 from hubserve.engines.base import EngineOptions, ModelFiles
 from hubserve.engines.cache import locked
-from hubserve.engines.child import call_in_child
+from hubserve.engines.child import Conversation
+from hubserve.engines.load import load_between, used
 from hubserve.engines.sample import make_sample
-from hubserve.errors import InvalidInput
+from hubserve.errors import HubError, InvalidInput
 from hubserve.home import cache_dir
 from hubserve.types import ANY, TensorSpec
 
-#: for all batch sizes of one engine together
+#: for all batch sizes and rounds of one engine together
 BUDGET_S = 1.5
+#: of all engines, so that what else the machine does meets them all
+ROUNDS = 5
 #: a larger batch that would take longer than this for one run is not measured
 LONGEST_RUN_S = 3.0
+#: of one size in one round
 MOST_RUNS = 30
-#: of the runs at one size that come before those that count
-_WARM_UP = 0.2
 _TIMEOUT_S = 900.0
+#: an engine's copy of a model takes up to this many times the size of its files
+_TIMES_FILES = 6
 Arrays = Dict[str, np.ndarray]
 
 
+class Took(NamedTuple):
+    """One run, in seconds: ``wall`` by the clock, ``processor`` of all threads together."""
+
+    wall: float
+    processor: float
+
+
 class Measured(NamedTuple):
-    """Attributes: ``answers``, one array per output; ``ms_per_item`` by batch size, empty where none was asked for."""
+    """What one engine did.
+
+    Attributes:
+        answers: one array per output.
+        ms_per_item: by batch size, in milliseconds of the clock that counts; empty where none was asked for.
+        processor_ms: of all threads, likewise.
+    """
 
     answers: Sequence[np.ndarray]
     ms_per_item: Dict[int, float]
+    processor_ms: Dict[int, float]
 
 
-def measure_in_child(engine: str, files: ModelFiles, options: EngineOptions, folder: Path, sizes: Sequence[int]) -> Measured:
-    """Have an engine answer the made-up batch and time it, in a process of its own.
+Outcome = Union[Measured, HubError]
+
+
+class Session:
+    """One engine that has loaded a model, in a process of its own.
 
     Args:
         engine: its name.
@@ -47,37 +68,172 @@ def measure_in_child(engine: str, files: ModelFiles, options: EngineOptions, fol
     Raises:
         HubError: the engine cannot load the model or compute the batch, or its process crashed or ran out of time.
     """
-    graph, weights = str(files.graph), str(files.weights) if files.weights else None
-    output = folder / f"{engine}-answers.npz"
-    arguments = [engine, graph, weights, list(options), str(folder / "sample.npz"), str(output), list(sizes)]
-    seconds = call_in_child(f"{__name__}:measure_here", arguments, _TIMEOUT_S)
-    with np.load(str(output), allow_pickle=False) as loaded:
-        answers = [loaded[f"arr_{index}"] for index in range(len(loaded.files))]
-    return Measured(answers, {int(size): round(each_s * 1000 / int(size), 6) for size, each_s in seconds.items()})
+
+    def __init__(self, engine: str, files: ModelFiles, options: EngineOptions, folder: Path, sizes: Sequence[int]) -> None:
+        graph, weights = str(files.graph), str(files.weights) if files.weights else None
+        self._output = folder / f"{engine}-answers.npz"
+        self._by_wall = options.cpu_num_threads > 1
+        arguments = [engine, graph, weights, list(options), str(folder / "sample.npz"), str(self._output), list(sizes)]
+        self._child = Conversation(f"{__name__}:serve_here", arguments, _TIMEOUT_S)
+        try:
+            about = self._child.answer()
+        except BaseException:
+            self._child.close()
+            raise
+        #: batch size -> its best run of each kind
+        self.best: Dict[int, Took] = {int(size): Took(*took) for size, took in about["done"].items()}
+        #: those to be timed in rounds, smallest first
+        self.sizes: List[int] = about["sizes"]
+        #: processor time of everything that was timed
+        self.processor_s = 0.0
+
+    def close(self) -> None:
+        """End its process."""
+        self._child.close()
+
+    def time(self, size: int, budget_s: float) -> None:
+        """Time runs of one size for about so long; one that would take too long is left out.
+
+        Raises:
+            HubError: as the class.
+        """
+        if size not in self.best:
+            expected_s = size * min((took.wall / done for done, took in self.best.items()), default=0.0)
+            if expected_s > LONGEST_RUN_S:
+                return
+        wall, processor, used_s = self._child.ask([size, budget_s])
+        before = self.best.get(size, Took(wall, processor))
+        self.best[size] = Took(min(wall, before.wall), min(processor, before.processor))
+        self.processor_s += used_s
+
+    def measured(self) -> Measured:
+        """What was found.
+
+        With one thread, processor time counts: it is what a core spends on an item, whatever else the machine does. With several, the
+        clock counts: how well the threads share the work is seen in it alone.
+        """
+        with np.load(str(self._output), allow_pickle=False) as loaded:
+            answers = [loaded[f"arr_{index}"] for index in range(len(loaded.files))]
+        per_item = {size: (_ms(took.wall, size), _ms(took.processor, size)) for size, took in sorted(self.best.items())}
+        which = 0 if self._by_wall else 1
+        return Measured(answers, {size: each[which] for size, each in per_item.items()}, {size: each[1] for size, each in per_item.items()})
 
 
-def measure_here(
+def _ms(seconds: float, size: int) -> float:
+    return round(seconds * 1000 / size, 6)
+
+
+def measure_in_child(engine: str, files: ModelFiles, options: EngineOptions, folder: Path, sizes: Sequence[int]) -> Measured:
+    """Have one engine answer the made-up batch, and time it alone; arguments and errors as of :class:`Session`."""
+    outcomes, _ = measure_all([engine], files, options, folder, sizes)
+    outcome = outcomes[engine]
+    if isinstance(outcome, HubError):
+        raise outcome
+    return outcome
+
+
+def measure_all(
+    engines: Sequence[str],
+    files: ModelFiles,
+    options: EngineOptions,
+    folder: Path,
+    sizes: Sequence[int],
+    rounds: int = ROUNDS,
+    begins: Optional[Callable[[str], None]] = None,
+) -> Tuple[Dict[str, Outcome], Dict[str, Any]]:
+    """Have engines answer the made-up batch, and time them in turns.
+
+    Args:
+        engines: their names.
+        files: the model.
+        options: how it is to be run.
+        folder: as of :class:`Session`.
+        sizes: likewise.
+        rounds: how often each has its turn, if that is not too slow.
+        begins: called with the name of each engine before it loads the model.
+    Returns:
+        Engine to what it did, or why it could not; and what else the machine did meanwhile, as :func:`~hubserve.engines.load.load_between`
+        gives it.
+    """
+    together = _fit_together(files, len(engines))
+    outcomes: Dict[str, Outcome] = {}
+    loads: List[Dict[str, Any]] = []
+    for group in [list(engines)] if together else [[engine] for engine in engines]:
+        sessions: Dict[str, Session] = {}
+        try:
+            for engine in group:
+                if begins:
+                    begins(engine)
+                try:
+                    sessions[engine] = Session(engine, files, options, folder, sizes)
+                except HubError as error:
+                    outcomes[engine] = error
+            loads.append(_take_turns(sessions, rounds, outcomes))
+            outcomes.update({engine: session.measured() for engine, session in sessions.items() if engine not in outcomes})
+        finally:
+            for session in sessions.values():
+                session.close()
+    return {engine: outcomes[engine] for engine in engines}, max(loads, key=lambda load: (load["busy"], load["others_cores"] or 0))
+
+
+def _take_turns(sessions: Dict[str, Session], rounds: int, failed: Dict[str, Outcome]) -> Dict[str, Any]:
+    """Time engines in rounds; one that fails is put into ``failed`` and left out from then on."""
+    with _alone():
+        before, start = used(), time.perf_counter()
+        for number in range(rounds):
+            order = list(sessions)
+            order = order[number % max(1, len(order)) :] + order[: number % max(1, len(order))]
+            for place in range(max((len(each.sizes) for each in sessions.values()), default=0)):
+                for engine in order:
+                    session = sessions[engine]
+                    if engine in failed or place >= len(session.sizes):
+                        continue
+                    try:
+                        session.time(session.sizes[place], BUDGET_S / ROUNDS / len(session.sizes))
+                    except HubError as error:
+                        failed[engine] = error
+            if time.perf_counter() - start > BUDGET_S * len(sessions) * rounds / ROUNDS:
+                break
+        own_s = sum(session.processor_s for session in sessions.values())
+        return load_between(before, used(), own_s, time.perf_counter() - start, os.cpu_count() or 1)
+
+
+def _fit_together(files: ModelFiles, engines: int) -> bool:
+    """Whether there is memory for all engines to have the model loaded at once."""
+    size = sum(path.stat().st_size for path in files if path is not None and path.exists())
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, ValueError, StopIteration):
+        return True
+    return size * _TIMES_FILES * engines < free
+
+
+def serve_here(
     engine: str, graph: str, weights: Optional[str], options: List[Any], sample: str, output: str, sizes: List[int]
-) -> Dict[str, float]:
-    """What the child does: save the answers to ``output``, and return the seconds that a run takes at each size."""
+) -> Generator[Any, Any, None]:
+    """What the child does: save the answers to ``output``, then time runs of the sizes that it is asked for.
+
+    It yields ``{"done", "sizes"}`` first: what is measured already, and what can be; then, for each ``[size, budget_s]`` that it is sent,
+    what :func:`run_round` returns.
+    """
     loaded = engine_class(engine)(ModelFiles(Path(graph), Path(weights) if weights else None), EngineOptions(*options))
     inputs = _sample(Path(sample), loaded.inputs, EngineOptions(*options).sample_shape)
-    start = time.perf_counter()
+    start, start_processor = time.perf_counter(), time.process_time()
     answers = loaded.run(inputs)
-    first_s = time.perf_counter() - start
+    first = Took(time.perf_counter() - start, time.process_time() - start_processor)
     np.savez(output, *answers)
-    if not sizes:
-        return {}
     batch = (*np.shape(next(iter(inputs.values()))), 1)[0]
-    if first_s > BUDGET_S:
-        return {str(batch): first_s}  # so slow that its first run is its measurement
     if any(spec.shape[:1] != (ANY,) for spec in loaded.inputs):
         batches = {batch: inputs}
     else:
         batches = {size: {name: _resized(array, size) for name, array in inputs.items()} for size in sizes}
-    with _alone():
-        seconds = run_seconds(lambda size: loaded.run(batches[size]), list(batches))
-    return {str(size): each_s for size, each_s in seconds.items()}
+    if not sizes or first.wall > BUDGET_S:  # so slow that its first run is its measurement
+        yield {"done": {str(batch): first} if sizes else {}, "sizes": []}
+        return
+    size, budget_s = yield {"done": {}, "sizes": list(batches)}
+    while True:
+        size, budget_s = yield run_round(lambda: loaded.run(batches[size]), budget_s)  # noqa: B023 - called at once
 
 
 @contextmanager
@@ -89,40 +245,40 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def run_seconds(
-    run: Callable[[int], object], sizes: Sequence[int], budget_s: float = BUDGET_S, clock: Callable[[], float] = time.perf_counter
-) -> Dict[int, float]:
-    """Time runs at several batch sizes.
+def run_round(
+    run: Callable[[], object],
+    budget_s: float,
+    clock: Callable[[], float] = time.perf_counter,
+    processor: Callable[[], float] = time.process_time,
+) -> Tuple[float, float, float]:
+    """Time runs of one batch.
+
+    The first run is left out, as it finds caches that other engines have used, unless it takes most of the time that there is.
 
     Args:
-        run: computes one batch of the size that it is given.
-        sizes: smallest first; the first is measured in any case, a larger one only if one run is expected to be short enough.
-        budget_s: for all of them; a size whose first run takes longer is measured by that run alone.
+        run: computes the batch.
+        budget_s: for all runs, but for one.
         clock: gives seconds.
+        processor: gives seconds of this process's threads.
     Returns:
-        Size to the median of its runs, in seconds, those of the warm-up left out.
+        The shortest run by the clock; a run's processor time on average; the processor time of all runs.
     """
-    seconds: Dict[int, float] = {}
-    end = clock() + budget_s
-    for position, size in enumerate(sizes):
-        expected_s = size * min((each_s / done for done, each_s in seconds.items()), default=0.0)
-        if expected_s <= LONGEST_RUN_S:
-            seconds[size] = _median_s(lambda: run(size), (end - clock()) / (len(sizes) - position), clock)  # noqa: B023 - called at once
-    return seconds
-
-
-def _median_s(run: Callable[[], object], budget_s: float, clock: Callable[[], float]) -> float:
-    start = clock()
-    durations: List[float] = []
-    while len(durations) < MOST_RUNS:
+    start, start_processor = clock(), processor()
+    run()
+    first = Took(clock() - start, processor() - start_processor)
+    if 2 * first.wall > budget_s:
+        return (*first, first.processor)
+    walls: List[float] = []
+    counted_from = processor()
+    while len(walls) < MOST_RUNS:
         before = clock()
         run()
         after = clock()
-        durations.append(after - before)
-        if after + durations[-1] > start + budget_s:
+        walls.append(after - before)
+        if after + walls[-1] > start + budget_s:
             break
-    warm_up = max(1, int(len(durations) * _WARM_UP))
-    return median(durations[warm_up:] or durations)
+    end = processor()
+    return min(walls), (end - counted_from) / len(walls), end - start_processor
 
 
 def _sample(path: Path, specs: Sequence[TensorSpec], item_shape: Sequence[int]) -> Arrays:

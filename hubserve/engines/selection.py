@@ -1,19 +1,22 @@
 """``engine: auto``: of the engines that answer as the reference does, the one that is fastest on this machine."""
 
+import hashlib
 import importlib.util
+import json
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
 from hubserve.engines import ENGINES, engine_class
 from hubserve.engines.base import EngineOptions, ModelFiles
 from hubserve.engines.child import ChildFailed
-from hubserve.engines.deciding import Trial, decide
-from hubserve.engines.measuring import Measured, measure_in_child
+from hubserve.engines.deciding import Trial, decide, is_close
+from hubserve.engines.measuring import ROUNDS, Outcome, measure_all, measure_in_child
 from hubserve.engines.parity import compare
 from hubserve.engines.verdicts import Verdict, remembered
 from hubserve.errors import HubError, LoadFailed, MissingDependency
@@ -24,7 +27,8 @@ REFERENCE = "paddle"
 #: Larger batches are not timed: they take long, and time per item hardly changes beyond.
 LARGEST_BATCH = 8
 Answers = Sequence[np.ndarray]
-Outcome = Union[Measured, HubError]
+#: what the figures of engines are: of processor time with one thread, else of the clock
+PROCESSOR, WALL = "processor time", "wall time"
 
 
 def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
@@ -47,7 +51,16 @@ def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
         return Verdict(engines[0], f"auto: {engines[0]}, {why}")
     about = [f"{name}={getattr(options, name)}" for name in ("cpu_num_threads", "enable_mkldnn", "ir_optim", "enable_memory_optim")]
     about += [f"sizes={_sizes(options)}", *([f"sample_shape={list(options.sample_shape)}"] if options.sample_shape else [])]
-    return remembered(files, engines, about, lambda: check(files, options, engines))
+    weights = str(files.weights) if files.weights else None
+    asked = {"graph": str(files.graph), "weights": weights, "options": list(options._replace(signature=None))}
+    return remembered(files, engines, about, lambda: _named(check(files, options, engines), asked), asked)
+
+
+def _named(verdict: Verdict, asked: Dict[str, Any]) -> Verdict:
+    """The verdict with a name of its choice among its figures, by which what a module tells leads back to the cache."""
+    if verdict.measured is not None:
+        verdict.measured["choice"] = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    return verdict
 
 
 def installed_readers(graph: Path) -> List[str]:
@@ -79,8 +92,8 @@ def _sizes(options: EngineOptions) -> List[int]:
     return sorted({1, min(options.max_batch_size, LARGEST_BATCH)})
 
 
-def check(files: ModelFiles, options: EngineOptions, engines: Sequence[str]) -> Verdict:
-    """Compare engines on a made-up batch, time them one after the other, and decide.
+def check(files: ModelFiles, options: EngineOptions, engines: Sequence[str], rounds: int = ROUNDS) -> Verdict:
+    """Compare engines on a made-up batch, time them in turns, and decide.
 
     Their answers must be those of Paddle without oneDNN, the plainest form of each operator. Where Paddle does not read the files or is not
     installed, the first engine that loads the model is the reference.
@@ -93,14 +106,21 @@ def check(files: ModelFiles, options: EngineOptions, engines: Sequence[str]) -> 
     with tempfile.TemporaryDirectory(prefix="hubserve-check-") as folder:
         paddles = _paddles_answers(files, options, Path(folder)) if REFERENCE in engines else None
         tried = () if isinstance(paddles, HubError) else engines
-        outcomes = {name: _outcome(name, files, options, Path(folder)) for name in tried}
+        outcomes: Dict[str, Outcome] = {}
+        load: Dict[str, Any] = {}
+        if tried:
+            begins = partial(_tell_measuring, files)
+            outcomes, load = measure_all(tried, files, options, Path(folder), _sizes(options), rounds, begins)
     compared_with, reference = _first_loaded(files, outcomes) if paddles is None else (REFERENCE, paddles)
     if isinstance(reference, HubError):
         why = f"because it could not run a made-up batch to compare others with: {reference.message}"
         verdict = Verdict(compared_with, f"auto: {compared_with}, {why}", all(map(_lasting, [reference, *outcomes.values()])))
     else:
-        trials = [_trial(name, outcome, reference.answers) for name, outcome in outcomes.items()]
+        trials = [_trial(name, outcome, reference.answers, options) for name, outcome in outcomes.items()]
         verdict = decide(trials, compared_with, options.cpu_num_threads, time.strftime("%Y-%m-%d"))
+        if verdict.measured is not None:
+            clock = PROCESSOR if options.cpu_num_threads == 1 else WALL
+            verdict.measured.update(clock=clock, load=load, again=_why_again(trials, load))
     verdict = verdict._replace(reason=verdict.reason + _not_compared(files.graph, engines))
     _tell(files, verdict.reason)
     return verdict
@@ -114,19 +134,21 @@ def _paddles_answers(files: ModelFiles, options: EngineOptions, folder: Path) ->
         return error
 
 
-def _outcome(engine: str, files: ModelFiles, options: EngineOptions, folder: Path) -> Outcome:
-    _tell(files, f"measuring {engine} ...")
-    try:
-        return measure_in_child(engine, files, options, folder, _sizes(options))
-    except HubError as error:
-        return error
+def _why_again(trials: Sequence[Trial], load: Mapping[str, Any]) -> str:
+    """Why the figures are unsure, so that they are to be measured again once the machine is idle; "" if they are not."""
+    if sum(not trial.left_out for trial in trials) < 2:
+        return ""
+    if load.get("busy"):
+        return "the machine was busy with other work"
+    return "the fastest engines were too close to each other" if is_close(trials) else ""
 
 
-def _trial(engine: str, outcome: Outcome, reference: Answers) -> Trial:
+def _trial(engine: str, outcome: Outcome, reference: Answers, options: EngineOptions) -> Trial:
     if isinstance(outcome, HubError):
         return Trial(engine, left_out=outcome.message, lasting=_lasting(outcome))
     comparison = compare(reference, outcome.answers)
-    return Trial(engine, outcome.ms_per_item, comparison.difference, comparison.why_not)
+    processor_ms = outcome.processor_ms if options.cpu_num_threads > 1 else {}
+    return Trial(engine, outcome.ms_per_item, comparison.difference, comparison.why_not, processor_ms=processor_ms)
 
 
 def _first_loaded(files: ModelFiles, outcomes: Dict[str, Outcome]) -> Tuple[str, Outcome]:
@@ -144,6 +166,10 @@ def _first_loaded(files: ModelFiles, outcomes: Dict[str, Outcome]) -> Tuple[str,
 
 def _lasting(outcome: Outcome) -> bool:
     return not isinstance(outcome, ChildFailed) or outcome.lasting
+
+
+def _tell_measuring(files: ModelFiles, engine: str) -> None:
+    _tell(files, f"measuring {engine} ...")
 
 
 def _tell(files: ModelFiles, text: str) -> None:

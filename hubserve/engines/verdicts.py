@@ -4,7 +4,7 @@ import json
 import platform
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from hubserve import __version__
 from hubserve.engines.base import ModelFiles
@@ -13,7 +13,7 @@ from hubserve.engines.files import digest
 from hubserve.engines.versions import paddle_version, version_of
 from hubserve.home import cache_dir
 
-_SCHEMA = 2
+_SCHEMA = 3
 
 
 class Verdict(NamedTuple):
@@ -32,7 +32,13 @@ class Verdict(NamedTuple):
     measured: Optional[Dict[str, Any]] = None
 
 
-def remembered(files: ModelFiles, engines: Sequence[str], about: Sequence[str], find: Callable[[], Verdict]) -> Verdict:
+def remembered(
+    files: ModelFiles,
+    engines: Sequence[str],
+    about: Sequence[str],
+    find: Callable[[], Verdict],
+    asked: Optional[Mapping[str, Any]] = None,
+) -> Verdict:
     """The verdict that was found before, or what ``find`` finds now.
 
     Args:
@@ -40,6 +46,7 @@ def remembered(files: ModelFiles, engines: Sequence[str], about: Sequence[str], 
         engines: the names that the verdict is one of.
         about: what else the verdict depends on.
         find: makes the verdict; of several processes that ask at once, one calls it and the others wait.
+        asked: kept with the verdict, so that it can be found again: ``graph``, ``weights`` and ``options``.
     """
     path = cache_dir() / "engines" / f"{_key(files, [*engines, *about])}.json"
     known = _read(path, engines)
@@ -52,20 +59,55 @@ def remembered(files: ModelFiles, engines: Sequence[str], about: Sequence[str], 
         except OSError as error:
             return _not_remembered(find(), path, error)
         known = _read(path, engines)  # another process may have found it while this one waited
-        verdict = known if known is not None else _find_and_keep(path, find)
+        verdict = known if known is not None else _find_and_keep(path, find, asked)
         note_origin(path, files.graph)
         return verdict
 
 
-def _find_and_keep(path: Path, find: Callable[[], Verdict]) -> Verdict:
+def _find_and_keep(path: Path, find: Callable[[], Verdict], asked: Optional[Mapping[str, Any]]) -> Verdict:
     verdict = find()
     if verdict.lasting:
         try:
-            kept = {"schema": _SCHEMA, "engine": verdict.engine, "reason": verdict.reason, "measured": verdict.measured}
-            write_text(path, json.dumps(kept, indent=1) + "\n")
+            keep(path, verdict, asked)
         except OSError as error:
             return _not_remembered(verdict, path, error)
     return verdict
+
+
+def keep(path: Path, verdict: Verdict, asked: Optional[Mapping[str, Any]]) -> None:
+    """Write a verdict; the file in its place, if there is one, is replaced in one step.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    kept = {"schema": _SCHEMA, "engine": verdict.engine, "reason": verdict.reason, "measured": verdict.measured, "asked": asked}
+    write_text(path, json.dumps(kept, indent=1) + "\n")
+
+
+class Kept(NamedTuple):
+    """A verdict as it lies in the cache. Attributes: ``path``; ``verdict``; ``asked``, as :func:`remembered` takes it, or None."""
+
+    path: Path
+    verdict: Verdict
+    asked: Optional[Dict[str, Any]]
+
+
+def all_kept() -> List[Kept]:
+    """Every verdict in the cache that can be read."""
+    found = [read_kept(path) for path in sorted((cache_dir() / "engines").glob("*.json"))]
+    return [each for each in found if each is not None]
+
+
+def read_kept(path: Path) -> Optional[Kept]:
+    """One verdict of the cache; None where it is missing, damaged, or of another version."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["schema"] != _SCHEMA:
+            return None
+        asked = kept.get("asked")
+        return Kept(path, Verdict(str(kept["engine"]), str(kept["reason"]), True, kept["measured"]), asked if asked else None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _not_remembered(verdict: Verdict, path: Path, error: OSError) -> Verdict:

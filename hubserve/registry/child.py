@@ -11,7 +11,8 @@ import hubserve
 from hubserve.module import SEARCH_PATH_VARIABLE
 
 #: ``-c`` puts the working directory first on the path, where a stray json.py would be imported instead of the real one
-_START = "import sys; sys.path[:1] == [''] and sys.path.pop(0); from hubserve.instance.__main__ import main; sys.exit(main())"
+START = "import sys; sys.path[:1] == [''] and sys.path.pop(0); from {module} import main; sys.exit({call})"
+_START = START.format(module="hubserve.instance.__main__", call="main()")
 
 
 def instance_command(*arguments: str, python: str = "") -> list[str]:

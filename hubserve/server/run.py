@@ -20,6 +20,7 @@ from hubserve.server import pidfile
 from hubserve.server.app import build_app
 from hubserve.server.control import Control
 from hubserve.server.ending import Ending
+from hubserve.server.engine_watch import EngineWatch
 from hubserve.server.http import http_protocol
 from hubserve.server.loading import load_modules
 from hubserve.server.model_control import Models
@@ -115,6 +116,7 @@ class _Gateway:
         self._listener = listener
         self._dataplane = DataPlane(plans, settings.drain_timeout_s)
         self._models = Models(self._dataplane, settings, search_path)
+        self._engines = EngineWatch(self._dataplane, settings.remeasure_engines_after_idle_s)
         self._context = Context(self._dataplane, settings, self._models)
         self._grpc_server: GrpcServer | None = None
         self._server: _Server
@@ -159,7 +161,7 @@ class _Gateway:
 
     async def _drain(self, loading: "asyncio.Task[None]", serving: "asyncio.Task[None]", drain_s: float) -> None:
         """Finish what is in progress, for at most ``drain_s``, and end every instance."""
-        await asyncio.gather(loading, self._models.stop(), return_exceptions=True)
+        await asyncio.gather(loading, self._models.stop(), self._engines.stop(), return_exceptions=True)
         self._server.should_exit = True
         if self._grpc_server:
             await self._grpc_server.stop(drain_s)
@@ -193,6 +195,7 @@ class _Gateway:
         await load_modules(self._dataplane, address)
         settle()
         self._models.follow()
+        self._engines.start()
 
 
 def _grpc_server(context: Context) -> "GrpcServer":

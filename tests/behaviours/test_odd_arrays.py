@@ -1,4 +1,4 @@
-"""Arrays of unusual dtypes, byte orders and layouts arrive with their values or are refused, in the configured shapes."""
+"""Arrays of any dtype and layout that modules give and get arrive with their values or are refused, in the shapes configured."""
 
 import struct
 from collections.abc import Iterator

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from hubserve.engines.deciding import TIE, Trial, decide, ms_text
+from hubserve.engines.deciding import TIE, Trial, decide, is_close, ms_text
 from hubserve.engines.parity import TOLERANCE
 
 DATE = "2026-11-21"
@@ -142,3 +142,17 @@ def test_a_verdict_lasts_unless_a_trial_may_end_otherwise():
 @pytest.mark.parametrize(("ms", "text"), [(1234.5, "1234"), (99.94, "99.9"), (1.04, "1.0"), (0.0123, "0.012")])
 def test_milliseconds_are_told_in_the_digits_that_matter(ms, text):
     assert ms_text(ms) == text
+
+
+def test_of_engines_that_are_equally_fast_by_the_clock_one_that_takes_less_of_the_processors_is_taken():
+    by_clock = (ort(10.0, processor_ms={1: 19.0}), ov(10.1, processor_ms={1: 12.0}), paddle(10.0, processor_ms={1: 12.1}))
+    assert decide(by_clock, "paddle", 2, DATE).engine == "openvino"
+    assert decide((ort(10.0, processor_ms={1: 19.0}), ov(12.0, processor_ms={1: 12.0})), "paddle", 2, DATE).engine == "onnxruntime"
+    assert decide(by_clock, "paddle", 2, DATE).measured["engines"]["openvino"]["processor_ms"] == {"1": 12.0}
+
+
+def test_a_choice_is_close_where_the_second_is_within_the_tie():
+    assert is_close([ort(10), ov(10 * TIE), paddle(30)])
+    assert not is_close([ort(10), ov(10 * TIE + 0.01)])
+    assert not is_close([ort(10), ov(10, left_out="wrong")])
+    assert not is_close([ort(10)])

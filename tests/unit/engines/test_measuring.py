@@ -5,58 +5,107 @@ import pytest
 
 from hubserve.engines import EngineOptions, ModelFiles, find_model_files
 from hubserve.engines.cache import locked
-from hubserve.engines.measuring import BUDGET_S, LONGEST_RUN_S, MOST_RUNS, measure_here, measure_in_child, run_seconds
+from hubserve.engines.measuring import (
+    BUDGET_S,
+    LONGEST_RUN_S,
+    MOST_RUNS,
+    Session,
+    Took,
+    measure_all,
+    measure_in_child,
+    run_round,
+    serve_here,
+)
 from hubserve.engines.program import read_program
 from hubserve.engines.sample import make_sample
-from hubserve.errors import LoadFailed, ModuleFailed
+from hubserve.errors import HubError, LoadFailed, ModuleFailed
 from tests.conftest import wait_for
 from tests.unit.engines import onnx_classifier
 
 
 class Machine:
-    """A clock that only runs while something is computed; each size takes what it is told, run by run."""
+    """Clocks that only run while something is computed; a run takes what it is told, by the clock and of the processor."""
 
-    def __init__(self, seconds):
-        self.now, self.ran, self._seconds = 0.0, [], seconds
+    def __init__(self, wall, processor=lambda number: 0.001):
+        self.wall_s, self.processor_s, self.runs = 0.0, 0.0, 0
+        self._wall, self._processor = wall, processor
 
-    def run(self, size):
-        self.ran.append(size)
-        taken = self._seconds[size]
-        self.now += taken(self.ran.count(size)) if callable(taken) else taken
+    def run(self):
+        self.runs += 1
+        self.wall_s += self._wall(self.runs)
+        self.processor_s += self._processor(self.runs)
 
-    def measure(self, *sizes):
-        return run_seconds(self.run, sizes, 1.5, lambda: self.now)
+    def round(self, budget_s):
+        return run_round(self.run, budget_s, lambda: self.wall_s, lambda: self.processor_s)
 
 
-def test_a_size_is_measured_by_the_median_of_its_runs_without_the_warm_up():
-    machine = Machine({1: lambda number: 0.2 if number == 1 else 0.03 if number % 5 else 0.3})
-    assert machine.measure(1) == {1: pytest.approx(0.03)}
-    assert len(machine.ran) > 5
+def test_a_run_counts_by_its_processor_time_whatever_else_the_machine_does():
+    quiet, busy = Machine(lambda number: 0.01), Machine(lambda number: 0.01 * (1 + number % 3))
+    for machine in (quiet, busy):
+        wall, processor, all_s = machine.round(0.3)
+        assert processor == pytest.approx(0.001)
+        assert all_s == pytest.approx(0.001 * machine.runs)
+        assert wall == pytest.approx(0.01), "the shortest run by the clock is one that nothing disturbed"
+    assert busy.runs < quiet.runs
+
+
+def test_the_first_run_of_a_round_finds_others_caches_and_does_not_count():
+    wall, processor, _ = Machine(lambda number: 0.05 if number == 1 else 0.01, lambda number: 0.04 if number == 1 else 0.002).round(0.3)
+    assert (wall, processor) == (pytest.approx(0.01), pytest.approx(0.002))
 
 
 def test_fast_runs_are_counted_and_not_repeated_until_the_time_is_up():
-    machine = Machine({1: 1e-5, 8: 5e-5})
-    assert machine.measure(1, 8) == {1: pytest.approx(1e-5), 8: pytest.approx(5e-5)}
-    assert machine.ran == [1] * MOST_RUNS + [8] * MOST_RUNS
+    machine = Machine(lambda number: 1e-5)
+    machine.round(0.3)
+    assert machine.runs == 1 + MOST_RUNS
 
 
-@pytest.mark.parametrize("each_s", [0.01, 0.05, 0.1, 0.2])
-def test_all_sizes_together_stay_within_the_budget_but_for_one_run_each(each_s):
-    machine = Machine({1: each_s, 8: 8 * each_s})
-    assert machine.measure(1, 8) == {1: pytest.approx(each_s), 8: pytest.approx(8 * each_s)}
-    assert machine.now <= 1.5 + 8 * each_s
+@pytest.mark.parametrize("each_s", [0.01, 0.05, 0.1, 0.2, 10.0])
+def test_a_round_stays_within_its_budget_but_for_one_run(each_s):
+    machine = Machine(lambda number: each_s)
+    assert machine.round(0.3)[0] == pytest.approx(each_s)
+    assert machine.wall_s <= max(0.3, each_s) + 1e-9
 
 
-def test_a_slow_model_is_run_once_and_larger_batches_are_left_out():
-    machine = Machine({1: 10.0, 8: 80.0})
-    assert machine.measure(1, 8) == {1: 10.0}
-    assert machine.ran == [1]
+def test_a_larger_batch_is_run_where_it_is_expected_to_be_short_enough(tmp_path, monkeypatch):
+    model = ModelFiles(onnx_classifier.write(tmp_path / "model.onnx"), None)
+    session = Session("onnxruntime", model, EngineOptions(), tmp_path, [1, 8])
+    try:
+        assert session.sizes == [1, 8]
+        session.best[1] = Took(LONGEST_RUN_S / 8 * 1.01, 0.1)
+        session.time(8, 0.1)
+        assert set(session.best) == {1}
+        session.best[1] = Took(LONGEST_RUN_S / 8, 0.1)
+        session.time(8, 0.1)
+        assert set(session.best) == {1, 8}
+        assert session.processor_s > 0
+    finally:
+        session.close()
 
 
-def test_a_larger_batch_is_run_where_it_is_expected_to_be_short_enough():
-    each_s = LONGEST_RUN_S / 8
-    assert Machine({1: each_s, 8: 2.0}).measure(1, 8) == {1: pytest.approx(each_s), 8: 2.0}
-    assert 8 not in Machine({1: each_s * 1.01, 8: 2.0}).measure(1, 8)
+def test_engines_take_turns_and_one_that_fails_does_not_keep_the_others(models, tmp_path):
+    files = find_model_files(models / "pdmodel" / "classifier")
+    outcomes, load = measure_all(["paddle", "pytorch", "openvino"], files, EngineOptions(), tmp_path, [1, 4])
+    assert list(outcomes) == ["paddle", "pytorch", "openvino"]
+    assert isinstance(outcomes["pytorch"], HubError)
+    for name in ("paddle", "openvino"):
+        assert set(outcomes[name].ms_per_item) == {1, 4}
+        assert outcomes[name].ms_per_item == outcomes[name].processor_ms, "with one thread it is the processor time that counts"
+    assert set(load) == {"loadavg", "others_cores", "stolen_cores", "busy"}
+
+
+def test_with_several_threads_the_clock_counts_and_processor_time_is_told(tmp_path):
+    model = ModelFiles(onnx_classifier.write(tmp_path / "model.onnx"), None)
+    measured = measure_in_child("onnxruntime", model, EngineOptions(cpu_num_threads=2), tmp_path, [1])
+    assert set(measured.ms_per_item) == set(measured.processor_ms) == {1}
+    assert measured.ms_per_item != measured.processor_ms
+
+
+def test_where_memory_is_short_engines_are_loaded_one_after_the_other(models, tmp_path, monkeypatch):
+    monkeypatch.setattr("hubserve.engines.measuring._TIMES_FILES", 1 << 40)
+    files = find_model_files(models / "pdmodel" / "classifier")
+    outcomes, _ = measure_all(["paddle", "openvino"], files, EngineOptions(), tmp_path, [1])
+    assert all(set(each.ms_per_item) == {1} for each in outcomes.values())
 
 
 def test_an_engine_is_timed_at_every_size_and_its_answers_come_back(models, tmp_path):
@@ -79,16 +128,16 @@ def test_all_engines_of_a_folder_are_given_the_same_batch(models, tmp_path, padd
 
 
 def test_a_model_of_a_fixed_batch_size_is_timed_at_that(tmp_path):
-    model = onnx_classifier.write(tmp_path / "model.onnx", batch=3)
-    seconds = measure_here("onnxruntime", str(model), None, list(EngineOptions()), str(tmp_path / "s.npz"), str(tmp_path / "a.npz"), [1, 8])
-    assert set(seconds) == {"3"}
+    model = ModelFiles(onnx_classifier.write(tmp_path / "model.onnx", batch=3), None)
+    assert set(measure_in_child("onnxruntime", model, EngineOptions(), tmp_path, [1, 8]).ms_per_item) == {3}
 
 
 def test_a_model_whose_first_run_outlasts_the_budget_is_not_run_again(tmp_path, monkeypatch):
     monkeypatch.setattr("hubserve.engines.measuring.BUDGET_S", 0.0)
     model = onnx_classifier.write(tmp_path / "model.onnx")
-    seconds = measure_here("onnxruntime", str(model), None, list(EngineOptions()), str(tmp_path / "s.npz"), str(tmp_path / "a.npz"), [1, 8])
-    assert set(seconds) == {"2"}
+    served = serve_here("onnxruntime", str(model), None, list(EngineOptions()), str(tmp_path / "s.npz"), str(tmp_path / "a.npz"), [1, 8])
+    about = next(served)
+    assert (set(about["done"]), about["sizes"]) == ({"2"}, [])
     assert BUDGET_S > 1
 
 

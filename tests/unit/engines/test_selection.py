@@ -105,7 +105,7 @@ def test_a_choice_counts_for_the_options_that_it_was_measured_with(models, fresh
     def ask(options):
         about = []
 
-        def noted(files, engines, on, find):
+        def noted(files, engines, on, find, asked):
             about.extend(on)
             return remembered(files, engines, on, lambda: Verdict("paddle", "because"))
 

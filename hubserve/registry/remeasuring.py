@@ -1,0 +1,50 @@
+"""Starts :mod:`hubserve.engines.remeasure` in the Python of a module, and finds the engine choices that a module made."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hubserve.engines.verdicts import Kept, all_kept
+from hubserve.registry.child import START
+
+_START = START.format(module="hubserve.engines.remeasure", call="main(sys.argv[1:])")
+
+
+def remeasure_command(path: Path, margin: float, only_if_idle: bool, python: str) -> Sequence[str]:
+    """The command line that measures one choice again; its environment is an instance's.
+
+    Args:
+        path: of the choice in the cache.
+        margin: see :func:`hubserve.engines.remeasure.remeasure`.
+        only_if_idle: likewise.
+        python: the interpreter.
+    """
+    return [python, "-c", _START, str(path), str(margin), "idle" if only_if_idle else ""]
+
+
+def choices_of(engine: dict[str, Any] | None) -> list[Kept]:
+    """The choices in the cache that a module's engines are from.
+
+    Args:
+        engine: as :attr:`hubserve.kinds.base.Description.engine`; a module of several networks tells of each inside it.
+    """
+    named = {each.get("choice") for each in measurements(engine)} - {None, ""}
+    kept = {name_of(each): each for each in sorted(all_kept(), key=lambda each: each.path.stat().st_mtime)} if named else {}
+    return [each for name, each in kept.items() if name in named]
+
+
+def name_of(kept: Kept) -> str:
+    """The name of a choice, which is also among the figures that a module tells."""
+    return str((kept.verdict.measured or {}).get("choice", ""))
+
+
+def measurements(engine: Any) -> Iterator[dict[str, Any]]:
+    """The figures in what a module says of its engine, or engines."""
+    if isinstance(engine, dict):
+        if isinstance(engine.get("measured"), dict) and engine["measured"]:
+            yield engine["measured"]
+        for value in engine.values():
+            yield from measurements(value)
+    elif isinstance(engine, list):
+        for value in engine:
+            yield from measurements(value)

@@ -1,0 +1,132 @@
+"""Has engines that were chosen on a busy machine, or by a hair, measured once more when it is idle, and swaps them without a gap."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from hubserve.engines.load import IdleSince, used
+from hubserve.engines.remeasure import MARGIN
+from hubserve.engines.verdicts import Kept
+from hubserve.registry.remeasuring import choices_of, measurements, name_of, remeasure_command
+from hubserve.server.loading import note_loaded
+from hubserve.serving.dataplane import DataPlane, ServedModule
+
+log = logging.getLogger("hubserve")
+
+_LOOKS = 6
+#: how often one choice is tried to be measured, if the machine is busy again each time
+_MOST_TRIALS = 3
+_TIMEOUT_S = 1800.0
+_SWAP_TIMEOUT_S = 600.0
+_LOOK_S = 0.2
+
+
+class EngineWatch:
+    """Looks after the engine choices of one server.
+
+    Args:
+        dataplane: what it serves.
+        after_idle_s: for how long the machine must have been idle; 0: nothing is ever measured again.
+    """
+
+    def __init__(self, dataplane: DataPlane, after_idle_s: float) -> None:
+        self._dataplane = dataplane
+        self._after_idle_s = after_idle_s
+        self._trials: dict[str, int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        if self._after_idle_s:
+            self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Watch no more, and end what measures."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        idle = IdleSince(os.cpu_count() or 1)
+        while True:
+            await asyncio.sleep(self._after_idle_s / _LOOKS)
+            if idle.idle_s(used(), time.monotonic()) < self._after_idle_s:
+                continue
+            try:
+                found = self._unsure()
+                if found:
+                    await self._measure(*found)
+            except Exception:
+                log.exception("engines cannot be measured again: this server does so no more")
+                return
+
+    def _unsure(self) -> tuple[ServedModule, Kept] | None:
+        """A choice that is to be measured again, and a module that computes by it."""
+        for module in self._dataplane:
+            if module.load_error or not module.plan.instances or module.plan.instances[0].address:
+                continue
+            if not any(each.get("again") for each in measurements(module.description.engine)):
+                continue
+            for kept in choices_of(module.description.engine):
+                measured = kept.verdict.measured or {}
+                if measured.get("again") and kept.asked and self._trials.get(str(kept.path), 0) < _MOST_TRIALS:
+                    return module, kept
+        return None
+
+    async def _measure(self, module: ServedModule, kept: Kept) -> None:
+        name, spec, path = module.plan.info.name, module.plan.instances[0], str(kept.path)
+        self._trials[path] = self._trials.get(path, 0) + 1
+        log.info("the machine is idle: measuring the engines of '%s' again, because %s", name, (kept.verdict.measured or {})["again"])
+        result = await _result_of(remeasure_command(kept.path, MARGIN, True, spec.python or sys.executable), spec.full_environ())
+        if "error" in result:
+            self._trials[path] = _MOST_TRIALS
+            log.warning("the engines of '%s' could not be measured again: %s", name, result["error"])
+        elif result["state"] == "busy":
+            log.info("the machine was busy again meanwhile: '%s' stays with %s", name, result["was"])
+        else:
+            log.info("'%s' was measured again: %s", name, result["reason"])
+            self._trials[path] = _MOST_TRIALS
+            for each in list(self._dataplane):
+                if any(told.get("choice") == name_of(kept) for told in measurements(each.description.engine)):
+                    await self._renew(each, result, is_changed=result["state"] == "changed")
+
+    async def _renew(self, module: ServedModule, result: dict[str, Any], is_changed: bool) -> None:
+        """Have a module compute by what was found."""
+        engine = module.description.engine
+        if is_changed:
+            for slot in module.pool.slots:
+                before = slot.instance
+                slot.recycle(f"{result['engine']} computes it faster than {result['was']}")
+                end = time.monotonic() + _SWAP_TIMEOUT_S
+                # one that cannot be loaded leaves the old one in its place
+                while slot.instance in (before, None) and slot.unwanted and time.monotonic() < end:  # noqa: ASYNC110 - once in a life
+                    await asyncio.sleep(_LOOK_S)
+                if slot.instance is not None and slot.instance is not before:
+                    engine = slot.instance.description.engine
+        elif engine and engine.get("measured"):
+            engine = {**engine, "reason": result["reason"], "measured": result["measured"]}
+        module.description = module.description._replace(engine=engine)
+        note_loaded(module)
+
+
+async def _result_of(command: Any, environ: dict[str, str]) -> dict[str, Any]:
+    """What a process writes as JSON; it is ended with this task."""
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environ, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, start_new_session=True
+    )
+    result: dict[str, Any] = {"error": "the process that measures them ended without a result; see the server's log"}
+    try:
+        told, _ = await asyncio.wait_for(process.communicate(), _TIMEOUT_S)
+        result = json.loads(told)
+    except (ValueError, asyncio.TimeoutError):
+        pass
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    return result
