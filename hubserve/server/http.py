@@ -150,12 +150,14 @@ class HttpConnection(asyncio.BufferedProtocol):
         return True
 
     def _look_for_client(self) -> None:
-        """Tell a client that only sends no more from one that has left.
+        """Notice that the client has left although nothing is read from it.
 
-        What has left resets the connection once it is sent something. As every answer begins in the same way, that much is sent ahead.
+        One that has left looks like one that only sends no more until it is sent something, and then resets the connection. As every answer
+        begins in the same way, that much is sent ahead.
         """
-        connection = self._transport.get_extra_info("socket")
-        if hasattr(socket, "TCP_INFO") and connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
+        if not hasattr(socket, "TCP_INFO"):  # not Linux
+            return
+        if self._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
             self._transport.abort()
             return
         if self._answering and not self._answering.started and not self._sent_ahead:
@@ -196,6 +198,7 @@ class HttpConnection(asyncio.BufferedProtocol):
                 elif self._answering:
                     self._unparsed += data
                     self.pause()
+                    self.due = time.monotonic() + _SWEEP_EVERY_S
                     return
                 else:
                     data = self._take_head(data)
@@ -303,7 +306,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def on_due(self) -> None:
         """The client is too slow, or has been idle for too long."""
-        if self._is_half_closed:
+        if self._is_half_closed or (self._unparsed and self._answering):
             self._look_for_client()
         elif self.unread.is_waiting:
             self._wait_for_next()  # it still takes its last answer, and its pace is watched
