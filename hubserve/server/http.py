@@ -36,6 +36,8 @@ _SCRATCH_BYTES = 64 << 10
 _FIRST_BYTES = 16 << 10
 _KEEP_ALIVE_S = 15.0
 _SWEEP_EVERY_S = 0.25
+#: so long, what a client goes on to send is read and thrown away although it was told that the connection ends
+_LINGER_S = 2.0
 #: what every answer begins with
 _ANSWER_BEGINS = b"HTTP/1.1 "
 #: Linux's number for a connection that was reset
@@ -143,7 +145,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """The client sends no more. If it has sent a whole request, it may still wait for the answer: then the connection stays open."""
-        if self._answering is None or self._reading is not None:
+        if self.closed or self._answering is None or self._reading is not None:
             return False
         self._is_half_closed = True
         self._look_for_client()
@@ -306,7 +308,9 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def on_due(self) -> None:
         """The client is too slow, or has been idle for too long."""
-        if self._is_half_closed or (self._unparsed and self._answering):
+        if self.closed:
+            self._transport.close()
+        elif self._is_half_closed or (self._unparsed and self._answering):
             self._look_for_client()
         elif self.unread.is_waiting:
             self._wait_for_next()  # it still takes its last answer, and its pace is watched
@@ -325,7 +329,10 @@ class HttpConnection(asyncio.BufferedProtocol):
         if self.closed:
             return
         if not exchange.keep_alive or self._stopping:
-            self._transport.close()
+            if self._reading or self._unparsed:
+                self._hang_up()
+            else:
+                self._transport.close()
             return
         if self._reading is None:
             self._wait_for_next()
@@ -384,10 +391,20 @@ class HttpConnection(asyncio.BufferedProtocol):
         if self._reading is None or (exchange and not exchange.started):
             headers = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
             self.write(STATUS_LINES[refusal.status] + headers, text)
-        self._transport.close()
+        self._hang_up()
         if exchange:  # whatever it is answered with has come too late
-            self.closed = True
             exchange.disconnect()
+
+    def _hang_up(self) -> None:
+        """Close, after reading what the client still sends: closing before would reset the connection, and take answers from the client."""
+        if self._is_half_closed:
+            self._transport.close()
+            return
+        self._reading, self._chunked, self._body_bytes, self._unparsed = None, None, 0, b""
+        self.resume()
+        self.closed = True
+        self._transport.write_eof()
+        self.due = time.monotonic() + _LINGER_S
 
 
 class _DefaultLines:
