@@ -308,7 +308,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def on_due(self) -> None:
         """The client is too slow, or has been idle for too long."""
-        if self.closed:
+        if self.closed or self._transport.is_closing():
             self._transport.close()
         elif self._is_half_closed or (self._unparsed and self._answering):
             self._look_for_client()
@@ -325,7 +325,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         """An exchange's answer has been written."""
         self._server_state.total_requests += 1
         self._server_state.tasks.discard(exchange.task)
-        self._answering = None
+        self._answering = self._room = None
         if self.closed:
             return
         if not exchange.keep_alive or self._stopping:
@@ -397,7 +397,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def _hang_up(self) -> None:
         """Close, after reading what the client still sends: closing before would reset the connection, and take answers from the client."""
-        if self._is_half_closed:
+        if self._is_half_closed or self._transport.is_closing():
             self._transport.close()
             return
         self._reading, self._chunked, self._body_bytes, self._unparsed = None, None, 0, b""
