@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
 
 from hubserve.errors import ConfigError
+from hubserve.http2.endpoint import Bound
 from hubserve.http2.messages import Answer, Message
 from hubserve.http2.rpc import Call, endpoint_of
 from hubserve.http2.service import Method, Service
@@ -41,12 +42,13 @@ class GrpcServer:
 
     Args:
         context: what it shares with the HTTP protocols.
+        bound: bounds how many connections there are.
 
     Attributes:
         endpoint: what its connections share.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, bound: Bound) -> None:
         self._context = context
         self._streams: set[Stream] = set()
         self._server: asyncio.Server | None = None
@@ -62,13 +64,15 @@ class GrpcServer:
             refuse=refusal,
         )
         self.endpoint = endpoint_of(service)
+        self.endpoint.bound = bound
 
-    async def start(self, listener: socket.socket, *, is_shared: bool = False) -> None:
+    async def start(self, listener: socket.socket, *, is_shared: bool = False, backlog: int = 100) -> None:
         """Answer the connections that come.
 
         Args:
             listener: where they come.
             is_shared: somebody else accepts them there, and hands over those that are for :attr:`endpoint`.
+            backlog: how many may wait to be accepted.
         Raises:
             ConfigError: the files for TLS cannot be used.
         """
@@ -77,7 +81,7 @@ class GrpcServer:
         if not is_shared:
             patience_s = settings.client_timeout_s if tls else None
             self._server = await asyncio.get_running_loop().create_server(
-                self.endpoint.connect, sock=listener, ssl=tls, ssl_handshake_timeout=patience_s
+                self.endpoint.connect, sock=listener, ssl=tls, ssl_handshake_timeout=patience_s, backlog=backlog
             )
         host, port = listener.getsockname()[:2]
         log.info("grpc://%s:%d is open%s", f"[{host}]" if ":" in host else host, port, ", with TLS" if tls else "")
