@@ -191,6 +191,11 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._transport.abort()
 
     @property
+    def is_connected(self) -> bool:
+        """Whether it has a transport; with TLS, it gets one after the handshake."""
+        return self._transport is not None
+
+    @property
     def idle_since(self) -> float:
         """When the last request ended, or the connection began; 0 while there are requests, or an answer is not taken."""
         return 0.0 if self.streams or self._transport.get_write_buffer_size() else self._idle_since
