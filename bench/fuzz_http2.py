@@ -2,7 +2,8 @@
 
 Each is a recorded connection of HTTP/2 (unary calls, streams, packed and large messages, and what else a client may send) with a few
 changes to its frames or its bytes. Whatever comes, no process may end, nothing unexpected may be logged, no connection may stay open,
-memory may not grow, and right calls are answered all the while.
+memory may not grow, and right calls are answered all the while. Connections that mean to keep the server busy for nothing, made as fast
+as it takes them, may cost it only so much processor time.
 
     python bench/fuzz_http2.py
     python bench/fuzz_http2.py --count 1000 --seed 7
@@ -24,6 +25,7 @@ from random import Random
 import grpc
 import hpack
 import uvloop
+from stress.hostile_http2 import cost_promise
 from stress.processes import child_pids, descriptor_count, resident_mb
 from stress.report import Promise, growth_promise, print_report
 from stress.server import Server, add_server_options, free_port, running_server
@@ -238,10 +240,12 @@ def main() -> int:
             run = _Run(server, settings["grpc_port"], args.count, args.seed)
             uvloop.run(run.all())
             promises = run.judge()
+            cost, hostile = cost_promise(server, settings["grpc_port"])
             log = server.log.read_text("utf-8", "replace")
     found = {word: log.count(word) for word in _UNEXPECTED if word in log}
     promises.append(Promise("nothing unexpected is in the server's log", str(found or "nothing"), not found))
-    rows = [{"ended by": end, "connections": count} for end, count in sorted(run.ends.items())]
+    promises.append(cost)
+    rows = [{"connections": f"mutated: ended by {end}", "found": str(count)} for end, count in sorted(run.ends.items())] + hostile
     title = f"{args.count} mutated connections, seed {args.seed}, in {run.took_s:.0f} s"
     return print_report(title, rows, promises, {"failures": run.failures[:_SHOWN]}, as_json=args.json)
 

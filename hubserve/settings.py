@@ -138,6 +138,11 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     period of this length."""
     max_concurrency: Count = 4096
     """Requests in progress at once; more are refused with 503."""
+    max_connections: Count | None = None
+    """Connections of clients at once, to all ports; a new one closes the one that has been idle for longest, or is refused. Not set: half
+    of the descriptors that the process may have, up to 16,384."""
+    max_connections_per_peer: Count | None = None
+    """The same for one address, or network of IPv6. Not set: three quarters of ``max_connections``."""
     max_pending_bytes: Count = 1 << 30
     """Bytes of all request bodies that have come and of all answers that are not read yet. Larger bodies and answers than 64 KiB that would
     be more are refused with 503."""

@@ -16,21 +16,20 @@ from hubserve.http2.blocks import Block, BlockReader
 from hubserve.http2.closed import ClosedStreams
 from hubserve.http2.endpoint import Endpoint
 from hubserve.http2.fields import FieldReader
-from hubserve.http2.forms import check_form, check_setting, depends_on_itself
+from hubserve.http2.forms import check_form, depends_on_itself
 from hubserve.http2.frames import ConnectionFault, ErrorCode, frame
-from hubserve.http2.inbox import CONNECTION_WINDOW, MAX_DATA_BYTES, Inbox
+from hubserve.http2.greeting import OLD_HTTP_ANSWER, check_first, is_old_http, server_preface
+from hubserve.http2.inbox import Inbox
 from hubserve.http2.limits import FrameLimits
 from hubserve.http2.outbox import Outbox
 from hubserve.http2.rules import Request, read_request
-from hubserve.http2.streams import STREAM_WINDOW, Stream
+from hubserve.http2.streams import Stream
 
 log = logging.getLogger("hubserve")
 
 #: the longest frame that is not of a body
 _MAX_OTHER_BYTES = 64 << 10
 _MAX_HEADER_BYTES = 16 << 10
-#: more is not written at once, even to a client that takes longer frames
-_LONGEST_ANSWER_FRAME = 1 << 20
 #: a shorter DATA frame that does not end its request has no message of gRPC, and counts as asking for nothing
 _SMALLEST_DATA_BYTES = 5
 #: a client that is silent is asked whether it still lives, and has so long to answer
@@ -64,15 +63,15 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._fields: FieldReader[Request[Any]]
         self._closed = False
         self._stopping = False
+        self._idle_since = 0.0
         self._is_greeted = False  # the client has said that it speaks HTTP/2
         self._is_asked = False  # whether it still lives
         self._reading = True
-        self._unwritten = 0  # bytes that the client did not take when it was found to be slow
         self._has_settings = False  # the client's first frame came
         self._highest_stream = 0
         self._closed_streams = ClosedStreams()
         self._last_accepted = 0
-        # what comes
+
         self._rest = b""
         self._has_room = False  # where what comes belongs
         self._incomplete_since = 0.0  # when a frame or header block began that is not complete; 0 if none is
@@ -81,10 +80,10 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     # --- asyncio's protocol ---
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         """A client connected."""
         self._transport = transport
-        self.outbox = Outbox(transport, self._answered)
+        self.outbox = Outbox(transport, self._answered, self._endpoint.budget)
         self.inbox = Inbox(self.outbox, self._received_end, self._refuse_body)
         self._limits = FrameLimits(self.outbox)
         self._fields = FieldReader(
@@ -92,7 +91,10 @@ class Http2Connection(asyncio.BufferedProtocol):
         )
         self._endpoint.connections.add(self)
         self._endpoint.sweeper.add(self)
-        self.due = time.monotonic() + self._endpoint.client_timeout_s
+        self._idle_since = time.monotonic()
+        self.due = self._idle_since + self._endpoint.client_timeout_s
+        if not self._endpoint.bound.add(self, transport):
+            transport.abort()
 
     @property
     def peer(self) -> str:
@@ -103,20 +105,13 @@ class Http2Connection(asyncio.BufferedProtocol):
     def _greet(self) -> None:
         """Say what a client may send; not before it has said that it speaks HTTP/2, so that others can read what they are told."""
         self._is_greeted = True
-        settings = {
-            frames.MAX_CONCURRENT_STREAMS: self._endpoint.max_streams,
-            frames.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
-            frames.MAX_FRAME_SIZE: MAX_DATA_BYTES,
-            frames.MAX_HEADER_LIST_SIZE: _MAX_HEADER_BYTES,
-        }
-        more = frames.U32.pack(CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
-        self.outbox.write(frames.settings_frame(settings), frame(frames.WINDOW_UPDATE, 0, 0, more))
+        self.outbox.write(server_preface(self._endpoint.max_streams, _MAX_HEADER_BYTES))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it makes no difference
         """The connection is closed."""
         self._endpoint.left(self)
         self._endpoint.sweeper.discard(self)
-        self._release_unwritten()
+        self.outbox.resume()
         self._lose_streams()
 
     def _lose_streams(self) -> None:
@@ -160,21 +155,12 @@ class Http2Connection(asyncio.BufferedProtocol):
         self.due = self._incomplete_since + self._endpoint.client_timeout_s
 
     def pause_writing(self) -> None:
-        """The client takes its answers too slowly: what is written and not taken is accounted for."""
-        self.outbox.is_paused = True
-        self._unwritten = self._transport.get_write_buffer_size()
-        if self._unwritten:
-            self._endpoint.budget.hold_answer(self._unwritten)
-
-    def _release_unwritten(self) -> None:
-        if self._unwritten:
-            self._endpoint.budget.release(self._unwritten)
-            self._unwritten = 0
+        """The client takes its answers too slowly."""
+        self.outbox.pause()
 
     def resume_writing(self) -> None:
         """The client takes its answers again."""
-        self.outbox.is_paused = False
-        self._release_unwritten()
+        self.outbox.resume()
         if self._closed:
             return
         if not self._reading:
@@ -210,6 +196,20 @@ class Http2Connection(asyncio.BufferedProtocol):
         """Close at once."""
         self._transport.abort()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it has a transport; with TLS, it gets one after the handshake."""
+        return self._transport is not None
+
+    @property
+    def idle_since(self) -> float:
+        """When the last request ended, or the connection began; 0 while there are requests, or an answer is not taken."""
+        return 0.0 if self.streams or self._transport.get_write_buffer_size() else self._idle_since
+
+    def evict(self) -> None:
+        """Make room for another connection."""
+        self._end(ErrorCode.NO_ERROR, "the server needs the room for other connections (max_connections)")
+
     def _end(self, code: ErrorCode, text: str) -> None:
         if not self._closed:
             self._say_goodbye(code, text)
@@ -243,7 +243,8 @@ class Http2Connection(asyncio.BufferedProtocol):
             length, kind, number = word >> 8, word & 0xFF, number & frames.LARGEST_STREAM
             begin = at + frames.FRAME_HEAD.size
             if not self._has_settings:
-                self._check_first(kind, flags)
+                check_first(kind, flags)
+                self._has_settings = True
             if kind == frames.DATA:
                 padded = flags & frames.PADDED
                 if padded and begin == end:
@@ -270,18 +271,11 @@ class Http2Connection(asyncio.BufferedProtocol):
         if frames.PREFACE.startswith(data):
             self._rest = data
             return len(data)
-        if not frames.PREFACE.startswith(data[:4]) and b"HTTP/1" in data:
-            text = b"this port speaks gRPC, over HTTP/2; HTTP/1.1 is spoken at the server's other port\n"
-            self.outbox.write(b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n")
-            self.outbox.write(b"content-length: %d\r\n\r\n" % len(text), text)
+        if is_old_http(data):
+            self.outbox.write(OLD_HTTP_ANSWER)
             self._close()
             return len(data)
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "what came is not HTTP/2")
-
-    def _check_first(self, kind: int, flags: int) -> None:
-        if kind != frames.SETTINGS or flags & frames.ACK:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
-        self._has_settings = True
 
     def _begin_data(self, number: int, flags: int, length: int, padding: int | None) -> None:
         if self._blocks.stream or number == 0 or number > self._highest_stream:
@@ -401,14 +395,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._limits.count_control()
             return
         self._limits.count_settings()
-        window = self.outbox.initial_window
-        for name, value in frames.SETTING.iter_unpack(payload):
-            check_setting(name, value)
-            if name == frames.INITIAL_WINDOW_SIZE:
-                window = value
-            elif name == frames.MAX_FRAME_SIZE:
-                self.outbox.max_frame = min(value, _LONGEST_ANSWER_FRAME)
-        self.outbox.set_initial_window(window, self.streams.values())
+        self.outbox.apply(frames.SETTING.iter_unpack(payload), self.streams.values())
         self._answer_control(frame(frames.SETTINGS, frames.ACK, 0))
         self.outbox.send_waiting()
 
@@ -445,8 +432,10 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     def _remove(self, stream: Stream) -> None:
         del self.streams[stream.id]
-        if self._stopping and not self.streams:
-            self._close()
+        if not self.streams:
+            self._idle_since = time.monotonic()
+            if self._stopping:
+                self._close()
 
     def reset(self, stream: Stream, code: ErrorCode) -> None:
         """End a stream at once."""

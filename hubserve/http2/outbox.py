@@ -3,17 +3,21 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from hubserve.http2 import frames
+from hubserve.http2.forms import check_setting
 from hubserve.http2.frames import ConnectionFault, ErrorCode, frame_head
+from hubserve.http2.messages import Budget
 from hubserve.http2.streams import Stream
 
 #: what is larger than this is written in parts instead of being joined
 _JOINED_BYTES = 64 << 10
 #: so much is written of one stream before others get their turn
 _TURN_BYTES = 256 << 10
+#: more is not written at once, even to a client that takes longer frames
+_LONGEST_FRAME = 1 << 20
 _WRITE_BUFFER_BYTES = 256 << 10
 
 
@@ -23,6 +27,7 @@ class Outbox:
     Args:
         transport: the connection's.
         on_sent: is told of each stream whose answer is complete.
+        budget: accounts for what is written and not taken.
 
     Attributes:
         data_frames: how many DATA frames were sent.
@@ -31,13 +36,15 @@ class Outbox:
         is_paused: whether it takes what is written too slowly.
     """
 
-    def __init__(self, transport: Any, on_sent: Callable[[Stream], None]) -> None:
+    def __init__(self, transport: Any, on_sent: Callable[[Stream], None], budget: Budget) -> None:
         self.data_frames = 0
         self.initial_window = frames.DEFAULT_WINDOW
         self.max_frame = frames.DEFAULT_FRAME_BYTES
         self.is_paused = False
         self._transport = transport
         self._on_sent = on_sent
+        self._budget = budget
+        self._unwritten = 0  # bytes that the client did not take when it was found to be slow
         self._loop = asyncio.get_running_loop()
         self._window = frames.DEFAULT_WINDOW  # of all streams together
         self._parts: list[bytes | memoryview] = []
@@ -146,6 +153,20 @@ class Outbox:
                 with contextlib.suppress(ValueError):  # it is in one of them at most
                     line.remove(stream)
 
+    def pause(self) -> None:
+        """Write no more for now: the client takes it too slowly."""
+        self.is_paused = True
+        self._unwritten = self._transport.get_write_buffer_size()
+        if self._unwritten:
+            self._budget.hold_answer(self._unwritten)
+
+    def resume(self) -> None:
+        """Nothing is left of what was written."""
+        self.is_paused = False
+        if self._unwritten:
+            self._budget.release(self._unwritten)
+            self._unwritten = 0
+
     def close(self) -> None:
         """Send no more of any answer."""
         self._closed = True
@@ -171,12 +192,26 @@ class Outbox:
             stream.is_blocked = False
             self._waiting.append(stream)
 
-    def set_initial_window(self, size: int, streams: Iterable[Stream]) -> None:
-        """The window that streams begin with has changed, and with it those of all that have begun.
+    def apply(self, settings: Iterable[tuple[int, int]], streams: Collection[Stream]) -> None:
+        """Follow the client's settings.
 
+        Args:
+            settings: names and values.
+            streams: those that have begun.
         Raises:
-            ConnectionFault: one of them is too large now.
+            ConnectionFault: a value is none that a setting can have, or makes a stream's window too large.
         """
+        window = self.initial_window
+        for name, value in settings:
+            check_setting(name, value)
+            if name == frames.INITIAL_WINDOW_SIZE:
+                window = value
+            elif name == frames.MAX_FRAME_SIZE:
+                self.max_frame = min(value, _LONGEST_FRAME)
+        self._set_initial_window(window, streams)
+
+    def _set_initial_window(self, size: int, streams: Collection[Stream]) -> None:
+        """The window that streams begin with has changed, and with it those of all that have begun."""
         more, self.initial_window = size - self.initial_window, size
         if not more:
             return

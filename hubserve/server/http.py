@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubserve.protocols.admission import Admission
 from hubserve.server.chunked import ChunkedDecoder
+from hubserve.server.connections import Connections
 from hubserve.server.exchange import STATUS_LINES, Exchange
 from hubserve.server.head_parser import BadRequest, Head
 from hubserve.server.heads import HeadReader, Heads
@@ -50,12 +51,14 @@ class _Shared:
     Args:
         client_timeout_s: how long a client may take to send its headers.
         admission: counts answers that are not written.
+        connections: bounds how many there are.
         http2: for connections that turn out to be gRPC's; None where this port does not speak it.
     """
 
-    def __init__(self, client_timeout_s: float, admission: Admission, http2: "Endpoint[Any] | None") -> None:
+    def __init__(self, client_timeout_s: float, admission: Admission, connections: Connections, http2: "Endpoint[Any] | None") -> None:
         self.client_timeout_s = client_timeout_s
         self.admission = admission
+        self.connections = connections
         self.http2 = http2
         self.sweeper = Sweeper(_SWEEP_EVERY_S)
         self.heads = Heads()
@@ -63,15 +66,18 @@ class _Shared:
         self.scratch = memoryview(bytearray(_SCRATCH_BYTES))
 
 
-def http_protocol(client_timeout_s: float, admission: Admission, http2: "Endpoint[Any] | None" = None) -> Callable[..., "HttpConnection"]:
+def http_protocol(
+    client_timeout_s: float, admission: Admission, connections: Connections, http2: "Endpoint[Any] | None" = None
+) -> Callable[..., "HttpConnection"]:
     """A factory of connections, for uvicorn's setting ``http``.
 
     Args:
         client_timeout_s: how long a client may take to send its headers, and how long a period of its pace is while it takes an answer.
         admission: counts answers that are not written.
+        connections: bounds how many there are.
         http2: what answers gRPC on the same port; None if nothing does.
     """
-    shared = _Shared(client_timeout_s, admission, http2)
+    shared = _Shared(client_timeout_s, admission, connections, http2)
 
     def make(config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> HttpConnection:  # noqa: ARG001 - uvicorn's call
         return HttpConnection(config.loaded_app, server_state, shared)
@@ -126,6 +132,9 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(0)  # what the kernel does not take at once is waited for
         self._client = _address(transport.get_extra_info("peername"))
         self._server = _address(transport.get_extra_info("sockname"))
+        if not self._shared.connections.add(self, transport):
+            self._refuse(BadRequest(503, "the server has as many connections as it can (max_connections); try again later"))
+            return
         self._server_state.connections.add(self)
         self._sweeper.add(self)
         self.due = time.monotonic() + self._client_timeout_s
@@ -134,6 +143,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         """The connection is closed."""
         self.closed = True
         self._room = None
+        self._shared.connections.discard(self)
         self._server_state.connections.discard(self)
         self._sweeper.discard(self)
         self.unread.end()
@@ -305,6 +315,17 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._stopping = True
         if self._answering is None:
             self._transport.close()
+
+    @property
+    def idle_since(self) -> float:
+        """When the last answer was written, or the connection began; 0 while there is a request, or an answer is not taken."""
+        if self._answering or self._reading or self._transport.get_write_buffer_size():
+            return 0.0
+        return self.due - (_KEEP_ALIVE_S if self._is_idle else self._client_timeout_s)
+
+    def evict(self) -> None:
+        """Make room for another connection."""
+        self._transport.close()
 
     def on_due(self) -> None:
         """The client is too slow, or has been idle for too long."""

@@ -18,6 +18,7 @@ from hubserve.protocols import Context
 from hubserve.protocols.v2.logs import LogFormatter
 from hubserve.server import pidfile
 from hubserve.server.app import build_app
+from hubserve.server.connections import MOST_WAITING, Connections, connections_for, raise_descriptor_limit
 from hubserve.server.control import Control
 from hubserve.server.ending import Ending
 from hubserve.server.engine_watch import EngineWatch
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hubserve")
 
-_BACKLOG = 2048
-#: what an end at once may take
+#: seconds that an end at once may take
 _HURRY_S = 0.5
 
 
@@ -55,14 +55,15 @@ def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence
     console.setFormatter(LogFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[console])
     keep_large_buffers()
+    connections = connections_for(raise_descriptor_limit(), settings.max_connections, settings.max_connections_per_peer)
     plans = make_plans()
-    with bind(settings.host, settings.port) as listener:
+    with bind(settings.host, settings.port, backlog=connections.backlog) as listener:
         end_unread_answers(listener, settings.client_timeout_s)
         with contextlib.suppress(KeyboardInterrupt):
-            uvloop.run(_Gateway(settings, plans, make_plans, listener, search_path).run())
+            uvloop.run(_Gateway(settings, plans, make_plans, listener, connections, search_path).run())
 
 
-def bind(host: str, port: int, option: str = "-p", purpose: str = "") -> socket.socket:
+def bind(host: str, port: int, option: str = "-p", purpose: str = "", backlog: int = MOST_WAITING) -> socket.socket:
     """Listen on an address.
 
     Args:
@@ -70,6 +71,8 @@ def bind(host: str, port: int, option: str = "-p", purpose: str = "") -> socket.
         port: 0 for any free one.
         option: what changes the port.
         purpose: what it is for, where it is not HTTP.
+        backlog: how many connections may wait to be accepted. All of them are accepted before the first of them is looked at, and take a
+            descriptor each.
     Raises:
         ConfigError: it is in use, or not one of this machine's; the message says by whom where that is known.
     """
@@ -84,7 +87,7 @@ def bind(host: str, port: int, option: str = "-p", purpose: str = "") -> socket.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
     try:
         listener.bind((host, port))
-        listener.listen(_BACKLOG)
+        listener.listen(backlog)
     except (OSError, OverflowError) as error:
         listener.close()
         raise ConfigError(
@@ -109,11 +112,13 @@ class _Gateway:
         plans: Sequence[ModulePlan],
         make_plans: MakePlans,
         listener: socket.socket,
+        connections: Connections,
         search_path: Sequence[Path],
     ) -> None:
         self._settings = settings
         self._plans = plans
         self._listener = listener
+        self._connections = connections
         self._dataplane = DataPlane(plans, settings.drain_timeout_s)
         self._models = Models(self._dataplane, settings, search_path)
         self._engines = EngineWatch(self._dataplane, settings.remeasure_engines_after_idle_s)
@@ -129,11 +134,12 @@ class _Gateway:
             await self._serve(ending)
 
     async def _serve(self, ending: Ending) -> None:
-        self._grpc_server = None if self._settings.grpc_port is None else _grpc_server(self._context)
+        self._grpc_server = None if self._settings.grpc_port is None else _grpc_server(self._context, self._connections)
         on_one_port = self._settings.has_one_port
         self._server = _Server(self._config(self._grpc_server.endpoint if self._grpc_server and on_one_port else None))
         if self._grpc_server:
-            await self._grpc_server.start(self._listener if on_one_port else self._grpc_listener(), is_shared=on_one_port)
+            listener = self._listener if on_one_port else self._grpc_listener()
+            await self._grpc_server.start(listener, is_shared=on_one_port, backlog=self._connections.backlog)
         await self._control.start()
         serving = asyncio.create_task(self._server.serve([self._listener]))
         loading = asyncio.create_task(self._load())
@@ -172,7 +178,8 @@ class _Gateway:
         settings = self._settings
         return uvicorn.Config(
             build_app(self._context),
-            http=http_protocol(settings.client_timeout_s, self._context.admission, http2),  # type: ignore[arg-type]  # uvicorn calls whatever it is given
+            http=http_protocol(settings.client_timeout_s, self._context.admission, self._connections, http2),  # type: ignore[arg-type]  # uvicorn calls whatever it is given
+            backlog=self._connections.backlog,
             lifespan="off",
             log_config=None,
             log_level="warning",
@@ -183,7 +190,7 @@ class _Gateway:
         )
 
     def _grpc_listener(self) -> socket.socket:
-        listener = bind(self._settings.host, self._settings.grpc_port or 0, "--grpc-port", " for gRPC")
+        listener = bind(self._settings.host, self._settings.grpc_port or 0, "--grpc-port", " for gRPC", self._connections.backlog)
         end_unread_answers(listener, self._settings.client_timeout_s)
         return listener
 
@@ -198,9 +205,9 @@ class _Gateway:
         self._engines.start()
 
 
-def _grpc_server(context: Context) -> "GrpcServer":
+def _grpc_server(context: Context, connections: Connections) -> "GrpcServer":
     try:
         from hubserve.protocols.v2.grpc import GrpcServer
     except (ImportError, RuntimeError) as error:
         raise ConfigError(f"grpc_port is set, but gRPC cannot be loaded ({error}). Run: pip install 'hubserve[grpc]'") from None
-    return GrpcServer(context)
+    return GrpcServer(context, connections)

@@ -6,14 +6,14 @@ Messages are decoded here rather than where they are put together, so that bytes
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
 
-from hubserve.errors import ConfigError, TooLarge
+from hubserve.errors import TooLarge
+from hubserve.http2.endpoint import Bound
 from hubserve.http2.messages import Answer, Message
 from hubserve.http2.rpc import Call, endpoint_of
 from hubserve.http2.service import Method, Service
@@ -27,7 +27,7 @@ from hubserve.protocols.v2.grpc_large import encode_large, read_message
 from hubserve.protocols.v2.grpc_raw import response_parts
 from hubserve.protocols.v2.grpc_rpc import deadline_of, memory_check, refusal
 from hubserve.protocols.v2.grpc_stream import Stream
-from hubserve.settings import ServerSettings
+from hubserve.protocols.v2.grpc_tls import TlsServer, tls_context
 
 log = logging.getLogger("hubserve")
 
@@ -45,15 +45,16 @@ class GrpcServer:
 
     Args:
         context: what it shares with the HTTP protocols.
+        bound: bounds how many connections there are.
 
     Attributes:
         endpoint: what its connections share.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, bound: Bound) -> None:
         self._context = context
         self._streams: set[Stream] = set()
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | TlsServer | None = None
         settings = context.settings
         service = Service(
             methods={f"/{service}/{name}": each for service, methods in self._services().items() for name, each in methods.items()},
@@ -66,23 +67,24 @@ class GrpcServer:
             refuse=refusal,
         )
         self.endpoint = endpoint_of(service)
+        self.endpoint.bound = bound
 
-    async def start(self, listener: socket.socket, *, is_shared: bool = False) -> None:
+    async def start(self, listener: socket.socket, *, is_shared: bool = False, backlog: int = 100) -> None:
         """Answer the connections that come.
 
         Args:
             listener: where they come.
             is_shared: somebody else accepts them there, and hands over those that are for :attr:`endpoint`.
+            backlog: how many may wait to be accepted.
         Raises:
             ConfigError: the files for TLS cannot be used.
         """
         settings = self._context.settings
-        tls = _tls(settings) if settings.grpc_tls_cert else None
-        if not is_shared:
-            patience_s = settings.client_timeout_s if tls else None
-            self._server = await asyncio.get_running_loop().create_server(
-                self.endpoint.connect, sock=listener, ssl=tls, ssl_handshake_timeout=patience_s
-            )
+        tls = tls_context(settings) if settings.grpc_tls_cert else None
+        if tls:
+            self._server = TlsServer(self.endpoint, tls, settings.client_timeout_s, listener)
+        elif not is_shared:
+            self._server = await asyncio.get_running_loop().create_server(self.endpoint.connect, sock=listener, backlog=backlog)
         host, port = listener.getsockname()[:2]
         log.info("grpc://%s:%d is open%s", f"[{host}]" if ":" in host else host, port, ", with TLS" if tls else "")
 
@@ -163,19 +165,3 @@ def _answer(message: type, call: Callable[[Any], Awaitable[Any]]) -> Handle:
         return [(await call(parse(message, data))).SerializeToString()]
 
     return answer
-
-
-def _tls(settings: ServerSettings) -> ssl.SSLContext:
-    """What encrypted connections are made with.
-
-    Raises:
-        ConfigError: the files cannot be used.
-    """
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.grpc_tls_cert, settings.grpc_tls_key)
-    except OSError as error:
-        files = f"'{settings.grpc_tls_cert}' and '{settings.grpc_tls_key}'"
-        raise ConfigError(f"{files} are no PEM files of a certificate and its key ({error.strerror}); gRPC with TLS needs both") from None
-    context.set_alpn_protocols(["h2"])
-    return context

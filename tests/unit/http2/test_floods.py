@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from hubserve.http2 import endpoint as endpoint_module
 from hubserve.http2 import limits as limits_module
 from tests.conftest import wait_for
 from tests.unit.http2.conftest import Start
@@ -115,6 +116,22 @@ def test_a_client_that_keeps_the_server_busy_with_nothing_is_sent_away(server: E
         wait_for(lambda: server.look(lambda: not server.calls._open))
         other.send(other.call(1, ECHO, b"others go on"))
         assert other.answer(1).messages == [b"others go on"]
+
+
+def test_a_client_with_costly_headers_is_not_given_more_time_for_connecting_again(
+    server: EchoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint_module, "_DECODE_BUDGET", (0.01, 1e-6))
+    costly = b"\0\x81\x1f\x81\x1f" * 100
+    with Raw(server.port) as client:
+        for number in range(1, 2001, 2):
+            client.flood(frame(HEADERS, END_HEADERS, number, client.encoder.encode(fields_of(DEAF)) + costly), 1)
+        assert client.goodbye()[0] == CALM
+    with Raw(server.port) as again, Raw(server.port) as plain:
+        again.send(frame(HEADERS, END_HEADERS, 1, again.encoder.encode(fields_of(DEAF)) + costly))
+        assert again.goodbye()[0] == CALM
+        plain.send(plain.call(1, ECHO, b"others of the same address"))
+        assert plain.answer(1).messages == [b"others of the same address"]
 
 
 def test_a_client_that_takes_large_answers_may_open_its_windows_as_often_as_it_gets_data(

@@ -1,0 +1,181 @@
+"""Bounds how many connections there are: in all, so that descriptors are left for everything else, and of one address.
+
+Where there is no room for a new one, the connection that has been idle for longest makes room, of the address that has most: so whoever
+opens connections without end closes their own. A connection is idle while no request of it is in progress, whether it ever had one or not.
+"""
+
+import logging
+import resource
+import time
+from collections import deque
+from typing import Any, Protocol
+
+from hubserve.errors import ConfigError
+
+log = logging.getLogger("hubserve")
+
+#: more descriptors than this are not asked for
+_MOST_DESCRIPTORS = 1 << 16
+_MOST_CONNECTIONS = 1 << 14
+#: connections that may wait to be accepted
+MOST_WAITING = 2048
+#: of the descriptors, those that waiting connections may take before the first of them is looked at
+_SHARE_OF_WAITING = 4
+#: all that one address may have, so that others always get in
+_SHARE_OF_ONE_PEER = 0.75
+#: of the descriptors, for connections
+_LARGEST_SHARE = 0.75
+#: after no idle connection was found, so long none is looked for
+_REST_S = 0.05
+_LOG_EVERY_S = 60.0
+_IPV6_NETWORK_GROUPS = 4
+
+
+class Connection(Protocol):
+    """A client's connection, of any protocol.
+
+    Attributes:
+        idle_since: when its last request ended, or it began, on the clock of ``time.monotonic``; 0 while a request is in progress.
+    """
+
+    @property
+    def idle_since(self) -> float:
+        """As above."""
+
+    def evict(self) -> None:
+        """Close at once."""
+
+
+class Connections:
+    """The connections of a server, of all its ports.
+
+    Args:
+        most: how many there may be.
+        most_per_peer: how many there may be of one address.
+        backlog: how many may wait to be accepted at each port.
+
+    Attributes:
+        backlog: as above.
+    """
+
+    def __init__(self, most: int, most_per_peer: int, backlog: int = MOST_WAITING) -> None:
+        self.backlog = backlog
+        self._most = most
+        self._most_per_peer = most_per_peer
+        self._peer_of: dict[Connection, str] = {}
+        self._by_peer: dict[str, dict[Connection, None]] = {}
+        self._idle: dict[str, deque[tuple[float, Connection]]] = {}  # when they were looked for, first those to be closed first
+        self._rest_until = 0.0
+        self._logged = 0.0
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._peer_of)
+
+    def add(self, connection: Connection, transport: Any) -> bool:
+        """Count a new connection, for which another may be closed.
+
+        Args:
+            connection: it.
+            transport: its transport, which knows whose it is.
+        Returns:
+            Whether there is room for it; otherwise it is to be closed.
+        """
+        peer = _peer(transport.get_extra_info("peername"))
+        mine = self._by_peer.get(peer, {})
+        if len(mine) >= self._most_per_peer and not self._evict([peer]):
+            self._log(f"the address {peer} has {len(mine)} connections, which is the limit for one (max_connections_per_peer)")
+            return False
+        if len(self._peer_of) >= self._most and not self._evict(sorted(self._by_peer, key=lambda each: -len(self._by_peer[each]))):
+            self._log(f"there are {len(self._peer_of)} connections, which is the limit (max_connections), and none is idle")
+            return False
+        self._peer_of[connection] = peer
+        self._by_peer.setdefault(peer, {})[connection] = None
+        return True
+
+    def discard(self, connection: Connection) -> None:
+        """Forget a connection that is closed, or was not counted."""
+        peer = self._peer_of.pop(connection, None)
+        if peer is None:
+            return
+        mine = self._by_peer[peer]
+        del mine[connection]
+        if not mine:
+            del self._by_peer[peer]
+            self._idle.pop(peer, None)
+
+    def _evict(self, peers: list[str]) -> bool:
+        """Close one idle connection, of the first of these addresses that has one; returns whether there was one."""
+        now = time.monotonic()
+        if now < self._rest_until:
+            return False
+        for peer in peers:
+            victim = self._longest_idle(peer)
+            if victim:
+                self.discard(victim)
+                victim.evict()
+                return True
+        self._rest_until = now + _REST_S
+        return False
+
+    def _longest_idle(self, peer: str) -> Connection | None:
+        """The connection of an address that has been idle for longest; all are looked at only when those found before are used up."""
+        for is_new in (False, True):
+            if is_new:
+                self._idle[peer] = deque(sorted(((each.idle_since, each) for each in self._by_peer[peer] if each.idle_since), key=_since))
+            found = self._idle.get(peer)
+            while found:
+                since, connection = found.popleft()
+                if connection in self._peer_of and connection.idle_since == since:
+                    return connection
+        return None
+
+    def _log(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._logged >= _LOG_EVERY_S:
+            self._logged = now
+            log.warning("connections are refused: %s", text)
+
+
+def _since(idle: tuple[float, Connection]) -> float:
+    return idle[0]
+
+
+def _peer(address: Any) -> str:
+    """Whose connections are counted together: an IPv4 address, an IPv6 network; "" for those without an address."""
+    if not isinstance(address, tuple):
+        return ""
+    host = str(address[0])
+    if ":" not in host or host.startswith("::"):
+        return host
+    return ":".join(host.split(":")[:_IPV6_NETWORK_GROUPS])
+
+
+def raise_descriptor_limit() -> int:
+    """Have as many descriptors as the system lets this process have, up to 65,536; returns how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+
+
+def connections_for(descriptors: int, most: int | None, most_per_peer: int | None) -> Connections:
+    """Make the bound of a server.
+
+    Args:
+        descriptors: how many there are: half of them are for connections, if nothing else is said; the rest for instances and files.
+        most: the setting ``max_connections``.
+        most_per_peer: the setting ``max_connections_per_peer``.
+    Raises:
+        ConfigError: there are not enough descriptors for that.
+    """
+    if most and most > descriptors * _LARGEST_SHARE:
+        raise ConfigError(
+            f"max_connections is {most}, but this process may have {descriptors} descriptors, of which instances and files need some; "
+            "raise the limit (ulimit -n), or lower max_connections"
+        )
+    most = most or max(1, min(descriptors // 2, _MOST_CONNECTIONS))
+    backlog = min(MOST_WAITING, descriptors // _SHARE_OF_WAITING)
+    return Connections(most, most_per_peer or max(1, int(most * _SHARE_OF_ONE_PEER)), backlog)
