@@ -21,13 +21,13 @@ class Samples:
     Attributes:
         medians: of each size, in seconds, as of the last :meth:`refresh`.
         known: the sizes that were computed at least twice, ascending; all sizes while there is none.
-        newest: when a call was observed last, on the clock of ``time.monotonic``; 0 for never.
+        merged_at: when a call of several items was observed last, on the clock of ``time.monotonic``; 0 for never.
     """
 
     def __init__(self) -> None:
         self.medians: dict[int, float] = {}
         self.known: list[int] = []
-        self.newest = 0.0
+        self.merged_at = 0.0
         self._times: dict[int, deque[float]] = {}
         self._seen_at: dict[int, float] = {}
         self._first: set[int] = set()
@@ -37,7 +37,9 @@ class Samples:
 
     def add(self, items: int, seconds: float) -> bool:
         """Remember one call; returns whether little was known of its size before."""
-        self.newest = self._seen_at[items] = time.monotonic()
+        now = self._seen_at[items] = time.monotonic()
+        if items > 1:
+            self.merged_at = now
         times = self._times.get(items)
         if times is None:
             self._times[items] = deque([seconds], maxlen=_REMEMBERED)
@@ -67,10 +69,11 @@ class Samples:
         self.known = sorted(items for items in self._times if items not in self._first) or sorted(self._times)
 
     def cautious(self, items: int) -> float:
-        """The median of a known size plus its standard error: larger calls must not look better by chance."""
+        """A known size's median, made worse by its standard error for larger calls and better for one item: chance must not merge."""
         times, median = self._times[items], self.medians[items]
         deviation = statistics.median(abs(each - median) for each in times)
-        return median + max(_UNCERTAIN_SHARE * median, _DEVIATIONS * deviation) / math.sqrt(len(times))
+        error = max(_UNCERTAIN_SHARE * median, _DEVIATIONS * deviation) / math.sqrt(len(times))
+        return median + (error if items > 1 else -min(error, median / 2))
 
     def count(self, items: int) -> int:
         """How many calls of a size are remembered."""

@@ -10,6 +10,7 @@ from typing import Any
 from hubserve.errors import InstanceDied, from_wire
 from hubserve.instance.arena import MAX_IN_FLIGHT
 from hubserve.instance.wire import Frame, unpack_arrays
+from hubserve.serving.concurrency import SHARED_FROM
 from hubserve.serving.connection import NotComputed
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.sequences import Queue
@@ -61,7 +62,7 @@ class InstanceSeat:
         self._usual_s = _QUICK_S
         self._given_at: deque[float] = deque()
         self._answered_at = 0.0
-        self._instance_s = 0.0  # of all instances together, when this one began with its batch
+        self._total_s = 0.0  # what all instances had computed when this one began with its batch
         self._instance = instance
         self._talk = instance.talk
         if self._talk:
@@ -100,8 +101,7 @@ class InstanceSeat:
         now = time.monotonic()
         self._given_at.append(now)
         if not self.in_flight:
-            self._instance_s = self._book.concurrency.instance_s(now)
-            self._book.concurrency.begin(now)
+            self._total_s = self._book.concurrency.begin(now)
         self.given += 1
         self.in_flight += 1
         keys = [call["key"] for call in header["calls"]] if self._talk else []
@@ -116,11 +116,11 @@ class InstanceSeat:
         begun_at = max(given_at, self._answered_at)
         busy_s = now - begun_at
         self._answered_at = now
-        concurrency = self._book.concurrency
-        shared = concurrency.was_shared(self._instance_s, busy_s, now)
-        self._instance_s = concurrency.instance_s(now)
+        total_s = self._book.concurrency.total_s(now)
+        shared = total_s - self._total_s > SHARED_FROM * busy_s
+        self._total_s = total_s
         if not self.in_flight:
-            concurrency.end(now)
+            self._book.concurrency.end(now)
         # a rise counts at once, a fall bit by bit
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
         if isinstance(answer, InstanceDied):

@@ -30,6 +30,8 @@ _STALE_S = 60.0
 _FEW_STALE_S = 2.0
 #: trying sizes that turn out to gain nothing may take this share of the time that is spent computing
 _EXPLORING_SHARE = 0.01
+#: how often it is tried at most that one of several idle instances computes all
+_TRY_ALONE_EVERY_S = 5.0
 _USUAL_OVERHEAD_S = 0.0002
 _MAX_FORMS = 64
 _SCHEMA = 1
@@ -65,7 +67,7 @@ class BatchTimes:
         self._exploring_s = 0.0  # what that took, as long as it is not made up for
         self._old: list[int] = []
         self._promising: list[int] = []
-        self._compared = False  # whether calls of the same size were observed alone and while others computed
+        self._try_alone_at = 0.0  # when it may be tried again that one instance computes all, if it is not known what that takes
         self._plan = self._alone_plan = NO_PLAN
 
     def lower_limit(self, limit: int) -> None:
@@ -129,7 +131,7 @@ class BatchTimes:
             return size if size <= self._largest else self._plan.batches[min(waiting, self._largest)]
         if size <= self._largest:
             for sizes, most in ((self._promising, waiting), (self._old, min(waiting, 2 * size))):
-                found = next((each for each in reversed(sizes) if each <= most and each != size), 0)
+                found = next((each for each in sizes if each <= most and each != size), 0)
                 if found:
                     sizes.remove(found)
                     break
@@ -156,13 +158,9 @@ class BatchTimes:
         now = time.monotonic()
         if self._plan.totals_s[even] >= self._alone_plan.totals_s[waiting]:
             # one instance was better when both were measured; that is believed for some time only
-            return waiting if now - self._shared.newest < _STALE_S else even
-        if (
-            self._exploring_s <= 0
-            and self._plan.batches[waiting] == waiting
-            and (now - self._alone.newest > _STALE_S or not self._compared)
-        ):
-            self._try(waiting)
+            return waiting if now - self._shared.merged_at < _STALE_S else even
+        if self._plan.batches[waiting] == waiting and now >= self._try_alone_at and now - self._alone.merged_at > _STALE_S:
+            self._try_alone_at = now + _TRY_ALONE_EVERY_S
             return waiting
         return even
 
@@ -224,12 +222,18 @@ class BatchTimes:
         self._alone_plan = self._plan_for(*alone, self._alone_plan) if self._shared and not self._one_by_one else self._plan
         if not self._one_by_one:
             self._old = [items for items in self._known if self._is_old(items, now)]
-            self._promising = [items for items in self._known if self._is_promising(items)]
+            promising = (items for items in self._known if self._is_promising(items))
+            self._promising = sorted(promising, key=lambda items: medians[items] / items)
 
     def _is_promising(self, items: int) -> bool:
-        """Whether a size would be worth merging if it took as long as it did the few times that it was measured."""
-        few = self._alone.count(items) + self._shared.count(items) < _FEW
-        return few and items > 1 and self._costs[items] * (1 + GAIN) <= self._plan.totals_s[items] and self._plan.batches[items] != items
+        """Whether more calls of a size may change the plan: it would be worth merging if it took as long as it did the few times that
+        it was measured, or others are merged because of the few times that one item was.
+        """
+        if self._alone.count(items) + self._shared.count(items) >= _FEW:
+            return False
+        if items == 1:
+            return self._plan.batches[self.limit] > 1
+        return self._plan.batches[items] != items and self._costs[items] * (1 + GAIN) <= items * self._costs.get(1, self._best_each_s)
 
     def _is_old(self, items: int, now: float) -> bool:
         age_s = min(self._alone.age_s(items, now), self._shared.age_s(items, now))
@@ -240,7 +244,6 @@ class BatchTimes:
         """How many times as long a call takes while other instances compute; 1 where that was not observed for the same size."""
         alone, shared = self._alone, self._shared
         both = [items for items in shared.known if items in alone.medians and alone.medians[items] > 0]
-        self._compared = bool(both)
         return max(1.0, statistics.median(shared.medians[items] / alone.medians[items] for items in both)) if both else 1.0
 
     @staticmethod
@@ -251,7 +254,7 @@ class BatchTimes:
         for samples, times in ((other, scale), (own, 1.0)):
             for items in samples.known:
                 medians[items] = samples.medians[items] * times
-                cautious[items] = samples.cautious(items) * times if items > 1 else medians[items]
+                cautious[items] = samples.cautious(items) * times
         return medians, cautious
 
     def _plan_for(self, medians: dict[int, float], cautious: dict[int, float], before: Plan) -> Plan:
