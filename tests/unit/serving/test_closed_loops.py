@@ -77,10 +77,10 @@ def test_instances_that_only_slow_each_other_down_leave_a_batch_whole() -> None:
 _costs = st.sampled_from([linear, like_a_gpu, of_a_cache, mixed])
 
 
-@settings(max_examples=12)
+@settings(max_examples=10)
 @given(
     _costs,
-    st.integers(2, 40),
+    st.integers(2, 16),
     st.integers(2, 4),
     st.sampled_from([{}, {"max_delay_s": 0.002}, {"preferred_sizes": (2, 4, 8), "max_delay_s": 0.002}]),
     st.booleans(),
@@ -100,16 +100,16 @@ def test_sharing_never_costs_throughput(
     assert shared.per_second > 0.85 * one_takes_all(cost, clients, instances, seed=seed, **options).per_second
 
 
-@settings(max_examples=8)
-@given(st.sampled_from([linear, of_a_cache]), st.sampled_from([1, 2]), st.sampled_from([0.02, 0.1, 0.15]), st.integers(0, 1000))
-def test_where_merging_gains_nothing_no_request_waits_for_others(
-    cost: Callable[[int], float], instances: int, noise: float, seed: int
-) -> None:
-    seen = closed_loop(cost, 8, instances, measured=MEASURED, noise=noise, seed=seed)
-    assert seen.latency_s(99) < 1.5 * seen.latency_s(50)
-    assert seen.per_second > 0.95 * instances / cost(1)
-    merged = sum(size * count for size, count in seen.calls.items() if size > 1)
-    assert merged < 0.3 * len(seen.latencies_s), "trying larger batches has a budget"
+@pytest.mark.parametrize("cost", [linear, of_a_cache])
+@pytest.mark.parametrize("instances", [1, 2])
+@pytest.mark.parametrize("noise", [0.02, 0.12])
+def test_where_merging_gains_nothing_no_request_waits_for_others(cost: Callable[[int], float], instances: int, noise: float) -> None:
+    for seed in range(3):
+        seen = closed_loop(cost, 8, instances, measured=MEASURED, noise=noise, slowdown=contending, seed=seed)
+        assert seen.latency_s(99) < 1.5 * seen.latency_s(50)
+        assert seen.per_second > 0.95 * instances / cost(1) / contending(instances)
+        merged = sum(size * count for size, count in seen.calls.items() if size > 1)
+        assert merged < 0.3 * len(seen.latencies_s), "trying larger batches has a budget"
 
 
 @settings(max_examples=8)
