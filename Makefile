@@ -46,6 +46,7 @@ fuzz: $(VENV)/installed  ## send the server 100,000 requests and 20,000 connecti
 bench-peers: $(MODEL)  ## measure the server against others; slow: the first run installs each of them (minutes, 4 GB)
 	$(BIN)/python bench/peers/do_nothing.py
 	$(BIN)/python bench/peers/tensors.py
+	$(BIN)/python bench/peers/repository.py
 	$(BIN)/python bench/peers/classifier.py
 
 clean:  ## remove everything that the other targets make
