@@ -133,6 +133,8 @@ class InstanceSeat:
         self._learn(batch, answer.header, busy_s, shared)
         if batch[-1].sequence is not None:
             _tell_sequences(batch, answer)
+        if self._talk:  # calls that its threads still make do not keep it from computing
+            self._talk.executing.difference_update(keys)
         self._batcher.answered(self)  # first: the instance is not to wait until all are told
         if self._talk:
             for work, key, result in zip(batch, keys, answer.header["results"], strict=True):
