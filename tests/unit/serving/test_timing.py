@@ -16,7 +16,7 @@ def learned(seconds: Callable[[int], float], limit: int = 64, overhead_s: float 
     times = BatchTimes(limit, overhead_s)
     for items in SIZES:
         if items <= limit:
-            for _ in range(3):
+            for _ in range(9):
                 times.observe(items, seconds(items))
     return times
 
@@ -145,7 +145,7 @@ def test_forms_beyond_the_bound_replace_the_oldest(tmp_path: Path) -> None:
 def test_requests_that_are_answered_one_by_one_travel_together_only_while_they_are_quick() -> None:
     def together(seconds: float) -> list[int]:
         times = TimesBook(Path("nowhere"), "").of(ONE_BY_ONE)
-        for _ in range(3):
+        for _ in range(9):
             times.observe(1, seconds)
         return [times.batch_size(waiting) for waiting in (1, 5, 100)]
 
