@@ -51,6 +51,7 @@ nightly: $(VENV)/installed  ## every property test with 5,000 examples; half an 
 bench-peers: $(MODEL)  ## measure the server against others; slow: the first run installs each of them (minutes, 4 GB)
 	$(BIN)/python bench/peers/do_nothing.py
 	$(BIN)/python bench/peers/tensors.py
+	$(BIN)/python bench/peers/repository.py
 	$(BIN)/python bench/peers/classifier.py
 
 clean:  ## remove everything that the other targets make

@@ -2,44 +2,31 @@
 
 import time
 
-#: A call counts as alone if fewer instances than this computed during it, on average.
-_ALONE = 1.25
+#: A call counts as shared if, on average, more instances than this computed during it.
+SHARED_FROM = 1.25
 
 
 class Concurrency:
-    """How many instances compute, added up over time."""
+    """The computing time of all instances, added up. Times are on the clock of ``time.monotonic``."""
 
     def __init__(self) -> None:
         self._computing = 0
         self._since = time.monotonic()
-        self._instance_s = 0.0
+        self._total_s = 0.0
 
-    def begin(self, now: float) -> None:
-        """An instance that was idle computes.
-
-        Args:
-            now: on the clock of ``time.monotonic``.
-        """
-        self.instance_s(now)
+    def begin(self, now: float) -> float:
+        """An idle instance computes from now on; returns what :meth:`total_s` does."""
+        total_s = self.total_s(now)
         self._computing += 1
+        return total_s
 
     def end(self, now: float) -> None:
-        """An instance that computed is idle."""
-        self.instance_s(now)
+        """An instance is idle from now on."""
+        self.total_s(now)
         self._computing -= 1
 
-    def instance_s(self, now: float) -> float:
-        """Seconds that all instances have computed by now, added up."""
-        self._instance_s += self._computing * (now - self._since)
+    def total_s(self, now: float) -> float:
+        """Seconds that all instances have computed by now."""
+        self._total_s += self._computing * (now - self._since)
         self._since = now
-        return self._instance_s
-
-    def was_shared(self, since_instance_s: float, seconds: float, now: float) -> bool:
-        """Whether others computed during a call that ends now.
-
-        Args:
-            since_instance_s: what :meth:`instance_s` gave when it began.
-            seconds: how long it took.
-            now: on the clock of ``time.monotonic``.
-        """
-        return self.instance_s(now) - since_instance_s > _ALONE * seconds
+        return self._total_s

@@ -20,24 +20,30 @@ class Samples:
 
     Attributes:
         medians: of each size, in seconds, as of the last :meth:`refresh`.
+        cautious: the same, made worse by its standard error for larger calls and better for one item: chance must not merge.
         known: the sizes that were computed at least twice, ascending; all sizes while there is none.
-        newest: when a call was observed last, on the clock of ``time.monotonic``; 0 for never.
+        merged_at: when a call of several items was observed last, on the clock of ``time.monotonic``; 0 for never.
     """
 
     def __init__(self) -> None:
         self.medians: dict[int, float] = {}
+        self.cautious: dict[int, float] = {}
         self.known: list[int] = []
-        self.newest = 0.0
+        self.merged_at = 0.0
         self._times: dict[int, deque[float]] = {}
         self._seen_at: dict[int, float] = {}
         self._first: set[int] = set()
+        self._changed: set[int] = set()
 
     def __bool__(self) -> bool:
         return bool(self._times)
 
     def add(self, items: int, seconds: float) -> bool:
         """Remember one call; returns whether little was known of its size before."""
-        self.newest = self._seen_at[items] = time.monotonic()
+        now = self._seen_at[items] = time.monotonic()
+        if items > 1:
+            self.merged_at = now
+        self._changed.add(items)
         times = self._times.get(items)
         if times is None:
             self._times[items] = deque([seconds], maxlen=_REMEMBERED)
@@ -57,20 +63,21 @@ class Samples:
 
     def drop_above(self, limit: int) -> None:
         """Forget larger calls."""
+        self.refresh()
         for items in [each for each in self._times if each > limit]:
-            del self._times[items]
+            del self._times[items], self.medians[items], self.cautious[items]
             self._first.discard(items)
 
     def refresh(self) -> None:
         """Compute the medians."""
-        self.medians = {items: statistics.median(times) for items, times in self._times.items()}
+        for items in self._changed:
+            times = self._times[items]
+            median = self.medians[items] = statistics.median(times)
+            deviation = statistics.median(abs(each - median) for each in times)
+            error = max(_UNCERTAIN_SHARE * median, _DEVIATIONS * deviation) / math.sqrt(len(times))
+            self.cautious[items] = median + (error if items > 1 else -min(error, median / 2))
+        self._changed.clear()
         self.known = sorted(items for items in self._times if items not in self._first) or sorted(self._times)
-
-    def cautious(self, items: int) -> float:
-        """The median of a known size plus its standard error: larger calls must not look better by chance."""
-        times, median = self._times[items], self.medians[items]
-        deviation = statistics.median(abs(each - median) for each in times)
-        return median + max(_UNCERTAIN_SHARE * median, _DEVIATIONS * deviation) / math.sqrt(len(times))
 
     def count(self, items: int) -> int:
         """How many calls of a size are remembered."""

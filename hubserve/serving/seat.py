@@ -10,6 +10,7 @@ from typing import Any
 from hubserve.errors import HubError, InstanceDied
 from hubserve.instance.arena import MAX_IN_FLIGHT
 from hubserve.instance.wire import Frame, WireError
+from hubserve.serving.concurrency import SHARED_FROM
 from hubserve.serving.connection import NotComputed
 from hubserve.serving.outcomes import Outcome, outcome_of, settle
 from hubserve.serving.process import BROKEN, InstanceProcess
@@ -61,7 +62,7 @@ class InstanceSeat:
         self._usual_s = _QUICK_S
         self._given_at: deque[float] = deque()
         self._answered_at = 0.0
-        self._instance_s = 0.0  # of all instances together, when this one began with its batch
+        self._total_s = 0.0  # what all instances had computed when this one began with its batch
         self._instance = instance
         self._talk = instance.talk
         if self._talk:
@@ -105,8 +106,7 @@ class InstanceSeat:
         now = time.monotonic()
         self._given_at.append(now)
         if not self.in_flight:
-            self._instance_s = self._book.concurrency.instance_s(now)
-            self._book.concurrency.begin(now)
+            self._total_s = self._book.concurrency.begin(now)
         self.given += 1
         self.in_flight += 1
         try:
@@ -129,11 +129,11 @@ class InstanceSeat:
         begun_at = max(given_at, self._answered_at)
         busy_s = now - begun_at
         self._answered_at = now
-        concurrency = self._book.concurrency
-        shared = concurrency.was_shared(self._instance_s, busy_s, now)
-        self._instance_s = concurrency.instance_s(now)
+        total_s = self._book.concurrency.total_s(now)
+        shared = total_s - self._total_s > SHARED_FROM * busy_s
+        self._total_s = total_s
         if not self.in_flight:
-            concurrency.end(now)
+            self._book.concurrency.end(now)
         # a rise counts at once, a fall bit by bit
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
         if isinstance(answer, InstanceDied):
@@ -149,6 +149,8 @@ class InstanceSeat:
             self._learn(batch, answer.header, busy_s, shared)
             if batch[-1].sequence is not None:
                 _tell_sequences(batch, answer)
+            if self._talk:  # calls that its threads still make do not keep it from computing
+                self._talk.executing.difference_update(keys)
             self._batcher.answered(self)  # first: the instance is not to wait until all are told
         except Exception:  # those whose answers are here get them all the same
             log.exception("an unexpected error while a batch was answered")

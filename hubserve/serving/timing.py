@@ -23,13 +23,15 @@ _PLAN_EVERY_S = 0.25
 #: of the sizes that were measured, so many with the least time for an item are considered as parts of larger ones
 _MOST_CANDIDATES = 16
 #: fewer calls than this may mislead
-_FEW = 9
+_FEW = 8
 #: a size that has not been computed for so long is tried once more
 _STALE_S = 60.0
 #: the same, as long as it was computed only a few times
 _FEW_STALE_S = 2.0
 #: trying sizes that turn out to gain nothing may take this share of the time that is spent computing
 _EXPLORING_SHARE = 0.01
+#: how often it is tried at most that one of several idle instances computes all
+_TRY_ALONE_EVERY_S = 5.0
 _USUAL_OVERHEAD_S = 0.0002
 _MAX_FORMS = 64
 _SCHEMA = 1
@@ -38,6 +40,10 @@ ONE_BY_ONE = "one by one"
 _MOST_TRAVEL_TOGETHER = 16
 #: all are answered when the last one is: the first must not wait long for that
 _TRAVEL_TOGETHER_S = 0.002
+
+
+#: medians and cautious costs by number of items, in seconds
+_Tables = tuple[dict[int, float], dict[int, float]]
 
 
 class BatchTimes:
@@ -65,8 +71,10 @@ class BatchTimes:
         self._exploring_s = 0.0  # what that took, as long as it is not made up for
         self._old: list[int] = []
         self._promising: list[int] = []
-        self._compared = False  # whether calls of the same size were observed alone and while others computed
-        self._plan = self._alone_plan = NO_PLAN
+        self._try_alone_at = 0.0  # when it may be tried again that one instance computes all, if it is not known what that takes
+        self._plan = NO_PLAN
+        self._alone_tables: _Tables | None = None  # what the plan below is to be made of, once it is needed
+        self._alone_plan = NO_PLAN
 
     def lower_limit(self, limit: int) -> None:
         """Plan for fewer items in one call from now on."""
@@ -75,7 +83,7 @@ class BatchTimes:
         self.limit = min(self.limit, limit)
         self._alone.drop_above(self.limit)
         self._shared.drop_above(self.limit)
-        self._stale, self._planned_at = True, 0.0
+        self._stale, self._planned_at, self._known = True, 0.0, []
 
     def observe(self, items: int, seconds: float, shared: bool = False) -> None:
         """Learn from one call.
@@ -129,7 +137,7 @@ class BatchTimes:
             return size if size <= self._largest else self._plan.batches[min(waiting, self._largest)]
         if size <= self._largest:
             for sizes, most in ((self._promising, waiting), (self._old, min(waiting, 2 * size))):
-                found = next((each for each in reversed(sizes) if each <= most and each != size), 0)
+                found = next((each for each in sizes if each <= most and each != size), 0)
                 if found:
                     sizes.remove(found)
                     break
@@ -154,15 +162,11 @@ class BatchTimes:
         if not alone or even == waiting or waiting > self.limit or not self._shared or not self._is_planned():
             return even
         now = time.monotonic()
-        if self._plan.totals_s[even] >= self._alone_plan.totals_s[waiting]:
+        if self._plan.totals_s[even] >= self._alone_totals_s()[waiting]:
             # one instance was better when both were measured; that is believed for some time only
-            return waiting if now - self._shared.newest < _STALE_S else even
-        if (
-            self._exploring_s <= 0
-            and self._plan.batches[waiting] == waiting
-            and (now - self._alone.newest > _STALE_S or not self._compared)
-        ):
-            self._try(waiting)
+            return waiting if now - self._shared.merged_at < _STALE_S else even
+        if self._plan.batches[waiting] == waiting and now >= self._try_alone_at and now - self._alone.merged_at > _STALE_S:
+            self._try_alone_at = now + _TRY_ALONE_EVERY_S
             return waiting
         return even
 
@@ -178,8 +182,8 @@ class BatchTimes:
         batches = -(-waiting // size)
         seconds = float(size)
         if self._is_planned():
-            plan = self._alone_plan if alone and min(batches, idle) == 1 else self._plan
-            seconds = plan.totals_s[min(size, self.limit)]
+            totals_s = self._alone_totals_s() if alone and min(batches, idle) == 1 else self._plan.totals_s
+            seconds = totals_s[min(size, self.limit)]
         return -(-batches // idle) * seconds
 
     def call_sizes(self, items: int) -> list[int]:
@@ -221,15 +225,28 @@ class BatchTimes:
         self._largest = self.limit if self._one_by_one else self._known[-1]
         self._best_each_s = min(cost / items for items, cost in medians.items())
         self._plan = self._plan_for(medians, cautious, self._plan)
-        self._alone_plan = self._plan_for(*alone, self._alone_plan) if self._shared and not self._one_by_one else self._plan
+        self._alone_tables = alone
         if not self._one_by_one:
             self._old = [items for items in self._known if self._is_old(items, now)]
-            self._promising = [items for items in self._known if self._is_promising(items)]
+            promising = (items for items in self._known if self._is_promising(items))
+            self._promising = sorted(promising, key=lambda items: medians[items] / items)
+
+    def _alone_totals_s(self) -> list[float]:
+        """How long one instance takes for every number of items, if no other one computes."""
+        if self._alone_tables:
+            self._alone_plan = self._plan_for(*self._alone_tables, self._alone_plan)
+            self._alone_tables = None
+        return self._alone_plan.totals_s
 
     def _is_promising(self, items: int) -> bool:
-        """Whether a size would be worth merging if it took as long as it did the few times that it was measured."""
-        few = self._alone.count(items) + self._shared.count(items) < _FEW
-        return few and items > 1 and self._costs[items] * (1 + GAIN) <= self._plan.totals_s[items] and self._plan.batches[items] != items
+        """Whether more calls of a size may change the plan: it would be worth merging if it took as long as it did the few times that
+        it was measured, or others are merged because of the few times that one item was.
+        """
+        if self._alone.count(items) + self._shared.count(items) >= _FEW:
+            return False
+        if items == 1:
+            return self._plan.batches[self.limit] > 1
+        return self._plan.batches[items] != items and self._costs[items] * (1 + GAIN) <= items * self._costs.get(1, self._best_each_s)
 
     def _is_old(self, items: int, now: float) -> bool:
         age_s = min(self._alone.age_s(items, now), self._shared.age_s(items, now))
@@ -240,18 +257,17 @@ class BatchTimes:
         """How many times as long a call takes while other instances compute; 1 where that was not observed for the same size."""
         alone, shared = self._alone, self._shared
         both = [items for items in shared.known if items in alone.medians and alone.medians[items] > 0]
-        self._compared = bool(both)
         return max(1.0, statistics.median(shared.medians[items] / alone.medians[items] for items in both)) if both else 1.0
 
     @staticmethod
-    def _table(own: Samples, other: Samples, scale: float) -> tuple[dict[int, float], dict[int, float]]:
+    def _table(own: Samples, other: Samples, scale: float) -> _Tables:
         """Medians and cautious costs of every known size; of those that ``own`` lacks, the ``scale``-fold of ``other``'s."""
         medians: dict[int, float] = {}
         cautious: dict[int, float] = {}
         for samples, times in ((other, scale), (own, 1.0)):
             for items in samples.known:
                 medians[items] = samples.medians[items] * times
-                cautious[items] = samples.cautious(items) * times if items > 1 else medians[items]
+                cautious[items] = samples.cautious[items] * times
         return medians, cautious
 
     def _plan_for(self, medians: dict[int, float], cautious: dict[int, float], before: Plan) -> Plan:

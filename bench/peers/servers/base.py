@@ -111,6 +111,20 @@ class Peer(ABC):
         """
         raise CannotRun(f"{self.title} is not made to be measured with tensors")
 
+    def repository(self, work: Classifying, delay_us: int, port: int, folder: Path) -> Launch:  # noqa: ARG002  # as above
+        """Serve a Triton repository with the classifier, as a model of the Python backend with dynamic batching; see do_nothing.
+
+        Args:
+            work: the classifier's.
+            delay_us: max_queue_delay_microseconds.
+            port: as above.
+            folder: as above.
+
+        Raises:
+            CannotRun: this peer serves no such repositories.
+        """
+        raise CannotRun(f"{self.title} serves no model repositories")
+
     def classifier(self, work: Classifying, port: int, folder: Path) -> Launch:  # noqa: ARG002  # as above
         """Serve the classifier; see do_nothing.
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers.exchange import Request
-from bench.peers.servers.base import JSON, MODEL, MODULES, ROOT, VALUES, Classifying, Launch, Peer, check_values, read_json
+from bench.peers.servers.base import JSON, MODEL, MODULES, ROOT, VALUES, Classifying, Launch, Peer, check_values, read_json, worker_environ
 from bench.peers.servers.base64_json import images_request
-from bench.peers.servers.triton import tensor_request, write_tensor_model
+from bench.peers.servers.triton import tensor_request, write_classifier_model, write_tensor_model
 
 
 class Hubserve(Peer):
@@ -64,9 +64,14 @@ class HubserveRepository(Hubserve):
         request = tensor_request(write_tensor_model(folder, size_bytes, workers))
         return _start(["--model-store", str(folder / "models"), "--port", str(port)], folder, request)
 
+    def repository(self, work: Classifying, delay_us: int, port: int, folder: Path) -> Launch:
+        """The classifier, asked in the same form."""
+        request = write_classifier_model(folder, work, delay_us)
+        return _start(["--model-store", str(folder / "models"), "--port", str(port)], folder, request, worker_environ(work))
 
-def _start(options: list[str], folder: Path, request: Request) -> Launch:
+
+def _start(options: list[str], folder: Path, request: Request, environ: dict[str, str] | None = None) -> Launch:
     command = [sys.executable, "-m", "hubserve", "serving", "start", *options]
     # the home keeps the engine that "auto" found to be the fastest, as it does for users from one start to the next
     home = folder.parent / "hubserve-home"
-    return Launch(command, {"PYTHONPATH": str(ROOT), "HUB_HOME": str(home)}, request, "/health/ready")
+    return Launch(command, {**(environ or {}), "PYTHONPATH": str(ROOT), "HUB_HOME": str(home)}, request, "/health/ready")

@@ -60,11 +60,11 @@ class Triton(Peer):
 
     def classifier(self, work: Classifying, port: int, folder: Path) -> Launch:
         """A model with the engine; arrays go as binary data both ways, which is Triton's best form over HTTP."""
-        outputs = [("CLASS_IDS", "TYPE_INT64", [_TOP_K]), ("SCORES", "TYPE_FP32", [_TOP_K])]
-        _write_model(
-            folder, "classifier", work.workers, max(8, len(work.images)), [("IMAGES", "TYPE_FP32", list(work.images.shape[1:]))], outputs
-        )
-        return self._launch(port, folder, worker_environ(work), _binary_request(work.images))
+        return self.repository(work, 0, port, folder)
+
+    def repository(self, work: Classifying, delay_us: int, port: int, folder: Path) -> Launch:
+        """The same model, whose requests may be kept waiting for others."""
+        return self._launch(port, folder, worker_environ(work), write_classifier_model(folder, work, delay_us))
 
     def _launch(self, port: int, folder: Path, environ: dict[str, str], request: Request) -> Launch:
         python = self.interpreter
@@ -103,7 +103,7 @@ def _place_stub(home: Path, version: str) -> None:
 Tensors = Sequence[tuple[str, str, list[int]]]
 
 
-def _write_model(folder: Path, name: str, workers: int, max_batch_size: int, inputs: Tensors, outputs: Tensors) -> None:
+def _write_model(folder: Path, name: str, workers: int, max_batch_size: int, inputs: Tensors, outputs: Tensors, delay_us: int = 0) -> None:
     """A model repository: its configuration, and its code from modules/triton_<name>.py."""
     code = folder / "models" / name / "1"
     code.mkdir(parents=True)
@@ -114,7 +114,7 @@ def _write_model(folder: Path, name: str, workers: int, max_batch_size: int, inp
         f'name: "{name}"',
         'backend: "python"',
         f"max_batch_size: {max_batch_size}",
-        "dynamic_batching {}",
+        f"dynamic_batching {{ max_queue_delay_microseconds: {delay_us} }}",
         f"instance_group [{{ count: {workers} kind: KIND_CPU }}]",
         *(f'input [{{ name: "{each}" data_type: {kind} dims: {dims} }}]' for each, kind, dims in inputs),
         *(f'output [{{ name: "{each}" data_type: {kind} dims: {dims} }}]' for each, kind, dims in outputs),
@@ -127,6 +127,14 @@ def write_tensor_model(folder: Path, size_bytes: int, workers: int) -> int:
     count = size_bytes // 4
     _write_model(folder, "do_nothing", workers, 32, [("VALUES", "TYPE_FP32", [count])], [("RESULT", "TYPE_FP32", [count])])
     return count
+
+
+def write_classifier_model(folder: Path, work: Classifying, delay_us: int) -> Request:
+    """A repository at ``folder/models`` with the classifier; gives a binary request to it."""
+    inputs = [("IMAGES", "TYPE_FP32", list(work.images.shape[1:]))]
+    outputs = [("CLASS_IDS", "TYPE_INT64", [_TOP_K]), ("SCORES", "TYPE_FP32", [_TOP_K])]
+    _write_model(folder, "classifier", work.workers, max(8, len(work.images)), inputs, outputs, delay_us)
+    return _binary_request(work.images)
 
 
 def tensor_request(count: int) -> Request:

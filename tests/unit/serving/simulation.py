@@ -16,6 +16,7 @@ from hubserve.serving.connection import Answered
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.seat import InstanceSeat
 from hubserve.serving.statistics import ModuleStatistics
+from hubserve.serving.talk import Talk
 from hubserve.serving.timing import TimesBook
 from hubserve.serving.work import Work
 
@@ -124,7 +125,7 @@ class SimulatedInstance:
         whole: it computes all of a batch in one call, as models of the Python backend do.
     """
 
-    talk = None
+    talk: Talk | None = None
     is_dead = False
 
     def __init__(self, machine: Machine, seconds: Callable[[int], float], whole: bool) -> None:
@@ -197,11 +198,16 @@ def start(
         for _ in range(2):  # the first call of a size prepares the engine, the second shows how long it takes
             book.of("form").observe(size, took_s)
     batcher = Batcher("m", BatchSettings(**settings), book, soon=asyncio.get_running_loop().call_soon)
-    machine, statistics, made = Machine(slowdown), ModuleStatistics(), []
-    for _ in range(instances):
-        made.append(SimulatedInstance(machine, seconds, whole))
-        batcher.add(InstanceSeat(cast("InstanceProcess", made[-1]), batcher, book, statistics, lambda _: None))
+    machine = Machine(slowdown)
+    made = [SimulatedInstance(machine, seconds, whole) for _ in range(instances)]
+    for instance in made:
+        batcher.add(seat_of(instance, batcher, book))
     return batcher, made
+
+
+def seat_of(instance: SimulatedInstance, batcher: Batcher, book: TimesBook) -> InstanceSeat:
+    """The real seat of a simulated instance."""
+    return InstanceSeat(cast("InstanceProcess", instance), batcher, book, ModuleStatistics(), lambda _: None)
 
 
 def request(key: str | None = "form", **options: Any) -> Work:

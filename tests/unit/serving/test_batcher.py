@@ -233,7 +233,7 @@ def test_requests_are_merged_only_as_far_as_it_helps() -> None:
         batcher = make(100, limit=16)
         times = batcher._book.of("a")
         for items in (1, 2, 4, 8, 16):
-            for _ in range(3):
+            for _ in range(9):
                 times.observe(items, 0.01 + 0.001 * items if items <= 4 else 0.02 * items)
         assert given_out(batcher, [work() for _ in range(11)]) == [4, 4, 3]
 
@@ -292,7 +292,7 @@ def test_a_batch_is_kept_small_enough_for_the_deadlines_in_it() -> None:
         batcher = make(100, limit=8)
         times = batcher._book.of("a")
         for items in (1, 2, 4, 8):
-            for _ in range(3):
+            for _ in range(9):
                 times.observe(items, 10.0 + items)
         soon = time.monotonic() + 12.5
         assert given_out(batcher, [work(deadline=soon), *(work() for _ in range(5))]) == [2, 4]
@@ -305,7 +305,7 @@ def test_an_instance_that_is_about_to_finish_is_given_its_next_batch_before_it_h
         batcher = make(100, limit=8)
         times = batcher._book.of("a")
         for items in (1, 2, 4, 8):
-            for _ in range(3):
+            for _ in range(9):
                 times.observe(items, 0.05 + 0.001 * items)
         desk = Desk(batcher)
         batcher.add(desk)

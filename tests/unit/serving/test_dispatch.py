@@ -4,19 +4,26 @@ import asyncio
 from collections import deque
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.serving.batcher import Batcher, BatchSettings
+from hubserve.serving.model_calls import Caller, Wait
 from hubserve.serving.queue_policy import DELAY, REJECT, QueuePolicies, QueuePolicy
+from hubserve.serving.talk import Talk
 from hubserve.serving.timing import ONE_BY_ONE, TimesBook
+from hubserve.serving.whole import Whole
 from hubserve.serving.work import Work
 from hubserve.types import InferResponse
 
-from .simulation import Clock, request, simulate, start
+from .simulation import Clock, Machine, SimulatedInstance, request, seat_of, simulate, start
+
+if TYPE_CHECKING:
+    from hubserve.serving.model_calls import ModelCalls
+    from hubserve.serving.served import ServedModule
 
 _LIMIT = 4
 
@@ -213,3 +220,24 @@ def test_everything_admitted_is_given_out_after_a_bounded_number_of_answers(
         return taken
 
     assert simulate(scenario) < 60 * instances
+
+
+def test_an_instance_whose_model_still_calls_another_from_a_thread_is_given_the_next_batch() -> None:
+    async def scenario(_: Clock) -> None:
+        book = TimesBook(Path("nowhere"), "")
+        batcher = Batcher("m", BatchSettings(), book, soon=asyncio.get_running_loop().call_soon)
+        instance = SimulatedInstance(Machine(), lambda _: 0.2, whole=True)
+        talk = instance.talk = Talk(cast("ModelCalls", None))
+        batcher.add(seat_of(instance, batcher, book))
+        first, second = (request(ONE_BY_ONE, whole=Whole()) for _ in range(2))
+        for each in (first, second):
+            each.call.update(inputs=[], request={})
+        batcher.put(first)
+        await asyncio.sleep(0.01)
+        caller = Caller(talk, frozenset([first.whole.key]), 1, blocking=True)
+        talk.waits.add(Wait(caller, cast("ServedModule", None), request()))
+        batcher.put(second)
+        await asyncio.wait_for(first.answer, 1.0)
+        await asyncio.wait_for(second.answer, 1.0)
+
+    simulate(scenario)

@@ -16,7 +16,7 @@ def learned(seconds: Callable[[int], float], limit: int = 64, overhead_s: float 
     times = BatchTimes(limit, overhead_s)
     for items in SIZES:
         if items <= limit:
-            for _ in range(3):
+            for _ in range(9):
                 times.observe(items, seconds(items))
     return times
 
@@ -145,10 +145,59 @@ def test_forms_beyond_the_bound_replace_the_oldest(tmp_path: Path) -> None:
 def test_requests_that_are_answered_one_by_one_travel_together_only_while_they_are_quick() -> None:
     def together(seconds: float) -> list[int]:
         times = TimesBook(Path("nowhere"), "").of(ONE_BY_ONE)
-        for _ in range(3):
+        for _ in range(9):
             times.observe(1, seconds)
         return [times.batch_size(waiting) for waiting in (1, 5, 100)]
 
     assert together(0.00002) == [1, 5, 16]
     assert together(0.0005) == [1, 4, 4]
     assert together(0.005) == [1, 1, 1]
+
+
+def observe(times: BatchTimes, items: int, seconds: float, count: int = 9, shared: bool = False) -> None:
+    for _ in range(count):
+        times.observe(items, seconds, shared)
+
+
+def test_idle_instances_share_unless_they_slow_each_other_down_too_much() -> None:
+    apart, serial = BatchTimes(8), BatchTimes(8)
+    for times, factor in ((apart, 1.1), (serial, 2.0)):
+        observe(times, 8, 0.018)
+        observe(times, 4, factor * 0.014, shared=True)
+    assert apart.share(8, 2, alone=True) == 4
+    assert serial.share(8, 2, alone=True) == 8
+    assert serial.share(8, 2, alone=False) == 4, "an instance that is idle beside one that computes takes its part"
+    assert BatchTimes(8).share(8, 3, alone=True) == 3, "where nothing is known they share"
+
+
+def test_a_size_that_gained_nothing_is_not_tried_again_soon() -> None:
+    times = BatchTimes(8)
+    observe(times, 1, 0.01)
+    assert times.batch_size(8) == 2
+    times.observe(2, 0.02)
+    assert [times.batch_size(8) for _ in range(20)] == [1] * 20
+    observe(times, 1, 0.01, count=110)
+    assert times.batch_size(8) == 2, "an engine prepares itself at the first call, so the second counts"
+    times.observe(2, 0.02)
+    observe(times, 1, 0.01, count=500)
+    assert [times.batch_size(8) for _ in range(20)].count(1) == 20, "nothing says that four would be better than two"
+
+
+def test_a_size_that_gains_is_followed_by_its_double() -> None:
+    times = BatchTimes(32)
+    observe(times, 1, 0.011)
+    for size in (2, 4, 8, 16, 32):
+        for _ in range(2):
+            assert times.batch_size(64) == size
+            times.observe(size, 0.010 + 0.001 * size)
+
+
+def test_times_beside_others_are_read_back_too(tmp_path: Path) -> None:
+    first, again = TimesBook(tmp_path / "m.json", "a"), TimesBook(tmp_path / "m.json", "a")
+    first.limit = again.limit = 8
+    observe(first.of("x"), 8, 0.018)
+    observe(first.of("x"), 4, 0.028, shared=True)
+    first.save()
+    again.load()
+    assert (again.of("x").to_json(), again.of("x").to_json(shared=True)) == ({"8": 18.0}, {"4": 28.0})
+    assert again.of("x").share(8, 2, alone=True) == 8
