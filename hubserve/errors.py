@@ -155,7 +155,7 @@ BY_CODE = {cls.code: cls for cls in _all_classes(HubError)}
 def to_wire(error: BaseException) -> Dict[str, Any]:
     """Describe an error for the wire; an error that is not a HubError is described as a ModuleFailed."""
     if isinstance(error, HubError):
-        return {"code": error.code, "message": error.message, "detail": error.detail}
+        return {"code": error.code, "message": error.message, "detail": str(error.detail)}
     return {"code": ModuleFailed.code, "message": str(error), "detail": repr(error)}
 
 
