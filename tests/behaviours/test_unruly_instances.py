@@ -5,7 +5,9 @@ import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,20 @@ def test_a_server_without_any_descriptors_is_not_ready_and_says_why_until_it_has
     wait_for(lambda: "Too many open files" in why())
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
     check_answers_again(server, before)
+
+
+def test_a_replacement_that_is_killed_while_it_loads_is_replaced_and_answers_what_waits(start: Start, tmp_path: Path) -> None:
+    server = start({"unruly": {**toy("unruly", load_s=0.5), "workers": 1}})
+    before = ask(server)["results"]
+    os.kill(before, signal.SIGKILL)
+    (loading,) = wait_for(lambda: [each.pid for each in psutil.Process(server.process.pid).children() if each.pid != before])
+    with ThreadPoolExecutor(4) as threads:
+        answers = [threads.submit(ask, server) for _ in range(4)]
+        time.sleep(0.1)
+        os.kill(loading, signal.SIGKILL)
+        told = {answer.result()["results"] for answer in answers}
+    assert len(told) == 1
+    assert not told & {before, loading, ""}
 
 
 def check_answers_again(server: Server, before: int) -> None:
