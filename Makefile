@@ -39,10 +39,11 @@ faults: $(VENV)/installed  ## break installs, uninstalls and rollbacks at each o
 hostile: $(VENV)/installed  ## unpack ten thousand archives that mean harm; minutes
 	$(BIN)/python -m tests.unit.registry.hostile
 
-fuzz: $(VENV)/installed  ## send the server 100,000 requests and 40,000 connections that mean harm, read 5,000 requirements files; minutes
+fuzz: $(VENV)/installed  ## send the server 100,000 requests and 40,000 connections that mean harm, the gateway 100,000 frames, read 5,000 requirements files; minutes
 	$(BIN)/python bench/fuzz_v2.py
 	$(BIN)/python bench/fuzz_http1.py
 	$(BIN)/python bench/fuzz_http2.py
+	$(BIN)/python bench/fuzz_wire.py
 	$(BIN)/python -m tests.unit.registry.environments.requirements_fuzz
 
 nightly: $(VENV)/installed  ## every property test with 5,000 examples; half an hour

@@ -2,7 +2,9 @@
 
 Load is 70% of what a module with two instances can answer in this run; at most 512 requests are in flight, more wait in the client.
 Meanwhile an instance is killed every 3 s; requests of the module and of a second one hang, leak memory and raise; a new version is
-installed and the module is reloaded every 20 s each; 50 clients send one byte a second, and 50 send garbage.
+installed and the module is reloaded every 20 s each; 50 clients send one byte a second, and 50 send garbage. Further faults are in
+``stress/attacks.py``: no descriptors, broken frames, processes that hold an instance's sockets, reloads during reloads, bodies that
+are only announced, answers that nobody reads, deep documents. In the end every module must answer 2 s after the last fault.
 
     python bench/chaos.py --minutes 5
     python bench/chaos.py --minutes 0.5 --without hang,leak,install,reload
@@ -21,9 +23,10 @@ from typing import Any
 
 import numpy as np
 import uvloop
+from stress.attacks import ATTACKS
 from stress.calls import Call, expecting, post_octets
 from stress.client import Client, Tally, closed_loop, open_loop
-from stress.faults import GARBAGE_CLIENTS, KILL_EVERY_S, PARTS, SLOW_CLIENTS, Faults, plain_calls
+from stress.faults import GARBAGE_CLIENTS, JUDGED, KILL_EVERY_S, PARTS, SLOW_CLIENTS, Faults, plain_calls
 from stress.processes import MemoryLog, child_pids, descriptor_count
 from stress.report import Promise, growth_promise, print_report
 from stress.rude import AS_IF_RIGHT
@@ -42,6 +45,9 @@ _SHORTEST_JUDGED_S = 120
 _LONGEST_OVERLAP_S = 5.0
 _TROUBLE_PER_S = _PICTURES_PER_S = 5.0
 #: in the server's log
+#: after the last fault every module is to answer again
+_RECOVERY_S = 2.0
+_ANSWER_S = 5.0
 _UNEXPECTED = "an unexpected error"
 
 
@@ -96,6 +102,7 @@ class Found:
         versions: version -> (seconds at which it was first and last seen in an answer, how many answers).
         memory: over time.
         descriptors: of the gateway, before and after.
+        silent: modules that did not answer right 2 s after the last fault.
         alive: the server answered in the end that it is ready.
         unexpected: lines of the server's log that tell of an error of its own.
         broken: errors of this program itself, for which it could not go on with a fault.
@@ -108,6 +115,7 @@ class Found:
     versions: dict[str, tuple[float, float, int]]
     memory: MemoryLog
     descriptors: tuple[int, int]
+    silent: list[str]
     alive: bool
     unexpected: int
     broken: list[str]
@@ -128,7 +136,8 @@ class Chaos:
         """Find full load, then a share of it for so long, with everything that goes wrong."""
         seconds = args.minutes * 60
         gateway = self.server.process.pid
-        async with Client(self.server.port) as client, Client(self.server.port) as other:
+        patient = "descriptors" in self.parts
+        async with Client(self.server.port, is_patient=patient) as client, Client(self.server.port, is_patient=patient) as other:
             full = await full_load(client, args.look_seconds)
             pictures = await pictures_calls(other) if args.classifier else None
             before = descriptor_count(gateway)
@@ -146,11 +155,20 @@ class Chaos:
             broken = await _end(tasks)
             await other.idle()
             memory.take(1.0, child_pids(gateway))
-        await asyncio.sleep(1.0)
+            await asyncio.sleep(_RECOVERY_S)
+            silent = await self._silent(other, pictures)
         alive = self.server.process.poll() is None and await asyncio.to_thread(_is_ready, self.server)
         after = descriptor_count(gateway) if alive else 0
         unexpected = self.server.log.read_text(errors="replace").count(_UNEXPECTED)
-        return Found(full, tallies, faults, self.versions, memory, (before, after), alive, unexpected, broken, took_s)
+        return Found(full, tallies, faults, self.versions, memory, (before, after), silent, alive, unexpected, broken, took_s)
+
+    async def _silent(self, client: Client, pictures: Iterator[Call] | None) -> list[str]:
+        """The modules that do not answer right, each asked once."""
+        calls = {"checked": plain_calls("checked"), "trouble": plain_calls("trouble")} | ({"classifier": pictures} if pictures else {})
+        tallies = {name: Tally() for name in calls}
+        asked = asyncio.gather(*(client.ask(next(calls[name]), tally) for name, tally in tallies.items()))
+        await asyncio.wait({asked}, timeout=_ANSWER_S)
+        return [f"{name}: {tally.failures or 'no answer'}" for name, tally in tallies.items() if not tally.right]
 
     def _saw(self, version: str) -> None:
         now_s = time.perf_counter() - self._start_s
@@ -208,7 +226,7 @@ def _classes(results: Any) -> list[Any]:
 
 def report(found: Found, args: argparse.Namespace) -> int:
     """Print what was found; returns the exit status."""
-    specials = {f"requests to {part}": found.faults.tallies[part] for part in ("raise", "leak", "hang") if part in found.faults.parts}
+    specials = {f"requests to {part}": found.faults.tallies[part] for part in JUDGED if part in found.faults.parts}
     tallies = {**found.tallies, **specials}
     failures = [(name, failure) for name, tally in tallies.items() for failure in tally.failures]
     details = {
@@ -240,12 +258,13 @@ def promises(found: Found) -> list[Promise]:
     """What is promised, and what was found."""
     faults, parts, memory = found.faults, found.faults.parts, found.memory
     loads = [tally for name, tally in found.tallies.items() if name != "plain requests of 'trouble'"]
-    bad, sent = sum(each.failure_count + each.lost for each in loads), sum(each.sent for each in loads)
+    bad, lost, sent = (sum(getattr(each, what) for each in loads) for what in ("failure_count", "lost", "sent"))
     leaked = faults.tallies["leak"]
     long_enough = found.seconds >= _SHORTEST_JUDGED_S
     early, late = (_STRETCH, 2 * _STRETCH), (1 - _STRETCH, 1.0)
     kept = [
-        Promise("no failed or wrong answer of the load", f"{bad} of {sent}", bad == 0),
+        Promise("no failed or wrong answer of the load", f"{lost} lost, {bad} failed or wrong, of {sent}", bad + lost == 0),
+        Promise(f"every module answers {_RECOVERY_S:g} s after the last fault", "; ".join(found.silent) or "each does", not found.silent),
         growth_promise(
             "gateway, from the settled minute to the last", memory.gateway_mb(*early), memory.gateway_mb(*late), judged=long_enough
         ),
@@ -274,6 +293,13 @@ def promises(found: Found) -> list[Promise]:
     if "reload" in parts:
         failed = [event.text for event in faults.events if event.part == "reload" and event.failed]
         kept.append(Promise("every 'hub serving reload' succeeds", failed[0] if failed else f"{faults.done('reload')} times", not failed))
+    for part in ("fork", "frames"):
+        if part in parts:
+            told = faults.tallies[part]
+            kept.append(Promise(f"what ends its instance is told so ('{part}')", f"{told.right} of {told.sent}", told.right == told.sent))
+    for part in ATTACKS.keys() & parts:
+        failed = [event.text for event in faults.events if event.part == part and event.failed]
+        kept.append(Promise(f"the fault '{part}' is carried out", failed[0] if failed else f"{faults.done(part)} times", not failed))
     if {"slow", "garbage"} & parts:
         kept.append(_rude_promise(found))
     return kept

@@ -19,6 +19,7 @@ from .report import percentile
 
 #: A connection that was idle for longer is not used again: the server may be closing it at this moment.
 _LONGEST_IDLE_S = 2.0
+_TRY_AGAIN_S, _LONGEST_PATIENCE_S = 0.2, 10.0
 #: A request that leaves the client later than this after its intended arrival counts as late.
 _LATE_S = 0.01
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -120,11 +121,13 @@ class _Connection(asyncio.Protocol):
         self._whole_bytes = 0
         self.job: _Job | None = None
         self.sent_s = 0.0
-        self.idle_since_s = 0.0
+        self.opened_s = 0.0
+        self.idle_since_s = 0.0  # 0 before its first answer
         self.is_open = False
 
     def connection_made(self, transport: Any) -> None:
         self._transport, self.is_open = transport, True
+        self.opened_s = time.perf_counter()
 
     def send(self, job: _Job) -> None:
         self.job, self.sent_s = job, time.perf_counter()
@@ -176,7 +179,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_open = False
-        if self.job:
+        if self.job and not self._received and not self.idle_since_s and self._client.try_again(self.job):
+            self.job = None
+            self._client.give_back(self)
+        elif self.job:
             waited = time.perf_counter() - self.sent_s
             self.fail(f"the connection closed before the answer was complete, {waited:.3f} s after the request was sent: {exc}")
 
@@ -193,10 +199,13 @@ class Client:
         port: the server's.
         max_connections: requests beyond this many wait in the client, and their latency counts.
         timeout_s: after which a request counts as lost.
+        is_patient: a request whose new connection is closed before a byte of its answer came is sent again on another one, for some
+            seconds: the server had no descriptor for it.
     """
 
-    def __init__(self, port: int, max_connections: int = 512, timeout_s: float = 60.0) -> None:
-        self._port, self._max_connections, self._timeout_s = port, max_connections, timeout_s
+    def __init__(self, port: int, max_connections: int = 512, timeout_s: float = 60.0, is_patient: bool = False) -> None:
+        self._port, self._max_connections, self._timeout_s, self._is_patient = port, max_connections, timeout_s, is_patient
+        self._put_off = 0
         self._idle: list[_Connection] = []
         self._all: set[_Connection] = set()
         self._opening = 0
@@ -233,6 +242,23 @@ class Client:
         self._waiting.append(job)
         self._open_another()
 
+    def try_again(self, job: _Job) -> bool:
+        """Send a request again soon, unless it was sent first too long ago; gives whether it will be."""
+        if not self._is_patient or time.perf_counter() - job.intended_s > _LONGEST_PATIENCE_S:
+            return False
+        self._put_off += 1
+        asyncio.get_running_loop().call_later(_TRY_AGAIN_S, self._again, job)
+        return True
+
+    def _again(self, job: _Job) -> None:
+        self._put_off -= 1
+        connection = self._take()
+        if connection:
+            connection.send(job)
+            return
+        self._waiting.append(job)
+        self._open_another()
+
     async def ask(self, call: Call, tally: Tally) -> None:
         """Send a request and wait for its answer."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -241,7 +267,7 @@ class Client:
 
     async def idle(self) -> None:
         """Wait until every request has been settled."""
-        while self._waiting or self._opening or any(each.job for each in self._all):  # noqa: ASYNC110 - three things to watch, once a load
+        while self._waiting or self._opening or self._put_off or any(each.job for each in self._all):  # noqa: ASYNC110 - several things to watch
             await asyncio.sleep(0.01)
 
     def give_back(self, connection: _Connection) -> None:
@@ -258,7 +284,8 @@ class Client:
         # the one used last: those that are not needed grow old and are dropped
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_open and time.perf_counter() - connection.idle_since_s < _LONGEST_IDLE_S:
+            since_s = connection.idle_since_s or connection.opened_s
+            if connection.is_open and time.perf_counter() - since_s < _LONGEST_IDLE_S:
                 return connection
             connection.close()
             self._all.discard(connection)
@@ -282,7 +309,6 @@ class Client:
         finally:
             self._opening -= 1
         self._all.add(connection)
-        connection.idle_since_s = time.perf_counter()
         self.give_back(connection)
 
     async def _sweep(self) -> None:

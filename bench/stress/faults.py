@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import requests
 
+from .attacks import ATTACKS, Attack, call_of
 from .calls import Answer, Call, expecting, post_array
 from .client import Client, Tally
 from .rude import garbage_client, slow_client
@@ -32,7 +33,9 @@ LEAKS = {"checked": (64, 1.5), "trouble": (16, 0.5)}
 _FIRST_INSTALL_S, _FIRST_RELOAD_S, _FIRST_HANG_S, _FIRST_KILL_S = 10.0, 20.0, 5.0, 1.5
 SLOW_CLIENTS = GARBAGE_CLIENTS = 50
 
-PARTS = ("kill", "hang", "leak", "raise", "install", "reload", "slow", "garbage")
+PARTS = ("kill", "hang", "leak", "raise", "install", "reload", "slow", "garbage", *ATTACKS)
+#: parts whose requests are judged, but are no load
+JUDGED = ("hang", "leak", "raise", "fork", "frames")
 
 
 class Event(NamedTuple):
@@ -90,7 +93,7 @@ class Faults:
     parts: set[str]
     events: list[Event] = field(default_factory=list)
     rude: "Counter[str]" = field(default_factory=Counter)
-    tallies: dict[str, Tally] = field(default_factory=lambda: {part: Tally() for part in ("hang", "leak", "raise")})
+    tallies: dict[str, Tally] = field(default_factory=lambda: {part: Tally() for part in JUDGED})
     versions: list[str] = field(default_factory=lambda: ["1.0.0"])
     _start_s: float = field(default_factory=time.perf_counter)
     _chance: random.Random = field(default_factory=lambda: random.Random(0))
@@ -112,6 +115,8 @@ class Faults:
             "slow": [slow_client(self.server.port, "checked", number, self.rude) for number in range(SLOW_CLIENTS)],
             "garbage": [garbage_client(self.server.port, "checked", number, self.rude) for number in range(GARBAGE_CLIENTS)],
         }
+        for name, attack in ATTACKS.items():
+            jobs[name] = [_every(attack.every_s, attack.first_s, lambda name=name, attack=attack: self._attack(name, attack))]
         tasks = []
         for part, coroutines in jobs.items():
             for coroutine in coroutines:
@@ -132,6 +137,26 @@ class Faults:
 
     def _note(self, part: str, text: str, *, failed: bool = False) -> None:
         self.events.append(Event(round(time.perf_counter() - self._start_s, 3), part, text, failed))
+
+    async def _attack(self, name: str, attack: Attack) -> None:
+        try:
+            self._note(name, await attack.run(self))
+        except (OSError, RuntimeError, ValueError, StopIteration, requests.RequestException) as error:
+            self._note(name, f"could not be carried out: {error!r}", failed=True)
+
+    def special(self, module: str, code: int) -> bytes:
+        """See :func:`special`."""
+        return special(module, code)
+
+    def ask_to_misbehave(self, part: str, code: int) -> None:
+        """Have an instance of each module do what ends it."""
+        for module in LEAKS:
+            self.client.submit(call_of(special(module, code)), time.perf_counter(), self.tallies[part])
+
+    async def reload(self) -> str:
+        """``hub serving reload``; gives why it failed, or ""."""
+        done = await asyncio.to_thread(hub, "serving", "reload", "-p", self.server.port, "checked", home=self.server.home)
+        return done.stderr.strip()[-500:] or f"status {done.returncode}" if done.returncode else ""
 
     async def _kill(self) -> None:
         try:

@@ -22,7 +22,7 @@ async def slow_client(port: int, module: str, number: int, counts: "Counter[str]
     head += "X-Slow: " if part == "header" else f"Content-Length: {_SLOW_BODY_BYTES}\r\n\r\n"
     while True:
         with contextlib.suppress(OSError):
-            async with _connection(port) as (reader, writer):
+            async with connection(port) as (reader, writer):
                 counts[f"slow {part}: connections"] += 1
                 writer.write(head.encode())
                 while await _is_quiet(reader, _BYTE_EVERY_S):
@@ -45,7 +45,7 @@ async def garbage_client(port: int, module: str, number: int, counts: "Counter[s
 async def _send_garbage(port: int, raw: bytes, *, leave: bool) -> str:
     """What the server did: an HTTP status, ``answered as if right``, ``closed``, ``waits for more`` or ``left`` (the client itself)."""
     try:
-        async with _connection(port) as (reader, writer):
+        async with connection(port) as (reader, writer):
             writer.write(raw)
             await writer.drain()
             if leave:
@@ -64,7 +64,8 @@ AS_IF_RIGHT = "answered as if right"
 
 
 @asynccontextmanager
-async def _connection(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connection(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection that is cut in the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield reader, writer

@@ -1,5 +1,6 @@
 """The instance's life: load the module, then answer frames until the gateway closes the socket."""
 
+import contextlib
 import queue
 import socket
 import sys
@@ -56,6 +57,8 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
             wire.send(sock, {"op": "failed", "error": to_wire(error)})
             return 1
         leave_if_forked()
+        if side and module.description.whole_requests:
+            side.on_lost = partial(_shut, sock)
         settle()
         wire.send(sock, {"op": "loaded", "description": module.description.to_json(), "times": times})
         ahead = bool(frame.header.get("decode_ahead")) and Face.PICTURE in module.description.faces
@@ -75,6 +78,12 @@ def _forget(sock: socket.socket, side: Optional[SideChannel]) -> None:
     sock.close()
     if side:
         side.forget()
+
+
+def _shut(sock: socket.socket) -> None:
+    """Have the instance end: without its second socket its requests would never be answered."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _close(module: LoadedModule) -> None:

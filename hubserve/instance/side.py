@@ -41,9 +41,13 @@ class SideChannel(Host):
 
     Args:
         sock: connected to it.
+
+    Attributes:
+        on_lost: called when it is closed, maybe by a module that closed a wrong descriptor.
     """
 
     def __init__(self, sock: socket.socket) -> None:
+        self.on_lost: Callable[[], None] = _nothing
         self._sock = sock
         self._writing = threading.Lock()
         #: frames of those that must not wait: they are sent by whoever holds the lock
@@ -202,6 +206,7 @@ class SideChannel(Host):
 
     def forget(self) -> None:
         """Close this end in a process that was forked. Locks that threads held at the fork are held for ever, so they are replaced."""
+        self.on_lost = _nothing
         self._sock.close()
         self._writing, self._changed = threading.Lock(), threading.Condition()
         self._why_gone = _FORKED
@@ -234,6 +239,7 @@ class SideChannel(Host):
         with self._changed:
             self._gone = True
             self._changed.notify_all()
+        self.on_lost()
         for replies in list(self._replies.values()):
             replies.put({"error": to_wire(InstanceDied(self._why_gone)), "final": True}, [])
 
@@ -315,6 +321,10 @@ class _Replies(Replies):
         if not self._final:
             self._final = True
             self._side.drop(self._key)
+
+
+def _nothing() -> None:
+    pass
 
 
 def writeable(array: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Se
 
 import numpy as np
 
-from hubserve.errors import HubError
+from hubserve.errors import HubError, InvalidInput
 from hubserve.instance.arena import Arena
 from hubserve.types import MAX_RANK, array_from_bytes, packed, parse_shape
 
@@ -269,10 +269,12 @@ def pack_arrays(arrays: Dict[str, np.ndarray], buffers: List[Any]) -> List[Dict[
     """Describe named arrays for a header and append their bytes to ``buffers``, as :func:`hubserve.types.packed` gives them.
 
     Raises:
-        InvalidInput: the other side would not take an array of such a dtype or shape.
+        InvalidInput: the other side would not take an array of such a name, dtype or shape.
     """
     described = []
     for name, array in arrays.items():
+        if not isinstance(name, str):
+            raise InvalidInput(f"the name of an array must be text, got {type(name).__name__}")
         dtype, data = packed(array)
         if not array.size or array.ndim > MAX_RANK:
             parse_shape(array.shape)

@@ -37,7 +37,8 @@ def share_with_children(*, always: bool = False) -> None:
     if not _is_shared:
         return
     packages = {name: str(folder) for name, folder in LOADED.items()}
-    os.environ[_VARIABLE] = json.dumps({"packages": packages, "path": [each for each in sys.path if each not in _OWN_PATH]})
+    known = {"packages": packages, "path": [each for each in sys.path if each not in _OWN_PATH], "installed": str(modules_dir())}
+    os.environ[_VARIABLE] = json.dumps(known)
     others = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and each != str(_CHILDREN)]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(_CHILDREN), *others])
 

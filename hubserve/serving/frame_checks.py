@@ -126,6 +126,23 @@ class _Ask(Struct):
     arguments: dict[str, Any]
 
 
+class _IsReady(Struct):
+    name: str
+    version: str
+
+
+class _Load(Struct):
+    name: str
+    config: str
+    files: list[str]
+
+
+class _Unload(Struct):
+    name: str
+    unload_dependents: bool
+
+
+_ASKED: dict[str, type[Struct]] = {"is_ready": _IsReady, "load": _Load, "unload": _Unload}
 _ANSWERS: dict[str, dict[str, type[Struct] | None]] = {
     "infer": {"results": _Results},
     "ping": {"pong": None},
@@ -175,6 +192,12 @@ def check_side(header: dict[str, Any]) -> None:
         _check_arrays(checked.outputs, _sizes(header))
     elif isinstance(checked, _Call):
         _check_arrays(checked.inputs, _sizes(header))
+    elif isinstance(checked, _Ask):
+        if checked.what not in _ASKED:
+            raise WireError(f"a frame asks for {_short(checked.what)}, which there is not")
+        asked = _convert(checked.what, checked.arguments, _ASKED[checked.what])
+        if isinstance(asked, _Load) and len(asked.files) != len(header["buffers"]):
+            raise WireError("a frame asks to load a model without the files that it names")
 
 
 def _convert(op: str, header: dict[str, Any], form: type[Struct] | None) -> Struct | None:
@@ -182,7 +205,7 @@ def _convert(op: str, header: dict[str, Any], form: type[Struct] | None) -> Stru
         return None
     try:
         return msgspec.convert(header, form)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # half a character where there is no text at all
         raise WireError(f"a frame of the form '{op}' is broken: {_short(error)}") from None
 
 

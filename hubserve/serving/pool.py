@@ -42,6 +42,7 @@ class Slot:
         restarts: how many have been replaced.
         error: why the last one failed to load; "" when it loaded.
         unwanted: why the instance is to be replaced although it lives; "" for no reason.
+        died_loading: whether the process of the last attempt to replace it ended while it loaded.
     """
 
     def __init__(self, spec: InstanceSpec) -> None:
@@ -51,6 +52,7 @@ class Slot:
         self.restarts = 0
         self.error = ""
         self.unwanted = ""
+        self.died_loading = False
         self._recycle = asyncio.Event()
 
     def recycle(self, why: str) -> None:
@@ -65,7 +67,7 @@ class Slot:
 
     def put(self, instance: InstanceProcess) -> None:
         """Have an instance in this place from now on."""
-        self.instance, self.error, self.unwanted = instance, "", ""
+        self.instance, self.error, self.unwanted, self.died_loading = instance, "", "", False
         self._recycle.clear()
 
     @property
@@ -212,8 +214,11 @@ class Pool:
         try:
             await instance.start()
         except HubError as error:
-            slot.error = error.message
             log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message)  # noqa: TRY400 - the message says it all
+            if instance.died_loading and not slot.died_loading:  # once is no reason to refuse what waits
+                slot.died_loading = True
+                return _LONGEST_DELAY_S
+            slot.error = error.message
             if instance.lacks_resources:
                 return _LONGEST_RESOURCE_DELAY_S
             if not any(each.instance for each in self.slots):

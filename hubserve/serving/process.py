@@ -65,6 +65,7 @@ class InstanceProcess:
         dead: set when the process has ended without being asked to, after its frames were answered with the reason.
         talk: its second socket, if its module is given whole requests.
         lacks_resources: whether :meth:`start` failed for want of descriptors, processes or memory, which may pass soon.
+        died_loading: whether :meth:`start` failed because the process ended, of which the module may know nothing.
     """
 
     description: Description
@@ -77,6 +78,7 @@ class InstanceProcess:
         self.dead = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.lacks_resources = False
+        self.died_loading = False
         self._child: subprocess.Popen[bytes] | None = None
         self._exit_watch: ExitWatch | None = None
         self._connection: Connection | None = None
@@ -134,6 +136,7 @@ class InstanceProcess:
             await self.stop(grace_s=0)
             if self._is_hung:
                 raise LoadFailed(f"'{self.spec.module}' did not load within {self.spec.load_timeout_s:g} s; see the server's log") from None
+            self.died_loading = True
             raise LoadFailed(f"'{self.spec.module}' cannot be loaded: {error.message}") from None
         except OSError as error:
             await self.stop(grace_s=0)

@@ -130,6 +130,18 @@ def test_an_idle_sequence_gives_its_place_to_one_that_waits() -> None:
     run(plan(strategy=OLDEST, places=1, max_idle_s=0.1, controls=controls), scenario)
 
 
+def test_an_instance_that_dies_of_a_batch_with_an_empty_place_is_replaced() -> None:
+    async def scenario(dataplane: DataPlane) -> None:
+        await ask(dataplane, 1, 1, start=True)
+        await ask(dataplane, 1, 2, start=True)
+        with pytest.raises(InstanceDied, match="begin the sequence again, with the START flag"):
+            await asyncio.wait_for(ask(dataplane, float("inf"), 2), 30)
+        assert (await asyncio.wait_for(ask(dataplane, 5, 3, start=True), 30))["sum"] == 5.0
+        assert dataplane.get("adder").ready
+
+    run(plan({"by": "place"}, strategy=DIRECT), scenario)
+
+
 def test_what_an_instance_knew_is_lost_with_it_and_said_so_to_whoever_goes_on() -> None:
     async def scenario(dataplane: DataPlane) -> None:
         await ask(dataplane, 1, 1, start=True)

@@ -20,17 +20,17 @@ class _Packages(MetaPathFinder):
 
     Args:
         packages: package name -> folder.
+        installed: the folder of the installed modules.
     """
 
-    def __init__(self, packages: Dict[str, str]) -> None:
+    def __init__(self, packages: Dict[str, str], installed: str) -> None:
         self._packages = packages
+        self._installed = installed
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
         """Answer for top-level names only; hubserve is imported only for names that it may know."""
-        if path is not None:
-            return None
-        installed = os.path.join(os.environ.get("HUB_HOME", ""), "modules", fullname)
-        if fullname not in self._packages and not os.path.isdir(installed):
+        is_known = fullname in self._packages or os.path.isdir(os.path.join(self._installed, fullname))
+        if path is not None or not is_known:
             return None
         from hubserve.kinds.packages import find_package
 
@@ -38,10 +38,12 @@ class _Packages(MetaPathFinder):
 
 
 def _begin() -> None:
-    known = json.loads(os.environ.get("HUBSERVE_IMPORTS") or "{}")
     sys.path[:] = [each for each in sys.path if os.path.abspath(each) != _HERE]
-    sys.path.extend(each for each in known.get("path", ()) if each not in sys.path)
-    sys.meta_path.append(_Packages(known.get("packages", {})))
+    text = os.environ.get("HUBSERVE_IMPORTS")
+    if text:
+        known = json.loads(text)
+        sys.path.extend(each for each in known["path"] if each not in sys.path)
+        sys.meta_path.append(_Packages(known["packages"], known["installed"]))
 
 
 def _go_on() -> None:

@@ -131,7 +131,7 @@ class InferenceRequest:
         self._inputs = list(inputs)
         self._outputs = [str(name) for name in requested_output_names]
         self._id = str(request_id)
-        self._correlation_id = correlation_id
+        self._correlation_id = correlation_id if isinstance(correlation_id, str) else int(correlation_id)
         self._flags = int(flags)
         self._timeout = int(timeout)
         self._priority = 0
@@ -405,7 +405,7 @@ def load_model(model_name: str, config: str = "", files: Optional[Dict[str, byte
         TritonModelException: it cannot be loaded.
     """
     named = files or {}
-    _ask("load", {"name": str(model_name), "config": config, "files": list(named)}, list(named.values()))
+    _ask("load", {"name": str(model_name), "config": str(config or ""), "files": list(map(str, named))}, list(named.values()))
 
 
 def unload_model(model_name: str, unload_dependents: bool = False) -> None:

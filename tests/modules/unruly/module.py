@@ -31,6 +31,9 @@ def frame(header, payload_bytes=0):
 
 @moduleinfo(name="unruly", version="1.0.0", summary="Does what a broken module might")
 class Unruly:
+    def __init__(self, load_s=0.0):
+        time.sleep(load_s)
+
     @serving
     def serve(self, what="nothing", **arguments):
         getattr(self, what)(**arguments)
@@ -63,6 +66,3 @@ class Unruly:
             os.set_inheritable(number, True)
         os.posix_spawn("/bin/sleep", ["sleep", str(seconds)], os.environ)
         os.kill(os.getpid(), signal.SIGKILL)
-
-    def sleep(self, seconds):
-        time.sleep(seconds)
