@@ -31,7 +31,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeV
 import numpy as np
 
 from hubserve.errors import InvalidInput, LoadFailed
-from hubserve.types import ANY, TensorSpec, array_from_bytes
+from hubserve.types import ANY, TensorSpec, array_from_bytes, shown
 
 __all__ = [
     "ANY",
@@ -202,7 +202,7 @@ def decode_array(data: Any, about: Any) -> np.ndarray:
 def check_about(about: Any) -> None:
     """Raise InvalidInput unless ``about`` is an object with ``shape`` and ``dtype``."""
     if not isinstance(about, dict) or not {"shape", "dtype"} <= set(about):
-        raise InvalidInput(f"an array is described by {{'shape': [...], 'dtype': '...'}}, got {str(about)[:80]}")
+        raise InvalidInput(f"an array is described by {{'shape': [...], 'dtype': '...'}}, got {shown(about)}")
 
 
 def encode_array(array: np.ndarray) -> Tuple[str, Dict[str, Any]]:

@@ -127,13 +127,11 @@ def structure_of(raw: Any, bounds: JsonBounds | None = None) -> tuple[int, int]:
         bounds: it is looked through no further than they are passed.
     """
     depth = deepest = values = 0
-    inside, ahead = False, b""  # a text; backslashes whose meaning the next piece decides
+    inside, ahead = False, b""  # a text; a backslash whose meaning the next piece decides
     for start in range(0, len(raw), _PIECE_BYTES):
         piece = ahead + bytes(raw[start : start + _PIECE_BYTES])
         kept = piece.rstrip(b"\\")
-        ahead = piece[len(kept) :]
-        if len(ahead) > _PIECE_BYTES:  # no JSON has so many
-            break
+        ahead = b"\\" if (len(piece) - len(kept)) % 2 else b""  # pairs of them stand for themselves
         if b"\\" in kept:
             kept = kept.replace(b"\\\\", b"").replace(b'\\"', b"")
         parts = kept.translate(None, _OTHERS).split(b'"')
