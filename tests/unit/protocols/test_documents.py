@@ -74,7 +74,10 @@ def test_numbers_that_are_not_finite_and_halves_of_characters_are_taken() -> Non
     assert parse_json(rb'"\ud800"', "it", BOUNDS) == "\ud800"
     with pytest.raises(NotJson):
         parse_json('{"a":1}'.encode("utf-16"), "it", BOUNDS)
-    assert parse_json('{"a":1}'.encode("utf-16"), "it", BOUNDS, any_encoding=True) == {"a": 1}
+    for encoding in ("utf-16", "utf-32", "utf-16-le", "utf-8-sig"):
+        assert parse_json('{"a":"\u2200"}'.encode(encoding), "it", BOUNDS, any_encoding=True) == {"a": "\u2200"}
+        with pytest.raises(NotJson, match="nested 20 deep"):
+            parse_json(('["\u2200",' * 21 + "1" + "]" * 21).encode(encoding), "it", BOUNDS, any_encoding=True)
 
 
 def test_small_documents_and_large_texts_are_light_and_many_values_are_not() -> None:
