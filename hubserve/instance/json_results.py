@@ -23,8 +23,6 @@ import numpy as np
 from hubserve.errors import HubError, ModuleFailed, safe_text
 from hubserve.kinds.failures import as_failure, traceback_of
 
-#: what becomes of NaN and Infinity: ``null``, a failed request, or the tokens that Python writes and JSON does not have
-NAN_MODES = ("null", "error", "token")
 _SHOWN = 80
 _OWN_TYPES = (type(None), str, int, float, dict, list, tuple)
 
@@ -33,7 +31,7 @@ class ResultEncoder:
     """Encodes results; ordinary ones by the standard library's C encoder alone.
 
     Args:
-        nan: one of :data:`NAN_MODES`.
+        nan: what becomes of NaN and Infinity: "null"; "error", a failed request; or "token", the words that Python writes.
     """
 
     def __init__(self, nan: str = "null") -> None:

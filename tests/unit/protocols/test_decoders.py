@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from hubserve.errors import InvalidInput, OutOfMemory, TooLarge, Unavailable
+from hubserve.errors import HubError, InvalidInput, TooLarge, Unavailable
 from hubserve.instance.wire import Frame
 from hubserve.protocols import decoders as module
 from hubserve.protocols.decoders import Decoders
@@ -50,7 +50,7 @@ def test_a_function_is_given_its_arguments_and_buffers_in_another_process(decode
 
 @pytest.mark.parametrize(
     ("how", "error", "words"),
-    [("known", InvalidInput, "no"), ("memory", OutOfMemory, "memory"), ("other", Exception, "oh"), ("exit", Exception, "exit")],
+    [("known", InvalidInput, "no"), ("memory", TooLarge, "memory"), ("other", HubError, "oh"), ("exit", HubError, "3")],
 )
 def test_what_goes_wrong_is_raised_and_the_process_goes_on(decoders: Decoders, how: str, error: type[Exception], words: str) -> None:
     before = call(decoders, "echo").header["pid"]
