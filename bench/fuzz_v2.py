@@ -95,7 +95,7 @@ class _Run:
             if self._sent % max(1, self._count // _SAMPLES) == 0:
                 self._memory.append(resident_mb(self._server.process.pid))
             if self._random.random() < _GRPC_SHARE:
-                await self._call(infer, mutated_message(self._random, "INT32"))
+                await self._call(infer, mutated_message(self._random, "INT32", ("sizes", "shout")))
             else:
                 await self._send(mutated(self._random, ALL_CASES[self._random.choice(self._cases)]))
 

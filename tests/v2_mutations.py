@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -81,10 +82,16 @@ def whole_message(model: str) -> bytes:
     return bytes(request.SerializeToString())
 
 
-def mutated_message(random: Random, model: str) -> bytes:
-    """That message, in which some bytes are others, or the last ones are missing; or one of a document that is nested deep."""
-    if random.random() < 0.2:
-        request = service_pb2.ModelInferRequest(model_name=random.choice(("sizes", "shout")))
+def mutated_message(random: Random, model: str, json_models: Sequence[str] = ()) -> bytes:
+    """That message, in which some bytes are others, or the last ones are missing; or one of a document that is nested deep.
+
+    Args:
+        random: makes the choices.
+        model: a toy "tensors" for INT32.
+        json_models: models that take JSON, to send the documents to.
+    """
+    if json_models and random.random() < 0.2:
+        request = service_pb2.ModelInferRequest(model_name=random.choice(json_models))
         contents = request.inputs.add(name="arguments", datatype="BYTES", shape=[1]).contents
         contents.bytes_contents.append(f'{{"text":{_nested(random)}}}'.encode())
         return bytes(request.SerializeToString())

@@ -25,11 +25,22 @@ def answer_with_arrays(
         buffers: the frame's, in memory that stays as it is.
         make: makes the response of them.
     """
-    if not any(each["dtype"] == BYTES and math.prod(each["shape"]) > FEW_ELEMENTS for each in described):
+    if not _is_large(described):
         answer.set_result(make(unpack_arrays(described, list(buffers))))
         return
     unpacked = asyncio.get_running_loop().run_in_executor(None, _unpack, described, list(buffers))
     unpacked.add_done_callback(partial(_resolve, answer, make))
+
+
+async def unpack(described: Sequence[dict[str, Any]], buffers: Sequence[memoryview]) -> dict[str, np.ndarray]:
+    """Make arrays of a frame's buffers; as :func:`hubserve.instance.wire.unpack_arrays`."""
+    if not _is_large(described):
+        return unpack_arrays(described, list(buffers))
+    return await asyncio.to_thread(_unpack, described, list(buffers))
+
+
+def _is_large(described: Sequence[dict[str, Any]]) -> bool:
+    return any(each["dtype"] == BYTES and math.prod(each["shape"]) > FEW_ELEMENTS for each in described)
 
 
 def _unpack(described: Sequence[dict[str, Any]], buffers: list[memoryview]) -> dict[str, np.ndarray]:
