@@ -31,7 +31,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeV
 import numpy as np
 
 from hubserve.errors import InvalidInput, LoadFailed
-from hubserve.types import ANY, TensorSpec, array_from_bytes, packed
+from hubserve.types import ANY, TensorSpec, array_from_bytes, packed, shown
 
 __all__ = [
     "ANY",
@@ -220,7 +220,7 @@ def decode_base64(text: Any) -> bytes:
 def check_about(about: Any) -> None:
     """Raise InvalidInput unless ``about`` is an object with ``shape`` and ``dtype``."""
     if not isinstance(about, dict) or not {"shape", "dtype"} <= set(about):
-        raise InvalidInput(f"an array is described by {{'shape': [...], 'dtype': '...'}}, got {str(about)[:80]}")
+        raise InvalidInput(f"an array is described by {{'shape': [...], 'dtype': '...'}}, got {shown(about)}")
 
 
 def encode_array(array: np.ndarray) -> Tuple[str, Dict[str, Any]]:

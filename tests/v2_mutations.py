@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import service_pb2
 
+from tests.v2 import http_request, served_under
 from tests.v2 import modules as usual_modules
-from tests.v2 import served_under
+from tests.v2_requests import CASES
 
 #: values that have broken servers
 _ODD: tuple[Any, ...] = (
@@ -22,6 +24,26 @@ _HEADERS = (
     b"Inference-Header-Content-Length: %d", b"Content-Encoding: gzip", b"Content-Encoding: deflate", b"Accept-Encoding: gzip",
     b"X-Hub-Timeout-Ms: %d", b"X-Hub-Priority: %d", b"Expect: 100-continue", b"Transfer-Encoding: chunked", b"Content-Length: %d",
 )  # fmt: skip
+#: levels of nesting around the bounds of hubserve, of Python's parser and of orjson's, and far beyond
+_LEVELS = (16, 250, 498, 499, 500, 501, 990, 1000, 1023, 1024, 1100, 5000, 40_000)
+#: stands where nested JSON is put, in a document or in a text of one
+_PLACE = "@nested@"
+
+_JSON = {"Content-Type": "application/json"}
+#: requests of PaddleHub's protocol, to mutate like those of the golden folder
+PREDICT_CASES: dict[str, bytes] = {
+    f"predict_{name}_{number}": http_request("POST", f"/predict/{name}", json.dumps(body).encode(), _JSON)
+    for name, bodies in {
+        "shout": [{"text": "hello"}, {}, {"text": {"a": [1, {"b": "c"}]}}],
+        "sizes": [{"first": 1, "second": [2]}, {"first": None}],
+        "doubler": [
+            {"data": "AACAPwAAAEA=", "about": {"shape": [1, 2], "dtype": "float32"}},
+            {"data": "A" * 8000, "about": {"shape": [1]}},
+        ],
+    }.items()
+    for number, body in enumerate(bodies)
+}
+ALL_CASES = {**CASES, **PREDICT_CASES}
 
 
 def calm_modules(folder: Path) -> dict[str, Any]:
@@ -40,7 +62,7 @@ def mutated(random: Random, request: bytes) -> bytes:
     head, _, body = request.partition(b"\r\n\r\n")
     for _ in range(random.choice((1, 1, 1, 2, 4))):
         if random.random() < 0.7:
-            body = random.choice((_with_odd_value, _with_odd_value, _with_odd_bytes, _cut, _twice))(random, body)
+            body = random.choice((_with_odd_value, _with_odd_value, _with_depth, _with_odd_bytes, _cut, _twice))(random, body)
         else:
             head = random.choice((_with_odd_header, _with_odd_bytes, _with_odd_path))(random, head)
     if random.random() < 0.9:
@@ -60,8 +82,19 @@ def whole_message(model: str) -> bytes:
     return bytes(request.SerializeToString())
 
 
-def mutated_message(random: Random, model: str) -> bytes:
-    """That message, in which some bytes are others, or the last ones are missing."""
+def mutated_message(random: Random, model: str, json_models: Sequence[str] = ()) -> bytes:
+    """That message, in which some bytes are others, or the last ones are missing; or one of a document that is nested deep.
+
+    Args:
+        random: makes the choices.
+        model: a toy "tensors" for INT32.
+        json_models: models that take JSON, to send the documents to.
+    """
+    if json_models and random.random() < 0.2:
+        request = service_pb2.ModelInferRequest(model_name=random.choice(json_models))
+        contents = request.inputs.add(name="arguments", datatype="BYTES", shape=[1]).contents
+        contents.bytes_contents.append(f'{{"text":{_nested(random)}}}'.encode())
+        return bytes(request.SerializeToString())
     message = bytearray(whole_message(model))
     for _ in range(random.randint(1, 3)):
         message[random.randrange(len(message))] = random.randrange(256)
@@ -78,6 +111,24 @@ def is_complete(request: bytes) -> bool:
 
 def _with_odd_value(random: Random, body: bytes) -> bytes:
     """Somewhere in its JSON another value, or a key more or less."""
+    return _with_value(random, body, random.choice(_ODD), 0.2)
+
+
+def _with_depth(random: Random, body: bytes) -> bytes:
+    """Somewhere in its JSON, or in a text of it, JSON that is nested deep."""
+    value = random.choice((_PLACE, _PLACE, f'{{"text":{_PLACE}}}'))
+    changed, nested = _with_value(random, body, value, 0.0), _nested(random)
+    whole, inside = f'"{_PLACE}"'.encode(), _PLACE.encode()
+    return changed.replace(whole, nested.encode()) if value == _PLACE else changed.replace(inside, json.dumps(nested)[1:-1].encode())
+
+
+def _nested(random: Random) -> str:
+    levels = random.choice(_LEVELS)
+    opening, closing = random.choice((("[", "]"), ('{"a":', "}"), ('[1,"[",{"b":', "}]"), (" [\n", "]")))
+    return opening * levels + random.choice(("1", "", "NaN")) + closing * (levels - random.choice((0, 0, 0, 1)))
+
+
+def _with_value(random: Random, body: bytes, value: Any, share_without: float) -> bytes:
     try:
         document, end = json.JSONDecoder().raw_decode(body.decode("latin-1"))
     except (ValueError, RecursionError):
@@ -90,13 +141,20 @@ def _with_odd_value(random: Random, body: bytes) -> bytes:
         places += [(each, key) for key in keys]
         waiting += [each[key] for key in keys]
     if not places:
-        return json.dumps(random.choice(_ODD)).encode() + body[end:]
+        return json.dumps(value).encode() + body[end:]
     container, key = random.choice(places)
-    if random.random() < 0.2:
+    if random.random() < share_without:
         del container[key]
     else:
-        container[key] = random.choice(_ODD)
-    return json.dumps(document).encode() + body[end:]
+        container[key] = value
+    return _dumped(document) + body[end:]
+
+
+def _dumped(document: Any) -> bytes:
+    try:
+        return json.dumps(document).encode()
+    except RecursionError:  # what was put there before is deeper than this writer goes
+        return b"[" * max(_LEVELS)
 
 
 def _with_odd_bytes(random: Random, data: bytes) -> bytes:

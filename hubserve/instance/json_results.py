@@ -16,23 +16,22 @@ import uuid
 from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence, Set, ValuesView
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, List, Tuple
 
 import numpy as np
 
 from hubserve.errors import HubError, ModuleFailed, safe_text
 from hubserve.kinds.failures import as_failure, traceback_of
 
-#: what becomes of NaN and Infinity: ``null``, a failed request, or the tokens that Python writes and JSON does not have
-NAN_MODES = ("null", "error", "token")
 _SHOWN = 80
+_OWN_TYPES = (type(None), str, int, float, dict, list, tuple)
 
 
 class ResultEncoder:
     """Encodes results; ordinary ones by the standard library's C encoder alone.
 
     Args:
-        nan: one of :data:`NAN_MODES`.
+        nan: what becomes of NaN and Infinity: "null"; "error", a failed request; or "token", the words that Python writes.
     """
 
     def __init__(self, nan: str = "null") -> None:
@@ -64,40 +63,27 @@ class ResultEncoder:
         return text.encode("utf-8", "surrogatepass")
 
     def _walk(self, value: Any) -> Any:
-        """Copy a value into one of JSON's own types."""
-        if value is None or isinstance(value, (str, int)):
-            return value
-        if isinstance(value, float):
-            return value if math.isfinite(value) or self._nan == "token" else self._not_finite(value)
-        if isinstance(value, dict):
-            return self._walk_dict(value)
-        if isinstance(value, (list, tuple)):
-            return self._walk_list(value)
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and np.isfinite(value).all():
-            return value.tolist()
-        try:
-            return self._walk(plain(value))
-        except (TypeError, ValueError) as error:
-            raise _NotJson(str(error)) from None
-
-    def _walk_list(self, value: Any) -> List[Any]:
-        made: List[Any] = []
-        try:
-            for each in value:
-                made.append(self._walk(each))
-        except _NotJson as error:
-            raise error.at(f"[{len(made)}]") from None
-        return made
-
-    def _walk_dict(self, value: Dict[Any, Any]) -> Dict[Any, Any]:
-        made = {}
-        for key, each in value.items():
-            name = _key(key)
+        """Copy a value into JSON's own types; one call for each level, so that what a client may send can be given back."""
+        while not isinstance(value, _OWN_TYPES):
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and np.isfinite(value).all():
+                return value.tolist()
             try:
-                made[name] = self._walk(each)
+                value = plain(value)
+            except (TypeError, ValueError) as error:
+                raise _NotJson(str(error)) from None
+        if isinstance(value, float) and not math.isfinite(value) and self._nan != "token":
+            return self._not_finite(value)
+        if not isinstance(value, (dict, list, tuple)):
+            return value
+        is_dict = isinstance(value, dict)
+        made: List[Tuple[Any, Any]] = []
+        for place, each in value.items() if isinstance(value, dict) else enumerate(value):
+            name = _key(place) if is_dict else place
+            try:
+                made.append((name, self._walk(each)))
             except _NotJson as error:
-                raise error.at(f"[{str(name)[:_SHOWN]!r}]") from None
-        return made
+                raise error.at(f"[{str(name)[:_SHOWN]!r}]" if is_dict else f"[{name}]") from None
+        return dict(made) if is_dict else [each for _, each in made]
 
     def _not_finite(self, value: float) -> None:
         if self._nan == "error":

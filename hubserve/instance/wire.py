@@ -12,7 +12,7 @@ has an ``op``:
 op           direction         content
 ===========  ================  ======================================================================================
 ``load``     to the instance   ``kind``, ``folder``, ``import_name``, ``init_args``, ``defaults``, ``max_batch_size``, ``measure``,
-                               ``decode_ahead``, ``extra_inputs``, ``warm_up``
+                               ``decode_ahead``, ``extra_inputs``, ``warm_up``, ``nan``
 ``loaded``   to the gateway    ``description``, ``times``: items and seconds of calls that were made to warm up
 ``infer``    to the instance   ``calls``, each with a ``face``, or ``merged`` (see :mod:`hubserve.instance.calls`); ``call_sizes``,
                                ``once``: what fails is not computed again

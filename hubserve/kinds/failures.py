@@ -11,6 +11,8 @@ from hubserve.errors import HubError, LoadFailed, MissingDependency, ModuleFaile
 #: how engines say it, who have exceptions of their own
 _NO_MEMORY = re.compile(r"out of memory|ResourceExhausted|bad_alloc|[Ff]ailed to allocate memory")
 
+_TRACEBACK_CHARACTERS = 12 << 10
+
 
 class failures_named:  # noqa: N801 - reads as a phrase where it is used
     """Turn whatever a module's code raises into a LoadFailed that says what was being done, with the traceback for the log."""
@@ -59,5 +61,11 @@ def as_failure(error: BaseException) -> ModuleFailed:
 
 
 def traceback_of(error: BaseException) -> str:
-    """An exception's traceback as Python prints it."""
-    return safe_text(error, lambda each: "".join(traceback.format_exception(type(each), each, each.__traceback__)))
+    """An exception's traceback as Python prints it; of a long one the beginning and the end."""
+    return safe_text(error, _traceback_of)
+
+
+def _traceback_of(error: BaseException) -> str:
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    half = _TRACEBACK_CHARACTERS // 2
+    return text if len(text) <= 2 * half else f"{text[:half]}\n[...]\n{text[-half:]}"

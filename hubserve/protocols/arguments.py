@@ -42,11 +42,14 @@ class ArgumentReader:
     Args:
         decoders: those processes.
         bounds: of a document.
+
+    Attributes:
+        bounds: those.
     """
 
     def __init__(self, decoders: Decoders, bounds: JsonBounds) -> None:
         self._decoders = decoders
-        self._bounds = bounds
+        self.bounds = bounds
 
     async def read(
         self, text: Any, what: str, predict_args: Mapping[str, Any], where: JsonArray | None = None, *, any_encoding: bool = False
@@ -65,12 +68,12 @@ class ArgumentReader:
             InvalidInput: the array in it cannot be used.
         """
         where = None if predict_args else where
-        if where is not None and (split := split_large_text(text, where.data, self._bounds)) is not None and split.keys() == set(where):
+        if where is not None and (split := split_large_text(text, where.data, self.bounds)) is not None and split.keys() == set(where):
             check_about(split[where.about])
             return Arguments(text, _array(split, where, await _decode_base64(split[where.data], where)))
         if is_light(text):
-            return _read(text, what, self._bounds, predict_args, where, any_encoding)
-        arguments = {"what": what, "bounds": self._bounds, "predict_args": predict_args, "where": where, "any_encoding": any_encoding}
+            return _read(text, what, self.bounds, predict_args, where, any_encoding)
+        arguments = {"what": what, "bounds": self.bounds, "predict_args": predict_args, "where": where, "any_encoding": any_encoding}
         frame = await self._decoders.call(_IN_DECODER, arguments, [text], lambda frame: frame)
         return _from_frame(frame, text)
 

@@ -3,14 +3,15 @@
 import gc
 import signal
 import socket
+import sys
 from functools import cache
 from importlib import import_module
 from typing import Any
 
-from hubserve.errors import HubError, TooLarge, to_wire
+from hubserve.errors import HubError, TooLarge, safe_text, to_wire
 from hubserve.instance import wire
 from hubserve.instance.memory import release
-from hubserve.kinds.failures import as_failure
+from hubserve.kinds.failures import traceback_of
 
 #: the gateway parses what is answered; only buffers may be large
 _MAX_HEADER_BYTES = 1 << 20
@@ -38,8 +39,11 @@ def _answer(frame: wire.Frame) -> tuple[dict[str, Any], list[Any]]:
             raise TooLarge("the names, shapes and parameters of the request take more than 1 MiB; send fewer or shorter ones")
     except HubError as error:
         return {"error": to_wire(error)}, []
+    except MemoryError:
+        return {"error": to_wire(TooLarge("there is not enough memory to decode the request; send fewer items at once"))}, []
     except BaseException as error:  # whatever was sent, the next request is decoded
-        return {"error": to_wire(as_failure(error))}, []
+        sys.stderr.write(traceback_of(error))
+        return {"error": to_wire(HubError(f"the request could not be decoded: {safe_text(error)}; the server's log has the details"))}, []
     return header, buffers
 
 

@@ -10,7 +10,7 @@ from hubserve.errors import InvalidInput, NotJson, TooLarge
 from hubserve.settings import ServerSettings
 
 #: a document of up to so many bytes is parsed where it is, whatever it holds
-_SMALL_BYTES = 64 << 10
+SMALL_BYTES = 64 << 10
 #: so is a longer one of few values, such as one large text; orjson reads a text in a millisecond for each 2 MiB
 _MOST_BYTES = 4 << 20
 _FEW_VALUES = 16 << 10
@@ -59,7 +59,7 @@ def is_light(text: Any) -> bool:
         text: any bytes-like object.
     """
     size = len(text)
-    if size <= _SMALL_BYTES:
+    if size <= SMALL_BYTES:
         return True
     if size > _MOST_BYTES:
         return False
@@ -71,6 +71,26 @@ def is_light(text: Any) -> bool:
         if values > _FEW_VALUES:
             return False
     return True
+
+
+def is_small_object(text: Any, bounds: JsonBounds) -> bool:
+    """Whether a text is a small JSON object within bounds; False where that is not plain, and :func:`parse_json` tells more."""
+    if len(text) > SMALL_BYTES or _may_pass(text, bounds):
+        return False
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _may_pass(text: Any, bounds: JsonBounds) -> bool:
+    """Whether a document may pass its bounds: every level and every value takes characters."""
+    depth, values = bounds
+    size = len(text)
+    if size <= 2 * depth and size <= values:
+        return False
+    raw = whole_of(text)
+    return bool(size > values or raw.count(b"[") + raw.count(b"{") > depth)
 
 
 def parse_json(text: Any, what: str, bounds: JsonBounds, *, any_encoding: bool = False) -> Any:
@@ -85,19 +105,29 @@ def parse_json(text: Any, what: str, bounds: JsonBounds, *, any_encoding: bool =
         NotJson: it is not JSON, or nested too deep.
         TooLarge: it holds too many values.
     """
-    raw = whole_of(text)
-    if raw.count(b"[") + raw.count(b"{") > bounds.depth or len(raw) > bounds.values:
-        _check(raw, what, bounds)
+    if _may_pass(text, bounds):
+        _check(whole_of(text), what, bounds)
     try:
-        return orjson.loads(raw)
+        return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         reason: Exception = error
+    raw = whole_of(text)
+    encoding = json.detect_encoding(raw) if any_encoding else "utf-8"
+    if not encoding.startswith("utf-8"):
+        return parse_json(_as_utf8(raw, encoding, what), what, bounds)
     if any_encoding or any(each in raw for each in (b"NaN", b"Infinity", b"\\ud", b"\\uD")):
         try:
             return json.loads(bytes(raw))
         except (ValueError, RecursionError) as error:
             reason = error
     raise NotJson(f"{what} is not valid JSON: {str(reason)[:200]}")
+
+
+def _as_utf8(raw: Any, encoding: str, what: str) -> bytes:
+    try:
+        return bytes(raw).decode(encoding).encode()
+    except UnicodeDecodeError as error:
+        raise NotJson(f"{what} is not valid JSON: {error}") from None
 
 
 def whole_of(text: Any) -> Any:
@@ -127,13 +157,11 @@ def structure_of(raw: Any, bounds: JsonBounds | None = None) -> tuple[int, int]:
         bounds: it is looked through no further than they are passed.
     """
     depth = deepest = values = 0
-    inside, ahead = False, b""  # a text; backslashes whose meaning the next piece decides
+    inside, ahead = False, b""  # a text; a backslash whose meaning the next piece decides
     for start in range(0, len(raw), _PIECE_BYTES):
         piece = ahead + bytes(raw[start : start + _PIECE_BYTES])
         kept = piece.rstrip(b"\\")
-        ahead = piece[len(kept) :]
-        if len(ahead) > _PIECE_BYTES:  # no JSON has so many
-            break
+        ahead = b"\\" if (len(piece) - len(kept)) % 2 else b""  # pairs of them stand for themselves
         if b"\\" in kept:
             kept = kept.replace(b"\\\\", b"").replace(b'\\"', b"")
         parts = kept.translate(None, _OTHERS).split(b'"')

@@ -35,6 +35,7 @@ from hubserve.protocols.admission import Ticket
 from hubserve.protocols.arguments import ArgumentReader
 from hubserve.protocols.base import ClientGone, Context, Protocol, deadline_of, header, priority_of, respond, while_connected
 from hubserve.protocols.bodies import TooSlow, read_body
+from hubserve.protocols.documents import is_small_object
 from hubserve.serving.dataplane import MAX_PICTURES, ServedModule
 from hubserve.types import InferRequest, array_from_bytes, parse_shape
 
@@ -188,6 +189,9 @@ class _FormRequest(Request):
 
 async def _decode_json(request: InferRequest, body: memoryview, module: ServedModule, reader: ArgumentReader) -> None:
     described, predict_args = module.description, module.plan.predict_args
+    if described.json_array is None and not predict_args and is_small_object(body, reader.bounds):
+        request.arguments = body
+        return
     arguments = await reader.read(body, "the body", predict_args, described.json_array, any_encoding=True)
     if arguments.array is not None:
         request.tensors = {described.inputs[0].name: arguments.array}

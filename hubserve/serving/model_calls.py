@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from hubserve.errors import Cancelled, HubError, InvalidInput, ModuleFailed, ModuleNotFound, Unavailable
-from hubserve.instance.wire import unpack_arrays
 from hubserve.serving.talk import Talk, Window, reply
+from hubserve.serving.unpacking import unpack
 from hubserve.serving.whole import Whole
 from hubserve.serving.work import Work
 from hubserve.types import BFLOAT16, InferRequest, InferResponse, SequencePart
@@ -117,7 +117,7 @@ class ModelCalls:
         request = InferRequest(
             module=header["module"],
             version=header["version"] or None,
-            tensors=unpack_arrays(header["inputs"], list(buffers)),
+            tensors=await unpack(header["inputs"], buffers),
             wants_json=False,
             deadline=deadline,
             outputs=outputs or None,

@@ -1,5 +1,6 @@
 """Keeps answers, so that a question that comes again need not be computed again."""
 
+import asyncio
 import json
 from collections import OrderedDict
 from hashlib import blake2b
@@ -10,6 +11,8 @@ from hubserve.types import InferRequest, InferResponse, packed
 
 #: what an entry takes besides its arrays, roughly
 _ENTRY_BYTES = 512
+#: a request of up to so many bytes is looked through where it is
+_SMALL_BYTES = 4 << 20
 
 
 class ResponseCache:
@@ -51,6 +54,13 @@ class ResponseCache:
         self._bytes += size
         while self._bytes > self._max_bytes:
             self._bytes -= self._entries.popitem(last=False)[1][0]
+
+
+async def find_key(request: InferRequest) -> bytes:
+    """As :func:`key_of`; a large request is looked through in a thread, where others may run."""
+    arrays = (request.tensors or {}).values()
+    size = sum(array.nbytes for array in arrays) + sum(map(len, [request.arguments or b"", *(request.pictures or ())]))
+    return key_of(request) if size <= _SMALL_BYTES else await asyncio.to_thread(key_of, request)
 
 
 def key_of(request: InferRequest) -> bytes:

@@ -23,7 +23,7 @@ from hubserve.serving.ensemble_plan import EnsemblePlan
 from hubserve.serving.in_progress import Counted, InUse
 from hubserve.serving.model_calls import ModelCalls, current_depth
 from hubserve.serving.pool import Pool
-from hubserve.serving.response_cache import ResponseCache, key_of
+from hubserve.serving.response_cache import ResponseCache, find_key
 from hubserve.serving.sequence_plan import SequencePlan
 from hubserve.serving.sequences import Queue, Sequences
 from hubserve.serving.spec import InstanceSpec
@@ -280,7 +280,7 @@ class ServedModule:
     async def _infer_cached(self, cache: ResponseCache, request: InferRequest) -> InferResponse:
         """Answer by what was computed before, or compute it now."""
         began = time.monotonic()
-        key = key_of(request)
+        key = await find_key(request)
         found = cache.get(key)
         looked_s = time.monotonic() - began
         if found is None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hubserve.instance.wire import unpack_arrays
 from hubserve.types import BYTES, FEW_ELEMENTS, InferResponse, with_packed
 
@@ -29,6 +31,21 @@ def has_many_strings(described: Sequence[dict[str, Any]]) -> bool:
     return any(each["dtype"] == BYTES and math.prod(each["shape"]) > FEW_ELEMENTS for each in described)
 
 
+async def unpack(described: Sequence[dict[str, Any]], buffers: Sequence[memoryview]) -> dict[str, np.ndarray]:
+    """Make arrays of a frame's buffers; as :func:`hubserve.instance.wire.unpack_arrays`."""
+    if not has_many_strings(described):
+        return unpack_arrays(described, list(buffers))
+    return await asyncio.to_thread(_arrays, described, list(buffers))
+
+
+def _arrays(described: Sequence[dict[str, Any]], buffers: list[memoryview]) -> dict[str, np.ndarray]:
+    arrays = unpack_arrays(described, buffers)
+    for each in described:
+        if each["dtype"] == BYTES:  # whatever sends them on need not pack them again
+            arrays[each["name"]] = with_packed(arrays[each["name"]], buffers[each["buffer"]])
+    return arrays
+
+
 def answer_unpacked(answer: "asyncio.Future[InferResponse]", packed: PackedResponse) -> None:
     """Resolve a request's future once its arrays are unpacked."""
     unpacked = asyncio.get_running_loop().run_in_executor(None, _unpack, packed)
@@ -36,11 +53,7 @@ def answer_unpacked(answer: "asyncio.Future[InferResponse]", packed: PackedRespo
 
 
 def _unpack(packed: PackedResponse) -> InferResponse:
-    arrays = unpack_arrays(packed.described, packed.buffers)
-    for each in packed.described:
-        if each["dtype"] == BYTES:  # whatever sends them on need not pack them again
-            arrays[each["name"]] = with_packed(arrays[each["name"]], packed.buffers[each["buffer"]])
-    return InferResponse(tensors=arrays, parameters=packed.parameters)
+    return InferResponse(tensors=_arrays(packed.described, packed.buffers), parameters=packed.parameters)
 
 
 def _resolve(answer: "asyncio.Future[InferResponse]", unpacked: "asyncio.Future[InferResponse]") -> None:

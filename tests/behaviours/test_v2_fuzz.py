@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from tests.conftest import Server, servers
 from tests.examples import examples
 from tests.v2 import exchange
-from tests.v2_mutations import calm_modules, is_complete, mutated
-from tests.v2_requests import CASES
+from tests.v2_mutations import ALL_CASES, calm_modules, is_complete, mutated
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +24,9 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @settings(max_examples=examples(600), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(case=st.sampled_from(sorted(CASES)), random=st.randoms(use_true_random=False))
+@given(case=st.sampled_from(sorted(ALL_CASES)), random=st.randoms(use_true_random=False))
 def test_a_mutated_request_is_answered_and_the_failure_is_never_the_servers_own(server: Server, case: str, random: Random) -> None:
-    request = mutated(random, CASES[case])
+    request = mutated(random, ALL_CASES[case])
     if not is_complete(request):
         return
     answer = exchange(server.port, request)

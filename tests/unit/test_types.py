@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,7 +8,19 @@ from hypothesis.extra import numpy as arrays
 
 from hubserve.errors import InvalidInput
 from hubserve.instance.wire import pack_arrays, unpack_arrays
-from hubserve.types import ANY, DTYPES, REST, TensorSpec, array_from_bytes, check_inputs, packed, parse_dtype
+from hubserve.types import (
+    ANY,
+    DTYPES,
+    REST,
+    TensorSpec,
+    array_from_bytes,
+    check_inputs,
+    pack_bytes,
+    packed,
+    parse_dtype,
+    shown,
+    with_packed,
+)
 from tests.odd_arrays import SENDABLE, TEXTS, UNSENDABLE, values
 from tests.odd_arrays import arrays as odd_arrays
 
@@ -107,3 +121,37 @@ def test_a_shape_may_end_in_any_further_dimensions() -> None:
         with pytest.raises(InvalidInput, match="-2: any further dimensions"):
             spec.check(np.zeros(shape, np.float32))
     assert TensorSpec.from_json(spec.to_json()) == spec
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=30) | st.dictionaries(st.text(max_size=5), inner, max_size=30),
+    max_leaves=60,
+)
+
+
+@given(json_values, st.integers(1, 100))
+def test_the_beginning_of_a_value_is_that_of_its_text(value: object, length: int) -> None:
+    assert shown(value, length) == str(value)[:length]
+
+
+def test_the_beginning_of_a_huge_value_takes_no_longer_than_that_of_a_small_one() -> None:
+    class Counting(list[int]):
+        taken = 0
+
+        def __iter__(self) -> Iterator[int]:
+            for each in super().__iter__():
+                self.taken += 1
+                yield each
+
+    many = Counting(range(100_000))
+    assert shown(many) == str(list(range(100)))[:80]
+    assert many.taken < 100
+    assert len(shown([[[["x" * 1_000_000] * 1000] * 1000] * 1000])) == 80
+
+
+def test_byte_strings_with_their_packed_form_need_not_be_packed() -> None:
+    array = np.array([b"a", b"bc"], object)
+    whole = memoryview(pack_bytes(array))
+    assert pack_bytes(with_packed(array, whole)) is whole
+    assert pack_bytes(with_packed(array, whole)[:1]) == pack_bytes(array[:1])

@@ -4,7 +4,7 @@ One table has every path: what matches it, its methods, and the method of this c
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -20,8 +20,8 @@ from hubserve.protocols.v2.calls import InferCall, InferResult
 from hubserve.protocols.v2.encodings import decode_body, encode_body, wanted_coding
 from hubserve.protocols.v2.errors import NotHere, WrongMethod, http_status
 from hubserve.protocols.v2.generate import write_generate
-from hubserve.protocols.v2.http_tensors import encode_large, write_result
-from hubserve.protocols.v2.json_tensors import dump_json, is_large
+from hubserve.protocols.v2.http_tensors import NOTHING, encode_large, needs_steps, write_result
+from hubserve.protocols.v2.json_tensors import dump_json
 from hubserve.protocols.v2.layouts import Layouts
 from hubserve.protocols.v2.signatures import Signature
 from hubserve.recent import Recent
@@ -203,10 +203,8 @@ class V2Protocol(Protocol):
             await _start_events(send)
         await send({"type": "http.response.body", "body": b""})
 
-    async def _encode_large(self, result: InferResult, binary: Any) -> dict[str, Any]:
-        if not any(each.array is not None and is_large(each.array) for each in result.outputs):
-            return {}
-        return await encode_large(result, binary, self._nan, self.context.decoders)
+    async def _encode_large(self, result: InferResult, binary: Any) -> Mapping[str, Any]:
+        return await encode_large(result, binary, self._nan, self.context.decoders) if needs_steps(result, binary) else NOTHING
 
     async def _admit(self, scope: Scope, ticket: Ticket, model: str, version: str) -> Signature:
         """The model, loaded. One that cannot answer is told before the body is looked at."""

@@ -3,10 +3,11 @@
 All of them are part of the admin surface (:mod:`hubserve.protocols.admin`).
 """
 
-import base64
 import binascii
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+import pybase64
 
 from hubserve.errors import InvalidInput
 from hubserve.protocols.documents import JsonBounds, json_type, parse_object
@@ -44,7 +45,7 @@ def _content(name: str, value: Any) -> Any:
     if not name.startswith("file:"):
         return value
     try:
-        return base64.b64decode(value, validate=True)
+        return pybase64.b64decode(value, validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
         raise InvalidInput(f"the parameter '{name[:200]}' must be base64 of the file: {error}") from None
 

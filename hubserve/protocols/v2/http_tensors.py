@@ -245,6 +245,15 @@ def write_result(
     return [head, *raws], len(head) if raws else None
 
 
+def needs_steps(result: InferResult, binary_default: Any) -> bool:
+    """Whether :func:`encode_large` has anything to do; numbers in binary are sent as they are."""
+    for each in result.outputs:
+        array = each.array
+        if array is not None and (array.dtype.kind == "O" or not _is_binary(each, binary_default)) and is_large(array):
+            return True
+    return False
+
+
 async def encode_large(result: InferResult, binary_default: Any, nan: str, decoders: Decoders) -> dict[str, Any]:
     """Encode those outputs that would hold up the event loop, for :func:`write_result`.
 

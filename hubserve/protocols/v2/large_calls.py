@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from hubserve.instance.wire import Frame, pack_arrays
 from hubserve.protocols.decoders import Decoders
-from hubserve.protocols.documents import JsonBounds, is_light
+from hubserve.protocols.documents import SMALL_BYTES, JsonBounds, is_light
 from hubserve.protocols.v2.calls import InferCall, InputTensor, RequestedOutput
 from hubserve.protocols.v2.datatypes import ManyElements, array_of_dtype
 from hubserve.protocols.v2.generate import read_generate
@@ -40,7 +40,8 @@ class CallReader:
 
     async def infer(self, body: memoryview, header_length: str, signature: Signature, layouts: Layouts) -> InferCall:
         """Read an inference request over HTTP; see :func:`hubserve.protocols.v2.http_tensors.read_call`."""
-        if not is_light(body[: json_length(body, header_length)]):
+        length = json_length(body, header_length)
+        if length > SMALL_BYTES and not is_light(body[:length]):
             return await self._in_process("decode_infer", [body], signature, header_length=header_length)
         try:
             return read_call(body, header_length, signature, layouts, self._bounds)

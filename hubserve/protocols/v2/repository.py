@@ -1,14 +1,16 @@
 """The protocol's model repository: what could be served, and loading and unloading it by name."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from hubserve.errors import HubError, InvalidInput, Unavailable
+from hubserve.protocols.documents import JsonBounds, parse_json
 from hubserve.serving.dataplane import DataPlane, ServedModule
 
 READY, LOADING, UNLOADING, UNAVAILABLE = "READY", "LOADING", "UNLOADING", "UNAVAILABLE"
 _FILE = "file:"
+#: of a model's configuration, which the largest ensembles keep within
+_CONFIG_BOUNDS = JsonBounds(depth=50, values=100_000)
 
 
 class ModelState(NamedTuple):
@@ -135,10 +137,7 @@ def _overrides(parameters: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[
 def _config(text: Any) -> dict[str, Any]:
     if not isinstance(text, str):
         raise InvalidInput(f"the parameter 'config' must be the text of a JSON object, got {type(text).__name__}")
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"the parameter 'config' is not JSON: {error}") from None
+    config = parse_json(text.encode("utf-8", "surrogatepass"), "the parameter 'config'", _CONFIG_BOUNDS)
     if not isinstance(config, dict):
         raise InvalidInput(f"the parameter 'config' must be a JSON object, got {text[:40]!r}")
     return config

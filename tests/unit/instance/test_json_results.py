@@ -112,6 +112,13 @@ def test_what_is_no_json_is_refused_with_its_place_and_what_to_return(value: Any
         encoded({"boxes": [1, value]})
 
 
+def test_what_is_as_deep_as_clients_may_send_is_walked() -> None:
+    value: Any = math.nan
+    for _ in range(400):
+        value = {"a": [value]}
+    assert ResultEncoder().encode(value) == b'{"a":[' * 400 + b"null" + b"]}" * 400
+
+
 plain_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.instance import wire
+from hubserve.serving.frames import _loads as loads
 
 
 @given(
@@ -54,13 +55,20 @@ def test_garbage_is_refused_and_nothing_is_allocated_for_it(garbage: bytes) -> N
             wire.receive(theirs)
 
 
-@pytest.mark.parametrize("header", [b"{", b"[]", b'{"buffers": [1]}', b'{"buffers": 3}', b"{}"])
+@pytest.mark.parametrize("header", [b"{", b"[]", b'{"buffers": [1]}', b'{"buffers": 3}', b"{}", b"[" * 100_000])
 def test_a_broken_header_is_refused(header: bytes) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.sendall(wire.HEAD.pack(b"HUB1", len(header), 0) + header)
         with pytest.raises(wire.WireError, match="frame"):
             wire.receive(theirs)
+
+
+@pytest.mark.parametrize("levels", [1000, 1024, 100_000])
+def test_a_header_that_is_nested_deep_is_broken_for_the_gateway_too(levels: int) -> None:
+    header = b'{"op":"results","deep":' + b"[" * levels + b"]" * levels + b'}"'
+    with pytest.raises(wire.WireError, match="header is broken"):
+        wire.decode_body(memoryview(header), len(header), None, loads)
 
 
 def test_a_closed_socket_is_the_end() -> None:

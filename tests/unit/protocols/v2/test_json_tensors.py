@@ -1,5 +1,6 @@
 """Tensors as JSON and back."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hubserve.errors import InvalidInput
+from hubserve.errors import InvalidInput, ModuleFailed
+from hubserve.protocols.v2 import json_tensors
 from hubserve.protocols.v2.datatypes import DTYPE_OF
-from hubserve.protocols.v2.json_tensors import array_from_values, dump_json, values_of
+from hubserve.protocols.v2.json_tensors import array_from_values, dump_json, values_in_steps, values_of
 
 NUMBERS = [each for each in DTYPE_OF if each not in ("BYTES", "BF16")]
 
@@ -82,3 +84,35 @@ def test_what_is_not_of_the_datatype_or_shape_is_told(values: Any, datatype: str
 
 def test_half_a_character_is_no_reason_to_fail() -> None:
     assert json.loads(dump_json({"error": "\ud800"})) == {"error": "\ud800"}
+
+
+STEPS = {"_STEP_ELEMENTS": 3, "_STEP_BYTES": 5, "_ELEMENT_BYTES": 1}
+
+
+def in_steps(array: np.ndarray, datatype: str, nan: str = "token") -> bytes:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in STEPS.items():
+            patch.setattr(json_tensors, name, value)
+        return asyncio.run(values_in_steps(array, datatype, nan))
+
+
+@given(st.sampled_from(NUMBERS).flatmap(lambda name: st.tuples(st.just(name), hnp.arrays(DTYPE_OF[name], hnp.array_shapes(min_side=0)))))
+def test_numbers_that_are_written_in_steps_are_the_same(case: tuple[str, np.ndarray]) -> None:
+    datatype, array = case
+    written = [np.array(json.loads(text), array.dtype) for text in (in_steps(array, datatype), values_of(array, datatype))]
+    assert np.array_equal(*written, equal_nan=array.dtype.kind == "f")
+
+
+@given(st.lists(st.text(max_size=12).map(lambda each: each.encode("utf-8", "replace")) | st.binary(max_size=12)))
+def test_texts_that_are_written_in_steps_are_the_same(elements: list[bytes]) -> None:
+    array = np.empty(len(elements), object)
+    array[:] = elements
+    assert json.loads(in_steps(array, "BYTES")) == json.loads(values_of(array, "BYTES"))
+
+
+def test_numbers_that_are_not_finite_are_what_is_asked_for() -> None:
+    array = np.array([1, np.nan, np.inf], np.float32)
+    assert values_of(array, "FP32") == b"[1.0, NaN, Infinity]"
+    assert values_of(array, "FP32", "null") == in_steps(array, "FP32", "null") == b"[1.0,null,null]"
+    with pytest.raises(ModuleFailed, match="v2_nan"):
+        values_of(array, "FP32", "error")

@@ -1,0 +1,110 @@
+"""The processes that decode large requests: started when needed, replaced when they end, ended when they are not needed."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from hubserve.errors import HubError, InvalidInput, TooLarge, Unavailable
+from hubserve.instance.wire import Frame
+from hubserve.protocols import decoders as module
+from hubserve.protocols.decoders import Decoders
+
+HERE = "tests.unit.protocols.test_decoders:"
+
+
+def echo(arguments: dict[str, Any], buffers: list[memoryview]) -> tuple[dict[str, Any], list[Any]]:
+    return {"pid": os.getpid(), **arguments}, list(buffers)
+
+
+def fail(arguments: dict[str, Any], buffers: list[memoryview]) -> tuple[dict[str, Any], list[Any]]:
+    raise {"known": InvalidInput("no"), "memory": MemoryError(), "other": ZeroDivisionError("oh"), "exit": SystemExit(3)}[arguments["how"]]
+
+
+def end(arguments: dict[str, Any], buffers: list[memoryview]) -> tuple[dict[str, Any], list[Any]]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}, []
+
+
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[Decoders]:
+    made = Decoders()
+    yield made
+    made.close()
+
+
+def call(decoders: Decoders, function: str, buffers: Any = (), **arguments: Any) -> Frame:
+    return asyncio.run(decoders.call(HERE + function, arguments, buffers, lambda frame: frame))
+
+
+def test_a_function_is_given_its_arguments_and_buffers_in_another_process(decoders: Decoders) -> None:
+    frame = call(decoders, "echo", [b"small", b"x" * 3_000_000], a=[1, None])
+    assert frame.header["a"] == [1, None]
+    assert frame.header["pid"] != os.getpid()
+    assert [bytes(each) for each in frame.buffers] == [b"small", b"x" * 3_000_000]
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "words"),
+    [("known", InvalidInput, "no"), ("memory", TooLarge, "memory"), ("other", HubError, "oh"), ("exit", HubError, "3")],
+)
+def test_what_goes_wrong_is_raised_and_the_process_goes_on(decoders: Decoders, how: str, error: type[Exception], words: str) -> None:
+    before = call(decoders, "echo").header["pid"]
+    with pytest.raises(error, match=words):
+        call(decoders, "fail", how=how)
+    assert call(decoders, "echo").header["pid"] == before
+
+
+def test_only_buffers_may_be_large(decoders: Decoders) -> None:
+    with pytest.raises(TooLarge, match="more than 1 MiB"):
+        call(decoders, "echo", text="x" * (1 << 20))
+
+
+def test_a_process_that_was_killed_is_replaced(decoders: Decoders) -> None:
+    before = call(decoders, "echo").header["pid"]
+    os.kill(before, signal.SIGKILL)
+    after = call(decoders, "echo").header["pid"]
+    assert after != before
+    assert before not in [each.pid for each in psutil.Process().children()]
+
+
+def test_a_request_that_ends_two_processes_is_refused(decoders: Decoders) -> None:
+    with pytest.raises(Unavailable, match="ended twice"):
+        call(decoders, "end")
+    assert call(decoders, "echo").header["pid"]
+
+
+def test_several_are_decoded_at_once_by_two_processes(decoders: Decoders) -> None:
+    async def all_at_once() -> set[int]:
+        frames = [decoders.call(HERE + "echo", {}, [b"x" * 100_000], lambda frame: frame) for _ in range(8)]
+        return {frame.header["pid"] for frame in await asyncio.gather(*frames)}
+
+    assert len(asyncio.run(all_at_once())) <= 2
+
+
+def test_a_process_without_work_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_IDLE_S", 0.05)
+    decoders = Decoders()
+
+    async def use() -> int:
+        pid = (await decoders.call(HERE + "echo", {}, [], lambda frame: frame)).header["pid"]
+        for _ in range(500):
+            if psutil.pid_exists(pid):
+                await asyncio.sleep(0.02)
+        return int(pid)
+
+    assert not psutil.pid_exists(asyncio.run(use()))
+    decoders.close()
+
+
+def test_after_the_end_nothing_is_started() -> None:
+    decoders = Decoders()
+    pid = call(decoders, "echo").header["pid"]
+    decoders.close()
+    assert not psutil.pid_exists(pid)
+    with pytest.raises((Unavailable, RuntimeError)):
+        call(decoders, "echo")
