@@ -12,7 +12,7 @@ from hubserve.errors import InvalidInput
 from hubserve.http2.messages import Message
 from hubserve.protocols.v2.datatypes import array_from_raw, dtype_of, raw_from_array
 from hubserve.protocols.v2.grpc_raw import split_request
-from hubserve.protocols.v2.http_tensors import NOTHING
+from hubserve.protocols.v2.http_tensors import MOST_NAMED, NOTHING
 from hubserve.protocols.v2.inference import InferCall, InferResult, InputTensor, RequestedOutput
 from hubserve.types import parse_shape, shown
 
@@ -37,6 +37,8 @@ _CONTENTS = {
     "BYTES": "bytes_contents",
 }
 _REGION = "shared_memory_region"
+#: more lengths than any shape may have
+_SHOWN_LENGTHS = 64
 
 
 def parse(message: type[M], data: Message) -> M:
@@ -86,8 +88,11 @@ def decode_call(request: Any, raws: Sequence[Any] | None = None) -> InferCall:
         request: the message.
         raws: its raw contents, if they are not in it.
     Raises:
-        InvalidInput: its tensors contradict themselves.
+        InvalidInput: its tensors contradict themselves, or there are very many of them.
     """
+    for name in ("inputs", "outputs"):
+        if len(getattr(request, name)) > MOST_NAMED:
+            raise InvalidInput(f"the request has {len(getattr(request, name))} {name}, and at most {MOST_NAMED} are taken")
     return InferCall(
         model=request.model_name,
         version=request.model_version,
@@ -103,7 +108,7 @@ def _inputs(request: Any, raw: Sequence[Any]) -> list[InputTensor]:
     inputs = []
     for tensor in request.inputs:
         parameters = _parameters(tensor.parameters)
-        shape = parse_shape(list(tensor.shape))
+        shape = parse_shape(tensor.shape[:_SHOWN_LENGTHS])
         data = None
         if _REGION in parameters:
             _refuse_contents(tensor, "its elements are in shared memory")
@@ -171,6 +176,8 @@ def _numbers(elements: Any, dtype: np.dtype, datatype: str) -> np.ndarray:
 
 
 def _parameters(sent: Any) -> dict[str, Any]:
+    if len(sent) > MOST_NAMED:
+        raise InvalidInput(f"there are {len(sent)} parameters in one place, and at most {MOST_NAMED} are taken")
     return {name: parameter_value(name, each) for name, each in sent.items()} if sent else {}
 
 

@@ -67,6 +67,27 @@ def split_request(message: Message) -> tuple[Message, list[memoryview] | None]:
     return b"".join((*rest, view[start:])), raws
 
 
+def has_many_fields(message: bytes | bytearray, most: int) -> bool:
+    """Whether an encoded message has more than ``most`` fields, which its class makes objects of; False for what is no message."""
+    view, at = memoryview(message), 0
+    try:
+        for _ in range(most):
+            if at >= len(view):
+                return False
+            tag, at = _varint(view, at)
+            kind = tag & 7
+            if kind == _BYTES_TYPE:
+                length, at = _varint(view, at)
+                at += length
+            elif kind == 0:
+                _, at = _varint(view, at)
+            else:
+                at += _FIXED[kind]
+    except (IndexError, KeyError):
+        return False
+    return at < len(view)
+
+
 def _varint(view: memoryview, at: int) -> tuple[int, int]:
     """A number of up to 64 bits, and where what follows it begins."""
     value = view[at]

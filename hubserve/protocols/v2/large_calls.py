@@ -4,13 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from hubserve.errors import InvalidInput
 from hubserve.instance.wire import Frame, pack_arrays
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import SMALL_BYTES, JsonBounds, is_light
 from hubserve.protocols.v2.calls import InferCall, InputTensor, RequestedOutput
 from hubserve.protocols.v2.datatypes import ManyElements, array_of_dtype
 from hubserve.protocols.v2.generate import read_generate
-from hubserve.protocols.v2.http_tensors import json_length, read_call
+from hubserve.protocols.v2.http_tensors import MOST_NAMED, json_length, read_call
 from hubserve.protocols.v2.layouts import Layouts
 from hubserve.protocols.v2.signatures import Signature
 from hubserve.types import TensorSpec
@@ -93,9 +94,14 @@ def decode_generate(arguments: dict[str, Any], buffers: list[memoryview]) -> tup
 
 def decode_message(arguments: dict[str, Any], buffers: list[memoryview]) -> tuple[dict[str, Any], list[Any]]:
     """Decode a ``ModelInferRequest``."""
-    from hubserve.protocols.v2.grpc_codec import decode_call, parse_request  # needs packages that a server without gRPC may lack
+    # these need packages that a server without gRPC may lack
+    from hubserve.protocols.v2.grpc_codec import decode_call, parse_request
+    from hubserve.protocols.v2.grpc_raw import has_many_fields
 
-    return _packed(decode_call(*parse_request(bytes(buffers[0]))), arguments)
+    message = bytes(buffers[0])
+    if has_many_fields(message, 4 * MOST_NAMED):  # each input may have contents; outputs and parameters count, too
+        raise InvalidInput(f"the message has more than {4 * MOST_NAMED} inputs, outputs, raw contents and parameters; send fewer")
+    return _packed(decode_call(*parse_request(message)), arguments)
 
 
 def _takes(arguments: dict[str, Any]) -> Takes:

@@ -162,3 +162,23 @@ def test_a_request_with_one_wrong_byte_is_a_call_or_has_a_reason(position: int, 
     whole[position % len(whole)] = value
     with suppress(InvalidInput):
         decode_call(parse(service_pb2.ModelInferRequest, bytes(whole)))
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs"])
+def test_more_tensors_than_any_model_has_are_refused(field: str) -> None:
+    request = service_pb2.ModelInferRequest(model_name="m")
+    for number in range(4097):
+        getattr(request, field).add(name=str(number))
+    with pytest.raises(InvalidInput, match=f"has 4097 {field}"):
+        decode_call(request)
+
+
+def test_more_parameters_or_lengths_than_make_sense_are_refused() -> None:
+    request = service_pb2.ModelInferRequest(model_name="m")
+    request.inputs.add(name="x", datatype="FP32", shape=[1] * 100_000)
+    with pytest.raises(InvalidInput, match="at most 32"):
+        decode_call(request)
+    for number in range(4097):
+        request.parameters[str(number)].bool_param = True
+    with pytest.raises(InvalidInput, match="4097 parameters"):
+        decode_call(request)

@@ -9,7 +9,7 @@ from tritonclient.grpc import service_pb2
 from hubserve.errors import InvalidInput
 from hubserve.protocols.v2 import grpc_raw
 from hubserve.protocols.v2.grpc_codec import decode_call, parse, parse_request
-from hubserve.protocols.v2.grpc_raw import response_parts, split_request, stream_response_parts
+from hubserve.protocols.v2.grpc_raw import has_many_fields, response_parts, split_request, stream_response_parts
 from tests.examples import examples
 
 LARGE = np.arange(50_000, dtype=np.float32)
@@ -105,3 +105,14 @@ def test_what_is_written_is_read_by_the_message_s_class(raws: list[bytes]) -> No
     read = service_pb2.ModelStreamInferResponse.FromString(b"".join(stream_response_parts(streamed, raws)))
     assert read.infer_response == expected
     assert read.error_message == "e"
+
+
+def test_fields_are_counted_without_decoding_them() -> None:
+    request = service_pb2.ModelInferRequest(model_name="m", id="7")
+    for number in range(10):
+        request.inputs.add(name=str(number), datatype="FP32", shape=[1]).contents.fp32_contents.append(1.5)
+    message = request.SerializeToString()
+    assert has_many_fields(message, 11)
+    assert not has_many_fields(message, 12)
+    assert not has_many_fields(b"\xff" * 20, 12)
+    assert not has_many_fields(b"", 0)
