@@ -39,8 +39,9 @@ faults: $(VENV)/installed  ## break installs, uninstalls and rollbacks at each o
 hostile: $(VENV)/installed  ## unpack ten thousand archives that mean harm; minutes
 	$(BIN)/python -m tests.unit.registry.hostile
 
-fuzz: $(VENV)/installed  ## send the server 100,000 requests and 20,000 connections that mean harm; two minutes
+fuzz: $(VENV)/installed  ## send the server 100,000 requests and 40,000 connections that mean harm; minutes
 	$(BIN)/python bench/fuzz_v2.py
+	$(BIN)/python bench/fuzz_http1.py
 	$(BIN)/python bench/fuzz_http2.py
 
 bench-peers: $(MODEL)  ## measure the server against others; slow: the first run installs each of them (minutes, 4 GB)

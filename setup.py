@@ -57,7 +57,6 @@ setup(
     install_requires=[
         "cryptography>=43",
         "filelock>=3.16",
-        "httptools>=0.6.4",
         "msgspec>=0.19",
         "numpy>=1.26",
         "opencv-python>=4.10",

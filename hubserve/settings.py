@@ -119,7 +119,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ready_timeout_s: Annotated[float, msgspec.Meta(ge=5)] = 30.0
     """A module none of whose instances has answered for so long is reported as not ready."""
     client_timeout_s: Seconds = 30.0
-    """Seconds that a client may take to send its headers, may pause within its body, and may leave its answer unread."""
+    """Seconds that a client may take to send its headers. While it sends a body or takes an answer, 4 KiB per second must move in each
+    period of this length."""
     max_concurrency: Count = 4096
     """Requests in progress at once; more are refused with 503."""
     max_connections: Count | None = None
@@ -128,7 +129,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     max_connections_per_peer: Count | None = None
     """The same for one address, or network of IPv6. Not set: three quarters of ``max_connections``."""
     max_pending_bytes: Count = 1 << 30
-    """Bytes of all request bodies in progress; what would be more is refused with 503."""
+    """Bytes of all request bodies that have come and of all answers that are not read yet. Larger bodies and answers than 64 KiB that would
+    be more are refused with 503."""
     drain_timeout_s: Seconds = 30.0
     """Seconds that requests in progress get when the server is told to stop."""
     shared_memory: bool | None = None

@@ -21,6 +21,8 @@ _FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*)\r\n")
 FIELD_LINE = re.compile(_TOKEN + rb":" + _VALUE)
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[A-Za-z0-9:.%\-_~]+\])(?::[0-9]*)?")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^?#]*)\??([^#]*)", re.IGNORECASE)
+#: headers that may be there once only
+_SINGLE = (b"host", b"content-length", b"transfer-encoding")
 _METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"}
 #: a length with more digits than this is no length
 _MAX_DIGITS = 18
@@ -79,10 +81,17 @@ def parse_head(raw: bytes) -> Head:
     headers = [(name.lower(), value.rstrip(b" \t")) for name, value in _FIELD.findall(raw, line.end())]
     if len(headers) > MAX_FIELDS:
         raise BadRequest(431, f"the request has {len(headers)} headers, the most is {MAX_FIELDS}")
-    path, query = _read_target(method, target, headers, is_1_0)
     # of equal names the first counts
     named = dict(reversed(headers))
-    length, is_chunked = _framing(headers, named, is_1_0)
+    if len(named) < len(headers):
+        _check_single(headers)
+    _check_host(named.get(b"host"), is_1_0)
+    path, query, authority = _read_target(method, target)
+    if authority:  # RFC 9112, 3.2.2: it takes the place of the header
+        _check_host(authority, is_1_0)
+        headers = [(b"host", authority), *(each for each in headers if each[0] != b"host")]
+        named[b"host"] = authority
+    length, is_chunked = _framing(named, is_1_0)
     expected = named.get(b"expect", b"").lower()
     if expected not in (b"", b"100-continue"):
         raise BadRequest(417, "the header Expect asks for what is not offered here; leave it out, or send 100-continue")
@@ -119,47 +128,51 @@ def _malformed(raw: bytes) -> BadRequest:
     return BadRequest(400, "malformed header line; send 'Name: value', in one line that ends with CR LF and holds no control characters")
 
 
-def _framing(headers: list[tuple[bytes, bytes]], named: dict[bytes, bytes], is_1_0: bool) -> tuple[int, bool]:
+def _check_single(headers: list[tuple[bytes, bytes]]) -> None:
+    for name in _SINGLE:
+        if sum(each == name for each, _ in headers) > 1:
+            raise BadRequest(400, f"the header {name.decode().title()} is there several times; send it once")
+
+
+def _check_host(host: bytes | None, is_1_0: bool) -> None:
+    if host is None:
+        if not is_1_0:
+            raise BadRequest(400, "the header Host is missing; send it")
+    elif not _HOST.fullmatch(host):
+        raise BadRequest(400, "malformed host; send a name or an address, and a port if it is not 80")
+
+
+def _framing(named: dict[bytes, bytes], is_1_0: bool) -> tuple[int, bool]:
     """The announced length of the body, and whether it comes in chunks."""
     length = named.get(b"content-length")
     coding = named.get(b"transfer-encoding")
     if coding is not None:
         if length is not None:
             raise BadRequest(400, "both Content-Length and Transfer-Encoding are there; send one of them")
-        if coding.lower() != b"chunked" or _count(headers, b"transfer-encoding") > 1:
-            raise BadRequest(400, "the transfer coding is not offered here; send 'chunked' alone, once")
+        if coding.lower() != b"chunked":
+            raise BadRequest(400, "the transfer coding is not offered here; send 'chunked' alone")
         if is_1_0:
             raise BadRequest(400, "HTTP/1.0 has no Transfer-Encoding; send Content-Length, or HTTP/1.1")
         return 0, True
     if length is None:
         return 0, False
-    if not length.isdigit() or len(length) > _MAX_DIGITS or _count(headers, b"content-length") > 1:
-        raise BadRequest(400, f"Content-Length is not one number of up to {_MAX_DIGITS} digits, sent once")
+    if not length.isdigit() or len(length) > _MAX_DIGITS:
+        raise BadRequest(400, f"Content-Length is not one number of up to {_MAX_DIGITS} digits; send the body's length in bytes")
     return int(length), False
-
-
-def _count(headers: list[tuple[bytes, bytes]], name: bytes) -> int:
-    return sum(each == name for each, _ in headers)
 
 
 def _has_close(headers: list[tuple[bytes, bytes]]) -> bool:
     return any(name == b"connection" and b"close" in map(bytes.strip, value.lower().split(b",")) for name, value in headers)
 
 
-def _read_target(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], is_1_0: bool) -> tuple[bytes, bytes]:
-    """The path and the query; checks the host, and puts that of an absolute target in the place of the header, as RFC 9112, 3.2.2 asks."""
-    hosts = [value for name, value in headers if name == b"host"]
-    if len(hosts) > 1 or not (hosts or is_1_0):
-        raise BadRequest(400, f"the request has {len(hosts)} Host headers; send one")
-    if hosts and not _HOST.fullmatch(hosts[0]):
-        raise BadRequest(400, "malformed Host header; send a name or an address, and a port if it is not 80")
+def _read_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes]:
+    """The path, the query, and the host if the target has one."""
     if target.startswith(b"/"):
         path, _, query = target.partition(b"#")[0].partition(b"?")
-        return path, query
+        return path, query, b""
     if target == b"*" and method == b"OPTIONS":
-        return target, b""
+        return target, b"", b""
     absolute = _ABSOLUTE.match(target)
-    if not absolute or not _HOST.fullmatch(absolute[1]):
+    if not absolute:
         raise BadRequest(400, "malformed request target; send a path that begins with '/', or http://host/path")
-    headers[:] = [(b"host", absolute[1]), *(each for each in headers if each[0] != b"host")]
-    return absolute[2] or b"/", absolute[3]
+    return absolute[2] or b"/", absolute[3], absolute[1]

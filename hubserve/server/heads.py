@@ -83,6 +83,8 @@ class HeadReader:
         """
         if not self._partial:
             head, length = self._heads.find(data)
+            if head is None and len(_END) <= length <= MAX_HEAD_BYTES and not data.startswith(_LINE_END):
+                head = self._heads.read(data[:length])
             if head is not None:
                 return head, data[length:]
         partial, start = self._partial, len(self._partial)

@@ -37,6 +37,8 @@ _SCRATCH_BYTES = 64 << 10
 _FIRST_BYTES = 16 << 10
 _KEEP_ALIVE_S = 15.0
 _SWEEP_EVERY_S = 0.25
+#: so long, what a client goes on to send is read and thrown away although it was told that the connection ends
+_LINGER_S = 2.0
 #: what every answer begins with
 _ANSWER_BEGINS = b"HTTP/1.1 "
 #: Linux's number for a connection that was reset
@@ -153,19 +155,21 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """The client sends no more. If it has sent a whole request, it may still wait for the answer: then the connection stays open."""
-        if self._answering is None or self._reading is not None:
+        if self.closed or self._answering is None or self._reading is not None:
             return False
         self._is_half_closed = True
         self._look_for_client()
         return True
 
     def _look_for_client(self) -> None:
-        """Tell a client that only sends no more from one that has left.
+        """Notice that the client has left although nothing is read from it.
 
-        What has left resets the connection once it is sent something. As every answer begins in the same way, that much is sent ahead.
+        One that has left looks like one that only sends no more until it is sent something, and then resets the connection. As every answer
+        begins in the same way, that much is sent ahead.
         """
-        connection = self._transport.get_extra_info("socket")
-        if hasattr(socket, "TCP_INFO") and connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
+        if not hasattr(socket, "TCP_INFO"):  # not Linux
+            return
+        if self._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
             self._transport.abort()
             return
         if self._answering and not self._answering.started and not self._sent_ahead:
@@ -206,6 +210,7 @@ class HttpConnection(asyncio.BufferedProtocol):
                 elif self._answering:
                     self._unparsed += data
                     self.pause()
+                    self.due = time.monotonic() + _SWEEP_EVERY_S
                     return
                 else:
                     data = self._take_head(data)
@@ -324,7 +329,9 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def on_due(self) -> None:
         """The client is too slow, or has been idle for too long."""
-        if self._is_half_closed:
+        if self.closed or self._transport.is_closing():
+            self._transport.close()
+        elif self._is_half_closed or (self._unparsed and self._answering):
             self._look_for_client()
         elif self.unread.is_waiting:
             self._wait_for_next()  # it still takes its last answer, and its pace is watched
@@ -339,11 +346,14 @@ class HttpConnection(asyncio.BufferedProtocol):
         """An exchange's answer has been written."""
         self._server_state.total_requests += 1
         self._server_state.tasks.discard(exchange.task)
-        self._answering = None
+        self._answering = self._room = None
         if self.closed:
             return
         if not exchange.keep_alive or self._stopping:
-            self._transport.close()
+            if self._reading or self._unparsed:
+                self._hang_up()
+            else:
+                self._transport.close()
             return
         if self._reading is None:
             self._wait_for_next()
@@ -402,10 +412,20 @@ class HttpConnection(asyncio.BufferedProtocol):
         if self._reading is None or (exchange and not exchange.started):
             headers = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
             self.write(STATUS_LINES[refusal.status] + headers, text)
-        self._transport.close()
+        self._hang_up()
         if exchange:  # whatever it is answered with has come too late
-            self.closed = True
             exchange.disconnect()
+
+    def _hang_up(self) -> None:
+        """Close, after reading what the client still sends: closing before would reset the connection, and take answers from the client."""
+        if self._is_half_closed or self._transport.is_closing():
+            self._transport.close()
+            return
+        self._reading, self._chunked, self._body_bytes, self._unparsed = None, None, 0, b""
+        self.resume()
+        self.closed = True
+        self._transport.write_eof()
+        self.due = time.monotonic() + _LINGER_S
 
 
 class _DefaultLines:

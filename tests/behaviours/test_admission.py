@@ -1,22 +1,27 @@
 """What one client can take from the others is bounded: places, memory, time."""
 
+import contextlib
 import socket
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import requests
 
-from tests.conftest import Server, Start, toy, wait_for
+from tests.conftest import Server, Start, servers, toy, wait_for
 
 HEADERS = b"POST /predict/shout HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+MAX_PENDING_BYTES = 20_000_000
 
 
 def connect(server: Server, receive_buffer_bytes: int = 0) -> socket.socket:
     connection = socket.socket()
     if receive_buffer_bytes:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # so that the window opens in small steps
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
     connection.connect(("127.0.0.1", server.port))
     connection.settimeout(30)
@@ -100,6 +105,106 @@ def test_more_bytes_at_once_than_allowed_are_refused_and_the_room_comes_back(sta
     assert sorted(each.status_code for each in answers) == [200, 503, 503]
     assert "max_pending_bytes" in next(each for each in answers if each.status_code == 503).json()["msg"]
     assert server.results("faulty", **body)["text"] == body["text"]
+
+
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder: Path = tmp_path_factory.mktemp("bounded")
+    with servers(folder / "home", folder) as start:
+        yield start({"faulty": toy("faulty")}, max_pending_bytes=MAX_PENDING_BYTES, client_timeout_s=2.0, workers=1)
+
+
+def post(body: bytes, length: int | None = None) -> bytes:
+    return HEADERS.replace(b"shout", b"faulty") + b"Content-Length: %d\r\n\r\n%b" % (length or len(body), body)
+
+
+def gateway_mb(server: Server) -> float:
+    return float(psutil.Process(server.process.pid).memory_info().rss) / 1e6
+
+
+def status_of(server: Server, size: int) -> int:
+    return server.predict("faulty", json={"text": "a" * size}).status_code
+
+
+def test_bodies_behind_a_request_that_is_being_answered_are_not_read(bounded: Server) -> None:
+    before = gateway_mb(bounded)  # the first test of this server: nothing that was freed is used again
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            connection = stack.enter_context(connect(bounded))
+            connection.setblocking(False)
+            connection.send(post(b'{"how":"sleep","text":"0.1"}') + post(b" " * 300_000, 1_000_000))
+        time.sleep(0.5)  # the first of them are being computed
+        assert gateway_mb(bounded) < before + 10
+
+
+def test_bodies_that_are_only_announced_keep_nobody_out_and_take_no_memory(bounded: Server) -> None:
+    before = gateway_mb(bounded)
+    with contextlib.ExitStack() as stack:
+        for length in (MAX_PENDING_BYTES, 64 << 20) * 8:
+            stack.enter_context(connect(bounded)).sendall(post(b"{", length))
+        assert [status_of(bounded, size) for size in (1, 1_000_000, 1)] == [200] * 3
+        assert gateway_mb(bounded) < before + 50
+
+
+def test_small_bodies_are_taken_whatever_others_hold(bounded: Server) -> None:
+    with connect(bounded) as connection:
+        connection.sendall(post(b" " * (MAX_PENDING_BYTES - 100_000), MAX_PENDING_BYTES))
+        time.sleep(0.3)  # all of it has come
+        assert [status_of(bounded, size) for size in (200_000, 60_000)] == [503, 200]
+        assert connection.recv(12) == b"HTTP/1.1 408", "what came quickly at first does not give it more time afterwards"
+    assert status_of(bounded, 200_000) == 200
+
+
+def test_answers_that_are_not_read_are_counted_until_their_clients_are_cut_off(bounded: Server) -> None:
+    body = b'{"text":"%b"}' % (b"a" * 8_000_000)
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            connection = stack.enter_context(connect(bounded, receive_buffer_bytes=4096))
+            connection.sendall(post(body))
+            assert connection.recv(12) == b"HTTP/1.1 200"
+        assert status_of(bounded, 8_000_000) == 503
+        assert status_of(bounded, 1) == 200
+        wait_for(lambda: status_of(bounded, 8_000_000) == 200)
+
+
+def is_reset(connection: socket.socket) -> bool:
+    try:
+        return not connection.recv(60)
+    except ConnectionResetError:
+        return True
+
+
+def test_a_client_that_reads_its_answer_very_slowly_is_cut_off(bounded: Server) -> None:
+    with connect(bounded, receive_buffer_bytes=4096) as connection:
+        connection.sendall(post(b'{"text":"%b"}' % (b"a" * 8_000_000)))
+        wait_for(lambda: is_reset(connection))
+
+
+def test_a_client_that_reads_at_a_fair_pace_is_not_cut_off(bounded: Server) -> None:
+    with connect(bounded, receive_buffer_bytes=4096) as connection:
+        connection.sendall(post(b'{"text":"%b"}' % (b"a" * 8_000_000)))
+        begin, received = time.monotonic(), connection.recv(4096)
+        while time.monotonic() - begin < 4.5:  # more than two periods
+            received += connection.recv(4096)
+            time.sleep(0.02)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        while not received.endswith(b"}}"):
+            received += connection.recv(1 << 20)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"how":"raise","text":"%b"}', b'{"hows":"%b"}', b'{"text":"%b'],
+    ids=["the module fails", "no such argument", "no JSON"],
+)
+def test_what_is_answered_by_an_error_keeps_no_memory(bounded: Server, body: bytes) -> None:
+    whole = post(body % (b"a" * 8_000_000))
+    before = gateway_mb(bounded)
+    for _ in range(12):
+        with connect(bounded) as connection:
+            connection.sendall(whole)
+            assert connection.recv(9) == b"HTTP/1.1 "
+    assert gateway_mb(bounded) < before + 80
 
 
 def test_a_client_can_give_its_request_less_time(start: Start) -> None:

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,9 +18,11 @@ from tritonclient.utils import InferenceServerException
 
 from tests.behaviours.grpc_clients import Answers, start_with_grpc, tensor, texts, write_certificate
 from tests.conftest import MODULES, Start, free_port, hub, toy, wait_for
+from tests.unit.http2.raw import PREFACE, SETTINGS, frame
 
 ONES = np.ones((1, 3), np.float32)
 SLEEP = b'{"how": "sleep", "text": "1"}'
+LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def doubled(address: str, **options: object) -> list[list[float]]:
@@ -87,11 +91,24 @@ def test_without_the_extra_a_server_without_grpc_works(start: Start, tmp_path: P
     assert server.results("doubler", data="AAAAAAAAAAAAAAAA", about={"dtype": "float32", "shape": [1, 3]})["y"] == [[0, 0, 0]]
 
 
+def answer_to(port: int, *parts: bytes) -> bytes:
+    """The beginning of what comes back for bytes that are sent in parts."""
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(0.02)
+        return connection.recv(100)
+
+
 def test_http_and_grpc_may_share_one_port(start: Start) -> None:
     port = free_port()
     server = start({"faulty": {**toy("faulty"), "workers": 1}, "doubler": {**toy("doubler"), "workers": 1}}, port=port, grpc_port=port)
     address = f"127.0.0.1:{port}"
     large = np.ones((1, 1 << 18), np.float32)
+    for cut in (1, 2, 3, 4, 10, 23):  # wherever the first bytes are cut
+        assert answer_to(port, PREFACE[:cut], PREFACE[cut:] + frame(SETTINGS))[3] == SETTINGS
+        assert answer_to(port, LIVE[:cut], LIVE[cut:]).startswith(b"HTTP/1.1 200 OK")
     with triton.InferenceServerClient(address) as client, ThreadPoolExecutor(4) as pool:
         for _ in range(3):
             assert client.infer("doubler", [tensor("x", large)]).as_numpy("y").sum() == 2 << 18

@@ -86,6 +86,7 @@ REFUSED = {
     "no host in the target": (get(line=b"GET http:///a HTTP/1.1"), 400),
     "another scheme": (get(line=b"GET ftp://x/ HTTP/1.1"), 400),
     "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "no header Host beside that of the target": (b"GET http://x/ HTTP/1.1\r\n\r\n", 400),
     "two hosts": (get(b"Host: x"), 400),
     "two hosts of HTTP/1.0": (get(b"Host: y", line=b"GET / HTTP/1.0"), 400),
     "a host with a path": (b"GET / HTTP/1.1\r\nHost: x/y\r\n\r\n", 400),
