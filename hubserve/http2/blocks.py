@@ -1,7 +1,5 @@
 """Puts header blocks together from HEADERS and CONTINUATION frames: RFC 9113, sections 4.3, 6.2 and 6.10."""
 
-from typing import NamedTuple
-
 from hubserve.http2 import frames
 from hubserve.http2.forms import depends_on_itself
 from hubserve.http2.frames import ConnectionFault, ErrorCode
@@ -10,20 +8,10 @@ from hubserve.http2.frames import ConnectionFault, ErrorCode
 _PRIORITY_BYTES = 5
 
 
-class Block(NamedTuple):
-    """A header block.
+#: a stream, the flags of its HEADERS frame, its block (None if that is not complete), why the stream must not be opened ("" if it may)
+Block = tuple[int, int, bytes | None, str]
 
-    Attributes:
-        stream: whose it is.
-        flags: of its HEADERS frame.
-        data: the block, not decoded.
-        fault: why the stream must not be opened; "" if nothing is wrong.
-    """
-
-    stream: int
-    flags: int
-    data: bytes
-    fault: str = ""
+_PLAIN = frames.END_HEADERS | frames.PADDED | frames.HAS_PRIORITY
 
 
 class BlockReader:
@@ -43,14 +31,16 @@ class BlockReader:
         self._fault = ""
         self._parts = bytearray()
 
-    def begin(self, flags: int, number: int, payload: bytes) -> Block | None:
-        """Take a HEADERS frame; returns the block if it is complete.
+    def begin(self, flags: int, number: int, payload: bytes) -> Block:
+        """Take a HEADERS frame; returns the block as far as it is complete.
 
         Raises:
             ConnectionFault: the frame is not a client's, or too short.
         """
         if not number & 1:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {number} is not a client's to open")
+        if flags & _PLAIN == frames.END_HEADERS:
+            return number, flags, payload, ""
         data, fault = frames.without_padding(payload, flags), ""
         if flags & frames.HAS_PRIORITY:
             if len(data) < _PRIORITY_BYTES:
@@ -58,12 +48,12 @@ class BlockReader:
             fault = "a stream depends on itself" if depends_on_itself(data, number) else ""
             data = data[_PRIORITY_BYTES:]
         if flags & frames.END_HEADERS:
-            return Block(number, flags, data, fault)
+            return number, flags, data, fault
         self.stream, self._flags, self._fault, self._parts = number, flags, fault, bytearray(data)
-        return None
+        return number, flags, None, ""
 
-    def go_on(self, flags: int, payload: bytes) -> Block | None:
-        """Take a CONTINUATION frame; returns the block if it is complete.
+    def go_on(self, flags: int, payload: bytes) -> Block:
+        """Take a CONTINUATION frame; returns the block as far as it is complete.
 
         Raises:
             ConnectionFault: no block is incomplete, or it is too large.
@@ -74,7 +64,7 @@ class BlockReader:
         if len(self._parts) > self._max_bytes:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a request's headers are over the limit of {self._max_bytes} bytes")
         if not flags & frames.END_HEADERS:
-            return None
-        block = Block(self.stream, self._flags, bytes(self._parts), self._fault)
+            return self.stream, self._flags, None, ""
+        block = (self.stream, self._flags, bytes(self._parts), self._fault)
         self.stream, self._parts = 0, bytearray()
         return block

@@ -14,15 +14,9 @@ class ClosedStreams:
         self._ended_here: Recent[int, None] = Recent(_REMEMBERED)
         self._skipped: deque[range] = deque(maxlen=_REMEMBERED)
 
-    def opened(self, number: int, highest: int) -> None:
-        """Note that a stream is opened, with which all below it that were not opened are closed.
-
-        Args:
-            number: the stream's.
-            highest: the highest that was opened before.
-        """
-        if number > highest + 2:
-            self._skipped.append(range(highest + 1, number))
+    def skip(self, numbers: range) -> None:
+        """Note that streams are closed that were never opened, as one above them was."""
+        self._skipped.append(numbers)
 
     def end_here(self, number: int) -> None:
         """Note that this side ended a stream; its client may not know yet."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from hubserve.http2 import frames
-from hubserve.http2.blocks import Block, BlockReader
+from hubserve.http2.blocks import BlockReader
 from hubserve.http2.closed import ClosedStreams
 from hubserve.http2.endpoint import Endpoint
 from hubserve.http2.fields import FieldReader
@@ -63,7 +63,6 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._fields: FieldReader[Request[Any]]
         self._closed = False
         self._stopping = False
-        self._idle_since = 0.0
         self._is_greeted = False  # the client has said that it speaks HTTP/2
         self._is_asked = False  # whether it still lives
         self._reading = True
@@ -91,8 +90,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         )
         self._endpoint.connections.add(self)
         self._endpoint.sweeper.add(self)
-        self._idle_since = time.monotonic()
-        self.due = self._idle_since + self._endpoint.client_timeout_s
+        self.due = time.monotonic() + self._endpoint.client_timeout_s
         if not self._endpoint.bound.add(self, transport):
             transport.abort()
 
@@ -203,8 +201,9 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     @property
     def idle_since(self) -> float:
-        """When the last request ended, or the connection began; 0 while there are requests, or an answer is not taken."""
-        return 0.0 if self.streams or self._transport.get_write_buffer_size() else self._idle_since
+        """When the client was heard last; 0 while there are requests, or an answer is not taken."""
+        is_busy = self.streams or self._transport.get_write_buffer_size()
+        return 0.0 if is_busy else self.due - self._endpoint.client_timeout_s
 
     def evict(self) -> None:
         """Make room for another connection."""
@@ -301,10 +300,11 @@ class Http2Connection(asyncio.BufferedProtocol):
     def _take_frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         if self._blocks.stream and (kind != frames.CONTINUATION or number != self._blocks.stream):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a request's headers are interrupted")
-        check_form(kind, flags, number, len(payload))
         if kind == frames.HEADERS:
-            self._take_block(self._blocks.begin(flags, number, payload))
-        elif kind == frames.WINDOW_UPDATE:
+            self._take_block(*self._blocks.begin(flags, number, payload))
+            return
+        check_form(kind, flags, number, len(payload))
+        if kind == frames.WINDOW_UPDATE:
             self._take_window(number, payload)
         elif kind == frames.PING:
             self._take_ping(flags, payload)
@@ -314,7 +314,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._take_settings(flags, payload)
         elif kind == frames.CONTINUATION:
             self._limits.count_control()
-            self._take_block(self._blocks.go_on(flags, payload))
+            self._take_block(*self._blocks.go_on(flags, payload))
         elif kind == frames.GOAWAY:
             self._limits.count_control()  # requests in progress are answered all the same
         elif kind == frames.PUSH_PROMISE:
@@ -324,24 +324,24 @@ class Http2Connection(asyncio.BufferedProtocol):
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
             self._limits.count_control()
 
-    def _take_block(self, block: Block | None) -> None:
+    def _take_block(self, number: int, flags: int, block: bytes | None, fault: str) -> None:
         """All of a request's headers are here, or of what follows its body; None if they are not."""
         if block is None:
             return
-        number = block.stream
-        request = self._fields.read(block.data)  # the tables must follow whatever becomes of it
+        request = self._fields.read(block)  # the tables must follow whatever becomes of it
         if number <= self._highest_stream:
-            self._take_trailers(block, request.trailers_fault)
+            self._take_trailers(number, flags, request.trailers_fault)
             return
-        self._closed_streams.opened(number, self._highest_stream)
+        if number > self._highest_stream + 2:
+            self._closed_streams.skip(range(self._highest_stream + 1, number))
         self._highest_stream = number
         if self._stopping or len(self.streams) >= self._endpoint.max_streams:
             self._limits.count_control()
             self._end_stream(number, ErrorCode.REFUSED_STREAM)
             return
-        is_whole = bool(block.flags & frames.END_STREAM)
-        if block.fault or request.fault or (is_whole and request.body_bytes):
-            log.debug("a malformed request is refused: %s", block.fault or request.fault or "it has a content-length and no body")
+        is_whole = bool(flags & frames.END_STREAM)
+        if fault or request.fault or (is_whole and request.body_bytes):
+            log.debug("a malformed request is refused: %s", fault or request.fault or "it has a content-length and no body")
             self._end_stream(number, ErrorCode.PROTOCOL_ERROR)
             return
         self._last_accepted = number
@@ -351,8 +351,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         if stream.received_end and stream.receiver:
             stream.receiver.end()
 
-    def _take_trailers(self, block: Block, fault: str) -> None:
-        number = block.stream
+    def _take_trailers(self, number: int, flags: int, fault: str) -> None:
         stream = self.streams.get(number)
         if stream is None:
             self._limits.count_control()
@@ -362,7 +361,7 @@ class Http2Connection(asyncio.BufferedProtocol):
                 raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a HEADERS frame came for a stream that is closed")
         elif stream.received_end:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a HEADERS frame came behind the end of its request")
-        elif not block.flags & frames.END_STREAM:
+        elif not flags & frames.END_STREAM:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a request has headers in its middle")
         elif fault or stream.missing_bytes:
             self._end_stream(number, ErrorCode.PROTOCOL_ERROR)
@@ -432,10 +431,8 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     def _remove(self, stream: Stream) -> None:
         del self.streams[stream.id]
-        if not self.streams:
-            self._idle_since = time.monotonic()
-            if self._stopping:
-                self._close()
+        if self._stopping and not self.streams:
+            self._close()
 
     def reset(self, stream: Stream, code: ErrorCode) -> None:
         """End a stream at once."""

@@ -10,8 +10,8 @@ _CONTROL_FRAMES = (20_000, 10_000.0)
 _SETTINGS_FRAMES = (1_000, 100.0)
 #: requests that are taken back, by the client or, for a fault of the client's, by the server
 _RESETS = (2_000, 200.0)
-#: WINDOW_UPDATE frames that a DATA frame explains: one for the stream, one for the connection
-_WINDOWS_PER_DATA = 2
+#: a client opens its windows as it takes answers: one WINDOW_UPDATE frame for so many bytes is explained by that
+_BYTES_PER_WINDOW = 512
 _MOST_WINDOWS = 2_000
 
 
@@ -19,7 +19,7 @@ class FrameLimits:
     """Counts the frames of one connection.
 
     Args:
-        outbox: knows how many DATA frames were sent.
+        outbox: knows how much was sent.
     """
 
     def __init__(self, outbox: Outbox) -> None:
@@ -27,7 +27,7 @@ class FrameLimits:
         self._control = Bucket(*_CONTROL_FRAMES)
         self._settings = Bucket(*_SETTINGS_FRAMES)
         self._resets = Bucket(*_RESETS)
-        self._explained = 0  # WINDOW_UPDATE frames that came, of those that DATA frames explain
+        self._explained = 0  # WINDOW_UPDATE frames that came, of those that are explained
 
     def count_control(self) -> None:
         """Count a frame that asks for nothing.
@@ -51,7 +51,7 @@ class FrameLimits:
 
     def count_window(self) -> None:
         """Count a WINDOW_UPDATE frame; those of a client that takes its answers are not bounded."""
-        left = self._outbox.data_frames * _WINDOWS_PER_DATA - self._explained
+        left = self._outbox.data_bytes // _BYTES_PER_WINDOW - self._explained
         if left <= 0:
             self.count_control()
             return

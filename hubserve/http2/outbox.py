@@ -30,14 +30,14 @@ class Outbox:
         budget: accounts for what is written and not taken.
 
     Attributes:
-        data_frames: how many DATA frames were sent.
+        data_bytes: how many bytes were sent in DATA frames.
         initial_window: how many bytes of an answer the client takes without being asked again.
         max_frame: the longest frame that it takes.
         is_paused: whether it takes what is written too slowly.
     """
 
     def __init__(self, transport: Any, on_sent: Callable[[Stream], None], budget: Budget) -> None:
-        self.data_frames = 0
+        self.data_bytes = 0
         self.initial_window = frames.DEFAULT_WINDOW
         self.max_frame = frames.DEFAULT_FRAME_BYTES
         self.is_paused = False
@@ -87,7 +87,7 @@ class Outbox:
         if size:
             self._window -= size
             stream.send_window -= size
-            self.data_frames += 1
+            self.data_bytes += size
             parts += (frame_head(frames.DATA, 0, stream.id, size), data)
         if end:
             parts += (frame_head(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream.id, len(end)), end)
@@ -132,7 +132,7 @@ class Outbox:
                     break
                 self._window -= size
                 stream.send_window -= size
-                self.data_frames += 1
+                self.data_bytes += size
             self.write(frame_head(kind, flags, stream.id, size), payload[:size])
             sent += size
             stream.sent_bytes += size

@@ -35,7 +35,8 @@ class Connection(Protocol):
     """A client's connection, of any protocol.
 
     Attributes:
-        idle_since: when its last request ended, or it began, on the clock of ``time.monotonic``; 0 while a request is in progress.
+        idle_since: when its client was heard last, or it was answered last, on the clock of ``time.monotonic``; 0 while a request is in
+            progress.
     """
 
     @property

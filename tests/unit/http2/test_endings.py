@@ -1,6 +1,7 @@
 """Answers that are not taken, calls that fail while their answers wait, and what comes behind the end."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -56,6 +57,18 @@ def test_a_unary_answer_that_is_never_taken_is_given_up(start: Start) -> None:
     with Raw(server.port, settings=NO_WINDOW) as client:
         client.send(client.call(1, ECHO, b"x"))
         assert client.answer(1).reset == 8
+
+
+def test_an_answer_that_is_read_a_byte_at_a_time_is_given_up(start: Start) -> None:
+    server = start(client_timeout_s=0.3)
+    with Raw(server.port, settings=setting(4, 1)) as client:
+        client.send(client.call(1, ECHO, pattern(5000)))
+        while not (1 in client.answers and client.answers[1].has_ended):
+            client.send(frame(WINDOW_UPDATE, 0, 1, u32(1)))
+            assert client.next()
+            time.sleep(0.01)
+        assert client.answers[1].reset == 8
+        assert len(client.answers[1].body) < 3000
 
 
 @pytest.mark.parametrize("path", [ECHO, STREAM])

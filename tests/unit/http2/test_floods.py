@@ -83,6 +83,9 @@ FLOODS = {
     "acknowledged SETTINGS": repeated(nothing, frame(SETTINGS, 1)),
     "WINDOW_UPDATE of the connection": repeated(nothing, frame(WINDOW_UPDATE, payload=u32(1))),
     "WINDOW_UPDATE of a stream": repeated(stream, frame(WINDOW_UPDATE, 0, 1, u32(1))),
+    "WINDOW_UPDATE that lets one byte through": repeated(
+        lambda c: c.call(1, SIZED, b"1000000"), frame(WINDOW_UPDATE, payload=u32(1)) + frame(WINDOW_UPDATE, 0, 1, u32(1))
+    ),
     "WINDOW_UPDATE of what has ended": repeated(lambda c: stream(c) + frame(RST_STREAM, 0, 1, u32(8)), frame(WINDOW_UPDATE, 0, 1, u32(1))),
     "DATA of single bytes": repeated(stream, frame(DATA, 0, 1, b"\0")),
     "DATA of what has ended": repeated(lambda c: stream(c) + frame(RST_STREAM, 0, 1, u32(8)), frame(DATA, 0, 1, bytes(5))),
