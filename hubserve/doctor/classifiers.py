@@ -33,7 +33,7 @@ def check_classifier(subject: Subject) -> Iterator[Finding]:
         try:
             described = read_inference_yml(folder)
         except HubError as error:
-            yield from_error(error, FILE, "Mend the file, or move it away", str(folder / FILE))
+            yield from_error(error, FILE, "Fix the file, or move it away", str(folder / FILE))
             return
         yield from _preprocessing(settings, described, folder)
         yield from _names(settings, described, folder, subject)
@@ -70,7 +70,8 @@ def _names(settings: dict[str, Any], described: Described | None, folder: Path, 
     except HubError:
         return  # check_model_files tells
     yield Finding(NOTE, "labels", naming.about)
-    for warning in naming.warnings if classes != ANY else ():
+    # whether the default names fit is not known where the number of classes is not
+    for warning in naming.warnings if classes != ANY or (described and described.missing_labels) else ():
         yield from_error(HubError(warning), "labels", level=WARNING)
 
 

@@ -24,6 +24,8 @@ _START_CONVERSATION = (
     "from hubserve.engines.child import converse; converse(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))"
 )
 _DETAIL_CHARACTERS = 2000
+#: a child whose answers have ended is about to end itself
+_ENDING_S = 10.0
 
 
 class ChildFailed(LoadFailed):
@@ -126,6 +128,9 @@ class Conversation:
         try:
             report = _Report(*json.loads(line))
         except (ValueError, TypeError):
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_ENDING_S)
+            self._process.kill()
             self._process.wait()
             raise ChildFailed(_how_it_ended(self._process.returncode), self._tail(), lasting=self._process.returncode != -9) from None
         if report.error is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uvloop
 
 from hubserve.engines.load import Used
 from hubserve.engines.verdicts import all_kept, keep
@@ -87,8 +88,7 @@ def test_a_choice_made_under_load_is_measured_again_once_and_swapped_without_a_g
 
     def command(path: Path, margin: float, only_if_idle: bool, python: str) -> Any:
         started.append(only_if_idle)
-        made = list(remeasure_command(path, margin, only_if_idle=False, python=python))
-        return made
+        return remeasure_command(path, margin, only_if_idle=False, python=python)
 
     monkeypatch.setattr(engine_watch, "remeasure_command", command)
     caplog.set_level(logging.INFO, "hubserve")
@@ -121,7 +121,7 @@ def test_a_choice_made_under_load_is_measured_again_once_and_swapped_without_a_g
             await watch.stop()
             await plane.stop(1)
 
-    asyncio.run(serve())
+    uvloop.run(serve())  # as the gateway has it
     assert started == [True], "the server asks for figures of an idle machine only"
     note = read_engine_note(plan.info, module)
     assert note is not None

@@ -69,6 +69,14 @@ dtype, layout = ASKED[x("which")[0]]
 array = LAYOUTS[layout](array_of(dtype))
 return [pb_utils.Tensor("y", array)]
 """
+#: of a decoupled model, whose first response cannot be sent, so that it sends another
+SENDS = """
+sender = request.get_response_sender()
+try:
+    sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("y", np.array([1.5], object))]), flags=1)
+except pb_utils.TritonModelException as error:
+    sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("y", np.array([str(error)], object))]), flags=1)
+"""
 #: what it is given and what it gives, by rank and lengths
 SHAPES = """
 text, pairs = x("text"), x("pairs")
@@ -130,6 +138,12 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "shapes",
         f'backend: "python" max_batch_size: 8 input [ {text}, {pairs} ] output [ {", ".join(outputs)} ] dynamic_batching {{ }}',
         SHAPES,
+    )
+    decoupled = "model_transaction_policy { decoupled: true }"
+    python_model(store, "sends", f'backend: "python" input [ {which} ] output [ {tensor("y", [1], "TYPE_STRING")} ] {decoupled}', SENDS)
+    source = store / "sends" / "1" / "model.py"
+    source.write_text(
+        source.read_text().replace("return [pb_utils.InferenceResponse(self.answer(request)) for", "[self.answer(request) for")
     )
     python_model(store, "halves", f'backend: "python" input [ {BF16[0]} ] output [ {BF16[1]} ]', 'return [pb_utils.Tensor("Y", x("X"))]')
     python_model(
@@ -198,6 +212,12 @@ def test_outputs_that_cannot_be_sent_are_an_error_and_the_instance_lives(server:
         answer = infer(server, "gives", [("which", "INT32", np.array([number], np.int32))])
         assert "the module's answer cannot be sent: an array of dtype " in answer, dtype
     assert infer(server, "gives", [("which", "INT32", np.zeros(1, np.int32))])["pid"] == pid
+
+
+def test_a_response_that_cannot_be_sent_is_an_error_of_send_and_another_may_follow(server: Server) -> None:
+    url = f"http://127.0.0.1:{server.port}/v2/models/sends/generate_stream"
+    answer = requests.post(url, json={"which": [0]}, timeout=10)
+    assert "an array of byte strings holds a float" in answer.text
 
 
 def test_clients_arrays_of_the_other_byte_order_are_taken_with_their_values_or_refused(server: Server) -> None:

@@ -83,12 +83,12 @@ def test_a_larger_batch_is_run_where_it_is_expected_to_be_short_enough(tmp_path,
         session.close()
 
 
-def test_engines_take_turns_and_one_that_fails_does_not_keep_the_others(models, tmp_path):
-    files = find_model_files(models / "pdmodel" / "classifier")
-    outcomes, load = measure_all(["paddle", "pytorch", "openvino"], files, EngineOptions(), tmp_path, [1, 4])
-    assert list(outcomes) == ["paddle", "pytorch", "openvino"]
+def test_engines_take_turns_and_one_that_fails_does_not_keep_the_others(tmp_path):
+    files = ModelFiles(onnx_classifier.write(tmp_path / "model.onnx"), None)
+    outcomes, load = measure_all(["onnxruntime", "pytorch", "openvino"], files, EngineOptions(), tmp_path, [1, 4])
+    assert list(outcomes) == ["onnxruntime", "pytorch", "openvino"]
     assert isinstance(outcomes["pytorch"], HubError)
-    for name in ("paddle", "openvino"):
+    for name in ("onnxruntime", "openvino"):
         assert set(outcomes[name].ms_per_item) == {1, 4}
         assert outcomes[name].ms_per_item == outcomes[name].processor_ms, "with one thread it is the processor time that counts"
     assert set(load) == {"loadavg", "others_cores", "stolen_cores", "busy"}
@@ -101,10 +101,10 @@ def test_with_several_threads_the_clock_counts_and_processor_time_is_told(tmp_pa
     assert measured.ms_per_item != measured.processor_ms
 
 
-def test_where_memory_is_short_engines_are_loaded_one_after_the_other(models, tmp_path, monkeypatch):
+def test_where_memory_is_short_engines_are_loaded_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.setattr("hubserve.engines.measuring._TIMES_FILES", 1 << 40)
-    files = find_model_files(models / "pdmodel" / "classifier")
-    outcomes, _ = measure_all(["paddle", "openvino"], files, EngineOptions(), tmp_path, [1])
+    files = ModelFiles(onnx_classifier.write(tmp_path / "model.onnx"), None)
+    outcomes, _ = measure_all(["onnxruntime", "openvino"], files, EngineOptions(), tmp_path, [1])
     assert all(set(each.ms_per_item) == {1} for each in outcomes.values())
 
 
