@@ -46,6 +46,7 @@ MAX_RANK = 32
 FEW_ELEMENTS = 16 << 10
 
 _MAX_EMPTY_ITEMS = 65536
+_LONG_KEY = 1024
 _MAX_ELEMENTS = 1 << 48
 
 
@@ -106,10 +107,13 @@ def _beginning(value: Any, left: List[int]) -> Any:
         for key, each in value.items():
             if left[0] < 0:
                 break
-            some[_beginning(key, left)] = _beginning(each, left)
+            name = _beginning(key, left)
+            # a short key stays whole: its beginning may be another key
+            is_long = isinstance(key, (str, bytes)) and len(key) > _LONG_KEY
+            some[name if is_long else key] = _beginning(each, left)
         return some
     if isinstance(value, (str, bytes)):
-        return value[: left[0] + 2]
+        return value[: max(0, left[0] + 2)]
     if isinstance(value, int) and not -(1 << 256) < value < 1 << 256:
         return "a number of many digits"
     return value

@@ -3,7 +3,7 @@
 import ast
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Set
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple, Union
 
 import hubserve
 from hubserve.errors import LoadFailed
@@ -12,6 +12,9 @@ from hubserve.kinds.declared import KEYS, read_declared
 
 _MAX_SOURCE_BYTES = 8 << 20
 _MODELS = ["hubserve", "models"]
+#: decorators that say what a method is for
+_MARKS = ("serving", "runnable", "batch", "pictures")
+Method = Union[ast.FunctionDef, ast.AsyncFunctionDef]
 
 
 #: base classes that published modules import, and what they bring
@@ -57,7 +60,8 @@ def read_module_class(path: Path) -> ModuleClass:
     """Find the first class of a file that is decorated with a call of ``moduleinfo``.
 
     Raises:
-        LoadFailed: the file cannot be read or parsed, has no such class, or its name and version are not literal texts.
+        LoadFailed: the file cannot be read or parsed, has no such class, its name and version are not literal texts, or two methods of the
+            class carry one decorator.
     """
     tree = _parse(path)
     bases = _own_bases(tree)
@@ -66,6 +70,7 @@ def read_module_class(path: Path) -> ModuleClass:
         for decorator in node.decorator_list:
             if isinstance(decorator, ast.Call) and _name(decorator.func) == "moduleinfo":
                 inherited = _known_marks([each.value for each in decorator.keywords if each.arg == "meta"])
+                _refuse_second_marks(path, node)
                 marked = _marked_methods(node, {**bases, **{each.name: each for each in classes}}, set())
                 metadata = _metadata(path, decorator)
                 return ModuleClass(node.name, metadata, {**inherited, **marked}, read_declared(path.parent, metadata))
@@ -124,13 +129,33 @@ def _marked_methods(node: ast.ClassDef, classes: Dict[str, ast.ClassDef], seen: 
         name = _name(base)
         if name in classes and name not in seen:
             marked.update(_marked_methods(classes[name], classes, seen))
+    marked.update((mark, member.name) for member, mark in _own_marks(node))
+    return marked
+
+
+def _own_marks(node: ast.ClassDef) -> Iterator[Tuple[Method, str]]:
+    """Methods of a class body with the decorators that say what they are for."""
     for member in node.body:
         if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef)):
             for decorator in member.decorator_list:
                 name = _name(decorator.func if isinstance(decorator, ast.Call) else decorator)
-                if name in ("serving", "runnable", "batch"):
-                    marked[name] = member.name
-    return marked
+                if name in _MARKS:
+                    yield member, name
+
+
+def _refuse_second_marks(path: Path, node: ast.ClassDef) -> None:
+    """Refuse two methods under one decorator: only one of them could be reached.
+
+    Raises:
+        LoadFailed: there are two.
+    """
+    first: Dict[str, str] = {}
+    for member, mark in _own_marks(node):
+        if first.setdefault(mark, member.name) != member.name:
+            raise LoadFailed(
+                f"'{path}', line {member.lineno}: {node.name}.{member.name} is marked @{mark}, and so is {first[mark]}: a module has one "
+                "such method. Mark one, and let an argument of it choose, or make two modules."
+            )
 
 
 def _known_marks(bases: Sequence[ast.AST]) -> Dict[str, str]:

@@ -36,6 +36,14 @@ class Second: pass
     assert not (tmp_path / "ran").exists()
 
 
+MARKED = "@moduleinfo(name='a', version='1')\nclass A:\n    @{}\n    def first(self): pass\n    @{}\n    def second(self): pass\n"
+
+
+def test_one_method_may_be_marked_for_several_uses_and_be_defined_anew(tmp_path: Path) -> None:
+    path = write(tmp_path, MARKED.format("serving\n    @runnable", "runnable").replace("second", "first"))
+    assert read_module_class(path).marked == {"serving": "first", "runnable": "first"}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -45,6 +53,8 @@ class Second: pass
         ("@moduleinfo(name='a')\nclass A: pass\n", "line 1: @moduleinfo needs version='...'"),
         ("@moduleinfo(name=NAME, version='1')\nclass A: pass\n", "needs name='...' as a literal"),
         ("@moduleinfo(name=1, version='1')\nclass A: pass\n", "needs name="),
+        (MARKED.format("serving", "serving"), "line 6: A.second is marked @serving, and so is first"),
+        (MARKED.format("module.batch", "batch()"), "line 6: A.second is marked @batch, and so is first"),
         ("\0", "not valid Python"),
         ("(" * 5000, "not valid Python"),
     ],

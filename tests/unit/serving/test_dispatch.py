@@ -227,7 +227,7 @@ def test_an_instance_whose_model_still_calls_another_from_a_thread_is_given_the_
         book = TimesBook(Path("nowhere"), "")
         batcher = Batcher("m", BatchSettings(), book, soon=asyncio.get_running_loop().call_soon)
         instance = SimulatedInstance(Machine(), lambda _: 0.2, whole=True)
-        talk = instance.talk = Talk(cast("ModelCalls", None))
+        talk = instance.talk = Talk(cast("ModelCalls", None), on_broken=print, on_lost=print)
         batcher.add(seat_of(instance, batcher, book))
         first, second = (request(ONE_BY_ONE, whole=Whole()) for _ in range(2))
         for each in (first, second):

@@ -1,7 +1,7 @@
 """Requirements files that mean harm, made at random: nothing that they name may reach pip or uv.
 
 Run it: python -m tests.unit.registry.environments.requirements_fuzz [--files N]; prints what became of them, and exits with 1 if an address
-or a path of one got through.
+or a path of one got through. In a process of its own: once pip is imported, setuptools no longer provides distutils, which Paddle imports.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from pip._internal.req.req_file import RequirementsFileParser, get_line_parser
 
@@ -177,8 +177,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _fuzz(folder: Path, files: int, became: Counter[str]) -> None:
-    @settings(max_examples=files, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=files, deadline=None, database=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck)
+    )
     @given(TEXTS, ENCODINGS)
+    @example("--no-index --find-links http://planted.example/simple\na\n", "utf-8")
+    @example("--pre --index-url http://planted.example/simple\na\n", "utf-8")
+    @example("--find-links wheels\na\n", "utf-8")
+    @example("a ; platform_version == '1 --global-option=planted'\n", "utf-8")
     def one(text: str, encoding: str) -> None:
         (folder / "requirements.txt").write_bytes(text.encode(encoding, "surrogatepass"))
         with tempfile.TemporaryDirectory() as scratch:
