@@ -105,6 +105,7 @@ class InstanceSeat:
             self._instance.infer(header, buffers, partial(self._answered, batch, keys))
         except Exception:  # whatever it is, nobody is to wait for this batch for ever
             log.exception("an unexpected error while a batch was given to an instance")
+            self.retired = True
             self._instance.end("could not be given a batch")
             _fail(batch, HubError("the server failed; its log says why"))
 
@@ -125,6 +126,7 @@ class InstanceSeat:
         try:
             outcomes = _outcomes(batch, answer)
         except WireError as error:  # the connection ends the instance for it
+            self.retired = True
             self._put_back(batch, keys, self._instance.death(BROKEN + error.message))
             raise
         self.has_answered = True
