@@ -33,11 +33,11 @@ import numpy as np
 
 from hubserve.errors import HubError, InvalidInput
 from hubserve.instance.arena import Arena
-from hubserve.types import BYTES, MAX_RANK, array_from_bytes, dtype_name, pack_bytes, parse_dtype, parse_shape
+from hubserve.types import BFLOAT16, BYTES, MAX_RANK, array_from_bytes, dtype_name, pack_bytes, parse_dtype, parse_shape
 
 HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"HUB1"
-MAX_HEADER_BYTES = 64 << 20
+_MAX_HEADER_BYTES = 64 << 20
 _MAX_PAYLOAD_BYTES = 64 << 30
 Place = Callable[[List[memoryview], int], Optional[int]]
 #: small buffers are copied to the header, so that one write sends all
@@ -123,7 +123,7 @@ def decode_head(head: Any) -> Tuple[int, int]:
         WireError: it is none, or the lengths are absurd.
     """
     magic, header_bytes, payload_bytes = HEAD.unpack(head)
-    if magic != _MAGIC or header_bytes > MAX_HEADER_BYTES or payload_bytes > _MAX_PAYLOAD_BYTES:
+    if magic != _MAGIC or header_bytes > _MAX_HEADER_BYTES or payload_bytes > _MAX_PAYLOAD_BYTES:
         raise WireError("the peer does not speak hubserve's wire format; end it and start it again")
     return header_bytes, payload_bytes
 
@@ -144,6 +144,8 @@ def decode_header(
     try:
         header = loads(text)
         places = header["buffers"]
+        if not isinstance(places, list):
+            raise TypeError("its buffers are no list")
         sent_bytes = 0
         for place in places:
             if type(place) is int and place >= 0:
@@ -269,7 +271,7 @@ def pack_arrays(arrays: Dict[str, np.ndarray], buffers: List[Any]) -> List[Dict[
         if not isinstance(name, str):
             raise InvalidInput(f"the name of an array must be text, got {type(name).__name__}")
         dtype = dtype_name(array)
-        if dtype != BYTES:
+        if dtype not in (BYTES, BFLOAT16):
             parse_dtype(dtype)
         if not array.size or array.ndim > MAX_RANK:
             parse_shape(array.shape)
