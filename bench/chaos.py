@@ -103,6 +103,7 @@ class Found:
         memory: over time.
         descriptors: of the gateway, before and after.
         silent: modules that did not answer right 2 s after the last fault.
+        sent_again: requests whose new connection the server could not take; see :class:`stress.client.Client`.
         alive: the server answered in the end that it is ready.
         unexpected: lines of the server's log that tell of an error of its own.
         broken: errors of this program itself, for which it could not go on with a fault.
@@ -116,6 +117,7 @@ class Found:
     memory: MemoryLog
     descriptors: tuple[int, int]
     silent: list[str]
+    sent_again: int
     alive: bool
     unexpected: int
     broken: list[str]
@@ -157,10 +159,11 @@ class Chaos:
             memory.take(1.0, child_pids(gateway))
             await asyncio.sleep(_RECOVERY_S)
             silent = await self._silent(other, pictures)
+            sent_again = client.sent_again + other.sent_again
         alive = self.server.process.poll() is None and await asyncio.to_thread(_is_ready, self.server)
         after = descriptor_count(gateway) if alive else 0
         unexpected = self.server.log.read_text(errors="replace").count(_UNEXPECTED)
-        return Found(full, tallies, faults, self.versions, memory, (before, after), silent, alive, unexpected, broken, took_s)
+        return Found(full, tallies, faults, self.versions, memory, (before, after), silent, sent_again, alive, unexpected, broken, took_s)
 
     async def _silent(self, client: Client, pictures: Iterator[Call] | None) -> list[str]:
         """The modules that do not answer right, each asked once."""
@@ -234,6 +237,7 @@ def report(found: Found, args: argparse.Namespace) -> int:
         "failures": [{"of": name, **failure._asdict(), "after": found.faults.before(failure.time_s)} for name, failure in failures],
         "events": [event._asdict() for event in found.faults.events],
         "versions": found.versions,
+        "sent_again": found.sent_again,
         "rude_clients": dict(sorted(found.faults.rude.items())),
         "samples": found.memory.to_json(),
     }

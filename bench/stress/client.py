@@ -201,10 +201,14 @@ class Client:
         timeout_s: after which a request counts as lost.
         is_patient: a request whose new connection is closed before a byte of its answer came is sent again on another one, for some
             seconds: the server had no descriptor for it.
+
+    Attributes:
+        sent_again: how many such requests there were.
     """
 
     def __init__(self, port: int, max_connections: int = 512, timeout_s: float = 60.0, is_patient: bool = False) -> None:
         self._port, self._max_connections, self._timeout_s, self._is_patient = port, max_connections, timeout_s, is_patient
+        self.sent_again = 0
         self._put_off = 0
         self._idle: list[_Connection] = []
         self._all: set[_Connection] = set()
@@ -247,6 +251,7 @@ class Client:
         if not self._is_patient or time.perf_counter() - job.intended_s > _LONGEST_PATIENCE_S:
             return False
         self._put_off += 1
+        self.sent_again += 1
         asyncio.get_running_loop().call_later(_TRY_AGAIN_S, self._again, job)
         return True
 

@@ -1,10 +1,9 @@
 """Memory that the gateway and one instance share, for buffers too large to push through a socket.
 
 It is an anonymous file that the instance inherits, so it has no name that could be left behind, and goes when both have gone. Its size is
-sealed: a module that cut it short would kill the gateway by SIGBUS at its next access. Only the
-gateway writes requests into its first part. Frames are answered in their order, so that is used as a ring. Only the instance writes
-answers, into two halves in turn: when it computes the answer to a frame, it has been given at most one more, so the gateway must have
-taken out the answer before the last.
+sealed: a module that cut it short would kill the gateway by SIGBUS at its next access. Only the gateway writes requests into its first
+part. Frames are answered in their order, so that is used as a ring. Only the instance writes answers, into two halves in turn: when it
+computes the answer to a frame, it has been given at most one more, so the gateway must have taken out the answer before the last.
 """
 
 import fcntl

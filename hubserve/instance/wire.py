@@ -37,7 +37,7 @@ from hubserve.types import MAX_RANK, array_from_bytes, packed, parse_shape
 
 HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"HUB1"
-MAX_HEADER_BYTES = 64 << 20
+_MAX_HEADER_BYTES = 64 << 20
 _MAX_PAYLOAD_BYTES = 64 << 30
 Place = Callable[[List[memoryview], int], Optional[int]]
 #: small buffers are copied to the header, so that one write sends all
@@ -130,7 +130,7 @@ def decode_head(head: Any) -> Tuple[int, int]:
         WireError: it is none, or the lengths are absurd.
     """
     magic, header_bytes, payload_bytes = HEAD.unpack(head)
-    if magic != _MAGIC or header_bytes > MAX_HEADER_BYTES or payload_bytes > _MAX_PAYLOAD_BYTES:
+    if magic != _MAGIC or header_bytes > _MAX_HEADER_BYTES or payload_bytes > _MAX_PAYLOAD_BYTES:
         raise WireError("the peer does not speak hubserve's wire format; end it and start it again")
     return header_bytes, payload_bytes
 
@@ -151,6 +151,8 @@ def decode_header(
     try:
         header = loads(text)
         places = header["buffers"]
+        if not isinstance(places, list):
+            raise TypeError("its buffers are no list")
         sent_bytes = 0
         for place in places:
             if type(place) is int and place >= 0:

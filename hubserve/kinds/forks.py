@@ -4,6 +4,7 @@ A fork has everything of its parent. Without care it would ignore the signals th
 answer the parent's requests once it comes out of the module's code.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -41,8 +42,10 @@ def prepare_forks(forget: Callable[[], None]) -> None:
     def begin() -> None:
         global _is_fork  # noqa: PLW0603 - it is of the process, as that is
         _is_fork = True
-        forget()
-        _restore_signals()
+        try:
+            forget()
+        finally:
+            _restore_signals()
 
     os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=begin)
 
@@ -80,5 +83,6 @@ def leave_if_forked(error: Optional[BaseException] = None) -> None:
         traceback.print_exception(type(error), error, error.__traceback__)
         status = 1
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(OSError, ValueError):  # the module may have closed it
+            stream.flush()
     os._exit(status & 0xFF)

@@ -104,6 +104,11 @@ class Connection(FrameProtocol):
         self.due = 0.0
         self._on_hung(self._timeouts_s[0])
 
+    def close(self) -> None:
+        """Close the socket, at which an instance ends by itself."""
+        self.closed = True
+        super().close()
+
     def fail(self, error: InstanceDied) -> None:
         """Answer every open frame with an error. Only the first was being computed, so only it can have ended the process."""
         answers, self._answers = self._answers, deque()

@@ -183,9 +183,9 @@ class Pool:
         """Have an instance compute batches until it dies or another one is in its place; gives whether it answered any."""
         out_of_memory = partial(self._lower_limit, slot)
         seat = slot.seat = InstanceSeat(instance, self._batcher, self._book, self._statistics, out_of_memory)
-        self._batcher.add(seat)
         died = asyncio.create_task(instance.dead.wait())
         try:
+            self._batcher.add(seat)
             while not died.done():
                 unwanted = asyncio.create_task(slot.until_unwanted())
                 try:

@@ -117,6 +117,7 @@ class InstanceSeat:
     def _fail_to_give(self, batch: list[Work]) -> None:
         """Answer a batch that could not be sent: nobody is to wait for it for ever."""
         log.exception("an unexpected error while a batch was given to an instance")
+        self.retired = True
         self._instance.end("could not be given a batch")
         _fail(batch, HubError("the server failed; its log says why"))
 
@@ -142,6 +143,7 @@ class InstanceSeat:
         try:
             outcomes = _outcomes(batch, answer)
         except WireError as error:  # the connection ends the instance for it
+            self.retired = True
             self._put_back(batch, keys, self._instance.death(BROKEN + error.message))
             raise
         self.has_answered = True

@@ -173,13 +173,16 @@ class Talk(FrameProtocol):
             return
         stream = work.whole.stream if isinstance(work.whole, Whole) else None
         outcome = outcome_of(header, buffers, final=header["final"], may_be_large=stream is None)
-        final, failed = header["final"], isinstance(outcome, HubError)
-        if final or failed:
+        final = header["final"]
+        if stream is None and outcome is None:
+            raise wire.WireError("a response is empty to a request that has exactly one")
+        if final or isinstance(outcome, HubError):
             self.open.pop(key)
-        if failed and not final:
+        if isinstance(outcome, HubError) and not final:
             self.send({"op": "cancel", "key": key})  # an error ends a stream
-        if stream is None or failed:
-            settle(work, InferResponse() if outcome is None else outcome)
+        if stream is None or isinstance(outcome, HubError):
+            assert outcome is not None, "it was checked"
+            settle(work, outcome)
             return
         if isinstance(outcome, InferResponse):
             stream.put(outcome)

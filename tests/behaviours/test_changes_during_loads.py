@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from hubserve.errors import HubError
+from hubserve.protocols.v2.inference import V2Inference
 from hubserve.server.plans import make_plans
 from hubserve.serving.dataplane import DataPlane, ModulePlan
 from hubserve.settings import parse_settings
@@ -85,10 +86,12 @@ def during_load(first: ModulePlan, scenario: Callable[[DataPlane, set[int]], Awa
 
 def test_what_replaces_a_loading_version_answers_those_who_waited_for_it(plan: Callable[..., ModulePlan]) -> None:
     async def scenario(plane: DataPlane, old: set[int]) -> None:
-        waiting = asyncio.create_task(ask(plane))
+        v2 = V2Inference(plane, parse_settings({"modules_info": {"late": {}}}, "test"))
+        waiting, signature = asyncio.create_task(ask(plane)), asyncio.create_task(v2.signature("late"))
         await asyncio.sleep(0)
         await plane.load(plan(answer="new"))
         assert await waiting == '"new"'
+        assert (await signature).module is plane.get("late")
         assert await ask(plane) == '"new"'
         await until(lambda: len(instances()) == 2)
         assert not old & set(instances())
