@@ -23,8 +23,8 @@ from stress.processes import child_pids, descriptor_count, resident_mb
 from stress.report import Promise, growth_promise, print_report
 from stress.server import Server, add_server_options, running_server
 
-from tests.conftest import toy
 from tests.http1_conversations import Conversation, conversation, fault
+from tests.v2_mutations import calm_modules
 
 CONNECTIONS = 8
 _CLIENT_TIMEOUT_S = 2
@@ -43,7 +43,8 @@ def main() -> int:
     add_server_options(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        modules = {"shout": {**toy("shout"), "workers": 1}}
+        (Path(name) / "modules").mkdir()
+        modules = calm_modules(Path(name) / "modules")
         with running_server(modules, folder=Path(name), log=args.log, max_body_bytes=1 << 20, client_timeout_s=_CLIENT_TIMEOUT_S) as server:
             run = _Run(server, args.count, args.seed)
             uvloop.run(run.all())

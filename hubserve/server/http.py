@@ -359,10 +359,10 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._wait_for_next()
         else:  # the rest of its body is thrown away
             self.due = time.monotonic() + self._client_timeout_s
-        if self._unparsed:
-            data, self._unparsed = self._unparsed, b""
-            self._take(data)
+        data, self._unparsed = self._unparsed, b""
         self.resume()
+        if data:
+            self._take(data)
         if self._is_half_closed and self._answering is None:
             self._transport.close()
 
