@@ -70,7 +70,6 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._highest_stream = 0
         self._closed_streams = ClosedStreams()
         self._last_accepted = 0
-
         self._rest = b""
         self._has_room = False  # where what comes belongs
         self._incomplete_since = 0.0  # when a frame or header block began that is not complete; 0 if none is
@@ -83,7 +82,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         """A client connected."""
         self._transport = transport
         self.outbox = Outbox(transport, self._answered, self._endpoint.budget)
-        self.inbox = Inbox(self.outbox, self._received_end, self._refuse_body)
+        self.inbox = Inbox(self.outbox, self._received_end, self._end_stream)
         self._limits = FrameLimits(self.outbox)
         self._fields = FieldReader(
             partial(read_request, self._endpoint.make_head), _MAX_HEADER_BYTES, self._endpoint.decode_budget(transport)
@@ -261,6 +260,8 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._take_frame(kind, flags, number, data[begin:at])
         if at < end and not self._closed:
             self._rest = data[at:]
+        if at and not self._blocks.stream:
+            self._incomplete_since = 0.0  # what is incomplete now began just now
 
     def _take_preface(self, data: bytes) -> int:
         """Look at a client's first bytes; returns how many of them are known to be HTTP/2's greeting."""
@@ -285,10 +286,6 @@ class Http2Connection(asyncio.BufferedProtocol):
         if stream is None and not self._closed_streams.is_ended_here(number):
             self._end_stream(number, ErrorCode.STREAM_CLOSED)
         self.inbox.begin(stream, flags, length, padding)
-
-    def _refuse_body(self, stream: Stream) -> None:
-        """A body has another length than its request says."""
-        self._end_stream(stream.id, ErrorCode.PROTOCOL_ERROR)
 
     def _received_end(self, stream: Stream) -> None:
         stream.received_end = True
@@ -440,7 +437,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._write_reset(stream.id, code)
             self._lose(stream)
 
-    def _end_stream(self, number: int, code: ErrorCode) -> None:
+    def _end_stream(self, number: int, code: ErrorCode = ErrorCode.PROTOCOL_ERROR) -> None:
         """End a stream for something that its client did, which counts as if the client had taken it back."""
         if code != ErrorCode.REFUSED_STREAM:  # that many were sent before it knew of the limit
             self._limits.count_reset()

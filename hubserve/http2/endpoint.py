@@ -16,7 +16,7 @@ from hubserve.serving.sweeper import Sweeper
 #: what is read at once, unless it goes where it belongs
 _SCRATCH_BYTES = 64 << 10
 #: seconds of processor time for costly headers: so many at once, and so many per second
-_DECODE_BUDGET = (0.25, 0.1)
+_DECODE_BUDGET = (0.1, 0.1)
 _MOST_PEERS = 1024
 
 H = TypeVar("H")

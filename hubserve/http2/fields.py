@@ -21,10 +21,11 @@ _REMEMBERED = 64
 #: of all header lists that are remembered for one connection
 _REMEMBERED_BYTES = 64 << 10
 _MAX_LITERAL = 126
-#: decoding that every block may take without being counted: more than usual headers need, less than what answering a request costs
-_FREE_S = 100e-6
-#: a block of up to this many bytes cannot take much longer than that
-_CHEAP_BYTES = 256
+#: up to this, the time that decoding takes is not counted: it is less than what answering a request takes
+_USUAL_FIELDS = 32
+_USUAL_BYTES = 512
+#: beyond it, so much is not counted: what usual headers take
+_FREE_S = 50e-6
 _LONGEST_INTEGER = 10
 
 
@@ -57,28 +58,45 @@ class FieldReader(Generic[T]):
         known = self._known.get(block)
         if known is not None:
             return known
-        if len(block) > MAX_FIELDS and (len(block) > self._max_bytes or count_fields(block, MAX_FIELDS) > MAX_FIELDS):
+        return self._read_new(block) if self._is_usual(block) or self._budget is None else self._read_counted(block, self._budget)
+
+    def _is_usual(self, block: bytes) -> bool:
+        """Whether decoding a block need not be counted, as far as that can be told without decoding it."""
+        size = len(block)
+        if size <= MAX_FIELDS:  # each field has a byte at least
+            return True
+        count = MAX_FIELDS + 1 if size > self._max_bytes else count_fields(block, MAX_FIELDS)
+        if count > MAX_FIELDS:
             raise self._too_large()
-        if self._budget and len(block) > _CHEAP_BYTES and not self._budget.take(0):
+        return count <= _USUAL_FIELDS and size <= _USUAL_BYTES
+
+    def _read_counted(self, block: bytes, budget: Bucket) -> T:
+        """Read a block on the account of its client."""
+        if not budget.take(0):
             raise _too_costly()
         begin = time.thread_time()
         try:
-            fields = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
-        except hpack.OversizedHeaderListError:
-            raise self._too_large() from None
-        except hpack.HPACKError:  # its text has addresses of memory
-            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block cannot be decoded (RFC 7541)") from None
+            return self._read_new(block)
         finally:
-            spent_s = time.thread_time() - begin - _FREE_S
-            is_costly = spent_s > 0 and self._budget is not None and not self._budget.take(spent_s)
-        if is_costly:
-            raise _too_costly()
+            if not budget.take(max(0.0, time.thread_time() - begin - _FREE_S)):
+                raise _too_costly()
+
+    def _read_new(self, block: bytes) -> T:
+        fields = self._decode(block)
         made = self._make(fields)
         if block.translate(None, _REFERENCES):
             self._forget()
         else:
             self._remember(block, made, sum(len(name) + len(value) for name, value in fields))
         return made
+
+    def _decode(self, block: bytes) -> list[Field]:
+        try:
+            return [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
+        except hpack.OversizedHeaderListError:
+            raise self._too_large() from None
+        except hpack.HPACKError:  # its text has addresses of memory
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block cannot be decoded (RFC 7541)") from None
 
     def _remember(self, block: bytes, made: T, size: int) -> None:
         if self._known_bytes + size > _REMEMBERED_BYTES:

@@ -21,13 +21,13 @@ class Inbox:
     Args:
         outbox: where the client is told of its windows.
         on_end: is told of each stream whose body is complete.
-        on_malformed: ends a stream whose body has another length than its request says.
+        on_malformed: ends the stream of this number, whose body has another length than its request says.
 
     Attributes:
         is_within: whether a frame has begun that is not complete.
     """
 
-    def __init__(self, outbox: Outbox, on_end: Callable[[Stream], None], on_malformed: Callable[[Stream], None]) -> None:
+    def __init__(self, outbox: Outbox, on_end: Callable[[Stream], None], on_malformed: Callable[[int], None]) -> None:
         self.is_within = False
         self._outbox = outbox
         self._on_end = on_end
@@ -65,7 +65,7 @@ class Inbox:
         if stream and stream.missing_bytes is not None and stream.receiver:
             stream.missing_bytes -= length - extra
             if stream.missing_bytes < 0 or (stream.missing_bytes and flags & frames.END_STREAM):
-                self._on_malformed(stream)
+                self._on_malformed(stream.id)
                 stream = None
         self.is_within, self._stream, self._flags = True, stream, flags
         self._left_bytes, self._padding_bytes = length - extra, padding or 0

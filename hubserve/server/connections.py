@@ -8,6 +8,7 @@ import logging
 import resource
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from hubserve.errors import ConfigError
@@ -29,6 +30,7 @@ _LARGEST_SHARE = 0.75
 _REST_S = 0.05
 _LOG_EVERY_S = 60.0
 _IPV6_NETWORK_GROUPS = 4
+_ALL = "*"
 
 
 class Connection(Protocol):
@@ -66,7 +68,8 @@ class Connections:
         self._peer_of: dict[Connection, str] = {}
         self._by_peer: dict[str, dict[Connection, None]] = {}
         self._idle: dict[str, deque[tuple[float, Connection]]] = {}  # when they were looked for, first those to be closed first
-        self._rest_until = 0.0
+        self._by_size: dict[int, dict[str, None]] = {}  # number of connections -> addresses that have so many
+        self._rest_until: dict[str, float] = {}  # by address, or for all of them
         self._logged = 0.0
 
     def __len__(self) -> int:
@@ -84,14 +87,15 @@ class Connections:
         """
         peer = _peer(transport.get_extra_info("peername"))
         mine = self._by_peer.get(peer, {})
-        if len(mine) >= self._most_per_peer and not self._evict([peer]):
+        if len(mine) >= self._most_per_peer and not self._evict(peer, [peer]):
             self._log(f"the address {peer} has {len(mine)} connections, which is the limit for one (max_connections_per_peer)")
             return False
-        if len(self._peer_of) >= self._most and not self._evict(sorted(self._by_peer, key=lambda each: -len(self._by_peer[each]))):
+        if len(self._peer_of) >= self._most and not self._evict(_ALL, self._largest_first()):
             self._log(f"there are {len(self._peer_of)} connections, which is the limit (max_connections), and none is idle")
             return False
         self._peer_of[connection] = peer
-        self._by_peer.setdefault(peer, {})[connection] = None
+        self._by_peer.setdefault(peer, mine)[connection] = None
+        self._resized(peer, len(mine) - 1, len(mine))
         return True
 
     def discard(self, connection: Connection) -> None:
@@ -101,14 +105,15 @@ class Connections:
             return
         mine = self._by_peer[peer]
         del mine[connection]
+        self._resized(peer, len(mine) + 1, len(mine))
         if not mine:
-            del self._by_peer[peer]
-            self._idle.pop(peer, None)
+            for table in (self._by_peer, self._idle, self._rest_until):
+                table.pop(peer, None)
 
-    def _evict(self, peers: list[str]) -> bool:
+    def _evict(self, group: str, peers: Iterable[str]) -> bool:
         """Close one idle connection, of the first of these addresses that has one; returns whether there was one."""
         now = time.monotonic()
-        if now < self._rest_until:
+        if now < self._rest_until.get(group, 0.0):
             return False
         for peer in peers:
             victim = self._longest_idle(peer)
@@ -116,8 +121,22 @@ class Connections:
                 self.discard(victim)
                 victim.evict()
                 return True
-        self._rest_until = now + _REST_S
+        self._rest_until[group] = now + _REST_S
         return False
+
+    def _largest_first(self) -> Iterator[str]:
+        """The addresses, first those with most connections."""
+        for size in sorted(self._by_size, reverse=True):
+            yield from tuple(self._by_size[size])
+
+    def _resized(self, peer: str, before: int, after: int) -> None:
+        """An address has another number of connections."""
+        if before:
+            del self._by_size[before][peer]
+            if not self._by_size[before]:
+                del self._by_size[before]
+        if after:
+            self._by_size.setdefault(after, {})[peer] = None
 
     def _longest_idle(self, peer: str) -> Connection | None:
         """The connection of an address that has been idle for longest; all are looked at only when those found before are used up."""

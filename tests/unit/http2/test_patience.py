@@ -61,6 +61,19 @@ def test_a_header_block_that_comes_byte_by_byte_has_as_long_as_one_that_does_not
         assert server.goodbyes == [(CALM, LATE)]
 
 
+def test_a_client_whose_frames_always_end_in_the_next_packet_is_not_too_slow(start: Start) -> None:
+    server = start(client_timeout_s=0.2)
+    with Raw(server.port) as client:
+        ping = frame(PING, payload=b"12345678")
+        client.send(ping[:5])
+        end = time.monotonic() + 0.8
+        while time.monotonic() < end:
+            client.send(ping[5:] + ping[:5])
+            time.sleep(0.02)
+        client.send(ping[5:], client.call(1, ECHO, b"alive"))
+        assert client.answer(1).messages == [b"alive"]
+
+
 @pytest.mark.parametrize("path", [ECHO, STREAM])
 @pytest.mark.parametrize("begun", [prefixed(b"slow")[:3], prefixed(pattern(100_000))[:1000]])
 def test_a_message_that_does_not_come_is_not_waited_for(start: Start, path: str, begun: bytes) -> None:

@@ -66,6 +66,24 @@ def test_a_connection_that_became_busy_since_it_was_looked_at_is_passed_over() -
     assert [each.evicted for each in clients] == [True, False, True]
 
 
+def test_an_address_without_idle_connections_does_not_keep_others_from_having_room_made() -> None:
+    table = Connections(4, 2)
+    opened(table, "10.0.0.1", 0.0, 0.0)
+    idle = opened(table, "10.0.0.2", 1.0, 2.0)
+    assert not table.add(Client(), Transport("10.0.0.1"))
+    opened(table, "10.0.0.3", 0.0)
+    assert idle[0].evicted
+
+
+def test_a_crowd_that_comes_at_once_closes_its_own_connections() -> None:
+    table = Connections(6, 6)
+    one = opened(table, "10.0.0.1", 1.0, 2.0)
+    opened(table, "10.0.0.2", 3.0, 4.0, 5.0, 6.0)
+    opened(table, "10.0.0.2", *(float(each) for each in range(7, 100)))
+    assert not any(each.evicted for each in one)
+    assert len(table) == 6
+
+
 def test_one_address_has_a_bound_of_its_own() -> None:
     table = Connections(10, 2)
     mine = opened(table, "10.0.0.1", 1.0, 2.0)
