@@ -8,7 +8,8 @@ from hubserve.errors import LoadFailed, ModuleNotFound, Unavailable
 from hubserve.serving.background import repeat, run_in_background
 from hubserve.serving.ensemble import ServedEnsemble
 from hubserve.serving.model_calls import ModelCalls
-from hubserve.serving.served import MAX_PICTURES, ModulePlan, ServedModule
+from hubserve.serving.module_plan import ModulePlan
+from hubserve.serving.served import MAX_PICTURES, ServedModule
 from hubserve.types import InferRequest, InferResponse
 
 __all__ = ["MAX_PICTURES", "DataPlane", "ModulePlan", "ServedModule"]

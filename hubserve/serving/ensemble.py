@@ -10,7 +10,8 @@ from hubserve.errors import HubError, InvalidInput, LoadFailed, ModuleFailed, Mo
 from hubserve.kinds.base import Description, Face
 from hubserve.kinds.triton_config import DTYPES
 from hubserve.serving.ensemble_plan import EnsemblePlan, EnsembleStep
-from hubserve.serving.served import ModulePlan, ServedModule
+from hubserve.serving.module_plan import ModulePlan
+from hubserve.serving.served import ServedModule
 from hubserve.types import ANY, InferRequest, InferResponse, TensorSpec, check_arrays, check_inputs
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from hubserve.registry.environments.packed import check_sent, packed_launch
 from hubserve.registry.model_store import StoredModel, find_models, store_folders
 from hubserve.serving.ensemble_plan import plan_ensemble
 from hubserve.serving.model_scheduling import batch_settings, sequence_plan, warm_up_samples
-from hubserve.serving.served import ModulePlan
+from hubserve.serving.module_plan import ModulePlan
 from hubserve.serving.spec import InstanceSpec
 from hubserve.settings import ModuleSettings, ServerSettings
 

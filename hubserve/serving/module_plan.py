@@ -1,0 +1,47 @@
+"""What is to be served of one version of one module, and how."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hubserve.kinds.base import ModuleInfo
+from hubserve.serving.batcher import BatchSettings
+from hubserve.serving.ensemble_plan import EnsemblePlan
+from hubserve.serving.sequence_plan import SequencePlan
+from hubserve.serving.spec import InstanceSpec
+
+
+@dataclass(frozen=True)
+class ModulePlan:
+    """One module that is to be served.
+
+    Attributes:
+        info: its metadata.
+        instances: one specification for each instance.
+        predict_args: arguments that a JSON request may override.
+        batching: how requests are queued and merged.
+        ready_timeout_s: an instance that has not been heard of for longer does not count as ready.
+        sequences: how requests are put together to sequences; None for a module without.
+        response_cache_bytes: how much its response cache may hold; 0 for none.
+        config: of a Triton model: its configuration as far as it is known before it is loaded.
+        ensemble: a dataflow of other modules that answers in place of instances, of which there are none then.
+        model_folder: of a module without instances, where its files are.
+        error: why it cannot be served, which is told to whoever asks for it; "" where it can. There are no instances then either.
+    """
+
+    info: ModuleInfo
+    instances: list[InstanceSpec]
+    predict_args: dict[str, Any] = field(default_factory=dict)
+    batching: BatchSettings = field(default_factory=BatchSettings)
+    ready_timeout_s: float = 30.0
+    sequences: SequencePlan | None = None
+    response_cache_bytes: int = 0
+    config: dict[str, Any] | None = None
+    ensemble: EnsemblePlan | None = None
+    model_folder: Path | None = None
+    error: str = ""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its files are; None for what cannot be served."""
+        return self.instances[0].folder if self.instances else self.model_folder
