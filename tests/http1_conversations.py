@@ -74,7 +74,7 @@ def _chunked(random: Random) -> Request:
 
 
 def _get(random: Random) -> Request:
-    line = random.choice((b"GET /health/live", b"GET /health/live?a=b", b"GET http://y:1/health/live", b"GET /health%2Flive"))
+    line = random.choice((b"GET /health/live", b"GET /health/live?a=b", b"GET http://here:1/health/live", b"GET /health%2Flive"))
     start = random.choice((b"", b"", b"\r\n", b"\r\n\r\n"))
     return Request(start + line + b" HTTP/1.1\r\n" + _HOST + _more(random) + b"\r\n", 200, _LIVE)
 

@@ -250,7 +250,8 @@ class Exchange:
             body = message.get("body", b"")
             if self._chunked and len(body) > SMALL_BYTES:
                 self._hold(len(body))
-            if self._connection.may_write:
+            # an answer of known length lies in memory as a whole: waiting between its parts would only keep its request there, too
+            if self._chunked and self._connection.may_write:
                 await self._connection.drain()
             self._write(body, message.get("more_body", False))
 

@@ -202,7 +202,7 @@ def test_instances_that_die_are_replaced_while_grpc_clients_call(start: Start) -
 
 def test_http_and_grpc_requests_are_computed_together(start: Start) -> None:
     port = free_port()
-    server = start({"doubler": {**toy("doubler", delay_s=0.5), "workers": 1}}, grpc_port=port)
+    server = start({"doubler": {**toy("doubler", delay_s=0.5), "workers": 1, "preferred_batch_sizes": [6]}}, grpc_port=port)
     together: list[int] = []
 
     def over_http() -> None:
