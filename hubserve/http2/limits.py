@@ -10,8 +10,10 @@ _CONTROL_FRAMES = (20_000, 10_000.0)
 _SETTINGS_FRAMES = (1_000, 100.0)
 #: requests that are taken back, by the client or, for a fault of the client's, by the server
 _RESETS = (2_000, 200.0)
-#: a client opens its windows as it takes answers: one WINDOW_UPDATE frame for so many bytes is explained by that
+#: a client opens its windows as it takes answers: one WINDOW_UPDATE frame for so many bytes is explained by that, and two for each piece,
+#: as gRPC's own clients open the windows of stream and connection for every small message
 _BYTES_PER_WINDOW = 512
+_WINDOWS_PER_PIECE = 2
 _MOST_WINDOWS = 2_000
 
 
@@ -51,7 +53,8 @@ class FrameLimits:
 
     def count_window(self) -> None:
         """Count a WINDOW_UPDATE frame; those of a client that takes its answers are not bounded."""
-        left = self._outbox.data_bytes // _BYTES_PER_WINDOW - self._explained
+        outbox = self._outbox
+        left = outbox.data_bytes // _BYTES_PER_WINDOW + outbox.data_ends * _WINDOWS_PER_PIECE - self._explained
         if left <= 0:
             self.count_control()
             return

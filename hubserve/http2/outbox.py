@@ -31,6 +31,7 @@ class Outbox:
 
     Attributes:
         data_bytes: how many bytes were sent in DATA frames.
+        data_ends: how many pieces of answers were sent to their end in DATA frames.
         initial_window: how many bytes of an answer the client takes without being asked again.
         max_frame: the longest frame that it takes.
         is_paused: whether it takes what is written too slowly.
@@ -38,6 +39,7 @@ class Outbox:
 
     def __init__(self, transport: Any, on_sent: Callable[[Stream], None], budget: Budget) -> None:
         self.data_bytes = 0
+        self.data_ends = 0
         self.initial_window = frames.DEFAULT_WINDOW
         self.max_frame = frames.DEFAULT_FRAME_BYTES
         self.is_paused = False
@@ -88,6 +90,7 @@ class Outbox:
             self._window -= size
             stream.send_window -= size
             self.data_bytes += size
+            self.data_ends += 1
             parts += (frame_head(frames.DATA, 0, stream.id, size), data)
         if end:
             parts += (frame_head(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream.id, len(end)), end)
@@ -133,6 +136,7 @@ class Outbox:
                 self._window -= size
                 stream.send_window -= size
                 self.data_bytes += size
+                self.data_ends += size == len(payload)
             self.write(frame_head(kind, flags, stream.id, size), payload[:size])
             sent += size
             stream.sent_bytes += size

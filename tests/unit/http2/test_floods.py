@@ -152,6 +152,17 @@ def test_a_client_that_takes_large_answers_may_open_its_windows_as_often_as_it_g
         assert client.answer(1).status == 0
 
 
+def test_a_client_that_takes_many_small_answers_may_open_both_windows_for_each(server: EchoServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits_module, "_CONTROL_FRAMES", (20, 1.0))
+    with Raw(server.port) as client:
+        for number in range(1, 1001, 2):
+            client.send(client.call(number, ECHO, b"small"))
+            assert client.answer(number).messages == [b"small"], server.goodbyes
+            client.send(frame(WINDOW_UPDATE, 0, number, u32(10)), frame(WINDOW_UPDATE, payload=u32(10)))
+        client.synchronize()
+    assert not server.goodbyes
+
+
 @contextmanager
 def in_background(client: Raw, parts: Iterator[bytes]) -> Iterator[None]:
     """Send without end and without ever reading."""
