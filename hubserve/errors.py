@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Type
 
 #: a longer text of an error is cut: a module may have put a whole request into it
 _MAX_TEXT = 16 << 10
+_LONG_KEY = 1024
 
 
 class HubError(Exception):
@@ -173,6 +174,42 @@ def safe_text(value: Any, form: Callable[[Any], str] = str) -> str:
         return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."
     except BaseException:
         return f"{type(value).__name__}, whose text cannot be read"
+
+
+def shown(value: Any, length: int = 80) -> str:
+    """Return the beginning of a client's value as Python writes it, without making a text of all of it."""
+    return str(beginning(value, length))[:length]
+
+
+def beginning(value: Any, length: int = 80) -> Any:
+    """Return as much of a client's JSON value as the first ``length`` characters of its text can show."""
+    return _beginning(value, [length])
+
+
+def _beginning(value: Any, left: List[int]) -> Any:
+    left[0] -= 1  # every value takes a character at least
+    if isinstance(value, (list, tuple)):
+        taken = []
+        for each in value:
+            if left[0] < 0:
+                break
+            taken.append(_beginning(each, left))
+        return tuple(taken) if isinstance(value, tuple) else taken
+    if isinstance(value, dict):
+        some = {}
+        for key, each in value.items():
+            if left[0] < 0:
+                break
+            name = _beginning(key, left)
+            # a short key stays whole: its beginning may be another key
+            is_long = isinstance(key, (str, bytes)) and len(key) > _LONG_KEY
+            some[name if is_long else key] = _beginning(each, left)
+        return some
+    if isinstance(value, (str, bytes)):
+        return value[: max(0, left[0] + 2)]
+    if isinstance(value, int) and not -(1 << 256) < value < 1 << 256:
+        return "a number of many digits"
+    return value
 
 
 def to_wire(error: BaseException) -> Dict[str, Any]:

@@ -30,8 +30,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeV
 
 import numpy as np
 
-from hubserve.errors import InvalidInput, LoadFailed
-from hubserve.types import ANY, TensorSpec, array_from_bytes, packed, shown
+from hubserve.errors import InvalidInput, LoadFailed, shown
+from hubserve.types import ANY, TensorSpec, array_from_bytes, packed
 
 __all__ = [
     "ANY",

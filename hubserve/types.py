@@ -6,7 +6,7 @@ from typing import Any, Dict, Hashable, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from hubserve.errors import InvalidInput
+from hubserve.errors import InvalidInput, shown
 
 #: The element types that may cross the wire. Objects and strings are excluded: rebuilding them would need pickle.
 DTYPES = (
@@ -46,7 +46,6 @@ MAX_RANK = 32
 FEW_ELEMENTS = 16 << 10
 
 _MAX_EMPTY_ITEMS = 65536
-_LONG_KEY = 1024
 _MAX_ELEMENTS = 1 << 48
 
 
@@ -81,42 +80,6 @@ class TensorSpec(NamedTuple):
     def from_json(cls, described: Dict[str, Any]) -> "TensorSpec":
         """The reverse of :meth:`to_json`."""
         return cls(described["name"], described["dtype"], tuple(described["shape"]))
-
-
-def shown(value: Any, length: int = 80) -> str:
-    """The beginning of a client's value as Python writes it, without making a text of all of it."""
-    return str(beginning(value, length))[:length]
-
-
-def beginning(value: Any, length: int = 80) -> Any:
-    """As much of a client's JSON value as the first ``length`` characters of its text can show."""
-    return _beginning(value, [length])
-
-
-def _beginning(value: Any, left: List[int]) -> Any:
-    left[0] -= 1  # every value takes a character at least
-    if isinstance(value, (list, tuple)):
-        taken = []
-        for each in value:
-            if left[0] < 0:
-                break
-            taken.append(_beginning(each, left))
-        return tuple(taken) if isinstance(value, tuple) else taken
-    if isinstance(value, dict):
-        some = {}
-        for key, each in value.items():
-            if left[0] < 0:
-                break
-            name = _beginning(key, left)
-            # a short key stays whole: its beginning may be another key
-            is_long = isinstance(key, (str, bytes)) and len(key) > _LONG_KEY
-            some[name if is_long else key] = _beginning(each, left)
-        return some
-    if isinstance(value, (str, bytes)):
-        return value[: max(0, left[0] + 2)]
-    if isinstance(value, int) and not -(1 << 256) < value < 1 << 256:
-        return "a number of many digits"
-    return value
 
 
 def fits(wanted: Sequence[int], shape: Sequence[int]) -> bool:

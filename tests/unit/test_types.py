@@ -6,21 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from hubserve.errors import InvalidInput
+from hubserve.errors import InvalidInput, shown
 from hubserve.instance.wire import pack_arrays, unpack_arrays
-from hubserve.types import (
-    ANY,
-    DTYPES,
-    REST,
-    TensorSpec,
-    array_from_bytes,
-    check_inputs,
-    pack_bytes,
-    packed,
-    parse_dtype,
-    shown,
-    with_packed,
-)
+from hubserve.types import ANY, DTYPES, REST, TensorSpec, array_from_bytes, check_inputs, pack_bytes, packed, parse_dtype, with_packed
 from tests.odd_arrays import SENDABLE, TEXTS, UNSENDABLE, values
 from tests.odd_arrays import arrays as odd_arrays
 

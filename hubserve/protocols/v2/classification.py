@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hubserve.errors import InvalidInput
-from hubserve.types import shown
+from hubserve.errors import InvalidInput, shown
 
 
 def class_count(parameters: dict[str, Any], output: str) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hubserve.errors import InvalidInput
-from hubserve.types import BFLOAT16, BYTES, FEW_ELEMENTS, array_from_bytes, dtype_name, pack_bytes, parse_shape, shown, with_packed
+from hubserve.errors import InvalidInput, shown
+from hubserve.types import BFLOAT16, BYTES, FEW_ELEMENTS, array_from_bytes, dtype_name, pack_bytes, parse_shape, with_packed
 
 #: the protocol's name -> a TensorSpec's dtype
 DTYPE_OF = {

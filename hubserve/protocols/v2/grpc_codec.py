@@ -8,13 +8,13 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
-from hubserve.errors import InvalidInput
+from hubserve.errors import InvalidInput, shown
 from hubserve.http2.messages import Message
 from hubserve.protocols.v2.datatypes import array_from_raw, dtype_of, raw_from_array
 from hubserve.protocols.v2.grpc_raw import split_request
 from hubserve.protocols.v2.http_tensors import MOST_NAMED, NOTHING
 from hubserve.protocols.v2.inference import InferCall, InferResult, InputTensor, RequestedOutput
-from hubserve.types import parse_shape, shown
+from hubserve.types import parse_shape
 
 M = TypeVar("M")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import orjson
 
-from hubserve.errors import InvalidInput
+from hubserve.errors import InvalidInput, shown
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds, json_type, parse_object
 from hubserve.protocols.v2.calls import InferCall, InferResult, InputTensor, OutputTensor, RequestedOutput
@@ -15,7 +15,7 @@ from hubserve.protocols.v2.datatypes import DATATYPE_OF, array_from_raw, raw_fro
 from hubserve.protocols.v2.json_tensors import array_from_values, dump_json, is_large, values_in_steps, values_of
 from hubserve.protocols.v2.layouts import Layouts
 from hubserve.protocols.v2.signatures import Signature
-from hubserve.types import ANY, BFLOAT16, BYTES, parse_shape, shown
+from hubserve.types import ANY, BFLOAT16, BYTES, parse_shape
 
 if TYPE_CHECKING:
     from hubserve.protocols.v2.large_calls import Takes

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from hubserve.errors import InvalidInput, ModuleFailed
+from hubserve.errors import InvalidInput, ModuleFailed, beginning, shown
 from hubserve.protocols.v2.classification import float32_of
 from hubserve.protocols.v2.datatypes import dtype_of
-from hubserve.types import BFLOAT16, BYTES, beginning, parse_shape, shown
+from hubserve.types import BFLOAT16, BYTES, parse_shape
 
 _NUMBERS = frozenset((int, float))
 _DEEPEST = 32

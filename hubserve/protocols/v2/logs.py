@@ -4,8 +4,7 @@ import logging
 import time
 from typing import Any
 
-from hubserve.errors import InvalidInput
-from hubserve.types import shown
+from hubserve.errors import InvalidInput, shown
 
 _LEVELS = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
 _DEFAULT, _ISO = "default", "ISO8601"

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from hubserve.errors import InvalidInput
+from hubserve.errors import InvalidInput, shown
 from hubserve.protocols.v2.calls import InferCall, InputTensor
 from hubserve.protocols.v2.datatypes import array_from_raw
 from hubserve.protocols.v2.shared_memory import SharedMemory
 from hubserve.protocols.v2.signatures import ARGUMENTS, PICTURES, Signature
-from hubserve.types import InferRequest, SequencePart, TensorSpec, fits, parse_shape, shown
+from hubserve.types import InferRequest, SequencePart, TensorSpec, fits, parse_shape
 
 #: parameters that are the protocol's own: modules are not given them
 _RESERVED = {

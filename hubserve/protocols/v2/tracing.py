@@ -13,11 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hubserve.errors import ConfigError, InvalidInput
+from hubserve.errors import ConfigError, InvalidInput, shown
 from hubserve.protocols.v2.trace_files import TraceFiles
 from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
-from hubserve.types import shown
 
 _OFF, _TIMESTAMPS = "OFF", "TIMESTAMPS"
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
