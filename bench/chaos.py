@@ -4,7 +4,7 @@ Load is 70% of what a module with two instances can answer in this run; at most 
 Meanwhile an instance is killed every 3 s; requests of the module and of a second one hang, leak memory and raise; a new version is
 installed and the module is reloaded every 20 s each; 50 clients send one byte a second, and 50 send garbage. Further faults are in
 ``stress/attacks.py``: no descriptors, broken frames, processes that hold an instance's sockets, reloads during reloads, bodies that
-are only announced, answers that nobody reads, deep documents. In the end every module must answer 2 s after the last fault.
+are only announced, answers that are never read, deep documents. Every module must answer 2 s after the last fault.
 
     python bench/chaos.py --minutes 5
     python bench/chaos.py --minutes 0.5 --without hang,leak,install,reload
@@ -45,7 +45,7 @@ _SHORTEST_JUDGED_S = 120
 _LONGEST_OVERLAP_S = 5.0
 _TROUBLE_PER_S = _PICTURES_PER_S = 5.0
 #: in the server's log
-#: after the last fault every module is to answer again
+#: time within which every module must answer again after the last fault
 _RECOVERY_S = 2.0
 _ANSWER_S = 5.0
 _UNEXPECTED = "an unexpected error"
@@ -166,7 +166,7 @@ class Chaos:
         return Found(full, tallies, faults, self.versions, memory, (before, after), silent, sent_again, alive, unexpected, broken, took_s)
 
     async def _silent(self, client: Client, pictures: Iterator[Call] | None) -> list[str]:
-        """The modules that do not answer right, each asked once."""
+        """Ask each module once and return those that do not answer correctly."""
         calls = {"checked": plain_calls("checked"), "trouble": plain_calls("trouble")} | ({"classifier": pictures} if pictures else {})
         tallies = {name: Tally() for name in calls}
         asked = asyncio.gather(*(client.ask(next(calls[name]), tally) for name, tally in tallies.items()))

@@ -1,7 +1,7 @@
-"""The port of HTTP/1.1 under connections that nobody would make on purpose.
+"""Fuzz the HTTP/1.1 port with malformed and smuggling connections.
 
-Each has some right requests, cut anywhere, and then perhaps a wrong one with what it may smuggle in, or a few changed bytes. All complete
-right requests before the first wrong byte must be answered, once and in order; what is wrong is refused or the connection is closed; no
+Each sends valid requests, split anywhere, then possibly an invalid one with smuggled data behind it, or a few changed bytes. All complete
+valid requests before the first invalid byte must be answered, once and in order; what is invalid is refused or the connection closed; no
 process may end, nothing unexpected may be logged, no connection may stay open, memory may not grow.
 
     python bench/fuzz_http1.py
@@ -72,7 +72,7 @@ class _Run:
         self._descriptors = descriptor_count(self._pid)
 
     async def all(self) -> None:
-        """Make all connections."""
+        """Run all connections."""
         start = time.monotonic()
         await asyncio.gather(*(self._one_after_another() for _ in range(CONNECTIONS)))
         self.took_s = time.monotonic() - start
@@ -105,7 +105,7 @@ class _Run:
             writer.close()
 
     def judge(self) -> list[Promise]:
-        """Hold what was found against what is promised."""
+        """Compare the results with the promises."""
         stretch = int(len(self._memory) * _STRETCH)
         deadline = time.monotonic() + _TIMEOUT_S
         while (left := descriptor_count(self._pid)) > self._descriptors and time.monotonic() < deadline:

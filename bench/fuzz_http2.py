@@ -2,8 +2,8 @@
 
 Each is a recorded connection of HTTP/2 (unary calls, streams, packed and large messages, and what else a client may send) with a few
 changes to its frames or its bytes. Whatever comes, no process may end, nothing unexpected may be logged, no connection may stay open,
-memory may not grow, and right calls are answered all the while. Connections that mean to keep the server busy for nothing, made as fast
-as it takes them, may cost it only so much processor time.
+memory may not grow, and right calls are answered all the while. Hostile connections that keep the server busy for nothing, made as fast
+as it accepts them, may use only a bounded amount of processor time.
 
     python bench/fuzz_http2.py
     python bench/fuzz_http2.py --count 1000 --seed 7

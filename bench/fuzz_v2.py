@@ -1,8 +1,8 @@
-"""The protocols under requests that nobody would send on purpose.
+"""Fuzz the protocols with mutated requests.
 
 Each is a recorded request (``tests/v2_requests.py``), or one of PaddleHub's, with a few changes to its body, headers, path or lengths,
-among them JSON that is nested deep anywhere in it; or, one in five, a gRPC message with a few changes to its bytes, or with such JSON.
-Every one that is complete must be answered, by no status of the server's own failure; no instance may end, and memory may not grow.
+among them JSON nested deep anywhere in it; or, one in five, a gRPC message with a few changes to its bytes, or with such JSON.
+Every complete request must be answered, and never with the status of a server failure; no instance may end, and memory may not grow.
 
     python bench/fuzz_v2.py
     python bench/fuzz_v2.py --requests 20000 --seed 7

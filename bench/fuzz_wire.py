@@ -1,7 +1,7 @@
-"""The wire between gateway and instances under frames that no instance sends on purpose.
+"""Fuzz the wire between gateway and instances with mutated frames.
 
 Each is a frame as instances send it, with a few changes to its header, lengths or bytes (``tests/wire_mutations.py``). Each request must be
-answered, by the frame or by the end of its instance; nothing may fail unseen, and memory may not grow.
+answered, by the frame or by the end of its instance; no failure may go unnoticed, and memory may not grow.
 
     python bench/fuzz_wire.py
     python bench/fuzz_wire.py --frames 200000 --seed 7
@@ -24,9 +24,9 @@ from stress.server import add_server_options
 from hubserve.instance.arena import Arena
 from tests.wire_mutations import exchange, watch_errors
 
-#: of the run: until then memory is taken that is kept
+#: share of the run until memory use has settled
 _SETTLED = 0.2
-#: what was left of each tenth frame would be more
+#: a leak of one frame in ten would exceed this
 _MOST_GROWTH_MB = 32
 _SAMPLES = 100
 _SHOWN = 10
@@ -86,7 +86,7 @@ class _Run(logging.Handler):
         self.seconds = time.monotonic() - began
 
     def judge(self) -> list[Promise]:
-        """What is promised, and what was found."""
+        """Return the promises and the results."""
         answered = self.counts["requests answered: 1"]
         early, late = self._memory_mb[int(len(self._memory_mb) * _SETTLED)], self._memory_mb[-1]
         return [

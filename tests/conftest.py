@@ -144,7 +144,7 @@ def servers(home: Path, folder: Path) -> Iterator[Start]:
     def start(modules: dict[str, Any], wait: bool = True, environ: dict[str, str] | None = None, **settings: Any) -> Server:
         port = settings.pop("port", None) or free_port()
         config = folder / f"config-{port}.json"
-        # raw requests of tests call the server x or here
+        # raw requests in tests use x or here as the Host
         config.write_text(json.dumps({"modules_info": modules, "port": port, "allowed_hosts": ["x", "here"], **settings}))
         server = Server(["-c", str(config)], port, home, folder / f"server-{port}.log", **(environ or {}))
         started.append(server)

@@ -1,4 +1,4 @@
-"""How many examples property tests try: few in the usual run, thousands with ``HYPOTHESIS_PROFILE=nightly``."""
+"""Number of examples of property tests: few in the usual run, thousands with ``HYPOTHESIS_PROFILE=nightly``."""
 
 import os
 
@@ -15,7 +15,7 @@ settings.register_profile(NIGHTLY, _ANY_MACHINE, max_examples=_NIGHTLY_EXAMPLES,
 
 
 def load_profile() -> None:
-    """Use the profile that the environment names."""
+    """Load the profile named by the environment."""
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", USUAL))
 
 

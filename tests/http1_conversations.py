@@ -1,4 +1,4 @@
-"""What clients of HTTP/1.1 may send on one connection, right and wrong, and what must come back."""
+"""Conversations of HTTP/1.1 clients on one connection, valid and invalid, and the expected answers."""
 
 import re
 from collections.abc import Callable
@@ -13,12 +13,12 @@ _OFFERS = (
     b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
 )
 _GET = b"GET /health/live HTTP/1.1\r\n" + _HOST
-#: what would be answered if somebody took the end of a wrong request for a right one
+#: a request that is answered if the end of an invalid request is taken for a valid one
 SMUGGLED = b"GET /v2/smuggled HTTP/1.1\r\n" + _HOST + b"\r\n"
 
 
 class Request(NamedTuple):
-    """One right request.
+    """A valid request.
 
     Attributes:
         sent: its bytes.
@@ -32,12 +32,12 @@ class Request(NamedTuple):
 
 
 class Conversation(NamedTuple):
-    """What a client sends before it closes its sending half.
+    """The bytes that a client sends before it half-closes the connection.
 
     Attributes:
         sent: all of it.
-        answers: status and body of what must be answered, in this order, before anything else is.
-        is_refused: whether then one refusal must come, and nothing else; None if anything may.
+        answers: status and body of the answers that must come first, in this order.
+        is_refused: whether exactly one refusal must follow; None if anything may.
     """
 
     sent: bytes
@@ -56,7 +56,7 @@ def _by_length(random: Random) -> Request:
 
 
 def chunks(random: Random, body: bytes) -> bytes:
-    """A body in chunks, with extensions and trailers."""
+    """Encode a body in chunks, with extensions and trailers."""
     found, at = [], 0
     while at < len(body):
         size = min(len(body) - at, random.choice((1, 2, 7, 100, 70_000)) if len(body) < 1000 else random.choice((3000, 70_000)))
@@ -175,7 +175,7 @@ _CHUNKS = (
 
 
 def wrong(random: Random) -> bytes:
-    """A request that must be refused, whatever follows it."""
+    """Return a request that must be refused, whatever follows it."""
     kind = random.random()
     if kind < 0.5:
         return b"POST /predict/shout HTTP/1.1\r\n" + random.choice(_HEADERS) + b"\r\n"
@@ -185,7 +185,7 @@ def wrong(random: Random) -> bytes:
 
 
 def conversation(random: Random) -> Conversation:
-    """Some right requests, and then perhaps a wrong one with what it may smuggle in, or a few changed bytes."""
+    """Make some valid requests, possibly followed by an invalid one with a smuggled request, or with a few changed bytes."""
     requests = [random.choice(_RIGHT)(random) for _ in range(random.choice((1, 1, 2, 3, 6)))]
     sent, answers = b"".join(each.sent for each in requests), [(each.status, each.body) for each in requests]
     kind = random.random()
@@ -203,7 +203,7 @@ def conversation(random: Random) -> Conversation:
 
 
 def fault(asked: Conversation, received: bytes) -> str:
-    """What is wrong with what came back; "" if nothing is."""
+    """Return what is wrong with the answers; "" if nothing."""
     answers, rest = _answers(received)
     if rest:
         return f"this is no answer, or not all of one: {rest[:200]!r}"
@@ -221,7 +221,7 @@ def fault(asked: Conversation, received: bytes) -> str:
 
 
 def _answers(received: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
-    """Status and body of each answer, but for those that say that one will come; and what is left over."""
+    """Return status and body of each final answer (1xx is skipped), and the remaining bytes."""
     found = []
     while head := re.match(rb"HTTP/1\.1 (\d\d\d) [^\r\n]*\r\n(?:[a-z0-9-]+: [^\r\n]*\r\n)*\r\n", received):
         length = re.search(rb"\r\ncontent-length: (\d+)\r\n", head[0])

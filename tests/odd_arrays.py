@@ -1,4 +1,4 @@
-"""Arrays of every dtype and memory layout that a module, a client or another framework may bring."""
+"""Arrays of every dtype and memory layout that a module, a client or another framework may pass."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from hubserve.types import DTYPES
 
-#: of elements that can be sent, in either byte order
+#: dtypes whose elements can be sent, in either byte order
 SENDABLE = [*DTYPES, *(np.dtype(name).newbyteorder(">").str for name in DTYPES if np.dtype(name).itemsize > 1)]
 TEXTS = ["S3", "U3", ">U3", "object"]
 UNSENDABLE = ["complex64", ">c16", "longdouble", "datetime64[s]", "timedelta64[ms]", "i4,f4", "V3"]
 
 
 def array_of(dtype: str, shape: tuple[int, ...] = (3, 4), seed: int = 0) -> np.ndarray:
-    """Values that differ from each other, and from their own bytes swapped."""
+    """Return an array whose values differ from each other and from their byte-swapped selves."""
     count = int(np.prod(shape, dtype=int))
     numbers = np.random.default_rng(seed).permutation(100)[:count]
     if dtype in ("S3", "U3", ">U3"):
@@ -50,13 +50,13 @@ LAYOUTS: dict[str, Any] = {
 
 @st.composite
 def arrays(draw: Any, dtypes: "list[str]", layouts: Any = tuple(LAYOUTS)) -> Any:
-    """A dtype and an array of it."""
+    """Draw a dtype and an array of it."""
     dtype = draw(st.sampled_from(dtypes))
     return dtype, LAYOUTS[draw(st.sampled_from(list(layouts)))](array_of(dtype, seed=draw(st.integers(0, 9))))
 
 
 def values(array: Any) -> Any:
-    """Nested lists of Python's numbers and bytes."""
+    """Convert an array to nested lists of Python numbers and bytes."""
     listed = np.asarray(array).tolist()
 
     def plain(value: Any) -> Any:

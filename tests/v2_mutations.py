@@ -26,7 +26,7 @@ _HEADERS = (
 )  # fmt: skip
 #: levels of nesting around the bounds of hubserve, of Python's parser and of orjson's, and far beyond
 _LEVELS = (16, 250, 498, 499, 500, 501, 990, 1000, 1023, 1024, 1100, 5000, 40_000)
-#: stands where nested JSON is put, in a document or in a text of one
+#: marks where nested JSON is inserted, in a document or in a string of one
 _PLACE = "@nested@"
 
 _JSON = {"Content-Type": "application/json"}
@@ -83,7 +83,7 @@ def whole_message(model: str) -> bytes:
 
 
 def mutated_message(random: Random, model: str, json_models: Sequence[str] = ()) -> bytes:
-    """That message, in which some bytes are others, or the last ones are missing; or one of a document that is nested deep.
+    """Return the message with some bytes changed or the last ones missing; or a message with a deeply nested document.
 
     Args:
         random: makes the choices.
@@ -115,7 +115,7 @@ def _with_odd_value(random: Random, body: bytes) -> bytes:
 
 
 def _with_depth(random: Random, body: bytes) -> bytes:
-    """Somewhere in its JSON, or in a text of it, JSON that is nested deep."""
+    """Insert deeply nested JSON somewhere in the body's JSON, or in a string of it."""
     value = random.choice((_PLACE, _PLACE, f'{{"text":{_PLACE}}}'))
     changed, nested = _with_value(random, body, value, 0.0), _nested(random)
     whole, inside = f'"{_PLACE}"'.encode(), _PLACE.encode()
@@ -153,7 +153,7 @@ def _with_value(random: Random, body: bytes, value: Any, share_without: float) -
 def _dumped(document: Any) -> bytes:
     try:
         return json.dumps(document).encode()
-    except RecursionError:  # what was put there before is deeper than this writer goes
+    except RecursionError:  # JSON inserted earlier is nested deeper than this encoder allows
         return b"[" * max(_LEVELS)
 
 

@@ -1,4 +1,4 @@
-"""The gateway's end of an instance's two sockets, at the other end of which somebody writes frames with a few changes.
+"""Mutated frames, written to the gateway's end of an instance's two sockets.
 
 Nothing of hubserve is replaced: a real connection and second socket on an event loop, fed through socket pairs.
 """
@@ -24,7 +24,7 @@ from hubserve.serving.whole import Whole
 from hubserve.serving.work import Work
 from hubserve.types import InferResponse
 
-#: of one header, on average
+#: changes to one header, on average
 _CHANGES = 2
 _TIMES = {"times": [[2, 0.01]], "took_s": 0.01, "calls_s": 0.01, "prepare_s": 0.0}
 _ARRAY = {"name": "y", "dtype": "float32", "shape": [2, 3], "buffer": 0}
@@ -49,7 +49,7 @@ _DESCRIPTION = {
 _TENSORS, _JSON = {"face": "tensors", "answer": "tensors"}, {"face": "json", "arguments": 0}
 _BUFFERS = [np.zeros(6, np.float32).tobytes(), b"\x02\0\0\0ab"]
 
-#: what is asked, what answers it, the bytes of its buffers; or None for what is asked, on the second socket
+#: request, answer, bytes of its buffers; the request is None for frames on the second socket
 EXCHANGES: list[tuple[dict[str, Any] | None, dict[str, Any], list[bytes]]] = [
     (
         {"op": "infer", "calls": [_TENSORS, _JSON]},
@@ -124,7 +124,7 @@ _ODD: list[Any] = [
 
 
 def mutated(header: dict[str, Any], chance: random.Random) -> dict[str, Any]:
-    """A header with some changes anywhere in it; with luck none."""
+    """Return a header with changes anywhere in it, possibly none."""
     changed = copy.deepcopy(header)
     for _ in range(chance.randint(0, 2 * _CHANGES)):
         places = list(_places(changed))
@@ -153,7 +153,7 @@ def _places(value: Any) -> Any:
 
 
 def raw_frame(header: dict[str, Any], buffers: list[bytes], chance: random.Random) -> bytes:
-    """A frame of a header with changes, and sometimes with changes to its bytes and lengths."""
+    """Return a frame with a mutated header, and sometimes with changed bytes and lengths."""
     changed = mutated({"buffers": [len(each) for each in buffers], **header}, chance)
     text = json.dumps(changed).encode("utf-8", "surrogatepass")
     payload = b"".join(buffers)
@@ -169,11 +169,11 @@ def raw_frame(header: dict[str, Any], buffers: list[bytes], chance: random.Rando
 
 
 class Ends:
-    """Both ends of the sockets of one instance that is none.
+    """Both ends of the sockets of a simulated instance.
 
     Attributes:
-        outcomes: what each frame was answered by: ``"frame"`` or ``"died"``.
-        broken: the reasons for which the instance would have been ended.
+        outcomes: the outcome of each frame: ``"frame"`` or ``"died"``.
+        broken: the reasons for ending the instance.
     """
 
     def __init__(self, arena_fd: int) -> None:
@@ -183,7 +183,7 @@ class Ends:
         self._closed = asyncio.Event()
 
     async def send(self, asked: dict[str, Any] | None, raw: bytes) -> None:
-        """Ask something, and be answered by these bytes, and by the end of the socket."""
+        """Send a request; answer it with these bytes and close the socket."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -222,7 +222,7 @@ class Ends:
             return
         try:
             outcomes = [outcome_of(result, answer.buffers) for result in answer.header.get("results", ())]
-        except wire.WireError:  # whoever asks answers its request before
+        except wire.WireError:  # a real caller answers its request before it raises
             self.outcomes.append("died")
             raise
         assert all(each is None or isinstance(each, InferResponse | HubError) for each in outcomes)
@@ -230,7 +230,7 @@ class Ends:
 
 
 async def exchange(number: int, arena_fd: int, chance: random.Random) -> Ends:
-    """One frame with changes, and what became of what it answers."""
+    """Send one mutated frame and return the ends with its outcome."""
     asked, header, buffers = EXCHANGES[number % len(EXCHANGES)]
     ends = Ends(arena_fd)
     await ends.send(asked, raw_frame(header, buffers, chance))
@@ -238,6 +238,6 @@ async def exchange(number: int, arena_fd: int, chance: random.Random) -> Ends:
 
 
 def watch_errors(loop: asyncio.AbstractEventLoop, found: list[str]) -> None:
-    """Collect what callbacks and tasks of a loop raise."""
+    """Collect exceptions from a loop's callbacks and tasks."""
     report: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None] = lambda _, context: found.append(str(context))  # noqa: E731
     loop.set_exception_handler(report)

@@ -1,6 +1,6 @@
-"""The default classifier as a model of Triton's Python backend: one repository, served by Triton and by hubserve as it is.
+"""Compare Triton and hubserve serving one unchanged repository: the default classifier as a model of Triton's Python backend.
 
-Both are asked by the same binary requests of one image. Each round starts the servers one after the other, and medians of the rounds are
+Both get the same binary requests of one image. Each round starts the servers one after the other, and medians of the rounds are
 compared: requests/s are images/s.
 
     python bench/peers/repository.py --engines paddle,openvino --connections 8,32 --delay-us 2000
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def measure_engine(args: argparse.Namespace, peers: list[Peer], engine: str, scratch: Path, not_run: dict[str, str]) -> Rounds:
-    """Closed loops with one engine."""
+    """Measure closed loops with one engine."""
     work = Classifying(args.workers, engine, cat())
 
     def prepare(peer: Peer, port: int, folder: Path) -> Launch:
@@ -63,7 +63,7 @@ def measure_engine(args: argparse.Namespace, peers: list[Peer], engine: str, scr
 
 
 def report(args: argparse.Namespace, results: dict[str, Rounds], not_run: dict[str, str]) -> None:
-    """Print what was measured."""
+    """Print the measurements."""
     client = "wrk" if wrk.available() else "asyncio"
     if args.json:
         about = {"client": client, "workers": args.workers, "rounds": args.rounds, "seconds": args.seconds, "delay_us": args.delay_us}

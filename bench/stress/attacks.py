@@ -1,6 +1,6 @@
-"""Faults that are one function each: it does one thing to the server, and says what it did.
+"""Faults to inject, one function each: it does one thing to the server and returns a description of it.
 
-A new one is a function here and a row in :data:`ATTACKS`; ``bench/chaos.py`` does the rest. What it raises counts as a fault that could
+A new one is a function here and a row in :data:`ATTACKS`; ``bench/chaos.py`` does the rest. An exception counts as a fault that could
 not be carried out.
 """
 
@@ -20,7 +20,7 @@ from .rude import AS_IF_RIGHT, connection
 if TYPE_CHECKING:
     from .faults import Faults
 
-#: the codes of bench/modules/checked
+#: the codes that bench/modules/checked understands
 FORK, BREAK, LARGE = 4, 5, 6
 
 _SPARE_DESCRIPTORS = 2
@@ -36,9 +36,9 @@ class Attack(NamedTuple):
     """A fault.
 
     Attributes:
-        first_s: when it is carried out for the first time, in seconds since the start.
-        every_s: from one time to the next.
-        run: does it.
+        first_s: time of the first run, in seconds since the start.
+        every_s: interval between runs.
+        run: carries out the fault.
     """
 
     first_s: float
@@ -47,7 +47,7 @@ class Attack(NamedTuple):
 
 
 async def exhaust_descriptors(faults: "Faults") -> str:
-    """The gateway has no descriptors left while an instance dies."""
+    """Leave the gateway without descriptors while an instance dies."""
     gateway = faults.server.process.pid
     pids = [each for name in ("trouble", "checked") for each in await asyncio.to_thread(faults.server.instance_pids, name)][:1]
     before = resource.prlimit(gateway, resource.RLIMIT_NOFILE)
@@ -62,19 +62,19 @@ async def exhaust_descriptors(faults: "Faults") -> str:
 
 
 async def fork_and_die(faults: "Faults") -> str:
-    """An instance starts a program that holds its sockets, and dies."""
+    """Have an instance start a program that holds its sockets, and die."""
     faults.ask_to_misbehave("fork", FORK)
     return "asked an instance to leave its sockets to another process, and to die"
 
 
 async def break_frames(faults: "Faults") -> str:
-    """An instance writes garbage to its socket."""
+    """Have an instance write garbage to its socket."""
     faults.ask_to_misbehave("frames", BREAK)
     return "asked an instance to write garbage to the gateway"
 
 
 async def swap_during_loads(faults: "Faults") -> str:
-    """Several reloads at once: each begins while others are not done."""
+    """Run several reloads at once: each begins while others are in progress."""
     failures = [reason for reason in await asyncio.gather(*(faults.reload() for _ in range(_SWAPS_AT_ONCE))) if reason]
     if failures:
         raise RuntimeError(f"a reload failed: {failures[0]}")
@@ -82,7 +82,7 @@ async def swap_during_loads(faults: "Faults") -> str:
 
 
 async def announce_bodies(faults: "Faults") -> str:
-    """Clients announce large bodies and send nothing of them."""
+    """Announce large bodies from several clients and send none of them."""
     head = (
         f"POST /predict/checked HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {_ANNOUNCED_BYTES}\r\n\r\n"
     )
@@ -95,7 +95,7 @@ async def announce_bodies(faults: "Faults") -> str:
 
 
 async def read_slowly(faults: "Faults") -> str:
-    """Clients ask for large answers and do not read them."""
+    """Request large answers from several clients and do not read them."""
     loop = asyncio.get_running_loop()
     clients = []
     try:
@@ -114,7 +114,7 @@ async def read_slowly(faults: "Faults") -> str:
 
 
 async def nest_deeply(faults: "Faults") -> str:
-    """Documents of many levels."""
+    """Send deeply nested documents."""
     for depth in _DEEP:
         document = b'{"data": ' + b"[" * depth + b"]" * depth + b"}"
         async with connection(faults.server.port) as (reader, writer):
@@ -134,12 +134,12 @@ def _kill(pid: int) -> None:
 
 
 def is_told(answer: Answer) -> str:
-    """A judge of answers to what ends its instance: they say so."""
+    """Check that the answer to a request that ends its instance says so."""
     return "" if b'"status":"101"' in answer.body and b"the process of module" in answer.body else "not told that its process has ended"
 
 
 def call_of(raw: bytes) -> Call:
-    """A request that ends its instance."""
+    """Return a call that ends its instance."""
     return Call(raw, is_told)
 
 

@@ -247,7 +247,7 @@ class Client:
         self._open_another()
 
     def try_again(self, job: _Job) -> bool:
-        """Send a request again soon, unless it was sent first too long ago; gives whether it will be."""
+        """Send a request again soon, unless it was sent first too long ago; return whether it will be."""
         if not self._is_patient or time.perf_counter() - job.intended_s > _LONGEST_PATIENCE_S:
             return False
         self._put_off += 1

@@ -34,7 +34,7 @@ _FIRST_INSTALL_S, _FIRST_RELOAD_S, _FIRST_HANG_S, _FIRST_KILL_S = 10.0, 20.0, 5.
 SLOW_CLIENTS = GARBAGE_CLIENTS = 50
 
 PARTS = ("kill", "hang", "leak", "raise", "install", "reload", "slow", "garbage", *ATTACKS)
-#: parts whose requests are judged, but are no load
+#: parts whose requests are checked but do not count as load
 JUDGED = ("hang", "leak", "raise", "fork", "frames")
 
 
@@ -149,12 +149,12 @@ class Faults:
         return special(module, code)
 
     def ask_to_misbehave(self, part: str, code: int) -> None:
-        """Have an instance of each module do what ends it."""
+        """Have an instance of each module do something that ends it."""
         for module in LEAKS:
             self.client.submit(call_of(special(module, code)), time.perf_counter(), self.tallies[part])
 
     async def reload(self) -> str:
-        """``hub serving reload``; gives why it failed, or ""."""
+        """Run ``hub serving reload``; return why it failed, or ""."""
         done = await asyncio.to_thread(hub, "serving", "reload", "-p", self.server.port, "checked", home=self.server.home)
         return done.stderr.strip()[-500:] or f"status {done.returncode}" if done.returncode else ""
 

@@ -1,4 +1,4 @@
-"""Connections of HTTP/2 that keep a server busy for nothing, and what each costs it."""
+"""Hostile HTTP/2 connections that keep a server busy without useful work, and the processor time that each costs."""
 
 import select
 import socket
@@ -34,7 +34,7 @@ ATTACK_S = 2.0
 MOST_CPU_S = 0.5
 _CHECK = "/grpc.health.v1.Health/Check"
 _STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
-#: a field that is Huffman coded: few bytes, and long to decode
+#: a Huffman-coded field: few bytes, slow to decode
 _COSTLY = b"\0\x81\x1f\x81\x1f"
 _AT_ONCE = 50
 _CHUNK_BYTES = 64 << 10
@@ -52,7 +52,7 @@ def _repeated(*what: bytes, first: bytes = b"") -> Callable[[], Frames]:
 
 
 def _requests(more: Callable[[int], bytes], block: bytes = b"", flags: int = END_HEADERS, path: str = _STREAM) -> Callable[[], Frames]:
-    """Requests without end, each with something behind it."""
+    """Return endless requests, each followed by further frames."""
 
     def frames() -> Frames:
         plain = b"".join(_literal(*each) for each in fields_of(path))
@@ -92,12 +92,12 @@ def attack(server: Server, port: int, name: str, host: str) -> tuple[float, floa
     """Make one hostile connection, and send as fast as the server takes it.
 
     Args:
-        server: it.
-        port: its port for gRPC.
+        server: the server under attack.
+        port: its gRPC port.
         name: one of :data:`HOSTILE`.
-        host: the address that it comes from.
+        host: the source address.
     Returns:
-        Seconds that it went on, and seconds of the server's processor time.
+        Seconds that the attack lasted, and seconds of the server's processor time.
     """
     before, begin = cpu_s(server.process.pid), time.monotonic()
     with socket.create_connection(("127.0.0.1", port), source_address=(host, 0)) as client:
@@ -115,15 +115,15 @@ def attack(server: Server, port: int, name: str, host: str) -> tuple[float, floa
         except OSError:
             pass
     took_s = time.monotonic() - begin
-    time.sleep(0.1)  # what the server has read and not seen to yet
+    time.sleep(0.1)  # lets the server process what it has already read
     return took_s, cpu_s(server.process.pid) - before
 
 
 def cost_promise(server: Server, port: int) -> tuple[Promise, list[dict[str, str]]]:
-    """Make each hostile connection; returns what is promised of their cost, and what each did."""
+    """Make each hostile connection; return the promise on their cost and a row for each."""
     rows, worst = [], (0.0, "")
     for number, name in enumerate(HOSTILE, 2):
-        took_s, used_s = attack(server, port, name, f"127.0.0.{number}")  # what one used up is not the next one's
+        took_s, used_s = attack(server, port, name, f"127.0.0.{number}")  # a separate address, so that each has its own budget
         worst = max(worst, (used_s, name))
         rows.append({"connections": f"hostile: {name}", "found": f"went on for {took_s:.2f} s, cost {used_s:.2f} s"})
     text = f"no hostile connection costs more than {MOST_CPU_S:g} s of processor time in {ATTACK_S:g} s"

@@ -65,7 +65,7 @@ AS_IF_RIGHT = "answered as if right"
 
 @asynccontextmanager
 async def connection(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection that is cut in the end."""
+    """Open a connection and abort it on exit."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield reader, writer

@@ -1,4 +1,4 @@
-"""What can be set for this module. Every key but main_indicator can also be given in init_args."""
+"""Settings of this module. Every key but main_indicator can also be given in init_args."""
 
 
 def get_default_confg():
@@ -20,18 +20,18 @@ def get_default_confg():
             "ir_optim": True,
             "enable_memory_optim": True,
         },
-        # how pictures are prepared in the server; None: as the inference.yml beside the model says, else as the model's input size asks
+        # preprocessing in the server; None: as in the inference.yml beside the model, else by the model's input size
         "PreProcess": {"resize_short": None, "crop_size": None, "mean": None, "std": None},
         "PostProcess": {
             "main_indicator": "Topk",
             "Topk": {
-                # None: as inference.yml says, else 5
+                # None: as in inference.yml, else 5
                 "topk": None,
-                # one name in each line, or "<class id> <name>"; "auto": as inference.yml says, else the default below; None: no names
+                # one name per line, or "<class id> <name>"; "auto": as in inference.yml, else the default below; None: no names
                 "class_id_map_file": "auto",
-                # taken if it has exactly as many names as the model has classes
+                # used if it has exactly as many names as the model has classes
                 "default_class_id_map_file": "../inference/imagenet1k_label_list.txt",
-                # make probabilities of scores that are none; None: as inference.yml says, else not
+                # apply softmax to scores that are not probabilities; None: as in inference.yml, else not
                 "softmax": None,
             },
         },

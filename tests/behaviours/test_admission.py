@@ -127,7 +127,7 @@ def status_of(server: Server, size: int) -> int:
 
 
 def test_bodies_behind_a_request_that_is_being_answered_are_not_read(bounded: Server) -> None:
-    before = gateway_mb(bounded)  # the first test of this server: nothing that was freed is used again
+    before = gateway_mb(bounded)  # the first test of this server: no freed memory is reused
     with contextlib.ExitStack() as stack:
         for _ in range(100):
             connection = stack.enter_context(connect(bounded))
@@ -149,7 +149,7 @@ def test_bodies_that_are_only_announced_keep_nobody_out_and_take_no_memory(bound
 def test_small_bodies_are_taken_whatever_others_hold(bounded: Server) -> None:
     with connect(bounded) as connection:
         connection.sendall(post(b" " * (MAX_PENDING_BYTES - 100_000), MAX_PENDING_BYTES))
-        time.sleep(0.3)  # all of it has come
+        time.sleep(0.3)  # all of it has arrived
         assert [status_of(bounded, size) for size in (200_000, 60_000)] == [503, 200]
         assert connection.recv(12) == b"HTTP/1.1 408", "what came quickly at first does not give it more time afterwards"
     assert status_of(bounded, 200_000) == 200

@@ -1,4 +1,4 @@
-"""A version that still loads is given up when another one takes its place, it is unloaded, or the server stops."""
+"""A version that is still loading is abandoned when another one replaces it, it is unloaded, or the server stops."""
 
 import asyncio
 import time
@@ -39,7 +39,7 @@ PATIENCE_S = 30.0
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Callable[..., ModulePlan]:
-    """The module, with its settings."""
+    """Return a function that makes a plan for the module with given settings."""
     (tmp_path / "late").mkdir()
     (tmp_path / "late" / "module.py").write_text(SOURCE)
 
@@ -69,7 +69,7 @@ async def ask(plane: DataPlane) -> str:
 
 
 def during_load(first: ModulePlan, scenario: Callable[[DataPlane, set[int]], Awaitable[None]]) -> None:
-    """Run a scenario while the instances of a module load; none may be left in the end."""
+    """Run a scenario while the instances of a module load; no instance may remain afterwards."""
 
     async def run() -> None:
         assert not instances()

@@ -1,4 +1,4 @@
-"""``hubmodules/clas`` with folders of PaddleClas: what lies beside the model is followed, and names and scores are what they seem."""
+"""``hubmodules/clas`` with folders of PaddleClas: the files beside the model are followed, and names and scores are correct."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ PICTURE = np.random.default_rng(3).integers(0, 256, (50, 70, 3), np.uint8)
 
 
 def model(folder: Path, names: list[str] | None = None, logits: bool = False) -> Path:
-    """A classifier of ten classes, with an ``inference.yml`` where it has names."""
+    """Write a classifier of ten classes, with an ``inference.yml`` if it has names."""
     folder.mkdir(parents=True)
     onnx_classifier.write(folder / "inference.onnx")
     if logits:
@@ -47,7 +47,7 @@ def model(folder: Path, names: list[str] | None = None, logits: bool = False) ->
 
 
 def copy_of(folder: Path, name: str) -> str:
-    """The module under another name, so that one server can serve it several times."""
+    """Copy the module under another name, so that one server can serve it several times."""
     shutil.copytree(CLAS, folder / name)
     source = folder / name / "module.py"
     source.write_text(source.read_text().replace('"clas_system"', f'"{name}"'))

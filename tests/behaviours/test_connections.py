@@ -1,4 +1,4 @@
-"""Connections without end: others are served all the same."""
+"""A flood of connections does not keep other clients from being served."""
 
 import contextlib
 import socket
@@ -21,7 +21,7 @@ OTHER = "127.0.0.2"
 
 @pytest.fixture(scope="module")
 def served(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, int]]:
-    """A server that has room for few connections, and its gRPC port."""
+    """Start a server with room for few connections; yield it and its gRPC port."""
     folder = tmp_path_factory.mktemp("connections")
     with servers(shared_home, folder) as start:
         server, address = start_with_grpc(start, "doubler", max_connections=12, max_connections_per_peer=10)
@@ -30,7 +30,7 @@ def served(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @contextlib.contextmanager
 def crowd(port: int, count: int, first: bytes = b"") -> Iterator[list[socket.socket]]:
-    """Connections whose clients say no more than this."""
+    """Open connections whose clients send only these first bytes."""
     with contextlib.ExitStack() as stack:
         clients = []
         for _ in range(count):

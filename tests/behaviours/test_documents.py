@@ -1,4 +1,4 @@
-"""Documents that are deep, large or unanswerable cost their own request, and hold up nobody else."""
+"""Documents that are deep, large or unanswerable fail only their own request and do not delay other clients."""
 
 import base64
 import gzip
@@ -104,7 +104,7 @@ def objects(levels: int) -> str:
 
 
 V2_ARGUMENTS = '{"inputs":[{"name":"arguments","datatype":"BYTES","shape":[1],"data":["{\\"value\\":@}"]}]}'
-#: where -> path, and the body that has a document in place of the @
+#: where -> path, and the body with a document in place of the @
 ENTRANCES = {
     "the body": ("/predict/echo", '{"value":@}'),
     "predict_args": ("/predict/merging", '{"value":@}'),
@@ -118,7 +118,7 @@ ENTRANCES = {
 
 
 def filled(body: str, document: str) -> str:
-    """A body with a document in its place; inside a text its quotes are escaped."""
+    """Return the body with the document in place of the @; inside a string its quotes are escaped."""
     return body.replace("@", document.replace('"', '\\"') if '\\"' in body else document)
 
 
@@ -283,7 +283,7 @@ def test_large_arguments_reach_the_method(server: Server, name: str) -> None:
 
 
 def longest_wait_s(server: Server, send: Callable[[], Any]) -> float:
-    """How long another client's ``/health/live`` takes at most while something is sent."""
+    """Return the longest time that another client's ``/health/live`` takes during ``send``."""
     waits, stop = [0.0], threading.Event()
 
     def ask() -> None:

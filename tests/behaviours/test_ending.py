@@ -122,7 +122,7 @@ def test_a_start_that_fails_late_leaves_no_note(home: Path, tmp_path: Path) -> N
 
 @pytest.fixture
 def bystander() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that is no server, with the words of one."""
+    """Start a process that is not a server but has the command line of one."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "hub", "serving", "start"])
     yield process
     process.kill()

@@ -37,7 +37,7 @@ class Chosen(ModelModule):
 
 @pytest.fixture
 def module(tmp_path: Path) -> Path:
-    """One that chooses between two engines, of which one takes several times as long for so small a model."""
+    """Write a module that chooses between two engines, one of them several times slower for so small a model."""
     (tmp_path / "model").mkdir()
     onnx_classifier.write(tmp_path / "model" / "inference.onnx")
     folder = tmp_path / "chosen"
@@ -47,7 +47,7 @@ def module(tmp_path: Path) -> Path:
 
 
 def made_under_load() -> str:
-    """Have the one choice in the home be that of the slowest engine, made while the machine was busy; gives its name."""
+    """Make the slowest engine the only choice in the home, as if chosen on a busy machine; return its name."""
     (kept,) = all_kept()
     measured = kept.verdict.measured or {}
     usable = {name: min(each["ms_per_item"].values()) for name, each in measured["engines"].items() if not each.get("left_out")}
@@ -82,7 +82,7 @@ def test_a_choice_made_under_load_is_measured_again_once_and_swapped_without_a_g
     monkeypatch.setenv("HUB_HOME", str(home))
     assert hub("engines", "measure", module, home=home).returncode == 0
     slowest = made_under_load()
-    # whether this machine is idle is for others to say; what is measured, and how, is the real thing
+    # only the check for an idle machine is replaced; the measuring is real
     monkeypatch.setattr(engine_watch, "used", lambda: Used(0.0, 0.0))
     started: list[Any] = []
 
@@ -121,7 +121,7 @@ def test_a_choice_made_under_load_is_measured_again_once_and_swapped_without_a_g
             await watch.stop()
             await plane.stop(1)
 
-    uvloop.run(serve())  # as the gateway has it
+    uvloop.run(serve())  # as the gateway does
     assert started == [True], "the server asks for figures of an idle machine only"
     note = read_engine_note(plan.info, module)
     assert note is not None

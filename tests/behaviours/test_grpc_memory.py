@@ -1,4 +1,4 @@
-"""What gRPC's messages and answers hold of ``max_pending_bytes``, and that it is given back."""
+"""gRPC messages and answers count against ``max_pending_bytes`` and release what they hold."""
 
 import contextlib
 import struct
@@ -27,7 +27,7 @@ def address(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def sized(size: int) -> list[triton.InferInput]:
-    """A request of so many bytes, which gets them back."""
+    """Return the inputs of a request of this size, whose answer is as large."""
     return [tensor("a", np.zeros((1, size // 4), np.int32), "INT32"), tensor("b", np.zeros((1, 2), np.int32), "INT32")]
 
 
@@ -43,7 +43,7 @@ def fits(client: triton.InferenceServerClient, size: int) -> bool:
 
 @contextlib.contextmanager
 def waiting_answers(client: triton.InferenceServerClient) -> Iterator[Any]:
-    """A stream with large answers that wait for a slow one before them."""
+    """Open a stream whose large answers wait behind a slow one."""
     answers = Answers()
     client.start_stream(answers)
     client.async_stream_infer("doubler", [tensor("x", np.ones((1, 1), np.float32))], request_id="slow")
@@ -64,7 +64,7 @@ def test_answers_that_wait_for_their_turn_count_and_are_given_back(address: str)
 def test_a_stream_that_is_cancelled_gives_back_what_its_waiting_answers_held(address: str) -> None:
     with triton.InferenceServerClient(address) as client, triton.InferenceServerClient(address) as other:
         with waiting_answers(client):
-            time.sleep(0.3)  # the answers are there, and wait
+            time.sleep(0.3)  # the answers are ready and waiting
             client.stop_stream(cancel_requests=True)
         wait_for(lambda: fits(other, PENDING - 100_000))
 

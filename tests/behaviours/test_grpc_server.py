@@ -92,7 +92,7 @@ def test_without_the_extra_a_server_without_grpc_works(start: Start, tmp_path: P
 
 
 def answer_to(port: int, *parts: bytes) -> bytes:
-    """The beginning of what comes back for bytes that are sent in parts."""
+    """Send bytes in parts and return the beginning of the answer."""
     with socket.create_connection(("127.0.0.1", port), 20) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for part in parts:
@@ -106,7 +106,7 @@ def test_http_and_grpc_may_share_one_port(start: Start) -> None:
     server = start({"faulty": {**toy("faulty"), "workers": 1}, "doubler": {**toy("doubler"), "workers": 1}}, port=port, grpc_port=port)
     address = f"127.0.0.1:{port}"
     large = np.ones((1, 1 << 18), np.float32)
-    for cut in (1, 2, 3, 4, 10, 23):  # wherever the first bytes are cut
+    for cut in (1, 2, 3, 4, 10, 23):  # the first bytes may be split anywhere
         assert answer_to(port, PREFACE[:cut], PREFACE[cut:] + frame(SETTINGS))[3] == SETTINGS
         assert answer_to(port, LIVE[:cut], LIVE[cut:]).startswith(b"HTTP/1.1 200 OK")
     with triton.InferenceServerClient(address) as client, ThreadPoolExecutor(4) as pool:

@@ -119,7 +119,7 @@ def test_requests_before_garbage_are_answered_and_then_the_connection_is_refused
 def test_garbage_within_a_body_is_refused_once(server: Server) -> None:
     with connect(server) as connection:
         connection.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{")
-        time.sleep(0.1)  # it is being read
+        time.sleep(0.1)  # the request is being read
         connection.sendall(b"garbage\r\n")
         assert read_to_end(connection).count(b"HTTP/1.1 ") == 1
 

@@ -1,4 +1,4 @@
-"""Connections of HTTP/1.1 that nobody would make on purpose: a slice of bench/fuzz_http1.py."""
+"""Malformed HTTP/1.1 connections: a slice of bench/fuzz_http1.py."""
 
 import random
 import socket

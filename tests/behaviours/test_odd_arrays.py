@@ -1,4 +1,4 @@
-"""Arrays of any dtype and layout that modules give and get arrive with their values or are refused, in the shapes configured."""
+"""Arrays of any dtype and layout, to or from a module, keep their values or are refused, in the configured shapes."""
 
 import struct
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tests.odd_arrays import LAYOUTS, SENDABLE, UNSENDABLE, array_of, values
 from tests.triton_models import tensor, write_scale
 from tests.v2 import binary_request
 
-#: number -> dtype and layout that a module is asked to give
+#: number -> dtype and layout that a module is asked to return
 ASKED = [
     *((dtype, "plain") for dtype in SENDABLE),
     *(("U3", layout) for layout in ("plain", "reversed")),
@@ -69,7 +69,7 @@ dtype, layout = ASKED[x("which")[0]]
 array = LAYOUTS[layout](array_of(dtype))
 return [pb_utils.Tensor("y", array)]
 """
-#: of a decoupled model, whose first response cannot be sent, so that it sends another
+#: a decoupled model whose first response cannot be sent, so it sends another
 SENDS = """
 sender = request.get_response_sender()
 try:
@@ -77,7 +77,7 @@ try:
 except pb_utils.TritonModelException as error:
     sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("y", np.array([str(error)], object))]), flags=1)
 """
-#: what it is given and what it gives, by rank and lengths
+#: its inputs and outputs, by rank and lengths
 SHAPES = """
 text, pairs = x("text"), x("pairs")
 return [
@@ -104,7 +104,7 @@ def python_model(store: Path, name: str, config: str, body: str, top: str = "") 
 
 
 def no_rank(path: Path) -> None:
-    """``x`` [n, 3] in another shape, of which the file does not say the rank."""
+    """Write a model that reshapes ``x`` [n, 3]; the file does not state the rank of the output."""
     node = helper.make_node("Reshape", ["x", "s"], ["y"])
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3]), helper.make_tensor_value_info("s", TensorProto.INT64, ["k"])]
     graph = helper.make_graph([node], "toy", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
@@ -182,7 +182,7 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def infer(server: Server, model: str, inputs: list[tuple[str, str, np.ndarray]]) -> Any:
-    """A request with binary tensors -> name to array; the error's text where there is one."""
+    """Send a request with binary tensors; return a mapping of name to array, or the error's text."""
     body, headers = binary_request(inputs, parameters={"binary_data_output": False})
     answer = requests.post(f"http://127.0.0.1:{server.port}/v2/models/{model}/infer", data=body, headers=headers, timeout=30)
     document = answer.json()

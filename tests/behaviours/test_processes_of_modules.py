@@ -1,4 +1,4 @@
-"""Modules that fork, use multiprocessing, start programs or parse arguments find what they would find in any script."""
+"""Modules that fork, use multiprocessing, start programs or parse arguments work as they would in any script."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.conftest import MODULES, Server, hub, servers
 
 @pytest.fixture(scope="module")
 def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serves the module, installed: its folder is called by its version, its package by its name."""
+    """Serve the installed module: its folder is named after its version, its package after its name."""
     installed = hub("install", MODULES / "pools", home=shared_home)
     assert installed.returncode == 0, installed.stderr
     with servers(shared_home, tmp_path_factory.mktemp("pools")) as start:

@@ -78,7 +78,7 @@ def test_an_instance_runs_in_another_python_and_shares_memory_with_this_one(pyth
     assert not psutil.pid_exists(pid)
 
 
-#: a listener whose time for handshakes, number of instances and number of descriptors can be set
+#: a listener with configurable handshake timeout, number of instances and number of descriptors
 LISTEN = """
 import resource
 from hubserve.instance import __main__, listen
@@ -116,7 +116,7 @@ class Listener(NamedTuple):
         return connect(self.where, SharedKey(self.token_file), ask, 20)
 
     def says(self, word: str) -> str:
-        """The next line of its log that holds a word."""
+        """Return the next line of its log that contains a word."""
         assert self.process.stderr is not None
         return next(line for line in self.process.stderr if word in line)
 
@@ -237,14 +237,14 @@ def test_what_does_not_have_the_key_is_not_taken_for_a_listener_and_learns_nothi
 
 
 def test_a_proof_is_of_no_use_on_another_connection(tmp_path: Path) -> None:
-    """Somebody on the way hands each side's bytes to the other, and then says something of its own."""
+    """A man in the middle relays each side's bytes to the other, and then sends data of its own."""
     with listener(tmp_path) as found, socket.create_server(("127.0.0.1", 0)) as between:
 
         def stand_between() -> None:
             with between.accept()[0] as gateway, socket.create_connection(found.where) as there:
                 threading.Thread(target=carry, args=(there, gateway), daemon=True).start()
                 carry(gateway, there, first_bytes=3000)
-                there.sendall(b"\x00\x00\x00\x10" * 8)  # it cannot speak in the gateway's name
+                there.sendall(b"\x00\x00\x00\x10" * 8)  # it cannot impersonate the gateway
                 wait_for(lambda: not found.instances())
 
         thread = threading.Thread(target=stand_between)

@@ -1,4 +1,4 @@
-"""Instances whose modules break what connects them with the gateway: their requests are answered, and they are replaced."""
+"""Instances whose modules break the connection to the gateway: their requests are answered, and they are replaced."""
 
 import asyncio
 import os
@@ -92,7 +92,7 @@ def test_an_instance_is_replaced_with_the_descriptors_that_are_kept_for_it(start
 def test_a_server_without_any_descriptors_is_not_ready_and_says_why_until_it_has_some(start: Start) -> None:
     server = start({"unruly": {**toy("unruly"), "workers": 1}})
     before = ask(server)["results"]
-    session = requests.Session()  # its connection is there already
+    session = requests.Session()  # its connection is already open
     session.get(server.url + "/health/ready", timeout=10)
     limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))

@@ -1,4 +1,4 @@
-"""What web pages may do to a server, and who may use its admin surface: over HTTP, gRPC and a port for both."""
+"""Requests from web pages and access to the admin surface, over HTTP, gRPC and a port for both."""
 
 import json
 import secrets
@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(shared_home: Path, folder: Path) -> Iterator[Server]:
-    """A server for this machine, with gRPC on the port of HTTP."""
+    """Start a server for this machine only, with gRPC on the HTTP port."""
     store = {"model_store": [str(folder / "models")], "model_control": "explicit", "load_model": ["*"]}
     port = free_port()
     with servers(shared_home, folder) as start:
@@ -70,7 +70,7 @@ def server(shared_home: Path, folder: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def opened(shared_home: Path, folder: Path) -> Iterator[Server]:
-    """A server for other machines, too, that is told no names."""
+    """Start a server that other machines can reach, without ``allowed_hosts``."""
     with servers(shared_home, folder) as start:
         yield start({"shout": toy("shout")}, host="0.0.0.0", allowed_hosts=[], grpc_port=free_port())
 
@@ -84,7 +84,7 @@ def ask(server: Server, request: tuple[str, str, Any], **headers: str) -> reques
 
 
 def undisturbed(server: Server) -> bool:
-    """Whether nothing of the admin surface was used."""
+    """Return whether the admin surface is unaffected: no model unloaded, no setting changed."""
     ready = ask(server, ("GET", "/v2/models/double/ready", None)).status_code == 200
     return ready and ask(server, ("GET", "/v2/logging", None)).json()["log_info"] is True
 

@@ -1,4 +1,4 @@
-"""Arrays in base64."""
+"""Arrays encoded in base64."""
 
 import base64
 

@@ -16,13 +16,13 @@ _LARGE_BYTES = 8 << 20
 
 
 def sockets():
-    """The descriptors that are sockets."""
+    """Return the descriptors that are sockets."""
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
             if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
                 found.append(int(name))
-        except OSError:  # the listing's own
+        except OSError:  # the listing's own descriptor
             continue
     return found
 

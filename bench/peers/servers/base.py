@@ -121,7 +121,7 @@ class Peer(ABC):
             folder: as above.
 
         Raises:
-            CannotRun: this peer serves no such repositories.
+            CannotRun: this peer cannot serve such repositories.
         """
         raise CannotRun(f"{self.title} serves no model repositories")
 

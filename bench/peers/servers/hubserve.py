@@ -65,7 +65,7 @@ class HubserveRepository(Hubserve):
         return _start(["--model-store", str(folder / "models"), "--port", str(port)], folder, request)
 
     def repository(self, work: Classifying, delay_us: int, port: int, folder: Path) -> Launch:
-        """The classifier, asked in the same form."""
+        """Serve the classifier from a Triton repository, with requests in the same form."""
         request = write_classifier_model(folder, work, delay_us)
         return _start(["--model-store", str(folder / "models"), "--port", str(port)], folder, request, worker_environ(work))
 

@@ -63,7 +63,7 @@ class Triton(Peer):
         return self.repository(work, 0, port, folder)
 
     def repository(self, work: Classifying, delay_us: int, port: int, folder: Path) -> Launch:
-        """The same model, whose requests may be kept waiting for others."""
+        """Serve the same model with dynamic batching, which may delay requests to form a batch."""
         return self._launch(port, folder, worker_environ(work), write_classifier_model(folder, work, delay_us))
 
     def _launch(self, port: int, folder: Path, environ: dict[str, str], request: Request) -> Launch:
@@ -130,7 +130,7 @@ def write_tensor_model(folder: Path, size_bytes: int, workers: int) -> int:
 
 
 def write_classifier_model(folder: Path, work: Classifying, delay_us: int) -> Request:
-    """A repository at ``folder/models`` with the classifier; gives a binary request to it."""
+    """Write a repository with the classifier to ``folder/models``; return a binary request to it."""
     inputs = [("IMAGES", "TYPE_FP32", list(work.images.shape[1:]))]
     outputs = [("CLASS_IDS", "TYPE_INT64", [_TOP_K]), ("SCORES", "TYPE_FP32", [_TOP_K])]
     _write_model(folder, "classifier", work.workers, max(8, len(work.images)), inputs, outputs, delay_us)

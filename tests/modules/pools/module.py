@@ -40,12 +40,12 @@ class Pools:
             return list(pool.map(square, range(OPTIONS.size)))
 
     def interpreter(self):
-        """Another Python that imports this module by its name."""
+        """Run another Python that imports this module by its name."""
         code = f"from {square.__module__} import square; print(square(7))"
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout
 
     def terminated(self, how):
-        """The exit status of a process of multiprocessing that is told to end."""
+        """Return the exit status of a multiprocessing process that is terminated."""
         process = multiprocessing.get_context(how).Process(target=time.sleep, args=(60,))
         process.start()
         process.terminate()
@@ -55,14 +55,14 @@ class Pools:
         return status
 
     def program(self):
-        """The exit status of another program that is told to end."""
+        """Return the exit status of another program that is terminated."""
         process = subprocess.Popen(["sleep", "60"])
         process.terminate()
         status = process.wait(10)
         return status
 
     def forked(self, ends):
-        """What a fork has that comes out of the module's code, in its own words, and its exit status."""
+        """Fork a child that leaves the module's code; return its own report and its exit status."""
         ours, theirs = socket.socketpair()
         child = os.fork()
         if child == 0:
@@ -78,11 +78,11 @@ class Pools:
 
     @staticmethod
     def _links():
-        """The sockets and shared memory of this process."""
+        """Return the sockets and shared memory of this process."""
         links = []
         for name in os.listdir("/proc/self/fd"):
             try:
                 links.append(os.readlink(f"/proc/self/fd/{name}"))
-            except OSError:  # the listing's own
+            except OSError:  # the listing's own descriptor
                 continue
         return [each for each in links if each.startswith("socket:")]

@@ -1,4 +1,4 @@
-"""Does to its instance what a broken module might: writes to its sockets, cuts its memory, forks and dies."""
+"""Damages its instance as a broken module might: writes to its sockets, cuts its memory, forks and dies."""
 
 import json
 import os
@@ -10,12 +10,12 @@ from hubserve.module import moduleinfo, serving
 
 
 def links():
-    """(number, what) of the descriptors of this process."""
+    """Return (number, target) of the descriptors of this process."""
     found = []
     for name in sorted(os.listdir("/proc/self/fd"), key=int):
         try:
             found.append((int(name), os.readlink(f"/proc/self/fd/{name}")))
-        except OSError:  # the listing's own
+        except OSError:  # the listing's own descriptor
             continue
     return found
 
@@ -46,7 +46,7 @@ class Unruly:
         pass
 
     def forge(self, header, payload_bytes=0):
-        """A frame of its own, instead of its answer."""
+        """Write a frame of its own in place of the answer."""
         os.write(sockets()[0], frame(header, payload_bytes))
 
     def write(self, text):
@@ -61,7 +61,7 @@ class Unruly:
                     continue
 
     def fork_and_die(self, seconds):
-        """A program that is started keeps the socket, if it is given it on purpose."""
+        """Start a program that inherits the sockets, and die."""
         for number in sockets():
             os.set_inheritable(number, True)
         os.posix_spawn("/bin/sleep", ["sleep", str(seconds)], os.environ)

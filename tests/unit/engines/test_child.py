@@ -1,4 +1,4 @@
-"""Work and conversations in processes of their own."""
+"""Calls and conversations in subprocesses."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from hubserve.errors import InvalidInput
 
 
 def count(start):
-    """Adds what it is sent; prints what is no answer."""
+    """Add up the numbers that it receives; print lines that are not answers."""
     total = start
     while True:
         print("this is not an answer")

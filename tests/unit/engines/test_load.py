@@ -1,4 +1,4 @@
-"""How busy the machine is with other work."""
+"""Load that other processes put on the machine."""
 
 import pytest
 

@@ -24,7 +24,7 @@ from tests.unit.engines import onnx_classifier
 
 
 class Machine:
-    """Clocks that only run while something is computed; a run takes what it is told, by the clock and of the processor."""
+    """Clocks that advance only during a run; each run takes the given wall time and processor time."""
 
     def __init__(self, wall, processor=lambda number: 0.001):
         self.wall_s, self.processor_s, self.runs = 0.0, 0.0, 0

@@ -1,4 +1,4 @@
-"""A choice that is measured again."""
+"""Measuring an engine choice again."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def measured(again="the machine was busy with other work", busy=False, **ms):
 
 @pytest.fixture
 def kept(home, tmp_path):
-    """A choice of Paddle, which was made under load."""
+    """Store a choice of Paddle that was made under load."""
     asked = {"graph": str(onnx_classifier.write(tmp_path / "model.onnx")), "weights": None, "options": list(EngineOptions())}
     path = home / "cache" / "engines" / "choice.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def kept(home, tmp_path):
 
 
 def finds(monkeypatch, verdict):
-    """Have the measuring itself find what is given here: how fast engines are here is none of these tests' matter."""
+    """Replace the measurement by a given verdict: these tests do not depend on the speed of engines."""
     monkeypatch.setattr("hubserve.engines.remeasure.check", lambda *_: verdict)
 
 

@@ -34,7 +34,7 @@ class Full(Exception):
 
 
 class CountedBudget:
-    """Counts what is held, of so much at most, as :class:`hubserve.protocols.admission.Admission` does."""
+    """Counts the bytes held, up to a limit, as :class:`hubserve.protocols.admission.Admission` does."""
 
     def __init__(self, most: int = 1 << 30) -> None:
         self.held = 0

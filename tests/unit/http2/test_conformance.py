@@ -1,6 +1,6 @@
-"""RFC 9113 section by section: what a client sends that it must not, and how the server must react.
+"""RFC 9113 section by section: what a client must not send, and how the server must react.
 
-One row is what is sent, whether that is an error of the stream or of the connection, and the error code. ``test_faults.py`` has more
+Each row has the frames sent, whether they are a stream or a connection error, and the error code. ``test_faults.py`` has more
 connection errors, by kind of frame.
 """
 
@@ -45,14 +45,14 @@ def request(client: Raw, fields: Fields, number: int = 1, end: int = 0) -> bytes
 
 
 def with_fields(*more: tuple[str, str], front: Fields | None = None, without: tuple[str, ...] = (), body: bytes = BODY) -> Make:
-    """A call with other headers than it should have."""
+    """Return a call with added, leading or missing header fields."""
     kept = [each for each in fields_of(ECHO) if each[0] not in without]
     fields = [*(front or []), *kept, *more]
     return lambda client: request(client, fields) + frame(DATA, END_STREAM, 1, body)
 
 
 def with_parts(length: str, *parts: bytes) -> Make:
-    """A call whose content-length is not that of its body's parts."""
+    """Return a call with this content-length and a body in these parts."""
 
     def make(client: Raw) -> bytes:
         *first, last = parts
@@ -72,7 +72,7 @@ def trailers(*fields: tuple[str, str], length: int | None = None, path: str = EC
     return make
 
 
-#: errors of a stream: what is sent on stream 1 (section) -> code
+#: stream errors: what is sent on stream 1 (section) -> code
 STREAM_ERRORS: dict[str, tuple[int, Make]] = {
     # 8.2.1 field validity
     "8.2.1 an upper-case name": (PROTOCOL_ERROR, with_fields(("X-Upper", "a"))),
@@ -156,7 +156,7 @@ def test_an_error_of_a_stream_ends_it_alone_and_it_is_never_answered(one_server:
     assert one_server.asked[len(asked) :] == ["Echo"]
 
 
-#: errors of the connection that are no faults of a single frame's form: what is sent (section) -> code
+#: connection errors other than a malformed single frame: what is sent (section) -> code
 CONNECTION_ERRORS: dict[str, tuple[int, Make]] = {
     "5.1 DATA on an idle stream": (PROTOCOL_ERROR, lambda c: frame(DATA, END_STREAM, 1, BODY)),
     "5.1 RST_STREAM on an idle stream": (PROTOCOL_ERROR, lambda c: frame(RST_STREAM, 0, 1, u32(8))),
@@ -197,7 +197,7 @@ def test_a_preface_without_settings_is_an_error_of_the_connection(one_server: Ec
         assert client.goodbye()[0] == PROTOCOL_ERROR
 
 
-#: what looks unusual and is right: what is sent on stream 1 -> it is answered
+#: unusual but valid: what is sent on stream 1 and must be answered
 ALLOWED: dict[str, Make] = {
     "a content-length that is right": with_fields(("content-length", str(len(BODY)))),
     "a content-length that is repeated": with_fields(("content-length", str(len(BODY))), ("content-length", str(len(BODY)))),

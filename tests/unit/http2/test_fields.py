@@ -81,7 +81,7 @@ def test_fields_over_the_limit_are_refused_however_small_their_block() -> None:
     assert refused.value.code == ErrorCode.ENHANCE_YOUR_CALM
 
 
-#: a field whose name and value are Huffman coded: few bytes that take a decoder long
+#: a field with Huffman-coded name and value: few bytes, slow to decode
 COSTLY = b"\0\x81\x1f\x81\x1f"
 
 

@@ -1,4 +1,4 @@
-"""docs/http2-security.md names tests; each of them exists."""
+"""Every test named in docs/http2-security.md exists."""
 
 import re
 

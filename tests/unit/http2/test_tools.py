@@ -1,4 +1,4 @@
-"""Programs of others that test servers of HTTP/2, where they are installed: h2spec, and nghttp and h2load (docs/http2-security.md)."""
+"""Third-party HTTP/2 test programs, where they are installed: h2spec, and nghttp and h2load (docs/http2-security.md)."""
 
 import re
 import shutil

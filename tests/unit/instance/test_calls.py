@@ -123,7 +123,7 @@ def test_a_picture_is_decoded_when_its_turn_comes_and_not_before() -> None:
 
 
 class Hostile(LoadedModule):
-    """Answers with what the test puts into ``answer``."""
+    """Answers with whatever the test puts into ``answer``."""
 
     description = Recorder.description
     answer: Any = None
@@ -144,7 +144,7 @@ class Unreadable(BaseException):
 
 
 class Lazy(dict[str, Any]):
-    """A container whose code fails with everything but an Exception."""
+    """A container whose methods raise a BaseException that is not an Exception."""
 
     def items(self) -> Any:
         raise Unreadable

@@ -1,4 +1,4 @@
-"""What crosses machines: bytes arrive whole and in order, and an end on one side is an end on the other."""
+"""TLS between machines: bytes arrive complete and in order, and closing one side closes the other."""
 
 import socket
 import threading

@@ -70,7 +70,7 @@ def test_tensors_of_any_byte_order_and_layout_keep_their_values_through_dlpack(g
 
 
 def _kind(capsule: Any) -> tuple[int, int]:
-    """Code and bits of the type that a capsule names."""
+    """Return type code and bits of a capsule's dtype."""
     tensor, _ = dlpack._read(capsule)
     return tensor.dtype.code, tensor.dtype.bits
 

@@ -51,7 +51,7 @@ def test_a_large_answer_is_refused_only_if_others_hold_everything(full: Admissio
         with pytest.raises(Unavailable, match="no room for this answer of 65537 bytes"):
             ticket.check_answer(SMALL_BYTES + 1)
         full.release(1)
-        ticket.reserve(1000)  # its own do not stand in its way
+        ticket.reserve(1000)  # its own reservations do not count against it
         ticket.check_answer(50 * MAX_BYTES)
 
 

@@ -1,4 +1,4 @@
-"""The processes that decode large requests: started when needed, replaced when they end, ended when they are not needed."""
+"""The processes that decode large requests: started when needed, replaced when they die, stopped when idle."""
 
 import asyncio
 import os

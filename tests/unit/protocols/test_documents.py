@@ -1,4 +1,4 @@
-"""Clients' JSON is parsed within bounds, whatever it looks like."""
+"""Clients' JSON is parsed within bounds, whatever its form."""
 
 import json
 from typing import Any
@@ -34,7 +34,7 @@ def count_of(value: Any) -> int:
 @given(values, st.sampled_from([1, 2, 3, 7, 1 << 18]), st.booleans())
 def test_depth_is_exact_and_values_are_never_too_few(value: Any, piece_bytes: int, ascii_only: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents, "_PIECE_BYTES", piece_bytes)  # texts and escapes lie across the ends of pieces
+        patch.setattr(documents, "_PIECE_BYTES", piece_bytes)  # strings and escapes cross the boundaries of pieces
         depth, count = structure_of(json.dumps(value, ensure_ascii=ascii_only).encode())
     assert depth == depth_of(value)
     assert count_of(value) - 1 <= count <= 2 * count_of(value)

@@ -1,4 +1,4 @@
-"""Which names are the server's, and who has its admin surface."""
+"""Host names of the server, and access to the admin surface."""
 
 import ipaddress
 import socket

@@ -1,4 +1,4 @@
-"""One spelling for each place."""
+"""One canonical spelling for each location."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A signed index that goes back to what it had before is noticed."""
+"""A signed index that goes back to an older state is detected."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ class Shop:
         shutil.copytree(self.index, self.old)
 
     def go_back(self) -> None:
-        """Somebody puts the old copy where the index was."""
+        """Replace the index by its old copy."""
         shutil.rmtree(self.index)
         shutil.copytree(self.old, self.index)
 

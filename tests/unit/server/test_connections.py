@@ -1,4 +1,4 @@
-"""Which connection makes room for a new one."""
+"""Choice of the connection that is closed to make room for a new one."""
 
 import pytest
 

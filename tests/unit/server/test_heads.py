@@ -16,12 +16,12 @@ def get(*lines: bytes, line: bytes = b"GET / HTTP/1.1") -> bytes:
 
 
 def refused(raw: bytes) -> int:
-    """The status that answers what comes, and then no more."""
+    """Return the status of the refusal; the head must be refused again, not cached."""
     heads = Heads()
     with pytest.raises(BadRequest) as first:
         HeadReader(heads).take(raw)
     with pytest.raises(BadRequest):
-        HeadReader(heads).take(raw)  # and is not cached as fine
+        HeadReader(heads).take(raw)  # and is not cached as valid
     return first.value.status
 
 

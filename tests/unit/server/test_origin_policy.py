@@ -1,4 +1,4 @@
-"""What the origin policy decides where it takes more than one server to see it."""
+"""Decisions of the origin policy that need more than one server to test."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which process a pid file is believed to name."""
+"""Which process a pid file identifies."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ with pidfile.held({PORT}, ["shout"]):
 
 @pytest.fixture
 def holder(home: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A process that holds the file of PORT."""
+    """Start a process that holds the lock on the pid file of PORT."""
     process = subprocess.Popen([sys.executable, "-c", HOLD], env={**os.environ, "HUB_HOME": str(home)}, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline() == "held\n"
@@ -39,7 +39,7 @@ def holder(home: Path) -> Iterator["subprocess.Popen[str]"]:
 
 @pytest.fixture
 def bystander() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that is no server, with the words of one."""
+    """Start a process that is not a server but has the command line of one."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "serving", "start", "-p", str(PORT)])
     yield process
     process.kill()
@@ -47,7 +47,7 @@ def bystander() -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def note(pid: int) -> None:
-    """Change the process that the file names, in place."""
+    """Write a process id to the pid file, in place."""
     path = pidfile.path_for(PORT)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"pid": pid, "module": ["shout"], "start_time": time.time()}))

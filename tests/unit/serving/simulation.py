@@ -22,9 +22,9 @@ from hubserve.serving.work import Work
 
 T = TypeVar("T")
 
-#: from an instance to the gateway
+#: time from an instance to the gateway
 _WAY_S = 0.0001
-#: from an answer to the client's next request, at most
+#: longest time from an answer to the client's next request
 _THINKING_S = 0.0005
 
 
@@ -32,7 +32,7 @@ class Clock:
     """The time of a simulation.
 
     Args:
-        tick_s: it also passes by this whenever somebody looks.
+        tick_s: how far each reading of the clock advances it.
     """
 
     def __init__(self, tick_s: float = 0.0) -> None:
@@ -40,13 +40,13 @@ class Clock:
         self.tick_s = tick_s
 
     def monotonic(self) -> float:
-        """Stand in for time.monotonic."""
+        """Replace time.monotonic."""
         self.now += self.tick_s
         return self.now
 
 
 class _Jump(selectors.DefaultSelector):
-    """Waits for nothing: time jumps to what comes next."""
+    """Never waits: the clock jumps to the next event."""
 
     clock: Clock
 
@@ -78,7 +78,7 @@ class Machine:
     """Slows computing instances down.
 
     Args:
-        slowdown: how many times as long a call takes while so many instances compute.
+        slowdown: factor on the time of a call, by the number of instances that compute.
     """
 
     def __init__(self, slowdown: Callable[[int], float] = lambda _: 1.0) -> None:
@@ -88,7 +88,7 @@ class Machine:
         self._timer: asyncio.TimerHandle | None = None
 
     def compute(self, instance: "SimulatedInstance", seconds: float) -> None:
-        """Have ``instance.computed`` called when it has computed for so long, had it the machine alone."""
+        """Call ``instance.computed`` after as much work as takes this many seconds on the machine alone."""
         self._progress()
         self._jobs[instance] = seconds
         self._wait()
@@ -120,7 +120,7 @@ class SimulatedInstance:
     """An instance whose calls take ``seconds(items)``.
 
     Args:
-        machine: it computes on.
+        machine: the machine that it computes on.
         seconds: how long a call takes alone.
         whole: it computes all of a batch in one call, as models of the Python backend do.
     """
@@ -154,7 +154,7 @@ class SimulatedInstance:
         self._machine.compute(self, sum(seconds for _, seconds in self._planned))
 
     def computed(self) -> None:
-        """The first frame is computed."""
+        """Answer the first frame and begin the next one."""
         header, answered = self._frames.popleft()
         took_s = asyncio.get_running_loop().time() - self._begun_at
         factor = took_s / (sum(seconds for _, seconds in self._planned) or 1.0)
@@ -166,7 +166,7 @@ class SimulatedInstance:
 
 
 def _count(header: dict[str, Any]) -> int:
-    """How many requests a frame holds."""
+    """Return the number of requests in a frame."""
     return len(header["calls"] if "calls" in header else header["merged"]["calls"])
 
 
@@ -180,15 +180,15 @@ def start(
     slowdown: Callable[[int], float] = lambda _: 1.0,
     **settings: Any,
 ) -> tuple[Batcher, list[SimulatedInstance]]:
-    """Make a batcher and the instances that it gives its work to.
+    """Make a batcher and the instances that it sends work to.
 
     Args:
         seconds: how long a call takes by its number of items.
-        instances: how many compute.
-        limit: the most items in one call.
+        instances: number of instances.
+        limit: largest number of items in one call.
         measured: sizes of the form "form" that were measured before, on an instance alone.
         whole: instances compute all of a batch in one call.
-        slowdown: how many times as long a call takes while so many instances compute.
+        slowdown: factor on the time of a call, by the number of instances that compute.
         settings: of the batcher.
     """
     book = TimesBook(Path("nowhere"), "")
@@ -206,23 +206,23 @@ def start(
 
 
 def seat_of(instance: SimulatedInstance, batcher: Batcher, book: TimesBook) -> InstanceSeat:
-    """The real seat of a simulated instance."""
+    """Return a real seat for a simulated instance."""
     return InstanceSeat(cast("InstanceProcess", instance), batcher, book, ModuleStatistics(), lambda _: None)
 
 
 def request(key: str | None = "form", **options: Any) -> Work:
-    """A request of one item."""
+    """Make a request of one item."""
     return Work({"inputs": [], "answer": "tensors"}, [], 1, key, asyncio.get_running_loop().create_future(), **options)
 
 
 @dataclass
 class Measured:
-    """What the clients of a closed loop saw, after warming up.
+    """Measurements of the clients of a closed loop, after the warm-up.
 
     Attributes:
         latencies_s: of every answer.
-        seconds: in which they came.
-        calls: number of items -> calls with so many, of all instances.
+        seconds: duration of the measurement.
+        calls: number of items -> number of such calls, over all instances.
     """
 
     latencies_s: list[float] = field(default_factory=list)
@@ -231,11 +231,11 @@ class Measured:
 
     @property
     def per_second(self) -> float:
-        """Answers per second."""
+        """Return the answers per second."""
         return len(self.latencies_s) / self.seconds
 
     def latency_s(self, percent: float) -> float:
-        """A percentile of the latency."""
+        """Return a percentile of the latency."""
         return sorted(self.latencies_s)[min(len(self.latencies_s) - 1, int(len(self.latencies_s) * percent / 100))]
 
 
@@ -254,12 +254,12 @@ def closed_loop(
 
     Args:
         seconds_of: how long a call takes by its number of items.
-        clients: how many there are.
-        instances: how many compute.
+        clients: number of clients.
+        instances: number of instances.
         noise: standard deviation of the logarithm of each call's time.
-        warm_up_s: not measured.
-        lasting_s: measured after that.
-        seed: of what is random.
+        warm_up_s: duration before the measurement.
+        lasting_s: duration of the measurement.
+        seed: seed of the random numbers.
         options: see :func:`start`.
     """
     source = random.Random(seed)

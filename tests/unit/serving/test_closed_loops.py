@@ -1,4 +1,4 @@
-"""Clients that each wait for their answer, simulated: how much is computed, and how long the slowest wait."""
+"""Clients that each wait for their answer, simulated: throughput and tail latency."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +36,7 @@ def contending(instances: int) -> float:
 
 
 def one_takes_all(*args: Any, **options: Any) -> Measured:
-    """The same loop, where an idle instance takes whatever waits, as far as its batches go."""
+    """Run the same loop with an idle instance taking all that waits, up to its batch size."""
     with mock.patch.object(BatchTimes, "share", lambda _self, waiting, _idle, _alone: waiting):
         return closed_loop(*args, **options)
 
@@ -52,7 +52,7 @@ def test_instances_that_cost_the_same_for_each_item_are_all_busy(whole: bool, de
 
 
 def test_a_closed_loop_does_not_stay_in_step_with_one_instance_while_the_other_is_idle() -> None:
-    """Requests that are answered together come together: one instance must not take all of them again and again."""
+    """Requests answered together arrive together: one instance must not repeatedly take all of them."""
     seen = closed_loop(mixed, 8, 2, whole=True, noise=0.05, slowdown=contending, max_delay_s=0.002)
     four_each = 8 / (1.1 * mixed(4))
     assert seen.per_second > 0.85 * four_each
@@ -68,7 +68,7 @@ def test_preferred_sizes_are_shared_where_a_smaller_one_fits() -> None:
 
 
 def test_instances_that_only_slow_each_other_down_leave_a_batch_whole() -> None:
-    """Two instances on one GPU that computes for one at a time: halves would take longer than the whole."""
+    """Two instances on one GPU that computes for one at a time: two halves would take longer than the whole batch."""
     options: dict[str, Any] = {"whole": True, "noise": 0.1, "slowdown": lambda instances: max(1, instances), "max_delay_s": 0.002}
     seen = closed_loop(like_a_gpu, 8, 2, warm_up_s=10.0, **options)
     assert seen.per_second > 0.9 * 8 / like_a_gpu(8)

@@ -1,4 +1,4 @@
-"""Whatever happens, and whenever: work that waits is given to an instance that is idle, and nothing waits for ever."""
+"""Under any sequence of events, waiting work goes to an idle instance, and nothing waits for ever."""
 
 import asyncio
 from collections import deque
@@ -29,7 +29,7 @@ _LIMIT = 4
 
 
 class Desk:
-    """A seat that answers, dies and is blocked when it is told to."""
+    """A seat that answers, dies and is blocked on command."""
 
     def __init__(self, batcher: Batcher) -> None:
         self.batcher = batcher
@@ -60,7 +60,7 @@ class Desk:
         self.batcher.answered(self)
 
     def die(self) -> None:
-        """End, and let another one in: what it had is tried again, each request alone."""
+        """Die and be replaced: its requests are retried, each alone."""
         self.batcher.remove(self)
         batches, self.waiting = self.waiting, deque()
         self.is_alive = False
@@ -72,7 +72,7 @@ class Desk:
 
 
 class Dispatching:
-    """A batcher, its seats, and all that was admitted."""
+    """A batcher, its seats, and all admitted requests."""
 
     def __init__(self, clock: Clock, settings: BatchSettings, desks: int) -> None:
         book = TimesBook(Path("nowhere"), "")
@@ -91,7 +91,7 @@ class Dispatching:
         self.batcher.put(work)
 
     def apply(self, what: str, number: int) -> None:
-        """Have something happen to one of the desks or works."""
+        """Apply an event to one of the desks or works."""
         desk = self.desks[number % len(self.desks)]
         if what == "answer" and desk.waiting:
             desk.answer()
@@ -103,7 +103,7 @@ class Dispatching:
             self.works[number % len(self.works)].answer.cancel()
 
     def check(self) -> None:
-        """Nothing that could be computed waits beside an idle instance."""
+        """Check that no work that could be computed waits beside an idle instance."""
         given_out = {id(work) for desk in self.desks for batch in desk.waiting for work in batch}
         now, delay_s = self.clock.now, self.batcher.settings.max_delay_s
         waiting = [work for work in self.works if not work.answer.done() and id(work) not in given_out]
@@ -190,7 +190,7 @@ def test_a_deadline_that_passes_while_a_batch_is_made_does_not_stop_the_others()
 def test_everything_admitted_is_given_out_after_a_bounded_number_of_answers(
     instances: int, call_s: float, settings: dict[str, Any]
 ) -> None:
-    """Also what goes to an idle instance only, beside requests that never let one be idle."""
+    """This includes work for an idle instance only, beside requests that keep every instance busy."""
 
     async def scenario(clock: Clock) -> int:
         batcher, _ = start(lambda items: call_s * (1 + 0.1 * items), instances, limit=4, measured=(1, 2, 4), **settings)

@@ -1,4 +1,4 @@
-"""Whatever an instance writes to its sockets, each request is answered, and nothing that is not a frame's is believed."""
+"""Whatever an instance writes to its sockets, each request is answered, and only data from valid frames is used."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What notices that processes end, keeps descriptors, and keeps tasks going."""
+"""Detecting process exits, reserving descriptors, and keeping tasks running."""
 
 import asyncio
 import contextlib

@@ -1,6 +1,6 @@
-"""Requirements files that mean harm, made at random: nothing that they name may reach pip or uv.
+"""Fuzz requirements files with hostile content: no address or path that they name may reach pip or uv.
 
-Run it: python -m tests.unit.registry.environments.requirements_fuzz [--files N]; prints what became of them, and exits with 1 if an address
+Run it: python -m tests.unit.registry.environments.requirements_fuzz [--files N]; prints the outcomes, and exits with 1 if an address
 or a path of one got through. In a process of its own: once pip is imported, setuptools no longer provides distutils, which Paddle imports.
 """
 
@@ -118,7 +118,7 @@ ENCODINGS = st.sampled_from(("utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "
 
 
 def make_module(folder: Path) -> None:
-    """What the files may name: packages, more files, and a page that a tool must not read."""
+    """Write what the files may name: packages, more files, and a page that a tool must not read."""
     write_wheel(folder / "wheels", "a", "1.0")
     (folder / "wheels" / "page.html").write_text('<a href="http://planted.example/a-2.0-py3-none-any.whl">a</a>')
     (folder / "sub").mkdir()
@@ -127,7 +127,7 @@ def make_module(folder: Path) -> None:
 
 
 def reaches(folder: Path, scratch: Path) -> str:
-    """Read a module's requirements and hand them to pip as an install does; "refused", "taken", or what got through."""
+    """Read a module's requirements and hand them to pip as an install does; return "refused", "taken", or what got through."""
     try:
         found = read_requirements(folder)
     except InstallError:
@@ -148,13 +148,13 @@ def reaches(folder: Path, scratch: Path) -> str:
 
 
 def _written(text: str) -> str:
-    """What a file that hubserve wrote must not hold; its own folder of packages is the only place."""
+    """Return what a file written by hubserve must not contain, if anything; only its own package folder is allowed."""
     rest = text.replace("--find-links packages0\n", "").replace("planted-zip", "").replace("planted-whl", "")
     return next((f"{each!r} in {text!r}" for each in PLANTED if each in rest), "")
 
 
 def _as_pip_reads(line: object) -> str:
-    """Options that pip itself finds in a line of it."""
+    """Return options that pip itself finds in a line and that are not allowed."""
     options = {key: value for key, value in vars(line.opts).items() if value}  # type: ignore[attr-defined]
     harmless = {"find_links", "pre", "prefer_binary", "no_index", "format_control", "release_control"}
     if line.is_editable or options.get("find_links", ["packages0"]) != ["packages0"] or not harmless >= set(options):  # type: ignore[attr-defined]
@@ -163,7 +163,7 @@ def _as_pip_reads(line: object) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Make files until there were enough; see the module's docstring."""
+    """Generate and check the given number of files; see the module's docstring."""
     parser = argparse.ArgumentParser(description="requirements files that mean harm")
     parser.add_argument("--files", type=int, default=5_000)
     files = parser.parse_args(argv).files

@@ -1,4 +1,4 @@
-"""No requirements file, however it is written, has pip or uv look where it says."""
+"""No requirements file can make pip or uv look at an address or path that it names."""
 
 import subprocess
 import sys

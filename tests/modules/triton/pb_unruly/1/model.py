@@ -1,4 +1,4 @@
-"""Parses arguments while it is imported; writes what a request holds to its second socket, or forks."""
+"""Parses arguments while it is imported; writes the request's content to its second socket, or forks."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ def sockets():
     for name in sorted(os.listdir("/proc/self/fd"), key=int):
         try:
             found += [int(name)] if os.readlink(f"/proc/self/fd/{name}").startswith("socket:") else []
-        except OSError:  # the listing's own
+        except OSError:  # the listing's own descriptor
             continue
     return [number for number in found if number > 2]
 
@@ -36,7 +36,7 @@ class TritonPythonModel:
             sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def _fork(self):
-        """A fork that asks another model, and comes out of execute()."""
+        """Fork a child that calls another model and returns from execute()."""
         child = os.fork()
         if child == 0:
             answer = pb_utils.InferenceRequest(model_name="pb_sum", requested_output_names=["SUM"], inputs=[]).exec()
