@@ -76,7 +76,7 @@ def _names(settings: dict[str, Any], described: Described | None, folder: Path, 
 
 
 def _classes(folder: Path, subject: Subject) -> int:
-    """How many classes the model has, by its file or by what was noted when it was last served; ANY where neither says it."""
+    """Return the model's number of classes, from its file or as recorded when it was last served; ANY if neither says it."""
     noted = (read_engine_note(subject.info, subject.folder) or {}).get("classes")
     if isinstance(noted, int):
         return noted
@@ -89,7 +89,7 @@ def _classes(folder: Path, subject: Subject) -> int:
 
 
 def scores(engine: dict[str, Any] | None) -> Iterator[Finding]:
-    """What a loaded classifier said of its scores.
+    """Yield findings about the scores that a loaded classifier reported.
 
     Args:
         engine: of its :class:`hubserve.kinds.base.Description`; None for one that was never loaded.

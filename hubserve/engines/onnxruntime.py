@@ -109,7 +109,7 @@ def _specs(session: Any, graph: Path) -> Tuple[List[TensorSpec], List[TensorSpec
 
 
 def _without_rank(path: Path) -> Set[str]:
-    """The inputs and outputs for which an ONNX file has no shape; none where it cannot be read.
+    """Return the inputs and outputs for which an ONNX file has no shape; an empty set if it cannot be read.
 
     Source of the field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
     """

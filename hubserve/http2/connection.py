@@ -195,7 +195,7 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     @property
     def is_connected(self) -> bool:
-        """Whether it has a transport; with TLS, it gets one after the handshake."""
+        """Return True if the connection has a transport; with TLS, it gets one after the handshake."""
         return self._transport is not None
 
     @property

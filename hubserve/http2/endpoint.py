@@ -1,4 +1,4 @@
-"""What the HTTP/2 connections of one server share."""
+"""State that the HTTP/2 connections of one server share."""
 
 import asyncio
 import contextlib
@@ -42,15 +42,15 @@ class _NoBound:
 
 @dataclass
 class Endpoint(Generic[H]):
-    """What the connections of one server share.
+    """State that the connections of one server share.
 
     Attributes:
         make: makes a connection.
-        make_head: what becomes of a request's fields.
-        accept: begins to answer a request, whose stream it gives a receiver.
-        budget: accounts for what is written and not taken.
+        make_head: turns a request's header fields into its head.
+        accept: begins to answer a request, and gives its stream a receiver.
+        budget: accounts for what is written but not yet taken by the client.
         sweeper: looks after what may become due.
-        client_timeout_s: how long a client may take to say what it speaks, and may be silent until it is asked whether it lives.
+        client_timeout_s: how long a client may take to send the preface, and may be silent before it is sent a PING.
         max_streams: requests of one connection that may be in progress at once.
         bound: bounds how many connections there are.
         connections: those that are open.
@@ -75,9 +75,9 @@ class Endpoint(Generic[H]):
         return self.make(self)
 
     def decode_budget(self, transport: Any) -> Bucket:
-        """The time that decoding the headers of one client may take.
+        """Return the rate limit for the time spent decoding one client's headers.
 
-        All connections of an address share it: else who is cut off for using it up would get a new one by connecting again.
+        All connections of an address share it: otherwise a client that is cut off would get a new one by connecting again.
         """
         address = transport.get_extra_info("peername")
         peer = str(address[0]) if isinstance(address, tuple) else ""
@@ -87,7 +87,7 @@ class Endpoint(Generic[H]):
         return budget
 
     def left(self, connection: Any) -> None:
-        """A connection is closed."""
+        """Forget a closed connection."""
         self.bound.discard(connection)
         self.connections.discard(connection)
         if self._emptied and not self.connections:

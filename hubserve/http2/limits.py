@@ -1,4 +1,4 @@
-"""How often one client may send frames that cost the server work and ask for none."""
+"""Limit how often one client may send frames that cost the server work and request nothing."""
 
 from hubserve.http2.bucket import Bucket
 from hubserve.http2.frames import ConnectionFault, ErrorCode

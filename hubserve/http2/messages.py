@@ -22,7 +22,7 @@ _GROWTH = 16
 
 
 class Budget(Protocol):
-    """What all calls together may have in memory of messages and answers; methods raise what a call is refused with if there is no room."""
+    """Memory budget of all calls' messages and answers; methods raise the error that refuses a call if there is no room."""
 
     def hold(self, count: int, held: int = 0) -> None:
         """Account for bytes that came of a call that holds others already."""
@@ -181,11 +181,11 @@ class MessageReader:
         self._advance(0)
 
     def room(self) -> memoryview | None:
-        """Where the next part of a message is to be put."""
+        """Return the buffer for the next part of a message."""
         return self._message[self.received_bytes :] if self._message is not None else None
 
     def filled(self, count: int) -> None:
-        """So many bytes have been put where :meth:`room` said.
+        """Account for `count` bytes written to the buffer that :meth:`room` returned.
 
         Raises:
             HubError: there is no room for more now.
@@ -195,7 +195,7 @@ class MessageReader:
             self._account()
 
     def _advance(self, count: int) -> None:
-        """So many more bytes of a message are at their place."""
+        """Advance by `count` bytes that are in place in a message."""
         self.received_bytes += count
         self._kept_bytes += count
         message = self._message

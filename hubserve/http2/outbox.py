@@ -165,7 +165,7 @@ class Outbox:
             self._budget.hold_answer(self._unwritten)
 
     def resume(self) -> None:
-        """Nothing is left of what was written."""
+        """Resume: nothing that was written is left unsent."""
         self.is_paused = False
         if self._unwritten:
             self._budget.release(self._unwritten)
@@ -215,7 +215,7 @@ class Outbox:
         self._set_initial_window(window, streams)
 
     def _set_initial_window(self, size: int, streams: Collection[Stream]) -> None:
-        """The window that streams begin with has changed, and with it those of all that have begun."""
+        """Apply a changed initial window to new streams and to all open ones."""
         more, self.initial_window = size - self.initial_window, size
         if not more:
             return

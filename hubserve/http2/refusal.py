@@ -33,7 +33,7 @@ class Refusal:
         self._sweeper.add(self)
 
     def add(self, data: bytes) -> None:
-        """A part of the request came."""
+        """Discard a part of the request."""
         self._stream.taken(len(data))
         self._came_bytes += len(data)
         if self._came_bytes > _MUCH_BYTES:
@@ -43,7 +43,7 @@ class Refusal:
         """Nowhere."""
 
     def filled(self, count: int) -> None:
-        """Not called: there is no room."""
+        """Do nothing; not called, since there is no receive buffer."""
 
     def end(self) -> None:
         """Answer."""
@@ -52,7 +52,7 @@ class Refusal:
         self._stream.send(*self._answer)
 
     def lost(self) -> None:
-        """The client has given the request up, or left."""
+        """Handle that the client cancelled the request, or disconnected."""
         self._sweeper.discard(self)
 
     on_due = end

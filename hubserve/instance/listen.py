@@ -71,7 +71,7 @@ def _say(text: str) -> None:
 
 
 class _Handshake:
-    """A connection that has not proved anything yet."""
+    """A connection that has not authenticated yet."""
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.sock, self.peer = sock, peer
@@ -83,7 +83,7 @@ class _Handshake:
 
 
 class _Handshakes:
-    """Those that go on. If there are too many, the peer with the most of them loses its oldest."""
+    """The handshakes in progress. If there are too many, the peer with the most of them loses its oldest."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -130,7 +130,7 @@ class _Listener:
                 sock.close()
 
     def _attend(self, handshake: _Handshake) -> None:
-        """One connection from its beginning to its end; whatever goes wrong is that connection's affair."""
+        """Serve one connection from beginning to end; its errors affect no other connection."""
         deadline = time.monotonic() + HANDSHAKE_TIMEOUT_S
         try:
             try:
@@ -152,7 +152,7 @@ class _Listener:
             handshake.sock.close()
 
     def _secured(self, handshake: _Handshake, deadline: float) -> ssl.SSLSocket:
-        """The connection once the gateway has proved that it has the key."""
+        """Return the connection once the gateway has proved that it has the key."""
         handshake.sock.settimeout(HANDSHAKE_TIMEOUT_S)
         try:
             first = handshake.sock.recv(1, socket.MSG_PEEK)

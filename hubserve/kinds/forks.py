@@ -29,7 +29,7 @@ def ignore_signals() -> None:
 
 
 def _go_on(*_: Any) -> None:
-    """The gateway decides when an instance ends, also when a terminal or an init system signals the whole process group."""
+    """Ignore a signal: the gateway decides when an instance ends, even if a terminal or an init system signals the whole process group."""
 
 
 def prepare_forks(forget: Callable[[], None]) -> None:
@@ -51,7 +51,7 @@ def prepare_forks(forget: Callable[[], None]) -> None:
 
 
 def _block() -> None:
-    """A signal that comes before the fork has its default handlers is delivered once it has."""
+    """Block signals, so that one that comes early is delivered only once the fork has its default handlers."""
     _blocked.before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULTS)
 
 

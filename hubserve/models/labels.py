@@ -46,7 +46,7 @@ def read_label_file(path: Path) -> List[Label]:
     """Read a file as :func:`parse_labels` reads text.
 
     Raises:
-        InvalidInput: it cannot be read, or is no such file.
+        InvalidInput: it cannot be read, or is not a label file.
     """
     try:
         text = path.expanduser().read_text("utf-8-sig")

@@ -1,9 +1,9 @@
-"""Bounds what all requests together may take of the gateway: their number, and the bytes of their bodies and answers in memory.
+"""Bound what all requests together may take of the gateway: their number, and the bytes of their bodies and answers in memory.
 
 HTTP/1.1 and gRPC share one :class:`Admission`. Bytes are counted when they are there, not when they are announced:
 
 - **A body that arrives.** Call :meth:`Admission.hold` for each part that came, with what is held of that body already. Up to
-  :data:`SMALL_BYTES` of a body are counted but never refused, so that nobody is kept out by others' large bodies. If the length of a
+  :data:`SMALL_BYTES` of a body are counted but never refused, so that others' large bodies cannot keep a client out. If the length of a
   large body is announced, ask :meth:`Admission.check_room` for it first: what cannot fit now is refused before it is sent. Give the
   bytes back with :meth:`Admission.release` once they are accounted for elsewhere (a :class:`Ticket`) or dropped.
 - **A request in progress** has a :class:`Ticket` from :meth:`Admission.admit`, which counts its body until its ``with`` block ends.
@@ -168,10 +168,10 @@ class Ticket:
 
 
 class Pace:
-    """Tells whether a client moves enough bytes, sending a body or taking an answer: :data:`SLOWEST_BYTES_PER_S` in each period.
+    """Check whether a client moves enough bytes, sending a body or taking an answer: :data:`SLOWEST_BYTES_PER_S` in each period.
 
-    Whoever waits for the client keeps one for as long as it waits, looks when :attr:`due` has passed, and ends the wait if the pace is not
-    kept. What was moved quickly before a period does not make up for what is not moved within it.
+    A caller keeps one for as long as it waits for the client, looks when :attr:`due` has passed, and ends the wait if the pace is
+    not kept. What was moved quickly before a period does not make up for what is not moved within it.
 
     Args:
         period_s: how long a period is: ``client_timeout_s``.

@@ -42,7 +42,7 @@ class Context:
         dataplane: the served modules.
         settings: the server's.
         models: loads and unloads models; None where nothing can.
-        is_mounted: whether an application of somebody else's serves them, rather than a server of hubserve's own.
+        is_mounted: whether an application other than hubserve's own server serves them.
 
     Attributes:
         dataplane: the served modules.

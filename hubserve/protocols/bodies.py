@@ -112,7 +112,7 @@ class _Body:
         return None if self._whole is None else self._whole[self.size_bytes :]
 
     def filled(self, count: int) -> None:
-        """So many bytes have been put where :meth:`room` said.
+        """Account for `count` bytes written to the buffer that :meth:`room` returned.
 
         Raises:
             Unavailable: the server has no memory for them now.
@@ -121,7 +121,7 @@ class _Body:
         self._ticket.reserve(self.size_bytes)
 
     def content(self) -> memoryview:
-        """All of it, a view of a bytearray."""
+        """Return the whole body, a view of a bytearray."""
         return memoryview(self._grown) if self._whole is None else self._whole
 
     def drop(self) -> None:

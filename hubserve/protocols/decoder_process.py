@@ -1,4 +1,4 @@
-"""A process that decodes large requests for the gateway: ``main`` answers one frame after the other, until the gateway goes."""
+"""Run a process that decodes large requests for the gateway: ``main`` answers one frame after the other, until the gateway ends."""
 
 import gc
 import signal

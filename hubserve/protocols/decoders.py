@@ -113,10 +113,10 @@ class Decoders:
 
 
 class _Decoder:
-    """One process, and the socket that it is reached by.
+    """One decoder process, and the socket that connects to it.
 
     Attributes:
-        used_at: when it answered last, on the clock of ``time.monotonic``.
+        used_at: when it last answered, on the clock of ``time.monotonic``.
     Raises:
         Unavailable: it cannot be started.
     """
@@ -143,7 +143,7 @@ class _Decoder:
         return frame
 
     def end(self) -> None:
-        """End the process; a thread that waits for its answer is told by the socket."""
+        """End the process; the socket then wakes a thread that waits for its answer."""
         self._child.kill()
         self._child.wait()
         with contextlib.suppress(OSError):

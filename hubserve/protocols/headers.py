@@ -1,4 +1,4 @@
-"""A request's headers by name."""
+"""Look up a request's headers by name."""
 
 from starlette.types import Scope
 
@@ -7,7 +7,7 @@ HEADERS = "hubserve.headers"
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """A request's headers: name in lower case -> value, of equal names the first.
+    """Return a request's headers: name in lower case -> value; the first one if a name is repeated.
 
     Args:
         scope: ASGI's.
@@ -19,7 +19,7 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
 
 
 def header(scope: Scope, name: bytes) -> str:
-    """A request header's value; "" if it was not sent.
+    """Return a request header's value; "" if it was not sent.
 
     Args:
         scope: ASGI's.

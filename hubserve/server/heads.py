@@ -68,7 +68,7 @@ class HeadReader:
 
     @property
     def is_within(self) -> bool:
-        """Whether there is a part of a head."""
+        """Return True if part of a head has been received."""
         return bool(self._partial)
 
     def take(self, data: bytes) -> tuple[Head | None, bytes]:

@@ -37,7 +37,7 @@ _SCRATCH_BYTES = 64 << 10
 _FIRST_BYTES = 16 << 10
 _KEEP_ALIVE_S = 15.0
 _SWEEP_EVERY_S = 0.25
-#: so long, what a client goes on to send is read and thrown away although it was told that the connection ends
+#: for this long, what a client still sends is read and discarded although it was notified that the connection ends
 _LINGER_S = 2.0
 #: what every answer begins with
 _ANSWER_BEGINS = b"HTTP/1.1 "
@@ -120,7 +120,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._is_paused = False
         self._stopping = False
         self._is_idle = False  # between an answer and the next request
-        self._is_half_closed = False  # the client sends no more, and is to be answered
+        self._is_half_closed = False  # the client sends no more, but still gets its answer
         self._sent_ahead = 0  # bytes of the answer's head
         self._room: memoryview | None = None  # where what comes next is put
 
@@ -154,7 +154,7 @@ class HttpConnection(asyncio.BufferedProtocol):
                 exchange.disconnect()
 
     def eof_received(self) -> bool:
-        """The client sends no more. If it has sent a whole request, it may still wait for the answer: then the connection stays open."""
+        """Handle that the client sends no more. The connection stays open if it sent a whole request and may still wait for the answer."""
         if self.closed or self._answering is None or self._reading is not None:
             return False
         self._is_half_closed = True
@@ -178,7 +178,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self.due = time.monotonic() + _SWEEP_EVERY_S
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's call
-        """Return where the next bytes are to be put: those of a large body where they belong, others where all connections have theirs."""
+        """Return the receive buffer: the body's own for a large body, otherwise the one that all connections share."""
         if self._reading is None:
             return self._scratch[:_FIRST_BYTES]
         if self._chunked:
@@ -218,7 +218,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._refuse(refusal)
 
     def _take_first(self, data: bytes) -> bytes:
-        """Look at a client's first bytes; returns what is to be parsed of them, which is nothing while they may become HTTP/2's."""
+        """Check a client's first bytes; returns those to parse, which are none while they may still become HTTP/2's preface."""
         http2 = self._shared.http2
         data, self._unparsed = self._unparsed + data, b""
         if http2 and HTTP2_BEGINS.startswith(data[: len(HTTP2_BEGINS)]):
@@ -250,7 +250,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         if rest and self._body_bytes:
             rest = self._take_body(rest)
         if self._body_bytes > _DIRECT_BYTES and self._reading and self._reading.room() is None:
-            self.pause()  # there is no place for it yet; whoever asks for the body resumes
+            self.pause()  # there is no place for it yet; reading the body resumes the connection
         return rest
 
     def _begin(self, head: Head) -> None:
@@ -291,7 +291,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         return rest
 
     def _end_request(self) -> None:
-        """All of a request's body has come."""
+        """Handle the end of a request's body."""
         if self._reading:
             self._reading.feed_end()
             self._reading = None
@@ -405,7 +405,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _refuse(self, refusal: BadRequest) -> None:
-        """Answer what is no proper request, and close."""
+        """Answer a malformed request, and close."""
         if self.closed or self._transport.is_closing():
             return
         exchange, text = self._answering, b"%b\n" % str(refusal).encode()

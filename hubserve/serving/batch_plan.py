@@ -12,7 +12,7 @@ _CALL_OVERHEAD_S = 0.00005
 
 
 class Plan(NamedTuple):
-    """How to divide any number of items; each list is indexed by that number.
+    """A division of any number of items into calls and batches; each list is indexed by that number.
 
     Attributes:
         calls: the size of the first call into which an instance divides the items of one batch.
@@ -50,7 +50,7 @@ def make_plan(
 
 
 def _calls(costs: Sequence[float], candidates: Sequence[int]) -> list[int]:
-    """The size of the first call of every number of items."""
+    """Return the size of the first call for every number of items."""
     first, total = [0], [0.0]
     parts = [_CALL_OVERHEAD_S + cost * (1 + _MARGIN if size > 1 else 1) for size, cost in enumerate(costs)]
     for items in range(1, len(costs)):
@@ -68,7 +68,7 @@ def _calls(costs: Sequence[float], candidates: Sequence[int]) -> list[int]:
 def _batches(
     whole: Sequence[float], candidates: Sequence[int], overhead_s: float, largest: int, merged: set[int]
 ) -> tuple[list[int], list[float]]:
-    """The size of the first batch of every number of items, and what all its batches cost."""
+    """Return the size of the first batch for every number of items, and what all its batches cost."""
     first, total = [0], [0.0]
     single_s = whole[1] + overhead_s
     for items in range(1, len(whole)):

@@ -70,7 +70,7 @@ class _Lane:
 
 
 class _Takers(NamedTuple):
-    """The instances that a batch may be for.
+    """The instances that may take a batch.
 
     Attributes:
         idle: how many are idle; 0 if the batch is sent ahead to one that still computes.
@@ -260,7 +260,7 @@ class Batcher:
         return lane
 
     def _next_batch(self, takers: _Takers) -> list[Work]:
-        """Take a batch out of the lane whose first work comes first; empty if none is to be computed now."""
+        """Take a batch out of the lane whose first work comes first; empty if there is nothing to compute now."""
         now = time.monotonic()
         self._drop_unwanted_heads(now)
         names = list(self._lanes)
@@ -399,7 +399,7 @@ class Batcher:
 
 
 def _preferred_size(times: BatchTimes, preferred: Sequence[int], waiting: int, share: int, takers: _Takers) -> int:
-    """The preferred size with which the last of the waiting items is answered soonest, the largest of equals; their share if none fits."""
+    """Return the preferred size that answers the last of the waiting items soonest, the largest of equals; their share if none fits."""
     fitting = [size for size in preferred if size <= waiting]
     if len(fitting) < 2 or takers.idle < 2:
         return fitting[-1] if fitting else share

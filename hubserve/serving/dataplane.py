@@ -111,7 +111,7 @@ class DataPlane:
                 yield response
 
     async def loaded(self, name: str, version: str | None = None) -> ServedModule:
-        """A served module, once it is loaded; one that takes its place meanwhile counts for it.
+        """Return a served module, once it is loaded; one that replaces it meanwhile is returned instead.
 
         Raises:
             ModuleNotFound: see :meth:`get`.

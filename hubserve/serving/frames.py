@@ -27,10 +27,10 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     Args:
         arena: where buffers may lie that are not sent; None for nowhere.
-        on_broken: called with the reason when what came is no frame, or not one that may come; the socket is closed then.
+        on_broken: called with the reason when the received bytes are not a frame, or not an allowed one; the socket is closed then.
 
     Attributes:
-        heard_at: when something came last, on the clock of ``time.monotonic``.
+        heard_at: when something was last received, on the clock of ``time.monotonic``.
     """
 
     def __init__(self, arena: Arena | None, on_broken: Callable[[str], None]) -> None:
@@ -54,15 +54,15 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     @abstractmethod
     def on_frame(self, frame: wire.Frame) -> None:
-        """A frame came.
+        """Handle a received frame.
 
         Raises:
-            WireError: its payload is not as its header says.
+            WireError: its payload does not match its header.
         """
 
     @property
     def stalled_s(self) -> float:
-        """For how long the rest of a frame has been missing; 0 if none has begun."""
+        """Return for how long the rest of a frame has been missing; 0 if none has begun."""
         return time.monotonic() - self.heard_at if self._filled else 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

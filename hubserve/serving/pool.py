@@ -72,7 +72,7 @@ class Slot:
 
     @property
     def serves(self) -> bool:
-        """Whether its instance lives and is given work."""
+        """Return True if its instance lives and is given work."""
         return self.instance is not None and not self.instance.is_dead and not (self.seat and self.seat.retired)
 
     def status(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class Pool:
             await instance.start()
         except HubError as error:
             log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message)  # noqa: TRY400 - the message says it all
-            if instance.died_loading and not slot.died_loading:  # once is no reason to refuse what waits
+            if instance.died_loading and not slot.died_loading:  # one death while loading is not enough to refuse waiting requests
                 slot.died_loading = True
                 return _LONGEST_DELAY_S
             slot.error = error.message

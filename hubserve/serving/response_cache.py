@@ -57,7 +57,7 @@ class ResponseCache:
 
 
 async def find_key(request: InferRequest) -> bytes:
-    """As :func:`key_of`; a large request is looked through in a thread, where others may run."""
+    """Return what :func:`key_of` does; a large request is hashed in a thread, so that other tasks can run."""
     arrays = (request.tensors or {}).values()
     size = sum(array.nbytes for array in arrays) + sum(map(len, [request.arguments or b"", *(request.pictures or ())]))
     return key_of(request) if size <= _SMALL_BYTES else await asyncio.to_thread(key_of, request)

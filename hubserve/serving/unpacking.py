@@ -16,8 +16,8 @@ class PackedResponse(NamedTuple):
     """A response whose arrays are not unpacked yet.
 
     Attributes:
-        described: the arrays, as a frame's header has them.
-        buffers: the frame's, in memory that nothing overwrites.
+        described: the arrays' descriptions, as in a frame's header.
+        buffers: the frame's buffers, in memory that is never overwritten.
         parameters: the response's.
     """
 

@@ -29,7 +29,7 @@ class Tensor:
 
     @classmethod
     def from_request(cls, name: str, array: np.ndarray, dtype: str) -> "Tensor":
-        """A tensor whose datatype its array does not tell.
+        """Return a tensor whose datatype cannot be derived from its array.
 
         Args:
             name: its name.

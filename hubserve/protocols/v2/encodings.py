@@ -108,7 +108,7 @@ class _Unpacker:
         self.parts.append(part)
 
     def joined(self) -> memoryview:
-        """All of it; others may run between two parts."""
+        """Return the whole body; other tasks may run between two parts."""
         whole = np.empty(self.size, np.uint8).data  # unlike a bytearray, not zeroed first
         at = 0
         for part in self.parts:

@@ -20,9 +20,9 @@ async def read_message(data: Message, context: Context, on_id: Callable[[str], N
     """Decode a ``ModelInferRequest``.
 
     Args:
-        data: what came.
+        data: the encoded message.
         context: what the protocols share.
-        on_id: is told the request's id as soon as it is known, also of a request that turns out to be wrong.
+        on_id: called with the request's id as soon as it is known, even if the request turns out to be invalid.
     Raises:
         InvalidInput: it is something else, or contradicts itself.
         TooLarge: it holds too many byte strings.

@@ -190,7 +190,7 @@ class Stream:
             self.due = 0.0
 
     def on_due(self) -> None:
-        """The client does not take what is sent, unless it has taken enough of it."""
+        """Break the stream if the client has not taken enough of what is sent."""
         timeout_s = self._context.settings.client_timeout_s
         if not self._rpc.is_waiting or not self._pace:  # who waited for it was cancelled
             self.due = 0.0
@@ -239,7 +239,7 @@ class _Answer:
         return kept
 
     def name(self, request_id: str) -> None:
-        """Its request has this id."""
+        """Set the id of its request."""
         self.id = request_id
 
     def give(self, result: InferResult, encoded: Mapping[str, Any], *, is_only: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""The paths of the HTTP form that control the server: model repository, shared memory, trace and logging settings.
+"""Serve the HTTP paths that control the server: model repository, shared memory, trace and logging settings.
 
 All of them are part of the admin surface (:mod:`hubserve.protocols.admin`).
 """

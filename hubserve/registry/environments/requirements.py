@@ -1,7 +1,7 @@
-"""Read a ``requirements.txt`` that somebody else wrote, and keep only what was understood.
+"""Read a module author's ``requirements.txt``, and keep only what was understood.
 
 pip and uv are never given the author's file: each line is parsed here by a strict subset of pip's syntax, checked, and written again
-(:mod:`~hubserve.registry.environments.requirement_lines`). A line, an option or a character that has no meaning here is refused.
+(:mod:`~hubserve.registry.environments.requirement_lines`). A line, an option or a character without a meaning here is refused.
 """
 
 import hashlib

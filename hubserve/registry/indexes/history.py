@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 
 
 class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One version that a trusted key signed.
+    """One version signed by a trusted key.
 
     Attributes:
         sha256: the digest of its archive.
@@ -39,7 +39,7 @@ Versions = dict[str, Seen]
 
 
 class Document(msgspec.Struct):
-    """The file: index -> module -> versions."""
+    """Contents of the file: index -> module -> versions."""
 
     schema_version: int = SCHEMA_VERSION
     indexes: dict[str, dict[str, Versions]] = {}
