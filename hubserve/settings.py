@@ -118,7 +118,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     max_elements: Count = 10_000_000
     """Values in a client's JSON document, and byte strings in a tensor; a request with more is refused with 413."""
     nan: Literal["null", "error", "token"] = "null"
-    """What becomes of NaN and Infinity in the JSON answers of modules, as at ``/predict``, since JSON has neither. ``token``: the words
+    """The form of NaN and Infinity in the JSON answers of modules, as at ``/predict``, since JSON has neither. ``token``: the words
     that Python writes, which most other parsers refuse."""
     v2_nan: Literal["null", "error", "token"] = "token"
     """As ``nan``, for tensors that the Open Inference Protocol answers as JSON, whose clients expect the words."""

@@ -42,7 +42,7 @@ _TEXTS = "OSUT"
 
 #: numpy's own limit before its version 2
 MAX_RANK = 32
-#: so many byte strings are made objects in a few milliseconds; an event loop leaves more to a thread
+#: this many byte strings are converted to objects in a few milliseconds; an event loop leaves more to a thread
 FEW_ELEMENTS = 16 << 10
 
 _MAX_EMPTY_ITEMS = 65536

@@ -80,7 +80,7 @@ class Conversation:
     """Run a generator function in a new process of this Python, which ends with it.
 
     Args:
-        function: ``"package.module:function"``; what it yields comes here, what is sent to it goes there, as JSON.
+        function: ``"package.module:function"``; values that it yields are received here, values sent to it go there, as JSON.
         arguments: its arguments, as JSON.
         timeout_s: for each answer; after this the child is killed.
     """
@@ -141,7 +141,7 @@ class Conversation:
 
     def ask(self, question: Any) -> Any:
         """Send something to the generator, and return what it yields; as :meth:`answer`."""
-        with suppress(OSError):  # it has ended, which its answer tells
+        with suppress(OSError):  # it has ended, as reading its answer reports
             os.write(self._questions, json.dumps(question).encode() + b"\n")
         return self.answer()
 

@@ -32,12 +32,12 @@ def load_between(before: Optional[Used], after: Optional[Used], own_s: float, el
 
     Args:
         before: of :func:`used`.
-        after: likewise.
+        after: of :func:`used`.
         own_s: processor time of the measuring itself between the two.
         elapsed_s: between the two.
         cores: of the machine.
     Returns:
-        ``loadavg`` (of the last minute), ``others_cores`` and ``stolen_cores`` (on average; None where not known), and ``busy``.
+        ``loadavg`` (of the last minute), ``others_cores`` and ``stolen_cores`` (on average; None if not known), and ``busy``.
     """
     load: Dict[str, Any] = {"loadavg": round(os.getloadavg()[0], 2), "others_cores": None, "stolen_cores": None, "busy": False}
     if before is None or after is None or elapsed_s <= 0:

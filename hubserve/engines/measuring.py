@@ -44,8 +44,8 @@ class Measured(NamedTuple):
 
     Attributes:
         answers: one array per output.
-        ms_per_item: by batch size, in milliseconds of the clock that counts; empty where none was asked for.
-        processor_ms: of all threads, likewise.
+        ms_per_item: by batch size, in milliseconds of the clock that counts; empty if none was asked for.
+        processor_ms: of all threads, by batch size, in milliseconds.
     """
 
     answers: Sequence[np.ndarray]
@@ -62,9 +62,9 @@ class Session:
     Args:
         engine: its name.
         files: the model.
-        options: how the model is to be run.
+        options: how to run the model.
         folder: keeps the made-up batch, so that all engines that are given this folder answer the same one.
-        sizes: the batch sizes to time; none: the answers alone are wanted.
+        sizes: the batch sizes to time; if empty, only the answers are computed.
     Raises:
         HubError: the engine cannot load the model or compute the batch, or its process crashed or ran out of time.
     """
@@ -92,7 +92,7 @@ class Session:
         self._child.close()
 
     def time(self, size: int, budget_s: float) -> None:
-        """Time runs of one size for about so long; one that would take too long is left out.
+        """Time runs of one size for about the given time; one that would take too long is left out.
 
         Raises:
             HubError: as the class.
@@ -146,9 +146,9 @@ def measure_all(
     Args:
         engines: their names.
         files: the model.
-        options: how it is to be run.
+        options: how to run it.
         folder: as of :class:`Session`.
-        sizes: likewise.
+        sizes: as of :class:`Session`.
         rounds: how often each has its turn, if that is not too slow.
         begins: called with the name of each engine before it loads the model.
     Returns:

@@ -97,7 +97,7 @@ def _open(onnxruntime: Any, files: ModelFiles, settings: Any) -> Any:
 
 
 def _specs(session: Any, graph: Path) -> Tuple[List[TensorSpec], List[TensorSpec]]:
-    """Inputs and outputs. ONNX Runtime tells of a tensor of unknown rank as of a scalar; the file does not."""
+    """Return inputs and outputs. ONNX Runtime reports a tensor of unknown rank as a scalar; the file does not."""
     inputs, outputs = ([_spec(each) for each in side] for side in (session.get_inputs(), session.get_outputs()))
     if all(spec.shape for spec in (*inputs, *outputs)):
         return inputs, outputs

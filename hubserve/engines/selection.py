@@ -27,7 +27,7 @@ REFERENCE = "paddle"
 #: Larger batches are not timed: they take long, and time per item hardly changes beyond.
 LARGEST_BATCH = 8
 Answers = Sequence[np.ndarray]
-#: what the figures of engines are: of processor time with one thread, else of the clock
+#: what engines' figures measure: processor time with one thread, else the clock
 PROCESSOR, WALL = "processor time", "wall time"
 
 

@@ -85,7 +85,7 @@ def keep(path: Path, verdict: Verdict, asked: Optional[Mapping[str, Any]]) -> No
 
 
 class Kept(NamedTuple):
-    """A verdict as it lies in the cache. Attributes: ``path``; ``verdict``; ``asked``, as :func:`remembered` takes it, or None."""
+    """A verdict stored in the cache. Attributes: ``path``; ``verdict``; ``asked``, as :func:`remembered` takes it, or None."""
 
     path: Path
     verdict: Verdict

@@ -29,7 +29,7 @@ class Closed(Exception):
 class Gateway:
     """Serves the modules of some settings to the threads of this process.
 
-    It is set up in its own thread; :meth:`wait_until_running` tells how that went.
+    It is set up in its own thread; :meth:`wait_until_running` reports the result.
 
     Args:
         settings: the server's.

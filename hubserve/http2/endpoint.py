@@ -15,7 +15,7 @@ from hubserve.serving.sweeper import Sweeper
 
 #: what is read at once, unless it goes where it belongs
 _SCRATCH_BYTES = 64 << 10
-#: seconds of processor time for costly headers: so many at once, and so many per second
+#: seconds of processor time for costly headers: the burst, and the rate per second
 _DECODE_BUDGET = (0.1, 0.1)
 _MOST_PEERS = 1024
 
@@ -94,7 +94,7 @@ class Endpoint(Generic[H]):
             self._emptied.set()
 
     async def stop(self, drain_s: float) -> None:
-        """Begin no more requests, give those in progress so long to finish, and close all connections."""
+        """Begin no more requests, give those in progress ``drain_s`` to finish, and close all connections."""
         for connection in tuple(self.connections):
             connection.shutdown()
         if self.connections:

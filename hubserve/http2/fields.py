@@ -21,7 +21,7 @@ _REMEMBERED = 64
 #: of all header lists that are remembered for one connection
 _REMEMBERED_BYTES = 64 << 10
 _MAX_LITERAL = 126
-#: up to this, the time that decoding takes is not counted: it is less than what answering a request takes
+#: up to this size, decoding time is not counted: it is less than the time that answering a request takes
 _USUAL_FIELDS = 32
 _USUAL_BYTES = 512
 #: beyond it, so much is not counted: what usual headers take

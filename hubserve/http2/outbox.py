@@ -27,7 +27,7 @@ class Outbox:
     Args:
         transport: the connection's.
         on_sent: is told of each stream whose answer is complete.
-        budget: accounts for what is written and not taken.
+        budget: accounts for what is written but not yet taken by the client.
 
     Attributes:
         data_bytes: how many bytes were sent in DATA frames.
@@ -203,7 +203,7 @@ class Outbox:
             settings: names and values.
             streams: those that have begun.
         Raises:
-            ConnectionFault: a value is none that a setting can have, or makes a stream's window too large.
+            ConnectionFault: a value is not allowed for its setting, or makes a stream's window too large.
         """
         window = self.initial_window
         for name, value in settings:

@@ -5,7 +5,7 @@ import time
 from hubserve.http2.service import Service
 from hubserve.http2.streams import Stream
 
-#: so long, and for so much, the end of a request is waited for that is refused
+#: how long, and for how many bytes, to wait for the end of a refused request
 _PATIENCE_S = 0.5
 _MUCH_BYTES = 64 << 10
 
@@ -17,8 +17,8 @@ class Refusal:
 
     Args:
         stream: the request's.
-        service: what it was for.
-        answer: what is sent, as :meth:`Stream.send` has it.
+        service: the service that the request was for.
+        answer: the data to send, as for :meth:`Stream.send`.
 
     Attributes:
         due: when it takes long; see :class:`hubserve.serving.sweeper.Sweeper`.

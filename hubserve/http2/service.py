@@ -21,7 +21,7 @@ class Head:
     Attributes:
         path: service and method.
         metadata: name -> value; the last one if a name is repeated.
-        timeout_s: how long the client waits; None for ever.
+        timeout_s: how long the client waits; None for no limit.
         coding: how compressed messages are compressed; "" for none.
         refusal: the HTTP status that answers a request that is not a gRPC call; 0 if it is one.
     """

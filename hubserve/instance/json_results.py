@@ -126,7 +126,7 @@ def plain(value: Any) -> Any:
     """Take one step from any other type towards JSON's; what ``json.dumps`` takes as ``default``.
 
     Raises:
-        TypeError: there is none; the message says what to return instead.
+        TypeError: there is no such step; the message says what to return instead.
     """
     for types, step in _STEPS:
         if isinstance(value, types):

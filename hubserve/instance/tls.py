@@ -14,7 +14,7 @@ from typing import Callable, Dict
 
 from hubserve.errors import ConfigError
 
-#: what a gateway asks for after the handshake, each answered with OK or a reason, as lines
+#: the requests that a gateway makes after the handshake, each answered with OK or a reason, as lines
 ASK_INSTANCE, ASK_PROBE = "hubserve 2 instance", "hubserve 2 probe"
 OK = "ok"
 
@@ -114,7 +114,7 @@ def receive_line(sock: socket.socket, deadline: float) -> str:
         sock.settimeout(max(0.001, deadline - time.monotonic()))
         try:
             byte = sock.recv(1)
-        except ssl.SSLError as error:  # TLS 1.3 tells a client only now that its certificate is refused
+        except ssl.SSLError as error:  # with TLS 1.3, a client learns only now that its certificate is refused
             raise Untrusted(f"it refused the key ({error.reason or error})") from None
         if not byte or len(line) == _MAX_LINE_BYTES:
             raise Untrusted("it closed the connection" if not byte else "it does not speak hubserve's protocol")

@@ -13,7 +13,7 @@ from hubserve.types import ANY, fits
 
 
 class Reshape(NamedTuple):
-    """How one tensor is reshaped.
+    """The reshape of one tensor.
 
     Attributes:
         name: the tensor's.

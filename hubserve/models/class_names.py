@@ -30,7 +30,7 @@ def name_classes(described: Optional[Described], named: Any, default: Any, class
     Args:
         described: the ``inference.yml`` beside the model, if there is one.
         named: the label file that was asked for; :data:`AUTO` if none was; None for no names.
-        default: the label file that is taken otherwise, if it has as many names as there are classes; None for none.
+        default: the label file used otherwise, if it has as many names as there are classes; None for none.
         classes: how many the model has; ANY if that is not known.
         directory: the module's, for relative paths.
     Raises:

@@ -59,7 +59,7 @@ class ClassifierModule(ModelModule):
                 "class_id_map_file": AUTO,
                 # taken if it has exactly as many names as the model has classes
                 "default_class_id_map_file": None,
-                # make probabilities of a model's scores that are none; None: as inference.yml says, else False
+                # apply softmax to scores that are not probabilities; None: as inference.yml says, else False
                 "softmax": None,
             },
         },

@@ -1,4 +1,4 @@
-"""The ``inference.yml`` that PaddleClas and PaddleX write beside a classifier: its preprocessing, and the names of its classes."""
+"""Read the ``inference.yml`` that PaddleClas and PaddleX write beside a classifier: its preprocessing, and the names of its classes."""
 
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -14,10 +14,10 @@ class Described(NamedTuple):
     """Contents of the file, as settings of :class:`hubserve.models.ClassifierModule`.
 
     Attributes:
-        preprocess: under ``PreProcess``; empty where it cannot be followed.
+        preprocess: under ``PreProcess``; empty if it cannot be followed.
         topk: under ``PostProcess.Topk``: ``topk`` and ``softmax``.
         labels: class to name.
-        missing_labels: the label file that it names, where that is not there; else "".
+        missing_labels: the label file that it names, if that file is missing; else "".
         unusable: why pictures cannot be prepared as it says; "" if they can.
     """
 

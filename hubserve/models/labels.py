@@ -90,7 +90,7 @@ def why_unfit(labels: Dict[int, str], classes: int) -> str:
 
     Args:
         labels: class to name.
-        classes: how many the model has; ANY where that is not known.
+        classes: how many the model has; ANY if that is not known.
     """
     if classes <= 0 or not labels:
         return ""
@@ -106,7 +106,7 @@ def check_labels(labels: Dict[int, str], classes: int) -> None:
 
     Args:
         labels: class to name.
-        classes: how many the model has; ANY where that is not known.
+        classes: how many the model has; ANY if that is not known.
     Raises:
         InvalidInput: see :func:`why_unfit`.
     """

@@ -42,6 +42,6 @@ def kind_warnings(kind: str, softmax_applied: bool) -> List[str]:
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Float [items, classes] -> the same, each row from 0 to 1 and 1 in all."""
+    """Apply softmax to float [items, classes]; each row of the result is from 0 to 1 and sums to 1."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

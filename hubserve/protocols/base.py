@@ -41,7 +41,7 @@ class Context:
     Args:
         dataplane: the served modules.
         settings: the server's.
-        models: loads and unloads models; None where nothing can.
+        models: loads and unloads models; None if that is not possible.
         is_mounted: whether an application other than hubserve's own server serves them.
 
     Attributes:
@@ -49,7 +49,7 @@ class Context:
         settings: the server's.
         models: loads and unloads models while the server runs; None where nothing can.
         hosts: the names of the server.
-        admin: who may use the admin surface.
+        admin: decides who may use the admin surface.
         admission: bounds what all requests together may take.
         bounds: of clients' JSON.
         decoders: decode large requests.

@@ -9,7 +9,7 @@ import orjson
 from hubserve.errors import InvalidInput, NotJson, TooLarge
 from hubserve.settings import ServerSettings
 
-#: a document of up to so many bytes is parsed where it is, whatever it holds
+#: a document of up to this many bytes is parsed directly, whatever it holds
 SMALL_BYTES = 64 << 10
 #: so is a longer one of few values, such as one large text; orjson reads a text in a millisecond for each 2 MiB
 _MOST_BYTES = 4 << 20
@@ -190,7 +190,7 @@ def parse_object(text: Any, what: str, bounds: JsonBounds) -> dict[str, Any]:
     """Parse a client's JSON object; arguments as :func:`parse_json` takes them.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is not a JSON object.
     """
     value = parse_json(text, what, bounds)
     if not isinstance(value, dict):

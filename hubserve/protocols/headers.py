@@ -2,7 +2,7 @@
 
 from starlette.types import Scope
 
-#: in ASGI's scope, the request's headers by name; of equal names the first
+#: in ASGI's scope, the request's headers by name; the first one if a name is repeated
 HEADERS = "hubserve.headers"
 
 
@@ -13,7 +13,7 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
         scope: ASGI's.
     """
     headers: dict[bytes, bytes] | None = scope.get(HEADERS)
-    if headers is None:  # several are looked for in each request
+    if headers is None:  # each request looks up several of them
         headers = scope[HEADERS] = dict(reversed(scope["headers"]))
     return headers
 

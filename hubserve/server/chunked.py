@@ -73,7 +73,7 @@ class ChunkedDecoder:
             raise BadRequest(400, f"the chunks' extensions and trailers are over {_MAX_EXTRA_BYTES} bytes; send fewer")
 
     def _keep(self, line: bytes) -> None:
-        """Keep a line whose end has not come; what follows a chunk is known without it."""
+        """Keep a line whose end has not been received; what follows a chunk is known without it."""
         if self._next is _Next.DATA_END and line != b"\r":
             raise _malformed()
         self._line = line

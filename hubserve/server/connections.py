@@ -26,7 +26,7 @@ _SHARE_OF_WAITING = 4
 _SHARE_OF_ONE_PEER = 0.75
 #: of the descriptors, for connections
 _LARGEST_SHARE = 0.75
-#: after no idle connection was found, so long none is looked for
+#: how long not to search after no idle connection was found
 _REST_S = 0.05
 _LOG_EVERY_S = 60.0
 _IPV6_NETWORK_GROUPS = 4
@@ -162,7 +162,7 @@ def _since(idle: tuple[float, Connection]) -> float:
 
 
 def _peer(address: Any) -> str:
-    """Whose connections are counted together: an IPv4 address, an IPv6 network; "" for those without an address."""
+    """Return the group that a client's connections count for: an IPv4 address, an IPv6 network; "" for clients without an address."""
     if not isinstance(address, tuple):
         return ""
     host = str(address[0])
@@ -185,7 +185,7 @@ def connections_for(descriptors: int, most: int | None, most_per_peer: int | Non
     """Make the bound of a server.
 
     Args:
-        descriptors: how many there are: half of them are for connections, if nothing else is said; the rest for instances and files.
+        descriptors: how many there are: half of them are for connections, if not configured; the rest for instances and files.
         most: the setting ``max_connections``.
         most_per_peer: the setting ``max_connections_per_peer``.
     Raises:

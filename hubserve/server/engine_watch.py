@@ -96,7 +96,7 @@ class EngineWatch:
                     await self._renew(each, result, is_changed=result["state"] == "changed")
 
     async def _renew(self, module: ServedModule, result: dict[str, Any], is_changed: bool) -> None:
-        """Have a module compute by what was found."""
+        """Apply the result of a measurement to a module."""
         engine = module.description.engine
         if is_changed:
             for slot in module.pool.slots:

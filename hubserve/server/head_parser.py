@@ -67,7 +67,7 @@ def parse_head(raw: bytes) -> Head:
     Args:
         raw: all of it, with the empty line at its end.
     Raises:
-        BadRequest: it is malformed or ambiguous, or asks for what is not offered.
+        BadRequest: it is malformed or ambiguous, or asks for something that is not offered.
     """
     line = _REQUEST_LINE.match(raw)
     if line is None or not _FIELDS.fullmatch(raw, line.end()):
@@ -81,7 +81,7 @@ def parse_head(raw: bytes) -> Head:
     headers = [(name.lower(), value.rstrip(b" \t")) for name, value in _FIELD.findall(raw, line.end())]
     if len(headers) > MAX_FIELDS:
         raise BadRequest(431, f"the request has {len(headers)} headers, the most is {MAX_FIELDS}")
-    # of equal names the first counts
+    # the first one counts if a name is repeated
     named = dict(reversed(headers))
     if len(named) < len(headers):
         _check_single(headers)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # what it stands on is installed only where gRPC is
 HTTP2_BEGINS = b"PRI "
 #: a body larger than this is written behind its headers instead of being copied to them
 _JOINED_BYTES = 64 << 10
-#: a body of which more than this is to come is read to where it stays
+#: a body of which more than this is still missing is read directly into its buffer
 _DIRECT_BYTES = 64 << 10
 #: what is read at once, unless it goes where it belongs
 _SCRATCH_BYTES = 64 << 10
@@ -92,7 +92,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         due: when it is closed unless something happens; see :class:`hubserve.serving.sweeper.Sweeper`.
         closed: whether the client can no longer be written to.
         may_write: set once the client has taken enough of what was written; None while there is nothing to wait for.
-        unread: counts what it has not taken.
+        unread: counts the bytes that the client has not taken.
     """
 
     def __init__(self, app: Any, server_state: Any, shared: _Shared) -> None:
@@ -114,7 +114,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._reading: Exchange | None = None  # its body has not come to its end
         self._body_bytes = 0  # of that, still to come, where the length was announced
         self._chunked: ChunkedDecoder | None = None
-        self._unparsed = b""  # what came behind a request that is being answered
+        self._unparsed = b""  # bytes received after a request that is being answered
         self.may_write: asyncio.Event | None = None
         self.unread = UnreadAnswers(shared.admission, shared.sweeper, shared.client_timeout_s)
         self._is_paused = False
@@ -129,7 +129,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
         self._transport = transport
-        self._transport.set_write_buffer_limits(0)  # what the kernel does not take at once is waited for
+        self._transport.set_write_buffer_limits(0)  # bytes that the kernel does not take at once are waited for
         self._client = _address(transport.get_extra_info("peername"))
         self._server = _address(transport.get_extra_info("sockname"))
         if not self._shared.connections.add(self, transport):
@@ -240,7 +240,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         connection.received(data)
 
     def _take_head(self, data: bytes) -> bytes:
-        """Take a request's head; returns what comes after it."""
+        """Process a request's head; returns the bytes after it."""
         head, rest = self._head_reader.take(data)
         if head:
             self._begin(head)
@@ -281,7 +281,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         return data[count:]
 
     def _take_chunks(self, chunked: ChunkedDecoder, data: bytes) -> bytes:
-        """Take what came of a chunked body; returns what comes after it."""
+        """Process the received part of a chunked body; returns the bytes after the body."""
         part, rest = chunked.decode(data)
         if part and self._reading:
             self._reading.feed(part)
@@ -399,7 +399,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on, unless what came behind the request still waits."""
+        """Resume reading, unless bytes received after the request still wait."""
         if self._is_paused and not self.closed and not self._unparsed:
             self._is_paused = False
             self._transport.resume_reading()
@@ -417,7 +417,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             exchange.disconnect()
 
     def _hang_up(self) -> None:
-        """Close, after reading what the client still sends: closing before would reset the connection, and take answers from the client."""
+        """Close, after reading what the client still sends: closing earlier would reset the connection, and lose answers."""
         if self._is_half_closed or self._transport.is_closing():
             self._transport.close()
             return

@@ -104,10 +104,10 @@ class Refusal:
 
 
 class CorsRequest:
-    """Answers a request of a page whose origin is allowed.
+    """Answer a request of a page whose origin is allowed.
 
     Args:
-        allowed: what the answer's ``Access-Control-Allow-Origin`` says.
+        allowed: the value of the answer's ``Access-Control-Allow-Origin``.
     """
 
     def __init__(self, allowed: str) -> None:

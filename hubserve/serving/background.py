@@ -36,7 +36,7 @@ async def repeat(work: Callable[[], Awaitable[None]], every_s: float, doing: str
     """Do something again and again until cancelled; a failure is logged, and does not end it.
 
     Args:
-        work: what is done.
+        work: called each time, and awaited.
         every_s: the pause before each time.
         doing: completes "an unexpected error while ...".
     """

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 #: A larger call must be better by this much: noise alone must not make requests wait for each other.
 _MARGIN = 0.05
-#: Requests are merged only if that answers so many more of them in the same time: each waits for all.
+#: Requests are merged only if that answers this share more of them in the same time: each waits for all.
 GAIN = 0.10
-#: what an instance spends around one call of a module
+#: the time an instance spends around one call of a module
 _CALL_OVERHEAD_S = 0.00005
 
 
@@ -74,7 +74,7 @@ def _batches(
     for items in range(1, len(whole)):
         best, best_total = 1, single_s + total[items - 1]
         for size in candidates:
-            # what is not worth merging by itself is not worth it as a part either
+            # a size that is not worth merging by itself is not worth it as a part either
             if size < items and first[size] == size:
                 cost = whole[size] + overhead_s + total[items - size]
                 if cost < best_total * (1 - 1e-9):

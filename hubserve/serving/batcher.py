@@ -23,7 +23,7 @@ _SWEEP_EVERY_S = 0.02
 #: An instance is given its next batch so long before it is expected to finish: about what the way there and back takes.
 _LEAD_S = 0.001
 _WORTH_A_TIMER_S = 0.004
-#: so many batches are sent ahead to busy instances while older work waits that can only be given to an idle one, or may still grow
+#: how many batches are sent ahead to busy instances while older work waits that can only be given to an idle one, or may still grow
 _MOST_OVERTAKING = 4
 
 
@@ -57,7 +57,7 @@ class _Lane:
         times: how long its batches take.
         queue: the work.
         items: how many it holds.
-        released: how many of these wait for no others any more, because idle instances share them.
+        released: how many of these no longer wait for others, because idle instances share them.
         overtaken: how many batches of newer work were sent ahead of it.
     """
 
@@ -269,7 +269,7 @@ class Batcher:
         overtaken: list[_Lane] = []
         for name in names:
             lane = self._lanes[name]
-            # what is urgent is not to wait behind what happens to be complete
+            # urgent work must not wait behind work that happens to be complete
             size = self._size_of_batch(lane, takers, now) if takers.idle or name[:2] == names[0][:2] else 0
             if size:
                 for each in overtaken:

@@ -1,4 +1,4 @@
-"""Counts how many instances of a module compute at the same time."""
+"""Count how many instances of a module compute at the same time."""
 
 import time
 

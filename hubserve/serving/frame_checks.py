@@ -163,9 +163,9 @@ def check_answer(asked: dict[str, Any], header: dict[str, Any]) -> None:
 
     Args:
         asked: the header of that one.
-        header: what came.
+        header: the received header.
     Raises:
-        WireError: it does not answer it, or a field is not as it must be.
+        WireError: it does not answer it, or a field is invalid.
     """
     op = header.get("op")
     answers = _ANSWERS[asked["op"]]

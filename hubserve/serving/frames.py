@@ -46,10 +46,10 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     @abstractmethod
     def check(self, header: dict[str, Any]) -> None:
-        """Check a frame's header, before its payload is taken.
+        """Check a frame's header, before its payload is read.
 
         Raises:
-            WireError: the frame may not come, or holds what it may not hold.
+            WireError: the frame is not allowed, or holds something that is not allowed.
         """
 
     @abstractmethod
@@ -104,7 +104,7 @@ class FrameProtocol(asyncio.BufferedProtocol):
                 self._make_room(size)
                 return
             payload = self._view[start:size]
-            if self._view is self._scratch:  # it is written over by what comes next
+            if self._view is self._scratch:  # the next read overwrites it
                 payload = memoryview(bytes(payload))
             header, self._header = self._header, None
             self._move(self._scratch, size)

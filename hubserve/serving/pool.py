@@ -164,7 +164,7 @@ class Pool:
         delay_s = _FIRST_DELAY_S
         while True:
             try:
-                # what has answered is worth having back at once; what dies of its start, or of nothing, less and less
+                # an instance that has answered is replaced at once; one that dies at its start, or for no reason, ever later
                 if slot.instance is not None and await self._serve(slot, slot.instance):
                     delay_s = _FIRST_DELAY_S
                 if slot.instance is not None:

@@ -50,7 +50,7 @@ class RemoteInstance(InstanceProcess):
 
 
 def _attach(address: tuple[str, int], key: SharedKey) -> socket.socket:
-    """Connect to an instance; the local socket at which it is spoken to, whose end is its end."""
+    """Connect to an instance; returns a local socket to it, which closes together with the connection."""
     with ExitStack() as unused:
         secured = unused.enter_context(connect(address, key, ASK_INSTANCE, _CONNECT_TIMEOUT_S))
         ours, theirs = map(unused.enter_context, socket.socketpair())

@@ -11,7 +11,7 @@ from hubserve.types import InferRequest, InferResponse, packed
 
 #: what an entry takes besides its arrays, roughly
 _ENTRY_BYTES = 512
-#: a request of up to so many bytes is looked through where it is
+#: a request of up to this many bytes is hashed directly
 _SMALL_BYTES = 4 << 20
 
 

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-#: the median of so many times is believed: one call that the machine disturbed does not count
+#: the median of this many times is used: one call that the machine disturbed does not count
 _REMEMBERED = 21
 #: a median of one sample may be wrong by this share, one of n samples by this share divided by the root of n
 _UNCERTAIN_SHARE = 0.1
@@ -91,8 +91,8 @@ class Samples:
 def interpolated(costs: Mapping[int, float], known: Sequence[int], items: int) -> float:
     """Interpolate the cost of a number of items from those of known numbers.
 
-    Below the smallest known number it is proportional. Beyond the largest it goes on as it rose last; if one alone was ever measured,
-    two are taken to cost the same, so that they are tried.
+    Below the smallest known number it is proportional. Beyond the largest it keeps its last slope; if only one was ever measured,
+    two are assumed to cost the same, so that they are tried.
 
     Args:
         costs: of each known number, in seconds.

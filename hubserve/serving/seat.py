@@ -154,7 +154,7 @@ class InstanceSeat:
             if self._talk:  # calls that its threads still make do not keep it from computing
                 self._talk.executing.difference_update(keys)
             self._batcher.answered(self)  # first, so that the instance does not wait until all requests are answered
-        except Exception:  # those whose answers are here get them all the same
+        except Exception:  # requests whose answers are here get them in any case
             log.exception("an unexpected error while a batch was answered")
         if self._talk:
             for work, key, outcome in zip(batch, keys, outcomes, strict=True):
@@ -166,7 +166,7 @@ class InstanceSeat:
         self._statistics.answered(batch, answer.header, begun_at, busy_s)
 
     def _put_back(self, batch: list[Work], keys: list[int], died: InstanceDied) -> None:
-        """Have the requests of an instance that died computed by another one, or refuse them."""
+        """Have another instance compute the requests of an instance that died, or refuse them."""
         merged = len(batch) > 1
         if self._talk:  # but not what it has let go of in another way
             batch = [work for work, key in zip(batch, keys, strict=False) if self._talk.forget(key)]

@@ -103,7 +103,7 @@ class BatchTimes:
             self._exploring_s = 0.0 if gains else self._exploring_s - _EXPLORING_SHARE * seconds
 
     def believe(self, items: int, seconds: float, shared: bool = False) -> None:
-        """Take over what was measured earlier."""
+        """Adopt times that were measured earlier."""
         if 0 < items <= self.limit and 0 <= seconds < float("inf"):
             (self._shared if shared else self._alone).believe(items, seconds)
             self._stale, self._planned_at = True, 0.0
@@ -113,7 +113,7 @@ class BatchTimes:
         self._overhead_s += 0.05 * (min(seconds, 4 * self._overhead_s) - self._overhead_s)
 
     def estimate(self, items: int) -> float | None:
-        """Seconds that one call with so many items takes, interpolated where it was not measured; None if nothing is known yet."""
+        """Return the seconds that one call with this many items takes, interpolated if not measured; None if nothing is known yet."""
         return interpolated(self._costs, self._known, items) if self._is_planned() else None
 
     def full_size(self) -> int:

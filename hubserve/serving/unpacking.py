@@ -27,7 +27,7 @@ class PackedResponse(NamedTuple):
 
 
 def has_many_strings(described: Sequence[dict[str, Any]]) -> bool:
-    """Tell whether arrays hold so many byte strings that unpacking them would hold up the event loop."""
+    """Return True if arrays hold so many byte strings that unpacking them would hold up the event loop."""
     return any(each["dtype"] == BYTES and math.prod(each["shape"]) > FEW_ELEMENTS for each in described)
 
 

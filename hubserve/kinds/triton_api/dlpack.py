@@ -1,4 +1,4 @@
-"""DLPack capsules as numpy gives and takes them, and what it lacks: bfloat16, and arrays that may be written to.
+"""Convert DLPack capsules as numpy reads and writes them, and what it lacks: bfloat16, and writable arrays.
 
 numpy has no bfloat16: such numbers travel as uint16, and only the type that a capsule names is changed, in the struct that it points to.
 
@@ -144,5 +144,5 @@ class _Memory:
 
 
 def _writeable(array: np.ndarray) -> np.ndarray:
-    """Numpy marks what comes in an unversioned capsule read-only, because that cannot say whether it is."""
+    """Return a writable view: numpy marks the contents of an unversioned capsule read-only, because that cannot say whether they are."""
     return np.asarray(_Memory(array))

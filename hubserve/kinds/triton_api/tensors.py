@@ -64,7 +64,7 @@ class Tensor:
         """A capsule for the ``from_dlpack`` of another framework, which shares the memory.
 
         Raises:
-            TritonModelException: there is none for its datatype; the text says why.
+            TritonModelException: its datatype has no such form; the text says why.
         """
         return self.__dlpack__()
 

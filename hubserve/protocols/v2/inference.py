@@ -51,7 +51,7 @@ class V2Inference:
         dataplane: the served modules.
         settings: the server's.
         models: loads and unloads models; None where nobody can.
-        decoders: decode large requests; its own where None.
+        decoders: decode large requests; creates its own if None.
 
     Attributes:
         repository: what could be served.

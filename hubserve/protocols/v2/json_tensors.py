@@ -154,7 +154,7 @@ def _numbers_in_steps(flat: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _texts_in_steps(flat: np.ndarray) -> Iterator[np.ndarray]:
-    """Elements in groups of so many bytes; a longer one alone."""
+    """Yield elements in groups of this many bytes; a longer one alone."""
     start = size = 0
     for index, element in enumerate(flat):
         more = len(element) + _ELEMENT_BYTES

@@ -48,7 +48,7 @@ class Requirements(NamedTuple):
     links: tuple[Path, ...] = ()
 
     def links_digest(self) -> str:
-        """Over the packages in :attr:`links`; "" where there are none. Packages of one version from two modules need not be the same."""
+        """Return the hash over the packages in :attr:`links`; "" if there are none. Packages of one version from two modules may differ."""
         if not self.links:
             return ""
         digest = hashlib.sha256()

@@ -50,7 +50,7 @@ class Chosen(NamedTuple):
         where: its index.
         name: as the index writes it.
         release: which it is.
-        document: all that the index says of the module.
+        document: everything that the index lists for the module.
     """
 
     where: Index

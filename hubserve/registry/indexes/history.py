@@ -46,15 +46,15 @@ class Document(msgspec.Struct):
 
 
 def guard(home: Path, chosen: Chosen, requirement: Requirement, keys: list[TrustedKey], *, installed: str, allow: bool) -> None:
-    """Refuse a choice that goes back; remember what the index has now.
+    """Refuse a choice that goes back to an older state; remember what the index has now.
 
     Args:
         home: the home that remembers.
         chosen: a version that one of ``keys`` signed.
-        requirement: what was asked for.
+        requirement: the requirement that was asked for.
         keys: those that are trusted for the index.
         installed: the version that the module's name means now; "" if it is not installed.
-        allow: take it all the same, and remember only what the index has now.
+        allow: accept it anyway, and remember only what the index has now.
     Raises:
         InstallError: it goes back; the message says from what.
         ConfigError: the memory is damaged.
@@ -77,7 +77,7 @@ def guard(home: Path, chosen: Chosen, requirement: Requirement, keys: list[Trust
 
 
 def goes_back(before: Versions, chosen: Chosen, requirement: Requirement, installed: str) -> str:
-    """Say why a choice is a step back; "" if it is none. An older version that was named by ``==`` is the user's decision."""
+    """Return why a choice is a step back; "" if it is not one. An older version that was named by ``==`` is the user's decision."""
     release = chosen.release
     seen = before.get(release.version)
     if seen and release.sha256 != seen.sha256:

@@ -69,7 +69,7 @@ def canonical_location(location: str) -> str:
         parts = urlsplit(location)
         host, port = canonical_host(parts.hostname or ""), parts.port
     except ValueError:
-        return location  # no address: it is refused where it is opened
+        return location  # not an address: it is refused where it is opened
     shown = f"[{host}]" if ":" in host else host
     authority = shown if port in (None, _PORTS.get(parts.scheme)) else f"{shown}:{port}"
     return f"{parts.scheme}://{authority}{_canonical_path(parts.path)}"
@@ -82,7 +82,7 @@ def index_key(location: str) -> str:
 
 
 def _canonical_path(path: str) -> str:
-    """Undo percent-encoding where it is not needed, and remove dot segments, empty segments and a slash at the end."""
+    """Undo unneeded percent-encoding, and remove dot segments, empty segments and a trailing slash."""
     segments: list[str] = []
     for segment in unquote_to_bytes(path).split(b"/"):
         if segment == b"..":
