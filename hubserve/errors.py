@@ -44,7 +44,7 @@ class TooLarge(InvalidInput):
 
 
 class NotJson(InvalidInput):
-    """What should be JSON is not, or is nested deeper than a configured limit."""
+    """Input that should be JSON is not, or is nested deeper than a configured limit."""
 
     code = "not_json"
 
@@ -163,7 +163,7 @@ BY_CODE = {cls.code: cls for cls in _all_classes(HubError)}
 
 
 def safe_text(value: Any, form: Callable[[Any], str] = str) -> str:
-    """A value's text of at most 16 KiB, also where the code of its own class raises.
+    """Return a value's text of at most 16 KiB, even if the code of its own class raises.
 
     Args:
         value: anything; usually an exception.

@@ -205,7 +205,7 @@ def decode_base64(text: Any) -> bytes:
 
     Raises:
         ValueError: it holds anything else, or is cut short.
-        TypeError: it is no text.
+        TypeError: it is not text.
     """
     try:
         return base64.b64decode(text, validate=True)
@@ -224,7 +224,7 @@ def check_about(about: Any) -> None:
 
 
 def encode_array(array: np.ndarray) -> Tuple[str, Dict[str, Any]]:
-    """The reverse of :func:`decode_array`: base64 text and ``{"shape", "dtype"}``.
+    """Encode an array for :func:`decode_array`: base64 text and ``{"shape", "dtype"}``.
 
     Raises:
         InvalidInput: arrays of its dtype cannot be sent.

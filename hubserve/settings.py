@@ -114,14 +114,14 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     max_body_bytes: Count = 64 << 20
     """The longest request body."""
     max_json_depth: Annotated[int, msgspec.Meta(ge=1, le=800)] = 500
-    """How deep lists and objects of a client's JSON may be nested; deeper ones are refused with 400."""
+    """Maximum nesting of lists and objects in a client's JSON; deeper ones are refused with 400."""
     max_elements: Count = 10_000_000
     """Values in a client's JSON document, and byte strings in a tensor; a request with more is refused with 413."""
     nan: Literal["null", "error", "token"] = "null"
-    """What becomes of NaN and Infinity in the JSON answers of modules, as at ``/predict``, since JSON has neither. ``token``: the words
+    """The form of NaN and Infinity in the JSON answers of modules, as at ``/predict``, since JSON has neither. ``token``: the words
     that Python writes, which most other parsers refuse."""
     v2_nan: Literal["null", "error", "token"] = "token"
-    """The same for tensors that the Open Inference Protocol answers as JSON, whose clients expect the words."""
+    """As ``nan``, for tensors that the Open Inference Protocol answers as JSON, whose clients expect the words."""
     max_queue_size: Count = 1024
     """Requests that may wait for each module."""
     response_cache_bytes: Count = 64 << 20
@@ -142,18 +142,18 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Connections of clients at once, to all ports; a new one closes the one that has been idle for longest, or is refused. Not set: half
     of the descriptors that the process may have, up to 16,384."""
     max_connections_per_peer: Count | None = None
-    """The same for one address, or network of IPv6. Not set: three quarters of ``max_connections``."""
+    """As ``max_connections``, for one address, or network of IPv6. Not set: three quarters of ``max_connections``."""
     max_pending_bytes: Count = 1 << 30
     """Bytes of all request bodies that have come and of all answers that are not read yet. Larger bodies and answers than 64 KiB that would
     be more are refused with 503."""
     drain_timeout_s: Seconds = 30.0
     """Seconds that requests in progress get when the server is told to stop."""
     shared_memory: bool = False
-    """Whether clients may have tensors in POSIX shared memory of this machine: any of it that the server's user may open."""
+    """Allow clients to have tensors in POSIX shared memory of this machine: any of it that the server's user may open."""
     admin: Literal["local", "off", "any"] = "local"
-    """Who may use the admin surface: load and unload models, register shared memory, change logging and tracing, read ``/status``.
-    ``local``: clients on this machine that connect directly, not through a proxy and not from a web page of another origin. ``off``:
-    nobody. ``any``: everybody who can reach the server."""
+    """Clients that may use the admin surface: load and unload models, register shared memory, change logging and tracing, read ``/status``.
+    ``local``: clients on this machine that connect directly, not through a proxy and not from a web page of another origin. ``off``: no
+    client. ``any``: every client that can reach the server."""
     allowed_hosts: list[str] = []
     """Names by which clients call the server (their ``Host`` header), besides ``localhost``, ``host``, this machine's name and IP
     addresses; ``"*.example.com"`` for all below a domain, ``"*"`` for any. Not set: any name where other machines can reach ``host``,

@@ -42,7 +42,7 @@ _TEXTS = "OSUT"
 
 #: numpy's own limit before its version 2
 MAX_RANK = 32
-#: so many byte strings are made objects in a few milliseconds; an event loop leaves more to a thread
+#: this many byte strings are converted to objects in a few milliseconds; an event loop leaves more to a thread
 FEW_ELEMENTS = 16 << 10
 
 _MAX_EMPTY_ITEMS = 65536
@@ -83,7 +83,7 @@ class TensorSpec(NamedTuple):
 
 
 def fits(wanted: Sequence[int], shape: Sequence[int]) -> bool:
-    """Whether an array's shape is as a TensorSpec's shape says."""
+    """Return True if an array's shape matches a TensorSpec's shape."""
     if wanted and wanted[-1] == REST:
         wanted = wanted[:-1]
         shape = shape[: len(wanted)]
@@ -137,19 +137,19 @@ def dtype_name(array: np.ndarray) -> str:
 
 
 def native(array: np.ndarray) -> np.ndarray:
-    """The array itself, or a copy in this machine's byte order if it has the other one."""
+    """Return the array itself, or a copy in this machine's byte order if it has the other one."""
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def packed(array: Any) -> Tuple[str, Any]:
-    """An array as it crosses the wire.
+    """Convert an array to its form on the wire.
 
     Args:
         array: in any memory layout and byte order; byte strings as ``bytes``, ``str`` or numpy's own.
     Returns:
         Its dtype as a TensorSpec has it, and its elements: a C-ordered little-endian array, or bytes as :func:`pack_bytes` gives them.
     Raises:
-        InvalidInput: its dtype has no counterpart, or it holds objects that are no byte strings.
+        InvalidInput: its dtype has no counterpart, or it holds objects that are not byte strings.
     """
     array = np.asarray(array)
     name = _NAMES.get(array.dtype)
@@ -174,7 +174,7 @@ class _WithPacked(np.ndarray):
 
 
 def with_packed(array: np.ndarray, packed: Any) -> np.ndarray:
-    """Byte strings together with what :func:`pack_bytes` gives for them, for arrays that nobody changes."""
+    """Attach to byte strings what :func:`pack_bytes` gives for them, for arrays that are never changed."""
     view = array.view(_WithPacked)
     view.packed = packed
     return view

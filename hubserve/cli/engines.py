@@ -64,7 +64,7 @@ def _models_text(models: list[str]) -> str:
 
 
 def load_text(measured: dict[str, Any]) -> str:
-    """What else the machine did when engines were measured, and whether they will be measured again: ``; the machine was busy ...``."""
+    """Return what else the machine did while engines were measured, and whether they are measured again: ``; the machine was busy ...``."""
     load, again = measured.get("load") or {}, measured.get("again")
     others = load.get("others_cores")
     busy = f" ({others} cores by others)" if load.get("busy") and others is not None else ""

@@ -241,7 +241,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _local_status(args: argparse.Namespace) -> dict[str, Any] | None:
-    """What a server of this user's home says, whichever address it listens on and whoever may ask it over HTTP."""
+    """Return the status of a server of this user's home, whatever address it listens on and whichever clients may ask over HTTP."""
     if args.host not in _LOCAL_HOSTS or pidfile.find(args.port) is None:
         return None
     try:

@@ -16,7 +16,7 @@ from hubserve.module import find_folder
 from hubserve.registry.engine_note import read_engine_note
 from hubserve.types import ANY
 
-#: the settings that tell a module derived from ClassifierModule
+#: the settings by which a module derived from ClassifierModule is recognised
 _KEYS = {"inference_model_dir", "class_id_map_file"}
 
 
@@ -29,7 +29,7 @@ def check_classifier(subject: Subject) -> Iterator[Finding]:
         try:
             folder = find_folder(settings["inference_model_dir"], subject.folder)
         except (HubError, TypeError):
-            return  # check_model_files tells
+            return  # check_model_files reports it
         try:
             described = read_inference_yml(folder)
         except HubError as error:
@@ -68,7 +68,7 @@ def _names(settings: dict[str, Any], described: Described | None, folder: Path, 
         yield from_error(error, "labels")
         return
     except HubError:
-        return  # check_model_files tells
+        return  # check_model_files reports it
     yield Finding(NOTE, "labels", naming.about)
     # whether the default names fit is not known where the number of classes is not
     for warning in naming.warnings if classes != ANY or (described and described.missing_labels) else ():
@@ -76,7 +76,7 @@ def _names(settings: dict[str, Any], described: Described | None, folder: Path, 
 
 
 def _classes(folder: Path, subject: Subject) -> int:
-    """How many classes the model has, by its file or by what was noted when it was last served; ANY where neither says it."""
+    """Return the model's number of classes, from its file or as recorded when it was last served; ANY if neither says it."""
     noted = (read_engine_note(subject.info, subject.folder) or {}).get("classes")
     if isinstance(noted, int):
         return noted
@@ -89,7 +89,7 @@ def _classes(folder: Path, subject: Subject) -> int:
 
 
 def scores(engine: dict[str, Any] | None) -> Iterator[Finding]:
-    """What a loaded classifier said of its scores.
+    """Yield findings about the scores that a loaded classifier reported.
 
     Args:
         engine: of its :class:`hubserve.kinds.base.Description`; None for one that was never loaded.

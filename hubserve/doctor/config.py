@@ -335,7 +335,7 @@ def check_addresses(config: Config) -> Iterator[Finding]:
 def _connection_problem(where: tuple[str, int], token_file: Path) -> str:
     try:
         connect(where, SharedKey(token_file), ASK_PROBE, _CONNECT_S).close()
-    except ConfigError:  # said by the check of the key; whether something listens can be told without it
+    except ConfigError:  # the check of the key reports it; whether something listens can be checked without it
         return _refusal(where)
     except OSError as error:
         return str(error) or "no answer"

@@ -77,10 +77,10 @@ def call_in_child(function: str, arguments: List[Any], timeout_s: float) -> Any:
 
 
 class Conversation:
-    """A generator function that runs in a new process of this Python, which ends with it.
+    """Run a generator function in a new process of this Python, which ends with it.
 
     Args:
-        function: ``"package.module:function"``; what it yields comes here, what is sent to it goes there, as JSON.
+        function: ``"package.module:function"``; values that it yields are received here, values sent to it go there, as JSON.
         arguments: its arguments, as JSON.
         timeout_s: for each answer; after this the child is killed.
     """
@@ -108,7 +108,7 @@ class Conversation:
         self.close()
 
     def close(self) -> None:
-        """End the child; again is no error."""
+        """End the child; does nothing if it has already ended."""
         if self._said.closed:
             return
         self._process.kill()
@@ -118,7 +118,7 @@ class Conversation:
         self._said.close()
 
     def answer(self) -> Any:
-        """What the generator yields next.
+        """Return the next value that the generator yields.
 
         Raises:
             HubError: the one that it raised.
@@ -141,7 +141,7 @@ class Conversation:
 
     def ask(self, question: Any) -> Any:
         """Send something to the generator, and return what it yields; as :meth:`answer`."""
-        with suppress(OSError):  # it has ended, which its answer tells
+        with suppress(OSError):  # it has ended, as reading its answer reports
             os.write(self._questions, json.dumps(question).encode() + b"\n")
         return self.answer()
 
@@ -190,7 +190,7 @@ def main(function: str, arguments: str, answer: str) -> None:
 
 
 def converse(function: str, arguments: str, questions: int, answers: int) -> None:
-    """What runs in the child of a :class:`Conversation`: it ends when nobody asks any more."""
+    """Run in the child of a :class:`Conversation` until the parent stops asking."""
     from importlib import import_module
 
     def tell(report: _Report) -> None:

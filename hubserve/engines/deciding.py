@@ -67,7 +67,7 @@ def decide(trials: Sequence[Trial], reference: str, threads: int, date: str) -> 
 
 
 def is_close(trials: Sequence[Trial]) -> bool:
-    """Whether the fastest two that may be taken are within :data:`TIE` of each other."""
+    """Return True if the fastest two eligible engines are within :data:`TIE` of each other."""
     best = sorted(trial.best_ms for trial in trials if not trial.left_out)
     return len(best) > 1 and best[1] <= best[0] * TIE
 

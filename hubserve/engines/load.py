@@ -1,4 +1,4 @@
-"""How busy this machine was with other work while engines were measured."""
+"""Measure how busy this machine was with other work while engines were measured."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ class Used(NamedTuple):
 
 
 def used(stat: Path = _STAT) -> Optional[Used]:
-    """What all cores together have done; None where the system does not tell."""
+    """Return what all cores together have done; None if the system does not report it."""
     try:
         fields = [int(each) for each in stat.read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
         user, nice, system, _idle, _waiting, interrupts, soft_interrupts, stolen = fields
@@ -28,16 +28,16 @@ def used(stat: Path = _STAT) -> Optional[Used]:
 
 
 def load_between(before: Optional[Used], after: Optional[Used], own_s: float, elapsed_s: float, cores: int) -> Dict[str, Any]:
-    """What else the machine did, for a record.
+    """Summarise what else the machine did, for a record.
 
     Args:
         before: of :func:`used`.
-        after: likewise.
+        after: of :func:`used`.
         own_s: processor time of the measuring itself between the two.
         elapsed_s: between the two.
         cores: of the machine.
     Returns:
-        ``loadavg`` (of the last minute), ``others_cores`` and ``stolen_cores`` (on average; None where not known), and ``busy``.
+        ``loadavg`` (of the last minute), ``others_cores`` and ``stolen_cores`` (on average; None if not known), and ``busy``.
     """
     load: Dict[str, Any] = {"loadavg": round(os.getloadavg()[0], 2), "others_cores": None, "stolen_cores": None, "busy": False}
     if before is None or after is None or elapsed_s <= 0:
@@ -49,7 +49,7 @@ def load_between(before: Optional[Used], after: Optional[Used], own_s: float, el
 
 
 class IdleSince:
-    """For how long the machine has been idle, by what :func:`used` says from time to time."""
+    """Track for how long the machine has been idle, from periodic samples of :func:`used`."""
 
     def __init__(self, cores: int) -> None:
         self._cores = cores

@@ -1,4 +1,4 @@
-"""How long engines take, and what they answer: each in a process of its own, in turns, for :mod:`hubserve.engines.selection`."""
+"""Measure the time and outputs of engines, each in its own process, in turns, for :mod:`hubserve.engines.selection`."""
 
 import os
 import time
@@ -40,12 +40,12 @@ class Took(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What one engine did.
+    """Measurements of one engine.
 
     Attributes:
         answers: one array per output.
-        ms_per_item: by batch size, in milliseconds of the clock that counts; empty where none was asked for.
-        processor_ms: of all threads, likewise.
+        ms_per_item: by batch size, in milliseconds of the clock that counts; empty if none was asked for.
+        processor_ms: of all threads, by batch size, in milliseconds.
     """
 
     answers: Sequence[np.ndarray]
@@ -62,9 +62,9 @@ class Session:
     Args:
         engine: its name.
         files: the model.
-        options: how the model is to be run.
+        options: how to run the model.
         folder: keeps the made-up batch, so that all engines that are given this folder answer the same one.
-        sizes: the batch sizes to time; none: the answers alone are wanted.
+        sizes: the batch sizes to time; if empty, only the answers are computed.
     Raises:
         HubError: the engine cannot load the model or compute the batch, or its process crashed or ran out of time.
     """
@@ -92,7 +92,7 @@ class Session:
         self._child.close()
 
     def time(self, size: int, budget_s: float) -> None:
-        """Time runs of one size for about so long; one that would take too long is left out.
+        """Time runs of one size for about the given time; one that would take too long is left out.
 
         Raises:
             HubError: as the class.
@@ -107,7 +107,7 @@ class Session:
         self.processor_s += used_s
 
     def measured(self) -> Measured:
-        """What was found.
+        """Return the measurements.
 
         With one thread, processor time counts: it is what a core spends on an item, whatever else the machine does. With several, the
         clock counts: how well the threads share the work is seen in it alone.
@@ -146,9 +146,9 @@ def measure_all(
     Args:
         engines: their names.
         files: the model.
-        options: how it is to be run.
+        options: how to run it.
         folder: as of :class:`Session`.
-        sizes: likewise.
+        sizes: as of :class:`Session`.
         rounds: how often each has its turn, if that is not too slow.
         begins: called with the name of each engine before it loads the model.
     Returns:
@@ -199,7 +199,7 @@ def _take_turns(sessions: Dict[str, Session], rounds: int, failed: Dict[str, Out
 
 
 def _fit_together(files: ModelFiles, engines: int) -> bool:
-    """Whether there is memory for all engines to have the model loaded at once."""
+    """Return True if there is memory for all engines to have the model loaded at once."""
     size = sum(path.stat().st_size for path in files if path is not None and path.exists())
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -212,7 +212,7 @@ def _fit_together(files: ModelFiles, engines: int) -> bool:
 def serve_here(
     engine: str, graph: str, weights: Optional[str], options: List[Any], sample: str, output: str, sizes: List[int]
 ) -> Generator[Any, Any, None]:
-    """What the child does: save the answers to ``output``, then time runs of the sizes that it is asked for.
+    """Run in the child: save the answers to ``output``, then time runs of the sizes that the parent asks for.
 
     It yields ``{"done", "sizes"}`` first: what is measured already, and what can be; then, for each ``[size, budget_s]`` that it is sent,
     what :func:`run_round` returns.

@@ -97,7 +97,7 @@ def _open(onnxruntime: Any, files: ModelFiles, settings: Any) -> Any:
 
 
 def _specs(session: Any, graph: Path) -> Tuple[List[TensorSpec], List[TensorSpec]]:
-    """Inputs and outputs. ONNX Runtime tells of a tensor of unknown rank as of a scalar; the file does not."""
+    """Return inputs and outputs. ONNX Runtime reports a tensor of unknown rank as a scalar; the file does not."""
     inputs, outputs = ([_spec(each) for each in side] for side in (session.get_inputs(), session.get_outputs()))
     if all(spec.shape for spec in (*inputs, *outputs)):
         return inputs, outputs
@@ -109,7 +109,7 @@ def _specs(session: Any, graph: Path) -> Tuple[List[TensorSpec], List[TensorSpec
 
 
 def _without_rank(path: Path) -> Set[str]:
-    """The inputs and outputs for which an ONNX file has no shape; none where it cannot be read.
+    """Return the inputs and outputs for which an ONNX file has no shape; an empty set if it cannot be read.
 
     Source of the field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
     """

@@ -71,7 +71,7 @@ def _measured_again(kept: Kept) -> Verdict:
 
 
 def _with_margin(was: str, verdict: Verdict, margin: float) -> Verdict:
-    """The verdict, or one for the engine that was taken before if the other one is hardly faster."""
+    """Return the verdict, or one for the previously chosen engine if the new one is hardly faster."""
     engines = (verdict.measured or {}).get("engines", {})
     before, now = engines.get(was, {}), engines.get(verdict.engine, {})
     if verdict.engine == was or before.get("left_out") or not before.get("ms_per_item"):
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     """``[PATH, MARGIN, "idle" or ""]``: write what :func:`remeasure` returns, or ``{"error": text}``, to standard output, as JSON."""
     path, margin, idle = arguments
     told = os.dup(1)
-    os.dup2(2, 1)  # what engines print is no JSON
+    os.dup2(2, 1)  # engines print text that is not JSON
     os.nice(_NICE)  # requests come first
     try:
         result: Dict[str, Any] = remeasure(Path(path), float(margin), only_if_idle=bool(idle))

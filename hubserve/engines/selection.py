@@ -27,7 +27,7 @@ REFERENCE = "paddle"
 #: Larger batches are not timed: they take long, and time per item hardly changes beyond.
 LARGEST_BATCH = 8
 Answers = Sequence[np.ndarray]
-#: what the figures of engines are: of processor time with one thread, else of the clock
+#: what engines' figures measure: processor time with one thread, else the clock
 PROCESSOR, WALL = "processor time", "wall time"
 
 
@@ -57,7 +57,7 @@ def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
 
 
 def _named(verdict: Verdict, asked: Dict[str, Any]) -> Verdict:
-    """The verdict with a name of its choice among its figures, by which what a module tells leads back to the cache."""
+    """Return the verdict with the name of its choice among its figures, so that a module's report leads back to the cache."""
     if verdict.measured is not None:
         verdict.measured["choice"] = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
     return verdict
@@ -135,7 +135,7 @@ def _paddles_answers(files: ModelFiles, options: EngineOptions, folder: Path) ->
 
 
 def _why_again(trials: Sequence[Trial], load: Mapping[str, Any]) -> str:
-    """Why the figures are unsure, so that they are to be measured again once the machine is idle; "" if they are not."""
+    """Return why the figures are unsure and need measuring again once the machine is idle; "" if they are sure."""
     if sum(not trial.left_out for trial in trials) < 2:
         return ""
     if load.get("busy"):

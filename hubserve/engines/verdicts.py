@@ -85,7 +85,7 @@ def keep(path: Path, verdict: Verdict, asked: Optional[Mapping[str, Any]]) -> No
 
 
 class Kept(NamedTuple):
-    """A verdict as it lies in the cache. Attributes: ``path``; ``verdict``; ``asked``, as :func:`remembered` takes it, or None."""
+    """A verdict stored in the cache. Attributes: ``path``; ``verdict``; ``asked``, as :func:`remembered` takes it, or None."""
 
     path: Path
     verdict: Verdict
@@ -93,13 +93,13 @@ class Kept(NamedTuple):
 
 
 def all_kept() -> List[Kept]:
-    """Every verdict in the cache that can be read."""
+    """Return every verdict in the cache that can be read."""
     found = [read_kept(path) for path in sorted((cache_dir() / "engines").glob("*.json"))]
     return [each for each in found if each is not None]
 
 
 def read_kept(path: Path) -> Optional[Kept]:
-    """One verdict of the cache; None where it is missing, damaged, or of another version."""
+    """Return one verdict of the cache; None if it is missing, damaged, or of another version."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["schema"] != _SCHEMA:

@@ -156,7 +156,7 @@ class HubBlueprint(flask.Blueprint):
             return flask.Response(answer.body, answer.status, headers=answer.headers)
 
     def _running(self) -> Gateway:
-        """The gateway of this process. One that cannot be set up fails every request that waits for it, and the next one tries again.
+        """Return the gateway of this process. If setup fails, every waiting request fails, and the next request tries again.
 
         Raises:
             HubError: it cannot be set up.

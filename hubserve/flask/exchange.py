@@ -51,7 +51,7 @@ class WsgiExchange:
         gone: whether the client has left: WSGI does not tell, so never.
         cancel_when_gone: of no use here, for the same reason.
         task: the task that answers.
-        announced_bytes: the body's length, where it was announced; else 0.
+        announced_bytes: the body's length if it was announced; else 0.
     """
 
     def __init__(self, scope: dict[str, Any], length: int | None, read: Read) -> None:

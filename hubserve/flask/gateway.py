@@ -29,7 +29,7 @@ class Closed(Exception):
 class Gateway:
     """Serves the modules of some settings to the threads of this process.
 
-    It is set up in its own thread; :meth:`wait_until_running` tells how that went.
+    It is set up in its own thread; :meth:`wait_until_running` reports the result.
 
     Args:
         settings: the server's.
@@ -59,7 +59,7 @@ class Gateway:
         """Wait until requests are taken.
 
         Raises:
-            HubError: it cannot be set up; every thread that waits is told.
+            HubError: it cannot be set up; raised in every thread that waits.
         """
         self._running.wait()
         if self._failure:
@@ -103,7 +103,7 @@ class Gateway:
         except BaseException as error:
             self._failure = error
             log.exception("the modules of this application cannot be served")
-        finally:  # whatever happened, nobody waits for ever
+        finally:  # whatever happened, no thread waits for ever
             with self._lock:
                 self._closed = True
             self._running.set()
@@ -154,7 +154,7 @@ class Gateway:
 
 
 def _as_hub_error(error: BaseException) -> HubError:
-    """An error for each thread that is to be told: the same object raised by several of them would collect their tracebacks."""
+    """Return a separate error for each waiting thread: one object raised by several threads would collect all their tracebacks."""
     if isinstance(error, HubError):
         return type(error)(error.message, error.detail)
     return HubError("the modules of this application cannot be served: an unexpected error while they were set up; the log has the details")

@@ -21,7 +21,7 @@ class BlockReader:
         max_bytes: the most bytes of a block.
 
     Attributes:
-        stream: whose block is not complete; 0 if none is.
+        stream: the stream whose block is not complete; 0 if there is none.
     """
 
     def __init__(self, max_bytes: int) -> None:

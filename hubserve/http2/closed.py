@@ -1,4 +1,4 @@
-"""What is remembered of streams that are closed: RFC 9113, sections 5.1 and 5.1.1."""
+"""State kept for closed streams: RFC 9113, sections 5.1 and 5.1.1."""
 
 from collections import deque
 
@@ -8,7 +8,7 @@ _REMEMBERED = 256
 
 
 class ClosedStreams:
-    """The streams of one connection that are no longer open; the last of them, since clients may use numbers for ever."""
+    """Remember the most recently closed streams of one connection; bounded, since clients may use new numbers for ever."""
 
     def __init__(self) -> None:
         self._ended_here: Recent[int, None] = Recent(_REMEMBERED)
@@ -23,9 +23,9 @@ class ClosedStreams:
         self._ended_here[number] = None
 
     def is_ended_here(self, number: int) -> bool:
-        """Whether this side ended the stream, so that frames which were on their way are not the client's fault."""
+        """Return True if this side ended the stream, so that frames already on their way are not the client's fault."""
         return number in self._ended_here
 
     def is_skipped(self, number: int) -> bool:
-        """Whether the stream was never opened."""
+        """Return True if the stream was never opened."""
         return any(number in each for each in self._skipped)

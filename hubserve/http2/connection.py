@@ -30,7 +30,7 @@ log = logging.getLogger("hubserve")
 #: the longest frame that is not of a body
 _MAX_OTHER_BYTES = 64 << 10
 _MAX_HEADER_BYTES = 16 << 10
-#: a shorter DATA frame that does not end its request has no message of gRPC, and counts as asking for nothing
+#: a shorter DATA frame that does not end its request contains no gRPC message, and counts as requesting nothing
 _SMALLEST_DATA_BYTES = 5
 #: a client that is silent is asked whether it still lives, and has so long to answer
 _PING_TIMEOUT_S = 20.0
@@ -195,12 +195,12 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     @property
     def is_connected(self) -> bool:
-        """Whether it has a transport; with TLS, it gets one after the handshake."""
+        """Return True if the connection has a transport; with TLS, it gets one after the handshake."""
         return self._transport is not None
 
     @property
     def idle_since(self) -> float:
-        """When the client was heard last; 0 while there are requests, or an answer is not taken."""
+        """When the client last sent something; 0 while there are requests, or an answer is not taken."""
         is_busy = self.streams or self._transport.get_write_buffer_size()
         return 0.0 if is_busy else self.due - self._endpoint.client_timeout_s
 
@@ -322,7 +322,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._limits.count_control()
 
     def _take_block(self, number: int, flags: int, block: bytes | None, fault: str) -> None:
-        """All of a request's headers are here, or of what follows its body; None if they are not."""
+        """Handle a complete block of a request's headers or trailers; does nothing if it is None, that is, not complete."""
         if block is None:
             return
         request = self._fields.read(block)  # the tables must follow whatever becomes of it

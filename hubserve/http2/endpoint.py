@@ -1,4 +1,4 @@
-"""What the HTTP/2 connections of one server share."""
+"""State that the HTTP/2 connections of one server share."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from hubserve.serving.sweeper import Sweeper
 
 #: what is read at once, unless it goes where it belongs
 _SCRATCH_BYTES = 64 << 10
-#: seconds of processor time for costly headers: so many at once, and so many per second
+#: seconds of processor time for costly headers: the burst, and the rate per second
 _DECODE_BUDGET = (0.1, 0.1)
 _MOST_PEERS = 1024
 
@@ -42,15 +42,15 @@ class _NoBound:
 
 @dataclass
 class Endpoint(Generic[H]):
-    """What the connections of one server share.
+    """State that the connections of one server share.
 
     Attributes:
         make: makes a connection.
-        make_head: what becomes of a request's fields.
-        accept: begins to answer a request, whose stream it gives a receiver.
-        budget: accounts for what is written and not taken.
+        make_head: turns a request's header fields into its head.
+        accept: begins to answer a request, and gives its stream a receiver.
+        budget: accounts for what is written but not yet taken by the client.
         sweeper: looks after what may become due.
-        client_timeout_s: how long a client may take to say what it speaks, and may be silent until it is asked whether it lives.
+        client_timeout_s: how long a client may take to send the preface, and may be silent before it is sent a PING.
         max_streams: requests of one connection that may be in progress at once.
         bound: bounds how many connections there are.
         connections: those that are open.
@@ -75,9 +75,9 @@ class Endpoint(Generic[H]):
         return self.make(self)
 
     def decode_budget(self, transport: Any) -> Bucket:
-        """The time that decoding the headers of one client may take.
+        """Return the rate limit for the time spent decoding one client's headers.
 
-        All connections of an address share it: else who is cut off for using it up would get a new one by connecting again.
+        All connections of an address share it: otherwise a client that is cut off would get a new one by connecting again.
         """
         address = transport.get_extra_info("peername")
         peer = str(address[0]) if isinstance(address, tuple) else ""
@@ -87,14 +87,14 @@ class Endpoint(Generic[H]):
         return budget
 
     def left(self, connection: Any) -> None:
-        """A connection is closed."""
+        """Forget a closed connection."""
         self.bound.discard(connection)
         self.connections.discard(connection)
         if self._emptied and not self.connections:
             self._emptied.set()
 
     async def stop(self, drain_s: float) -> None:
-        """Begin no more requests, give those in progress so long to finish, and close all connections."""
+        """Begin no more requests, give those in progress ``drain_s`` to finish, and close all connections."""
         for connection in tuple(self.connections):
             connection.shutdown()
         if self.connections:

@@ -21,7 +21,7 @@ _REMEMBERED = 64
 #: of all header lists that are remembered for one connection
 _REMEMBERED_BYTES = 64 << 10
 _MAX_LITERAL = 126
-#: up to this, the time that decoding takes is not counted: it is less than what answering a request takes
+#: up to this size, decoding time is not counted: it is less than the time that answering a request takes
 _USUAL_FIELDS = 32
 _USUAL_BYTES = 512
 #: beyond it, so much is not counted: what usual headers take
@@ -61,7 +61,7 @@ class FieldReader(Generic[T]):
         return self._read_new(block) if self._is_usual(block) or self._budget is None else self._read_counted(block, self._budget)
 
     def _is_usual(self, block: bytes) -> bool:
-        """Whether decoding a block need not be counted, as far as that can be told without decoding it."""
+        """Return True if decoding a block need not be counted, as far as can be seen without decoding it."""
         size = len(block)
         if size <= MAX_FIELDS:  # each field has a byte at least
             return True
@@ -123,7 +123,7 @@ def count_fields(block: bytes, most: int) -> int:
     """Count the fields and table size updates of a block without decoding them, which takes a tenth of the time.
 
     Args:
-        block: the block; of one that is no proper block, what can be counted is.
+        block: the block; if it is malformed, whatever can be counted is counted.
         most: counting ends once there are more.
     """
     at, count, end = 0, 0, len(block)
@@ -143,7 +143,7 @@ def count_fields(block: bytes, most: int) -> int:
 
 
 def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
-    """An integer with a prefix, and where what follows it begins; the block's end if it is none."""
+    """Return an integer with a prefix, and the position after it; the block's end if there is no integer."""
     if at >= len(block):
         return 0, at
     value = block[at] & mask

@@ -16,7 +16,7 @@ _SHORTEST_GOAWAY = 8
 
 
 def check_form(kind: int, flags: int, number: int, size: int) -> None:
-    """Check a frame's length, and whether it is of a stream; of HEADERS, CONTINUATION and unknown frames nothing is checked here.
+    """Check a frame's length, and whether it may have a stream; HEADERS, CONTINUATION and unknown frames are not checked here.
 
     Args:
         kind: its type.
@@ -24,7 +24,7 @@ def check_form(kind: int, flags: int, number: int, size: int) -> None:
         number: its stream.
         size: of its payload, in bytes.
     Raises:
-        ConnectionFault: it is no such frame.
+        ConnectionFault: the frame is malformed.
     """
     form = _FORMS.get(kind)
     if form is None:
@@ -42,7 +42,7 @@ def check_form(kind: int, flags: int, number: int, size: int) -> None:
 
 
 def depends_on_itself(priority: bytes, number: int) -> bool:
-    """Whether a stream's priority names the stream itself, which RFC 7540 (5.3.1) forbids; RFC 9113 has no priorities any more.
+    """Return True if a stream's priority names the stream itself, which RFC 7540 (5.3.1) forbids; RFC 9113 no longer has priorities.
 
     Args:
         priority: the fields of a priority, 5 bytes.

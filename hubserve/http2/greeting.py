@@ -1,4 +1,4 @@
-"""How a connection begins: RFC 9113, section 3.4."""
+"""Connection preface: RFC 9113, section 3.4."""
 
 from hubserve.http2 import frames
 from hubserve.http2.frames import ConnectionFault, ErrorCode, frame
@@ -14,7 +14,7 @@ OLD_HTTP_ANSWER = (
 
 
 def server_preface(max_streams: int, max_header_bytes: int) -> bytes:
-    """What a server sends first: what a client may send.
+    """Return the server's preface: the limits of what a client may send.
 
     Args:
         max_streams: requests that may be in progress at once.
@@ -31,7 +31,7 @@ def server_preface(max_streams: int, max_header_bytes: int) -> bytes:
 
 
 def is_old_http(data: bytes) -> bool:
-    """Whether a client's first bytes are a request of HTTP/1.1."""
+    """Return True if a client's first bytes are an HTTP/1.1 request."""
     return not frames.PREFACE.startswith(data[:4]) and b"HTTP/1" in data
 
 

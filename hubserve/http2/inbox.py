@@ -21,7 +21,7 @@ class Inbox:
     Args:
         outbox: where the client is told of its windows.
         on_end: is told of each stream whose body is complete.
-        on_malformed: ends the stream of this number, whose body has another length than its request says.
+        on_malformed: ends the stream of this number, whose body does not have the length that its request announces.
 
     Attributes:
         is_within: whether a frame has begun that is not complete.

@@ -1,10 +1,10 @@
-"""How often one client may send frames that cost the server work and ask for none."""
+"""Limit how often one client may send frames that cost the server work and request nothing."""
 
 from hubserve.http2.bucket import Bucket
 from hubserve.http2.frames import ConnectionFault, ErrorCode
 from hubserve.http2.outbox import Outbox
 
-#: frames that ask for no work: so many at once, and so many per second
+#: frames that request no work: the burst, and the rate per second
 _CONTROL_FRAMES = (20_000, 10_000.0)
 #: settings cost as much as there are requests in progress
 _SETTINGS_FRAMES = (1_000, 100.0)

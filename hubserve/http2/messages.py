@@ -22,7 +22,7 @@ _GROWTH = 16
 
 
 class Budget(Protocol):
-    """What all calls together may have in memory of messages and answers; methods raise what a call is refused with if there is no room."""
+    """Memory budget of all calls' messages and answers; methods raise the error that refuses a call if there is no room."""
 
     def hold(self, count: int, held: int = 0) -> None:
         """Account for bytes that came of a call that holds others already."""
@@ -63,12 +63,12 @@ def prefixed(parts: Answer, size: int) -> list[bytes | memoryview]:
 class MessageReader:
     """Puts the messages of one call together.
 
-    Memory is taken and accounted for as bytes come, not as they are announced.
+    Memory is allocated and accounted for as bytes arrive, not as they are announced.
 
     Args:
         limit: the most bytes that one may have.
         most: so many are put together before one is read; of more, the bytes are kept as they came.
-        budget: accounts for what is kept, but for the first 64 KiB, until it is read.
+        budget: accounts for the data kept beyond the first 64 KiB, until it is read.
 
     Attributes:
         complete: messages to be read, and whether they are packed.
@@ -126,7 +126,7 @@ class MessageReader:
             self._account()
 
     def _account(self) -> None:
-        """Hold what is kept beyond the first 64 KiB, and no more."""
+        """Hold the bytes kept beyond the first 64 KiB, and no more."""
         over = max(0, self._kept_bytes + len(self._backlog) - SMALL_BYTES)
         if over > self._held:
             self._budget.hold(over - self._held, SMALL_BYTES + self._held)
@@ -166,7 +166,7 @@ class MessageReader:
         return min(at, end)
 
     def _begin(self, packed: int, length: int, come: int) -> None:
-        """Begin a message of which so many bytes are here."""
+        """Begin a message of which ``come`` bytes are here."""
         if packed > 1:
             raise RpcError(Status.INTERNAL, f"a message begins with {packed}, where 0 or 1 says whether it is packed")
         if length > self._limit:
@@ -181,21 +181,21 @@ class MessageReader:
         self._advance(0)
 
     def room(self) -> memoryview | None:
-        """Where the next part of a message is to be put."""
+        """Return the buffer for the next part of a message."""
         return self._message[self.received_bytes :] if self._message is not None else None
 
     def filled(self, count: int) -> None:
-        """So many bytes have been put where :meth:`room` said.
+        """Account for ``count`` bytes written to the buffer that :meth:`room` returned.
 
         Raises:
-            HubError: there is no room for more now.
+            HubError: there is not enough room for more now.
         """
         self._advance(count)
         if self._kept_bytes > SMALL_BYTES:
             self._account()
 
     def _advance(self, count: int) -> None:
-        """So many more bytes of a message are at their place."""
+        """Advance by ``count`` bytes that are in place in a message."""
         self.received_bytes += count
         self._kept_bytes += count
         message = self._message

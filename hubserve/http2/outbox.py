@@ -27,7 +27,7 @@ class Outbox:
     Args:
         transport: the connection's.
         on_sent: is told of each stream whose answer is complete.
-        budget: accounts for what is written and not taken.
+        budget: accounts for what is written but not yet taken by the client.
 
     Attributes:
         data_bytes: how many bytes were sent in DATA frames.
@@ -165,7 +165,7 @@ class Outbox:
             self._budget.hold_answer(self._unwritten)
 
     def resume(self) -> None:
-        """Nothing is left of what was written."""
+        """Resume: nothing that was written is left unsent."""
         self.is_paused = False
         if self._unwritten:
             self._budget.release(self._unwritten)
@@ -203,7 +203,7 @@ class Outbox:
             settings: names and values.
             streams: those that have begun.
         Raises:
-            ConnectionFault: a value is none that a setting can have, or makes a stream's window too large.
+            ConnectionFault: a value is not allowed for its setting, or makes a stream's window too large.
         """
         window = self.initial_window
         for name, value in settings:
@@ -215,7 +215,7 @@ class Outbox:
         self._set_initial_window(window, streams)
 
     def _set_initial_window(self, size: int, streams: Collection[Stream]) -> None:
-        """The window that streams begin with has changed, and with it those of all that have begun."""
+        """Apply a changed initial window to new streams and to all open ones."""
         more, self.initial_window = size - self.initial_window, size
         if not more:
             return

@@ -5,7 +5,7 @@ import time
 from hubserve.http2.service import Service
 from hubserve.http2.streams import Stream
 
-#: so long, and for so much, the end of a request is waited for that is refused
+#: how long, and for how many bytes, to wait for the end of a refused request
 _PATIENCE_S = 0.5
 _MUCH_BYTES = 64 << 10
 
@@ -17,8 +17,8 @@ class Refusal:
 
     Args:
         stream: the request's.
-        service: what it was for.
-        answer: what is sent, as :meth:`Stream.send` has it.
+        service: the service that the request was for.
+        answer: the data to send, as for :meth:`Stream.send`.
 
     Attributes:
         due: when it takes long; see :class:`hubserve.serving.sweeper.Sweeper`.
@@ -33,7 +33,7 @@ class Refusal:
         self._sweeper.add(self)
 
     def add(self, data: bytes) -> None:
-        """A part of the request came."""
+        """Discard a part of the request."""
         self._stream.taken(len(data))
         self._came_bytes += len(data)
         if self._came_bytes > _MUCH_BYTES:
@@ -43,7 +43,7 @@ class Refusal:
         """Nowhere."""
 
     def filled(self, count: int) -> None:
-        """Not called: there is no room."""
+        """Do nothing; not called, since there is no receive buffer."""
 
     def end(self) -> None:
         """Answer."""
@@ -52,7 +52,7 @@ class Refusal:
         self._stream.send(*self._answer)
 
     def lost(self) -> None:
-        """The client has given the request up, or left."""
+        """Handle that the client cancelled the request, or disconnected."""
         self._sweeper.discard(self)
 
     on_due = end

@@ -190,7 +190,7 @@ class Call:
         is_sending = self._stream.sent_end
         moved = self._stream.sent_bytes if is_sending else self._reader.received_bytes
         now, timeout_s = time.monotonic(), self._service.client_timeout_s
-        if moved - self._moved_bytes >= _SLOWEST_BYTES_PER_S * timeout_s:  # what came quickly before does not make up for a pause
+        if moved - self._moved_bytes >= _SLOWEST_BYTES_PER_S * timeout_s:  # data received quickly before does not make up for a pause
             self._moved_bytes, self.due = moved, now + timeout_s
         elif is_sending:
             self._stream.reset()

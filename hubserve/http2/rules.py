@@ -26,7 +26,7 @@ class Request(Generic[T]):
     Attributes:
         head: the request; None if it is malformed.
         body_bytes: its ``content-length``; None if it has none.
-        fault: why it is no request; "" if it is one.
+        fault: why the request is malformed; "" if it is valid.
         trailers_fault: why it cannot follow a body; "" if it can.
     """
 
@@ -64,7 +64,7 @@ def read_request(make: Callable[[list[Field]], T], fields: list[Field]) -> Reque
 
 
 def _fault_of(name: bytes, value: bytes, before: dict[bytes, bytes]) -> str:
-    """What is wrong with one header that is no pseudo-header; "" if nothing is."""
+    """Return what is wrong with one regular header; "" if it is valid."""
     if not _is_name(name):
         return "a header's name is not in lower case, or has characters that no name has"
     if name in _OF_CONNECTIONS:
@@ -77,7 +77,7 @@ def _fault_of(name: bytes, value: bytes, before: dict[bytes, bytes]) -> str:
 
 
 def _fault_of_pseudo(pseudo: dict[bytes, bytes], host: bytes | None) -> str:
-    """What is wrong with a request's pseudo-headers; "" if nothing is."""
+    """Return what is wrong with a request's pseudo-headers; "" if they are valid."""
     authority = pseudo.get(b":authority")
     if pseudo.get(b":method") == b"CONNECT":
         return "" if authority and len(pseudo) == 2 else "CONNECT has ':authority' and no ':scheme' and ':path'"

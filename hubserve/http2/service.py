@@ -1,4 +1,4 @@
-"""What answers gRPC's calls, and what a call's headers say."""
+"""gRPC methods and their handlers, and the parsed headers of a call."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,14 +16,14 @@ _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a call's headers say.
+    """Parsed headers of a call.
 
     Attributes:
         path: service and method.
-        metadata: name -> value, of equal names the last.
-        timeout_s: how long the client waits; None for ever.
-        coding: how packed messages are packed; "" if none is.
-        refusal: the HTTP status that answers what is no call; 0 if it is one.
+        metadata: name -> value; the last one if a name is repeated.
+        timeout_s: how long the client waits; None for no limit.
+        coding: how compressed messages are compressed; "" for none.
+        refusal: the HTTP status that answers a request that is not a gRPC call; 0 if it is one.
     """
 
     path: str
@@ -49,7 +49,7 @@ def make_head(fields: list[Field]) -> Head:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What answers the calls of one method.
+    """Handler of one method's calls.
 
     Attributes:
         answer: of a unary one, takes the message and the call and gives the answer's message in its parts; of a stream, takes the call.
@@ -62,7 +62,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What answers calls.
+    """The methods of a server, and the limits of their calls.
 
     Attributes:
         methods: path -> method.
@@ -70,9 +70,9 @@ class Service:
         max_message_bytes: the longest message of a client.
         client_timeout_s: how long a client may take for a message beyond what its length explains, and to take an answer.
         budget: accounts for messages that are not complete, and answers that are not written.
-        sweeper: looks after what may become due.
-        unpack: gives a packed message plain; takes the message and the name of its coding.
-        refuse: says which status and text answer an error.
+        sweeper: watches deadlines.
+        unpack: decompresses a message; takes the message and the name of its coding.
+        refuse: maps an error to a status and text.
     """
 
     methods: Mapping[str, Method]

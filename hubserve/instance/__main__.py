@@ -67,7 +67,7 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 
 def _prepare(name: str, folder: Path) -> Kind:
-    """A kind, for code that is about to be imported: as in a script without arguments."""
+    """Return a kind, set up for code that is about to be imported: ``sys.argv`` is as in a script without arguments."""
     kind = get_kind(name)
     sys.argv = [str(kind.code_file(folder.absolute(), {}))]
     share_with_children(always=True)
@@ -113,7 +113,7 @@ def _serve(fd: int, arena_fd: Optional[int], side_fd: Optional[int]) -> int:
 
 
 def _socket(fd: int) -> socket.socket:
-    """An inherited socket that programs which the module starts do not inherit."""
+    """Return an inherited socket that programs started by the module do not inherit."""
     os.set_inheritable(fd, False)
     return socket.socket(fileno=fd)
 

@@ -41,7 +41,7 @@ class Arena:
         """Make one; the descriptor is inheritable only where it is passed on purpose.
 
         Raises:
-            OSError: there are no descriptors or no memory.
+            OSError: no descriptors or no memory are available.
         """
         fd = os.memfd_create("hubserve-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:

@@ -138,7 +138,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder] = None) -> Prepared:
-    """Decode the calls of an ``infer`` frame, pictures included. Never raises for what is sent or what a module's code does.
+    """Decode the calls of an ``infer`` frame, pictures included. Never raises, whatever is sent and whatever a module's code does.
 
     Args:
         module: it will answer them.

@@ -93,7 +93,7 @@ class ResultEncoder:
 
 
 class _NotJson(ModuleFailed):
-    """A part of an answer cannot be JSON."""
+    """A part of an answer cannot be encoded as JSON."""
 
     code = ModuleFailed.code
 
@@ -103,12 +103,12 @@ class _NotJson(ModuleFailed):
         self._where = where
 
     def at(self, place: str) -> "_NotJson":
-        """The same, seen from the container that the part is in."""
+        """Return this error as seen from the container that the part is in."""
         return _NotJson(self._reason, place + self._where)
 
 
 def _key(key: Any) -> Any:
-    """A dict's key as one of those that :mod:`json` takes."""
+    """Convert a dict's key to a type that :mod:`json` accepts."""
     if isinstance(key, float) and not math.isfinite(key):
         return json.dumps(float(key))
     if key is None or isinstance(key, (str, int, float)):
@@ -126,7 +126,7 @@ def plain(value: Any) -> Any:
     """Take one step from any other type towards JSON's; what ``json.dumps`` takes as ``default``.
 
     Raises:
-        TypeError: there is none; the message says what to return instead.
+        TypeError: there is no such step; the message says what to return instead.
     """
     for types, step in _STEPS:
         if isinstance(value, types):

@@ -17,7 +17,7 @@ from typing import Callable, List, Tuple
 from hubserve.errors import ConfigError
 from hubserve.instance.tls import ASK_INSTANCE, ASK_PROBE, OK, SharedKey, Untrusted, receive_line, relay, send_line
 
-#: for everything up to the answer to what the gateway asks; below the 10 s after which a gateway gives up
+#: for the whole handshake up to the answer to the gateway's request; below the 10 s after which a gateway gives up
 HANDSHAKE_TIMEOUT_S = 8.0
 _MAX_HANDSHAKES = 64
 _MAX_INSTANCES = 256
@@ -26,7 +26,7 @@ _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 1.0
 _TLS_HANDSHAKE = b"\x16"
 #: older gateways wait to be greeted, with 36 bytes; they call this no hubserve instance
 _TO_OLD_GATEWAYS = b"hubserve: this listener speaks TLS 1.3; upgrade the gateway\n"
-#: a gateway whose machine has gone is noticed within a minute, whether something is under way to it or not
+#: a gateway whose machine has failed is noticed within a minute, whether or not data is in flight to it
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 
 
@@ -65,13 +65,13 @@ def listen(address: str, key: SharedKey, command: Callable[[int], List[str]]) ->
 
 
 def _say(text: str) -> None:
-    with suppress(OSError, ValueError):  # who reads the log may have gone
+    with suppress(OSError, ValueError):  # the reader of the log may have gone
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
 
 class _Handshake:
-    """A connection that has not proved anything yet."""
+    """A connection that has not authenticated yet."""
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.sock, self.peer = sock, peer
@@ -83,7 +83,7 @@ class _Handshake:
 
 
 class _Handshakes:
-    """Those that go on. If there are too many, the peer with the most of them loses its oldest."""
+    """The handshakes in progress. If there are too many, the peer with the most of them loses its oldest."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -130,7 +130,7 @@ class _Listener:
                 sock.close()
 
     def _attend(self, handshake: _Handshake) -> None:
-        """One connection from its beginning to its end; whatever goes wrong is that connection's affair."""
+        """Serve one connection from beginning to end; its errors affect no other connection."""
         deadline = time.monotonic() + HANDSHAKE_TIMEOUT_S
         try:
             try:
@@ -152,7 +152,7 @@ class _Listener:
             handshake.sock.close()
 
     def _secured(self, handshake: _Handshake, deadline: float) -> ssl.SSLSocket:
-        """The connection once the gateway has proved that it has the key."""
+        """Return the connection once the gateway has proved that it has the key."""
         handshake.sock.settimeout(HANDSHAKE_TIMEOUT_S)
         try:
             first = handshake.sock.recv(1, socket.MSG_PEEK)
@@ -199,7 +199,7 @@ class _Listener:
 
 
 def _carry(secured: ssl.SSLSocket, ours: socket.socket, child: "subprocess.Popen[bytes]") -> None:
-    """Carry what an instance and its gateway say to each other; the process has ended when this returns."""
+    """Carry the traffic between an instance and its gateway; the process has ended when this returns."""
 
     def watch() -> None:
         child.wait()

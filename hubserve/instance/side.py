@@ -205,7 +205,7 @@ class SideChannel(Host):
             self._lose()
 
     def forget(self) -> None:
-        """Close this end in a process that was forked. Locks that threads held at the fork are held for ever, so they are replaced."""
+        """Close this end in a forked process. Locks that threads held at the fork are never released there, so they are replaced."""
         self.on_lost = _nothing
         self._sock.close()
         self._writing, self._changed = threading.Lock(), threading.Condition()

@@ -1,7 +1,7 @@
-"""TLS between a gateway and a listener that share one key file: both sides show the same certificate, and accept no other.
+"""Set up TLS between a gateway and a listener that share one key file: both show the same certificate, and accept no other.
 
-The file (``hub key remote FILE``) holds a private key and its self-signed certificate in PEM. Whoever has it is trusted; TLS 1.3 binds the
-proof of that to the connection, so it cannot be passed on.
+The file (``hub key remote FILE``) holds a private key and its self-signed certificate in PEM. Any holder of it is trusted; TLS 1.3 binds
+the proof of possession to the connection, so it cannot be passed on.
 """
 
 import select
@@ -14,7 +14,7 @@ from typing import Callable, Dict
 
 from hubserve.errors import ConfigError
 
-#: what a gateway asks for after the handshake, each answered with OK or a reason, as lines
+#: the requests that a gateway makes after the handshake, each answered with OK or a reason, as lines
 ASK_INSTANCE, ASK_PROBE = "hubserve 2 instance", "hubserve 2 probe"
 OK = "ok"
 
@@ -24,7 +24,7 @@ _CERTIFICATE = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----")
 
 
 class Untrusted(ConnectionError):
-    """The other side does not have the key, or does not speak TLS."""
+    """The other side does not have the key, or does not use TLS."""
 
 
 class SharedKey:
@@ -114,7 +114,7 @@ def receive_line(sock: socket.socket, deadline: float) -> str:
         sock.settimeout(max(0.001, deadline - time.monotonic()))
         try:
             byte = sock.recv(1)
-        except ssl.SSLError as error:  # TLS 1.3 tells a client only now that its certificate is refused
+        except ssl.SSLError as error:  # with TLS 1.3, a client learns only now that its certificate is refused
             raise Untrusted(f"it refused the key ({error.reason or error})") from None
         if not byte or len(line) == _MAX_LINE_BYTES:
             raise Untrusted("it closed the connection" if not byte else "it does not speak hubserve's protocol")
@@ -127,7 +127,7 @@ def relay(secured: ssl.SSLSocket, local: socket.socket) -> None:
     with secured, local:
         secured.setblocking(False)
         local.setblocking(False)
-        with suppress(OSError):  # a side broke off: its end is all that the other can be told
+        with suppress(OSError):  # one side broke off: closing is all that can be reported to the other
             _Relay(secured, local).run()
 
 
@@ -167,7 +167,7 @@ class _Relay:
         return max(0, sent)
 
     def _try(self, sock: socket.socket, action: Callable[[], int], event: int) -> int:
-        """Do it unless it would block: then -1, and what is to be waited for is noted."""
+        """Call the action; if it would block, return -1 and note the event to wait for."""
         try:
             return action()
         except ssl.SSLWantReadError:

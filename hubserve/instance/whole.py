@@ -40,7 +40,7 @@ class PreparedWhole(NamedTuple):
 
 
 def prepare_whole(frame: Frame, encoder: Optional[ResultEncoder] = None) -> PreparedWhole:
-    """Decode the calls of an ``infer`` frame. Never raises for what is sent.
+    """Decode the calls of an ``infer`` frame. Never raises, whatever is sent.
 
     Args:
         frame: with the calls.

@@ -81,7 +81,7 @@ def dump_header(header: Dict[str, Any]) -> bytes:
 
 
 def load_header(text: memoryview) -> Any:
-    """The reverse of :func:`dump_header`.
+    """Parse what :func:`dump_header` wrote.
 
     Raises:
         ValueError: it is not JSON, or nested too deep.

@@ -219,7 +219,7 @@ class Kind(ABC):
         """
 
     def code_file(self, folder: Path, init_args: Dict[str, Any]) -> Path:  # noqa: ARG002 - for those that override it
-        """The file of the module's code, as ``sys.argv`` names it; the arguments are those of :meth:`load`."""
+        """Return the file of the module's code, as ``sys.argv`` names it; the arguments are those of :meth:`load`."""
         return folder
 
     @abstractmethod

@@ -51,7 +51,7 @@ def _last_place(error: BaseException) -> str:
 
 
 def as_failure(error: BaseException) -> ModuleFailed:
-    """What a module raised, as an error with exactly the exception's text, as far as it has one. Never raises."""
+    """Return what a module raised as an error with exactly the exception's text, as far as it has one. Never raises."""
     detail, text = traceback_of(error), safe_text(error)
     if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
         return OutOfMemory(f"the module ran out of memory: {text}".rstrip(": "), detail)
@@ -61,7 +61,7 @@ def as_failure(error: BaseException) -> ModuleFailed:
 
 
 def traceback_of(error: BaseException) -> str:
-    """An exception's traceback as Python prints it; of a long one the beginning and the end."""
+    """Return an exception's traceback as Python prints it; only the beginning and the end of a long one."""
     return safe_text(error, _traceback_of)
 
 

@@ -1,4 +1,4 @@
-"""Processes that a module forks: they begin as any process does, and are no instances.
+"""Make processes that a module forks begin as any process does; they are not instances.
 
 A fork has everything of its parent. Without care it would ignore the signals that its parent ignores, hold the parent's sockets open, and
 answer the parent's requests once it comes out of the module's code.
@@ -29,14 +29,14 @@ def ignore_signals() -> None:
 
 
 def _go_on(*_: Any) -> None:
-    """The gateway decides when an instance ends, also when a terminal or an init system signals the whole process group."""
+    """Ignore a signal: the gateway decides when an instance ends, even if a terminal or an init system signals the whole process group."""
 
 
 def prepare_forks(forget: Callable[[], None]) -> None:
     """Have processes that are forked from now on begin with default signals.
 
     Args:
-        forget: is called in each of them, to close what is the instance's alone.
+        forget: called in each of them, to close what belongs to the instance alone.
     """
 
     def begin() -> None:
@@ -51,7 +51,7 @@ def prepare_forks(forget: Callable[[], None]) -> None:
 
 
 def _block() -> None:
-    """A signal that comes before the fork has its default handlers is delivered once it has."""
+    """Block signals, so that one that comes early is delivered only once the fork has its default handlers."""
     _blocked.before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULTS)
 
 
@@ -63,7 +63,7 @@ def _unblock() -> None:
 
 def _restore_signals() -> None:
     for number, default in _DEFAULTS.items():
-        if signal.getsignal(number) is _go_on:  # the module may have put in another one
+        if signal.getsignal(number) is _go_on:  # the module may have installed another one
             signal.signal(number, default)
     _unblock()
 
@@ -72,7 +72,7 @@ def leave_if_forked(error: Optional[BaseException] = None) -> None:
     """End this process if it is a fork that has come out of the module's code; it must not go on as a second instance.
 
     Args:
-        error: what it came out by; None if the code returned.
+        error: the exception that it came out by; None if the code returned.
     """
     if not _is_fork:
         return

@@ -1,6 +1,6 @@
-"""Makes a module's folder importable under its name, and installed modules importable from one another.
+"""Make a module's folder importable under its name, and installed modules importable from one another.
 
-What is importable in the module's process is so in every interpreter that it starts: they are told by their environment.
+What is importable in the module's process is also importable in every interpreter that it starts, through their environment variables.
 """
 
 import json
@@ -102,7 +102,7 @@ class _InstalledModules(MetaPathFinder):
 
 
 def find_package(name: str, folder: Optional[str] = None) -> Optional[ModuleSpec]:
-    """How to import a module as a package; None if there is none of this name.
+    """Find the import spec of a module as a package; None if there is no module of this name.
 
     Args:
         name: of the package.

@@ -46,7 +46,7 @@ class WholeResponse(NamedTuple):
         outputs: name to array.
         parameters: text, numbers and booleans by name.
         error: why there is no answer.
-        dtypes: of outputs whose array does not tell: :data:`~hubserve.types.BFLOAT16` by name; None for none.
+        dtypes: of outputs whose datatype the array does not show: :data:`~hubserve.types.BFLOAT16` by name; None for none.
     """
 
     outputs: Dict[str, np.ndarray]

@@ -119,7 +119,7 @@ class FileModel(LoadedModule):
         )
 
     def _items_per_run(self) -> int:
-        # what is of unknown rank has the batch that the configuration says
+        # a tensor of unknown rank has the batch dimension that the configuration says
         known = [spec._replace(shape=(ANY,)) if spec.shape == (REST,) else spec for spec in self._engine.inputs]
         per_run = items_per_run(known, ())
         if per_run == WHOLE:

@@ -290,10 +290,10 @@ class TritonPythonModule(LoadedModule):
         return Later(again)
 
     def _checked(self, whole: WholeRequest, response: WholeResponse) -> WholeResponse:
-        """A response with the outputs that were asked for, as clients see them; datatypes are not compared with the configuration's.
+        """Return the response with the requested outputs, as clients see them; datatypes are not compared with the configuration's.
 
         Raises:
-            ModuleFailed: the model has no output of that name or shape, or one that was asked for is missing.
+            ModuleFailed: the model has no output of that name or shape, or a requested one is missing.
         """
         if response.error:
             return response

@@ -13,7 +13,7 @@ from hubserve.types import ANY, fits
 
 
 class Reshape(NamedTuple):
-    """How one tensor is reshaped.
+    """The reshape of one tensor.
 
     Attributes:
         name: the tensor's.
@@ -28,14 +28,14 @@ class Reshape(NamedTuple):
     batched: bool
 
     def to_model(self, array: np.ndarray) -> np.ndarray:
-        """A client's array as the model sees it; a view where possible."""
+        """Return a client's array as the model sees it; a view where possible."""
         return self._reshaped(array, self.dims, self.shape)
 
     def from_model(self, array: np.ndarray) -> np.ndarray:
-        """The model's array as clients see it.
+        """Return the model's array as clients see it.
 
         Raises:
-            ModuleFailed: it has not the shape that the configuration says.
+            ModuleFailed: it does not have the shape that the configuration says.
         """
         array = np.asarray(array)
         inside = array.shape[1:] if self.batched else array.shape
@@ -55,7 +55,7 @@ class Reshape(NamedTuple):
 
 
 def reshape_of(tensor: Mapping[str, Any], batched: bool) -> Optional[Reshape]:
-    """The reshape of an entry of ``input`` or ``output``; None if it has none."""
+    """Return the reshape of an entry of ``input`` or ``output``; None if it has none."""
     given = tensor.get("reshape")
     if given is None:
         return None
@@ -81,7 +81,7 @@ def why_impossible(dims: Sequence[int], shape: Sequence[int]) -> str:
 
 
 def _between(lengths: Sequence[int]) -> List[int]:
-    """The numbers of elements before, between and behind the open lengths."""
+    """Return the numbers of elements before, between and behind the open lengths."""
     parts: List[List[int]] = [[]]
     for length in lengths:
         if length == ANY:

@@ -13,7 +13,7 @@ _REMEDY = "Set 'class_id_map_file' to this model's label file, or to None (null 
 
 
 class UnfitLabels(InvalidInput):
-    """The names are those of other classes than the model's."""
+    """The names do not fit the model's classes."""
 
 
 class Naming(NamedTuple):
@@ -29,9 +29,9 @@ def name_classes(described: Optional[Described], named: Any, default: Any, class
 
     Args:
         described: the ``inference.yml`` beside the model, if there is one.
-        named: a label file that somebody asked for; :data:`AUTO` where nobody did; None for no names.
-        default: the label file that is taken otherwise, if it has as many names as there are classes; None for none.
-        classes: how many the model has; ANY where that is not known.
+        named: the label file that was asked for; :data:`AUTO` if none was; None for no names.
+        default: the label file used otherwise, if it has as many names as there are classes; None for none.
+        classes: how many the model has; ANY if that is not known.
         directory: the module's, for relative paths.
     Raises:
         LoadFailed: the file that was asked for is not there.

@@ -59,7 +59,7 @@ class ClassifierModule(ModelModule):
                 "class_id_map_file": AUTO,
                 # taken if it has exactly as many names as the model has classes
                 "default_class_id_map_file": None,
-                # make probabilities of a model's scores that are none; None: as inference.yml says, else False
+                # apply softmax to scores that are not probabilities; None: as inference.yml says, else False
                 "softmax": None,
             },
         },
@@ -99,7 +99,7 @@ class ClassifierModule(ModelModule):
         self.engine_info = {**self.engine_info, **about, **kinds, "warnings": [*naming.warnings, *kind_warnings(kind, self.softmax)]}
 
     def _try(self) -> Tuple[Optional[np.ndarray], str]:
-        """The scores [1, classes] of a grey picture; None and the reason where they cannot be computed."""
+        """Return the scores [1, classes] of a grey picture; None and the reason if they cannot be computed."""
         try:
             item = self.preprocess(np.full((64, 64, 3), 127, np.uint8))
             return np.asarray(self.infer(**{self.inputs[0].name: item[None]})[self.scores_name]), ""

@@ -1,4 +1,4 @@
-"""The ``inference.yml`` that PaddleClas and PaddleX write beside a classifier: its preprocessing, and the names of its classes."""
+"""Read the ``inference.yml`` that PaddleClas and PaddleX write beside a classifier: its preprocessing, and the names of its classes."""
 
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -11,13 +11,13 @@ FILE = "inference.yml"
 
 
 class Described(NamedTuple):
-    """What the file says, as settings of :class:`hubserve.models.ClassifierModule`.
+    """Contents of the file, as settings of :class:`hubserve.models.ClassifierModule`.
 
     Attributes:
-        preprocess: under ``PreProcess``; empty where it cannot be followed.
+        preprocess: under ``PreProcess``; empty if it cannot be followed.
         topk: under ``PostProcess.Topk``: ``topk`` and ``softmax``.
         labels: class to name.
-        missing_labels: the label file that it names, where that is not there; else "".
+        missing_labels: the label file that it names, if that file is missing; else "".
         unusable: why pictures cannot be prepared as it says; "" if they can.
     """
 
@@ -32,9 +32,9 @@ def read_inference_yml(folder: Path) -> Optional[Described]:
     """Read the file beside a model.
 
     Returns:
-        None where there is no file, or it describes no classifier.
+        None if there is no file, or it does not describe a classifier.
     Raises:
-        ConfigError: it is no YAML.
+        ConfigError: it is not valid YAML.
         InvalidInput: the label file that it names cannot be used.
         MissingDependency: PyYAML, which reads it, is not installed.
     """
@@ -97,11 +97,11 @@ def _labels(topk: Dict[str, Any], folder: Path) -> Tuple[Dict[int, str], str]:
 
 
 def _preprocess(operators: Any) -> Dict[str, Any]:
-    """``transform_ops`` as settings: the usual chain by its numbers, which is computed faster, any other as a list.
+    """Convert ``transform_ops`` to settings: the usual chain by its numbers, which is computed faster, any other as a list.
 
     Raises:
         HubError: an operator or parameter is unknown.
-        TypeError: it is no such list.
+        TypeError: it is not such a list.
     """
     if not isinstance(operators, list) or not all(isinstance(each, dict) and len(each) == 1 for each in operators):
         raise TypeError("it has no list PreProcess.transform_ops of single operators")

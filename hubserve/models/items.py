@@ -28,7 +28,7 @@ def items_per_run(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -
 
 
 def _first(spec: TensorSpec) -> int:
-    """The first dimension; a tensor of unknown rank may lack it."""
+    """Return the first dimension; a tensor of unknown rank may lack it."""
     return spec.shape[0] if spec.shape and spec.shape[0] != REST else WHOLE
 
 

@@ -46,7 +46,7 @@ def read_label_file(path: Path) -> List[Label]:
     """Read a file as :func:`parse_labels` reads text.
 
     Raises:
-        InvalidInput: it cannot be read, or is no such file.
+        InvalidInput: it cannot be read, or is not a label file.
     """
     try:
         text = path.expanduser().read_text("utf-8-sig")
@@ -90,7 +90,7 @@ def why_unfit(labels: Dict[int, str], classes: int) -> str:
 
     Args:
         labels: class to name.
-        classes: how many the model has; ANY where that is not known.
+        classes: how many the model has; ANY if that is not known.
     """
     if classes <= 0 or not labels:
         return ""
@@ -106,7 +106,7 @@ def check_labels(labels: Dict[int, str], classes: int) -> None:
 
     Args:
         labels: class to name.
-        classes: how many the model has; ANY where that is not known.
+        classes: how many the model has; ANY if that is not known.
     Raises:
         InvalidInput: see :func:`why_unfit`.
     """

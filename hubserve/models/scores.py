@@ -1,4 +1,4 @@
-"""Whether a classifier's scores are probabilities."""
+"""Check whether a classifier's scores are probabilities."""
 
 from typing import List
 
@@ -10,13 +10,13 @@ _TOLERANCE = 1e-2
 
 
 def are_probabilities(scores: np.ndarray) -> bool:
-    """Whether each row of [items, classes] is from 0 up and 1 in all."""
+    """Return True if each row of [items, classes] is non-negative and sums to 1."""
     sums = scores.sum(axis=1, dtype=np.float64)
     return bool(scores.dtype.kind == "f" and (scores >= 0).all() and (np.abs(sums - 1) < _TOLERANCE).all())
 
 
 def scores_kind(scores: np.ndarray) -> str:
-    """What scores [items, classes] are, for people to read: :data:`PROBABILITIES`, or why they are none."""
+    """Describe scores [items, classes] for people to read: :data:`PROBABILITIES`, or why they are not probabilities."""
     if not scores.size:
         return "not known: the model gave none"
     if are_probabilities(scores):
@@ -26,11 +26,11 @@ def scores_kind(scores: np.ndarray) -> str:
 
 
 def kind_warnings(kind: str, softmax_applied: bool) -> List[str]:
-    """What to tell the user of a model's scores.
+    """Return the warnings about a model's scores for the user.
 
     Args:
         kind: as :func:`scores_kind` gives it, before any softmax.
-        softmax_applied: whether softmax makes probabilities of them.
+        softmax_applied: whether softmax turns them into probabilities.
     """
     if kind.startswith("not known"):
         return [f"whether the scores are probabilities is {kind}"]
@@ -42,6 +42,6 @@ def kind_warnings(kind: str, softmax_applied: bool) -> List[str]:
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Float [items, classes] -> the same, each row from 0 to 1 and 1 in all."""
+    """Apply softmax to float [items, classes]; each row of the result is from 0 to 1 and sums to 1."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

@@ -42,7 +42,7 @@ def merged(defaults: Mapping[str, Any], config: Mapping[str, Any], where: str = 
 
 
 def nullable(defaults: Mapping[str, Any]) -> Set[str]:
-    """The keys of nested defaults whose value is None: the settings that may be given as None."""
+    """Return the keys of nested defaults whose value is None: the settings that may be given as None."""
     found: Set[str] = set()
     for key, value in defaults.items():
         found |= nullable(value) if isinstance(value, Mapping) else {key} if value is None else set()

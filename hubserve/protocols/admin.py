@@ -1,4 +1,4 @@
-"""Who may use the admin surface: load and unload models, register shared memory, change logging and tracing, read the status."""
+"""Restrict the admin surface: load and unload models, register shared memory, change logging and tracing, read the status."""
 
 from collections.abc import Iterable, Mapping
 

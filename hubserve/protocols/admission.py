@@ -1,14 +1,14 @@
-"""Bounds what all requests together may take of the gateway: their number, and the bytes of their bodies and answers in memory.
+"""Bound what all requests together may take of the gateway: their number, and the bytes of their bodies and answers in memory.
 
 HTTP/1.1 and gRPC share one :class:`Admission`. Bytes are counted when they are there, not when they are announced:
 
 - **A body that arrives.** Call :meth:`Admission.hold` for each part that came, with what is held of that body already. Up to
-  :data:`SMALL_BYTES` of a body are counted but never refused, so that nobody is kept out by others' large bodies. If the length of a
+  :data:`SMALL_BYTES` of a body are counted but never refused, so that others' large bodies cannot keep a client out. If the length of a
   large body is announced, ask :meth:`Admission.check_room` for it first: what cannot fit now is refused before it is sent. Give the
   bytes back with :meth:`Admission.release` once they are accounted for elsewhere (a :class:`Ticket`) or dropped.
 - **A request in progress** has a :class:`Ticket` from :meth:`Admission.admit`, which counts its body until its ``with`` block ends.
 - **An answer.** Before its first byte is sent, ask :meth:`Ticket.check_answer` (or :meth:`Admission.check_answer`): a large answer is
-  refused if others hold all there is; otherwise requests of a few bytes could fill the memory with answers that nobody reads. Then the
+  refused if others hold all there is; otherwise requests of a few bytes could fill the memory with answers that are never read. Then the
   transport calls :meth:`Admission.hold_answer` with the whole length of a large answer, and :meth:`Admission.release` once it has been
   written to the socket, or the stream or connection has ended. Answers of up to :data:`SMALL_BYTES` need not be counted: what a
   connection may have of those unwritten is bounded by its write buffer.
@@ -90,7 +90,7 @@ class Admission:
     def check_answer(self, count: int, held: int = 0) -> None:
         """Check whether an answer may be kept until its client has taken it; nothing is counted.
 
-        An answer that others leave some room for is taken whatever its length, as its length is the model's choice.
+        While others leave some room, an answer is accepted whatever its length, as its length is the model's choice.
 
         Args:
             count: its length.
@@ -133,7 +133,7 @@ class Ticket:
         """Account for so many bytes in all, if they are more than before.
 
         Raises:
-            Unavailable: they are more than :data:`SMALL_BYTES`, and the server has no room for them now.
+            Unavailable: they are more than :data:`SMALL_BYTES`, and the server does not have enough memory for them now.
         """
         more = count - self._bytes
         if more <= 0:
@@ -145,7 +145,7 @@ class Ticket:
         """Account for so many bytes besides those before.
 
         Raises:
-            Unavailable: they are more than :data:`SMALL_BYTES` together, and the server has no room for them now.
+            Unavailable: they are more than :data:`SMALL_BYTES` together, and the server does not have enough memory for them now.
         """
         self.reserve(self._bytes + count)
 
@@ -168,10 +168,10 @@ class Ticket:
 
 
 class Pace:
-    """Tells whether a client moves enough bytes, sending a body or taking an answer: :data:`SLOWEST_BYTES_PER_S` in each period.
+    """Check whether a client moves enough bytes, sending a body or taking an answer: :data:`SLOWEST_BYTES_PER_S` in each period.
 
-    Whoever waits for the client keeps one for as long as it waits, looks when :attr:`due` has passed, and ends the wait if the pace is not
-    kept. What was moved quickly before a period does not make up for what is not moved within it.
+    A caller keeps one for as long as it waits for the client, looks when :attr:`due` has passed, and ends the wait if the pace is
+    not kept. What was moved quickly before a period does not make up for what is not moved within it.
 
     Args:
         period_s: how long a period is: ``client_timeout_s``.

@@ -23,12 +23,12 @@ _ARRAY = "array"
 
 
 class Arguments(NamedTuple):
-    """What a document says.
+    """Parsed contents of a document.
 
     Attributes:
         text: the JSON object to give to the module, any bytes-like object.
         array: that the module takes in place of the object, if it was sent.
-        found: what there is instead of an object, in words; "" where there is one.
+        found: what the document is instead of an object, in words; "" if it is an object.
     """
 
     text: Any

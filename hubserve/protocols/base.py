@@ -41,15 +41,15 @@ class Context:
     Args:
         dataplane: the served modules.
         settings: the server's.
-        models: loads and unloads models; None where nothing can.
-        is_mounted: whether an application of somebody else's serves them, rather than a server of hubserve's own.
+        models: loads and unloads models; None if that is not possible.
+        is_mounted: whether an application other than hubserve's own server serves them.
 
     Attributes:
         dataplane: the served modules.
         settings: the server's.
         models: loads and unloads models while the server runs; None where nothing can.
         hosts: the names of the server.
-        admin: who may use the admin surface.
+        admin: decides who may use the admin surface.
         admission: bounds what all requests together may take.
         bounds: of clients' JSON.
         decoders: decode large requests.

@@ -16,7 +16,7 @@ from hubserve.settings import ServerSettings
 #: a body over the limit is read and thrown away up to this many times the limit, so that its sender sees the answer and no reset
 _DISCARD_FACTOR = 4
 
-#: makes a bytearray whose bytes are not set: memory that nothing was written to costs nothing
+#: makes a bytearray without initialising it: memory that is never written costs nothing
 _unset_bytearray = ctypes.pythonapi.PyByteArray_FromStringAndSize
 _unset_bytearray.argtypes, _unset_bytearray.restype = (ctypes.c_char_p, ctypes.c_ssize_t), ctypes.py_object
 
@@ -47,7 +47,7 @@ async def read_body(scope: Scope, settings: ServerSettings, ticket: Ticket) -> m
     announced = exchange.announced_bytes
     if announced > limit:
         if header(scope, b"expect").lower() == "100-continue":
-            raise _too_large(limit)  # the client waits for leave to send
+            raise _too_large(limit)  # the client waits for "100 Continue" before it sends
     else:
         ticket.check_room(announced)
     body = _Body(announced, limit, ticket)
@@ -65,14 +65,14 @@ async def read_body(scope: Scope, settings: ServerSettings, ticket: Ticket) -> m
 class _Body:
     """A body that grows: in one place if its length was announced, so that nothing is copied twice.
 
-    That place is of the announced length from the beginning, but only what has come takes memory, and only that is accounted for.
+    The buffer has the announced length from the beginning, but only the bytes received take memory, and only they are accounted for.
 
     Args:
         announced_bytes: its length; 0 if it is not known.
         max_body_bytes: the most that is kept.
-        ticket: accounts for what has come.
+        ticket: accounts for the bytes received.
     Raises:
-        Unavailable: there is no memory for it at all.
+        Unavailable: the server does not have enough memory for it at all.
     """
 
     def __init__(self, announced_bytes: int, max_body_bytes: int, ticket: Ticket) -> None:
@@ -112,16 +112,16 @@ class _Body:
         return None if self._whole is None else self._whole[self.size_bytes :]
 
     def filled(self, count: int) -> None:
-        """So many bytes have been put where :meth:`room` said.
+        """Account for ``count`` bytes written to the buffer that :meth:`room` returned.
 
         Raises:
-            Unavailable: the server has no memory for them now.
+            Unavailable: the server does not have enough memory for them now.
         """
         self.size_bytes += count
         self._ticket.reserve(self.size_bytes)
 
     def content(self) -> memoryview:
-        """All of it, a view of a bytearray."""
+        """Return the whole body, a view of a bytearray."""
         return memoryview(self._grown) if self._whole is None else self._whole
 
     def drop(self) -> None:

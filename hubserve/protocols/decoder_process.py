@@ -1,4 +1,4 @@
-"""A process that decodes large requests for the gateway: ``main`` answers one frame after the other, until the gateway goes."""
+"""Run a process that decodes large requests for the gateway: ``main`` answers one frame after the other, until the gateway ends."""
 
 import gc
 import signal
@@ -13,14 +13,14 @@ from hubserve.instance import wire
 from hubserve.instance.memory import release
 from hubserve.kinds.failures import traceback_of
 
-#: the gateway parses what is answered; only buffers may be large
+#: the gateway parses the answer; only buffers may be large
 _MAX_HEADER_BYTES = 1 << 20
 
 
 def main(descriptor: int) -> None:
     """Serve the gateway at the other end of a socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes; the gateway says when this one is to end
-    gc.disable()  # JSON has no cycles, and millions of values would have all of them looked through again and again
+    gc.disable()  # JSON has no cycles, and millions of values would be scanned again and again
     with socket.socket(fileno=descriptor) as sock:
         while True:
             try:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 _PROCESSES = 2
 #: a process that takes longer is ended; the most values that a request may have take seconds
 _TIMEOUT_S = 120.0
-#: one that has had nothing to do for so long is ended, and its memory is free
+#: a process that has been unused for this long is ended, which frees its memory
 _IDLE_S = 30.0
 #: the child sees this process's import path as it is now, however that came about
 _START = (
@@ -52,7 +52,7 @@ class Decoders:
             function: ``"package.module:function"``; it takes the arguments and the buffers, and returns a header and buffers.
             arguments: JSON values.
             buffers: bytes-like objects.
-            read: makes the result of what was returned; called in a thread.
+            read: makes the result from the answer; called in a thread.
         Raises:
             HubError: the one that the function raised.
             Unavailable: the process ended twice over it, or none can be started.
@@ -113,10 +113,10 @@ class Decoders:
 
 
 class _Decoder:
-    """One process, and the socket that it is reached by.
+    """One decoder process, and the socket that connects to it.
 
     Attributes:
-        used_at: when it answered last, on the clock of ``time.monotonic``.
+        used_at: when it last answered, on the clock of ``time.monotonic``.
     Raises:
         Unavailable: it cannot be started.
     """
@@ -143,7 +143,7 @@ class _Decoder:
         return frame
 
     def end(self) -> None:
-        """End the process; a thread that waits for its answer is told by the socket."""
+        """End the process; the socket then wakes a thread that waits for its answer."""
         self._child.kill()
         self._child.wait()
         with contextlib.suppress(OSError):

@@ -9,7 +9,7 @@ import orjson
 from hubserve.errors import InvalidInput, NotJson, TooLarge
 from hubserve.settings import ServerSettings
 
-#: a document of up to so many bytes is parsed where it is, whatever it holds
+#: a document of up to this many bytes is parsed directly, whatever it holds
 SMALL_BYTES = 64 << 10
 #: so is a longer one of few values, such as one large text; orjson reads a text in a millisecond for each 2 MiB
 _MOST_BYTES = 4 << 20
@@ -23,7 +23,7 @@ _STEPS = bytes.maketrans(b"[{]},", b"\x01\x01\xff\xff\x00")
 
 
 class JsonBounds(NamedTuple):
-    """What one document may have.
+    """Limits of one JSON document.
 
     Attributes:
         depth: levels of lists and objects.
@@ -48,12 +48,12 @@ class JsonBounds(NamedTuple):
 
     @classmethod
     def of(cls, settings: ServerSettings) -> "JsonBounds":
-        """Those of a server."""
+        """Return the bounds of a server's settings."""
         return cls(settings.max_json_depth, settings.max_elements)
 
 
 def is_light(text: Any) -> bool:
-    """Whether a document can be parsed on the event loop, where others wait meanwhile.
+    """Return True if a document can be parsed on the event loop without delaying other requests.
 
     Args:
         text: any bytes-like object.
@@ -74,7 +74,7 @@ def is_light(text: Any) -> bool:
 
 
 def is_small_object(text: Any, bounds: JsonBounds) -> bool:
-    """Whether a text is a small JSON object within bounds; False where that is not plain, and :func:`parse_json` tells more."""
+    """Return True if a text is a small JSON object within bounds; False if that is not certain, and :func:`parse_json` says more."""
     if len(text) > SMALL_BYTES or _may_pass(text, bounds):
         return False
     try:
@@ -84,7 +84,7 @@ def is_small_object(text: Any, bounds: JsonBounds) -> bool:
 
 
 def _may_pass(text: Any, bounds: JsonBounds) -> bool:
-    """Whether a document may pass its bounds: every level and every value takes characters."""
+    """Return True if a document may exceed its bounds: every level and every value takes characters."""
     depth, values = bounds
     size = len(text)
     if size <= 2 * depth and size <= values:
@@ -131,7 +131,7 @@ def _as_utf8(raw: Any, encoding: str, what: str) -> bytes:
 
 
 def whole_of(text: Any) -> Any:
-    """The bytes or bytearray behind a view of all of it, or a copy: these have methods that a view lacks."""
+    """Return the bytes or bytearray behind a view of all of it, or a copy: these have methods that a view lacks."""
     whole = getattr(text, "obj", text)
     return whole if isinstance(whole, (bytes, bytearray)) and len(whole) == len(text) else bytes(text)
 
@@ -150,11 +150,11 @@ def _check(raw: Any, what: str, bounds: JsonBounds) -> None:
 
 
 def structure_of(raw: Any, bounds: JsonBounds | None = None) -> tuple[int, int]:
-    """How deep a document is nested, and how many values it holds at most; text that is not JSON gives some numbers, too.
+    """Return how deep a document is nested, and how many values it holds at most; text that is not JSON also gives some numbers.
 
     Args:
         raw: bytes or a bytearray.
-        bounds: it is looked through no further than they are passed.
+        bounds: the scan stops once they are exceeded.
     """
     depth = deepest = values = 0
     inside, ahead = False, b""  # a text; a backslash whose meaning the next piece decides
@@ -180,7 +180,7 @@ def structure_of(raw: Any, bounds: JsonBounds | None = None) -> tuple[int, int]:
 
 
 def json_type(value: Any) -> str:
-    """What a JSON value is, in words."""
+    """Return the type of a JSON value, in words."""
     if value is None:
         return "null"
     return {dict: "an object", list: "a list", str: "a text", bool: "a boolean"}.get(type(value), "a number")
@@ -190,7 +190,7 @@ def parse_object(text: Any, what: str, bounds: JsonBounds) -> dict[str, Any]:
     """Parse a client's JSON object; arguments as :func:`parse_json` takes them.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is not a JSON object.
     """
     value = parse_json(text, what, bounds)
     if not isinstance(value, dict):

@@ -1,25 +1,25 @@
-"""A request's headers by name."""
+"""Look up a request's headers by name."""
 
 from starlette.types import Scope
 
-#: in ASGI's scope, the request's headers by name; of equal names the first
+#: in ASGI's scope, the request's headers by name; the first one if a name is repeated
 HEADERS = "hubserve.headers"
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """A request's headers: name in lower case -> value, of equal names the first.
+    """Return a request's headers: name in lower case -> value; the first one if a name is repeated.
 
     Args:
         scope: ASGI's.
     """
     headers: dict[bytes, bytes] | None = scope.get(HEADERS)
-    if headers is None:  # several are looked for in each request
+    if headers is None:  # each request looks up several of them
         headers = scope[HEADERS] = dict(reversed(scope["headers"]))
     return headers
 
 
 def header(scope: Scope, name: bytes) -> str:
-    """A request header's value; "" if it was not sent.
+    """Return a request header's value; "" if it was not sent.
 
     Args:
         scope: ASGI's.

@@ -1,7 +1,7 @@
-"""The names by which clients may call this server: what a request's ``Host`` may say.
+"""Check the names by which clients may call this server: the accepted values of a request's ``Host``.
 
 A page of a foreign domain can have that domain's name lead to 127.0.0.1 (DNS rebinding), and then counts as the server's own page to the
-browser. Only the name in ``Host`` tells. An IP address there is never such a name.
+browser. Only the name in ``Host`` reveals this. An IP address there is never such a name.
 """
 
 import ipaddress
@@ -11,11 +11,11 @@ from hubserve.settings import ServerSettings
 
 
 class Hosts:
-    """Tells which names are the server's.
+    """Check which names are the server's.
 
     Args:
         settings: the server's.
-        is_mounted: whether the modules are served by an application of somebody else's, which has names of its own.
+        is_mounted: whether the modules are served by another application, which has names of its own.
     """
 
     def __init__(self, settings: ServerSettings, *, is_mounted: bool = False) -> None:
@@ -28,15 +28,15 @@ class Hosts:
         self._accepts_any = "*" in allowed or (is_open and not allowed)
 
     def accepts(self, host: str) -> bool:
-        """Whether requests are answered that call the server so.
+        """Return True if requests that call the server by this name are answered.
 
         Args:
-            host: the header's value; "" where it was not sent, which no browser does.
+            host: the header's value; "" if it was not sent, but every browser sends it.
         """
         return self._accepts_any or self.is_own(host)
 
     def is_own(self, host: str) -> bool:
-        """Whether this is surely a name of the server: its own, one that the settings name, or an IP address."""
+        """Return True if this is certainly a name of the server: its own, one that the settings name, or an IP address."""
         if not host:
             return True
         name = _name(host)
@@ -44,13 +44,13 @@ class Hosts:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address, or ``localhost``, is reached from this machine only."""
+    """Return True if an address, or ``localhost``, can be reached from this machine only."""
     address = _address(host)
     return address.is_loopback if address else host.lower() == "localhost"
 
 
 def _leads_to_loopback(host: str) -> bool:
-    """The same of an address to listen on, which may be a name."""
+    """Return True if an address to listen on, which may be a name, can be reached from this machine only."""
     if is_loopback(host) or not host or _address(host):
         return is_loopback(host)
     try:
@@ -61,7 +61,7 @@ def _leads_to_loopback(host: str) -> bool:
 
 
 def _name(host: str) -> str:
-    """The name or address in front of the port."""
+    """Return the name or address in front of the port."""
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return name.lower().removesuffix(".")
 

@@ -11,22 +11,22 @@ _START = START.format(module="hubserve.engines.remeasure", call="main(sys.argv[1
 
 
 def remeasure_command(path: Path, margin: float, only_if_idle: bool, python: str) -> Sequence[str]:
-    """The command line that measures one choice again; its environment is an instance's.
+    """Return the command line that measures one choice again; its environment is an instance's.
 
     Args:
         path: of the choice in the cache.
         margin: see :func:`hubserve.engines.remeasure.remeasure`.
-        only_if_idle: likewise.
+        only_if_idle: see there.
         python: the interpreter.
     """
     return [python, "-c", _START, str(path), str(margin), "idle" if only_if_idle else ""]
 
 
 def choices_of(engine: dict[str, Any] | None) -> list[Kept]:
-    """The choices in the cache that a module's engines are from.
+    """Return the choices in the cache that a module's engines are from.
 
     Args:
-        engine: as :attr:`hubserve.kinds.base.Description.engine`; a module of several networks tells of each inside it.
+        engine: as :attr:`hubserve.kinds.base.Description.engine`; a module of several networks has one entry for each inside it.
     """
     named = {each.get("choice") for each in measurements(engine)} - {None, ""}
     kept = {name_of(each): each for each in sorted(all_kept(), key=lambda each: each.path.stat().st_mtime)} if named else {}
@@ -34,12 +34,12 @@ def choices_of(engine: dict[str, Any] | None) -> list[Kept]:
 
 
 def name_of(kept: Kept) -> str:
-    """The name of a choice, which is also among the figures that a module tells."""
+    """Return the name of a choice, which is also among the figures that a module reports."""
     return str((kept.verdict.measured or {}).get("choice", ""))
 
 
 def measurements(engine: Any) -> Iterator[dict[str, Any]]:
-    """The figures in what a module says of its engine, or engines."""
+    """Yield the figures in what a module reports of its engine, or engines."""
     if isinstance(engine, dict):
         if isinstance(engine.get("measured"), dict) and engine["measured"]:
             yield engine["measured"]

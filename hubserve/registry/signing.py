@@ -182,7 +182,7 @@ def trust(home: Path, name: str, text: str, scope: str = "") -> None:
 
 
 def keys_for(home: Path, location: str) -> list[TrustedKey]:
-    """The keys that are trusted for the index at a place, however that is written."""
+    """Return the keys that are trusted for the index at a location, in any spelling of it."""
     return [each for each in trusted_keys(home) if not each.scope or _place(each.scope) == _place(location)]
 
 
@@ -245,7 +245,7 @@ def verify(name: str, release: Release, keys: Sequence[TrustedKey], *, required:
 
 
 def is_signed(name: str, release: Release, keys: Sequence[TrustedKey]) -> bool:
-    """Whether one of ``keys`` signed a version."""
+    """Return True if one of ``keys`` signed a version."""
     signature = release.signature
     return signature is not None and any(
         each.identifier == signature.key and _holds(each, signature, signed_text(name, release)) for each in keys

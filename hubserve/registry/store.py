@@ -353,7 +353,7 @@ class Store:
         return self.modules / folder_name(name)
 
     def _current_version(self, name: str) -> str:
-        """What a module's bare name means now; "" if it is not installed, or damaged."""
+        """Return the version that a module's bare name means now; "" if it is not installed, or damaged."""
         try:
             return self.get(name).info.version
         except HubError:

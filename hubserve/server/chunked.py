@@ -34,16 +34,16 @@ class ChunkedDecoder:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the end of the body has come."""
+        """Return True if the end of the body has been received."""
         return self._next is _Next.NOTHING
 
     def decode(self, data: bytes) -> tuple[bytes, bytes]:
-        """Go on with what came.
+        """Decode the next received bytes.
 
         Returns:
-            What it has of the body; and what comes after the body.
+            The part of the body in them; and the bytes after the body.
         Raises:
-            BadRequest: it is no chunked body.
+            BadRequest: the chunked body is malformed.
         """
         if self._line:
             data, self._line = self._line + data, b""
@@ -73,7 +73,7 @@ class ChunkedDecoder:
             raise BadRequest(400, f"the chunks' extensions and trailers are over {_MAX_EXTRA_BYTES} bytes; send fewer")
 
     def _keep(self, line: bytes) -> None:
-        """Keep a line whose end has not come; what follows a chunk is known without it."""
+        """Keep a line whose end has not been received; what follows a chunk is known without it."""
         if self._next is _Next.DATA_END and line != b"\r":
             raise _malformed()
         self._line = line

@@ -1,7 +1,7 @@
-"""Bounds how many connections there are: in all, so that descriptors are left for everything else, and of one address.
+"""Bound the number of connections: in all, so that descriptors are left for everything else, and of one address.
 
-Where there is no room for a new one, the connection that has been idle for longest makes room, of the address that has most: so whoever
-opens connections without end closes their own. A connection is idle while no request of it is in progress, whether it ever had one or not.
+If there is no room for a new one, the longest idle connection of the address with the most connections is closed: so a client that
+opens connections without end closes its own. A connection is idle while no request of it is in progress, whether it ever had one or not.
 """
 
 import logging
@@ -26,7 +26,7 @@ _SHARE_OF_WAITING = 4
 _SHARE_OF_ONE_PEER = 0.75
 #: of the descriptors, for connections
 _LARGEST_SHARE = 0.75
-#: after no idle connection was found, so long none is looked for
+#: how long not to search after no idle connection was found
 _REST_S = 0.05
 _LOG_EVERY_S = 60.0
 _IPV6_NETWORK_GROUPS = 4
@@ -37,13 +37,13 @@ class Connection(Protocol):
     """A client's connection, of any protocol.
 
     Attributes:
-        idle_since: when its client was heard last, or it was answered last, on the clock of ``time.monotonic``; 0 while a request is in
+        idle_since: when the client last sent something or was last answered, on the clock of ``time.monotonic``; 0 while a request is in
             progress.
     """
 
     @property
     def idle_since(self) -> float:
-        """As above."""
+        """See the class."""
 
     def evict(self) -> None:
         """Close at once."""
@@ -53,12 +53,12 @@ class Connections:
     """The connections of a server, of all its ports.
 
     Args:
-        most: how many there may be.
-        most_per_peer: how many there may be of one address.
+        most: the maximum number of connections.
+        most_per_peer: the maximum number of one address.
         backlog: how many may wait to be accepted at each port.
 
     Attributes:
-        backlog: as above.
+        backlog: see Args.
     """
 
     def __init__(self, most: int, most_per_peer: int, backlog: int = MOST_WAITING) -> None:
@@ -73,17 +73,17 @@ class Connections:
         self._logged = 0.0
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of connections."""
         return len(self._peer_of)
 
     def add(self, connection: Connection, transport: Any) -> bool:
-        """Count a new connection, for which another may be closed.
+        """Count a new connection; may close another one for it.
 
         Args:
-            connection: it.
-            transport: its transport, which knows whose it is.
+            connection: the new connection.
+            transport: its transport, which knows the client's address.
         Returns:
-            Whether there is room for it; otherwise it is to be closed.
+            Whether there is room for it; if not, the caller closes it.
         """
         peer = _peer(transport.get_extra_info("peername"))
         mine = self._by_peer.get(peer, {})
@@ -125,12 +125,12 @@ class Connections:
         return False
 
     def _largest_first(self) -> Iterator[str]:
-        """The addresses, first those with most connections."""
+        """Yield the addresses, those with most connections first."""
         for size in sorted(self._by_size, reverse=True):
             yield from tuple(self._by_size[size])
 
     def _resized(self, peer: str, before: int, after: int) -> None:
-        """An address has another number of connections."""
+        """Record that an address's number of connections changed."""
         if before:
             del self._by_size[before][peer]
             if not self._by_size[before]:
@@ -139,7 +139,7 @@ class Connections:
             self._by_size.setdefault(after, {})[peer] = None
 
     def _longest_idle(self, peer: str) -> Connection | None:
-        """The connection of an address that has been idle for longest; all are looked at only when those found before are used up."""
+        """Return the longest idle connection of an address; all are looked at only when those found before are used up."""
         for is_new in (False, True):
             if is_new:
                 self._idle[peer] = deque(sorted(((each.idle_since, each) for each in self._by_peer[peer] if each.idle_since), key=_since))
@@ -162,7 +162,7 @@ def _since(idle: tuple[float, Connection]) -> float:
 
 
 def _peer(address: Any) -> str:
-    """Whose connections are counted together: an IPv4 address, an IPv6 network; "" for those without an address."""
+    """Return the group that a client's connections count for: an IPv4 address, an IPv6 network; "" for clients without an address."""
     if not isinstance(address, tuple):
         return ""
     host = str(address[0])
@@ -185,7 +185,7 @@ def connections_for(descriptors: int, most: int | None, most_per_peer: int | Non
     """Make the bound of a server.
 
     Args:
-        descriptors: how many there are: half of them are for connections, if nothing else is said; the rest for instances and files.
+        descriptors: how many there are: half of them are for connections, if not configured; the rest for instances and files.
         most: the setting ``max_connections``.
         most_per_peer: the setting ``max_connections_per_peer``.
     Raises:

@@ -33,7 +33,7 @@ class Ending:
 
     @property
     def is_asked(self) -> bool:
-        """Whether the server is to end."""
+        """Return True if the server was asked to end."""
         return self._asked.is_set()
 
     async def asked(self) -> None:
@@ -41,12 +41,12 @@ class Ending:
         await self._asked.wait()
 
     async def unless_hurried(self, drain: Coroutine[Any, Any, None]) -> bool:
-        """Let requests in progress finish, unless the server is to end at once.
+        """Let requests in progress finish, unless the server must end at once.
 
         Args:
-            drain: does it; is cancelled if there is no time for it.
+            drain: waits for the requests; is cancelled if there is no time for it.
         Returns:
-            Whether it was done.
+            Whether it finished.
         """
         draining, hurried = asyncio.create_task(drain), asyncio.create_task(self._hurried.wait())
         try:

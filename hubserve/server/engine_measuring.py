@@ -25,9 +25,9 @@ def measure_engines(reference: str, progress: Progress = silent) -> tuple[str, l
 
     Args:
         reference: an installed module, or a folder; one that was never loaded is loaded once, which measures it.
-        progress: told what is being done.
+        progress: called with what is being done.
     Returns:
-        The module's name; and for each model ``was``, ``engine`` and ``reason``.
+        The module's name; and ``was``, ``engine`` and ``reason`` for each model.
     Raises:
         HubError: it cannot be loaded or measured, or it does not choose its engines by measuring.
     """

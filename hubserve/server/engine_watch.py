@@ -1,4 +1,4 @@
-"""Has engines that were chosen on a busy machine, or by a hair, measured once more when it is idle, and swaps them without a gap."""
+"""Remeasure engines that were chosen on a busy machine, or by a narrow margin, once it is idle, and swap them without a gap."""
 
 import asyncio
 import json
@@ -66,7 +66,7 @@ class EngineWatch:
                 return
 
     def _unsure(self) -> tuple[ServedModule, Kept] | None:
-        """A choice that is to be measured again, and a module that computes by it."""
+        """Return a choice that needs measuring again, and a module that computes by it."""
         for module in self._dataplane:
             if module.load_error or not module.plan.instances or module.plan.instances[0].address:
                 continue
@@ -96,7 +96,7 @@ class EngineWatch:
                     await self._renew(each, result, is_changed=result["state"] == "changed")
 
     async def _renew(self, module: ServedModule, result: dict[str, Any], is_changed: bool) -> None:
-        """Have a module compute by what was found."""
+        """Apply the result of a measurement to a module."""
         engine = module.description.engine
         if is_changed:
             for slot in module.pool.slots:
@@ -115,7 +115,7 @@ class EngineWatch:
 
 
 async def _result_of(command: Any, environ: dict[str, str]) -> dict[str, Any]:
-    """What a process writes as JSON; it is ended with this task."""
+    """Return the JSON that a process writes; the process is ended with this task."""
     process = await asyncio.create_subprocess_exec(
         *command, env=environ, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, start_new_session=True
     )

@@ -207,7 +207,7 @@ class Exchange:
                 await self._waiter
             if self._taker_failed:
                 raise self._taker_failed
-        finally:  # nothing of it is to be kept, nor of the frames that the error passed through
+        finally:  # keep no reference to it, nor to the frames that the error passed through
             self._taker, self._taker_failed, self._told_end = None, None, True
         return not self.gone
 
@@ -306,7 +306,7 @@ class Exchange:
         self._connection.unread.hold(count)
 
     def _settle(self) -> None:
-        """What is held of the answer is the connection's affair from now on."""
+        """Hand over to the connection what is held of the answer."""
         held, self._held_bytes = self._held_bytes, 0
         self._connection.unread.settle(held)
 

@@ -24,13 +24,13 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^?#]*)\??([^#]*)", re.IGNORECASE)
 #: headers that may be there once only
 _SINGLE = (b"host", b"content-length", b"transfer-encoding")
 _METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"}
-#: a length with more digits than this is no length
+#: a number with more digits than this is not accepted as a length
 _MAX_DIGITS = 18
 MAX_FIELDS = 256
 
 
 class BadRequest(Exception):
-    """What came is no request that is answered by an application.
+    """The input is not a request that an application answers.
 
     Args:
         status: the HTTP status that answers it.
@@ -44,14 +44,14 @@ class BadRequest(Exception):
 
 @dataclass(slots=True, frozen=True)
 class Head:
-    """One head.
+    """A parsed request head.
 
     Attributes:
-        scope: ASGI's scope of its requests, without what differs from connection to connection.
+        scope: ASGI's scope of its requests, without what differs between connections.
         keep_alive: whether another request may follow.
-        announced_bytes: of the body, as its length was announced; else 0.
+        announced_bytes: the announced length of the body; 0 if none was announced.
         is_chunked: whether the body comes in chunks.
-        expects_continue: whether the client waits for leave to send the body.
+        expects_continue: whether the client waits for "100 Continue" before it sends the body.
     """
 
     scope: dict[str, Any]
@@ -67,7 +67,7 @@ def parse_head(raw: bytes) -> Head:
     Args:
         raw: all of it, with the empty line at its end.
     Raises:
-        BadRequest: it is malformed or ambiguous, or asks for what is not offered.
+        BadRequest: it is malformed or ambiguous, or asks for something that is not offered.
     """
     line = _REQUEST_LINE.match(raw)
     if line is None or not _FIELDS.fullmatch(raw, line.end()):
@@ -81,7 +81,7 @@ def parse_head(raw: bytes) -> Head:
     headers = [(name.lower(), value.rstrip(b" \t")) for name, value in _FIELD.findall(raw, line.end())]
     if len(headers) > MAX_FIELDS:
         raise BadRequest(431, f"the request has {len(headers)} headers, the most is {MAX_FIELDS}")
-    # of equal names the first counts
+    # the first one counts if a name is repeated
     named = dict(reversed(headers))
     if len(named) < len(headers):
         _check_single(headers)
@@ -143,7 +143,7 @@ def _check_host(host: bytes | None, is_1_0: bool) -> None:
 
 
 def _framing(named: dict[bytes, bytes], is_1_0: bool) -> tuple[int, bool]:
-    """The announced length of the body, and whether it comes in chunks."""
+    """Return the announced length of the body, and whether it comes in chunks."""
     length = named.get(b"content-length")
     coding = named.get(b"transfer-encoding")
     if coding is not None:
@@ -166,7 +166,7 @@ def _has_close(headers: list[tuple[bytes, bytes]]) -> bool:
 
 
 def _read_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes]:
-    """The path, the query, and the host if the target has one."""
+    """Return the path, the query, and the host if the target has one."""
     if target.startswith(b"/"):
         path, _, query = target.partition(b"#")[0].partition(b"?")
         return path, query, b""

@@ -1,4 +1,4 @@
-"""Read request heads from what comes, and cache them by their bytes.
+"""Read request heads from received bytes, and cache them by these bytes.
 
 A client that keeps its connection sends the same head again and again: only the body differs. All that a head means, the framing of its
 body included, follows from its bytes, so that one that was parsed before is looked up instead. A head that is refused is never cached.
@@ -11,7 +11,7 @@ from hubserve.server.head_parser import BadRequest, Head, check_request_line, pa
 
 _LINE_END = b"\r\n"
 _END = b"\r\n\r\n"
-#: so many heads are cached, of up to so many bytes each
+#: how many heads are cached, and of how many bytes at most each
 _CACHED = 256
 _MAX_CACHED_BYTES = 2048
 MAX_HEAD_BYTES = 64 << 10
@@ -68,18 +68,18 @@ class HeadReader:
 
     @property
     def is_within(self) -> bool:
-        """Whether there is a part of a head."""
+        """Return True if part of a head has been received."""
         return bool(self._partial)
 
     def take(self, data: bytes) -> tuple[Head | None, bytes]:
-        """Go on with what came.
+        """Read on in the received bytes.
 
         Args:
             data: at least one byte.
         Returns:
-            The head, None if it is not complete; and what comes after it.
+            The head, None if it is not complete; and the bytes after it.
         Raises:
-            BadRequest: what came begins no request, or one that is refused.
+            BadRequest: the bytes do not begin a request, or begin one that is refused.
         """
         if not self._partial:
             head, length = self._heads.find(data)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # what it stands on is installed only where gRPC is
 HTTP2_BEGINS = b"PRI "
 #: a body larger than this is written behind its headers instead of being copied to them
 _JOINED_BYTES = 64 << 10
-#: a body of which more than this is to come is read to where it stays
+#: a body of which more than this is still missing is read directly into its buffer
 _DIRECT_BYTES = 64 << 10
 #: what is read at once, unless it goes where it belongs
 _SCRATCH_BYTES = 64 << 10
@@ -37,7 +37,7 @@ _SCRATCH_BYTES = 64 << 10
 _FIRST_BYTES = 16 << 10
 _KEEP_ALIVE_S = 15.0
 _SWEEP_EVERY_S = 0.25
-#: so long, what a client goes on to send is read and thrown away although it was told that the connection ends
+#: for this long, what a client still sends is read and discarded although it was notified that the connection ends
 _LINGER_S = 2.0
 #: what every answer begins with
 _ANSWER_BEGINS = b"HTTP/1.1 "
@@ -92,7 +92,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         due: when it is closed unless something happens; see :class:`hubserve.serving.sweeper.Sweeper`.
         closed: whether the client can no longer be written to.
         may_write: set once the client has taken enough of what was written; None while there is nothing to wait for.
-        unread: counts what it has not taken.
+        unread: counts the bytes that the client has not taken.
     """
 
     def __init__(self, app: Any, server_state: Any, shared: _Shared) -> None:
@@ -114,13 +114,13 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._reading: Exchange | None = None  # its body has not come to its end
         self._body_bytes = 0  # of that, still to come, where the length was announced
         self._chunked: ChunkedDecoder | None = None
-        self._unparsed = b""  # what came behind a request that is being answered
+        self._unparsed = b""  # bytes received after a request that is being answered
         self.may_write: asyncio.Event | None = None
         self.unread = UnreadAnswers(shared.admission, shared.sweeper, shared.client_timeout_s)
         self._is_paused = False
         self._stopping = False
         self._is_idle = False  # between an answer and the next request
-        self._is_half_closed = False  # the client sends no more, and is to be answered
+        self._is_half_closed = False  # the client sends no more, but still gets its answer
         self._sent_ahead = 0  # bytes of the answer's head
         self._room: memoryview | None = None  # where what comes next is put
 
@@ -129,7 +129,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
         self._transport = transport
-        self._transport.set_write_buffer_limits(0)  # what the kernel does not take at once is waited for
+        self._transport.set_write_buffer_limits(0)  # bytes that the kernel does not take at once are waited for
         self._client = _address(transport.get_extra_info("peername"))
         self._server = _address(transport.get_extra_info("sockname"))
         if not self._shared.connections.add(self, transport):
@@ -154,7 +154,7 @@ class HttpConnection(asyncio.BufferedProtocol):
                 exchange.disconnect()
 
     def eof_received(self) -> bool:
-        """The client sends no more. If it has sent a whole request, it may still wait for the answer: then the connection stays open."""
+        """Handle that the client sends no more. The connection stays open if it sent a whole request and may still wait for the answer."""
         if self.closed or self._answering is None or self._reading is not None:
             return False
         self._is_half_closed = True
@@ -178,7 +178,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self.due = time.monotonic() + _SWEEP_EVERY_S
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's call
-        """Return where the next bytes are to be put: those of a large body where they belong, others where all connections have theirs."""
+        """Return the receive buffer: the body's own for a large body, otherwise the one that all connections share."""
         if self._reading is None:
             return self._scratch[:_FIRST_BYTES]
         if self._chunked:
@@ -218,7 +218,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._refuse(refusal)
 
     def _take_first(self, data: bytes) -> bytes:
-        """Look at a client's first bytes; returns what is to be parsed of them, which is nothing while they may become HTTP/2's."""
+        """Check a client's first bytes; returns those to parse, which are none while they may still become HTTP/2's preface."""
         http2 = self._shared.http2
         data, self._unparsed = self._unparsed + data, b""
         if http2 and HTTP2_BEGINS.startswith(data[: len(HTTP2_BEGINS)]):
@@ -240,7 +240,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         connection.received(data)
 
     def _take_head(self, data: bytes) -> bytes:
-        """Take a request's head; returns what comes after it."""
+        """Process a request's head; returns the bytes after it."""
         head, rest = self._head_reader.take(data)
         if head:
             self._begin(head)
@@ -250,7 +250,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         if rest and self._body_bytes:
             rest = self._take_body(rest)
         if self._body_bytes > _DIRECT_BYTES and self._reading and self._reading.room() is None:
-            self.pause()  # there is no place for it yet; whoever asks for the body resumes
+            self.pause()  # there is no place for it yet; reading the body resumes the connection
         return rest
 
     def _begin(self, head: Head) -> None:
@@ -281,7 +281,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         return data[count:]
 
     def _take_chunks(self, chunked: ChunkedDecoder, data: bytes) -> bytes:
-        """Take what came of a chunked body; returns what comes after it."""
+        """Process the received part of a chunked body; returns the bytes after the body."""
         part, rest = chunked.decode(data)
         if part and self._reading:
             self._reading.feed(part)
@@ -291,7 +291,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         return rest
 
     def _end_request(self) -> None:
-        """All of a request's body has come."""
+        """Handle the end of a request's body."""
         if self._reading:
             self._reading.feed_end()
             self._reading = None
@@ -399,13 +399,13 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on, unless what came behind the request still waits."""
+        """Resume reading, unless bytes received after the request still wait."""
         if self._is_paused and not self.closed and not self._unparsed:
             self._is_paused = False
             self._transport.resume_reading()
 
     def _refuse(self, refusal: BadRequest) -> None:
-        """Answer what is no proper request, and close."""
+        """Answer a malformed request, and close."""
         if self.closed or self._transport.is_closing():
             return
         exchange, text = self._answering, b"%b\n" % str(refusal).encode()
@@ -417,7 +417,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             exchange.disconnect()
 
     def _hang_up(self) -> None:
-        """Close, after reading what the client still sends: closing before would reset the connection, and take answers from the client."""
+        """Close, after reading what the client still sends: closing earlier would reset the connection, and lose answers."""
         if self._is_half_closed or self._transport.is_closing():
             self._transport.close()
             return

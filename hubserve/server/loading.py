@@ -40,7 +40,7 @@ def _tell_ready(module: ServedModule, address: str) -> None:
 
 
 def note_loaded(module: ServedModule) -> None:
-    """Note what a loaded module says of its engine, and log its warnings."""
+    """Record what a loaded module reports of its engine, and log its warnings."""
     engine = module.description.engine
     if module.plan.folder:
         note_engine(module.plan.info, module.plan.folder, engine)

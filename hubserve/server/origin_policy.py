@@ -1,6 +1,6 @@
-"""What web pages may do: requests that call the server by a foreign name, or come from a page of another origin, are refused.
+"""Limit what web pages may do: requests that call the server by a foreign name, or come from a page of another origin, are refused.
 
-A browser sends a page's request wherever the page says, and the server cannot tell it from another client's but by three headers that pages
+A browser sends a page's request wherever the page says, and the server can tell it from another client's only by three headers that pages
 cannot set: ``Host``, ``Origin`` and ``Sec-Fetch-Site``. Pages of the origins in ``cors_origins`` are answered as the CORS protocol has it
 (https://fetch.spec.whatwg.org/#http-cors-protocol). See docs/adr/0024-web-pages.md.
 """
@@ -44,12 +44,12 @@ class OriginPolicy:
         self._accepted: set[bytes] = set()  # values of Host
 
     def judge(self, scope: Scope) -> "Refusal | CorsRequest | None":
-        """What is to answer a request.
+        """Return what answers a request instead of the application.
 
         Args:
             scope: ASGI's.
         Returns:
-            None for what is answered as usual, as almost everything is.
+            None if it is answered as usual, as almost every request is.
         """
         headers = scope.get(HEADERS) or headers_of(scope)
         if headers.get(b"host", b"") in self._accepted and b"origin" not in headers and b"sec-fetch-site" not in headers:
@@ -104,10 +104,10 @@ class Refusal:
 
 
 class CorsRequest:
-    """Answers a request of a page whose origin is allowed.
+    """Answer a request of a page whose origin is allowed.
 
     Args:
-        allowed: what the answer's ``Access-Control-Allow-Origin`` says.
+        allowed: the value of the answer's ``Access-Control-Allow-Origin``.
     """
 
     def __init__(self, allowed: str) -> None:
@@ -150,7 +150,7 @@ def _preflight(scope: Scope) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _own_origins(scope: Scope) -> set[str]:
-    """The origins of the server's own pages: as the request came, and as a proxy says that it got it.
+    """Return the origins of the server's own pages: from the request itself, and from the headers that a proxy adds.
 
     A page of another origin can send a proxy's headers only after a preflight, which is refused.
     """
@@ -161,13 +161,13 @@ def _own_origins(scope: Scope) -> set[str]:
 
 
 def _normal(origin: str) -> str:
-    """An origin in lower case, without the port that its scheme implies."""
+    """Return an origin in lower case, without the default port of its scheme."""
     lower = origin.lower()
     return lower.removesuffix(_USUAL_PORT.get(lower.partition("://")[0], ""))
 
 
 def _is_navigation(scope: Scope) -> bool:
-    """Whether somebody followed a link to the server: the page that has the link does not see what comes."""
+    """Return True if a user followed a link to the server: the page that has the link does not see the response."""
     is_document = header(scope, b"sec-fetch-mode") == "navigate" and header(scope, b"sec-fetch-dest") == "document"
     return is_document and scope["method"] in ("GET", "HEAD")
 

@@ -23,7 +23,7 @@ _STATE, _START = 0, 19
 
 
 class Process(NamedTuple):
-    """A process, told apart from later ones of the same id.
+    """A process, distinguished from later ones with the same id.
 
     Attributes:
         pid: its id.
@@ -35,7 +35,7 @@ class Process(NamedTuple):
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still runs."""
+        """Return True if it still runs."""
         return find_process(self.pid) == self
 
 
@@ -54,7 +54,7 @@ class Running(NamedTuple):
 
     @property
     def pid(self) -> int:
-        """The id of its process."""
+        """Return the id of its process."""
         return self.process.pid
 
 
@@ -85,10 +85,10 @@ def held(port: int, modules: list[str]) -> Iterator[None]:
 
 
 def find(port: int) -> Running | None:
-    """The server that runs on a port.
+    """Return the server that runs on a port.
 
     Returns:
-        The server; None where nobody holds the file's lock, or its holder is not the process that the file names.
+        The server; None if no process holds the file's lock, or its holder is not the process that the file names.
     """
     try:
         with path_for(port).open(encoding="utf-8") as file:
@@ -103,7 +103,7 @@ def find(port: int) -> Running | None:
 
 
 def find_unproven(port: int) -> int | None:
-    """The id of a process that a file names without a proof that it is the server; None where no such process runs."""
+    """Return the id of a process that a file names without proof that it is the server; None if no such process runs."""
     try:
         with path_for(port).open(encoding="utf-8") as file:
             noted = _read(file)
@@ -127,7 +127,7 @@ def running_servers() -> dict[int, Running]:
 
 
 def find_process(pid: int) -> Process | None:
-    """The process of an id; None if there is none, or it has ended and is only waited for."""
+    """Return the process with an id; None if there is none, or it has ended and only waits to be reaped."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
     except OSError:
@@ -159,7 +159,7 @@ def _is_locked(file: IO[str]) -> bool:
 
 
 def _has_open(pid: int, file: IO[str]) -> bool:
-    """Whether a process has this very file open, as the one that locked it has."""
+    """Return True if a process has this very file open, as the one that locked it has."""
     ours = os.fstat(file.fileno())
     try:
         with os.scandir(f"/proc/{pid}/fd") as opened:

@@ -37,7 +37,7 @@ class Reloader:
         Args:
             request: ``{"op": "reload", "modules": [...]}``, all where none is named; ``{"op": "installed", "module", "version"}``;
                 ``{"op": "removed", "module"}`` once a version is uninstalled; or, which change nothing, ``{"op": "served"}``,
-                ``{"op": "status"}`` and ``{"op": "load order", "module"}``, which asks what an instance is told to load.
+                ``{"op": "status"}`` and ``{"op": "load order", "module"}``, which asks for the load order that an instance gets.
         Returns:
             For each module ``{"module", "version", "was", "state", "error"}``;
             ``state`` is ``loaded``, ``kept``, ``unloaded`` or ``unchanged``. For ``served`` ``{"module", "version", "folder"}``;

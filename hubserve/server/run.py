@@ -171,7 +171,7 @@ class _Gateway:
         self._server.should_exit = True
         if self._grpc_server:
             await self._grpc_server.stop(drain_s)
-        await asyncio.wait({serving})  # not by awaiting it: it is to go on if this is cancelled
+        await asyncio.wait({serving})  # not by awaiting it: it must continue if this is cancelled
         await self._dataplane.stop(drain_s)
 
     def _config(self, http2: "Endpoint[Any] | None") -> uvicorn.Config:

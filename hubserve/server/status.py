@@ -1,4 +1,4 @@
-"""What a server says of itself: ``GET /status`` and ``hub serving status``."""
+"""Report the server's status: ``GET /status`` and ``hub serving status``."""
 
 from typing import Any
 

@@ -10,12 +10,12 @@ from hubserve.serving.sweeper import Sweeper
 
 
 class UnreadAnswers:
-    """What a connection has to write, and whether its client takes it fast enough.
+    """Track what a connection has to write, and whether its client takes it fast enough.
 
     Args:
         admission: counts the bytes.
-        sweeper: looks after :attr:`due`.
-        timeout_s: a period of the client's pace.
+        sweeper: watches :attr:`due`.
+        timeout_s: the length of a period of the client's pace.
 
     Attributes:
         due: when the client's pace is looked at; 0 while it keeps up. See :class:`hubserve.serving.sweeper.Sweeper`.
@@ -35,15 +35,15 @@ class UnreadAnswers:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the client is waited for."""
+        """Return True if the connection waits for the client."""
         return self._pace is not None
 
     def hold(self, count: int) -> None:
-        """Account for a part of an answer that is to be written."""
+        """Account for a part of an answer that will be written."""
         self._admission.hold_answer(count)
 
     def settle(self, count: int) -> None:
-        """What was held has been given to the transport, or dropped: it is released now, or once the transport has written it."""
+        """Release what was held, now given to the transport or dropped: at once, or once the transport has written it."""
         if self._pace:
             self._held_bytes += count
         else:
@@ -57,7 +57,7 @@ class UnreadAnswers:
         self._sweeper.add(self)
 
     def end(self) -> None:
-        """The kernel has taken everything, or the client is gone."""
+        """Stop waiting: the kernel has taken everything, or the client is gone."""
         if self._pace:
             self._pace, self.due = None, 0.0
             self._sweeper.discard(self)
@@ -73,6 +73,6 @@ class UnreadAnswers:
 
 
 def _unread_bytes(transport: Any) -> int:
-    """What the client has not taken: in the transport's buffer, and in the kernel's, which asks for more in large steps only."""
+    """Return how many bytes the client has not taken: in the transport's buffer and in the kernel's, which asks for more in large steps."""
     in_kernel = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
     return int(transport.get_write_buffer_size() + struct.unpack("i", in_kernel)[0])

@@ -1,4 +1,4 @@
-"""Tasks that nobody awaits: their errors are logged, and they are kept until they end."""
+"""Run tasks that are not awaited: their errors are logged, and they are kept until they end."""
 
 import asyncio
 import logging
@@ -14,10 +14,10 @@ _running: set["asyncio.Task[Any]"] = set()
 
 
 def run_in_background(work: Coroutine[Any, Any, T], doing: str) -> "asyncio.Task[T]":
-    """Start a task whose error is logged when it fails, also if nobody asks for its result.
+    """Start a task whose error is logged when it fails, even if its result is never awaited.
 
     Args:
-        work: what it does.
+        work: the coroutine to run.
         doing: completes "an unexpected error while ...".
     """
     task = asyncio.get_running_loop().create_task(work)
@@ -36,7 +36,7 @@ async def repeat(work: Callable[[], Awaitable[None]], every_s: float, doing: str
     """Do something again and again until cancelled; a failure is logged, and does not end it.
 
     Args:
-        work: what is done.
+        work: called each time, and awaited.
         every_s: the pause before each time.
         doing: completes "an unexpected error while ...".
     """

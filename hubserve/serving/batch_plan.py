@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 #: A larger call must be better by this much: noise alone must not make requests wait for each other.
 _MARGIN = 0.05
-#: Requests are merged only if that answers so many more of them in the same time: each waits for all.
+#: Requests are merged only if that answers this share more of them in the same time: each waits for all.
 GAIN = 0.10
-#: what an instance spends around one call of a module
+#: the time an instance spends around one call of a module
 _CALL_OVERHEAD_S = 0.00005
 
 
 class Plan(NamedTuple):
-    """How to divide any number of items; each list is indexed by that number.
+    """A division of any number of items into calls and batches; each list is indexed by that number.
 
     Attributes:
         calls: the size of the first call into which an instance divides the items of one batch.
@@ -50,7 +50,7 @@ def make_plan(
 
 
 def _calls(costs: Sequence[float], candidates: Sequence[int]) -> list[int]:
-    """The size of the first call of every number of items."""
+    """Return the size of the first call for every number of items."""
     first, total = [0], [0.0]
     parts = [_CALL_OVERHEAD_S + cost * (1 + _MARGIN if size > 1 else 1) for size, cost in enumerate(costs)]
     for items in range(1, len(costs)):
@@ -68,13 +68,13 @@ def _calls(costs: Sequence[float], candidates: Sequence[int]) -> list[int]:
 def _batches(
     whole: Sequence[float], candidates: Sequence[int], overhead_s: float, largest: int, merged: set[int]
 ) -> tuple[list[int], list[float]]:
-    """The size of the first batch of every number of items, and what all its batches cost."""
+    """Return the size of the first batch for every number of items, and what all its batches cost."""
     first, total = [0], [0.0]
     single_s = whole[1] + overhead_s
     for items in range(1, len(whole)):
         best, best_total = 1, single_s + total[items - 1]
         for size in candidates:
-            # what is not worth merging by itself is not worth it as a part either
+            # a size that is not worth merging by itself is not worth it as a part either
             if size < items and first[size] == size:
                 cost = whole[size] + overhead_s + total[items - size]
                 if cost < best_total * (1 - 1e-9):

@@ -23,7 +23,7 @@ _SWEEP_EVERY_S = 0.02
 #: An instance is given its next batch so long before it is expected to finish: about what the way there and back takes.
 _LEAD_S = 0.001
 _WORTH_A_TIMER_S = 0.004
-#: so many batches are sent ahead to busy instances while older work waits that can only be given to an idle one, or may still grow
+#: how many batches are sent ahead to busy instances while older work waits that can only be given to an idle one, or may still grow
 _MOST_OVERTAKING = 4
 
 
@@ -57,7 +57,7 @@ class _Lane:
         times: how long its batches take.
         queue: the work.
         items: how many it holds.
-        released: how many of these wait for no others any more, because idle instances share them.
+        released: how many of these no longer wait for others, because idle instances share them.
         overtaken: how many batches of newer work were sent ahead of it.
     """
 
@@ -70,7 +70,7 @@ class _Lane:
 
 
 class _Takers(NamedTuple):
-    """The instances that a batch may be for.
+    """The instances that may take a batch.
 
     Attributes:
         idle: how many are idle; 0 if the batch is sent ahead to one that still computes.
@@ -260,7 +260,7 @@ class Batcher:
         return lane
 
     def _next_batch(self, takers: _Takers) -> list[Work]:
-        """Take a batch out of the lane whose first work comes first; empty if none is to be computed now."""
+        """Take a batch out of the lane whose first work comes first; empty if there is nothing to compute now."""
         now = time.monotonic()
         self._drop_unwanted_heads(now)
         names = list(self._lanes)
@@ -269,7 +269,7 @@ class Batcher:
         overtaken: list[_Lane] = []
         for name in names:
             lane = self._lanes[name]
-            # what is urgent is not to wait behind what happens to be complete
+            # urgent work must not wait behind work that happens to be complete
             size = self._size_of_batch(lane, takers, now) if takers.idle or name[:2] == names[0][:2] else 0
             if size:
                 for each in overtaken:
@@ -399,7 +399,7 @@ class Batcher:
 
 
 def _preferred_size(times: BatchTimes, preferred: Sequence[int], waiting: int, share: int, takers: _Takers) -> int:
-    """The preferred size with which the last of the waiting items is answered soonest, the largest of equals; their share if none fits."""
+    """Return the preferred size that answers the last of the waiting items soonest, the largest of equals; their share if none fits."""
     fitting = [size for size in preferred if size <= waiting]
     if len(fitting) < 2 or takers.idle < 2:
         return fitting[-1] if fitting else share

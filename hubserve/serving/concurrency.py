@@ -1,4 +1,4 @@
-"""Counts how many instances of a module compute at the same time."""
+"""Count how many instances of a module compute at the same time."""
 
 import time
 
@@ -7,7 +7,7 @@ SHARED_FROM = 1.25
 
 
 class Concurrency:
-    """The computing time of all instances, added up. Times are on the clock of ``time.monotonic``."""
+    """Sum of the computing time of all instances. Times are on the clock of ``time.monotonic``."""
 
     def __init__(self) -> None:
         self._computing = 0
@@ -15,13 +15,13 @@ class Concurrency:
         self._total_s = 0.0
 
     def begin(self, now: float) -> float:
-        """An idle instance computes from now on; returns what :meth:`total_s` does."""
+        """Record that an idle instance starts computing; returns what :meth:`total_s` does."""
         total_s = self.total_s(now)
         self._computing += 1
         return total_s
 
     def end(self, now: float) -> None:
-        """An instance is idle from now on."""
+        """Record that an instance becomes idle."""
         self.total_s(now)
         self._computing -= 1
 

@@ -116,7 +116,7 @@ class Connection(FrameProtocol):
         for answered in answers:
             try:
                 answered(error)
-            except Exception:  # the others are to be told all the same
+            except Exception:  # one failing callback must not keep the others from being notified
                 log.exception("an unexpected error while a request was told that its instance has ended")
             error = NotComputed(error.message)
 

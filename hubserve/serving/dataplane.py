@@ -39,7 +39,7 @@ class DataPlane:
         self._drain_s = drain_s
         self._changing: dict[str, asyncio.Lock] = {}
         self._draining: set[asyncio.Task[None]] = set()
-        self._arriving: set[ServedModule] = set()  # those that load to take another one's place
+        self._arriving: set[ServedModule] = set()  # those that load to replace another one
         self._saver: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -111,7 +111,7 @@ class DataPlane:
                 yield response
 
     async def loaded(self, name: str, version: str | None = None) -> ServedModule:
-        """A served module, once it is loaded; one that takes its place meanwhile counts for it.
+        """Return a served module, once it is loaded; one that replaces it meanwhile is returned instead.
 
         Raises:
             ModuleNotFound: see :meth:`get`.
@@ -130,7 +130,7 @@ class DataPlane:
     async def load(self, *plans: ModulePlan) -> None:
         """Serve a module, in place of the one of its name if there is one.
 
-        That one answers until the new one is loaded, and then finishes what it has; if it still loads then, it is given up.
+        That one answers until the new one is loaded, and then finishes its requests; if it still loads then, it is given up.
 
         Args:
             plans: one for each version that is to be served from now on, ascending, all of one name; versions that are not among them are

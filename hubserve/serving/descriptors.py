@@ -35,7 +35,7 @@ class Reserve:
             os.close(self._kept.pop())
 
     def spend_on(self, work: Callable[[], T]) -> T:
-        """Do something that opens descriptors; once more with those that are kept if there are no others.
+        """Do something that opens descriptors; try again with the reserved ones if none are left.
 
         Raises:
             OSError: what ``work`` raises.
@@ -52,5 +52,5 @@ class Reserve:
             self.fill()
 
 
-#: descriptors are the process's, so is what is kept of them
+#: descriptors belong to the process, so its reserve does too
 RESERVE = Reserve()

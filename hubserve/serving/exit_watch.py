@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable
 
-#: where the kernel has no descriptors of processes, or there is none left
+#: if the kernel has no process descriptors, or none is left
 _LOOK_EVERY_S = 0.1
 
 

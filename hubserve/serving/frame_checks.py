@@ -163,9 +163,9 @@ def check_answer(asked: dict[str, Any], header: dict[str, Any]) -> None:
 
     Args:
         asked: the header of that one.
-        header: what came.
+        header: the received header.
     Raises:
-        WireError: it does not answer it, or a field is not as it must be.
+        WireError: it does not answer it, or a field is invalid.
     """
     op = header.get("op")
     answers = _ANSWERS[asked["op"]]
@@ -180,9 +180,9 @@ def check_side(header: dict[str, Any]) -> None:
     """Check the header of a frame of the second socket.
 
     Args:
-        header: what came.
+        header: the received header.
     Raises:
-        WireError: there is no such frame, or a field is not as it must be.
+        WireError: the frame is unknown, or a field is invalid.
     """
     op = header.get("op")
     if not isinstance(op, str) or op not in _SIDE:
@@ -205,12 +205,12 @@ def _convert(op: str, header: dict[str, Any], form: type[Struct] | None) -> Stru
         return None
     try:
         return msgspec.convert(header, form)
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # half a character where there is no text at all
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # half a surrogate pair where there is no text at all
         raise WireError(f"a frame of the form '{op}' is broken: {_short(error)}") from None
 
 
 def _sizes(header: dict[str, Any]) -> list[int]:
-    """The length of each buffer. Those in the arena must fit into the half of it in which an instance puts the answer to one frame."""
+    """Return the length of each buffer. Those in the arena must fit into the half of it that an instance uses to answer one frame."""
     sizes, in_arena = [], 0
     for place in header["buffers"]:
         if isinstance(place, int):
@@ -244,7 +244,7 @@ def _check_results(asked: dict[str, Any], results: list[_Result], sizes: list[in
 
 
 def _face(call: dict[str, Any]) -> str:
-    """The face of a call's answer; those that the module computes outside of any batch are answered by JSON."""
+    """Return the face of a call's answer; calls that the module computes outside of any batch are answered by JSON."""
     return Face.JSON if "arguments" in call else call["answer"]
 
 

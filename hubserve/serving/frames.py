@@ -27,10 +27,10 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     Args:
         arena: where buffers may lie that are not sent; None for nowhere.
-        on_broken: called with the reason when what came is no frame, or not one that may come; the socket is closed then.
+        on_broken: called with the reason when the received bytes are not a frame, or not an allowed one; the socket is closed then.
 
     Attributes:
-        heard_at: when something came last, on the clock of ``time.monotonic``.
+        heard_at: when something was last received, on the clock of ``time.monotonic``.
     """
 
     def __init__(self, arena: Arena | None, on_broken: Callable[[str], None]) -> None:
@@ -46,23 +46,23 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     @abstractmethod
     def check(self, header: dict[str, Any]) -> None:
-        """Check a frame's header, before its payload is taken.
+        """Check a frame's header, before its payload is read.
 
         Raises:
-            WireError: the frame may not come, or holds what it may not hold.
+            WireError: the frame is not allowed, or holds something that is not allowed.
         """
 
     @abstractmethod
     def on_frame(self, frame: wire.Frame) -> None:
-        """A frame came.
+        """Handle a received frame.
 
         Raises:
-            WireError: its payload is not as its header says.
+            WireError: its payload does not match its header.
         """
 
     @property
     def stalled_s(self) -> float:
-        """For how long the rest of a frame has been missing; 0 if none has begun."""
+        """Return for how long the rest of a frame has been missing; 0 if none has begun."""
         return time.monotonic() - self.heard_at if self._filled else 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -104,7 +104,7 @@ class FrameProtocol(asyncio.BufferedProtocol):
                 self._make_room(size)
                 return
             payload = self._view[start:size]
-            if self._view is self._scratch:  # it is written over by what comes next
+            if self._view is self._scratch:  # the next read overwrites it
                 payload = memoryview(bytes(payload))
             header, self._header = self._header, None
             self._move(self._scratch, size)

@@ -137,7 +137,7 @@ class ModelCalls:
         reply(talk, key, None, final=True)
 
     def _dtypes(self, request: InferRequest) -> dict[str, Any]:
-        """What the arrays of an answer do not tell of their datatypes."""
+        """Return the datatypes that cannot be derived from the arrays of an answer."""
         try:
             outputs = self._dataplane.get(request.module, request.version).description.outputs
         except ModuleNotFound:  # unloaded since

@@ -1,4 +1,4 @@
-"""What is to be served of one version of one module, and how."""
+"""Describe how one version of one module is served."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from hubserve.serving.spec import InstanceSpec
 
 @dataclass(frozen=True)
 class ModulePlan:
-    """One module that is to be served.
+    """One module to serve.
 
     Attributes:
         info: its metadata.
@@ -26,7 +26,7 @@ class ModulePlan:
         config: of a Triton model: its configuration as far as it is known before it is loaded.
         ensemble: a dataflow of other modules that answers in place of instances, of which there are none then.
         model_folder: of a module without instances, where its files are.
-        error: why it cannot be served, which is told to whoever asks for it; "" where it can. There are no instances then either.
+        error: why it cannot be served, which every request for it reports; "" if it can. There are no instances then either.
     """
 
     info: ModuleInfo
@@ -43,5 +43,5 @@ class ModulePlan:
 
     @property
     def folder(self) -> Path | None:
-        """Where its files are; None for what cannot be served."""
+        """Return where its files are; None if it cannot be served."""
         return self.instances[0].folder if self.instances else self.model_folder

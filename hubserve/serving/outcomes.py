@@ -1,4 +1,4 @@
-"""What became of one request, as an instance's frame says it."""
+"""Read the outcome of each request from an instance's frame."""
 
 import logging
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def outcome_of(result: dict[str, Any], buffers: Sequence[memoryview], final: boo
 
 
 def settle(work: Work, outcome: InferResponse | PackedResponse | HubError) -> None:
-    """Answer a request, unless nobody waits for it any more."""
+    """Resolve a request's future, unless its caller no longer waits."""
     if work.answer.done():
         return
     if isinstance(outcome, HubError):

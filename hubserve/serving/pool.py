@@ -72,7 +72,7 @@ class Slot:
 
     @property
     def serves(self) -> bool:
-        """Whether its instance lives and is given work."""
+        """Return True if its instance lives and is given work."""
         return self.instance is not None and not self.instance.is_dead and not (self.seat and self.seat.retired)
 
     def status(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class Pool:
         delay_s = _FIRST_DELAY_S
         while True:
             try:
-                # what has answered is worth having back at once; what dies of its start, or of nothing, less and less
+                # an instance that has answered is replaced at once; one that dies at its start, or for no reason, ever later
                 if slot.instance is not None and await self._serve(slot, slot.instance):
                     delay_s = _FIRST_DELAY_S
                 if slot.instance is not None:
@@ -215,7 +215,7 @@ class Pool:
             await instance.start()
         except HubError as error:
             log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message)  # noqa: TRY400 - the message says it all
-            if instance.died_loading and not slot.died_loading:  # once is no reason to refuse what waits
+            if instance.died_loading and not slot.died_loading:  # one death while loading is not enough to refuse waiting requests
                 slot.died_loading = True
                 return _LONGEST_DELAY_S
             slot.error = error.message

@@ -31,20 +31,20 @@ log = logging.getLogger("hubserve")
 _STOP_TIMEOUT_S = 5.0
 #: an idle instance answers a ping at once; one that does not is stuck
 PING_TIMEOUT_S = 10.0
-#: begins the reason why an instance is ended that sent what it may not send
+#: begins the reason for ending an instance that sent something it may not send
 BROKEN = "broke the protocol with the gateway: "
-#: a frame that has begun to come goes on, unless nobody writes it
+#: a frame that has begun continues, unless its writer has stopped
 _STALL_TIMEOUT_S = 30.0
-#: once the process has ended, what it wrote is read within so long; a process that it has forked may hold its socket for ever
+#: once the process has ended, its remaining output is read within this time; a process that it forked may hold its socket for ever
 _LINGER_S = 0.2
-#: once its socket has closed, a process ends by itself within so long
+#: once its socket has closed, a process ends by itself within this time
 _EXIT_TIMEOUT_S = 1.0
 _RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class _Ends(NamedTuple):
-    """What connects the gateway with a child."""
+    """The sockets that connect the gateway with a child."""
 
     child: "subprocess.Popen[bytes]"
     sock: socket.socket
@@ -158,7 +158,7 @@ class InstanceProcess:
 
         Raises:
             OSError: there are too few descriptors or processes, or too little memory.
-            LoadFailed: the place where it is to run is not to be had.
+            LoadFailed: the place where it should run is not available.
         """
         RESERVE.fill()
         self._child, sock, side, arena = RESERVE.spend_on(self._start_child)
@@ -229,7 +229,7 @@ class InstanceProcess:
         return await loaded
 
     def check_frames(self) -> None:
-        """End it if it began a frame and does not go on with it."""
+        """End it if it began a frame and does not continue it."""
         ends: list[FrameProtocol | None] = [self._connection, self.talk]
         for each in ends:
             if each and each.stalled_s > _STALL_TIMEOUT_S:
@@ -280,14 +280,14 @@ class InstanceProcess:
             self.end(BROKEN + reason)
 
     def _on_exit(self) -> None:
-        """The process has ended."""
+        """Handle the end of the process."""
         if self.is_dead:
             self._announce_death()
         elif self._connection:
             self._loop.call_later(_LINGER_S, self._connection.close)
 
     def _on_lost(self, error: Exception | None) -> None:
-        """The socket has closed."""
+        """Handle that the socket has closed."""
         log.debug("instance of '%s' closed its socket: %s", self.spec.module, error)
         if self._stopping or self._child is None or self._child.poll() is not None:
             self._announce_death()
@@ -295,7 +295,7 @@ class InstanceProcess:
             self._loop.call_later(_EXIT_TIMEOUT_S, self._give_up)
 
     def _on_side_lost(self) -> None:
-        """The second socket has closed, which is no end of its own accord only if the process goes on."""
+        """Handle that the second socket has closed, which is a failure only if the process goes on."""
         self._loop.call_later(_EXIT_TIMEOUT_S, self._end_silent)
 
     def _end_silent(self) -> None:
@@ -320,7 +320,7 @@ class InstanceProcess:
             self.talk.lost(error)
 
     def death(self, how: str = "") -> InstanceDied:
-        """What requests are told that its end concerns.
+        """Return the error for the requests that the end of the process affects.
 
         Args:
             how: completes "the process of module ..."; "" for what is known.

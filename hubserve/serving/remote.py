@@ -1,4 +1,4 @@
-"""One instance on another machine, at the other end of a TLS connection; see :mod:`hubserve.instance.listen`."""
+"""Connect to one instance on another machine through TLS; see :mod:`hubserve.instance.listen`."""
 
 import asyncio
 import socket
@@ -50,7 +50,7 @@ class RemoteInstance(InstanceProcess):
 
 
 def _attach(address: tuple[str, int], key: SharedKey) -> socket.socket:
-    """Connect to an instance; the local socket at which it is spoken to, whose end is its end."""
+    """Connect to an instance; returns a local socket to it, which closes together with the connection."""
     with ExitStack() as unused:
         secured = unused.enter_context(connect(address, key, ASK_INSTANCE, _CONNECT_TIMEOUT_S))
         ours, theirs = map(unused.enter_context, socket.socketpair())
@@ -61,15 +61,15 @@ def _attach(address: tuple[str, int], key: SharedKey) -> socket.socket:
 
 
 def connect(address: tuple[str, int], key: SharedKey, ask: str, timeout_s: float) -> ssl.SSLSocket:
-    """Connect to a listener, prove to one another to have the key, and ask for something; blocks.
+    """Connect to a listener, prove possession of the key to one another, and ask for something; blocks.
 
     Args:
         address: host and port.
-        key: what both sides have.
+        key: the shared key.
         ask: one of the things that :mod:`hubserve.instance.tls` names.
         timeout_s: for all of it.
     Raises:
-        Untrusted: what listens there does not have the key, is no listener, or refuses; the message says why.
+        Untrusted: the peer does not have the key, is not a listener, or refuses; the message says why.
         OSError: there is no connection, or no answer in time.
     """
     deadline = time.monotonic() + timeout_s
@@ -90,7 +90,7 @@ def connect(address: tuple[str, int], key: SharedKey, ask: str, timeout_s: float
 
 
 async def _in_thread(work: Callable[[], socket.socket]) -> socket.socket:
-    """Have a thread connect, which is not waited for when the server ends; closes a connection that nobody wants any more."""
+    """Connect in a thread that does not delay the server's end; closes a connection that is no longer wanted."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[socket.socket] = loop.create_future()
 

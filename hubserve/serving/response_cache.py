@@ -11,7 +11,7 @@ from hubserve.types import InferRequest, InferResponse, packed
 
 #: what an entry takes besides its arrays, roughly
 _ENTRY_BYTES = 512
-#: a request of up to so many bytes is looked through where it is
+#: a request of up to this many bytes is hashed directly
 _SMALL_BYTES = 4 << 20
 
 
@@ -57,7 +57,7 @@ class ResponseCache:
 
 
 async def find_key(request: InferRequest) -> bytes:
-    """As :func:`key_of`; a large request is looked through in a thread, where others may run."""
+    """Return what :func:`key_of` does; a large request is hashed in a thread, so that other tasks can run."""
     arrays = (request.tensors or {}).values()
     size = sum(array.nbytes for array in arrays) + sum(map(len, [request.arguments or b"", *(request.pictures or ())]))
     return key_of(request) if size <= _SMALL_BYTES else await asyncio.to_thread(key_of, request)

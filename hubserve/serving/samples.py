@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-#: the median of so many times is believed: one call that the machine disturbed does not count
+#: the median of this many times is used: one call that the machine disturbed does not count
 _REMEMBERED = 21
 #: a median of one sample may be wrong by this share, one of n samples by this share divided by the root of n
 _UNCERTAIN_SHARE = 0.1
@@ -20,7 +20,7 @@ class Samples:
 
     Attributes:
         medians: of each size, in seconds, as of the last :meth:`refresh`.
-        cautious: the same, made worse by its standard error for larger calls and better for one item: chance must not merge.
+        cautious: the medians, made worse by their standard error for larger calls and better for one item: chance must not merge.
         known: the sizes that were computed at least twice, ascending; all sizes while there is none.
         merged_at: when a call of several items was observed last, on the clock of ``time.monotonic``; 0 for never.
     """
@@ -49,7 +49,7 @@ class Samples:
             self._times[items] = deque([seconds], maxlen=_REMEMBERED)
             self._first.add(items)
             return True
-        if items in self._first:  # an engine prepares itself for a shape when it first sees it, which is no measure of the second time
+        if items in self._first:  # an engine prepares itself when it first sees a shape: that time does not predict the next
             self._first.discard(items)
             times[0] = min(times[0], seconds)
             return True
@@ -57,7 +57,7 @@ class Samples:
         return False
 
     def believe(self, items: int, seconds: float) -> None:
-        """Remember a time that is no first call's: measured by a warm-up, or by an earlier start of the server."""
+        """Remember a time that is not a first call's: measured by a warm-up, or by an earlier start of the server."""
         self.add(items, seconds)
         self._first.discard(items)
 
@@ -80,7 +80,7 @@ class Samples:
         self.known = sorted(items for items in self._times if items not in self._first) or sorted(self._times)
 
     def count(self, items: int) -> int:
-        """How many calls of a size are remembered."""
+        """Return how many calls of a size are remembered."""
         return len(self._times.get(items, ()))
 
     def age_s(self, items: int, now: float) -> float:
@@ -89,10 +89,10 @@ class Samples:
 
 
 def interpolated(costs: Mapping[int, float], known: Sequence[int], items: int) -> float:
-    """The cost of a number of items, from those of known numbers.
+    """Interpolate the cost of a number of items from those of known numbers.
 
-    Below the smallest known number it is proportional. Beyond the largest it goes on as it rose last; if one alone was ever measured,
-    two are taken to cost the same, so that they are tried.
+    Below the smallest known number it is proportional. Beyond the largest it keeps its last slope; if only one was ever measured,
+    two are assumed to cost the same, so that they are tried.
 
     Args:
         costs: of each known number, in seconds.

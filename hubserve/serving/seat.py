@@ -115,7 +115,7 @@ class InstanceSeat:
             self._fail_to_give(batch)
 
     def _fail_to_give(self, batch: list[Work]) -> None:
-        """Answer a batch that could not be sent: nobody is to wait for it for ever."""
+        """Fail a batch that could not be sent, so that its requests do not wait for ever."""
         log.exception("an unexpected error while a batch was given to an instance")
         self.retired = True
         self._instance.end("could not be given a batch")
@@ -153,8 +153,8 @@ class InstanceSeat:
                 _tell_sequences(batch, answer)
             if self._talk:  # calls that its threads still make do not keep it from computing
                 self._talk.executing.difference_update(keys)
-            self._batcher.answered(self)  # first: the instance is not to wait until all are told
-        except Exception:  # those whose answers are here get them all the same
+            self._batcher.answered(self)  # first, so that the instance does not wait until all requests are answered
+        except Exception:  # requests whose answers are here get them in any case
             log.exception("an unexpected error while a batch was answered")
         if self._talk:
             for work, key, outcome in zip(batch, keys, outcomes, strict=True):
@@ -166,7 +166,7 @@ class InstanceSeat:
         self._statistics.answered(batch, answer.header, begun_at, busy_s)
 
     def _put_back(self, batch: list[Work], keys: list[int], died: InstanceDied) -> None:
-        """Have the requests of an instance that died computed by another one, or refuse them."""
+        """Have another instance compute the requests of an instance that died, or refuse them."""
         merged = len(batch) > 1
         if self._talk:  # but not what it has let go of in another way
             batch = [work for work, key in zip(batch, keys, strict=False) if self._talk.forget(key)]
@@ -238,10 +238,10 @@ def _tell_sequences(batch: list[Work], frame: Frame) -> None:
 
 
 def _outcomes(batch: list[Work], frame: Frame) -> list[Outcome]:
-    """What became of each request of a batch.
+    """Return the outcome of each request of a batch.
 
     Raises:
-        WireError: the frame is not as it must be.
+        WireError: the frame is invalid.
     """
     most = sum(work.count for work in batch)
     if any(items > most for items, _ in frame.header["times"]):

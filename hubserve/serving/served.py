@@ -158,7 +158,7 @@ class ServedModule:
 
     @property
     def was_given_up(self) -> bool:
-        """Whether it was stopped before it was loaded."""
+        """Return True if it was stopped before it was loaded."""
         return self._stopped and bool(self.load_error)
 
     @property

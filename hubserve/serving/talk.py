@@ -121,7 +121,7 @@ class Talk(FrameProtocol):
         super().close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        """The other side ended, or :meth:`close` was called."""
+        """Handle that the other side ended, or :meth:`close` was called."""
         if not self._is_closed:
             self._on_lost()
 

@@ -73,7 +73,7 @@ class BatchTimes:
         self._promising: list[int] = []
         self._try_alone_at = 0.0  # when it may be tried again that one instance computes all, if it is not known what that takes
         self._plan = NO_PLAN
-        self._alone_tables: _Tables | None = None  # what the plan below is to be made of, once it is needed
+        self._alone_tables: _Tables | None = None  # the tables that the plan below is made from, once it is needed
         self._alone_plan = NO_PLAN
 
     def lower_limit(self, limit: int) -> None:
@@ -103,7 +103,7 @@ class BatchTimes:
             self._exploring_s = 0.0 if gains else self._exploring_s - _EXPLORING_SHARE * seconds
 
     def believe(self, items: int, seconds: float, shared: bool = False) -> None:
-        """Take over what was measured earlier."""
+        """Adopt times that were measured earlier."""
         if 0 < items <= self.limit and 0 <= seconds < float("inf"):
             (self._shared if shared else self._alone).believe(items, seconds)
             self._stale, self._planned_at = True, 0.0
@@ -113,7 +113,7 @@ class BatchTimes:
         self._overhead_s += 0.05 * (min(seconds, 4 * self._overhead_s) - self._overhead_s)
 
     def estimate(self, items: int) -> float | None:
-        """Seconds that one call with so many items takes, interpolated where it was not measured; None if nothing is known yet."""
+        """Return the seconds that one call with this many items takes, interpolated if not measured; None if nothing is known yet."""
         return interpolated(self._costs, self._known, items) if self._is_planned() else None
 
     def full_size(self) -> int:
@@ -151,10 +151,10 @@ class BatchTimes:
         self._tried, self._exploring_s = size, interpolated(self._costs, self._known, size)
 
     def share(self, waiting: int, idle: int, alone: bool) -> int:
-        """How many of the waiting items one of several idle instances is to take, so that the last of them is answered soonest.
+        """Return how many of the waiting items one of several idle instances takes, so that the last of them is answered soonest.
 
         Args:
-            waiting: the items.
+            waiting: the number of items.
             idle: how many instances could take some of them.
             alone: no other instance computes.
         """
@@ -232,15 +232,15 @@ class BatchTimes:
             self._promising = sorted(promising, key=lambda items: medians[items] / items)
 
     def _alone_totals_s(self) -> list[float]:
-        """How long one instance takes for every number of items, if no other one computes."""
+        """Return how long one instance takes for every number of items, if no other one computes."""
         if self._alone_tables:
             self._alone_plan = self._plan_for(*self._alone_tables, self._alone_plan)
             self._alone_tables = None
         return self._alone_plan.totals_s
 
     def _is_promising(self, items: int) -> bool:
-        """Whether more calls of a size may change the plan: it would be worth merging if it took as long as it did the few times that
-        it was measured, or others are merged because of the few times that one item was.
+        """Return True if more calls of a size may change the plan: it would be worth merging if it took as long as it did the few times
+        that it was measured, or others are merged because of the few times that one item was.
         """
         if self._alone.count(items) + self._shared.count(items) >= _FEW:
             return False
@@ -254,7 +254,7 @@ class BatchTimes:
         return age_s > (_FEW_STALE_S if few else _STALE_S)
 
     def _contention(self) -> float:
-        """How many times as long a call takes while other instances compute; 1 where that was not observed for the same size."""
+        """Return how many times as long a call takes while other instances compute; 1 if that was not observed for the same size."""
         alone, shared = self._alone, self._shared
         both = [items for items in shared.known if items in alone.medians and alone.medians[items] > 0]
         return max(1.0, statistics.median(shared.medians[items] / alone.medians[items] for items in both)) if both else 1.0
@@ -335,7 +335,7 @@ class TimesBook:
         return self._path.is_file()
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Every form with its times in milliseconds: ``ms`` alone, ``shared_ms`` while other instances computed."""
+        """Return every form with its times in milliseconds: ``ms`` alone, ``shared_ms`` while other instances computed."""
         return [{"form": form, "ms": times.to_json(), "shared_ms": times.to_json(shared=True)} for form, times in self._forms.items()]
 
     def load(self) -> None:

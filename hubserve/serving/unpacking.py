@@ -16,8 +16,8 @@ class PackedResponse(NamedTuple):
     """A response whose arrays are not unpacked yet.
 
     Attributes:
-        described: the arrays, as a frame's header has them.
-        buffers: the frame's, in memory that nothing overwrites.
+        described: the arrays' descriptions, as in a frame's header.
+        buffers: the frame's buffers, in memory that is never overwritten.
         parameters: the response's.
     """
 
@@ -27,7 +27,7 @@ class PackedResponse(NamedTuple):
 
 
 def has_many_strings(described: Sequence[dict[str, Any]]) -> bool:
-    """Tell whether arrays hold so many byte strings that unpacking them would hold up the event loop."""
+    """Return True if arrays hold so many byte strings that unpacking them would hold up the event loop."""
     return any(each["dtype"] == BYTES and math.prod(each["shape"]) > FEW_ELEMENTS for each in described)
 
 

@@ -1,4 +1,4 @@
-"""DLPack capsules as numpy gives and takes them, and what it lacks: bfloat16, and arrays that may be written to.
+"""Convert DLPack capsules as numpy reads and writes them, and what it lacks: bfloat16, and writable arrays.
 
 numpy has no bfloat16: such numbers travel as uint16, and only the type that a capsule names is changed, in the struct that it points to.
 
@@ -54,11 +54,11 @@ _pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
 
 
 def to_capsule(array: np.ndarray, is_bfloat16: bool, **options: Any) -> Any:
-    """A capsule that shares an array's memory, or has a copy of it where DLPack cannot describe that.
+    """Return a capsule that shares an array's memory, or holds a copy if DLPack cannot describe that memory.
 
     Args:
         array: of numbers; bfloat16 as uint16.
-        is_bfloat16: whether that is what they are.
+        is_bfloat16: whether the numbers are bfloat16.
         options: of ``__dlpack__`` in the array API standard.
     Raises:
         AttributeError, BufferError, TypeError, RuntimeError: numpy cannot; the text says why.
@@ -85,14 +85,14 @@ def _export(array: np.ndarray, options: Any) -> Any:
 
 
 def from_capsule(source: Any) -> Tuple[np.ndarray, bool]:
-    """An array that shares the memory of another framework's tensor; it may be written to unless the tensor says otherwise.
+    """Return an array that shares the memory of another framework's tensor; it is writable unless the tensor says otherwise.
 
     Args:
         source: a capsule, or an object with ``__dlpack__`` whose memory is the CPU's.
     Returns:
-        The array, and whether its numbers, then uint16, are bfloat16.
+        The array, and whether its numbers (then stored as uint16) are bfloat16.
     Raises:
-        AttributeError, BufferError, TypeError, ValueError, RuntimeError: it is no capsule, or numpy cannot take it; the text says why.
+        AttributeError, BufferError, TypeError, ValueError, RuntimeError: it is not a capsule, or numpy cannot take it; the text says why.
     """
     capsule = _exported_by(source) if hasattr(source, "__dlpack__") else source
     tensor, read_only = _read(capsule)
@@ -113,7 +113,7 @@ def _exported_by(source: Any) -> Any:
 
 
 def _read(capsule: Any) -> Tuple[_Tensor, bool]:
-    """The struct in a capsule, and whether it is read-only."""
+    """Return the struct in a capsule, and whether it is read-only."""
     if _is_valid(capsule, _PLAIN):
         return _Tensor.from_address(_pointer(capsule, _PLAIN)), False
     if _is_valid(capsule, _VERSIONED):
@@ -123,7 +123,7 @@ def _read(capsule: Any) -> Tuple[_Tensor, bool]:
 
 
 class _Capsule:
-    """A bare capsule, in the form that numpy wants."""
+    """Wrap a bare capsule in the form that numpy expects."""
 
     def __init__(self, capsule: Any) -> None:
         self._capsule = capsule
@@ -136,7 +136,7 @@ class _Capsule:
 
 
 class _Memory:
-    """An array's memory, to be seen as an array that may be written to."""
+    """Expose an array's memory as a writable array."""
 
     def __init__(self, array: np.ndarray) -> None:
         self._array = array  # keeps the memory
@@ -144,5 +144,5 @@ class _Memory:
 
 
 def _writeable(array: np.ndarray) -> np.ndarray:
-    """Numpy marks what comes in an unversioned capsule read-only, because that cannot say whether it is."""
+    """Return a writable view: numpy marks the contents of an unversioned capsule read-only, because that cannot say whether they are."""
     return np.asarray(_Memory(array))

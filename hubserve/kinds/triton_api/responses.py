@@ -77,7 +77,7 @@ def checked_parameters(parameters: Optional[Dict[str, Any]]) -> Dict[str, Any]:
     """Parameters that may cross the wire.
 
     Raises:
-        TritonModelException: a name is no text, or a value no text, boolean or number of at most 64 bits.
+        TritonModelException: a name is not text, or a value is not text, a boolean or a number of at most 64 bits.
     """
     for name, value in (parameters or {}).items():
         if not isinstance(name, str) or not isinstance(value, (bool, int, float, str)):

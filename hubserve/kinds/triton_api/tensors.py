@@ -29,7 +29,7 @@ class Tensor:
 
     @classmethod
     def from_request(cls, name: str, array: np.ndarray, dtype: str) -> "Tensor":
-        """A tensor whose datatype its array does not tell.
+        """Return a tensor whose datatype cannot be derived from its array.
 
         Args:
             name: its name.
@@ -64,7 +64,7 @@ class Tensor:
         """A capsule for the ``from_dlpack`` of another framework, which shares the memory.
 
         Raises:
-            TritonModelException: there is none for its datatype; the text says why.
+            TritonModelException: its datatype has no such form; the text says why.
         """
         return self.__dlpack__()
 

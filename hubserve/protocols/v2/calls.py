@@ -57,7 +57,7 @@ class InferCall:
         priority: lower ones are computed first.
         sequence: the sequence that it is part of, if any.
         layout: requests with the same one are alike in all but the elements of their inputs; None where that is not known.
-        check_memory: raises Forbidden unless the client may have tensors in shared memory; None where nobody has to be kept from it.
+        check_memory: raises Forbidden unless the client may have tensors in shared memory; None if every client may.
         reserve: accounts for bytes that are read from elsewhere for it; raises what it is refused with if there is no room for them.
     """
 
@@ -76,7 +76,7 @@ class InferCall:
 
     @property
     def shares_memory(self) -> bool:
-        """Whether any of its tensors is, or is to be put, in shared memory."""
+        """Return True if any of its tensors is in, or goes to, shared memory."""
         return any(each.data is None for each in self.inputs) or any("shared_memory_region" in each.parameters for each in self.outputs)
 
 

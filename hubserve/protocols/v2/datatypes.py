@@ -78,10 +78,10 @@ def array_from_raw(data: Any, datatype: Any, shape: Any) -> np.ndarray:
 
 
 class ManyElements(Exception):
-    """A tensor of so many byte strings is to be decoded off the event loop.
+    """A tensor has so many byte strings that it must be decoded off the event loop.
 
     Attributes:
-        count: how many they are.
+        count: the number of byte strings.
     """
 
     def __init__(self, count: int) -> None:
@@ -90,7 +90,7 @@ class ManyElements(Exception):
 
 
 def array_of_dtype(data: Any, dtype: str, shape: Any) -> np.ndarray:
-    """As :func:`array_from_raw`, with a TensorSpec's dtype."""
+    """Decode raw elements like :func:`array_from_raw`, with a TensorSpec's dtype."""
     if dtype != BYTES:
         return array_from_bytes(data, dtype, shape)
     lengths = parse_shape(shape)

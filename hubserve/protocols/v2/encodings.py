@@ -11,7 +11,7 @@ from hubserve.errors import InvalidInput, TooLarge
 from hubserve.protocols.admission import Ticket
 from hubserve.protocols.v2.errors import NotOffered
 
-#: so much is unpacked at once: the first step where it is, the others in a thread
+#: how much is decompressed at once: the first step directly, the others in a thread
 _STEP_BYTES = 1 << 20
 #: so much is given to zlib and taken from it at once
 _PACKED_BYTES = 64 << 10
@@ -57,7 +57,7 @@ class _Unpacker:
     """Unpacks a body step by step.
 
     Attributes:
-        parts: what has been unpacked.
+        parts: the decompressed parts.
         size: how many bytes that are.
         is_done: whether it is all.
     """
@@ -108,7 +108,7 @@ class _Unpacker:
         self.parts.append(part)
 
     def joined(self) -> memoryview:
-        """All of it; others may run between two parts."""
+        """Return the whole body; other tasks may run between two parts."""
         whole = np.empty(self.size, np.uint8).data  # unlike a bytearray, not zeroed first
         at = 0
         for part in self.parts:

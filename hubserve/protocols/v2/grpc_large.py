@@ -12,7 +12,7 @@ from hubserve.protocols.v2.grpc_codec import decode_call, parse_request
 from hubserve.protocols.v2.grpc_raw import split_request
 from hubserve.protocols.v2.json_tensors import is_large
 
-#: a message of up to so many bytes beside raw contents is decoded where it is
+#: a message of up to this many bytes beside raw contents is decoded directly
 _SMALL_BYTES = 64 << 10
 
 
@@ -20,9 +20,9 @@ async def read_message(data: Message, context: Context, on_id: Callable[[str], N
     """Decode a ``ModelInferRequest``.
 
     Args:
-        data: what came.
-        context: what the protocols share.
-        on_id: is told the request's id as soon as it is known, also of a request that turns out to be wrong.
+        data: the encoded message.
+        context: state that the protocols share.
+        on_id: called with the request's id as soon as it is known, even if the request turns out to be invalid.
     Raises:
         InvalidInput: it is something else, or contradicts itself.
         TooLarge: it holds too many byte strings.

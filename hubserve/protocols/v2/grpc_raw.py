@@ -68,7 +68,7 @@ def split_request(message: Message) -> tuple[Message, list[memoryview] | None]:
 
 
 def has_many_fields(message: bytes | bytearray, most: int) -> bool:
-    """Whether an encoded message has more than ``most`` fields, which its class makes objects of; False for what is no message."""
+    """Return True if an encoded message has more than ``most`` fields, which its class makes objects of; False if it is not a message."""
     view, at = memoryview(message), 0
     try:
         for _ in range(most):

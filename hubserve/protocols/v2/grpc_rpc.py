@@ -35,5 +35,5 @@ def deadline_of(call: Call, settings: ServerSettings) -> float:
 
 
 def memory_check(context: Context, call: Call) -> Callable[[], None] | None:
-    """What refuses a call unless its client may have tensors in shared memory; None where the server has none."""
+    """Return a check that refuses a call unless its client may have tensors in shared memory; None if the server has none."""
     return partial(context.admin.check_call, call.peer, call.metadata) if context.settings.shared_memory else None

@@ -190,9 +190,9 @@ class Stream:
             self.due = 0.0
 
     def on_due(self) -> None:
-        """The client does not take what is sent, unless it has taken enough of it."""
+        """Break the stream if the client has not taken enough of what is sent."""
         timeout_s = self._context.settings.client_timeout_s
-        if not self._rpc.is_waiting or not self._pace:  # who waited for it was cancelled
+        if not self._rpc.is_waiting or not self._pace:  # a sender that waited for the client was cancelled
             self.due = 0.0
         elif self._pace.is_kept(self._rpc.sent_bytes - self._sent_bytes):
             self.due = self._pace.due
@@ -233,13 +233,13 @@ class _Answer:
             self._stream.send(message, is_checked=True)
 
     def drop(self) -> list[Answer]:
-        """Keep no messages any more; returns those that were kept."""
+        """Stop keeping messages; returns those that were kept."""
         self._stream.release(self._kept_bytes)
         kept, self._kept, self._kept_bytes = self._kept, [], 0
         return kept
 
     def name(self, request_id: str) -> None:
-        """Its request has this id."""
+        """Set the id of its request."""
         self.id = request_id
 
     def give(self, result: InferResult, encoded: Mapping[str, Any], *, is_only: bool = True) -> None:

@@ -1,6 +1,6 @@
-"""gRPC's encrypted connections.
+"""Accept gRPC's encrypted connections.
 
-asyncio can do the handshake before there is a protocol; but then nobody counts the connections whose clients do not go on with it.
+asyncio can do the handshake before there is a protocol; but then connections whose clients stall in the handshake are not counted.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _PAUSE_S = 0.1
 
 
 def tls_context(settings: ServerSettings) -> ssl.SSLContext:
-    """What encrypted connections are made with.
+    """Return the TLS context for encrypted connections.
 
     Raises:
         ConfigError: the files cannot be used.
@@ -100,11 +100,11 @@ class TlsServer:
 
 
 class _Handshake:
-    """A connection before it is one of HTTP/2: what :class:`hubserve.server.connections.Connections` needs of it.
+    """A connection before it speaks HTTP/2, with what :class:`hubserve.server.connections.Connections` needs of it.
 
     Args:
         client: its socket.
-        connection: the protocol that it is to have.
+        connection: the protocol that it gets after the handshake.
     """
 
     def __init__(self, client: socket.socket, connection: Any) -> None:
@@ -113,7 +113,7 @@ class _Handshake:
         self.idle_since = time.monotonic()
 
     def get_extra_info(self, name: str) -> Any:
-        """As a transport's."""
+        """Return what a transport's method of this name returns."""
         try:
             return self.client.getpeername() if name == "peername" else None
         except OSError:  # it has left already

@@ -1,4 +1,4 @@
-"""The paths of the HTTP form that control the server: model repository, shared memory, trace and logging settings.
+"""Serve the HTTP paths that control the server: model repository, shared memory, trace and logging settings.
 
 All of them are part of the admin surface (:mod:`hubserve.protocols.admin`).
 """
@@ -23,7 +23,7 @@ def read_document(body: memoryview, bounds: JsonBounds) -> dict[str, Any]:
     """A request's JSON object; an empty body is an empty one.
 
     Raises:
-        InvalidInput: it is none, or holds far more values than any such request needs.
+        InvalidInput: it is not a JSON object, or holds far more values than any such request needs.
     """
     return parse_object(body, "the request", bounds._replace(values=min(bounds.values, _MOST_VALUES))) if len(body) else {}
 

@@ -29,11 +29,11 @@ NOTHING: Mapping[str, Any] = {}
 
 
 def json_length(body: memoryview, header_length: str) -> int:
-    """How much of a body is JSON.
+    """Return how many bytes of a body are JSON.
 
     Args:
         body: all of it.
-        header_length: the header ``Inference-Header-Content-Length``, "" where it was not sent.
+        header_length: the header ``Inference-Header-Content-Length``; "" if it was not sent.
     Raises:
         InvalidInput: the header is not a length within the body's.
     """
@@ -246,7 +246,7 @@ def write_result(
 
 
 def needs_steps(result: InferResult, binary_default: Any) -> bool:
-    """Whether :func:`encode_large` has anything to do; numbers in binary are sent as they are."""
+    """Return True if :func:`encode_large` has anything to do; numbers in binary are sent as they are."""
     for each in result.outputs:
         array = each.array
         if array is not None and (array.dtype.kind == "O" or not _is_binary(each, binary_default)) and is_large(array):

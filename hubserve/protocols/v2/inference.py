@@ -51,7 +51,7 @@ class V2Inference:
         dataplane: the served modules.
         settings: the server's.
         models: loads and unloads models; None where nobody can.
-        decoders: decode large requests; its own where None.
+        decoders: decode large requests; creates its own if None.
 
     Attributes:
         repository: what could be served.
@@ -113,7 +113,7 @@ class V2Inference:
         return self._signatures.get(module)
 
     async def signature(self, name: str, version: str = "") -> Signature:
-        """What a module takes and gives; waits until it, or another one that takes its place meanwhile, is loaded.
+        """Return a module's inputs and outputs; waits until it, or another one that replaces it meanwhile, is loaded.
 
         Raises:
             ModuleNotFound: it is not served.
@@ -163,10 +163,10 @@ class V2Inference:
         return {"model_stats": [model_statistics(module) for module in modules]}
 
     def _memory_for(self, call: InferCall) -> SharedMemory:
-        """The regions that a request may use: another client's on this machine are nothing for clients elsewhere.
+        """Return the regions that a request may use: those of clients on this machine must not be used by clients elsewhere.
 
         Raises:
-            Forbidden: it may use none, and asks for one.
+            Forbidden: it may not use any, and asks for one.
         """
         if call.check_memory and call.shares_memory:
             call.check_memory()

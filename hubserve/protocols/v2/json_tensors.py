@@ -106,14 +106,14 @@ def _upper_halves(array: np.ndarray) -> np.ndarray:
 
 
 def values_of(array: np.ndarray, datatype: str, nan: str = "token") -> bytes:
-    """A tensor's elements as the text of a flat JSON list. Bytes that are not UTF-8 are replaced.
+    """Encode a tensor's elements as the text of a flat JSON list. Bytes that are not UTF-8 are replaced.
 
     Args:
         array: the tensor.
         datatype: the protocol's.
-        nan: what becomes of NaN and Infinity: "null", "token" for the words, or "error".
+        nan: how NaN and Infinity are written: "null", "token" for the words, or "error".
     Raises:
-        ModuleFailed: there is one, and it is an error.
+        ModuleFailed: the tensor has one, and ``nan`` is "error".
     """
     flat = array.ravel()
     if datatype == "BYTES":
@@ -132,12 +132,12 @@ def values_of(array: np.ndarray, datatype: str, nan: str = "token") -> bytes:
 
 
 def is_large(array: np.ndarray) -> bool:
-    """Whether encoding a tensor's elements would hold up the event loop."""
+    """Return True if encoding a tensor's elements would hold up the event loop."""
     return array.size > _STEP_ELEMENTS or (array.dtype.kind == "O" and sum(map(len, array.ravel())) > _STEP_BYTES)
 
 
 async def values_in_steps(array: np.ndarray, datatype: str, nan: str) -> bytes:
-    """As :func:`values_of`, with a turn for others every few milliseconds."""
+    """Encode like :func:`values_of`, but yield to the event loop every few milliseconds."""
     flat, parts = array.ravel(), []
     for some in _texts_in_steps(flat) if datatype == "BYTES" else _numbers_in_steps(flat):
         if len(some) == 1 and datatype == "BYTES" and len(some[0]) > _STEP_BYTES:
@@ -154,7 +154,7 @@ def _numbers_in_steps(flat: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _texts_in_steps(flat: np.ndarray) -> Iterator[np.ndarray]:
-    """Elements in groups of so many bytes; a longer one alone."""
+    """Yield elements in groups of this many bytes; a longer one alone."""
     start = size = 0
     for index, element in enumerate(flat):
         more = len(element) + _ELEMENT_BYTES

@@ -20,7 +20,7 @@ _HERE = "hubserve.protocols.v2.large_calls:"
 
 
 class Takes(NamedTuple):
-    """What of a model's signature decoding a request needs."""
+    """The parts of a model's signature that decoding a request needs."""
 
     name: str
     inputs: dict[str, TensorSpec]

@@ -151,7 +151,7 @@ def formats(value: str, where: str) -> str:
 
 
 def is_address(value: str) -> bool:
-    """Tell whether a value that may name a folder begins as an address does."""
+    """Return True if a value that may name a folder begins as an address does."""
     return "://" in value or bool(_ADDRESS.match(value))
 
 

@@ -1,7 +1,7 @@
-"""Read a ``requirements.txt`` that somebody else wrote, and keep only what was understood.
+"""Read a module author's ``requirements.txt``, and keep only what was understood.
 
 pip and uv are never given the author's file: each line is parsed here by a strict subset of pip's syntax, checked, and written again
-(:mod:`~hubserve.registry.environments.requirement_lines`). A line, an option or a character that has no meaning here is refused.
+(:mod:`~hubserve.registry.environments.requirement_lines`). A line, an option or a character without a meaning here is refused.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ class Requirements(NamedTuple):
     links: tuple[Path, ...] = ()
 
     def links_digest(self) -> str:
-        """Over the packages in :attr:`links`; "" where there are none. Packages of one version from two modules need not be the same."""
+        """Return the hash over the packages in :attr:`links`; "" if there are none. Packages of one version from two modules may differ."""
         if not self.links:
             return ""
         digest = hashlib.sha256()

@@ -31,7 +31,7 @@ class Requirement(NamedTuple):
         return "" if any(each in version for each in ",*=") else version
 
     def allows(self, version: str) -> bool:
-        """Whether a version lies in the range, pre-releases included; every one does where there is no range."""
+        """Return True if a version lies in the range, pre-releases included; every version does if there is no range."""
         from packaging.version import InvalidVersion
 
         try:
@@ -50,7 +50,7 @@ class Chosen(NamedTuple):
         where: its index.
         name: as the index writes it.
         release: which it is.
-        document: all that the index says of the module.
+        document: everything that the index lists for the module.
     """
 
     where: Index

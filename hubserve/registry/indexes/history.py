@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 
 
 class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One version that a trusted key signed.
+    """One version signed by a trusted key.
 
     Attributes:
         sha256: the digest of its archive.
@@ -39,22 +39,22 @@ Versions = dict[str, Seen]
 
 
 class Document(msgspec.Struct):
-    """The file: index -> module -> versions."""
+    """Contents of the file: index -> module -> versions."""
 
     schema_version: int = SCHEMA_VERSION
     indexes: dict[str, dict[str, Versions]] = {}
 
 
 def guard(home: Path, chosen: Chosen, requirement: Requirement, keys: list[TrustedKey], *, installed: str, allow: bool) -> None:
-    """Refuse a choice that goes back; remember what the index has now.
+    """Refuse a choice that goes back to an older state; remember what the index has now.
 
     Args:
         home: the home that remembers.
         chosen: a version that one of ``keys`` signed.
-        requirement: what was asked for.
+        requirement: the requirement that was asked for.
         keys: those that are trusted for the index.
         installed: the version that the module's name means now; "" if it is not installed.
-        allow: take it all the same, and remember only what the index has now.
+        allow: accept it anyway, and remember only what the index has now.
     Raises:
         InstallError: it goes back; the message says from what.
         ConfigError: the memory is damaged.
@@ -77,7 +77,7 @@ def guard(home: Path, chosen: Chosen, requirement: Requirement, keys: list[Trust
 
 
 def goes_back(before: Versions, chosen: Chosen, requirement: Requirement, installed: str) -> str:
-    """Say why a choice is a step back; "" if it is none. An older version that was named by ``==`` is the user's decision."""
+    """Return why a choice is a step back; "" if it is not one. An older version that was named by ``==`` is the user's decision."""
     release = chosen.release
     seen = before.get(release.version)
     if seen and release.sha256 != seen.sha256:

@@ -22,7 +22,7 @@ class Request(NamedTuple):
         progress: told how far it is.
         sha256: 64 hexadecimal digits that the archive must have, or "".
         indexes: addresses and folders to look names up in; those that are configured where None.
-        installed: gives the version that a module's name means now; "" where that is not asked, or it is not installed.
+        installed: gives the version that a module's name means now; "" if that is not asked, or it is not installed.
         allow_downgrade: take an older version than the installed one, or than a signed index had before.
     """
 

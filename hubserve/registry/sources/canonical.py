@@ -1,4 +1,4 @@
-"""One spelling for each address and folder, so that what was said of a place holds however the place is written.
+"""Give each address and folder one spelling, so that what is recorded for a location holds in every spelling of it.
 
 Where two spellings may mean the same place they become one, even if some server tells them apart: a key that is trusted for an index must
 not be escaped by writing the index's address in another way.
@@ -31,7 +31,7 @@ def canonical_host(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host means this machine without asking anybody: ``localhost``, or an address of it."""
+    """Return True if a host means this machine without a name lookup: ``localhost``, or a loopback address."""
     address = _address(host)
     return host.lower() == LOOPBACK if address is None else address.is_loopback
 
@@ -69,7 +69,7 @@ def canonical_location(location: str) -> str:
         parts = urlsplit(location)
         host, port = canonical_host(parts.hostname or ""), parts.port
     except ValueError:
-        return location  # no address: it is refused where it is opened
+        return location  # not an address: it is refused where it is opened
     shown = f"[{host}]" if ":" in host else host
     authority = shown if port in (None, _PORTS.get(parts.scheme)) else f"{shown}:{port}"
     return f"{parts.scheme}://{authority}{_canonical_path(parts.path)}"
@@ -82,7 +82,7 @@ def index_key(location: str) -> str:
 
 
 def _canonical_path(path: str) -> str:
-    """Undo percent-encoding where it is not needed, and remove dot segments, empty segments and a slash at the end."""
+    """Undo unneeded percent-encoding, and remove dot segments, empty segments and a trailing slash."""
     segments: list[str] = []
     for segment in unquote_to_bytes(path).split(b"/"):
         if segment == b"..":
