@@ -39,7 +39,7 @@ faults: $(VENV)/installed  ## break installs, uninstalls and rollbacks at each o
 hostile: $(VENV)/installed  ## unpack ten thousand archives that mean harm; minutes
 	$(BIN)/python -m tests.unit.registry.hostile
 
-fuzz: $(VENV)/installed  ## send the server 100,000 requests and 40,000 connections that mean harm, the gateway 100,000 frames, read 5,000 requirements files; minutes
+fuzz: $(VENV)/installed  ## send the server 200,000 requests and 40,000 connections that mean harm, the gateway 100,000 frames, read 5,000 requirements files; minutes
 	$(BIN)/python bench/fuzz_v2.py
 	$(BIN)/python bench/fuzz_http1.py
 	$(BIN)/python bench/fuzz_http2.py

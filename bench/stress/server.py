@@ -52,13 +52,13 @@ def running_server(modules: dict[str, Any], *, folder: Path | None = None, log: 
         modules: ``modules_info``.
         folder: where config, home and log go; a temporary one where None.
         log: where the server's log is copied afterwards.
-        settings: more keys of the config.
+        settings: more keys of the config; raw requests may call the server ``x`` or ``here``.
     """
     with tempfile.TemporaryDirectory() as temporary:
         place = folder or Path(temporary)
         port = free_port()
         config = place / "config.json"
-        config.write_text(json.dumps({"modules_info": modules, "port": port, **settings}))
+        config.write_text(json.dumps({"modules_info": modules, "port": port, "allowed_hosts": ["x", "here"], **settings}))
         server = Server(["-c", str(config)], port, place / "home", place / "server.log")
         try:
             server.wait_until_ready()
