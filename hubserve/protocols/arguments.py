@@ -90,7 +90,8 @@ def _read(
             raise InvalidInput(f"'{where.data}' must be base64 text of an array's bytes, got {json_type(arguments[where.data])}")
         return Arguments(text, _array(arguments, where, _raw(arguments[where.data], where)))
     if predict_args:
-        return Arguments(json.dumps({**predict_args, **arguments}, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        exact = json.loads(bytes(text))  # orjson makes floats of integers beyond 64 bits
+        return Arguments(json.dumps({**predict_args, **exact}, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     return Arguments(text)
 
 

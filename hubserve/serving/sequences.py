@@ -267,6 +267,8 @@ class Sequences:
         lost = []
         for work in works:
             sequence = work.sequence
+            if sequence is None:  # a filler
+                continue
             if sequence.desk is not None and sequence.desk.seat.is_alive:  # the module itself wants to have it again
                 sequence.computing = None
                 sequence.queue.appendleft(work)

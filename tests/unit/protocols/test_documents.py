@@ -1,5 +1,6 @@
 """Clients' JSON is parsed within bounds, whatever its form."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,13 +10,15 @@ from hypothesis import strategies as st
 
 from hubserve.errors import InvalidInput, NotJson, TooLarge
 from hubserve.protocols import documents
+from hubserve.protocols.arguments import ArgumentReader
+from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds, is_light, parse_json, parse_object, structure_of
 
 BOUNDS = JsonBounds(20, 1000)
 
 texts = st.text(alphabet=st.sampled_from('[]{},":\\\n\u00e9x'), max_size=12)
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | texts,
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=30,
 )
@@ -52,6 +55,12 @@ def test_what_is_not_json_is_looked_through_all_the_same(data: bytes, piece_byte
 @given(values)
 def test_what_is_within_bounds_is_parsed(value: Any) -> None:
     assert parse_json(memoryview(json.dumps(value).encode()), "it", JsonBounds(100, 10_000)) == value
+
+
+def test_integers_of_any_size_stay_exact_beside_the_arguments_of_the_configuration() -> None:
+    text = b'{"n": 123456789012345678901234567890, "low": -9223372036854775809}'
+    read = asyncio.run(ArgumentReader(Decoders(), BOUNDS).read(text, "the body", {"low": 1, "more": 2}))
+    assert json.loads(read.text) == {"n": 123456789012345678901234567890, "low": -9223372036854775809, "more": 2}
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[1,"[",', "]"), (' [ "\\\\\\"[", ', "]")])

@@ -34,7 +34,8 @@ def test_growing_never_loses_a_point_and_keeps_the_promised_distance(polygon: np
     distance = cv2.contourArea(polygon) * ratio / cv2.arcLength(polygon, True)
     outline = grown.reshape(-1, 1, 2)
     assert all(cv2.pointPolygonTest(outline, tuple(map(float, point)), True) >= distance - 0.5 for point in polygon)
-    assert cv2.contourArea(grown) >= cv2.contourArea(polygon) - 1
+    rounding = cv2.arcLength(polygon, True) / 32  # corners are rounded to a sixteenth of a pixel
+    assert cv2.contourArea(grown) >= cv2.contourArea(polygon) - rounding
 
 
 @given(rectangles, st.floats(0.1, 2.0), st.floats(0.1, 2.0))
