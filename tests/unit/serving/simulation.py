@@ -1,6 +1,7 @@
 """Real batchers and seats on a clock that jumps from one event to the next, with instances that compute by a formula."""
 
 import asyncio
+import contextlib
 import random
 import selectors
 from collections import Counter, deque
@@ -70,8 +71,15 @@ class _Loop(asyncio.SelectorEventLoop):
 def simulate(scenario: Callable[[Clock], Coroutine[Any, Any, T]], clock: Clock | None = None) -> T:
     """Run a coroutine on a simulated clock."""
     clock = clock or Clock()
-    with mock.patch("time.monotonic", clock.monotonic), asyncio.Runner(loop_factory=lambda: _Loop(clock)) as runner:
-        return runner.run(scenario(clock))
+    with mock.patch("time.monotonic", clock.monotonic), contextlib.closing(_Loop(clock)) as loop:
+        try:
+            return loop.run_until_complete(scenario(clock))
+        finally:
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.wait(left))
 
 
 class Machine:
