@@ -1,7 +1,9 @@
 """When the gateway ends, and how: by which signal."""
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Coroutine
 from typing import Any
 
@@ -58,3 +60,14 @@ class Ending:
             for task in (draining, hurried):
                 task.cancel()
             await asyncio.gather(draining, hurried, return_exceptions=True)
+
+
+def drop_lost_output() -> None:
+    """Discard text for a terminal or pipe that is gone: Python would end with status 120 because it cannot write it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)

@@ -20,7 +20,7 @@ from hubserve.server import pidfile
 from hubserve.server.app import build_app
 from hubserve.server.connections import MOST_WAITING, Connections, connections_for, raise_descriptor_limit
 from hubserve.server.control import Control
-from hubserve.server.ending import Ending
+from hubserve.server.ending import Ending, drop_lost_output
 from hubserve.server.engine_watch import EngineWatch
 from hubserve.server.http import http_protocol
 from hubserve.server.loading import load_modules
@@ -59,8 +59,11 @@ def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence
     plans = make_plans()
     with bind(settings.host, settings.port, backlog=connections.backlog) as listener:
         end_unread_answers(listener, settings.client_timeout_s)
-        with contextlib.suppress(KeyboardInterrupt):
-            uvloop.run(_Gateway(settings, plans, make_plans, listener, connections, search_path).run())
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                uvloop.run(_Gateway(settings, plans, make_plans, listener, connections, search_path).run())
+        finally:
+            drop_lost_output()
 
 
 def bind(host: str, port: int, option: str = "-p", purpose: str = "", backlog: int = MOST_WAITING) -> socket.socket:

@@ -34,7 +34,8 @@ SETTINGS: dict[str, Any] = {"max_body_bytes": 1 << 20}
 
 def served() -> dict[str, Any]:
     modules = {"shout": toy("shout"), "old-style": toy("old_style", prefix=">"), "faulty": toy("faulty"), "doubler": toy("doubler")}
-    modules["doubler"]["workers"] = 1
+    # without learning, so that requests are divided into the same calls on both sides
+    modules["doubler"] |= {"workers": 1, "preferred_batch_sizes": [2]}
     return modules
 
 
