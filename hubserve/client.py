@@ -185,7 +185,7 @@ class Client:
         code = response.status_code
         try:
             answer = json.loads(response.content)
-        except ValueError:  # not JSON, or not even text
+        except (ValueError, RecursionError):  # not JSON, or not even text
             answer = None
         if not isinstance(answer, dict) or "status" not in answer:
             raise ServerError(

@@ -249,7 +249,7 @@ def read_config(path: Path) -> ServerSettings:
         raw = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration '{path}': {error.strerror}. Give the path of a config.json.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # JSON's and Unicode's errors are ValueErrors
         raise ConfigError(f"the configuration '{path}' is not JSON: {error}") from None
     settings = parse_settings(raw, str(path))
     folder = path.absolute().parent

@@ -60,7 +60,7 @@ class Control:
             async for line in self._lines(await reader.readline()):
                 writer.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
                 await writer.drain()
-        except (ConnectionError, ValueError):  # the command was interrupted, or is none of ours
+        except (ConnectionError, ValueError, RecursionError):  # the command was interrupted, or is none of ours
             pass
         finally:
             writer.close()

@@ -277,6 +277,7 @@ def test_an_error_in_the_answer_is_raised_with_its_status_and_text(server, clien
         (302, b"", "HTTP 302 without a result"),
         (200, b"<html>Welcome</html>", "HTTP 200 without a result: <html>Welcome</html>. Is this the address of a hubserve server?"),
         (200, b"\xff\xfe\x00", "HTTP 200 without a result"),
+        (200, b"[" * 100_000, "HTTP 200 without a result"),
         (200, b"[1, 2]", r"without a result: \[1, 2\]"),
         (200, b'{"error": "no"}', "without a result"),
         (200, b'{"status": "000", "msg": ""}', "answered without 'results'"),

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from hubserve.errors import ConfigError
-from hubserve.settings import ServerSettings, parse_settings
+from hubserve.settings import ServerSettings, parse_settings, read_config
 
 
 def parse(**settings: object) -> ServerSettings:
@@ -61,3 +63,11 @@ def test_use_gpu_without_saying_which_is_refused_with_the_remedy(monkeypatch: py
 def test_a_wrong_value_is_refused_by_its_key(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         parse(**wrong)
+
+
+@pytest.mark.parametrize("text", [b"{", b"\xff", b"[" * 100_000])
+def test_a_configuration_that_is_not_json_is_refused_by_its_path(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(text)
+    with pytest.raises(ConfigError, match="config.json' is not JSON"):
+        read_config(path)
