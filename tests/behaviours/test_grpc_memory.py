@@ -2,7 +2,6 @@
 
 import contextlib
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ PENDING = 6 << 20
 
 @pytest.fixture(scope="module")
 def address(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    slow = {"doubler": {**toy("doubler", delay_s=1.5), "workers": 1}}
+    slow = {"doubler": {**toy("doubler", delay_s=2.5), "workers": 1}}
     with servers(shared_home, tmp_path_factory.mktemp("grpc_memory")) as start:
         yield start_with_grpc(start, "tensors", modules=slow, max_pending_bytes=PENDING)[1]
 
@@ -41,21 +40,28 @@ def fits(client: triton.InferenceServerClient, size: int) -> bool:
     return True
 
 
+def answered(client: triton.InferenceServerClient) -> int:
+    statistics = client.get_inference_statistics("tensors").model_stats
+    return sum(version.inference_stats.success.count for version in statistics)
+
+
 @contextlib.contextmanager
 def waiting_answers(client: triton.InferenceServerClient) -> Iterator[Any]:
-    """Open a stream whose large answers wait behind a slow one."""
-    answers = Answers()
+    """Open a stream whose large answers are ready and wait behind a slow one."""
+    answers, before = Answers(), answered(client)
     client.start_stream(answers)
     client.async_stream_infer("doubler", [tensor("x", np.ones((1, 1), np.float32))], request_id="slow")
     for number in range(4):
         client.async_stream_infer("tensors", sized(400_000), request_id=str(number))
+    # Nobody else may ask before all are in: his request could be what makes one of these too many.
+    wait_for(lambda: answered(client) == before + 4)
     yield answers
 
 
 def test_answers_that_wait_for_their_turn_count_and_are_given_back(address: str) -> None:
     with triton.InferenceServerClient(address) as client, triton.InferenceServerClient(address) as other:
         with waiting_answers(client) as answers:
-            wait_for(lambda: not fits(other, PENDING - 1_000_000))
+            assert not fits(other, PENDING - 1_000_000)
             assert [answers.next().get_response().id for _ in range(5)] == ["slow", "0", "1", "2", "3"]
             client.stop_stream()
         wait_for(lambda: fits(other, PENDING - 100_000))
@@ -64,7 +70,6 @@ def test_answers_that_wait_for_their_turn_count_and_are_given_back(address: str)
 def test_a_stream_that_is_cancelled_gives_back_what_its_waiting_answers_held(address: str) -> None:
     with triton.InferenceServerClient(address) as client, triton.InferenceServerClient(address) as other:
         with waiting_answers(client):
-            time.sleep(0.3)  # the answers are ready and waiting
             client.stop_stream(cancel_requests=True)
         wait_for(lambda: fits(other, PENDING - 100_000))
 
