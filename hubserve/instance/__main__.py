@@ -34,6 +34,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     mode.add_argument("--listen", metavar="HOST:PORT", help="run instances for gateways on other machines")
     mode.add_argument("--check", type=Path, metavar="FOLDER", help="import the module and construct nothing")
     mode.add_argument("--run", type=Path, metavar="FOLDER", help="call the module's @runnable method")
+    parser.add_argument("--json", action="store_true", help="with --run: print JSON instead of Python's form")
     parser.add_argument("--arena-fd", type=int, metavar="FD", help="with --serve-fd: the memory that the gateway shares")
     parser.add_argument(
         "--side-fd", type=int, metavar="FD", help="with --serve-fd: a second socket, for modules that are given whole requests"
@@ -82,8 +83,9 @@ def _run(args: argparse.Namespace) -> None:
         raise
     except BaseException as error:
         raise as_failure(error) from error
-    if answer is not None:
-        print(answer if isinstance(answer, str) else ResultEncoder().encode(answer).decode("utf-8", "replace"))  # noqa: T201 - the command's result
+    as_json = args.json or args.kind != "paddlehub"  # of the kinds of module, PaddleHub has that one
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text of a module may be in no encoding
+    print(ResultEncoder().encode(answer).decode("utf-8", "replace") if as_json else answer)  # noqa: T201 - the command's result
 
 
 def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
