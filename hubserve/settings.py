@@ -172,6 +172,9 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     get the admin surface, unless ``admin`` is ``any``."""
     model_uploads: bool = False
     """Whether clients that may load models may send the models' files, too. They may be code, which runs as the server's user."""
+    gradio: bool = True
+    """Whether to show the pages of modules that have ``create_gradio_app`` at ``/gradio/<module>``. Each runs in a process of its own, with
+    a copy of its module, from its first visit on."""
     trace_dir: str = ""
     """A folder into which clients may have the server write traces of requests. Not set: they may not."""
 

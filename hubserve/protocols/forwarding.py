@@ -160,6 +160,8 @@ def _is_upgrade(scope: Scope) -> bool:
 def _request_headers(scope: Scope, length: int, is_upgrade: bool) -> Headers:
     named: Headers = scope["headers"]
     kept = _without(named, _OF_CONNECTION | _listed(named))
+    if not any(name == b"host" for name, _ in named):  # HTTP/1.0 needs none, the request that is sent does
+        kept = [(b"host", b"localhost"), *kept]
     if is_upgrade:
         return [*kept, (b"connection", b"Upgrade"), (b"upgrade", dict(named)[b"upgrade"])]
     has_length = length or any(name in (b"content-length", b"transfer-encoding") for name, _ in named)

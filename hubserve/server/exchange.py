@@ -23,6 +23,8 @@ STATUS_LINES = {each.value: b"HTTP/1.1 %d %s\r\n" % (each.value, each.phrase.enc
 _MAX_WAITING_BYTES = 64 << 10
 #: parts that wait are joined beyond this number: a client may send them byte by byte
 _MAX_WAITING_PARTS = 64
+#: more than any answer has: of an answer whose length is not known, to a client of HTTP/1.0, more is left
+_OPEN_ENDED = sys.maxsize >> 1
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _DISCONNECT = {"type": "http.disconnect"}
 _BODILESS = (204, 304)
@@ -251,7 +253,7 @@ class Exchange:
             if self._chunked and len(body) > SMALL_BYTES:
                 self._hold(len(body))
             # an answer of known length lies in memory as a whole: waiting between its parts would only keep its request there, too
-            if self._chunked and self._connection.may_write:
+            if (self._chunked or self._left_bytes > _OPEN_ENDED) and self._connection.may_write:
                 await self._connection.drain()
             self._write(body, message.get("more_body", False))
 

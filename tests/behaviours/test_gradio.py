@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import requests
 
-from tests.conftest import Server, Start, servers, toy, wait_for
+from tests.conftest import Server, Start, hub, servers, toy, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +122,27 @@ def test_a_client_that_leaves_ends_its_stream(server: Server) -> None:
 
 def test_pages_end_with_their_module_and_with_the_server(start: Start) -> None:
     server = start({"paged": toy("paged")}, workers=1)
+    old = about(server)["pid"]
+    assert hub("serving", "reload", "-p", server.port, home=server.home).returncode == 0
+    wait_for(lambda: not lives(old))
     pid = about(server)["pid"]
     stream = requests.get(server.url + "/gradio/paged/events", stream=True, timeout=60)
     assert next(stream.iter_lines()) == b"data: first"
     assert server.stop() == 0, "an open page does not hold up the server's end"
     wait_for(lambda: not lives(pid))
+
+
+def test_pages_can_be_switched_off(start: Start) -> None:
+    server = start({"paged": toy("paged")}, workers=1, gradio=False)
+    answer = requests.get(server.url + "/gradio/paged", timeout=60)
+    assert (answer.status_code, "'gradio' is false" in answer.json()["msg"]) == (404, True)
+
+
+def test_a_client_of_http_1_0_gets_the_whole_answer(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET /gradio/paged/large?3145728 HTTP/1.0\r\n\r\n")
+        received = b"".join(iter(lambda: client.recv(1 << 20), b""))
+    assert received.partition(b"\r\n\r\n")[2] == bytes(range(256)) * 12288
 
 
 def test_failures_of_a_page_are_told_with_what_to_do(start: Start) -> None:
