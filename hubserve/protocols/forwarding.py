@@ -129,6 +129,7 @@ async def _exchange(scope: Scope, body: Any, send: Send, upstream: Upstream, req
     if isinstance(head, h11.InformationalResponse):
         await upstream.relay(*scope["extensions"]["hubserve"].upgrade(_raw(head)))
         return
+    scope["extensions"]["hubserve"].ends_at_eof = not any(name == b"content-length" for name, _ in head.headers)
     await send({"type": "http.response.start", "status": head.status_code, "headers": _answer_headers(_raw(head))})
     while not isinstance(event := await upstream.next(), (h11.EndOfMessage, h11.ConnectionClosed)):
         await send({"type": "http.response.body", "body": bytes(event.data), "more_body": True})

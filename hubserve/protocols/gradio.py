@@ -64,6 +64,26 @@ class _App:
             self.process.stop()
 
 
+class _Share:
+    """Leaves room for other requests than those to pages, whose streams last as long as a page is open.
+
+    Args:
+        most: requests to pages at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+
+    def __enter__(self) -> None:
+        if self._count >= self._most:
+            raise Unavailable(f"{self._count} requests to pages of modules are in progress, half of max_concurrency; try again later")
+        self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
+
+
 class GradioProtocol(Protocol):
     """See the module's text."""
 
@@ -75,6 +95,7 @@ class GradioProtocol(Protocol):
         self._apps: dict[str, _App] = {}
         self._watch: asyncio.Task[None] | None = None
         self._is_stopping = False
+        self._share = _Share(max(1, context.settings.max_concurrency // 2))
         context.on_stop.append(self._stop)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
@@ -88,7 +109,7 @@ class GradioProtocol(Protocol):
             await send(message)
 
         try:
-            with self.admission.admit() as ticket:
+            with self.admission.admit() as ticket, self._share:
                 body = await read_body(scope, self.settings, ticket)
                 port = await while_connected(scope, self._running(name))
                 if not slash:
@@ -175,7 +196,7 @@ async def _begin(name: str, app: _App) -> int:
         raise UnsupportedFace(f"Module {name} is not supported for gradio app. It has no method create_gradio_app")
     if plan.instances[0].address:
         raise LoadFailed(f"module '{name}' runs on another machine, where its page cannot be started. Serve it without 'addresses'")
-    app.process = AppProcess(plan.instances[0], tmp_dir() / "gradio" / name, f"{_PREFIX}{quote(name)}")
+    app.process = AppProcess(plan.instances[0], tmp_dir() / "gradio" / quote(name, safe=""), f"{_PREFIX}{quote(name)}")
     await app.process.start()
     return app.process.port
 

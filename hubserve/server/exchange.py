@@ -58,6 +58,7 @@ class Exchange:
         scope: ASGI's.
         gone: whether the client has left before it was answered.
         cancel_when_gone: end the task that answers when that happens.
+        ends_at_eof: take a client that sends no more to have left, as for streams whose next part may never come.
         started: whether the answer's headers have been sent.
         keep_alive: whether another request may follow.
         announced_bytes: the body's length, where it was told; else 0.
@@ -79,6 +80,7 @@ class Exchange:
         "_waiting_bytes",
         "announced_bytes",
         "cancel_when_gone",
+        "ends_at_eof",
         "expects_continue",
         "gone",
         "keep_alive",
@@ -90,6 +92,7 @@ class Exchange:
     def __init__(self, connection: "HttpConnection", head: Head) -> None:
         self.gone = False
         self.cancel_when_gone = False
+        self.ends_at_eof = False
         self.started = False
         self.keep_alive = head.keep_alive
         self.expects_continue = head.expects_continue
