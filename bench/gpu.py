@@ -11,6 +11,9 @@ import statistics
 import tempfile
 import threading
 import time
+from concurrent.futures import Executor, ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,8 @@ from torch import nn
 from tests.torch_models import save
 
 SIZE = 224
+#: processes that the clients' connections are spread over
+CLIENTS = 8
 CONFIG = """
 name: "net" platform: "pytorch_libtorch" max_batch_size: 64 dynamic_batching { }
 input [ { name: "x" data_type: TYPE_UINT8 dims: [ 3, 224, 224 ] } ]
@@ -73,8 +78,8 @@ def raw_rate(file: Path, batch: int, seconds: float) -> float:
         return count / (time.perf_counter() - begin)
 
 
-def served_rate(port: int, connections: int, seconds: float) -> float:
-    """Return the images per second of clients that send one picture after another."""
+def ask(port: int, connections: int, seconds: float) -> int:
+    """Send one picture after another over each of some connections; return how many were answered."""
     image = np.random.default_rng(0).integers(0, 255, (1, 3, SIZE, SIZE), np.uint8)
     counts, end = [0] * connections, time.perf_counter() + seconds
 
@@ -87,12 +92,17 @@ def served_rate(port: int, connections: int, seconds: float) -> float:
                 counts[index] += 1
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(connections)]
-    begin = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(counts) / (time.perf_counter() - begin)
+    return sum(counts)
+
+
+def served_rate(clients: Executor, port: int, connections: int, seconds: float) -> float:
+    """Return the images per second of clients in up to :data:`CLIENTS` processes."""
+    shares = [len(range(index, connections, CLIENTS)) for index in range(min(CLIENTS, connections))]
+    return sum(clients.map(ask, repeat(port), shares, repeat(seconds))) / seconds
 
 
 def main() -> None:
@@ -106,11 +116,14 @@ def main() -> None:
         file = save(Path(folder) / "store" / "net" / "1" / "model.pt", Net())
         (Path(folder) / "store" / "net" / "config.pbtxt").write_text(CONFIG)
         port = free_port()
-        with running_server({}, model_store=f"{folder}/store", grpc_port=port):
-            served_rate(port, 32, 2)
+        with (
+            ProcessPoolExecutor(CLIENTS, get_context("spawn")) as clients,
+            running_server({}, model_store=[f"{folder}/store"], grpc_port=port),
+        ):
+            served_rate(clients, port, 32, 2)
             for _ in range(args.rounds):
                 for connections in (1, 8, 32, 64):
-                    rates.setdefault(f"served, {connections} connections", []).append(served_rate(port, connections, args.seconds))
+                    rates.setdefault(f"served, {connections} connections", []).append(served_rate(clients, port, connections, args.seconds))
                 for batch in (1, 8, 32):
                     rates.setdefault(f"raw loop, batch {batch}", []).append(raw_rate(file, batch, args.seconds))
     print(json.dumps({name: round(statistics.median(each)) for name, each in rates.items()}, indent=1))

@@ -75,10 +75,10 @@ class Net(torch.nn.Module):
 
 
 class Greedy(torch.nn.Module):
-    """Takes as many bytes of the GPU's memory as it is asked for."""
+    """Takes as many bytes of the GPU's memory as its input says, and one more."""
 
     def forward(self, size: torch.Tensor) -> torch.Tensor:
-        taken = torch.ones([int(size[0, 0])], dtype=torch.uint8, device=size.device)
+        taken = torch.ones([1 + int(size[0, 0])], dtype=torch.uint8, device=size.device)
         return taken[:1].to(torch.int64).reshape(1, 1)
 
 
@@ -108,7 +108,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, t
     modules = {"where": {"init_args": {"directory": str(folder / "where"), "use_gpu": True}}}
     config.write_text(
         json.dumps(
-            {"modules_info": modules, "gpu": "0", "port": port, "grpc_port": port, "model_store": str(store), "model_control": "explicit"}
+            {"modules_info": modules, "gpu": "0", "port": port, "grpc_port": port, "model_store": [str(store)], "model_control": "explicit"}
             | {"load_model": ["*"]}
         )
     )
