@@ -21,9 +21,10 @@ def add_assets_option(parser: argparse.ArgumentParser) -> None:
 
 def wanted_assets(args: argparse.Namespace, source: Path) -> "Assets | None":
     """What is to be packed beside a module's folder; None for nothing, and where ``source`` is an archive."""
+    from hubserve.kinds import module_folder
     from hubserve.registry.assets import find_assets
 
-    folder = source.expanduser().absolute()
+    folder = module_folder(source.expanduser().absolute())
     return find_assets(folder) if folder.is_dir() and not args.no_assets else None
 
 

@@ -21,6 +21,7 @@ class PaddleHubKind(Kind):
 
     name = "paddlehub"
     looks_for = "a module.py with a class under @moduleinfo"
+    main_file = "module.py"
 
     def recognises(self, folder: Path) -> bool:
         """A ``module.py`` is enough; what is wrong inside it is told by :meth:`describe`."""
