@@ -1,0 +1,5 @@
+"""Names that newer versions of it removed."""
+
+from typing import Dict
+
+NAMES: Dict[str, str] = {}
