@@ -38,3 +38,8 @@ def print_assets(assets: "Assets | None") -> None:
         print(f"With {', '.join(assets.named)} from beside the module ({count}, {size_text(size_bytes)}); --no-assets leaves that out")
     for each in assets.fixed:
         print(f"Note: the module names '{each}', a place on this machine only, which is not packed.")
+    if assets.beside:
+        print(
+            f"Note: the module imports {', '.join(assets.beside)} from beside its folder, which is not packed: where the archive is "
+            "installed, it must be on PYTHONPATH."
+        )

@@ -51,6 +51,12 @@ def _missing(name: str) -> str:
     if package:
         what = f"the package '{package}'" + ("" if package == top else f" (it imports '{top}')")
         return f"it needs {what}, which is not installed. Add {package} to its requirements.txt and install the module again{_or_here()}."
+    gone = next((each.origin for each in AROUND.values() if each.gone), None)
+    if gone is not None:
+        return (
+            f"it imports '{top}', which is not installed, and what lay beside the folder that the module was installed from is gone with it: "
+            f"'{gone}'. Put it back, or install the module again from where it is now."
+        )
     return (
         f"it imports '{top}', which is not installed{_looked_beside()}. If '{top}' is a part of the project that the module comes from, "
         "install the module from its folder in that project. If it is in a package, add that package to the module's requirements.txt and "
@@ -61,8 +67,6 @@ def _missing(name: str) -> str:
 def _looked_beside() -> str:
     """Return what was looked at beside the place that the module came from."""
     for each in AROUND.values():
-        if each.gone:
-            return f", and the folder that the module was installed from, '{each.origin}', is gone, with what lay beside it"
         refused = f"; not looked at: '{each.refused}', where every user of this machine can put files" if each.refused else ""
         return f" and does not lie beside the module's folder '{each.origin}'{refused}"
     return ""

@@ -44,7 +44,8 @@ def test_no_package_is_named_for_any_other(name: str, monkeypatch: pytest.Monkey
 def test_where_it_was_looked_for_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     origin = tmp_path / "deploy" / "clas"
     monkeypatch.setitem(beside.AROUND, "clas", surroundings(origin))
-    assert f"the folder that the module was installed from, '{origin}', is gone" in told("tools")
+    text = told("tools")
+    assert f"is gone with it: '{origin}'. Put it back, or install the module again from where it is now." in text
     origin.mkdir(parents=True)
     assert f"does not lie beside the module's folder '{origin}'." in told("tools")
     (tmp_path / "deploy").chmod(0o777)
