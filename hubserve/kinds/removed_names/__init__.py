@@ -10,6 +10,9 @@ from typing import Dict, Iterator, Optional, Tuple
 
 from hubserve.kinds.removed_names import numpy, opencv, paddle, pillow, stdlib, yaml
 
+#: "0" in an instance's environment: old names stay removed
+VARIABLE = "HUB_OLD_NAMES"
+
 #: top-level package -> its table
 TABLES = {"numpy": numpy, "PIL": pillow, "paddle": paddle, "cv2": opencv, "yaml": yaml, **dict.fromkeys(stdlib.PACKAGES, stdlib)}
 

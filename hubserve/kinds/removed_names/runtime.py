@@ -20,10 +20,7 @@ from importlib.util import find_spec
 from types import FrameType, ModuleType
 from typing import Any, Callable, Dict, NamedTuple, Optional, Set, Tuple
 
-from hubserve.kinds.removed_names import TABLES
-
-#: "0" in an instance's environment: old names stay removed
-VARIABLE = "HUB_OLD_NAMES"
+from hubserve.kinds.removed_names import TABLES, VARIABLE
 
 _PACKAGES = re.compile(r"[\\/](site|dist)-packages[\\/]")
 _HERE = os.path.dirname(os.path.abspath(__file__))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hubserve.kinds import removed_names
-from hubserve.kinds.removed_names.runtime import VARIABLE
+from hubserve.kinds.removed_names import VARIABLE
 from tests.conftest import ROOT
 
 #: what old code says -> what it gave
