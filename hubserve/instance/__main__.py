@@ -19,6 +19,7 @@ from hubserve.instance.memory import keep_large_buffers
 from hubserve.instance.tls import SharedKey
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Kind
+from hubserve.kinds.beside import came_from
 from hubserve.kinds.failures import as_failure
 from hubserve.kinds.forks import ignore_signals
 from hubserve.kinds.packages import share_with_children
@@ -41,6 +42,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="with --listen: the key that gateways must have, made by hub key remote"
     )
+    parser.add_argument("--origin", type=Path, metavar="FOLDER", help="with --check: the folder that the module is installed from")
     parser.add_argument("--import-name", default="module_under_test")
     parser.add_argument("--kind", default="paddlehub")
     parser.add_argument("arguments", nargs="*")
@@ -55,6 +57,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         return _serve(args.serve_fd, args.arena_fd, args.side_fd)
     try:
         if args.check:
+            if args.origin:
+                came_from(args.import_name, args.origin)
             _prepare(args.kind, args.check).import_only(args.check.absolute(), args.import_name)
         else:
             _run(args)

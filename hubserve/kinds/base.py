@@ -205,6 +205,8 @@ class Kind(ABC):
     name: str
     #: what makes a folder one of this kind, in words
     looks_for: str
+    #: the file that stands for its folder where a user names it
+    main_file: str = ""
 
     @abstractmethod
     def recognises(self, folder: Path) -> bool:

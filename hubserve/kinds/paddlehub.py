@@ -12,6 +12,7 @@ from hubserve.kinds import source
 from hubserve.kinds.base import Description, Face, Kind, LoadedModule, ModuleInfo
 from hubserve.kinds.failures import failures_named
 from hubserve.kinds.packages import install_package
+from hubserve.kinds.removed_names import runtime
 from hubserve.module import BatchSpec
 from hubserve.types import TensorSpec
 
@@ -21,6 +22,7 @@ class PaddleHubKind(Kind):
 
     name = "paddlehub"
     looks_for = "a module.py with a class under @moduleinfo"
+    main_file = "module.py"
 
     def recognises(self, folder: Path) -> bool:
         """A ``module.py`` is enough; what is wrong inside it is told by :meth:`describe`."""
@@ -131,6 +133,7 @@ class PaddleHubModule(LoadedModule):
 def _import_class(folder: Path, import_name: str) -> Type[Any]:
     class_name = source.read_module_class(folder / "module.py").class_name
     import_name = import_name.replace(".", "_")  # a dot would make it a package inside another
+    runtime.install()
     install_package(import_name, folder)
     with failures_named(f"cannot import '{folder / 'module.py'}'"):
         cls: Type[Any] = getattr(import_module(import_name + ".module"), class_name)

@@ -76,7 +76,7 @@ def install(
     if source.is_dir():
         find_kind(source).describe(source)  # what is no module is refused before it is copied
     with _staging(home) as staging:
-        staged, info = _stage(staging, source, settings, progress)
+        staged, info = _stage(staging, source, settings, progress, follow_links=origin.is_local)
         origin.check_promised(info.name, info.version)
         version_folder = _place(home, info, replace_flat=replace_flat)
         base = _lookup_base(staged, source, origin)
@@ -115,12 +115,12 @@ def _staging(home: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _stage(staging: Path, source: Path, settings: InstallSettings, progress: Progress) -> tuple[Path, ModuleInfo]:
+def _stage(staging: Path, source: Path, settings: InstallSettings, progress: Progress, *, follow_links: bool) -> tuple[Path, ModuleInfo]:
     """Bring the files in, and read what they say of themselves."""
     raw = staging / ".raw" / source.name  # some modules are called as their folder
     raw.mkdir(mode=0o755, parents=True)
     if source.is_dir():
-        copy_folder(source, raw, settings, progress)
+        copy_folder(source, raw, settings, progress, follow_links=follow_links)
         found = raw
     else:
         found = unpack(source, raw, settings, progress)
@@ -174,7 +174,8 @@ def _check(staged: Path, info: ModuleInfo, home: Path, base: Path | None, enviro
     search_path = [base, base.parent] if base else []
     launched = launch(info, staged, home, environment)
     name = folder_name(info.name)
-    check_import(staged, name, info.kind, home=home, search_path=search_path, timeout_s=timeout_s, launched=launched)
+    came_from = base if base and staged not in base.parents else None
+    check_import(staged, name, info.kind, home=home, search_path=search_path, timeout_s=timeout_s, launched=launched, origin=came_from)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import ModuleNotFound
-from hubserve.kinds import ModuleInfo, find_kind
+from hubserve.kinds import ModuleInfo, find_kind, module_folder
 from hubserve.registry.manifest import Manifest
 from hubserve.registry.names import folder_name, is_name, split_reference
 from hubserve.registry.store import Store
@@ -37,6 +37,8 @@ class Resolved(NamedTuple):
 def resolve(reference: str, store: Store | None = None) -> Resolved:
     """Find the module that is meant. An installed name comes before a folder of the same name; ``./name`` is always the folder.
 
+    A folder's ``module.py`` stands for the folder.
+
     Raises:
         ModuleNotFound: there is no such module, version or folder; the message says what there is.
         LoadFailed: the folder is no module.
@@ -49,7 +51,7 @@ def resolve(reference: str, store: Store | None = None) -> Resolved:
     try:
         installed = store.get(name, version)
     except ModuleNotFound:
-        if Path(reference).is_dir() and version is None and not (is_name(name) and store.versions(name)):
+        if module_folder(Path(reference)).is_dir() and version is None and not (is_name(name) and store.versions(name)):
             return _from_folder(Path(reference))
         raise
     source = installed.manifest.source_folder
@@ -60,7 +62,7 @@ def resolve(reference: str, store: Store | None = None) -> Resolved:
 
 def may_mean(reference: str, name: str) -> bool:
     """Whether a reference can be to the module of that name: it bears the name, or is a folder's path."""
-    return _is_path(reference) or Path(reference).is_dir() or folder_name(split_reference(reference)[0]) == folder_name(name)
+    return _is_path(reference) or module_folder(Path(reference)).is_dir() or folder_name(split_reference(reference)[0]) == folder_name(name)
 
 
 def _is_path(reference: str) -> bool:
@@ -68,7 +70,7 @@ def _is_path(reference: str) -> bool:
 
 
 def _from_folder(folder: Path) -> Resolved:
-    folder = folder.expanduser().resolve()
+    folder = module_folder(folder.expanduser().absolute()).resolve()
     if not folder.is_dir():
         raise ModuleNotFound(f"there is no folder '{folder}'. Give a module's folder, or the name of an installed one ('hub list').")
     info = find_kind(folder).describe(folder)

@@ -10,7 +10,7 @@ import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import module_from_spec
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -37,6 +37,30 @@ class _Packages(MetaPathFinder):
         return find_package(fullname, self._packages.get(fullname))
 
 
+class _Beside(MetaPathFinder):
+    """Finds what lies beside the places that the modules came from, as the instance does, behind every other finder.
+
+    Args:
+        folders: those that are looked at.
+    """
+
+    def __init__(self, folders: List[str]) -> None:
+        self._folders = folders
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
+        """Answer for top-level names only; hubserve is imported only where a folder or file may be meant."""
+        if path is not None or not any(self._may_hold(folder, fullname) for folder in self._folders):
+            return None
+        from hubserve.kinds.beside import find_in
+
+        return find_in(self._folders, fullname)
+
+    @staticmethod
+    def _may_hold(folder: str, name: str) -> bool:
+        tried = (os.path.join(folder, name), os.path.join(folder, name + ".py"))
+        return any(map(os.path.exists, tried)) or os.path.basename(folder).lower().replace("-", "_") == name.lower()
+
+
 def _begin() -> None:
     sys.path[:] = [each for each in sys.path if os.path.abspath(each) != _HERE]
     text = os.environ.get("HUBSERVE_IMPORTS")
@@ -44,6 +68,7 @@ def _begin() -> None:
         known = json.loads(text)
         sys.path.extend(each for each in known["path"] if each not in sys.path)
         sys.meta_path.append(_Packages(known["packages"], known["installed"]))
+        sys.meta_path.append(_Beside(known["beside"]))
 
 
 def _go_on() -> None:
