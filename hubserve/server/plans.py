@@ -1,11 +1,11 @@
 """Turns settings into what is to be run: which folder, how many instances, which device and how many threads each."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hubserve.errors import ConfigError
+from hubserve.errors import ConfigError, ModuleNotFound
 from hubserve.home import home
 from hubserve.kinds.removed_names import VARIABLE as OLD_NAMES_VARIABLE
 from hubserve.kinds.triton_model import KIND as TRITON
@@ -18,6 +18,9 @@ from hubserve.serving.model_plans import own_environ, plan_model, plan_stores
 from hubserve.serving.model_scheduling import own_policies
 from hubserve.serving.spec import InstanceSpec
 from hubserve.settings import ServerSettings
+
+#: arguments that say which folder is loaded, and are not the module's own
+LOCATING = ("directory", "version", "name")
 
 
 def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only: str | None = None) -> list[ModulePlan]:
@@ -37,11 +40,8 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
     for name, module in settings.modules_info.items():
         if only not in (None, name) or (name in stored and not module.init_args):
             continue
-        init_args = dict(module.init_args)
-        directory, version = init_args.pop("directory", None), init_args.pop("version", None)
-        init_args.pop("name", None)
-        reference = str(directory) if directory else f"{name}=={version}" if version else name
-        resolved = resolve(reference)
+        resolved = resolve(reference_of(name, module.init_args, search_path))
+        init_args = {key: value for key, value in module.init_args.items() if key not in LOCATING}
         if resolved.info.name != name:
             raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
         if resolved.info.kind == TRITON:
@@ -70,6 +70,32 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
             )
         )
     return plans
+
+
+def reference_of(name: str, init_args: Mapping[str, Any], search_path: Sequence[Path] = ()) -> str:
+    """Return what :func:`hubserve.registry.resolve.resolve` is given for a module of ``modules_info``.
+
+    Args:
+        name: the module's.
+        init_args: its own; ``directory`` comes before ``version``.
+        search_path: folders in which a relative directory is looked up that is not in the working directory.
+    Raises:
+        ModuleNotFound: a relative directory is in none of these places.
+    """
+    directory, version = init_args.get("directory"), init_args.get("version")
+    if not directory:
+        return f"{name}=={version}" if version else name
+    folder = Path(str(directory)).expanduser()
+    if folder.is_absolute():
+        return str(folder)
+    places = list(dict.fromkeys((Path.cwd() / folder, *(each / folder for each in search_path))))
+    for place in places:
+        if place.is_dir():
+            return str(place)
+    raise ModuleNotFound(
+        f"modules_info.{name}.init_args.directory: there is no folder {' or '.join(repr(str(each)) for each in places)}. "
+        "Give the module's folder, absolute, or relative to the working directory or to the configuration file."
+    )
 
 
 def _refuse_init_args(name: str, init_args: dict[str, object]) -> None:
