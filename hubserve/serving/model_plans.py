@@ -1,5 +1,6 @@
 """What is to be run for a Triton model: the versions, the instances of each, and how their requests are queued."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 from hubserve.errors import ConfigError, HubError
 from hubserve.kinds.base import ModuleInfo
 from hubserve.kinds.triton_config import ENSEMBLE
-from hubserve.kinds.triton_fields import MOST_INSTANCES
+from hubserve.kinds.triton_fields import CPU_ONLY, MOST_INSTANCES, passed_over
 from hubserve.kinds.triton_model import KIND, TritonModel, open_model, own_config
 from hubserve.registry.environments.launch import Launch, absolute_folders, with_libraries
 from hubserve.registry.environments.needs import variable_problem
@@ -19,6 +20,8 @@ from hubserve.serving.model_scheduling import batch_settings, sequence_plan, war
 from hubserve.serving.module_plan import ModulePlan
 from hubserve.serving.spec import InstanceSpec
 from hubserve.settings import ModuleSettings, ServerSettings
+
+log = logging.getLogger("hubserve")
 
 
 class Device(NamedTuple):
@@ -93,6 +96,9 @@ def plan_model(
         MissingDependency: reading the configuration needs what is not installed.
     """
     model = open_model(folder.absolute(), name, config)
+    ignored = passed_over(model.config, model.backend)
+    if ignored:
+        log.warning("model '%s': its configuration sets what has no effect here: %s", model.name, "; ".join(ignored))
     if model.backend == ENSEMBLE:
         _require_no_settings(model.name, settings)
         ensemble = plan_ensemble(model.config)
@@ -157,8 +163,8 @@ def _devices(model: TritonModel, settings: ServerSettings) -> list[Device]:
     for group in groups:
         kind = group.get("kind", "KIND_AUTO")
         gpus = group.get("gpus", [])
-        can = model.backend in ("paddle", "pytorch", "python")
-        if kind == "KIND_GPU" or gpus or (kind == "KIND_AUTO" and can and settings.prefers_gpu(model.name)):
+        asks = kind == "KIND_GPU" or bool(gpus) or (kind == "KIND_AUTO" and settings.prefers_gpu(model.name))
+        if asks and model.backend not in CPU_ONLY:
             each = [Device("GPU", gpu, _shown(gpu)) for gpu in gpus] or _all_gpus(model.name, settings)
             devices += each * (own.workers or group.get("count") or 1)
         else:
