@@ -14,7 +14,7 @@ from hubserve.kinds.triton_model import KIND, TritonModel, open_model, own_confi
 from hubserve.registry.environments.launch import Launch, absolute_folders, with_libraries
 from hubserve.registry.environments.needs import variable_problem
 from hubserve.registry.environments.packed import check_sent, packed_launch
-from hubserve.registry.model_store import StoredModel, find_models, store_folders
+from hubserve.registry.model_store import StoredModel, find_models, other_entries, store_folders, why_no_model
 from hubserve.serving.ensemble_plan import plan_ensemble
 from hubserve.serving.model_scheduling import batch_settings, sequence_plan, warm_up_samples
 from hubserve.serving.module_plan import ModulePlan
@@ -22,6 +22,9 @@ from hubserve.serving.spec import InstanceSpec
 from hubserve.settings import ModuleSettings, ServerSettings
 
 log = logging.getLogger("hubserve")
+
+#: entries of a store that are not models and are named in the log
+_MOST_NAMED = 20
 
 
 class Device(NamedTuple):
@@ -50,14 +53,31 @@ def plan_stores(settings: ServerSettings, search_path: Sequence[Path] = (), only
     Raises:
         ConfigError: a store is no folder, or one that is to be loaded is in none of them.
     """
-    models = find_models(store_folders(settings.model_store, search_path))
+    stores = store_folders(settings.model_store, search_path)
+    models = find_models(stores)
     names = list(models) if settings.model_control != "explicit" or "*" in settings.load_model else list(settings.load_model)
     unknown = [name for name in names if name not in models]
     if only is not None:
         names = [only] if only in models else []
     elif unknown:
-        raise ConfigError(f"load_model names '{unknown[0]}', which is in no model store; there are {', '.join(models) or 'none'}")
+        why = why_no_model(stores, unknown[0])
+        raise ConfigError(
+            f"load_model names '{unknown[0]}', which is in no model store{why and ': ' + why}; there are {', '.join(models) or 'none'}"
+        )
+    else:
+        _log_others(stores)
     return [plan for name in names for plan in plan_stored(models[name], settings)]
+
+
+def _log_others(stores: Sequence[Path]) -> None:
+    """Name what stores hold beside models, once for each start or reload."""
+    for store in dict.fromkeys(stores):
+        names = other_entries(store)
+        if names:
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            log.info(
+                "model store '%s': passed over, because they hold nothing of a model: %s%s", store, ", ".join(names[:_MOST_NAMED]), more
+            )
 
 
 def plan_stored(model: StoredModel, settings: ServerSettings) -> list[ModulePlan]:
