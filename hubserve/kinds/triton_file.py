@@ -56,7 +56,8 @@ def _files(path: Path, backend: str) -> ModelFiles:
 
 def _options(config: Mapping[str, Any], parameters: Mapping[str, str], use_gpu: bool) -> EngineOptions:
     options = EngineOptions(use_gpu=use_gpu, cpu_num_threads=instance_threads(), max_batch_size=config["max_batch_size"] or 1)
-    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    own = backend_of(config) == "paddle"  # with others they are passed over
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {}) if own else {}
     for accelerator in accelerators.get("cpu_execution_accelerator", []):
         given = dict(accelerator.get("parameters", {}))
         _check_accelerator(config, accelerator, ("mkldnn", "onednn"), {"cpu_threads"})

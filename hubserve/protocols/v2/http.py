@@ -104,14 +104,14 @@ class V2Protocol(Protocol):
     # --- health and what models are ---
 
     async def _live(self, scope: Scope, send: Send, ticket: Ticket) -> None:  # noqa: ARG002 - all answers are called alike
-        await _respond(send, 200, [])
+        await _respond(send, 200, [dump_json({"live": self._v2.live()})])
 
     async def _ready(self, scope: Scope, send: Send, ticket: Ticket) -> None:  # noqa: ARG002
         if self._v2.ready():
-            await _respond(send, 200, [])
+            await _respond(send, 200, [dump_json({"ready": True})])
             return
         reasons = [f"'{module.plan.info.name}': {module.not_ready_reason}" for module in self.dataplane if not module.ready]
-        await _respond(send, 400, [_error("not ready: " + "; ".join(reasons))])
+        await _respond(send, 400, [dump_json({"ready": False, "error": "not ready: " + "; ".join(reasons)})])
 
     async def _model_ready(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:  # noqa: ARG002
         try:
@@ -119,7 +119,8 @@ class V2Protocol(Protocol):
             reason += "" if ready else self._v2.find(model, version).not_ready_reason
         except ModuleNotFound as error:
             ready, reason = False, error.message
-        await _respond(send, 200 if ready else 400, [] if ready else [_error(reason)])
+        about = {"name": model, "ready": ready}
+        await _respond(send, 200 if ready else 400, [dump_json(about if ready else {**about, "error": reason})])
 
     async def _server_metadata(self, scope: Scope, send: Send, ticket: Ticket) -> None:  # noqa: ARG002
         await _respond(send, 200, [dump_json(self._v2.server_metadata())])

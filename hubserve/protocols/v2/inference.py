@@ -23,6 +23,7 @@ from hubserve.protocols.v2.signatures import ARGUMENTS, Signature
 from hubserve.protocols.v2.statistics import model_statistics
 from hubserve.protocols.v2.tracing import Traces
 from hubserve.serving.dataplane import DataPlane, ServedModule
+from hubserve.serving.ensemble_plan import EnsembleStep
 from hubserve.settings import ServerSettings
 from hubserve.types import InferRequest, InferResponse
 
@@ -126,8 +127,18 @@ class V2Inference:
                 module = await self.dataplane.loaded(name, version or None)
             except LoadFailed as error:
                 raise LoadFailed(f"failed to load '{name}', {error.message}", error.detail) from None
-            found = self._signatures[module] = Signature(module)
+            found = self._signature_of(module)
         return found
+
+    def _signature_of(self, module: ServedModule) -> Signature:
+        found = self.known_signature(module)
+        if found is None:
+            found = self._signatures[module] = Signature(module, self._step_labels)
+        return found
+
+    def _step_labels(self, step: EnsembleStep, output: str) -> list[str]:
+        module = self.find(step.model, step.version or "")
+        return self._signature_of(module).labels(output) if module.is_loaded else []
 
     def server_metadata(self) -> dict[str, Any]:
         """``{"name", "version", "extensions"}``."""

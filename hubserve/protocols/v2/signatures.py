@@ -5,7 +5,7 @@ answers JSON has one input ``arguments`` and one output ``results``, BYTES of sh
 an input ``pictures`` in place of the arguments.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hubserve.kinds.base import Face
 from hubserve.protocols.v2.datatypes import DATATYPE_OF, config_type_of
 from hubserve.recent import Recent
 from hubserve.serving.dataplane import ServedModule
+from hubserve.serving.ensemble_plan import EnsembleStep
 from hubserve.types import ANY, BYTES, REST, TensorSpec
 
 ARGUMENTS = TensorSpec("arguments", BYTES, (1,))
@@ -28,6 +29,7 @@ class Signature:
 
     Args:
         module: it is loaded.
+        step_labels: gives the labels of an output of an ensemble's step; by default steps have none.
 
     Attributes:
         name, version: the module's.
@@ -40,8 +42,9 @@ class Signature:
         fitting: layouts of requests that were found to fit.
     """
 
-    def __init__(self, module: ServedModule) -> None:
+    def __init__(self, module: ServedModule, step_labels: Callable[[EnsembleStep, str], list[str]] = lambda *_: []) -> None:
         self.module = module
+        self._step_labels = step_labels
         self.name, self.version = module.plan.info.name, module.plan.info.version
         described = module.description
         self.has_tensors = Face.TENSORS in described.faces
@@ -144,14 +147,21 @@ class Signature:
         return (dims[1:] or [1]) if self.is_batched else dims
 
     def labels(self, output: str) -> list[str]:
-        """What the classes of an output are called, by index; none for one whose model has no labels.
+        """Return what the classes of an output are called, by index; none for one whose model has no labels.
+
+        An ensemble's output that names no labels has those of the model that gives it.
 
         Raises:
             HubError: the file that the configuration names cannot be read.
         """
         if output not in self._labels:
             self._labels[output] = self._read_labels(output)
-        return self._labels[output]
+        return self._labels[output] or self._labels_of_step(output)
+
+    def _labels_of_step(self, output: str) -> list[str]:
+        ensemble = self.module.plan.ensemble  # not remembered: its steps may be loaded again with others
+        sources = ((step, name) for step in ensemble.steps for name, tensor in step.outputs.items() if tensor == output) if ensemble else ()
+        return next((self._step_labels(step, name) for step, name in sources), [])
 
     def _read_labels(self, output: str) -> list[str]:
         described = self.module.description
