@@ -127,12 +127,12 @@ def _completed(cls: Any, config: Dict[str, Any], model_name: str, model_file: Pa
 
 def _describe(config: Dict[str, Any], model_name: str) -> Description:
     batched = config["max_batch_size"] > 0
+    if not config["output"]:
+        raise LoadFailed(
+            f"the configuration of '{model_name}' has no output. Add output [ {{ name: ... data_type: ... dims: [ ... ] }} ] to its "
+            "config.pbtxt, or give its model an auto_complete_config() that does."
+        )
     for which in ("input", "output"):
-        if not config[which]:
-            raise LoadFailed(
-                f"the configuration of '{model_name}' has no {which}. Add {which} [ {{ name: ... data_type: ... dims: [ ... ] }} ] to its "
-                "config.pbtxt, or give its model an auto_complete_config() that does."
-            )
         for each in reshapes_of(config[which], batched).values():
             why = why_impossible(each.dims, each.shape)
             if why:
