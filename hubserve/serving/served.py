@@ -20,6 +20,7 @@ from hubserve.recent import Recent
 from hubserve.registry.places import Hold
 from hubserve.serving.batcher import Batcher
 from hubserve.serving.in_progress import Counted, InUse
+from hubserve.serving.iterative import IterativeSequences
 from hubserve.serving.model_calls import ModelCalls, current_depth
 from hubserve.serving.module_plan import ModulePlan
 from hubserve.serving.pool import Pool
@@ -413,7 +414,7 @@ def _asked_wait_s(parameters: dict[str, Any]) -> float:
 def _queue(plan: ModulePlan, book: TimesBook) -> Queue:
     name, settings = plan.info.name, plan.batching
     if plan.sequences:
-        return Sequences(name, settings, plan.sequences, book)
+        return (IterativeSequences if plan.sequences.iterative else Sequences)(name, settings, plan.sequences, book)
     return Batcher(name, settings, book, soon=lambda dispatch: asyncio.get_running_loop().call_soon(dispatch))
 
 

@@ -38,6 +38,7 @@ class Signature:
         is_batched: whether the first dimension of its tensors is the batch.
         inputs, outputs: name to specification, in the order of the model's configuration.
         optional: names of inputs that may be left out.
+        may_lack_inputs: whether a request without any input is one.
         max_batch_size: the most items that one request may hold; 0 for no such bound.
         fitting: layouts of requests that were found to fit.
     """
@@ -57,6 +58,7 @@ class Signature:
         self.inputs = {spec.name: spec for spec in inputs}
         self.outputs = {spec.name: spec for spec in outputs}
         self.optional = set(described.optional) if self.has_tensors else set(self.inputs)
+        self.may_lack_inputs = self.has_tensors and self.optional >= self.inputs.keys()
         self.datatypes = {spec.name: DATATYPE_OF[spec.dtype] for spec in inputs}
         self.max_batch_size = int(described.config.get("max_batch_size") or 0) if described.config else 0
         self.fitting: Recent[Hashable, None] = Recent(_REMEMBERED)
