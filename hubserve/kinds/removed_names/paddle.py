@@ -61,3 +61,5 @@ NAMES: Dict[str, str] = {
     # a way of writing programs of its own, which Paddle 1 has
     "paddle.fluid": "",
 }
+
+WRAPPED: Dict[str, str] = {"paddle.inference.Config": "hubserve.kinds.removed_names.for_paddle_inference:config"}
