@@ -5,7 +5,7 @@ from typing import Any, Callable, Optional
 
 
 def config(present: Any, log: Callable[[], None]) -> Optional[Any]:
-    """Return ``paddle.inference.Config`` with folders of Paddle 2's models: since 3.0 ``Config(folder, "inference")`` looks for a .json alone."""
+    """Return ``Config`` with folders of Paddle 2's models: since 3.0 ``Config(folder, "inference")`` looks for a .json alone."""
 
     class Config(present):  # type: ignore[misc]  # a class of whichever Paddle there is
         """As Paddle's own, and takes a folder that holds ``<name>.pdmodel``."""
