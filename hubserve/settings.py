@@ -163,6 +163,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     get the admin surface, unless ``admin`` is ``any``."""
     model_uploads: bool = False
     """Whether clients that may load models may send the models' files, too. They may be code, which runs as the server's user."""
+    old_names: bool = True
+    """Give the code of PaddleHub modules the names that newer packages removed, such as ``numpy.float``. ``false``: such code fails."""
     trace_dir: str = ""
     """A folder into which clients may have the server write traces of requests. Not set: they may not."""
 

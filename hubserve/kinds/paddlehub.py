@@ -12,6 +12,7 @@ from hubserve.kinds import source
 from hubserve.kinds.base import Description, Face, Kind, LoadedModule, ModuleInfo
 from hubserve.kinds.failures import failures_named
 from hubserve.kinds.packages import install_package
+from hubserve.kinds.removed_names import runtime
 from hubserve.module import BatchSpec
 from hubserve.types import TensorSpec
 
@@ -131,6 +132,7 @@ class PaddleHubModule(LoadedModule):
 def _import_class(folder: Path, import_name: str) -> Type[Any]:
     class_name = source.read_module_class(folder / "module.py").class_name
     import_name = import_name.replace(".", "_")  # a dot would make it a package inside another
+    runtime.install()
     install_package(import_name, folder)
     with failures_named(f"cannot import '{folder / 'module.py'}'"):
         cls: Type[Any] = getattr(import_module(import_name + ".module"), class_name)

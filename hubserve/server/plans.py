@@ -7,6 +7,7 @@ from typing import Any
 
 from hubserve.errors import ConfigError
 from hubserve.home import home
+from hubserve.kinds.removed_names import VARIABLE as OLD_NAMES_VARIABLE
 from hubserve.kinds.triton_model import KIND as TRITON
 from hubserve.registry.environments.launch import launch
 from hubserve.registry.model_store import find_models, store_folders
@@ -112,6 +113,7 @@ def _instance_spec(
     cores = len(os.sched_getaffinity(0))
     launched = launch(resolved.info, resolved.place, home(), resolved.environment)
     environ = own_environ(name, module, launched, search_path)
+    old_names = {} if settings.old_names else {OLD_NAMES_VARIABLE: "0"}
     return InstanceSpec(
         module=resolved.info.name,
         kind=resolved.info.kind,
@@ -124,7 +126,7 @@ def _instance_spec(
         search_path=[*search_path, *resolved.search_path],
         threads=max(1, cores // count),
         decode_ahead=bool(gpus) or count < cores,
-        environ={**environ, **settings.device_environ(name, index)},
+        environ={**old_names, **environ, **settings.device_environ(name, index)},
         python=launched.python,
         load_timeout_s=module.load_timeout_s,
         compute_timeout_s=module.compute_timeout_s or settings.request_timeout_s,

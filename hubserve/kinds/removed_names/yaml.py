@@ -1,7 +1,10 @@
-"""What PyYAML 6 asks for that older code leaves out."""
+"""What PyYAML 6 refuses."""
 
 from typing import Dict
 
-NAMES: Dict[str, str] = {
-    "yaml.load": "hubserve.kinds.removed_names.functions:yaml_load",
+NAMES: Dict[str, str] = {}
+
+WRAPPED: Dict[str, str] = {
+    "yaml.load": "hubserve.kinds.removed_names.for_python:yaml_load",
+    "yaml.load_all": "hubserve.kinds.removed_names.for_python:yaml_load",
 }
