@@ -53,7 +53,14 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_namespace_packages(include=["hubserve", "hubserve.*"], exclude=["hubserve.authoring.templates*"]),
-    package_data={"hubserve": ["py.typed", "compat/README.md", "authoring/templates/*/*.tmpl"]},
+    package_data={
+        "hubserve": [
+            "py.typed",
+            "compat/README.md",
+            "authoring/templates/*/*.tmpl",
+            "registry/environments/profiles/*.json",
+        ]
+    },
     install_requires=[
         "cryptography>=43",
         "filelock>=3.16",

@@ -12,6 +12,12 @@ def add_environment_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--isolated", action="store_true", help="give it an environment of its own although this Python has what it needs")
     parser.add_argument("--python", metavar="VERSION|PATH", default="", help="the Python of its environment, such as 3.8; it must be there")
+    parser.add_argument(
+        "--environment", metavar="PROFILE|host", default="", help="the environment profile that it runs in ('hub env'), or this Python"
+    )
+    parser.add_argument(
+        "--with", dest="packages", metavar="PACKAGE", action="append", default=[], help="install this package for it, too; may be repeated"
+    )
     parser.add_argument("--allow-urls", action="store_true", help="fetch packages from the addresses that its requirements.txt names")
 
 
@@ -19,7 +25,27 @@ def environment_options(args: argparse.Namespace) -> Any:
     """What the options say, as the registry takes it."""
     from hubserve.registry.environments.options import Options
 
-    return Options(isolated=args.isolated, python=args.python, allow_urls=args.allow_urls)
+    return Options(
+        isolated=args.isolated,
+        python=args.python,
+        allow_urls=args.allow_urls,
+        profile=args.environment,
+        packages=tuple(args.packages),
+    )
+
+
+def choice_text(manifest: Any) -> str:
+    """What an installed module runs in and why, on one line.
+
+    Args:
+        manifest: a :class:`hubserve.registry.manifest.Manifest`.
+    """
+    chosen, reason = manifest.chosen, f": {manifest.chosen.why}" if manifest.chosen.why else ""
+    if not manifest.environment:
+        return f"It runs in this Python{reason}"
+    if not chosen.profile:
+        return f"It runs in an environment of its own, {manifest.environment}{reason}"
+    return f"It runs in the environment profile {chosen.profile}, {manifest.environment}{reason}"
 
 
 def environment_text(found: Any, home: Path) -> str:

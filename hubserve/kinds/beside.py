@@ -130,6 +130,11 @@ def _project_package(folders: Sequence[str], name: str) -> Optional[ModuleSpec]:
     return None
 
 
+def is_project(spec: ModuleSpec) -> bool:
+    """Return True for the spec of a project that is a package itself."""
+    return isinstance(spec.loader, _ProjectLoader)
+
+
 class _ProjectLoader(SourceFileLoader):
     """Runs a project's own ``__init__.py``, which often imports all of it, what only training needs included; its parts do without."""
 
@@ -144,7 +149,7 @@ class _ProjectLoader(SourceFileLoader):
 def _plain_package(spec: ModuleSpec) -> Optional[ModuleSpec]:
     """Return the spec of a package without ``__init__.py``; None for a folder of data that has the name by chance."""
     places = list(spec.submodule_search_locations or ())
-    if not any(next(Path(place).glob(pattern), None) is not None for place in places for pattern in ("*.py", "*/*.py")):
+    if not any(next(Path(place).glob(pattern), None) is not None for place in places for pattern in ("*.py", "*/*.py", "*/*/*.py")):
         return None
     package = ModuleSpec(spec.name, None, is_package=True)
     # a list of its own: Python would look the folders of such a package up in sys.path again

@@ -54,8 +54,8 @@ def _missing(name: str) -> str:
     gone = next((each.origin for each in AROUND.values() if each.gone), None)
     if gone is not None:
         return (
-            f"it imports '{top}', which is not installed, and what lay beside the folder that the module was installed from is gone with it: "
-            f"'{gone}'. Put it back, or install the module again from where it is now."
+            f"it imports '{top}', which is not installed, and what lay beside the folder that the module was installed from is gone with "
+            f"it: '{gone}'. Put it back, or install the module again from where it is now."
         )
     return (
         f"it imports '{top}', which is not installed{_looked_beside()}. If '{top}' is a part of the project that the module comes from, "

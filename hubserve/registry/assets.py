@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from hubserve.errors import InstallError
-from hubserve.kinds.beside import find_in, surroundings
+from hubserve.kinds.beside import find_in, origin_of, surroundings
 from hubserve.kinds.code_names import read_code_names
 from hubserve.kinds.module_scan import python_files
 from hubserve.registry.extraction import safe_parts
@@ -78,12 +78,13 @@ def find_assets(folder: Path, source: Path | None = None) -> Assets:
     files = sorted({each for place in places for each in _files_of(place)})
     # safe_parts: what could not be unpacked is better found now
     packed = [(each.resolve(), PurePosixPath(*safe_parts(each.relative_to(root).as_posix()))) for each in files]
-    beside = sorted(_imports_beside(folder, source))
+    beside = sorted(_imports_beside(folder))
     return Assets(PurePosixPath(source.relative_to(root).as_posix()), packed, sorted(places.values()), fixed, beside)
 
 
-def _imports_beside(folder: Path, source: Path) -> Iterator[str]:
-    around = [str(each) for each in surroundings(source).folders]
+def _imports_beside(folder: Path) -> Iterator[str]:
+    origin = origin_of(folder)
+    around = [str(each) for each in surroundings(origin).folders] if origin else []
     names: set[str] = set()
     for path in python_files(folder):
         with suppress(OSError, ValueError):  # nothing that Python would run

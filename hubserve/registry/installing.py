@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind
+from hubserve.kinds.beside import surroundings
 from hubserve.registry.archive import FORMATS, unpack
 from hubserve.registry.assets import packed_source
 from hubserve.registry.changing import put_in_place
@@ -19,7 +20,7 @@ from hubserve.registry.contents import list_files, sync_tree, write_file_list
 from hubserve.registry.copying import copy_folder
 from hubserve.registry.environments.launch import launch
 from hubserve.registry.environments.options import Options
-from hubserve.registry.environments.transaction import provided_environment
+from hubserve.registry.environments.transaction import Prepared, provided_environment
 from hubserve.registry.flat import is_flat, set_aside
 from hubserve.registry.manifest import Manifest, read_manifest, write_manifest
 from hubserve.registry.names import check_name, check_version, folder_name
@@ -80,12 +81,14 @@ def install(
         origin.check_promised(info.name, info.version)
         version_folder = _place(home, info, replace_flat=replace_flat)
         base = _lookup_base(staged, source, origin)
-        with _named_as(staged, source), provided_environment(home, staged, info, options, settings, progress) as environment:
+        came_from = base if base and staged not in base.parents else None
+        beside = surroundings(came_from).folders if came_from else ()
+        with _named_as(staged, source), provided_environment(home, staged, info, options, settings, progress, beside) as prepared:
             if check:
                 progress("importing it once, in a process of its own")
-                _check(staged, info, home, base, environment, timeout_s=settings.check_timeout_s)
+                _check(staged, info, home, base, came_from, prepared.key, timeout_s=settings.check_timeout_s)
             progress("writing to disk")
-            manifest = _write_manifest(staged, info, origin, base, environment)
+            manifest = _write_manifest(staged, info, origin, base, prepared)
             sync_tree(staged)
             with set_aside(version_folder.parent):
                 place, replaced = put_in_place(staged, version_folder, settings.keep_replaced)
@@ -170,11 +173,12 @@ def _names_in(name_folder: Path) -> set[str]:
     return names
 
 
-def _check(staged: Path, info: ModuleInfo, home: Path, base: Path | None, environment: str, *, timeout_s: float) -> None:
+def _check(
+    staged: Path, info: ModuleInfo, home: Path, base: Path | None, came_from: Path | None, environment: str, *, timeout_s: float
+) -> None:
     search_path = [base, base.parent] if base else []
     launched = launch(info, staged, home, environment)
     name = folder_name(info.name)
-    came_from = base if base and staged not in base.parents else None
     check_import(staged, name, info.kind, home=home, search_path=search_path, timeout_s=timeout_s, launched=launched, origin=came_from)
 
 
@@ -189,7 +193,7 @@ def _named_as(staged: Path, source: Path) -> Iterator[None]:
         raise
 
 
-def _write_manifest(staged: Path, info: ModuleInfo, origin: Origin, base: Path | None, environment: str) -> Manifest:
+def _write_manifest(staged: Path, info: ModuleInfo, origin: Origin, base: Path | None, prepared: Prepared) -> Manifest:
     contents, digests = list_files(staged)
     write_file_list(staged, digests)
     manifest = Manifest(
@@ -201,8 +205,9 @@ def _write_manifest(staged: Path, info: ModuleInfo, origin: Origin, base: Path |
         digest=contents.digest,
         files=contents.files,
         size_bytes=contents.size_bytes,
-        environment=environment,
+        environment=prepared.key,
         provenance=origin.provenance,
+        chosen=prepared.chosen,
     )
     write_manifest(staged, manifest)
     return manifest

@@ -148,7 +148,7 @@ def test_what_cannot_be_resolved_or_imported_is_not_installed_and_nothing_is_lef
     message = done.stderr.splitlines()[-1]
     assert "conflicted" in message
     assert "9.9" in message
-    assert "Mend its requirements.txt" in message
+    assert "Correct its requirements.txt" in message
     broken = write(tmp_path / "broken", "conflicted\n", imports="not_in_requirements")
     done = hub("install", broken, home=home)
     assert done.returncode == 1

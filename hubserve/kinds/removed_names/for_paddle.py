@@ -1,46 +1,48 @@
-"""What removed functions of Paddle did, by what is there now. Paddle is imported by whoever asks for one of them."""
+"""What removed functions of Paddle did, by what is there now."""
 
-from typing import Any, Callable, Optional, Tuple
-
-import paddle as _paddle
-
-#: without types, which differ from version to version
-paddle: Any = _paddle
-functional: Any = paddle.nn.functional
-Layer: Any = paddle.nn.Layer
+from typing import Any, Callable, Optional
 
 
-def _elementwise(name: str, compute: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+def _functional() -> Any:
+    from paddle.nn import functional
+
+    return functional
+
+
+def _elementwise(name: str, now: str) -> Callable[..., Any]:
     def function(x: Any, y: Any, axis: int = -1, act: Optional[str] = None, name: Optional[str] = None) -> Any:  # noqa: ARG001
+        import paddle
+
         if axis != -1:
             # y's first dimension stands below this one of x
             y = paddle.reshape(y, [1] * axis + list(y.shape) + [1] * (x.ndim - axis - y.ndim))
-        result = compute(x, y)
-        return getattr(functional, act)(result) if act else result
+        result = getattr(paddle, now)(x, y)
+        return getattr(_functional(), act)(result) if act else result
 
     function.__name__ = f"elementwise_{name}"
     function.__doc__ = f"Compute {name} of two tensors, and an activation of the result."
     return function
 
 
-elementwise_add = _elementwise("add", paddle.add)
-elementwise_sub = _elementwise("sub", paddle.subtract)
-elementwise_mul = _elementwise("mul", paddle.multiply)
-elementwise_div = _elementwise("div", paddle.divide)
-elementwise_max = _elementwise("max", paddle.maximum)
-elementwise_min = _elementwise("min", paddle.minimum)
-elementwise_pow = _elementwise("pow", paddle.pow)
-elementwise_mod = _elementwise("mod", paddle.mod)
-elementwise_floordiv = _elementwise("floordiv", paddle.floor_divide)
+elementwise_add = _elementwise("add", "add")
+elementwise_sub = _elementwise("sub", "subtract")
+elementwise_mul = _elementwise("mul", "multiply")
+elementwise_div = _elementwise("div", "divide")
+elementwise_max = _elementwise("max", "maximum")
+elementwise_min = _elementwise("min", "minimum")
+elementwise_pow = _elementwise("pow", "pow")
+elementwise_mod = _elementwise("mod", "mod")
+elementwise_floordiv = _elementwise("floordiv", "floor_divide")
 
 
-def _reduce(name: str) -> Callable[..., Any]:
+def _reduce(now: str) -> Callable[..., Any]:
     def function(input: Any, dim: Any = None, keep_dim: bool = False, name: Optional[str] = None) -> Any:  # noqa: A002, ARG001
-        return compute(input, axis=dim, keepdim=keep_dim)
+        import paddle
 
-    compute = getattr(paddle, name)
-    function.__name__ = f"reduce_{name}"
-    function.__doc__ = f"Compute {name} over dimensions."
+        return getattr(paddle, now)(input, axis=dim, keepdim=keep_dim)
+
+    function.__name__ = f"reduce_{now}"
+    function.__doc__ = f"Compute {now} over dimensions."
     return function
 
 
@@ -50,46 +52,57 @@ reduce_prod, reduce_all, reduce_any = map(_reduce, ("prod", "all", "any"))
 
 def fill_constant(shape: Any, dtype: Any, value: Any, *_: Any, **__: Any) -> Any:
     """Return a tensor of one value."""
+    import paddle
+
     return paddle.full(shape, value, dtype)
 
 
 def to_variable(value: Any, name: Optional[str] = None, zero_copy: Any = None, dtype: Any = None) -> Any:  # noqa: ARG001
     """Return a tensor of an array."""
+    import paddle
+
     return paddle.to_tensor(value, dtype=dtype)
 
 
 def hard_sigmoid(x: Any, slope: float = 0.2, offset: float = 0.5, name: Optional[str] = None) -> Any:  # noqa: ARG001
     """Return ``slope * x + offset``, cut to 0 to 1."""
+    import paddle
+
     return paddle.clip(slope * x + offset, 0.0, 1.0)
 
 
 def hard_swish(x: Any, threshold: float = 6.0, scale: float = 6.0, offset: float = 3.0, name: Optional[str] = None) -> Any:  # noqa: ARG001
     """Return ``x * (x + offset) / scale``, where the second factor is cut to 0 to ``threshold``."""
+    import paddle
+
     return x * paddle.clip(x + offset, 0.0, threshold) / scale
 
 
-class Hardsigmoid(Layer):  # type: ignore[misc]  # see above
-    """A layer of :func:`hard_sigmoid`."""
+def hard_sigmoid_layer(name: Optional[str] = None) -> Any:
+    """Return a layer of :func:`hard_sigmoid`."""
+    from paddle.nn import Layer
 
-    def forward(self, x: Any) -> Any:
-        """Compute."""
-        return hard_sigmoid(x)
+    class HSigmoid(Layer):  # type: ignore[misc, unused-ignore]  # Paddle may be without types
+        """Computes it."""
+
+        def forward(self, x: Any) -> Any:
+            """See :func:`hard_sigmoid`."""
+            return hard_sigmoid(x, name=name)
+
+    return HSigmoid()
 
 
-class ReflectionPad2D(Layer):  # type: ignore[misc]  # see above
-    """Pads pictures with their own mirrored edges."""
+def reflection_pad(padding: Any, data_format: Any = "NCHW", name: Optional[str] = None) -> Any:
+    """Return a layer that pads pictures with their own mirrored edges."""
+    from paddle.nn import Pad2D
 
-    def __init__(self, padding: Any, data_format: str = "NCHW", name: Optional[str] = None) -> None:  # noqa: ARG002
-        super().__init__()
-        self._pad = paddle.nn.Pad2D(padding, mode="reflect", data_format=data_format)
-
-    def forward(self, x: Any) -> Any:
-        """Compute."""
-        return self._pad(x)
+    return Pad2D(padding, mode="reflect", data_format=data_format, name=name)
 
 
 def l2_normalize(x: Any, axis: int = -1, epsilon: float = 1e-12, name: Optional[str] = None) -> Any:  # noqa: ARG001
     """Return vectors of length 1."""
+    import paddle
+
     return x / paddle.sqrt(paddle.clip(paddle.sum(x * x, axis=axis, keepdim=True), min=epsilon))
 
 
@@ -107,22 +120,25 @@ def pool2d(
     data_format: str = "NCHW",
 ) -> Any:
     """Return the maximum or the average of windows."""
+    functional = _functional()
     if global_pooling:
         pool = functional.adaptive_max_pool2d if pool_type == "max" else functional.adaptive_avg_pool2d
         return pool(input, 1)
-    window: Tuple[Any, Any, Any] = (pool_size, pool_stride, pool_padding)
+    options = {"ceil_mode": ceil_mode, "data_format": data_format}
     if pool_type == "max":
-        return functional.max_pool2d(input, *window, ceil_mode=ceil_mode, data_format=data_format)
-    return functional.avg_pool2d(input, *window, ceil_mode=ceil_mode, exclusive=exclusive, data_format=data_format)
+        return functional.max_pool2d(input, pool_size, pool_stride, pool_padding, **options)
+    return functional.avg_pool2d(input, pool_size, pool_stride, pool_padding, exclusive=exclusive, **options)
 
 
 def msra(uniform: bool = True, fan_in: Any = None, seed: int = 0, **options: Any) -> Any:  # noqa: ARG001
     """Return Kaiming's initializer of weights."""
-    kind = paddle.nn.initializer.KaimingUniform if uniform else paddle.nn.initializer.KaimingNormal
-    return kind(fan_in=fan_in, **options)
+    from paddle.nn.initializer import KaimingNormal, KaimingUniform
+
+    return (KaimingUniform if uniform else KaimingNormal)(fan_in=fan_in, **options)
 
 
 def xavier(uniform: bool = True, fan_in: Any = None, fan_out: Any = None, seed: int = 0) -> Any:  # noqa: ARG001
     """Return Xavier's initializer of weights."""
-    kind = paddle.nn.initializer.XavierUniform if uniform else paddle.nn.initializer.XavierNormal
-    return kind(fan_in=fan_in, fan_out=fan_out)
+    from paddle.nn.initializer import XavierNormal, XavierUniform
+
+    return (XavierUniform if uniform else XavierNormal)(fan_in=fan_in, fan_out=fan_out)

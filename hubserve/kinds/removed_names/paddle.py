@@ -38,8 +38,8 @@ NAMES: Dict[str, str] = {
     "paddle.fill_constant": f"{_OWN}:fill_constant",
     "paddle.manual_seed": "paddle:seed",
     "paddle.to_variable": f"{_OWN}:to_variable",
-    "paddle.nn.HSigmoid": f"{_OWN}:Hardsigmoid",
-    "paddle.nn.ReflectionPad2d": f"{_OWN}:ReflectionPad2D",
+    "paddle.nn.HSigmoid": f"{_OWN}:hard_sigmoid_layer",
+    "paddle.nn.ReflectionPad2d": f"{_OWN}:reflection_pad",
     "paddle.nn.UpSample": "paddle.nn:Upsample",
     "paddle.nn.functional.bce_loss": "paddle.nn.functional:binary_cross_entropy",
     "paddle.nn.functional.hard_shrink": "paddle.nn.functional:hardshrink",
@@ -61,3 +61,5 @@ NAMES: Dict[str, str] = {
     # a way of writing programs of its own, which Paddle 1 has
     "paddle.fluid": "",
 }
+
+WRAPPED: Dict[str, str] = {"paddle.inference.Config": "hubserve.kinds.removed_names.for_paddle_inference:config"}

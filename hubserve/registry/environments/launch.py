@@ -45,10 +45,11 @@ def launch(info: ModuleInfo, folder: Path, home: Path, environment: str) -> Laun
     Raises:
         InstallError: the environment is gone, or the module names a library folder that is nowhere.
     """
-    environ, library_path, _ = settings_of(info)
+    environ, library_path, _, _ = settings_of(info)
     if environment:
         own = needed_environment(home, environment, info.name)
         python, places = str(own.executable), _Places(folder, own.folder, own.site_packages)
+        environ, library_path = {**own.environ, **environ}, (*library_path, *own.library_path)
     else:
         python, places = "", _Places(folder, Path(sys.prefix), Path(sysconfig.get_paths()["purelib"]))
     expanded = {name: _expand(value, places) for name, value in environ.items()}

@@ -25,7 +25,7 @@ _LINES_KEPT = 2000
 _STEP_CHARACTERS = 90
 _REASON_LINES = 12
 _LINE_CHARACTERS = 300
-_NOISE = re.compile(r"^(\[notice\]|WARNING: |warning: |Looking in |hint: See above)|\u2501")
+_NOISE = re.compile(r"^(\[notice\]|WARNING: |warning: |Looking in |hint: See above)|\u2501|^([+~-] )?[A-Za-z0-9._-]+(==\S+| @ .*)$")
 #: uv draws a tree of reasons
 _DRAWN = " \t│╰╭╯├─▶\u00d7"
 _BEGINS = re.compile("^\\s*(ERROR|error|fatal|\u00d7)")
