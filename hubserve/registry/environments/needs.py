@@ -29,6 +29,7 @@ class Base(NamedTuple):
         size_mb: what it takes on disk, roughly; 0 where that is not known.
         allow_urls: whether it names addresses.
         extended: whether a module's own packages are added to its.
+        imports: what can be imported there.
     """
 
     profile: str
@@ -38,6 +39,7 @@ class Base(NamedTuple):
     size_mb: int = 0
     allow_urls: bool = False
     extended: bool = False
+    imports: tuple[str, ...] = ()
 
 
 class Settings(NamedTuple):

@@ -80,7 +80,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """What it says beside its packages."""
         wanted = self.wanted
         allow_urls = any("://" in each for each in (*wanted.lines, *wanted.options))
-        return Base(self.name, tuple(self.pythons), self.environ, tuple(self.library_path), self.size_mb, allow_urls)
+        return Base(
+            self.name, tuple(self.pythons), self.environ, tuple(self.library_path), self.size_mb, allow_urls, imports=tuple(self.provides)
+        )
 
     @property
     def digest(self) -> str:
