@@ -194,6 +194,10 @@ class LoadedModule(ABC):
         """What ``hub run`` calls."""
         raise UnsupportedFace("this module has no method for 'hub run' (none is marked @runnable)")
 
+    def create_app(self) -> Any:
+        """Return the page that ``/gradio/<module>`` shows: an object with gradio's ``launch``."""
+        raise UnsupportedFace("this module has no page (no method create_gradio_app)")
+
     def unsupported(self, face: str) -> UnsupportedFace:
         """The error for a face that the module does not have."""
         return UnsupportedFace(f"this module does not take {face} requests; it takes {', '.join(self.description.faces) or 'none'}")

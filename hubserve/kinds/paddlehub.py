@@ -129,6 +129,11 @@ class PaddleHubModule(LoadedModule):
         """See the base class."""
         return self._run(argv) if self._run else super().run(argv)
 
+    def create_app(self) -> Any:
+        """See the base class."""
+        create = getattr(self.module, "create_gradio_app", None)
+        return create() if create else super().create_app()
+
 
 def _import_class(folder: Path, import_name: str) -> Type[Any]:
     class_name = source.read_module_class(folder / "module.py").class_name

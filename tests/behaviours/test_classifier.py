@@ -351,7 +351,7 @@ def test_the_module_alone_is_checked_by_running_its_file(model_dir: Path, cat_ph
 
 
 def test_hub_run_classifies_a_photo(home: Path, model_dir: Path, cat_photo: Path) -> None:
-    done = hub("run", "hubmodules/clas", "--image_file", cat_photo, home=home)
+    done = hub("run", "--json", "hubmodules/clas", "--image_file", cat_photo, home=home)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["prediction"][0]["class_ids"] == CAT_CLASSES
 

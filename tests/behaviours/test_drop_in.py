@@ -41,7 +41,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(module: str, *arguments: object, published: Path, home: Path) -> Any:
-    done = hub("run", published / module, *arguments, home=home, cwd=published)
+    done = hub("run", "--json", published / module, *arguments, home=home, cwd=published)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -233,5 +233,5 @@ def test_modules_import_from_beside_their_folder_and_from_installed_ones(home: P
         '@moduleinfo(name="user", version="1.0.0")\nclass User:\n'
         "    @runnable\n    def run(self, argv):\n        return [word, reverse('ab'), argv, __name__, self.directory]\n"
     )
-    done = hub("run", tmp_path / "user", home=home)
+    done = hub("run", "--json", tmp_path / "user", home=home)
     assert json.loads(done.stdout) == ["beside", "ba", [], "user.module", str(tmp_path / "user")], done.stderr

@@ -189,7 +189,7 @@ def test_the_installed_module_chooses_its_engines_reads_files_and_draws_what_it_
 ) -> None:
     assert hub("install", MODULE, home=shared_home).returncode == 0
     folder = tmp_path / "drawn"
-    command = ["run", "ocr_system", "--input_path", page_photo, "--visualization", "--output_dir", folder]
+    command = ["run", "--json", "ocr_system", "--input_path", page_photo, "--visualization", "--output_dir", folder]
     done = hub(*command, home=shared_home, cwd=tmp_path, environ={"PYTHONPATH": str(ROOT)}, timeout=600)  # it measures two models
     assert done.returncode == 0, done.stderr
     assert texts(json.loads(done.stdout)[0])[:6] == PAGE
