@@ -36,7 +36,8 @@ class CalledMethod:
         usage: what it takes, in words; "" for what its signature says.
 
     Attributes:
-        types: name of each argument -> "bool", "int", "float", "str", "list" or "dict" as its annotation or default says; else "".
+        types: name of each argument -> "bool", "int", "float", "str", "list" or "dict" as its annotation, its default or its
+            name ("images") says; else "".
         usage: what it takes, in words, with an example.
     """
 
@@ -134,7 +135,8 @@ def _type_of(parameter: inspect.Parameter) -> str:
     wanted = found[1].lower() if found and annotation is not parameter.empty else ""
     if wanted in _OF_TYPE:
         return wanted
-    return _NAMES.get(type(parameter.default), "")
+    usual = next((value for part, value in _EXAMPLES if part in parameter.name.lower()), None)
+    return _NAMES.get(type(parameter.default), "list" if isinstance(usual, list) else "")
 
 
 def _example(parameter: inspect.Parameter) -> Any:

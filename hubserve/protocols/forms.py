@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
@@ -22,6 +23,10 @@ _STEP_BYTES = 64 << 10
 _MOST_FIELDS = 1024
 #: fields whose text is base64 of a picture
 _PICTURE_FIELDS = ("images", "image")
+#: the type of arguments that the method passes on without knowing them: settings, as a rule, which are numbers or true or false
+_PASSED_ON = "passed on"
+_WORDS = {"true": True, "True": True, "false": False, "False": False}
+_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d{1,30})?([eE][-+]?\d{1,3})?")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
 
@@ -114,7 +119,7 @@ def _arguments(fields: list[Field], described: Description, bounds: JsonBounds) 
     found = {}
     for name, values in collected.items():
         try:
-            found[name] = _argument(values, types.get(name, ""), bounds)
+            found[name] = _argument(values, types.get(name, _PASSED_ON), bounds)
         except HubError as error:
             got = f"the form's field '{name[:80]}' cannot be used: {error.message}"
             raise InvalidInput(got + usage_sentence(described.usage)) from None
@@ -146,6 +151,8 @@ def _of_type(text: str, kind: str, bounds: JsonBounds) -> Any:
             raise InvalidInput(f"it must be a {'whole ' if kind == 'int' else ''}number, got '{text[:80]}'") from None
     if kind == "str":
         return text
+    if kind == _PASSED_ON and (word := text.strip()) and (word in _WORDS or _NUMBER.fullmatch(word)):
+        return _WORDS[word] if word in _WORDS else json.loads(word)
     parsed = _json_of(text, bounds)
     return parsed if isinstance(parsed, (list, dict)) else text
 
