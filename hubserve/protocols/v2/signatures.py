@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
-from hubserve.errors import HubError
+from hubserve.errors import HubError, usage_sentence
 from hubserve.kinds.base import Face
 from hubserve.protocols.v2.datatypes import DATATYPE_OF, config_type_of
 from hubserve.recent import Recent
@@ -63,6 +63,13 @@ class Signature:
         self.max_batch_size = int(described.config.get("max_batch_size") or 0) if described.config else 0
         self.fitting: Recent[Hashable, None] = Recent(_REMEMBERED)
         self._labels: dict[str, list[str]] = {}
+
+    @property
+    def usage(self) -> str:
+        """How a message goes on after a wrong request to a module that takes JSON: what its arguments are; else ""."""
+        if self.has_tensors or ARGUMENTS.name not in self.inputs or not self.module.description.usage:
+            return ""
+        return f"{usage_sentence(self.module.description.usage)}, as the text in input '{ARGUMENTS.name}'"
 
     def metadata(self, versions: list[str]) -> dict[str, Any]:
         """The protocol's model metadata.
