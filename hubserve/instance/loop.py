@@ -192,13 +192,13 @@ def _warm_up(module: LoadedModule, largest: int) -> List[Tuple[int, float]]:
     shapes = module.description.item_shapes()
     if module.description.whole_requests:
         return []  # they may have effects beyond their answers: only those that were asked for are computed
-    if shapes is None or any(ANY in shape for _, shape in shapes.values()):
-        return []  # nothing says which lengths would do
+    if shapes is None or any(ANY in shape or REST in shape or dtype == BYTES for dtype, shape in shapes.values()):
+        return []  # nothing says which lengths, or which texts, would do
     deadline = time.perf_counter() + _MEASURE_S
     times: List[Tuple[int, float]] = []
     size = 1
     while size <= largest:
-        zeros = {name: np.zeros((size, *shape), dtype) for name, (dtype, shape) in shapes.items()}
+        zeros = {name: zeros_of(dtype, (size, *shape)) for name, (dtype, shape) in shapes.items()}
         try:
             # the first call of a size prepares the engine, the second shows how long it takes
             took_s = [_timed(module, zeros) for _ in range(2 if largest > 1 else 1)][-1]

@@ -6,6 +6,7 @@ A field that is set and is not in :data:`SUPPORTED` is refused by its name: noth
 from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
 
+from hubserve.engines.tuning import PARAMETERS, is_known
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton_config import DTYPES, ENSEMBLE
 from hubserve.kinds.triton_reshape import why_impossible
@@ -43,8 +44,9 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "instance_group.count": _MODELS,
     "instance_group.gpus": _MODELS,
     "default_model_filename": _MODELS,
-    "parameters": _MODELS,  # of files those that PARAMETERS names
-    "optimization.execution_accelerators.cpu_execution_accelerator": ("paddle",),
+    "parameters": _MODELS,  # of files those that hubserve.engines.tuning names
+    "optimization.graph.level": ("onnxruntime",),
+    "optimization.execution_accelerators.cpu_execution_accelerator": ("paddle", "onnxruntime"),
     "optimization.execution_accelerators.gpu_execution_accelerator": ("paddle",),
     "dynamic_batching.preferred_batch_size": _MODELS,
     "dynamic_batching.max_queue_delay_microseconds": _MODELS,
@@ -75,15 +77,8 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "ensemble_scheduling.step.output_map": (ENSEMBLE,),
 }
 
-#: backend -> the ``parameters`` that it takes; those of the Python backend are its author's
-PARAMETERS: Dict[str, Sequence[str]] = {
-    "onnxruntime": ("intra_op_thread_count", "engine"),
-    "openvino": ("INFERENCE_NUM_THREADS", "engine"),
-    "paddle": ("cpu_threads", "engine"),
-    "pytorch": ("INTRA_OP_THREAD_COUNT",),
-}
-#: those that say how many threads one call may compute with
-THREADS = ("intra_op_thread_count", "INFERENCE_NUM_THREADS", "cpu_threads", "INTRA_OP_THREAD_COUNT")
+#: the parameter that names another engine for a file
+_ENGINE = "engine"
 
 #: values that ask for nothing
 _NOTHING = ("", 0, False, None, "KIND_AUTO", "FORMAT_NONE", "PRIORITY_DEFAULT", "TYPE_INVALID")
@@ -100,10 +95,11 @@ def check_config(config: Mapping[str, Any], backend: str) -> None:
     """
     name = config["name"]
     refused = [(place, _why_not(field, backend)) for place, field in _set_fields(config) if backend not in _supporting(field)]
-    if backend in PARAMETERS:
-        known = PARAMETERS[backend]
+    if backend in FILES:
+        known = ", ".join((*PARAMETERS[backend], _ENGINE))
+        parameters = config.get("parameters", {})
         refused += [
-            (f"parameters.{key}", f"{backend} takes {', '.join(known)}") for key in config.get("parameters", {}) if key not in known
+            (f"parameters.{key}", f"{backend} takes {known}") for key in parameters if key != _ENGINE and not is_known(backend, key)
         ]
     if refused:
         listed = "; ".join(f"{place} ({why})" for place, why in refused)
@@ -154,8 +150,10 @@ def _check_tensor(name: str, backend: str, place: str, tensor: Mapping[str, Any]
     data_type = tensor.get("data_type", "TYPE_INVALID")
     if data_type not in DTYPES:
         raise ConfigError(f"{place} has data_type {data_type}; give one of {', '.join(DTYPES)}")
-    if backend in FILES and data_type in ("TYPE_STRING", "TYPE_BF16"):
-        raise ConfigError(f"{place} has data_type {data_type}, which {backend} models cannot have here; only python models can")
+    if backend in FILES and backend != "onnxruntime" and data_type in ("TYPE_STRING", "TYPE_BF16"):
+        raise ConfigError(
+            f"{place} has data_type {data_type}, which {backend} models cannot have here; only onnxruntime and python models can"
+        )
     dims = tensor.get("dims", [])
     if not dims and backend != "python":
         raise ConfigError(f"{place} has no dims; a single value has dims: [ 1 ]")

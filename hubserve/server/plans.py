@@ -7,10 +7,11 @@ from typing import Any
 
 from hubserve.errors import ConfigError
 from hubserve.home import home
+from hubserve.kinds.model_file import KIND as MODEL
 from hubserve.kinds.triton_model import KIND as TRITON
 from hubserve.registry.environments.launch import launch
 from hubserve.registry.model_store import find_models, store_folders
-from hubserve.registry.resolve import Resolved, resolve
+from hubserve.registry.resolve import Resolved, each_model, named_file, resolve
 from hubserve.serving.batcher import BatchSettings
 from hubserve.serving.dataplane import ModulePlan
 from hubserve.serving.model_plans import own_environ, plan_model, plan_stores
@@ -41,6 +42,8 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
         init_args.pop("name", None)
         reference = str(directory) if directory else f"{name}=={version}" if version else name
         resolved = resolve(reference)
+        if resolved.info.kind == MODEL and resolved.manifest is None:  # a file that is used as it is may be called anything
+            resolved = resolved._replace(info=resolved.info._replace(name=name), import_name=name)
         if resolved.info.name != name:
             raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
         if resolved.info.kind == TRITON:
@@ -82,17 +85,24 @@ def find_modules(references: Sequence[str]) -> dict[str, Any]:
     """The ``modules_info`` that serves some modules as they are.
 
     Args:
-        references: installed modules (``NAME`` or ``NAME==VERSION``) and folders.
+        references: installed modules (``NAME`` or ``NAME==VERSION``), folders and models' files; a folder of several models is each of
+            them. ``NAME=FILE`` serves a file under that name.
     Raises:
         ModuleNotFound: a module or version is not installed.
         ConfigError: two are called the same.
     """
     modules: dict[str, Any] = {}
-    for reference in references:
+    for given in [each for reference in references for each in each_model(reference)]:
+        called, reference = named_file(given)
         resolved = resolve(reference)
-        name = resolved.info.name
+        name = called or resolved.info.name
         if name in modules:
-            raise ConfigError(f"the module '{name}' is named twice; one version of a module can be served on a port")
+            also = ". Give one of two files another name: -m NAME=FILE" if resolved.info.kind == MODEL else ""
+            raise ConfigError(f"the module '{name}' is named twice; one version of a module can be served on a port{also}")
+        if called and resolved.info.kind != MODEL:
+            raise ConfigError(
+                f"-m {called}=...: only a model's own files can be given a name; '{reference}' is called '{resolved.info.name}'"
+            )
         where = {"version": resolved.info.version} if resolved.manifest else {"directory": str(resolved.folder)}
         modules[name] = {"init_args": where}
     return modules
