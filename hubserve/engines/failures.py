@@ -32,10 +32,15 @@ _LOADING: Tuple[Tuple[str, str], ...] = (
         "model again for an older opset (opset_version in most exporters).",
     ),
     (
-        r"not a registered function|No opset import|not supported operation|OpConversionFailure|no conversion rule|Unknown builtin op|"
-        r"Could not find an implementation|NOT_IMPLEMENTED|not registered|Cannot find the operator",
+        r"not a registered function|No Op registered|No opset import|not supported operation|OpConversionFailure|no conversion rule|"
+        r"Unknown builtin op|Could not find an implementation|NOT_IMPLEMENTED|not registered|Cannot find the operator",
         "The model uses an operator that this engine lacks: use another engine (hub engines lists them) or a newer one, or export the "
         "model without it.",
+    ),
+    (
+        r"locale",
+        "The model changes the case of texts by the rules of a language that this system lacks: install it (such as: apt-get install "
+        "locales && locale-gen en_US.UTF-8), or export the model with the locale C.",
     ),
     (_NO_MEMORY.pattern, "There is too little memory: end other instances, or serve fewer (workers)."),
     (
@@ -123,7 +128,8 @@ def _advice(table: Tuple[Tuple[str, str], ...], text: str) -> str:
 def _plainly(line: str) -> str:
     """Leave out of a line where in the engine's sources it comes from."""
     line = _ONNX_RUNTIME.sub("", line)
-    line = _ONNX_LOADING.sub("", line).strip()
+    while _ONNX_LOADING.match(line):
+        line = _ONNX_LOADING.sub("", line).strip()
     before, status, message = line.partition("Status Message: ")
     if status:
         node = re.search(r"running (\w+) node", before)
@@ -139,7 +145,7 @@ def _without_source(line: str) -> str:
         for position in range(at, len(line)):
             depth += {"(": 1, ")": -1}.get(line[position], 0)
             if not depth:
-                line = re.sub(r"^ (?:const )?(?:\[with [^\]]*\] )?", "", line[position + 1 :])
+                line = re.sub(r"^ ?(?:const )?(?:::<lambda\([^)]*\)> )?(?:\[with [^\]]*\] )?", "", line[position + 1 :])
                 break
     return _PLACE.sub("", line).strip()
 

@@ -12,7 +12,7 @@ from hubserve.errors import LoadFailed
 
 _MODEL_GRAPH = 7
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
-_NODE_INPUT, _NODE_OUTPUT, _NODE_TYPE, _NODE_ATTRIBUTE = 1, 2, 4, 5
+_NODE_OUTPUT, _NODE_TYPE, _NODE_ATTRIBUTE = 2, 4, 5
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_INTEGERS, _ATTRIBUTE_TEXTS, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 8, 9, 10, 11
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 _EXTERNAL = 1
@@ -63,18 +63,15 @@ def _lacks_rank(value: Message) -> bool:
 
 
 def _classes(graph: Message) -> Dict[str, Sequence[Any]]:
-    """The keys of maps, also where a ZipMap's output is only handed on."""
+    """The keys of the maps that ZipMaps give."""
     found: Dict[str, Sequence[Any]] = {}
     for node in messages_of(graph, _NODE):
-        kind = text_of(node, _NODE_TYPE)
-        if kind == "ZipMap":
+        if text_of(node, _NODE_TYPE) == "ZipMap":
             attributes = {text_of(each, 1): each for each in messages_of(node, _NODE_ATTRIBUTE)}
             numbers = attributes.get("classlabels_int64s", {})
             texts = attributes.get("classlabels_strings", {})
             keys: List[Any] = [*integers_of(numbers, _ATTRIBUTE_INTEGERS), *texts_of(texts, _ATTRIBUTE_TEXTS)]
             found[text_of(node, _NODE_OUTPUT)] = keys
-        elif kind == "Identity" and text_of(node, _NODE_INPUT) in found:
-            found[text_of(node, _NODE_OUTPUT)] = found[text_of(node, _NODE_INPUT)]
     return found
 
 

@@ -48,7 +48,7 @@ class OnnxRuntimeEngine(Engine):
         self._onnxruntime = onnxruntime
         self._session = _open(onnxruntime, files, session_settings(onnxruntime, options))
         self._how = onnxruntime.RunOptions()
-        if _SHRINKAGE in tuning:
+        if _SHRINKAGE in tuning and tuning.get("enable_mem_arena") != "0":  # without an arena there is nothing to shrink
             self._how.add_run_config_entry(_SHRINKAGE, tuning[_SHRINKAGE])
         self._inputs = [port_of(each, graph) for each in self._session.get_inputs()]
         self._outputs = [port_of(each, graph) for each in self._session.get_outputs()]

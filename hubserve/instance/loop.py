@@ -19,14 +19,14 @@ from hubserve.instance.calls import Prepared, call_items, compute, guarded, prep
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.memory import settle
 from hubserve.instance.side import SideChannel
-from hubserve.instance.warmup import warm_up
+from hubserve.instance.warmup import warm_up, zeros_of
 from hubserve.instance.whole import PreparedWhole, compute_whole, prepare_whole
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.kinds.forks import leave_if_forked, prepare_forks
 from hubserve.kinds.packages import share_with_children
 from hubserve.kinds.requests import current_host, set_host
-from hubserve.types import ANY, specs_from_json
+from hubserve.types import ANY, BYTES, REST, specs_from_json
 
 #: what measuring batch sizes may take while the module loads
 _MEASURE_S = 0.5
