@@ -174,11 +174,12 @@ class Signature:
 
     def _read_labels(self, output: str) -> list[str]:
         described = self.module.description
+        own = list(described.labels.get(output, [])) if described.labels else []
         if described.config is None:
-            return list(described.labels.get(output, [])) if described.labels else []
+            return own
         files = {each.get("name"): each.get("label_filename") for each in described.config.get("output", [])}
         if not files.get(output):
-            return []
+            return own
         path = Path(self.module.plan.folder or "", files[output])
         try:
             return [line.strip() for line in path.read_text("utf-8", "replace").splitlines()]
