@@ -174,8 +174,10 @@ def _check_tensor(name: str, backend: str, place: str, tensor: Mapping[str, Any]
     data_type = tensor.get("data_type", "TYPE_INVALID")
     if data_type not in DTYPES:
         raise ConfigError(f"{place} has data_type {data_type}; give one of {', '.join(DTYPES)}")
-    if backend in FILES and data_type in ("TYPE_STRING", "TYPE_BF16") and (backend, data_type) != ("onnxruntime", "TYPE_STRING"):
-        raise ConfigError(f"{place} has data_type {data_type}, which {backend} models cannot have here")
+    if backend in FILES and backend != "onnxruntime" and data_type in ("TYPE_STRING", "TYPE_BF16"):
+        raise ConfigError(
+            f"{place} has data_type {data_type}, which {backend} models cannot have here; only onnxruntime and python models can"
+        )
     dims = tensor.get("dims", [])
     if not dims and backend != "python":
         raise ConfigError(f"{place} has no dims; a single value has dims: [ 1 ]")

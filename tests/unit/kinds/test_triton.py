@@ -55,7 +55,7 @@ def message(folder: Path) -> str:
         (f"input [ {X}, {X} ] output [ {Y} ]", "input 'x' is there twice"),
         (f"input [ {{ data_type: TYPE_FP32 dims: [ 1 ] }} ] output [ {Y} ]", "input[0] has no name"),
         (f"input [ {{ name: 'x' dims: [ 1 ] }} ] output [ {Y} ]", "has data_type TYPE_INVALID"),
-        (f"input [ {tensor('x', [4], 'TYPE_BF16')} ] output [ {Y} ]", "TYPE_BF16, which onnxruntime models cannot have here"),
+        (f"input [ {tensor('x', [4], 'TYPE_STRING')} ] output [ {Y} ]", "is TYPE_STRING in config.pbtxt, and TYPE_FP32 in its file"),
         (f"input [ {tensor('x', [])} ] output [ {Y} ]", "has no dims"),
         (f"input [ {tensor('x', [0])} ] output [ {Y} ]", "dims must be -1 or from 1 up"),
         (f"input [ {tensor('x', [2, 2], more='reshape { shape: [ 5 ] }')} ] output [ {Y} ]", "cannot be reshaped from [2, 2] to [5]"),
