@@ -107,7 +107,14 @@ class V2Inference:
             return self.dataplane.get(name, version or None)
         except ModuleNotFound as error:
             which = f"'{name[:200]}' version {version[:40]} is not found" if version else f"'{name[:200]}' is not found"
-            raise ModuleNotFound(f"Request for unknown model: {which}: {error.message[:1000]}") from None
+            served = [module.plan.info.version for module in self.dataplane.versions(name)] if version else []
+            why = error.message[:1000]
+            if served and not version.isdigit() and all(map(str.isdigit, served)):  # clients of Triton look for this text
+                why = (
+                    f"failed to get model version from specified version string '{version[:40]}': a version is a whole number from 1 up, "
+                    f"and {', '.join(served)} is served"
+                )
+            raise ModuleNotFound(f"Request for unknown model: {which}: {why}") from None
 
     def known_signature(self, module: ServedModule) -> Signature | None:
         """What :meth:`signature` gave for a module; None before the first time."""
