@@ -207,7 +207,7 @@ def test_explicit_control_plans_what_is_named_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
-        ("{ model_name: 'a' input_map { key: 'x' value: 'in' } }", "step 1 (model 'a') needs model_name, input_map and output_map"),
+        ("{ model_name: 'a' input_map { key: 'x' value: 'in' } }", "step 1 (model 'a') needs model_name and output_map"),
         (
             "{ model_name: 'a' input_map { key: 'x' value: 'q' } output_map { key: 'y' value: 'out' } }",
             "takes tensor 'q', which no input and no",
