@@ -74,6 +74,8 @@ class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Resident MB at which an instance is replaced by a fresh one, between two batches."""
     environ: dict[str, str] = {}
     """Environment variables of its instances, over those that the module itself asks for."""
+    environment: str = ""
+    """The environment profile that it runs in, or ``host`` for the Python of hub; else what its install chose."""
     library_path: list[str] = []
     """Folders put before ``LD_LIBRARY_PATH``; relative ones are looked up beside the configuration file."""
     gpu: str | int | None = None
@@ -175,6 +177,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     gradio: bool = True
     """Whether to show the pages of modules that have ``create_gradio_app`` at ``/gradio/<module>``. Each runs in a process of its own, with
     a copy of its module, from its first visit on."""
+    old_names: bool = True
+    """Give the code of PaddleHub modules the names that newer packages removed, such as ``numpy.float``. ``false``: such code fails."""
     trace_dir: str = ""
     """A folder into which clients may have the server write traces of requests. Not set: they may not."""
 

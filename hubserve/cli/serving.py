@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--modules",
         nargs="+",
         action="extend",
-        metavar="NAME[==VERSION]|FOLDER",
-        help="installed modules, or folders to serve without installing",
+        metavar="NAME[==VERSION]|FOLDER|[NAME=]FILE",
+        help="installed modules, or folders and models' own files (.onnx, .pdmodel, .json, .pt, .xml) to serve without installing",
     )
     start.add_argument(
         "--model-store",

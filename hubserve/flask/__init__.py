@@ -106,7 +106,7 @@ class HubBlueprint(flask.Blueprint):
             if prefix.endswith("/"):
                 self._mount(prefix + "<path:rest>", prefix, _METHODS)
         for path in _PAGES if pages else ():
-            self._mount(path, path, ("GET",))
+            self._mount(path, path, ("GET", "OPTIONS"))
         _blueprints.add(self)
 
     def start(self) -> None:

@@ -20,9 +20,11 @@ from hubserve.instance.memory import keep_large_buffers
 from hubserve.instance.tls import SharedKey
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Kind
+from hubserve.kinds.beside import came_from
 from hubserve.kinds.failures import as_failure
 from hubserve.kinds.forks import ignore_signals
 from hubserve.kinds.packages import share_with_children
+from hubserve.module import BEHIND_VARIABLE
 
 _COMPAT = Path(__file__).resolve().parent.parent / "compat"
 
@@ -44,6 +46,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="with --listen: the key that gateways must have, made by hub key remote"
     )
+    parser.add_argument("--origin", type=Path, metavar="FOLDER", help="with --check: the folder that the module is installed from")
     parser.add_argument("--import-name", default="module_under_test")
     parser.add_argument("--kind", default="paddlehub")
     parser.add_argument("arguments", nargs="*")
@@ -52,7 +55,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         return _listen(parser, args)
     faulthandler.enable()
     # behind everything else: a real paddlehub in this environment is preferred
-    sys.path.append(str(_COMPAT))
+    sys.path.extend([*filter(None, os.environ.get(BEHIND_VARIABLE, "").split(os.pathsep)), str(_COMPAT)])
     lifeline.die_with_parent()
     if args.serve_fd is not None:
         return _serve(args.serve_fd, args.arena_fd, args.side_fd)
@@ -60,6 +63,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         return _serve_app(args.app_fd)
     try:
         if args.check:
+            if args.origin:
+                came_from(args.import_name, args.origin)
             _prepare(args.kind, args.check).import_only(args.check.absolute(), args.import_name)
         else:
             _run(args)

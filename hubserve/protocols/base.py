@@ -185,3 +185,10 @@ async def respond(send: Send, status: int, body: bytes, **headers: Any) -> None:
         }
     )
     await send({"type": "http.response.body", "body": body})
+
+
+async def respond_options(send: Send, allowed: str) -> None:
+    """Answer an ``OPTIONS`` request as Flask does: 200, with the methods in ``Allow``, and without a body."""
+    headers = [(b"content-type", b"text/html; charset=utf-8"), (b"allow", allowed.encode()), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

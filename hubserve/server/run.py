@@ -202,8 +202,8 @@ class _Gateway:
         host, port = self._listener.getsockname()[:2]
         address = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
         names = ", ".join(module.plan.info.name for module in self._dataplane)
-        log.info("%s is open; loading %s", address, names)
-        await load_modules(self._dataplane, address)
+        log.info("%s is open; loading %s", address, names or "nothing")
+        await load_modules(self._dataplane, address, may_all_fail=bool(self._settings.model_store))
         settle()
         self._models.follow()
         self._engines.start()
