@@ -136,16 +136,20 @@ def _boxes(data: bytes, place: int, end: int) -> Iterator[Tuple[bytes, int, int]
 
 
 def _jp2_size(data: bytes) -> Costly:
-    place = 0
+    place, channels = 0, 1
     if data.startswith(_JP2_START):
-        place = next((start for kind, start, _ in _boxes(data, 0, len(data)) if kind == b"jp2c"), -1)
+        boxes = list(_boxes(data, 0, len(data)))
+        place = next((start for kind, start, _ in boxes if kind == b"jp2c"), -1)
+        headers = [(start, end) for kind, start, end in boxes if kind == b"jp2h"]
+        palettes = [at for start, end in headers for kind, at, _ in _boxes(data, start, end) if kind == b"pclr"]
+        channels = max((data[at + 2] for at in palettes), default=1)  # what each single number becomes
     if place < 0 or data[place : place + 4] != _J2K_START:
         raise InvalidInput("the image/jp2 picture is broken or cut short: it has no codestream")
     right, bottom, left, top = struct.unpack_from(">IIII", data, place + 8)
     (components,) = struct.unpack_from(">H", data, place + 40)
     if data.rfind(_J2K_END, place) == -1:
         raise InvalidInput(f"the image/jp2 picture was cut short: {len(data)} bytes came and its end is missing")
-    return Costly(right - left, bottom - top, max(1, -(-components // 4)))
+    return Costly(right - left, bottom - top, max(1, -(-max(components, channels) // 4)))
 
 
 def _avif(data: bytes) -> Tuple[str, SizeOf]:

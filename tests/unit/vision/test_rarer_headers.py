@@ -112,6 +112,9 @@ def box(kind, content):
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
+JP2 = box(b"jP  ", b"\r\n\x87\n")
+
+
 def avif(*sizes):
     properties = b"".join(box(b"ispe", struct.pack(">III", 0, *size)) for size in sizes)
     return box(b"ftyp", b"avif\0\0\0\0avifmif1") + box(b"meta", b"\0\0\0\0" + box(b"iprp", box(b"ipco", properties)))
@@ -124,8 +127,9 @@ def avif(*sizes):
         tiff(_256=100, _257=100, _322=60000, _323=60000),
         tiff(_256=5000, _257=5000, _258=64, _277=4),
         jp2_codestream(60000, 60000),
-        box(b"jP  ", b"\r\n\x87\n") + box(b"jp2c", jp2_codestream(60000, 60000)),
+        JP2 + box(b"jp2c", jp2_codestream(60000, 60000)),
         jp2_codestream(5000, 5000, components=16000),
+        JP2 + box(b"jp2h", box(b"pclr", b"\0\1\xff")) + box(b"jp2c", jp2_codestream(9000, 9000, components=1)),
         avif((60000, 60000)),
         avif((100, 100), (60000, 60000)),
         b"P6\n60000 60000\n255\n",
