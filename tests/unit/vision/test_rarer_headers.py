@@ -115,9 +115,23 @@ def box(kind, content):
 JP2 = box(b"jP  ", b"\r\n\x87\n")
 
 
-def avif(*sizes):
+def sequence_header(width, height, still=True):
+    """An AV1 sequence header with 16 bits for each length: of a still picture, or of a film with a clock and a decoder's model."""
+    film = f"{1:032b}{1:032b}111{7:05b}{0:032b}{0:010b}1{1:05b}" + f"{0:012b}{9:05b}01{0:017b}1{0:04b}" * 2
+    bits = "0001" + ("1" + f"{0:05b}" if still else "0" + "1" + film)
+    bits += f"{15:04b}{15:04b}{width - 1:016b}{height - 1:016b}"
+    bits += "0" * (-len(bits) % 8)
+    content = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    return b"\x12\x00" + b"\x0a" + bytes([len(content)]) + content
+
+
+def avif(*sizes, frame=(60, 40), still=True):
     properties = b"".join(box(b"ispe", struct.pack(">III", 0, *size)) for size in sizes)
-    return box(b"ftyp", b"avif\0\0\0\0avifmif1") + box(b"meta", b"\0\0\0\0" + box(b"iprp", box(b"ipco", properties)))
+    frames = sequence_header(*frame, still=still)
+    names = box(b"iinf", struct.pack(">IH", 0, 1) + box(b"infe", struct.pack(">IHH4s", 2 << 24, 1, 0, b"av01") + b"\0"))
+    places = box(b"iloc", struct.pack(">IHHHHHHII", 1 << 24, 0x4400, 1, 1, 1, 0, 1, 0, len(frames)))
+    content = box(b"iprp", box(b"ipco", properties)) + names + places + box(b"idat", frames)
+    return box(b"ftyp", b"avif\0\0\0\0avifmif1") + box(b"meta", b"\0\0\0\0" + content)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +146,8 @@ def avif(*sizes):
         JP2 + box(b"jp2h", box(b"pclr", b"\0\1\xff")) + box(b"jp2c", jp2_codestream(9000, 9000, components=1)),
         avif((60000, 60000)),
         avif((100, 100), (60000, 60000)),
+        avif((100, 100), frame=(60000, 60000)),
+        avif((100, 100), frame=(60, 40), still=False),  # its frames may have any size that 16 bits can say
         b"P6\n60000 60000\n255\n",
         b"P6\n# " + b"x" * 50 + b"\n60000 # wide\n 60000 255\n",
         b"P7\nWIDTH 60000\nHEIGHT 60000\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n",
@@ -167,7 +183,15 @@ def test_what_cannot_be_read_is_refused_with_what_to_send(data, says):
         decode_picture(data)
 
 
-@given(st.sampled_from(sorted(ALL)), st.integers(0, 120), st.binary(min_size=1, max_size=8))
+def test_the_size_of_an_avif_is_that_of_its_frames_whatever_its_container_says():
+    assert read_header(avif((60, 40)))[1:] == (60, 40)
+    lying = bytearray(NEAR["avif"])
+    place = lying.index(b"ispe") + 8
+    lying[place : place + 8] = struct.pack(">II", 8, 8)
+    assert read_header(bytes(lying))[1:] == BGR.shape[1::-1]
+
+
+@given(st.sampled_from(sorted(ALL)), st.integers(0, 500), st.binary(min_size=1, max_size=8))
 def test_a_damaged_header_is_an_answer_or_a_clear_error(name, place, damage):
     data = bytearray(ALL[name])
     data[place : place + len(damage)] = damage
