@@ -7,6 +7,7 @@ an answer are in :mod:`hubserve.kinds.triton_harmless`: the log names them.
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
+from hubserve.engines.tuning import PARAMETERS, is_known
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton_config import DTYPES, ENSEMBLE
 from hubserve.kinds.triton_harmless import why_harmless
@@ -35,8 +36,8 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "input.format": _ALL,  # says what the dims mean; nothing depends on it
     "input.dims": _ALL,
     "input.reshape": _MODELS,
-    "input.allow_ragged_batch": _PYTHON,
-    "input.optional": _PYTHON,
+    "input.allow_ragged_batch": (*_PYTHON, ENSEMBLE),
+    "input.optional": (*_PYTHON, ENSEMBLE),
     "output.name": _ALL,
     "output.data_type": _ALL,
     "output.dims": _ALL,
@@ -47,8 +48,9 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "instance_group.count": _MODELS,
     "instance_group.gpus": _MODELS,
     "default_model_filename": _MODELS,
-    "parameters": _MODELS,  # of files those that PARAMETERS names
-    "optimization.execution_accelerators.cpu_execution_accelerator": ("paddle",),
+    "parameters": _MODELS,  # of files those that hubserve.engines.tuning names
+    "optimization.graph.level": ("onnxruntime",),
+    "optimization.execution_accelerators.cpu_execution_accelerator": ("paddle", "onnxruntime"),
     "optimization.execution_accelerators.gpu_execution_accelerator": ("paddle",),
     "dynamic_batching.preferred_batch_size": _MODELS,
     "dynamic_batching.max_queue_delay_microseconds": _MODELS,
@@ -71,7 +73,7 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "sequence_batching.state.dims": _MODELS,
     "sequence_batching.state.initial_state": _MODELS,
     "model_warmup": _MODELS,
-    "model_transaction_policy.decoupled": _PYTHON,
+    "model_transaction_policy.decoupled": (*_PYTHON, ENSEMBLE),
     "response_cache.enable": _MODELS,
     "ensemble_scheduling.step.model_name": (ENSEMBLE,),
     "ensemble_scheduling.step.model_version": (ENSEMBLE,),
@@ -79,15 +81,8 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "ensemble_scheduling.step.output_map": (ENSEMBLE,),
 }
 
-#: backend -> the ``parameters`` that it takes; those of the Python backend are its author's
-PARAMETERS: Dict[str, Sequence[str]] = {
-    "onnxruntime": ("intra_op_thread_count", "engine"),
-    "openvino": ("INFERENCE_NUM_THREADS", "engine"),
-    "paddle": ("cpu_threads", "engine"),
-    "pytorch": ("INTRA_OP_THREAD_COUNT",),
-}
-#: those that say how many threads one call may compute with
-THREADS = ("intra_op_thread_count", "INFERENCE_NUM_THREADS", "cpu_threads", "INTRA_OP_THREAD_COUNT")
+#: the parameter that names another engine for a file
+_ENGINE = "engine"
 
 #: values that ask for nothing
 _NOTHING = ("", 0, False, None, "KIND_AUTO", "FORMAT_NONE", "PRIORITY_DEFAULT", "TYPE_INVALID")
@@ -127,9 +122,10 @@ def passed_over(config: Mapping[str, Any], backend: str) -> List[str]:
         backend: which one computes the model.
     """
     told = [f"{place} ({why_harmless(field, backend)})" for place, field in _unsupported(config, backend)]
-    if backend in PARAMETERS:
-        known = PARAMETERS[backend]
-        told += [f"parameters.{key} ({backend} models take {', '.join(known)})" for key in config.get("parameters", {}) if key not in known]
+    if backend in FILES:
+        known = ", ".join((*PARAMETERS[backend], _ENGINE))
+        unknown = [key for key in config.get("parameters", {}) if key != _ENGINE and not is_known(backend, key)]
+        told += [f"parameters.{key} ({backend} models take {known})" for key in unknown]
     for number, group in enumerate(config.get("instance_group", []) if backend in CPU_ONLY else []):
         if group.get("kind") == "KIND_GPU" or group.get("gpus"):
             told.append(f"instance_group[{number}] asks for a GPU ({backend} models compute on the CPU here)")

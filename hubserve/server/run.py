@@ -170,6 +170,7 @@ class _Gateway:
 
     async def _drain(self, loading: "asyncio.Task[None]", serving: "asyncio.Task[None]", drain_s: float) -> None:
         """Finish what is in progress, for at most ``drain_s``, and end every instance."""
+        self._context.stop()
         await asyncio.gather(loading, self._models.stop(), self._engines.stop(), return_exceptions=True)
         self._server.should_exit = True
         if self._grpc_server:

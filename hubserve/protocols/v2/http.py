@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable, drop_frames
 from hubserve.protocols.admission import Ticket
-from hubserve.protocols.base import ClientGone, Context, Protocol, deadline_of, header, priority_of, while_connected
+from hubserve.protocols.base import ClientGone, Context, Protocol, deadline_of, header, priority_of, respond_options, while_connected
 from hubserve.protocols.bodies import TooSlow, read_body
 from hubserve.protocols.v2 import http_control as control
 from hubserve.protocols.v2.calls import InferCall, InferResult
@@ -91,7 +91,7 @@ class V2Protocol(Protocol):
             match = pattern.fullmatch(path, len("/v2/"))
             if match is None:
                 continue
-            answer = answers.get(method)
+            answer = answers.get(method) or (_options(answers) if method == "OPTIONS" else None)
             if answer is None:
                 allowed = ", ".join(answers)
                 raise WrongMethod(f"{path} takes {allowed}, not {method}", allowed)
@@ -231,6 +231,13 @@ class V2Protocol(Protocol):
         if self.settings.shared_memory:
             call.check_memory = partial(self.context.admin.check, scope)
         return call
+
+
+def _options(answers: Mapping[str, Answer]) -> Answer:
+    async def respond(scope: Scope, send: Send, ticket: Ticket, **arguments: str) -> None:  # noqa: ARG001 - all answers are called alike
+        await respond_options(send, ", ".join([*answers, "OPTIONS"]))
+
+    return respond
 
 
 async def _start_events(send: Send) -> None:

@@ -240,5 +240,5 @@ class V2Inference:
         what = f"input '{ARGUMENTS.name}'"
         arguments = await self._arguments.read(request.arguments, what, signature.module.plan.predict_args)
         if arguments.found:
-            raise InvalidInput(f"{what} must be a JSON object, got {arguments.found}")
+            raise InvalidInput(f"{what} must be a JSON object, got {arguments.found}{signature.usage}")
         request.arguments = arguments.text

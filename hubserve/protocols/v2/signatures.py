@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
-from hubserve.errors import HubError
+from hubserve.errors import HubError, usage_sentence
 from hubserve.kinds.base import Face
 from hubserve.protocols.v2.datatypes import DATATYPE_OF, config_type_of
 from hubserve.recent import Recent
@@ -38,6 +38,7 @@ class Signature:
         is_batched: whether the first dimension of its tensors is the batch.
         inputs, outputs: name to specification, in the order of the model's configuration.
         optional: names of inputs that may be left out.
+        may_lack_inputs: whether a request without any input is one.
         max_batch_size: the most items that one request may hold; 0 for no such bound.
         fitting: layouts of requests that were found to fit.
     """
@@ -57,10 +58,18 @@ class Signature:
         self.inputs = {spec.name: spec for spec in inputs}
         self.outputs = {spec.name: spec for spec in outputs}
         self.optional = set(described.optional) if self.has_tensors else set(self.inputs)
+        self.may_lack_inputs = self.has_tensors and self.optional >= self.inputs.keys()
         self.datatypes = {spec.name: DATATYPE_OF[spec.dtype] for spec in inputs}
         self.max_batch_size = int(described.config.get("max_batch_size") or 0) if described.config else 0
         self.fitting: Recent[Hashable, None] = Recent(_REMEMBERED)
         self._labels: dict[str, list[str]] = {}
+
+    @property
+    def usage(self) -> str:
+        """How a message goes on after a wrong request to a module that takes JSON: what its arguments are; else ""."""
+        if self.has_tensors or ARGUMENTS.name not in self.inputs or not self.module.description.usage:
+            return ""
+        return f"{usage_sentence(self.module.description.usage)}, as the text in input '{ARGUMENTS.name}'"
 
     def metadata(self, versions: list[str]) -> dict[str, Any]:
         """The protocol's model metadata.
@@ -165,11 +174,12 @@ class Signature:
 
     def _read_labels(self, output: str) -> list[str]:
         described = self.module.description
+        own = list(described.labels.get(output, [])) if described.labels else []
         if described.config is None:
-            return list(described.labels.get(output, [])) if described.labels else []
+            return own
         files = {each.get("name"): each.get("label_filename") for each in described.config.get("output", [])}
         if not files.get(output):
-            return []
+            return own
         path = Path(self.module.plan.folder or "", files[output])
         try:
             return [line.strip() for line in path.read_text("utf-8", "replace").splitlines()]
