@@ -201,11 +201,16 @@ class Recorder(Host):
         self.sent: list[tuple[int, Any, bool]] = []
 
     def respond(self, key: int, response: WholeResponse | None, final: bool) -> None:
-        self.acts += 1
         self.sent.append((key, response, final))
 
     def abandon(self, key: int, error: HubError | None) -> None:
         self.sent.append((key, error, True))
+
+    def has_acted(self, keys: Any) -> bool:
+        return any(key in keys for key, _, _ in self.sent)
+
+    def again(self, key: int) -> None:
+        raise AssertionError(key)
 
     def open_keys(self) -> list[int]:
         return []
