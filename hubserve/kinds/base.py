@@ -173,6 +173,9 @@ class LoadedModule(ABC):
         """
         raise self.unsupported(Face.TENSORS)
 
+    def wait_if_held_up(self, limit_s: float) -> None:  # noqa: B027 - most have nothing beside it
+        """Wait, before the instance says that it lives, while what computes beside this thread has stood still for so many seconds."""
+
     def close(self) -> None:  # noqa: B027 - most have nothing to do
         """Called once, when no more requests will come."""
 

@@ -90,7 +90,7 @@ def _as_template(text: str) -> str:
     if not names:
         return ""
     shown = ", ".join(names[:_NAMES_SHOWN]) + (f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else "")
-    return f"it is a template, in which values are still to be filled in: {shown}. Write each value in the place of its name, or remove its line."
+    return f"it is a template with values to fill in: {shown}. Write each value in the place of its name, or remove its line."
 
 
 def parse_config_json(document: Any, origin: str) -> Dict[str, Any]:

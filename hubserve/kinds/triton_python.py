@@ -387,6 +387,10 @@ class TritonPythonModule(LoadedModule):
             except BaseException as error:  # nothing was sent
                 self._host.abandon(key, ModuleFailed(f"the module's answer cannot be sent: {as_failure(error).message}"))
 
+    def wait_if_held_up(self, limit_s: float) -> None:
+        """See the base class."""
+        self._loop.wait_if_held_up(limit_s)
+
     def close(self) -> None:
         """Finalize the model."""
         attach(None)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hubserve.errors import DeadlineExceeded, HubError, InstanceDied, ModuleFailed
-from hubserve.serving import concurrent
+from hubserve.serving import concurrent, pool, process
 from hubserve.serving.dataplane import DataPlane
 from hubserve.types import InferRequest, SequencePart
 from tests.behaviours.test_ensembles import served
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("home")
 MODEL = """
 import asyncio
 import os
+import time
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -57,6 +58,8 @@ class TritonPythonModel:
             return None
         if wanted == -6:
             await asyncio.sleep(0.5)
+        if wanted == -7:
+            time.sleep(1000)
         told = np.array([[wanted, self.most, together, os.getpid()]], np.int32)
         return pb_utils.InferenceResponse([pb_utils.Tensor("Y", told)], parameters={"most": self.most})
 
@@ -78,12 +81,12 @@ async def infer(plane: DataPlane, value: int, **options: Any) -> list[int]:
     return [int(each) for each in answer.tensors["Y"].ravel()]
 
 
-def run(tmp_path: Path, use: Callable[[DataPlane], Coroutine[Any, Any, None]], batching: str = "") -> None:
+def run(tmp_path: Path, use: Callable[[DataPlane], Coroutine[Any, Any, None]], batching: str = "", **settings: Any) -> None:
     folder = tmp_path / "store" / "waits"
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "model.py").write_text(MODEL.replace("FOLDER", repr(str(tmp_path))))
     (folder / "config.pbtxt").write_text(CONFIG % batching)
-    served(tmp_path / "store", use)
+    served(tmp_path / "store", use, **settings)
 
 
 def test_as_many_requests_as_come_are_computed_at_once_and_each_gets_its_own_answer(tmp_path: Path) -> None:
@@ -161,3 +164,17 @@ def test_requests_of_a_sequence_are_computed_in_their_order(tmp_path: Path) -> N
         assert [each[1] for each in told] == [1, 1, 1]
 
     run(tmp_path, use, "sequence_batching { oldest { max_candidate_sequences: 4 } }")
+
+
+def test_an_instance_whose_event_loop_stands_still_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_PING_AFTER_S", 0.1)
+    monkeypatch.setattr(process, "PING_TIMEOUT_S", 0.5)
+
+    async def use(plane: DataPlane) -> None:
+        before = (await infer(plane, 0))[3]
+        held = asyncio.create_task(infer(plane, -7, deadline_s=2))
+        with pytest.raises((DeadlineExceeded, InstanceDied)):
+            await held
+        assert (await infer(plane, 0))[3] != before
+
+    run(tmp_path, use, modules_info={"waits": {"compute_timeout_s": 0.5}})

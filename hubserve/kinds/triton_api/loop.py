@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
 from typing import Any, Coroutine, Optional
 
@@ -15,6 +16,9 @@ class ModelLoop:
     def __init__(self) -> None:
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._thread: Optional[threading.Thread] = None
+        self._beat = threading.Event()
+        self._beat.set()
+        self._asked_at = 0.0
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":
         """Have a coroutine run beside those that run already, in this thread's context; returns what it will return."""
@@ -28,6 +32,17 @@ class ModelLoop:
     def _run(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         loop.run_forever()
+
+    def wait_if_held_up(self, limit_s: float) -> None:
+        """Wait until the loop goes on, if a coroutine has held it up for longer than so many seconds."""
+        if self._loop is None:
+            return
+        if self._beat.is_set():
+            self._beat.clear()
+            self._asked_at = time.monotonic()
+            self._loop.call_soon_threadsafe(self._beat.set)
+        elif time.monotonic() - self._asked_at > limit_s:
+            self._beat.wait()
 
     def stop(self) -> None:
         """Cancel what runs still, and end the loop."""

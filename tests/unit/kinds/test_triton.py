@@ -37,8 +37,8 @@ def message(folder: Path) -> str:
     [
         ("max_batch_size: 'x'", "config.pbtxt' is not a model configuration of Triton's: line 1, column "),
         (
-            "max_batch_size: ${most} model_transaction_policy { decoupled: ${many} } parameters { key: 'a' value { string_value: '${most}' } }",
-            "it is a template, in which values are still to be filled in: ${most}, ${many}. Write each value in the place of its name",
+            "max_batch_size: ${most} model_transaction_policy { decoupled: ${many} } parameters { key: '${most}' }",
+            "it is a template with values to fill in: ${most}, ${many}. Write each value in the place of its name",
         ),
         ("max_bach_size: 3", "max_bach_size"),
         ("max_batch_size: -2", "max_batch_size must be from 0 up, got -2"),
