@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubserve.cli.environment import add_environment_options, environment_options
+from hubserve.cli.environment import add_environment_options, choice_text, environment_options
 from hubserve.cli.output import add_downgrade_option, add_index_option, add_json_option, print_json, size_text
 from hubserve.cli.swaps import report_swaps, tell_servers
 from hubserve.errors import InstallError
@@ -22,9 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         help="the module's folder; an archive of it (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip), here or behind https://; "
+        "a model's own file (.onnx, .pdmodel, .json, .pt, .xml) or a folder of one model; "
         "git+https://HOST/REPOSITORY[@TAG-OR-COMMIT][#subdirectory=FOLDER]; NAME, NAME==VERSION, 'NAME>=1,<2' from an index; "
         "or a file made by hub bundle",
     )
+    parser.add_argument("--name", default="", metavar="NAME", help="what a model's own files are to be called (default: as the file)")
+    parser.add_argument("--version", default="", metavar="VERSION", help="the version of such a module (default: 1.0.0)")
     parser.add_argument("--digest", default="", metavar="sha256:DIGITS", help="refuse an archive with any other digest")
     add_index_option(parser)
     add_downgrade_option(parser)
@@ -52,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
             digest=args.digest,
             indexes=args.index,
             allow_downgrade=args.allow_downgrade,
+            model_name=args.name,
+            model_version=args.version,
         )
     if args.json:
         print_json(_document(installed))
@@ -95,6 +100,7 @@ def _report(installed: "Installed") -> bool:
     verb = "Replaced" if installed.replaced else "Installed"
     size = f"{manifest.files} file{'' if manifest.files == 1 else 's'}, {size_text(manifest.size_bytes)}"
     print(f"{verb} {installed.info.name} {installed.info.version} ({size}) in {installed.folder}", flush=True)
-    if manifest.environment:
-        print(f"It runs in an environment of its own: {manifest.environment}", flush=True)
+    print(choice_text(manifest), flush=True)
+    for each in manifest.chosen.lacks:
+        print(f"Warning: {each}.", file=sys.stderr)
     return report_swaps(swaps)
