@@ -13,29 +13,21 @@ from typing import Any, Awaitable, Dict, List
 import numpy as np
 
 from hubserve.errors import HubError, LoadFailed, ModuleFailed
-from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.base import Description, LoadedModule
 from hubserve.kinds.failures import as_failure, failures_named
 from hubserve.kinds.forks import leave_if_forked
 from hubserve.kinds.packages import share_with_children
 from hubserve.kinds.requests import Answer, Host, Later, WholeRequest, WholeResponse, WrongAnswers, current_host
-from hubserve.kinds.triton_api.config import ModelConfig, set_model_dir, using_decoupled_model_transaction_policy
+from hubserve.kinds.triton_api.config import set_model_dir
 from hubserve.kinds.triton_api.loop import ModelLoop
 from hubserve.kinds.triton_api.requests import PARENTS, InferenceRequest, Server, attach
 from hubserve.kinds.triton_api.responses import InferenceResponse, InferenceResponseSender
-from hubserve.kinds.triton_reshape import reshapes_of, why_impossible
-from hubserve.types import ANY, BFLOAT16, BYTES, TensorSpec
+from hubserve.kinds.triton_completion import complete, describe
+from hubserve.kinds.triton_reshape import reshapes_of
+from hubserve.types import BFLOAT16
 
 #: what models import; the second one is compiled in Triton, and imported for the types in it
 _API = ("triton_python_backend_utils", "c_python_backend_utils")
-_DTYPES = {
-    "TYPE_BOOL": "bool",
-    "TYPE_FP16": "float16",
-    "TYPE_FP32": "float32",
-    "TYPE_FP64": "float64",
-    "TYPE_BF16": BFLOAT16,
-    "TYPE_STRING": BYTES,
-    **{f"TYPE_{kind.upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
-}
 
 
 def load_python_model(
@@ -72,8 +64,8 @@ def load_python_model(
         raise LoadFailed(f"'{model_file}' has no class TritonPythonModel. Give its class that name.")
     if not callable(getattr(cls, "execute", None)):
         raise LoadFailed(f"the class TritonPythonModel in '{model_file}' has no method execute(self, requests). Add it.")
-    completed = _completed(cls, config, model_name, model_file)
-    description = _describe(completed, model_name)
+    completed = complete(cls, config, model_name, model_file)
+    description = describe(completed, model_name)
     arguments = {
         "model_config": json.dumps(completed),
         "model_instance_kind": instance_kind,
@@ -104,63 +96,6 @@ def _import(version_folder: Path, model_file: Path) -> ModuleType:
     importlib.invalidate_caches()
     relative = model_file.relative_to(version_folder).with_suffix("")
     return importlib.import_module(".".join([version_folder.name, *relative.parts]))
-
-
-# --- the configuration ---
-
-
-def _completed(cls: Any, config: Dict[str, Any], model_name: str, model_file: Path) -> Dict[str, Any]:
-    """The configuration with what ``auto_complete_config`` adds, its numbers as numbers."""
-    completed = {"name": model_name, **config}
-    if hasattr(cls, "auto_complete_config"):
-        with failures_named(f"auto_complete_config() of '{model_file}' failed"):
-            given = cls.auto_complete_config(ModelConfig(completed))
-        if not isinstance(given, ModelConfig):
-            raise LoadFailed(
-                f"auto_complete_config() of '{model_file}' must return the ModelConfig that it was given, not {type(given).__name__}"
-            )
-        completed = given.to_dict()
-    completed["max_batch_size"] = int(completed.get("max_batch_size") or 0)
-    for which in ("input", "output"):
-        completed[which] = [{**tensor, "dims": [int(length) for length in tensor.get("dims", [])]} for tensor in completed.get(which, [])]
-    return completed
-
-
-def _describe(config: Dict[str, Any], model_name: str) -> Description:
-    batched = config["max_batch_size"] > 0
-    if not config["output"]:
-        raise LoadFailed(
-            f"the configuration of '{model_name}' has no output. Add output [ {{ name: ... data_type: ... dims: [ ... ] }} ] to its "
-            "config.pbtxt, or give its model an auto_complete_config() that does."
-        )
-    for which in ("input", "output"):
-        for each in reshapes_of(config[which], batched).values():
-            why = why_impossible(each.dims, each.shape)
-            if why:
-                raise LoadFailed(f"the configuration of '{model_name}': {which} '{each.name}': {why}")
-    return Description(
-        faces=[Face.TENSORS],
-        inputs=[_spec(tensor, batched, model_name) for tensor in config["input"]],
-        outputs=[_spec(tensor, batched, model_name) for tensor in config["output"]],
-        max_batch_size=max(1, config["max_batch_size"]),
-        engine={"name": "python", "reason": "the model's configuration says so"},
-        batched=batched,
-        whole_requests=True,
-        decoupled=using_decoupled_model_transaction_policy(config),
-        optional=[tensor["name"] for tensor in config["input"] if tensor.get("optional")],
-        ragged=[tensor["name"] for tensor in config["input"] if tensor.get("allow_ragged_batch")],
-        config=config,
-    )
-
-
-def _spec(tensor: Dict[str, Any], batched: bool, model_name: str) -> TensorSpec:
-    dtype = _DTYPES.get(tensor.get("data_type", ""))
-    if dtype is None:
-        raise LoadFailed(
-            f"the configuration of '{model_name}' gives '{tensor.get('name')}' the data_type {tensor.get('data_type')!r}; "
-            f"use one of {', '.join(_DTYPES)}"
-        )
-    return TensorSpec(tensor["name"], dtype, (*([ANY] if batched else []), *tensor["dims"]))
 
 
 # --- the model ---
