@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL := inference/inference.pdmodel
 OCR := inference/ocr/rec/inference.pdmodel
 
-.PHONY: demo test check format ocr bench bench-peers soak faults hostile fuzz nightly clean
+.PHONY: demo test check format ocr gpu bench bench-peers soak faults hostile fuzz nightly clean
 
 demo: $(MODEL)  ## install everything, serve the default classifier, classify a real photo
 	$(BIN)/python tools/demo.py
@@ -29,6 +29,11 @@ ocr: $(OCR)  ## the models of hubmodules/ocr (16 MB, downloaded once)
 bench: $(MODEL) $(OCR)  ## measure the server against the raw predictor
 	$(BIN)/python bench/classifier.py
 	$(BIN)/python bench/ocr.py
+
+gpu: $(VENV)/installed  ## test and measure PyTorch models on a GPU of this machine; installs PyTorch where it is missing
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install -e '.[pytorch]'
+	$(BIN)/python -m pytest tests/gpu
+	$(BIN)/python bench/gpu.py
 
 soak: $(VENV)/installed  ## hold the server to its promises under stress, a quarter of an hour
 	@failed=0; for each in batching overload soak chaos; do $(BIN)/python bench/$$each.py || failed=1; done; exit $$failed

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding
 from hubserve.doctor.software import first_line_of
 from hubserve.engines import ENGINES, engine_class
 from hubserve.engines.child import call_in_child
+from hubserve.engines.gpus import gpu_count
 from hubserve.engines.selection import is_installed
 from hubserve.errors import HubError
 
@@ -71,11 +71,6 @@ def _compare_gpus(about: dict[str, Any]) -> Iterator[Finding]:
             "it is built for CUDA and sees no GPU, though there is one",
             "Compare nvidia-smi's CUDA version with that of the Paddle build",
         )
-
-
-def gpu_count() -> int:
-    """How many NVIDIA GPUs this machine has."""
-    return len([each for each in Path("/dev").glob("nvidia[0-9]*") if each.name[6:].isdigit()])
 
 
 def check_gpus() -> Iterator[Finding]:

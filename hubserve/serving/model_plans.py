@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hubserve.engines.gpus import gpu_count
 from hubserve.errors import ConfigError, HubError
 from hubserve.kinds.base import ModuleInfo
 from hubserve.kinds.triton_config import ENSEMBLE
@@ -174,14 +175,16 @@ def _devices(model: TritonModel, settings: ServerSettings) -> list[Device]:
 
 
 def _all_gpus(name: str, settings: ServerSettings) -> list[Device]:
-    """Those that the settings or ``CUDA_VISIBLE_DEVICES`` name."""
+    """Return those that the settings or ``CUDA_VISIBLE_DEVICES`` name; if neither is set, all of this machine."""
     chosen = settings.module(name).gpu if settings.module(name).gpu is not None else settings.gpu
-    listed = str(chosen) if chosen is not None else os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    listed = str(chosen) if chosen is not None else os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        listed = ",".join(map(str, range(gpu_count())))
     found = [each.strip() for each in listed.split(",") if each.strip()]
     if not found:
+        why = "CUDA_VISIBLE_DEVICES hides all of them" if gpu_count() else "this machine has none (there is no /dev/nvidia0)"
         raise ConfigError(
-            f"model '{name}' is to compute on GPUs, and nothing says on which. Set gpus in its instance_group or CUDA_VISIBLE_DEVICES, or "
-            "use KIND_CPU."
+            f"model '{name}' asks for a GPU, and {why}. Set gpus in its instance_group or CUDA_VISIBLE_DEVICES, or use KIND_CPU."
         )
     return [Device("GPU", int(each) if chosen is not None and each.isdigit() else number, each) for number, each in enumerate(found)]
 

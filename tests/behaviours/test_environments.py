@@ -156,7 +156,7 @@ def test_what_cannot_be_resolved_or_imported_is_not_installed_and_nothing_is_lef
     assert "requirements.txt" in done.stderr.splitlines()[-1]
     assert "install it into this Python" not in done.stderr, "an environment is not changed by hand"
     assert json.loads(hub("list", "--json", home=home).stdout)["modules"] == []
-    assert json.loads(hub("env", "list", "--json", home=home).stdout) == {"environments": []}
+    assert json.loads(hub("env", "list", "--json", home=home).stdout)["environments"] == []
     assert not list((home / "tmp").iterdir())
     lost = hub("install", write(tmp_path / "lost", "", imports="json", more='requires_python="<3"'), home=home)
     assert "no Python on this machine will do" in lost.stderr

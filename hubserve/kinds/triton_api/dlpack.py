@@ -6,6 +6,7 @@ Source of the structs: https://dmlc.github.io/dlpack/latest/c_api.html
 """
 
 import ctypes
+import sys
 from typing import Any, Tuple
 
 import numpy as np
@@ -88,7 +89,7 @@ def from_capsule(source: Any) -> Tuple[np.ndarray, bool]:
     """Return an array that shares the memory of another framework's tensor; it is writable unless the tensor says otherwise.
 
     Args:
-        source: a capsule, or an object with ``__dlpack__`` whose memory is the CPU's.
+        source: a capsule, or an object with ``__dlpack__``; what lies in a GPU's memory is copied from there.
     Returns:
         The array, and whether its numbers (then stored as uint16) are bfloat16.
     Raises:
@@ -97,12 +98,25 @@ def from_capsule(source: Any) -> Tuple[np.ndarray, bool]:
     capsule = _exported_by(source) if hasattr(source, "__dlpack__") else source
     tensor, read_only = _read(capsule)
     if tensor.device.type != CPU:
-        raise BufferError(f"it does not lie in the CPU's memory (device {tensor.device.type})")
+        capsule = _copied(capsule, tensor.device.type)
+        tensor, read_only = _read(capsule)
     is_bfloat16 = (tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes) == (_BFLOAT, 16, 1)
     if is_bfloat16:
         tensor.dtype.code = _UINT
     array = np.from_dlpack(_Capsule(capsule))
     return (array if read_only or array.flags.writeable else _writeable(array)), is_bfloat16
+
+
+def _copied(capsule: Any, device: int) -> Any:
+    """Return a capsule of a copy in the CPU's memory, made by a framework that this process has imported already."""
+    torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")
+    if torch is not None:
+        return torch.from_dlpack(capsule).cpu().__dlpack__()
+    if cupy is not None:
+        return cupy.from_dlpack(_Capsule(capsule, device)).get().__dlpack__()
+    raise BufferError(
+        f"it does not lie in the CPU's memory (device {device}), and its framework is not PyTorch or CuPy; copy it there first"
+    )
 
 
 def _exported_by(source: Any) -> Any:
@@ -123,16 +137,16 @@ def _read(capsule: Any) -> Tuple[_Tensor, bool]:
 
 
 class _Capsule:
-    """Wrap a bare capsule in the form that numpy expects."""
+    """Wrap a bare capsule in the form that numpy and CuPy expect."""
 
-    def __init__(self, capsule: Any) -> None:
-        self._capsule = capsule
+    def __init__(self, capsule: Any, device: int = CPU) -> None:
+        self._capsule, self._device = capsule, device
 
     def __dlpack__(self, **_options: Any) -> Any:
         return self._capsule
 
     def __dlpack_device__(self) -> Tuple[int, int]:
-        return CPU, 0
+        return self._device, 0
 
 
 class _Memory:

@@ -79,19 +79,14 @@ class Tensor:
 
     @staticmethod
     def from_dlpack(name: str, dlpack_tensor: Any) -> "Tensor":
-        """A tensor that shares another framework's memory.
+        """Return a tensor that shares another framework's memory; what lies in a GPU's memory is copied from there.
 
         Args:
             name: its name.
             dlpack_tensor: an object with ``__dlpack__``, or a capsule.
         Raises:
-            TritonModelException: it is none, it does not lie in the CPU's memory, or numpy cannot take it.
+            TritonModelException: it is none, numpy cannot take it, or it lies in a GPU's memory and no framework here can copy it.
         """
-        if hasattr(dlpack_tensor, "__dlpack_device__") and int(dlpack_tensor.__dlpack_device__()[0]) != dlpack.CPU:
-            raise TritonModelException(
-                f"tensor '{name}' does not lie in the CPU's memory (device {int(dlpack_tensor.__dlpack_device__()[0])}); copy it there "
-                "first, as by .cpu()"
-            )
         try:
             array, is_bfloat16 = dlpack.from_capsule(dlpack_tensor)
         except (AttributeError, BufferError, TypeError, ValueError, RuntimeError) as error:

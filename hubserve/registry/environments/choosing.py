@@ -17,7 +17,7 @@ from hubserve.registry.environments.profile import HOST, Profile, all_profiles, 
 from hubserve.registry.environments.record import all_environments
 from hubserve.registry.environments.resolving import Resolution, resolve
 from hubserve.registry.environments.sharing import why_own
-from hubserve.registry.progress import Progress
+from hubserve.registry.progress import Progress, silent
 
 #: what every environment has
 _ALWAYS = frozenset({"numpy"})
@@ -73,9 +73,38 @@ def choose(home: Path, needs: Needs, names: Mapping[str, Place], options: Option
     own = why_own(needs, options)
     missing = host_lacks(names)
     if not own and not missing:
-        has = "what requirements.txt and its code ask for" if needs.requirements.lines else "what its code imports"
-        return Choice(None, "", f"it has {has}")
+        return Choice(None, "", _host_text(needs))
     return _own_or_profile(case, own) if own else _profile_or_host(case, missing)
+
+
+def foresee_choice(home: Path, needs: Needs, names: Mapping[str, Place], options: Options) -> Choice | None:
+    """Return what :func:`choose` will most likely say, without resolving anything; None for a module with packages of its own.
+
+    Args, Raises: as :func:`choose`.
+    """
+    case = _Case(home, needs, names, options, silent)
+    asked = options.profile or needs.profile
+    who = "--environment" if options.profile else "the module"
+    if asked == HOST:
+        return _on_host(case, f"{who} asks for it")
+    if asked:
+        return Choice(None, get_profile(home, asked).name, f"{who} asks for it")
+    own, missing = why_own(needs, options), host_lacks(names)
+    if not own and not missing:
+        return Choice(None, "", _host_text(needs))
+    if own:
+        return None
+    for profile, lacking in _better(case, names_in(needs.requirements.lines), len(missing)):
+        return Choice(None, profile.name, _missing_text(missing, names), _lacking(lacking, names, "no profile has"))
+    return Choice(None, "", "as far as it goes", _lacking(missing, names, "neither this Python nor a profile has"))
+
+
+def _host_text(needs: Needs) -> str:
+    return f"it has {'what requirements.txt and its code ask for' if needs.requirements.lines else 'what its code imports'}"
+
+
+def _missing_text(missing: Sequence[str], names: Mapping[str, Place]) -> str:
+    return f"its code imports {places_text(missing[:3], names)}, which this Python does not have"
 
 
 # --- asked for ---
@@ -108,7 +137,7 @@ def _on_profile(case: _Case, profile: Profile) -> Resolution:
 
 
 def _profile_or_host(case: _Case, missing: Sequence[str]) -> Choice:
-    why = f"its code imports {places_text(missing[:3], case.names)}, which this Python does not have"
+    why = _missing_text(missing, case.names)
     notes: list[str] = []
     brought = names_in(case.needs.requirements.lines)
     for profile, lacking in _better(case, brought, len(missing)):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
 #: They are hubserve's own means of starting an instance.
-_RESERVED = ("PYTHONPATH", "PYTHONHOME", "HUB_HOME", "HUBSERVE_SEARCH_PATH", "HUBSERVE_THREADS")
+_RESERVED = ("PYTHONPATH", "PYTHONHOME", "HUB_HOME", "HUBSERVE_SEARCH_PATH", "HUBSERVE_PYTHONPATH", "HUBSERVE_THREADS")
 _KEYS = ("isolated", "environ", "library_path", "profile")
 
 
@@ -29,6 +29,7 @@ class Base(NamedTuple):
         size_mb: what it takes on disk, roughly; 0 where that is not known.
         allow_urls: whether it names addresses.
         extended: whether a module's own packages are added to its.
+        imports: what can be imported there.
     """
 
     profile: str
@@ -38,6 +39,7 @@ class Base(NamedTuple):
     size_mb: int = 0
     allow_urls: bool = False
     extended: bool = False
+    imports: tuple[str, ...] = ()
 
 
 class Settings(NamedTuple):

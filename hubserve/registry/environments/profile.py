@@ -14,6 +14,7 @@ import msgspec
 
 from hubserve.errors import ConfigError
 from hubserve.registry.environments.needs import Base, Needs, variable_problem
+from hubserve.registry.environments.options import AUTO
 from hubserve.registry.environments.requirements import Requirements, parse_requirements
 
 OWN_FOLDER = Path(__file__).resolve().parent / "profiles"
@@ -80,7 +81,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """What it says beside its packages."""
         wanted = self.wanted
         allow_urls = any("://" in each for each in (*wanted.lines, *wanted.options))
-        return Base(self.name, tuple(self.pythons), self.environ, tuple(self.library_path), self.size_mb, allow_urls)
+        return Base(
+            self.name, tuple(self.pythons), self.environ, tuple(self.library_path), self.size_mb, allow_urls, imports=tuple(self.provides)
+        )
 
     @property
     def digest(self) -> str:
@@ -138,8 +141,8 @@ def _check(profile: Profile, path: Path) -> None:
     problem = ""
     if profile.schema_version > SCHEMA_VERSION:
         problem = f"its schema_version is {profile.schema_version}, and this hubserve reads {SCHEMA_VERSION}; upgrade hubserve"
-    elif path.stem == HOST:
-        problem = f"the name {HOST} stands for the Python of hub itself; give the file another name"
+    elif path.stem in (HOST, AUTO):
+        problem = f"the names {HOST} and {AUTO} have a meaning of their own; give the file another name"
     elif not profile.pythons or not all(each.count(".") == 1 and each.replace(".", "").isdigit() for each in profile.pythons):
         problem = 'pythons must be a list like ["3.8", "3.9"]'
     elif not profile.requirements:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.registry.environments.build import build
-from hubserve.registry.environments.needs import Needs
+from hubserve.registry.environments.imports import failed_imports
+from hubserve.registry.environments.needs import Base, Needs
 from hubserve.registry.environments.options import Options
 from hubserve.registry.environments.record import Environment, write_record
 from hubserve.registry.environments.resolving import Resolution, index_of, prepared_tool, resolve, subject_of
@@ -60,7 +61,20 @@ def realise(home: Path, resolution: Resolution, options: Options, *, timeout_s: 
         environment, built = build(
             home, lock, python, tool, order, timeout_s=timeout_s, progress=progress, request=resolution.request, base=needs.base
         )
+    if built and needs.base:
+        environment = _tried(home, environment, needs.base, progress)
     if resolution.request not in environment.requests:
         environment = environment._replace(requests=(*environment.requests, resolution.request))
         write_record(environment)
     return Provided(environment, built)
+
+
+def _tried(home: Path, environment: Environment, base: Base, progress: Progress) -> Environment:
+    """Import once what a profile promises: what fails is known then, and later imports find compiled files."""
+    progress("importing its packages once")
+    broken = failed_imports(home, environment, base.imports)
+    if base.extended or not broken:  # the module's own packages may have taken the place of the profile's
+        return environment
+    environment = environment._replace(broken=broken)
+    write_record(environment)
+    return environment

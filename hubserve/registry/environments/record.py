@@ -33,6 +33,7 @@ class Environment(NamedTuple):
         profile: the name of the profile that it is made from; "" for none.
         environ: environment variables of the processes that run there; see :mod:`hubserve.registry.environments.launch`.
         library_path: folders put before ``LD_LIBRARY_PATH``; likewise.
+        broken: what its profile promises and cannot be imported, each with the reason.
         choices: digests of the cases in which it was chosen for a module, each with what was said of it.
     """
 
@@ -49,6 +50,7 @@ class Environment(NamedTuple):
     profile: str = ""
     environ: Mapping[str, str] = MappingProxyType({})
     library_path: tuple[str, ...] = ()
+    broken: Mapping[str, str] = MappingProxyType({})
     choices: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     @property
@@ -70,7 +72,7 @@ class Environment(NamedTuple):
         """As it is written."""
         fields = self._asdict()
         del fields["folder"]
-        fields.update(environ=dict(self.environ), choices=dict(self.choices))
+        fields.update(environ=dict(self.environ), broken=dict(self.broken), choices=dict(self.choices))
         return {"schema_version": SCHEMA_VERSION, "key": self.key, **fields}
 
 
@@ -107,6 +109,7 @@ def _from_json(folder: Path, document: dict[str, Any]) -> Environment:
     # records that are older than profiles lack these
     fields["profile"] = str(document.get("profile", ""))
     fields["environ"] = {str(key): str(value) for key, value in document.get("environ", {}).items()}
+    fields["broken"] = {str(key): str(value) for key, value in document.get("broken", {}).items()}
     fields["choices"] = dict(document.get("choices", {}))
     fields["library_path"] = tuple(map(str, document.get("library_path", ())))
     return Environment(folder, size_bytes=int(document["size_bytes"]), **fields)

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from hubserve.doctor import engines, hardware, places, software
 from hubserve.doctor.findings import Finding
 from hubserve.doctor.machine import MACHINE_CHECKS
+from hubserve.engines.gpus import gpu_count
 from tests.conftest import MODULES, ROOT, hub
 from tests.unit.doctor.found import the, without_engines, worse_than_notes
 
@@ -164,7 +165,7 @@ def test_no_engine_at_all_is_a_warning(tmp_path: Path, home: Path) -> None:
 
 
 def test_gpus_that_are_named_and_not_there_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = engines.gpu_count()
+    there = gpu_count()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"{there + 3}")
     found = the(engines.check_gpus(), "CUDA_VISIBLE_DEVICES")
     assert f"it names GPU {there + 3}" in found.reason

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hubserve.errors import ConfigError, HubError
+from hubserve.serving import model_plans
 from hubserve.serving.dataplane import ModulePlan
 from hubserve.serving.model_plans import plan_model, plan_stores
 from hubserve.serving.queue_policy import DELAY
@@ -79,7 +80,10 @@ def test_instances_on_gpus_see_theirs_alone(tmp_path: Path, monkeypatch: pytest.
         plan_model(tmp_path / "m", settings)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     config.write_text("instance_group [ { kind: KIND_GPU } ]")
-    with pytest.raises(ConfigError, match="nothing says on which"):
+    monkeypatch.setattr(model_plans, "gpu_count", lambda: 2)
+    assert [spec.environ["CUDA_VISIBLE_DEVICES"] for spec in plan_model(tmp_path / "m", settings)[0].instances] == ["0", "1"]
+    monkeypatch.setattr(model_plans, "gpu_count", lambda: 0)
+    with pytest.raises(ConfigError, match="'m' asks for a GPU, and this machine has none"):
         plan_model(tmp_path / "m", settings)
     assert [spec.environ["CUDA_VISIBLE_DEVICES"] for spec in plan_model(tmp_path / "m", settings.__class__(gpu="2,7"))[0].instances] == [
         "2",
