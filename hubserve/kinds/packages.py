@@ -14,6 +14,7 @@ from typing import Any, Dict, Optional
 
 from hubserve.errors import LoadFailed
 from hubserve.home import modules_dir
+from hubserve.kinds.removed_names import runtime
 from hubserve.kinds.versions import current_version
 
 #: the modules that are packages of this process, by package name
@@ -37,7 +38,12 @@ def share_with_children(*, always: bool = False) -> None:
     if not _is_shared:
         return
     packages = {name: str(folder) for name, folder in LOADED.items()}
-    known = {"packages": packages, "path": [each for each in sys.path if each not in _OWN_PATH], "installed": str(modules_dir())}
+    known = {
+        "packages": packages,
+        "path": [each for each in sys.path if each not in _OWN_PATH],
+        "installed": str(modules_dir()),
+        "old_names": runtime.is_installed(),
+    }
     os.environ[_VARIABLE] = json.dumps(known)
     others = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and each != str(_CHILDREN)]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(_CHILDREN), *others])
