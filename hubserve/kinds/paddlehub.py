@@ -1,7 +1,6 @@
 """PaddleHub modules: a folder whose ``module.py`` has a class under ``@moduleinfo``."""
 
 import inspect
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Type
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from hubserve.errors import LoadFailed
 from hubserve.kinds import source
+from hubserve.kinds.annotations import import_leniently
 from hubserve.kinds.base import Description, Face, Kind, LoadedModule, ModuleInfo
 from hubserve.kinds.failures import failures_named
 from hubserve.kinds.packages import install_package
@@ -135,7 +135,7 @@ def _import_class(folder: Path, import_name: str) -> Type[Any]:
     runtime.install()
     install_package(import_name, folder)
     with failures_named(f"cannot import '{folder / 'module.py'}'"):
-        cls: Type[Any] = getattr(import_module(import_name + ".module"), class_name)
+        cls: Type[Any] = getattr(import_leniently(import_name + ".module"), class_name)
     _refuse_unfinished(cls, folder / "module.py")
     return cls
 
