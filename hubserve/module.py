@@ -55,6 +55,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: Set by the server for each instance: folders in which relative model paths are looked up, and its share of the cores.
 SEARCH_PATH_VARIABLE = "HUBSERVE_SEARCH_PATH"
+#: folders to import from behind the packages of an instance's own environment
+BEHIND_VARIABLE = "HUBSERVE_PYTHONPATH"
 THREADS_VARIABLE = "HUBSERVE_THREADS"
 
 

@@ -65,6 +65,8 @@ class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Resident MB at which an instance is replaced by a fresh one, between two batches."""
     environ: dict[str, str] = {}
     """Environment variables of its instances, over those that the module itself asks for."""
+    environment: str = ""
+    """The environment profile that it runs in, or ``host`` for the Python of hub; else what its install chose."""
     library_path: list[str] = []
     """Folders put before ``LD_LIBRARY_PATH``; relative ones are looked up beside the configuration file."""
     gpu: str | int | None = None

@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the module; its output and exit status are passed on."""
     from hubserve.registry.child import instance_command, instance_environment
     from hubserve.registry.environments.launch import launch
+    from hubserve.registry.environments.served import served_environment
     from hubserve.registry.places import Hold
     from hubserve.registry.resolve import resolve
     from hubserve.registry.store import Store
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     found = resolve(args.module, store)
     hold = Hold(found.place)  # until this process ends
     options = ["--run", str(found.place), "--import-name", found.import_name, "--kind", found.info.kind]
-    launched = launch(found.info, found.place, store.home, found.environment)
+    launched = launch(found.info, found.place, store.home, served_environment(store.home, found))
     command = instance_command(*options, "--", *args.rest, python=launched.python)
     environ = {**instance_environment(store.home, found.search_path, launched.python), **launched.environ}
     sys.stdout.flush()

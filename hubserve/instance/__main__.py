@@ -22,6 +22,7 @@ from hubserve.kinds.base import Kind
 from hubserve.kinds.failures import as_failure
 from hubserve.kinds.forks import ignore_signals
 from hubserve.kinds.packages import share_with_children
+from hubserve.module import BEHIND_VARIABLE
 
 _COMPAT = Path(__file__).resolve().parent.parent / "compat"
 
@@ -49,7 +50,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         return _listen(parser, args)
     faulthandler.enable()
     # behind everything else: a real paddlehub in this environment is preferred
-    sys.path.append(str(_COMPAT))
+    sys.path.extend([*filter(None, os.environ.get(BEHIND_VARIABLE, "").split(os.pathsep)), str(_COMPAT)])
     lifeline.die_with_parent()
     if args.serve_fd is not None:
         return _serve(args.serve_fd, args.arena_fd, args.side_fd)

@@ -10,6 +10,7 @@ from hubserve.home import home
 from hubserve.kinds.removed_names import VARIABLE as OLD_NAMES_VARIABLE
 from hubserve.kinds.triton_model import KIND as TRITON
 from hubserve.registry.environments.launch import launch
+from hubserve.registry.environments.served import served_environment
 from hubserve.registry.model_store import find_models, store_folders
 from hubserve.registry.resolve import Resolved, resolve
 from hubserve.serving.batcher import BatchSettings
@@ -44,6 +45,7 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
         resolved = resolve(reference)
         if resolved.info.name != name:
             raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
+        resolved = resolved._replace(environment=served_environment(home(), resolved, module.environment))
         if resolved.info.kind == TRITON:
             _refuse_init_args(name, init_args)
             launched = launch(resolved.info, resolved.place, home(), resolved.environment)

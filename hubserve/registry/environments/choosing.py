@@ -16,9 +16,9 @@ from hubserve.registry.environments.options import Options
 from hubserve.registry.environments.profile import HOST, Profile, all_profiles, get_profile, known_packages
 from hubserve.registry.environments.resolving import Resolution, resolve
 from hubserve.registry.environments.sharing import why_own
-from hubserve.registry.progress import Progress
+from hubserve.registry.progress import Progress, silent
 
-#: what every environment has
+#: import names that every environment has
 _ALWAYS = frozenset({"numpy"})
 
 
@@ -46,7 +46,14 @@ class _Case(NamedTuple):
     progress: Progress
 
 
-def choose(home: Path, needs: Needs, names: Mapping[str, Place], options: Options, progress: Progress) -> Choice:
+def choose(
+    home: Path,
+    needs: Needs,
+    names: Mapping[str, Place],
+    options: Options,
+    progress: Progress,
+    failed: InstallError | None = None,
+) -> Choice:
     """Choose for one module. Nothing is built.
 
     Args:
@@ -55,6 +62,7 @@ def choose(home: Path, needs: Needs, names: Mapping[str, Place], options: Option
         names: what its code imports; see :func:`hubserve.registry.environments.code_needs.needed_names`.
         options: what the user says.
         progress: told how far it is.
+        failed: why the environment of its requirements alone, which was chosen before, could not be built.
     Raises:
         ConfigError: it, or the user, names a profile that is not there.
         InstallError: what it needs cannot be had; the message says why.
@@ -72,9 +80,38 @@ def choose(home: Path, needs: Needs, names: Mapping[str, Place], options: Option
     own = why_own(needs, options)
     missing = host_lacks(names)
     if not own and not missing:
-        has = "what requirements.txt and its code ask for" if needs.requirements.lines else "what its code imports"
-        return Choice(None, "", f"it has {has}")
-    return _own_or_profile(case, own) if own else _profile_or_host(case, missing)
+        return Choice(None, "", _host_text(needs))
+    return _own_or_profile(case, own, failed) if own else _profile_or_host(case, missing)
+
+
+def foresee_choice(home: Path, needs: Needs, names: Mapping[str, Place], options: Options) -> Choice | None:
+    """Return what :func:`choose` will most likely say, without resolving anything; None for a module with packages of its own.
+
+    Args, Raises: as :func:`choose`.
+    """
+    case = _Case(home, needs, names, options, silent)
+    asked = options.profile or needs.profile
+    who = "--environment" if options.profile else "the module"
+    if asked == HOST:
+        return _on_host(case, f"{who} asks for it")
+    if asked:
+        return Choice(None, get_profile(home, asked).name, f"{who} asks for it")
+    own, missing = why_own(needs, options), host_lacks(names)
+    if not own and not missing:
+        return Choice(None, "", _host_text(needs))
+    if own:
+        return None
+    for profile, lacking in _better(case, names_in(needs.requirements.lines), len(missing)):
+        return Choice(None, profile.name, _missing_text(missing, names), _lacking(lacking, names, "no profile has"))
+    return Choice(None, "", "as far as it goes", _lacking(missing, names, "neither this Python nor a profile has"))
+
+
+def _host_text(needs: Needs) -> str:
+    return f"it has {'what requirements.txt and its code ask for' if needs.requirements.lines else 'what its code imports'}"
+
+
+def _missing_text(missing: Sequence[str], names: Mapping[str, Place]) -> str:
+    return f"its code imports {places_text(missing[:3], names)}, which this Python does not have"
 
 
 # --- asked for ---
@@ -107,7 +144,7 @@ def _on_profile(case: _Case, profile: Profile) -> Resolution:
 
 
 def _profile_or_host(case: _Case, missing: Sequence[str]) -> Choice:
-    why = f"its code imports {places_text(missing[:3], case.names)}, which this Python does not have"
+    why = _missing_text(missing, case.names)
     notes: list[str] = []
     brought = names_in(case.needs.requirements.lines)
     for profile, lacking in _better(case, brought, len(missing)):
@@ -120,10 +157,10 @@ def _profile_or_host(case: _Case, missing: Sequence[str]) -> Choice:
     return Choice(None, "", "as far as it goes", (*notes, *_lacking(missing, case.names, "neither this Python nor a usable profile has")))
 
 
-def _own_or_profile(case: _Case, own: str) -> Choice:
+def _own_or_profile(case: _Case, own: str, failed: InstallError | None) -> Choice:
     lines = case.needs.requirements.lines
-    alone, failure = _alone(case) if lines else (None, None)
-    brought = alone.packages if alone else names_in(lines) | _ALWAYS
+    alone, failure = _alone(case) if lines and not failed else (None, failed)
+    brought = alone.packages if alone else names_in(lines)
     known = known_packages(all_profiles(case.home))
     missing = [name for name in case.names if not _is_brought(name, known, brought, assume=bool(lines))]
     notes: list[str] = []
@@ -166,6 +203,8 @@ def _is_brought(name: str, known: Mapping[str, set[str]], packages: set[str] | f
     """Whether some packages have an import name, as far as profiles know; ``assume`` it of names that no profile knows."""
     from packaging.utils import canonicalize_name
 
+    if name in _ALWAYS:
+        return True
     if name in known:
         return bool(known[name] & packages)
     return assume or canonicalize_name(name) in packages

@@ -4,11 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hubserve.errors import InstallError
 from hubserve.kinds.base import ModuleInfo
-from hubserve.registry.environments.choosing import Choice, choose, digest_of_case
+from hubserve.kinds.module_scan import Place
+from hubserve.registry.child import users_python_path
+from hubserve.registry.environments.choosing import Choice, choose, digest_of_case, foresee_choice
 from hubserve.registry.environments.code_needs import needed_names
 from hubserve.registry.environments.needs import Needs, read_needs
 from hubserve.registry.environments.options import Options
+from hubserve.registry.environments.profile import get_profile
+from hubserve.registry.environments.profiled import built_environment
 from hubserve.registry.environments.provide import realise
 from hubserve.registry.environments.record import Environment, all_environments, write_record
 from hubserve.registry.environments.requirement_lines import requirement
@@ -52,20 +57,52 @@ def decide(
         ConfigError: there is no such profile.
         InstallError: what it needs cannot be had; the message says why.
     """
-    needs, names = module_needs(folder, info, options), needed_names(folder, beside)
+    needs, names = _read(folder, info, options, beside)
     case = digest_of_case(home, needs, names, options) if options.wheels is None else ""
     remembered = _remembered(home, case)
     if remembered:
         return remembered
     choice = choose(home, needs, names, options, progress)
-    if choice.resolution is None:
+    resolution = choice.resolution
+    if resolution is None:
         return Decided(None, False, False, choice.profile, choice.why, choice.lacks)
-    environment, built = realise(home, choice.resolution, options, timeout_s=timeout_s, progress=progress)
+    try:
+        environment, built = realise(home, resolution, options, timeout_s=timeout_s, progress=progress)
+    except InstallError as error:
+        if choice.profile or not needs.requirements.lines:
+            raise
+        # packages that cannot be built with this Python may be there for that of a profile
+        choice = choose(home, needs, names, options, progress, error)
+        resolution = choice.resolution
+        assert resolution is not None, "it is a profile's"
+        environment, built = realise(home, resolution, options, timeout_s=timeout_s, progress=progress)
     assert environment is not None, "it was resolved"
-    base = choice.resolution.needs.base
+    base = resolution.needs.base
     if case:
         _remember(environment, case, choice)
     return Decided(environment, built, bool(base and not base.extended), choice.profile, choice.why, choice.lacks)
+
+
+def foresee(home: Path, folder: Path, info: ModuleInfo, options: Options, beside: Sequence[Path] = ()) -> Decided | None:
+    """Return what a module runs in as far as that is known without resolving or building anything; None where it is not.
+
+    Args, Raises: as :func:`decide`.
+    """
+    needs, names = _read(folder, info, options, beside)
+    remembered = _remembered(home, digest_of_case(home, needs, names, options))
+    if remembered:
+        return remembered
+    foreseen = foresee_choice(home, needs, names, options)
+    if foreseen is None or not foreseen.profile:
+        return foreseen and Decided(None, False, False, "", foreseen.why, foreseen.lacks)
+    environment = None if needs.requirements.lines else built_environment(home, get_profile(home, foreseen.profile))
+    return Decided(environment, False, True, foreseen.profile, foreseen.why, foreseen.lacks)
+
+
+def _read(folder: Path, info: ModuleInfo, options: Options, beside: Sequence[Path]) -> tuple[Needs, dict[str, Place]]:
+    # what PYTHONPATH has can be imported everywhere
+    searched = [*beside, *map(Path, users_python_path())]
+    return module_needs(folder, info, options), needed_names(folder, searched)
 
 
 def module_needs(folder: Path, info: ModuleInfo, options: Options) -> Needs:

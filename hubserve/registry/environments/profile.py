@@ -14,10 +14,10 @@ import msgspec
 
 from hubserve.errors import ConfigError
 from hubserve.registry.environments.needs import Base, Needs, variable_problem
+from hubserve.registry.environments.options import AUTO, FOLDER_NAME
 from hubserve.registry.environments.requirements import Requirements, parse_requirements
 
 OWN_FOLDER = Path(__file__).resolve().parent / "profiles"
-FOLDER_NAME = "profiles"
 #: what asks for this process's Python where a profile can be named
 HOST = "host"
 SCHEMA_VERSION = 1
@@ -140,8 +140,8 @@ def _check(profile: Profile, path: Path) -> None:
     problem = ""
     if profile.schema_version > SCHEMA_VERSION:
         problem = f"its schema_version is {profile.schema_version}, and this hubserve reads {SCHEMA_VERSION}; upgrade hubserve"
-    elif path.stem == HOST:
-        problem = f"the name {HOST} stands for the Python of hub itself; give the file another name"
+    elif path.stem in (HOST, AUTO):
+        problem = f"the names {HOST} and {AUTO} have a meaning of their own; give the file another name"
     elif not profile.pythons or not all(each.count(".") == 1 and each.replace(".", "").isdigit() for each in profile.pythons):
         problem = 'pythons must be a list like ["3.8", "3.9"]'
     elif not profile.requirements:
