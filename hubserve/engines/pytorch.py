@@ -67,7 +67,9 @@ class TorchScriptEngine(Engine):
 
     def _found(self, taken: Sequence[str]) -> Signature:
         self.inputs = [TensorSpec(name, "float32", ()) for name in taken]
-        found = find_signature(self._torch, self._script, lambda arrays: _flat(self._compute(arrays, list(arrays))))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # as above
+            found = find_signature(self._torch, self._script, lambda arrays: _flat(self._compute(arrays, list(arrays))))
         if found.note:
             self.settings = {**self.settings, "warnings": [found.note]}
         return found.signature
