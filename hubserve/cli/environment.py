@@ -12,6 +12,15 @@ def add_environment_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--isolated", action="store_true", help="give it an environment of its own although this Python has what it needs")
     parser.add_argument("--python", metavar="VERSION|PATH", default="", help="the Python of its environment, such as 3.8; it must be there")
+    parser.add_argument(
+        "--environment",
+        metavar="PROFILE|host|auto",
+        default="",
+        help="the environment profile that it runs in ('hub env'), this Python, or what fits, whatever was asked before",
+    )
+    parser.add_argument(
+        "--with", dest="packages", metavar="PACKAGE", action="append", default=[], help="install this package for it, too; may be repeated"
+    )
     parser.add_argument("--allow-urls", action="store_true", help="fetch packages from the addresses that its requirements.txt names")
 
 
@@ -19,7 +28,27 @@ def environment_options(args: argparse.Namespace) -> Any:
     """What the options say, as the registry takes it."""
     from hubserve.registry.environments.options import Options
 
-    return Options(isolated=args.isolated, python=args.python, allow_urls=args.allow_urls)
+    return Options(
+        isolated=args.isolated,
+        python=args.python,
+        allow_urls=args.allow_urls,
+        profile=args.environment,
+        packages=tuple(args.packages),
+    )
+
+
+def choice_text(manifest: Any) -> str:
+    """What an installed module runs in and why, on one line.
+
+    Args:
+        manifest: a :class:`hubserve.registry.manifest.Manifest`.
+    """
+    chosen, reason = manifest.chosen, f": {manifest.chosen.why}" if manifest.chosen.why else ""
+    if not manifest.environment:
+        return f"It runs in this Python{reason}"
+    if not chosen.profile:
+        return f"It runs in an environment of its own, {manifest.environment}{reason}"
+    return f"It runs in the environment profile {chosen.profile}, {manifest.environment}{reason}"
 
 
 def environment_text(found: Any, home: Path) -> str:
@@ -29,22 +58,35 @@ def environment_text(found: Any, home: Path) -> str:
         found: a :class:`hubserve.registry.resolve.Resolved`.
         home: the home.
     """
+    from hubserve.registry.environments.deciding import foresee
     from hubserve.registry.environments.needs import read_needs
+    from hubserve.registry.environments.options import Options
     from hubserve.registry.environments.pythons import host
     from hubserve.registry.environments.record import environments_dir, read_record
     from hubserve.registry.environments.sharing import why_own
 
+    manifest = found.manifest
     if found.environment:
         own = read_record(environments_dir(home) / found.environment)
         if own is None:
             return f"{found.environment}, which is missing or unfinished; install the module again"
-        return f"{own.key} (Python {own.python}, {len(own.pins)} packages, {size_text(own.size_bytes)})"
+        size = f"{own.key} (Python {own.python}, {len(own.pins)} packages, {size_text(own.size_bytes)})"
+        return f"{f'the profile {manifest.chosen.profile}, ' if manifest.chosen.profile else ''}{size}{_reason(manifest)}"
     try:
-        needs = read_needs(found.folder, found.info, allow_urls=True)
-        reason = why_own(needs)
+        if manifest:
+            reason = "" if manifest.chosen.why else why_own(read_needs(found.folder, found.info, allow_urls=True))
+            return f"this Python, {host().version}{f', but {reason}' if reason else _reason(manifest)}"
+        foreseen = foresee(home, found.folder, found.info, Options(allow_urls=True), found.search_path)
+        if foreseen is None:
+            return f"its own, once it is installed: {why_own(read_needs(found.folder, found.info, allow_urls=True))}"
     except HubError as error:
         return error.message
-    if reason:
-        return f"this Python, {host().version}, but {reason}" if found.manifest else f"its own, once it is installed: {reason}"
-    has = "it asks for nothing else" if not needs.requirements.lines else "it has what requirements.txt asks for"
-    return f"this Python, {host().version}: {has}"
+    text = f"the profile {foreseen.profile}, once it is installed" if foreseen.profile else f"this Python, {host().version}"
+    return f"{text}: {'; '.join((foreseen.why, *foreseen.lacks))}"
+
+
+def _reason(manifest: Any) -> str:
+    chosen = manifest.chosen
+    added = f"with {', '.join(chosen.packages)} by --with" if chosen.packages else ""
+    said = "; ".join(filter(None, (chosen.why, added, *chosen.lacks)))
+    return f": {said}" if said else ""

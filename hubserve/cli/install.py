@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubserve.cli.environment import add_environment_options, environment_options
+from hubserve.cli.environment import add_environment_options, choice_text, environment_options
 from hubserve.cli.output import add_downgrade_option, add_index_option, add_json_option, print_json, size_text
 from hubserve.cli.swaps import report_swaps, tell_servers
 from hubserve.errors import InstallError
@@ -100,6 +100,7 @@ def _report(installed: "Installed") -> bool:
     verb = "Replaced" if installed.replaced else "Installed"
     size = f"{manifest.files} file{'' if manifest.files == 1 else 's'}, {size_text(manifest.size_bytes)}"
     print(f"{verb} {installed.info.name} {installed.info.version} ({size}) in {installed.folder}", flush=True)
-    if manifest.environment:
-        print(f"It runs in an environment of its own: {manifest.environment}", flush=True)
+    print(choice_text(manifest), flush=True)
+    for each in manifest.chosen.lacks:
+        print(f"Warning: {each}.", file=sys.stderr)
     return report_swaps(swaps)

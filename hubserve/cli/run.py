@@ -17,16 +17,18 @@ _PATIENCE_S = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.usage = "hub run [-h] [--debug] NAME[==VERSION]|FOLDER [ARGUMENT ...]"
+    parser.usage = "hub run [-h] [--json] [--debug] NAME[==VERSION]|FOLDER [ARGUMENT ...]"
     parser.add_argument(
         "module", metavar="NAME[==VERSION]|FOLDER", help="an installed module, or any module's folder; what follows is for it"
     )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of Python's form; give it before the module")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the module; its output and exit status are passed on."""
     from hubserve.registry.child import instance_command, instance_environment
     from hubserve.registry.environments.launch import launch
+    from hubserve.registry.environments.served import served_environment
     from hubserve.registry.places import Hold
     from hubserve.registry.resolve import resolve
     from hubserve.registry.store import Store
@@ -34,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     store = Store()
     found = resolve(args.module, store)
     hold = Hold(found.place)  # until this process ends
-    options = ["--run", str(found.place), "--import-name", found.import_name, "--kind", found.info.kind]
-    launched = launch(found.info, found.place, store.home, found.environment)
+    options = [*(["--json"] if args.json else []), "--run", str(found.place), "--import-name", found.import_name, "--kind", found.info.kind]
+    launched = launch(found.info, found.place, store.home, served_environment(store.home, found))
     command = instance_command(*options, "--", *args.rest, python=launched.python)
     environ = {**instance_environment(store.home, found.search_path, launched.python), **launched.environ}
     sys.stdout.flush()

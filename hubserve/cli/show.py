@@ -49,7 +49,7 @@ def _document(found: Any, versions: list[str]) -> dict[str, Any]:
     }
     if found.manifest:
         manifest = found.manifest.to_json()
-        kept = ("source", "installed_at", "digest", "files", "size_bytes", "environment", "provenance")
+        kept = ("source", "installed_at", "digest", "files", "size_bytes", "environment", "environment_choice", "provenance")
         document["installed"] = {key: manifest.get(key) for key in kept}
     return document
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 import hubserve
 from hubserve.doctor import classifiers, models, sources
@@ -17,6 +18,8 @@ from hubserve.doctor.subject import Subject, line_of
 from hubserve.errors import HubError
 from hubserve.home import modules_dir
 from hubserve.kinds import find_kind
+from hubserve.kinds.beside import find_in, origin_of, surroundings
+from hubserve.kinds.package_names import package_of
 from hubserve.registry.contents import measure
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.resolve import resolve
@@ -91,6 +94,8 @@ def check_requirements(subject: Subject) -> Iterator[Finding]:
             reason = f"'{text[:60]}' is no requirement: {str(error).splitlines()[0]}"
             yield Finding(ERROR, f"line {number}", reason, "Write it as pip takes it, such as numpy>=1.26", str(path))
             continue
+        if canonicalize_name(requirement.name) == "paddlehub":  # hubserve has it in every instance
+            continue
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             for finding in compare_requirement(requirement, needed=True):
                 yield finding._replace(about=f"line {number}: {requirement.name}", file=str(path))
@@ -105,15 +110,20 @@ def check_imports(subject: Subject) -> Iterator[Finding]:
     if _has_environment(subject):
         return
     own = {subject.import_name, folder_name(subject.info.name), *(each.stem for each in subject.folder.iterdir())}
+    origin = origin_of(subject.folder)
+    beside = [str(each) for each in surroundings(origin).folders] if origin else []
     missing: dict[str, Finding] = {}
     for path, tree in subject.trees.items():
         inner = own | {each.stem for each in path.parent.iterdir()}
         for each in sources.imports_of(tree):
-            if each.name in inner or _is_there(each.name) or (each.name in missing and missing[each.name].level == ERROR):
+            if each.name in inner or _is_there(each.name) or find_in(beside, each.name):
+                continue
+            if each.name in missing and missing[each.name].level == ERROR:
                 continue
             reason = f"it imports '{each.name}', which is not installed here: "
             reason += "where it does so, it may fail" if each.optional else "the module cannot be loaded"
-            fix = f"pip install {each.name} (or the package that has it)"
+            package = package_of(each.name)
+            fix = f"pip install {package}" if package else f"Install the package that has '{each.name}'; its name can be another one"
             missing[each.name] = Finding(WARNING if each.optional else ERROR, f"line {each.line}", reason, fix, str(path))
     yield from list(missing.values())[:_MOST_OF_A_KIND]
 

@@ -13,8 +13,8 @@ from packaging.specifiers import SpecifierSet
 
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding
 from hubserve.home import home
-from hubserve.registry.environments.provide import PYTHONS_CACHE
 from hubserve.registry.environments.pythons import find_pythons
+from hubserve.registry.environments.resolving import PYTHONS_CACHE
 
 _TRY_S = 10.0
 

@@ -14,6 +14,8 @@ from typing import Any, Dict, Optional
 
 from hubserve.errors import LoadFailed
 from hubserve.home import modules_dir
+from hubserve.kinds.beside import AROUND, look_beside
+from hubserve.kinds.removed_names import runtime
 from hubserve.kinds.versions import current_version
 
 #: the modules that are packages of this process, by package name
@@ -37,7 +39,13 @@ def share_with_children(*, always: bool = False) -> None:
     if not _is_shared:
         return
     packages = {name: str(folder) for name, folder in LOADED.items()}
-    known = {"packages": packages, "path": [each for each in sys.path if each not in _OWN_PATH], "installed": str(modules_dir())}
+    known = {
+        "packages": packages,
+        "path": [each for each in sys.path if each not in _OWN_PATH],
+        "installed": str(modules_dir()),
+        "beside": [str(folder) for each in AROUND.values() for folder in each.folders],
+        "old_names": runtime.is_installed(),
+    }
     os.environ[_VARIABLE] = json.dumps(known)
     others = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and each != str(_CHILDREN)]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(_CHILDREN), *others])
@@ -55,6 +63,7 @@ def install_package(name: str, folder: Path) -> None:
             return
         raise LoadFailed(f"a module cannot be called '{name}': a package of that name is already imported here. Rename the folder.")
     _InstalledModules.install()
+    look_beside(name, folder)
     # Published modules import from beside their folder, and from inside it. Installed ones are found by the finder: with the modules folder
     # on the path, each name's folder of versions would be a package itself.
     for path in (folder.parent, folder):

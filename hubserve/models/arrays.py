@@ -8,8 +8,9 @@ import numpy as np
 
 from hubserve.errors import InvalidInput
 from hubserve.module import decode_array
-from hubserve.types import BYTES, TensorSpec
+from hubserve.types import BYTES, DTYPES, TensorSpec
 
+_EXAMPLE_ELEMENTS = 8
 _FORMS = "nested lists of numbers, or {'data': base64, 'shape': [...], 'dtype': '...'}"
 
 
@@ -58,6 +59,16 @@ def _texts_of(value: Any, spec: TensorSpec) -> np.ndarray:
         if all(isinstance(each, str) for each in array.ravel()):
             return np.array([each.encode("utf-8", "surrogatepass") for each in array.ravel()] + [None], object)[:-1].reshape(array.shape)
     raise InvalidInput(f"input '{spec.name}' must be nested lists of texts, the lists of equal lengths, got {str(value)[:80]}")
+
+
+def nested_example(spec: TensorSpec) -> Any:
+    """Return a value of an input, as a request may have it: nested lists where these are short, else base64."""
+    shape = [max(1, length) for length in spec.shape]
+    if np.prod(shape) > _EXAMPLE_ELEMENTS:
+        return {"data": "<base64>", "shape": shape, "dtype": spec.dtype}
+    if spec.dtype == BYTES:
+        return np.full(shape, "text", object).tolist()
+    return np.zeros(shape, spec.dtype if spec.dtype in DTYPES else "float32").tolist()
 
 
 def read_inputs(text: str) -> Any:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import hubserve
-from hubserve.module import SEARCH_PATH_VARIABLE
+from hubserve.module import BEHIND_VARIABLE, SEARCH_PATH_VARIABLE
 
 #: ``-c`` puts the working directory first on the path, where a stray json.py would be imported instead of the real one
 START = "import sys; sys.path[:1] == [''] and sys.path.pop(0); from {module} import main; sys.exit({call})"
@@ -36,18 +36,30 @@ def instance_environment(home: Path, search_path: Sequence[Path], python: str = 
     package = Path(hubserve.__file__).resolve().parent
     common = {"HUB_HOME": str(home), SEARCH_PATH_VARIABLE: os.pathsep.join(str(each) for each in search_path)}
     if not python:
-        inherited = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and each != str(package.parent)]
-        return {**os.environ, **common, "PYTHONPATH": os.pathsep.join([str(package.parent), *inherited])}
+        return {**os.environ, **common, "PYTHONPATH": os.pathsep.join([str(package.parent), *users_python_path()])}
     programs = Path(python).parent
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
     return {
         **kept,
         **common,
         "PYTHONPATH": str(_alone(package, home)),
+        # the instance puts them behind the packages of its environment, which they must not hide
+        BEHIND_VARIABLE: os.pathsep.join(_foreign_python_path()),
         "PYTHONNOUSERSITE": "1",
         "VIRTUAL_ENV": str(programs.parent),
         "PATH": os.pathsep.join([str(programs), *filter(None, [os.environ.get("PATH", "")])]),
     }
+
+
+def users_python_path() -> list[str]:
+    """Return the folders of ``PYTHONPATH``, absolute; that of hubserve itself is left out."""
+    own = str(Path(hubserve.__file__).resolve().parent.parent)
+    return [os.path.abspath(each) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and each != own]
+
+
+def _foreign_python_path() -> list[str]:
+    """Those of them that another Python may see: packages of this one would not fit it."""
+    return [each for each in users_python_path() if not os.path.realpath(each).startswith(os.path.realpath(sys.prefix) + os.sep)]
 
 
 def _alone(package: Path, home: Path) -> Path:

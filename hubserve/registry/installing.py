@@ -10,21 +10,24 @@ from typing import NamedTuple
 
 from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind
+from hubserve.kinds.beside import surroundings
 from hubserve.registry.archive import FORMATS, unpack
 from hubserve.registry.assets import packed_source
 from hubserve.registry.changing import put_in_place
 from hubserve.registry.check import check_import
+from hubserve.registry.checked import Checked
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.contents import list_files, sync_tree, write_file_list
 from hubserve.registry.copying import copy_folder
 from hubserve.registry.environments.launch import launch
-from hubserve.registry.environments.options import Options
-from hubserve.registry.environments.transaction import provided_environment
+from hubserve.registry.environments.options import AUTO, Options
+from hubserve.registry.environments.transaction import Prepared, provided_environment
 from hubserve.registry.flat import is_flat, set_aside
 from hubserve.registry.manifest import Manifest, read_manifest, write_manifest
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.origin import Origin
 from hubserve.registry.progress import Progress
+from hubserve.registry.record import read_record
 
 
 class Placed(NamedTuple):
@@ -76,20 +79,46 @@ def install(
     if source.is_dir():
         find_kind(source).describe(source)  # what is no module is refused before it is copied
     with _staging(home) as staging:
-        staged, info = _stage(staging, source, settings, progress)
+        staged, info = _stage(staging, source, settings, progress, follow_links=origin.is_local)
         origin.check_promised(info.name, info.version)
         version_folder = _place(home, info, replace_flat=replace_flat)
         base = _lookup_base(staged, source, origin)
-        with _named_as(staged, source), provided_environment(home, staged, info, options, settings, progress) as environment:
-            if check:
-                progress("importing it once, in a process of its own")
-                _check(staged, info, home, base, environment, timeout_s=settings.check_timeout_s)
+        options = as_before(options, version_folder)
+        came_from = base if base and staged not in base.parents else None
+        beside = surroundings(came_from).folders if came_from else ()
+        with _named_as(staged, source), provided_environment(home, staged, info, options, settings, progress, beside) as prepared:
+            checked = _check(staged, info, home, base, came_from, prepared.key, settings, progress) if check else None
             progress("writing to disk")
-            manifest = _write_manifest(staged, info, origin, base, environment)
+            manifest = _write_manifest(staged, info, origin, base, prepared)
             sync_tree(staged)
             with set_aside(version_folder.parent):
                 place, replaced = put_in_place(staged, version_folder, settings.keep_replaced)
+            if checked:
+                checked.note(manifest.digest)
     return Placed(manifest, version_folder, place, replaced)
+
+
+def as_before(options: Options | None, version_folder: Path) -> Options:
+    """Return the user's wishes, and of those that are not said the ones of the version that is installed.
+
+    Args:
+        options: what the user says now; None for nothing.
+        version_folder: where the version goes.
+    """
+    options = options or Options()
+    if options.profile == AUTO:
+        return options._replace(profile="")
+    if options.profile or options.packages:
+        return options
+    record = read_record(version_folder.parent)
+    for folder in (version_folder, version_folder.parent / (record.current if record else "")):
+        if folder != version_folder.parent and folder.is_dir():
+            try:
+                chosen = read_manifest(folder).chosen
+            except HubError:  # a damaged version is replaced, not respected
+                continue
+            return options._replace(profile=chosen.asked, packages=chosen.packages)
+    return options
 
 
 def _check_source(source: Path, home: Path) -> Path:
@@ -115,12 +144,12 @@ def _staging(home: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _stage(staging: Path, source: Path, settings: InstallSettings, progress: Progress) -> tuple[Path, ModuleInfo]:
+def _stage(staging: Path, source: Path, settings: InstallSettings, progress: Progress, *, follow_links: bool) -> tuple[Path, ModuleInfo]:
     """Bring the files in, and read what they say of themselves."""
     raw = staging / ".raw" / source.name  # some modules are called as their folder
     raw.mkdir(mode=0o755, parents=True)
     if source.is_dir():
-        copy_folder(source, raw, settings, progress)
+        copy_folder(source, raw, settings, progress, follow_links=follow_links)
         found = raw
     else:
         found = unpack(source, raw, settings, progress)
@@ -170,11 +199,24 @@ def _names_in(name_folder: Path) -> set[str]:
     return names
 
 
-def _check(staged: Path, info: ModuleInfo, home: Path, base: Path | None, environment: str, *, timeout_s: float) -> None:
+def _check(
+    staged: Path,
+    info: ModuleInfo,
+    home: Path,
+    base: Path | None,
+    came_from: Path | None,
+    environment: str,
+    settings: InstallSettings,
+    progress: Progress,
+) -> Checked:
     search_path = [base, base.parent] if base else []
     launched = launch(info, staged, home, environment)
-    name = folder_name(info.name)
-    check_import(staged, name, info.kind, home=home, search_path=search_path, timeout_s=timeout_s, launched=launched)
+    checked = Checked(home, info, environment, launched, staged, [*search_path, *filter(None, [came_from])])
+    if not checked.knows(lambda: list_files(staged)[0].digest):
+        progress("importing it once, in a process of its own")
+        name, timeout_s = folder_name(info.name), settings.check_timeout_s
+        check_import(staged, name, info.kind, home=home, search_path=search_path, timeout_s=timeout_s, launched=launched, origin=came_from)
+    return checked
 
 
 @contextmanager
@@ -188,7 +230,7 @@ def _named_as(staged: Path, source: Path) -> Iterator[None]:
         raise
 
 
-def _write_manifest(staged: Path, info: ModuleInfo, origin: Origin, base: Path | None, environment: str) -> Manifest:
+def _write_manifest(staged: Path, info: ModuleInfo, origin: Origin, base: Path | None, prepared: Prepared) -> Manifest:
     contents, digests = list_files(staged)
     write_file_list(staged, digests)
     manifest = Manifest(
@@ -200,8 +242,9 @@ def _write_manifest(staged: Path, info: ModuleInfo, origin: Origin, base: Path |
         digest=contents.digest,
         files=contents.files,
         size_bytes=contents.size_bytes,
-        environment=environment,
+        environment=prepared.key,
         provenance=origin.provenance,
+        chosen=prepared.chosen,
     )
     write_manifest(staged, manifest)
     return manifest

@@ -13,6 +13,24 @@ FILES_NAME = ".hubserve.files.json"
 SCHEMA_VERSION = 1
 
 
+class Chosen(NamedTuple):
+    """How the environment of an installed version was chosen.
+
+    Attributes:
+        profile: the name of the profile that it stands on; "" for none.
+        asked: what the user named by ``--environment``; "" where hub chose.
+        packages: what the user added by ``--with``.
+        why: the reason, as the end of a sentence.
+        lacks: what is missing there; sentences.
+    """
+
+    profile: str = ""
+    asked: str = ""
+    packages: tuple[str, ...] = ()
+    why: str = ""
+    lacks: tuple[str, ...] = ()
+
+
 class Manifest(NamedTuple):
     """One installed version.
 
@@ -29,6 +47,7 @@ class Manifest(NamedTuple):
         environment: the key of the environment that it runs in; "" for the host's Python.
         provenance: where it came from, and what was verified of that: ``kind`` (of source), ``url`` (without credentials), ``sha256`` (of
             the archive), ``commit``, ``index``, ``signed_by``, as far as they apply; see :mod:`hubserve.registry.sources`.
+        chosen: how the environment was chosen.
     """
 
     info: ModuleInfo
@@ -41,6 +60,7 @@ class Manifest(NamedTuple):
     size_bytes: int
     environment: str = ""
     provenance: dict[str, str] | None = None
+    chosen: Chosen = Chosen()
 
     def to_json(self) -> dict[str, Any]:
         """As it is written."""
@@ -58,6 +78,7 @@ class Manifest(NamedTuple):
             "files": self.files,
             "size_bytes": self.size_bytes,
             "environment": self.environment,
+            "environment_choice": self.chosen._asdict(),
             **({"provenance": self.provenance} if self.provenance else {}),
         }
 
@@ -100,8 +121,14 @@ def _from_json(document: dict[str, Any]) -> Manifest:
     info = ModuleInfo(**{**known, "name": _text(document["name"]), "version": _text(document["version"]), "kind": _text(document["kind"])})
     environment = _text(document.get("environment", ""))
     provenance = {_text(key): _text(value) for key, value in (document.get("provenance") or {}).items()} or None
+    chosen = _chosen(document.get("environment_choice") or {})
     files, size_bytes = int(document["files"]), int(document["size_bytes"])
-    return Manifest(info=info, files=files, size_bytes=size_bytes, environment=environment, provenance=provenance, **texts)
+    return Manifest(info=info, files=files, size_bytes=size_bytes, environment=environment, provenance=provenance, chosen=chosen, **texts)
+
+
+def _chosen(document: dict[str, Any]) -> Chosen:
+    texts = {key: _text(document.get(key, "")) for key in ("profile", "asked", "why")}
+    return Chosen(**texts, packages=tuple(map(_text, document.get("packages", ()))), lacks=tuple(map(_text, document.get("lacks", ()))))
 
 
 def _text(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hubserve.engines.forms import is_model_name
 from hubserve.errors import ModuleNotFound
-from hubserve.kinds import ModuleInfo, find_kind
+from hubserve.kinds import ModuleInfo, find_kind, module_folder
 from hubserve.kinds.model_file import KIND as MODEL
 from hubserve.kinds.model_file import all_graphs
 from hubserve.registry.manifest import Manifest
@@ -39,6 +39,8 @@ class Resolved(NamedTuple):
 
 def resolve(reference: str, store: Store | None = None) -> Resolved:
     """Find the module that is meant. An installed name comes before a folder of the same name; ``./name`` is always the folder.
+
+    A folder's ``module.py`` stands for the folder.
 
     Raises:
         ModuleNotFound: there is no such module, version or folder; the message says what there is.
@@ -83,7 +85,7 @@ def each_model(reference: str) -> list[str]:
 
 def _is_here(reference: str) -> bool:
     """Whether a reference is the name of a folder or a model's file in the working directory."""
-    path = Path(named_file(reference)[1])
+    path = module_folder(Path(named_file(reference)[1]))
     return path.is_dir() or (path.is_file() and is_model_name(path))
 
 
@@ -92,7 +94,7 @@ def _is_path(reference: str) -> bool:
 
 
 def _from_folder(folder: Path) -> Resolved:
-    folder = folder.expanduser().resolve()
+    folder = module_folder(folder.expanduser().absolute()).resolve()
     if not (folder.is_dir() or (folder.is_file() and is_model_name(folder))):
         raise ModuleNotFound(f"there is no folder '{folder}'. Give a module's folder, or the name of an installed one ('hub list').")
     info = find_kind(folder).describe(folder)

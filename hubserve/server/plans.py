@@ -1,15 +1,17 @@
 """Turns settings into what is to be run: which folder, how many instances, which device and how many threads each."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hubserve.errors import ConfigError
+from hubserve.errors import ConfigError, ModuleNotFound
 from hubserve.home import home
 from hubserve.kinds.model_file import KIND as MODEL
+from hubserve.kinds.removed_names import VARIABLE as OLD_NAMES_VARIABLE
 from hubserve.kinds.triton_model import KIND as TRITON
 from hubserve.registry.environments.launch import launch
+from hubserve.registry.environments.served import served_environment
 from hubserve.registry.model_store import find_models, store_folders
 from hubserve.registry.resolve import Resolved, each_model, named_file, resolve
 from hubserve.serving.batcher import BatchSettings
@@ -18,6 +20,9 @@ from hubserve.serving.model_plans import own_environ, plan_model, plan_stores
 from hubserve.serving.model_scheduling import own_policies
 from hubserve.serving.spec import InstanceSpec
 from hubserve.settings import ServerSettings
+
+#: arguments that say which folder is loaded, and are not the module's own
+LOCATING = ("directory", "version", "name")
 
 
 def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only: str | None = None) -> list[ModulePlan]:
@@ -37,15 +42,13 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
     for name, module in settings.modules_info.items():
         if only not in (None, name) or (name in stored and not module.init_args):
             continue
-        init_args = dict(module.init_args)
-        directory, version = init_args.pop("directory", None), init_args.pop("version", None)
-        init_args.pop("name", None)
-        reference = str(directory) if directory else f"{name}=={version}" if version else name
-        resolved = resolve(reference)
+        resolved = resolve(reference_of(name, module.init_args, search_path))
+        init_args = {key: value for key, value in module.init_args.items() if key not in LOCATING}
         if resolved.info.kind == MODEL and resolved.manifest is None:  # a file that is used as it is may be called anything
             resolved = resolved._replace(info=resolved.info._replace(name=name), import_name=name)
         if resolved.info.name != name:
             raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
+        resolved = resolved._replace(environment=served_environment(home(), resolved, module.environment))
         if resolved.info.kind == TRITON:
             _refuse_init_args(name, init_args)
             launched = launch(resolved.info, resolved.place, home(), resolved.environment)
@@ -72,6 +75,32 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
             )
         )
     return plans
+
+
+def reference_of(name: str, init_args: Mapping[str, Any], search_path: Sequence[Path] = ()) -> str:
+    """Return what :func:`hubserve.registry.resolve.resolve` is given for a module of ``modules_info``.
+
+    Args:
+        name: the module's.
+        init_args: its own; ``directory`` comes before ``version``.
+        search_path: folders in which a relative directory is looked up that is not in the working directory.
+    Raises:
+        ModuleNotFound: a relative directory is in none of these places.
+    """
+    directory, version = init_args.get("directory"), init_args.get("version")
+    if not directory:
+        return f"{name}=={version}" if version else name
+    folder = Path(str(directory)).expanduser()
+    if folder.is_absolute():
+        return str(folder)
+    places = list(dict.fromkeys((Path.cwd() / folder, *(each / folder for each in search_path))))
+    for place in places:
+        if place.exists():
+            return str(place)
+    raise ModuleNotFound(
+        f"modules_info.{name}.init_args.directory: there is no folder {' or '.join(repr(str(each)) for each in places)}. "
+        "Give the module's folder, absolute, or relative to the working directory or to the configuration file."
+    )
 
 
 def _refuse_init_args(name: str, init_args: dict[str, object]) -> None:
@@ -122,6 +151,7 @@ def _instance_spec(
     cores = len(os.sched_getaffinity(0))
     launched = launch(resolved.info, resolved.place, home(), resolved.environment)
     environ = own_environ(name, module, launched, search_path)
+    old_names = {} if settings.old_names else {OLD_NAMES_VARIABLE: "0"}
     return InstanceSpec(
         module=resolved.info.name,
         kind=resolved.info.kind,
@@ -134,7 +164,7 @@ def _instance_spec(
         search_path=[*search_path, *resolved.search_path],
         threads=max(1, cores // count),
         decode_ahead=bool(gpus) or count < cores,
-        environ={**environ, **settings.device_environ(name, index)},
+        environ={**old_names, **environ, **settings.device_environ(name, index)},
         python=launched.python,
         load_timeout_s=module.load_timeout_s,
         compute_timeout_s=module.compute_timeout_s or settings.request_timeout_s,

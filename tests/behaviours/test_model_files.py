@@ -110,6 +110,8 @@ def test_the_classes_of_a_table_of_scores_are_its_labels(client: Any) -> None:
 
 def test_a_model_without_inputs_is_asked_with_none(server: Server, grpc_client: Any) -> None:
     np.testing.assert_array_equal(grpc_client.infer("constant", []).as_numpy("y"), [[1, 2, 3], [4, 5, 6]])
+    answer = requests.post(server.url + "/v2/models/constant/infer", json={"inputs": []}, timeout=30)
+    assert answer.json()["outputs"][0]["data"] == [1, 2, 3, 4, 5, 6]
     assert values(server, "constant") == {"y": [[1, 2, 3], [4, 5, 6]]}
 
 

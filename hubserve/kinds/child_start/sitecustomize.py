@@ -10,7 +10,7 @@ import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import module_from_spec
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -21,11 +21,13 @@ class _Packages(MetaPathFinder):
     Args:
         packages: package name -> folder.
         installed: the folder of the installed modules.
+        old_names: give their code the names that newer packages removed.
     """
 
-    def __init__(self, packages: Dict[str, str], installed: str) -> None:
+    def __init__(self, packages: Dict[str, str], installed: str, old_names: bool) -> None:
         self._packages = packages
         self._installed = installed
+        self._old_names = old_names
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
         """Answer for top-level names only; hubserve is imported only for names that it may know."""
@@ -34,7 +36,35 @@ class _Packages(MetaPathFinder):
             return None
         from hubserve.kinds.packages import find_package
 
+        if self._old_names:
+            from hubserve.kinds.removed_names.runtime import install
+
+            install()
         return find_package(fullname, self._packages.get(fullname))
+
+
+class _Beside(MetaPathFinder):
+    """Finds what lies beside the places that the modules came from, as the instance does, behind every other finder.
+
+    Args:
+        folders: those that are looked at.
+    """
+
+    def __init__(self, folders: List[str]) -> None:
+        self._folders = folders
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
+        """Answer for top-level names only; hubserve is imported only where a folder or file may be meant."""
+        if path is not None or not any(self._may_hold(folder, fullname) for folder in self._folders):
+            return None
+        from hubserve.kinds.beside import find_in
+
+        return find_in(self._folders, fullname)
+
+    @staticmethod
+    def _may_hold(folder: str, name: str) -> bool:
+        tried = (os.path.join(folder, name), os.path.join(folder, name + ".py"))
+        return any(map(os.path.exists, tried)) or os.path.basename(folder).lower().replace("-", "_") == name.lower()
 
 
 def _begin() -> None:
@@ -43,7 +73,8 @@ def _begin() -> None:
     if text:
         known = json.loads(text)
         sys.path.extend(each for each in known["path"] if each not in sys.path)
-        sys.meta_path.append(_Packages(known["packages"], known["installed"]))
+        sys.meta_path.append(_Packages(known["packages"], known["installed"], known["old_names"]))
+        sys.meta_path.append(_Beside(known["beside"]))
 
 
 def _go_on() -> None:

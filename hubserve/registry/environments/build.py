@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hubserve.errors import InstallError
 from hubserve.registry.environments.lock import Lock
+from hubserve.registry.environments.needs import Base
 from hubserve.registry.environments.process import ToolFailed, run_tool
 from hubserve.registry.environments.pythons import Python
 from hubserve.registry.environments.record import MARKER_NAME, RECORD_NAME, Environment, environments_dir, read_record, write_record
@@ -17,7 +18,16 @@ from hubserve.registry.progress import Progress
 
 
 def build(
-    home: Path, lock: Lock, python: Python, tool: Tool, order: Order, *, timeout_s: float, progress: Progress, request: str = ""
+    home: Path,
+    lock: Lock,
+    python: Python,
+    tool: Tool,
+    order: Order,
+    *,
+    timeout_s: float,
+    progress: Progress,
+    request: str = "",
+    base: Base | None = None,
 ) -> tuple[Environment, bool]:
     """Make the environment of a lock, unless it is there.
 
@@ -30,6 +40,7 @@ def build(
         timeout_s: how long to wait for another process that builds.
         progress: told how far it is.
         request: digest of the requirements that were resolved to the lock, which a new environment remembers.
+        base: of the profile that it is made from.
     Returns:
         The environment, and whether it was made now.
     Raises:
@@ -43,13 +54,15 @@ def build(
             return existing, False
         shutil.rmtree(folder, ignore_errors=True)  # of a build that was killed
         try:
-            return _build(folder, lock, python, tool, order, progress, request), True
+            return _build(folder, lock, python, tool, order, progress, request, base), True
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
 
-def _build(folder: Path, lock: Lock, python: Python, tool: Tool, order: Order, progress: Progress, request: str) -> Environment:
+def _build(
+    folder: Path, lock: Lock, python: Python, tool: Tool, order: Order, progress: Progress, request: str, base: Base | None
+) -> Environment:
     folder.mkdir(parents=True)
     (folder / MARKER_NAME).touch()
     command = [python.path, "-m", "venv", "--without-pip", str(folder)]
@@ -67,6 +80,9 @@ def _build(folder: Path, lock: Lock, python: Python, tool: Tool, order: Order, p
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         size_bytes=used_bytes(folder),
         requests=(request,) if request else (),
+        profile=base.profile if base else "",
+        environ=dict(base.environ) if base else {},
+        library_path=base.library_path if base else (),
     )
     write_record(made)
     os.sync()  # thousands of small files: waiting for each of them would take longer than writing them
@@ -74,20 +90,23 @@ def _build(folder: Path, lock: Lock, python: Python, tool: Tool, order: Order, p
     return made
 
 
-def told(action: Callable[[], object], what: str, remedy: str = "Mend the cause and try again.") -> None:
+def told(
+    action: Callable[[], object], what: str, remedy: str = "Correct the cause and try again.", subject: str = "the module's environment"
+) -> None:
     """Do something with a tool, and say what failed.
 
     Args:
         action: uses the tool.
         what: what came to nothing if it fails, such as ``cannot be made``.
         remedy: what to do then.
+        subject: whose environment it is.
     Raises:
         InstallError: the tool failed; its reason is in the message, and all that it said in the detail.
     """
     try:
         action()
     except ToolFailed as error:
-        raise InstallError(f"the module's environment {what}: {str(error).rstrip('.')}. {remedy}", error.output) from None
+        raise InstallError(f"{subject} {what}: {str(error).rstrip('.')}. {remedy}", error.output) from None
 
 
 def used_bytes(folder: Path) -> int:

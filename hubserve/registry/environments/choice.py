@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import InstallError
-from hubserve.registry.environments.needs import python_range
+from hubserve.registry.environments.needs import Base, python_range
 from hubserve.registry.environments.pythons import NEWEST, OLDEST, Python, find_pythons, host, probe
 
 _VERSION = re.compile(r"\d+(\.\d+){0,2}")
@@ -44,16 +44,17 @@ class Wish(NamedTuple):
         return python_range(text, "--python").contains(python.version)
 
 
-def choose_python(wish: Wish, cache: Path) -> Python:
-    """The host's Python if it will do, else the newest on this machine that does.
+def choose_python(wish: Wish, cache: Path, base: Base | None = None) -> Python:
+    """The host's Python if it will do, else the newest on this machine that does; of a profile, the one that it prefers.
 
     Args:
         wish: which will do.
         cache: see :func:`hubserve.registry.environments.pythons.find_pythons`.
+        base: the profile's.
     Raises:
         InstallError: there is none; the message lists those that were found.
     """
-    if host().supported and wish.fits(host()):
+    if base is None and host().supported and wish.fits(host()):
         return host()
     if os.sep in wish.user:
         named = probe(wish.user)
@@ -61,17 +62,24 @@ def choose_python(wish: Wish, cache: Path) -> Python:
         wish = wish._replace(user=named.path) if named else wish  # of a virtual environment, the Python it was made from
     else:
         found = find_pythons(cache)
-    for python in found:
-        if python.supported and wish.fits(python):
-            return python
-    raise InstallError(_none_fits(wish, found))
+    fitting = [each for each in found if each.supported and wish.fits(each)]
+    if base and base.pythons:
+        order = base.pythons
+        fitting = sorted((each for each in fitting if each.minor in order), key=lambda each: order.index(each.minor))
+    if fitting:
+        return fitting[0]
+    raise InstallError(_none_fits(wish, found, base))
 
 
-def _none_fits(wish: Wish, found: list[Python]) -> str:
+def _none_fits(wish: Wish, found: list[Python], base: Base | None) -> str:
     listed = ", ".join(dict.fromkeys(f"{each.version} ({each.path})" for each in found)) or "none"
     bounds = f"{'.'.join(map(str, OLDEST))} to {'.'.join(map(str, NEWEST))}"
+    wanted = wish.text
+    if base:
+        said = f", {wish.text}" if wish != Wish() else ""
+        wanted = f"the environment profile '{base.profile}' is made for Python {' or '.join(base.pythons)}{said}"
     return (
-        f"no Python on this machine will do: {wish.text}, and hub runs modules on Python {bounds}. Found: {listed}. "
+        f"no Python on this machine will do: {wanted}, and hub runs modules on Python {bounds}. Found: {listed}. "
         "Install one that fits (with the system's package manager, 'pyenv install VERSION' or 'uv python install VERSION') and try "
         "again; hub never downloads one by itself."
     )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hubserve.errors import InstallError
 from hubserve.kinds.base import ModuleInfo
 from hubserve.registry.environments.needs import settings_of
-from hubserve.registry.environments.record import needed_environment
+from hubserve.registry.environments.record import Environment, needed_environment
 
 _LIBRARIES = "LD_LIBRARY_PATH"
 
@@ -45,14 +45,23 @@ def launch(info: ModuleInfo, folder: Path, home: Path, environment: str) -> Laun
     Raises:
         InstallError: the environment is gone, or the module names a library folder that is nowhere.
     """
-    environ, library_path, _ = settings_of(info)
+    environ, library_path, _, _ = settings_of(info)
     if environment:
         own = needed_environment(home, environment, info.name)
         python, places = str(own.executable), _Places(folder, own.folder, own.site_packages)
+        environ, library_path = {**own.environ, **environ}, (*library_path, *own.library_path)
     else:
         python, places = "", _Places(folder, Path(sys.prefix), Path(sysconfig.get_paths()["purelib"]))
     expanded = {name: _expand(value, places) for name, value in environ.items()}
     return Launch(python, with_libraries(expanded, [_library_folder(each, places, info.name) for each in library_path]))
+
+
+def environment_launch(environment: Environment) -> Launch:
+    """How a process is started in an environment, without any module."""
+    places = _Places(environment.folder, environment.folder, environment.site_packages)
+    expanded = {name: _expand(value, places) for name, value in environment.environ.items()}
+    folders = [_library_folder(each, places, environment.key) for each in environment.library_path]
+    return Launch(str(environment.executable), with_libraries(expanded, folders))
 
 
 def with_libraries(environ: Mapping[str, str], folders: Iterable[str]) -> dict[str, str]:

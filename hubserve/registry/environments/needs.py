@@ -14,8 +14,48 @@ if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
 #: They are hubserve's own means of starting an instance.
-_RESERVED = ("PYTHONPATH", "PYTHONHOME", "HUB_HOME", "HUBSERVE_SEARCH_PATH", "HUBSERVE_THREADS")
-_KEYS = ("isolated", "environ", "library_path")
+_RESERVED = ("PYTHONPATH", "PYTHONHOME", "HUB_HOME", "HUBSERVE_SEARCH_PATH", "HUBSERVE_PYTHONPATH", "HUBSERVE_THREADS")
+_KEYS = ("isolated", "environ", "library_path", "profile")
+
+
+class Base(NamedTuple):
+    """What a profile says of an environment beside its packages.
+
+    Attributes:
+        profile: its name.
+        pythons: the versions that it is made for, the preferred one first: ``3.8``.
+        environ: environment variables of the processes that run there.
+        library_path: folders in which native libraries are looked up first.
+        size_mb: what it takes on disk, roughly; 0 where that is not known.
+        allow_urls: whether it names addresses.
+        extended: whether a module's own packages are added to its.
+        imports: what can be imported there.
+    """
+
+    profile: str
+    pythons: tuple[str, ...] = ()
+    environ: Mapping[str, str] = MappingProxyType({})
+    library_path: tuple[str, ...] = ()
+    size_mb: int = 0
+    allow_urls: bool = False
+    extended: bool = False
+    imports: tuple[str, ...] = ()
+
+
+class Settings(NamedTuple):
+    """What a module says of its environment in ``environment``.
+
+    Attributes:
+        environ: environment variables.
+        library_path: folders of native libraries.
+        isolated: whether it wants an environment of its own in any case.
+        profile: the name of the profile that it wants, or ``host``; "" for what fits.
+    """
+
+    environ: dict[str, str]
+    library_path: tuple[str, ...]
+    isolated: bool
+    profile: str
 
 
 class Needs(NamedTuple):
@@ -27,6 +67,8 @@ class Needs(NamedTuple):
         isolated: whether it wants an environment of its own in any case.
         environ: environment variables; see :mod:`hubserve.registry.environments.launch` for the names that values may hold.
         library_path: folders in which native libraries are looked up first; likewise.
+        profile: the name of the profile that it asks for, or ``host``; "" for what fits.
+        base: of the profile whose packages are among :attr:`requirements`; None where none is.
     """
 
     requirements: Requirements = Requirements()
@@ -34,6 +76,8 @@ class Needs(NamedTuple):
     isolated: bool = False
     environ: Mapping[str, str] = MappingProxyType({})
     library_path: tuple[str, ...] = ()
+    profile: str = ""
+    base: Base | None = None
 
 
 def read_needs(folder: Path, info: ModuleInfo, *, allow_urls: bool = False) -> Needs:
@@ -46,13 +90,14 @@ def read_needs(folder: Path, info: ModuleInfo, *, allow_urls: bool = False) -> N
     Raises:
         InstallError: something of it cannot be used; the message says where and why.
     """
-    environ, library_path, isolated = settings_of(info)
+    settings = settings_of(info)
     python_range(info.requires_python, f"requires_python of '{info.name}'")
-    return Needs(read_requirements(folder, allow_urls=allow_urls), info.requires_python, isolated, environ, library_path)
+    requirements = read_requirements(folder, allow_urls=allow_urls)
+    return Needs(requirements, info.requires_python, settings.isolated, settings.environ, settings.library_path, settings.profile)
 
 
-def settings_of(info: ModuleInfo) -> tuple[dict[str, str], tuple[str, ...], bool]:
-    """The module's ``environment`` object: ``environ``, ``library_path`` and ``isolated``.
+def settings_of(info: ModuleInfo) -> Settings:
+    """Read the module's ``environment`` object.
 
     Raises:
         InstallError: a key is unknown, or a value of another type.
@@ -71,11 +116,14 @@ def settings_of(info: ModuleInfo) -> tuple[dict[str, str], tuple[str, ...], bool
         raise _wrong(info, "library_path", 'a list of folders, like ["lib"]')
     if not isinstance(isolated, bool):
         raise _wrong(info, "isolated", "true or false")
+    profile = settings.get("profile", "")
+    if not isinstance(profile, str):
+        raise _wrong(info, "profile", 'the name of an environment profile, like "paddlehub", or "host"')
     for name in environ:
         problem = variable_problem(name)
         if problem:
             raise InstallError(f"'{info.name}': its environment sets the variable {name[:60]!r}, which {problem}")
-    return environ, tuple(library_path), isolated
+    return Settings(environ, tuple(library_path), isolated, profile)
 
 
 def variable_problem(name: str) -> str:

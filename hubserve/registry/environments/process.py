@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hubserve.registry.environments.downloads import Downloads
 from hubserve.registry.progress import Progress
 
 #: The kernel ends the tool when this process is killed, so that nothing works on in a folder that is built anew by then.
@@ -25,7 +26,7 @@ _LINES_KEPT = 2000
 _STEP_CHARACTERS = 90
 _REASON_LINES = 12
 _LINE_CHARACTERS = 300
-_NOISE = re.compile(r"^(\[notice\]|WARNING: |warning: |Looking in |hint: See above)|\u2501")
+_NOISE = re.compile(r"^(\[notice\]|WARNING: |warning: |Looking in |hint: See above)|\u2501|^([+~-] )?[A-Za-z0-9._-]+(==\S+| @ .*)$")
 #: uv draws a tree of reasons
 _DRAWN = " \t│╰╭╯├─▶\u00d7"
 _BEGINS = re.compile("^\\s*(ERROR|error|fatal|\u00d7)")
@@ -69,6 +70,7 @@ def run_tool(command: Sequence[str], environ: Mapping[str, str], folder: Path, p
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    downloads = Downloads()
     said: deque[str] = deque(maxlen=_LINES_KEPT)
     try:
         assert child.stdout is not None, "it is a pipe"
@@ -76,8 +78,9 @@ def run_tool(command: Sequence[str], environ: Mapping[str, str], folder: Path, p
             for raw in output:
                 line = _STYLE.sub("", raw.decode("utf-8", "replace")).rstrip()
                 said.append(line)
+                amount = downloads.after(line)
                 if line.strip() and not _NOISE.search(line.strip()):
-                    progress(f"{step}: {' '.join(line.split())[:_STEP_CHARACTERS]}")
+                    progress(f"{step}: {' '.join(line.split())[:_STEP_CHARACTERS]}", *amount)
         status = child.wait()
     finally:
         with suppress(ProcessLookupError, PermissionError):

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from hubserve.errors import InstallError, ModuleNotFound
@@ -28,6 +30,11 @@ class Environment(NamedTuple):
         created: UTC, ISO 8601.
         size_bytes: of its files.
         requests: digests of the requirements that were resolved to it.
+        profile: the name of the profile that it is made from; "" for none.
+        environ: environment variables of the processes that run there; see :mod:`hubserve.registry.environments.launch`.
+        library_path: folders put before ``LD_LIBRARY_PATH``; likewise.
+        broken: what its profile promises and cannot be imported, each with the reason.
+        choices: digests of the cases in which it was chosen for a module, each with what was said of it.
     """
 
     folder: Path
@@ -40,6 +47,11 @@ class Environment(NamedTuple):
     created: str
     size_bytes: int
     requests: tuple[str, ...] = ()
+    profile: str = ""
+    environ: Mapping[str, str] = MappingProxyType({})
+    library_path: tuple[str, ...] = ()
+    broken: Mapping[str, str] = MappingProxyType({})
+    choices: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     @property
     def key(self) -> str:
@@ -60,6 +72,7 @@ class Environment(NamedTuple):
         """As it is written."""
         fields = self._asdict()
         del fields["folder"]
+        fields.update(environ=dict(self.environ), broken=dict(self.broken), choices=dict(self.choices))
         return {"schema_version": SCHEMA_VERSION, "key": self.key, **fields}
 
 
@@ -85,7 +98,7 @@ def read_record(folder: Path) -> Environment | None:
         if document["schema_version"] > SCHEMA_VERSION:
             return None
         found = _from_json(folder, document)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return found if found.executable.exists() else None
 
@@ -93,6 +106,12 @@ def read_record(folder: Path) -> Environment | None:
 def _from_json(folder: Path, document: dict[str, Any]) -> Environment:
     fields: dict[str, Any] = {key: str(document[key]) for key in ("python", "base", "platform", "origin", "tool", "created")}
     fields.update({key: tuple(map(str, document[key])) for key in ("pins", "requests")})
+    # records that are older than profiles lack these
+    fields["profile"] = str(document.get("profile", ""))
+    fields["environ"] = {str(key): str(value) for key, value in document.get("environ", {}).items()}
+    fields["broken"] = {str(key): str(value) for key, value in document.get("broken", {}).items()}
+    fields["choices"] = dict(document.get("choices", {}))
+    fields["library_path"] = tuple(map(str, document.get("library_path", ())))
     return Environment(folder, size_bytes=int(document["size_bytes"]), **fields)
 
 

@@ -5,7 +5,8 @@ pip and uv are never given the author's file: each line is parsed here by a stri
 """
 
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,9 @@ from hubserve.registry.environments.requirement_lines import (
 )
 
 FILE_NAME = "requirements.txt"
+
+#: hubserve has a replacement of it in every instance, whatever version a module asks for
+_PROVIDED = re.compile(r"paddlehub(?![a-z0-9-])")
 
 _MAX_DEPTH = 10
 _MAX_FILES = 100
@@ -58,7 +62,7 @@ class Requirements(NamedTuple):
 
 
 def read_requirements(folder: Path, *, allow_urls: bool = False) -> Requirements:
-    """Read a module's requirements; none where it has no such file, or one of comments only.
+    """Read a module's requirements, but for ``paddlehub``; none where it has no such file, or one of comments only.
 
     Args:
         folder: the module's.
@@ -69,23 +73,40 @@ def read_requirements(folder: Path, *, allow_urls: bool = False) -> Requirements
     path = folder / FILE_NAME
     if not path.is_file():
         return Requirements()
-    reader = _Reader(folder.resolve(), allow_urls)
+    reader = _Reader(folder.resolve(), allow_urls=allow_urls)
     reader.read(path, 0, reader.lines)
     return reader.result()
 
 
+def parse_requirements(lines: Sequence[str], constraints: Sequence[str], folder: Path, where: str) -> Requirements:
+    """Read lines that stand elsewhere than in a module's file, and may name addresses.
+
+    Args:
+        lines: as in a requirements file.
+        constraints: as in a constraints file.
+        folder: where relative folders and files lie.
+        where: what messages call the place.
+    Raises:
+        InstallError: a line is not understood; the message gives it and the reason.
+    """
+    reader = _Reader(folder.resolve(), allow_urls=True)
+    for target, text in [*((reader.lines, line) for line in lines), *((reader.constraints, line) for line in constraints)]:
+        reader.line(text, where, folder / FILE_NAME, 0, target)
+    return reader.result()
+
+
 class _Reader:
-    def __init__(self, root: Path, allow_urls: bool) -> None:
+    def __init__(self, root: Path, *, allow_urls: bool) -> None:
         self._root = root
         self._allow_urls = allow_urls
         self._files = 0
         self.lines: list[str] = []
-        self._constraints: list[str] = []
+        self.constraints: list[str] = []
         self._options: list[str] = []
         self._links: list[Path] = []
 
     def result(self) -> Requirements:
-        found = (self.lines, self._constraints, self._options)
+        found = (self.lines, self.constraints, self._options)
         lines, constraints, options = (tuple(dict.fromkeys(each)) for each in found)
         return Requirements(lines, constraints, options, tuple(dict.fromkeys(self._links)))
 
@@ -94,18 +115,22 @@ class _Reader:
         if depth > _MAX_DEPTH or self._files > _MAX_FILES:
             raise InstallError(f"'{path}' is read by files that read one another without end. Remove a -r or -c line.")
         for number, line in logical_lines(path):
-            where = f"'{path}', line {number}"
-            if line.startswith("-"):
-                for name, value in split_options(line, where):
-                    self._option(name, value, where, path, depth, target)
-            else:
-                target.append(requirement(line, where, allow_urls=self._allow_urls))
+            self.line(line, f"'{path}', line {number}", path, depth, target)
+
+    def line(self, line: str, where: str, path: Path, depth: int, target: list[str]) -> None:
+        if line.startswith("-"):
+            for name, value in split_options(line, where):
+                self._option(name, value, where, path, depth, target)
+            return
+        text = requirement(line, where, allow_urls=self._allow_urls)
+        if not _PROVIDED.match(text):
+            target.append(text)
 
     def _option(self, name: str, value: str, where: str, path: Path, depth: int, target: list[str]) -> None:
         if name == NESTED:
             self.read(self._inside(path, value, where, Path.is_file, "file"), depth + 1, target)
         elif name == CONSTRAINT:
-            self.read(self._inside(path, value, where, Path.is_file, "file"), depth + 1, self._constraints)
+            self.read(self._inside(path, value, where, Path.is_file, "file"), depth + 1, self.constraints)
         elif name == LINKS and not is_address(value):
             folder = self._inside(path, value, where, Path.is_dir, "folder")
             check_brought(folder, where, allow_urls=self._allow_urls)

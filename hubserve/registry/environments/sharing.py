@@ -14,6 +14,8 @@ def why_own(needs: Needs, options: Options | None = None) -> str:
         InstallError: a range of Pythons cannot be read.
     """
     options = options or Options()
+    if needs.base:
+        return f"it runs in the environment of the profile '{needs.base.profile}'"
     if needs.isolated or options.isolated:
         return "it asks for its own" if needs.isolated else "--isolated asks for its own"
     wish = Wish(needs.requires_python, options.python)

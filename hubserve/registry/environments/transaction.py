@@ -1,21 +1,40 @@
 """The environment's part in an install: there before the module is imported, and gone again if that comes to nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from hubserve.kinds.base import ModuleInfo
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.environments.needs import read_needs
 from hubserve.registry.environments.options import Options
+from hubserve.registry.manifest import Chosen
 from hubserve.registry.progress import Progress
+
+
+class Prepared(NamedTuple):
+    """What a staged module runs in.
+
+    Attributes:
+        key: of its environment; "" for the host's Python.
+        chosen: how it was chosen, for the manifest.
+    """
+
+    key: str
+    chosen: Chosen
 
 
 @contextmanager
 def provided_environment(
-    home: Path, staged: Path, info: ModuleInfo, options: Options | None, settings: InstallSettings, progress: Progress
-) -> Iterator[str]:
-    """The key of what a staged module runs in, "" for the host's Python. An environment that was built for it goes if the install fails.
+    home: Path,
+    staged: Path,
+    info: ModuleInfo,
+    options: Options | None,
+    settings: InstallSettings,
+    progress: Progress,
+    beside: Sequence[Path] = (),
+) -> Iterator[Prepared]:
+    """What a staged module runs in. An environment that was built for it goes if the install fails, unless it is a profile's.
 
     Args:
         home: the home.
@@ -24,19 +43,22 @@ def provided_environment(
         options: what the user says; nothing where None.
         settings: the bounds of ``hub install``.
         progress: told how far it is.
+        beside: further folders that its code can import from.
     Raises:
+        ConfigError: there is no such profile.
         InstallError: what the module needs cannot be had; the message says why. Nothing of it is left.
     """
     # what builds is loaded for an install alone, because every command loads this file
-    from hubserve.registry.environments.provide import provide
+    from hubserve.registry.environments.deciding import decide
     from hubserve.registry.environments.usage import remove_environment
 
     options = options or Options()
-    needs = read_needs(staged, info, allow_urls=options.allow_urls)
-    environment, built = provide(home, needs, options, timeout_s=settings.lock_timeout_s, progress=progress)
+    decided = decide(home, staged, info, options, beside, timeout_s=settings.lock_timeout_s, progress=progress)
+    environment = decided.environment
+    chosen = Chosen(decided.profile, options.profile, options.packages, decided.why, decided.lacks)
     try:
-        yield environment.key if environment else ""
+        yield Prepared(environment.key if environment else "", chosen)
     except BaseException:
-        if environment and built:
+        if environment and decided.built and not decided.shared:
             remove_environment(environment.folder)
         raise

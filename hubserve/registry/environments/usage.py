@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hubserve.registry.environments.build import used_bytes
 from hubserve.registry.environments.record import environments_dir, folders
@@ -32,15 +33,24 @@ class Pruned(NamedTuple):
 
 def users(home: Path) -> dict[str, list[str]]:
     """Key -> ``name version`` of the modules that run there, of every version that lies in the home, also those that are put aside."""
+    return _listed(home, lambda document: document.get("environment"))
+
+
+def profile_users(home: Path) -> dict[str, list[str]]:
+    """Profile -> ``name version`` of the modules whose environment stands on it, likewise."""
+    return _listed(home, lambda document: (document.get("environment_choice") or {}).get("profile"))
+
+
+def _listed(home: Path, key_of: Callable[[dict[str, Any]], Any]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for pattern in _MANIFESTS:
         for path in home.glob(pattern):
             if path.relative_to(home).parts[0] == environments_dir(home).name:
                 continue
-            with suppress(OSError, ValueError, KeyError, TypeError):
+            with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
                 document = json.loads(path.read_text("utf-8"))
-                if document.get("environment"):
-                    found.setdefault(document["environment"], []).append(f"{document['name']} {document['version']}")
+                if key := key_of(document):
+                    found.setdefault(key, []).append(f"{document['name']} {document['version']}")
     return {key: sorted(set(names)) for key, names in found.items()}
 
 

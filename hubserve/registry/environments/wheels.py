@@ -9,9 +9,9 @@ from hubserve.registry.environments.choice import Wish, choose_python
 from hubserve.registry.environments.index import index_settings, only_folder
 from hubserve.registry.environments.lock import make_lock
 from hubserve.registry.environments.pip import Pip
-from hubserve.registry.environments.provide import PYTHONS_CACHE, prepared_tool
 from hubserve.registry.environments.pythons import Python
 from hubserve.registry.environments.record import Environment, get_environment
+from hubserve.registry.environments.resolving import PYTHONS_CACHE, prepared_tool
 from hubserve.registry.environments.tools import Order
 from hubserve.registry.progress import Progress, silent
 

@@ -1,0 +1,172 @@
+"""Profiles of environments: named sets of packages that belong together, one JSON file each.
+
+hubserve's own lie in ``profiles/`` beside this file, a user's in ``$HUB_HOME/profiles/``; of two with one name the user's counts. Nothing
+here knows of modules: an engine can name a profile as well as a module can (:mod:`hubserve.registry.environments.profiled`).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+import msgspec
+
+from hubserve.errors import ConfigError
+from hubserve.registry.environments.needs import Base, Needs, variable_problem
+from hubserve.registry.environments.options import AUTO
+from hubserve.registry.environments.requirements import Requirements, parse_requirements
+
+OWN_FOLDER = Path(__file__).resolve().parent / "profiles"
+FOLDER_NAME = "profiles"
+#: what asks for this process's Python where a profile can be named
+HOST = "host"
+SCHEMA_VERSION = 1
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One profile.
+
+    Attributes:
+        description: one line about it.
+        pythons: the versions that it is made for, the preferred one first: ``3.8``.
+        requirements: its packages, as lines of a requirements file; index options and ``--find-links FOLDER`` beside the file are known.
+        provides: import name -> the package that has it, or several that do, the one in ``requirements`` first. A name with dots is one
+            that only some versions of its package have, such as ``paddle.fluid``.
+        constraints: versions of packages that modules add to it.
+        environ: environment variables of the processes that run in it.
+        library_path: folders put before ``LD_LIBRARY_PATH``, relative to its ``site-packages``.
+        size_mb: what it takes on disk, roughly, to be said before it is built; 0 where that is not known.
+        order: profiles with lower numbers are looked at first when one is chosen for a module.
+        automatic: whether ``hub install`` may choose it; False: only who names it gets it.
+        schema_version: of the file.
+        name: the file's, without ``.json``.
+        path: the file.
+    """
+
+    description: str
+    pythons: list[str]
+    requirements: list[str]
+    provides: dict[str, str | list[str]]
+    constraints: list[str] = []
+    environ: dict[str, str] = {}
+    library_path: list[str] = []
+    size_mb: int = 0
+    order: int = 50
+    automatic: bool = True
+    schema_version: int = SCHEMA_VERSION
+    name: str = ""
+    path: str = ""
+
+    @property
+    def wanted(self) -> Requirements:
+        """Its packages, read as those of a module are; a file of the user's machine may name addresses."""
+        path = Path(self.path)
+        return parse_requirements(self.requirements, self.constraints, path.parent, f"'{path}'")
+
+    def packages_of(self, name: str) -> list[str]:
+        """The packages that have an import name, normalised; none where it does not provide the name."""
+        from packaging.utils import canonicalize_name
+
+        found = self.provides.get(name, [])
+        return [canonicalize_name(each) for each in ([found] if isinstance(found, str) else found)]
+
+    @property
+    def needs(self) -> Needs:
+        """What its environment is made from."""
+        return Needs(self.wanted, isolated=True, base=self.base)
+
+    @property
+    def base(self) -> Base:
+        """What it says beside its packages."""
+        wanted = self.wanted
+        allow_urls = any("://" in each for each in (*wanted.lines, *wanted.options))
+        return Base(
+            self.name, tuple(self.pythons), self.environ, tuple(self.library_path), self.size_mb, allow_urls, imports=tuple(self.provides)
+        )
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides what it is."""
+        return hashlib.sha256(json.dumps(msgspec.to_builtins(self)).encode() + self.wanted.links_digest().encode()).hexdigest()
+
+
+def all_profiles(home: Path) -> dict[str, Profile]:
+    """Every profile by name, in the order in which they are looked at.
+
+    Raises:
+        ConfigError: one of the files cannot be used; the message names it and the fault.
+    """
+    files: dict[str, Path] = {}
+    for folder in (OWN_FOLDER, home / FOLDER_NAME):
+        files.update({each.stem: each for each in sorted(folder.glob("*.json"))})
+    found = [read_profile(path) for path in files.values()]
+    return {each.name: each for each in sorted(found, key=lambda each: (each.order, each.name))}
+
+
+def get_profile(home: Path, name: str) -> Profile:
+    """The profile of a name.
+
+    Raises:
+        ConfigError: there is none, or its file cannot be used.
+    """
+    profiles = all_profiles(home)
+    if name in profiles:
+        return profiles[name]
+    near = get_close_matches(name, list(profiles), 1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise ConfigError(
+        f"there is no environment profile '{name[:60]}'{hint} There are: {', '.join(profiles)}, and {HOST} for the Python of hub itself. "
+        f"'hub env' lists them; your own are files in {home / FOLDER_NAME}."
+    )
+
+
+def read_profile(path: Path) -> Profile:
+    """Read one file.
+
+    Raises:
+        ConfigError: it cannot be read, or something in it cannot be used.
+    """
+    try:
+        found = msgspec.convert(json.loads(path.read_text("utf-8-sig")), Profile)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"the environment profile '{path}' cannot be used: {error}. Correct the file, or remove it.") from None
+    _check(found, path)
+    profile = msgspec.structs.replace(found, name=path.stem, path=str(path.resolve()))
+    _check_lines(profile)
+    return profile
+
+
+def _check(profile: Profile, path: Path) -> None:
+    problem = ""
+    if profile.schema_version > SCHEMA_VERSION:
+        problem = f"its schema_version is {profile.schema_version}, and this hubserve reads {SCHEMA_VERSION}; upgrade hubserve"
+    elif path.stem in (HOST, AUTO):
+        problem = f"the names {HOST} and {AUTO} have a meaning of their own; give the file another name"
+    elif not profile.pythons or not all(each.count(".") == 1 and each.replace(".", "").isdigit() for each in profile.pythons):
+        problem = 'pythons must be a list like ["3.8", "3.9"]'
+    elif not profile.requirements:
+        problem = "requirements is empty; name at least one package"
+    else:
+        wrong = next((f"{name}: it {fault}" for name in profile.environ if (fault := variable_problem(name))), "")
+        problem = f"environ sets {wrong}" if wrong else ""
+    if problem:
+        raise ConfigError(f"the environment profile '{path}' cannot be used: {problem.rstrip('.')}. Correct the file, or remove it.")
+
+
+def _check_lines(profile: Profile) -> None:
+    try:
+        wanted = profile.wanted
+    except Exception as error:
+        text = getattr(error, "message", str(error))
+        raise ConfigError(f"the environment profile '{profile.name}' cannot be used: {text}") from None
+    assert wanted.lines, "checked before"
+
+
+def known_packages(profiles: Mapping[str, Profile]) -> dict[str, set[str]]:
+    """Import name -> the packages that have it, as far as any profile says; normalised."""
+    found: dict[str, set[str]] = {}
+    for profile in profiles.values():
+        for name in profile.provides:
+            found.setdefault(name, set()).update(profile.packages_of(name))
+    return found
