@@ -77,7 +77,7 @@ def _files(path: Path, backend: str) -> ModelFiles:
 
 
 def _options(config: Mapping[str, Any], backend: str, parameters: Mapping[str, str], use_gpu: bool) -> Tuple[EngineOptions, List[str]]:
-    """The engine's options, and what changes nothing."""
+    """Return the engine's options, and notes on settings without effect."""
     options = EngineOptions(use_gpu=use_gpu, cpu_num_threads=instance_threads(), max_batch_size=config["max_batch_size"] or 1)
     own = backend == "paddle"  # OpenVINO in place of ONNX Runtime is another engine, and with others they change nothing
     accelerators = config.get("optimization", {}).get("execution_accelerators", {}) if own else {}
@@ -98,7 +98,7 @@ def _options(config: Mapping[str, Any], backend: str, parameters: Mapping[str, s
 
 
 def _accelerating_engine(config: Mapping[str, Any], backend: str) -> str:
-    """The engine that stands for an execution accelerator of ONNX Runtime's; "" for none."""
+    """Return the engine that stands for an execution accelerator of ONNX Runtime's; "" for none."""
     if backend != "onnxruntime":
         return ""
     accelerators = config.get("optimization", {}).get("execution_accelerators", {}).get("cpu_execution_accelerator", [])
@@ -125,7 +125,7 @@ class FileModel(LoadedModule):
         engine: the loaded file.
         written: its configuration as it was written.
         config: the same, completed, so that it has inputs and outputs.
-        notes: what the log is to say of its settings.
+        notes: for the log, on its settings.
     """
 
     def __init__(self, engine: Engine, written: Mapping[str, Any], config: Dict[str, Any], notes: Sequence[str] = ()) -> None:
