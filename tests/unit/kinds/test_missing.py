@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hubserve.errors import HubError, LoadFailed, MissingDependency
-from hubserve.kinds import beside
+from hubserve.kinds import beside, packages
 from hubserve.kinds.beside import surroundings
 from hubserve.kinds.failures import failures_named
 from hubserve.kinds.package_names import package_of
@@ -57,6 +57,11 @@ def test_a_part_that_the_package_found_here_lacks_is_told_with_its_place() -> No
     text = told("json.no_such_part")
     assert "it imports 'json.no_such_part', and the 'json' that is found here (" in text
     assert "__init__.py" in text
+
+
+def test_a_missing_file_of_the_module_itself_is_not_taken_for_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(packages.LOADED, "levit", tmp_path)
+    assert f"it imports its own 'vision.layers', which is not in its folder '{tmp_path}'." in told("levit.vision.layers")
 
 
 def test_an_error_that_names_no_import_is_told_as_it_is() -> None:
