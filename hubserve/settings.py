@@ -352,14 +352,14 @@ def _convert(plain: Any, origin: str) -> ServerSettings:
         try:  # each by itself, because msgspec's message does not name the key of a dict
             msgspec.convert(module, ModuleSettings, strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{origin}: {_told(error, f'modules_info.{name}')}") from None
+            raise ConfigError(f"{origin}: {_reason(error, f'modules_info.{name}')}") from None
     try:
         return msgspec.convert(plain, ServerSettings, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{origin}: {_told(error)}") from None
+        raise ConfigError(f"{origin}: {_reason(error)}") from None
 
 
-def _told(error: msgspec.ValidationError, where: str = "") -> str:
+def _reason(error: msgspec.ValidationError, where: str = "") -> str:
     """Return msgspec's text with the whole path of the key, and what to write."""
     text, separator, key = str(error).partition(" - at `$")
     path = f"{where}{key.rstrip('`')}".lstrip(".")

@@ -160,8 +160,8 @@ def _start(args: argparse.Namespace) -> int:
             notes.add(text)
             print(f"hub: {text}", file=sys.stderr, flush=True)
 
-    if args.config and (told := disregarded(args)):
-        note(told)
+    if args.config and (line := disregarded(args)):
+        note(line)
 
     def settings(only: str | None = None) -> ServerSettings:
         return read_config(args.config, beside_config(args), note) if args.config else settings_from_flags(args, only, note)

@@ -233,8 +233,8 @@ async def _refuse(scope: Scope, send: Send, error: HubError) -> None:
     if "text/html" in header(scope, b"accept"):
         kind, body = b"text/html; charset=utf-8", _PAGE.format(status=status, text=html.escape(error.message)).encode()
     else:
-        told = {"status": "111", "msg": error.message, "results": "", "error": error.message}
-        kind, body = b"application/json", orjson.dumps(told)
+        answer = {"status": "111", "msg": error.message, "results": "", "error": error.message}
+        kind, body = b"application/json", orjson.dumps(answer)
     headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

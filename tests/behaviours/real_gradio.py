@@ -16,7 +16,8 @@ import requests
 from tests.conftest import Server, hub, servers
 
 OLD = "gradio==3.50.2\nfastapi<0.113\nstarlette<0.38\nnumpy<2\nhuggingface_hub<0.26\npydantic<2.11\nwebsockets<12\n"
-REQUIREMENTS = {"talk_old": OLD, "talk_new": "gradio\n"}
+REQUIREMENTS = {"talk_old": OLD, "talk_new": "gradio\n", "cutter": OLD}
+TALKS = ("talk_old", "talk_new")
 _MAJOR = {"talk_old": "3", "talk_new": "[!3]"}
 MODULE = """
 from paddlehub.module.module import moduleinfo, serving
@@ -48,6 +49,33 @@ class Talk:
             gr.Button("size").click(size, file, result, api_name="size")
         return app.queue() if gr.__version__ < "4" else app
 """
+PUBLISHED = """
+from paddlehub.module.module import moduleinfo, runnable, serving
+
+
+@moduleinfo(name="cutter", version="1.1.0", author="x", author_email="", type="nlp/lexical_analysis", summary="Cuts texts.")
+class Cutter:
+    @serving
+    def cut(self, sentence, use_paddle=True):
+        return " ".join(sentence)
+
+    def create_gradio_app(self):
+        import gradio as gr
+
+        def inference(text):
+            results = self.cut(sentence=text)
+            return results
+
+        title = "cutter"
+        description = "cutter is a word segmentation model."
+        examples = [["abc"]]
+        app = gr.Interface(inference,
+                           "text", [gr.outputs.Textbox(label="words")],
+                           title=title,
+                           description=description,
+                           examples=examples)
+        return app
+"""
 CLIENT = """
 import json, sys, tempfile
 import gradio_client
@@ -69,12 +97,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = place / "home"
     for name, requirements in REQUIREMENTS.items():
         (place / name).mkdir()
-        (place / name / "module.py").write_text(MODULE.format(name=name))
+        (place / name / "module.py").write_text(MODULE.format(name=name) if name in TALKS else PUBLISHED)
         (place / name / "requirements.txt").write_text(requirements)
         done = hub("install", place / name, home=home, timeout=900)
         assert done.returncode == 0, done.stderr
     with servers(home, place) as start:
-        yield start({name: {"init_args": {"greeting": "Good day"}} for name in REQUIREMENTS}, workers=1)
+        yield start({**{name: {"init_args": {"greeting": "Good day"}} for name in TALKS}, "cutter": {}}, workers=1)
 
 
 def python_of(module: str, home: Path) -> Path:
@@ -94,7 +122,7 @@ def test_the_page_and_all_that_it_loads_is_there(server: Server, module: str) ->
         assert requests.get(f"{server.url}/gradio/{module}/{asset[2:]}", timeout=60).status_code == 200, asset
 
 
-@pytest.mark.parametrize("module", REQUIREMENTS)
+@pytest.mark.parametrize("module", TALKS)
 def test_gradios_own_client_calls_streams_and_uploads(server: Server, module: str) -> None:
     requests.get(f"{server.url}/gradio/{module}", timeout=300)
     command = [str(python_of(module, server.home)), "-c", CLIENT, f"{server.url}/gradio/{module}/"]
@@ -102,3 +130,10 @@ def test_gradios_own_client_calls_streams_and_uploads(server: Server, module: st
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == ["abc", ["a", "ab", "abc"], "Good day Ada", "70000"]
     assert server.results(module, text="Ada") == "Good day Ada"
+
+
+def test_a_page_in_the_manner_of_published_modules_answers_and_keeps_its_files_to_itself(server: Server) -> None:
+    assert requests.get(f"{server.url}/gradio/cutter", timeout=300).status_code == 200
+    answer = requests.post(f"{server.url}/gradio/cutter/run/predict", json={"data": ["abc"], "fn_index": 0}, timeout=60)
+    assert answer.json()["data"] == ["a b c"]
+    assert requests.get(f"{server.url}/gradio/cutter/file=setup.py", timeout=60).status_code in (403, 404)
