@@ -234,7 +234,7 @@ def _status(args: argparse.Namespace) -> int:
         [_status_row(module) for module in status["modules"]],
     )
     for module in status["modules"]:
-        if _is_told_below(module):
+        if _has_long_reason(module):
             print(f"{module['name']}: {module['reason']}")
     return 0
 
@@ -270,8 +270,8 @@ def _remote_status(args: argparse.Namespace) -> dict[str, Any]:
     return status
 
 
-def _is_told_below(module: dict[str, Any]) -> bool:
-    """Whether the reason why a module is not ready is too long for a column of the table."""
+def _has_long_reason(module: dict[str, Any]) -> bool:
+    """Return whether the reason why a module is not ready is too long for a column of the table."""
     return not module["ready"] and len(module["reason"]) > _LONGEST_STATE
 
 
@@ -281,7 +281,7 @@ def _status_row(module: dict[str, Any]) -> list[str]:
     return [
         module["name"],
         module["version"],
-        "ready" if module["ready"] else "not ready" if _is_told_below(module) else module["reason"],
+        "ready" if module["ready"] else "not ready" if _has_long_reason(module) else module["reason"],
         (module["engine"] or {}).get("name", "-"),
         str(module["queue"]),
         str(module["requests"]),
