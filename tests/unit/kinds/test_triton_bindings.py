@@ -240,6 +240,31 @@ def test_what_makes_no_request_is_refused(make: Callable[[], Any], text: str) ->
         make()
 
 
+TENSOR = pb_utils.Tensor("X", np.zeros(1, np.float32))
+NEEDED = {"model_name": "m", "inputs": [TENSOR], "requested_output_names": ["Y"]}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *(lambda name=name: pb_utils.InferenceRequest(**{**NEEDED, name: None}) for name in REQUEST.split()[:8]),
+        lambda: pb_utils.InferenceRequest(**{**NEEDED, "requested_output_names": [None]}),
+        lambda: pb_utils.InferenceResponse(None),
+        lambda: pb_utils.Tensor(None, np.zeros(1)),
+        lambda: pb_utils.Tensor("X", None),
+        lambda: pb_utils.Tensor("X", [1, 2]),
+        lambda: pb_utils.TritonError(None),
+        lambda: pb_utils.Logger.log("x", None),
+        lambda: pb_utils.Logger.log("x", 1),
+        lambda: pb_utils.Logger.log_verbose(None),
+        lambda: pb_utils.MetricFamily(None, "", 0),
+    ],
+)
+def test_what_must_not_be_left_out_is_a_type_error(call: Callable[[], Any]) -> None:
+    with pytest.raises(TypeError):
+        call()
+
+
 def test_one_text_is_not_taken_for_a_list_of_its_letters() -> None:
     with pytest.raises(TypeError, match="put it into a list"):
         pb_utils.InferenceRequest(model_name="m", requested_output_names="OUT")
