@@ -18,7 +18,7 @@ from hubserve.doctor.subject import Subject, line_of
 from hubserve.errors import HubError
 from hubserve.home import modules_dir
 from hubserve.kinds import find_kind
-from hubserve.kinds.beside import find_in, origin_of, surroundings
+from hubserve.kinds.beside import find_in, folders_beside
 from hubserve.kinds.package_names import package_of
 from hubserve.registry.contents import measure
 from hubserve.registry.names import check_name, check_version, folder_name
@@ -110,8 +110,7 @@ def check_imports(subject: Subject) -> Iterator[Finding]:
     if _has_environment(subject):
         return
     own = {subject.import_name, folder_name(subject.info.name), *(each.stem for each in subject.folder.iterdir())}
-    origin = origin_of(subject.folder)
-    beside = [str(each) for each in surroundings(origin).folders] if origin else []
+    beside = [str(each) for each in folders_beside(subject.folder)]
     missing: dict[str, Finding] = {}
     for path, tree in subject.trees.items():
         inner = own | {each.stem for each in path.parent.iterdir()}

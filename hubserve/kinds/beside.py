@@ -88,6 +88,12 @@ def origin_of(folder: Path) -> Optional[Path]:
     return Path(source) if isinstance(source, str) and os.path.isabs(source) else None
 
 
+def folders_beside(folder: Path) -> Tuple[Path, ...]:
+    """Return the folders around the place that a module's files came from; none where there is no such place on this machine."""
+    origin = origin_of(folder)
+    return surroundings(origin).folders if origin is not None else ()
+
+
 def look_beside(name: str, folder: Path) -> None:
     """Have imports found beside the place that a module came from, if it came from a folder of this machine.
 

@@ -4,7 +4,9 @@ Only files that such an import runs are read, and of these only what they import
 """
 
 import ast
+import sys
 from contextlib import suppress
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
@@ -29,10 +31,23 @@ def needs_beside(folder: Path, beside: Sequence[Path]) -> Dict[str, Place]:
     return walk.needed
 
 
+def imports_beside(folder: Path, beside: Sequence[Path]) -> List[str]:
+    """Return the top-level names that a module's code imports from beside its folder, sorted."""
+    names: Set[str] = set()
+    for path in python_files(folder) if beside else ():
+        with suppress(OSError, ValueError):
+            names.update(each.name.partition(".")[0] for each in read_code_names(path).imports)
+    own = [str(folder), *sys.path]
+    folders = [str(each) for each in beside]
+    return sorted(
+        each for each in names if not is_provided(each, ()) and PathFinder.find_spec(each, own) is None and find_in(folders, each)
+    )
+
+
 class _Walk:
     def __init__(self, beside: Sequence[Path]) -> None:
         self._beside = [str(each) for each in beside]
-        self._root = beside[-1] if beside else Path()
+        self._roots = set(beside)
         self._seen: Set[Path] = set()
         self._pending: List[Tuple[Path, str]] = []
         self.needed: Dict[str, Place] = {}
@@ -67,10 +82,12 @@ class _Walk:
             self._follow(name)
 
     def _shown(self, path: Path) -> str:
-        return path.relative_to(self._root).as_posix() if self._root in path.parents else str(path)
+        above = self._above(path)
+        return path.relative_to(above[-1]).as_posix() if above else str(path)
 
     def _above(self, path: Path) -> List[str]:
-        return [str(each) for each in path.parents if each == self._root or self._root in each.parents]
+        """Return the folders above a file that are beside the module, or inside of such a folder; the nearest first."""
+        return [str(each) for each in path.parents if each in self._roots or not self._roots.isdisjoint(each.parents)]
 
     def _follow(self, name: str, folders: Sequence[str] = ()) -> bool:
         """Note the files that an import runs; whether it lies beside."""

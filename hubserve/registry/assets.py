@@ -8,17 +8,13 @@ and ``assets.json``, which says where in it the module's folder lay. Looked up f
 import ast
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from hubserve.errors import InstallError
-from hubserve.kinds.beside import find_in, origin_of, surroundings
-from hubserve.kinds.code_names import read_code_names
-from hubserve.kinds.module_scan import python_files
+from hubserve.kinds.beside import folders_beside
+from hubserve.kinds.beside_scan import imports_beside
 from hubserve.registry.extraction import safe_parts
 
 FOLDER = ".assets"
@@ -78,20 +74,8 @@ def find_assets(folder: Path, source: Path | None = None) -> Assets:
     files = sorted({each for place in places for each in _files_of(place)})
     # safe_parts: what could not be unpacked is better found now
     packed = [(each.resolve(), PurePosixPath(*safe_parts(each.relative_to(root).as_posix()))) for each in files]
-    beside = sorted(_imports_beside(folder))
+    beside = imports_beside(folder, folders_beside(folder))
     return Assets(PurePosixPath(source.relative_to(root).as_posix()), packed, sorted(places.values()), fixed, beside)
-
-
-def _imports_beside(folder: Path) -> Iterator[str]:
-    origin = origin_of(folder)
-    around = [str(each) for each in surroundings(origin).folders] if origin else []
-    names: set[str] = set()
-    for path in python_files(folder):
-        with suppress(OSError, ValueError):  # nothing that Python would run
-            names.update(each.name.partition(".")[0] for each in read_code_names(path).imports)
-    for name in names - sys.stdlib_module_names:
-        if PathFinder.find_spec(name, [*sys.path, str(folder)]) is None and find_in(around, name) is not None:
-            yield name
 
 
 def _literals(folder: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind
 from hubserve.kinds.beside import surroundings
+from hubserve.kinds.beside_scan import imports_beside
 from hubserve.registry.archive import FORMATS, unpack
 from hubserve.registry.assets import packed_source
 from hubserve.registry.changing import put_in_place
@@ -83,8 +84,7 @@ def install(
         origin.check_promised(info.name, info.version)
         version_folder = _place(home, info, replace_flat=replace_flat)
         base = _lookup_base(staged, source, origin)
-        options = as_before(options, version_folder)
-        came_from = base if base and staged not in base.parents else None
+        options, came_from = as_before(options, version_folder), base if base and staged not in base.parents else None
         beside = surroundings(came_from).folders if came_from else ()
         with _named_as(staged, source), provided_environment(home, staged, info, options, settings, progress, beside) as prepared:
             checked = _check(staged, info, home, base, came_from, prepared.key, settings, progress) if check else None
@@ -211,8 +211,10 @@ def _check(
 ) -> Checked:
     search_path = [base, base.parent] if base else []
     launched = launch(info, staged, home, environment)
-    checked = Checked(home, info, environment, launched, staged, [*search_path, *filter(None, [came_from])])
-    if not checked.knows(lambda: list_files(staged)[0].digest):
+    checked = Checked(home, info, environment, launched, staged, search_path)
+    # what lies beside its folder may have changed
+    is_alone = came_from is None or not imports_beside(staged, surroundings(came_from).folders)
+    if not (is_alone and checked.knows(lambda: list_files(staged)[0].digest)):
         progress("importing it once, in a process of its own")
         name, timeout_s = folder_name(info.name), settings.check_timeout_s
         check_import(staged, name, info.kind, home=home, search_path=search_path, timeout_s=timeout_s, launched=launched, origin=came_from)

@@ -14,11 +14,10 @@ import msgspec
 
 from hubserve.errors import ConfigError
 from hubserve.registry.environments.needs import Base, Needs, variable_problem
-from hubserve.registry.environments.options import AUTO
+from hubserve.registry.environments.options import AUTO, FOLDER_NAME
 from hubserve.registry.environments.requirements import Requirements, parse_requirements
 
 OWN_FOLDER = Path(__file__).resolve().parent / "profiles"
-FOLDER_NAME = "profiles"
 #: what asks for this process's Python where a profile can be named
 HOST = "host"
 SCHEMA_VERSION = 1
