@@ -36,6 +36,7 @@ class BatchSettings:
         preferred_sizes: numbers of items to merge up to, ascending; empty: as learned.
         max_delay_s: how long a request may be kept waiting for others although an instance is idle.
         merge: whether requests are put together at all.
+        takes_all: an instance takes whatever waits, up to the most items in one call, without regard to what that costs.
         policies: how long requests of each priority may wait, and how many.
         preserve_ordering: answers are given in the order in which the requests came.
     """
@@ -44,6 +45,7 @@ class BatchSettings:
     preferred_sizes: Sequence[int] = ()
     max_delay_s: float = 0.0
     merge: bool = True
+    takes_all: bool = False
     policies: QueuePolicies = field(default_factory=QueuePolicies)
     preserve_ordering: bool = False
 
@@ -320,7 +322,8 @@ class Batcher:
 
     def _is_unwanted(self, work: Work, now: float) -> bool:
         if not work.answer.done() and work.deadline is not None and now >= work.deadline:
-            work.answer.set_exception(DeadlineExceeded(f"module '{self._module}' was too busy to start on the request in time"))
+            told = f"Request timeout expired: module '{self._module}' was too busy to start on the request in time"
+            work.answer.set_exception(DeadlineExceeded(told))
         return work.answer.done()
 
     def _size_of_batch(self, lane: _Lane, takers: _Takers, now: float) -> int:
@@ -330,7 +333,9 @@ class Batcher:
             return 1
         settings = self.settings
         preferred = () if lane.key == ONE_BY_ONE else settings.preferred_sizes
-        if waiting < (min(preferred[-1], self._book.limit) if preferred else times.full_size()):
+        takes_all = settings.takes_all and lane.key != ONE_BY_ONE
+        full_size = min(preferred[-1], self._book.limit) if preferred else self._book.limit if takes_all else times.full_size()
+        if waiting < full_size:
             if takers.only_complete:
                 return 0
             wait_s = lane.queue[0].queued_at + settings.max_delay_s - now
@@ -339,11 +344,11 @@ class Batcher:
                 return 0
         alone, share = not takers.busy, waiting
         if takers.idle > 1:
-            share = times.share(waiting, takers.idle, alone)
+            share = -(-waiting // takers.idle) if takes_all else times.share(waiting, takers.idle, alone)
             lane.released = waiting  # the others take their share at once
         if preferred:
             return min(_preferred_size(times, preferred, waiting, share, takers), self._book.limit)
-        return times.batch_size(share)
+        return min(share, self._book.limit) if takes_all else times.batch_size(share)
 
     def _look_again_in(self, seconds: float) -> None:
         if self._timer is None:
@@ -385,7 +390,7 @@ class Batcher:
         if first.key is None or first.key == ONE_BY_ONE:
             return []
         items = sum(work.count for work in batch)
-        if self.settings.preferred_sizes and items <= self._book.limit:
+        if (self.settings.preferred_sizes or self.settings.takes_all) and items <= self._book.limit:
             return [items]
         return self._book.of(first.key).call_sizes(items)
 

@@ -74,7 +74,9 @@ class Work:
         if self.answer.done():
             return
         if self.deadline is not None and now >= self.deadline:
-            self.answer.set_exception(DeadlineExceeded("the answer did not come in time; the request was given up"))
+            self.answer.set_exception(
+                DeadlineExceeded("Request timeout expired: the answer did not come in time; the request was given up")
+            )
         elif 0 < self.patient_until <= now:
             self.refuse()
         else:

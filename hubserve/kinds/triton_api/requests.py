@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from typing import Any, Awaitable, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from hubserve.kinds.requests import Call, Host, Replies, WholeRequest
-from hubserve.kinds.triton_api.errors import TritonModelException
+from hubserve.kinds.triton_api.errors import TritonModelException, WrongType
 from hubserve.kinds.triton_api.memory import TRITONSERVER_MEMORY_CPU, PreferredMemory
 from hubserve.kinds.triton_api.parameters import parameters_of
 from hubserve.kinds.triton_api.replies import ResponseIterator, awaited, loop_runs_here, only
@@ -117,7 +117,7 @@ class InferenceRequest:
                 raise TritonModelException(f"inputs must hold pb_utils.Tensor objects, got {type(tensor).__name__}")
         self._model_name = text_of(model_name)
         if not self._model_name:
-            raise TritonModelException("InferenceRequest() needs model_name, the name of the model that is to answer")
+            raise WrongType("InferenceRequest() needs model_name, the name of the model that is to answer")
         self._model_version = int(model_version)
         self._inputs = list(inputs)
         self._outputs = texts_of(requested_output_names)
