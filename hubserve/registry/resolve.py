@@ -94,8 +94,11 @@ def _is_path(reference: str) -> bool:
 
 
 def _from_folder(folder: Path) -> Resolved:
-    folder = module_folder(folder.expanduser().absolute()).resolve()
-    if not (folder.is_dir() or (folder.is_file() and is_model_name(folder))):
+    folder = module_folder(folder.expanduser().absolute())
+    is_model = folder.is_file() and is_model_name(folder)
+    if not is_model:  # a link to a model's file keeps its name: caches of downloads link to files that are named by their digests
+        folder = folder.resolve()
+    if not (folder.is_dir() or is_model):
         raise ModuleNotFound(f"there is no folder '{folder}'. Give a module's folder, or the name of an installed one ('hub list').")
     info = find_kind(folder).describe(folder)
     if info.kind == MODEL:  # it has no code, and is called as its module is

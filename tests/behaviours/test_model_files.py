@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import requests
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 
+from hubserve.errors import HubError
+from hubserve.registry.store import Store
 from tests import value_models
 from tests.behaviours.grpc_clients import tensor, texts
 from tests.conftest import Server, Start, free_port, hub
@@ -205,7 +208,7 @@ REFUSED = {
     "settings.json": (b"{}", "is JSON, but no model that Paddle 3 wrote"),
     "net.xml": (b"<net/>", "its weights 'net.bin' are missing"),
     "inference.pdmodel": (b"\x0a\x01", "is not a Paddle program, or is damaged"),
-    "inference.pdiparams": (b"x", r"Give the *.pdmodel or *.json file of the same name"),
+    "inference.pdiparams": (b"x", "Give the *.pdmodel or *.json file of the same name"),
 }
 
 
@@ -213,17 +216,14 @@ REFUSED = {
 def test_what_is_no_model_that_can_be_served_is_told_for_what_it_is(home: Path, tmp_path: Path, name: str) -> None:
     data, told = REFUSED[name]
     (tmp_path / name).write_bytes(data)
-    answer = hub("install", tmp_path / name, home=home)
-    assert answer.returncode == 1
-    assert told in answer.stderr
+    with pytest.raises(HubError, match=re.escape(told)):
+        Store().install(tmp_path / name)
     assert not list((home / "modules").glob("[!.]*"))
 
 
 def test_a_folder_of_several_is_not_installed_as_one(home: Path, folder: Path) -> None:
-    answer = hub("install", folder, home=home)
-    assert answer.returncode == 1
-    assert "holds 9 models: " in answer.stderr
-    assert "Name one of the files" in answer.stderr
+    with pytest.raises(HubError, match="holds 9 models: .* Name one of the files"):
+        Store().install(folder)
 
 
 def test_two_files_of_one_name_are_told_how_to_call_them(home: Path, tmp_path: Path) -> None:
