@@ -50,6 +50,8 @@ def resolve(reference: str, store: Store | None = None) -> Resolved:
     store = store or Store()
     if _is_path(reference):
         return _from_folder(Path(reference))
+    if is_model_name(Path(reference)) and not Path(reference).exists():
+        raise _no_file(Path(reference))
     name, version = split_reference(reference)
     try:
         installed = store.get(name, version)
@@ -96,6 +98,8 @@ def _is_path(reference: str) -> bool:
 def _from_folder(folder: Path) -> Resolved:
     folder = module_folder(folder.expanduser().absolute())
     is_model = folder.is_file() and is_model_name(folder)
+    if is_model_name(folder) and not folder.exists():
+        raise _no_file(folder)
     if not is_model:  # a link to a model's file keeps its name: caches of downloads link to files that are named by their digests
         folder = folder.resolve()
     if not (folder.is_dir() or is_model):
@@ -105,3 +109,7 @@ def _from_folder(folder: Path) -> Resolved:
         return Resolved(info, folder, info.name, [], place=folder)
     import_name = re.sub(r"\W", "_", folder.name) or "module_folder"
     return Resolved(info, folder, import_name, [folder.parent], place=folder)
+
+
+def _no_file(path: Path) -> ModuleNotFound:
+    return ModuleNotFound(f"there is no file '{path.expanduser().absolute()}'. Give the path of a model's file, or of a module's folder.")

@@ -13,7 +13,8 @@ import requests
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 
-from hubserve.errors import HubError
+from hubserve.errors import HubError, ModuleNotFound
+from hubserve.registry.resolve import resolve
 from hubserve.registry.store import Store
 from tests import value_models
 from tests.behaviours.grpc_clients import tensor, texts
@@ -220,6 +221,22 @@ def test_what_is_no_model_that_can_be_served_is_told_for_what_it_is(home: Path, 
 def test_a_folder_of_several_is_not_installed_as_one(home: Path, folder: Path) -> None:
     with pytest.raises(HubError, match="holds 9 models: .* Name one of the files"):
         Store().install(folder)
+
+
+@pytest.mark.parametrize("reference", ["none.onnx", "./none.onnx"])
+def test_a_file_that_is_not_there_is_called_a_file(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModuleNotFound, match=re.escape(f"there is no file '{tmp_path / 'none.onnx'}'")):
+        resolve(reference)
+
+
+def test_a_link_to_a_file_keeps_its_name(home: Path, tmp_path: Path) -> None:
+    scale(tmp_path / "blob").rename(tmp_path / "1f2e")
+    (tmp_path / "net.onnx").symlink_to("1f2e")
+    assert resolve(str(tmp_path / "net.onnx")).info.name == "net"
+    assert Store().install(tmp_path / "net.onnx").info.name == "net"
+    (tmp_path / "1f2e").unlink()
+    assert hub("run", "net", "--inputs", '{"x": [[1, 2, 3, 4]]}', home=home).returncode == 0
 
 
 def test_two_files_of_one_name_are_told_how_to_call_them(home: Path, tmp_path: Path) -> None:
