@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,17 @@ def test_texts_are_tensors_and_json(client: Any, server: Server) -> None:
     assert values(server, "spam", text=[["hello"], ["win"]])["label"] == [["ham"], ["spam"]]
     wrong = server.predict("spam", json={"inputs": {"text": [[5]]}}).json()
     assert "input 'text' must be nested lists of texts" in wrong["msg"]
+
+
+def test_requests_with_texts_are_merged_and_each_gets_its_own_answer(server: Server) -> None:
+    def labels(number: int) -> set[bytes]:
+        text = ("win", "hello")[number % 2]
+        with triton.InferenceServerClient(server.url.partition("//")[2]) as client:
+            answers = [client.infer("spam", [given("text", texts(text.encode()).reshape(1, 1), "BYTES")]) for _ in range(5)]
+        return {each.as_numpy("label").item() for each in answers}
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(labels, range(8))) == [{b"spam"}, {b"ham"}] * 4
 
 
 def test_the_classes_of_a_table_of_scores_are_its_labels(client: Any) -> None:
