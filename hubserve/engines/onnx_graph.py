@@ -100,12 +100,14 @@ def files_outside(path: Path, graph: OnnxGraph) -> List[Path]:
     Raises:
         LoadFailed: one is missing, or lies outside the file's folder.
     """
-    folder, found = path.parent.resolve(), []
+    folder, found = path.parent, []
     missing: Set[str] = set()
+    # where the model's file is a link, its weights may be links beside it, to the same folder
+    inside = (folder.resolve(), path.resolve().parent)
     for location in graph.outside:
         relative = PurePosixPath(location)
         place = folder / relative
-        if not location or relative.is_absolute() or ".." in relative.parts or folder not in place.resolve().parents:
+        if not location or relative.is_absolute() or ".." in relative.parts or not any(each in place.resolve().parents for each in inside):
             raise LoadFailed(
                 f"'{path}' names '{location}' as the file of its weights, which is outside its own folder and so is not read. Save it "
                 "again with the weights beside it: onnx.save(model, 'model.onnx', save_as_external_data=True)"

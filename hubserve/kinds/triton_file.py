@@ -24,6 +24,7 @@ from hubserve.types import ANY, REST, check_arrays, check_inputs
 
 #: what Triton calls the two in a model's metadata
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch"}
+_OPENVINO = "openvino"
 _LEVEL = "optimization.graph.level"
 _PRECISIONS = {"trt_fp32": False, "trt_fp16": True}
 
@@ -46,7 +47,9 @@ def load_file_model(version_folder: Path, config: Dict[str, Any], use_gpu: bool 
     options, notes = _options(config, backend, parameters, use_gpu)
     if backend == "pytorch" and config["input"] and config["output"]:
         options = options._replace(signature=Signature(*(configured_specs(config, side) for side in ("input", "output"))))
-    engine = load_engine(files, parameters.get("engine") or _accelerating_engine(config, backend) or backend, options)
+    engine = load_engine(
+        files, parameters.get("engine") or (_OPENVINO if _OPENVINO in _accelerators(config, backend) else backend), options
+    )
     return FileModel(engine, config, complete(config, engine, backend), notes)
 
 
@@ -94,15 +97,14 @@ def _options(config: Mapping[str, Any], backend: str, parameters: Mapping[str, s
     level = config.get("optimization", {}).get("graph", {}).get("level", 0)
     tuning = read_tuning(backend, {**parameters, **({_LEVEL: str(level)} if level else {})}, f"model '{config['name']}': ")
     options = options._replace(cpu_num_threads=tuning.threads or options.cpu_num_threads, tuning=tuning.settings)
-    return options, tuning.notes
+    others = [each for each in _accelerators(config, backend) if each != _OPENVINO]
+    return options, [*tuning.notes, *(f"the execution accelerator '{each}' changes nothing here" for each in others)]
 
 
-def _accelerating_engine(config: Mapping[str, Any], backend: str) -> str:
-    """Return the engine that stands for an execution accelerator of ONNX Runtime's; "" for none."""
-    if backend != "onnxruntime":
-        return ""
-    accelerators = config.get("optimization", {}).get("execution_accelerators", {}).get("cpu_execution_accelerator", [])
-    return next((each["name"] for each in accelerators if each.get("name") == "openvino"), "")
+def _accelerators(config: Mapping[str, Any], backend: str) -> List[str]:
+    """List the execution accelerators of a model of ONNX Runtime's: OpenVINO is an engine here."""
+    given = config.get("optimization", {}).get("execution_accelerators", {}) if backend == "onnxruntime" else {}
+    return [str(each.get("name", "")) for each in given.get("cpu_execution_accelerator", [])]
 
 
 def _check_accelerator(config: Mapping[str, Any], accelerator: Mapping[str, Any], names: Any, parameters: Any) -> None:

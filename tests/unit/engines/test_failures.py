@@ -89,8 +89,8 @@ def test_advice_fits_the_cause(text: str, advice: str) -> None:
         raise RuntimeError(text)
 
 
-def failed(text: str) -> HubError:
-    with pytest.raises(HubError) as caught, computing("engine", {"x": np.ones((2, 3))}):
+def failed(text: str, engine: str = "engine") -> HubError:
+    with pytest.raises(HubError) as caught, computing(engine, {"x": np.ones((2, 3))}):
         raise RuntimeError(text)
     return caught.value
 
@@ -108,3 +108,9 @@ def test_a_computation_s_shapes_are_told_and_what_may_help() -> None:
 )
 def test_where_memory_runs_out_fewer_items_are_computed_from_then_on(text: str) -> None:
     assert isinstance(failed(text), OutOfMemory)
+
+
+def test_an_engine_that_frees_its_memory_goes_on_in_its_instance() -> None:
+    error = failed("CUDA out of memory. Tried to allocate 20 GiB", "pytorch")
+    assert not isinstance(error, OutOfMemory)
+    assert "CUDA out of memory. Tried to allocate 20 GiB. There was too little memory" in error.message
