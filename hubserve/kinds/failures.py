@@ -43,7 +43,7 @@ def _missing(name: str) -> str:
     top = name.partition(".")[0]
     if top in LOADED and top != name:
         return (
-            f"it imports its own '{name.partition('.')[2]}', which is not in its folder '{LOADED[top]}'. Get the module complete from where "
+            f"it imports its own '{name.partition('.')[2]}', which is not in its folder '{LOADED[top]}'. Get the whole module from where "
             "it is published, or write what is missing, and install it again."
         )
     found = sys.modules.get(top)
