@@ -98,6 +98,7 @@ def install_all(root: Path, folders: list[str], work: Path, args: argparse.Names
     results = {each["module"]: each for each in _read(file) if each["run"] == run}
     names = module_names(root)
     todo = [each for each in folders if each not in results or (args.retry and not results[each]["ok"])]
+    todo.sort(key=lambda each: has_requirements(root / each))  # those that build environments of their own come last
     if args.again:  # what was refused was measured already
         accepted = {each["module"] for each in _read(file) if each["run"] == "first" and each["ok"]}
         todo = [each for each in todo if each in accepted]
@@ -151,6 +152,11 @@ def module_names(root: Path) -> dict[str, str]:
     return found
 
 
+def has_requirements(folder: Path) -> bool:
+    """Whether a module says which packages it needs."""
+    return (folder / "requirements.txt").is_file()
+
+
 def install(root: Path, folder: str, home: Path, names: dict[str, str], timeout_s: float) -> dict[str, Any]:
     """Install one module, after the modules that it imports; returns what became of it."""
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
@@ -162,7 +168,7 @@ def install(root: Path, folder: str, home: Path, names: dict[str, str], timeout_
     code, document, errors = hub(root / folder, home, timeout_s)
     return {
         "module": folder,
-        "requirements": (root / folder / "requirements.txt").is_file(),
+        "requirements": has_requirements(root / folder),
         "ok": code == 0,
         "seconds": round(time.monotonic() - begun, 2),
         "environment": document.get("environment", ""),

@@ -12,6 +12,7 @@ __all__ = ["KINDS", "Face", "Kind", "LoadedModule", "ModuleInfo", "find_kind", "
 KINDS = {
     "paddlehub": "hubserve.kinds.paddlehub:PaddleHubKind",
     "triton": "hubserve.kinds.triton:TritonKind",
+    "model": "hubserve.kinds.model_file:ModelKind",
 }
 
 
@@ -29,11 +30,13 @@ def get_kind(name: str) -> Kind:
 
 
 def find_kind(folder: Path) -> Kind:
-    """The kind that recognises a folder.
+    """The kind that recognises a folder, or a model's file.
 
     Raises:
-        LoadFailed: it is no folder, or none does; the message says what each kind looks for.
+        LoadFailed: it is neither, or none does; the message says what each kind looks for.
     """
+    if folder.is_file() and get_kind("model").recognises(folder):
+        return get_kind("model")
     if not folder.is_dir():
         raise LoadFailed(f"'{folder}' is not a folder. Give the folder that holds the module's files.")
     kinds = [get_kind(name) for name in KINDS]

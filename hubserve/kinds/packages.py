@@ -17,6 +17,7 @@ import hubserve
 from hubserve.errors import LoadFailed
 from hubserve.home import modules_dir
 from hubserve.kinds.beside import AROUND, look_beside
+from hubserve.kinds.removed_names import runtime
 from hubserve.kinds.versions import current_version
 
 #: the modules that are packages of this process, by package name
@@ -48,10 +49,14 @@ def share_with_children(*, always: bool = False) -> None:
     if not _is_shared:
         return
     packages = {name: str(folder) for name, folder in LOADED.items()}
-    added = [each for each in sys.path if each not in _OWN_PATH]
-    around = [str(folder) for each in AROUND.values() for folder in each.folders]
-    own = str(Path(hubserve.__file__).parent)
-    known = {"packages": packages, "path": added, "installed": str(modules_dir()), "beside": around, "hubserve": own}
+    known = {
+        "packages": packages,
+        "path": [each for each in sys.path if each not in _OWN_PATH],
+        "installed": str(modules_dir()),
+        "beside": [str(folder) for each in AROUND.values() for folder in each.folders],
+        "hubserve": str(Path(hubserve.__file__).parent),
+        "old_names": runtime.is_installed(),
+    }
     os.environ[_VARIABLE] = json.dumps(known)
     others = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and each != str(_CHILDREN)]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(_CHILDREN), *others])

@@ -21,11 +21,13 @@ class _Packages(MetaPathFinder):
     Args:
         packages: package name -> folder.
         installed: the folder of the installed modules.
+        old_names: give their code the names that newer packages removed.
     """
 
-    def __init__(self, packages: Dict[str, str], installed: str) -> None:
+    def __init__(self, packages: Dict[str, str], installed: str, old_names: bool) -> None:
         self._packages = packages
         self._installed = installed
+        self._old_names = old_names
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
         """Answer for top-level names only; hubserve is imported only for names that it may know."""
@@ -34,6 +36,10 @@ class _Packages(MetaPathFinder):
             return None
         from hubserve.kinds.packages import find_package
 
+        if self._old_names:
+            from hubserve.kinds.removed_names.runtime import install
+
+            install()
         return find_package(fullname, self._packages.get(fullname))
 
 
@@ -89,7 +95,7 @@ def _begin() -> None:
             # in a checkout, its "tools" and "tests" would hide those of modules
             sys.path[:] = [each for each in sys.path if os.path.abspath(each) != own]
             sys.meta_path.append(_Hubserve(known["hubserve"]))
-        sys.meta_path.append(_Packages(known["packages"], known["installed"]))
+        sys.meta_path.append(_Packages(known["packages"], known["installed"], known["old_names"]))
         sys.meta_path.append(_Beside(known["beside"]))
 
 

@@ -40,6 +40,7 @@ NAMES: Dict[str, str] = {
     "paddle.to_variable": f"{_OWN}:to_variable",
     "paddle.nn.HSigmoid": f"{_OWN}:hard_sigmoid_layer",
     "paddle.nn.ReflectionPad2d": f"{_OWN}:reflection_pad",
+    "paddle.nn.SiLU": "paddle.nn:Silu",
     "paddle.nn.UpSample": "paddle.nn:Upsample",
     "paddle.nn.functional.bce_loss": "paddle.nn.functional:binary_cross_entropy",
     "paddle.nn.functional.hard_shrink": "paddle.nn.functional:hardshrink",

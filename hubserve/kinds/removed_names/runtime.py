@@ -39,7 +39,7 @@ class _Changes(NamedTuple):
 
 def install() -> None:
     """Have this process's code find removed names, unless ``HUB_OLD_NAMES`` is 0. Nothing is imported for it."""
-    if os.environ.get(VARIABLE) == "0" or any(isinstance(each, _Watch) for each in sys.meta_path):
+    if os.environ.get(VARIABLE) == "0" or is_installed():
         return
     changes = _by_module()
     sys.meta_path.insert(0, _Watch(changes))
@@ -48,6 +48,11 @@ def install() -> None:
         module = sys.modules.get(name)
         if module is not None:
             _change(module, wanted)
+
+
+def is_installed() -> bool:
+    """Whether this process finds removed names."""
+    return any(isinstance(each, _Watch) for each in sys.meta_path)
 
 
 def _by_module() -> Dict[str, _Changes]:

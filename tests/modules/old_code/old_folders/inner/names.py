@@ -1,0 +1,1 @@
+FIRST, SECOND = "first", "second"

@@ -1,0 +1,1 @@
+print "this file is of Python 2, and is not imported"
