@@ -44,6 +44,8 @@ def test_the_folders_above_count_up_to_the_projects_own(project: Path) -> None:
 def test_what_says_that_a_folder_is_a_projects_own(project: Path, sign: str) -> None:
     (project / "deploy" / sign).mkdir()
     assert surroundings(project / "deploy" / "serving" / "clas").folders == (project / "deploy" / "serving", project / "deploy")
+    (project / "deploy" / "serving" / "clas" / sign).mkdir()
+    assert surroundings(project / "deploy" / "serving" / "clas").folders == (), "a module that is a project of its own"
 
 
 def test_folders_that_everybody_can_write_to_are_never_looked_at(project: Path) -> None:
