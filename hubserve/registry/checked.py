@@ -1,6 +1,6 @@
 """Remembers which files could be imported in which environment, so that the same is not tried again: an engine takes seconds to import.
 
-Only what succeeded is remembered. A changed file, package, variable or module beside it is tried anew.
+Only what succeeded is remembered. Where a file, a package or a variable has changed, the module is tried anew.
 """
 
 import hashlib
@@ -33,8 +33,7 @@ class Checked:
         name = hashlib.sha256(json.dumps([info.name, info.version, environment]).encode()).hexdigest()
         self._path = home / "cache" / "checked" / name
         others = [info.name, info.version, environment or _host_packages(), hubserve.__version__, dict(launched.environ)]
-        installed = sorted(each.name for each in (home / "modules").glob("*") if each.name != info.name.replace("-", "_"))
-        everything = json.dumps([*others, [str(each) for each in search_path], users_python_path(), installed])
+        everything = json.dumps([*others, [str(each) for each in search_path], users_python_path()])
         self._others = everything.replace(str(folder), "")  # it is another one each time
 
     def knows(self, digest_of: Callable[[], str]) -> bool:

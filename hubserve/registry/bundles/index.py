@@ -15,6 +15,8 @@ NAME = "bundle.json"
 SCHEMA_VERSION = 1
 _MAX_BYTES = 16 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+#: names of environment profiles
+_PROFILE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]*")
 
 
 class BundledFile(msgspec.Struct, frozen=True):
@@ -38,12 +40,16 @@ class BundledModule(msgspec.Struct, frozen=True):
         name, version: the module's.
         archive: the module with its assets.
         environment: the key of one of the bundle's environments; "" where the module runs in the Python of hubserve itself.
+        profile: the environment profile that it runs in, or what ``--environment`` named; "" for what fits.
+        packages: what ``--with`` added.
     """
 
     name: str
     version: str
     archive: BundledFile
     environment: str = ""
+    profile: str = ""
+    packages: list[str] = []
 
 
 class BundledEnvironment(msgspec.Struct, frozen=True):
@@ -67,12 +73,14 @@ class BundleIndex(msgspec.Struct, frozen=True):
         schema_version: of this document.
         machine: what the wheels were made for, such as ``Linux x86_64``.
         modules, environments: see there.
+        profiles: name -> the document of each environment profile that only the machine had that made the bundle.
     """
 
     schema_version: int
     machine: str
     modules: list[BundledModule]
     environments: list[BundledEnvironment] = []
+    profiles: dict[str, dict[str, Any]] = {}
 
     def files(self) -> Iterator[BundledFile]:
         """Every member but the index itself."""
@@ -115,8 +123,13 @@ def _check(index: BundleIndex) -> None:
     for module in index.modules:
         check_name(module.name)
         check_version(module.version)
+        if module.profile and not _PROFILE.fullmatch(module.profile):
+            raise InstallError(f"module '{module.name}' names the profile {module.profile[:40]!a}, which is no plain name")
         if module.environment and module.environment not in keys:
             raise InstallError(f"module '{module.name}' needs the environment {module.environment[:40]!a}, which it does not hold")
+    for name in index.profiles:
+        if not _PROFILE.fullmatch(name):
+            raise InstallError(f"it has a profile {name[:40]!a}, which is no plain name")
     for path, suffix in _suffixes(index):
         if not path.endswith(suffix):  # pip would follow the links of a page
             raise InstallError(f"it names {path[:80]!a}, which is no {suffix} file")

@@ -1,6 +1,7 @@
 """Makes a bundle of installed modules."""
 
 import io
+import json
 import os
 import platform
 import tarfile
@@ -8,12 +9,13 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hubserve.errors import InstallError
 from hubserve.registry.assets import find_assets
 from hubserve.registry.bundles.index import NAME, SCHEMA_VERSION, BundledEnvironment, BundledFile, BundledModule, BundleIndex
 from hubserve.registry.contents import sha256_of
+from hubserve.registry.environments.options import FOLDER_NAME
 from hubserve.registry.packing import pack
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.store import Installed, Store
@@ -58,11 +60,24 @@ def make_bundle(store: Store, modules: Sequence[Installed], target: Path, progre
                 bundled = [_pack_module(each, Path(scratch), notes, progress) for each in modules]
                 keys = dict.fromkeys(each.environment for each in bundled if each.environment)
                 environments = [_fetch_environment(store, key, modules, Path(scratch), progress) for key in keys]
-            index = BundleIndex(SCHEMA_VERSION, machine(), bundled, environments)
+            index = BundleIndex(SCHEMA_VERSION, machine(), bundled, environments, _own_profiles(store, bundled))
             _write(target, index, Path(scratch), progress)
     except OSError as error:
         raise InstallError(f"cannot write '{target}': {error}. Mend the cause and make the bundle again.") from error
     return Bundle(target, index, notes)
+
+
+def _own_profiles(store: Store, modules: Sequence[BundledModule]) -> dict[str, Any]:
+    """Return the profiles of the user's own that modules run in, without the folders that only this machine has."""
+    names = {each.profile for each in modules}
+    folder = store.home / FOLDER_NAME
+    found: dict[str, Any] = {}
+    for name in sorted(names):
+        if name and (folder / f"{name}.json").is_file():
+            document = json.loads((folder / f"{name}.json").read_text("utf-8-sig"))
+            lines = document["requirements"]
+            found[name] = {**document, "requirements": [each for each in lines if not each.lstrip().startswith(("-f", "--find-links"))]}
+    return found
 
 
 def machine() -> str:
@@ -85,7 +100,9 @@ def _pack_module(module: Installed, scratch: Path, notes: list[str], progress: P
     path = f"modules/{info.name}-{info.version}.tar.gz"
     (scratch / "modules").mkdir(exist_ok=True)
     pack(module.place, scratch / path, progress, assets=assets)
-    return BundledModule(info.name, info.version, _file(scratch, path), module.manifest.environment)
+    chosen = module.manifest.chosen
+    profile = chosen.profile or chosen.asked
+    return BundledModule(info.name, info.version, _file(scratch, path), module.manifest.environment, profile, list(chosen.packages))
 
 
 def _fetch_environment(store: Store, key: str, modules: Sequence[Installed], scratch: Path, progress: Progress) -> BundledEnvironment:

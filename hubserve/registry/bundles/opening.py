@@ -13,6 +13,7 @@ from hubserve.registry.bundles.index import NAME, BundledModule, BundleIndex, de
 from hubserve.registry.bundles.making import machine
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.contents import sha256_of
+from hubserve.registry.environments.options import Options
 from hubserve.registry.progress import Progress, silent
 
 
@@ -30,6 +31,16 @@ class Opened(NamedTuple):
     def archive(self, module: BundledModule) -> Path:
         """A module's archive."""
         return self.folder / module.archive.path
+
+    def options(self, module: BundledModule, said: Options) -> Options:
+        """What a module was installed with, with its wheels; what the user says now comes before."""
+        environment = next((each for each in self.contents.environments if each.key == module.environment), None)
+        options = said._replace(wheels=self.wheels(module))
+        if not (said.profile or said.packages):
+            options = options._replace(profile=module.profile, packages=tuple(module.packages))
+        if environment and not said.python and not said.profile:  # the wheels are made for it
+            options = options._replace(python=".".join(environment.python.split(".")[:2]))
+        return options
 
     def wheels(self, module: BundledModule) -> Path | None:
         """The folder of the wheels of a module's environment; None if it has none of its own."""

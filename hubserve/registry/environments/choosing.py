@@ -19,7 +19,7 @@ from hubserve.registry.environments.resolving import Resolution, resolve
 from hubserve.registry.environments.sharing import why_own
 from hubserve.registry.progress import Progress, silent
 
-#: what every environment has
+#: import names that every environment has
 _ALWAYS = frozenset({"numpy"})
 
 
@@ -47,7 +47,14 @@ class _Case(NamedTuple):
     progress: Progress
 
 
-def choose(home: Path, needs: Needs, names: Mapping[str, Place], options: Options, progress: Progress) -> Choice:
+def choose(
+    home: Path,
+    needs: Needs,
+    names: Mapping[str, Place],
+    options: Options,
+    progress: Progress,
+    failed: InstallError | None = None,
+) -> Choice:
     """Choose for one module. Nothing is built.
 
     Args:
@@ -55,7 +62,8 @@ def choose(home: Path, needs: Needs, names: Mapping[str, Place], options: Option
         needs: what it says itself.
         names: what its code imports; see :func:`hubserve.registry.environments.code_needs.needed_names`.
         options: what the user says.
-        progress: told how far it is.
+        progress: called with each step.
+        failed: why the environment of its requirements alone, which was chosen before, could not be built.
     Raises:
         ConfigError: it, or the user, names a profile that is not there.
         InstallError: what it needs cannot be had; the message says why.
@@ -74,7 +82,7 @@ def choose(home: Path, needs: Needs, names: Mapping[str, Place], options: Option
     missing = host_lacks(names)
     if not own and not missing:
         return Choice(None, "", _host_text(needs))
-    return _own_or_profile(case, own) if own else _profile_or_host(case, missing)
+    return _own_or_profile(case, own, failed) if own else _profile_or_host(case, missing)
 
 
 def foresee_choice(home: Path, needs: Needs, names: Mapping[str, Place], options: Options) -> Choice | None:
@@ -150,10 +158,10 @@ def _profile_or_host(case: _Case, missing: Sequence[str]) -> Choice:
     return Choice(None, "", "as far as it goes", (*notes, *_lacking(missing, case.names, "neither this Python nor a usable profile has")))
 
 
-def _own_or_profile(case: _Case, own: str) -> Choice:
+def _own_or_profile(case: _Case, own: str, failed: InstallError | None) -> Choice:
     lines = case.needs.requirements.lines
-    alone, failure = _alone(case) if lines else (None, None)
-    brought = alone.packages if alone else names_in(lines) | _ALWAYS
+    alone, failure = _alone(case) if lines and not failed else (None, failed)
+    brought = alone.packages if alone else names_in(lines)
     known = known_packages(all_profiles(case.home))
     missing = [name for name in case.names if not _is_brought(name, known, brought, assume=bool(lines))]
     notes: list[str] = []
@@ -200,6 +208,8 @@ def _is_brought(name: str, known: Mapping[str, set[str]], packages: set[str] | f
     """Whether some packages have an import name, as far as profiles know; ``assume`` it of names that no profile knows."""
     from packaging.utils import canonicalize_name
 
+    if name in _ALWAYS:
+        return True
     if name in known:
         return bool(known[name] & packages)
     return assume or canonicalize_name(name) in packages

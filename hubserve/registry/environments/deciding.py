@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hubserve.errors import InstallError
 from hubserve.kinds.base import ModuleInfo
 from hubserve.kinds.module_scan import Place
 from hubserve.registry.child import users_python_path
@@ -51,7 +52,7 @@ def decide(
         options: what the user says.
         beside: further folders that its code can import from.
         timeout_s: how long to wait for another process that builds.
-        progress: told how far it is.
+        progress: called with each step.
     Raises:
         ConfigError: there is no such profile.
         InstallError: what it needs cannot be had; the message says why.
@@ -62,11 +63,21 @@ def decide(
     if remembered:
         return remembered
     choice = choose(home, needs, names, options, progress)
-    if choice.resolution is None:
+    resolution = choice.resolution
+    if resolution is None:
         return Decided(None, False, False, choice.profile, choice.why, choice.lacks)
-    environment, built = realise(home, choice.resolution, options, timeout_s=timeout_s, progress=progress)
+    try:
+        environment, built = realise(home, resolution, options, timeout_s=timeout_s, progress=progress)
+    except InstallError as error:
+        if choice.profile or not needs.requirements.lines:
+            raise
+        # packages that cannot be built with this Python may be there for that of a profile
+        choice = choose(home, needs, names, options, progress, error)
+        resolution = choice.resolution
+        assert resolution is not None, "it is a profile's"
+        environment, built = realise(home, resolution, options, timeout_s=timeout_s, progress=progress)
     assert environment is not None, "it was resolved"
-    base = choice.resolution.needs.base
+    base = resolution.needs.base
     if case:
         _remember(environment, case, choice)
     return Decided(environment, built, bool(base and not base.extended), choice.profile, choice.why, choice.lacks)

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
+#: of a home: where the profiles of the user are
+FOLDER_NAME = "profiles"
 #: as a profile: choose anew, whatever was asked for when the module was installed before
 AUTO = "auto"
 
