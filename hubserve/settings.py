@@ -174,6 +174,9 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     get the admin surface, unless ``admin`` is ``any``."""
     model_uploads: bool = False
     """Whether clients that may load models may send the models' files, too. They may be code, which runs as the server's user."""
+    gradio: bool = True
+    """Whether to show the pages of modules that have ``create_gradio_app`` at ``/gradio/<module>``. Each runs in a process of its own, with
+    a copy of its module, from its first visit on."""
     old_names: bool = True
     """Give the code of PaddleHub modules the names that newer packages removed, such as ``numpy.float``. ``false``: such code fails."""
     trace_dir: str = ""

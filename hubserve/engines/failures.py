@@ -67,7 +67,7 @@ _COMPUTING: Tuple[Tuple[str, str], ...] = (
 
 @contextmanager
 def loading(engine: str, files: ModelFiles, package: str = "") -> Iterator[None]:
-    """Around the loading of a model: whatever the engine raises becomes LoadFailed.
+    """Turn whatever an engine raises while it loads a model into LoadFailed.
 
     Args:
         engine: its name.
@@ -89,7 +89,7 @@ def loading(engine: str, files: ModelFiles, package: str = "") -> Iterator[None]
 
 @contextmanager
 def computing(engine: str, inputs: Dict[str, np.ndarray]) -> Iterator[None]:
-    """Around one computation: whatever the engine raises becomes ModuleFailed, with the shapes it was given.
+    """Turn whatever an engine raises while it computes into ModuleFailed, with the shapes of its inputs.
 
     Where memory ran out it becomes OutOfMemory, so that fewer items are computed at once from then on.
     """
@@ -107,7 +107,7 @@ def computing(engine: str, inputs: Dict[str, np.ndarray]) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """What an engine's long error comes to: its summary, or its last words, without the places in its own sources."""
+    """Return the summary of an engine's long error, or its last words, without the places in its own sources."""
     text = str(error)
     if _SUMMARY in text:
         text = text.rpartition(_SUMMARY)[2]

@@ -1,7 +1,7 @@
 """The ``init_args`` of a model that is served as it is.
 
 ``engine``
-    what computes it: a name of :data:`hubserve.engines.ENGINES`, or ``auto``. By default ONNX files have ONNX Runtime, Paddle's the
+    a name of :data:`hubserve.engines.ENGINES`, or ``auto``. By default ONNX files have ONNX Runtime, Paddle's the
     fastest that agrees with Paddle, and others the only one that there is.
 ``max_batch_size``
     the most items in one call, or 0 where the first dimension counts no items. By default judged by the model.
@@ -31,13 +31,13 @@ _MOST_ITEMS = 32
 
 
 class Settings(NamedTuple):
-    """What was read.
+    """The settings of one model.
 
     Attributes:
         engine: the name of one, or "auto".
         options: for it.
         max_batch_size: None where it is judged by the model.
-        notes: what changes nothing.
+        notes: settings without effect, and why.
     """
 
     engine: str
@@ -53,7 +53,7 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
         name: the model's, for messages.
         backend: Triton's name for what computes files of its form.
         init_args: as the server's configuration has them.
-        use_gpu: what the server's settings say of GPUs.
+        use_gpu: whether the server's settings prefer GPUs.
     Raises:
         ConfigError: a setting is unknown or cannot be used.
     """

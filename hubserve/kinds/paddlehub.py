@@ -2,7 +2,6 @@
 
 import inspect
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Type
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from hubserve.errors import LoadFailed, WrongArguments, usage_sentence
 from hubserve.kinds import source
+from hubserve.kinds.annotations import import_leniently
 from hubserve.kinds.base import Description, Face, Kind, LoadedModule, ModuleInfo
 from hubserve.kinds.called_methods import CalledMethod
 from hubserve.kinds.failures import failures_named
@@ -179,7 +179,7 @@ def _import_class(folder: Path, import_name: str) -> Type[Any]:
     runtime.install()
     install_package(import_name, folder)
     with failures_named(f"cannot import '{folder / 'module.py'}'"):
-        cls: Type[Any] = getattr(import_module(import_name + ".module"), class_name)
+        cls: Type[Any] = getattr(import_leniently(import_name + ".module"), class_name)
     _refuse_unfinished(cls, folder / "module.py")
     return cls
 

@@ -75,7 +75,7 @@ def named_file(reference: str) -> tuple[str, str]:
 
 
 def each_model(reference: str) -> list[str]:
-    """The files of the models in a folder that holds several, and nothing else that is a module; the reference itself otherwise."""
+    """List the models in a folder that holds several and no other module; the reference itself otherwise."""
     folder = Path(reference).expanduser()
     if not _is_path(reference) and is_name(reference) and Store().versions(reference):
         return [reference]
@@ -84,7 +84,7 @@ def each_model(reference: str) -> list[str]:
 
 
 def _is_here(reference: str) -> bool:
-    """Whether a reference is the name of a folder or a model's file in the working directory."""
+    """Return True if a reference is the name of a folder or a model's file in the working directory."""
     path = module_folder(Path(named_file(reference)[1]))
     return path.is_dir() or (path.is_file() and is_model_name(path))
 

@@ -73,11 +73,13 @@ class _Takers(NamedTuple):
     """The instances that may take a batch.
 
     Attributes:
+        seat: the one that is chosen.
         idle: how many are idle; 0 if the batch is sent ahead to one that still computes.
         busy: whether any computes.
         only_complete: not a batch that would grow by waiting.
     """
 
+    seat: Seat
     idle: int
     busy: bool
     only_complete: bool
@@ -213,11 +215,13 @@ class Batcher:
                     if not idle and each.is_open and (seat is None or in_flight < fewest):
                         seat, fewest = each, in_flight
                 elif each.is_open:
-                    seat, idle = seat if idle else each, idle + 1
+                    if not idle or each.unfinished < seat.unfinished:  # type: ignore[union-attr]  # there is one
+                        seat = each
+                    idle += 1
             if seat is None:
                 return
             # An idle instance takes what there is. A busy one gets its next batch in advance only if that would not grow by waiting.
-            batch = self._next_batch(_Takers(idle, busy, only_complete=not idle))
+            batch = self._next_batch(_Takers(seat, idle, busy, only_complete=not idle))
             if not batch:
                 return
             self._give(seat, batch)
@@ -245,7 +249,7 @@ class Batcher:
     def _give_ahead(self, seat: Seat, given: int) -> None:
         """Give what the seat would take next, so that it need not wait for the way there and back."""
         if seat.given == given and seat.in_flight == 1 and seat.is_alive:
-            batch = self._next_batch(_Takers(0, True, only_complete=False))
+            batch = self._next_batch(_Takers(seat, 0, True, only_complete=False))
             if batch:
                 self._give(seat, batch)
 
@@ -270,12 +274,13 @@ class Batcher:
         for name in names:
             lane = self._lanes[name]
             # urgent work must not wait behind work that happens to be complete
-            size = self._size_of_batch(lane, takers, now) if takers.idle or name[:2] == names[0][:2] else 0
+            may = (takers.idle or name[:2] == names[0][:2]) and takers.seat.admits(lane.queue[0])
+            size = self._size_of_batch(lane, takers, now) if may else 0
             if size:
                 for each in overtaken:
                     each.overtaken += 1
                 return self._take(name, lane, size, now)
-            if not takers.idle:
+            if not takers.idle or lane.queue[0].alone:
                 if lane.overtaken >= _MOST_OVERTAKING:
                     return []  # instances become idle, and take it then
                 overtaken.append(lane)
@@ -322,7 +327,7 @@ class Batcher:
         """How many of a lane's items to compute now; 0 to let them wait."""
         times, waiting = lane.times, lane.items
         if times is None:
-            return 0 if not takers.idle and lane.queue[0].alone else 1  # what may end the instance is not queued behind others' work
+            return 1
         settings = self.settings
         preferred = () if lane.key == ONE_BY_ONE else settings.preferred_sizes
         if waiting < (min(preferred[-1], self._book.limit) if preferred else times.full_size()):

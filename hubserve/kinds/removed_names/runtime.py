@@ -239,11 +239,12 @@ def _caller() -> Optional[FrameType]:
     frame: Optional[FrameType] = sys._getframe(1)
     while frame is not None and (frame.f_code.co_filename.startswith("<frozen ") or os.path.dirname(frame.f_code.co_filename) == _HERE):
         frame = frame.f_back
-    return frame if frame is not None and _is_of_user(frame.f_code.co_filename) else None
+    return frame if frame is not None and is_of_user(frame.f_code.co_filename) else None
 
 
 @lru_cache(maxsize=4096)
-def _is_of_user(file: str) -> bool:
+def is_of_user(file: str) -> bool:
+    """Whether a file is neither Python's own nor of an installed package."""
     return not (_PACKAGES.search(file) or os.path.abspath(file).startswith(_STANDARD))
 
 

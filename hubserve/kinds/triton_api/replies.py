@@ -52,6 +52,15 @@ def only(replies: Replies) -> InferenceResponse:
     return InferenceResponse.from_whole(response)
 
 
+def loop_runs_here() -> bool:
+    """Whether this thread runs an event loop, whose coroutines all wait while the thread waits."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def awaited(replies: Replies, decoupled: bool) -> Awaitable[Any]:
     """Return what is awaited for the responses: a task where an event loop runs, so that it can be given to whatever takes futures.
 
@@ -60,10 +69,7 @@ def awaited(replies: Replies, decoupled: bool) -> Awaitable[Any]:
         decoupled: whether an iterator of the responses is wanted rather than the one response.
     """
     waiting: Coroutine[Any, Any, Any] = _soon(ResponseIterator(replies)) if decoupled else _only_async(replies)
-    try:
-        return asyncio.get_running_loop().create_task(waiting)
-    except RuntimeError:  # it is awaited in a loop that does not run yet
-        return waiting
+    return asyncio.get_running_loop().create_task(waiting) if loop_runs_here() else waiting
 
 
 async def _only_async(replies: Replies) -> InferenceResponse:

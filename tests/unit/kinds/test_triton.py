@@ -37,6 +37,10 @@ def message(folder: Path) -> str:
     ("config", "told"),
     [
         ("max_batch_size: 'x'", "config.pbtxt' is not a model configuration of Triton's: line 1, column "),
+        (
+            "max_batch_size: ${most} model_transaction_policy { decoupled: ${many} } parameters { key: '${most}' }",
+            "it is a template with values to fill in: ${most}, ${many}. Write each value in the place of its name",
+        ),
         ("max_bach_size: 3", "max_bach_size"),
         ("max_batch_size: -2", "max_batch_size must be from 0 up, got -2"),
         (f"{PAIR} runtime: 'other'", "runtime (no backend here has it)"),

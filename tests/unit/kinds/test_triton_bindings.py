@@ -144,6 +144,11 @@ class Recorder(Host):
 
     def abandon(self, key: int, error: HubError | None) -> None: ...
 
+    def has_acted(self, keys: Any) -> bool:
+        return False
+
+    def again(self, key: int) -> None: ...
+
     def open_keys(self) -> list[int]:
         return []
 

@@ -50,6 +50,13 @@ class Desk:
         return len(self.batches)
 
     @property
+    def unfinished(self) -> int:
+        return self.in_flight
+
+    def admits(self, work: Work) -> bool:
+        return not (work.alone and self.in_flight)
+
+    @property
     def is_alive(self) -> bool:
         return True
 
