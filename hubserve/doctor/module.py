@@ -21,6 +21,7 @@ from hubserve.kinds import find_kind
 from hubserve.kinds.beside import find_in, folders_beside
 from hubserve.kinds.package_names import package_of
 from hubserve.registry.contents import measure
+from hubserve.registry.copying import measure_source
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.resolve import resolve
 
@@ -150,7 +151,7 @@ def check_contents(subject: Subject) -> Iterator[Finding]:
         yield Finding(ERROR, "digest", reason, f"Install it again: hub install {manifest.source}", str(subject.folder))
         return
     source = Path(manifest.source_folder) if manifest.source_folder else None
-    if source and (source / "module.py").is_file() and measure(source).digest != manifest.digest:
+    if source and (source / "module.py").is_file() and measure_source(source).digest != manifest.digest:
         reason = f"'{source}' has changed since it was installed from there on {manifest.installed_at}"
         yield Finding(NOTE, "source", reason, f"To use what is there now: hub install {source}", str(source))
 

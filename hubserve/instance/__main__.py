@@ -23,7 +23,7 @@ from hubserve.kinds.base import Kind
 from hubserve.kinds.beside import came_from
 from hubserve.kinds.failures import as_failure
 from hubserve.kinds.forks import ignore_signals
-from hubserve.kinds.packages import share_with_children
+from hubserve.kinds.packages import hide_neighbours, share_with_children
 from hubserve.module import BEHIND_VARIABLE
 
 _COMPAT = Path(__file__).resolve().parent.parent / "compat"
@@ -54,6 +54,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     if args.listen:
         return _listen(parser, args)
     faulthandler.enable()
+    hide_neighbours()
     # behind everything else: a real paddlehub in this environment is preferred
     sys.path.extend([*filter(None, os.environ.get(BEHIND_VARIABLE, "").split(os.pathsep)), str(_COMPAT)])
     lifeline.die_with_parent()

@@ -40,7 +40,7 @@ class Surroundings(NamedTuple):
 
     @property
     def gone(self) -> bool:
-        """Whether the folder is no longer where it was."""
+        """True if the folder is no longer where it was."""
         return not self.origin.is_dir()
 
 
@@ -51,15 +51,19 @@ AROUND: Dict[str, Surroundings] = {}
 def surroundings(origin: Path) -> Surroundings:
     """Return the folders around a module's folder: at most four levels up, and not beyond the project's own folder."""
     folders: List[Path] = []
-    for folder in list(origin.parents)[:_LEVELS]:
-        if folder.parent == folder or (folders and folder == Path.home()):
+    for folder in list(origin.parents)[:_LEVELS] if not _is_project(origin) else ():
+        if folder.parent == folder or (folders and str(folder) == os.path.expanduser("~")):
             break
         if _anyone_can_write(folder):
             return Surroundings(origin, tuple(folders), str(folder))
         folders.append(folder)
-        if any((folder / each).exists() for each in _PROJECT_FILES):
+        if _is_project(folder):
             break
     return Surroundings(origin, tuple(folders))
+
+
+def _is_project(folder: Path) -> bool:
+    return any((folder / each).exists() for each in _PROJECT_FILES)
 
 
 def _anyone_can_write(folder: Path) -> bool:

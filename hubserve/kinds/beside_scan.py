@@ -4,15 +4,18 @@ Only files that such an import runs are read, and of these only what they import
 """
 
 import ast
+import os
 import sys
+import warnings
 from contextlib import suppress
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+import hubserve
 from hubserve.kinds import removed_names
 from hubserve.kinds.beside import find_in, is_project
-from hubserve.kinds.code_names import CodeNames, read_code_names
+from hubserve.kinds.code_names import NO_IMPORT, CodeNames, caught, is_main, read_code_names
 from hubserve.kinds.module_scan import Place, is_provided, python_files
 
 
@@ -37,7 +40,8 @@ def imports_beside(folder: Path, beside: Sequence[Path]) -> List[str]:
     for path in python_files(folder) if beside else ():
         with suppress(OSError, ValueError):
             names.update(each.name.partition(".")[0] for each in read_code_names(path).imports)
-    own = [str(folder), *sys.path]
+    hidden = ("", os.getcwd(), str(Path(hubserve.__file__).resolve().parent.parent))  # where an instance does not look
+    own = [str(folder), *(each for each in sys.path if each not in hidden)]
     folders = [str(each) for each in beside]
     return sorted(
         each for each in names if not is_provided(each, ()) and PathFinder.find_spec(each, own) is None and find_in(folders, each)
@@ -49,6 +53,7 @@ class _Walk:
         self._beside = [str(each) for each in beside]
         self._roots = set(beside)
         self._seen: Set[Path] = set()
+        self._found: Dict[Tuple[str, ...], Optional[ModuleSpec]] = {}
         self._pending: List[Tuple[Path, str]] = []
         self.needed: Dict[str, Place] = {}
 
@@ -62,24 +67,19 @@ class _Walk:
         """Read every file that is imported, and what those import."""
         while self._pending:
             path, package = self._pending.pop()
-            with suppress(OSError, ValueError, SyntaxError, RecursionError):
+            with suppress(OSError, ValueError, SyntaxError, RecursionError), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # "invalid escape sequence" of old code
                 self._read(path, package)
 
     def _read(self, path: Path, package: str) -> None:
-        names = read_code_names(path)
-        for each in names.imports:
+        for each in _imports(ast.parse(path.read_bytes(), str(path)), package):
             # many files put their own folder, or one above it, on the path before they import from there
-            if each.optional or each.in_function or self._follow(each.name) or self._follow(each.name, self._above(path)):
+            if each.optional or self._follow(each.name) or self._follow(each.name, self._above(path)) or each.is_part:
                 continue
             removed = removed_names.find(each.name)
             lacking = removed if removed and not removed_names.has_replacement(removed) else each.name.partition(".")[0]
             if lacking == removed or not is_provided(lacking, ()):
                 self.needed.setdefault(lacking, Place(self._shown(path), each.line, False))
-        for each in names.uses:
-            if not (each.optional or each.in_function):
-                self._follow(each.name)
-        for name in _relative_imports(path, package):
-            self._follow(name)
 
     def _shown(self, path: Path) -> str:
         above = self._above(path)
@@ -92,7 +92,7 @@ class _Walk:
     def _follow(self, name: str, folders: Sequence[str] = ()) -> bool:
         """Note the files that an import runs; whether it lies beside."""
         parts = name.split(".")
-        spec = find_in(folders or self._beside, parts[0])
+        spec = self._find(parts[0], folders or self._beside)
         if spec is None:
             return False
         places = [Path(each) for each in spec.submodule_search_locations or ()]
@@ -110,6 +110,12 @@ class _Walk:
             places = [place / part for place in places if (place / part).is_dir()]
         return True
 
+    def _find(self, name: str, folders: Sequence[str]) -> Optional[ModuleSpec]:
+        key = (name, *folders)
+        if key not in self._found:
+            self._found[key] = find_in(folders, name)
+        return self._found[key]
+
     def _add(self, path: Path, package: str) -> None:
         if path not in self._seen:
             self._seen.add(path)
@@ -120,16 +126,44 @@ def _first(paths: Iterator[Path]) -> Optional[Path]:
     return next((each for each in paths if each.is_file()), None)
 
 
-def _relative_imports(path: Path, package: str) -> Iterator[str]:
-    """Yield the full names of what a file imports relative to itself, outside of functions."""
-    pending: List[ast.AST] = [ast.parse(path.read_bytes())]
+class _Import(NamedTuple):
+    """One import of a file.
+
+    Attributes:
+        name: in full.
+        line: in the file.
+        optional: the file goes on without it.
+        is_part: it is relative, or may be an attribute: whether it is there is seen by looking.
+    """
+
+    name: str
+    line: int
+    optional: bool
+    is_part: bool = False
+
+
+def _imports(tree: ast.AST, package: str) -> Iterator[_Import]:
+    """Yield what a file imports when it is imported itself."""
+    pending: List[Tuple[ast.AST, bool]] = [(tree, False)]
     while pending:
-        node = pending.pop()
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = package.split(".")[: max(0, len(package.split(".")) - node.level + 1)]
-            inner = [*base, *([node.module] if node.module else [])]
-            yield ".".join(inner)
-            for each in node.names:
-                yield ".".join([*inner, each.name])
-        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            pending.extend(ast.iter_child_nodes(node))
+        node, optional = pending.pop()
+        if isinstance(node, ast.Import):
+            yield from (_Import(each.name, node.lineno, optional) for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            base = parts[: max(0, len(parts) - node.level + 1)] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            yield _Import(name, node.lineno, optional, bool(node.level))
+            yield from (_Import(f"{name}.{each.name}", node.lineno, optional, True) for each in node.names)
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            pending.extend(_statements(node, optional))
+
+
+def _statements(node: ast.AST, optional: bool) -> Iterator[Tuple[ast.AST, bool]]:
+    """Yield the statements inside of one, and whether the file goes on without them."""
+    handlers: List[ast.ExceptHandler] = getattr(node, "handlers", [])
+    is_tried = any(NO_IMPORT & caught(each.type) for each in handlers)
+    is_aside = isinstance(node, ast.If) and is_main(node.test)
+    yield from ((each, optional or is_tried or is_aside) for each in getattr(node, "body", ()))
+    yield from ((each, True) for handler in handlers for each in handler.body)
+    yield from ((each, optional) for field in ("orelse", "finalbody") for each in getattr(node, field, ()))

@@ -6,12 +6,14 @@ another disk, say. In what came from elsewhere it is refused, because a stranger
 
 import os
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
+from hubserve.registry.contents import Contents, read_files
 from hubserve.registry.extraction import CHUNK_BYTES
 from hubserve.registry.manifest import FILES_NAME, MANIFEST_NAME
 from hubserve.registry.progress import Progress, silent
@@ -98,6 +100,16 @@ def list_folder(source: Path, limits: InstallSettings | None = None, *, follow_l
         total_bytes += size_of([each])
         _check_limits(source, len(found), total_bytes, limits)
     return found
+
+
+def measure_source(source: Path) -> Contents:
+    """Read what an install from a folder would copy; the digest is that of the installed files if nothing has changed.
+
+    Raises:
+        InstallError: it cannot be installed now.
+    """
+    entries = list_folder(source, InstallSettings(max_files=sys.maxsize, max_bytes=sys.maxsize), follow_links=True)
+    return read_files({each.relative.as_posix(): each.path for each in entries if not each.is_folder})[0]
 
 
 def size_of(entries: Iterable[Entry]) -> int:

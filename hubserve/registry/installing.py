@@ -84,7 +84,8 @@ def install(
         origin.check_promised(info.name, info.version)
         version_folder = _place(home, info, replace_flat=replace_flat)
         base = _lookup_base(staged, source, origin)
-        options, came_from = as_before(options, version_folder), base if base and staged not in base.parents else None
+        options = as_before(options, version_folder)
+        came_from = base if base and staged not in base.parents else None
         beside = surroundings(came_from).folders if came_from else ()
         with _named_as(staged, source), provided_environment(home, staged, info, options, settings, progress, beside) as prepared:
             checked = _check(staged, info, home, base, came_from, prepared.key, settings, progress) if check else None

@@ -62,7 +62,7 @@ def choose(
         needs: what it says itself.
         names: what its code imports; see :func:`hubserve.registry.environments.code_needs.needed_names`.
         options: what the user says.
-        progress: told how far it is.
+        progress: called with each step.
         failed: why the environment of its requirements alone, which was chosen before, could not be built.
     Raises:
         ConfigError: it, or the user, names a profile that is not there.

@@ -48,6 +48,8 @@ class ArchiveSource(Source):
             raise ModuleNotFound(_not_there(request, path))
         if not path.is_file():
             raise InstallError(f"'{path}' is neither a folder nor a file. Give the module's folder, or an archive of it ({FORMATS}).")
+        if path.suffix == ".py":
+            raise InstallError(f"'{path}' is a single file of Python, and a module is a folder that holds a module.py. Give the folder.")
         if request.settings.require_signature:
             raise unsigned(f"'{path}'")
         sha256 = digest_of(path, request.progress)

@@ -44,6 +44,8 @@ def test_the_folders_above_count_up_to_the_projects_own(project: Path) -> None:
 def test_what_says_that_a_folder_is_a_projects_own(project: Path, sign: str) -> None:
     (project / "deploy" / sign).mkdir()
     assert surroundings(project / "deploy" / "serving" / "clas").folders == (project / "deploy" / "serving", project / "deploy")
+    (project / "deploy" / "serving" / "clas" / sign).mkdir()
+    assert surroundings(project / "deploy" / "serving" / "clas").folders == (), "a module that is a project of its own"
 
 
 def test_folders_that_everybody_can_write_to_are_never_looked_at(project: Path) -> None:
@@ -91,7 +93,7 @@ def test_a_project_that_is_a_package_itself_is_found_under_its_own_name(project:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="/")
     assert done.stdout == "7\n"
-    assert "no_such_package" in done.stderr, "what its own __init__.py lacks is told, and its parts work without"
+    assert "no_such_package" in done.stderr, "what its own __init__.py lacks is logged, and its parts work without"
 
 
 def test_an_installed_package_is_never_hidden(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

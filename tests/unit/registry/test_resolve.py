@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hubserve.errors import InvalidInput, LoadFailed, ModuleNotFound
+from hubserve.errors import InstallError, InvalidInput, LoadFailed, ModuleNotFound
 from hubserve.registry.resolve import resolve
 from hubserve.registry.store import Store
 from tests.unit.registry.toys import pack, write_module
@@ -62,6 +62,8 @@ def test_a_module_py_stands_for_its_folder(tmp_path: Path, store: Store, monkeyp
     (folder / "other.py").touch()
     with pytest.raises(ModuleNotFound, match=r"no folder '.*other\.py'"):
         resolve("./other.py", store)
+    with pytest.raises(InstallError, match="a module is a folder that holds a module.py"):
+        store.install(folder / "other.py", check=False)
 
 
 def test_what_is_not_there_is_told_apart(tmp_path: Path, store: Store) -> None:
