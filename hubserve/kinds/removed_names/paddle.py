@@ -69,6 +69,7 @@ LEFT_OVER: Dict[str, str] = {
     "paddle.fluid": "paddle.base",
     "paddle.fluid.dataloader": "paddle.io.dataloader",
     "paddle.fluid.dygraph.parallel": "paddle.distributed.parallel",
+    "paddle.fluid.initializer": "hubserve.kinds.removed_names.fluid_initializer",
     "paddle.fluid.layers": "hubserve.kinds.removed_names.fluid_layers",
     "paddle.fluid.layers.nn": "hubserve.kinds.removed_names.fluid_layers",
     "paddle.fluid.optimizer": "paddle.optimizer",
