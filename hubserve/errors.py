@@ -37,6 +37,12 @@ class InvalidInput(HubError):
     code = "invalid_input"
 
 
+class WrongArguments(InvalidInput):
+    """A JSON request has arguments that the module does not take, or lacks some that it needs; the server adds what the module takes."""
+
+    code = "wrong_arguments"
+
+
 class TooLarge(InvalidInput):
     """The request is over a configured size limit."""
 
@@ -174,6 +180,16 @@ def safe_text(value: Any, form: Callable[[Any], str] = str) -> str:
         return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."
     except BaseException:
         return f"{type(value).__name__}, whose text cannot be read"
+
+
+def one_line(text: str, length: int = 500) -> str:
+    """Return the beginning of a text in which a client may have put anything, without line breaks and control characters, for a log."""
+    return "".join(each if each.isprintable() else " " for each in text[:length])
+
+
+def usage_sentence(usage: str) -> str:
+    """Return how a message goes on: what the module takes; "" where that is not known."""
+    return f". This module takes {usage}" if usage else ""
 
 
 def shown(value: Any, length: int = 80) -> str:

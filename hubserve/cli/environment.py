@@ -58,6 +58,7 @@ def environment_text(found: Any, home: Path) -> str:
         found: a :class:`hubserve.registry.resolve.Resolved`.
         home: the home.
     """
+    from hubserve.kinds.beside import folders_beside
     from hubserve.registry.environments.deciding import foresee
     from hubserve.registry.environments.needs import read_needs
     from hubserve.registry.environments.options import Options
@@ -76,7 +77,7 @@ def environment_text(found: Any, home: Path) -> str:
         if manifest:
             reason = "" if manifest.chosen.why else why_own(read_needs(found.folder, found.info, allow_urls=True))
             return f"this Python, {host().version}{f', but {reason}' if reason else _reason(manifest)}"
-        foreseen = foresee(home, found.folder, found.info, Options(allow_urls=True), found.search_path)
+        foreseen = foresee(home, found.folder, found.info, Options(allow_urls=True), folders_beside(found.place))
         if foreseen is None:
             return f"its own, once it is installed: {why_own(read_needs(found.folder, found.info, allow_urls=True))}"
     except HubError as error:

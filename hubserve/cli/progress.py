@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hubserve.cli.output import size_text
-from hubserve.registry.progress import Progress
+from hubserve.registry.progress import LASTING, Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -69,6 +69,8 @@ class _Bar:
         if step != self._step:  # a new bar, because an old one does not forget its total
             self._bars.remove_task(self._task)
             self._step, self._task = step, self._bars.add_task(step, total=total, amount="")
+            if step.startswith(LASTING):
+                self._bars.console.print(step, highlight=False, markup=False)
         if total:
             self._bars.update(self._task, completed=done_bytes, total=total, amount=f"{size_text(done_bytes)} of {size_text(total_bytes)}")
 

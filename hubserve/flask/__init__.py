@@ -101,12 +101,12 @@ class HubBlueprint(flask.Blueprint):
         self._lock = threading.Lock()
         self._gateway: Gateway | None = None
         self._inherited: list[Gateway] = []
-        for prefix in [prefix for protocol in protocol_classes() for prefix in protocol.prefixes]:
+        for prefix in [prefix for protocol in protocol_classes() if protocol.is_mountable for prefix in protocol.prefixes]:
             self._mount(prefix, prefix, _METHODS)
             if prefix.endswith("/"):
                 self._mount(prefix + "<path:rest>", prefix, _METHODS)
         for path in _PAGES if pages else ():
-            self._mount(path, path, ("GET",))
+            self._mount(path, path, ("GET", "OPTIONS"))
         _blueprints.add(self)
 
     def start(self) -> None:

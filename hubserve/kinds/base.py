@@ -63,6 +63,9 @@ class Description(NamedTuple):
         ragged: names of inputs that requests of one batch may bring in different shapes; only with ``whole_requests``.
         config: the completed configuration of a Triton model, in the JSON form of ``inference.ModelConfig``; None for other kinds.
         labels: output name -> what its classes are called, by index; None for a module without.
+        json_pictures: the key under which a JSON request may carry pictures as base64, to be items of a batch; "" for none.
+        usage: what JSON requests hold, in words and examples, for messages; "" where that is not known.
+        argument_types: of JSON arguments, by name: "bool", "int", "float", "str", "list", "dict", or "" where that is not known.
     """
 
     faces: Sequence[str]
@@ -79,6 +82,9 @@ class Description(NamedTuple):
     ragged: Sequence[str] = ()
     config: Optional[Dict[str, Any]] = None
     labels: Optional[Dict[str, List[str]]] = None
+    json_pictures: str = ""
+    usage: str = ""
+    argument_types: Optional[Dict[str, str]] = None
 
     def item_shapes(self) -> Optional[Dict[str, Tuple[str, Tuple[int, ...]]]]:
         """Input name -> dtype and shape of one item, without the batch dimension; None for modules without tensors.
@@ -112,6 +118,9 @@ class Description(NamedTuple):
             "ragged": list(self.ragged),
             "config": self.config,
             "labels": self.labels,
+            "json_pictures": self.json_pictures,
+            "usage": self.usage,
+            "argument_types": self.argument_types,
         }
 
     @classmethod
@@ -132,6 +141,9 @@ class Description(NamedTuple):
             ragged=described["ragged"],
             config=described["config"],
             labels=described["labels"],
+            json_pictures=described.get("json_pictures", ""),
+            usage=described.get("usage", ""),
+            argument_types=described.get("argument_types"),
         )
 
 
@@ -194,6 +206,10 @@ class LoadedModule(ABC):
         """What ``hub run`` calls."""
         raise UnsupportedFace("this module has no method for 'hub run' (none is marked @runnable)")
 
+    def create_app(self) -> Any:
+        """Return the page that ``/gradio/<module>`` shows: an object with gradio's ``launch``."""
+        raise UnsupportedFace("this module has no page (no method create_gradio_app)")
+
     def unsupported(self, face: str) -> UnsupportedFace:
         """The error for a face that the module does not have."""
         return UnsupportedFace(f"this module does not take {face} requests; it takes {', '.join(self.description.faces) or 'none'}")
@@ -205,6 +221,8 @@ class Kind(ABC):
     name: str
     #: what makes a folder one of this kind, in words
     looks_for: str
+    #: the file that stands for its folder where a user names it
+    main_file: str = ""
 
     @abstractmethod
     def recognises(self, folder: Path) -> bool:

@@ -24,6 +24,14 @@ _PLATFORMS = {
 #: backend -> the name of its model in a version's folder, where that is not given
 MODEL_NAMES = {"onnxruntime": "model.onnx", "pytorch": "model.pt", "python": "model.py", "paddle": "model.pdmodel", "openvino": "model.xml"}
 ENSEMBLE = "ensemble"
+#: platform or backend of Triton that is not here -> what its models need
+_INSTEAD = {
+    "oneflow": "it needs OneFlow's engine, which hubserve does not have. Write a model.py that loads the saved graph with oneflow, and set "
+    "backend to 'python'; the parameter EXECUTION_ENV_PATH names an environment that has oneflow",
+    "tensorflow": "convert the model to ONNX (python -m tf2onnx.convert), save it as model.onnx, and set backend to 'onnxruntime'",
+    "tensorrt": "serve the ONNX file that the plan was built from, as model.onnx with backend 'onnxruntime'",
+    "identity": "write a model.py that gives its inputs back, and set backend to 'python'",
+}
 BACKENDS = (*MODEL_NAMES, ENSEMBLE)
 #: data type of a configuration -> dtype of a TensorSpec
 DTYPES = {
@@ -127,12 +135,15 @@ def backend_of(config: Mapping[str, Any]) -> str:
         )
     backend = backend or meant
     if backend and backend not in BACKENDS:
-        raise _no_backend(config, "backend", backend)
+        raise _no_backend(config, "backend" if config.get("backend") else "platform", config.get("backend") or platform)
     return str(backend)
 
 
 def _no_backend(config: Mapping[str, Any], key: str, value: str) -> ConfigError:
-    return ConfigError(f"model '{config['name']}': {key} '{value}' is not supported; supported backends are {', '.join(BACKENDS)}")
+    instead = _INSTEAD.get(_PLATFORMS.get(value, value), "write a model.py for backend 'python' that computes it")
+    return ConfigError(
+        f"model '{config['name']}': {key} '{value}' is not supported here: {instead}. Supported backends are {', '.join(BACKENDS)}."
+    )
 
 
 def _schema() -> Any:

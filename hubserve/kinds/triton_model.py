@@ -102,7 +102,12 @@ def own_config(folder: Path) -> Dict[str, Any]:
         ConfigError, MissingDependency: see :func:`hubserve.kinds.triton_config.read_config`.
     """
     path = folder / CONFIG_NAME
-    return read_config(path) if path.is_file() else empty_config()
+    if path.is_file():
+        return read_config(path)
+    low = next((each for number in _numbered(folder) if (each := folder / str(number) / CONFIG_NAME).is_file()), None)
+    if low:
+        raise ConfigError(f"'{low}' is in the folder of a version, where it has no effect. Move it up, to '{path}'.")
+    return empty_config()
 
 
 def _name(config: Mapping[str, Any], folder: Path, name: str) -> str:

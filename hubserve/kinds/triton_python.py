@@ -24,7 +24,8 @@ from hubserve.kinds.triton_api.responses import InferenceResponse, InferenceResp
 from hubserve.kinds.triton_reshape import reshapes_of, why_impossible
 from hubserve.types import ANY, BFLOAT16, BYTES, TensorSpec
 
-_API = "triton_python_backend_utils"
+#: what models import; the second one is compiled in Triton, and imported for the types in it
+_API = ("triton_python_backend_utils", "c_python_backend_utils")
 _DTYPES = {
     "TYPE_BOOL": "bool",
     "TYPE_FP16": "float16",
@@ -93,7 +94,8 @@ def load_python_model(
 
 def _import(version_folder: Path, model_file: Path) -> ModuleType:
     """Import it as ``<version>.model``, so that it may say ``from .other import ...`` as well as ``import other``."""
-    sys.modules[_API] = importlib.import_module("hubserve.compat." + _API)
+    for name in _API:
+        sys.modules[name] = importlib.import_module("hubserve.compat." + name)
     for folder in (version_folder, version_folder.parent):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
@@ -125,12 +127,12 @@ def _completed(cls: Any, config: Dict[str, Any], model_name: str, model_file: Pa
 
 def _describe(config: Dict[str, Any], model_name: str) -> Description:
     batched = config["max_batch_size"] > 0
+    if not config["output"]:
+        raise LoadFailed(
+            f"the configuration of '{model_name}' has no output. Add output [ {{ name: ... data_type: ... dims: [ ... ] }} ] to its "
+            "config.pbtxt, or give its model an auto_complete_config() that does."
+        )
     for which in ("input", "output"):
-        if not config[which]:
-            raise LoadFailed(
-                f"the configuration of '{model_name}' has no {which}. Add {which} [ {{ name: ... data_type: ... dims: [ ... ] }} ] to its "
-                "config.pbtxt, or give its model an auto_complete_config() that does."
-            )
         for each in reshapes_of(config[which], batched).values():
             why = why_impossible(each.dims, each.shape)
             if why:

@@ -8,8 +8,9 @@ import numpy as np
 
 from hubserve.errors import InvalidInput
 from hubserve.module import decode_array
-from hubserve.types import TensorSpec
+from hubserve.types import DTYPES, TensorSpec
 
+_EXAMPLE_ELEMENTS = 8
 _FORMS = "nested lists of numbers, or {'data': base64, 'shape': [...], 'dtype': '...'}"
 
 
@@ -43,6 +44,14 @@ def _array_of(value: Any, spec: TensorSpec) -> np.ndarray:
     if cast.dtype.kind in "biu" and not np.array_equal(cast, array):
         raise InvalidInput(f"input '{spec.name}' must be {spec.dtype}, and some of the numbers that came are not: {str(value)[:80]}")
     return cast
+
+
+def nested_example(spec: TensorSpec) -> Any:
+    """Return a value of an input, as a request may have it: nested lists where these are short, else base64."""
+    shape = [max(1, length) for length in spec.shape]
+    if np.prod(shape) > _EXAMPLE_ELEMENTS:
+        return {"data": "<base64>", "shape": shape, "dtype": spec.dtype}
+    return np.zeros(shape, spec.dtype if spec.dtype in DTYPES else "float32").tolist()
 
 
 def read_inputs(text: str) -> Any:

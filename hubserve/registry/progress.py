@@ -2,6 +2,9 @@
 
 from typing import Protocol
 
+#: begins a step that is worth reading after it has passed: what takes long, and how much it will be
+LASTING = "building "
+
 
 class Progress(Protocol):
     """Called now and then during long work, from the thread that does it."""

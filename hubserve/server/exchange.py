@@ -255,6 +255,17 @@ class Exchange:
                 await self._connection.drain()
             self._write(body, message.get("more_body", False))
 
+    def upgrade(self, headers: list[tuple[bytes, bytes]]) -> "tuple[asyncio.StreamReader, asyncio.StreamWriter]":
+        """Answer that the connection changes to another protocol, such as WebSockets; returns its bytes from then on.
+
+        Args:
+            headers: the answer's.
+        """
+        self.started = True
+        self.keep_alive = False
+        lines = [b"%b: %b\r\n" % each for each in headers]
+        return self._connection.hand_over(b"".join([STATUS_LINES[101], self._connection.default_lines(), *lines, b"\r\n"]))
+
     def _start(self, status: int, headers: Any) -> None:
         has_body = self.scope["method"] != "HEAD" and status not in _BODILESS
         length = None

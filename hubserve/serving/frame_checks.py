@@ -77,6 +77,9 @@ class _Description(Struct):
     ragged: list[str]
     config: dict[str, Any] | None
     labels: dict[str, list[Any]] | None
+    json_pictures: str = ""
+    usage: Annotated[str, Meta(max_length=16 << 10)] = ""
+    argument_types: dict[str, str] | None = None
 
 
 class _Loaded(Struct):

@@ -79,23 +79,20 @@ def _policy(given: Mapping[str, Any]) -> QueuePolicy:
 
 
 def sequence_plan(model: TritonModel) -> SequencePlan | None:
-    """How requests are put together to sequences; None for a model without, and for one each of whose requests is computed again and again.
+    """How requests are put together to sequences; None for a model without.
 
     Raises:
-        ConfigError: a control or a state is incomplete, or what is said of sequences does not go with ``iterative_sequence``.
+        ConfigError: a control or a state is incomplete, or there is a state beside ``iterative_sequence``.
         LoadFailed: the file of an initial state cannot be read.
     """
     given = model.config.get("sequence_batching")
     if given is None:
         return None
-    if given.get("iterative_sequence"):
-        beside = next((key for key, value in given.items() if value and key != "iterative_sequence"), None)
-        if beside:
-            raise ConfigError(
-                f"model '{model.name}': sequence_batching.{beside} does not go with iterative_sequence, "
-                "whose requests need no instance of their own. Remove one of the two."
-            )
-        return None
+    if given.get("iterative_sequence") and given.get("state"):
+        raise ConfigError(
+            f"model '{model.name}': sequence_batching.state does not go with iterative_sequence, whose model is given the same request "
+            "again. Have the model keep its state itself, by the correlation id, or remove one of the two."
+        )
     direct, oldest = given.get("direct", {}), given.get("oldest", {})
     chosen = oldest if "oldest" in given else direct
     return SequencePlan(
@@ -105,6 +102,7 @@ def sequence_plan(model: TritonModel) -> SequencePlan | None:
         preferred_sizes=sorted(oldest.get("preferred_batch_size", [])),
         max_delay_s=chosen.get("max_queue_delay_microseconds", 0) / _US_PER_S,
         min_utilization=direct.get("minimum_slot_utilization", 0.0),
+        iterative=bool(given.get("iterative_sequence")),
         controls=[
             _control(model.name, entry["name"], each) for entry in given.get("control_input", []) for each in entry.get("control", [])
         ],

@@ -39,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     write_scale(folder, "one")
     write_scale(folder, "many", SCALE + " version_policy: { specific: { versions: [ 2, 10 ] } }", versions=(1, 2, 10))
-    write_scale(folder, "bad", SCALE + ' metric_tags { key: "a" value: "b" }')
+    write_scale(folder, "bad", SCALE + ' model_operations { op_library_filename: "own.so" }')
     write_scale(folder, "plain", None)
     write_scale(folder, "whole", f"input [ {tensor('x', [-1, 4])} ] output [ {tensor('y', [-1, 4])} ]")
     add(folder / "plus" / "1" / "model.onnx")
@@ -111,7 +111,7 @@ def test_an_ensemble_computes_its_steps_in_the_order_of_its_tensors(client: Any)
 def test_a_bad_model_is_told_with_its_reason_and_does_not_disturb_the_others(server: Server, client: Any) -> None:
     told = requests.get(server.url + "/health/ready", timeout=10).json()
     assert list(told["not_ready"]) == ["bad"]
-    assert "metric_tags" in told["not_ready"]["bad"]
+    assert "model_operations.op_library_filename" in told["not_ready"]["bad"]
     assert "module 'bad' is not served" in server.log.read_text()
     assert not client.is_model_ready("bad")
     assert client.is_model_ready("one")

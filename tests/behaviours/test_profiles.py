@@ -174,7 +174,7 @@ def test_a_profile_is_named_by_the_user_the_module_or_the_servers_settings(with_
     assert prefixes == {"from_folder": built, "elsewhere": sys.prefix, "found": built, "wants": sys.prefix}
 
 
-def test_a_profile_is_built_beforehand_and_what_it_cannot_keep_is_told(with_profile: Path) -> None:
+def test_a_profile_is_built_beforehand_and_names_what_it_cannot_keep(with_profile: Path) -> None:
     home = with_profile
     built = hub("env", "build", "olden", home=home)
     assert built.returncode == 0

@@ -63,6 +63,8 @@ NAMES: Dict[str, str] = {
     "paddle.fluid": "",
 }
 
+WRAPPED: Dict[str, str] = {"paddle.inference.Config": "hubserve.kinds.removed_names.for_paddle_inference:config"}
+
 #: What of ``paddle.fluid`` is there still, since Paddle 2.6 under another name. It is not enough for programs that were written with it,
 #: and so no replacement; packages such as ``ppgan`` need a name or two of it, and it is all that there is where no Paddle 1 can be had.
 LEFT_OVER: Dict[str, str] = {

@@ -14,6 +14,7 @@ from hubserve.registry.environments.merging import names_in, ways
 from hubserve.registry.environments.needs import Needs
 from hubserve.registry.environments.options import Options
 from hubserve.registry.environments.profile import HOST, Profile, all_profiles, get_profile, known_packages
+from hubserve.registry.environments.record import all_environments
 from hubserve.registry.environments.resolving import Resolution, resolve
 from hubserve.registry.environments.sharing import why_own
 from hubserve.registry.progress import Progress, silent
@@ -61,7 +62,7 @@ def choose(
         needs: what it says itself.
         names: what its code imports; see :func:`hubserve.registry.environments.code_needs.needed_names`.
         options: what the user says.
-        progress: told how far it is.
+        progress: called with each step.
         failed: why the environment of its requirements alone, which was chosen before, could not be built.
     Raises:
         ConfigError: it, or the user, names a profile that is not there.
@@ -187,7 +188,10 @@ def _alone(case: _Case) -> tuple[Resolution | None, InstallError | None]:
 
 
 def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assume: bool = False) -> Iterator[tuple[Profile, list[str]]]:
-    """Yield the profiles with which fewer than ``bound`` names are missing, those with the fewest first, and what is missing there."""
+    """Yield the profiles with which fewer than ``bound`` names are missing, and what is missing there.
+
+    Those with the fewest come first, of equals one that is built already.
+    """
     profiles = all_profiles(case.home)
     known = known_packages(profiles)
     found = []
@@ -196,7 +200,8 @@ def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assu
             lacking = [name for name in case.names if name not in profile.provides and not _is_brought(name, known, brought, assume=assume)]
             if len(lacking) < bound:
                 found.append((profile, lacking))
-    yield from sorted(found, key=lambda each: len(each[1]))
+    built = {each.profile for each in all_environments(case.home)}
+    yield from sorted(found, key=lambda each: (len(each[1]), each[0].name not in built))
 
 
 def _is_brought(name: str, known: Mapping[str, set[str]], packages: set[str] | frozenset[str], *, assume: bool) -> bool:

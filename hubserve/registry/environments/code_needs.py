@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from hubserve.kinds.beside import find_in
+from hubserve.kinds.beside_scan import needs_beside
 from hubserve.kinds.module_scan import Place, scan_module
 from hubserve.kinds.removed_names import has_replacement
 
@@ -16,15 +18,17 @@ def needed_names(folder: Path, beside: Sequence[Path] = ()) -> dict[str, Place]:
 
     Args:
         folder: the module's files.
-        beside: further folders that its code can import from.
+        beside: further folders that its code can import from; what it imports there may need packages, too.
     """
     scan = scan_module(folder, beside)
+    around = [str(each) for each in beside]
     removed = {name: places for name, places in scan.removed.items() if not has_replacement(name)}
-    return {
-        name: needed[0]
+    needed = {
+        name: first[0]
         for name, places in sorted({**scan.imports, **removed}.items())
-        if (needed := [each for each in places if not each.optional])
+        if (first := [each for each in places if not each.optional]) and not find_in(around, name)
     }
+    return {**needs_beside(folder, beside), **needed} if beside else needed
 
 
 def host_lacks(names: Iterable[str]) -> list[str]:

@@ -52,7 +52,7 @@ def decide(
         options: what the user says.
         beside: further folders that its code can import from.
         timeout_s: how long to wait for another process that builds.
-        progress: told how far it is.
+        progress: called with each step.
     Raises:
         ConfigError: there is no such profile.
         InstallError: what it needs cannot be had; the message says why.

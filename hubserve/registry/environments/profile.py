@@ -37,7 +37,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         library_path: folders put before ``LD_LIBRARY_PATH``, relative to its ``site-packages``.
         size_mb: what it takes on disk, roughly, to be said before it is built; 0 where that is not known.
         order: profiles with lower numbers are looked at first when one is chosen for a module.
-        automatic: whether ``hub install`` may choose it; False: only who names it gets it.
+        automatic: whether ``hub install`` may choose it by itself.
         schema_version: of the file.
         name: the file's, without ``.json``.
         path: the file.

@@ -23,7 +23,7 @@ def profile_environment(
         packages: requirements beside its own.
         python: which Python; see :class:`hubserve.registry.environments.choice.Wish`.
         timeout_s: how long to wait for another process that builds.
-        progress: told how far it is.
+        progress: called with each step.
     Raises:
         ConfigError: there is no such profile, or its file cannot be used.
         InstallError: no Python of this machine will do, or its packages cannot be had; nothing of it is left.

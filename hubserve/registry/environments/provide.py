@@ -11,7 +11,7 @@ from hubserve.registry.environments.record import Environment, write_record
 from hubserve.registry.environments.resolving import Resolution, index_of, prepared_tool, resolve, subject_of
 from hubserve.registry.environments.sharing import why_own
 from hubserve.registry.environments.tools import Order
-from hubserve.registry.progress import Progress
+from hubserve.registry.progress import LASTING, Progress
 
 
 class Provided(NamedTuple):
@@ -34,7 +34,7 @@ def provide(home: Path, needs: Needs, options: Options, *, timeout_s: float, pro
         needs: the module's.
         options: the user's.
         timeout_s: how long to wait for another process that builds.
-        progress: told how far it is.
+        progress: called with each step.
     Raises:
         InstallError: no Python will do, or the packages cannot be had together; the message has the resolver's reason. Nothing is left.
         OSError: the disk is full, or the home cannot be written. Nothing of it is left.
@@ -56,7 +56,7 @@ def realise(home: Path, resolution: Resolution, options: Options, *, timeout_s: 
     order = Order([*wanted.options, *lock.pins], (), wanted.links, index_of(options))
     if needs.base and needs.base.size_mb:
         # said first, because it may take long
-        progress(f"building {subject_of(needs)} once, for all that use it: about {needs.base.size_mb / 1000:.1f} GB, in {home}")
+        progress(f"{LASTING}{subject_of(needs)} once, for all that use it: about {needs.base.size_mb / 1000:.1f} GB, in {home}")
     with prepared_tool(home, progress) as tool:
         environment, built = build(
             home, lock, python, tool, order, timeout_s=timeout_s, progress=progress, request=resolution.request, base=needs.base

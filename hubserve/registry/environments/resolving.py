@@ -58,7 +58,7 @@ def resolve(home: Path, needs: Needs, options: Options, progress: Progress) -> R
         home: the home.
         needs: a module's, or a profile's.
         options: the user's.
-        progress: told how far it is.
+        progress: called with each step.
     Raises:
         InstallError: no Python will do, or the packages cannot be had together; the message has the resolver's reason.
     """
@@ -109,7 +109,8 @@ def _pins(needs: Needs, python: Python, tool: Tool, options: Options) -> list[st
     wanted, subject = needs.requirements, subject_of(needs)
     order = Order([*wanted.options, *added(wanted.lines, python)], wanted.constraints, wanted.links, index_of(options))
     pins: list[str] = []
-    remedy = "Correct its requirements.txt, or name another Python: hub install --python VERSION"
+    what = "the profile's file" if needs.base and not needs.base.extended else "its requirements.txt"
+    remedy = f"Correct {what}, or name another Python by --python VERSION."
     told(lambda: pins.extend(tool.resolve(python, order)), f"cannot be resolved for Python {python.version}", remedy, subject)
     # hubserve is what stands for it; packages such as paddlex ask for it, and modules would get another one than elsewhere
     pins = [each for each in pins if not each.startswith(f"{PROVIDED}==")]

@@ -42,7 +42,7 @@ def provided_environment(
         info: its metadata.
         options: what the user says; nothing where None.
         settings: the bounds of ``hub install``.
-        progress: told how far it is.
+        progress: called with each step.
         beside: further folders that its code can import from.
     Raises:
         ConfigError: there is no such profile.

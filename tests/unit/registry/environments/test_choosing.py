@@ -70,7 +70,7 @@ def test_the_first_profile_that_has_what_is_missing_is_taken(profiles: Path) -> 
     assert chosen(profiles, "conflicted conflicted.fluid").profile == "older", "a name that only old versions have"
 
 
-def test_where_none_has_everything_the_one_with_most_is_taken_and_the_rest_is_told(profiles: Path) -> None:
+def test_where_none_has_everything_the_one_with_most_is_taken_and_the_rest_is_named(profiles: Path) -> None:
     found = chosen(profiles, "gone_before never_heard_of numpy")
     assert found.profile == "older"
     assert found.lacks == ("no profile has 'never_heard_of' (module.py, line 3), which its code imports",)

@@ -66,6 +66,7 @@ def test_what_cannot_be_read_is_refused_where_it_stands(tmp_path: Path, keywords
     [
         ({"isolatd": True}, "did you mean 'isolated'"),
         ({"isolated": 1}, "true or false"),
+        ({"profile": ["paddlehub"]}, "the name of an environment profile"),
         ({"environ": {"A": 1}}, "environ"),
         ({"environ": {"PYTHONPATH": "x"}}, "PYTHONPATH"),
         ({"environ": {"A=B": "x"}}, "no name"),
