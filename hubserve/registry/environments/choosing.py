@@ -190,7 +190,7 @@ def _alone(case: _Case) -> tuple[Resolution | None, InstallError | None]:
 def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assume: bool = False) -> Iterator[tuple[Profile, list[str]]]:
     """Yield the profiles with which fewer than ``bound`` names are missing, and what is missing there.
 
-    Those with the fewest come first, of equals one that is built already.
+    Those with the fewest come first, of equals those that have most of the names themselves, of these one that is built already.
     """
     profiles = all_profiles(case.home)
     known = known_packages(profiles)
@@ -201,7 +201,8 @@ def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assu
             if len(lacking) < bound:
                 found.append((profile, lacking))
     built = {each.profile for each in all_environments(case.home)}
-    yield from sorted(found, key=lambda each: (len(each[1]), each[0].name not in built))
+    own = {profile.name: sum(name in profile.provides for name in case.names) for profile, _ in found}
+    yield from sorted(found, key=lambda each: (len(each[1]), -own[each[0].name], each[0].name not in built))
 
 
 def _is_brought(name: str, known: Mapping[str, set[str]], packages: set[str] | frozenset[str], *, assume: bool) -> bool:

@@ -9,6 +9,12 @@ from hubserve.kinds.beside_scan import needs_beside
 from hubserve.kinds.module_scan import Place, scan_module
 from hubserve.kinds.removed_names import has_replacement
 
+#: packages that import another one without asking for it
+_NEED_PADDLE = (
+    *("paddleaudio", "paddleclas", "paddlenlp", "paddleocr", "paddleseg", "paddleslim", "paddlespeech", "paddlex"),
+    *("parakeet", "ppdet", "ppgan"),
+)
+
 
 def needed_names(folder: Path, beside: Sequence[Path] = ()) -> dict[str, Place]:
     """Return the names that a module's code cannot do without, each with the first place that needs it.
@@ -28,6 +34,9 @@ def needed_names(folder: Path, beside: Sequence[Path] = ()) -> dict[str, Place]:
         for name, places in sorted({**scan.imports, **removed}.items())
         if (first := [each for each in places if not each.optional]) and not find_in(around, name)
     }
+    for each in _NEED_PADDLE:
+        if each in needed:
+            needed.setdefault("paddle", needed[each])
     return {**needs_beside(folder, beside), **needed} if beside else needed
 
 

@@ -61,7 +61,7 @@ def test_a_part_that_the_package_found_here_lacks_is_named_with_its_place() -> N
 
 def test_a_missing_file_of_the_module_itself_is_not_taken_for_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(packages.LOADED, "levit", tmp_path)
-    assert f"it imports its own 'vision.layers', which is not in its folder '{tmp_path}'." in told("levit.vision.layers")
+    assert f"it imports its own 'vision.layers', which is not in its folder '{tmp_path}'." in message_for("levit.vision.layers")
 
 
 def test_an_error_that_names_no_import_is_passed_on_as_it_is() -> None:
