@@ -10,10 +10,10 @@ from hubserve.errors import InstallError
 from hubserve.kinds.module_scan import Place
 from hubserve.registry.environments.code_needs import host_lacks, places_text
 from hubserve.registry.environments.host import unmet
-from hubserve.registry.environments.merging import is_unfit, names_in, ways
+from hubserve.registry.environments.merging import is_pinned, is_unfit, names_in, ways
 from hubserve.registry.environments.needs import Needs
 from hubserve.registry.environments.options import Options
-from hubserve.registry.environments.profile import HOST, Profile, all_profiles, get_profile, known_packages
+from hubserve.registry.environments.profile import HOST, Profile, all_profiles, get_profile, known_packages, parts_of_packages
 from hubserve.registry.environments.resolving import Resolution, resolve
 from hubserve.registry.environments.sharing import why_own
 from hubserve.registry.progress import Progress, silent
@@ -163,6 +163,9 @@ def _own_or_profile(case: _Case, own: str, failed: InstallError | None) -> Choic
     brought = alone.packages if alone else names_in(lines)
     known = known_packages(all_profiles(case.home))
     missing = [name for name in case.names if not _is_brought(name, known, brought, assume=bool(lines))]
+    # which version has such a part is known of the profile's only
+    parts = parts_of_packages(case.home)
+    missing += [name for name in case.names if name in parts and name not in missing and not is_pinned(parts[name], lines)]
     notes: list[str] = []
     for profile, lacking in _better(case, brought, len(missing) + bool(failure), assume=bool(lines)):
         try:
@@ -189,11 +192,16 @@ def _alone(case: _Case) -> tuple[Resolution | None, InstallError | None]:
 def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assume: bool = False) -> Iterator[tuple[Profile, list[str]]]:
     """Yield the profiles with which fewer than ``bound`` names are missing, those with the fewest first, and what is missing there."""
     profiles = all_profiles(case.home)
-    known = known_packages(profiles)
+    known, parts = known_packages(profiles), parts_of_packages(case.home)
     found = []
     for profile in profiles.values():
         if profile.automatic and not is_unfit(profile, case.needs.requirements.lines):
-            lacking = [name for name in case.names if name not in profile.provides and not _is_brought(name, known, brought, assume=assume)]
+            promised = {*profile.provides, *(name for name, package in profile.fits.items() if package in brought or assume)}
+            lacking = [
+                name
+                for name in case.names
+                if name not in promised and (name in parts or not _is_brought(name, known, brought, assume=assume))
+            ]
             if len(lacking) < bound:
                 found.append((profile, lacking))
     yield from sorted(found, key=lambda each: len(each[1]))
