@@ -81,6 +81,8 @@ def environment_text(found: Any, home: Path) -> str:
             return f"its own, once it is installed: {why_own(read_needs(found.folder, found.info, allow_urls=True))}"
     except HubError as error:
         return error.message
+    if foreseen.environment and not foreseen.profile:
+        return f"its own, once it is installed, {foreseen.environment.key}: {foreseen.why}"
     text = f"the profile {foreseen.profile}, once it is installed" if foreseen.profile else f"this Python, {host().version}"
     return f"{text}: {'; '.join((foreseen.why, *foreseen.lacks))}"
 
