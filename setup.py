@@ -79,6 +79,7 @@ setup(
     install_requires=[
         "cryptography>=43",
         "filelock>=3.16",
+        "h11>=0.14",
         "idna>=3.4",
         "msgspec>=0.19",
         "numpy>=1.26",

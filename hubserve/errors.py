@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Type
 #: a longer text of an error is cut: a module may have put a whole request into it
 _MAX_TEXT = 16 << 10
 _LONG_KEY = 1024
+_USAGE = ". This module takes "
 
 
 class HubError(Exception):
@@ -35,6 +36,12 @@ class InvalidInput(HubError):
     """What the client sent cannot be used; sending it again will fail again."""
 
     code = "invalid_input"
+
+
+class WrongArguments(InvalidInput):
+    """A JSON request has arguments that the module does not take, or lacks some that it needs; the server adds what the module takes."""
+
+    code = "wrong_arguments"
 
 
 class TooLarge(InvalidInput):
@@ -174,6 +181,21 @@ def safe_text(value: Any, form: Callable[[Any], str] = str) -> str:
         return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."
     except BaseException:
         return f"{type(value).__name__}, whose text cannot be read"
+
+
+def one_line(text: str, length: int = 500) -> str:
+    """Return the beginning of a text in which a client may have put anything, without line breaks and control characters, for a log."""
+    return "".join(each if each.isprintable() else " " for each in text[:length])
+
+
+def usage_sentence(usage: str) -> str:
+    """Return how a message goes on: what the module takes; "" where that is not known."""
+    return _USAGE + usage if usage else ""
+
+
+def without_usage(message: str) -> str:
+    """Return a message without what :func:`usage_sentence` added to it."""
+    return message.partition(_USAGE)[0]
 
 
 def shown(value: Any, length: int = 80) -> str:

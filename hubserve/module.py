@@ -23,13 +23,13 @@ Everything here works with the standard library and numpy on Python 3.8 and late
 """
 
 import base64
-import binascii
 import os
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar, overload
 
 import numpy as np
 
+from hubserve.base64_text import decode_base64
 from hubserve.errors import InvalidInput, LoadFailed, shown
 from hubserve.types import ANY, TensorSpec, array_from_bytes, packed
 
@@ -200,23 +200,6 @@ def decode_array(data: Any, about: Any) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"the array is not valid base64: {error}") from None
     return array_from_bytes(raw, about["dtype"], about["shape"])
-
-
-def decode_base64(text: Any) -> bytes:
-    """Decode base64 text (or bytes), which may be broken into lines, as many encoders break it (RFC 2045).
-
-    Raises:
-        ValueError: it holds anything else, or is cut short.
-        TypeError: it is not text.
-    """
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
-        whole = text if isinstance(text, str) else bytes(text).decode("ascii", "replace")
-        joined = whole.replace("\r", "").replace("\n", "")
-        if len(joined) == len(whole):
-            raise
-        return base64.b64decode(joined, validate=True)
 
 
 def check_about(about: Any) -> None:

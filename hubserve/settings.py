@@ -1,18 +1,27 @@
 """The settings of a server: PaddleHub's ``config.json`` with more keys, and the command line's flags.
 
-With ``--config`` the file alone counts, as in PaddleHub; otherwise the flags make the same object.
+With ``--config`` the file counts, and flags that PaddleHub does not have beside it; otherwise the flags make the same object.
 """
 
 import difflib
 import json
+import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from hubserve.config_file.legacy import MISPLACED, Note, modernise
+from hubserve.config_file.lenient_json import NotJson, parse_json
+from hubserve.config_file.values import plain_values
 from hubserve.errors import ConfigError
+
+__all__ = ["DEFAULT_PORT", "ModuleSettings", "Note", "ServerSettings", "log_note", "parse_settings", "read_config", "with_paths"]
+
+log = logging.getLogger("hubserve")
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -165,6 +174,9 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     get the admin surface, unless ``admin`` is ``any``."""
     model_uploads: bool = False
     """Whether clients that may load models may send the models' files, too. They may be code, which runs as the server's user."""
+    gradio: bool = True
+    """Whether to show the pages of modules that have ``create_gradio_app`` at ``/gradio/<module>``. Each runs in a process of its own, with
+    a copy of its module, from its first visit on."""
     old_names: bool = True
     """Give the code of PaddleHub modules the names that newer packages removed, such as ``numpy.float``. ``false``: such code fails."""
     trace_dir: str = ""
@@ -242,38 +254,59 @@ def _instances_for_this_machine() -> int:
     return max(1, min(len(os.sched_getaffinity(0)), free_bytes // _USUAL_INSTANCE_BYTES, _MOST_INSTANCES))
 
 
-def read_config(path: Path) -> ServerSettings:
+def log_note(text: str) -> None:
+    """Log that a key means something else than its writer may think."""
+    log.warning("%s", text)
+
+
+def read_config(path: Path, flags: Mapping[str, Any] | None = None, note: Note = log_note) -> ServerSettings:
     """Read a ``config.json``.
 
+    Args:
+        path: the file.
+        flags: settings that count instead of the file's.
+        note: takes a sentence for each key of PaddleHub's that means something else here, or nothing.
     Raises:
         ConfigError: it cannot be read, is not JSON, or has an unknown or wrong key; the message gives file, key, reason and the
             nearest known key.
     """
+    raw = _load(path)
+    return with_paths(parse_settings({**raw, **flags} if flags and isinstance(raw, dict) else raw, str(path), note), path)
+
+
+def with_paths(settings: ServerSettings, config: Path) -> ServerSettings:
+    """Look relative paths of files up beside the configuration file; those of keys in the working directory first."""
+    folder = config.absolute().parent
+    files = {key: str(folder / value) for key in ("grpc_tls_cert", "grpc_tls_key") if (value := getattr(settings, key))}
+    modules = {
+        name: msgspec.structs.replace(module, token_file=str(folder / module.token_file))
+        if module.token_file and not Path(module.token_file).exists()
+        else module
+        for name, module in settings.modules_info.items()
+    }
+    return msgspec.structs.replace(settings, modules_info=modules, **files)
+
+
+def _load(path: Path) -> Any:
     try:
-        raw = json.loads(path.read_text("utf-8"))
+        return parse_json(path.read_bytes()).value
     except OSError as error:
         raise ConfigError(f"cannot read the configuration '{path}': {error.strerror}. Give the path of a config.json.") from None
-    except (ValueError, RecursionError) as error:  # JSON's and Unicode's errors are ValueErrors
+    except NotJson as error:
         raise ConfigError(f"the configuration '{path}' is not JSON: {error}") from None
-    settings = parse_settings(raw, str(path))
-    folder = path.absolute().parent
-    files = {key: str(folder / value) for key in ("grpc_tls_cert", "grpc_tls_key") if (value := getattr(settings, key))}
-    return msgspec.structs.replace(settings, **files)
 
 
-def parse_settings(raw: Any, origin: str) -> ServerSettings:
+def parse_settings(raw: Any, origin: str, note: Note = log_note) -> ServerSettings:
     """Check settings from any source.
 
     Args:
         raw: decoded JSON.
-        origin: what messages call the source, such as a file's path.
+        origin: the source's name in messages, such as a file's path.
+        note: takes a sentence for each key of PaddleHub's that means something else here, or nothing.
     """
+    raw = modernise(raw, origin, note)
     _refuse_unknown_keys(raw, ServerSettings, origin, "")
-    try:
-        settings = msgspec.convert(raw, ServerSettings)
-    except msgspec.ValidationError as error:
-        text = str(error).replace(" - at `$.", " - at `").replace("`$`", "the top")
-        raise ConfigError(f"{origin}: {text}") from None
+    settings = _convert(_plain(raw), origin)
     for name, module in settings.modules_info.items():
         if module.default_priority_level is not None and module.default_priority_level > module.priority_levels:
             raise ConfigError(
@@ -314,11 +347,45 @@ def _check_names(settings: ServerSettings, origin: str) -> None:
             )
 
 
+def _convert(plain: Any, origin: str) -> ServerSettings:
+    for name, module in plain["modules_info"].items() if isinstance(plain, dict) and isinstance(plain.get("modules_info"), dict) else ():
+        try:  # each by itself, because msgspec's message does not name the key of a dict
+            msgspec.convert(module, ModuleSettings, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{origin}: {_reason(error, f'modules_info.{name}')}") from None
+    try:
+        return msgspec.convert(plain, ServerSettings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{origin}: {_reason(error)}") from None
+
+
+def _reason(error: msgspec.ValidationError, where: str = "") -> str:
+    """Return msgspec's text with the whole path of the key, and what to write."""
+    text, separator, key = str(error).partition(" - at `$")
+    path = f"{where}{key.rstrip('`')}".lstrip(".")
+    if "Expected `bool" in text:
+        text += ", true or false"
+    elif text.startswith("Expected `object") and where and not separator:
+        text += ", such as {}"
+    return f"{text} - at `{path}`" if path else f"{text} at the top"
+
+
+def _plain(raw: Any) -> Any:
+    plain = plain_values(raw, ServerSettings)
+    if isinstance(plain, dict) and isinstance(plain.get("modules_info"), dict):
+        modules = {name: plain_values({} if module is None else module, ModuleSettings) for name, module in plain["modules_info"].items()}
+        plain["modules_info"] = modules
+    return plain
+
+
 def _refuse_unknown_keys(raw: Any, struct: type[msgspec.Struct], origin: str, path: str) -> None:
     if not isinstance(raw, dict):
         return  # the conversion says what is wrong
     known = struct.__struct_fields__
-    for key in raw:
+    for key, value in raw.items():
+        if key not in known and struct is ModuleSettings and key in MISPLACED:
+            place, text = MISPLACED[key], json.dumps({key: value}, ensure_ascii=False)
+            raise ConfigError(f"{origin}: '{path}{key}' belongs into {place}; write \"{place}\": {text}")
         if key not in known:
             nearest = difflib.get_close_matches(str(key), known, n=1)
             meant = f"did you mean '{nearest[0]}'?" if nearest else f"known keys are {', '.join(known)}."

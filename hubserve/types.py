@@ -266,13 +266,11 @@ def check_arrays(specs: Sequence[TensorSpec], arrays: Dict[str, Any]) -> None:
     """Check named arrays against their specifications, whatever their first dimensions mean.
 
     Raises:
-        InvalidInput: a name is missing or unknown, or an array does not fit or is empty.
+        InvalidInput: a name is missing or unknown, or an array does not fit.
     """
     _check_names(specs, arrays)
     for spec in specs:
         spec.check(arrays[spec.name])
-        if not arrays[spec.name].size:
-            raise InvalidInput(f"input '{spec.name}' is empty, its shape is {list(arrays[spec.name].shape)}: send at least one item")
 
 
 def _check_names(specs: Sequence[TensorSpec], arrays: Dict[str, Any]) -> None:
@@ -288,7 +286,7 @@ def check_inputs(specs: Sequence[TensorSpec], arrays: Dict[str, Any]) -> int:
         specs: what the module takes; the first dimension of each is the batch.
         arrays: name to array.
     Returns:
-        The number of items: the common length of the first dimension.
+        The number of items: the common length of the first dimension; 1 for a module without inputs.
     Raises:
         InvalidInput: a name is missing or unknown, an array does not fit, the lengths differ, or the batch is empty.
     """
@@ -300,6 +298,8 @@ def check_inputs(specs: Sequence[TensorSpec], arrays: Dict[str, Any]) -> int:
         if count is not None and len(array) != count:
             raise InvalidInput(f"all inputs must have the same number of items, got {count} and {len(array)}")
         count = len(array)
+    if not specs:
+        return 1
     if not count:
         raise InvalidInput("the batch is empty: send at least one item")
     return count
@@ -331,7 +331,8 @@ class SequencePart(NamedTuple):
 class InferRequest:
     """One request on its way from a protocol to a module.
 
-    Exactly one of ``tensors``, ``arguments`` and ``pictures`` is given; it decides the face that the module is asked by.
+    Exactly one of ``tensors``, ``arguments`` and ``pictures`` is given; it decides the face that the module is asked by. Beside pictures
+    that are no items of a batch there may be arguments, those of the server's configuration among them.
 
     Attributes:
         module: the served name.

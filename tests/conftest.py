@@ -93,13 +93,13 @@ def hub(*arguments: object, home: Path, **options: Any) -> "subprocess.Completed
 class Server:
     """A running ``hub serving start``."""
 
-    def __init__(self, arguments: list[str], port: int, home: Path, log: Path, **environ: str) -> None:
+    def __init__(self, arguments: list[str], port: int, home: Path, log: Path, cwd: Path = ROOT, **environ: str) -> None:
         self.port, self.home, self.log = port, home, log
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "hubserve", "serving", "start", *arguments]
         with log.open("w") as output:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env={**os.environ, "HUB_HOME": str(home), **environ}, stdout=output, stderr=subprocess.STDOUT
+                command, cwd=cwd, env={**os.environ, "HUB_HOME": str(home), **environ}, stdout=output, stderr=subprocess.STDOUT
             )
 
     def wait_until_ready(self) -> "Server":

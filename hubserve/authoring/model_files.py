@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hubserve.authoring.onnx_file import check_onnx
 from hubserve.engines import ModelFiles, find_model_files
+from hubserve.engines.forms import is_program
 from hubserve.engines.program import read_program
 from hubserve.errors import InvalidInput, LoadFailed
 
@@ -34,7 +35,7 @@ def find_model(folder: Path, model_filename: str | None = None, params_filename:
 
 
 def _only_graph(folder: Path) -> str:
-    graphs = {path.stem: path.name for path in sorted(folder.glob("*.json")) if _is_program(path)}
+    graphs = {path.stem: path.name for path in sorted(folder.glob("*.json")) if is_program(path)}
     # the same name in both of Paddle's forms is one model, and more engines read the older form
     graphs.update({path.stem: path.name for path in sorted(folder.glob("*.pdmodel"))})
     found = [*graphs.values(), *(path.name for path in sorted(folder.glob("*.onnx")))]
@@ -46,11 +47,3 @@ def _only_graph(folder: Path) -> str:
         raise InvalidInput(f"'{folder}' holds {len(found)} models: {', '.join(found)}. Say which one with --model_filename.")
     there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     raise LoadFailed(f"'{folder}' holds no model: looked for {_FORMS}, and found {there}. Export the model for inference first.")
-
-
-def _is_program(path: Path) -> bool:
-    """Whether a JSON file is one of Paddle 3's programs rather than some configuration; a damaged one counts by its weights' name."""
-    if path.with_suffix(".pdiparams").is_file():
-        return True
-    with path.open("rb") as file:
-        return b'"pir"' in file.read(4096)

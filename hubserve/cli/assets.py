@@ -21,9 +21,10 @@ def add_assets_option(parser: argparse.ArgumentParser) -> None:
 
 def wanted_assets(args: argparse.Namespace, source: Path) -> "Assets | None":
     """What is to be packed beside a module's folder; None for nothing, and where ``source`` is an archive."""
+    from hubserve.kinds import module_folder
     from hubserve.registry.assets import find_assets
 
-    folder = source.expanduser().absolute()
+    folder = module_folder(source.expanduser().absolute())
     return find_assets(folder) if folder.is_dir() and not args.no_assets else None
 
 
@@ -37,3 +38,8 @@ def print_assets(assets: "Assets | None") -> None:
         print(f"With {', '.join(assets.named)} from beside the module ({count}, {size_text(size_bytes)}); --no-assets leaves that out")
     for each in assets.fixed:
         print(f"Note: the module names '{each}', a place on this machine only, which is not packed.")
+    if assets.beside:
+        print(
+            f"Note: the module imports {', '.join(assets.beside)} from beside its folder, which is not packed: where the archive is "
+            "installed, it must be on PYTHONPATH."
+        )

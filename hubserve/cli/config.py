@@ -1,6 +1,7 @@
 """``hub config``."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ HELP = "show or change the settings"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("setting", metavar="KEY==VALUE|KEY|reset", nargs="?", help="set a key, show one, or go back to the defaults")
+    parser.add_argument("setting", metavar="KEY==VALUE|KEY|reset", nargs="*", help="set a key, show one, or go back to the defaults")
     add_json_option(parser)
 
 
@@ -24,18 +25,30 @@ def run(args: argparse.Namespace) -> int:
 
     place = home()
     key = ""
-    if args.setting == "reset":
-        configuration.reset(place)
-    elif args.setting:
-        key, separator, value = args.setting.partition("=")
-        key = key.strip()
-        if key in _places(place):
-            raise ConfigError(f"'{key}' follows from the home and is no setting. Set the environment variable HUB_HOME to move it.")
-        configuration.check_key(key)
-        if separator:
-            configuration.change(place, key, value.removeprefix("="))
-    _print(place, key, as_json=args.json)
+    for setting in args.setting:
+        key = _apply(place, setting)
+    _print(place, key if key not in configuration.PADDLEHUB_SETTINGS else "", as_json=args.json)
     return 0
+
+
+def _apply(place: Path, setting: str) -> str:
+    """Change a setting, or go back to the defaults; returns the key that is meant."""
+    from hubserve.registry import configuration
+
+    if setting == "reset":
+        configuration.reset(place)
+        return ""
+    key, separator, value = setting.partition("=")
+    key = key.strip()
+    if key in configuration.PADDLEHUB_SETTINGS:
+        print(f"hub: PaddleHub's '{key}' has no effect here: {configuration.PADDLEHUB_SETTINGS[key]}", file=sys.stderr)
+        return key
+    if key in _places(place):
+        raise ConfigError(f"'{key}' follows from the home and is no setting. Set the environment variable HUB_HOME to move it.")
+    configuration.check_key(key)
+    if separator:
+        configuration.change(place, key, value.removeprefix("="))
+    return key
 
 
 def _print(place: Path, key: str, *, as_json: bool) -> None:

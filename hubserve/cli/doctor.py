@@ -65,7 +65,7 @@ def _examine_config(path: Path, args: argparse.Namespace) -> list[Any]:
     found = examine_config(path, network=args.network)
     if not args.load:
         return found
-    return found + _load(found, lambda loading: loading.load_all(read_config(path), [path.absolute().parent]))
+    return found + _load(found, lambda loading: loading.load_all(read_config(path, note=lambda _: None), [path.absolute().parent]))
 
 
 def _load(found: list[Any], load: Any) -> list[Any]:

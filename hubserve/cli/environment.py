@@ -58,6 +58,7 @@ def environment_text(found: Any, home: Path) -> str:
         found: a :class:`hubserve.registry.resolve.Resolved`.
         home: the home.
     """
+    from hubserve.kinds.beside import folders_beside
     from hubserve.registry.environments.deciding import foresee
     from hubserve.registry.environments.needs import read_needs
     from hubserve.registry.environments.options import Options
@@ -76,15 +77,21 @@ def environment_text(found: Any, home: Path) -> str:
         if manifest:
             reason = "" if manifest.chosen.why else why_own(read_needs(found.folder, found.info, allow_urls=True))
             return f"this Python, {host().version}{f', but {reason}' if reason else _reason(manifest)}"
-        foreseen = foresee(home, found.folder, found.info, Options(allow_urls=True), found.search_path)
-        if foreseen is None:
+        foreseen = foresee(home, found.folder, found.info, Options(allow_urls=True), folders_beside(found.place))
+        if foreseen is None or (foreseen.environment and not foreseen.profile):
             return f"its own, once it is installed: {why_own(read_needs(found.folder, found.info, allow_urls=True))}"
     except HubError as error:
         return error.message
-    if foreseen.environment and not foreseen.profile:
-        return f"its own, once it is installed, {foreseen.environment.key}: {foreseen.why}"
-    text = f"the profile {foreseen.profile}, once it is installed" if foreseen.profile else f"this Python, {host().version}"
-    return f"{text}: {'; '.join((foreseen.why, *foreseen.lacks))}"
+    return _foreseen_text(foreseen, host().version)
+
+
+def _foreseen_text(foreseen: Any, version: str) -> str:
+    where = f"this Python, {version}"
+    if foreseen.profile:
+        where = f"the profile {foreseen.profile}, once it is installed"
+    elif foreseen.environment:
+        where = f"its own, once it is installed, {foreseen.environment.key}"
+    return f"{where}: {'; '.join((foreseen.why, *foreseen.lacks))}"
 
 
 def _reason(manifest: Any) -> str:

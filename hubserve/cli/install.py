@@ -22,9 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         help="the module's folder; an archive of it (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip), here or behind https://; "
+        "a model's own file (.onnx, .pdmodel, .json, .pt, .xml) or a folder of one model; "
         "git+https://HOST/REPOSITORY[@TAG-OR-COMMIT][#subdirectory=FOLDER]; NAME, NAME==VERSION, 'NAME>=1,<2' from an index; "
         "or a file made by hub bundle",
     )
+    parser.add_argument("--name", default="", metavar="NAME", help="what a model's own files are to be called (default: as the file)")
+    parser.add_argument("--version", default="", metavar="VERSION", help="the version of such a module (default: 1.0.0)")
     parser.add_argument("--digest", default="", metavar="sha256:DIGITS", help="refuse an archive with any other digest")
     add_index_option(parser)
     add_downgrade_option(parser)
@@ -52,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
             digest=args.digest,
             indexes=args.index,
             allow_downgrade=args.allow_downgrade,
+            model_name=args.name,
+            model_version=args.version,
         )
     if args.json:
         print_json(_document(installed))

@@ -26,11 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Pack, and say what was packed."""
     from hubserve.cli.progress import shown_progress
-    from hubserve.kinds import find_kind
+    from hubserve.kinds import find_kind, module_folder
     from hubserve.registry.contents import sha256_of
     from hubserve.registry.packing import pack
 
-    folder = args.folder.expanduser().absolute()
+    folder = module_folder(args.folder.expanduser().absolute())
     info = find_kind(folder).describe(folder)
     assets = wanted_assets(args, folder)
     with shown_progress() as progress:

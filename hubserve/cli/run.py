@@ -17,10 +17,11 @@ _PATIENCE_S = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.usage = "hub run [-h] [--debug] NAME[==VERSION]|FOLDER [ARGUMENT ...]"
+    parser.usage = "hub run [-h] [--json] [--debug] NAME[==VERSION]|FOLDER [ARGUMENT ...]"
     parser.add_argument(
         "module", metavar="NAME[==VERSION]|FOLDER", help="an installed module, or any module's folder; what follows is for it"
     )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of Python's form; give it before the module")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     store = Store()
     found = resolve(args.module, store)
     hold = Hold(found.place)  # until this process ends
-    options = ["--run", str(found.place), "--import-name", found.import_name, "--kind", found.info.kind]
+    options = [*(["--json"] if args.json else []), "--run", str(found.place), "--import-name", found.import_name, "--kind", found.info.kind]
     launched = launch(found.info, found.place, store.home, served_environment(store.home, found))
     command = instance_command(*options, "--", *args.rest, python=launched.python)
     environ = {**instance_environment(store.home, found.search_path, launched.python), **launched.environ}

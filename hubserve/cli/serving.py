@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubserve.cli.swaps import swap_text
-from hubserve.errors import ConfigError, HubError
+from hubserve.errors import HubError
 from hubserve.server import control, pidfile
-from hubserve.settings import DEFAULT_PORT, ServerSettings, parse_settings, read_config
+from hubserve.settings import DEFAULT_PORT, ServerSettings, read_config
 
 if TYPE_CHECKING:
     from hubserve.serving.dataplane import ModulePlan
@@ -24,6 +24,8 @@ HELP = "start, stop, reload or look at a server of installed modules"
 _STOP_POLL_S = 0.05
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 _SHOWN_BYTES = 1000
+#: characters of a reason that is shown within the table
+_LONGEST_STATE = 30
 #: never by way of a proxy that the environment names
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -37,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--modules",
         nargs="+",
         action="extend",
-        metavar="NAME[==VERSION]|FOLDER",
-        help="installed modules, or folders to serve without installing",
+        metavar="NAME[==VERSION]|FOLDER|[NAME=]FILE",
+        help="installed modules, or folders and models' own files (.onnx, .pdmodel, .json, .pt, .xml) to serve without installing",
     )
     start.add_argument(
         "--model-store",
@@ -56,7 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model_control",
         dest="model_control",
         choices=["none", "poll", "explicit"],
-        default="none",
         help="none: serve all models of the stores; poll: and follow changes; explicit: only --load-model and what clients load",
     )
     start.add_argument(
@@ -67,9 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="with --model-control explicit: a model to serve from the start ('*': all; may be given several times)",
     )
-    start.add_argument("-c", "--config", type=Path, metavar="FILE", help="a config.json; the other flags are then disregarded")
-    start.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port to listen on (default %(default)s; 0: any free one)")
-    start.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s: this machine only)")
+    start.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="a config.json; of the other flags, those that PaddleHub has are then disregarded"
+    )
+    start.add_argument("-p", "--port", type=int, help=f"port to listen on (default {DEFAULT_PORT}; 0: any free one)")
+    start.add_argument("--host", help="address to listen on (default 127.0.0.1: this machine only)")
     start.add_argument(
         "--grpc-port",
         "--grpc_port",
@@ -82,12 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shared_memory",
         dest="shared_memory",
         action="store_true",
+        default=None,
         help="let v2 clients on this machine have tensors in POSIX shared memory",
     )
     start.add_argument(
         "--admin",
         choices=["local", "off", "any"],
-        default="local",
         help="who may load and unload models, register shared memory, change logging and tracing, and read /status: "
         "direct clients on this machine (local, the default), nobody, or everybody who can reach the server",
     )
@@ -110,6 +113,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="origins of web pages that may use the modules, such as https://app.example.com ('*': all)",
     )
     start.add_argument("--use_multiprocess", action="store_true", help="run --workers instances of each module")
+    start.add_argument("--use_singleprocess", action="store_true", help="run one instance of each module, as PaddleHub 1.6 calls it")
+    start.add_argument(
+        "-mi", "--modules_info", metavar="JSON", help="""modules with their settings, as in a config.json: '{"lac": {"init_args": {}}}'"""
+    )
+    start.add_argument("--timeout", metavar="S", help=argparse.SUPPRESS)
+    start.add_argument("stray", nargs="*", metavar="", help=argparse.SUPPRESS)
     start.add_argument(
         "-w", "--workers", type=int, help="instances of each module (default: one per core or GPU for modules that compute batches)"
     )
@@ -134,54 +143,41 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _start(args: argparse.Namespace) -> int:
+    from hubserve.cli.serving_flags import beside_config, disregarded, refuse_stray, settings_from_flags
     from hubserve.registry.resolve import may_mean
     from hubserve.server.plans import make_plans
     from hubserve.server.run import serve
 
-    if not (args.config or args.modules or args.model_store):
+    refuse_stray(args.stray)
+    if not (args.config or args.modules or args.modules_info or args.model_store):
         print(
             "hub: nothing says what to serve: give -m NAME, --model-store DIR or -c FILE. Run 'hub serving start -h' to see what it takes.",
             file=sys.stderr,
         )
         return 2
+    notes: set[str] = set()
+
+    def note(text: str) -> None:
+        if text not in notes:  # the settings are read again for each reload
+            notes.add(text)
+            print(f"hub: {text}", file=sys.stderr, flush=True)
+
+    if args.config and (line := disregarded(args)):
+        note(line)
 
     def settings(only: str | None = None) -> ServerSettings:
-        return read_config(args.config) if args.config else settings_from_flags(args, only)
+        return read_config(args.config, beside_config(args), note) if args.config else settings_from_flags(args, only, note)
 
     search_path = [args.config.absolute().parent] if args.config else []
 
     def plans(only: str | None = None) -> "list[ModulePlan]":
-        if only is not None and not (args.config or args.model_store) and not any(may_mean(each, only) for each in args.modules):
+        is_by_name = only is not None and not (args.config or args.model_store or args.modules_info)
+        if is_by_name and not any(may_mean(each, str(only)) for each in args.modules):
             return []
         return make_plans(settings(only), search_path, only)
 
     serve(settings(), plans, search_path)
     return 0
-
-
-def settings_from_flags(args: argparse.Namespace, only: str | None = None) -> ServerSettings:
-    """The settings that the flags of ``start`` stand for.
-
-    Args:
-        args: the flags.
-        only: leave out the installed modules of other names, whatever has become of them.
-    Raises:
-        ConfigError: a flag's value cannot be used.
-    """
-    from hubserve.registry.resolve import may_mean
-    from hubserve.server.plans import find_modules
-
-    references = [each for each in args.modules or [] if only is None or may_mean(each, only)]
-    raw = {"modules_info": find_modules(references), "host": args.host, "port": args.port, "use_gpu": args.use_gpu, "gpu": args.gpu}
-    raw |= {"grpc_port": args.grpc_port, "shared_memory": args.shared_memory, "admin": args.admin}
-    raw |= {"allowed_hosts": args.allowed_hosts or [], "cors_origins": args.cors_origins or []}
-    if args.model_store:
-        raw |= {"model_store": args.model_store, "model_control": args.model_control, "load_model": args.load_model or []}
-    elif args.model_control != "none" or args.load_model:
-        raise ConfigError("--model-control and --load-model are about the models of a --model-store; name one")
-    # PaddleHub ignores --workers without --use_multiprocess; asking for workers can only mean that they are wanted
-    raw |= {"use_multiprocess": True if args.use_multiprocess or args.workers is not None else None, "workers": args.workers}
-    return parse_settings(raw, "command line")
 
 
 def _stop(args: argparse.Namespace) -> int:
@@ -237,6 +233,9 @@ def _status(args: argparse.Namespace) -> int:
         ["module", "version", "state", "engine", "queue", "requests", "failed", "instances", "ms by batch"],
         [_status_row(module) for module in status["modules"]],
     )
+    for module in status["modules"]:
+        if _has_long_reason(module):
+            print(f"{module['name']}: {module['reason']}")
     return 0
 
 
@@ -271,13 +270,18 @@ def _remote_status(args: argparse.Namespace) -> dict[str, Any]:
     return status
 
 
+def _has_long_reason(module: dict[str, Any]) -> bool:
+    """Return whether the reason why a module is not ready is too long for a column of the table."""
+    return not module["ready"] and len(module["reason"]) > _LONGEST_STATE
+
+
 def _status_row(module: dict[str, Any]) -> list[str]:
     instances = module["instances"]
     restarts = sum(each["restarts"] for each in instances)
     return [
         module["name"],
         module["version"],
-        "ready" if module["ready"] else module["reason"],
+        "ready" if module["ready"] else "not ready" if _has_long_reason(module) else module["reason"],
         (module["engine"] or {}).get("name", "-"),
         str(module["queue"]),
         str(module["requests"]),

@@ -1,5 +1,7 @@
 """``python -m hubserve.compat SCRIPT [ARGUMENT ...]``: runs a script that says ``import paddlehub``, as it is.
 
+It finds what an instance finds: names that newer packages removed, and imports beside the script's folder.
+
 ``--install`` makes the names importable in every process of this Python, by a ``.pth`` file among its packages; ``--uninstall`` removes it.
 """
 
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import List, Optional
 
 from hubserve.compat import FOLDER
+from hubserve.kinds.beside import look_beside
+from hubserve.kinds.removed_names import runtime
 
 _PATH_FILE = "hubserve_compat.pth"
 
@@ -31,7 +35,10 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 def _run(script: str, arguments: List[str]) -> int:
     sys.argv = [script, *arguments]
-    sys.path[0] = str(Path(script).resolve().parent)  # as python SCRIPT has it
+    folder = Path(script).resolve().parent
+    sys.path[0] = str(folder)  # as python SCRIPT has it
+    look_beside("__main__", folder)
+    runtime.install()
     runpy.run_path(script, run_name="__main__")
     return 0
 

@@ -7,7 +7,9 @@ from hubserve.kinds.triton_api.config import (
     get_output_config_by_name,
     using_decoupled_model_transaction_policy,
 )
+from hubserve.kinds.triton_api.control import is_model_ready, load_model, unload_model
 from hubserve.kinds.triton_api.datatypes import (
+    TRITON_STRING_TO_NUMPY,
     deserialize_bytes_tensor,
     numpy_to_triton_type,
     serialize_byte_tensor,
@@ -16,22 +18,23 @@ from hubserve.kinds.triton_api.datatypes import (
 )
 from hubserve.kinds.triton_api.errors import TritonError, TritonModelException
 from hubserve.kinds.triton_api.logger import Logger
-from hubserve.kinds.triton_api.metrics import Metric, MetricFamily
-from hubserve.kinds.triton_api.requests import (
+from hubserve.kinds.triton_api.memory import (
     TRITONSERVER_MEMORY_CPU,
     TRITONSERVER_MEMORY_CPU_PINNED,
     TRITONSERVER_MEMORY_GPU,
+    MemoryType,
+    PreferredMemory,
+)
+from hubserve.kinds.triton_api.metrics import Metric, MetricFamily, MetricKind
+from hubserve.kinds.triton_api.replies import ResponseIterator
+from hubserve.kinds.triton_api.requests import (
     TRITONSERVER_REQUEST_FLAG_SEQUENCE_END,
     TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
     TRITONSERVER_REQUEST_RELEASE_ALL,
     TRITONSERVER_REQUEST_RELEASE_RESCHEDULE,
     InferenceRequest,
     InferenceTrace,
-    PreferredMemory,
     get_input_tensor_by_name,
-    is_model_ready,
-    load_model,
-    unload_model,
 )
 from hubserve.kinds.triton_api.responses import (
     TRITONSERVER_RESPONSE_COMPLETE_FINAL,
@@ -58,15 +61,19 @@ __all__ = [
     "TRITONSERVER_REQUEST_RELEASE_ALL",
     "TRITONSERVER_REQUEST_RELEASE_RESCHEDULE",
     "TRITONSERVER_RESPONSE_COMPLETE_FINAL",
+    "TRITON_STRING_TO_NUMPY",
     "InferenceRequest",
     "InferenceResponse",
     "InferenceResponseSender",
     "InferenceTrace",
     "Logger",
+    "MemoryType",
     "Metric",
     "MetricFamily",
+    "MetricKind",
     "ModelConfig",
     "PreferredMemory",
+    "ResponseIterator",
     "Tensor",
     "TritonError",
     "TritonInferenceException",

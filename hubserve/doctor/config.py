@@ -1,6 +1,5 @@
 """The checks of a server's ``config.json``."""
 
-import json
 import os
 import socket
 import stat
@@ -9,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hubserve.config_file.legacy import modernise
+from hubserve.config_file.lenient_json import NotJson, parse_json
 from hubserve.doctor import engines, hardware, places
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Check, Finding, by_level, from_error, run_checks
 from hubserve.doctor.module import examine_module
@@ -18,8 +19,9 @@ from hubserve.instance.tls import ASK_PROBE, SharedKey
 from hubserve.registry.resolve import resolve
 from hubserve.registry.sources.canonical import is_loopback
 from hubserve.server import pidfile
+from hubserve.server.plans import LOCATING, reference_of
 from hubserve.serving.remote import connect
-from hubserve.settings import ModuleSettings, ServerSettings, parse_settings
+from hubserve.settings import ModuleSettings, ServerSettings, parse_settings, with_paths
 
 _CONNECT_S = 3.0
 _FIRST_FREE_PORT = 1024
@@ -49,6 +51,15 @@ class Config:
         """Name to settings."""
         return self.settings.modules_info
 
+    @property
+    def folder(self) -> Path:
+        """Where the file is; relative paths are looked up there."""
+        return self.path.absolute().parent
+
+    def reference(self, name: str) -> str:
+        """Return the folder or installed module that a key of ``modules_info`` means."""
+        return reference_of(name, self.modules[name].init_args, [self.folder])
+
 
 def examine_config(path: Path, *, network: bool = False) -> list[Finding]:
     """Run every check of a configuration and of its modules; none of their code.
@@ -59,12 +70,13 @@ def examine_config(path: Path, *, network: bool = False) -> list[Finding]:
     """
     try:
         raw, findings = _read(path)
+        raw = modernise(raw, str(path), lambda text: findings.append(_as_finding(text, path)))
     except ConfigError as error:
         return [from_error(error, "config.json", "Mend the file", str(path))]
     usable, wrong = _without_wrong_keys(raw, path)
     findings += wrong
     try:
-        config = Config(path, parse_settings(usable, str(path)), network)
+        config = Config(path, with_paths(parse_settings(usable, str(path)), path), network)
     except ConfigError as error:
         if not wrong:
             findings.append(Finding(ERROR, "modules_info", _bare(error, path), "Mend it", str(path)))
@@ -76,23 +88,17 @@ def examine_config(path: Path, *, network: bool = False) -> list[Finding]:
 
 
 def _examine_module(config: Config, name: str) -> list[Finding]:
-    init_args = dict(config.modules[name].init_args)
-    reference = _reference(name, init_args)
+    module = config.modules[name]
     try:
+        reference = config.reference(name)
         if resolve(reference).info.name != name:
-            return []  # it has been told
+            return []  # check_modules reports it
     except HubError:
         return []
-    init_args = {key: value for key, value in init_args.items() if key not in ("directory", "version", "name")}
-    search_path = [config.path.absolute().parent]
-    predict_args = config.modules[name].predict_args
-    return examine_module(reference, search_path=search_path, init_args=init_args, predict_args=predict_args, origin=str(config.path))
-
-
-def _reference(name: str, init_args: dict[str, Any]) -> str:
-    if init_args.get("directory"):
-        return str(init_args["directory"])
-    return f"{name}=={init_args['version']}" if init_args.get("version") else name
+    init_args = {key: value for key, value in module.init_args.items() if key not in LOCATING}
+    return examine_module(
+        reference, search_path=[config.folder], init_args=init_args, predict_args=module.predict_args, origin=str(config.path)
+    )
 
 
 # --- reading ---
@@ -111,14 +117,23 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Finding]]:
         return dict(pairs)
 
     try:
-        raw = json.loads(path.read_text("utf-8"), object_pairs_hook=collect)
+        document = parse_json(path.read_bytes(), collect)
     except OSError as error:
         raise ConfigError(f"it cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # JSON's and Unicode's errors are among these
+    except NotJson as error:
         raise ConfigError(f"it is not JSON: {error}") from None
-    if not isinstance(raw, dict):
+    if not isinstance(document.value, dict):
         raise ConfigError("it must hold a JSON object")
-    return raw, twice
+    if document.liberties:
+        reason = f"it has {' and '.join(document.liberties)}, which JSON has not: PaddleHub and other programs cannot read it"
+        twice.append(Finding(NOTE, "config.json", reason, "", str(path)))
+    return document.value, twice
+
+
+def _as_finding(note: str, path: Path) -> Finding:
+    """Return the note of a reader as a finding about its key."""
+    text = note.removeprefix(f"{path}: ")
+    return Finding(NOTE, text.partition(" ")[0].strip("':"), text, "", str(path))
 
 
 def _without_wrong_keys(raw: dict[str, Any], path: Path) -> tuple[dict[str, Any], list[Finding]]:
@@ -133,8 +148,8 @@ def _without_wrong_keys(raw: dict[str, Any], path: Path) -> tuple[dict[str, Any]
         if key == "modules_info" and isinstance(value, dict):
             usable[key] = {}
             for name, module in value.items():
-                if isinstance(module, dict):
-                    usable[key][name] = _usable_module(name, module, path, found)
+                if isinstance(module, dict) or module is None:
+                    usable[key][name] = _usable_module(name, module or {}, path, found)
                 else:
                     reason = _problem({"modules_info": {name: module}}, path)
                     found.append(Finding(ERROR, f"modules_info.{name}", reason, "Write an object, such as {}", str(path)))
@@ -179,7 +194,7 @@ def check_modules(config: Config) -> Iterator[Finding]:
         key = "directory" if module.init_args.get("directory") else "version" if module.init_args.get("version") else ""
         about = f"modules_info.{name}" + (f".init_args.{key}" if key else "")
         try:
-            found = resolve(_reference(name, module.init_args))
+            found = resolve(config.reference(name))
         except HubError as error:
             yield from_error(error, about, "Install it: hub install FOLDER_OR_ARCHIVE", str(config.path))
             continue
@@ -259,7 +274,7 @@ def check_instances(config: Config) -> Iterator[Finding]:
                 )
             continue
         try:
-            counts[name] = config.settings.instance_count(name, resolve(_reference(name, module.init_args)).info.batches)
+            counts[name] = config.settings.instance_count(name, resolve(config.reference(name)).info.batches)
         except HubError:
             continue
         wanted_bytes += counts[name] * (module.max_memory_mb * _MIB if module.max_memory_mb else hardware.INSTANCE_BYTES)

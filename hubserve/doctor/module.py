@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 import hubserve
 from hubserve.doctor import classifiers, models, sources
@@ -17,7 +18,10 @@ from hubserve.doctor.subject import Subject, line_of
 from hubserve.errors import HubError
 from hubserve.home import modules_dir
 from hubserve.kinds import find_kind
+from hubserve.kinds.beside import find_in, folders_beside
+from hubserve.kinds.package_names import package_of
 from hubserve.registry.contents import measure
+from hubserve.registry.copying import measure_source
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.resolve import resolve
 
@@ -91,6 +95,8 @@ def check_requirements(subject: Subject) -> Iterator[Finding]:
             reason = f"'{text[:60]}' is no requirement: {str(error).splitlines()[0]}"
             yield Finding(ERROR, f"line {number}", reason, "Write it as pip takes it, such as numpy>=1.26", str(path))
             continue
+        if canonicalize_name(requirement.name) == "paddlehub":  # hubserve has it in every instance
+            continue
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             for finding in compare_requirement(requirement, needed=True):
                 yield finding._replace(about=f"line {number}: {requirement.name}", file=str(path))
@@ -105,15 +111,19 @@ def check_imports(subject: Subject) -> Iterator[Finding]:
     if _has_environment(subject):
         return
     own = {subject.import_name, folder_name(subject.info.name), *(each.stem for each in subject.folder.iterdir())}
+    beside = [str(each) for each in folders_beside(subject.folder)]
     missing: dict[str, Finding] = {}
     for path, tree in subject.trees.items():
         inner = own | {each.stem for each in path.parent.iterdir()}
         for each in sources.imports_of(tree):
-            if each.name in inner or _is_there(each.name) or (each.name in missing and missing[each.name].level == ERROR):
+            if each.name in inner or _is_there(each.name) or find_in(beside, each.name):
+                continue
+            if each.name in missing and missing[each.name].level == ERROR:
                 continue
             reason = f"it imports '{each.name}', which is not installed here: "
             reason += "where it does so, it may fail" if each.optional else "the module cannot be loaded"
-            fix = f"pip install {each.name} (or the package that has it)"
+            package = package_of(each.name)
+            fix = f"pip install {package}" if package else f"Install the package that has '{each.name}'; its name can be another one"
             missing[each.name] = Finding(WARNING if each.optional else ERROR, f"line {each.line}", reason, fix, str(path))
     yield from list(missing.values())[:_MOST_OF_A_KIND]
 
@@ -141,7 +151,7 @@ def check_contents(subject: Subject) -> Iterator[Finding]:
         yield Finding(ERROR, "digest", reason, f"Install it again: hub install {manifest.source}", str(subject.folder))
         return
     source = Path(manifest.source_folder) if manifest.source_folder else None
-    if source and (source / "module.py").is_file() and measure(source).digest != manifest.digest:
+    if source and (source / "module.py").is_file() and measure_source(source).digest != manifest.digest:
         reason = f"'{source}' has changed since it was installed from there on {manifest.installed_at}"
         yield Finding(NOTE, "source", reason, f"To use what is there now: hub install {source}", str(source))
 

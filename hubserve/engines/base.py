@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from hubserve.errors import InvalidInput
 from hubserve.types import TensorSpec
 
 
@@ -33,6 +34,7 @@ class EngineOptions(NamedTuple):
         sample_shape: one item of the first input as it usually comes, without the batch; where the model leaves lengths open, engines are
             compared and timed with these.
         signature: of a file that does not say it itself; other engines do not look at it.
+        tuning: name and value of each further setting of one engine alone; those of :mod:`hubserve.engines.tuning`.
     """
 
     use_gpu: bool = False
@@ -46,6 +48,21 @@ class EngineOptions(NamedTuple):
     max_batch_size: int = 32
     sample_shape: Sequence[int] = ()
     signature: Optional[Signature] = None
+    tuning: Sequence[Tuple[str, str]] = ()
+
+
+class Value(NamedTuple):
+    """An input or output that is no tensor, or may be left out: JSON requests can have it, tensors cannot.
+
+    Attributes:
+        name: the file's name for it.
+        type: the engine's word for what it is, such as ``seq(tensor(float))``.
+        optional: whether a request may leave it out.
+    """
+
+    name: str
+    type: str
+    optional: bool = False
 
 
 class ModelFiles(NamedTuple):
@@ -61,17 +78,25 @@ class ModelFiles(NamedTuple):
 
 
 #: endings of files that one engine alone reads
-SPECIAL = (".xml", ".pt", ".pts", ".torchscript")
+SPECIAL = (".xml", ".pt", ".pth", ".pts", ".torchscript")
 
 
 class Engine(ABC):
-    """A loaded model. Not thread-safe: one call at a time."""
+    """A loaded model. Not thread-safe: one call at a time.
+
+    Its inputs are :data:`~hubserve.types.BYTES` for texts, and :data:`~hubserve.types.BFLOAT16` only where the engine says so.
+    """
 
     name: str
     #: what is imported, where that is called otherwise than the engine
     package: str = ""
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
+    #: what it takes and gives beside tensors; see :meth:`run_values`
+    value_inputs: Sequence[Value] = ()
+    value_outputs: Sequence[Value] = ()
+    #: output -> what its classes are called, by index, where the file says it
+    labels: Mapping[str, Sequence[str]] = MappingProxyType({})
     #: why this engine was chosen, for people to read
     reason: str = ""
     #: where engines were compared to choose this one: the figures of each, as :func:`hubserve.engines.deciding.decide` records them
@@ -102,7 +127,24 @@ class Engine(ABC):
             ModuleFailed: the engine could not compute them.
         """
 
+    def run_values(self, values: Dict[str, Any]) -> Dict[str, Any]:
+        """Compute one request, with what is no tensor in the forms of JSON: lists for sequences, objects for maps.
+
+        Args:
+            values: name to array for each of :attr:`inputs`, and name to lists or objects for :attr:`value_inputs`.
+        Returns:
+            Name to array, list or object for all outputs.
+        """
+        return dict(zip((spec.name for spec in self.outputs), self.run(values)))
+
     def describe(self) -> Dict[str, Any]:
         """For people to read, as JSON: name, reason, the settings that matter, and ``measured`` where engines were compared."""
         described = {"name": self.name, "reason": self.reason, **self.settings}
         return {**described, "measured": dict(self.measured)} if self.measured else described
+
+
+def refuse_empty(engine: str, inputs: Mapping[str, np.ndarray]) -> None:
+    """Raise InvalidInput for arrays without elements, which some engines compute wrongly or not at all."""
+    for name, array in inputs.items():
+        if not array.size:
+            raise InvalidInput(f"input '{name}' is empty, its shape is {list(array.shape)}: the {engine} engine needs at least one item")

@@ -6,13 +6,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, List, Optional, Tuple
 
-from hubserve.engines.base import ModelFiles
+from hubserve.engines.base import SPECIAL, ModelFiles
 from hubserve.engines.program import read_program
+from hubserve.engines.separate_weights import put_together, separate_weights
 from hubserve.errors import LoadFailed
 
 _EXPORT = "Make them with: python tools/export_model.py"
 #: graph and weights as Paddle 2 and later, Paddle 3 and Paddle 1 name them; the first that is there is taken
-_PADDLE_NAMES = (("inference.pdmodel", "inference.pdiparams"), ("inference.json", "inference.pdiparams"), ("__model__", "__params__"))
+_PADDLE_NAMES = (
+    ("inference.pdmodel", "inference.pdiparams"),
+    ("inference.json", "inference.pdiparams"),
+    ("__model__", "__params__"),
+    ("model", "params"),
+)
 _CHUNK_BYTES = 1 << 20
 
 
@@ -32,7 +38,7 @@ def find_model_files(folder: Any, model_filename: Optional[str] = None, params_f
         raise LoadFailed(f"there is no model folder '{folder}'. {_EXPORT}")
     if model_filename is not None:
         graph = folder / model_filename
-        default = "__params__" if model_filename == "__model__" else graph.with_suffix(".pdiparams").name
+        default = dict(_PADDLE_NAMES).get(model_filename) or graph.with_suffix(".pdiparams").name
         return _with_weights(graph, folder / (params_filename or default))
     for graph_name, weights_name in _PADDLE_NAMES:
         if (folder / graph_name).is_file():
@@ -45,11 +51,30 @@ def _with_weights(graph: Path, weights: Path) -> ModelFiles:
         raise LoadFailed(f"the model file '{graph}' is missing. {_EXPORT}")
     if graph.suffix == ".onnx":
         return ModelFiles(graph, None)
+    if graph.suffix in SPECIAL:
+        return ModelFiles(graph, _weights_of_ir(graph) if graph.suffix == ".xml" else None)
     if weights.is_file():
         return ModelFiles(graph, weights)
-    if read_program(graph).needs_weights:  # Paddle writes no second file for a program without parameters
-        raise LoadFailed(f"'{graph.name}' is in '{graph.parent}', but its weights '{weights.name}' are missing. {_EXPORT}")
-    return ModelFiles(graph, None)
+    program = read_program(graph)
+    if not program.needs_weights:  # Paddle writes no second file for a program without parameters
+        return ModelFiles(graph, None)
+    separate = separate_weights(graph, list(program.parameters)) if program.parameters else None
+    if separate is None:
+        raise LoadFailed(
+            f"'{graph.name}' is in '{graph.parent}', but its weights '{weights.name}' are missing. Copy that file there, too; it was "
+            f"written together with '{graph.name}'."
+        )
+    return ModelFiles(graph, put_together(separate))
+
+
+def _weights_of_ir(graph: Path) -> Path:
+    weights = graph.with_suffix(".bin")
+    if not weights.is_file():
+        raise LoadFailed(
+            f"'{graph.name}' is in '{graph.parent}', but its weights '{weights.name}' are missing. Copy that file there, too; it was "
+            f"written together with '{graph.name}'."
+        )
+    return weights
 
 
 def _find_onnx(folder: Path) -> ModelFiles:

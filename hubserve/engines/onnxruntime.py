@@ -1,7 +1,7 @@
 """ONNX Runtime: a fast CPU engine; Paddle's files are converted to ONNX for it, once."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Set, Tuple
+from typing import Any, Dict, List
 
 import numpy as np
 
@@ -9,27 +9,19 @@ from hubserve.engines.base import SPECIAL, Engine, EngineOptions, ModelFiles
 from hubserve.engines.conversion import onnx_of
 from hubserve.engines.failures import computing, loading
 from hubserve.engines.imports import import_package
+from hubserve.engines.onnx_graph import OnnxGraph, files_outside, read_onnx
+from hubserve.engines.onnx_values import Port, from_json, port_of, run_with_bfloat16, table_of, to_runtime
 from hubserve.engines.program import read_program
-from hubserve.engines.protobuf import message_of, messages_of, parse_message, text_of
-from hubserve.errors import LoadFailed
-from hubserve.types import ANY, REST, TensorSpec, check_arrays, native
+from hubserve.errors import InvalidInput, LoadFailed
+from hubserve.types import BFLOAT16, check_arrays, native
 
 _INSTALL = "Install it with: pip install onnxruntime (or: pip install 'hubserve[fast]')."
 _ERRORS_ONLY = 3
-_DTYPES = {
-    "bool": "bool",
-    "float16": "float16",
-    "float": "float32",
-    "double": "float64",
-    "int8": "int8",
-    "int16": "int16",
-    "int32": "int32",
-    "int64": "int64",
-    "uint8": "uint8",
-    "uint16": "uint16",
-    "uint32": "uint32",
-    "uint64": "uint64",
-}
+#: the levels of Triton's ``optimization { graph { level } }``; 0, or none, is all
+_GRAPH_LEVELS = {"-1": "ORT_ENABLE_BASIC", "1": "ORT_ENABLE_EXTENDED", "2": "ORT_DISABLE_ALL"}
+_SHRINKAGE = "memory.enable_memory_arena_shrinkage"
+#: of Paddle's files, which say themselves what they take and give
+_NOTHING_SAID = OnnxGraph(frozenset(), {}, ())
 
 
 class OnnxRuntimeEngine(Engine):
@@ -45,24 +37,63 @@ class OnnxRuntimeEngine(Engine):
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         if not self.reads(files.graph):
             raise LoadFailed(f"ONNX Runtime does not read '{files.graph.name}'. Give it an ONNX file, or one of Paddle's.")
-        program = None if files.graph.suffix == ".onnx" else read_program(files.graph)
+        graph, program = _NOTHING_SAID, None
+        if files.graph.suffix == ".onnx":
+            graph = read_onnx(files.graph)
+            files_outside(files.graph, graph)
+        else:
+            program = read_program(files.graph)
         onnxruntime: Any = import_package("onnxruntime", "the onnxruntime engine", _INSTALL)
-        settings = session_settings(onnxruntime, options)
-        self._session = _open(onnxruntime, files, settings)
+        tuning = dict(options.tuning)
+        self._onnxruntime = onnxruntime
+        self._session = _open(onnxruntime, files, session_settings(onnxruntime, options))
+        self._how = onnxruntime.RunOptions()
+        if _SHRINKAGE in tuning and tuning.get("enable_mem_arena") != "0":  # without an arena there is nothing to shrink
+            self._how.add_run_config_entry(_SHRINKAGE, tuning[_SHRINKAGE])
+        self._inputs = [port_of(each, graph) for each in self._session.get_inputs()]
+        self._outputs = [port_of(each, graph) for each in self._session.get_outputs()]
         if program is None:
-            self.inputs, self.outputs = _specs(self._session, files.graph)
+            self.inputs = [each.spec for each in self._inputs if each.spec]
+            self.outputs = [each.spec for each in self._outputs if each.spec]
         else:
             # the converter renames outputs but keeps their order; inputs keep their names
             self.inputs, self.outputs = program.inputs, program.outputs
-        self._result_names = [each.name for each in self._session.get_outputs()]
+        self.value_inputs = [each.value for each in self._inputs if each.spec is None]
+        self.value_outputs = [each.value for each in self._outputs if each.spec is None]
+        self.labels = {each.name: [str(key) for key in each.classes] for each in self._outputs if each.classes}
+        self._tensors = [each for each in self._outputs if each.spec]
+        self._bfloat16 = [each.name for each in self._inputs if each.spec and each.spec.dtype == BFLOAT16]
+        self._has_bfloat16 = any(each.spec and each.spec.dtype == BFLOAT16 for each in (*self._inputs, *self._outputs))
         self.settings = {"version": onnxruntime.__version__, "device": "cpu", "threads": options.cpu_num_threads, "precision": "fp32"}
 
     def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
         """See :meth:`Engine.run`."""
         check_arrays(self.inputs, inputs)
-        arrays = {name: np.asarray(native(array), order="C") for name, array in inputs.items()}
-        with computing(self.name, inputs):
-            return list(self._session.run(self._result_names, arrays))
+        return list(self._run(self._tensors, inputs, {}))
+
+    def run_values(self, values: Dict[str, Any]) -> Dict[str, Any]:
+        """See :meth:`Engine.run_values`."""
+        names = [spec.name for spec in self.inputs]
+        arrays = {name: values[name] for name in names if name in values}
+        known = {each.name for each in self.value_inputs}
+        missing = [each.name for each in self.value_inputs if not each.optional and each.name not in values]
+        unknown = sorted(set(values) - known - set(names))
+        if missing or unknown:
+            expected = [*names, *(each.name for each in self.value_inputs)]
+            raise InvalidInput(f"inputs must be {expected}, got {sorted(values)}")
+        check_arrays(self.inputs, arrays)
+        others = {each.name: from_json(values[each.name], each.type, each.name) for each in self.value_inputs if each.name in values}
+        return dict(zip((each.name for each in self._outputs), self._run(self._outputs, arrays, others)))
+
+    def _run(self, wanted: List[Port], arrays: Dict[str, np.ndarray], others: Dict[str, Any]) -> List[Any]:
+        feeds = {name: to_runtime(name, np.asarray(native(array), order="C")) for name, array in arrays.items()}
+        names = [each.name for each in wanted]
+        with computing(self.name, arrays):
+            if self._has_bfloat16:
+                results = run_with_bfloat16(self._onnxruntime, self._session, names, {**feeds, **others}, self._bfloat16)
+            else:
+                results = self._session.run(names, {**feeds, **others}, self._how)
+        return [table_of(result, port) if port.classes else result for port, result in zip(wanted, results)]
 
 
 def session_settings(onnxruntime: Any, options: EngineOptions) -> Any:
@@ -70,15 +101,25 @@ def session_settings(onnxruntime: Any, options: EngineOptions) -> Any:
 
     Source: https://onnxruntime.ai/docs/performance/tune-performance/threading.html
     """
+    tuning = dict(options.tuning)
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.cpu_num_threads
-    settings.inter_op_num_threads = 1
-    settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # Waiting threads would otherwise burn the cores that other instances compute on.
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.inter_op_num_threads = int(tuning.get("inter_op_thread_count", "1"))
+    parallel = tuning.get("execution_mode") == "1"
+    settings.execution_mode = getattr(onnxruntime.ExecutionMode, "ORT_PARALLEL" if parallel else "ORT_SEQUENTIAL")
+    settings.enable_cpu_mem_arena = tuning.get("enable_mem_arena", "1") == "1"
+    settings.enable_mem_pattern = tuning.get("enable_mem_pattern", "1") == "1" and not parallel
+    entries = {
+        # Waiting threads would otherwise burn the cores that other instances compute on.
+        "session.intra_op.allow_spinning": "0",
+        **{key: value for key, value in tuning.items() if key.startswith("session.")},
+    }
+    for key, value in entries.items():
+        settings.add_session_config_entry(key, value)
     settings.log_severity_level = _ERRORS_ONLY
-    if not options.ir_optim:
-        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    level = "ORT_ENABLE_ALL" if options.ir_optim else "ORT_DISABLE_ALL"
+    level = _GRAPH_LEVELS.get(tuning.get("optimization.graph.level", ""), level)
+    settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     return settings
 
 
@@ -94,37 +135,3 @@ def _open(onnxruntime: Any, files: ModelFiles, settings: Any) -> Any:
         return session(converted)
     except LoadFailed:
         return session(onnx_of(files, again=True))  # the kept conversion may have been damaged since
-
-
-def _specs(session: Any, graph: Path) -> Tuple[List[TensorSpec], List[TensorSpec]]:
-    """Return inputs and outputs. ONNX Runtime reports a tensor of unknown rank as a scalar; the file does not."""
-    inputs, outputs = ([_spec(each) for each in side] for side in (session.get_inputs(), session.get_outputs()))
-    if all(spec.shape for spec in (*inputs, *outputs)):
-        return inputs, outputs
-    unknown = _without_rank(graph)
-    both = [
-        [spec._replace(shape=(REST,)) if not spec.shape and spec.name in unknown else spec for spec in side] for side in (inputs, outputs)
-    ]
-    return both[0], both[1]
-
-
-def _without_rank(path: Path) -> Set[str]:
-    """Return the inputs and outputs for which an ONNX file has no shape; an empty set if it cannot be read.
-
-    Source of the field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
-    """
-    try:
-        graph = message_of(parse_message(path.read_bytes()), 7)
-        tensors = [*messages_of(graph, 11), *messages_of(graph, 12)]
-        return {text_of(each, 1) for each in tensors if 2 not in message_of(message_of(each, 2), 1)}
-    except (OSError, ValueError):
-        return set()
-
-
-def _spec(described: Any) -> TensorSpec:
-    dtype = _DTYPES.get(described.type[len("tensor(") : -1] if described.type.startswith("tensor(") else "")
-    if dtype is None:
-        raise LoadFailed(f"tensor '{described.name}' has type {described.type}, which cannot be served")
-    # a length that may vary is a name, or missing
-    shape = tuple(length if isinstance(length, int) else ANY for length in described.shape)
-    return TensorSpec(described.name, dtype, shape)

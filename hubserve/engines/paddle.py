@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List
 
 import numpy as np
 
-from hubserve.engines.base import SPECIAL, Engine, EngineOptions, ModelFiles
+from hubserve.engines.base import SPECIAL, Engine, EngineOptions, ModelFiles, refuse_empty
 from hubserve.engines.failures import computing, loading
 from hubserve.engines.imports import import_paddle
 from hubserve.engines.paddle_config import build_config, check_gpu
@@ -37,7 +37,7 @@ class PaddleEngine(Engine):
         self.inputs, self.outputs = program.inputs, program.outputs
         self._create: Callable[[EngineOptions], _Predictor] = lambda chosen: _Predictor(paddle, files, chosen, program)
         self._options = options
-        with loading(self.name, files):
+        with loading(self.name, files, "paddlepaddle"):
             self._predictor = self._create(options)
         self._version = paddle.__version__
         self.settings = _settings(self._version, options)
@@ -45,6 +45,7 @@ class PaddleEngine(Engine):
     def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
         """See :meth:`Engine.run`."""
         check_arrays(self.inputs, inputs)
+        refuse_empty(self.name, inputs)
         with computing(self.name, inputs):
             try:
                 return self._predictor.run(inputs)

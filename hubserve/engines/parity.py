@@ -38,6 +38,8 @@ def compare(reference: Sequence[np.ndarray], candidate: Sequence[np.ndarray]) ->
 def _distance(want: np.ndarray, got: np.ndarray) -> Tuple[float, float]:
     if not want.size:
         return 0.0, 0.0
+    if want.dtype == object:  # texts
+        return float(not np.array_equal(want, got)), 0.0
     want_wide, got_wide = want.astype(np.float64), got.astype(np.float64)
     same = (want == got) | (np.isnan(want_wide) & np.isnan(got_wide))
     with np.errstate(invalid="ignore"):

@@ -40,11 +40,13 @@ class Program(NamedTuple):
     Attributes:
         inputs, outputs: in the program's order and under the program's names.
         needs_weights: whether it has parameters, which a second file holds.
+        parameters: their names; () for Paddle 3's programs, which have them in one file always.
     """
 
     inputs: Tuple[TensorSpec, ...]
     outputs: Tuple[TensorSpec, ...]
     needs_weights: bool
+    parameters: Tuple[str, ...] = ()
 
 
 def read_program(graph: Path) -> Program:
@@ -82,8 +84,8 @@ def _read_protobuf(data: bytes) -> Program:
             fetched[_column(operator)] = _argument(operator, 1)
     if not fetched:
         raise ValueError("it has no outputs")
-    needs_weights = any(integer_of(each, 3) and _is_dense(each) for each in variables.values())
-    return Program(_proto_specs(fed, variables), _proto_specs(fetched, variables), needs_weights)
+    parameters = tuple(name for name, each in variables.items() if integer_of(each, 3) and _is_dense(each))
+    return Program(_proto_specs(fed, variables), _proto_specs(fetched, variables), bool(parameters), parameters)
 
 
 def _column(operator: Message) -> int:

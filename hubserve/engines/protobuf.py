@@ -7,7 +7,9 @@ importing Paddle, and that a damaged one is refused before Paddle's parser is gi
 import struct
 from typing import Dict, List, Tuple, Union
 
-Value = Union[int, bytes]
+#: bytes, or a part of a memory that is not copied
+Data = Union[bytes, memoryview]
+Value = Union[int, bytes, memoryview]
 #: field number -> its values in the order of the file: integers, or the bytes of text, messages and packed numbers
 Message = Dict[int, List[Value]]
 
@@ -15,7 +17,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10
 
 
-def parse_message(data: bytes) -> Message:
+def parse_message(data: Data) -> Message:
     """Split one message into its fields; messages inside it stay bytes.
 
     Raises:
@@ -44,14 +46,14 @@ def parse_message(data: bytes) -> Message:
     return fields
 
 
-def _take(data: bytes, at: int, length: int) -> Tuple[bytes, int]:
+def _take(data: Data, at: int, length: int) -> Tuple[Data, int]:
     end = at + length
     if end > len(data):
         raise ValueError(f"{end - len(data)} bytes are missing at the end")
     return data[at:end], end
 
 
-def _read_varint(data: bytes, at: int) -> Tuple[int, int]:
+def _read_varint(data: Data, at: int) -> Tuple[int, int]:
     value = 0
     for position in range(_MAX_VARINT_BYTES):
         if at + position >= len(data):
@@ -83,7 +85,12 @@ def messages_of(fields: Message, number: int) -> List[Message]:
 def text_of(fields: Message, number: int) -> str:
     """The text in a field; empty where it is missing."""
     values = fields.get(number) or [b""]
-    return _as_bytes(values[-1]).decode("utf-8")
+    return bytes(_as_bytes(values[-1])).decode("utf-8")
+
+
+def texts_of(fields: Message, number: int) -> List[str]:
+    """The texts in a repeated field."""
+    return [bytes(_as_bytes(value)).decode("utf-8") for value in fields.get(number, [])]
 
 
 def integer_of(fields: Message, number: int, default: int = 0) -> int:
@@ -108,8 +115,8 @@ def integers_of(fields: Message, number: int) -> List[int]:
     return found
 
 
-def _as_bytes(value: Value) -> bytes:
-    if not isinstance(value, bytes):
+def _as_bytes(value: Value) -> Data:
+    if isinstance(value, int):
         raise ValueError("a number stands where text or a message belongs")  # noqa: TRY004 - as above
     return value
 

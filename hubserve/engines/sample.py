@@ -4,7 +4,7 @@ from typing import Dict, Sequence, Tuple
 
 import numpy as np
 
-from hubserve.types import ANY, REST, TensorSpec
+from hubserve.types import ANY, BFLOAT16, BYTES, REST, TensorSpec
 
 _BATCH = 2
 _SEED = 20
@@ -49,6 +49,10 @@ def _plausible(shape: Sequence[int], axis: int) -> int:
 
 
 def _values(random: np.random.Generator, dtype: str, shape: Sequence[int]) -> np.ndarray:
+    if dtype == BYTES:
+        return np.full(shape, b"1", object)  # which many models that take texts can read as a number, too
+    if dtype == BFLOAT16:
+        return (random.standard_normal(shape).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
     if dtype.startswith("float"):
         return random.standard_normal(shape).astype(dtype)
     return random.integers(0, 256 if dtype == "uint8" else 2, shape).astype(dtype)

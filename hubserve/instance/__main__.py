@@ -11,6 +11,7 @@ from typing import List, Optional
 
 from hubserve.errors import HubError, to_wire
 from hubserve.instance import lifeline
+from hubserve.instance.app_server import serve_app
 from hubserve.instance.arena import Arena
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.listen import listen
@@ -19,9 +20,10 @@ from hubserve.instance.memory import keep_large_buffers
 from hubserve.instance.tls import SharedKey
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Kind
+from hubserve.kinds.beside import came_from
 from hubserve.kinds.failures import as_failure
 from hubserve.kinds.forks import ignore_signals
-from hubserve.kinds.packages import share_with_children
+from hubserve.kinds.packages import hide_neighbours, share_with_children
 from hubserve.module import BEHIND_VARIABLE
 
 _COMPAT = Path(__file__).resolve().parent.parent / "compat"
@@ -32,9 +34,11 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="hubserve.instance")
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--serve-fd", type=int, metavar="FD", help="serve the gateway at the other end of this socket")
+    mode.add_argument("--app-fd", type=int, metavar="FD", help="run the module's page for the gateway at the other end of this socket")
     mode.add_argument("--listen", metavar="HOST:PORT", help="run instances for gateways on other machines")
     mode.add_argument("--check", type=Path, metavar="FOLDER", help="import the module and construct nothing")
     mode.add_argument("--run", type=Path, metavar="FOLDER", help="call the module's @runnable method")
+    parser.add_argument("--json", action="store_true", help="with --run: print JSON instead of Python's form")
     parser.add_argument("--arena-fd", type=int, metavar="FD", help="with --serve-fd: the memory that the gateway shares")
     parser.add_argument(
         "--side-fd", type=int, metavar="FD", help="with --serve-fd: a second socket, for modules that are given whole requests"
@@ -42,6 +46,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="with --listen: the key that gateways must have, made by hub key remote"
     )
+    parser.add_argument("--origin", type=Path, metavar="FOLDER", help="with --check: the folder that the module is installed from")
     parser.add_argument("--import-name", default="module_under_test")
     parser.add_argument("--kind", default="paddlehub")
     parser.add_argument("arguments", nargs="*")
@@ -49,13 +54,18 @@ def main(argv: Optional[List[str]] = None) -> int:
     if args.listen:
         return _listen(parser, args)
     faulthandler.enable()
+    hide_neighbours()
     # behind everything else: a real paddlehub in this environment is preferred
     sys.path.extend([*filter(None, os.environ.get(BEHIND_VARIABLE, "").split(os.pathsep)), str(_COMPAT)])
     lifeline.die_with_parent()
     if args.serve_fd is not None:
         return _serve(args.serve_fd, args.arena_fd, args.side_fd)
+    if args.app_fd is not None:
+        return _serve_app(args.app_fd)
     try:
         if args.check:
+            if args.origin:
+                came_from(args.import_name, args.origin)
             _prepare(args.kind, args.check).import_only(args.check.absolute(), args.import_name)
         else:
             _run(args)
@@ -83,8 +93,9 @@ def _run(args: argparse.Namespace) -> None:
         raise
     except BaseException as error:
         raise as_failure(error) from error
-    if answer is not None:
-        print(answer if isinstance(answer, str) else ResultEncoder().encode(answer).decode("utf-8", "replace"))  # noqa: T201 - the command's result
+    as_json = args.json or args.kind != "paddlehub"  # of the kinds of module, PaddleHub has that one
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text of a module may be in no encoding
+    print(ResultEncoder().encode(answer).decode("utf-8", "replace") if as_json else answer)  # noqa: T201 - the command's result
 
 
 def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
@@ -111,6 +122,17 @@ def _serve(fd: int, arena_fd: Optional[int], side_fd: Optional[int]) -> int:
     side = _socket(side_fd) if side_fd is not None else None
     with _socket(fd) as sock:
         return serve(sock, arena, side)
+
+
+def _serve_app(fd: int) -> int:
+    ignore_signals()
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with _socket(fd) as sock:
+        with sock.makefile("rb") as lines:
+            order = json.loads(lines.readline())
+        status = serve_app(sock, _prepare(order["kind"], Path(order["folder"])), order)
+        sys.stderr.flush()
+        os._exit(status)  # the page's threads would keep the process
 
 
 def _socket(fd: int) -> socket.socket:

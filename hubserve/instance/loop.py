@@ -19,17 +19,19 @@ from hubserve.instance.calls import Prepared, call_items, compute, guarded, prep
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.memory import settle
 from hubserve.instance.side import SideChannel
-from hubserve.instance.warmup import warm_up
+from hubserve.instance.warmup import warm_up, zeros_of
 from hubserve.instance.whole import PreparedWhole, compute_whole, prepare_whole
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.kinds.forks import leave_if_forked, prepare_forks
 from hubserve.kinds.packages import share_with_children
 from hubserve.kinds.requests import current_host, set_host
-from hubserve.types import ANY, specs_from_json
+from hubserve.types import ANY, BYTES, REST, specs_from_json
 
 #: what measuring batch sizes may take while the module loads
 _MEASURE_S = 0.5
+#: what computes beside this thread may stand still for so long, where the gateway says nothing
+_HUNG_AFTER_S = 300.0
 
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)
 _Prepared = Union[Prepared, PreparedWhole]
@@ -64,8 +66,9 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
         ahead = bool(frame.header.get("decode_ahead")) and Face.PICTURE in module.description.faces
         encoder = ResultEncoder(frame.header.get("nan", "null"))
         frames = (_frames_ahead if ahead else _frames)(sock, arena, module, encoder)
+        hung_after_s = float(frame.header.get("compute_timeout_s") or _HUNG_AFTER_S)
         try:
-            _answer_frames(frames, sock, arena, module, max_batch_size, side)
+            _answer_frames(frames, sock, arena, module, max_batch_size, side, hung_after_s)
         finally:
             _close(module)
     except _GONE:
@@ -100,10 +103,12 @@ def _answer_frames(
     module: LoadedModule,
     max_batch_size: int,
     side: Optional[SideChannel],
+    hung_after_s: float,
 ) -> None:
     halves = Halves(arena) if arena else None
     for prepared in frames:
         if prepared is None:
+            module.wait_if_held_up(hung_after_s)
             wire.send(sock, {"op": "pong"})
             continue
         if isinstance(prepared, PreparedWhole):
@@ -192,13 +197,13 @@ def _warm_up(module: LoadedModule, largest: int) -> List[Tuple[int, float]]:
     shapes = module.description.item_shapes()
     if module.description.whole_requests:
         return []  # they may have effects beyond their answers: only those that were asked for are computed
-    if shapes is None or any(ANY in shape for _, shape in shapes.values()):
-        return []  # nothing says which lengths would do
+    if shapes is None or any(ANY in shape or REST in shape or dtype == BYTES for dtype, shape in shapes.values()):
+        return []  # nothing says which lengths, or which texts, would do
     deadline = time.perf_counter() + _MEASURE_S
     times: List[Tuple[int, float]] = []
     size = 1
     while size <= largest:
-        zeros = {name: np.zeros((size, *shape), dtype) for name, (dtype, shape) in shapes.items()}
+        zeros = {name: zeros_of(dtype, (size, *shape)) for name, (dtype, shape) in shapes.items()}
         try:
             # the first call of a size prepares the engine, the second shows how long it takes
             took_s = [_timed(module, zeros) for _ in range(2 if largest > 1 else 1)][-1]

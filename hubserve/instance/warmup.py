@@ -73,10 +73,11 @@ def _item(name: str, about: Dict[str, Any], folder: Path) -> np.ndarray:
             return array_from_bytes(path.read_bytes(), dtype, shape)
         except OSError as error:
             raise LoadFailed(f"the file '{path}' of its input '{name}' cannot be read: {error.strerror}") from None
-    return _random(dtype, shape) if data == "random" else _zeros(dtype, shape)
+    return _random(dtype, shape) if data == "random" else zeros_of(dtype, shape)
 
 
-def _zeros(dtype: str, shape: List[int]) -> np.ndarray:
+def zeros_of(dtype: str, shape: Sequence[int]) -> np.ndarray:
+    """Zeros of any dtype of a TensorSpec; texts are empty."""
     if dtype == BYTES:
         return np.full(shape, b"", object)
     return np.zeros(shape, "uint16" if dtype == BFLOAT16 else dtype)

@@ -6,12 +6,13 @@ from pathlib import Path
 from hubserve.errors import LoadFailed
 from hubserve.kinds.base import Face, Kind, LoadedModule, ModuleInfo
 
-__all__ = ["KINDS", "Face", "Kind", "LoadedModule", "ModuleInfo", "find_kind", "get_kind"]
+__all__ = ["KINDS", "Face", "Kind", "LoadedModule", "ModuleInfo", "find_kind", "get_kind", "module_folder"]
 
 #: name -> "package.module:Class", in the order in which they are asked whether they recognise a folder
 KINDS = {
     "paddlehub": "hubserve.kinds.paddlehub:PaddleHubKind",
     "triton": "hubserve.kinds.triton:TritonKind",
+    "model": "hubserve.kinds.model_file:ModelKind",
 }
 
 
@@ -29,11 +30,13 @@ def get_kind(name: str) -> Kind:
 
 
 def find_kind(folder: Path) -> Kind:
-    """The kind that recognises a folder.
+    """The kind that recognises a folder, or a model's file.
 
     Raises:
-        LoadFailed: it is no folder, or none does; the message says what each kind looks for.
+        LoadFailed: it is neither, or none does; the message says what each kind looks for.
     """
+    if folder.is_file() and get_kind("model").recognises(folder):
+        return get_kind("model")
     if not folder.is_dir():
         raise LoadFailed(f"'{folder}' is not a folder. Give the folder that holds the module's files.")
     kinds = [get_kind(name) for name in KINDS]
@@ -42,3 +45,9 @@ def find_kind(folder: Path) -> Kind:
             return kind
     wanted = "; ".join(f"{kind.name}: {kind.looks_for}" for kind in kinds)
     raise LoadFailed(f"'{folder}' is not a module of any known kind ({wanted})")
+
+
+def module_folder(path: Path) -> Path:
+    """Return the folder that a path means: a kind's main file, such as ``module.py``, stands for the folder that it is in."""
+    is_main = path.is_file() and any(path.name == get_kind(name).main_file for name in KINDS)
+    return path.parent if is_main else path

@@ -59,10 +59,14 @@ class Description(NamedTuple):
         batched: whether the first dimension of its tensors is the batch; False: each request is computed as it is.
         whole_requests: whether it is given requests (:meth:`LoadedModule.call_requests`) rather than merged arrays.
         decoupled: whether it may answer one request by any number of responses; see :meth:`hubserve.serving.dataplane.DataPlane.stream`.
+        concurrent: whether it may be given further requests before it has answered; only with ``whole_requests``.
         optional: names of inputs that a request may leave out; only with ``whole_requests``.
         ragged: names of inputs that requests of one batch may bring in different shapes; only with ``whole_requests``.
         config: the completed configuration of a Triton model, in the JSON form of ``inference.ModelConfig``; None for other kinds.
         labels: output name -> what its classes are called, by index; None for a module without.
+        json_pictures: the key under which a JSON request may carry pictures as base64, to be items of a batch; "" for none.
+        usage: what JSON requests hold, in words and examples, for messages; "" where that is not known.
+        argument_types: of JSON arguments, by name: "bool", "int", "float", "str", "list", "dict", or "" where that is not known.
     """
 
     faces: Sequence[str]
@@ -75,10 +79,14 @@ class Description(NamedTuple):
     batched: bool = True
     whole_requests: bool = False
     decoupled: bool = False
+    concurrent: bool = False
     optional: Sequence[str] = ()
     ragged: Sequence[str] = ()
     config: Optional[Dict[str, Any]] = None
     labels: Optional[Dict[str, List[str]]] = None
+    json_pictures: str = ""
+    usage: str = ""
+    argument_types: Optional[Dict[str, str]] = None
 
     def item_shapes(self) -> Optional[Dict[str, Tuple[str, Tuple[int, ...]]]]:
         """Input name -> dtype and shape of one item, without the batch dimension; None for modules without tensors.
@@ -108,10 +116,14 @@ class Description(NamedTuple):
             "batched": self.batched,
             "whole_requests": self.whole_requests,
             "decoupled": self.decoupled,
+            "concurrent": self.concurrent,
             "optional": list(self.optional),
             "ragged": list(self.ragged),
             "config": self.config,
             "labels": self.labels,
+            "json_pictures": self.json_pictures,
+            "usage": self.usage,
+            "argument_types": self.argument_types,
         }
 
     @classmethod
@@ -128,10 +140,14 @@ class Description(NamedTuple):
             batched=described["batched"],
             whole_requests=described["whole_requests"],
             decoupled=described["decoupled"],
+            concurrent=described["concurrent"],
             optional=described["optional"],
             ragged=described["ragged"],
             config=described["config"],
             labels=described["labels"],
+            json_pictures=described.get("json_pictures", ""),
+            usage=described.get("usage", ""),
+            argument_types=described.get("argument_types"),
         )
 
 
@@ -169,6 +185,9 @@ class LoadedModule(ABC):
         """
         raise self.unsupported(Face.TENSORS)
 
+    def wait_if_held_up(self, limit_s: float) -> None:  # noqa: B027 - most have nothing beside it
+        """Wait, before the instance says that it lives, while what computes beside this thread has stood still for so many seconds."""
+
     def close(self) -> None:  # noqa: B027 - most have nothing to do
         """Called once, when no more requests will come."""
 
@@ -194,6 +213,10 @@ class LoadedModule(ABC):
         """What ``hub run`` calls."""
         raise UnsupportedFace("this module has no method for 'hub run' (none is marked @runnable)")
 
+    def create_app(self) -> Any:
+        """Return the page that ``/gradio/<module>`` shows: an object with gradio's ``launch``."""
+        raise UnsupportedFace("this module has no page (no method create_gradio_app)")
+
     def unsupported(self, face: str) -> UnsupportedFace:
         """The error for a face that the module does not have."""
         return UnsupportedFace(f"this module does not take {face} requests; it takes {', '.join(self.description.faces) or 'none'}")
@@ -205,6 +228,8 @@ class Kind(ABC):
     name: str
     #: what makes a folder one of this kind, in words
     looks_for: str
+    #: the file that stands for its folder where a user names it
+    main_file: str = ""
 
     @abstractmethod
     def recognises(self, folder: Path) -> bool:

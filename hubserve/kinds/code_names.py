@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 _MAX_SOURCE_BYTES = 8 << 20
-_NO_IMPORT = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
+NO_IMPORT = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 _NO_ATTRIBUTE = frozenset({"AttributeError", "Exception", "BaseException"})
 _IMPORTERS = frozenset({"importlib.import_module", "importlib.__import__", "__import__"})
 
@@ -105,22 +105,22 @@ class _Reader(ast.NodeVisitor):
         return Found(name, getattr(node, "lineno", 1), optional, self._functions > 0, self._calls.get(node))
 
     def visit_Import(self, node: ast.Import) -> None:
-        self.imports.extend(self._found(each.name, node, _NO_IMPORT) for each in node.names)
+        self.imports.extend(self._found(each.name, node, NO_IMPORT) for each in node.names)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         if node.level or not node.module:
             return
-        self.imports.append(self._found(node.module, node, _NO_IMPORT))
-        self.uses.extend(self._found(f"{node.module}.{each.name}", node, _NO_IMPORT) for each in node.names if each.name != "*")
+        self.imports.append(self._found(node.module, node, NO_IMPORT))
+        self.uses.extend(self._found(f"{node.module}.{each.name}", node, NO_IMPORT) for each in node.names if each.name != "*")
 
     def visit_Try(self, node: ast.Try) -> None:
-        self._guards.append({name for handler in node.handlers for name in _caught(handler.type)})
+        self._guards.append({name for handler in node.handlers for name in caught(handler.type)})
         for each in node.body:
             self.visit(each)
         self._guards.pop()
         # what is tried instead is not needed by itself, either
         for handler in node.handlers:
-            self._guards.append(_caught(handler.type))
+            self._guards.append(caught(handler.type))
             self.generic_visit(handler)
             self._guards.pop()
         for each in (*node.orelse, *node.finalbody):
@@ -128,8 +128,8 @@ class _Reader(ast.NodeVisitor):
 
     def visit_If(self, node: ast.If) -> None:
         self.visit(node.test)
-        only_for_types = _last(node.test) == "TYPE_CHECKING" or _is_main(node.test)
-        self._guards.append(set(_NO_IMPORT | _NO_ATTRIBUTE) if only_for_types else set())
+        only_for_types = _last(node.test) == "TYPE_CHECKING" or is_main(node.test)
+        self._guards.append(set(NO_IMPORT | _NO_ATTRIBUTE) if only_for_types else set())
         for each in node.body:
             self.visit(each)
         self._guards.pop()
@@ -164,7 +164,7 @@ class _Reader(ast.NodeVisitor):
         self._calls[node.func] = (len(node.args), tuple(each.arg or "**" for each in node.keywords))
         first = _literal(node.args[0]) if node.args else None
         if first and not first.startswith(".") and (_IMPORTERS & set(targets) or _last(node.func) == "__import__"):
-            self.imports.append(self._found(first, node, _NO_IMPORT))
+            self.imports.append(self._found(first, node, NO_IMPORT))
         if isinstance(node.func, ast.Attribute) and not targets:
             self.methods.append(self._found(node.func.attr, node, _NO_ATTRIBUTE))
         self.generic_visit(node)
@@ -185,7 +185,8 @@ class _Reader(ast.NodeVisitor):
         return [".".join([each, *reversed(parts)]) for each in sorted(self.aliases.get(node.id, ()))]
 
 
-def _caught(node: Optional[ast.AST]) -> Set[str]:
+def caught(node: Optional[ast.AST]) -> Set[str]:
+    """Return the names of the errors that an ``except`` takes."""
     if node is None:
         return {"BaseException"}
     return {_last(each) for each in (node.elts if isinstance(node, ast.Tuple) else [node])}
@@ -195,7 +196,7 @@ def _last(node: ast.AST) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def _is_main(node: ast.AST) -> bool:
+def is_main(node: ast.AST) -> bool:
     """Whether it is ``__name__ == "__main__"``."""
     return isinstance(node, ast.Compare) and _last(node.left) == "__name__"
 

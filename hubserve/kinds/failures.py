@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from hubserve.errors import HubError, LoadFailed, MissingDependency, ModuleFailed, OutOfMemory, safe_text
+from hubserve.kinds.beside import AROUND
+from hubserve.kinds.package_names import package_of
+from hubserve.kinds.packages import LOADED
 
 #: how engines say it, who have exceptions of their own
 _NO_MEMORY = re.compile(r"out of memory|ResourceExhausted|bad_alloc|[Ff]ailed to allocate memory")
@@ -27,20 +30,56 @@ class failures_named:  # noqa: N801 - reads as a phrase where it is used
         if error is None or isinstance(error, (KeyboardInterrupt, HubError)):
             return
         detail = traceback_of(error)
-        if isinstance(error, ModuleNotFoundError):
-            raise MissingDependency(
-                f"{self._doing}: it needs the package '{error.name}', which is not installed. "
-                f"Name it in the module's requirements.txt and install the module{_or_here()}.",
-                detail,
-            ) from error
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            raise MissingDependency(f"{self._doing}: {_missing(error.name)}", detail) from error
         where = _last_place(error)
         raise LoadFailed(
             f"{self._doing}: {type(error).__name__}: {safe_text(error)}{where}. Mend the module and try again.", detail
         ) from error
 
 
+def _missing(name: str) -> str:
+    """Return what a missing import is, and what to do. A package is named only where it is certain which one has the import."""
+    top = name.partition(".")[0]
+    if top in LOADED and top != name:
+        return (
+            f"it imports its own '{name.partition('.')[2]}', which is not in its folder '{LOADED[top]}'. Get the whole module from where "
+            "it is published, or write what is missing, and install it again."
+        )
+    found = sys.modules.get(top)
+    if found is not None and top != name:
+        place = getattr(found, "__file__", None) or next(iter(getattr(found, "__path__", ())), "this Python")
+        return (
+            f"it imports '{name}', and the '{top}' that is found here ({place}) has no such part. Another '{top}' is meant, or another "
+            "version of it: name that in the module's requirements.txt, or move the one that is found away, and install the module again."
+        )
+    package = package_of(top)
+    if package:
+        what = f"the package '{package}'" + ("" if package == top else f" (it imports '{top}')")
+        return f"it needs {what}, which is not installed. Add {package} to its requirements.txt and install the module again{_or_here()}."
+    gone = next((each.origin for each in AROUND.values() if each.gone), None)
+    if gone is not None:
+        return (
+            f"it imports '{top}', which is not installed, and what lay beside the folder that the module was installed from is gone with "
+            f"it: '{gone}'. Put it back, or install the module again from where it is now."
+        )
+    return (
+        f"it imports '{top}', which is not installed{_looked_beside()}. If '{top}' is a part of the project that the module comes from, "
+        "install the module from its folder in that project. If it is in a package, add that package to the module's requirements.txt and "
+        f"install the module again{_or_here()}; the package may have another name than '{top}'."
+    )
+
+
+def _looked_beside() -> str:
+    """Return what was looked at beside the place that the module came from."""
+    for each in AROUND.values():
+        refused = f"; not looked at: '{each.refused}', where every user of this machine can put files" if each.refused else ""
+        return f" and does not lie beside the module's folder '{each.origin}'{refused}"
+    return ""
+
+
 def _or_here() -> str:
-    """An environment that was made for modules is not to be changed by hand; it has a record of what it holds."""
+    """Return the advice to install it by hand; an environment that was made for modules has a record of what it holds."""
     made_for_modules = Path(sys.prefix, "environment.json").is_file()
     return "" if made_for_modules else f", or install it into this Python: {sys.executable}"
 

@@ -76,7 +76,7 @@ def scan_module(folder: Path, beside: Sequence[Path] = ()) -> ModuleScan:
     for file, names in read.items():
         for found in names.imports:
             top = found.name.split(".")[0]
-            if top not in own and not _is_provided(top, places):
+            if top not in own and not is_provided(top, places):
                 place = _place(file, found, optional=top in _PYTHON_2.split())
                 imports.setdefault(top, []).append(place)
                 dotted.setdefault(found.name, []).append(place)
@@ -112,7 +112,8 @@ def _names_of(read: Iterable[CodeNames]) -> Set[str]:
     return {re.sub(r"[-.]", "_", name) for names in read for name in names.module_names}
 
 
-def _is_provided(top: str, places: Sequence[Path]) -> bool:
+def is_provided(top: str, places: Sequence[Path]) -> bool:
+    """Return True for a top-level name that needs no package: of Python, hubserve or an installed module, or in one of the places."""
     return top in _standard_names() or top in _compat_names() or any(_holds(each, top) for each in places) or _is_installed(top)
 
 

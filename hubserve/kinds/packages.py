@@ -6,14 +6,17 @@ What is importable in the module's process is also importable in every interpret
 import json
 import os
 import sys
+import sysconfig
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Dict, Optional
 
+import hubserve
 from hubserve.errors import LoadFailed
 from hubserve.home import modules_dir
+from hubserve.kinds.beside import AROUND, look_beside
 from hubserve.kinds.removed_names import runtime
 from hubserve.kinds.versions import current_version
 
@@ -25,6 +28,14 @@ _OWN_PATH = frozenset(sys.path)
 _CHILDREN = Path(__file__).resolve().parent / "child_start"
 _VARIABLE = "HUBSERVE_IMPORTS"
 _is_shared = False
+
+
+def hide_neighbours() -> None:
+    """Take the folder that hubserve lies in off the path: in a checkout, its ``tools`` and ``tests`` would hide those of modules."""
+    own = Path(hubserve.__file__).resolve().parent.parent
+    paths = sysconfig.get_paths()
+    if own not in {Path(paths["purelib"]).resolve(), Path(paths["platlib"]).resolve()}:  # there they are installed packages
+        sys.path[:] = [each for each in sys.path if not each or Path(each).resolve() != own]
 
 
 def share_with_children(*, always: bool = False) -> None:
@@ -42,6 +53,8 @@ def share_with_children(*, always: bool = False) -> None:
         "packages": packages,
         "path": [each for each in sys.path if each not in _OWN_PATH],
         "installed": str(modules_dir()),
+        "beside": [str(folder) for each in AROUND.values() for folder in each.folders],
+        "hubserve": str(Path(hubserve.__file__).parent),
         "old_names": runtime.is_installed(),
     }
     os.environ[_VARIABLE] = json.dumps(known)
@@ -61,6 +74,7 @@ def install_package(name: str, folder: Path) -> None:
             return
         raise LoadFailed(f"a module cannot be called '{name}': a package of that name is already imported here. Rename the folder.")
     _InstalledModules.install()
+    look_beside(name, folder)
     # Published modules import from beside their folder, and from inside it. Installed ones are found by the finder: with the modules folder
     # on the path, each name's folder of versions would be a package itself.
     for path in (folder.parent, folder):

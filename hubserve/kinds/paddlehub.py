@@ -1,20 +1,25 @@
 """PaddleHub modules: a folder whose ``module.py`` has a class under ``@moduleinfo``."""
 
 import inspect
-from importlib import import_module
+import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional, Type
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Type
 
 import numpy as np
 
-from hubserve.errors import LoadFailed
+from hubserve.errors import LoadFailed, WrongArguments, usage_sentence
 from hubserve.kinds import source
+from hubserve.kinds.annotations import import_leniently
 from hubserve.kinds.base import Description, Face, Kind, LoadedModule, ModuleInfo
+from hubserve.kinds.called_methods import CalledMethod
 from hubserve.kinds.failures import failures_named
 from hubserve.kinds.packages import install_package
 from hubserve.kinds.removed_names import runtime
-from hubserve.module import BatchSpec
+from hubserve.module import BatchSpec, JsonArray
 from hubserve.types import TensorSpec
+
+#: the key of pictures in a JSON request to a module that names none
+_PICTURES = "images"
 
 
 class PaddleHubKind(Kind):
@@ -22,6 +27,7 @@ class PaddleHubKind(Kind):
 
     name = "paddlehub"
     looks_for = "a module.py with a class under @moduleinfo"
+    main_file = "module.py"
 
     def recognises(self, folder: Path) -> bool:
         """A ``module.py`` is enough; what is wrong inside it is told by :meth:`describe`."""
@@ -59,29 +65,53 @@ class PaddleHubModule(LoadedModule):
         self._run = _find_marked(module, "_runnable", named_by="_run_func_name")
         self._batch = _find_marked(module, "_batch")
         self._pictures = _find_marked(module, "_pictures")
+        self._answer_json = CalledMethod(self._serving, usage=str(getattr(module, "serving_usage", ""))) if self._serving else None
+        self._answer_pictures = CalledMethod(self._pictures, given=1) if self._pictures else None
         self.description = self._describe()
 
     def _describe(self) -> Description:
         faces = [Face.JSON] if self._serving or self._batch else []
         engine = getattr(self.module, "engine_info", None)
         if not self._batch:
-            return Description(faces=[*faces, *([Face.PICTURE] if self._pictures else [])], engine=engine)
+            faces += [Face.PICTURE] if self._pictures else []
+            types: Dict[str, str] = {}
+            for each in (self._answer_pictures, self._answer_json):
+                types.update(each.types if each else {})
+            return Description(faces=faces, engine=engine, usage=self._usage(None, ""), argument_types=types)
         spec: BatchSpec = self._batch._batch  # type: ignore[attr-defined]  # set by the decorator
         inputs, outputs = self._specs("inputs"), self._specs("outputs")
         picture_item = None
         if hasattr(self.module, "preprocess"):
             item = np.asarray(self.module.preprocess(np.zeros((32, 32, 3), np.uint8)))
             picture_item = TensorSpec(inputs[0].name, item.dtype.name, item.shape)
+        json_array: Optional[JsonArray] = getattr(self.module, "json_array", spec.json)
+        json_pictures = ""
+        if picture_item and (json_array or not self._serving):
+            json_pictures = json_array.data if json_array else _PICTURES
         return Description(
             faces=[Face.TENSORS, *faces, *([Face.PICTURE] if picture_item or self._pictures else [])],
             inputs=inputs,
             outputs=outputs,
-            json_array=getattr(self.module, "json_array", spec.json),
+            json_array=json_array,
+            json_pictures=json_pictures,
+            usage=self._usage(json_array and (json_array, inputs[0]), json_pictures),
+            argument_types=self._answer_json.types if self._answer_json else None,
             picture_item=picture_item,
             max_batch_size=int(getattr(self.module, "max_batch_size", spec.max_batch_size)),
             engine=engine,
             labels=getattr(self.module, "output_labels", None),
         )
+
+    def _usage(self, array: Optional[Tuple[JsonArray, TensorSpec]], pictures: str) -> str:
+        """Return what JSON requests hold, in words and examples."""
+        forms = [json.dumps({pictures: ["<base64 of a picture>"]})] if pictures else []
+        if array:
+            keys, spec = array
+            about = {"shape": [max(1, length) for length in spec.shape], "dtype": spec.dtype}
+            forms.append(json.dumps({keys.data: "<base64 of the array>", keys.about: about}))
+        if self._answer_json and self._answer_json.usage:
+            forms.append(self._answer_json.usage)
+        return "; or ".join(forms)
 
     def _specs(self, attribute: str) -> List[TensorSpec]:
         specs = getattr(self.module, attribute, None)
@@ -94,9 +124,12 @@ class PaddleHubModule(LoadedModule):
 
     def call_json(self, arguments: Dict[str, Any]) -> Any:
         """See the base class."""
-        if self._serving is None:
+        if self._answer_json is None:
             raise self.unsupported(Face.JSON)
-        return self._serving(**arguments)
+        try:
+            return self._answer_json(arguments)
+        except WrongArguments as error:
+            raise self._with_usage(error) from None
 
     def call_tensors(self, inputs: Dict[str, np.ndarray]) -> Any:
         """See the base class."""
@@ -106,9 +139,15 @@ class PaddleHubModule(LoadedModule):
 
     def call_pictures(self, pictures: Iterable[np.ndarray], arguments: Dict[str, Any]) -> Any:
         """See the base class."""
-        if self._pictures is None:
+        if self._answer_pictures is None:
             raise self.unsupported(Face.PICTURE)
-        return self._pictures(pictures, **arguments)
+        try:
+            return self._answer_pictures(arguments, pictures)
+        except WrongArguments as error:
+            raise WrongArguments(f"{error.message}. The pictures come with {self._answer_pictures.usage}") from None
+
+    def _with_usage(self, error: WrongArguments) -> WrongArguments:
+        return WrongArguments(error.message + usage_sentence(self.description.usage))
 
     def preprocess(self, picture: bytes) -> np.ndarray:
         """See the base class."""
@@ -128,6 +167,11 @@ class PaddleHubModule(LoadedModule):
         """See the base class."""
         return self._run(argv) if self._run else super().run(argv)
 
+    def create_app(self) -> Any:
+        """See the base class."""
+        create = getattr(self.module, "create_gradio_app", None)
+        return create() if create else super().create_app()
+
 
 def _import_class(folder: Path, import_name: str) -> Type[Any]:
     class_name = source.read_module_class(folder / "module.py").class_name
@@ -135,7 +179,7 @@ def _import_class(folder: Path, import_name: str) -> Type[Any]:
     runtime.install()
     install_package(import_name, folder)
     with failures_named(f"cannot import '{folder / 'module.py'}'"):
-        cls: Type[Any] = getattr(import_module(import_name + ".module"), class_name)
+        cls: Type[Any] = getattr(import_leniently(import_name + ".module"), class_name)
     _refuse_unfinished(cls, folder / "module.py")
     return cls
 

@@ -18,6 +18,7 @@ class TritonKind(Kind):
 
     name = KIND
     looks_for = f"a {CONFIG_NAME}, or numbered folders that hold a model.onnx, model.xml, model.pdmodel, model.pt or model.py"
+    main_file = CONFIG_NAME
 
     def recognises(self, folder: Path) -> bool:
         """See the base class."""

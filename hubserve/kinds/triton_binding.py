@@ -41,11 +41,18 @@ class Binding(NamedTuple):
         return array if self.reshape is None else self.reshape.from_model(array)
 
 
-def complete(config: Mapping[str, Any], engine: Engine, backend: str) -> Dict[str, Any]:
-    """The configuration with what it leaves out: inputs, outputs and, if no tensor that it has names a batch, the largest batch."""
+def complete(config: Mapping[str, Any], engine: Engine, backend: str, may_batch: bool = True) -> Dict[str, Any]:
+    """The configuration with what it leaves out: inputs, outputs and, if no tensor that it has names a batch, the largest batch.
+
+    Args:
+        config: as far as it goes.
+        engine: the loaded file.
+        backend: its name.
+        may_batch: whether ``max_batch_size`` 0 leaves the largest batch to the file.
+    """
     completed = {**config, "backend": backend}
     per_run = items_per_run(engine.inputs, engine.outputs)
-    if not config["max_batch_size"] and per_run != WHOLE and _leaves_batch_out(config, engine):
+    if may_batch and not config["max_batch_size"] and per_run != WHOLE and _leaves_batch_out(config, engine):
         completed["max_batch_size"] = _COMPLETED_BATCH if per_run == ANY else per_run
         if "sequence_batching" not in config:
             completed.setdefault("dynamic_batching", {})
@@ -92,17 +99,22 @@ def configured_specs(config: Mapping[str, Any], side: str) -> List[TensorSpec]:
     return [TensorSpec(each["name"], DTYPES[each["data_type"]], (*batch, *shape)) for each, shape in zip(tensors, shapes)]
 
 
-def bind(config: Mapping[str, Any], side: str, specs: Sequence[TensorSpec]) -> List[Binding]:
+def bind(config: Mapping[str, Any], side: str, specs: Sequence[TensorSpec], is_completed: bool = False) -> List[Binding]:
     """Find the file's tensor for each of the configuration's.
 
     Args:
         config: completed.
         side: "input" or "output".
         specs: the file's, in its order.
+        is_completed: whether this side has been completed from the file, so that a tensor of unknown rank may have any.
     Raises:
         ConfigError: names, datatypes or dims contradict the file, or an input of the file is missing.
     """
     bound = [_bind(config, side, tensor, specs) for tensor in [*config[side], *_of_sequences(config, side)]]
+    if is_completed:
+        bound = [
+            each._replace(outer=each.outer._replace(shape=(REST,))) if specs[each.position].shape == (REST,) else each for each in bound
+        ]
     places = [each.position for each in bound]
     missing = [spec.name for position, spec in enumerate(specs) if position not in places]
     if missing and side == "input":

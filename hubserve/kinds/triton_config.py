@@ -4,6 +4,7 @@ The object has Triton's names and Triton's JSON form: enumerations by name, whol
 defaults. Reading needs protobuf and Triton's schema, which the gateway has; an instance is given the object.
 """
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
@@ -23,7 +24,17 @@ _PLATFORMS = {
 }
 #: backend -> the name of its model in a version's folder, where that is not given
 MODEL_NAMES = {"onnxruntime": "model.onnx", "pytorch": "model.pt", "python": "model.py", "paddle": "model.pdmodel", "openvino": "model.xml"}
+#: so many names of a template's values are shown
+_NAMES_SHOWN = 8
 ENSEMBLE = "ensemble"
+#: platform or backend of Triton that is not here -> what its models need
+_INSTEAD = {
+    "oneflow": "it needs OneFlow's engine, which hubserve does not have. Write a model.py that loads the saved graph with oneflow, and set "
+    "backend to 'python'; the parameter EXECUTION_ENV_PATH names an environment that has oneflow",
+    "tensorflow": "convert the model to ONNX (python -m tf2onnx.convert), save it as model.onnx, and set backend to 'onnxruntime'",
+    "tensorrt": "serve the ONNX file that the plan was built from, as model.onnx with backend 'onnxruntime'",
+    "identity": "write a model.py that gives its inputs back, and set backend to 'python'",
+}
 BACKENDS = (*MODEL_NAMES, ENSEMBLE)
 #: data type of a configuration -> dtype of a TensorSpec
 DTYPES = {
@@ -76,8 +87,18 @@ def parse_config(text: str, origin: str) -> Dict[str, Any]:
     try:
         message = text_format.Parse(text, schema.ModelConfig())
     except (text_format.ParseError, UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(f"'{origin}' is not a model configuration of Triton's: {_plainly(str(error))}") from None
+        template = _as_template(text)
+        raise ConfigError(f"'{origin}' is not a model configuration of Triton's: {template or _plainly(str(error))}") from None
     return _to_json(message)
+
+
+def _as_template(text: str) -> str:
+    """Say that a configuration is a template with values to fill in; "" if it is none."""
+    names = list(dict.fromkeys(re.findall(r"\$\{\w+\}", text)))
+    if not names:
+        return ""
+    shown = ", ".join(names[:_NAMES_SHOWN]) + (f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else "")
+    return f"it is a template with values to fill in: {shown}. Write each value in the place of its name, or remove its line."
 
 
 def parse_config_json(document: Any, origin: str) -> Dict[str, Any]:
@@ -127,12 +148,15 @@ def backend_of(config: Mapping[str, Any]) -> str:
         )
     backend = backend or meant
     if backend and backend not in BACKENDS:
-        raise _no_backend(config, "backend", backend)
+        raise _no_backend(config, "backend" if config.get("backend") else "platform", config.get("backend") or platform)
     return str(backend)
 
 
 def _no_backend(config: Mapping[str, Any], key: str, value: str) -> ConfigError:
-    return ConfigError(f"model '{config['name']}': {key} '{value}' is not supported; supported backends are {', '.join(BACKENDS)}")
+    instead = _INSTEAD.get(_PLATFORMS.get(value, value), "write a model.py for backend 'python' that computes it")
+    return ConfigError(
+        f"model '{config['name']}': {key} '{value}' is not supported here: {instead}. Supported backends are {', '.join(BACKENDS)}."
+    )
 
 
 def _schema() -> Any:

@@ -1,16 +1,21 @@
 """Which fields of a Triton model's configuration have a meaning here, and what must be true of their values.
 
-A field that is set and is not in :data:`SUPPORTED` is refused by its name: nothing that a configuration asks for is passed over.
+A field that is set and is not in :data:`SUPPORTED` is refused by its name if answers could differ without it. Those that change nothing in
+an answer are in :mod:`hubserve.kinds.triton_harmless`: the log names them.
 """
 
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
+from hubserve.engines.tuning import PARAMETERS, is_known
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton_config import DTYPES, ENSEMBLE
+from hubserve.kinds.triton_harmless import why_harmless
 from hubserve.kinds.triton_reshape import why_impossible
 
 FILES = ("onnxruntime", "openvino", "paddle", "pytorch")
+#: backends whose engines compute on the CPU only
+CPU_ONLY = ("onnxruntime", "openvino")
 #: of one model; each is a process
 MOST_INSTANCES = 256
 _PYTHON = ("python",)
@@ -31,8 +36,8 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "input.format": _ALL,  # says what the dims mean; nothing depends on it
     "input.dims": _ALL,
     "input.reshape": _MODELS,
-    "input.allow_ragged_batch": _PYTHON,
-    "input.optional": _PYTHON,
+    "input.allow_ragged_batch": (*_PYTHON, ENSEMBLE),
+    "input.optional": (*_PYTHON, ENSEMBLE),
     "output.name": _ALL,
     "output.data_type": _ALL,
     "output.dims": _ALL,
@@ -43,8 +48,9 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "instance_group.count": _MODELS,
     "instance_group.gpus": _MODELS,
     "default_model_filename": _MODELS,
-    "parameters": _MODELS,  # of files those that PARAMETERS names
-    "optimization.execution_accelerators.cpu_execution_accelerator": ("paddle",),
+    "parameters": _MODELS,  # of files those that hubserve.engines.tuning names
+    "optimization.graph.level": ("onnxruntime",),
+    "optimization.execution_accelerators.cpu_execution_accelerator": ("paddle", "onnxruntime"),
     "optimization.execution_accelerators.gpu_execution_accelerator": ("paddle",),
     "dynamic_batching.preferred_batch_size": _MODELS,
     "dynamic_batching.max_queue_delay_microseconds": _MODELS,
@@ -67,7 +73,7 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "sequence_batching.state.dims": _MODELS,
     "sequence_batching.state.initial_state": _MODELS,
     "model_warmup": _MODELS,
-    "model_transaction_policy.decoupled": _PYTHON,
+    "model_transaction_policy.decoupled": (*_PYTHON, ENSEMBLE),
     "response_cache.enable": _MODELS,
     "ensemble_scheduling.step.model_name": (ENSEMBLE,),
     "ensemble_scheduling.step.model_version": (ENSEMBLE,),
@@ -75,15 +81,8 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "ensemble_scheduling.step.output_map": (ENSEMBLE,),
 }
 
-#: backend -> the ``parameters`` that it takes; those of the Python backend are its author's
-PARAMETERS: Dict[str, Sequence[str]] = {
-    "onnxruntime": ("intra_op_thread_count", "engine"),
-    "openvino": ("INFERENCE_NUM_THREADS", "engine"),
-    "paddle": ("cpu_threads", "engine"),
-    "pytorch": ("INTRA_OP_THREAD_COUNT",),
-}
-#: those that say how many threads one call may compute with
-THREADS = ("intra_op_thread_count", "INFERENCE_NUM_THREADS", "cpu_threads", "INTRA_OP_THREAD_COUNT")
+#: the parameter that names another engine for a file
+_ENGINE = "engine"
 
 #: values that ask for nothing
 _NOTHING = ("", 0, False, None, "KIND_AUTO", "FORMAT_NONE", "PRIORITY_DEFAULT", "TYPE_INVALID")
@@ -99,12 +98,7 @@ def check_config(config: Mapping[str, Any], backend: str) -> None:
         ConfigError: naming everything that is refused, or what is wrong.
     """
     name = config["name"]
-    refused = [(place, _why_not(field, backend)) for place, field in _set_fields(config) if backend not in _supporting(field)]
-    if backend in PARAMETERS:
-        known = PARAMETERS[backend]
-        refused += [
-            (f"parameters.{key}", f"{backend} takes {', '.join(known)}") for key in config.get("parameters", {}) if key not in known
-        ]
+    refused = [(place, _why_not(field, backend)) for place, field in _unsupported(config, backend) if not why_harmless(field, backend)]
     if refused:
         listed = "; ".join(f"{place} ({why})" for place, why in refused)
         raise ConfigError(f"model '{name}': its configuration sets what is not supported: {listed}. Remove it.")
@@ -118,6 +112,28 @@ def check_config(config: Mapping[str, Any], backend: str) -> None:
     _check_sizes(config)
     for number, group in enumerate(config.get("instance_group", [])):
         _check_group(name, backend, f"instance_group[{number}]", group)
+
+
+def passed_over(config: Mapping[str, Any], backend: str) -> List[str]:
+    """Return what a configuration sets that has no effect here and changes no answer, each with the reason.
+
+    Args:
+        config: one that :func:`check_config` accepts.
+        backend: which one computes the model.
+    """
+    told = [f"{place} ({why_harmless(field, backend)})" for place, field in _unsupported(config, backend)]
+    if backend in FILES:
+        known = ", ".join((*PARAMETERS[backend], _ENGINE))
+        unknown = [key for key in config.get("parameters", {}) if key != _ENGINE and not is_known(backend, key)]
+        told += [f"parameters.{key} ({backend} models take {known})" for key in unknown]
+    for number, group in enumerate(config.get("instance_group", []) if backend in CPU_ONLY else []):
+        if group.get("kind") == "KIND_GPU" or group.get("gpus"):
+            told.append(f"instance_group[{number}] asks for a GPU ({backend} models compute on the CPU here)")
+    return told
+
+
+def _unsupported(config: Mapping[str, Any], backend: str) -> List[Tuple[str, str]]:
+    return [(place, field) for place, field in _set_fields(config) if backend not in _supporting(field)]
 
 
 def _set_fields(value: Any, place: str = "", field: str = "") -> Iterator[Tuple[str, str]]:
@@ -154,8 +170,10 @@ def _check_tensor(name: str, backend: str, place: str, tensor: Mapping[str, Any]
     data_type = tensor.get("data_type", "TYPE_INVALID")
     if data_type not in DTYPES:
         raise ConfigError(f"{place} has data_type {data_type}; give one of {', '.join(DTYPES)}")
-    if backend in FILES and data_type in ("TYPE_STRING", "TYPE_BF16"):
-        raise ConfigError(f"{place} has data_type {data_type}, which {backend} models cannot have here; only python models can")
+    if backend in FILES and backend != "onnxruntime" and data_type in ("TYPE_STRING", "TYPE_BF16"):
+        raise ConfigError(
+            f"{place} has data_type {data_type}, which {backend} models cannot have here; only onnxruntime and python models can"
+        )
     dims = tensor.get("dims", [])
     if not dims and backend != "python":
         raise ConfigError(f"{place} has no dims; a single value has dims: [ 1 ]")
@@ -195,5 +213,3 @@ def _check_group(name: str, backend: str, place: str, group: Mapping[str, Any]) 
         raise ConfigError(f"{place}.gpus must be numbers from 0 up, got {gpus}")
     if kind == "KIND_MODEL" and backend != "python":
         raise ConfigError(f"{place}.kind KIND_MODEL is for python models only. Use KIND_CPU, KIND_GPU or KIND_AUTO.")
-    if (kind == "KIND_GPU" or gpus) and backend in ("onnxruntime", "openvino"):
-        raise ConfigError(f"{place} asks for a GPU, and {backend} models compute on the CPU here. Use KIND_CPU, or KIND_AUTO without gpus.")

@@ -3,23 +3,29 @@
 import argparse
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
 from hubserve.engines import Engine, EngineOptions, find_model_files, load_engine
 from hubserve.engines.base import ModelFiles, Signature
+from hubserve.engines.forms import backend_of_file
+from hubserve.engines.tuning import read_tuning
 from hubserve.errors import ConfigError, InvalidInput, ModuleFailed
 from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.model_settings import read_settings
 from hubserve.kinds.triton_binding import Binding, bind, complete, configured_specs
-from hubserve.kinds.triton_config import backend_of
-from hubserve.kinds.triton_fields import THREADS
+from hubserve.kinds.triton_config import backend_of, empty_config
 from hubserve.kinds.triton_model import model_file
 from hubserve.models.arrays import arrays_of, read_inputs
 from hubserve.models.items import WHOLE, items_per_run, run_items
 from hubserve.module import instance_threads
 from hubserve.types import ANY, REST, check_arrays, check_inputs
 
+#: what Triton calls the two in a model's metadata
+_PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch"}
+_OPENVINO = "openvino"
+_LEVEL = "optimization.graph.level"
 _PRECISIONS = {"trt_fp32": False, "trt_fp16": True}
 
 
@@ -38,25 +44,46 @@ def load_file_model(version_folder: Path, config: Dict[str, Any], use_gpu: bool 
     backend = backend_of(config)
     files = _files(model_file(version_folder, config, backend), backend)
     parameters = {key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()}
-    options = _options(config, parameters, use_gpu)
-    if backend == "pytorch":
+    options, notes = _options(config, backend, parameters, use_gpu)
+    if backend == "pytorch" and config["input"] and config["output"]:
         options = options._replace(signature=Signature(*(configured_specs(config, side) for side in ("input", "output"))))
-    engine = load_engine(files, parameters.get("engine", backend), options)
-    completed = complete(config, engine, backend)
-    return FileModel(engine, completed)
+    engine = load_engine(
+        files, parameters.get("engine") or (_OPENVINO if _OPENVINO in _accelerators(config, backend) else backend), options
+    )
+    return FileModel(engine, config, complete(config, engine, backend), notes)
+
+
+def load_plain_model(files: ModelFiles, name: str, init_args: Mapping[str, Any], use_gpu: bool = False) -> "FileModel":
+    """Load a model that has no configuration: all is completed from its file.
+
+    Args:
+        files: the model.
+        name: as clients say it.
+        init_args: as :mod:`hubserve.kinds.model_settings` reads them.
+        use_gpu: whether to compute on the first visible GPU, where its engine can.
+    Raises:
+        ConfigError: a setting cannot be used.
+        LoadFailed: the file is damaged, or none of its inputs and outputs can be served.
+        MissingDependency: the engine is not installed.
+    """
+    backend = backend_of_file(files.graph)
+    settings = read_settings(name, backend, init_args, use_gpu)
+    engine = load_engine(files, settings.engine, settings.options)
+    config = {**empty_config(), "name": name, "platform": _PLATFORMS.get(backend, ""), "max_batch_size": settings.max_batch_size or 0}
+    return FileModel(engine, config, complete(config, engine, backend, may_batch=settings.max_batch_size is None), settings.notes)
 
 
 def _files(path: Path, backend: str) -> ModelFiles:
     if path.is_dir():
         return find_model_files(path)
-    if backend == "openvino" and path.suffix == ".xml":
-        return ModelFiles(path, path.with_suffix(".bin"))
     return find_model_files(path.parent, path.name) if backend in ("paddle", "openvino") else ModelFiles(path, None)
 
 
-def _options(config: Mapping[str, Any], parameters: Mapping[str, str], use_gpu: bool) -> EngineOptions:
+def _options(config: Mapping[str, Any], backend: str, parameters: Mapping[str, str], use_gpu: bool) -> Tuple[EngineOptions, List[str]]:
+    """Return the engine's options, and notes on settings without effect."""
     options = EngineOptions(use_gpu=use_gpu, cpu_num_threads=instance_threads(), max_batch_size=config["max_batch_size"] or 1)
-    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    own = backend == "paddle"  # OpenVINO in place of ONNX Runtime is another engine, and with others they change nothing
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {}) if own else {}
     for accelerator in accelerators.get("cpu_execution_accelerator", []):
         given = dict(accelerator.get("parameters", {}))
         _check_accelerator(config, accelerator, ("mkldnn", "onednn"), {"cpu_threads"})
@@ -67,10 +94,17 @@ def _options(config: Mapping[str, Any], parameters: Mapping[str, str], use_gpu: 
         if precision not in _PRECISIONS:
             raise ConfigError(f"model '{config['name']}': tensorrt's precision '{precision}' is not one of {', '.join(_PRECISIONS)}")
         options = options._replace(use_tensorrt=True, use_fp16=_PRECISIONS[precision])
-    for key in THREADS:
-        if key in parameters:
-            options = options._replace(cpu_num_threads=_number(config, key, parameters[key]))
-    return options
+    level = config.get("optimization", {}).get("graph", {}).get("level", 0)
+    tuning = read_tuning(backend, {**parameters, **({_LEVEL: str(level)} if level else {})}, f"model '{config['name']}': ")
+    options = options._replace(cpu_num_threads=tuning.threads or options.cpu_num_threads, tuning=tuning.settings)
+    others = [each for each in _accelerators(config, backend) if each != _OPENVINO]
+    return options, [*tuning.notes, *(f"the execution accelerator '{each}' changes nothing here" for each in others)]
+
+
+def _accelerators(config: Mapping[str, Any], backend: str) -> List[str]:
+    """List the execution accelerators of a model of ONNX Runtime's: OpenVINO is an engine here."""
+    given = config.get("optimization", {}).get("execution_accelerators", {}) if backend == "onnxruntime" else {}
+    return [str(each.get("name", "")) for each in given.get("cpu_execution_accelerator", [])]
 
 
 def _check_accelerator(config: Mapping[str, Any], accelerator: Mapping[str, Any], names: Any, parameters: Any) -> None:
@@ -84,38 +118,43 @@ def _check_accelerator(config: Mapping[str, Any], accelerator: Mapping[str, Any]
         )
 
 
-def _number(config: Mapping[str, Any], key: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise ConfigError(f"model '{config['name']}': parameter {key} must be a whole number from 1 up, got {text!r}")
-    return int(text)
-
-
 class FileModel(LoadedModule):
     """A model file as its configuration presents it: tensors, and JSON of the form ``{"inputs": {name: array}}``.
 
+    What a file takes or gives beside tensors (sequences, maps) only JSON requests can have.
+
     Args:
         engine: the loaded file.
-        config: completed, so that it has inputs and outputs.
+        written: its configuration as it was written.
+        config: the same, completed, so that it has inputs and outputs.
+        notes: for the log, on its settings.
     """
 
-    def __init__(self, engine: Engine, config: Dict[str, Any]) -> None:
+    def __init__(self, engine: Engine, written: Mapping[str, Any], config: Dict[str, Any], notes: Sequence[str] = ()) -> None:
         self._engine = engine
         self._name = config["name"]
         batch = config["max_batch_size"]
         self._batched = batch > 0
-        self._inputs: List[Binding] = bind(config, "input", engine.inputs)
-        self._outputs: List[Binding] = bind(config, "output", engine.outputs)
+        self._inputs: List[Binding] = bind(config, "input", engine.inputs, is_completed=not written["input"])
+        self._outputs: List[Binding] = bind(config, "output", engine.outputs, is_completed=not written["output"])
         self._per_run = self._items_per_run() if self._batched else WHOLE
         most = (batch if self._per_run == ANY else min(batch, self._per_run)) if self._batched else 1
+        described = engine.describe()
+        if notes:
+            described["warnings"] = [*described.get("warnings", ()), *notes]
+        self._has_values = bool(engine.value_inputs or engine.value_outputs)
+        has_tensors = bool(engine.outputs) and all(each.optional for each in engine.value_inputs)
+        faces = [*([Face.TENSORS] if has_tensors else []), *([] if "sequence_batching" in config else [Face.JSON])]
         self.description = Description(
-            faces=[Face.TENSORS] if "sequence_batching" in config else [Face.TENSORS, Face.JSON],
+            faces=faces,
             # the inputs that tell of sequences are behind those of clients; who fills them in declares them
             inputs=[each.outer for each in self._inputs[: len(config["input"])]],
             outputs=[each.outer for each in self._outputs[: len(config["output"])]],
             max_batch_size=most,
-            engine=engine.describe(),
+            engine=described,
             batched=self._batched,
-            config=config,
+            config=config if has_tensors else None,
+            labels={name: list(labels) for name, labels in engine.labels.items()} or None,
         )
 
     def _items_per_run(self) -> int:
@@ -149,8 +188,12 @@ class FileModel(LoadedModule):
         """Answer ``{"inputs": {name: array}}`` by ``{"outputs": {name: nested lists}, "elapse": seconds}``; see the base class."""
         unknown = sorted(set(arguments) - {"inputs"})
         if unknown or "inputs" not in arguments:
-            names = ", ".join(f"{each.outer.name} ({each.outer.dtype} {list(each.outer.shape)})" for each in self._inputs)
-            raise InvalidInput(f"model '{self._name}' takes {{'inputs': {{...}}}} with {names}, got {unknown or 'nothing'}")
+            names = [f"{each.outer.name} ({each.outer.dtype} {list(each.outer.shape)})" for each in self._inputs]
+            names += [f"{each.name} ({each.type})" for each in self._engine.value_inputs]
+            listed = ", ".join(names) or "nothing in it"
+            raise InvalidInput(f"model '{self._name}' takes {{'inputs': {{...}}}} with {listed}, got {unknown or 'nothing'}")
+        if self._has_values:
+            return self._call_values(arguments["inputs"])
         specs = self.description.inputs
         arrays = arrays_of(arguments["inputs"], specs)
         start = time.perf_counter()
@@ -162,6 +205,16 @@ class FileModel(LoadedModule):
         outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return self.postprocess(outputs, time.perf_counter() - start)
 
+    def _call_values(self, inputs: Any) -> Any:
+        """Answer a request of a model that takes or gives more than tensors: under the file's own names, computed as it comes."""
+        known = {each.name for each in self._engine.value_inputs}
+        if not isinstance(inputs, dict):
+            raise InvalidInput(f"'inputs' must be an object, got {type(inputs).__name__}")
+        others = {name: value for name, value in inputs.items() if name in known}
+        arrays = arrays_of({name: value for name, value in inputs.items() if name not in known}, self._engine.inputs)
+        start = time.perf_counter()
+        return self.postprocess(self._engine.run_values({**arrays, **others}), time.perf_counter() - start)
+
     def postprocess(self, outputs: Any, elapse_s: float) -> Any:
         """See the base class."""
         return {"outputs": outputs, "elapse": elapse_s}
@@ -169,5 +222,15 @@ class FileModel(LoadedModule):
     def run(self, argv: List[str]) -> Any:
         """Answer ``hub run NAME --inputs FILE``."""
         parser = argparse.ArgumentParser(prog=f"hub run {self._name}")
-        parser.add_argument("--inputs", required=True, help="the inputs: JSON text, or a .json or .npz file")
-        return self.call_json({"inputs": read_inputs(parser.parse_args(argv).inputs)})
+        parser.add_argument("--inputs", default="{}", help="the inputs: JSON text, or a .json or .npz file")
+        answer = self.call_json({"inputs": read_inputs(parser.parse_args(argv).inputs)})
+        return {**answer, "outputs": {name: _listed(value) for name, value in answer["outputs"].items()}}
+
+
+def _listed(value: Any) -> Any:
+    """Nested lists for arrays, and texts for byte strings, so that they are read by people and by programs."""
+    if isinstance(value, np.ndarray):
+        return _listed(value.tolist())
+    if isinstance(value, list):
+        return [_listed(each) for each in value]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -7,7 +7,7 @@ from typing import Any, Callable, ClassVar, Dict, List, Mapping, Optional, Seque
 
 import numpy as np
 
-from hubserve.errors import ConfigError, HubError, LoadFailed
+from hubserve.errors import ConfigError, HubError, LoadFailed, WrongArguments, shown
 from hubserve.models.class_names import AUTO, name_classes
 from hubserve.models.inference_yml import FILE, Described, lay_over, read_inference_yml
 from hubserve.models.items import WHOLE
@@ -133,6 +133,16 @@ class ClassifierModule(ModelModule):
             "scores": [round(float(row[number]), 5) for number in best],
             "label_names": [self.labels.get(number, "") for number in best],
         }
+
+    def serve_other(self, arguments: Mapping[str, Any]) -> Any:
+        """Answer ``{"images": ...}``, base64 of one picture or a list of such; see the base class."""
+        if set(arguments) != {"images"}:
+            return super().serve_other(arguments)
+        images = arguments["images"]
+        listed = images if isinstance(images, list) else [images]
+        if not listed or not all(isinstance(each, str) for each in listed):
+            raise WrongArguments(f"'images' must be base64 text of a picture, or a list of such texts, got {shown(images)}")
+        return self.predict([self.preprocess(decode_picture(each)) for each in listed])
 
     def predict(self, inputs: List[np.ndarray]) -> Any:
         """A list of prepared items -> the same answer as the server's."""

@@ -1,15 +1,16 @@
 """Any model as a module: tensors, JSON, and ``hub run``."""
 
 import argparse
+import json
 import time
 from typing import Any, ClassVar, Collection, Dict, List, Mapping, Optional
 
 import numpy as np
 
 from hubserve.engines import EngineOptions, load_engine
-from hubserve.errors import InvalidInput, ModuleFailed
+from hubserve.errors import ModuleFailed, WrongArguments
 from hubserve.models import settings
-from hubserve.models.arrays import arrays_of, read_inputs
+from hubserve.models.arrays import arrays_of, nested_example, read_inputs
 from hubserve.models.items import WHOLE, items_per_run, outer_specs, run_items
 from hubserve.module import JsonArray, batch, decode_array, find_folder, instance_threads, runnable, serving
 from hubserve.types import ANY, check_inputs
@@ -108,19 +109,42 @@ class ModelModule:
         outputs = {name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 else parts[0][name] for name in parts[0]}
         return self.postprocess(outputs, time.perf_counter() - start)
 
+    @property
+    def serving_usage(self) -> str:
+        """What :meth:`serve` takes, for messages."""
+        example = {spec.name: nested_example(spec) for spec in self.engine.inputs}
+        return f"{json.dumps({'inputs': example})} with {_listed(self.engine.inputs)}"
+
     @serving
     def serve(self, /, **arguments: Any) -> Any:
         """What a client posts: ``{"inputs": {...}}``, or ``{"images": ..., "revert_params": ...}``; see the class."""
-        return self._serve_named(**arguments) if "inputs" in arguments else self._serve_images(**arguments)
+        keys = set(arguments)
+        if keys == {"inputs"}:
+            return self._serve_named(arguments["inputs"])
+        if self.json_array is not None and keys == set(_IMAGES):
+            return self.answer({self.inputs[0].name: decode_array(arguments[_IMAGES.data], arguments[_IMAGES.about])})
+        return self.serve_other(arguments)
+
+    def serve_other(self, arguments: Mapping[str, Any]) -> Any:
+        """Answer a request of other arguments than tensors.
+
+        Raises:
+            WrongArguments: it is not one that the module takes.
+        """
+        known = ["inputs"] if self.json_array is None else ["inputs", *_IMAGES]
+        odd = [key for key in arguments if key not in known]
+        if odd:
+            raise WrongArguments(f"the argument '{odd[0][:80]}' is not known")
+        if not arguments:
+            raise WrongArguments("the arguments are missing")
+        missing = [key for key in _IMAGES if key not in arguments]
+        raise WrongArguments(
+            f"the argument '{missing[0]}' is missing" if missing else "there are arguments of two forms; send those of one"
+        )
 
     def _serve_named(self, inputs: Any) -> Any:
         arrays = arrays_of(inputs, self.engine.inputs)
         return self.answer({name: array[None] for name, array in arrays.items()} if self.per_run == WHOLE else arrays)
-
-    def _serve_images(self, images: Any, revert_params: Any) -> Any:
-        if self.json_array is None:
-            raise InvalidInput(f"this module takes {{'inputs': {{...}}}} with {_listed(self.engine.inputs)}")
-        return self.answer({self.inputs[0].name: decode_array(images, revert_params)})
 
     @runnable
     def run_cmd(self, argvs: List[str]) -> Any:

@@ -10,6 +10,7 @@ __all__ = ["PROTOCOLS", "Context", "Protocol", "create_protocols", "protocol_cla
 PROTOCOLS = {
     "paddlehub": "hubserve.protocols.paddlehub:PaddleHubProtocol",
     "v2": "hubserve.protocols.v2.http:V2Protocol",
+    "gradio": "hubserve.protocols.gradio:GradioProtocol",
 }
 
 

@@ -28,12 +28,29 @@ class Arguments(NamedTuple):
     Attributes:
         text: the JSON object to give to the module, any bytes-like object.
         array: that the module takes in place of the object, if it was sent.
+        pictures: encoded ones that the module takes in place of the object, if they were sent.
         found: what the document is instead of an object, in words; "" if it is an object.
     """
 
     text: Any
     array: np.ndarray | None = None
     found: str = ""
+    pictures: list[Any] | None = None
+
+
+class Places(NamedTuple):
+    """Where a document may have what is computed as a batch rather than given to the serving method.
+
+    Attributes:
+        array: the keys of an array.
+        pictures: the key of pictures; "" for none.
+    """
+
+    array: JsonArray | None = None
+    pictures: str = ""
+
+
+_NO_PLACES = Places()
 
 
 class ArgumentReader:
@@ -52,7 +69,7 @@ class ArgumentReader:
         self.bounds = bounds
 
     async def read(
-        self, text: Any, what: str, predict_args: Mapping[str, Any], where: JsonArray | None = None, *, any_encoding: bool = False
+        self, text: Any, what: str, predict_args: Mapping[str, Any], places: Places = _NO_PLACES, *, any_encoding: bool = False
     ) -> Arguments:
         """Check a document, and lay it over the arguments that the server's configuration gives.
 
@@ -60,35 +77,51 @@ class ArgumentReader:
             text: any bytes-like object.
             what: it is, for messages.
             predict_args: the configuration's.
-            where: the keys of an array that the module takes in place of an object, if it does.
+            places: of what the module takes in place of an object, if it does.
             any_encoding: see :func:`hubserve.protocols.documents.parse_json`.
         Raises:
             NotJson: it is not JSON, or nested too deep.
             TooLarge: it holds too many values.
-            InvalidInput: the array in it cannot be used.
+            InvalidInput: the array or the pictures in it cannot be used.
         """
-        where = None if predict_args else where
-        if where is not None and (split := split_large_text(text, where.data, self.bounds)) is not None and split.keys() == set(where):
-            check_about(split[where.about])
-            return Arguments(text, _array(split, where, await _decode_base64(split[where.data], where)))
+        places = _NO_PLACES if predict_args else places
+        found = await self._read_large_text(text, places)
+        if found is not None:
+            return found
         if is_light(text):
-            return _read(text, what, self.bounds, predict_args, where, any_encoding)
-        arguments = {"what": what, "bounds": self.bounds, "predict_args": predict_args, "where": where, "any_encoding": any_encoding}
+            return _read(text, what, self.bounds, predict_args, places, any_encoding)
+        arguments = {"what": what, "bounds": self.bounds, "predict_args": predict_args, "places": places, "any_encoding": any_encoding}
         frame = await self._decoders.call(_IN_DECODER, arguments, [text], lambda frame: frame)
         return _from_frame(frame, text)
 
+    async def _read_large_text(self, text: Any, places: Places) -> Arguments | None:
+        """Read a document of one large base64 text without parsing that; None if it is another one, or not strict base64."""
+        where, key = places.array, places.array.data if places.array else places.pictures
+        split = split_large_text(text, key, self.bounds) if key else None
+        if split is None:
+            return None
+        if where is not None and split.keys() == set(where):
+            check_about(split[where.about])
+            raw = await _decode_base64(split[where.data])
+            return None if raw is None else Arguments(text, _array(split, where, raw))
+        if split.keys() == {places.pictures}:
+            raw = await _decode_base64(split[places.pictures])
+            return None if raw is None else Arguments(text, pictures=[raw])
+        return None
 
-def _read(
-    text: Any, what: str, bounds: JsonBounds, predict_args: Mapping[str, Any], where: JsonArray | None, any_encoding: bool
-) -> Arguments:
+
+def _read(text: Any, what: str, bounds: JsonBounds, predict_args: Mapping[str, Any], places: Places, any_encoding: bool) -> Arguments:
     arguments = parse_json(text, what, bounds, any_encoding=any_encoding)
     if not isinstance(arguments, dict):
         return Arguments(text, found=json_type(arguments))
+    where = places.array
     if where is not None and arguments.keys() == set(where):
         check_about(arguments[where.about])
         if not isinstance(arguments[where.data], str):
             raise InvalidInput(f"'{where.data}' must be base64 text of an array's bytes, got {json_type(arguments[where.data])}")
-        return Arguments(text, _array(arguments, where, _raw(arguments[where.data], where)))
+        return Arguments(text, _array(arguments, where, _raw(arguments[where.data], f"'{where.data}'")))
+    if arguments.keys() == {places.pictures}:
+        return Arguments(text, pictures=_pictures(arguments[places.pictures], places.pictures))
     if predict_args:
         exact = json.loads(bytes(text))  # orjson makes floats of integers beyond 64 bits
         return Arguments(json.dumps({**predict_args, **exact}, ensure_ascii=False).encode("utf-8", "surrogatepass"))
@@ -100,28 +133,45 @@ def _array(arguments: Mapping[str, Any], where: JsonArray, raw: Any) -> np.ndarr
     return array_from_bytes(raw, about["dtype"], about["shape"])
 
 
-def _raw(text: Any, where: JsonArray) -> bytes:
+def _pictures(sent: Any, key: str) -> list[bytes]:
+    """Return encoded pictures of one base64 text, or a list of such."""
+    listed = sent if isinstance(sent, list) else [sent]
+    if not listed or not set(map(type, listed)) <= {str}:
+        wrong = next((each for each in listed if not isinstance(each, str)), None) if listed else "an empty list"
+        got = wrong if isinstance(wrong, str) else ("a list with " if isinstance(sent, list) else "") + json_type(wrong)
+        raise InvalidInput(f"'{key}' must be base64 text of a picture (PNG, JPEG, ...), or a list of such texts, got {got}")
+    places = (f"'{key}'" if len(listed) == 1 else f"'{key}', picture {number} of {len(listed)}," for number in range(1, len(listed) + 1))
+    return [_raw(text, place) for text, place in zip(listed, places, strict=True)]
+
+
+def _strict(text: Any) -> bytes | None:
     try:
         # validate=True also selects the vectorised decoder
         return pybase64.b64decode(text, validate=True)
     except ValueError:
-        pass
+        return None
+
+
+def _raw(text: Any, what: str) -> bytes:
+    decoded = _strict(text)
+    if decoded is not None:
+        return decoded
     try:
-        return decode_base64(text)  # it may be broken into lines
+        return decode_base64(text)
     except ValueError as error:
-        raise InvalidInput(f"'{where.data}' is not valid base64: {error}") from None
+        raise InvalidInput(f"{what} is not valid base64: {error}") from None
 
 
-async def _decode_base64(text: memoryview, where: JsonArray) -> Any:
-    """Decode a text, in steps if it is large."""
+async def _decode_base64(text: memoryview) -> Any:
+    """Decode a large text in steps; None if it is not strict base64, which says nothing about other spellings."""
     if len(text) <= _STEP_CHARS:
-        return _raw(text, where)
+        return _strict(text)
     raw = np.empty(len(text) // 4 * 3, np.uint8).data  # unlike a bytearray, not zeroed first
     filled = 0
     for start in range(0, len(text), _STEP_CHARS):
-        step = _raw(text[start : start + _STEP_CHARS], where)
-        if len(step) != _STEP_CHARS // 4 * 3 and start + _STEP_CHARS < len(text):
-            raise InvalidInput(f"'{where.data}' is not valid base64: there is padding in the midst of it")
+        step = _strict(text[start : start + _STEP_CHARS])
+        if step is None or (len(step) != _STEP_CHARS // 4 * 3 and start + _STEP_CHARS < len(text)):
+            return None
         raw[filled : filled + len(step)] = step
         filled += len(step)
         await asyncio.sleep(0)
@@ -133,9 +183,12 @@ async def _decode_base64(text: memoryview, where: JsonArray) -> Any:
 
 def decode(arguments: dict[str, Any], buffers: list[memoryview]) -> tuple[dict[str, Any], list[Any]]:
     """Do what :meth:`ArgumentReader.read` says, in a process that decodes."""
-    where = arguments["where"] and JsonArray(*arguments["where"])
+    array, pictures = arguments["places"]
+    places = Places(array and JsonArray(*array), pictures)
     bounds = JsonBounds(*arguments["bounds"])
-    read = _read(buffers[0], arguments["what"], bounds, arguments["predict_args"], where, arguments["any_encoding"])
+    read = _read(buffers[0], arguments["what"], bounds, arguments["predict_args"], places, arguments["any_encoding"])
+    if read.pictures is not None:
+        return {"pictures": len(read.pictures)}, read.pictures
     if read.array is not None:
         packed: list[Any] = []
         return {"inputs": pack_arrays({_ARRAY: read.array}, packed)}, packed
@@ -145,4 +198,6 @@ def decode(arguments: dict[str, Any], buffers: list[memoryview]) -> tuple[dict[s
 def _from_frame(frame: Frame, text: Any) -> Arguments:
     if "inputs" in frame.header:
         return Arguments(text, unpack_arrays(frame.header["inputs"], frame.buffers)[_ARRAY])
+    if "pictures" in frame.header:
+        return Arguments(text, pictures=list(frame.buffers))
     return Arguments(frame.buffers[0] if frame.buffers else text, found=frame.header["found"])

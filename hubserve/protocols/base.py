@@ -3,7 +3,7 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -53,6 +53,7 @@ class Context:
         admission: bounds what all requests together may take.
         bounds: of clients' JSON.
         decoders: decode large requests.
+        on_stop: called when the server begins to stop, while requests are still in progress.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Context:
         self.admission = Admission(settings.max_concurrency, settings.max_pending_bytes)
         self.bounds = JsonBounds.of(settings)
         self.decoders = Decoders()
+        self.on_stop: list[Callable[[], None]] = []
 
     @cached_property
     def v2(self) -> "V2Inference":
@@ -73,6 +75,11 @@ class Context:
         from hubserve.protocols.v2.inference import V2Inference
 
         return V2Inference(self.dataplane, self.settings, self.models, self.decoders)
+
+    def stop(self) -> None:
+        """End what would keep requests in progress for ever."""
+        for each in self.on_stop:
+            each()
 
     def close(self) -> None:
         """Finish what the protocols do beside answering; called once no more requests are taken."""
@@ -86,9 +93,11 @@ class Protocol(ABC):
 
     Attributes:
         prefixes: with a ``/`` at its end one stands for all paths that begin so, otherwise for itself alone.
+        is_mountable: whether a WSGI application can answer so, which gives whole answers only.
     """
 
     prefixes: ClassVar[tuple[str, ...]]
+    is_mountable: ClassVar[bool] = True
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -176,3 +185,10 @@ async def respond(send: Send, status: int, body: bytes, **headers: Any) -> None:
         }
     )
     await send({"type": "http.response.body", "body": body})
+
+
+async def respond_options(send: Send, allowed: str) -> None:
+    """Answer an ``OPTIONS`` request as Flask does: 200, with the methods in ``Allow``, and without a body."""
+    headers = [(b"content-type", b"text/html; charset=utf-8"), (b"allow", allowed.encode()), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

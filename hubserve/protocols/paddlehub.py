@@ -1,20 +1,15 @@
 """PaddleHub Serving's protocol: ``POST /predict/<module>``, answered by ``{"status", "msg", "results"}``.
 
 A JSON body's keys are the arguments of the module's serving method, as in PaddleHub. Beyond PaddleHub, modules that can take them
-also get ``image/*`` bodies, ``multipart/form-data`` with one or more files, and ``application/octet-stream`` arrays that are
-described by the headers ``X-Hub-Shape: 1,3,224,224`` and ``X-Hub-Dtype: float32``. The answer is the same, and so are the batches.
+also get ``image/*`` bodies, ``multipart/form-data``, and ``application/octet-stream`` arrays that are described by the headers
+``X-Hub-Shape: 1,3,224,224`` and ``X-Hub-Dtype: float32``. The answer is the same, and so are the batches. See docs/requests.md.
 """
 
-import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import unquote
 
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
-from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from hubserve.errors import (
@@ -29,15 +24,28 @@ from hubserve.errors import (
     TooLarge,
     Unavailable,
     drop_frames,
+    usage_sentence,
 )
-from hubserve.kinds.base import Face
 from hubserve.protocols.admission import Ticket
-from hubserve.protocols.arguments import ArgumentReader
-from hubserve.protocols.base import ClientGone, Context, Protocol, deadline_of, header, priority_of, respond, while_connected
+from hubserve.protocols.arguments import ArgumentReader, Places
+from hubserve.protocols.base import (
+    ClientGone,
+    Context,
+    Protocol,
+    deadline_of,
+    header,
+    priority_of,
+    respond,
+    respond_options,
+    while_connected,
+)
 from hubserve.protocols.bodies import TooSlow, read_body
 from hubserve.protocols.documents import is_small_object
-from hubserve.serving.dataplane import MAX_PICTURES, ServedModule
-from hubserve.types import InferRequest, array_from_bytes, parse_shape
+from hubserve.protocols.forms import put_form, read_form
+from hubserve.protocols.v2.encodings import decode_body
+from hubserve.protocols.v2.errors import NotOffered
+from hubserve.serving.dataplane import ServedModule
+from hubserve.types import InferRequest, InferResponse, array_from_bytes, parse_shape
 
 log = logging.getLogger("hubserve")
 
@@ -45,14 +53,15 @@ _PREFIX = "/predict/"
 #: around a module's answer; a longer one is not copied into them
 _BEFORE, _BEHIND = b'{"status":"000","msg":"","results":', b"}"
 _JOINED_BYTES = 1 << 20
-#: so much of a multipart body is parsed before others get their turn
-_STEP_BYTES = 64 << 10
+#: in front of the name in addresses of PaddleHub 1
+_OLD_PLACES = ("image/", "text/")
 
 #: error -> (HTTP status, PaddleHub status); the first class that fits counts
 _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
     (NotJson, 400, "101"),
     (TooLarge, 413, "101"),
     (TooSlow, 408, "101"),
+    (NotOffered, 415, "101"),
     (ModuleNotFound, 200, "111"),
     (LoadFailed, 200, "111"),
     (Overloaded, 429, "101"),
@@ -78,9 +87,12 @@ class PaddleHubProtocol(Protocol):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
         """Answer one request."""
-        name = unquote(scope["path"][len(_PREFIX) :])
+        name = unquote(scope["path"][len(_PREFIX) :]).strip("/")
         if not name or "/" in name:
-            await respond(send, 404, _envelope("404", f"there is nothing at {scope['path']}; use {_PREFIX}<module>"))
+            await respond(send, 404, _envelope("404", _nothing_at(scope["path"], name)))
+            return
+        if scope["method"] == "OPTIONS":
+            await respond_options(send, "POST, OPTIONS")
             return
         if scope["method"] != "POST":
             message = f"{_PREFIX}{name} takes POST, not {scope['method']}"
@@ -92,7 +104,7 @@ class PaddleHubProtocol(Protocol):
                 with module.in_use():
                     module.check_room()  # what would be refused is not even read
                     request = await self._decode(module, scope, ticket)
-                    response = await while_connected(scope, module.infer(request))
+                    response = await self._infer(module, request, scope)
                 results = response.json or b"null"
                 ticket.check_answer(len(results))
                 await _respond_results(send, results)
@@ -104,6 +116,15 @@ class PaddleHubProtocol(Protocol):
         except HubError as error:
             drop_frames(error)
             await self._refuse(name, error, send)
+
+    async def _infer(self, module: ServedModule, request: InferRequest, scope: Scope) -> InferResponse:
+        try:
+            return await while_connected(scope, module.infer(request))
+        except InvalidInput as error:
+            usage = usage_sentence(module.description.usage)
+            if request.pictures is None or usage in error.message or _content_type(scope).startswith("image/"):
+                raise
+            raise type(error)(error.message + usage) from None
 
     async def _refuse(self, name: str, error: HubError, send: Send) -> None:
         http, status = next((http, status) for cls, http, status in _STATUSES if isinstance(error, cls))
@@ -128,11 +149,13 @@ class PaddleHubProtocol(Protocol):
 
     async def _decode(self, module: ServedModule, scope: Scope, ticket: Ticket) -> InferRequest:
         """Make a request of what was sent."""
-        content_type = header(scope, b"content-type").partition(";")[0].strip().lower()
+        content_type = _content_type(scope)
         request = InferRequest(module.plan.info.name, deadline=deadline_of(scope, self.settings), priority=priority_of(scope))
         body = await read_body(scope, self.settings, ticket)
-        if content_type == "multipart/form-data" and Face.PICTURE in module.description.faces:
-            request.pictures = await _read_files(scope, body)
+        if coding := header(scope, b"content-encoding"):
+            body = await decode_body(body, coding, self.settings.max_body_bytes, ticket)
+        if content_type == "multipart/form-data":
+            put_form(request, await read_form(scope, body), module, self._arguments.bounds)
         elif content_type == "application/json" or (content_type.startswith("application/") and content_type.endswith("+json")):
             await _decode_json(request, body, module, self._arguments)
         elif content_type.startswith("image/"):
@@ -142,6 +165,10 @@ class PaddleHubProtocol(Protocol):
         else:
             raise _OldUsage
         return request
+
+
+def _content_type(scope: Scope) -> str:
+    return header(scope, b"content-type").partition(";")[0].strip().lower()
 
 
 async def _respond_results(send: Send, results: Any) -> None:
@@ -156,49 +183,24 @@ async def _respond_results(send: Send, results: Any) -> None:
     await send({"type": "http.response.body", "body": _BEHIND})
 
 
-async def _read_files(scope: Scope, body: memoryview) -> list[bytes]:
-    try:
-        form = await _FormRequest(scope, body).form(max_files=MAX_PICTURES, max_fields=1)
-    except MultiPartException as error:
-        raise InvalidInput(f"the multipart body cannot be read: {error.message}") from None
-    try:
-        return [await _read_file(field, value) for field, value in form.multi_items()]
-    finally:
-        await form.close()
-
-
-async def _read_file(field: str, value: UploadFile | str) -> bytes:
-    if isinstance(value, str):
-        raise InvalidInput(f"the multipart field '{field}' is no file; send every picture as a file, as in curl -F images=@cat.jpg")
-    return await value.read()
-
-
-class _FormRequest(Request):
-    """A request whose body has been read already, within its limit."""
-
-    def __init__(self, scope: Scope, body: memoryview) -> None:
-        super().__init__(scope)
-        self._whole = body
-
-    async def stream(self) -> AsyncIterator[bytes]:  # type: ignore[override]  # an async generator either way
-        for start in range(0, len(self._whole), _STEP_BYTES):
-            yield bytes(self._whole[start : start + _STEP_BYTES])
-            await asyncio.sleep(0)
-        yield b""
-
-
 async def _decode_json(request: InferRequest, body: memoryview, module: ServedModule, reader: ArgumentReader) -> None:
     described, predict_args = module.description, module.plan.predict_args
-    if described.json_array is None and not predict_args and is_small_object(body, reader.bounds):
+    places = Places(described.json_array, described.json_pictures)
+    if not any(places) and not predict_args and is_small_object(body, reader.bounds):
         request.arguments = body
         return
-    arguments = await reader.read(body, "the body", predict_args, described.json_array, any_encoding=True)
+    try:
+        arguments = await reader.read(body, "the body", predict_args, places, any_encoding=True)
+    except InvalidInput as error:
+        raise type(error)(error.message + usage_sentence(described.usage)) from None
     if arguments.array is not None:
         request.tensors = {described.inputs[0].name: arguments.array}
+    elif arguments.pictures is not None:
+        request.pictures = arguments.pictures
     elif arguments.found == "null":
         raise _OldUsage
     elif arguments.found:
-        raise NotJson(f"the body must be a JSON object of arguments, got {arguments.found}")
+        raise NotJson(f"the body must be a JSON object of arguments, got {arguments.found}{usage_sentence(described.usage)}")
     else:
         request.arguments = arguments.text
 
@@ -213,6 +215,13 @@ def _decode_array(scope: Scope, body: memoryview, module: ServedModule) -> dict[
     except ValueError:
         raise InvalidInput(f"the header X-Hub-Shape must look like '1,3,224,224', got '{shape[:80]}'") from None
     return {specs[0].name: array_from_bytes(body, header(scope, b"x-hub-dtype") or specs[0].dtype, lengths)}
+
+
+def _nothing_at(path: str, name: str) -> str:
+    old = next((each for each in _OLD_PLACES if name.startswith(each)), None)
+    if old:
+        return f"there is nothing at {path}, which is an address of PaddleHub 1; use {_PREFIX}{name.removeprefix(old)}"
+    return f"there is nothing at {path}; use {_PREFIX}<module>"
 
 
 def _envelope(status: str, message: str) -> bytes:

@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from hubserve.errors import InstallError
+from hubserve.kinds.beside import folders_beside
+from hubserve.kinds.beside_scan import imports_beside
 from hubserve.registry.extraction import safe_parts
 
 FOLDER = ".assets"
@@ -33,12 +35,14 @@ class Assets(NamedTuple):
         files: where each file is, and its place in the packed tree.
         named: the paths as the module's sources name them.
         fixed: absolute paths that the sources name and that exist here: they cannot travel.
+        beside: what the sources import from beside the folder, such as ``utils``: it does not travel either.
     """
 
     source: PurePosixPath
     files: list[tuple[Path, PurePosixPath]]
     named: list[str]
     fixed: list[str]
+    beside: list[str]
 
     def to_json_text(self) -> str:
         """The text of ``assets.json``."""
@@ -70,7 +74,8 @@ def find_assets(folder: Path, source: Path | None = None) -> Assets:
     files = sorted({each for place in places for each in _files_of(place)})
     # safe_parts: what could not be unpacked is better found now
     packed = [(each.resolve(), PurePosixPath(*safe_parts(each.relative_to(root).as_posix()))) for each in files]
-    return Assets(PurePosixPath(source.relative_to(root).as_posix()), packed, sorted(places.values()), fixed)
+    beside = imports_beside(folder, folders_beside(folder))
+    return Assets(PurePosixPath(source.relative_to(root).as_posix()), packed, sorted(places.values()), fixed, beside)
 
 
 def _literals(folder: Path) -> Iterator[str]:

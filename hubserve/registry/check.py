@@ -26,6 +26,7 @@ def check_import(
     search_path: Sequence[Path] = (),
     timeout_s: float = 120,
     launched: Launch | None = None,
+    origin: Path | None = None,
 ) -> None:
     """Import the module in a child process, which is ended whatever happens.
 
@@ -37,12 +38,14 @@ def check_import(
         search_path: folders in which relative model paths are looked up.
         timeout_s: how long it may take.
         launched: in which Python, and with which environment variables; this one's where None.
+        origin: the folder of this machine that it is installed from; what it imports may lie beside that.
     Raises:
         HubError: what the child reported, usually LoadFailed or MissingDependency.
         LoadFailed: the child took too long, died, or ended without a report.
     """
     launched = launched or Launch()
-    command = instance_command("--check", str(folder), "--import-name", import_name, "--kind", kind, python=launched.python)
+    options = ["--check", str(folder), "--import-name", import_name, "--kind", kind, *(["--origin", str(origin)] if origin else [])]
+    command = instance_command(*options, python=launched.python)
     # What is imported only to be looked at leaves no bytecode in the folder that will be installed.
     environment = {**instance_environment(home, search_path, launched.python), **launched.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:

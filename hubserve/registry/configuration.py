@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hubserve.config_file.lenient_json import NotJson, parse_json
 from hubserve.errors import ConfigError
 
 #: Keys that PaddleHub 1.x keeps in the same file; they are its own, so they are neither used nor removed.
@@ -15,6 +16,13 @@ PADDLEHUB_KEYS = ("server_url", "resource_storage_server_url", "debug", "log_lev
 LISTS = ("indexes", "trusted_keys")
 
 _SECTION = "install"
+
+#: settings of PaddleHub's ``hub config`` -> why they have no effect
+PADDLEHUB_SETTINGS = {
+    "server": "modules come from folders, archives and indexes; 'hub index add URL' names one",
+    "log.level": "a server's log has warnings and what it starts and ends; clients set its level at /v2/logging",
+    "log.enable": "a server writes its log to stderr; send it to /dev/null to have none",
+}
 
 
 class InstallSettings(NamedTuple):
@@ -174,12 +182,12 @@ def nearest(word: str, known: list[str]) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_bytes()).value
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise ConfigError(f"cannot read '{path}': {error.strerror}. Check its permissions.") from None
-    except (ValueError, RecursionError) as error:
+    except NotJson as error:
         raise ConfigError(f"'{path}' is not valid JSON: {error}. Mend it or delete it.") from None
     if not isinstance(document, dict):
         raise ConfigError(f"'{path}' must hold a JSON object, got {type(document).__name__}. Mend it or delete it.")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,14 +44,19 @@ def list_files(folder: Path, progress: Progress = silent, step: str = "reading")
     Returns:
         What the folder holds, and the sha256 of each file, 64 hexadecimal digits, by its relative path.
     """
+    return read_files({relative: folder / relative for relative in _files(folder)}, progress, step)
+
+
+def read_files(files: Mapping[str, Path], progress: Progress = silent, step: str = "reading") -> tuple[Contents, dict[str, str]]:
+    """Read files that lie anywhere, by the paths that they have in the module; as :func:`list_files`."""
     digest = hashlib.sha256()
     digests = {}
-    found = [(relative, (folder / relative).stat().st_size) for relative in sorted(_files(folder))]
+    found = [(relative, files[relative].stat().st_size) for relative in sorted(files)]
     done_bytes, total_bytes = 0, sum(size_bytes for _, size_bytes in found)
     for relative, size_bytes in found:
         digest.update(f"{relative}\0{size_bytes}\0".encode("utf-8", "surrogateescape"))
         own = hashlib.sha256()
-        with (folder / relative).open("rb") as file:
+        with files[relative].open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
                 own.update(chunk)

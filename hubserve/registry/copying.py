@@ -1,13 +1,19 @@
-"""Copies a module's folder as it is meant, not as it lies: links resolved, leftovers left out, nothing from outside."""
+"""Copies a module's folder as it is meant, not as it lies: links resolved, leftovers left out.
+
+A link that leads outside is followed where the user named the folder, whose links are then as much the user's as the folder is: weights on
+another disk, say. In what came from elsewhere it is refused, because a stranger could have any file of this machine copied.
+"""
 
 import os
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
+from hubserve.registry.contents import Contents, read_files
 from hubserve.registry.extraction import CHUNK_BYTES
 from hubserve.registry.manifest import FILES_NAME, MANIFEST_NAME
 from hubserve.registry.progress import Progress, silent
@@ -49,16 +55,25 @@ class Entry(NamedTuple):
         return stat.S_ISDIR(self.status.st_mode)
 
 
-def copy_folder(source: Path, target: Path, limits: InstallSettings | None = None, progress: Progress = silent) -> None:
+def copy_folder(
+    source: Path, target: Path, limits: InstallSettings | None = None, progress: Progress = silent, *, follow_links: bool = False
+) -> None:
     """Copy the regular files of ``source`` into the empty folder ``target``.
 
-    A link to something inside ``source`` is copied as what it points to.
+    A link is copied as what it points to.
 
+    Args:
+        source: the folder.
+        target: the empty folder.
+        limits: how much is copied at most; the defaults where None.
+        progress: told how far it is.
+        follow_links: whether links may lead outside ``source``.
     Raises:
-        InstallError: a link leads outside or in a circle, a file is neither regular nor a folder, or there is more than ``limits`` allow.
+        InstallError: a link leads outside although it may not, or in a circle, a file is neither regular nor a folder, or there is more
+            than ``limits`` allow.
         OSError: reading or writing failed.
     """
-    found = list_folder(source, limits)
+    found = list_folder(source, limits, follow_links=follow_links)
     total_bytes = size_of(found)
     done_bytes = 0
     for each in found:
@@ -70,7 +85,7 @@ def copy_folder(source: Path, target: Path, limits: InstallSettings | None = Non
             progress("copying", done_bytes, total_bytes)
 
 
-def list_folder(source: Path, limits: InstallSettings | None = None) -> list[Entry]:
+def list_folder(source: Path, limits: InstallSettings | None = None, *, follow_links: bool = False) -> list[Entry]:
     """What of ``source`` belongs to the module, each folder before what it holds, sorted by name.
 
     Raises:
@@ -80,11 +95,21 @@ def list_folder(source: Path, limits: InstallSettings | None = None) -> list[Ent
     root = source.resolve(strict=True)
     found: list[Entry] = []
     total_bytes = 0
-    for each in _walk(root, root, Path(), ()):
+    for each in _walk(None if follow_links else root, root, Path(), ()):
         found.append(each)
         total_bytes += size_of([each])
         _check_limits(source, len(found), total_bytes, limits)
     return found
+
+
+def measure_source(source: Path) -> Contents:
+    """Read what an install from a folder would copy; the digest is that of the installed files if nothing has changed.
+
+    Raises:
+        InstallError: it cannot be installed now.
+    """
+    entries = list_folder(source, InstallSettings(max_files=sys.maxsize, max_bytes=sys.maxsize), follow_links=True)
+    return read_files({each.relative.as_posix(): each.path for each in entries if not each.is_folder})[0]
 
 
 def size_of(entries: Iterable[Entry]) -> int:
@@ -92,7 +117,15 @@ def size_of(entries: Iterable[Entry]) -> int:
     return sum(each.status.st_size for each in entries if not each.is_folder)
 
 
-def _walk(root: Path, folder: Path, relative: Path, above: tuple[Path, ...]) -> Iterator[Entry]:
+def _walk(root: Path | None, folder: Path, relative: Path, above: tuple[Path, ...]) -> Iterator[Entry]:
+    """List what a folder holds.
+
+    Args:
+        root: where links may lead to, itself left out; None for anywhere.
+        folder: the folder, its links resolved.
+        relative: its path in the module.
+        above: the folders that hold it.
+    """
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
         if entry.name in LEFT_OUT:
             continue
@@ -106,17 +139,22 @@ def _walk(root: Path, folder: Path, relative: Path, above: tuple[Path, ...]) -> 
         elif stat.S_ISREG(status.st_mode):
             yield Entry(path, relative / entry.name, status)
         else:
-            raise InstallError(f"'{path}' is neither a file nor a folder, so it cannot be installed. Remove it from the module's folder.")
+            raise InstallError(
+                f"'{path}' is neither a file nor a folder, so it cannot be installed. Remove it, or the link to it, from the module."
+            )
 
 
-def _target_of_link(root: Path, link: Path, above: tuple[Path, ...]) -> Path:
+def _target_of_link(root: Path | None, link: Path, above: tuple[Path, ...]) -> Path:
     try:
         target = link.resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: a circle of links, before Python 3.13
         raise InstallError(f"the link '{link}' leads nowhere. Remove it, or put the file there.") from None
-    if root not in target.parents:
-        raise InstallError(f"the link '{link}' leads outside the module, to '{target}'. Put the file itself there.")
-    if target in above:
+    if root is not None and root not in target.parents:
+        raise InstallError(
+            f"the link '{link}' leads outside the module, to '{target}', and only links in a folder that you install from this machine are "
+            "followed. Put the file itself there."
+        )
+    if any(target == each or target in each.parents for each in above):
         raise InstallError(f"the link '{link}' leads to a folder that holds it, so the module would have no end. Remove it.")
     return target
 

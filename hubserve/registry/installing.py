@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind
+from hubserve.kinds.beside import surroundings
+from hubserve.kinds.beside_scan import imports_beside
 from hubserve.registry.archive import FORMATS, unpack
 from hubserve.registry.assets import packed_source
 from hubserve.registry.changing import put_in_place
@@ -78,13 +80,15 @@ def install(
     if source.is_dir():
         find_kind(source).describe(source)  # what is no module is refused before it is copied
     with _staging(home) as staging:
-        staged, info = _stage(staging, source, settings, progress)
+        staged, info = _stage(staging, source, settings, progress, follow_links=origin.is_local)
         origin.check_promised(info.name, info.version)
         version_folder = _place(home, info, replace_flat=replace_flat)
         base = _lookup_base(staged, source, origin)
-        beside, options = [base, base.parent] if base else [], as_before(options, version_folder)
+        options = as_before(options, version_folder)
+        came_from = base if base and staged not in base.parents else None
+        beside = surroundings(came_from).folders if came_from else ()
         with _named_as(staged, source), provided_environment(home, staged, info, options, settings, progress, beside) as prepared:
-            checked = _check(staged, info, home, base, prepared.key, settings, progress) if check else None
+            checked = _check(staged, info, home, base, came_from, prepared.key, settings, progress) if check else None
             progress("writing to disk")
             manifest = _write_manifest(staged, info, origin, base, prepared)
             sync_tree(staged)
@@ -141,12 +145,12 @@ def _staging(home: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _stage(staging: Path, source: Path, settings: InstallSettings, progress: Progress) -> tuple[Path, ModuleInfo]:
+def _stage(staging: Path, source: Path, settings: InstallSettings, progress: Progress, *, follow_links: bool) -> tuple[Path, ModuleInfo]:
     """Bring the files in, and read what they say of themselves."""
     raw = staging / ".raw" / source.name  # some modules are called as their folder
     raw.mkdir(mode=0o755, parents=True)
     if source.is_dir():
-        copy_folder(source, raw, settings, progress)
+        copy_folder(source, raw, settings, progress, follow_links=follow_links)
         found = raw
     else:
         found = unpack(source, raw, settings, progress)
@@ -197,15 +201,24 @@ def _names_in(name_folder: Path) -> set[str]:
 
 
 def _check(
-    staged: Path, info: ModuleInfo, home: Path, base: Path | None, environment: str, settings: InstallSettings, progress: Progress
+    staged: Path,
+    info: ModuleInfo,
+    home: Path,
+    base: Path | None,
+    came_from: Path | None,
+    environment: str,
+    settings: InstallSettings,
+    progress: Progress,
 ) -> Checked:
     search_path = [base, base.parent] if base else []
     launched = launch(info, staged, home, environment)
     checked = Checked(home, info, environment, launched, staged, search_path)
-    if not checked.knows(lambda: list_files(staged)[0].digest):
+    # what lies beside its folder may have changed
+    is_alone = came_from is None or not imports_beside(staged, surroundings(came_from).folders)
+    if not (is_alone and checked.knows(lambda: list_files(staged)[0].digest)):
         progress("importing it once, in a process of its own")
         name, timeout_s = folder_name(info.name), settings.check_timeout_s
-        check_import(staged, name, info.kind, home=home, search_path=search_path, timeout_s=timeout_s, launched=launched)
+        check_import(staged, name, info.kind, home=home, search_path=search_path, timeout_s=timeout_s, launched=launched, origin=came_from)
     return checked
 
 

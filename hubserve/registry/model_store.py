@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import ConfigError
+from hubserve.kinds.triton_config import CONFIG_NAME, MODEL_NAMES
+
+#: the file system's own, which only root can read
+_LOST = "lost+found"
+#: files by which a folder is taken for a model's, also where they lie in the wrong place
+_SIGNS = frozenset((CONFIG_NAME, *MODEL_NAMES.values(), "model.json"))
 
 
 class StoredModel(NamedTuple):
@@ -46,16 +52,18 @@ def _folder(store: str, search_path: Sequence[Path]) -> Path:
 
 
 def find_models(stores: Sequence[Path]) -> dict[str, StoredModel]:
-    """The models of some stores by name, whether or not they can be served; hidden folders are none.
+    """Return the models of some stores by name, whether or not they can be served.
+
+    Folders that hold nothing of a model are left out: see :func:`other_entries`.
 
     Args:
         stores: as :func:`store_folders` gives them.
     Raises:
-        ConfigError: a store cannot be read.
+        ConfigError: a store cannot be read, or is itself the folder of a model.
     """
     found: dict[str, StoredModel] = {}
     for store in dict.fromkeys(stores):
-        for folder in _folders_of(store):
+        for folder in (each for each in _entries(store) if _may_be_model(each)):
             known = found.get(folder.name)
             problem = (
                 f"two stores hold a model of this name: '{known.folder}' and '{folder}'. Rename or remove one of them." if known else ""
@@ -64,8 +72,42 @@ def find_models(stores: Sequence[Path]) -> dict[str, StoredModel]:
     return found
 
 
-def _folders_of(store: Path) -> list[Path]:
+def other_entries(store: Path) -> list[str]:
+    """Return the names of what a store holds beside its models: files, hidden folders and folders that hold nothing of a model."""
+    return [each.name for each in _entries(store) if not _may_be_model(each)]
+
+
+def why_no_model(stores: Sequence[Path], name: str) -> str:
+    """Return why a folder of this name in one of some stores is not a model's; "" if there is no such folder."""
+    for store in stores:
+        if name in {each.name for each in _entries(store) if each.is_dir()}:
+            return f"'{store / name}' holds nothing of a model: neither {CONFIG_NAME} nor a folder that is called 1"
+    return ""
+
+
+def _entries(store: Path) -> list[Path]:
     try:
-        return sorted(each for each in store.iterdir() if each.is_dir() and not each.name.startswith("."))
+        entries = sorted(store.iterdir())
     except OSError as error:
         raise ConfigError(f"the model store '{store}' cannot be read: {error.strerror}") from None
+    if (store / CONFIG_NAME).is_file() and not any((each / CONFIG_NAME).is_file() for each in entries):
+        raise ConfigError(
+            f"the model store '{store}' is the folder of one model. Give the folder above it, '{store.parent}', "
+            f"or serve this model alone: hub serving start -m {store}"
+        )
+    return entries
+
+
+def _may_be_model(folder: Path) -> bool:
+    """Whether a folder is a model's, judged by names alone; one that is incomplete or wrongly laid out is, too, so that it is reported."""
+    if folder.name.startswith(".") or folder.name == _LOST or not folder.is_dir():
+        return False
+    try:
+        inside = list(folder.iterdir())
+        return any(_is_sign(each) or (each.is_dir() and any(_is_sign(deeper) for deeper in each.iterdir())) for each in inside)
+    except OSError:  # opening it says why it cannot be read
+        return True
+
+
+def _is_sign(path: Path) -> bool:
+    return path.name in _SIGNS or (path.name.isascii() and path.name.isdigit())

@@ -12,7 +12,7 @@ from typing import IO, cast
 
 from hubserve.errors import InstallError
 from hubserve.home import home
-from hubserve.kinds import ModuleInfo, find_kind
+from hubserve.kinds import ModuleInfo, find_kind, module_folder
 from hubserve.registry.assets import FOLDER as ASSETS_FOLDER
 from hubserve.registry.assets import INDEX as ASSETS_INDEX
 from hubserve.registry.assets import Assets
@@ -42,7 +42,7 @@ def pack(folder: Path, target: Path | None = None, progress: Progress = silent, 
         LoadFailed: the folder is no module.
         InstallError: a name, a link or the target is refused, or reading or writing failed; the message says why. No archive was made.
     """
-    folder = folder.expanduser().absolute()
+    folder = module_folder(folder.expanduser().absolute())
     info = find_kind(folder).describe(folder)
     check_name(info.name)
     check_version(info.version)

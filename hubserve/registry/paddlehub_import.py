@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind
-from hubserve.registry.contents import measure
+from hubserve.registry.copying import measure_source
 from hubserve.registry.flat import is_flat
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.store import Store
@@ -98,7 +98,7 @@ def _import_one(store: Store, folder: Path, info: ModuleInfo, *, own: bool, move
         store.install(folder, progress=progress, check=check, replace_flat=True)
         return "moved", ""
     there = next((each for each in store.list() if (each.info.name, each.info.version) == (info.name, info.version)), None)
-    if there and there.manifest.digest == measure(folder).digest:
+    if there and there.manifest.digest == measure_source(folder).digest:
         return "unchanged", ""
     if there and there.manifest.source != str(folder):
         return "left", f"{info.name} {info.version} is installed from '{there.manifest.source}'; to replace it: hub install {folder}"

@@ -5,8 +5,11 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from hubserve.engines.forms import is_model_name
 from hubserve.errors import ModuleNotFound
-from hubserve.kinds import ModuleInfo, find_kind
+from hubserve.kinds import ModuleInfo, find_kind, module_folder
+from hubserve.kinds.model_file import KIND as MODEL
+from hubserve.kinds.model_file import all_graphs
 from hubserve.registry.manifest import Manifest
 from hubserve.registry.names import folder_name, is_name, split_reference
 from hubserve.registry.store import Store
@@ -37,6 +40,8 @@ class Resolved(NamedTuple):
 def resolve(reference: str, store: Store | None = None) -> Resolved:
     """Find the module that is meant. An installed name comes before a folder of the same name; ``./name`` is always the folder.
 
+    A folder's ``module.py`` stands for the folder.
+
     Raises:
         ModuleNotFound: there is no such module, version or folder; the message says what there is.
         LoadFailed: the folder is no module.
@@ -45,11 +50,13 @@ def resolve(reference: str, store: Store | None = None) -> Resolved:
     store = store or Store()
     if _is_path(reference):
         return _from_folder(Path(reference))
+    if is_model_name(Path(reference)) and not Path(reference).exists():
+        raise _no_file(Path(reference))
     name, version = split_reference(reference)
     try:
         installed = store.get(name, version)
     except ModuleNotFound:
-        if Path(reference).is_dir() and version is None and not (is_name(name) and store.versions(name)):
+        if _is_here(reference) and version is None and not (is_name(name) and store.versions(name)):
             return _from_folder(Path(reference))
         raise
     source = installed.manifest.source_folder
@@ -60,7 +67,28 @@ def resolve(reference: str, store: Store | None = None) -> Resolved:
 
 def may_mean(reference: str, name: str) -> bool:
     """Whether a reference can be to the module of that name: it bears the name, or is a folder's path."""
-    return _is_path(reference) or Path(reference).is_dir() or folder_name(split_reference(reference)[0]) == folder_name(name)
+    return _is_path(reference) or _is_here(reference) or folder_name(split_reference(reference)[0]) == folder_name(name)
+
+
+def named_file(reference: str) -> tuple[str, str]:
+    """Split ``NAME=FILE``, which serves a model's file or folder under a name; the name is empty where there is none."""
+    name, separator, path = reference.partition("=")
+    return (name, path) if separator and path[:1] != "=" and is_name(name) and Path(path).expanduser().exists() else ("", reference)
+
+
+def each_model(reference: str) -> list[str]:
+    """List the models in a folder that holds several and no other module; the reference itself otherwise."""
+    folder = Path(reference).expanduser()
+    if not _is_path(reference) and is_name(reference) and Store().versions(reference):
+        return [reference]
+    graphs = all_graphs(folder.absolute())
+    return [str(each) for each in graphs] if graphs and find_kind(folder).name == MODEL else [reference]
+
+
+def _is_here(reference: str) -> bool:
+    """Return True if a reference is the name of a folder or a model's file in the working directory."""
+    path = module_folder(Path(named_file(reference)[1]))
+    return path.is_dir() or (path.is_file() and is_model_name(path))
 
 
 def _is_path(reference: str) -> bool:
@@ -68,9 +96,20 @@ def _is_path(reference: str) -> bool:
 
 
 def _from_folder(folder: Path) -> Resolved:
-    folder = folder.expanduser().resolve()
-    if not folder.is_dir():
+    folder = module_folder(folder.expanduser().absolute())
+    is_model = folder.is_file() and is_model_name(folder)
+    if is_model_name(folder) and not folder.exists():
+        raise _no_file(folder)
+    if not is_model:  # a link to a model's file keeps its name: caches of downloads link to files that are named by their digests
+        folder = folder.resolve()
+    if not (folder.is_dir() or is_model):
         raise ModuleNotFound(f"there is no folder '{folder}'. Give a module's folder, or the name of an installed one ('hub list').")
     info = find_kind(folder).describe(folder)
+    if info.kind == MODEL:  # it has no code, and is called as its module is
+        return Resolved(info, folder, info.name, [], place=folder)
     import_name = re.sub(r"\W", "_", folder.name) or "module_folder"
     return Resolved(info, folder, import_name, [folder.parent], place=folder)
+
+
+def _no_file(path: Path) -> ModuleNotFound:
+    return ModuleNotFound(f"there is no file '{path.expanduser().absolute()}'. Give the path of a model's file, or of a module's folder.")

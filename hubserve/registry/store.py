@@ -178,6 +178,8 @@ class Store:
         indexes: Sequence[str] | None = None,
         replace_flat: bool = False,
         allow_downgrade: bool = False,
+        model_name: str = "",
+        model_version: str = "",
     ) -> Installed:
         """Install a module from a folder, an archive, an address, a git repository or an index.
 
@@ -190,6 +192,8 @@ class Store:
             indexes: addresses and folders to look a name up in; those that are configured where None.
             replace_flat: take the place of a module that PaddleHub itself installed.
             allow_downgrade: take an older version than the installed one, or than a signed index had before.
+            model_name: what a model's own files are to be called; by default as the file.
+            model_version: the version of such a module; by default 1.0.0.
         Returns:
             What was installed.
         Raises:
@@ -198,6 +202,7 @@ class Store:
         text = source if isinstance(source, str) else str(source.expanduser().absolute())  # a path is never a name
         settings = install_settings(self.home)
         request = Request(text, self.home, settings, progress, check_sha256(digest), indexes, self._current_version, allow_downgrade)
+        request = request._replace(model_name=model_name, model_version=model_version)
         with fetched(request) as found:
             return self.install_found(found, progress=progress, check=check, environment=environment, replace_flat=replace_flat)
 

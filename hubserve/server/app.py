@@ -1,6 +1,8 @@
 """The ASGI application: each protocol under its prefixes, and hubserve's own pages beside them."""
 
 import html
+import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -17,6 +19,8 @@ from hubserve.server.origin_policy import OriginPolicy
 from hubserve.server.status import server_status
 from hubserve.serving.dataplane import DataPlane
 
+_SLASHES = re.compile("/{2,}")
+
 
 def build_app(context: Context) -> ASGIApp:
     """The application that uvicorn runs."""
@@ -32,6 +36,8 @@ def build_app(context: Context) -> ASGIApp:
         return surface
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "//" in scope["path"]:
+            _drop_slashes(scope)
         verdict = policy.judge(scope) if scope["type"] == "http" else None
         if verdict:
             await verdict.answer(route(scope), scope, receive, send)
@@ -39,6 +45,13 @@ def build_app(context: Context) -> ASGIApp:
             await route(scope)(scope, receive, send)
 
     return app
+
+
+def _drop_slashes(scope: Scope) -> None:
+    """Take ``//predict/x`` for ``/predict/x``, as clients make it of an address that ends in a slash; other paths stay as they are."""
+    path = _SLASHES.sub("/", scope["path"])
+    if path.startswith("/predict/"):
+        scope["path"] = path
 
 
 def _surface(dataplane: DataPlane, admin: AdminSurface) -> Starlette:
@@ -65,12 +78,23 @@ def _surface(dataplane: DataPlane, admin: AdminSurface) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/", index, methods=["GET", "POST"]),
-            Route("/health/live", live),
-            Route("/health/ready", ready),
-            Route("/status", status),
+            _page("/", index, "GET", "HEAD", "POST"),
+            _page("/health/live", live),
+            _page("/health/ready", ready),
+            _page("/status", status),
         ]
     )
+
+
+def _page(path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
+    allowed = [*(methods or ("GET", "HEAD")), "OPTIONS"]
+
+    async def page(request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return HTMLResponse("", headers={"Allow": ", ".join(allowed)})
+        return await answer(request)
+
+    return Route(path, page, methods=allowed)
 
 
 def _row(status: dict[str, Any]) -> str:

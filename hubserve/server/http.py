@@ -19,6 +19,7 @@ from hubserve.server.connections import Connections
 from hubserve.server.exchange import STATUS_LINES, Exchange
 from hubserve.server.head_parser import BadRequest, Head
 from hubserve.server.heads import HeadReader, Heads
+from hubserve.server.streams import take_streams
 from hubserve.server.unread import UnreadAnswers
 from hubserve.serving.sweeper import Sweeper
 
@@ -155,7 +156,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """Handle that the client sends no more. The connection stays open if it sent a whole request and may still wait for the answer."""
-        if self.closed or self._answering is None or self._reading is not None:
+        if self.closed or self._answering is None or self._reading is not None or self._answering.ends_at_eof:
             return False
         self._is_half_closed = True
         self._look_for_client()
@@ -403,6 +404,13 @@ class HttpConnection(asyncio.BufferedProtocol):
         if self._is_paused and not self.closed and not self._unparsed:
             self._is_paused = False
             self._transport.resume_reading()
+
+    def hand_over(self, head: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Write an answer's head, and leave all bytes behind it to others; the connection still counts as this one."""
+        self.write(head, b"")
+        early, self._unparsed = self._unparsed, b""
+        self.resume()
+        return take_streams(self._transport, early, self.connection_lost)
 
     def _refuse(self, refusal: BadRequest) -> None:
         """Answer a malformed request, and close."""

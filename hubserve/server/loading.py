@@ -10,14 +10,15 @@ from hubserve.serving.dataplane import DataPlane, ServedModule
 log = logging.getLogger("hubserve")
 
 
-async def load_modules(dataplane: DataPlane, address: str) -> None:
-    """Load every module; those that fail are told in the log, and do not disturb the others.
+async def load_modules(dataplane: DataPlane, address: str, *, may_all_fail: bool = False) -> None:
+    """Load every module; the log names those that fail, which do not disturb the others.
 
     Args:
         dataplane: what is to be served.
         address: what stands in front of ``/predict/<module>``, for the log.
+        may_all_fail: whether the server stays up without any module that is loaded.
     Raises:
-        LoadFailed: no module at all could be loaded.
+        LoadFailed: no module at all could be loaded, and ``may_all_fail`` is not set.
     """
     start = time.monotonic()
     await dataplane.start()
@@ -25,6 +26,9 @@ async def load_modules(dataplane: DataPlane, address: str) -> None:
     for module in failed:  # logged at once, also where the server is about to end for it
         log.error("module '%s' is not served: %s", module.plan.info.name, module.load_error)
     if failed and len(failed) == len(list(dataplane)):
+        if may_all_fail:
+            log.error("no model is loaded; the server stays up, and is not ready. The index of models has the reason of each")
+            return
         raise LoadFailed("; ".join(f"{module.plan.info.name}: {module.load_error}" for module in failed))
     for module in dataplane:
         if not module.load_error:

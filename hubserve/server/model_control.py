@@ -13,7 +13,7 @@ import msgspec
 
 from hubserve.errors import ConfigError, HubError, InvalidInput, LoadFailed, ModuleNotFound, Unavailable
 from hubserve.protocols.v2.repository import LOADING, UNAVAILABLE, UNLOADING, ModelState
-from hubserve.registry.model_store import StoredModel, find_models, store_folders
+from hubserve.registry.model_store import StoredModel, find_models, store_folders, why_no_model
 from hubserve.registry.names import is_name
 from hubserve.registry.store import Store
 from hubserve.server.loading import note_loaded
@@ -147,7 +147,9 @@ class Models:
                 raise ConfigError(stored.problem)
             return plan_model(stored.folder, self._settings, name, config)
         if not self._is_known(name):
-            raise ModuleNotFound("failed to poll from model repository: no model store holds it, and no module of this name is installed")
+            why = why_no_model(store_folders(self._settings.model_store, self._search_path), name)
+            held = why or "no model store holds it, and no module of this name is installed"
+            raise ModuleNotFound(f"failed to poll from model repository: {held}")
         if config is not None:
             raise InvalidInput("a configuration can be sent for the models of a store, and this is an installed module")
         modules = {name: self._settings.modules_info.get(name, ModuleSettings())}

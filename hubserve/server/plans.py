@@ -1,24 +1,28 @@
 """Turns settings into what is to be run: which folder, how many instances, which device and how many threads each."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hubserve.errors import ConfigError
+from hubserve.errors import ConfigError, ModuleNotFound
 from hubserve.home import home
+from hubserve.kinds.model_file import KIND as MODEL
 from hubserve.kinds.removed_names import VARIABLE as OLD_NAMES_VARIABLE
 from hubserve.kinds.triton_model import KIND as TRITON
 from hubserve.registry.environments.launch import launch
 from hubserve.registry.environments.served import served_environment
 from hubserve.registry.model_store import find_models, store_folders
-from hubserve.registry.resolve import Resolved, resolve
+from hubserve.registry.resolve import Resolved, each_model, named_file, resolve
 from hubserve.serving.batcher import BatchSettings
 from hubserve.serving.dataplane import ModulePlan
 from hubserve.serving.model_plans import own_environ, plan_model, plan_stores
 from hubserve.serving.model_scheduling import own_policies
 from hubserve.serving.spec import InstanceSpec
 from hubserve.settings import ServerSettings
+
+#: arguments that say which folder is loaded, and are not the module's own
+LOCATING = ("directory", "version", "name")
 
 
 def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only: str | None = None) -> list[ModulePlan]:
@@ -38,11 +42,10 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
     for name, module in settings.modules_info.items():
         if only not in (None, name) or (name in stored and not module.init_args):
             continue
-        init_args = dict(module.init_args)
-        directory, version = init_args.pop("directory", None), init_args.pop("version", None)
-        init_args.pop("name", None)
-        reference = str(directory) if directory else f"{name}=={version}" if version else name
-        resolved = resolve(reference)
+        resolved = resolve(reference_of(name, module.init_args, search_path))
+        init_args = {key: value for key, value in module.init_args.items() if key not in LOCATING}
+        if resolved.info.kind == MODEL and resolved.manifest is None:  # a file that is used as it is may be called anything
+            resolved = resolved._replace(info=resolved.info._replace(name=name), import_name=name)
         if resolved.info.name != name:
             raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
         resolved = resolved._replace(environment=served_environment(home(), resolved, module.environment))
@@ -74,6 +77,32 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
     return plans
 
 
+def reference_of(name: str, init_args: Mapping[str, Any], search_path: Sequence[Path] = ()) -> str:
+    """Return what :func:`hubserve.registry.resolve.resolve` is given for a module of ``modules_info``.
+
+    Args:
+        name: the module's.
+        init_args: its own; ``directory`` comes before ``version``.
+        search_path: folders in which a relative directory is looked up that is not in the working directory.
+    Raises:
+        ModuleNotFound: a relative directory is in none of these places.
+    """
+    directory, version = init_args.get("directory"), init_args.get("version")
+    if not directory:
+        return f"{name}=={version}" if version else name
+    folder = Path(str(directory)).expanduser()
+    if folder.is_absolute():
+        return str(folder)
+    places = list(dict.fromkeys((Path.cwd() / folder, *(each / folder for each in search_path))))
+    for place in places:
+        if place.exists():
+            return str(place)
+    raise ModuleNotFound(
+        f"modules_info.{name}.init_args.directory: there is no folder {' or '.join(repr(str(each)) for each in places)}. "
+        "Give the module's folder, absolute, or relative to the working directory or to the configuration file."
+    )
+
+
 def _refuse_init_args(name: str, init_args: dict[str, object]) -> None:
     if init_args:
         raise ConfigError(
@@ -85,17 +114,24 @@ def find_modules(references: Sequence[str]) -> dict[str, Any]:
     """The ``modules_info`` that serves some modules as they are.
 
     Args:
-        references: installed modules (``NAME`` or ``NAME==VERSION``) and folders.
+        references: installed modules (``NAME`` or ``NAME==VERSION``), folders and models' files; a folder of several models is each of
+            them. ``NAME=FILE`` serves a file under that name.
     Raises:
         ModuleNotFound: a module or version is not installed.
         ConfigError: two are called the same.
     """
     modules: dict[str, Any] = {}
-    for reference in references:
+    for given in [each for reference in references for each in each_model(reference)]:
+        called, reference = named_file(given)
         resolved = resolve(reference)
-        name = resolved.info.name
+        name = called or resolved.info.name
         if name in modules:
-            raise ConfigError(f"the module '{name}' is named twice; one version of a module can be served on a port")
+            also = ". Give one of two files another name: -m NAME=FILE" if resolved.info.kind == MODEL else ""
+            raise ConfigError(f"the module '{name}' is named twice; one version of a module can be served on a port{also}")
+        if called and resolved.info.kind != MODEL:
+            raise ConfigError(
+                f"-m {called}=...: only a model's own files can be given a name; '{reference}' is called '{resolved.info.name}'"
+            )
         where = {"version": resolved.info.version} if resolved.manifest else {"directory": str(resolved.folder)}
         modules[name] = {"init_args": where}
     return modules

@@ -170,6 +170,7 @@ class _Gateway:
 
     async def _drain(self, loading: "asyncio.Task[None]", serving: "asyncio.Task[None]", drain_s: float) -> None:
         """Finish what is in progress, for at most ``drain_s``, and end every instance."""
+        self._context.stop()
         await asyncio.gather(loading, self._models.stop(), self._engines.stop(), return_exceptions=True)
         self._server.should_exit = True
         if self._grpc_server:
@@ -201,8 +202,8 @@ class _Gateway:
         host, port = self._listener.getsockname()[:2]
         address = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
         names = ", ".join(module.plan.info.name for module in self._dataplane)
-        log.info("%s is open; loading %s", address, names)
-        await load_modules(self._dataplane, address)
+        log.info("%s is open; loading %s", address, names or "nothing")
+        await load_modules(self._dataplane, address, may_all_fail=bool(self._settings.model_store))
         settle()
         self._models.follow()
         self._engines.start()

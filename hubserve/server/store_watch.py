@@ -20,6 +20,7 @@ class StoreWatch:
 
     def __init__(self, find: Callable[[], Mapping[str, StoredModel]]) -> None:
         self._find = find
+        self._models: dict[str, StoredModel] = {}
         self._known = self._look()
 
     def changes(self) -> tuple[list[str], list[str]]:
@@ -33,7 +34,11 @@ class StoreWatch:
         return [name for name in now if now[name] != known.get(name)], [name for name in known if name not in now]
 
     def _look(self) -> dict[str, str]:
-        return {name: _fingerprint(model) for name, model in self._find().items()}
+        found = self._find()
+        # a model whose files are being replaced may look like an ordinary folder for a while
+        emptied = {name: model for name, model in self._models.items() if name not in found and model.folder.is_dir()}
+        self._models = {**found, **emptied}
+        return {name: _fingerprint(model) for name, model in self._models.items()}
 
 
 def _fingerprint(model: StoredModel) -> str:

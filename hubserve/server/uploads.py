@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from hubserve.errors import InvalidInput, LoadFailed, TooLarge
 from hubserve.home import home
+from hubserve.protocols.v2.errors import NotPolled
 from hubserve.registry.places import Hold, delete
 
 _MOST_FILES = 1000
@@ -78,6 +79,11 @@ def _inside(path: str) -> PurePosixPath:
     """A path that stays in its folder."""
     parts = path.split("/")
     fits = len(parts) <= _MOST_PARTS and all(part not in ("", ".", "..") and part.isprintable() and "\\" not in part for part in parts)
-    if not fits or any(len(part.encode()) > _LONGEST_PART_BYTES for part in parts):
+    if any(len(part.encode()) > _LONGEST_PART_BYTES for part in parts):
+        raise NotPolled(
+            f"failed to poll from model repository: 'file:{path[:80]}...' is no path in the model's folder: each name in it may have "
+            f"{_LONGEST_PART_BYTES} bytes"
+        )
+    if not fits:
         raise InvalidInput(f"'file:{path[:200]}' is no path in the model's folder; one is written like file:1/model.onnx")
     return PurePosixPath(path)

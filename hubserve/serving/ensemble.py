@@ -2,17 +2,20 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from hubserve.errors import HubError, InvalidInput, LoadFailed, ModuleFailed, ModuleNotFound
+from hubserve.errors import HubError, InvalidInput, LoadFailed, ModuleNotFound
 from hubserve.kinds.base import Description, Face
+from hubserve.kinds.triton_api.config import using_decoupled_model_transaction_policy
 from hubserve.kinds.triton_config import DTYPES
-from hubserve.serving.ensemble_plan import EnsemblePlan, EnsembleStep
+from hubserve.serving.ensemble_flow import EnsembleFlow, ModelFacts, State, needed_steps
+from hubserve.serving.ensemble_plan import EnsemblePlan, EnsembleStep, unordered_pair
 from hubserve.serving.module_plan import ModulePlan
 from hubserve.serving.served import ServedModule
-from hubserve.types import ANY, InferRequest, InferResponse, TensorSpec, check_arrays, check_inputs
+from hubserve.serving.whole import check_tensors
+from hubserve.types import ANY, InferRequest, InferResponse, TensorSpec
 
 if TYPE_CHECKING:
     from hubserve.serving.dataplane import DataPlane
@@ -44,6 +47,8 @@ class ServedEnsemble(ServedModule):
             outputs=[_spec(each, batch) for each in self._config["output"]],
             max_batch_size=max(1, batch),
             batched=batch > 0,
+            decoupled=using_decoupled_model_transaction_policy(self._config),
+            optional=[each["name"] for each in self._config["input"] if each.get("optional")],
             config=self._config,
         )
         try:
@@ -51,6 +56,7 @@ class ServedEnsemble(ServedModule):
             for step in self._ensemble.steps:
                 await self._loaded_model(step)
             self._check_datatypes()
+            self._check_decoupled()
         except HubError as error:
             self.load_error = error.message
         finally:
@@ -77,9 +83,8 @@ class ServedEnsemble(ServedModule):
         except LoadFailed as error:
             raise LoadFailed(f"{where} could not be loaded: {error.message}") from None
         described = model.description
-        if Face.TENSORS not in described.faces or described.decoupled:
-            kind = "answers a request any number of times" if described.decoupled else "does not take tensors"
-            raise LoadFailed(f"{where} {kind}, so it cannot be part of an ensemble")
+        if Face.TENSORS not in described.faces:
+            raise LoadFailed(f"{where} does not take tensors, so it cannot be part of an ensemble")
         names = {spec.name for spec in described.inputs}
         unknown = next((each for each in step.inputs if each not in names), None)
         missing = next((each for each in names if each not in step.inputs and each not in described.optional), None)
@@ -111,6 +116,20 @@ class ServedEnsemble(ServedModule):
                             f"ensemble '{self.plan.info.name}': tensor '{tensor}' is {dtype} for {who}, and {spec.dtype} for {step.place}"
                         )
 
+    def _check_decoupled(self) -> None:
+        """An ensemble with a decoupled step answers as often as that one; its configuration says so to clients."""
+        decoupled = [step for step in self._ensemble.steps if self._model(step).description.decoupled]
+        if not decoupled:
+            return
+        pair = unordered_pair(self._ensemble.steps, decoupled)
+        if pair:
+            raise LoadFailed(
+                f"ensemble '{self.plan.info.name}': {pair[0].place} and {pair[1].place} each answer any number of times, and neither needs "
+                "the other one, so nothing says which of their answers belong together. Put one of them behind the other."
+            )
+        config = {**self._config, "model_transaction_policy": {"decoupled": True}}
+        self.description = self.description._replace(decoupled=True, config=config)
+
     @property
     def ready(self) -> bool:
         """Whether every model of it can answer."""
@@ -141,6 +160,8 @@ class ServedEnsemble(ServedModule):
         """Answer one request; what goes wrong in a step names it. See the base class."""
         if not self._loaded.is_set() or self.load_error:
             await self.loaded()
+        if self.description.decoupled:
+            raise InvalidInput(f"ensemble '{self.plan.info.name}' is decoupled: it may give any number of responses. Ask it by a stream")
         self.requests += 1
         came_at, tally = time.monotonic(), self.statistics.fail
         try:
@@ -155,69 +176,42 @@ class ServedEnsemble(ServedModule):
             tally.add(time.monotonic() - came_at)
 
     async def _answer(self, request: InferRequest) -> InferResponse:
+        flow, wanted, state = self._begin(request)
+        return await flow.answer(state, wanted)
+
+    async def stream(self, request: InferRequest) -> AsyncIterator[InferResponse]:
+        """Answer one request by as many responses as its decoupled step gives; see the base class."""
+        await self.loaded()
+        if not self.description.decoupled:
+            yield await self.infer(request)
+            return
+        self.requests += 1
+        came_at, tally = time.monotonic(), self.statistics.fail
+        try:
+            flow, wanted, state = self._begin(request)
+            async with aclosing(cast("AsyncGenerator[InferResponse]", self.statistics.streamed(flow.answers(state, wanted)))) as responses:
+                async for response in responses:
+                    yield response
+        except HubError:
+            self.failures += 1
+            raise
+        else:
+            tally = self.statistics.success
+        finally:
+            tally.add(time.monotonic() - came_at)
+
+    def _begin(self, request: InferRequest) -> tuple[EnsembleFlow, list[str], State]:
+        """Check a request; gives what computes it, the outputs that it wants, and where its answer begins."""
         if request.tensors is None or request.wants_json:
             raise self.unsupported(Face.JSON if request.pictures is None else Face.PICTURE)
-        if self.description.batched:
-            check_inputs(self.description.inputs, request.tensors)
-        else:
-            check_arrays(self.description.inputs, request.tensors)
-        tensors: dict[str, np.ndarray] = dict(request.tensors)
+        check_tensors(self.plan.info.name, self.description, request.tensors)
         wanted = [each for each in self._ensemble.outputs if request.outputs is None or each in request.outputs]
-        waiting = self._needed(wanted)
-        running: dict[asyncio.Task[dict[str, np.ndarray]], EnsembleStep] = {}
-        try:
-            while waiting or running:
-                for step in [each for each in waiting if tensors.keys() >= set(each.inputs.values())]:
-                    waiting.remove(step)
-                    running[asyncio.create_task(self._run(step, tensors, request))] = step
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    del running[task]
-                    tensors.update(task.result())
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-        return InferResponse(tensors={each: tensors[each] for each in wanted})
+        flow = EnsembleFlow(self.plan.info.name, self._ensemble.inputs, request, self._dataplane.infer, self._dataplane.stream)
+        return flow, wanted, flow.start(needed_steps(self._ensemble.steps, wanted, self._facts))
 
-    def _needed(self, wanted: list[str]) -> list[EnsembleStep]:
-        """The steps without which these tensors would not come about."""
-        needed, tensors = set[int](), set(wanted)
-        for _ in self._ensemble.steps:
-            for step in self._ensemble.steps:
-                if step.number not in needed and tensors.intersection(step.outputs.values()):
-                    needed.add(step.number)
-                    tensors.update(step.inputs.values())
-        return [step for step in self._ensemble.steps if step.number in needed]
-
-    async def _run(self, step: EnsembleStep, tensors: dict[str, np.ndarray], request: InferRequest) -> dict[str, np.ndarray]:
-        """Compute one step; gives the ensemble's tensors that come of it."""
-        asked = InferRequest(
-            step.model,
-            step.version,
-            tensors={name: tensors[tensor] for name, tensor in step.inputs.items()},
-            wants_json=False,
-            deadline=request.deadline,
-            priority=request.priority,
-            outputs=list(step.outputs),
-            id=request.id,
-            parameters=request.parameters,
-            sequence=request.sequence,
-        )
-        where = f"ensemble '{self.plan.info.name}', {step.place}"
-        try:
-            answer = await self._dataplane.infer(asked)
-        except InvalidInput as error:
-            # what a client sent in fits the ensemble; so does what is wrong only if it is the client's own tensor
-            own = set(step.inputs.values()) <= set(self._ensemble.inputs)
-            raise (type(error) if own else ModuleFailed)(f"{where}: {error.message}", error.detail) from None
-        except HubError as error:
-            raise type(error)(f"{where}: {error.message}", error.detail) from None
-        given = answer.tensors or {}
-        missing = next((name for name in step.outputs if name not in given), None)
-        if missing is not None:
-            raise ModuleFailed(f"{where} gave no output '{missing}'; it gave {', '.join(given) or 'none'}")
-        return {tensor: given[name] for name, tensor in step.outputs.items()}
+    def _facts(self, step: EnsembleStep) -> ModelFacts:
+        described = self._model(step).description
+        return ModelFacts(described.optional, described.decoupled)
 
 
 def _spec(tensor: dict[str, Any], batch: int) -> TensorSpec:

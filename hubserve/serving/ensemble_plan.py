@@ -1,6 +1,6 @@
 """An ensemble's dataflow, checked: which steps there are, what each takes and gives, and in which order they can be computed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +55,8 @@ def plan_ensemble(config: Mapping[str, Any]) -> EnsemblePlan:
     steps = tuple(_step(where, number, each) for number, each in enumerate(config["ensemble_scheduling"]["step"], 1))
     inputs = tuple(each["name"] for each in config["input"])
     outputs = tuple(each["name"] for each in config["output"])
-    if not inputs or not outputs:
-        raise ConfigError(f"{where} needs 'input' and 'output' in its config.pbtxt")
+    if not outputs:
+        raise ConfigError(f"{where} needs 'output' in its config.pbtxt")
     sources = dict.fromkeys(inputs, "the ensemble's input")
     for step in steps:
         for tensor in step.outputs.values():
@@ -81,8 +81,8 @@ def _step(where: str, number: int, given: Mapping[str, Any]) -> EnsembleStep:
     version = given.get("model_version", -1)
     known = str(version) if version and version > 0 else None
     step = EnsembleStep(number, given.get("model_name", ""), known, given.get("input_map", {}), given.get("output_map", {}))
-    if not (step.model and step.inputs and step.outputs):
-        raise ConfigError(f"{where}: {step.place} needs model_name, input_map and output_map")
+    if not (step.model and step.outputs):
+        raise ConfigError(f"{where}: {step.place} needs model_name and output_map")
     return step
 
 
@@ -96,3 +96,23 @@ def _check_order(where: str, steps: tuple[EnsembleStep, ...], inputs: tuple[str,
         for step in ready:
             known.update(step.outputs.values())
             left.remove(step)
+
+
+def unordered_pair(steps: Sequence[EnsembleStep], some: Sequence[EnsembleStep]) -> tuple[EnsembleStep, EnsembleStep] | None:
+    """Find two steps of which neither needs what the other one gives, directly or through others; None if there are none.
+
+    Args:
+        steps: all of the ensemble.
+        some: those that are compared.
+    """
+    sources = {tensor: step for step in steps for tensor in step.outputs.values()}
+    above: dict[int, set[int]] = {}
+
+    def find(step: EnsembleStep) -> set[int]:
+        if step.number not in above:
+            direct = [sources[tensor] for tensor in step.inputs.values() if tensor in sources]
+            above[step.number] = {each.number for each in direct}.union(*(find(each) for each in direct))
+        return above[step.number]
+
+    pairs = ((one, other) for index, one in enumerate(some) for other in some[index + 1 :])
+    return next((each for each in pairs if each[0].number not in find(each[1]) and each[1].number not in find(each[0])), None)

@@ -73,10 +73,14 @@ class _Description(Struct):
     batched: bool
     whole_requests: bool
     decoupled: bool
+    concurrent: bool
     optional: list[str]
     ragged: list[str]
     config: dict[str, Any] | None
     labels: dict[str, list[Any]] | None
+    json_pictures: str = ""
+    usage: Annotated[str, Meta(max_length=16 << 10)] = ""
+    argument_types: dict[str, str] | None = None
 
 
 class _Loaded(Struct):
@@ -118,6 +122,7 @@ class _Call(Struct):
     many: bool
     parents: list[int]
     blocking: bool
+    halting: bool
 
 
 class _Ask(Struct):

@@ -1,5 +1,6 @@
 """What is to be run for a Triton model: the versions, the instances of each, and how their requests are queued."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,17 +10,22 @@ from hubserve.engines.gpus import gpu_count
 from hubserve.errors import ConfigError, HubError
 from hubserve.kinds.base import ModuleInfo
 from hubserve.kinds.triton_config import ENSEMBLE
-from hubserve.kinds.triton_fields import MOST_INSTANCES
+from hubserve.kinds.triton_fields import CPU_ONLY, MOST_INSTANCES, passed_over
 from hubserve.kinds.triton_model import KIND, TritonModel, open_model, own_config
 from hubserve.registry.environments.launch import Launch, absolute_folders, with_libraries
 from hubserve.registry.environments.needs import variable_problem
 from hubserve.registry.environments.packed import check_sent, packed_launch
-from hubserve.registry.model_store import StoredModel, find_models, store_folders
+from hubserve.registry.model_store import StoredModel, find_models, other_entries, store_folders, why_no_model
 from hubserve.serving.ensemble_plan import plan_ensemble
 from hubserve.serving.model_scheduling import batch_settings, sequence_plan, warm_up_samples
 from hubserve.serving.module_plan import ModulePlan
 from hubserve.serving.spec import InstanceSpec
 from hubserve.settings import ModuleSettings, ServerSettings
+
+log = logging.getLogger("hubserve")
+
+#: entries of a store that are not models and are named in the log
+_MOST_NAMED = 20
 
 
 class Device(NamedTuple):
@@ -48,14 +54,31 @@ def plan_stores(settings: ServerSettings, search_path: Sequence[Path] = (), only
     Raises:
         ConfigError: a store is no folder, or one that is to be loaded is in none of them.
     """
-    models = find_models(store_folders(settings.model_store, search_path))
+    stores = store_folders(settings.model_store, search_path)
+    models = find_models(stores)
     names = list(models) if settings.model_control != "explicit" or "*" in settings.load_model else list(settings.load_model)
     unknown = [name for name in names if name not in models]
     if only is not None:
         names = [only] if only in models else []
     elif unknown:
-        raise ConfigError(f"load_model names '{unknown[0]}', which is in no model store; there are {', '.join(models) or 'none'}")
+        why = why_no_model(stores, unknown[0])
+        raise ConfigError(
+            f"load_model names '{unknown[0]}', which is in no model store{why and ': ' + why}; there are {', '.join(models) or 'none'}"
+        )
+    else:
+        _log_others(stores)
     return [plan for name in names for plan in plan_stored(models[name], settings)]
+
+
+def _log_others(stores: Sequence[Path]) -> None:
+    """Name what stores hold beside models, once for each start or reload."""
+    for store in dict.fromkeys(stores):
+        names = other_entries(store)
+        if names:
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            log.info(
+                "model store '%s': passed over, because they hold nothing of a model: %s%s", store, ", ".join(names[:_MOST_NAMED]), more
+            )
 
 
 def plan_stored(model: StoredModel, settings: ServerSettings) -> list[ModulePlan]:
@@ -94,6 +117,9 @@ def plan_model(
         MissingDependency: reading the configuration needs what is not installed.
     """
     model = open_model(folder.absolute(), name, config)
+    ignored = passed_over(model.config, model.backend)
+    if ignored:
+        log.warning("model '%s': its configuration sets what has no effect here: %s", model.name, "; ".join(ignored))
     if model.backend == ENSEMBLE:
         _require_no_settings(model.name, settings)
         ensemble = plan_ensemble(model.config)
@@ -158,8 +184,8 @@ def _devices(model: TritonModel, settings: ServerSettings) -> list[Device]:
     for group in groups:
         kind = group.get("kind", "KIND_AUTO")
         gpus = group.get("gpus", [])
-        can = model.backend in ("paddle", "pytorch", "python")
-        if kind == "KIND_GPU" or gpus or (kind == "KIND_AUTO" and can and settings.prefers_gpu(model.name)):
+        asks = kind == "KIND_GPU" or bool(gpus) or (kind == "KIND_AUTO" and settings.prefers_gpu(model.name))
+        if asks and model.backend not in CPU_ONLY:
             each = [Device("GPU", gpu, _shown(gpu)) for gpu in gpus] or _all_gpus(model.name, settings)
             devices += each * (own.workers or group.get("count") or 1)
         else:

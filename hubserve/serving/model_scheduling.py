@@ -37,7 +37,7 @@ def batch_settings(model: TritonModel, own: ModuleSettings, settings: ServerSett
     """How requests are queued and merged.
 
     A model of files merges them in any case, because nobody can tell; a ``model.py`` sees how many came together, and gets several only
-    where its configuration has ``dynamic_batching``.
+    where its configuration has ``dynamic_batching``: then all that wait, as its author expects.
 
     Raises:
         ConfigError: a priority has no level.
@@ -49,6 +49,7 @@ def batch_settings(model: TritonModel, own: ModuleSettings, settings: ServerSett
         preferred_sizes=sorted(own.preferred_batch_sizes or given.get("preferred_batch_size", [])),
         max_delay_s=own.max_queue_delay_ms / 1e3 or given.get("max_queue_delay_microseconds", 0) / _US_PER_S,
         merge=model.backend != "python" or dynamic is not None or bool(model.config.get("sequence_batching", {}).get("iterative_sequence")),
+        takes_all=model.backend == "python",
         policies=own_policies(own) if own.priority_levels or own.max_queue_wait_ms else _policies(model.name, given),
         preserve_ordering=own.preserve_ordering or bool(given.get("preserve_ordering")),
     )
@@ -79,23 +80,20 @@ def _policy(given: Mapping[str, Any]) -> QueuePolicy:
 
 
 def sequence_plan(model: TritonModel) -> SequencePlan | None:
-    """How requests are put together to sequences; None for a model without, and for one each of whose requests is computed again and again.
+    """How requests are put together to sequences; None for a model without.
 
     Raises:
-        ConfigError: a control or a state is incomplete, or what is said of sequences does not go with ``iterative_sequence``.
+        ConfigError: a control or a state is incomplete, or there is a state beside ``iterative_sequence``.
         LoadFailed: the file of an initial state cannot be read.
     """
     given = model.config.get("sequence_batching")
     if given is None:
         return None
-    if given.get("iterative_sequence"):
-        beside = next((key for key, value in given.items() if value and key != "iterative_sequence"), None)
-        if beside:
-            raise ConfigError(
-                f"model '{model.name}': sequence_batching.{beside} does not go with iterative_sequence, "
-                "whose requests need no instance of their own. Remove one of the two."
-            )
-        return None
+    if given.get("iterative_sequence") and given.get("state"):
+        raise ConfigError(
+            f"model '{model.name}': sequence_batching.state does not go with iterative_sequence, whose model is given the same request "
+            "again. Have the model keep its state itself, by the correlation id, or remove one of the two."
+        )
     direct, oldest = given.get("direct", {}), given.get("oldest", {})
     chosen = oldest if "oldest" in given else direct
     return SequencePlan(
@@ -105,6 +103,7 @@ def sequence_plan(model: TritonModel) -> SequencePlan | None:
         preferred_sizes=sorted(oldest.get("preferred_batch_size", [])),
         max_delay_s=chosen.get("max_queue_delay_microseconds", 0) / _US_PER_S,
         min_utilization=direct.get("minimum_slot_utilization", 0.0),
+        iterative=bool(given.get("iterative_sequence")),
         controls=[
             _control(model.name, entry["name"], each) for entry in given.get("control_input", []) for each in entry.get("control", [])
         ],

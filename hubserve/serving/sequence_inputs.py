@@ -85,6 +85,16 @@ def equip(work: Work, states: States, plan: SequencePlan, batched: bool) -> Stat
     return states
 
 
+def tell(work: Work, plan: SequencePlan, batched: bool) -> None:
+    """Tell the model of a request that it is given once more; its :attr:`Work.part` has changed since :func:`equip`."""
+    told = control_inputs(plan.controls, work.part, batched)
+    if not (told and work.equipped):
+        return
+    buffers = work.buffers[: -len(told)]
+    work.call = {**work.call, "inputs": [*work.call["inputs"][: -len(told)], *pack_arrays(told, buffers)]}
+    work.buffers = buffers
+
+
 def filler(sample: Work, plan: SequencePlan, batched: bool) -> Work:
     """What stands at a place of a batch without a request: as large as one, and the model is told that it is none.
 

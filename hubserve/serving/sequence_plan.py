@@ -62,6 +62,7 @@ class SequencePlan:
         preferred_sizes: with ``oldest``: numbers of requests to wait for, for at most ``max_delay_s``.
         max_delay_s: how long a request may be kept waiting for those of other sequences.
         min_utilization: with ``direct``: the share of an instance's places whose requests ``max_delay_s`` waits for.
+        iterative: each request is a sequence of its own, which the model is given again until it is done with it.
         controls: what the model is told.
         states: what is kept for it from one request to the next.
     """
@@ -72,6 +73,7 @@ class SequencePlan:
     preferred_sizes: Sequence[int] = ()
     max_delay_s: float = 0.0
     min_utilization: float = 0.0
+    iterative: bool = False
     controls: Sequence[Control] = ()
     states: Sequence[State] = ()
 

@@ -26,7 +26,7 @@ from hubserve.types import SequencePart
 _LOST_REMEMBERED = 4096
 
 
-class _Sequence:
+class Sequence:
     """One sequence.
 
     Attributes:
@@ -44,7 +44,7 @@ class _Sequence:
         self.number = number
         self.queue: deque[Work] = deque()
         self.computing: Work | None = None
-        self.desk: _Desk | None = None
+        self.desk: Desk | None = None
         self.states: States = {}
         self.last_came = False
         self.due = 0.0
@@ -59,12 +59,12 @@ class _Sequence:
         self._owner.on_computed(self, work, result, frame)
 
 
-class _Desk:
+class Desk:
     """An instance, and the sequences that have a place there."""
 
     def __init__(self, seat: Seat, places: int) -> None:
         self.seat = seat
-        self.places: list[_Sequence | None] = [None] * places
+        self.places: list[Sequence | None] = [None] * places
         self.timer: asyncio.TimerHandle | None = None
 
     @property
@@ -94,9 +94,9 @@ class Sequences:
         self._settings = settings
         self._plan = plan
         self._book = book
-        self._desks: list[_Desk] = []
-        self._by_id: dict[int | str, _Sequence] = {}
-        self._without_place: deque[_Sequence] = deque()
+        self._desks: list[Desk] = []
+        self._by_id: dict[int | str, Sequence] = {}
+        self._without_place: deque[Sequence] = deque()
         self._lost: dict[int | str, str] = {}
         self._idle = Sweeper(min(0.1, plan.max_idle_s / 4))
         self._size = 0
@@ -151,7 +151,7 @@ class Sequences:
         check_id(self._plan.controls, part)
         return part
 
-    def _find(self, part: SequencePart) -> _Sequence:
+    def _find(self, part: SequencePart) -> Sequence:
         sequence = self._by_id.get(part.id)
         if sequence is not None:
             return sequence
@@ -163,13 +163,13 @@ class Sequences:
                 "on the first request of the sequence"
             )
         self._lost.pop(part.id, None)
-        sequence = self._by_id[part.id] = _Sequence(self, self._numbers, part.id)
+        sequence = self._by_id[part.id] = Sequence(self, self._numbers, part.id)
         self._idle.add(sequence)
         self._without_place.append(sequence)
         self._give_places()
         return sequence
 
-    def _touch(self, sequence: _Sequence) -> None:
+    def _touch(self, sequence: Sequence) -> None:
         sequence.due = time.monotonic() + self._plan.max_idle_s
 
     # --- places ---
@@ -185,7 +185,7 @@ class Sequences:
             self._touch(sequence)
             self._dispatch(desk)
 
-    def on_idle(self, sequence: _Sequence) -> None:
+    def on_idle(self, sequence: Sequence) -> None:
         """No request of a sequence came for long: it ends, unless there is one still."""
         self._drop_unwanted(sequence)
         if sequence.queue or sequence.computing:
@@ -194,7 +194,7 @@ class Sequences:
             self._end(sequence)
             self._give_places()
 
-    def _end(self, sequence: _Sequence) -> None:
+    def _end(self, sequence: Sequence) -> None:
         """A sequence needs its place no more; :meth:`_give_places` is to follow."""
         self._idle.discard(sequence)
         if self._by_id.get(sequence.id) is sequence:
@@ -206,25 +206,25 @@ class Sequences:
         places, sequence.desk = sequence.desk.places, None
         places[places.index(sequence)] = None
 
-    def _lose(self, sequence: _Sequence, why: str) -> None:
+    def _lose(self, sequence: Sequence, why: str) -> None:
         """What the model knew of a sequence is gone: whoever waits is told, and who goes on with it will be."""
         text = (
             f"sequence {str(sequence.id)[:100]} of model '{self._module}' was lost: {why}. "
             "What was computed before is gone; begin it again, with the START flag"
         )
         while sequence.queue:
-            _fail(self._pop(sequence), InstanceDied(text))
+            fail(self._pop(sequence), InstanceDied(text))
         if not sequence.last_came and self._by_id.get(sequence.id) is sequence:
             self._lost[sequence.id] = text
             if len(self._lost) > _LOST_REMEMBERED:
                 del self._lost[next(iter(self._lost))]
         self._end(sequence)
 
-    def _pop(self, sequence: _Sequence) -> Work:
+    def _pop(self, sequence: Sequence) -> Work:
         self._size -= 1
         return sequence.queue.popleft()
 
-    def _drop_unwanted(self, sequence: _Sequence) -> None:
+    def _drop_unwanted(self, sequence: Sequence) -> None:
         """Forget requests that nobody waits for any more, where they come next."""
         while sequence.queue and self._is_unwanted(sequence.queue[0]):
             work = self._pop(sequence)
@@ -235,7 +235,8 @@ class Sequences:
 
     def _is_unwanted(self, work: Work) -> bool:
         if not work.answer.done() and work.deadline is not None and time.monotonic() >= work.deadline:
-            work.answer.set_exception(DeadlineExceeded(f"module '{self._module}' was too busy to start on the request in time"))
+            told = f"Request timeout expired: module '{self._module}' was too busy to start on the request in time"
+            work.answer.set_exception(DeadlineExceeded(told))
         return work.answer.done()
 
     # --- instances come, compute and go ---
@@ -243,7 +244,7 @@ class Sequences:
     def add(self, seat: Seat) -> None:
         """An instance is ready."""
         places = min(self._plan.places or self._limit, self._limit) if self._plan.strategy == DIRECT else self._plan.places or self._limit
-        self._desks.append(_Desk(seat, places))
+        self._desks.append(Desk(seat, places))
         self._give_places()
 
     def remove(self, seat: Seat) -> None:
@@ -255,7 +256,7 @@ class Sequences:
             self._lose_all(desk)
         self._give_places()
 
-    def _lose_all(self, desk: _Desk) -> None:
+    def _lose_all(self, desk: Desk) -> None:
         for sequence in [each for each in desk.places if each]:
             self._lose(sequence, "the process that computed it has ended or was replaced, as the server's log says")
 
@@ -275,7 +276,7 @@ class Sequences:
                 self._size += 1
                 continue
             lost.append(work)
-            _fail(
+            fail(
                 work,
                 InstanceDied(
                     "the process ended that computed the request and knew its sequence; begin the sequence again, with the START flag"
@@ -289,14 +290,14 @@ class Sequences:
         """Answer everything that waits with an error."""
         for sequence in {*self._without_place, *(each for desk in self._desks for each in desk.places if each)}:
             while sequence.queue:
-                _fail(self._pop(sequence), error)
+                fail(self._pop(sequence), error)
 
-    def on_computed(self, sequence: _Sequence, work: Work, result: dict[str, Any], frame: Frame) -> None:
+    def on_computed(self, sequence: Sequence, work: Work, result: dict[str, Any], frame: Frame) -> None:
         """A request was computed; it is not answered yet."""
         if result.get("later") is True and not work.answer.done():  # it is put back
             return
         if result.get("later") is False:  # the module answers when it likes
-            work.answer.add_done_callback(partial(self._on_answered, sequence, work))
+            work.answer.add_done_callback(partial(self._on_answered, sequence))
             return
         sequence.computing = None
         self._touch(sequence)
@@ -306,13 +307,13 @@ class Sequences:
                 self._lose(sequence, "the model did not give all outputs that are to be its next inputs; it must be mended")
                 return
             sequence.states = states
-        if work.part and work.part.end and not sequence.queue and sequence.last_came:
+        if sequence.last_came and not sequence.queue:
             self._end(sequence)
 
-    def _on_answered(self, sequence: _Sequence, work: Work, _: Any) -> None:
+    def _on_answered(self, sequence: Sequence, _: Any) -> None:
         sequence.computing = None
         self._touch(sequence)
-        if work.part and work.part.end and not sequence.queue and sequence.last_came:
+        if sequence.last_came and not sequence.queue:
             self._end(sequence)
         self._give_places()
         self.dispatch()
@@ -328,7 +329,7 @@ class Sequences:
         for desk in self._desks:
             self._dispatch(desk)
 
-    def _dispatch(self, desk: _Desk) -> None:
+    def _dispatch(self, desk: Desk) -> None:
         if desk.seat.in_flight or not desk.seat.is_open:
             return
         for sequence in list(desk.places):
@@ -349,11 +350,11 @@ class Sequences:
         desk.seat.expected_s.append(0.0)
         desk.seat.give(batch, [] if batch[0].key in (None, ONE_BY_ONE) else [sum(work.count for work in batch)])
 
-    def _look_again(self, desk: _Desk) -> None:
+    def _look_again(self, desk: Desk) -> None:
         desk.timer = None
         self._dispatch(desk)
 
-    def _wait_s(self, desk: _Desk, ready: list[_Sequence], since: float) -> float:
+    def _wait_s(self, desk: Desk, ready: list[Sequence], since: float) -> float:
         """How long to wait for requests of other sequences."""
         plan = self._plan
         if not plan.max_delay_s:
@@ -368,7 +369,7 @@ class Sequences:
     def _limit(self) -> int:
         return max(1, self._book.limit)
 
-    def _take(self, desk: _Desk, ready: list[_Sequence], first: _Sequence) -> list[Work]:
+    def _take(self, desk: Desk, ready: list[Sequence], first: Sequence) -> list[Work]:
         """The first requests of several sequences, that of ``first`` among them."""
         for sequence in ready:
             sequence.states = equip(sequence.queue[0], sequence.states, self._plan, self.batched)
@@ -384,12 +385,13 @@ class Sequences:
             places.pop()
         return [self._begin(each) if each in chosen else filler(sample, self._plan, self.batched) for each in places]
 
-    def _begin(self, sequence: _Sequence) -> Work:
+    def _begin(self, sequence: Sequence) -> Work:
         sequence.computing = self._pop(sequence)
         return sequence.computing
 
 
-def _fail(work: Work, error: HubError) -> None:
+def fail(work: Work, error: HubError) -> None:
+    """Answer a request with an error, unless it is answered already."""
     if not work.answer.done():
         work.answer.set_exception(error)
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import numpy as np
 
 from hubserve.engines.verdicts import cpu_model
-from hubserve.errors import HubError, InvalidInput, LoadFailed, Unavailable, UnsupportedFace
+from hubserve.errors import HubError, InvalidInput, LoadFailed, Unavailable, UnsupportedFace, usage_sentence
 from hubserve.home import cache_dir
 from hubserve.instance.wire import pack_arrays
 from hubserve.kinds.base import Description, Face
@@ -20,6 +20,7 @@ from hubserve.recent import Recent
 from hubserve.registry.places import Hold
 from hubserve.serving.batcher import Batcher
 from hubserve.serving.in_progress import Counted, InUse
+from hubserve.serving.iterative import IterativeSequences
 from hubserve.serving.model_calls import ModelCalls, current_depth
 from hubserve.serving.module_plan import ModulePlan
 from hubserve.serving.pool import Pool
@@ -337,7 +338,8 @@ class ServedModule:
                 raise InvalidInput(f"a request must hold 1 to {MAX_PICTURES} pictures, got {count}")
             call = {"face": Face.PICTURE, "pictures": list(range(count)), "answer": wants}
             if item is None:  # no items of a batch
-                buffers = [*request.pictures, json.dumps(self.plan.predict_args, ensure_ascii=False).encode("utf-8", "surrogatepass")]
+                given = request.arguments or json.dumps(self.plan.predict_args, ensure_ascii=False).encode("utf-8", "surrogatepass")
+                buffers = [*request.pictures, given]
                 return Work({**call, "arguments": count}, buffers, 1, ONE_BY_ONE, answer, request.deadline, request.priority)
             # a picture may be merged with arrays of the form that it will have once it is preprocessed
             form = ((item.name, item.dtype, *item.shape),)
@@ -375,9 +377,9 @@ class ServedModule:
 
     def unsupported(self, face: str) -> UnsupportedFace:
         """The error for a face that the module does not have."""
-        return UnsupportedFace(
-            f"module '{self.plan.info.name}' does not take {face} requests; it takes {', '.join(self.description.faces) or 'none'}"
-        )
+        described = self.description
+        takes = f"it takes {', '.join(described.faces) or 'none'}"
+        return UnsupportedFace(f"module '{self.plan.info.name}' does not take {face} requests; {takes}{usage_sentence(described.usage)}")
 
     def status(self) -> dict[str, Any]:
         """For people and monitors to read."""
@@ -413,7 +415,7 @@ def _asked_wait_s(parameters: dict[str, Any]) -> float:
 def _queue(plan: ModulePlan, book: TimesBook) -> Queue:
     name, settings = plan.info.name, plan.batching
     if plan.sequences:
-        return Sequences(name, settings, plan.sequences, book)
+        return (IterativeSequences if plan.sequences.iterative else Sequences)(name, settings, plan.sequences, book)
     return Batcher(name, settings, book, soon=lambda dispatch: asyncio.get_running_loop().call_soon(dispatch))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from hubserve.errors import InvalidInput
-from hubserve.vision.headers import MAX_PIXELS, read_header
+from hubserve.vision.headers import MAX_PIXELS, picture_bytes, read_header
 from hubserve.vision.opencv import opencv
 
 _QUALITY_FLAGS = {".jpg": "IMWRITE_JPEG_QUALITY", ".jpeg": "IMWRITE_JPEG_QUALITY", ".webp": "IMWRITE_WEBP_QUALITY"}
@@ -13,24 +13,25 @@ _EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def decode_picture(data: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode a JPEG, PNG, GIF (its first frame), BMP or WebP.
+    """Decode a picture in any of the formats that :data:`hubserve.vision.headers.FORMATS` lists and the installed OpenCV reads.
 
-    It is turned upright as its EXIF data say; grey becomes three equal channels, transparency is dropped, and 16 bits become 8.
+    Of several frames or pages the first counts. It is turned upright as its EXIF data say; grey becomes three equal channels, transparency
+    is dropped, and 16 bits become 8.
 
     Args:
-        data: the encoded bytes, any bytes-like object.
+        data: the encoded bytes, any bytes-like object; or base64 of them, in any of its spellings.
         max_pixels: the most pixels it may have; checked in the header, before anything is decoded.
 
     Returns:
         uint8 (H, W, 3), BGR.
 
     Raises:
-        InvalidInput: it is empty, not one of these formats, broken or cut short.
+        InvalidInput: it is empty, not one of these formats, broken or cut short, or OpenCV does not read its format.
         TooLarge: it announces more than ``max_pixels``.
         MissingDependency: OpenCV is not installed.
     """
     cv2 = opencv()
-    encoded = bytes(data)
+    encoded = picture_bytes(data)
     header = read_header(encoded, max_pixels)
     try:
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
@@ -42,7 +43,12 @@ def decode_picture(data: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def _unreadable(media_type: str, size_bytes: int) -> str:
-    return f"the {media_type} picture ({size_bytes} bytes) cannot be decoded: it is broken or was cut short"
+    if media_type in ("image/jpeg", "image/png", "image/bmp", "image/webp"):
+        return f"the {media_type} picture ({size_bytes} bytes) cannot be decoded: it is broken or was cut short"
+    return (
+        f"the {media_type} picture ({size_bytes} bytes) cannot be decoded: it is broken, was cut short, or is of a kind that OpenCV "
+        f"{opencv().__version__} does not read here. If it can be opened elsewhere, send it as PNG or JPEG"
+    )
 
 
 def encode_picture(image: np.ndarray, extension: str = ".jpg", quality: int = 95) -> bytes:

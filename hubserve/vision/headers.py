@@ -1,17 +1,25 @@
 """What a picture's header says, read without decoding it.
 
-A few hundred bytes can announce a picture of gigabytes. So the size is read here first, in the five formats that people send, and
-what is not one of them is not handed to a decoder at all.
+A few hundred bytes can announce a picture of gigabytes. So the size is read here first, in every format that is taken
+(:mod:`hubserve.vision.rarer_headers` has those that few people send), and anything else is not handed to a decoder at all.
 """
 
 import re
 import struct
-from typing import Callable, NamedTuple, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
-from hubserve.errors import InvalidInput, TooLarge
+from hubserve.base64_text import decode_base64
+from hubserve.errors import InvalidInput, TooLarge, shown
+from hubserve.vision.rarer_headers import Costly, SizeOf, find_rarer
 
 #: The most pixels that a picture may have, decoded or resized: 256 MiB as BGR.
 MAX_PIXELS = 89478485
+
+#: the formats that are taken, in words
+FORMATS = "JPEG, PNG, GIF, BMP, WebP, TIFF, JPEG 2000, AVIF, PBM, PGM, PPM, PAM, PFM, Radiance HDR or Sun raster"
+
+#: how base64 of a picture begins: no format but BMP begins with such characters
+_TEXT = re.compile(rb"\s*(?:data:|[A-Za-z0-9+/_-]{8})", re.IGNORECASE)
 
 # A JPEG marker: 0xFF and a byte that is neither padding (0xFF) nor an escaped 0xFF of the image data (0x00).
 _JPEG_MARKER = re.compile(rb"\xff([\x01-\xfe])", re.DOTALL)
@@ -37,7 +45,7 @@ class PictureHeader(NamedTuple):
 
 
 def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> PictureHeader:
-    """Read the type and size of an encoded JPEG, PNG, GIF, BMP or WebP.
+    """Read the type and size of an encoded picture, in any of the formats that :data:`FORMATS` lists.
 
     Args:
         data: the whole encoded picture.
@@ -49,19 +57,52 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> PictureHeader:
     """
     if not data:
         raise InvalidInput("the picture is empty (0 bytes): send the bytes of the file")
-    media_type, size_of = _find_format(data)
+    found = _find_format(data)
+    if found is None:
+        raise InvalidInput(f"this is not a picture: {len(data)} bytes that are neither {FORMATS}, nor base64 of one")
+    media_type, size_of = found
     try:
-        width, height = size_of(data)
+        size = size_of(data)
     except (struct.error, IndexError):
         raise InvalidInput(f"the {media_type} picture ends within its header ({len(data)} bytes came): it was cut short") from None
+    width, height = size[:2]
     if width < 1 or height < 1:
         raise InvalidInput(f"the {media_type} picture has no pixels: its header says {width} x {height}")
-    if width * height > max_pixels:
-        raise TooLarge(f"the picture is {width} x {height} pixels; at most {max_pixels} pixels are accepted: send a smaller one")
+    if width * height * (size.weight if isinstance(size, Costly) else 1) > max_pixels:
+        raise TooLarge(_too_large(width, height, max_pixels))
     return PictureHeader(media_type, width, height)
 
 
-def _find_format(data: bytes) -> Tuple[str, Callable[[bytes], Tuple[int, int]]]:
+def _too_large(width: int, height: int, max_pixels: int) -> str:
+    why = "" if width * height > max_pixels else ", and fewer of pixels as large as this one's or of a tile as large"
+    return f"the picture is {width} x {height} pixels; at most {max_pixels} pixels are accepted{why}: send a smaller one"
+
+
+def picture_bytes(sent: Any) -> bytes:
+    """Return the encoded picture that a client sent, as it is or as base64 in any of its spellings.
+
+    Args:
+        sent: any bytes-like object, or a text.
+
+    Raises:
+        InvalidInput: it is a text that is not base64.
+    """
+    if not isinstance(sent, str):
+        raw = bytes(sent)
+        if not _TEXT.match(raw) or _find_format(raw) is not None:
+            return raw
+        try:
+            decoded = decode_base64(raw)
+        except ValueError as error:
+            raise InvalidInput(f"this is not a picture, and as a text it is not valid base64 of one: {error}") from None
+        return decoded if _find_format(decoded) is not None else raw
+    try:
+        return decode_base64(sent)
+    except ValueError as error:
+        raise InvalidInput(f"{shown(sent, 40)!r} is not valid base64 of a picture: {error}") from None
+
+
+def _find_format(data: bytes) -> Optional[Tuple[str, SizeOf]]:
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg", _jpeg_size
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -72,7 +113,7 @@ def _find_format(data: bytes) -> Tuple[str, Callable[[bytes], Tuple[int, int]]]:
         return "image/webp", _webp_size
     if data.startswith(b"BM"):
         return "image/bmp", _bmp_size
-    raise InvalidInput(f"this is not a picture: {len(data)} bytes that are neither JPEG, PNG, GIF, BMP nor WebP")
+    return find_rarer(data)
 
 
 def _jpeg_size(data: bytes) -> Tuple[int, int]:

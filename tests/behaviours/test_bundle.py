@@ -87,7 +87,7 @@ def test_the_classifier_and_the_reader_are_served_on_a_machine_without_a_network
     assert len(classes["results"]["prediction"][0]["class_ids"]) == 5
     assert texts["status"] == "000", texts
     assert len(texts["results"][0]) > 3
-    ran = offline(sys.executable, "-m", "hubserve", "run", "clas_system", "--image_file", cat_photo, home=other_home)
+    ran = offline(sys.executable, "-m", "hubserve", "run", "--json", "clas_system", "--image_file", cat_photo, home=other_home)
     assert json.loads(ran.stdout)["prediction"][0]["class_ids"][0] == 285, ran.stderr
 
 

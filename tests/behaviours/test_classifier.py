@@ -194,7 +194,8 @@ def test_wrong_revert_params_are_told_what_is_wrong(server: Server, batch: np.nd
 
 
 @pytest.mark.parametrize(
-    ("images", "words"), [("!!!!", "not valid base64"), ("abc", "not valid base64"), (7, "must be base64 text"), ("", "but 0 came")]
+    ("images", "words"),
+    [("!!!!", "not valid base64"), ("abcde", "not valid base64"), ("abc", "but 2 came"), (7, "must be base64 text"), ("", "but 0 came")],
 )
 def test_bad_base64_is_told(server: Server, images: Any, words: str) -> None:
     answer = server.predict("clas_system", json={"images": images, "revert_params": GOOD}).json()
@@ -207,9 +208,11 @@ def test_an_empty_batch_is_told(server: Server) -> None:
     assert "the batch is empty" in answer["msg"]
 
 
-def test_missing_arguments_are_told_by_pythons_own_text(server: Server) -> None:
+def test_missing_arguments_are_told_by_examples_of_all_forms(server: Server) -> None:
     answer = server.predict("clas_system", json={"images": ""}).json()
-    assert (answer["status"], "missing 1 required positional argument: 'revert_params'" in answer["msg"]) == ("101", True)
+    assert answer["status"] == "101"
+    assert answer["msg"].startswith("the picture is empty (0 bytes): send the bytes of the file. This module takes ")
+    assert '{"images": ["<base64 of a picture>"]}; or {"images": "<base64 of the array>", "revert_params": {"shape"' in answer["msg"]
 
 
 @pytest.mark.parametrize("body", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
@@ -233,7 +236,7 @@ def test_a_truncated_picture_among_good_ones_is_told_and_others_requests_are_not
 def test_multipart_without_files_is_told(server: Server) -> None:
     boundary = {"Content-Type": "multipart/form-data; boundary=x"}
     field = b'--x\r\nContent-Disposition: form-data; name="images"\r\n\r\ntext\r\n--x--\r\n'
-    assert "is no file" in server.predict("clas_system", data=field, headers=boundary).json()["msg"]
+    assert "this is not a picture: 4 bytes" in server.predict("clas_system", data=field, headers=boundary).json()["msg"]
     assert "1 to 1024 pictures, got 0" in server.predict("clas_system", data=b"--x--\r\n", headers=boundary).json()["msg"]
 
 
@@ -351,7 +354,7 @@ def test_the_module_alone_is_checked_by_running_its_file(model_dir: Path, cat_ph
 
 
 def test_hub_run_classifies_a_photo(home: Path, model_dir: Path, cat_photo: Path) -> None:
-    done = hub("run", "hubmodules/clas", "--image_file", cat_photo, home=home)
+    done = hub("run", "--json", "hubmodules/clas", "--image_file", cat_photo, home=home)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["prediction"][0]["class_ids"] == CAT_CLASSES
 

@@ -41,7 +41,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(module: str, *arguments: object, published: Path, home: Path) -> Any:
-    done = hub("run", published / module, *arguments, home=home, cwd=published)
+    done = hub("run", "--json", published / module, *arguments, home=home, cwd=published)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -171,10 +171,12 @@ def test_a_module_with_only_a_serving_method_runs_on_several_instances_at_once(s
     assert {each["pid"] for each in answers} == set(server.instance_pids("old_mirror"))
 
 
-def test_wrong_arguments_of_an_old_module_are_its_own_type_error(server: Server) -> None:
+def test_wrong_arguments_of_an_old_module_are_told_with_what_it_takes(server: Server) -> None:
     answer = server.predict("old_mirror", json={"images": [], "wrong": 1}).json()
     assert answer["status"] == "101"
-    assert "unexpected keyword argument 'wrong'" in answer["msg"]
+    assert answer["msg"].startswith("the argument 'wrong' is not known")
+    assert "This module takes the JSON arguments images; " in answer["msg"]
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_several_modules_follow_one_flag_or_several(home: Path, tmp_path: Path) -> None:
@@ -233,5 +235,5 @@ def test_modules_import_from_beside_their_folder_and_from_installed_ones(home: P
         '@moduleinfo(name="user", version="1.0.0")\nclass User:\n'
         "    @runnable\n    def run(self, argv):\n        return [word, reverse('ab'), argv, __name__, self.directory]\n"
     )
-    done = hub("run", tmp_path / "user", home=home)
+    done = hub("run", "--json", tmp_path / "user", home=home)
     assert json.loads(done.stdout) == ["beside", "ba", [], "user.module", str(tmp_path / "user")], done.stderr

@@ -120,7 +120,7 @@ def test_modules_that_need_conflicting_versions_and_pythons_are_served_at_once_o
         assert told["one"]["numpy"].startswith("1.")
     for name in ("one", "two"):
         assert not any(each.startswith(sys.prefix) for each in told[name]["path"]), "nothing of this Python's packages is seen"
-    ran = hub("run", "one", home=home)
+    ran = hub("run", "--json", "one", home=home)
     assert json.loads(ran.stdout)["package"] == "1.0"
 
 

@@ -115,7 +115,7 @@ def test_one_bad_module_does_not_keep_the_others_from_being_served(start: Start,
     answer = server.predict("faulty", json={}).json()
     assert answer["status"] == "111"
     assert "RuntimeError: it was asked to" in answer["msg"]
-    assert "needs the package 'no_such_package'" in server.predict("broken", json={}).json()["msg"]
+    assert "it imports 'no_such_package', which is not installed" in server.predict("broken", json={}).json()["msg"]
 
 
 @pytest.mark.parametrize(

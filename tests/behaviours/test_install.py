@@ -35,7 +35,7 @@ def test_a_module_written_for_paddlehub_is_installed_from_an_archive_and_runs(ho
     archive = pack(tmp_path / "old_style.tar.gz", MODULES / "old_style", "w:gz", "old_style")
     installed = hub("install", archive, home=home)
     assert installed.returncode == 0, installed.stderr
-    done = hub("run", "old-style==1.2.0", "abc", home=home)
+    done = hub("run", "--json", "old-style==1.2.0", "abc", home=home)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0] == "cba"
     assert json.loads(done.stdout)[2:] == ["old-style", "1.2.0"]
@@ -74,7 +74,7 @@ def test_showing_and_listing_run_none_of_a_modules_code(home: Path, tmp_path: Pa
 def test_every_word_behind_the_name_reaches_the_module_untouched(home: Path, tmp_path: Path, words: list[str]) -> None:
     source = write_module(tmp_path / "toy")
     (source / "module.py").write_text((source / "module.py").read_text().replace('" ".join(argv)', "argv"))
-    done = hub("run", source, *words, home=home)
+    done = hub("run", "--json", source, *words, home=home)
     assert json.loads(done.stdout) == words
 
 
@@ -90,7 +90,7 @@ def test_what_a_module_does_when_it_runs_becomes_the_exit_status(home: Path, tmp
     killed = run("import os; os.kill(os.getpid(), 11)")
     assert killed.returncode == 128 + 11
     assert "killed by SIGSEGV" in killed.stderr
-    assert run("print('to stdout')").stdout == "to stdout\n"
+    assert run("print('to stdout')").stdout == "to stdout\nNone\n"
     missing = hub("run", "nothing", home=home)
     assert missing.returncode == 1
     assert "hub install" in missing.stderr

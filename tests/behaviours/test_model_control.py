@@ -292,8 +292,13 @@ def test_grpc_loads_and_unloads_too(start: Start, store: Path) -> None:
         assert np.array_equal(compute(client, "double"), X * 3)
         over_grpc.unload_model("double")
         shutil.rmtree(folder)
+        long_name = {"file:" + "x" * 256: b"x"}
+        for more in ({}, {"config": "{}", "files": long_name}):
+            with pytest.raises(InferenceServerException, match="failed to load 'double', failed to poll from model repository") as told:
+                over_grpc.load_model("double", **more)
+            assert told.value.status() == "StatusCode.INTERNAL"
         with pytest.raises(InferenceServerException, match="failed to load 'double', ") as told:
-            over_grpc.load_model("double")
+            over_grpc.load_model("double", config="no JSON")
         assert told.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 

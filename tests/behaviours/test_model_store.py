@@ -39,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     write_scale(folder, "one")
     write_scale(folder, "many", SCALE + " version_policy: { specific: { versions: [ 2, 10 ] } }", versions=(1, 2, 10))
-    write_scale(folder, "bad", SCALE + ' metric_tags { key: "a" value: "b" }')
+    write_scale(folder, "bad", SCALE + ' model_operations { op_library_filename: "own.so" }')
     write_scale(folder, "plain", None)
     write_scale(folder, "whole", f"input [ {tensor('x', [-1, 4])} ] output [ {tensor('y', [-1, 4])} ]")
     add(folder / "plus" / "1" / "model.onnx")
@@ -99,6 +99,12 @@ def test_a_version_that_the_policy_leaves_out_is_unknown(client: Any) -> None:
         ask(client, "many", X, version="1")
 
 
+def test_a_version_that_is_no_number_is_named_in_the_words_that_clients_look_for(client: Any) -> None:
+    wanted = r"Request for unknown model: 'many'.*failed to get model version from specified version string 'latest'.*2, 10 is served"
+    with pytest.raises(InferenceServerException, match=wanted):
+        ask(client, "many", X, version="latest")
+
+
 def test_an_ensemble_computes_its_steps_in_the_order_of_its_tensors(client: Any) -> None:
     assert list(ask(client, "chain", X, "in")) == ["out"]
     np.testing.assert_array_equal(ask(client, "chain", X, "in")["out"], X * 2 + X * 4)
@@ -111,7 +117,7 @@ def test_an_ensemble_computes_its_steps_in_the_order_of_its_tensors(client: Any)
 def test_a_bad_model_is_told_with_its_reason_and_does_not_disturb_the_others(server: Server, client: Any) -> None:
     told = requests.get(server.url + "/health/ready", timeout=10).json()
     assert list(told["not_ready"]) == ["bad"]
-    assert "metric_tags" in told["not_ready"]["bad"]
+    assert "model_operations.op_library_filename" in told["not_ready"]["bad"]
     assert "module 'bad' is not served" in server.log.read_text()
     assert not client.is_model_ready("bad")
     assert client.is_model_ready("one")

@@ -132,8 +132,9 @@ def test_what_cannot_be_read_is_told_and_the_module_goes_on(server: Server, page
     assert refused(server, images=[7]).startswith("picture 1 of 1 is not valid base64")
     assert refused(server, images=[]).startswith("images must be a list of one or more base64 texts")
     assert refused(server, images=["AAAA"] * 65).startswith("a request may hold 64 pictures, and this one holds 65")
-    assert refused(server, images=encoded(page)[0]).startswith("images must be a list of one or more base64 texts")
-    assert "missing 1 required positional argument: 'images'" in refused(server)
+    assert refused(server, images=encoded(page)[0][:-1] + "%").startswith("picture 1 of 1 is not valid base64: character ")
+    assert refused(server, images={}).startswith("images must be a list of one or more base64 texts")
+    assert refused(server).startswith("the argument 'images' is missing. This module takes the JSON arguments images")
     assert "has no setting 'det_thresh' here; there are det_limit_side_len" in refused(server, images=encoded(page), det_thresh=0.1)
     assert "limit_side_len must be from 32 to 4000" in refused(server, images=encoded(page), det_limit_side_len=100000)
     assert "drop_score must be a number from 0 to 1" in refused(server, images=encoded(page), drop_score="high")
@@ -189,7 +190,7 @@ def test_the_installed_module_chooses_its_engines_reads_files_and_draws_what_it_
 ) -> None:
     assert hub("install", MODULE, home=shared_home).returncode == 0
     folder = tmp_path / "drawn"
-    command = ["run", "ocr_system", "--input_path", page_photo, "--visualization", "--output_dir", folder]
+    command = ["run", "--json", "ocr_system", "--input_path", page_photo, "--visualization", "--output_dir", folder]
     done = hub(*command, home=shared_home, cwd=tmp_path, environ={"PYTHONPATH": str(ROOT)}, timeout=600)  # it measures two models
     assert done.returncode == 0, done.stderr
     assert texts(json.loads(done.stdout)[0])[:6] == PAGE

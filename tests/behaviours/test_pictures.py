@@ -46,7 +46,7 @@ def test_json_still_goes_to_the_serving_method(server: Server) -> None:
 
 def test_a_module_without_a_pictures_method_says_what_it_takes(server: Server, cat_photo: Path) -> None:
     answer = post_picture(server, cat_photo.read_bytes(), module="shout").json()
-    assert answer["msg"] == "module 'shout' does not take picture requests; it takes json"
+    assert answer["msg"].startswith("module 'shout' does not take picture requests; it takes json. This module takes the JSON arguments ")
 
 
 def test_pictures_and_json_that_wait_together_each_get_their_own_answer(server: Server, cat_photo: Path, page_photo: Path) -> None:

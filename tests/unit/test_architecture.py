@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "hubserve"
 #: what runs inside instances, which may be old Pythons without hubserve's packages
-INSTANCE_ROOMS = {"instance", "kinds", "models", "engines", "vision", "compat", "module", "types", "errors", "home"}
+INSTANCE_ROOMS = {"instance", "kinds", "models", "engines", "vision", "compat", "module", "types", "errors", "home", "base64_text"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

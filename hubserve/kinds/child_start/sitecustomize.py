@@ -9,8 +9,8 @@ import os
 import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import module_from_spec
-from typing import Any, Dict, Optional
+from importlib.util import module_from_spec, spec_from_file_location
+from typing import Any, Dict, List, Optional
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -43,13 +43,60 @@ class _Packages(MetaPathFinder):
         return find_package(fullname, self._packages.get(fullname))
 
 
+class _Hubserve(MetaPathFinder):
+    """Finds hubserve itself where its folder was taken off the path.
+
+    Args:
+        folder: the package.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - as above
+        """Answer for hubserve only."""
+        if fullname != "hubserve":
+            return None
+        return spec_from_file_location(fullname, os.path.join(self._folder, "__init__.py"), submodule_search_locations=[self._folder])
+
+
+class _Beside(MetaPathFinder):
+    """Finds what lies beside the places that the modules came from, as the instance does, behind every other finder.
+
+    Args:
+        folders: those that are looked at.
+    """
+
+    def __init__(self, folders: List[str]) -> None:
+        self._folders = folders
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
+        """Answer for top-level names only; hubserve is imported only where a folder or file may be meant."""
+        if path is not None or not any(self._may_hold(folder, fullname) for folder in self._folders):
+            return None
+        from hubserve.kinds.beside import find_in
+
+        return find_in(self._folders, fullname)
+
+    @staticmethod
+    def _may_hold(folder: str, name: str) -> bool:
+        tried = (os.path.join(folder, name), os.path.join(folder, name + ".py"))
+        return any(map(os.path.exists, tried)) or os.path.basename(folder).lower().replace("-", "_") == name.lower()
+
+
 def _begin() -> None:
     sys.path[:] = [each for each in sys.path if os.path.abspath(each) != _HERE]
     text = os.environ.get("HUBSERVE_IMPORTS")
     if text:
         known = json.loads(text)
         sys.path.extend(each for each in known["path"] if each not in sys.path)
+        own = os.path.dirname(known["hubserve"])
+        if own not in known["path"] and os.path.basename(own) not in ("site-packages", "dist-packages"):
+            # in a checkout, its "tools" and "tests" would hide those of modules
+            sys.path[:] = [each for each in sys.path if os.path.abspath(each) != own]
+            sys.meta_path.append(_Hubserve(known["hubserve"]))
         sys.meta_path.append(_Packages(known["packages"], known["installed"], known["old_names"]))
+        sys.meta_path.append(_Beside(known["beside"]))
 
 
 def _go_on() -> None:

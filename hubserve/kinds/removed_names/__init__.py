@@ -3,6 +3,7 @@
 A table's ``NAMES`` maps a dotted name to its replacement, ``module:attribute``; "" where there is none and only an older package has it.
 ``METHODS`` maps methods of classes in the same way, and ``MODULES`` modules. ``WRAPPED`` maps functions that are there still and refuse
 what they took once to a function that is given the present one and returns another, or None where it is as it was.
+``LEFT_OVER`` maps modules to what is left of them: they are found, by packages too, and count as removed.
 :mod:`hubserve.kinds.removed_names.runtime` puts them in place.
 """
 

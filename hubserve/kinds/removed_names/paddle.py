@@ -62,3 +62,18 @@ NAMES: Dict[str, str] = {
     # a way of writing programs of its own, which Paddle 1 has
     "paddle.fluid": "",
 }
+
+WRAPPED: Dict[str, str] = {"paddle.inference.Config": "hubserve.kinds.removed_names.for_paddle_inference:config"}
+
+#: What of ``paddle.fluid`` is there still, since Paddle 2.6 under another name. It is not enough for programs that were written with it,
+#: and so no replacement; packages such as ``ppgan`` need a name or two of it, and it is all that there is where no Paddle 1 can be had.
+LEFT_OVER: Dict[str, str] = {
+    "paddle.fluid": "paddle.base",
+    "paddle.fluid.dataloader": "paddle.io.dataloader",
+    "paddle.fluid.dygraph.parallel": "paddle.distributed.parallel",
+    "paddle.fluid.initializer": "hubserve.kinds.removed_names.fluid_initializer",
+    "paddle.fluid.layers": "hubserve.kinds.removed_names.fluid_layers",
+    "paddle.fluid.layers.nn": "hubserve.kinds.removed_names.fluid_layers",
+    "paddle.fluid.optimizer": "paddle.optimizer",
+    "paddle.fluid.regularizer": "paddle.regularizer",
+}

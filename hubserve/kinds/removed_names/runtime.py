@@ -18,7 +18,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import FrameType, ModuleType
-from typing import Any, Callable, Dict, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, NamedTuple, Optional, Set, Tuple
 
 from hubserve.kinds.removed_names import TABLES, VARIABLE
 
@@ -67,6 +67,10 @@ def _by_module() -> Dict[str, _Changes]:
                     attribute = f"{owner}.{attribute}"
                 if replacement:
                     changes.setdefault(module, _Changes({}, {}, {}))[kind][attribute] = replacement
+        for name in getattr(table, "LEFT_OVER", {}):
+            package, _, attribute = name.partition(".")
+            if "." not in attribute:
+                changes.setdefault(package, _Changes({}, {}, {})).names[attribute] = f"{name}:"
     return changes
 
 
@@ -115,24 +119,27 @@ class _OldModules(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
         """Answer with the module that took the place of an old one, for user code."""
-        replacement = _replacement_of(fullname)
+        replacement, for_all = _replacement_of(fullname)
         if not replacement or not _is_findable(replacement):
             return None
         caller = _caller()
-        if caller is None:
+        if caller is None and not for_all:
             return None
-        _log(fullname, replacement, caller)
+        if "." not in fullname.partition(".")[2]:  # of a package, once
+            _log(fullname, replacement, caller)
         return ModuleSpec(fullname, _Alias(replacement), is_package=True)
 
 
-def _replacement_of(module: str) -> str:
-    """Return what took the place of a module, or of the package that it was in."""
-    known = getattr(TABLES.get(module.split(".", maxsplit=1)[0]), "MODULES", {})
+def _replacement_of(module: str) -> Tuple[str, bool]:
+    """Return what took the place of a module, or of the package that it was in, and whether packages find it, too."""
+    table = TABLES.get(module.split(".", maxsplit=1)[0])
+    left_over = getattr(table, "LEFT_OVER", {})
+    known = {**getattr(table, "MODULES", {}), **left_over}
     name, rest = module, ""
     while name and name not in known:
         name, _, last = name.rpartition(".")
         rest = f".{last}{rest}"
-    return f"{known[name]}{rest}" if known.get(name) else ""
+    return (f"{known[name]}{rest}", name in left_over) if known.get(name) else ("", False)
 
 
 def _is_findable(module: str) -> bool:
@@ -152,10 +159,22 @@ class _Alias(Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give it everything that the other one has."""
+        """Give it everything that the other one has, but modules that have a replacement of their own."""
         other = import_module(self._name)
-        kept = {"__name__", "__spec__", "__loader__", "__package__", "__path__"}
-        vars(module).update({key: value for key, value in vars(other).items() if key not in kept})
+        kept = {"__name__", "__spec__", "__loader__", "__package__", "__path__", "__getattr__"}
+        inner = {name for name in vars(other) if f"{module.__name__}.{name}" in _left_over()}
+        vars(module).update({key: value for key, value in vars(other).items() if key not in kept | inner})
+
+        def find(name: str) -> Any:
+            full = f"{module.__name__}.{name}"
+            return import_module(full) if full in _left_over() else getattr(other, name)
+
+        module.__getattr__ = find  # type: ignore[method-assign]  # PEP 562
+
+
+@lru_cache(maxsize=1)
+def _left_over() -> FrozenSet[str]:
+    return frozenset(name for table in TABLES.values() for name in getattr(table, "LEFT_OVER", ()))
 
 
 def _change(module: ModuleType, wanted: _Changes) -> None:
@@ -181,7 +200,7 @@ def _finder_of(module: ModuleType, missing: Dict[str, str]) -> Callable[[str], A
     def find(name: str) -> Any:
         if name in missing:
             caller = _caller()
-            if caller is not None:
+            if caller is not None or f"{module.__name__}.{name}" in _left_over():
                 if name not in found:
                     found[name] = _present(original, name) or (_resolve(missing[name]), True)
                 value, is_ours = found[name]
@@ -239,11 +258,12 @@ def _caller() -> Optional[FrameType]:
     frame: Optional[FrameType] = sys._getframe(1)
     while frame is not None and (frame.f_code.co_filename.startswith("<frozen ") or os.path.dirname(frame.f_code.co_filename) == _HERE):
         frame = frame.f_back
-    return frame if frame is not None and _is_of_user(frame.f_code.co_filename) else None
+    return frame if frame is not None and is_of_user(frame.f_code.co_filename) else None
 
 
 @lru_cache(maxsize=4096)
-def _is_of_user(file: str) -> bool:
+def is_of_user(file: str) -> bool:
+    """Whether a file is neither Python's own nor of an installed package."""
     return not (_PACKAGES.search(file) or os.path.abspath(file).startswith(_STANDARD))
 
 
@@ -256,7 +276,7 @@ def _log_call(name: str, replacement: str) -> None:
 
 
 def _log(name: str, replacement: str, frame: Optional[FrameType]) -> None:
-    if name in _logged:
+    if name in _logged or replacement == f"{name}:":  # a module, which is logged when it is imported
         return
     _logged.add(name)
     place = f"{frame.f_code.co_filename}, line {frame.f_lineno}: " if frame is not None else ""

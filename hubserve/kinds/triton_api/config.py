@@ -5,7 +5,8 @@ import json
 import os
 from typing import Any, Dict, List, Optional
 
-from hubserve.kinds.triton_api.errors import TritonModelException
+from hubserve.kinds.triton_api.errors import WrongConfig
+from hubserve.kinds.triton_api.texts import text_of
 
 _INPUT_KEYS = ("name", "data_type", "dims", "optional")
 _OUTPUT_KEYS = ("name", "data_type", "dims")
@@ -38,6 +39,7 @@ def using_decoupled_model_transaction_policy(model_config: Dict[str, Any]) -> bo
 
 
 def _named(tensors: List[Dict[str, Any]], name: str) -> Optional[Dict[str, Any]]:
+    name = text_of(name)
     return next((tensor for tensor in tensors if tensor.get("name") == name), None)
 
 
@@ -49,37 +51,40 @@ class ModelConfig:
     """
 
     def __init__(self, model_config: Any) -> None:
-        self._config: Dict[str, Any] = json.loads(model_config) if isinstance(model_config, str) else copy.deepcopy(model_config)
+        is_text = isinstance(model_config, (str, bytes))
+        self._model_config: Dict[str, Any] = json.loads(model_config) if is_text else copy.deepcopy(model_config)
 
     def as_dict(self) -> Dict[str, Any]:
-        """A copy of the configuration, with empty lists where there are no inputs or outputs."""
-        return {"input": [], "output": [], "max_batch_size": 0, **copy.deepcopy(self._config)}
+        """The configuration itself, with empty lists where there are no inputs or outputs."""
+        for name, nothing in (("input", []), ("output", []), ("max_batch_size", 0)):
+            self._model_config.setdefault(name, nothing)
+        return self._model_config
 
     def to_dict(self) -> Dict[str, Any]:
         """The configuration as it is now."""
-        return self._config
+        return self._model_config
 
     def set_max_batch_size(self, max_batch_size: int) -> None:
         """Set the most items in one batch, or lower it; one that is set lower stays.
 
         Raises:
-            TritonModelException: the configuration says that the model has no batches.
+            WrongConfig: the configuration says that the model has no batches.
         """
-        set_to = int(self._config.get("max_batch_size") or 0)
+        set_to = int(self._model_config.get("max_batch_size") or 0)
         if set_to and set_to < int(max_batch_size):
-            raise TritonModelException(f"the configuration sets max_batch_size {set_to}, which is below {max_batch_size}; mend one of them")
-        self._config["max_batch_size"] = int(max_batch_size)
+            raise WrongConfig(f"the configuration sets max_batch_size {set_to}, which is below {max_batch_size}; change one of them")
+        self._model_config["max_batch_size"] = int(max_batch_size)
 
     def set_dynamic_batching(self) -> None:
         """Allow requests to be given to the model together.
 
         Raises:
-            TritonModelException: it schedules in another way.
+            WrongConfig: it schedules in another way.
         """
         for other in ("sequence_batching", "ensemble_scheduling"):
-            if other in self._config:
-                raise TritonModelException(f"the configuration has {other}; it cannot have dynamic_batching, too")
-        self._config.setdefault("dynamic_batching", {})
+            if other in self._model_config:
+                raise WrongConfig(f"the configuration has {other}; it cannot have dynamic_batching, too")
+        self._model_config.setdefault("dynamic_batching", {})
 
     def set_model_transaction_policy(self, transaction_policy_dict: Dict[str, Any]) -> None:
         """Say whether the model is decoupled.
@@ -87,16 +92,16 @@ class ModelConfig:
         Args:
             transaction_policy_dict: ``{"decoupled": true or false}``.
         Raises:
-            TritonModelException: it has other keys, or the configuration says otherwise.
+            WrongConfig: it has other keys, or the configuration says otherwise.
         """
         _only_keys(transaction_policy_dict, ("decoupled",), "a transaction policy")
-        set_to = self._config.get("model_transaction_policy")
+        set_to = self._model_config.get("model_transaction_policy")
         wanted = bool(transaction_policy_dict.get("decoupled", False))
         if set_to and bool(set_to.get("decoupled", False)) != wanted:
-            raise TritonModelException(
-                f"the configuration sets model_transaction_policy {set_to}, and the model {transaction_policy_dict}; mend one of them"
+            raise WrongConfig(
+                f"the configuration sets model_transaction_policy {set_to}, and the model {transaction_policy_dict}; change one of them"
             )
-        self._config["model_transaction_policy"] = {"decoupled": wanted}
+        self._model_config["model_transaction_policy"] = {"decoupled": wanted}
 
     def add_input(self, input: Dict[str, Any]) -> None:  # noqa: A002 - as models name it
         """Add an input, or complete the one of its name.
@@ -104,7 +109,7 @@ class ModelConfig:
         Args:
             input: ``name``, ``data_type``, ``dims``, and ``optional`` if it may be left out.
         Raises:
-            TritonModelException: it has other keys, lacks one, or the configuration says otherwise.
+            WrongConfig: it has other keys, lacks one, or the configuration says otherwise.
         """
         self._add("input", input, _INPUT_KEYS)
 
@@ -116,8 +121,8 @@ class ModelConfig:
         _only_keys(tensor, keys, f"an {which}")
         for key in ("name", "data_type", "dims"):
             if key not in tensor:
-                raise TritonModelException(f"{which} '{tensor.get('name', '')}' has no {key}, which auto_complete_config must give")
-        listed = self._config.setdefault(which, [])
+                raise WrongConfig(f"{which} '{tensor.get('name', '')}' has no {key}, which auto_complete_config must give")
+        listed = self._model_config.setdefault(which, [])
         there = _named(listed, tensor["name"])
         if there is None:
             listed.append(dict(tensor))
@@ -127,8 +132,8 @@ class ModelConfig:
             if set_to in (None, [], "", "TYPE_INVALID", False):
                 there[key] = value
             elif _plain(set_to) != _plain(value):
-                raise TritonModelException(
-                    f"{which} '{tensor['name']}': the configuration sets {key} {set_to!r}, and auto_complete_config() {value!r}; mend one"
+                raise WrongConfig(
+                    f"{which} '{tensor['name']}': the configuration sets {key} {set_to!r}, and auto_complete_config() {value!r}; change one"
                 )
 
 
@@ -139,4 +144,4 @@ def _plain(value: Any) -> Any:
 def _only_keys(given: Dict[str, Any], keys: Any, what: str) -> None:
     for key in given:
         if key not in keys:
-            raise TritonModelException(f"{what} has no property '{key}'; it has {', '.join(keys)}")
+            raise WrongConfig(f"{what} has no property '{key}'; it has {', '.join(keys)}")

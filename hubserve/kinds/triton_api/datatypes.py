@@ -5,6 +5,7 @@ from typing import Any, Dict, Union
 import numpy as np
 
 from hubserve.kinds.triton_api.errors import TritonModelException
+from hubserve.kinds.triton_api.texts import text_of
 from hubserve.types import dtype_name, pack_bytes, unpack_bytes
 
 _NAMES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "STRING", "BF16")
@@ -31,13 +32,17 @@ _OF_DTYPE: Dict[Any, int] = {np.dtype(numpy): number for number, numpy in _NUMPY
 _OF_DTYPE.update({dtype.name: number for dtype, number in list(_OF_DTYPE.items())})
 
 
+#: name in a configuration -> numpy type; BF16 has none
+TRITON_STRING_TO_NUMPY: Dict[str, Any] = {f"TYPE_{name}": _NUMPY[NUMBERS[name]] for name in _NAMES if NUMBERS[name] in _NUMPY}
+
+
 def triton_string_to_numpy(triton_type_string: str) -> Any:
     """The numpy type of a datatype's name in a configuration, such as "TYPE_FP32"; None for BF16, which numpy lacks.
 
     Raises:
         TritonModelException: there is no such datatype.
     """
-    number = NUMBERS.get(str(triton_type_string).replace("TYPE_", "", 1))
+    number = NUMBERS.get(text_of(triton_type_string).replace("TYPE_", "", 1))
     if number is None:
         raise TritonModelException(f"'{triton_type_string}' is no datatype; use one of TYPE_{', TYPE_'.join(_NAMES)}")
     return _NUMPY.get(number)
@@ -81,19 +86,23 @@ def number_of(array: np.ndarray, dtype: str = "") -> int:
     return BF16 if dtype == "bfloat16" else numpy_to_triton_type(array.dtype if dtype_name(array) != "bytes" else np.object_)
 
 
-def serialize_byte_tensor(input_tensor: np.ndarray) -> np.ndarray:
+class _Packed(bytes):
+    """Byte strings in one; older code takes them out of an array by ``item()``."""
+
+    def item(self) -> bytes:
+        """The bytes themselves."""
+        return bytes(self)
+
+
+def serialize_byte_tensor(input_tensor: np.ndarray) -> bytes:
     """Byte strings in one, each behind its length as a little-endian uint32, in C order.
 
     Args:
         input_tensor: of ``bytes`` or ``str``.
     Returns:
-        An array without dimensions that holds ``bytes``; an empty array for one without elements.
+        The bytes; none for an array without elements.
     """
-    if not input_tensor.size:
-        return np.empty([0], dtype=np.object_)
-    packed = np.empty((), dtype=np.object_)
-    packed[()] = pack_bytes(input_tensor)
-    return packed
+    return _Packed(pack_bytes(input_tensor))
 
 
 def deserialize_bytes_tensor(encoded_tensor: Union[bytes, np.ndarray]) -> np.ndarray:

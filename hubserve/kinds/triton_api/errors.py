@@ -1,6 +1,6 @@
 """Errors of models of Triton's Python backend."""
 
-from typing import Dict, Type
+from typing import Any, Dict, Type
 
 from hubserve.errors import (
     Cancelled,
@@ -14,10 +14,22 @@ from hubserve.errors import (
     Unavailable,
     Unsupported,
 )
+from hubserve.kinds.triton_api.texts import text_of
 
 
 class TritonModelException(Exception):
     """What a model raises, and what is raised where it misuses its interface."""
+
+    def __str__(self) -> str:
+        return text_of(self.args[0]) if len(self.args) == 1 else super().__str__()
+
+
+class WrongConfig(TritonModelException, ValueError):
+    """``auto_complete_config`` contradicts the configuration; models also catch it as a ValueError."""
+
+
+class WrongType(TritonModelException, TypeError):
+    """An argument is of another type; models also catch it as a TypeError."""
 
 
 class TritonError:
@@ -37,10 +49,10 @@ class TritonError:
     ALREADY_EXISTS = 6
     CANCELLED = 7
 
-    def __init__(self, message: str, code: int = INTERNAL) -> None:
+    def __init__(self, message: Any, code: int = INTERNAL) -> None:
         if code not in _CLASSES:
             raise TritonModelException(f"{code!r} is no error code; use a constant of TritonError, such as TritonError.INTERNAL")
-        self._message = str(message)
+        self._message = text_of(message)
         self._code = code
 
     def message(self) -> str:

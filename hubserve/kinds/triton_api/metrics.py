@@ -2,11 +2,21 @@
 
 import bisect
 import threading
+from enum import IntEnum
 from typing import Any, Dict, List, Optional, Sequence
 
 from hubserve.kinds.triton_api.errors import TritonModelException
+from hubserve.kinds.triton_api.texts import text_of
 
 _families: Dict[str, "MetricFamily"] = {}
+
+
+class MetricKind(IntEnum):
+    """Kinds of metrics."""
+
+    COUNTER = 0
+    GAUGE = 1
+    HISTOGRAM = 2
 
 
 class Metric:
@@ -77,11 +87,10 @@ class MetricFamily:
         TritonModelException: there is one of that name and another kind.
     """
 
-    COUNTER = 0
-    GAUGE = 1
-    HISTOGRAM = 2
+    COUNTER, GAUGE, HISTOGRAM = MetricKind
 
     def __init__(self, name: str, description: str, kind: int) -> None:
+        name, description = text_of(name), text_of(description)
         known = _families.setdefault(name, self)
         if kind not in _KINDS or (known is not self and known.kind != kind):
             raise TritonModelException(
@@ -102,12 +111,13 @@ class MetricFamily:
             TritonModelException: a histogram's buckets are missing or do not ascend.
         """
         bounds = list(buckets or ())
+        named = {text_of(name): text_of(value) for name, value in (labels or {}).items()}
         if self.kind == self.HISTOGRAM and (not bounds or sorted(set(bounds)) != bounds):
             raise TritonModelException("a histogram needs buckets=[...] that ascend")
         for metric in self._metrics:
-            if metric.labels == (labels or {}):
+            if metric.labels == named:
                 return metric
-        metric = Metric(self.kind, dict(labels or {}), bounds)
+        metric = Metric(self.kind, named, bounds)
         self._metrics.append(metric)
         return metric
 

@@ -1,24 +1,23 @@
 """Requests: those that a model is given, and those that it makes of other models."""
 
-import asyncio
 import json
 from contextvars import ContextVar
-from typing import Any, Awaitable, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Awaitable, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
-from hubserve.errors import HubError
-from hubserve.kinds.requests import Call, Host, Replies, WholeRequest, current_host
-from hubserve.kinds.triton_api.errors import TritonError, TritonModelException
-from hubserve.kinds.triton_api.responses import InferenceResponse, InferenceResponseSender, checked_parameters
+from hubserve.kinds.requests import Call, Host, Replies, WholeRequest
+from hubserve.kinds.triton_api.errors import TritonModelException, WrongType
+from hubserve.kinds.triton_api.memory import TRITONSERVER_MEMORY_CPU, PreferredMemory
+from hubserve.kinds.triton_api.parameters import parameters_of
+from hubserve.kinds.triton_api.replies import ResponseIterator, awaited, loop_runs_here, only
+from hubserve.kinds.triton_api.responses import InferenceResponseSender
 from hubserve.kinds.triton_api.tensors import Tensor, find_tensor
+from hubserve.kinds.triton_api.texts import text_of, texts_of
 from hubserve.types import SequencePart
 
 TRITONSERVER_REQUEST_FLAG_SEQUENCE_START = 1
 TRITONSERVER_REQUEST_FLAG_SEQUENCE_END = 2
 TRITONSERVER_REQUEST_RELEASE_ALL = 1
 TRITONSERVER_REQUEST_RELEASE_RESCHEDULE = 2
-TRITONSERVER_MEMORY_CPU = 0
-TRITONSERVER_MEMORY_CPU_PINNED = 1
-TRITONSERVER_MEMORY_GPU = 2
 
 #: what clients say beside their own parameters, and models read by other methods
 _RESERVED = (
@@ -34,24 +33,15 @@ _RESERVED = (
 PARENTS: "ContextVar[Optional[Tuple[int, ...]]]" = ContextVar("hubserve_parents", default=None)
 
 
-class PreferredMemory:
-    """Where the outputs of another model are wanted; they always come in the CPU's memory.
-
-    Args:
-        preferred_memory_type: a constant TRITONSERVER_MEMORY_*.
-        preferred_device_id: the device's number.
-    """
-
-    def __init__(self, preferred_memory_type: int, preferred_device_id: int = 0) -> None:
-        self.preferred_memory_type = preferred_memory_type
-        self.preferred_device_id = preferred_device_id
-
-
 class InferenceTrace:
     """Taken for the sake of models that hand it on; nothing is traced through it."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
+
+    def get_context(self) -> Optional[str]:
+        """The JSON text of the context of the request's trace; None, as for any request that is not traced."""
+        return None
 
 
 class Server(NamedTuple):
@@ -90,54 +80,58 @@ def attached(what: str) -> Server:
 
 
 class InferenceRequest:
-    """A request for another model; the names of its arguments must be given.
+    """A request for another model. Every text may also be bytes.
 
     Args:
-        model_name: the model's.
-        requested_output_names: the outputs that are wanted.
-        inputs: the tensors.
         request_id: any text.
-        correlation_id: a number or a text from which on the request is part of a sequence; 0 or "" for none.
+        correlation_id: a number or a text with which the request is part of a sequence; 0 or "" for none.
+        inputs: the tensors.
+        requested_output_names: the outputs that are wanted; none for all.
+        model_name: the model's.
         model_version: -1 for the default.
         flags: TRITONSERVER_REQUEST_FLAG_SEQUENCE_START and _END.
         timeout: microseconds after which it is given up; 0 for none of its own.
         preferred_memory: see there.
         trace: see InferenceTrace.
-        parameters: text, numbers and booleans by name.
+        parameters: text, numbers and booleans by name, or the JSON text of that.
     Raises:
-        TritonModelException: an argument is of another type.
+        TritonModelException: an argument is of another type, or there is no model_name.
     """
 
     def __init__(
         self,
-        *,
-        model_name: str,
-        requested_output_names: Sequence[str] = (),
-        inputs: Sequence[Tensor] = (),
         request_id: str = "",
         correlation_id: Union[int, str] = 0,
+        inputs: Sequence[Tensor] = (),
+        requested_output_names: Sequence[str] = (),
+        model_name: str = "",
         model_version: int = -1,
         flags: int = 0,
         timeout: int = 0,
         preferred_memory: Optional[PreferredMemory] = None,
         trace: Optional[InferenceTrace] = None,
-        parameters: Optional[Dict[str, Any]] = None,
+        parameters: Union[Dict[str, Any], str, None] = None,
     ) -> None:
         for tensor in inputs:
             if not isinstance(tensor, Tensor):
                 raise TritonModelException(f"inputs must hold pb_utils.Tensor objects, got {type(tensor).__name__}")
-        self._model_name = str(model_name)
+        self._model_name = text_of(model_name)
+        if not self._model_name:
+            raise WrongType("InferenceRequest() needs model_name, the name of the model that is to answer")
         self._model_version = int(model_version)
         self._inputs = list(inputs)
-        self._outputs = [str(name) for name in requested_output_names]
-        self._id = str(request_id)
-        self._correlation_id = correlation_id if isinstance(correlation_id, str) else int(correlation_id)
+        self._outputs = texts_of(requested_output_names)
+        if "" in self._outputs:
+            raise TritonModelException(f"a name in requested_output_names of the request of model '{self._model_name}' is empty")
+        self._id = text_of(request_id)
+        is_text = isinstance(correlation_id, (str, bytes, bytearray))
+        self._correlation_id: Union[int, str] = text_of(correlation_id) if is_text else int(correlation_id)
         self._flags = int(flags)
         self._timeout = int(timeout)
         self._priority = 0
         self._memory = preferred_memory or PreferredMemory(TRITONSERVER_MEMORY_CPU)
         self._trace = trace or InferenceTrace()
-        self._parameters = checked_parameters(parameters)
+        self._parameters = parameters_of(parameters)
         self._whole: Optional[WholeRequest] = None
         self._sender: Optional[InferenceResponseSender] = None
         self._release_flags = TRITONSERVER_REQUEST_RELEASE_ALL
@@ -213,9 +207,9 @@ class InferenceRequest:
         """That model's version; -1 for the default."""
         return self._model_version
 
-    def requested_output_names(self) -> List[str]:
+    def requested_output_names(self) -> Set[str]:
         """The outputs that are wanted."""
-        return self._outputs
+        return set(self._outputs)
 
     def preferred_memory(self) -> PreferredMemory:
         """Where the outputs are wanted."""
@@ -273,15 +267,14 @@ class InferenceRequest:
         Returns:
             An InferenceResponse; an iterator of them with ``decoupled``.
         """
-        replies = self._call(decoupled)
-        return ResponseIterator(replies) if decoupled else _only(replies)
+        replies = self._call(decoupled, waits=True)
+        return ResponseIterator(replies) if decoupled else only(replies)
 
     def async_exec(self, decoupled: bool = False) -> Awaitable[Any]:
         """As :meth:`exec`, but what it gives is to be awaited; the model is asked at once."""
-        replies = self._call(decoupled)
-        return _soon(ResponseIterator(replies)) if decoupled else _only_async(replies)
+        return awaited(self._call(decoupled, waits=False), decoupled)
 
-    def _call(self, many: bool) -> Replies:
+    def _call(self, many: bool, waits: bool) -> Replies:
         if self._whole is not None:
             raise TritonModelException("exec() is for requests that the model makes: construct pb_utils.InferenceRequest(model_name=...)")
         server = attached("a request of another model")
@@ -304,127 +297,11 @@ class InferenceRequest:
                 many=many,
                 parents=server.open_keys() if parents is None else parents,
                 blocking=parents is not None,
+                halting=waits and parents is not None and loop_runs_here(),
             )
         )
-
-
-class ResponseIterator:
-    """The responses of a decoupled model, as they come. It may also be used with ``async for``."""
-
-    def __init__(self, replies: Replies) -> None:
-        self._replies = replies
-
-    def __iter__(self) -> Iterator[InferenceResponse]:
-        return self
-
-    def __next__(self) -> InferenceResponse:
-        response = self._replies.take()
-        if response is None:
-            raise StopIteration
-        return InferenceResponse.from_whole(response)
-
-    def __aiter__(self) -> "ResponseIterator":
-        return self
-
-    async def __anext__(self) -> InferenceResponse:
-        await _ready(self._replies)
-        try:
-            return self.__next__()
-        except StopIteration:
-            raise StopAsyncIteration from None
-
-    def cancel(self) -> None:
-        """No more are wanted."""
-        self._replies.close()
-
-    def __del__(self) -> None:
-        self._replies.close()
-
-
-def _only(replies: Replies) -> InferenceResponse:
-    try:
-        response = replies.take()
-    finally:
-        replies.close()
-    if response is None:
-        return InferenceResponse(error=TritonError("the model gave no response"))
-    return InferenceResponse.from_whole(response)
-
-
-async def _only_async(replies: Replies) -> InferenceResponse:
-    try:
-        await _ready(replies)
-    except BaseException:
-        replies.close()
-        raise
-    return _only(replies)
-
-
-async def _soon(responses: ResponseIterator) -> ResponseIterator:
-    return responses
-
-
-async def _ready(replies: Replies) -> None:
-    """Wait, without holding up the event loop, until a response can be taken."""
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-
-    def tell() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    def wake() -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(tell)
-
-    replies.notify(wake)
-    await ready
 
 
 def get_input_tensor_by_name(inference_request: InferenceRequest, name: str) -> Optional[Tensor]:
     """An input of a request; None if it has none of that name."""
     return find_tensor(inference_request.inputs(), name)
-
-
-# --- other models ---
-
-
-def is_model_ready(model_name: str, model_version: str = "") -> bool:
-    """Whether a model of the same server can answer."""
-    return bool(_ask("is_ready", {"name": str(model_name), "version": str(model_version)}))
-
-
-def load_model(model_name: str, config: str = "", files: Optional[Dict[str, bytes]] = None) -> None:
-    """Load a model from the server's model repository.
-
-    Args:
-        model_name: the model's.
-        config: a configuration as a JSON text, in place of the repository's; "" for that.
-        files: "file:<path>" to content, in place of the model's folder.
-    Raises:
-        TritonModelException: it cannot be loaded.
-    """
-    named = files or {}
-    _ask("load", {"name": str(model_name), "config": str(config or ""), "files": list(map(str, named))}, list(named.values()))
-
-
-def unload_model(model_name: str, unload_dependents: bool = False) -> None:
-    """Unload a model.
-
-    Args:
-        model_name: the model's.
-        unload_dependents: also those that it consists of.
-    Raises:
-        TritonModelException: it cannot be unloaded.
-    """
-    _ask("unload", {"name": str(model_name), "unload_dependents": bool(unload_dependents)})
-
-
-def _ask(what: str, arguments: Dict[str, Any], buffers: Sequence[bytes] = ()) -> Any:
-    host = current_host()
-    if host is None:
-        raise TritonModelException("there is no server here that has other models")
-    try:
-        return host.ask(what, arguments, buffers)
-    except HubError as error:
-        raise TritonModelException(error.message) from error

@@ -2,12 +2,13 @@
 
 import json
 import threading
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 
 from hubserve.errors import HubError, ModuleFailed
 from hubserve.kinds.requests import Host, WholeResponse
 from hubserve.kinds.triton_api.datatypes import BF16
 from hubserve.kinds.triton_api.errors import TritonError, TritonModelException
+from hubserve.kinds.triton_api.parameters import parameters_of
 from hubserve.kinds.triton_api.tensors import Tensor, find_tensor
 from hubserve.types import BFLOAT16
 
@@ -20,25 +21,25 @@ class InferenceResponse:
     Args:
         output_tensors: the outputs; left out of account if there is an error.
         error: why there are none; a TritonError, or an object with ``message()``.
-        parameters: text, numbers and booleans by name.
+        parameters: text, numbers and booleans by name, or the JSON text of that.
     Raises:
         TritonModelException: an argument is of another type.
     """
 
     def __init__(
         self,
-        output_tensors: Optional[Sequence[Tensor]] = None,
+        output_tensors: Sequence[Tensor] = (),
         error: Optional[TritonError] = None,
-        parameters: Optional[Dict[str, Any]] = None,
+        parameters: Union[Dict[str, Any], str, None] = None,
     ) -> None:
-        self._tensors = list(output_tensors or ())
+        self._tensors = list(output_tensors)
         for tensor in self._tensors:
             if not isinstance(tensor, Tensor):
                 raise TritonModelException(f"output_tensors must hold pb_utils.Tensor objects, got {type(tensor).__name__}")
         if error is not None and not isinstance(error, TritonError):
-            error = TritonError(str(error))
+            error = TritonError(error)
         self._error = error
-        self._parameters = checked_parameters(parameters)
+        self._parameters = parameters_of(parameters)
 
     def output_tensors(self) -> List[Tensor]:
         """The outputs."""
@@ -71,20 +72,6 @@ class InferenceResponse:
         dtypes = response.dtypes or {}
         tensors = [Tensor.from_request(name, array, dtypes.get(name, "")) for name, array in response.outputs.items()]
         return cls(tensors, error, response.parameters)
-
-
-def checked_parameters(parameters: Optional[Dict[str, Any]]) -> Dict[str, Any]:
-    """Parameters that may cross the wire.
-
-    Raises:
-        TritonModelException: a name is not text, or a value is not text, a boolean or a number of at most 64 bits.
-    """
-    for name, value in (parameters or {}).items():
-        if not isinstance(name, str) or not isinstance(value, (bool, int, float, str)):
-            raise TritonModelException(f"parameters must be texts, numbers and booleans by name, got {name!r}: {type(value).__name__}")
-        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
-            raise TritonModelException(f"the parameter {name!r} has more than 64 bits; send it as a text")
-    return dict(parameters or {})
 
 
 def get_output_tensor_by_name(inference_response: InferenceResponse, name: str) -> Optional[Tensor]:

@@ -1,12 +1,13 @@
 """Tensors: a name and a numpy array."""
 
-from typing import Any, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
 from hubserve.kinds.triton_api import dlpack
 from hubserve.kinds.triton_api.datatypes import BF16, number_of, numpy_to_triton_type
-from hubserve.kinds.triton_api.errors import TritonModelException
+from hubserve.kinds.triton_api.errors import TritonModelException, WrongType
+from hubserve.kinds.triton_api.texts import text_of
 from hubserve.types import BFLOAT16
 
 
@@ -22,8 +23,8 @@ class Tensor:
 
     def __init__(self, name: str, numpy_array: np.ndarray) -> None:
         if not isinstance(numpy_array, (np.ndarray, np.generic)):
-            raise TritonModelException(f"Tensor('{name}', ...) needs a numpy array, got {type(numpy_array).__name__}; use np.asarray()")
-        self._name = str(name)
+            raise WrongType(f"Tensor('{name}', ...) needs a numpy array, got {type(numpy_array).__name__}; use np.asarray()")
+        self._name = text_of(name)
         self._array = np.asarray(numpy_array)
         self._number = numpy_to_triton_type(self._array.dtype)
 
@@ -48,9 +49,9 @@ class Tensor:
         """The array; BF16 as uint16, which are the upper halves of float32."""
         return self._array
 
-    def shape(self) -> Tuple[int, ...]:
+    def shape(self) -> List[int]:
         """One length per dimension."""
-        return self._array.shape
+        return list(self._array.shape)
 
     def triton_dtype(self) -> int:
         """The number of its datatype."""
@@ -68,7 +69,9 @@ class Tensor:
         """
         return self.__dlpack__()
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, stream: Any = None, **options: Any) -> Any:
+        if stream is not None:
+            options["stream"] = stream
         try:
             return dlpack.to_capsule(self._array, self._number == BF16, **options)
         except (AttributeError, BufferError, TypeError, RuntimeError) as error:
@@ -93,9 +96,10 @@ class Tensor:
             raise TritonModelException(
                 f"tensor '{name}' cannot be taken by DLPack: {error}. Convert it to a numpy array and use Tensor(name, array)"
             ) from error
-        return Tensor.from_request(name, array, BFLOAT16) if is_bfloat16 else Tensor(name, array)
+        return Tensor.from_request(text_of(name), array, BFLOAT16) if is_bfloat16 else Tensor(name, array)
 
 
 def find_tensor(tensors: Any, name: str) -> Optional[Tensor]:
     """The tensor of that name; None if there is none."""
+    name = text_of(name)
     return next((tensor for tensor in tensors if tensor.name() == name), None)

@@ -45,6 +45,12 @@ class NotOffered(HubError):
     code = "not_offered"
 
 
+class NotPolled(InvalidInput):
+    """The repository has no such model, or cannot hold it; gRPC clients of Triton look for this text and status."""
+
+    code = "not_polled"
+
+
 #: error -> (HTTP status, name of a ``grpc.StatusCode``); the first class that fits counts
 _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
     (NotHere, 404, "NOT_FOUND"),
@@ -54,6 +60,7 @@ _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
     (TooLarge, 413, "RESOURCE_EXHAUSTED"),
     (TooSlow, 408, "DEADLINE_EXCEEDED"),
     (ClientGone, 499, "CANCELLED"),
+    (NotPolled, 400, "INTERNAL"),
     (InvalidInput, 400, "INVALID_ARGUMENT"),
     (ModuleNotFound, 404, "NOT_FOUND"),
     (NotFound, 404, "NOT_FOUND"),

@@ -58,14 +58,20 @@ def read_generate(body: memoryview, signature: "Signature | Takes", bounds: Json
 def _input(signature: "Signature | Takes", spec: TensorSpec, value: Any) -> InputTensor:
     if spec.dtype == BYTES:
         value = _texts(value)
+    elif signature.takes_pictures and _is_of_texts(value):
+        texts = [value] if isinstance(value, str) else value
+        return InputTensor(spec.name, "BYTES", (len(texts),), array_from_values(texts, "BYTES", [len(texts)], spec.name))
     shape = _shape_of(value)
     rank = len(spec.shape)
     shape = [1] * (rank - len(shape)) + shape
     datatype = DATATYPE_OF[spec.dtype]
-    if signature.takes_pictures and spec.dtype != BYTES and isinstance(value, str):
-        raise InvalidInput(f"a picture for input '{spec.name}' cannot be sent as JSON; send it with an inference request, as BYTES")
     array = array_from_values(value if isinstance(value, list) else [value], datatype, shape, spec.name)
     return InputTensor(spec.name, datatype, tuple(shape), array)
+
+
+def _is_of_texts(value: Any) -> bool:
+    """Return True if a value can be base64 of pictures."""
+    return isinstance(value, str) or (isinstance(value, list) and bool(value) and set(map(type, value)) == {str})
 
 
 def _texts(value: Any, depth: int = 0) -> Any:

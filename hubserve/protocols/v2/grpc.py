@@ -1,4 +1,4 @@
-"""Carries the protocol over gRPC: ``inference.GRPCInferenceService``, on the gateway's event loop, and gRPC's own health service beside it.
+"""Carries the protocol over gRPC: ``inference.GRPCInferenceService``, on the gateway's event loop, and gRPC's own services beside it.
 
 Messages are decoded here rather than where they are put together, so that bytes that are no message get an answer that says so.
 """
@@ -12,7 +12,6 @@ from typing import Any
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
 
-from hubserve.errors import TooLarge
 from hubserve.http2.endpoint import Bound
 from hubserve.http2.messages import Answer, Message
 from hubserve.http2.rpc import Call, endpoint_of
@@ -20,22 +19,20 @@ from hubserve.http2.service import Method, Service
 from hubserve.protocols.admission import Ticket
 from hubserve.protocols.base import Context
 from hubserve.protocols.v2.encodings import decode_body
-from hubserve.protocols.v2.errors import NotHere
 from hubserve.protocols.v2.grpc_calls import ADMIN_CALLS, Calls
 from hubserve.protocols.v2.grpc_codec import fill_response, parse
+from hubserve.protocols.v2.grpc_health import SERVICE as HEALTH_SERVICE
+from hubserve.protocols.v2.grpc_health import Health
 from hubserve.protocols.v2.grpc_large import encode_large, read_message
 from hubserve.protocols.v2.grpc_raw import response_parts
-from hubserve.protocols.v2.grpc_rpc import deadline_of, memory_check, refusal
+from hubserve.protocols.v2.grpc_reflection import Reflection
+from hubserve.protocols.v2.grpc_rpc import check_small, deadline_of, memory_check, refusal
 from hubserve.protocols.v2.grpc_stream import Stream
 from hubserve.protocols.v2.grpc_tls import TlsServer, tls_context
 
 log = logging.getLogger("hubserve")
 
 SERVICE = "inference.GRPCInferenceService"
-HEALTH_SERVICE = "grpc.health.v1.Health"
-
-#: decoding more of many small fields would hold up others
-_MOST_BYTES = 256 << 10
 
 Handle = Callable[[Message, Call, Ticket], Awaitable[Answer]]
 
@@ -56,6 +53,8 @@ class GrpcServer:
         self._streams: set[Stream] = set()
         self._server: asyncio.Server | TlsServer | None = None
         settings = context.settings
+        self._health = Health(context.v2.ready, ("", SERVICE), settings.client_timeout_s)
+        self._reflection = Reflection([service_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR], [SERVICE, HEALTH_SERVICE])
         service = Service(
             methods={f"/{service}/{name}": each for service, methods in self._services().items() for name, each in methods.items()},
             max_calls=settings.max_concurrency,
@@ -94,6 +93,8 @@ class GrpcServer:
             self._server.close()
         for stream in self._streams:
             stream.close()
+        self._health.close()
+        self._reflection.close()
         await self.endpoint.stop(drain_s)
 
     def _services(self) -> dict[str, dict[str, Method]]:
@@ -104,8 +105,10 @@ class GrpcServer:
         inference = {name: Method(self._answering(handle)) for name, handle in handles.items()}
         inference["ModelInfer"] = Method(self._answering(self._infer))
         inference["ModelStreamInfer"] = Method(self._stream, streams=True)
-        check = _answer(health_pb2.HealthCheckRequest, self._health)
-        return {SERVICE: inference, HEALTH_SERVICE: {"Check": Method(self._answering(check))}}
+        check = _answer(health_pb2.HealthCheckRequest, self._health.check)
+        health = {"Check": Method(self._answering(check)), "Watch": Method(self._health.watch, streams=True)}
+        reflection = {"ServerReflectionInfo": Method(self._reflection.converse, streams=True)}
+        return {SERVICE: inference, HEALTH_SERVICE: health, **dict.fromkeys(self._reflection.names, reflection)}
 
     def _answering(self, handle: Handle) -> Callable[[Message, Call], Awaitable[Answer]]:
         """Bound what all calls together take."""
@@ -143,12 +146,6 @@ class GrpcServer:
         finally:
             self._streams.discard(stream)
 
-    async def _health(self, request: Any) -> Any:
-        if request.service not in ("", SERVICE):
-            raise NotHere(f"there is no service '{request.service[:80]}' here; ask for '' or '{SERVICE}'")
-        status = health_pb2.HealthCheckResponse
-        return status(status=status.SERVING if self._context.v2.ready() else status.NOT_SERVING)
-
     async def _unpack(self, message: Message, coding: str) -> Message:
         settings = self._context.settings
         limit = settings.grpc_max_message_bytes or settings.max_body_bytes
@@ -157,11 +154,11 @@ class GrpcServer:
 
 
 def _answer(message: type, call: Callable[[Any], Awaitable[Any]]) -> Handle:
-    most_bytes = None if message is service_pb2.RepositoryModelLoadRequest else _MOST_BYTES  # that one may bring a model's files
+    may_be_large = message is service_pb2.RepositoryModelLoadRequest  # it may bring a model's files
 
     async def answer(data: Message, _: Call, __: Ticket) -> Answer:
-        if most_bytes and len(data) > most_bytes:
-            raise TooLarge(f"the message has {len(data)} bytes, and calls that do not compute take at most {most_bytes}")
+        if not may_be_large:
+            check_small(data)
         return [(await call(parse(message, data))).SerializeToString()]
 
     return answer

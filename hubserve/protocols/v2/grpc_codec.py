@@ -111,9 +111,9 @@ def _inputs(request: Any, raw: Sequence[Any]) -> list[InputTensor]:
         shape = parse_shape(tensor.shape[:_SHOWN_LENGTHS])
         data = None
         if _REGION in parameters:
-            _refuse_contents(tensor, "its elements are in shared memory")
+            _refuse_contents(tensor, request.model_name, "shared memory")
         elif raw:
-            _refuse_contents(tensor, "the request has raw_input_contents")
+            _refuse_contents(tensor, request.model_name, "raw_input_contents")
             if taken == len(raw):
                 raise _wrong_count(request, len(raw))
             data = _named(tensor.name, array_from_raw, raw[taken], tensor.datatype, shape)
@@ -133,9 +133,12 @@ def _named(name: str, decode: Any, *arguments: Any) -> Any:
         raise InvalidInput(f"input '{name[:80]}': {error}") from None
 
 
-def _refuse_contents(tensor: Any, reason: str) -> None:
+def _refuse_contents(tensor: Any, model: str, place: str) -> None:
     if tensor.HasField("contents"):
-        raise InvalidInput(f"input '{tensor.name[:80]}' must not have contents, for {reason}; send its elements in one place")
+        raise InvalidInput(
+            f"contents field must not be specified when using {place} for '{tensor.name[:80]}' for model '{model[:80]}': "
+            "send the elements in one place"
+        )
 
 
 def _wrong_count(request: Any, entries: int) -> InvalidInput:

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from hubserve.errors import HubError
+from hubserve.errors import HubError, TooLarge
+from hubserve.http2.messages import Message
 from hubserve.http2.rpc import Call
 from hubserve.http2.status import Status
 from hubserve.protocols.base import Context
@@ -17,6 +18,8 @@ log = logging.getLogger("hubserve")
 
 #: clients take 8 KiB of trailers, in which a byte may need three
 _LONGEST_TEXT_BYTES = 2000
+#: decoding more of many small fields would hold up others
+_MOST_BYTES = 256 << 10
 _UNEXPECTED = "an unexpected error in the server; its log has the details"
 
 
@@ -37,3 +40,13 @@ def deadline_of(call: Call, settings: ServerSettings) -> float:
 def memory_check(context: Context, call: Call) -> Callable[[], None] | None:
     """Return a check that refuses a call unless its client may have tensors in shared memory; None if the server has none."""
     return partial(context.admin.check_call, call.peer, call.metadata) if context.settings.shared_memory else None
+
+
+def check_small(data: Message) -> None:
+    """Refuse a message that is too long for a call that does not compute.
+
+    Raises:
+        TooLarge: it is.
+    """
+    if len(data) > _MOST_BYTES:
+        raise TooLarge(f"the message has {len(data)} bytes, and calls that do not compute take at most {_MOST_BYTES}")

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable, drop_frames
 from hubserve.protocols.admission import Ticket
-from hubserve.protocols.base import ClientGone, Context, Protocol, deadline_of, header, priority_of, while_connected
+from hubserve.protocols.base import ClientGone, Context, Protocol, deadline_of, header, priority_of, respond_options, while_connected
 from hubserve.protocols.bodies import TooSlow, read_body
 from hubserve.protocols.v2 import http_control as control
 from hubserve.protocols.v2.calls import InferCall, InferResult
@@ -91,7 +91,7 @@ class V2Protocol(Protocol):
             match = pattern.fullmatch(path, len("/v2/"))
             if match is None:
                 continue
-            answer = answers.get(method)
+            answer = answers.get(method) or (_options(answers) if method == "OPTIONS" else None)
             if answer is None:
                 allowed = ", ".join(answers)
                 raise WrongMethod(f"{path} takes {allowed}, not {method}", allowed)
@@ -104,14 +104,14 @@ class V2Protocol(Protocol):
     # --- health and what models are ---
 
     async def _live(self, scope: Scope, send: Send, ticket: Ticket) -> None:  # noqa: ARG002 - all answers are called alike
-        await _respond(send, 200, [])
+        await _respond(send, 200, [dump_json({"live": self._v2.live()})])
 
     async def _ready(self, scope: Scope, send: Send, ticket: Ticket) -> None:  # noqa: ARG002
         if self._v2.ready():
-            await _respond(send, 200, [])
+            await _respond(send, 200, [dump_json({"ready": True})])
             return
         reasons = [f"'{module.plan.info.name}': {module.not_ready_reason}" for module in self.dataplane if not module.ready]
-        await _respond(send, 400, [_error("not ready: " + "; ".join(reasons))])
+        await _respond(send, 400, [dump_json({"ready": False, "error": "not ready: " + "; ".join(reasons)})])
 
     async def _model_ready(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:  # noqa: ARG002
         try:
@@ -119,7 +119,8 @@ class V2Protocol(Protocol):
             reason += "" if ready else self._v2.find(model, version).not_ready_reason
         except ModuleNotFound as error:
             ready, reason = False, error.message
-        await _respond(send, 200 if ready else 400, [] if ready else [_error(reason)])
+        about = {"name": model, "ready": ready}
+        await _respond(send, 200 if ready else 400, [dump_json(about if ready else {**about, "error": reason})])
 
     async def _server_metadata(self, scope: Scope, send: Send, ticket: Ticket) -> None:  # noqa: ARG002
         await _respond(send, 200, [dump_json(self._v2.server_metadata())])
@@ -230,6 +231,13 @@ class V2Protocol(Protocol):
         if self.settings.shared_memory:
             call.check_memory = partial(self.context.admin.check, scope)
         return call
+
+
+def _options(answers: Mapping[str, Answer]) -> Answer:
+    async def respond(scope: Scope, send: Send, ticket: Ticket, **arguments: str) -> None:  # noqa: ARG001 - all answers are called alike
+        await respond_options(send, ", ".join([*answers, "OPTIONS"]))
+
+    return respond
 
 
 async def _start_events(send: Send) -> None:

@@ -3,13 +3,11 @@
 All of them are part of the admin surface (:mod:`hubserve.protocols.admin`).
 """
 
-import binascii
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pybase64
-
 from hubserve.errors import InvalidInput
+from hubserve.module import decode_base64
 from hubserve.protocols.documents import JsonBounds, json_type, parse_object
 from hubserve.protocols.v2.http_tensors import read_parameters
 from hubserve.protocols.v2.inference import V2Inference
@@ -45,8 +43,8 @@ def _content(name: str, value: Any) -> Any:
     if not name.startswith("file:"):
         return value
     try:
-        return pybase64.b64decode(value, validate=True)
-    except (binascii.Error, TypeError, ValueError) as error:
+        return decode_base64(value)
+    except (TypeError, ValueError) as error:
         raise InvalidInput(f"the parameter '{name[:200]}' must be base64 of the file: {error}") from None
 
 

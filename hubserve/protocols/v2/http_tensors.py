@@ -76,7 +76,7 @@ def _read_call(body: memoryview, length: int, signature: "Signature | Takes", bo
     document = parse_object(body[:length], "the request", bounds)
     call = InferCall(signature.name, id=read_text(document, "id", "the request"), parameters=read_parameters(document, "the request"))
     inputs, outputs = _objects(document, "inputs"), _objects(document, "outputs")
-    if not inputs:
+    if not inputs and not signature.may_lack_inputs:
         raise InvalidInput(f"the request has no 'inputs'; model '{signature.name}' takes {', '.join(signature.inputs)}")
     rest = body[length:]
     for each in inputs:

@@ -23,6 +23,7 @@ from hubserve.protocols.v2.signatures import ARGUMENTS, Signature
 from hubserve.protocols.v2.statistics import model_statistics
 from hubserve.protocols.v2.tracing import Traces
 from hubserve.serving.dataplane import DataPlane, ServedModule
+from hubserve.serving.ensemble_plan import EnsembleStep
 from hubserve.settings import ServerSettings
 from hubserve.types import InferRequest, InferResponse
 
@@ -106,7 +107,14 @@ class V2Inference:
             return self.dataplane.get(name, version or None)
         except ModuleNotFound as error:
             which = f"'{name[:200]}' version {version[:40]} is not found" if version else f"'{name[:200]}' is not found"
-            raise ModuleNotFound(f"Request for unknown model: {which}: {error.message[:1000]}") from None
+            served = [module.plan.info.version for module in self.dataplane.versions(name)] if version else []
+            why = error.message[:1000]
+            if served and not version.isdigit() and all(map(str.isdigit, served)):  # clients of Triton look for this text
+                why = (
+                    f"failed to get model version from specified version string '{version[:40]}': a version is a whole number from 1 up, "
+                    f"and {', '.join(served)} is served"
+                )
+            raise ModuleNotFound(f"Request for unknown model: {which}: {why}") from None
 
     def known_signature(self, module: ServedModule) -> Signature | None:
         """What :meth:`signature` gave for a module; None before the first time."""
@@ -126,8 +134,18 @@ class V2Inference:
                 module = await self.dataplane.loaded(name, version or None)
             except LoadFailed as error:
                 raise LoadFailed(f"failed to load '{name}', {error.message}", error.detail) from None
-            found = self._signatures[module] = Signature(module)
+            found = self._signature_of(module)
         return found
+
+    def _signature_of(self, module: ServedModule) -> Signature:
+        found = self.known_signature(module)
+        if found is None:
+            found = self._signatures[module] = Signature(module, self._step_labels)
+        return found
+
+    def _step_labels(self, step: EnsembleStep, output: str) -> list[str]:
+        module = self.find(step.model, step.version or "")
+        return self._signature_of(module).labels(output) if module.is_loaded else []
 
     def server_metadata(self) -> dict[str, Any]:
         """``{"name", "version", "extensions"}``."""
@@ -222,5 +240,5 @@ class V2Inference:
         what = f"input '{ARGUMENTS.name}'"
         arguments = await self._arguments.read(request.arguments, what, signature.module.plan.predict_args)
         if arguments.found:
-            raise InvalidInput(f"{what} must be a JSON object, got {arguments.found}")
+            raise InvalidInput(f"{what} must be a JSON object, got {arguments.found}{signature.usage}")
         request.arguments = arguments.text

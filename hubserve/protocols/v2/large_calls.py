@@ -25,6 +25,7 @@ class Takes(NamedTuple):
     name: str
     inputs: dict[str, TensorSpec]
     takes_pictures: bool
+    may_lack_inputs: bool = False  # a document that is large has some
 
 
 class CallReader:

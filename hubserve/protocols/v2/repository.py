@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from hubserve.errors import HubError, InvalidInput, Unavailable
+from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable
 from hubserve.protocols.documents import JsonBounds, parse_json
+from hubserve.protocols.v2.errors import NotPolled
 from hubserve.serving.dataplane import DataPlane, ServedModule
 
 READY, LOADING, UNLOADING, UNAVAILABLE = "READY", "LOADING", "UNLOADING", "UNAVAILABLE"
@@ -89,7 +90,8 @@ class Repository:
         except Unavailable:
             raise
         except HubError as error:
-            raise InvalidInput(f"failed to load '{name[:200]}', {error.message}", error.detail) from None
+            failure = NotPolled if isinstance(error, (NotPolled, ModuleNotFound)) else InvalidInput
+            raise failure(f"failed to load '{name[:200]}', {error.message}", error.detail) from None
 
     async def unload(self, name: str, *, dependents: bool = False) -> None:
         """Stop to serve a model, and with ``dependents`` those that an ensemble of this name is made of.

@@ -73,6 +73,7 @@ class RequestMaker:
             if each.name not in known:
                 raise InvalidInput(
                     f"unexpected inference input '{each.name[:_SHOWN]}' for model '{call.model}', whose inputs are {', '.join(known)}"
+                    + self._signature.usage
                 )
             if each.name in inputs:
                 raise InvalidInput(f"input '{each.name}' for model '{call.model}' was sent twice; send it once")
@@ -122,10 +123,12 @@ class RequestMaker:
             if sent.datatype != "BYTES":
                 raise InvalidInput(
                     f"inference input '{name}' data-type is '{shown(sent.datatype)}', but model '{request.module}' expects 'BYTES'"
+                    + self._signature.usage
                 )
         if len(inputs) != 1:
             raise InvalidInput(
                 f"expected 1 input for model '{request.module}', one of {', '.join(self._signature.inputs)}; got {len(inputs)}"
+                + self._signature.usage
             )
         if PICTURES.name in inputs:
             request.pictures = self._elements(call, inputs[PICTURES.name])

@@ -5,15 +5,16 @@ answers JSON has one input ``arguments`` and one output ``results``, BYTES of sh
 an input ``pictures`` in place of the arguments.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
-from hubserve.errors import HubError
+from hubserve.errors import HubError, usage_sentence
 from hubserve.kinds.base import Face
 from hubserve.protocols.v2.datatypes import DATATYPE_OF, config_type_of
 from hubserve.recent import Recent
 from hubserve.serving.dataplane import ServedModule
+from hubserve.serving.ensemble_plan import EnsembleStep
 from hubserve.types import ANY, BYTES, REST, TensorSpec
 
 ARGUMENTS = TensorSpec("arguments", BYTES, (1,))
@@ -28,6 +29,7 @@ class Signature:
 
     Args:
         module: it is loaded.
+        step_labels: gives the labels of an output of an ensemble's step; by default steps have none.
 
     Attributes:
         name, version: the module's.
@@ -36,12 +38,14 @@ class Signature:
         is_batched: whether the first dimension of its tensors is the batch.
         inputs, outputs: name to specification, in the order of the model's configuration.
         optional: names of inputs that may be left out.
+        may_lack_inputs: whether a request without any input is one.
         max_batch_size: the most items that one request may hold; 0 for no such bound.
         fitting: layouts of requests that were found to fit.
     """
 
-    def __init__(self, module: ServedModule) -> None:
+    def __init__(self, module: ServedModule, step_labels: Callable[[EnsembleStep, str], list[str]] = lambda *_: []) -> None:
         self.module = module
+        self._step_labels = step_labels
         self.name, self.version = module.plan.info.name, module.plan.info.version
         described = module.description
         self.has_tensors = Face.TENSORS in described.faces
@@ -54,10 +58,18 @@ class Signature:
         self.inputs = {spec.name: spec for spec in inputs}
         self.outputs = {spec.name: spec for spec in outputs}
         self.optional = set(described.optional) if self.has_tensors else set(self.inputs)
+        self.may_lack_inputs = self.has_tensors and self.optional >= self.inputs.keys()
         self.datatypes = {spec.name: DATATYPE_OF[spec.dtype] for spec in inputs}
         self.max_batch_size = int(described.config.get("max_batch_size") or 0) if described.config else 0
         self.fitting: Recent[Hashable, None] = Recent(_REMEMBERED)
         self._labels: dict[str, list[str]] = {}
+
+    @property
+    def usage(self) -> str:
+        """How a message goes on after a wrong request to a module that takes JSON: what its arguments are; else ""."""
+        if self.has_tensors or ARGUMENTS.name not in self.inputs or not self.module.description.usage:
+            return ""
+        return f"{usage_sentence(self.module.description.usage)}, as the text in input '{ARGUMENTS.name}'"
 
     def metadata(self, versions: list[str]) -> dict[str, Any]:
         """The protocol's model metadata.
@@ -144,22 +156,30 @@ class Signature:
         return (dims[1:] or [1]) if self.is_batched else dims
 
     def labels(self, output: str) -> list[str]:
-        """What the classes of an output are called, by index; none for one whose model has no labels.
+        """Return what the classes of an output are called, by index; none for one whose model has no labels.
+
+        An ensemble's output that names no labels has those of the model that gives it.
 
         Raises:
             HubError: the file that the configuration names cannot be read.
         """
         if output not in self._labels:
             self._labels[output] = self._read_labels(output)
-        return self._labels[output]
+        return self._labels[output] or self._labels_of_step(output)
+
+    def _labels_of_step(self, output: str) -> list[str]:
+        ensemble = self.module.plan.ensemble  # not remembered: its steps may be loaded again with others
+        sources = ((step, name) for step in ensemble.steps for name, tensor in step.outputs.items() if tensor == output) if ensemble else ()
+        return next((self._step_labels(step, name) for step, name in sources), [])
 
     def _read_labels(self, output: str) -> list[str]:
         described = self.module.description
+        own = list(described.labels.get(output, [])) if described.labels else []
         if described.config is None:
-            return list(described.labels.get(output, [])) if described.labels else []
+            return own
         files = {each.get("name"): each.get("label_filename") for each in described.config.get("output", [])}
         if not files.get(output):
-            return []
+            return own
         path = Path(self.module.plan.folder or "", files[output])
         try:
             return [line.strip() for line in path.read_text("utf-8", "replace").splitlines()]

@@ -92,6 +92,11 @@ def _pack_module(module: Installed, scratch: Path, notes: list[str], progress: P
     assets = find_assets(module.place, source)
     for place in assets.fixed:
         notes.append(f"{info.name} names '{place}', a place on this machine only; the bundle does not hold it")
+    if assets.beside:
+        notes.append(
+            f"{info.name} imports {', '.join(assets.beside)} from beside the folder that it was installed from; the bundle does not hold "
+            "that, and the other machine needs it on PYTHONPATH"
+        )
     path = f"modules/{info.name}-{info.version}.tar.gz"
     (scratch / "modules").mkdir(exist_ok=True)
     pack(module.place, scratch / path, progress, assets=assets)

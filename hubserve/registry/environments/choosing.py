@@ -14,6 +14,7 @@ from hubserve.registry.environments.merging import is_pinned, is_unfit, names_in
 from hubserve.registry.environments.needs import Needs
 from hubserve.registry.environments.options import Options
 from hubserve.registry.environments.profile import HOST, Profile, all_profiles, get_profile, known_packages, parts_of_packages
+from hubserve.registry.environments.record import all_environments
 from hubserve.registry.environments.resolving import Resolution, resolve
 from hubserve.registry.environments.sharing import why_own
 from hubserve.registry.progress import Progress, silent
@@ -190,7 +191,10 @@ def _alone(case: _Case) -> tuple[Resolution | None, InstallError | None]:
 
 
 def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assume: bool = False) -> Iterator[tuple[Profile, list[str]]]:
-    """Yield the profiles with which fewer than ``bound`` names are missing, those with the fewest first, and what is missing there."""
+    """Yield the profiles with which fewer than ``bound`` names are missing, and what is missing there.
+
+    Those with the fewest come first, of equals those that have most of the names themselves, of these one that is built already.
+    """
     profiles = all_profiles(case.home)
     known, parts = known_packages(profiles), parts_of_packages(case.home)
     found = []
@@ -204,7 +208,9 @@ def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assu
             ]
             if len(lacking) < bound:
                 found.append((profile, lacking))
-    yield from sorted(found, key=lambda each: len(each[1]))
+    built = {each.profile for each in all_environments(case.home)}
+    own = {profile.name: sum(name in profile.provides for name in case.names) for profile, _ in found}
+    yield from sorted(found, key=lambda each: (len(each[1]), -own[each[0].name], each[0].name not in built))
 
 
 def _is_brought(name: str, known: Mapping[str, set[str]], packages: set[str] | frozenset[str], *, assume: bool) -> bool:

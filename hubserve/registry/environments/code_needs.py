@@ -4,8 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from hubserve.kinds.beside import find_in
+from hubserve.kinds.beside_scan import needs_beside
 from hubserve.kinds.module_scan import Place, scan_module
 from hubserve.kinds.removed_names import has_replacement
+
+#: packages that import another one without asking for it
+_NEED_PADDLE = (
+    *("paddleaudio", "paddleclas", "paddlenlp", "paddleocr", "paddleseg", "paddleslim", "paddlespeech", "paddlex"),
+    *("parakeet", "ppdet", "ppgan"),
+)
 
 
 def needed_names(folder: Path, beside: Sequence[Path] = (), parts: Iterable[str] = ()) -> dict[str, Place]:
@@ -16,17 +24,22 @@ def needed_names(folder: Path, beside: Sequence[Path] = (), parts: Iterable[str]
 
     Args:
         folder: the module's files.
-        beside: further folders that its code can import from.
+        beside: further folders that its code can import from; what it imports there may need packages, too.
         parts: names with dots that count, too, where the code imports them or what is inside of them.
     """
     scan = scan_module(folder, beside)
+    around = [str(each) for each in beside]
     inside = {part: places for part in parts for name, places in scan.dotted.items() if f"{name}.".startswith(f"{part}.")}
     removed = {name: places for name, places in scan.removed.items() if not has_replacement(name)}
-    return {
-        name: needed[0]
+    needed = {
+        name: first[0]
         for name, places in sorted({**scan.imports, **inside, **removed}.items())
-        if (needed := [each for each in places if not each.optional])
+        if (first := [each for each in places if not each.optional]) and not find_in(around, name)
     }
+    for each in _NEED_PADDLE:
+        if each in needed:
+            needed.setdefault("paddle", needed[each])
+    return {**needs_beside(folder, beside), **needed} if beside else needed
 
 
 def host_lacks(names: Iterable[str]) -> list[str]:

@@ -21,6 +21,8 @@ _START = (
     "os.getppid() == int(sys.argv[1]) or os._exit(1)\n"
     "os.execv(sys.argv[2], sys.argv[2:])"
 )
+#: packages from before 2022 ask for scikit-learn by the name of a package that builds only where this is set
+_OLD_PACKAGES = {"SKLEARN_ALLOW_DEPRECATED_SKLEARN_PACKAGE_INSTALL": "True"}
 _STYLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LINES_KEPT = 2000
 _STEP_CHARACTERS = 90
@@ -63,7 +65,7 @@ def run_tool(command: Sequence[str], environ: Mapping[str, str], folder: Path, p
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON") and key != "VIRTUAL_ENV"}
     child = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _START, str(os.getpid()), *command],
-        env={**inherited, **environ, "NO_COLOR": "1", "TERM": "dumb", "PYTHONUNBUFFERED": "1"},
+        env={**inherited, **_OLD_PACKAGES, **environ, "NO_COLOR": "1", "TERM": "dumb", "PYTHONUNBUFFERED": "1"},
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -5,6 +5,7 @@ pip and uv are never given the author's file: each line is parsed here by a stri
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,9 @@ from hubserve.registry.environments.requirement_lines import (
 )
 
 FILE_NAME = "requirements.txt"
+
+#: hubserve has a replacement of it in every instance, whatever version a module asks for
+_PROVIDED = re.compile(r"paddlehub(?![a-z0-9-])")
 
 _MAX_DEPTH = 10
 _MAX_FILES = 100
@@ -58,7 +62,7 @@ class Requirements(NamedTuple):
 
 
 def read_requirements(folder: Path, *, allow_urls: bool = False) -> Requirements:
-    """Read a module's requirements; none where it has no such file, or one of comments only.
+    """Read a module's requirements, but for ``paddlehub``; none where it has no such file, or one of comments only.
 
     Args:
         folder: the module's.
@@ -117,8 +121,10 @@ class _Reader:
         if line.startswith("-"):
             for name, value in split_options(line, where):
                 self._option(name, value, where, path, depth, target)
-        else:
-            target.append(requirement(line, where, allow_urls=self._allow_urls))
+            return
+        text = requirement(line, where, allow_urls=self._allow_urls)
+        if not _PROVIDED.match(text):
+            target.append(text)
 
     def _option(self, name: str, value: str, where: str, path: Path, depth: int, target: list[str]) -> None:
         if name == NESTED:

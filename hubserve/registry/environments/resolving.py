@@ -24,6 +24,8 @@ from hubserve.registry.environments.tools import Order, Tool, tool_class
 from hubserve.registry.progress import Progress
 
 PYTHONS_CACHE = "pythons.json"
+#: a package that is never installed, because hubserve provides its names
+PROVIDED = "paddlehub"
 
 
 class Resolution(NamedTuple):
@@ -110,6 +112,8 @@ def _pins(needs: Needs, python: Python, tool: Tool, options: Options) -> list[st
     what = "the profile's file" if needs.base and not needs.base.extended else "its requirements.txt"
     remedy = f"Correct {what}, or name another Python by --python VERSION."
     told(lambda: pins.extend(tool.resolve(python, order)), f"cannot be resolved for Python {python.version}", remedy, subject)
+    # hubserve is what stands for it; packages such as paddlex ask for it, and modules would get another one than elsewhere
+    pins = [each for each in pins if not each.startswith(f"{PROVIDED}==")]
     if not pins:
         raise InstallError(f"{subject} cannot be resolved: {tool.name} found no packages for it. Look at its requirements.")
     direct = next((each for each in pins if " @ " in each), "")

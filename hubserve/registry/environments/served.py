@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hubserve.kinds.beside import folders_beside
 from hubserve.registry.configuration import install_settings
 from hubserve.registry.environments.deciding import decide, foresee
 from hubserve.registry.environments.options import Options
@@ -29,7 +30,7 @@ def served_environment(home: Path, found: "Resolved", asked: str = "") -> str:
         ConfigError: there is no such profile.
         InstallError: its packages cannot be had; the message says why.
     """
-    info, folder, manifest, beside = found.info, found.place, found.manifest, found.search_path
+    info, folder, manifest, beside = found.info, found.place, found.manifest, folders_beside(found.place)
     if not asked and manifest:
         return found.environment
     packages = manifest.chosen.packages if manifest and asked != HOST else ()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from hubserve.errors import InstallError, ModuleNotFound
-from hubserve.kinds import ModuleInfo, find_kind
+from hubserve.kinds import ModuleInfo, find_kind, module_folder
 from hubserve.registry.archive import unpack
 from hubserve.registry.assets import Assets
 from hubserve.registry.configuration import InstallSettings
@@ -237,7 +237,7 @@ def _requirements_sha256(root: Path) -> str:
 
 @contextmanager
 def _packed(source: Path, folder: Path, assets: Assets | None, progress: Progress) -> Iterator[Path]:
-    source = source.expanduser().absolute()
+    source = module_folder(source.expanduser().absolute())
     if source.is_dir():
         with tempfile.TemporaryDirectory(prefix=".publish-", dir=folder) as scratch:
             yield pack(source, Path(scratch), progress, assets)

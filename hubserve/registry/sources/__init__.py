@@ -20,6 +20,7 @@ SOURCES = {
     "git": "hubserve.registry.sources.git:GitSource",
     "url": "hubserve.registry.sources.url:UrlSource",
     "index": "hubserve.registry.sources.index:IndexSource",
+    "model": "hubserve.registry.sources.model_file:ModelSource",
     "folder": "hubserve.registry.sources.local:FolderSource",
     "archive": "hubserve.registry.sources.local:ArchiveSource",
 }

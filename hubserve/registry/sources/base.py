@@ -24,6 +24,7 @@ class Request(NamedTuple):
         indexes: addresses and folders to look names up in; those that are configured where None.
         installed: gives the version that a module's name means now; "" if that is not asked, or it is not installed.
         allow_downgrade: take an older version than the installed one, or than a signed index had before.
+        model_name, model_version: what a model's own files are to be called; empty for the file's name and 1.0.0.
     """
 
     text: str
@@ -34,6 +35,8 @@ class Request(NamedTuple):
     indexes: Sequence[str] | None = None
     installed: Callable[[str], str] = lambda _: ""
     allow_downgrade: bool = False
+    model_name: str = ""
+    model_version: str = ""
 
     @property
     def downloads(self) -> Path:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hubserve.errors import InstallError, ModuleNotFound
+from hubserve.kinds import module_folder
 from hubserve.registry.archive import FORMATS
 from hubserve.registry.extraction import CHUNK_BYTES
 from hubserve.registry.origin import Origin
@@ -18,15 +19,15 @@ class FolderSource(Source):
     name = "folder"
 
     def recognises(self, request: Request) -> bool:
-        """A folder that is there."""
-        return local_path(request).is_dir()
+        """Return True for a folder that is there, also if a module's main file in it is named."""
+        return module_folder(local_path(request)).is_dir()
 
     @contextmanager
     def fetched(self, request: Request) -> Fetching:
         """The folder itself."""
         if request.sha256:
             raise InstallError("a digest is of an archive, and a folder was given. Leave the digest out, or give the archive.")
-        path = local_path(request)
+        path = module_folder(local_path(request))
         yield Fetched(path, Origin(str(path), {"kind": self.name}))
 
 
@@ -47,6 +48,8 @@ class ArchiveSource(Source):
             raise ModuleNotFound(_not_there(request, path))
         if not path.is_file():
             raise InstallError(f"'{path}' is neither a folder nor a file. Give the module's folder, or an archive of it ({FORMATS}).")
+        if path.suffix == ".py":
+            raise InstallError(f"'{path}' is a single file of Python, and a module is a folder that holds a module.py. Give the folder.")
         if request.settings.require_signature:
             raise unsigned(f"'{path}'")
         sha256 = digest_of(path, request.progress)

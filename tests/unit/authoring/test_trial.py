@@ -64,5 +64,5 @@ def test_a_trial_in_a_process_of_its_own_tells_the_same(tmp_path):
 def test_a_model_that_no_engine_loads_is_told_by_the_first(tmp_path):
     path = tmp_path / "net.onnx"
     path.write_bytes(b"\x08\x08")
-    with pytest.raises(LoadFailed, match="onnxruntime engine cannot load"):
+    with pytest.raises(LoadFailed, match="is not an ONNX model, or is damaged"):
         try_model(ModelFiles(path, None), None)

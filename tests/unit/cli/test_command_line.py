@@ -11,7 +11,7 @@ import pytest
 from hubserve import __version__, cli
 from hubserve.cli import COMMANDS, main, make_parser
 from hubserve.cli.output import size_text
-from hubserve.cli.serving import settings_from_flags
+from hubserve.cli.serving_flags import settings_from_flags
 from hubserve.cli.tables import print_facts, print_table
 from tests.conftest import MODULES, ROOT, hub
 from tests.unit.registry.toys import write_module
@@ -134,6 +134,18 @@ def test_settings_are_shown_set_and_reset(home: Path, capsys: pytest.CaptureFixt
     assert "HUB_HOME" in capsys.readouterr().err
     assert main(["config", "reset"]) == 0
     assert "50000  (default)" in capsys.readouterr().out
+
+
+def test_settings_of_paddlehub_are_accepted_with_the_reason_why_they_have_no_effect(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "conf").mkdir(parents=True)
+    (home / "conf" / "config.json").write_bytes(b'\xef\xbb\xbf{"server_url": ["http://x"], "install": {"max_files": 7,}, }')
+    assert main(["config", "server==http://example.com", "log.level==DEBUG", "log.enable==False", "install.max_bytes==9", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert [each.split("'")[2].strip()[:6] for each in captured.err.replace("PaddleHub's", "").splitlines()] == ["has no"] * 3
+    assert json.loads(captured.out) == {"install.max_bytes": 9}
+    assert main(["config", "install.max_files"]) == 0
+    assert capsys.readouterr().out == "7\n"
+    assert main(["config", "log.levl==DEBUG"]) == 1
 
 
 def test_a_table_fits_80_columns_and_takes_no_orders_from_modules(

@@ -78,5 +78,5 @@ def test_a_real_paddlehub_in_the_environment_is_preferred(home: Path, tmp_path: 
         "import paddlehub\nfrom hubserve.module import moduleinfo, runnable\n"
         '@moduleinfo(name="m", version="1.0.0")\nclass M:\n    @runnable\n    def run(self, argv):\n        return paddlehub.real\n'
     )
-    done = hub("run", tmp_path / "m", home=home, environ={"PYTHONPATH": str(tmp_path)})
+    done = hub("run", "--json", tmp_path / "m", home=home, environ={"PYTHONPATH": str(tmp_path)})
     assert json.loads(done.stdout) is True, done.stderr

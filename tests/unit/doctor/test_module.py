@@ -44,7 +44,8 @@ def folder(tmp_path: Path, home: Path) -> Path:
     "path", [ROOT / "hubmodules" / "clas", *sorted(each.parent for each in MODULES.glob("*/module.py"))], ids=lambda path: path.name
 )
 def test_good_modules_have_no_errors(path: Path, home: Path, model_dir: Path) -> None:
-    assert worse_than_notes(examine_module(str(path))) == []
+    found = worse_than_notes(examine_module(str(path)))
+    assert [each for each in found if "'gradio', which is not installed here: where it does so, it may fail" not in each.reason] == []
 
 
 def test_a_module_that_is_not_installed_is_an_error_that_says_what_to_do(home: Path) -> None:
@@ -132,6 +133,32 @@ def late():
     found = {each.about: each for each in worse_than_notes(examine_module(str(folder)))}
     assert {about: each.level for about, each in found.items()} == {"line 4": "error", "line 10": "warning", "line 14": "warning"}
     assert "'missing_one', which is not installed here: the module cannot be loaded" in found["line 4"].reason
+
+
+def test_what_to_install_is_named_only_where_it_is_certain_and_what_lies_beside_is_there(folder: Path, tmp_path: Path) -> None:
+    make(folder, before="import sentencepiece_ng\nimport imgaug\nimport words\nfrom parts import a")
+    (tmp_path / "words.py").touch()
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "a.py").touch()
+    (folder / "requirements.txt").write_text("paddlehub>=2.1\nPaddleHub[extra]\n")
+    found = worse_than_notes(examine_module(str(folder)))
+    assert [each.fix for each in found] == [
+        "Install the package that has 'sentencepiece_ng'; its name can be another one",
+        "pip install imgaug",
+    ]
+
+
+def test_a_source_with_links_and_what_is_not_installed_of_it_has_not_changed(folder: Path, tmp_path: Path, home: Path) -> None:
+    make(folder)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "weights").write_text("one")
+    (folder / "data").symlink_to(tmp_path / "disk")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("ref")
+    Store(home).install(folder, check=False)
+    assert "source" not in [each.about for each in examine_module("thing")]
+    (tmp_path / "disk" / "weights").write_text("two")
+    assert "has changed since it was installed from there" in the(examine_module("thing"), "source").reason
 
 
 def clas(folder: Path, **settings: str) -> Path:

@@ -10,6 +10,7 @@ from hubserve.engines.sample import make_sample
 from hubserve.errors import ConfigError, InvalidInput, LoadFailed, MissingDependency, ModuleFailed
 from tests.engines_here import READ_PADDLE
 from tests.odd_arrays import LAYOUTS
+from tests.triton_models import scale
 from tests.unit.engines import onnx_classifier
 
 #: every engine with every form of Paddle program that it reads
@@ -97,14 +98,24 @@ def test_inputs_may_be_read_only_or_in_any_memory_order(classifier):
         ({"x": pictures(1).astype("float64")}, "must be float32, got float64"),
         ({"x": pictures(1)[0]}, r"\[-1, 3, 32, 32\]"),
         ({"x": pictures(1)[:, :2]}, r"got \[1, 2, 32, 32\]"),
-        ({"x": pictures(0)}, "empty"),
     ],
-    ids=["wrong name", "none", "one too many", "wrong dtype", "no batch", "wrong channels", "empty batch"],
+    ids=["wrong name", "none", "one too many", "wrong dtype", "no batch", "wrong channels"],
 )
 def test_inputs_that_do_not_fit_are_refused_and_the_engine_still_answers(classifier, inputs, says):
     with pytest.raises(InvalidInput, match=says):
         classifier.run(inputs)
     assert classifier.run({"x": pictures(1)})[0].shape == (1, 10)
+
+
+@pytest.mark.parametrize("engine", [each for each in READ_PADDLE if each != "paddle"])
+def test_arrays_without_elements_are_computed(engine, tmp_path):
+    loaded = load_engine(ModelFiles(scale(tmp_path / "net.onnx"), None), engine)
+    assert loaded.run({"x": np.ones((0, 4), np.float32)})[0].shape == (0, 4)
+
+
+def test_paddle_refuses_arrays_without_elements(models):
+    with pytest.raises(InvalidInput, match=r"input 'x' is empty, its shape is \[0, 3, 32, 32\]"):
+        load_engine(models / "pdmodel" / "classifier", "paddle").run({"x": pictures(0)})
 
 
 def test_inputs_that_the_model_cannot_compute_are_named_with_their_shapes_and_the_next_are_computed(engine_and_form, models):

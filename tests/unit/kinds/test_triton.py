@@ -11,8 +11,10 @@ from hubserve.errors import ConfigError, HubError, LoadFailed
 from hubserve.kinds import find_kind
 from hubserve.kinds.base import LoadedModule
 from hubserve.kinds.triton_config import BACKENDS
-from hubserve.kinds.triton_fields import SUPPORTED
+from hubserve.kinds.triton_fields import SUPPORTED, passed_over
+from hubserve.kinds.triton_harmless import HARMLESS
 from hubserve.kinds.triton_model import open_model
+from tests import value_models
 from tests.conftest import ROOT
 from tests.engines_here import HAS_TORCH
 from tests.triton_models import scale, tensor, write_scale
@@ -36,22 +38,18 @@ def message(folder: Path) -> str:
     ("config", "told"),
     [
         ("max_batch_size: 'x'", "config.pbtxt' is not a model configuration of Triton's: line 1, column "),
+        (
+            "max_batch_size: ${most} model_transaction_policy { decoupled: ${many} } parameters { key: '${most}' }",
+            "it is a template with values to fill in: ${most}, ${many}. Write each value in the place of its name",
+        ),
         ("max_bach_size: 3", "max_bach_size"),
         ("max_batch_size: -2", "max_batch_size must be from 0 up, got -2"),
         (f"{PAIR} runtime: 'other'", "runtime (no backend here has it)"),
-        (f"{PAIR} optimization {{ cuda {{ graphs: true }} priority: PRIORITY_MAX }}", "optimization.priority"),
-        (f"{PAIR} optimization {{ cuda {{ graphs: true }} }}", "optimization.cuda.graphs"),
-        (f"{PAIR} instance_group [ {{ rate_limiter {{ priority: 2 }} }} ]", "instance_group[0].rate_limiter.priority"),
         (f"{PAIR} batch_input [ {{ target_name: 'x' }} ]", "batch_input[0].target_name"),
         (f"{PAIR} model_transaction_policy {{ decoupled: true }}", "onnxruntime models cannot have it, only python"),
-        (
-            f"{PAIR} parameters {{ key: 'speed' value: {{ string_value: '9' }} }}",
-            "parameters.speed (onnxruntime takes intra_op_thread_count",
-        ),
-        (f"{PAIR} parameters {{ key: 'intra_op_thread_count' value: {{ string_value: '-1' }} }}", "must be a whole number from 1 up"),
+        (f"{PAIR} parameters {{ key: 'intra_op_thread_count' value: {{ string_value: '-1' }} }}", "must be a whole number from 0 up"),
         (f"{PAIR} max_batch_size: 4 dynamic_batching {{ preferred_batch_size: [ 8 ] }}", "preferred_batch_size 8 must be from 1 to"),
         (f"{PAIR} max_batch_size: 4 dynamic_batching {{ }} sequence_batching {{ }}", "another member of oneof"),
-        (f"{PAIR} instance_group [ {{ kind: KIND_GPU }} ]", "compute on the CPU here"),
         (f"{PAIR} instance_group [ {{ kind: KIND_CPU gpus: [ 0 ] }} ]", "names gpus [0] and kind KIND_CPU"),
         (f"{PAIR} instance_group [ {{ kind: KIND_MODEL }} ]", "for python models only"),
         (f"{PAIR} default_model_filename: '../m.onnx'", "must be the name of a file"),
@@ -62,7 +60,7 @@ def message(folder: Path) -> str:
         (f"input [ {X}, {X} ] output [ {Y} ]", "input 'x' is there twice"),
         (f"input [ {{ data_type: TYPE_FP32 dims: [ 1 ] }} ] output [ {Y} ]", "input[0] has no name"),
         (f"input [ {{ name: 'x' dims: [ 1 ] }} ] output [ {Y} ]", "has data_type TYPE_INVALID"),
-        (f"input [ {tensor('x', [4], 'TYPE_STRING')} ] output [ {Y} ]", "TYPE_STRING, which onnxruntime models cannot have here"),
+        (f"input [ {tensor('x', [4], 'TYPE_STRING')} ] output [ {Y} ]", "is TYPE_STRING in config.pbtxt, and TYPE_FP32 in its file"),
         (f"input [ {tensor('x', [])} ] output [ {Y} ]", "has no dims"),
         (f"input [ {tensor('x', [0])} ] output [ {Y} ]", "dims must be -1 or from 1 up"),
         (f"input [ {tensor('x', [2, 2], more='reshape { shape: [ 5 ] }')} ] output [ {Y} ]", "cannot be reshaped from [2, 2] to [5]"),
@@ -91,8 +89,9 @@ def test_what_cannot_be_honoured_is_refused_by_name(tmp_path: Path, config: str,
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ("name: 'm' backend: 'tensorrt'", "backend 'tensorrt' is not supported; supported backends are onnxruntime"),
-        ("name: 'm' platform: 'tensorflow_graphdef'", "backend 'tensorflow' is not supported"),
+        ("name: 'm' backend: 'tensorrt'", "backend 'tensorrt' is not supported here: serve the ONNX file"),
+        ("name: 'm' platform: 'tensorflow_graphdef'", "platform 'tensorflow_graphdef' is not supported here: convert the model to ONNX"),
+        ("name: 'm' backend: 'oneflow'", "needs OneFlow's engine, which hubserve does not have"),
         ("name: 'm' backend: 'python' platform: 'onnxruntime_onnx'", "contradict each other"),
         ("name: 'm' platform: 'ensemble'", "needs ensemble_scheduling"),
     ],
@@ -201,12 +200,6 @@ def test_openvinos_own_files_are_computed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(module.call_tensors({"x": np.ones((2, 4), np.float32)})["y"], np.full((2, 4), 2))
 
 
-def test_a_torchscript_file_needs_to_be_described(tmp_path: Path) -> None:
-    (tmp_path / "m" / "1").mkdir(parents=True)
-    (tmp_path / "m" / "1" / "model.pt").write_bytes(b"")
-    assert "needs 'input', because its file does not say" in message(tmp_path / "m")
-
-
 if HAS_TORCH:
 
     def test_a_torchscript_file_computes_what_its_configuration_says(tmp_path: Path) -> None:
@@ -221,10 +214,39 @@ if HAS_TORCH:
         np.testing.assert_array_equal(answer["OUTPUT__0"], np.full((3, 4), 2))
 
 
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("optimization { cuda { graphs: true } priority: PRIORITY_MAX }", "optimization.priority (changes how fast"),
+        ("optimization { graph { level: 1 } input_pinned_memory { enable: true } }", "optimization.input_pinned_memory.enable"),
+        (
+            "optimization { execution_accelerators { gpu_execution_accelerator [ { name: 'tensorrt' } ] } }",
+            "gpu_execution_accelerator (changes",
+        ),
+        ("instance_group [ { rate_limiter { priority: 2 } } ]", "instance_group[0].rate_limiter.priority (changes where"),
+        ("instance_group [ { kind: KIND_GPU count: 2 } ]", "instance_group[0] asks for a GPU (onnxruntime models compute on the CPU here)"),
+        ("parameters { key: 'execute_delay_ms' value: { string_value: '3' } }", "parameters.execute_delay_ms (onnxruntime models take"),
+        ("metric_tags { key: 'team' value: 'a' }", "metric_tags.team (changes metrics"),
+        ("cc_model_filenames { key: '7.5' value: 'model.onnx' }", "cc_model_filenames.7.5 (the usual file"),
+    ],
+)
+def test_what_changes_no_answer_is_named_and_passed_over(tmp_path: Path, config: str, told: str) -> None:
+    folder = write_scale(tmp_path, "model", f"{PAIR} {config}")
+    model = open_model(folder)
+    assert any(told in each for each in passed_over(model.config, model.backend))
+    assert load(folder).call_tensors({"x": np.float32([1, 2, 3, 4])[None]})["y"].tolist() == [[2, 4, 6, 8]]
+
+
+def test_what_has_a_meaning_is_not_said_to_have_none(tmp_path: Path) -> None:
+    used = "instance_group [ { count: 2 kind: KIND_CPU } ] parameters { key: 'intra_op_thread_count' value: { string_value: '1' } }"
+    model = open_model(write_scale(tmp_path, "model", f"{PAIR} {used}"))
+    assert passed_over(model.config, model.backend) == []
+
+
 def test_the_table_of_fields_names_only_fields_and_backends_that_there_are() -> None:
     from tritonclient.grpc import model_config_pb2
 
-    for path, backends in SUPPORTED.items():
+    for path, backends in [*SUPPORTED.items(), *((path, backends) for path, (backends, _) in HARMLESS.items())]:
         assert set(backends) <= set(BACKENDS)
         described = model_config_pb2.ModelConfig.DESCRIPTOR
         for name in path.split("."):
@@ -236,3 +258,41 @@ def test_the_guide_lists_every_field_that_has_a_meaning() -> None:
     guide = (ROOT / "docs" / "triton.md").read_text("utf-8")
     table = guide.partition("<!-- fields -->")[2].partition("<!-- end of fields -->")[0]
     assert [line.split("`")[1] for line in table.splitlines() if "`" in line] == list(SUPPORTED)
+    table = guide.partition("<!-- fields without effect -->")[2].partition("<!-- end of fields without effect -->")[0]
+    told = [line.split("`")[1] for line in table.splitlines() if "`" in line]
+    assert told == list(HARMLESS)
+
+
+def test_documented_parameters_of_the_backend_are_given_to_the_engine(tmp_path: Path) -> None:
+    more = "".join(
+        f"parameters {{ key: '{key}' value: {{ string_value: '{value}' }} }}"
+        for key, value in (("intra_op_thread_count", 1), ("execution_mode", 1), ("gpu_mem_limit", 9), ("session.x", "y"))
+    )
+    module = load(write_scale(tmp_path, "model", f"{PAIR} {more} optimization {{ graph {{ level: 1 }} }}"))
+    engine = module.description.engine
+    assert engine is not None
+    assert engine["threads"] == 1
+    assert [each for each in engine["warnings"] if "gpu_mem_limit" in each]
+    np.testing.assert_array_equal(module.call_tensors({"x": np.ones((1, 4), np.float32)})["y"], [[2, 2, 2, 2]])
+
+
+def test_openvino_as_an_accelerator_is_an_engine_and_others_change_nothing(tmp_path: Path) -> None:
+    accelerators = "optimization {{ execution_accelerators {{ cpu_execution_accelerator [ {{ name: '{}' }} ] }} }}"
+    by = [load(write_scale(tmp_path, name, f"{PAIR} {accelerators.format(name)}")).description.engine for name in ("openvino", "other")]
+    assert by[0] is not None
+    assert by[1] is not None
+    assert (by[0]["name"], by[1]["name"]) == ("openvino", "onnxruntime")
+    assert by[1]["warnings"] == ["the execution accelerator 'other' changes nothing here"]
+
+
+def test_texts_and_tables_of_scores_are_configured_as_tensors(tmp_path: Path) -> None:
+    value_models.spam(tmp_path / "spam" / "1" / "model.onnx")
+    (tmp_path / "spam" / "config.pbtxt").write_text(
+        f"backend: 'onnxruntime' max_batch_size: 8 input [ {tensor('text', [1], 'TYPE_STRING')} ] "
+        f"output [ {tensor('label', [1], 'TYPE_STRING', 'reshape { }')}, {tensor('probabilities', [2])} ]"
+    )
+    module = load(tmp_path / "spam")
+    given = module.call_tensors({"text": np.array([[b"win"], [b"hello"]], object)})
+    assert given["label"].tolist() == [["spam"], ["ham"]]
+    assert given["probabilities"].shape == (2, 2)
+    assert module.description.labels == {"probabilities": ["ham", "spam"]}

@@ -68,6 +68,46 @@ def test_a_link_that_leads_outside_or_nowhere_is_refused_by_name(tmp_path: Path,
     assert tree(target) == {}
 
 
+def test_links_of_the_users_own_folder_are_followed_wherever_they_lead(tmp_path: Path, target: Path) -> None:
+    disk = tmp_path / "disk"
+    (disk / "deep").mkdir(parents=True)
+    (disk / "deep" / "w.bin").write_text("weights")
+    (disk / "again").symlink_to("deep")
+    source = write_module(tmp_path / "toy")
+    (source / "weights").symlink_to(disk)
+    (source / "labels.txt").symlink_to("../disk/deep/w.bin")
+    with pytest.raises(InstallError, match="outside the module"):
+        copy_folder(source, target)
+    copy_folder(source, target, follow_links=True)
+    copied = ("labels.txt", "weights/deep/w.bin", "weights/again/w.bin")
+    assert [(target / each).read_text() for each in copied] == ["weights"] * 3
+    assert not any(path.is_symlink() for path in target.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("link_to", "words"), [("../disk", "no end"), ("..", "no end"), ("/", "no end"), ("gone", "nowhere"), ("me", "nowhere")]
+)
+def test_links_that_lead_in_a_circle_or_nowhere_are_refused_when_they_are_followed(
+    tmp_path: Path, target: Path, link_to: str, words: str
+) -> None:
+    source = write_module(tmp_path / "toy")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "back").symlink_to(source)
+    (source / "me").symlink_to(link_to)
+    with pytest.raises(InstallError, match=words):
+        copy_folder(source, target, follow_links=True)
+    assert tree(target) == {}
+
+
+def test_a_link_to_a_pipe_or_device_is_refused(tmp_path: Path, target: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for number, each in enumerate((tmp_path / "pipe", Path("/dev/zero"))):
+        source = write_module(tmp_path / f"toy{number}")
+        (source / "odd").symlink_to(each)
+        with pytest.raises(InstallError, match="neither a file nor a folder"):
+            copy_folder(source, target, follow_links=True)
+
+
 def test_a_link_to_a_folder_above_it_is_refused(tmp_path: Path, target: Path) -> None:
     source = write_module(tmp_path / "toy")
     (source / "a" / "b").mkdir(parents=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hubserve.errors import InvalidInput, LoadFailed, ModuleNotFound
+from hubserve.errors import InstallError, InvalidInput, LoadFailed, ModuleNotFound
 from hubserve.registry.resolve import resolve
 from hubserve.registry.store import Store
 from tests.unit.registry.toys import pack, write_module
@@ -49,6 +49,21 @@ def test_a_bare_word_is_the_installed_module_and_else_a_folder_here(tmp_path: Pa
     assert resolve("./toy", store).info.version == "3.0.0"
     with pytest.raises(ModuleNotFound, match="no version 3"):
         resolve("toy==3.0.0", store)
+
+
+def test_a_module_py_stands_for_its_folder(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_module(tmp_path / "src" / "toy")
+    wanted = resolve(str(folder), store)
+    assert resolve(str(folder / "module.py"), store) == wanted
+    monkeypatch.chdir(folder)
+    assert resolve("module.py", store) == resolve("./module.py", store) == wanted
+    store.install(folder / "module.py", check=False)
+    assert resolve("toy", store).search_path == [folder, folder.parent]
+    (folder / "other.py").touch()
+    with pytest.raises(ModuleNotFound, match=r"no folder '.*other\.py'"):
+        resolve("./other.py", store)
+    with pytest.raises(InstallError, match="a module is a folder that holds a module.py"):
+        store.install(folder / "other.py", check=False)
 
 
 def test_what_is_not_there_is_told_apart(tmp_path: Path, store: Store) -> None:

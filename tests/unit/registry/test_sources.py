@@ -23,7 +23,8 @@ SAMPLES = {
     "git": "git+https://example.invalid/toy.git@v1#subdirectory=a",
     "url": "https://example.invalid/toy.tar.gz#sha256=0",
     "index": "toy>=1",
-    "folder": "{folder}",
+    "model": "{folder}/net.onnx",
+    "folder": "{folder}/empty",
     "archive": "{folder}/toy.tar.gz",
 }
 
@@ -33,6 +34,8 @@ def test_each_kind_of_source_recognises_what_is_its_own(name: str, tmp_path: Pat
     source = get_source(name)
     assert isinstance(source, Source)
     assert source.name == name
+    (tmp_path / "net.onnx").touch()
+    (tmp_path / "empty").mkdir()
     request = Request(SAMPLES[name].format(folder=tmp_path), tmp_path, InstallSettings())
     assert find_source(request).name == name
 

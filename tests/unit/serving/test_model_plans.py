@@ -56,10 +56,17 @@ def test_a_model_in_python_has_one_instance_and_whole_requests_apart_unless_it_a
     assert (len(together.instances), together.batching.merge) == (3, True)
 
 
-def test_what_does_not_go_with_iterative_sequences_is_refused(tmp_path: Path) -> None:
-    assert python_model(tmp_path / "a", "sequence_batching { iterative_sequence: true }").sequences is None
-    with pytest.raises(ConfigError, match="max_sequence_idle_microseconds does not go with iterative_sequence"):
-        python_model(tmp_path / "b", "sequence_batching { iterative_sequence: true max_sequence_idle_microseconds: 7 }")
+def test_each_request_of_an_iterative_model_is_a_sequence_without_a_state_beside_it(tmp_path: Path) -> None:
+    plain = python_model(tmp_path / "a", "sequence_batching { iterative_sequence: true max_sequence_idle_microseconds: 7 }").sequences
+    assert plain is not None
+    assert (plain.iterative, plain.strategy, plain.max_idle_s) == (True, "direct", 7e-6)
+    control = "control_input { name: 'id' control { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_STRING } }"
+    told = python_model(tmp_path / "b", f"sequence_batching {{ iterative_sequence: true oldest {{ }} {control} }}").sequences
+    assert told is not None
+    assert (told.iterative, told.strategy, [each.name for each in told.inputs]) == (True, "oldest", ["id"])
+    state = "state { input_name: 'S' output_name: 'T' data_type: TYPE_FP32 dims: 1 }"
+    with pytest.raises(ConfigError, match="sequence_batching.state does not go with iterative_sequence"):
+        python_model(tmp_path / "c", f"sequence_batching {{ iterative_sequence: true {state} }}")
 
 
 def test_instances_on_gpus_see_theirs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +207,7 @@ def test_explicit_control_plans_what_is_named_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
-        ("{ model_name: 'a' input_map { key: 'x' value: 'in' } }", "step 1 (model 'a') needs model_name, input_map and output_map"),
+        ("{ model_name: 'a' input_map { key: 'x' value: 'in' } }", "step 1 (model 'a') needs model_name and output_map"),
         (
             "{ model_name: 'a' input_map { key: 'x' value: 'q' } output_map { key: 'y' value: 'out' } }",
             "takes tensor 'q', which no input and no",

@@ -60,7 +60,7 @@ def base64_to_cv2(b64str: Union[str, bytes]) -> np.ndarray:
     """
     from hubserve.vision.codecs import decode_picture
 
-    return decode_picture(base64.b64decode(b64str))
+    return decode_picture(b64str)
 
 
 def cv2_to_base64(image: np.ndarray) -> str:

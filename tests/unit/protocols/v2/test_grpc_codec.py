@@ -79,7 +79,10 @@ def test_ids_versions_parameters_and_outputs_are_taken_over() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (request(tensor("FP32", fp32_contents=[1.0]), raw=(b"1234",)), "must not have contents.*raw_input_contents"),
+        (
+            request(tensor("FP32", fp32_contents=[1.0]), raw=(b"1234",)),
+            "contents field must not be specified when using raw_input_contents for 'x' for model '",
+        ),
         (request(tensor(), tensor(name="y"), raw=(bytes(12),)), "1 entries for 2 inputs"),
         (request(tensor(), raw=(bytes(12), bytes(12))), "2 entries for 1 inputs"),
         (request(tensor("FP32", (4,)), raw=(bytes(12),)), r"'x': shape \[4\].* needs 16 bytes, but 12 came"),

@@ -30,6 +30,13 @@ def test_pips_syntax_is_read(tmp_path: Path) -> None:
     assert (found.constraints, found.options) == (("e<5",), ("--pre",))
 
 
+@pytest.mark.parametrize("line", ["paddlehub", "paddlehub>=2.0.0", "PaddleHub == 2.1.0", 'paddlehub; python_version < "4"'])
+def test_paddlehub_is_there_already(tmp_path: Path, line: str) -> None:
+    found = read(tmp_path, f"{line}\nsix\n-r more.txt\n-c limits.txt\n", more=f"{line}\ntqdm\n", limits="paddlehub<3\n")
+    assert (found.lines, found.constraints) == (("six", "tqdm"), ())
+    assert read(tmp_path, "paddlehub-extras\n").lines == ("paddlehub-extras",), "only the package itself"
+
+
 def test_a_folder_of_packages_inside_the_module_is_used_and_what_lies_there_counts(tmp_path: Path) -> None:
     write_wheel(tmp_path / "wheels", "a", "1.0")
     found = read(tmp_path, "--find-links wheels\na==1.0\n")

@@ -50,7 +50,7 @@ class TritonPythonModel:
             "timeout": request.timeout(),
             "correlation_id": request.correlation_id(),
             "flags": request.flags(),
-            "wanted": request.requested_output_names(),
+            "wanted": sorted(request.requested_output_names()),
             "unit": self.config["parameters"]["unit"]["string_value"],
             "args": {name: value for name, value in self.args.items() if name != "model_config"},
             "earlier": [each.tolist() for each in self.kept],

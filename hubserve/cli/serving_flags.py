@@ -1,0 +1,117 @@
+"""The flags of ``hub serving start`` as settings, by themselves and beside a configuration file."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from hubserve.config_file.lenient_json import NotJson, parse_json
+from hubserve.errors import ConfigError
+from hubserve.settings import DEFAULT_PORT, Note, ServerSettings, log_note, parse_settings
+
+#: flags that PaddleHub has, too, and disregards beside ``-c``: attribute -> how people write it, and the key that counts instead
+_PADDLEHUB_FLAGS = {
+    "modules": ("-m", "modules_info"),
+    "modules_info": ("--modules_info", "modules_info"),
+    "port": ("-p", "port"),
+    "workers": ("-w", "workers"),
+    "use_gpu": ("--use_gpu", "use_gpu"),
+    "gpu": ("-i", "gpu"),
+    "use_multiprocess": ("--use_multiprocess", "use_multiprocess"),
+    "use_singleprocess": ("--use_singleprocess", "use_multiprocess"),
+    "timeout": ("--timeout", "request_timeout_s"),
+}
+_OWN_FLAGS = ("host", "grpc_port", "shared_memory", "admin", "allowed_hosts", "cors_origins", "model_store", "model_control", "load_model")
+_ORIGIN = "command line"
+
+
+def disregarded(args: argparse.Namespace) -> str:
+    """Return one line about the flags that do not count beside ``-c``, as in PaddleHub; "" where there are none."""
+    given = [each for name, each in _PADDLEHUB_FLAGS.items() if (value := getattr(args, name)) is not None and value is not False]
+    if not given:
+        return ""
+    flags, keys = ([each[index] for each in given] for index in (0, 1))
+    does = "has" if len(given) == 1 else "have"
+    return (
+        f"{', '.join(flags)} {does} no effect beside -c, as in PaddleHub; "
+        f"set {', '.join(repr(each) for each in dict.fromkeys(keys))} in '{args.config}'"
+    )
+
+
+def beside_config(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of flags that count beside a configuration file, and over what it says: those that PaddleHub does not have."""
+    given = {name: value for name in _OWN_FLAGS if (value := getattr(args, name)) is not None}
+    if "model_store" in given:  # relative to where the user is, not to the file
+        given["model_store"] = [str(Path(each).expanduser().absolute()) for each in given["model_store"]]
+    return given
+
+
+def refuse_stray(words: list[str]) -> None:
+    """Say what words are missing around words that belong to no flag.
+
+    Raises:
+        ConfigError: there are any.
+    """
+    if not words:
+        return
+    if words[0] == "bert_service":
+        raise ConfigError(
+            "PaddleHub's Bert service is not part of hubserve. Serve the module itself, as in 'hub serving start -m NAME', "
+            "and ask for embeddings at /predict/NAME"
+        )
+    if words[0].lower() in ("true", "false"):
+        raise ConfigError(f"flags such as --use_gpu take no value, got '{words[0]}'. Give the flag alone, or leave it out")
+    raise ConfigError(f"'{words[0]}' belongs to no flag. Modules are given behind -m: hub serving start -m {' '.join(words)}")
+
+
+def settings_from_flags(args: argparse.Namespace, only: str | None = None, note: Note = log_note) -> ServerSettings:
+    """The settings that the flags of ``start`` stand for.
+
+    Args:
+        args: the flags.
+        only: leave out the installed modules of other names, whatever has become of them.
+        note: takes a sentence for each flag of PaddleHub's that means something else here, or nothing.
+    Raises:
+        ConfigError: a flag's value cannot be used.
+    """
+    from hubserve.registry.resolve import may_mean
+    from hubserve.server.plans import find_modules
+
+    references = [each for each in args.modules or [] if only is None or may_mean(each, only)]
+    raw = {"modules_info": _merge(find_modules(references), _modules_info(args.modules_info)), "use_gpu": args.use_gpu, "gpu": args.gpu}
+    raw |= {"port": DEFAULT_PORT if args.port is None else args.port}
+    own = {name: getattr(args, name) for name in _OWN_FLAGS}
+    if not args.model_store and (args.model_control not in (None, "none") or args.load_model):
+        raise ConfigError("--model-control and --load-model are about the models of a --model-store; name one")
+    # PaddleHub ignores --workers without --use_multiprocess; asking for workers can only mean that they are wanted
+    raw |= own | {"use_multiprocess": True if args.use_multiprocess or args.workers is not None else None, "workers": args.workers}
+    if args.use_singleprocess:
+        raw["use_singleprocess"] = True
+    if args.timeout is not None:
+        raw["timeout"] = args.timeout
+    return parse_settings(raw, _ORIGIN, note)
+
+
+def _modules_info(text: str | None) -> dict[str, Any] | list[Any]:
+    if text is None:
+        return {}
+    try:
+        modules = parse_json(text.encode()).value
+    except NotJson as error:
+        raise ConfigError(f"--modules_info is not JSON: {error}") from None
+    if not isinstance(modules, (dict, list)):
+        raise ConfigError("--modules_info must be an object, such as '{\"lac\": {}}'")
+    return modules
+
+
+def _merge(named: dict[str, Any], described: dict[str, Any] | list[Any]) -> dict[str, Any] | list[Any]:
+    """Lay the settings of ``--modules_info`` over the modules of ``-m``, whose versions they do not change."""
+    if not named:
+        return described
+    if isinstance(described, list):
+        raise ConfigError("--modules_info is a list, which cannot be merged with -m; leave -m out, or write an object of names")
+    merged = {**named}
+    for name, settings in described.items():
+        own = settings if isinstance(settings, dict) else {}
+        init_args = {**named.get(name, {}).get("init_args", {}), **(own.get("init_args") or {})}
+        merged[name] = {**own, "init_args": init_args}
+    return merged

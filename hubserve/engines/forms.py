@@ -1,0 +1,129 @@
+"""The files that are models, the engine of each, and other files that people take for models."""
+
+from pathlib import Path
+from typing import Dict, List, Mapping, Tuple
+
+from hubserve.engines.torch_files import look_at
+from hubserve.errors import LoadFailed
+
+#: ending -> Triton's name for what computes it
+BACKENDS: Mapping[str, str] = {
+    ".onnx": "onnxruntime",
+    ".pdmodel": "paddle",
+    ".json": "paddle",
+    ".xml": "openvino",
+    ".pt": "pytorch",
+    ".pts": "pytorch",
+    ".pth": "pytorch",
+    ".torchscript": "pytorch",
+}
+#: what Paddle 1 calls a program
+PADDLE_1 = ("__model__", "model")
+KNOWN = "*.onnx, Paddle's *.pdmodel, *.json or __model__, OpenVINO's *.xml, TorchScript's *.pt"
+_TORCH = (".pt", ".pts", ".pth", ".torchscript")
+_ONNX = "Export it to ONNX, and serve that"
+_WEIGHTS = "Export the model for inference ({}), and give what that writes"
+#: ending -> description of such a file, and advice
+_OTHERS: Dict[str, Tuple[str, str]] = {
+    ".pdparams": ("weights that paddle.save wrote, without the model that computes with them", _WEIGHTS.format("paddle.jit.save")),
+    ".pdopt": ("an optimizer's state that paddle.save wrote", _WEIGHTS.format("paddle.jit.save")),
+    ".pdiparams": ("the weights of a Paddle model", "Give the *.pdmodel or *.json file of the same name"),
+    ".bin": ("weights without the model that computes with them", "Give the *.xml file of the same name, or export the model to ONNX"),
+    ".safetensors": ("weights only, without the model that computes with them", _ONNX),
+    ".h5": ("a Keras model or its weights", f"{_ONNX} (python -m tf2onnx.convert)"),
+    ".hdf5": ("a Keras model or its weights", f"{_ONNX} (python -m tf2onnx.convert)"),
+    ".keras": ("a Keras model", f"{_ONNX} (python -m tf2onnx.convert)"),
+    ".pb": ("a TensorFlow graph", f"{_ONNX} (python -m tf2onnx.convert --saved-model FOLDER)"),
+    ".tflite": ("a TensorFlow Lite model", f"{_ONNX} (python -m tf2onnx.convert --tflite FILE)"),
+    ".ckpt": ("a training checkpoint", "Export the model for inference, as ONNX or TorchScript, and give that"),
+    ".pt2": ("an archive of torch.export", "Write TorchScript (torch.jit.save) or ONNX (torch.onnx.export)"),
+    ".pkl": ("a Python pickle, which is not opened because it can run anything", f"{_ONNX} (skl2onnx for scikit-learn)"),
+    ".joblib": ("a Python pickle, which is not opened because it can run anything", f"{_ONNX} (skl2onnx for scikit-learn)"),
+    ".plan": ("an engine that TensorRT compiled for one GPU", "Give the ONNX model that it was made from"),
+    ".engine": ("an engine that TensorRT compiled for one GPU", "Give the ONNX model that it was made from"),
+    ".gguf": ("a language model for llama.cpp, which is not computed here", "Serve it with llama.cpp, or take its ONNX form"),
+    ".mlmodel": ("a Core ML model", _ONNX),
+    ".mge": ("a MegEngine model", _ONNX),
+}
+_HEAD_BYTES = 4096
+
+
+def backend_of_file(path: Path) -> str:
+    """Return Triton's name for the backend of a file, by the file's name; "" where none serves it."""
+    return "paddle" if path.name in PADDLE_1 else BACKENDS.get(path.suffix.lower(), "")
+
+
+def is_model_name(path: Path) -> bool:
+    """Return True if a file is named like a model, whether it can be served or not."""
+    return bool(backend_of_file(path)) or path.suffix.lower() in _OTHERS
+
+
+def check_form(path: Path) -> None:
+    """Refuse a file that is no model that can be served, as far as its name and its first bytes tell.
+
+    Raises:
+        LoadFailed: saying what it is, and what to do.
+    """
+    other = _OTHERS.get(path.suffix.lower())
+    if other is not None:
+        raise LoadFailed(f"'{path.name}' cannot be served: it is {other[0]}. {other[1]}.")
+    if not backend_of_file(path):
+        raise LoadFailed(f"'{path.name}' is not a model that can be served here. Those that can are {KNOWN}.")
+    head = _head(path)
+    if head.startswith(b"version https://git-lfs"):
+        raise LoadFailed(f"'{path}' is a pointer of Git LFS in place of the model. Fetch the model itself with: git lfs pull")
+    if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        raise LoadFailed(f"'{path}' is a web page in place of the model: the download went wrong. Download it again.")
+    if not head:
+        raise LoadFailed(f"'{path}' is empty. Export or copy the model again.")
+    if path.suffix == ".json" and not is_program(path):
+        raise LoadFailed(f"'{path.name}' is JSON, but no model that Paddle 3 wrote. Give the model's own file.")
+
+
+def graphs_in(folder: Path) -> List[Path]:
+    """List the models in a folder, by name; of one in both of Paddle's forms the older, which more engines read.
+
+    Weights of PyTorch, and XML files that are no networks, are left out.
+    """
+    found: Dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() or not _is_graph(path):
+            continue
+        backend = backend_of_file(path)
+        key = f"{backend} {path.stem}"
+        if key not in found or path.suffix == ".pdmodel":
+            found[key] = path
+    return list(found.values())
+
+
+def others_in(folder: Path) -> List[Path]:
+    """List files in a folder that people take for models, and that cannot be served."""
+    return sorted(
+        each for each in folder.iterdir() if each.is_file() and is_model_name(each) and not _is_graph(each) and each.suffix != ".json"
+    )
+
+
+def is_program(path: Path) -> bool:
+    """Return True for one of Paddle 3's programs, False for other JSON; a damaged program counts by its weights' name."""
+    return path.with_suffix(".pdiparams").is_file() or b'"pir"' in _head(path)
+
+
+def _is_graph(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return is_program(path)
+    if suffix == ".xml":
+        return b"<net" in _head(path)
+    if suffix in _TORCH:
+        return look_at(path).form == "script"
+    if path.name == "model":
+        return path.with_name("params").is_file()
+    return bool(backend_of_file(path))
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise LoadFailed(f"cannot read the model file '{path}': {error.strerror}. Check that it is there and may be read.") from None

@@ -1,0 +1,129 @@
+"""Run the page that a module's ``create_gradio_app`` makes, at a port of this machine that the gateway passes requests on to."""
+
+import inspect
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Dict, List
+
+from hubserve.errors import HubError, LoadFailed, MissingDependency, to_wire
+from hubserve.kinds.base import Kind, LoadedModule
+from hubserve.kinds.failures import as_failure
+
+HOST = "127.0.0.1"
+_TRIES = 3
+_CONNECT_EVERY_S = 0.05
+
+
+def serve_app(sock: socket.socket, kind: Kind, order: Dict[str, Any]) -> int:
+    """Load a module and run its page until the gateway closes the socket; returns the exit status.
+
+    Args:
+        sock: is sent one line: ``{"port": number}`` or ``{"error": ...}``.
+        kind: the module's.
+        order: ``folder``, ``import_name``, ``init_args`` and ``defaults`` as :meth:`hubserve.kinds.base.Kind.load` takes them, ``scratch``,
+            the folder to run the page in, and ``root_path``, under which clients see it.
+    """
+    try:
+        module = kind.load(Path(order["folder"]), order["import_name"], order["init_args"], order["defaults"])
+        answer: Dict[str, Any] = {"port": _launch(_create(module), order["scratch"], order["root_path"])}
+    except BaseException as error:
+        failure = error if isinstance(error, HubError) else as_failure(error)
+        if failure.detail:
+            sys.stderr.write(failure.detail)
+        answer = {"error": to_wire(failure)}
+    sock.sendall(json.dumps(answer).encode() + b"\n")
+    if "port" in answer:
+        sock.recv(1)
+    return 0 if "port" in answer else 1
+
+
+def _create(module: LoadedModule) -> Any:
+    """Call the module's method, with advice for the failures that a missing or newer gradio has."""
+    try:
+        return module.create_app()
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise MissingDependency(
+            "gradio is not installed in the module's environment. Add 'gradio' to the module's requirements.txt ('gradio<4' if it uses "
+            "gr.inputs or gr.outputs) and install the module again"
+        ) from None
+    except AttributeError as error:
+        if "'gradio'" not in str(error):
+            raise
+        version = getattr(sys.modules.get("gradio"), "__version__", "unknown")
+        raise LoadFailed(
+            f"the page was written for another gradio than {version}: {error}. For gr.inputs and gr.outputs add 'gradio<4' to the "
+            "module's requirements.txt and install the module again"
+        ) from None
+
+
+def _launch(app: Any, scratch: str, root_path: str) -> int:
+    """Have the page listen; returns its port.
+
+    Older versions of gradio give any file of their working directory to clients, and write files there, so they get an empty one.
+    """
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # it sends reports to its makers otherwise
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY", ""), HOST, "localhost"]))
+    os.chdir(scratch)
+    for _ in range(_TRIES - 1):
+        port = _free_port()
+        with suppress(OSError):  # another program took the port meanwhile
+            _launch_at(app, port, root_path)
+            return port
+    port = _free_port()
+    _launch_at(app, port, root_path)
+    return port
+
+
+def _launch_at(app: Any, port: int, root_path: str) -> None:
+    wanted = {
+        "server_name": HOST,
+        "server_port": port,
+        "root_path": root_path,
+        "prevent_thread_lock": True,
+        "share": False,
+        "inbrowser": False,
+        "quiet": True,
+        "ssr_mode": False,
+    }
+    known = inspect.signature(app.launch).parameters
+    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())
+    given = {key: value for key, value in wanted.items() if takes_any or key in known}
+    if "prevent_thread_lock" in given:
+        app.launch(**given)
+        _wait_until_open(port, [])
+        return
+    failed: List[BaseException] = []
+
+    def launch() -> None:
+        try:
+            app.launch(**given)
+        except BaseException as error:
+            failed.append(error)
+
+    threading.Thread(target=launch, name="launch", daemon=True).start()
+    _wait_until_open(port, failed)
+
+
+def _wait_until_open(port: int, failed: List[BaseException]) -> None:
+    """Wait until something listens; the gateway bounds the time."""
+    while True:
+        if failed:
+            raise failed[0]
+        with closing(socket.socket()) as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                return
+        time.sleep(_CONNECT_EVERY_S)
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

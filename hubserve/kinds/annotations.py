@@ -1,0 +1,105 @@
+"""Import modules whose annotations name what is not there: ``def scale(size: Tuple[int])`` without the import of ``Tuple``.
+
+Annotations say nothing that the code needs, and Python 3.14 and newer do not evaluate them. Older ones end the import with a NameError.
+"""
+
+import __future__
+
+import ast
+import sys
+import traceback
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import spec_from_file_location
+from types import CodeType, ModuleType
+from typing import Any, Iterator, Optional, Set
+
+from hubserve.kinds.removed_names.runtime import is_of_user
+
+#: that many files of one module may have such annotations
+_MOST_FILES = 50
+
+
+def import_leniently(name: str) -> ModuleType:
+    """Import a module; a file that fails because of a name in an annotation is imported again without its annotations being evaluated."""
+    for _ in range(_MOST_FILES):
+        try:
+            return import_module(name)
+        except NameError as error:
+            file = _file_of_annotation(error)
+            finder = _finder()
+            if file is None or file in finder.files:
+                raise
+            finder.files.add(file)
+    return import_module(name)
+
+
+def _file_of_annotation(error: NameError) -> Optional[str]:
+    """Return the file whose annotation raised the error, and log it; None where something else did."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    name = getattr(error, "name", None) or str(error).partition("'")[2].partition("'")[0]
+    try:
+        with open(frame.filename, "rb") as source:
+            tree = ast.parse(source.read())
+    except (OSError, SyntaxError, ValueError):
+        return None
+    named = (each for annotation in _annotations(tree) for each in ast.walk(annotation) if isinstance(each, ast.Name) and each.id == name)
+    place = next((each for each in named), None)
+    if place is None or _is_bound(tree, name) or not is_of_user(frame.filename):
+        return None
+    sys.stderr.write(
+        f"{frame.filename}, line {place.lineno}: '{name}' in an annotation is not defined; the file's annotations are left out\n"
+    )
+    return frame.filename
+
+
+def _annotations(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.walk(tree):
+        found = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        yield from (each for each in found if isinstance(each, ast.AST))
+
+
+def _is_bound(tree: ast.AST, name: str) -> bool:
+    """Whether the file gives the name a meaning anywhere: then the error is one of order, and not of an annotation alone."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and any((each.asname or each.name.split(".")[0]) == name for each in node.names):
+            return True
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
+            return True
+    return False
+
+
+def _finder() -> "_WithoutAnnotations":
+    for each in sys.meta_path:
+        if isinstance(each, _WithoutAnnotations):
+            return each
+    finder = _WithoutAnnotations()
+    sys.meta_path.insert(0, finder)
+    return finder
+
+
+class _WithoutAnnotations(MetaPathFinder):
+    """Finds the files that are in its set."""
+
+    def __init__(self) -> None:
+        self.files: Set[str] = set()
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:
+        """Answer for files of the set only."""
+        found = PathFinder.find_spec(fullname, path, target)
+        if found is None or found.origin not in self.files or found.origin is None:
+            return None
+        loader = _Loader(fullname, found.origin)
+        return spec_from_file_location(fullname, found.origin, loader=loader, submodule_search_locations=found.submodule_search_locations)
+
+
+class _Loader(SourceFileLoader):
+    """Loads a file as if it began with ``from __future__ import annotations``; compiled files of others are not used."""
+
+    def get_code(self, fullname: str) -> Optional[CodeType]:
+        """Compile the source."""
+        path = self.get_filename(fullname)
+        flags = __future__.annotations.compiler_flag
+        code: CodeType = compile(self.get_data(path), path, "exec", flags=flags, dont_inherit=True)
+        return code

@@ -1,0 +1,170 @@
+"""What a module's method takes from clients, and the call of it: a client's wrong arguments are told from a fault of the module."""
+
+import inspect
+import json
+import re
+from difflib import get_close_matches
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from hubserve.errors import WrongArguments, safe_text, shown
+
+_UNEXPECTED = re.compile(r"(\w+)\(\) got an unexpected keyword argument '(\w+)'")
+_MISSING = re.compile(r"\w+\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)")
+_LONGEST_USAGE = 1000
+_LONGEST_DEFAULT = 60
+#: the values of an example, by a part of the argument's name
+_EXAMPLES: Tuple[Tuple[str, Any], ...] = (
+    ("images", ["<base64 of a picture>"]),
+    ("image", "<base64 of a picture>"),
+    ("texts", ["some text"]),
+    ("text", "some text"),
+    ("sentences", ["some text"]),
+    ("paths", ["<path>"]),
+    ("path", "<path>"),
+)
+_OF_TYPE: Mapping[Any, Any] = {"str": "some text", "int": 1, "float": 0.5, "bool": True, "list": ["..."], "dict": {}}
+_NAMES: Mapping[type, str] = {bool: "bool", int: "int", float: "float", str: "str", list: "list", tuple: "list", dict: "dict"}
+_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class CalledMethod:
+    """A method that clients' arguments go to.
+
+    Args:
+        method: bound to the module.
+        given: how many positional arguments come from the server itself.
+        usage: what it takes, in words; "" for what its signature says.
+
+    Attributes:
+        types: name of each argument -> "bool", "int", "float", "str", "list" or "dict" as its annotation, its default or its
+            name ("images") says; else "".
+        usage: what it takes, in words, with an example.
+    """
+
+    def __init__(self, method: Callable[..., Any], given: int = 0, usage: str = "") -> None:
+        self._method = method
+        own = _parameters(method, given, follow_wrapped=False)
+        # what is wrapped may be given more or less than its wrapper is: only a call shows it
+        self._is_certain = own is not None
+        taken = list((own or _parameters(method, given, follow_wrapped=True) or {}).values())
+        self._takes_any = own is None or any(each.kind is each.VAR_KEYWORD for each in taken)
+        self._named = {each.name: each for each in taken if each.kind in _KINDS}
+        self.types = {name: _type_of(each) for name, each in self._named.items()}
+        self.usage = usage[:_LONGEST_USAGE] if usage or (own is None and not self._named) else self._say()
+
+    def __call__(self, arguments: Mapping[str, Any], *given: Any) -> Any:
+        """Call it with a client's arguments.
+
+        Raises:
+            WrongArguments: they are not those that it takes.
+        """
+        wrong = self._wrong(arguments)
+        if wrong:
+            raise WrongArguments(wrong)
+        try:
+            return self._method(*given, **arguments)
+        except TypeError as error:
+            wrong = self._why(error, arguments)
+            if not wrong:
+                raise
+        raise WrongArguments(wrong)
+
+    def _wrong(self, arguments: Mapping[str, Any]) -> str:
+        """Say which arguments are missing or not known; "" if none."""
+        if not self._is_certain:
+            return ""
+        missing = [name for name, each in self._named.items() if each.default is each.empty and name not in arguments]
+        unknown = [] if self._takes_any else [name for name in arguments if name not in self._named]
+        parts = [_listed("is missing", "are missing", missing)] if missing else []
+        if unknown:
+            close = get_close_matches(unknown[0], list(self._named), n=1)
+            hint = f" (did you mean '{close[0]}'?)" if close else ""
+            parts.append(_listed("is not known", "are not known", unknown) + hint)
+        return ", and ".join(parts)
+
+    def _why(self, error: TypeError, arguments: Mapping[str, Any]) -> str:
+        """Say what was wrong with the arguments, if that is what a TypeError from within the method means; else ""."""
+        text = safe_text(error)
+        unexpected = _UNEXPECTED.search(text)
+        if unexpected and self._takes_any and unexpected[2] in arguments and unexpected[2] not in self._named:
+            return f"the argument '{unexpected[2]}' is not known{self._passed_on_to(unexpected[1])}"
+        missing = _MISSING.search(text)
+        if missing and self._takes_any and _is_raised_in(error, self._method):
+            return _listed("is missing", "are missing", re.findall(r"'(\w+)'", missing[1]))
+        return ""
+
+    def _passed_on_to(self, name: str) -> str:
+        """Name the arguments of the method that gets the rest of a client's arguments."""
+        inner = getattr(getattr(self._method, "__self__", None), name, None)
+        found = (
+            [each for each in (_parameters(inner, 0, follow_wrapped=True) or {}) if each not in ("args", "kwargs")]
+            if callable(inner)
+            else []
+        )
+        rest = [each for each in found if each not in self._named]
+        return f"; further ones are {', '.join(rest[:20])}" if rest else ""
+
+    def _say(self) -> str:
+        required = [name for name, each in self._named.items() if each.default is each.empty]
+        optional = [f"{name} ({_default(each.default)})" for name, each in self._named.items() if each.default is not each.empty]
+        parts = [", ".join(required)] if required else []
+        if optional:
+            parts.append("optionally " + ", ".join(optional))
+        if not parts:
+            return "" if self._takes_any else "no arguments: send {}"
+        example = json.dumps({name: _example(self._named[name]) for name in required}, ensure_ascii=False)
+        return f"the JSON arguments {'; '.join(parts)[:_LONGEST_USAGE]}; for example {example[:_LONGEST_USAGE]}"
+
+
+def _parameters(method: Any, given: int, *, follow_wrapped: bool) -> Optional[Dict[str, inspect.Parameter]]:
+    """Return the parameters that clients' arguments may fill; None where any are taken, or it cannot be known."""
+    try:
+        found = list(inspect.signature(method, follow_wrapped=follow_wrapped).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    kinds = {each.kind for each in found}
+    if {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} <= kinds and not kinds & set(_KINDS):
+        return None
+    return {each.name: each for each in found[given:]}
+
+
+def _type_of(parameter: inspect.Parameter) -> str:
+    annotation = parameter.annotation
+    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    found = re.match(r"(?:typing\.)?(?:(?:Optional|Union)\[)?(?:typing\.)?(\w+)", name)
+    wanted = found[1].lower() if found and annotation is not parameter.empty else ""
+    if wanted in _OF_TYPE:
+        return wanted
+    usual = next((value for part, value in _EXAMPLES if part in parameter.name.lower()), None)
+    return _NAMES.get(type(parameter.default), "list" if isinstance(usual, list) else "")
+
+
+def _example(parameter: inspect.Parameter) -> Any:
+    wanted = _type_of(parameter)
+    for part, value in _EXAMPLES:
+        if part in parameter.name.lower():
+            return [value] if wanted == "list" and not isinstance(value, list) else value
+    return _OF_TYPE.get(wanted, "...")
+
+
+def _default(value: Any) -> str:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return json.dumps(value, ensure_ascii=False)[:_LONGEST_DEFAULT]
+    return shown(value, _LONGEST_DEFAULT)
+
+
+def _listed(one: str, several: str, names: Sequence[str]) -> str:
+    quoted: List[str] = [f"'{name[:80]}'" for name in names[:8]]
+    return f"the argument {quoted[0]} {one}" if len(quoted) == 1 else f"the arguments {', '.join(quoted)} {several}"
+
+
+def _is_raised_in(error: BaseException, method: Any) -> bool:
+    """Return True if an error was raised by a call that the method itself makes, not deeper."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    codes = []
+    while method is not None:
+        codes.append(getattr(method, "__code__", None))
+        method = getattr(method, "__wrapped__", None)
+    return trace is not None and trace.tb_frame.f_code in codes

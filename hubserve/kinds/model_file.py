@@ -1,0 +1,166 @@
+"""A model's own files, served as they are: ``model.onnx``, ``inference.pdmodel`` with its weights, ``model.pt``, ``model.xml``.
+
+Such a module is a file, or a folder that holds the files of one model. An installed one has a card beside them, ``hub-model.json``, which
+says its name, its version and which file is the model's: the folder of an installed version is called otherwise.
+"""
+
+import json
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Sequence
+
+from hubserve.engines.files import find_model_files
+from hubserve.engines.forms import KNOWN, backend_of_file, check_form, graphs_in, is_model_name, others_in
+from hubserve.errors import LoadFailed
+from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
+
+KIND = "model"
+CARD = "hub-model.json"
+#: of a file that is served as it is: what Triton calls the first version of a model
+FIRST_VERSION = "1"
+_MOST_NAME_BYTES = 100
+
+
+class Card(NamedTuple):
+    """The file that describes an installed model.
+
+    Attributes:
+        name, version: the module's.
+        file: the model's, in the folder.
+    """
+
+    name: str
+    version: str
+    file: str
+
+
+class ModelKind(Kind):
+    """Models without any code or configuration beside them. ``init_args`` are the settings of :mod:`hubserve.kinds.model_settings`."""
+
+    name = KIND
+    looks_for = f"a model's own files: {KNOWN}"
+
+    def recognises(self, folder: Path) -> bool:
+        """See the base class; a file is recognised by its name, also where it cannot be served, so that it can be said why."""
+        if folder.is_file():
+            return is_model_name(folder)
+        return (folder / CARD).is_file() or bool(graphs_in(folder) or others_in(folder))
+
+    def describe(self, folder: Path) -> ModuleInfo:
+        """See the base class."""
+        card = card_of(folder)
+        backend = backend_of_file(folder / card.file)
+        return ModuleInfo(
+            card.name,
+            card.version,
+            KIND,
+            summary=f"{card.file}, as it is",
+            serving_method="infer",
+            runnable=True,
+            batches=True,
+            type=f"model/{backend}",
+        )
+
+    def import_only(self, folder: Path, import_name: str) -> None:  # noqa: ARG002 - the base class's signature
+        """Look at the model's files; they are loaded when they are served."""
+        files_of(folder)
+
+    def load(self, folder: Path, import_name: str, init_args: Dict[str, Any], defaults: Dict[str, Any]) -> LoadedModule:
+        """See the base class; the module is called as it is imported unless a card says its name."""
+        from hubserve.kinds.triton_file import load_plain_model
+
+        name = card_of(folder).name if has_card(folder) else import_name
+        return load_plain_model(files_of(folder), name, init_args, use_gpu=bool(defaults.get("use_gpu")))
+
+
+def has_card(folder: Path) -> bool:
+    """Return True for the folder of an installed model."""
+    return (folder / CARD).is_file()
+
+
+def card_of(folder: Path) -> Card:
+    """Read the card of an installed model, or make one for a file or folder that is used as it is.
+
+    Raises:
+        LoadFailed: it is damaged, or the folder holds no model, or several.
+    """
+    if folder.is_file():
+        check_form(folder)
+        return Card(
+            valid_name(folder.parent.resolve().name if backend_of_file(folder) and not folder.suffix else folder.stem),
+            FIRST_VERSION,
+            folder.name,
+        )
+    path = folder / CARD
+    if path.is_file():
+        try:
+            card = Card(**json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise LoadFailed(f"'{path}' is damaged: {error}. Install the model again.") from None
+        if Path(card.file).name != card.file:
+            raise LoadFailed(f"'{path}' names {card.file!r} as the model, which is not a file beside it. Install the model again.")
+        return card
+    return Card(valid_name(folder.resolve().name), FIRST_VERSION, only_graph(folder).name)
+
+
+def only_graph(folder: Path) -> Path:
+    """Find the one model of a folder.
+
+    Raises:
+        LoadFailed: it holds none, or several.
+    """
+    graphs = graphs_in(folder)
+    if len(graphs) == 1:
+        return graphs[0]
+    if graphs:
+        names = ", ".join(each.name for each in graphs)
+        raise LoadFailed(
+            f"'{folder}' holds {len(graphs)} models: {names}. Name one of the files, such as '{graphs[0]}'; hub serving start -m "
+            f"'{folder}' serves all of them."
+        )
+    for each in others_in(folder):
+        check_form(each)
+    raise LoadFailed(f"'{folder}' holds no model that can be served here. Those that can are {KNOWN}.")
+
+
+def all_graphs(folder: Path) -> List[Path]:
+    """List the models of a folder that holds several; an empty list for any other folder."""
+    if has_card(folder) or not folder.is_dir():
+        return []
+    graphs = graphs_in(folder)
+    return graphs if len(graphs) > 1 else []
+
+
+def files_of(folder: Path) -> Any:
+    """Find the files of the model that a file or folder is.
+
+    Raises:
+        LoadFailed: one is missing.
+    """
+    graph = folder if folder.is_file() else folder / card_of(folder).file
+    check_form(graph)
+    return find_model_files(graph.parent, graph.name)
+
+
+def beside(graph: Path) -> Sequence[Path]:
+    """List all files of a model, its own first.
+
+    Raises:
+        LoadFailed: one is missing, or lies outside the model's folder.
+    """
+    check_form(graph)
+    if graph.suffix.lower() == ".onnx":
+        from hubserve.engines.onnx_graph import files_outside, read_onnx
+
+        return [graph, *files_outside(graph, read_onnx(graph))]
+    files = find_model_files(graph.parent, graph.name)
+    return [each for each in files if each is not None]
+
+
+def valid_name(text: str) -> str:
+    """Make a module's name of a file's or a folder's."""
+    name = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", text)).lstrip("-").strip("_") or KIND
+    while len(name.encode("utf-8")) > _MOST_NAME_BYTES:
+        name = name[:-1]
+    return name

@@ -1,0 +1,30 @@
+"""What Paddle's predictor takes no longer. Paddle is still being imported when this is."""
+
+import os
+from typing import Any, Callable, Optional
+
+
+def config(present: Any, log: Callable[[], None]) -> Optional[Any]:
+    """Return ``Config`` with folders of Paddle 2's models: since 3.0 ``Config(folder, "inference")`` looks for a .json alone."""
+
+    class Config(present):  # type: ignore[misc]  # a class of whichever Paddle there is
+        """As Paddle's own, and takes a folder that holds ``<name>.pdmodel``."""
+
+        def __init__(self, *args: Any) -> None:
+            files = _old_model(*args) if len(args) == 2 else None
+            if files:
+                log()
+            super().__init__(*(files or args))
+
+    Config.__qualname__ = "Config"
+    return Config
+
+
+def _old_model(folder: Any, prefix: Any) -> Any:
+    """Return the two files of a model of Paddle 2 in a folder; None where that is not what is meant."""
+    if not (isinstance(folder, str) and isinstance(prefix, str) and os.path.isdir(folder)):
+        return None
+    name = os.path.join(folder, prefix)
+    model, weights = name + ".pdmodel", name + ".pdiparams"
+    is_old = os.path.isfile(model) and os.path.isfile(weights) and not os.path.exists(name + ".json")
+    return (model, weights) if is_old else None

@@ -1,0 +1,82 @@
+"""A model's own files on this machine: they become a module that is nothing else."""
+
+import json
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hubserve.engines.forms import is_model_name
+from hubserve.errors import HubError, InstallError
+from hubserve.kinds import find_kind
+from hubserve.kinds.model_file import CARD, KIND, Card, beside, card_of, has_card, only_graph
+from hubserve.registry.names import check_name, check_version, folder_name
+from hubserve.registry.origin import Origin
+from hubserve.registry.sources.base import Fetched, Fetching, Request, Source
+from hubserve.registry.sources.local import check_digest, digest_of, local_path, unsigned
+
+#: of a model that is installed without one
+VERSION = "1.0.0"
+
+
+class ModelSource(Source):
+    """Installs a model's file, or a folder that holds the files of one model and no module."""
+
+    name = "model"
+
+    def recognises(self, request: Request) -> bool:
+        """Recognise a file by its name, a folder by its content."""
+        path = local_path(request)
+        if path.is_file():
+            return is_model_name(path)
+        try:
+            return path.is_dir() and find_kind(path).name == KIND and not has_card(path)
+        except HubError:  # the source of folders has the better message
+            return False
+
+    @contextmanager
+    def fetched(self, request: Request) -> Fetching:
+        """Provide a folder with the model's files and a card of its name and version, as long as the context lasts."""
+        path = local_path(request)
+        if request.settings.require_signature and path.is_file():
+            raise unsigned(f"'{path}'")
+        graph = path if path.is_file() else only_graph(path)
+        described = card_of(path)
+        card = Card(request.model_name or described.name, request.model_version or VERSION, graph.name)
+        check_name(card.name)
+        check_version(card.version)
+        provenance = {"kind": self.name}
+        if path.is_file():
+            provenance["sha256"] = digest_of(path, request.progress)
+            check_digest(str(path), provenance["sha256"], request.sha256)
+        elif request.sha256:
+            raise InstallError("a digest is of a file, and a folder was given. Leave the digest out, or give the model's file.")
+        files = beside(graph)
+        tmp = request.home / "tmp"
+        tmp.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="model-", dir=tmp) as made:
+            folder = Path(made) / folder_name(card.name)
+            folder.mkdir()
+            for each in files:
+                _bring(each, folder / _place(each, graph))
+            (folder / CARD).write_text(json.dumps(card._asdict(), ensure_ascii=False) + "\n", encoding="utf-8")
+            yield Fetched(folder, Origin(str(path), provenance, is_local=False))
+
+
+def _place(file: Path, graph: Path) -> Path:
+    """Return the path of a file relative to the model's own: weights of ONNX may be in a folder beside it."""
+    with suppress(ValueError):
+        return file.relative_to(graph.parent.resolve())
+    with suppress(ValueError):
+        return file.relative_to(graph.parent)
+    return Path(graph.stem + file.suffix)  # parameters that were put together from the files of Paddle 1
+
+
+def _bring(file: Path, place: Path) -> None:
+    """Link a file to another place of the same disk, else copy it."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file.resolve(), place)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(file, place)
