@@ -82,8 +82,16 @@ def environment_text(found: Any, home: Path) -> str:
             return f"its own, once it is installed: {why_own(read_needs(found.folder, found.info, allow_urls=True))}"
     except HubError as error:
         return error.message
-    text = f"the profile {foreseen.profile}, once it is installed" if foreseen.profile else f"this Python, {host().version}"
-    return f"{text}: {'; '.join((foreseen.why, *foreseen.lacks))}"
+    return _foreseen_text(foreseen, host().version)
+
+
+def _foreseen_text(foreseen: Any, version: str) -> str:
+    where = f"this Python, {version}"
+    if foreseen.profile:
+        where = f"the profile {foreseen.profile}, once it is installed"
+    elif foreseen.environment:
+        where = f"its own, once it is installed, {foreseen.environment.key}"
+    return f"{where}: {'; '.join((foreseen.why, *foreseen.lacks))}"
 
 
 def _reason(manifest: Any) -> str:

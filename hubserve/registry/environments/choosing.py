@@ -10,10 +10,10 @@ from hubserve.errors import InstallError
 from hubserve.kinds.module_scan import Place
 from hubserve.registry.environments.code_needs import host_lacks, places_text
 from hubserve.registry.environments.host import unmet
-from hubserve.registry.environments.merging import is_unfit, names_in, ways
+from hubserve.registry.environments.merging import is_pinned, is_unfit, names_in, ways
 from hubserve.registry.environments.needs import Needs
 from hubserve.registry.environments.options import Options
-from hubserve.registry.environments.profile import HOST, Profile, all_profiles, get_profile, known_packages
+from hubserve.registry.environments.profile import HOST, Profile, all_profiles, get_profile, known_packages, parts_of_packages
 from hubserve.registry.environments.record import all_environments
 from hubserve.registry.environments.resolving import Resolution, resolve
 from hubserve.registry.environments.sharing import why_own
@@ -164,6 +164,9 @@ def _own_or_profile(case: _Case, own: str, failed: InstallError | None) -> Choic
     brought = alone.packages if alone else names_in(lines)
     known = known_packages(all_profiles(case.home))
     missing = [name for name in case.names if not _is_brought(name, known, brought, assume=bool(lines))]
+    # which version has such a part is known of the profile's only
+    parts = parts_of_packages(case.home)
+    missing += [name for name in case.names if name in parts and name not in missing and not is_pinned(parts[name], lines)]
     notes: list[str] = []
     for profile, lacking in _better(case, brought, len(missing) + bool(failure), assume=bool(lines)):
         try:
@@ -193,11 +196,16 @@ def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assu
     Those with the fewest come first, of equals those that have most of the names themselves, of these one that is built already.
     """
     profiles = all_profiles(case.home)
-    known = known_packages(profiles)
+    known, parts = known_packages(profiles), parts_of_packages(case.home)
     found = []
     for profile in profiles.values():
         if profile.automatic and not is_unfit(profile, case.needs.requirements.lines):
-            lacking = [name for name in case.names if name not in profile.provides and not _is_brought(name, known, brought, assume=assume)]
+            promised = {*profile.provides, *(name for name, package in profile.fits.items() if package in brought or assume)}
+            lacking = [
+                name
+                for name in case.names
+                if name not in promised and (name in parts or not _is_brought(name, known, brought, assume=assume))
+            ]
             if len(lacking) < bound:
                 found.append((profile, lacking))
     built = {each.profile for each in all_environments(case.home)}

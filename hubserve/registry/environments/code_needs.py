@@ -16,7 +16,7 @@ _NEED_PADDLE = (
 )
 
 
-def needed_names(folder: Path, beside: Sequence[Path] = ()) -> dict[str, Place]:
+def needed_names(folder: Path, beside: Sequence[Path] = (), parts: Iterable[str] = ()) -> dict[str, Place]:
     """Return the names that a module's code cannot do without, each with the first place that needs it.
 
     They are top-level names of packages, and names such as ``paddle.fluid`` that only older versions of a package have. What a module
@@ -25,13 +25,15 @@ def needed_names(folder: Path, beside: Sequence[Path] = ()) -> dict[str, Place]:
     Args:
         folder: the module's files.
         beside: further folders that its code can import from; what it imports there may need packages, too.
+        parts: names with dots that count, too, where the code imports them or what is inside of them.
     """
     scan = scan_module(folder, beside)
     around = [str(each) for each in beside]
+    inside = {part: places for part in parts for name, places in scan.dotted.items() if f"{name}.".startswith(f"{part}.")}
     removed = {name: places for name, places in scan.removed.items() if not has_replacement(name)}
     needed = {
         name: first[0]
-        for name, places in sorted({**scan.imports, **removed}.items())
+        for name, places in sorted({**scan.imports, **inside, **removed}.items())
         if (first := [each for each in places if not each.optional]) and not find_in(around, name)
     }
     for each in _NEED_PADDLE:

@@ -12,7 +12,7 @@ from hubserve.registry.environments.choosing import Choice, choose, digest_of_ca
 from hubserve.registry.environments.code_needs import needed_names
 from hubserve.registry.environments.needs import Needs, read_needs
 from hubserve.registry.environments.options import Options
-from hubserve.registry.environments.profile import get_profile
+from hubserve.registry.environments.profile import get_profile, parts_of_packages
 from hubserve.registry.environments.profiled import built_environment
 from hubserve.registry.environments.provide import realise
 from hubserve.registry.environments.record import Environment, all_environments, write_record
@@ -57,7 +57,7 @@ def decide(
         ConfigError: there is no such profile.
         InstallError: what it needs cannot be had; the message says why.
     """
-    needs, names = _read(folder, info, options, beside)
+    needs, names = _read(home, folder, info, options, beside)
     case = digest_of_case(home, needs, names, options) if options.wheels is None else ""
     remembered = _remembered(home, case)
     if remembered:
@@ -88,7 +88,7 @@ def foresee(home: Path, folder: Path, info: ModuleInfo, options: Options, beside
 
     Args, Raises: as :func:`decide`.
     """
-    needs, names = _read(folder, info, options, beside)
+    needs, names = _read(home, folder, info, options, beside)
     remembered = _remembered(home, digest_of_case(home, needs, names, options))
     if remembered:
         return remembered
@@ -99,10 +99,10 @@ def foresee(home: Path, folder: Path, info: ModuleInfo, options: Options, beside
     return Decided(environment, False, True, foreseen.profile, foreseen.why, foreseen.lacks)
 
 
-def _read(folder: Path, info: ModuleInfo, options: Options, beside: Sequence[Path]) -> tuple[Needs, dict[str, Place]]:
+def _read(home: Path, folder: Path, info: ModuleInfo, options: Options, beside: Sequence[Path]) -> tuple[Needs, dict[str, Place]]:
     # what PYTHONPATH has can be imported everywhere
     searched = [*beside, *map(Path, users_python_path())]
-    return module_needs(folder, info, options), needed_names(folder, searched)
+    return module_needs(folder, info, options), needed_names(folder, searched, parts_of_packages(home))
 
 
 def module_needs(folder: Path, info: ModuleInfo, options: Options) -> Needs:

@@ -43,6 +43,11 @@ def is_unfit(profile: Profile, lines: Sequence[str]) -> bool:
     return any(name in refused and refused[name].specifier.contains(version, prereleases=True) for name, version in pinned)
 
 
+def is_pinned(package: str, lines: Sequence[str]) -> bool:
+    """Return whether lines say which version of a package is wanted."""
+    return any(each.name == package and _pinned(each) for each in _parsed(lines))
+
+
 def names_in(lines: Sequence[str]) -> set[str]:
     """Return the normalised names of the packages that lines name."""
     return {each.name for each in _parsed(lines)}

@@ -33,6 +33,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         provides: import name -> the package that has it, or several that do, the one in ``requirements`` first. A name with dots is one
             that only some versions of its package have, such as ``paddle.fluid``.
         constraints: versions of packages that modules add to it.
+        fits: parts of packages that modules add, which only the versions of ``constraints`` have: ``paddleocr.ppocr`` -> its package.
         unfit: packages that modules ask for and that do not run with it; a module that pins one of them gets another profile.
         environ: environment variables of the processes that run in it.
         library_path: folders put before ``LD_LIBRARY_PATH``, relative to its ``site-packages``.
@@ -49,6 +50,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     requirements: list[str]
     provides: dict[str, str | list[str]]
     constraints: list[str] = []
+    fits: dict[str, str] = {}
     unfit: list[str] = []
     environ: dict[str, str] = {}
     library_path: list[str] = []
@@ -172,3 +174,10 @@ def known_packages(profiles: Mapping[str, Profile]) -> dict[str, set[str]]:
         for name in profile.provides:
             found.setdefault(name, set()).update(profile.packages_of(name))
     return found
+
+
+def parts_of_packages(home: Path) -> dict[str, str]:
+    """Return the parts of packages that only some versions have and some profile fits: ``paddleocr.ppocr`` -> its package, normalised."""
+    from packaging.utils import canonicalize_name
+
+    return {name: canonicalize_name(package) for each in all_profiles(home).values() for name, package in each.fits.items()}

@@ -127,6 +127,16 @@ def test_a_profile_that_a_pinned_package_does_not_run_with_is_passed_over(profil
     assert chosen(profiles, "conflicted").profile == "old"
 
 
+def test_a_part_of_a_package_that_only_some_versions_have_asks_for_the_profile_that_knows_which(profiles: Path) -> None:
+    fits = {"conflicted.part": "conflicted"}
+    write_profile(profiles, "old", pythons=HERE, order=1, requirements=["heavy"], constraints=["conflicted<2"], fits=fits)
+    found = chosen(profiles, "conflicted conflicted.part", ("conflicted>=1",))
+    assert found.profile == "old"
+    assert {"conflicted==1.0", "heavy==1.0"} <= pins(found)
+    found = chosen(profiles, "conflicted conflicted.part", ("conflicted==2.0",))
+    assert (found.profile, "conflicted==2.0" in pins(found)) == ("", True), "who pins it knows better"
+
+
 def test_what_fits_no_profile_is_refused_with_both_reasons(profiles: Path) -> None:
     with pytest.raises(InstallError, match=r"(?s)conflicted.*9\.9.*the profile 'old', which has more, cannot be used"):
         chosen(profiles, "wants_one", ("conflicted==9.9",))
