@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL := inference/inference.pdmodel
 OCR := inference/ocr/rec/inference.pdmodel
 
-.PHONY: demo test check format ocr gpu bench bench-peers soak faults hostile fuzz nightly clean
+.PHONY: demo test check format ocr gpu bench bench-peers soak faults hostile fuzz gradio nightly clean
 
 demo: $(MODEL)  ## install everything, serve the default classifier, classify a real photo
 	$(BIN)/python tools/demo.py
@@ -50,6 +50,9 @@ fuzz: $(VENV)/installed  ## send the server 200,000 requests and 40,000 connecti
 	$(BIN)/python bench/fuzz_http2.py
 	$(BIN)/python bench/fuzz_wire.py
 	$(BIN)/python -m tests.unit.registry.environments.requirements_fuzz
+
+gradio: $(VENV)/installed  ## real gradio, old and new, behind /gradio/<module>; installs a hundred packages, a minute or two
+	$(BIN)/python -m pytest tests/behaviours/real_gradio.py
 
 nightly: $(VENV)/installed  ## every property test with 5,000 examples; half an hour
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m hypothesis

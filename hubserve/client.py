@@ -127,7 +127,7 @@ class Client:
         """Send encoded pictures as they are; the server decodes and prepares them.
 
         Args:
-            pictures: one or several, each the path of a file or the bytes of one (JPEG, PNG, GIF, BMP or WebP).
+            pictures: one or several, each the path of a file or the bytes of one, in any format that the server reads.
 
         Raises:
             InvalidInput: a file cannot be read or is no picture, or there are none.

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Type
 #: a longer text of an error is cut: a module may have put a whole request into it
 _MAX_TEXT = 16 << 10
 _LONG_KEY = 1024
+_USAGE = ". This module takes "
 
 
 class HubError(Exception):
@@ -189,7 +190,12 @@ def one_line(text: str, length: int = 500) -> str:
 
 def usage_sentence(usage: str) -> str:
     """Return how a message goes on: what the module takes; "" where that is not known."""
-    return f". This module takes {usage}" if usage else ""
+    return _USAGE + usage if usage else ""
+
+
+def without_usage(message: str) -> str:
+    """Return a message without what :func:`usage_sentence` added to it."""
+    return message.partition(_USAGE)[0]
 
 
 def shown(value: Any, length: int = 80) -> str:

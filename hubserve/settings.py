@@ -174,6 +174,9 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     get the admin surface, unless ``admin`` is ``any``."""
     model_uploads: bool = False
     """Whether clients that may load models may send the models' files, too. They may be code, which runs as the server's user."""
+    gradio: bool = True
+    """Whether to show the pages of modules that have ``create_gradio_app`` at ``/gradio/<module>``. Each runs in a process of its own, with
+    a copy of its module, from its first visit on."""
     old_names: bool = True
     """Give the code of PaddleHub modules the names that newer packages removed, such as ``numpy.float``. ``false``: such code fails."""
     trace_dir: str = ""
@@ -349,14 +352,14 @@ def _convert(plain: Any, origin: str) -> ServerSettings:
         try:  # each by itself, because msgspec's message does not name the key of a dict
             msgspec.convert(module, ModuleSettings, strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{origin}: {_told(error, f'modules_info.{name}')}") from None
+            raise ConfigError(f"{origin}: {_reason(error, f'modules_info.{name}')}") from None
     try:
         return msgspec.convert(plain, ServerSettings, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{origin}: {_told(error)}") from None
+        raise ConfigError(f"{origin}: {_reason(error)}") from None
 
 
-def _told(error: msgspec.ValidationError, where: str = "") -> str:
+def _reason(error: msgspec.ValidationError, where: str = "") -> str:
     """Return msgspec's text with the whole path of the key, and what to write."""
     text, separator, key = str(error).partition(" - at `$")
     path = f"{where}{key.rstrip('`')}".lstrip(".")

@@ -18,7 +18,7 @@ from hubserve.client import Client, ServerError
 from hubserve.errors import HubError, InvalidInput
 from hubserve.vision import ClassificationPreprocess, decode_picture, read_header
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _FIRST_KEYS = ("class_ids", "scores", "label_names")
 
 

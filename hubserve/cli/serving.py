@@ -24,6 +24,8 @@ HELP = "start, stop, reload or look at a server of installed modules"
 _STOP_POLL_S = 0.05
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 _SHOWN_BYTES = 1000
+#: characters of a reason that is shown within the table
+_LONGEST_STATE = 30
 #: never by way of a proxy that the environment names
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -160,8 +162,8 @@ def _start(args: argparse.Namespace) -> int:
             notes.add(text)
             print(f"hub: {text}", file=sys.stderr, flush=True)
 
-    if args.config and (told := disregarded(args)):
-        note(told)
+    if args.config and (line := disregarded(args)):
+        note(line)
 
     def settings(only: str | None = None) -> ServerSettings:
         return read_config(args.config, beside_config(args), note) if args.config else settings_from_flags(args, only, note)
@@ -231,6 +233,9 @@ def _status(args: argparse.Namespace) -> int:
         ["module", "version", "state", "engine", "queue", "requests", "failed", "instances", "ms by batch"],
         [_status_row(module) for module in status["modules"]],
     )
+    for module in status["modules"]:
+        if _has_long_reason(module):
+            print(f"{module['name']}: {module['reason']}")
     return 0
 
 
@@ -265,13 +270,18 @@ def _remote_status(args: argparse.Namespace) -> dict[str, Any]:
     return status
 
 
+def _has_long_reason(module: dict[str, Any]) -> bool:
+    """Return whether the reason why a module is not ready is too long for a column of the table."""
+    return not module["ready"] and len(module["reason"]) > _LONGEST_STATE
+
+
 def _status_row(module: dict[str, Any]) -> list[str]:
     instances = module["instances"]
     restarts = sum(each["restarts"] for each in instances)
     return [
         module["name"],
         module["version"],
-        "ready" if module["ready"] else module["reason"],
+        "ready" if module["ready"] else "not ready" if _has_long_reason(module) else module["reason"],
         (module["engine"] or {}).get("name", "-"),
         str(module["queue"]),
         str(module["requests"]),

@@ -23,6 +23,8 @@ _OPERATOR = re.compile(r"\[operator < (\w+) > error\]")
 _NO_MEMORY = re.compile(
     r"out of memory|ResourceExhausted|bad_alloc|[Ff]ailed to allocate|can't allocate memory|not enough memory", re.IGNORECASE
 )
+#: engines that free all memory of a computation that failed
+_RECOVERING = ("pytorch",)
 _DAMAGED = "The files may be damaged, cut short or not belong together: export or copy the model again."
 #: what an engine says when it cannot load a model -> what helps; the first that fits
 _LOADING: Tuple[Tuple[str, str], ...] = (
@@ -67,7 +69,7 @@ _COMPUTING: Tuple[Tuple[str, str], ...] = (
 
 @contextmanager
 def loading(engine: str, files: ModelFiles, package: str = "") -> Iterator[None]:
-    """Around the loading of a model: whatever the engine raises becomes LoadFailed.
+    """Turn whatever an engine raises while it loads a model into LoadFailed.
 
     Args:
         engine: its name.
@@ -89,9 +91,10 @@ def loading(engine: str, files: ModelFiles, package: str = "") -> Iterator[None]
 
 @contextmanager
 def computing(engine: str, inputs: Dict[str, np.ndarray]) -> Iterator[None]:
-    """Around one computation: whatever the engine raises becomes ModuleFailed, with the shapes it was given.
+    """Turn whatever an engine raises while it computes into ModuleFailed, with the shapes of its inputs.
 
-    Where memory ran out it becomes OutOfMemory, so that fewer items are computed at once from then on.
+    Where memory ran out it becomes OutOfMemory, so that fewer items are computed at once from then on, by another instance; but not for
+    an engine that gives back what it had taken and goes on.
     """
     try:
         yield
@@ -101,13 +104,14 @@ def computing(engine: str, inputs: Dict[str, np.ndarray]) -> Iterator[None]:
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items()) or "a request without inputs"
         what = f"the {engine} engine could not compute {shapes}: {reason(error)}"
         if _NO_MEMORY.search(str(error)):
-            raise OutOfMemory(f"{what}. There was too little memory: send fewer items at once.", detail=str(error)) from error
+            kind = ModuleFailed if engine in _RECOVERING else OutOfMemory
+            raise kind(f"{what}. There was too little memory: send fewer items at once.", detail=str(error)) from error
         advice = _advice(_COMPUTING, reason(error))
         raise ModuleFailed(f"{what}. {advice}" if advice else what, detail=str(error)) from error
 
 
 def reason(error: BaseException) -> str:
-    """What an engine's long error comes to: its summary, or its last words, without the places in its own sources."""
+    """Return the summary of an engine's long error, or its last words, without the places in its own sources."""
     text = str(error)
     if _SUMMARY in text:
         text = text.rpartition(_SUMMARY)[2]

@@ -1,4 +1,4 @@
-"""Which files are models, which engine's each is, and what other files are that people take for models."""
+"""The files that are models, the engine of each, and other files that people take for models."""
 
 from pathlib import Path
 from typing import Dict, List, Mapping, Tuple
@@ -23,7 +23,7 @@ KNOWN = "*.onnx, Paddle's *.pdmodel, *.json or __model__, OpenVINO's *.xml, Torc
 _TORCH = (".pt", ".pts", ".pth", ".torchscript")
 _ONNX = "Export it to ONNX, and serve that"
 _WEIGHTS = "Export the model for inference ({}), and give what that writes"
-#: ending -> what such a file is, and what to do
+#: ending -> description of such a file, and advice
 _OTHERS: Dict[str, Tuple[str, str]] = {
     ".pdparams": ("weights that paddle.save wrote, without the model that computes with them", _WEIGHTS.format("paddle.jit.save")),
     ".pdopt": ("an optimizer's state that paddle.save wrote", _WEIGHTS.format("paddle.jit.save")),
@@ -49,12 +49,12 @@ _HEAD_BYTES = 4096
 
 
 def backend_of_file(path: Path) -> str:
-    """Triton's name for what computes a file; "" for a file that is no model that can be served, by its name."""
+    """Return Triton's name for the backend of a file, by the file's name; "" where none serves it."""
     return "paddle" if path.name in PADDLE_1 else BACKENDS.get(path.suffix.lower(), "")
 
 
 def is_model_name(path: Path) -> bool:
-    """Whether a file's name is that of a model, be it one that can be served or not."""
+    """Return True if a file is named like a model, whether it can be served or not."""
     return bool(backend_of_file(path)) or path.suffix.lower() in _OTHERS
 
 
@@ -81,7 +81,7 @@ def check_form(path: Path) -> None:
 
 
 def graphs_in(folder: Path) -> List[Path]:
-    """The models in a folder, by name; of one in both of Paddle's forms the older, which more engines read.
+    """List the models in a folder, by name; of one in both of Paddle's forms the older, which more engines read.
 
     Weights of PyTorch, and XML files that are no networks, are left out.
     """
@@ -97,14 +97,14 @@ def graphs_in(folder: Path) -> List[Path]:
 
 
 def others_in(folder: Path) -> List[Path]:
-    """Files in a folder that people take for models, and that cannot be served."""
+    """List files in a folder that people take for models, and that cannot be served."""
     return sorted(
         each for each in folder.iterdir() if each.is_file() and is_model_name(each) and not _is_graph(each) and each.suffix != ".json"
     )
 
 
 def is_program(path: Path) -> bool:
-    """Whether a JSON file is one of Paddle 3's programs rather than some configuration; a damaged one counts by its weights' name."""
+    """Return True for one of Paddle 3's programs, False for other JSON; a damaged program counts by its weights' name."""
     return path.with_suffix(".pdiparams").is_file() or b'"pir"' in _head(path)
 
 

@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself, read without an engine and without copying its weights.
+"""Read what an ONNX file says of itself, without an engine and without copying its weights.
 
 Source of the field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
@@ -20,7 +20,7 @@ _TYPE_TENSOR, _TENSOR_SHAPE = 1, 2
 
 
 class OnnxGraph(NamedTuple):
-    """What matters of an ONNX file to those who serve it.
+    """The facts of an ONNX file that serving depends on.
 
     Attributes:
         without_rank: inputs and outputs of which the file does not say how many dimensions they have.
@@ -63,7 +63,7 @@ def _lacks_rank(value: Message) -> bool:
 
 
 def _classes(graph: Message) -> Dict[str, Sequence[Any]]:
-    """The keys of the maps that ZipMaps give."""
+    """Return the keys of the maps that ZipMaps give."""
     found: Dict[str, Sequence[Any]] = {}
     for node in messages_of(graph, _NODE):
         if text_of(node, _NODE_TYPE) == "ZipMap":
@@ -95,17 +95,19 @@ def _location(tensor: Message) -> Iterator[str]:
 
 
 def files_outside(path: Path, graph: OnnxGraph) -> List[Path]:
-    """The files beside an ONNX file that hold its weights.
+    """Find the files beside an ONNX file that hold its weights.
 
     Raises:
         LoadFailed: one is missing, or lies outside the file's folder.
     """
-    folder, found = path.parent.resolve(), []
+    folder, found = path.parent, []
     missing: Set[str] = set()
+    # where the model's file is a link, its weights may be links beside it, to the same folder
+    inside = (folder.resolve(), path.resolve().parent)
     for location in graph.outside:
         relative = PurePosixPath(location)
         place = folder / relative
-        if not location or relative.is_absolute() or ".." in relative.parts or folder not in place.resolve().parents:
+        if not location or relative.is_absolute() or ".." in relative.parts or not any(each in place.resolve().parents for each in inside):
             raise LoadFailed(
                 f"'{path}' names '{location}' as the file of its weights, which is outside its own folder and so is not read. Save it "
                 "again with the weights beside it: onnx.save(model, 'model.onnx', save_as_external_data=True)"

@@ -1,4 +1,4 @@
-"""What an ONNX model takes and gives, and how each crosses between requests and ONNX Runtime.
+"""Inputs and outputs of ONNX models, and their way between requests and ONNX Runtime.
 
 Tensors of numbers cross as they are, texts as UTF-8, and what a ``ZipMap`` gives (a map from class to score for each item) as the table of
 scores that it was made from. Other sequences, maps and optional values have no counterpart among tensors.
@@ -57,7 +57,7 @@ class Port(NamedTuple):
 
     @property
     def value(self) -> Value:
-        """The port as it is described where it cannot be a tensor."""
+        """Return its description for where it cannot be a tensor."""
         return Value(self.name, self.type, self.type.startswith("optional("))
 
 
@@ -89,7 +89,7 @@ def port_of(described: Any, graph: OnnxGraph) -> Port:
 
 
 def to_runtime(name: str, array: np.ndarray) -> np.ndarray:
-    """Give texts to ONNX Runtime as it takes them; other arrays stay what they are.
+    """Convert texts to the form that ONNX Runtime takes; other arrays stay the same.
 
     Raises:
         InvalidInput: a text is not UTF-8.
@@ -115,7 +115,7 @@ def table_of(maps: Sequence[Dict[Any, Any]], port: Port) -> np.ndarray:
 
 
 def from_json(value: Any, kind: str, name: str) -> Any:
-    """Turn lists and objects of JSON into what ONNX Runtime takes for a type.
+    """Convert lists and objects of JSON to the values that ONNX Runtime takes for a type.
 
     Args:
         value: the JSON value.

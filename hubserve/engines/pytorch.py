@@ -67,7 +67,9 @@ class TorchScriptEngine(Engine):
 
     def _found(self, taken: Sequence[str]) -> Signature:
         self.inputs = [TensorSpec(name, "float32", ()) for name in taken]
-        found = find_signature(self._torch, self._script, lambda arrays: _flat(self._compute(arrays, list(arrays))))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # as above
+            found = find_signature(self._torch, self._script, lambda arrays: _flat(self._compute(arrays, list(arrays))))
         if found.note:
             self.settings = {**self.settings, "warnings": [found.note]}
         return found.signature
@@ -94,7 +96,7 @@ class TorchScriptEngine(Engine):
         return self._torch.from_numpy(plain).to(self._device)
 
     def _ordered(self, given: Dict[str, np.ndarray]) -> List[np.ndarray]:
-        """The arrays of the model's answer, in the order of :attr:`outputs`: by name where the answer has names, else by place."""
+        """Return the arrays of the model's answer, in the order of :attr:`outputs`: by name where the answer has names, else by place."""
         if any(spec.name in given for spec in self.outputs):
             missing = [spec.name for spec in self.outputs if spec.name not in given]
             if missing:
@@ -106,7 +108,7 @@ class TorchScriptEngine(Engine):
 
 
 def _flat(given: Any) -> Dict[str, np.ndarray]:
-    """The tensors of an answer, however deep they are in tuples, lists and dictionaries.
+    """Collect the tensors of an answer, however deep they are in tuples, lists and dictionaries.
 
     Those of a dictionary have its keys as names, behind those of the dictionary that it is in; others ``OUTPUT__`` and their place.
     """

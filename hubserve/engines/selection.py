@@ -51,6 +51,7 @@ def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
         return Verdict(engines[0], f"auto: {engines[0]}, {why}")
     about = [f"{name}={getattr(options, name)}" for name in ("cpu_num_threads", "enable_mkldnn", "ir_optim", "enable_memory_optim")]
     about += [f"sizes={_sizes(options)}", *([f"sample_shape={list(options.sample_shape)}"] if options.sample_shape else [])]
+    about += [f"{key}={value}" for key, value in options.tuning]
     weights = str(files.weights) if files.weights else None
     asked = {"graph": str(files.graph), "weights": weights, "options": list(options._replace(signature=None))}
     return remembered(files, engines, about, lambda: _named(check(files, options, engines), asked), asked)

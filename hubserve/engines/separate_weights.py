@@ -16,7 +16,7 @@ from hubserve.home import cache_dir
 
 
 def separate_weights(graph: Path, names: List[str]) -> Optional[List[Path]]:
-    """The files of a program's parameters, in the order in which one file has them; None where they do not lie beside it so.
+    """Find the files of a program's parameters, in the order in which one file has them; None where they do not lie beside it so.
 
     Args:
         graph: the program's file.
@@ -39,7 +39,7 @@ def separate_weights(graph: Path, names: List[str]) -> Optional[List[Path]]:
 
 
 def put_together(files: List[Path]) -> Path:
-    """The same parameters in one file, which is kept for the next time.
+    """Write the parameters into one file, and keep it for the next time.
 
     Raises:
         LoadFailed: it cannot be written.

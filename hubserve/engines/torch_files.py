@@ -1,4 +1,4 @@
-"""What a PyTorch file is, told by its own entries: nothing of it is unpickled, so that a harmful file can do nothing.
+"""Recognise PyTorch's files by their own entries: nothing is unpickled, so that a harmful file can do nothing.
 
 ``torch.save`` and ``torch.jit.save`` write the same kinds of zip under the same endings, and older ones write pickles one behind the other.
 """
@@ -17,11 +17,29 @@ _LEGACY_HEAD = 3
 #: what a dict of tensors is rebuilt with
 _OF_TENSORS = ("torch", "torch._utils", "torch.storage", "torch.serialization", "torch.nn.parameter", "collections", "numpy")
 _NAMES_READ = 200_000
+#: it holds names and shapes; the weights are entries of their own
+_LARGEST_PICKLE_BYTES = 64 << 20
 _TEXTS = ("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
 
 
+_MAKE = "torch.jit.save(torch.jit.script(model.eval()), 'model.pt')"
+#: form -> the words for it in an error
+_WRONG = {
+    "weights": (
+        "a state dict: weights only ({about}), without the model that computes with them. Load it into its model with "
+        "model.load_state_dict(torch.load('{name}'))"
+    ),
+    "module": (
+        "a whole module that torch.save pickled (class {about}), not TorchScript: it needs its source code, and a pickle can run anything, "
+        "so it was not opened. Load it where its code is"
+    ),
+    "object": "an object that torch.save wrote (with {about}), not TorchScript. Build the model from it",
+    "export": "an archive of torch.export, not TorchScript. Export the model again (torch.onnx.export gives ONNX, also served)",
+}
+
+
 class TorchFile(NamedTuple):
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         form: "script", "export", "weights", "module", "object" or "unknown".
@@ -33,7 +51,7 @@ class TorchFile(NamedTuple):
 
 
 def look_at(path: Path) -> TorchFile:
-    """Tell what a PyTorch file holds. Never raises for what is in it."""
+    """Recognise the content of a PyTorch file. Never raises for a damaged or harmful one."""
     try:
         if zipfile.is_zipfile(str(path)):
             return _in_zip(path)
@@ -49,32 +67,15 @@ def look_at(path: Path) -> TorchFile:
 
 
 def check_script(path: Path) -> None:
-    """Refuse what is a good file of PyTorch's, but no TorchScript.
+    """Refuse a file of PyTorch's that is not TorchScript.
 
     Raises:
         LoadFailed: saying what it is, and how to make TorchScript of it.
     """
     found = look_at(path)
-    make = "torch.jit.save(torch.jit.script(model.eval()), 'model.pt')"
-    if found.form == "weights":
-        raise LoadFailed(
-            f"'{path.name}' is a state dict: weights only ({found.about}), without the model that computes with them. Load it into its "
-            f"model with model.load_state_dict(torch.load('{path.name}')), and write TorchScript: {make}"
-        )
-    if found.form == "module":
-        raise LoadFailed(
-            f"'{path.name}' is a whole module that torch.save pickled (class {found.about}), not TorchScript: it needs its source code, "
-            f"and a pickle can run anything, so it was not opened. Load it where its code is, and write TorchScript: {make}"
-        )
-    if found.form == "object":
-        raise LoadFailed(
-            f"'{path.name}' is what torch.save writes, a checkpoint with {found.about}, and not TorchScript. Build the model from it, and "
-            f"write TorchScript: {make}"
-        )
-    if found.form == "export":
-        raise LoadFailed(
-            f"'{path.name}' is an archive of torch.export, and not TorchScript. Write TorchScript: {make}; or ONNX: torch.onnx.export"
-        )
+    wrong = _WRONG.get(found.form)
+    if wrong is not None:
+        raise LoadFailed(f"'{path.name}' is {wrong.format(about=found.about, name=path.name)}, and write TorchScript: {_MAKE}")
 
 
 def _in_zip(path: Path) -> TorchFile:
@@ -87,12 +88,14 @@ def _in_zip(path: Path) -> TorchFile:
         pickled = next((name for name in archive.namelist() if name.endswith("data.pkl")), "")
         if not pickled:
             return TorchFile("unknown")
+        if archive.getinfo(pickled).file_size > _LARGEST_PICKLE_BYTES:
+            return TorchFile("unknown")
         with archive.open(pickled) as file:
             return _by_names(*_names(file))
 
 
 def _names(file: "IO[bytes]") -> Tuple[List[Tuple[str, str]], List[str]]:
-    """The classes and functions that one pickle refers to, and the first texts in it; read as instructions, none of which is followed."""
+    """List the classes and functions that one pickle refers to, and its texts; its instructions are read, and none is followed."""
     referred: List[Tuple[str, str]] = []
     texts: List[str] = []
     for number, (operation, argument) in enumerate(_operations(file)):

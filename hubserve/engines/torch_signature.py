@@ -1,6 +1,6 @@
-"""What a TorchScript file takes and gives, found out: it says the names of its arguments, and neither their datatypes nor their shapes.
+"""Find out the signature of a TorchScript file, which has the names of its arguments, but neither datatypes nor shapes.
 
-The operators that its arguments go into tell of both where they have weights; a made-up batch tells what comes out.
+Operators with weights, behind the arguments, show both; a made-up batch shows the outputs.
 """
 
 from itertools import islice
@@ -25,7 +25,7 @@ _LAST = {"aten::linear": 1, "aten::matmul": 0, "aten::mm": 0}
 
 
 class Guess(NamedTuple):
-    """What is known of one argument: its shape, with REST where its rank is not known, its dtype, and the length of its last dimension."""
+    """The facts known of one argument: shape (REST where its rank is not known), dtype, and length of the last dimension."""
 
     shape: Tuple[int, ...] = (REST,)
     dtype: str = "float32"
@@ -33,7 +33,7 @@ class Guess(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was found out.
+    """The result.
 
     Attributes:
         signature: of the file.
@@ -45,7 +45,7 @@ class Found(NamedTuple):
 
 
 def keys_of(script: Any) -> List[str]:
-    """The names of the tensors that a file takes: those of its arguments, or the keys of the one dictionary that it takes."""
+    """Return the names of the tensors that a file takes: those of its arguments, or the keys of the one dictionary that it takes."""
     arguments = script.forward.schema.arguments[1:]
     if takes_dictionary(script):
         return list(dict.fromkeys(_dictionary_keys(script)))
@@ -53,7 +53,7 @@ def keys_of(script: Any) -> List[str]:
 
 
 def takes_dictionary(script: Any) -> bool:
-    """Whether the file takes its tensors by name, in one dictionary."""
+    """Return True if the file takes its tensors by name, in one dictionary."""
     arguments = script.forward.schema.arguments[1:]
     required = [each for each in arguments if not each.has_default_value()]
     return len(required) == 1 and required[0].type.kind() == "DictType"
@@ -64,7 +64,7 @@ def _is_tensor(argument: Any) -> bool:
 
 
 def find_signature(torch: Any, script: Any, run: Any) -> Found:
-    """Find out what a file takes and gives.
+    """Find out the inputs and outputs of a file.
 
     Args:
         torch: the package.
@@ -127,7 +127,7 @@ def _filled(guess: Guess, length: int) -> Tuple[int, ...]:
 
 
 def _guesses(torch: Any, script: Any) -> Dict[str, Guess]:
-    """What the operators tell that each argument goes into first."""
+    """Return what the first operators behind each argument show of it."""
     try:
         graph = torch.jit.freeze(script.eval()).graph.copy()
     except Exception:  # what cannot be frozen keeps its weights as attributes, of which its graph says nothing
@@ -142,7 +142,7 @@ def _guesses(torch: Any, script: Any) -> Dict[str, Guess]:
 
 
 def _guess(value: Any) -> Guess:
-    """Follow a value until an operator tells what it must be."""
+    """Follow a value until an operator shows its shape or type."""
     waiting, found = [value], Guess()
     for _ in range(_MOST_STEPS):
         if not waiting:
@@ -150,15 +150,15 @@ def _guess(value: Any) -> Guess:
         for use in waiting.pop(0).uses():
             node, inputs = use.user, list(use.user.inputs())
             kind = node.kind()
-            told = _told(kind, use.offset, inputs)
-            if told is not None:
-                return told
+            shown = _shown_by(kind, use.offset, inputs)
+            if shown is not None:
+                return shown
             if kind in _PASSING and use.offset == 0:
                 waiting.append(node.output())
     return found
 
 
-def _told(kind: str, place: int, inputs: Sequence[Any]) -> Optional[Guess]:
+def _shown_by(kind: str, place: int, inputs: Sequence[Any]) -> Optional[Guess]:
     if kind == "aten::embedding" and place == 1:
         return Guess(dtype="int64")
     weight = _constant(inputs[1]) if place == 0 and len(inputs) > 1 else None

@@ -1,4 +1,4 @@
-"""The parameters that Triton documents for its backends of model files, and what each becomes here.
+"""The parameters that Triton documents for its backends of model files, and the settings that they become here.
 
 Sources: the READMEs of triton-inference-server/onnxruntime_backend, pytorch_backend and openvino_backend.
 """
@@ -15,7 +15,7 @@ class Parameter(NamedTuple):
     """One parameter.
 
     Attributes:
-        read: gives the value as the engine is told it, or raises ValueError with what it must be.
+        read: gives the value in the form that the engine takes, or raises ValueError with what it must be.
         threads: whether it is the number of threads of one call.
         note: why it changes nothing here; "" where it does.
     """
@@ -26,11 +26,11 @@ class Parameter(NamedTuple):
 
 
 class Tuning(NamedTuple):
-    """What parameters come to.
+    """The result of reading parameters.
 
     Attributes:
         threads: of one call; 0 where nothing is said.
-        settings: name and value of each setting that the engine is told.
+        settings: name and value of each setting for the engine.
         notes: what changes nothing, and why.
     """
 
@@ -108,12 +108,12 @@ PARAMETERS: Dict[str, Dict[str, Parameter]] = {
 
 
 def is_known(backend: str, key: str) -> bool:
-    """Whether a backend of model files has such a parameter."""
+    """Return True if a backend of model files has such a parameter."""
     return key in PARAMETERS.get(backend, {}) or key.startswith(_OPEN_ENDED.get(backend, ()) or "\0")
 
 
 def read_tuning(backend: str, parameters: Mapping[str, str], where: str) -> Tuning:
-    """Read those of a model's parameters that its backend documents; others are left to who knows them.
+    """Read those of a model's parameters that its backend documents; others are left out.
 
     Args:
         backend: what computes the model.

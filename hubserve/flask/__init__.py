@@ -28,6 +28,8 @@ from hubserve.settings import ServerSettings, parse_settings, read_config
 __all__ = ["HubBlueprint", "blueprint"]
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")
+#: addresses that clients make of one that ends in a slash; PaddleHub's protocol takes them as it does without
+_MORE_SLASHES = ("/predict//<path:rest>", "//predict/<path:rest>")
 _PAGES = ("/health/live", "/health/ready", "/status")
 
 
@@ -105,6 +107,8 @@ class HubBlueprint(flask.Blueprint):
             self._mount(prefix, prefix, _METHODS)
             if prefix.endswith("/"):
                 self._mount(prefix + "<path:rest>", prefix, _METHODS)
+        for rule in _MORE_SLASHES:
+            self._mount(rule, "/predict/", _METHODS)
         for path in _PAGES if pages else ():
             self._mount(path, path, ("GET", "OPTIONS"))
         _blueprints.add(self)

@@ -30,6 +30,8 @@ from hubserve.types import ANY, BYTES, REST, specs_from_json
 
 #: what measuring batch sizes may take while the module loads
 _MEASURE_S = 0.5
+#: what computes beside this thread may stand still for so long, where the gateway says nothing
+_HUNG_AFTER_S = 300.0
 
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)
 _Prepared = Union[Prepared, PreparedWhole]
@@ -64,8 +66,9 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
         ahead = bool(frame.header.get("decode_ahead")) and Face.PICTURE in module.description.faces
         encoder = ResultEncoder(frame.header.get("nan", "null"))
         frames = (_frames_ahead if ahead else _frames)(sock, arena, module, encoder)
+        hung_after_s = float(frame.header.get("compute_timeout_s") or _HUNG_AFTER_S)
         try:
-            _answer_frames(frames, sock, arena, module, max_batch_size, side)
+            _answer_frames(frames, sock, arena, module, max_batch_size, side, hung_after_s)
         finally:
             _close(module)
     except _GONE:
@@ -100,10 +103,12 @@ def _answer_frames(
     module: LoadedModule,
     max_batch_size: int,
     side: Optional[SideChannel],
+    hung_after_s: float,
 ) -> None:
     halves = Halves(arena) if arena else None
     for prepared in frames:
         if prepared is None:
+            module.wait_if_held_up(hung_after_s)
             wire.send(sock, {"op": "pong"})
             continue
         if isinstance(prepared, PreparedWhole):

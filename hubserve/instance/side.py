@@ -9,7 +9,7 @@ op            direction         content
 ``again``     to the gateway    ``key`` of a request that is to be given to the module once more
 ``taken``     both              ``key`` of a request or call, ``count`` of its responses that have been taken
 ``cancel``    to the instance   ``key`` of a request that nobody waits for any more
-``call``      to the gateway    ``key`` of a call, and the fields of :class:`hubserve.kinds.requests.Call`; ``blocking``
+``call``      to the gateway    ``key`` of a call, and the fields of :class:`hubserve.kinds.requests.Call`
 ``ask``       to the gateway    ``key`` of a call, ``what``, ``arguments``
 ``drop``      to the gateway    ``key`` of a call that is not wanted any more
 ``reply``     to the instance   ``key`` of a call; ``outputs``, ``parameters``, ``value`` or ``error``; ``final``
@@ -55,6 +55,7 @@ class SideChannel(Host):
         self._changed = threading.Condition()
         self._open: Set[int] = set()
         self._cancelled: Set[int] = set()
+        self._acted: Set[int] = set()  # requests for which something was sent or asked
         self._on_way: Dict[int, Deque[int]] = {}  # of each request, the bytes of each response that has not been taken
         self._replies: Dict[int, _Replies] = {}
         self._keys = itertools.count(1)
@@ -74,12 +75,13 @@ class SideChannel(Host):
         with self._changed:
             self._open.difference_update(keys)
             self._cancelled.difference_update(keys)
+            self._acted.difference_update(keys)
             for key in keys:
                 self._on_way.pop(key, None)
             self._changed.notify_all()
 
     def again(self, key: int) -> None:
-        """A request is to be given to the module once more; what was sent for it comes before that."""
+        """See the base class."""
         self.finish([key])
         self._send({"op": "again", "key": key}, ())
 
@@ -92,9 +94,17 @@ class SideChannel(Host):
         """See the base class."""
         return key in self._cancelled or self._gone
 
+    def has_acted(self, keys: Sequence[int]) -> bool:
+        """See the base class."""
+        return not self._acted.isdisjoint(keys)
+
+    def _act(self, keys: Sequence[int]) -> None:
+        with self._changed:
+            self._acted.update(self._open.intersection(keys))
+
     def respond(self, key: int, response: Optional[WholeResponse], final: bool) -> None:
         """See the base class."""
-        self.acts += 1
+        self._act([key])
         header: Dict[str, Any] = {"op": "response", "key": key, "final": final}
         buffers: List[Any] = []
         if response is not None:
@@ -124,6 +134,7 @@ class SideChannel(Host):
         if key not in self._open:
             return
         self._open.discard(key)  # without the lock: this thread may hold it
+        self._acted.discard(key)
         self._cancelled.discard(key)
         self._on_way.pop(key, None)
         self._defer({"op": "response", "key": key, "final": True, **({"error": to_wire(error)} if error else {})})
@@ -139,14 +150,15 @@ class SideChannel(Host):
             "inputs": wire.pack_arrays(call.inputs, buffers),
             "sequence": call.sequence and list(call.sequence),
         }
+        self._act(call.parents)
         return self._expect(header, buffers)
 
     def ask(self, what: str, arguments: Dict[str, Any], buffers: Sequence[bytes] = ()) -> Any:
         """See the base class."""
+        self._act(self.open_keys())
         return self._expect({"op": "ask", "what": what, "arguments": arguments}, buffers).value()
 
     def _expect(self, header: Dict[str, Any], buffers: Sequence[Any]) -> "_Replies":
-        self.acts += 1
         key = next(self._keys)
         replies = _Replies(self, key)
         self._replies[key] = replies

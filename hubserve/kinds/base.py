@@ -59,6 +59,7 @@ class Description(NamedTuple):
         batched: whether the first dimension of its tensors is the batch; False: each request is computed as it is.
         whole_requests: whether it is given requests (:meth:`LoadedModule.call_requests`) rather than merged arrays.
         decoupled: whether it may answer one request by any number of responses; see :meth:`hubserve.serving.dataplane.DataPlane.stream`.
+        concurrent: whether it may be given further requests before it has answered; only with ``whole_requests``.
         optional: names of inputs that a request may leave out; only with ``whole_requests``.
         ragged: names of inputs that requests of one batch may bring in different shapes; only with ``whole_requests``.
         config: the completed configuration of a Triton model, in the JSON form of ``inference.ModelConfig``; None for other kinds.
@@ -78,6 +79,7 @@ class Description(NamedTuple):
     batched: bool = True
     whole_requests: bool = False
     decoupled: bool = False
+    concurrent: bool = False
     optional: Sequence[str] = ()
     ragged: Sequence[str] = ()
     config: Optional[Dict[str, Any]] = None
@@ -114,6 +116,7 @@ class Description(NamedTuple):
             "batched": self.batched,
             "whole_requests": self.whole_requests,
             "decoupled": self.decoupled,
+            "concurrent": self.concurrent,
             "optional": list(self.optional),
             "ragged": list(self.ragged),
             "config": self.config,
@@ -137,6 +140,7 @@ class Description(NamedTuple):
             batched=described["batched"],
             whole_requests=described["whole_requests"],
             decoupled=described["decoupled"],
+            concurrent=described["concurrent"],
             optional=described["optional"],
             ragged=described["ragged"],
             config=described["config"],
@@ -180,6 +184,9 @@ class LoadedModule(ABC):
             For each, in order, its response, or :class:`~hubserve.kinds.requests.Later`.
         """
         raise self.unsupported(Face.TENSORS)
+
+    def wait_if_held_up(self, limit_s: float) -> None:  # noqa: B027 - most have nothing beside it
+        """Wait, before the instance says that it lives, while what computes beside this thread has stood still for so many seconds."""
 
     def close(self) -> None:  # noqa: B027 - most have nothing to do
         """Called once, when no more requests will come."""

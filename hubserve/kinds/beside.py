@@ -40,7 +40,7 @@ class Surroundings(NamedTuple):
 
     @property
     def gone(self) -> bool:
-        """Whether the folder is no longer where it was."""
+        """True if the folder is no longer where it was."""
         return not self.origin.is_dir()
 
 

@@ -130,8 +130,8 @@ def _parameters(method: Any, given: int, *, follow_wrapped: bool) -> Optional[Di
 
 def _type_of(parameter: inspect.Parameter) -> str:
     annotation = parameter.annotation
-    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", None) or str(annotation)
-    found = re.match(r"(?:typing\.)?(?:Optional\[)?(?:typing\.)?(\w+)", name)
+    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    found = re.match(r"(?:typing\.)?(?:(?:Optional|Union)\[)?(?:typing\.)?(\w+)", name)
     wanted = found[1].lower() if found and annotation is not parameter.empty else ""
     if wanted in _OF_TYPE:
         return wanted

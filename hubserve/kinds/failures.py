@@ -9,6 +9,7 @@ from typing import Any, Optional
 from hubserve.errors import HubError, LoadFailed, MissingDependency, ModuleFailed, OutOfMemory, safe_text
 from hubserve.kinds.beside import AROUND
 from hubserve.kinds.package_names import package_of
+from hubserve.kinds.packages import LOADED
 
 #: how engines say it, who have exceptions of their own
 _NO_MEMORY = re.compile(r"out of memory|ResourceExhausted|bad_alloc|[Ff]ailed to allocate memory")
@@ -40,6 +41,11 @@ class failures_named:  # noqa: N801 - reads as a phrase where it is used
 def _missing(name: str) -> str:
     """Return what a missing import is, and what to do. A package is named only where it is certain which one has the import."""
     top = name.partition(".")[0]
+    if top in LOADED and top != name:
+        return (
+            f"it imports its own '{name.partition('.')[2]}', which is not in its folder '{LOADED[top]}'. Get the whole module from where "
+            "it is published, or write what is missing, and install it again."
+        )
     found = sys.modules.get(top)
     if found is not None and top != name:
         place = getattr(found, "__file__", None) or next(iter(getattr(found, "__path__", ())), "this Python")

@@ -23,7 +23,7 @@ _MOST_NAME_BYTES = 100
 
 
 class Card(NamedTuple):
-    """What an installed model's folder says of it.
+    """The file that describes an installed model.
 
     Attributes:
         name, version: the module's.
@@ -75,12 +75,12 @@ class ModelKind(Kind):
 
 
 def has_card(folder: Path) -> bool:
-    """Whether a folder is that of an installed model."""
+    """Return True for the folder of an installed model."""
     return (folder / CARD).is_file()
 
 
 def card_of(folder: Path) -> Card:
-    """The card of an installed model, or what it would say for a file or folder that is used as it is.
+    """Read the card of an installed model, or make one for a file or folder that is used as it is.
 
     Raises:
         LoadFailed: it is damaged, or the folder holds no model, or several.
@@ -105,7 +105,7 @@ def card_of(folder: Path) -> Card:
 
 
 def only_graph(folder: Path) -> Path:
-    """The one model of a folder.
+    """Find the one model of a folder.
 
     Raises:
         LoadFailed: it holds none, or several.
@@ -125,7 +125,7 @@ def only_graph(folder: Path) -> Path:
 
 
 def all_graphs(folder: Path) -> List[Path]:
-    """The files to serve for a folder that holds several models; an empty list for any other folder."""
+    """List the models of a folder that holds several; an empty list for any other folder."""
     if has_card(folder) or not folder.is_dir():
         return []
     graphs = graphs_in(folder)
@@ -133,7 +133,7 @@ def all_graphs(folder: Path) -> List[Path]:
 
 
 def files_of(folder: Path) -> Any:
-    """The files of the model that a file or folder is.
+    """Find the files of the model that a file or folder is.
 
     Raises:
         LoadFailed: one is missing.
@@ -144,7 +144,7 @@ def files_of(folder: Path) -> Any:
 
 
 def beside(graph: Path) -> Sequence[Path]:
-    """All files that a model consists of, its own first.
+    """List all files of a model, its own first.
 
     Raises:
         LoadFailed: one is missing, or lies outside the model's folder.
@@ -159,7 +159,7 @@ def beside(graph: Path) -> Sequence[Path]:
 
 
 def valid_name(text: str) -> str:
-    """A module's name made of a file's or a folder's."""
+    """Make a module's name of a file's or a folder's."""
     name = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", text)).lstrip("-").strip("_") or KIND
     while len(name.encode("utf-8")) > _MOST_NAME_BYTES:
         name = name[:-1]

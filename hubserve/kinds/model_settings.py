@@ -1,7 +1,7 @@
 """The ``init_args`` of a model that is served as it is.
 
 ``engine``
-    what computes it: a name of :data:`hubserve.engines.ENGINES`, or ``auto``. By default ONNX files have ONNX Runtime, Paddle's the
+    a name of :data:`hubserve.engines.ENGINES`, or ``auto``. By default ONNX files have ONNX Runtime, Paddle's the
     fastest that agrees with Paddle, and others the only one that there is.
 ``max_batch_size``
     the most items in one call, or 0 where the first dimension counts no items. By default judged by the model.
@@ -16,6 +16,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from hubserve.engines import EngineOptions, check_options
 from hubserve.engines.base import Signature
+from hubserve.engines.selection import is_installed
 from hubserve.engines.tuning import PARAMETERS, is_known, read_tuning
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton_config import DTYPES
@@ -31,13 +32,13 @@ _MOST_ITEMS = 32
 
 
 class Settings(NamedTuple):
-    """What was read.
+    """The settings of one model.
 
     Attributes:
         engine: the name of one, or "auto".
         options: for it.
         max_batch_size: None where it is judged by the model.
-        notes: what changes nothing.
+        notes: settings without effect, and why.
     """
 
     engine: str
@@ -53,7 +54,7 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
         name: the model's, for messages.
         backend: Triton's name for what computes files of its form.
         init_args: as the server's configuration has them.
-        use_gpu: what the server's settings say of GPUs.
+        use_gpu: whether the server's settings prefer GPUs.
     Raises:
         ConfigError: a setting is unknown or cannot be used.
     """
@@ -64,7 +65,7 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
             known = [*_OWN, *_OPTIONS, *PARAMETERS.get(backend, {})]
             raise ConfigError(f"{where}a model of {backend} has no setting '{key}'; it has {', '.join(known)}")
     tuning = read_tuning(backend, {key: _text(value) for key, value in given.items()}, where)
-    engine = str(init_args.get("engine") or _DEFAULT_ENGINES[backend])
+    engine = str(init_args.get("engine") or _default_engine(backend))
     most = init_args.get("max_batch_size")
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
         raise ConfigError(f"{where}max_batch_size must be a whole number from 0 up, got {most!r}")
@@ -78,6 +79,11 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
     options = options._replace(**{key: value for key, value in init_args.items() if key in _OPTIONS})
     check_options(engine, options)
     return Settings(engine, options, most, tuning.notes)
+
+
+def _default_engine(backend: str) -> str:
+    default = _DEFAULT_ENGINES[backend]
+    return "openvino" if default == "onnxruntime" and not is_installed(default) and is_installed("openvino") else default
 
 
 def _text(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Which package of the index has a name that code imports: the few that are well known. Any other is never guessed.
 
-A name may be somebody else's package on the index, or a folder of the project that the code was taken from, such as ``utils``.
+A name may be an unrelated package's on the index, or a folder of the project that the code was taken from, such as ``utils``.
 """
 
 from typing import Dict

@@ -83,6 +83,7 @@ class Call(NamedTuple):
         many: whether any number of responses may come, rather than exactly one.
         parents: the keys of the requests that it is made for.
         blocking: whether it is made from within their computing, which ends no sooner than it is answered.
+        halting: whether nothing else is computed until it is answered, not even requests that are computed beside them.
     """
 
     module: str
@@ -96,6 +97,7 @@ class Call(NamedTuple):
     many: bool = False
     parents: Sequence[int] = ()
     blocking: bool = False
+    halting: bool = False
 
 
 class Replies(ABC):
@@ -115,13 +117,11 @@ class Replies(ABC):
 
 
 class Host(ABC):
-    """What an instance offers to a module that is given whole requests. Any thread may call it.
+    """What an instance offers to a module that is given whole requests. Any thread may call it."""
 
-    Attributes:
-        acts: how often something was sent or asked through it.
-    """
-
-    acts: int = 0
+    @abstractmethod
+    def has_acted(self, keys: Sequence[int]) -> bool:
+        """Whether something was sent or asked for any of these requests, which are not answered; also where it may be for another one."""
 
     @abstractmethod
     def respond(self, key: int, response: Optional[WholeResponse], final: bool) -> None:
@@ -143,6 +143,10 @@ class Host(ABC):
             key: the request's.
             error: why; None if that is no failure.
         """
+
+    @abstractmethod
+    def again(self, key: int) -> None:
+        """Have a request given to the module once more; what was sent for it comes before that."""
 
     @abstractmethod
     def open_keys(self) -> List[int]:

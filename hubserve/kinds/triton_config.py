@@ -4,6 +4,7 @@ The object has Triton's names and Triton's JSON form: enumerations by name, whol
 defaults. Reading needs protobuf and Triton's schema, which the gateway has; an instance is given the object.
 """
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
@@ -23,6 +24,8 @@ _PLATFORMS = {
 }
 #: backend -> the name of its model in a version's folder, where that is not given
 MODEL_NAMES = {"onnxruntime": "model.onnx", "pytorch": "model.pt", "python": "model.py", "paddle": "model.pdmodel", "openvino": "model.xml"}
+#: so many names of a template's values are shown
+_NAMES_SHOWN = 8
 ENSEMBLE = "ensemble"
 #: platform or backend of Triton that is not here -> what its models need
 _INSTEAD = {
@@ -84,8 +87,18 @@ def parse_config(text: str, origin: str) -> Dict[str, Any]:
     try:
         message = text_format.Parse(text, schema.ModelConfig())
     except (text_format.ParseError, UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(f"'{origin}' is not a model configuration of Triton's: {_plainly(str(error))}") from None
+        template = _as_template(text)
+        raise ConfigError(f"'{origin}' is not a model configuration of Triton's: {template or _plainly(str(error))}") from None
     return _to_json(message)
+
+
+def _as_template(text: str) -> str:
+    """Say that a configuration is a template with values to fill in; "" if it is none."""
+    names = list(dict.fromkeys(re.findall(r"\$\{\w+\}", text)))
+    if not names:
+        return ""
+    shown = ", ".join(names[:_NAMES_SHOWN]) + (f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else "")
+    return f"it is a template with values to fill in: {shown}. Write each value in the place of its name, or remove its line."
 
 
 def parse_config_json(document: Any, origin: str) -> Dict[str, Any]:

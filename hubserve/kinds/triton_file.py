@@ -24,6 +24,7 @@ from hubserve.types import ANY, REST, check_arrays, check_inputs
 
 #: what Triton calls the two in a model's metadata
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch"}
+_OPENVINO = "openvino"
 _LEVEL = "optimization.graph.level"
 _PRECISIONS = {"trt_fp32": False, "trt_fp16": True}
 
@@ -46,7 +47,9 @@ def load_file_model(version_folder: Path, config: Dict[str, Any], use_gpu: bool 
     options, notes = _options(config, backend, parameters, use_gpu)
     if backend == "pytorch" and config["input"] and config["output"]:
         options = options._replace(signature=Signature(*(configured_specs(config, side) for side in ("input", "output"))))
-    engine = load_engine(files, parameters.get("engine") or _accelerating_engine(config) or backend, options)
+    engine = load_engine(
+        files, parameters.get("engine") or (_OPENVINO if _OPENVINO in _accelerators(config, backend) else backend), options
+    )
     return FileModel(engine, config, complete(config, engine, backend), notes)
 
 
@@ -77,16 +80,13 @@ def _files(path: Path, backend: str) -> ModelFiles:
 
 
 def _options(config: Mapping[str, Any], backend: str, parameters: Mapping[str, str], use_gpu: bool) -> Tuple[EngineOptions, List[str]]:
-    """The engine's options, and what changes nothing."""
+    """Return the engine's options, and notes on settings without effect."""
     options = EngineOptions(use_gpu=use_gpu, cpu_num_threads=instance_threads(), max_batch_size=config["max_batch_size"] or 1)
-    own = backend_of(config) == "paddle"  # with others they are passed over
+    own = backend == "paddle"  # OpenVINO in place of ONNX Runtime is another engine, and with others they change nothing
     accelerators = config.get("optimization", {}).get("execution_accelerators", {}) if own else {}
     for accelerator in accelerators.get("cpu_execution_accelerator", []):
         given = dict(accelerator.get("parameters", {}))
-        if backend == "onnxruntime":
-            _check_accelerator(config, accelerator, ("openvino",), set())
-        else:
-            _check_accelerator(config, accelerator, ("mkldnn", "onednn"), {"cpu_threads"})
+        _check_accelerator(config, accelerator, ("mkldnn", "onednn"), {"cpu_threads"})
         parameters = {**parameters, **given}
     for accelerator in accelerators.get("gpu_execution_accelerator", []):
         _check_accelerator(config, accelerator, ("tensorrt",), {"precision"})
@@ -97,13 +97,14 @@ def _options(config: Mapping[str, Any], backend: str, parameters: Mapping[str, s
     level = config.get("optimization", {}).get("graph", {}).get("level", 0)
     tuning = read_tuning(backend, {**parameters, **({_LEVEL: str(level)} if level else {})}, f"model '{config['name']}': ")
     options = options._replace(cpu_num_threads=tuning.threads or options.cpu_num_threads, tuning=tuning.settings)
-    return options, tuning.notes
+    others = [each for each in _accelerators(config, backend) if each != _OPENVINO]
+    return options, [*tuning.notes, *(f"the execution accelerator '{each}' changes nothing here" for each in others)]
 
 
-def _accelerating_engine(config: Mapping[str, Any]) -> str:
-    """The engine that stands for an execution accelerator of ONNX Runtime's; "" for none."""
-    accelerators = config.get("optimization", {}).get("execution_accelerators", {}).get("cpu_execution_accelerator", [])
-    return next((each["name"] for each in accelerators if each.get("name") == "openvino"), "")
+def _accelerators(config: Mapping[str, Any], backend: str) -> List[str]:
+    """List the execution accelerators of a model of ONNX Runtime's: OpenVINO is an engine here."""
+    given = config.get("optimization", {}).get("execution_accelerators", {}) if backend == "onnxruntime" else {}
+    return [str(each.get("name", "")) for each in given.get("cpu_execution_accelerator", [])]
 
 
 def _check_accelerator(config: Mapping[str, Any], accelerator: Mapping[str, Any], names: Any, parameters: Any) -> None:
@@ -126,7 +127,7 @@ class FileModel(LoadedModule):
         engine: the loaded file.
         written: its configuration as it was written.
         config: the same, completed, so that it has inputs and outputs.
-        notes: what the log is to say of its settings.
+        notes: for the log, on its settings.
     """
 
     def __init__(self, engine: Engine, written: Mapping[str, Any], config: Dict[str, Any], notes: Sequence[str] = ()) -> None:
@@ -221,5 +222,15 @@ class FileModel(LoadedModule):
     def run(self, argv: List[str]) -> Any:
         """Answer ``hub run NAME --inputs FILE``."""
         parser = argparse.ArgumentParser(prog=f"hub run {self._name}")
-        parser.add_argument("--inputs", required=True, help="the inputs: JSON text, or a .json or .npz file")
-        return self.call_json({"inputs": read_inputs(parser.parse_args(argv).inputs)})
+        parser.add_argument("--inputs", default="{}", help="the inputs: JSON text, or a .json or .npz file")
+        answer = self.call_json({"inputs": read_inputs(parser.parse_args(argv).inputs)})
+        return {**answer, "outputs": {name: _listed(value) for name, value in answer["outputs"].items()}}
+
+
+def _listed(value: Any) -> Any:
+    """Nested lists for arrays, and texts for byte strings, so that they are read by people and by programs."""
+    if isinstance(value, np.ndarray):
+        return _listed(value.tolist())
+    if isinstance(value, list):
+        return [_listed(each) for each in value]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -22,7 +22,7 @@ HARMLESS: Dict[str, Tuple[Sequence[str], str]] = {
     "model_metrics": (_ALL, "changes metrics, not answers"),
     "input.is_non_linear_format_io": (_ALL, "is about TensorRT models only"),
     "output.is_non_linear_format_io": (_ALL, "is about TensorRT models only"),
-    "input.optional": ((*_FILES, ENSEMBLE), "requests must give every input of this model"),
+    "input.optional": (_FILES, "requests must give every input of this model"),
     "sequence_batching.oldest.preserve_ordering": (_ALL, "answers of a sequence keep their order anyway"),
     "sequence_batching.state.use_same_buffer_for_input_output": (_ALL, "changes where states are kept, not what they are"),
     "sequence_batching.state.use_growable_memory": (_ALL, "changes where states are kept, not what they are"),

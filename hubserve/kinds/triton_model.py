@@ -56,7 +56,8 @@ class TritonModel(NamedTuple):
 
 def is_model(folder: Path) -> bool:
     """Whether a folder is that of a Triton model, judged by its files alone."""
-    return (folder / CONFIG_NAME).is_file() or bool(_backend_by_file(folder, _numbered(folder)))
+    numbers = _numbered(folder)
+    return (folder / CONFIG_NAME).is_file() or bool(_backend_by_file(folder, numbers)) or _low_config(folder, numbers) is not None
 
 
 def open_model(folder: Path, name: str = "", config: Optional[Mapping[str, Any]] = None) -> TritonModel:
@@ -104,10 +105,15 @@ def own_config(folder: Path) -> Dict[str, Any]:
     path = folder / CONFIG_NAME
     if path.is_file():
         return read_config(path)
-    low = next((each for number in _numbered(folder) if (each := folder / str(number) / CONFIG_NAME).is_file()), None)
+    low = _low_config(folder, _numbered(folder))
     if low:
         raise ConfigError(f"'{low}' is in the folder of a version, where it has no effect. Move it up, to '{path}'.")
     return empty_config()
+
+
+def _low_config(folder: Path, numbers: List[int]) -> Optional[Path]:
+    """Return a configuration that lies in the folder of a version, where it does not count; None for none."""
+    return next((each for number in numbers if (each := folder / str(number) / CONFIG_NAME).is_file()), None)
 
 
 def _name(config: Mapping[str, Any], folder: Path, name: str) -> str:

@@ -2,39 +2,32 @@
 
 import asyncio
 import importlib
+import inspect
 import json
 import sys
-import threading
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Coroutine, Dict, List, Sequence
+from typing import Any, Awaitable, Dict, List
 
 import numpy as np
 
 from hubserve.errors import HubError, LoadFailed, ModuleFailed
-from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.base import Description, LoadedModule
 from hubserve.kinds.failures import as_failure, failures_named
 from hubserve.kinds.forks import leave_if_forked
 from hubserve.kinds.packages import share_with_children
 from hubserve.kinds.requests import Answer, Host, Later, WholeRequest, WholeResponse, WrongAnswers, current_host
-from hubserve.kinds.triton_api.config import ModelConfig, set_model_dir, using_decoupled_model_transaction_policy
+from hubserve.kinds.triton_api.config import set_model_dir
+from hubserve.kinds.triton_api.loop import ModelLoop
 from hubserve.kinds.triton_api.requests import PARENTS, InferenceRequest, Server, attach
 from hubserve.kinds.triton_api.responses import InferenceResponse, InferenceResponseSender
-from hubserve.kinds.triton_reshape import reshapes_of, why_impossible
-from hubserve.types import ANY, BFLOAT16, BYTES, TensorSpec
+from hubserve.kinds.triton_completion import complete, describe
+from hubserve.kinds.triton_reshape import reshapes_of
+from hubserve.types import BFLOAT16
 
 #: what models import; the second one is compiled in Triton, and imported for the types in it
 _API = ("triton_python_backend_utils", "c_python_backend_utils")
-_DTYPES = {
-    "TYPE_BOOL": "bool",
-    "TYPE_FP16": "float16",
-    "TYPE_FP32": "float32",
-    "TYPE_FP64": "float64",
-    "TYPE_BF16": BFLOAT16,
-    "TYPE_STRING": BYTES,
-    **{f"TYPE_{kind.upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
-}
 
 
 def load_python_model(
@@ -71,8 +64,8 @@ def load_python_model(
         raise LoadFailed(f"'{model_file}' has no class TritonPythonModel. Give its class that name.")
     if not callable(getattr(cls, "execute", None)):
         raise LoadFailed(f"the class TritonPythonModel in '{model_file}' has no method execute(self, requests). Add it.")
-    completed = _completed(cls, config, model_name, model_file)
-    description = _describe(completed, model_name)
+    completed = complete(cls, config, model_name, model_file)
+    description = describe(completed, model_name)
     arguments = {
         "model_config": json.dumps(completed),
         "model_instance_kind": instance_kind,
@@ -105,63 +98,6 @@ def _import(version_folder: Path, model_file: Path) -> ModuleType:
     return importlib.import_module(".".join([version_folder.name, *relative.parts]))
 
 
-# --- the configuration ---
-
-
-def _completed(cls: Any, config: Dict[str, Any], model_name: str, model_file: Path) -> Dict[str, Any]:
-    """The configuration with what ``auto_complete_config`` adds, its numbers as numbers."""
-    completed = {"name": model_name, **config}
-    if hasattr(cls, "auto_complete_config"):
-        with failures_named(f"auto_complete_config() of '{model_file}' failed"):
-            given = cls.auto_complete_config(ModelConfig(completed))
-        if not isinstance(given, ModelConfig):
-            raise LoadFailed(
-                f"auto_complete_config() of '{model_file}' must return the ModelConfig that it was given, not {type(given).__name__}"
-            )
-        completed = given.to_dict()
-    completed["max_batch_size"] = int(completed.get("max_batch_size") or 0)
-    for which in ("input", "output"):
-        completed[which] = [{**tensor, "dims": [int(length) for length in tensor.get("dims", [])]} for tensor in completed.get(which, [])]
-    return completed
-
-
-def _describe(config: Dict[str, Any], model_name: str) -> Description:
-    batched = config["max_batch_size"] > 0
-    if not config["output"]:
-        raise LoadFailed(
-            f"the configuration of '{model_name}' has no output. Add output [ {{ name: ... data_type: ... dims: [ ... ] }} ] to its "
-            "config.pbtxt, or give its model an auto_complete_config() that does."
-        )
-    for which in ("input", "output"):
-        for each in reshapes_of(config[which], batched).values():
-            why = why_impossible(each.dims, each.shape)
-            if why:
-                raise LoadFailed(f"the configuration of '{model_name}': {which} '{each.name}': {why}")
-    return Description(
-        faces=[Face.TENSORS],
-        inputs=[_spec(tensor, batched, model_name) for tensor in config["input"]],
-        outputs=[_spec(tensor, batched, model_name) for tensor in config["output"]],
-        max_batch_size=max(1, config["max_batch_size"]),
-        engine={"name": "python", "reason": "the model's configuration says so"},
-        batched=batched,
-        whole_requests=True,
-        decoupled=using_decoupled_model_transaction_policy(config),
-        optional=[tensor["name"] for tensor in config["input"] if tensor.get("optional")],
-        ragged=[tensor["name"] for tensor in config["input"] if tensor.get("allow_ragged_batch")],
-        config=config,
-    )
-
-
-def _spec(tensor: Dict[str, Any], batched: bool, model_name: str) -> TensorSpec:
-    dtype = _DTYPES.get(tensor.get("data_type", ""))
-    if dtype is None:
-        raise LoadFailed(
-            f"the configuration of '{model_name}' gives '{tensor.get('name')}' the data_type {tensor.get('data_type')!r}; "
-            f"use one of {', '.join(_DTYPES)}"
-        )
-    return TensorSpec(tensor["name"], dtype, (*([ANY] if batched else []), *tensor["dims"]))
-
-
 # --- the model ---
 
 
@@ -180,17 +116,19 @@ class TritonPythonModule(LoadedModule):
     """
 
     def __init__(self, model: Any, description: Description, name: str, version: str) -> None:
-        self.description = description
+        config = description.config or {}
+        self._iterative = bool((config.get("sequence_batching") or {}).get("iterative_sequence"))
+        concurrent = inspect.iscoroutinefunction(model.execute) and not self._iterative
+        self.description = description = description._replace(concurrent=concurrent)
         self._model = model
         self._name = name
         self._version = int(version) if version.isdigit() else -1
         self._dtypes = {spec.name: spec.dtype for spec in description.inputs}
         self._outputs = [spec.name for spec in description.outputs]
         self._bfloat16 = {spec.name for spec in description.outputs if spec.dtype == BFLOAT16}
-        config = description.config or {}
         self._reshaped_inputs = reshapes_of(config.get("input", []), description.batched)
         self._reshaped_outputs = reshapes_of(config.get("output", []), description.batched)
-        self._loop: "asyncio.AbstractEventLoop | None" = None
+        self._loop = ModelLoop()
         self._host = current_host()
 
     def begin(self) -> None:
@@ -201,7 +139,7 @@ class TritonPythonModule(LoadedModule):
     def call_tensors(self, inputs: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Answer one request that no client sent, as for warming up."""
         items = len(next(iter(inputs.values()))) if self.description.batched and inputs else 1
-        (answer,) = self.call_requests([WholeRequest(-1, inputs, items=items)])
+        (answer,) = self.call_requests([WholeRequest(-1, inputs, items=items)])  # no client has such a key
         if isinstance(answer, Later):
             return {}
         if answer.error:
@@ -213,41 +151,54 @@ class TritonPythonModule(LoadedModule):
         try:
             return self._execute(requests)
         except _Failed as failed:
-            error = failed.error
-            if len(requests) == 1 or not failed.harmless or any(request.sequence for request in requests):
-                return [WholeResponse({}, None, error) for _ in requests]
-            middle = len(requests) // 2
-            return [*self.call_requests(requests[:middle]), *self.call_requests(requests[middle:])]
+            halves = self._halves(requests, failed)
+            if not halves:
+                return [WholeResponse({}, None, failed.error) for _ in requests]
+            return [answer for half in halves for answer in self.call_requests(half)]
+
+    @staticmethod
+    def _halves(requests: List[WholeRequest], failed: "_Failed") -> List[List[WholeRequest]]:
+        """Return the parts in which requests that failed together are given to the model once more; none where that is not to be."""
+        if len(requests) == 1 or not failed.harmless or any(request.sequence for request in requests):
+            return []
+        middle = len(requests) // 2
+        return [requests[:middle], requests[middle:]]
 
     def _execute(self, whole: List[WholeRequest]) -> List[Answer]:
-        if self._reshaped_inputs:
-            whole = [self._as_model_sees(each) for each in whole]
-        requests = [InferenceRequest.from_whole(each, self._name, self._version, self._dtypes, self._outputs) for each in whole]
-        decoupled = self.description.decoupled
-        if decoupled and self._host:
-            for request in requests:
-                request.get_response_sender()  # so that its end is noticed if the model lets go of it
-        acts = self._host.acts if self._host else 0
+        requests = self._requests(whole)
         parents = PARENTS.set(tuple(each.key for each in whole))
         try:
             returned = self._model.execute(requests)
             if asyncio.iscoroutine(returned):
-                if decoupled:
-                    asyncio.run_coroutine_threadsafe(self._finish(returned, requests), self._event_loop())
+                if self._goes_on(whole):
+                    self._loop.start(self._answer_later(returned, whole, requests))
                     return [Later() for _ in requests]
-                returned = asyncio.run_coroutine_threadsafe(returned, self._event_loop()).result()
+                returned = self._loop.start(returned).result()
             return self._answers(whole, requests, returned)
         except BaseException as error:  # one bad request must not end the instance
-            leave_if_forked(error)
-            failure = error if isinstance(error, HubError) else as_failure(error)
-            harmless = not decoupled and not isinstance(error, WrongAnswers) and not any(request.sender for request in requests)
-            harmless = harmless and (self._host is None or self._host.acts == acts)
-            for request in requests:
-                if request.sender:
-                    request.sender.let_go()
-            raise _Failed(failure, harmless) from error
+            raise self._failure(error, whole, requests) from error
         finally:
             PARENTS.reset(parents)
+
+    def _requests(self, whole: List[WholeRequest]) -> List[InferenceRequest]:
+        """Return the requests as the model sees them."""
+        seen = [self._as_model_sees(each) for each in whole] if self._reshaped_inputs else whole
+        requests = [InferenceRequest.from_whole(each, self._name, self._version, self._dtypes, self._outputs) for each in seen]
+        if self.description.decoupled and self._host:
+            for request in requests:
+                request.get_response_sender()  # so that its end is noticed if the model lets go of it
+        return requests
+
+    def _failure(self, error: BaseException, whole: List[WholeRequest], requests: List[InferenceRequest]) -> "_Failed":
+        """Return why requests failed together, and let go of their senders."""
+        leave_if_forked(error)
+        failure = error if isinstance(error, HubError) else as_failure(error)
+        harmless = not self.description.decoupled and not isinstance(error, WrongAnswers) and not any(each.sender for each in requests)
+        harmless = harmless and not (self._host and self._host.has_acted([each.key for each in whole]))
+        for request in requests:
+            if request.sender:
+                request.sender.let_go()
+        return _Failed(failure, harmless)
 
     def _as_model_sees(self, whole: WholeRequest) -> WholeRequest:
         reshapes = self._reshaped_inputs
@@ -324,27 +275,65 @@ class TritonPythonModule(LoadedModule):
 
     # --- async def execute ---
 
-    def _event_loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of this model, which runs in a thread of its own."""
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="hubserve-execute", daemon=True).start()
-        return self._loop
+    def _goes_on(self, whole: List[WholeRequest]) -> bool:
+        """Whether the instance may take further requests while a coroutine computes these.
 
-    async def _finish(self, returned: Coroutine[Any, Any, Any], requests: Sequence[InferenceRequest]) -> None:
-        """Run the rest of a decoupled model's ``execute``."""
+        What a request of a sequence leaves behind must be there before the next one comes; so must what an iterative one says of itself.
+        """
+        if self._iterative or self._host is None:
+            return False
+        return self.description.decoupled or (self.description.concurrent and not any(each.sequence or each.key < 0 for each in whole))
+
+    async def _answer_later(self, returned: Awaitable[Any], whole: List[WholeRequest], requests: List[InferenceRequest]) -> None:
+        """Run the rest of ``execute``, and answer its requests."""
         try:
-            await returned
+            answers = self._answers(whole, requests, await returned)
         except BaseException as error:
-            failure = as_failure(error)
-            for request in requests:
-                request.get_response_sender().fail(failure)
+            if self.description.decoupled:
+                failure = error if isinstance(error, HubError) else as_failure(error)
+                for request in requests:
+                    request.get_response_sender().fail(failure)
+                return
+            answers = await self._answered_by_halves(whole, self._failure(error, whole, requests))
+        for each, answer in zip(whole, answers):
+            self._send(each.key, answer)
+
+    async def _answered_by_halves(self, whole: List[WholeRequest], failed: "_Failed") -> List[Answer]:
+        halves = self._halves(whole, failed)
+        answers: List[Answer] = [] if halves else [WholeResponse({}, None, failed.error) for _ in whole]
+        for half in halves:
+            requests = self._requests(half)
+            try:
+                answers += self._answers(half, requests, await self._model.execute(requests))
+            except BaseException as error:
+                answers += await self._answered_by_halves(half, self._failure(error, half, requests))
+        return answers
+
+    def _send(self, key: int, answer: Answer) -> None:
+        assert self._host is not None, "it was looked at before"
+        if isinstance(answer, Later):
+            if answer.again:
+                self._host.again(key)
+        elif answer.error:
+            self._host.abandon(key, answer.error)
+        else:
+            try:
+                self._host.respond(key, answer, final=True)
+            except BaseException as error:  # nothing was sent
+                self._host.abandon(key, ModuleFailed(f"the module's answer cannot be sent: {as_failure(error).message}"))
+
+    def wait_if_held_up(self, limit_s: float) -> None:
+        """See the base class."""
+        self._loop.wait_if_held_up(limit_s)
 
     def close(self) -> None:
         """Finalize the model."""
         attach(None)
-        if hasattr(self._model, "finalize"):
-            self._model.finalize()
+        try:
+            if hasattr(self._model, "finalize"):
+                self._model.finalize()
+        finally:
+            self._loop.stop()
 
 
 class _Failed(Exception):

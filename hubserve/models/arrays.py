@@ -8,7 +8,7 @@ import numpy as np
 
 from hubserve.errors import InvalidInput
 from hubserve.module import decode_array
-from hubserve.types import DTYPES, TensorSpec
+from hubserve.types import BYTES, DTYPES, TensorSpec
 
 _EXAMPLE_ELEMENTS = 8
 _FORMS = "nested lists of numbers, or {'data': base64, 'shape': [...], 'dtype': '...'}"
@@ -33,10 +33,9 @@ def arrays_of(inputs: Any, specs: Sequence[TensorSpec]) -> Dict[str, np.ndarray]
 def _array_of(value: Any, spec: TensorSpec) -> np.ndarray:
     if isinstance(value, dict):
         return decode_array(value.get("data"), value)
-    try:
-        array = np.asarray(value)
-    except ValueError:  # rows of different lengths
-        array = np.asarray(None)
+    if spec.dtype == BYTES:
+        return _texts_of(value, spec)
+    array = _plain_array(value)
     if array.dtype.kind not in "bifu":
         raise InvalidInput(f"input '{spec.name}' must be {_FORMS}; the lists must be of equal lengths, got {str(value)[:80]}")
     with np.errstate(all="ignore"):  # what does not fit is told below
@@ -46,11 +45,29 @@ def _array_of(value: Any, spec: TensorSpec) -> np.ndarray:
     return cast
 
 
+def _plain_array(value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError:  # rows of different lengths
+        return np.asarray(None)
+
+
+def _texts_of(value: Any, spec: TensorSpec) -> np.ndarray:
+    array = _plain_array(value)
+    if array.dtype.kind == "U" or not array.size:
+        array = np.array(value, object)  # numpy's own texts lose zeros at their ends
+        if all(isinstance(each, str) for each in array.ravel()):
+            return np.array([each.encode("utf-8", "surrogatepass") for each in array.ravel()] + [None], object)[:-1].reshape(array.shape)
+    raise InvalidInput(f"input '{spec.name}' must be nested lists of texts, the lists of equal lengths, got {str(value)[:80]}")
+
+
 def nested_example(spec: TensorSpec) -> Any:
     """Return a value of an input, as a request may have it: nested lists where these are short, else base64."""
     shape = [max(1, length) for length in spec.shape]
     if np.prod(shape) > _EXAMPLE_ELEMENTS:
         return {"data": "<base64>", "shape": shape, "dtype": spec.dtype}
+    if spec.dtype == BYTES:
+        return np.full(shape, "text", object).tolist()
     return np.zeros(shape, spec.dtype if spec.dtype in DTYPES else "float32").tolist()
 
 

@@ -129,6 +129,7 @@ async def _exchange(scope: Scope, body: Any, send: Send, upstream: Upstream, req
     if isinstance(head, h11.InformationalResponse):
         await upstream.relay(*scope["extensions"]["hubserve"].upgrade(_raw(head)))
         return
+    scope["extensions"]["hubserve"].ends_at_eof = not any(name == b"content-length" for name, _ in head.headers)
     await send({"type": "http.response.start", "status": head.status_code, "headers": _answer_headers(_raw(head))})
     while not isinstance(event := await upstream.next(), (h11.EndOfMessage, h11.ConnectionClosed)):
         await send({"type": "http.response.body", "body": bytes(event.data), "more_body": True})
@@ -160,6 +161,8 @@ def _is_upgrade(scope: Scope) -> bool:
 def _request_headers(scope: Scope, length: int, is_upgrade: bool) -> Headers:
     named: Headers = scope["headers"]
     kept = _without(named, _OF_CONNECTION | _listed(named))
+    if not any(name == b"host" for name, _ in named):  # HTTP/1.0 needs none, the request that is sent does
+        kept = [(b"host", b"localhost"), *kept]
     if is_upgrade:
         return [*kept, (b"connection", b"Upgrade"), (b"upgrade", dict(named)[b"upgrade"])]
     has_length = length or any(name in (b"content-length", b"transfer-encoding") for name, _ in named)

@@ -7,7 +7,7 @@ passed on to it. As in PaddleHub, ``/gradio/<module>`` leads to ``/gradio/<modul
 import asyncio
 import html
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 import orjson
@@ -25,6 +25,7 @@ from hubserve.serving.dataplane import ModulePlan, ServedModule
 
 _PREFIX = "/gradio/"
 _LOOK_EVERY_S = 1.0
+_NO_BODY = (b"content-length", b"0")
 #: a page that cannot be started is not tried again for so long
 _RETRY_AFTER_S = 5.0
 _METHOD = b"create_gradio_app"
@@ -51,9 +52,36 @@ class _App:
     """A page of a module: it starts, runs, or could not be started."""
 
     module: ServedModule
-    process: AppProcess
-    started: "asyncio.Task[None]"
-    failed_at: float = field(default=0.0)
+    process: AppProcess | None = None
+    started: "asyncio.Task[int] | None" = None
+    failed_at: float = 0.0
+
+    def end(self) -> None:
+        """End its process."""
+        if self.started:
+            self.started.cancel()
+        if self.process:
+            self.process.stop()
+
+
+class _Share:
+    """Leaves room for other requests than those to pages, whose streams last as long as a page is open.
+
+    Args:
+        most: requests to pages at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+
+    def __enter__(self) -> None:
+        if self._count >= self._most:
+            raise Unavailable(f"{self._count} requests to pages of modules are in progress, half of max_concurrency; try again later")
+        self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
 
 
 class GradioProtocol(Protocol):
@@ -66,6 +94,8 @@ class GradioProtocol(Protocol):
         super().__init__(context)
         self._apps: dict[str, _App] = {}
         self._watch: asyncio.Task[None] | None = None
+        self._is_stopping = False
+        self._share = _Share(max(1, context.settings.max_concurrency // 2))
         context.on_stop.append(self._stop)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
@@ -79,15 +109,15 @@ class GradioProtocol(Protocol):
             await send(message)
 
         try:
-            with self.admission.admit() as ticket:
+            with self.admission.admit() as ticket, self._share:
                 body = await read_body(scope, self.settings, ticket)
-                app = await while_connected(scope, self._running(name))
+                port = await while_connected(scope, self._running(name))
                 if not slash:
                     location = f"{_PREFIX}{quote(name)}/app".encode()
                     await send_on({"type": "http.response.start", "status": 302, "headers": [(b"location", location), _NO_BODY]})
                     await send_on({"type": "http.response.body", "body": b""})
                     return
-                target = Target(HOST, app.process.port, _target(rest, scope["query_string"]))
+                target = Target(HOST, port, _target(rest, scope["query_string"]))
                 await while_connected(scope, forward(scope, body, send_on, target, self.settings.request_timeout_s))
         except ClientGone as error:
             drop_frames(error)
@@ -96,40 +126,43 @@ class GradioProtocol(Protocol):
             if not started:  # else the answer breaks off, which the client sees
                 await _refuse(scope, send, error)
 
-    async def _running(self, name: str) -> _App:
-        """Return a module's page, started if it does not run.
+    async def _running(self, name: str) -> int:
+        """Return the port of a module's page, which is started if it does not run.
 
         Raises:
             HubError: the module is not served, has no page, or its page cannot be started.
         """
+        if not self.settings.gradio:
+            raise UnsupportedFace("this server shows no pages of modules ('gradio' is false in its configuration)")
         try:
             module = self.dataplane.get(name)
         except ModuleNotFound as error:
             raise ModuleNotFound(f"Module {name} is not supported for gradio app. {error.message[:1].upper()}{error.message[1:]}") from None
+        if self._is_stopping:
+            raise Unavailable("the server is stopping; try again later")
         app = self._apps.get(name)
         if app is None or app.module is not module or self._is_over(app):
-            _check_plan(name, module.plan)
             if app:
-                app.process.stop()
+                app.end()
             app = self._apps[name] = self._start(name, module)
-        await asyncio.shield(app.started)
-        return app
+        assert app.started, "it is set where the page is made"
+        return await asyncio.shield(app.started)
 
     def _is_over(self, app: _App) -> bool:
-        if not app.started.done():
+        if app.started is None or not app.started.done():
             return False
         if app.started.cancelled() or app.started.exception():
             return time.monotonic() - app.failed_at > _RETRY_AFTER_S
-        return app.process.is_dead
+        return app.process is None or app.process.is_dead
 
     def _start(self, name: str, module: ServedModule) -> _App:
         if self._watch is None:
             doing = "the pages of modules were looked after"
             self._watch = run_in_background(repeat(self._look, _LOOK_EVERY_S, doing), doing)
-        process = AppProcess(module.plan.instances[0], tmp_dir() / "gradio" / name, f"{_PREFIX}{quote(name)}")
-        app = _App(module, process, asyncio.get_running_loop().create_task(process.start()))
+        app = _App(module)
+        app.started = asyncio.get_running_loop().create_task(_begin(name, app))
 
-        def on_started(task: "asyncio.Task[None]") -> None:
+        def on_started(task: "asyncio.Task[int]") -> None:
             if not task.cancelled() and task.exception():  # asking for it also keeps asyncio from complaining that it was not
                 app.failed_at = time.monotonic()
 
@@ -140,31 +173,32 @@ class GradioProtocol(Protocol):
         """End the pages of modules that are no longer served, or in another version."""
         for name, app in [*self._apps.items()]:
             if all(each is not app.module for each in self.dataplane.versions(name)):
-                app.process.stop()
+                app.end()
                 self._apps.pop(name, None)
 
     def _stop(self) -> None:
+        self._is_stopping = True
         if self._watch:
             self._watch.cancel()
         for app in self._apps.values():
-            app.started.cancel()
-            app.process.stop()
+            app.end()
 
 
-_NO_BODY = (b"content-length", b"0")
-
-
-def _check_plan(name: str, plan: ModulePlan) -> None:
-    """Check whether a module can have a page, without running any of its code.
+async def _begin(name: str, app: _App) -> int:
+    """Start a page; returns its port.
 
     Raises:
-        UnsupportedFace: it has none.
-        LoadFailed: it has one, but not on this machine.
+        UnsupportedFace: the module has none, which is found out without running any of its code.
+        LoadFailed: it cannot be started.
     """
-    if not plan.instances or not _has_app(plan):
+    plan = app.module.plan
+    if not plan.instances or not await asyncio.to_thread(_has_app, plan):
         raise UnsupportedFace(f"Module {name} is not supported for gradio app. It has no method create_gradio_app")
     if plan.instances[0].address:
         raise LoadFailed(f"module '{name}' runs on another machine, where its page cannot be started. Serve it without 'addresses'")
+    app.process = AppProcess(plan.instances[0], tmp_dir() / "gradio" / quote(name, safe=""), f"{_PREFIX}{quote(name)}")
+    await app.process.start()
+    return app.process.port
 
 
 def _has_app(plan: ModulePlan) -> bool:
@@ -199,8 +233,8 @@ async def _refuse(scope: Scope, send: Send, error: HubError) -> None:
     if "text/html" in header(scope, b"accept"):
         kind, body = b"text/html; charset=utf-8", _PAGE.format(status=status, text=html.escape(error.message)).encode()
     else:
-        told = {"status": "111", "msg": error.message, "results": "", "error": error.message}
-        kind, body = b"application/json", orjson.dumps(told)
+        answer = {"status": "111", "msg": error.message, "results": "", "error": error.message}
+        kind, body = b"application/json", orjson.dumps(answer)
     headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

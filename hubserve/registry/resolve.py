@@ -50,6 +50,8 @@ def resolve(reference: str, store: Store | None = None) -> Resolved:
     store = store or Store()
     if _is_path(reference):
         return _from_folder(Path(reference))
+    if is_model_name(Path(reference)) and not Path(reference).exists():
+        raise _no_file(Path(reference))
     name, version = split_reference(reference)
     try:
         installed = store.get(name, version)
@@ -75,7 +77,7 @@ def named_file(reference: str) -> tuple[str, str]:
 
 
 def each_model(reference: str) -> list[str]:
-    """The files of the models in a folder that holds several, and nothing else that is a module; the reference itself otherwise."""
+    """List the models in a folder that holds several and no other module; the reference itself otherwise."""
     folder = Path(reference).expanduser()
     if not _is_path(reference) and is_name(reference) and Store().versions(reference):
         return [reference]
@@ -84,7 +86,7 @@ def each_model(reference: str) -> list[str]:
 
 
 def _is_here(reference: str) -> bool:
-    """Whether a reference is the name of a folder or a model's file in the working directory."""
+    """Return True if a reference is the name of a folder or a model's file in the working directory."""
     path = module_folder(Path(named_file(reference)[1]))
     return path.is_dir() or (path.is_file() and is_model_name(path))
 
@@ -94,11 +96,20 @@ def _is_path(reference: str) -> bool:
 
 
 def _from_folder(folder: Path) -> Resolved:
-    folder = module_folder(folder.expanduser().absolute()).resolve()
-    if not (folder.is_dir() or (folder.is_file() and is_model_name(folder))):
+    folder = module_folder(folder.expanduser().absolute())
+    is_model = folder.is_file() and is_model_name(folder)
+    if is_model_name(folder) and not folder.exists():
+        raise _no_file(folder)
+    if not is_model:  # a link to a model's file keeps its name: caches of downloads link to files that are named by their digests
+        folder = folder.resolve()
+    if not (folder.is_dir() or is_model):
         raise ModuleNotFound(f"there is no folder '{folder}'. Give a module's folder, or the name of an installed one ('hub list').")
     info = find_kind(folder).describe(folder)
     if info.kind == MODEL:  # it has no code, and is called as its module is
         return Resolved(info, folder, info.name, [], place=folder)
     import_name = re.sub(r"\W", "_", folder.name) or "module_folder"
     return Resolved(info, folder, import_name, [folder.parent], place=folder)
+
+
+def _no_file(path: Path) -> ModuleNotFound:
+    return ModuleNotFound(f"there is no file '{path.expanduser().absolute()}'. Give the path of a model's file, or of a module's folder.")

@@ -36,8 +36,8 @@ def build_app(context: Context) -> ASGIApp:
         return surface
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and "//" in scope["path"]:  # clients put an address that ends in a slash in front of a path
-            scope["path"] = _SLASHES.sub("/", scope["path"])
+        if scope["type"] == "http" and "//" in scope["path"]:
+            _drop_slashes(scope)
         verdict = policy.judge(scope) if scope["type"] == "http" else None
         if verdict:
             await verdict.answer(route(scope), scope, receive, send)
@@ -45,6 +45,13 @@ def build_app(context: Context) -> ASGIApp:
             await route(scope)(scope, receive, send)
 
     return app
+
+
+def _drop_slashes(scope: Scope) -> None:
+    """Take ``//predict/x`` for ``/predict/x``, as clients make it of an address that ends in a slash; other paths stay as they are."""
+    path = _SLASHES.sub("/", scope["path"])
+    if path.startswith("/predict/"):
+        scope["path"] = path
 
 
 def _surface(dataplane: DataPlane, admin: AdminSurface) -> Starlette:

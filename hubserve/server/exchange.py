@@ -23,6 +23,8 @@ STATUS_LINES = {each.value: b"HTTP/1.1 %d %s\r\n" % (each.value, each.phrase.enc
 _MAX_WAITING_BYTES = 64 << 10
 #: parts that wait are joined beyond this number: a client may send them byte by byte
 _MAX_WAITING_PARTS = 64
+#: more than any answer has: of an answer whose length is not known, to a client of HTTP/1.0, more is left
+_OPEN_ENDED = sys.maxsize >> 1
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _DISCONNECT = {"type": "http.disconnect"}
 _BODILESS = (204, 304)
@@ -56,6 +58,7 @@ class Exchange:
         scope: ASGI's.
         gone: whether the client has left before it was answered.
         cancel_when_gone: end the task that answers when that happens.
+        ends_at_eof: take a client that sends no more to have left, as for streams whose next part may never come.
         started: whether the answer's headers have been sent.
         keep_alive: whether another request may follow.
         announced_bytes: the body's length, where it was told; else 0.
@@ -77,6 +80,7 @@ class Exchange:
         "_waiting_bytes",
         "announced_bytes",
         "cancel_when_gone",
+        "ends_at_eof",
         "expects_continue",
         "gone",
         "keep_alive",
@@ -88,6 +92,7 @@ class Exchange:
     def __init__(self, connection: "HttpConnection", head: Head) -> None:
         self.gone = False
         self.cancel_when_gone = False
+        self.ends_at_eof = False
         self.started = False
         self.keep_alive = head.keep_alive
         self.expects_continue = head.expects_continue
@@ -251,7 +256,7 @@ class Exchange:
             if self._chunked and len(body) > SMALL_BYTES:
                 self._hold(len(body))
             # an answer of known length lies in memory as a whole: waiting between its parts would only keep its request there, too
-            if self._chunked and self._connection.may_write:
+            if (self._chunked or self._left_bytes > _OPEN_ENDED) and self._connection.may_write:
                 await self._connection.drain()
             self._write(body, message.get("more_body", False))
 

@@ -156,7 +156,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """Handle that the client sends no more. The connection stays open if it sent a whole request and may still wait for the answer."""
-        if self.closed or self._answering is None or self._reading is not None:
+        if self.closed or self._answering is None or self._reading is not None or self._answering.ends_at_eof:
             return False
         self._is_half_closed = True
         self._look_for_client()

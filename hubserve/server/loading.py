@@ -27,7 +27,7 @@ async def load_modules(dataplane: DataPlane, address: str, *, may_all_fail: bool
         log.error("module '%s' is not served: %s", module.plan.info.name, module.load_error)
     if failed and len(failed) == len(list(dataplane)):
         if may_all_fail:
-            log.error("no model is loaded; the server stays up, and is not ready. The index of models has each one's reason")
+            log.error("no model is loaded; the server stays up, and is not ready. The index of models has the reason of each")
             return
         raise LoadFailed("; ".join(f"{module.plan.info.name}: {module.load_error}" for module in failed))
     for module in dataplane:

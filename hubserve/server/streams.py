@@ -7,7 +7,7 @@ _LIMIT_BYTES = 64 << 10
 
 
 class _Successor(asyncio.StreamReaderProtocol):
-    """Takes the place of an HTTP connection, which is still told when the connection closes."""
+    """Takes the place of an HTTP connection, which is still notified when the connection closes."""
 
     def __init__(self, reader: asyncio.StreamReader, on_lost: Callable[[Exception | None], None]) -> None:
         super().__init__(reader)

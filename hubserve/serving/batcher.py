@@ -36,6 +36,7 @@ class BatchSettings:
         preferred_sizes: numbers of items to merge up to, ascending; empty: as learned.
         max_delay_s: how long a request may be kept waiting for others although an instance is idle.
         merge: whether requests are put together at all.
+        takes_all: an instance takes whatever waits, up to the most items in one call, without regard to what that costs.
         policies: how long requests of each priority may wait, and how many.
         preserve_ordering: answers are given in the order in which the requests came.
     """
@@ -44,6 +45,7 @@ class BatchSettings:
     preferred_sizes: Sequence[int] = ()
     max_delay_s: float = 0.0
     merge: bool = True
+    takes_all: bool = False
     policies: QueuePolicies = field(default_factory=QueuePolicies)
     preserve_ordering: bool = False
 
@@ -73,11 +75,13 @@ class _Takers(NamedTuple):
     """The instances that may take a batch.
 
     Attributes:
+        seat: the one that is chosen.
         idle: how many are idle; 0 if the batch is sent ahead to one that still computes.
         busy: whether any computes.
         only_complete: not a batch that would grow by waiting.
     """
 
+    seat: Seat
     idle: int
     busy: bool
     only_complete: bool
@@ -213,11 +217,13 @@ class Batcher:
                     if not idle and each.is_open and (seat is None or in_flight < fewest):
                         seat, fewest = each, in_flight
                 elif each.is_open:
-                    seat, idle = seat if idle else each, idle + 1
+                    if not idle or each.unfinished < seat.unfinished:  # type: ignore[union-attr]  # there is one
+                        seat = each
+                    idle += 1
             if seat is None:
                 return
             # An idle instance takes what there is. A busy one gets its next batch in advance only if that would not grow by waiting.
-            batch = self._next_batch(_Takers(idle, busy, only_complete=not idle))
+            batch = self._next_batch(_Takers(seat, idle, busy, only_complete=not idle))
             if not batch:
                 return
             self._give(seat, batch)
@@ -245,7 +251,7 @@ class Batcher:
     def _give_ahead(self, seat: Seat, given: int) -> None:
         """Give what the seat would take next, so that it need not wait for the way there and back."""
         if seat.given == given and seat.in_flight == 1 and seat.is_alive:
-            batch = self._next_batch(_Takers(0, True, only_complete=False))
+            batch = self._next_batch(_Takers(seat, 0, True, only_complete=False))
             if batch:
                 self._give(seat, batch)
 
@@ -270,12 +276,13 @@ class Batcher:
         for name in names:
             lane = self._lanes[name]
             # urgent work must not wait behind work that happens to be complete
-            size = self._size_of_batch(lane, takers, now) if takers.idle or name[:2] == names[0][:2] else 0
+            may = (takers.idle or name[:2] == names[0][:2]) and takers.seat.admits(lane.queue[0])
+            size = self._size_of_batch(lane, takers, now) if may else 0
             if size:
                 for each in overtaken:
                     each.overtaken += 1
                 return self._take(name, lane, size, now)
-            if not takers.idle:
+            if not takers.idle or lane.queue[0].alone:
                 if lane.overtaken >= _MOST_OVERTAKING:
                     return []  # instances become idle, and take it then
                 overtaken.append(lane)
@@ -315,17 +322,20 @@ class Batcher:
 
     def _is_unwanted(self, work: Work, now: float) -> bool:
         if not work.answer.done() and work.deadline is not None and now >= work.deadline:
-            work.answer.set_exception(DeadlineExceeded(f"module '{self._module}' was too busy to start on the request in time"))
+            told = f"Request timeout expired: module '{self._module}' was too busy to start on the request in time"
+            work.answer.set_exception(DeadlineExceeded(told))
         return work.answer.done()
 
     def _size_of_batch(self, lane: _Lane, takers: _Takers, now: float) -> int:
         """How many of a lane's items to compute now; 0 to let them wait."""
         times, waiting = lane.times, lane.items
         if times is None:
-            return 0 if not takers.idle and lane.queue[0].alone else 1  # what may end the instance is not queued behind others' work
+            return 1
         settings = self.settings
         preferred = () if lane.key == ONE_BY_ONE else settings.preferred_sizes
-        if waiting < (min(preferred[-1], self._book.limit) if preferred else times.full_size()):
+        takes_all = settings.takes_all and lane.key != ONE_BY_ONE
+        full_size = min(preferred[-1], self._book.limit) if preferred else self._book.limit if takes_all else times.full_size()
+        if waiting < full_size:
             if takers.only_complete:
                 return 0
             wait_s = lane.queue[0].queued_at + settings.max_delay_s - now
@@ -334,11 +344,11 @@ class Batcher:
                 return 0
         alone, share = not takers.busy, waiting
         if takers.idle > 1:
-            share = times.share(waiting, takers.idle, alone)
+            share = -(-waiting // takers.idle) if takes_all else times.share(waiting, takers.idle, alone)
             lane.released = waiting  # the others take their share at once
         if preferred:
             return min(_preferred_size(times, preferred, waiting, share, takers), self._book.limit)
-        return times.batch_size(share)
+        return min(share, self._book.limit) if takes_all else times.batch_size(share)
 
     def _look_again_in(self, seconds: float) -> None:
         if self._timer is None:
@@ -380,7 +390,7 @@ class Batcher:
         if first.key is None or first.key == ONE_BY_ONE:
             return []
         items = sum(work.count for work in batch)
-        if self.settings.preferred_sizes and items <= self._book.limit:
+        if (self.settings.preferred_sizes or self.settings.takes_all) and items <= self._book.limit:
             return [items]
         return self._book.of(first.key).call_sizes(items)
 

@@ -73,6 +73,7 @@ class _Description(Struct):
     batched: bool
     whole_requests: bool
     decoupled: bool
+    concurrent: bool
     optional: list[str]
     ragged: list[str]
     config: dict[str, Any] | None
@@ -121,6 +122,7 @@ class _Call(Struct):
     many: bool
     parents: list[int]
     blocking: bool
+    halting: bool
 
 
 class _Ask(Struct):

@@ -40,13 +40,15 @@ class Caller:
         talk: the instance.
         parents: the keys of the requests there that it is made for.
         depth: see :class:`hubserve.serving.whole.Whole`.
-        blocking: whether the instance computes nothing else until it is answered.
+        blocking: whether those requests are computed no further until it is answered.
+        halting: whether the instance computes nothing else at all until then.
     """
 
     talk: Talk
     parents: frozenset[int]
     depth: int
     blocking: bool
+    halting: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +68,10 @@ class Wait:
     @property
     def holds(self) -> bool:
         """Whether the instance that waits computes nothing else."""
-        return self.caller.blocking and not self.work.answer.done() and not self.caller.parents.isdisjoint(self.caller.talk.executing)
+        if self.work.answer.done():
+            return False
+        caller = self.caller
+        return caller.halting or (caller.blocking and not caller.parents.isdisjoint(caller.talk.executing))
 
 
 _CALLER: ContextVar[Caller | None] = ContextVar("hubserve_caller", default=None)
@@ -189,19 +194,20 @@ class ModelCalls:
         stuck = {each for each in self._waits if each.holds}
         while wait in stuck:
             blocked = {each.caller.talk for each in stuck}
-            free = {each for each in stuck if _can_go_on(each, blocked)}
+            halted = {each.caller.talk for each in stuck if each.caller.halting}
+            free = {each for each in stuck if _can_go_on(each, blocked, halted)}
             if not free:
                 return True
             stuck -= free
         return False
 
 
-def _can_go_on(wait: Wait, blocked: set[Talk]) -> bool:
+def _can_go_on(wait: Wait, blocked: set[Talk], halted: set[Talk]) -> bool:
     whole = wait.work.whole
     if not isinstance(whole, Whole):  # its module calls nobody
         return True
     if whole.talk is not None:
-        return whole.talk not in blocked or whole.key not in whole.talk.executing
+        return whole.talk not in blocked or (whole.talk not in halted and whole.key not in whole.talk.executing)
     instances = [slot.instance for slot in wait.module.pool.slots if slot.instance]
     return not instances or any(instance.talk not in blocked for instance in instances)
 
@@ -221,7 +227,7 @@ def _caller_of(talk: Talk, header: dict[str, Any]) -> tuple[Caller, float | None
     if header["timeout_us"] > 0:
         own = time.monotonic() + header["timeout_us"] / 1e6
         deadline = own if deadline is None else min(own, deadline)
-    return Caller(talk, parents, depth, bool(header["blocking"])), deadline
+    return Caller(talk, parents, depth, bool(header["blocking"]), bool(header["halting"])), deadline
 
 
 def _asked_for(response: InferResponse, request: InferRequest) -> InferResponse:

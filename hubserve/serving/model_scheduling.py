@@ -37,7 +37,7 @@ def batch_settings(model: TritonModel, own: ModuleSettings, settings: ServerSett
     """How requests are queued and merged.
 
     A model of files merges them in any case, because nobody can tell; a ``model.py`` sees how many came together, and gets several only
-    where its configuration has ``dynamic_batching``.
+    where its configuration has ``dynamic_batching``: then all that wait, as its author expects.
 
     Raises:
         ConfigError: a priority has no level.
@@ -49,6 +49,7 @@ def batch_settings(model: TritonModel, own: ModuleSettings, settings: ServerSett
         preferred_sizes=sorted(own.preferred_batch_sizes or given.get("preferred_batch_size", [])),
         max_delay_s=own.max_queue_delay_ms / 1e3 or given.get("max_queue_delay_microseconds", 0) / _US_PER_S,
         merge=model.backend != "python" or dynamic is not None or bool(model.config.get("sequence_batching", {}).get("iterative_sequence")),
+        takes_all=model.backend == "python",
         policies=own_policies(own) if own.priority_levels or own.max_queue_wait_ms else _policies(model.name, given),
         preserve_ordering=own.preserve_ordering or bool(given.get("preserve_ordering")),
     )

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from hubserve.errors import HubError, InvalidInput, from_wire, one_line
+from hubserve.errors import HubError, InvalidInput, from_wire, one_line, without_usage
 from hubserve.instance.wire import WireError, unpack_arrays
 from hubserve.serving.unpacking import PackedResponse, answer_unpacked, has_many_strings
 from hubserve.serving.work import Work
@@ -51,7 +51,7 @@ def settle(work: Work, outcome: InferResponse | PackedResponse | HubError) -> No
         if outcome.detail:
             log.warning("a request failed in module code: %s", outcome.detail)
         elif isinstance(outcome, InvalidInput):
-            log.warning("a request was refused: %s", one_line(outcome.message))
+            log.warning("a request was refused: %s", one_line(without_usage(outcome.message)))
         work.answer.set_exception(outcome)
     elif isinstance(outcome, PackedResponse):
         answer_unpacked(work.answer, outcome)

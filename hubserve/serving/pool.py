@@ -10,6 +10,7 @@ from typing import Any
 from hubserve.errors import HubError, InstanceDied, LoadFailed
 from hubserve.kinds.base import Description
 from hubserve.serving.background import repeat, run_in_background
+from hubserve.serving.concurrent import ConcurrentSeat
 from hubserve.serving.model_calls import ModelCalls
 from hubserve.serving.process import InstanceProcess
 from hubserve.serving.remote import create_instance
@@ -182,7 +183,8 @@ class Pool:
     async def _serve(self, slot: Slot, instance: InstanceProcess) -> bool:
         """Have an instance compute batches until it dies or another one is in its place; gives whether it answered any."""
         out_of_memory = partial(self._lower_limit, slot)
-        seat = slot.seat = InstanceSeat(instance, self._batcher, self._book, self._statistics, out_of_memory)
+        kind = ConcurrentSeat if instance.description.concurrent else InstanceSeat
+        seat = slot.seat = kind(instance, self._batcher, self._book, self._statistics, out_of_memory)
         died = asyncio.create_task(instance.dead.wait())
         try:
             self._batcher.add(seat)

@@ -152,6 +152,8 @@ class InstanceProcess:
         if self.talk and not self.description.whole_requests:
             self.talk.close()
             self.talk = None
+        if self.talk:
+            self.talk.concurrent, self.talk.decoupled = self.description.concurrent, self.description.decoupled
 
     async def _spawn(self) -> None:
         """Start the process.

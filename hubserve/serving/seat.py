@@ -89,9 +89,13 @@ class InstanceSeat:
             return False
         return not self.in_flight or (self.in_flight < MAX_IN_FLIGHT and self._usual_s < _QUICK_S)
 
+    def admits(self, work: Work) -> bool:
+        """Whether work may be computed behind what it has: what may end the instance may not."""
+        return not (work.alone and self.in_flight)
+
     def give(self, batch: list[Work], call_sizes: list[int]) -> None:
         """Send a batch to the instance; its askers are answered when the instance has."""
-        if len(batch) == 1:  # of several, nobody knows whose fault it is if the instance ends
+        if self._would_blame(batch):
             batch[0].attempts += 1
         try:
             header, buffers = frame_of_whole(batch, self._talk) if self._talk else _frame_of(batch)
@@ -113,6 +117,10 @@ class InstanceSeat:
             self._instance.infer(header, buffers, partial(self._answered, batch, keys))
         except Exception:
             self._fail_to_give(batch)
+
+    def _would_blame(self, batch: list[Work]) -> bool:
+        """Whether it is the fault of one request if the instance ends now; of several, nothing says whose it is."""
+        return len(batch) == 1
 
     def _fail_to_give(self, batch: list[Work]) -> None:
         """Fail a batch that could not be sent, so that its requests do not wait for ever."""
@@ -146,7 +154,7 @@ class InstanceSeat:
             self.retired = True
             self._put_back(batch, keys, self._instance.death(BROKEN + error.message))
             raise
-        self.has_answered = True
+        self._note_answer(answer)
         try:
             self._learn(batch, answer.header, busy_s, shared)
             if batch[-1].sequence is not None:
@@ -163,7 +171,13 @@ class InstanceSeat:
             for work, outcome in zip(batch, outcomes, strict=True):
                 if outcome is not None:
                     settle(work, outcome)
-        self._statistics.answered(batch, answer.header, begun_at, busy_s)
+        self._count(batch, answer.header, begun_at, busy_s)
+
+    def _note_answer(self, _: Frame) -> None:
+        self.has_answered = True
+
+    def _count(self, batch: list[Work], header: dict[str, Any], begun_at: float, busy_s: float) -> None:
+        self._statistics.answered(batch, header, begun_at, busy_s)
 
     def _put_back(self, batch: list[Work], keys: list[int], died: InstanceDied) -> None:
         """Have another instance compute the requests of an instance that died, or refuse them."""

@@ -235,7 +235,8 @@ class Sequences:
 
     def _is_unwanted(self, work: Work) -> bool:
         if not work.answer.done() and work.deadline is not None and time.monotonic() >= work.deadline:
-            work.answer.set_exception(DeadlineExceeded(f"module '{self._module}' was too busy to start on the request in time"))
+            told = f"Request timeout expired: module '{self._module}' was too busy to start on the request in time"
+            work.answer.set_exception(DeadlineExceeded(told))
         return work.answer.done()
 
     # --- instances come, compute and go ---

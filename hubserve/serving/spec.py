@@ -75,6 +75,7 @@ class InstanceSpec:
             "extra_inputs": specs_to_json(self.extra_inputs),
             "warm_up": None if self.warm_up is None else list(self.warm_up),
             "nan": self.nan,
+            "compute_timeout_s": self.compute_timeout_s,
         }
 
     def full_environ(self) -> dict[str, str]:

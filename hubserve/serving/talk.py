@@ -33,6 +33,11 @@ class Talk(FrameProtocol):
         executing: the keys of those whose frames are not answered.
         waits: the calls that it waits for.
         on_again: is told of each request that is to be given to the module once more.
+        concurrent: whether its module may be given further requests before it has answered.
+        decoupled: whether its module answers a request any number of times.
+        on_late: is told of each request whose one response came in another way than with its frame.
+        on_fewer: is called when it has fewer requests.
+        on_orphans: is told of the requests that an instance had when it ended, and why; gives those that are to be answered with that.
     """
 
     def __init__(self, calls: "ModelCalls", on_broken: Callable[[str], None], on_lost: Callable[[], None]) -> None:
@@ -42,6 +47,11 @@ class Talk(FrameProtocol):
         self.executing: set[int] = set()
         self.waits: set[Wait] = set()
         self.on_again: Callable[[Work], None] = _nothing
+        self.concurrent = False
+        self.decoupled = False
+        self.on_late: Callable[[Work], None] = _nothing
+        self.on_fewer: Callable[[], None] = _no_one
+        self.on_orphans: Callable[[list[Work], HubError], list[Work]] = _all
         self._calls = calls
         self._tasks: dict[int, tuple[asyncio.Task[None], Window, frozenset[int]]] = {}
         self._last_key = 0  # of the requests
@@ -62,7 +72,8 @@ class Talk(FrameProtocol):
         assert isinstance(whole, Whole), "it was admitted as a whole request"
         whole.talk, whole.key = self, key
         self.open[key] = work
-        self.executing.add(key)
+        if not self.concurrent or work.part is not None:  # those of sequences are waited for
+            self.executing.add(key)
         if whole.stream:
             whole.stream.on_taken = partial(self.send, {"op": "taken", "key": key, "count": 1})
         return key
@@ -73,6 +84,7 @@ class Talk(FrameProtocol):
         work = self.open.pop(key, None)
         if work:
             work.whole.talk = None
+            self.on_fewer()
         return work is not None
 
     def settle(self, work: Work, key: int, outcome: Outcome) -> None:
@@ -96,6 +108,7 @@ class Talk(FrameProtocol):
         for task, _window, parents in list(self._tasks.values()):
             if key in parents and not any(parent in self.open for parent in parents):
                 task.cancel()
+        self.on_fewer()
 
     def lost(self, error: HubError) -> None:
         """The instance has ended: what it had is answered with an error, what it asked for is given up."""
@@ -103,6 +116,8 @@ class Talk(FrameProtocol):
         works, self.open = list(self.open.values()), {}
         self.executing.clear()
         for work in works:
+            work.whole.talk = None
+        for work in self.on_orphans(works, error):
             if not work.answer.done():
                 work.answer.set_exception(error)
         for task, _window, _parents in list(self._tasks.values()):
@@ -183,15 +198,29 @@ class Talk(FrameProtocol):
         if stream is None or isinstance(outcome, HubError):
             assert outcome is not None, "it was checked"
             settle(work, outcome)
+            if stream is None:
+                self.on_late(work)
+            if work.whole.key not in self.open:
+                self.on_fewer()
             return
         if isinstance(outcome, InferResponse):
             stream.put(outcome)
         if final and not work.answer.done():
             work.answer.set_result(InferResponse())
+        if final:
+            self.on_fewer()
 
 
 def _nothing(_: Work) -> None:
     pass
+
+
+def _no_one() -> None:
+    pass
+
+
+def _all(works: list[Work], _: HubError) -> list[Work]:
+    return works
 
 
 class Window:

@@ -73,12 +73,14 @@ class Whole:
         depth: how many modules have called one another until this request was made.
         talk: the instance that has it.
         key: its number there.
+        begun_at: when it was given to that instance, on the clock of ``time.monotonic``.
     """
 
     stream: ResponseStream | None = None
     depth: int = 0
     talk: "Talk | None" = None
     key: int = 0
+    begun_at: float = 0.0
 
 
 class Admitted(NamedTuple):

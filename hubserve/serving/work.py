@@ -28,6 +28,7 @@ class Work:
         priority: lower ones go first.
         attempts: how many instances have been given it alone.
         alone: it may have ended an instance, so it is not put together with others again.
+        suspects: those of whom one may have ended an instance, and which are tried again together; None where it is tried again alone.
         due: when to look whether it is overdue, for :class:`hubserve.serving.sweeper.Sweeper`; 0 for never.
         number: when it was queued first, among all work.
         queued_at: the same, on the clock of ``time.monotonic``.
@@ -52,6 +53,7 @@ class Work:
     priority: int = 0
     attempts: int = 0
     alone: bool = False
+    suspects: Any = None
     due: float = 0.0
     number: int = 0
     queued_at: float = 0.0
@@ -72,7 +74,9 @@ class Work:
         if self.answer.done():
             return
         if self.deadline is not None and now >= self.deadline:
-            self.answer.set_exception(DeadlineExceeded("the answer did not come in time; the request was given up"))
+            self.answer.set_exception(
+                DeadlineExceeded("Request timeout expired: the answer did not come in time; the request was given up")
+            )
         elif 0 < self.patient_until <= now:
             self.refuse()
         else:
@@ -110,8 +114,15 @@ class Seat(Protocol):
         """Whether it computes what it is given."""
 
     @property
+    def unfinished(self) -> int:
+        """How many batches, or requests where they are answered one by one, it has not answered."""
+
+    @property
     def is_open(self) -> bool:
         """Whether it may be given another one."""
+
+    def admits(self, work: Work) -> bool:
+        """Whether work may be computed behind or beside what it has: what may end the instance may not."""
 
     def give(self, batch: list[Work], call_sizes: list[int]) -> None:
         """Compute a batch, divided into calls of the given sizes; the batcher is told by :meth:`Batcher.answered` when it is answered."""

@@ -6,9 +6,10 @@ do, it returns :class:`Costly`.
 
 import re
 import struct
-from typing import Callable, Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 from hubserve.errors import InvalidInput
+from hubserve.vision.avif_header import avif_size, boxes
 
 #: samples of a pixel of usual size: four of 16 bits
 _USUAL_PIXEL_BYTES = 8
@@ -117,35 +118,24 @@ class _TiffTags:
         return next(iter(self.values(tag)), 0)
 
 
-# --- boxes: JPEG 2000 (ISO/IEC 15444-1) and AVIF (ISO/IEC 23008-12) ---
-
-
-def _boxes(data: bytes, place: int, end: int) -> Iterator[Tuple[bytes, int, int]]:
-    """Type, beginning and end of the content of each box."""
-    while place + 8 <= end:
-        size, kind = struct.unpack_from(">I4s", data, place)
-        head = 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", data, place + 8)
-            head = 16
-        stop = end if size == 0 else place + size
-        if stop < place + head:
-            return
-        yield kind, place + head, min(stop, end)
-        place = stop
+# --- boxes: JPEG 2000 (ISO/IEC 15444-1) and AVIF ---
 
 
 def _jp2_size(data: bytes) -> Costly:
-    place = 0
+    place, channels = 0, 1
     if data.startswith(_JP2_START):
-        place = next((start for kind, start, _ in _boxes(data, 0, len(data)) if kind == b"jp2c"), -1)
+        top = list(boxes(data, 0, len(data)))
+        place = next((start for kind, start, _ in top if kind == b"jp2c"), -1)
+        headers = [(start, end) for kind, start, end in top if kind == b"jp2h"]
+        palettes = [at for start, end in headers for kind, at, _ in boxes(data, start, end) if kind == b"pclr"]
+        channels = max((data[at + 2] for at in palettes), default=1)  # what each single number becomes
     if place < 0 or data[place : place + 4] != _J2K_START:
         raise InvalidInput("the image/jp2 picture is broken or cut short: it has no codestream")
     right, bottom, left, top = struct.unpack_from(">IIII", data, place + 8)
     (components,) = struct.unpack_from(">H", data, place + 40)
     if data.rfind(_J2K_END, place) == -1:
         raise InvalidInput(f"the image/jp2 picture was cut short: {len(data)} bytes came and its end is missing")
-    return Costly(right - left, bottom - top, max(1, -(-components // 4)))
+    return Costly(right - left, bottom - top, max(1, -(-max(components, channels) // 4)))
 
 
 def _avif(data: bytes) -> Tuple[str, SizeOf]:
@@ -158,31 +148,7 @@ def _avif(data: bytes) -> Tuple[str, SizeOf]:
         raise InvalidInput(
             f"this is not a picture that can be read here (a file of the kind '{name}', such as HEIC or a film): send JPEG or PNG"
         )
-    return "image/avif", _avif_size
-
-
-def _avif_size(data: bytes) -> Tuple[int, int]:
-    """The largest size in it: a picture may be put together of several, and have others beside it."""
-    sizes = []
-    for kind, start, end in _boxes(data, 0, len(data)):
-        if kind == b"meta":
-            for inner, at, stop in _boxes(data, start + 4, end):
-                if inner == b"iprp":
-                    sizes += [_ispe(data, place) for place in _properties(data, at, stop)]
-    if not sizes:
-        raise InvalidInput("the image/avif picture is broken or cut short: it does not say how large it is")
-    return max(sizes, key=lambda size: size[0] * size[1])
-
-
-def _properties(data: bytes, start: int, end: int) -> Iterator[int]:
-    for kind, at, stop in _boxes(data, start, end):
-        if kind == b"ipco":
-            yield from (place for inner, place, _ in _boxes(data, at, stop) if inner == b"ispe")
-
-
-def _ispe(data: bytes, place: int) -> Tuple[int, int]:
-    width, height = struct.unpack_from(">II", data, place + 4)
-    return width, height
+    return "image/avif", avif_size
 
 
 # --- headers of text, and one of numbers ---

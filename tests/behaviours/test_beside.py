@@ -120,7 +120,7 @@ def test_what_an_archive_says_of_its_own_origin_is_not_believed(part: Path, tmp_
         assert "it imports 'common', which is not installed" in refused.stderr
 
 
-def test_what_lay_beside_and_is_gone_is_told(tmp_path: Path) -> None:
+def test_the_error_names_the_folder_that_is_gone(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "project")
     assert hub("install", folder, home=tmp_path / "home").returncode == 0
     (tmp_path / "project").rename(tmp_path / "moved")

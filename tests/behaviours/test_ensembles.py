@@ -62,9 +62,9 @@ def python(store: Path, name: str, code: str) -> None:
     (store / name / "config.pbtxt").write_text(f"backend: 'python' {SCALE}")
 
 
-def served(store: Path, use: Callable[[DataPlane], Awaitable[None]]) -> None:
+def served(store: Path, use: Callable[[DataPlane], Awaitable[None]], **settings: Any) -> None:
     async def run() -> None:
-        dataplane = DataPlane(plan_stores(parse_settings({"model_store": [str(store)], "workers": 1}, "test")))
+        dataplane = DataPlane(plan_stores(parse_settings({"model_store": [str(store)], "workers": 1, **settings}, "test")))
         await dataplane.start()
         try:
             await use(dataplane)

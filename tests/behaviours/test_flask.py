@@ -1,6 +1,8 @@
 """Modules in somebody's own Flask application: the same answers as the server's, and nothing else of the application changed."""
 
+import base64
 import contextlib
+import gzip
 import io
 import json
 import os
@@ -135,6 +137,14 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "nan in an array": ("POST", "/predict/doubler", array([[np.nan]])),
     "no picture": ("POST", "/predict/doubler", {"data": b"no picture", "headers": {"Content-Type": "image/png"}}),
     "a field in the form": ("POST", "/predict/doubler", form(picture(), note="hello")),
+    "a picture as json": ("POST", "/predict/doubler", text(json.dumps({"data": base64.encodebytes(picture()).decode()}))),
+    "pictures as json that are none": ("POST", "/predict/doubler", text('{"data": ["AA%A"]}')),
+    "texts in the form": ("POST", "/predict/shout", form(text="grüß dich")),
+    "packed": ("POST", "/predict/shout", text(gzip.compress(b'{"text": "packed"}'), Content_Encoding="gzip")),
+    "packed in another way": ("POST", "/predict/shout", text(b"x", Content_Encoding="br")),
+    "options of a page": ("OPTIONS", "/health/live", {}),
+    "slashes in front": ("POST", "//predict/shout", text('{"text": "a"}')),
+    "slashes within": ("POST", "/predict//shout", text('{"text": "a"}')),
     "a form that is none": ("POST", "/predict/doubler", {"data": b"--x", "headers": {"Content-Type": "multipart/form-data"}}),
     "a picture for a module without": ("POST", "/predict/shout", {"data": picture(), "headers": {"Content-Type": "image/png"}}),
     "wrong shape": ("POST", "/predict/doubler", array([[1]], **{"X-Hub-Shape": "two"})),
@@ -193,7 +203,7 @@ def test_the_answer_is_the_servers_own(server: Server, url: str, case: str) -> N
 
 def test_the_servers_own_answers_are_of_every_kind(server: Server) -> None:
     statuses = {ask(server.url, *each).status_code for each in REQUESTS.values()}
-    assert statuses == {200, 400, 404, 405, 413, 504}
+    assert statuses == {200, 400, 404, 405, 413, 415, 504}
 
 
 def test_the_applications_own_routes_are_as_before(url: str) -> None:

@@ -1,6 +1,7 @@
 """``/gradio/<module>``: pages of modules, each in a process of its own, passed on by the server."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import aiohttp
 import pytest
 import requests
 
-from tests.conftest import Server, Start, servers, toy, wait_for
+from tests.conftest import Server, Start, hub, servers, toy, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,8 @@ def test_paths_queries_and_statuses_pass_as_they_are(server: Server) -> None:
     odd = requests.get(server.url + "/gradio/paged/file=a%20b/%E4%B8%AD/..%2Fx?q=%2F&r", timeout=60)
     assert (odd.status_code, odd.text) == (404, "/file=a%20b/%E4%B8%AD/..%2Fx?q=%2F&r")
     assert requests.head(server.url + "/gradio/paged/app", timeout=60).status_code == 200
+    parts = requests.post(server.url + "/gradio/paged/run/predict", data=iter([b'{"data": ', b'["a"]}']), timeout=60)
+    assert parts.json() == {"data": ["A?"]}
     for size in (256, 1 << 20, 3 << 20):
         content = requests.get(f"{server.url}/gradio/paged/large?{size}", timeout=60).content
         assert content == bytes(range(256)) * (size // 256)
@@ -122,11 +125,37 @@ def test_a_client_that_leaves_ends_its_stream(server: Server) -> None:
 
 def test_pages_end_with_their_module_and_with_the_server(start: Start) -> None:
     server = start({"paged": toy("paged")}, workers=1)
+    old = about(server)["pid"]
+    assert hub("serving", "reload", "-p", server.port, home=server.home).returncode == 0
+    wait_for(lambda: not lives(old))
     pid = about(server)["pid"]
     stream = requests.get(server.url + "/gradio/paged/events", stream=True, timeout=60)
-    assert next(stream.iter_lines()) == b"data: first"
+    lines = stream.iter_lines()  # a generator that is collected closes its connection
+    assert next(lines) == b"data: first"
     assert server.stop() == 0, "an open page does not hold up the server's end"
+    with contextlib.suppress(requests.exceptions.ChunkedEncodingError):  # the page's end may come before that of its answer
+        assert b"data: second" not in list(lines)
     wait_for(lambda: not lives(pid))
+
+
+def test_a_client_of_http_1_0_gets_the_whole_answer(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET /gradio/paged/large?3145728 HTTP/1.0\r\n\r\n")
+        received = b"".join(iter(lambda: client.recv(1 << 20), b""))
+    assert received.partition(b"\r\n\r\n")[2] == bytes(range(256)) * 12288
+
+
+def test_streams_of_pages_leave_room_for_other_requests(start: Start) -> None:
+    server = start({"paged": toy("paged")}, workers=1, max_concurrency=4)
+    streams = [requests.get(server.url + "/gradio/paged/events", stream=True, timeout=60) for _ in range(2)]
+    lines = [each.iter_lines() for each in streams]  # a generator that is collected closes its connection
+    assert [next(each) for each in lines] == [b"data: first"] * 2
+    full = requests.get(server.url + "/gradio/paged/app", timeout=60)
+    assert (full.status_code, "half of max_concurrency" in full.json()["msg"]) == (503, True)
+    assert server.results("paged", text="a") == "A!"
+    for each in streams:
+        each.close()
+    assert wait_for(lambda: requests.get(server.url + "/gradio/paged/go", timeout=60).status_code == 200)
 
 
 def test_failures_of_a_page_are_told_with_what_to_do(start: Start) -> None:

@@ -1,5 +1,6 @@
 """What tools and load balancers ask a gRPC server: which services there are, and whether it is ready from now on."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,8 @@ def test_bytes_that_are_no_request_end_the_call_with_a_reason(channel: grpc.Chan
 def test_stopping_tells_those_who_watch_and_ends_what_is_open(server: Server, channel: grpc.Channel) -> None:
     told = watch(channel)
     assert next(told).status == STATUS.SERVING
-    talking = reflection(channel, "v1")(iter_forever(), timeout=60)
+    is_over = threading.Event()
+    talking = reflection(channel, "v1")(kept_open(is_over), timeout=60)
     next(talking)
     server.process.terminate()
     assert next(told).status == STATUS.NOT_SERVING
@@ -152,15 +154,14 @@ def test_stopping_tells_those_who_watch_and_ends_what_is_open(server: Server, ch
             next(each)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "being stopped" in raised.value.details()
+    is_over.set()
     assert server.process.wait(30) == 0
 
 
-def iter_forever() -> Iterator[bytes]:
+def kept_open(is_over: threading.Event) -> Iterator[bytes]:
     """Ask once, and keep the call open."""
-    import threading
-
     yield b"\x3a\x00"
-    threading.Event().wait(60)
+    is_over.wait(60)
 
 
 def reflection(channel: grpc.Channel, version: str) -> Any:

@@ -1,7 +1,10 @@
 """Models' own files, served and installed as they are."""
 
+import ast
 import json
+import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,9 @@ import requests
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 
+from hubserve.errors import HubError, ModuleNotFound
+from hubserve.registry.resolve import resolve
+from hubserve.registry.store import Store
 from tests import value_models
 from tests.behaviours.grpc_clients import tensor, texts
 from tests.conftest import Server, Start, free_port, hub
@@ -95,9 +101,20 @@ def test_texts_are_tensors_and_json(client: Any, server: Server) -> None:
     answer = client.infer("spam", [given("text", texts(b"WIN", b"hello").reshape(2, 1), "BYTES")])
     assert answer.as_numpy("label").ravel().tolist() == [b"spam", b"ham"]
     assert answer.as_numpy("probabilities").shape == (2, 2)
-    assert values(server, "spam", text=[["hello"], ["win"]])["label"] == ["ham", "spam"]
+    assert values(server, "spam", text=[["hello"], ["win"]])["label"] == [["ham"], ["spam"]]
     wrong = server.predict("spam", json={"inputs": {"text": [[5]]}}).json()
     assert "input 'text' must be nested lists of texts" in wrong["msg"]
+
+
+def test_requests_with_texts_are_merged_and_each_gets_its_own_answer(server: Server) -> None:
+    def labels(number: int) -> set[bytes]:
+        text = ("win", "hello")[number % 2]
+        with triton.InferenceServerClient(server.url.partition("//")[2]) as client:
+            answers = [client.infer("spam", [given("text", texts(text.encode()).reshape(1, 1), "BYTES")]) for _ in range(5)]
+        return {each.as_numpy("label").item() for each in answers}
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(labels, range(8))) == [{b"spam"}, {b"ham"}] * 4
 
 
 def test_the_classes_of_a_table_of_scores_are_its_labels(client: Any) -> None:
@@ -107,7 +124,8 @@ def test_the_classes_of_a_table_of_scores_are_its_labels(client: Any) -> None:
     assert client.get_model_metadata("flower")["outputs"][1] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}
 
 
-def test_a_model_without_inputs_is_asked_with_none(server: Server) -> None:
+def test_a_model_without_inputs_is_asked_with_none(server: Server, grpc_client: Any) -> None:
+    np.testing.assert_array_equal(grpc_client.infer("constant", []).as_numpy("y"), [[1, 2, 3], [4, 5, 6]])
     answer = requests.post(server.url + "/v2/models/constant/infer", json={"inputs": []}, timeout=30)
     assert answer.json()["outputs"][0]["data"] == [1, 2, 3, 4, 5, 6]
     assert values(server, "constant") == {"y": [[1, 2, 3], [4, 5, 6]]}
@@ -167,18 +185,14 @@ def test_a_file_is_installed_in_versions_and_everything_is_done_with_it(home: Pa
     assert "Installed my_model 1.1" in hub("install", path, "--version", "1.1", home=home).stdout
     path.unlink()
     (tmp_path / "weights" / "w.data").unlink()
-    listed = json.loads(hub("list", "--json", home=home).stdout)["modules"]
-    assert {(each["name"], each["version"], each["kind"]) for each in listed} >= {("my_model", "1.1", "model")}
-    ran = hub("run", "my_model", "--inputs", '{"x": [[1, 2]]}', home=home)
-    assert json.loads(ran.stdout)["outputs"] == {"y": [[5, 14]]}, ran.stderr
     shown = json.loads(hub("show", "my_model", "--json", home=home).stdout)
-    assert (set(shown["versions"]), shown["version"]) == ({"1.0.0", "1.1"}, "1.1")
+    assert (set(shown["versions"]), shown["version"], shown["kind"]) == ({"1.0.0", "1.1"}, "1.1", "model")
     bundled = hub("bundle", "my_model", "-o", tmp_path / "my.hub", home=home)
     assert bundled.returncode == 0, bundled.stderr
-    assert hub("uninstall", "my_model", home=home).returncode == 0
+    assert {each.info.version for each in Store().uninstall("my_model")} == {"1.0.0", "1.1"}
     assert "Installed my_model 1.1" in hub("install", tmp_path / "my.hub", home=home).stdout
-    ran = hub("run", "my_model", "--inputs", '{"x": [[1, 1]]}', home=home)
-    assert json.loads(ran.stdout)["outputs"] == {"y": [[5, 7]]}, ran.stderr
+    ran = hub("run", "my_model", "--inputs", '{"x": [[1, 2]]}', home=home)
+    assert ast.literal_eval(ran.stdout)["outputs"] == {"y": [[5, 14]]}, ran.stderr
 
 
 def test_a_folder_of_one_paddle_model_is_installed_and_served(start: Start, home: Path, ocr_dir: Path) -> None:
@@ -203,7 +217,7 @@ REFUSED = {
     "settings.json": (b"{}", "is JSON, but no model that Paddle 3 wrote"),
     "net.xml": (b"<net/>", "its weights 'net.bin' are missing"),
     "inference.pdmodel": (b"\x0a\x01", "is not a Paddle program, or is damaged"),
-    "inference.pdiparams": (b"x", r"Give the *.pdmodel or *.json file of the same name"),
+    "inference.pdiparams": (b"x", "Give the *.pdmodel or *.json file of the same name"),
 }
 
 
@@ -211,17 +225,30 @@ REFUSED = {
 def test_what_is_no_model_that_can_be_served_is_told_for_what_it_is(home: Path, tmp_path: Path, name: str) -> None:
     data, told = REFUSED[name]
     (tmp_path / name).write_bytes(data)
-    answer = hub("install", tmp_path / name, home=home)
-    assert answer.returncode == 1
-    assert told in answer.stderr
+    with pytest.raises(HubError, match=re.escape(told)):
+        Store().install(tmp_path / name)
     assert not list((home / "modules").glob("[!.]*"))
 
 
 def test_a_folder_of_several_is_not_installed_as_one(home: Path, folder: Path) -> None:
-    answer = hub("install", folder, home=home)
-    assert answer.returncode == 1
-    assert "holds 9 models: " in answer.stderr
-    assert "Name one of the files" in answer.stderr
+    with pytest.raises(HubError, match="holds 9 models: .* Name one of the files"):
+        Store().install(folder)
+
+
+@pytest.mark.parametrize("reference", ["none.onnx", "./none.onnx"])
+def test_a_file_that_is_not_there_is_called_a_file(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModuleNotFound, match=re.escape(f"there is no file '{tmp_path / 'none.onnx'}'")):
+        resolve(reference)
+
+
+def test_a_link_to_a_file_keeps_its_name(home: Path, tmp_path: Path) -> None:
+    scale(tmp_path / "blob").rename(tmp_path / "1f2e")
+    (tmp_path / "net.onnx").symlink_to("1f2e")
+    assert resolve(str(tmp_path / "net.onnx")).info.name == "net"
+    assert Store().install(tmp_path / "net.onnx").info.name == "net"
+    (tmp_path / "1f2e").unlink()
+    assert hub("run", "net", "--inputs", '{"x": [[1, 2, 3, 4]]}', home=home).returncode == 0
 
 
 def test_two_files_of_one_name_are_told_how_to_call_them(home: Path, tmp_path: Path) -> None:

@@ -99,6 +99,12 @@ def test_a_version_that_the_policy_leaves_out_is_unknown(client: Any) -> None:
         ask(client, "many", X, version="1")
 
 
+def test_a_version_that_is_no_number_is_named_in_the_words_that_clients_look_for(client: Any) -> None:
+    wanted = r"Request for unknown model: 'many'.*failed to get model version from specified version string 'latest'.*2, 10 is served"
+    with pytest.raises(InferenceServerException, match=wanted):
+        ask(client, "many", X, version="latest")
+
+
 def test_an_ensemble_computes_its_steps_in_the_order_of_its_tensors(client: Any) -> None:
     assert list(ask(client, "chain", X, "in")) == ["out"]
     np.testing.assert_array_equal(ask(client, "chain", X, "in")["out"], X * 2 + X * 4)

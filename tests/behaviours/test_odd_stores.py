@@ -60,6 +60,12 @@ def test_a_server_none_of_whose_stored_models_loads_stays_up_and_says_why(hopele
     assert "no such luck" in state["reason"]
 
 
+def test_the_status_has_a_long_reason_on_a_line_of_its_own(hopeless: Server) -> None:
+    lines = hub("serving", "status", "-p", hopeless.port, home=hopeless.home).stdout.splitlines()
+    assert any("broken" in line and "not ready" in line for line in lines)
+    assert any(line.startswith("broken: ") and "no such luck" in line for line in lines)
+
+
 def test_a_model_that_comes_later_makes_it_ready(hopeless: Server) -> None:
     store = Path(hopeless.log.parent, "store")
     write_scale(store, "scale")

@@ -28,6 +28,10 @@ class WrongConfig(TritonModelException, ValueError):
     """``auto_complete_config`` contradicts the configuration; models also catch it as a ValueError."""
 
 
+class WrongType(TritonModelException, TypeError):
+    """An argument is of another type; models also catch it as a TypeError."""
+
+
 class TritonError:
     """Why a request has no answer.
 

@@ -36,7 +36,11 @@ class Logger:
         Args:
             message: the text.
             level: a constant of this class.
+        Raises:
+            TypeError: it is none of them.
         """
+        if not isinstance(level, LogLevel):
+            raise TypeError(f"the level must be a constant of Logger, such as Logger.WARNING, got {level!r}")
         _write(message, level)
 
     @staticmethod
@@ -60,11 +64,12 @@ class Logger:
         _write(message, Logger.VERBOSE)
 
 
-def _write(message: Any, level: int) -> None:
-    if int(level) == Logger.VERBOSE and not os.environ.get("HUB_LOG_VERBOSE"):
+def _write(message: Any, level: LogLevel) -> None:
+    text = text_of(message)
+    if level == Logger.VERBOSE and not os.environ.get("HUB_LOG_VERBOSE"):
         return
     caller = inspect.currentframe()
     for _ in range(2):
         caller = caller.f_back if caller else None
     where = f"{os.path.basename(caller.f_code.co_filename)}:{caller.f_lineno}" if caller else ""
-    sys.stderr.write(f"{_LEVELS[int(level)]} {where}] {text_of(message)}\n")
+    sys.stderr.write(f"{_LEVELS[level]} {where}] {text}\n")

@@ -1,7 +1,7 @@
 """Responses of other models, as they come."""
 
 import asyncio
-from typing import Any, Awaitable, Coroutine, Iterator
+from typing import Any, Awaitable, Coroutine, Iterator, List
 
 from hubserve.kinds.requests import Replies
 from hubserve.kinds.triton_api.errors import TritonError
@@ -9,25 +9,44 @@ from hubserve.kinds.triton_api.responses import InferenceResponse
 
 
 class ResponseIterator:
-    """The responses of a decoupled model, as they come. It may also be used with ``async for``."""
+    """The responses of a decoupled model, as they come; once all are there, they can be gone through again.
+
+    It may also be used with ``async for``.
+    """
 
     def __init__(self, replies: Replies) -> None:
         self._replies = replies
+        self._seen: List[InferenceResponse] = []
+        self._next = 0  # which of these comes next, once no more come
+        self._is_over = False
 
     def __iter__(self) -> Iterator[InferenceResponse]:
+        self._begin()
         return self
 
+    def _begin(self) -> None:
+        if self._is_over and self._next >= len(self._seen):
+            self._next = 0
+
     def __next__(self) -> InferenceResponse:
-        response = self._replies.take()
-        if response is None:
+        if not self._is_over:
+            response = self._replies.take()
+            if response is not None:
+                self._seen.append(InferenceResponse.from_whole(response))
+                return self._seen[-1]
+            self._is_over, self._next = True, len(self._seen)
+        if self._next >= len(self._seen):
             raise StopIteration
-        return InferenceResponse.from_whole(response)
+        self._next += 1
+        return self._seen[self._next - 1]
 
     def __aiter__(self) -> "ResponseIterator":
+        self._begin()
         return self
 
     async def __anext__(self) -> InferenceResponse:
-        await _ready(self._replies)
+        if not self._is_over:
+            await _ready(self._replies)
         try:
             return self.__next__()
         except StopIteration:
@@ -52,6 +71,15 @@ def only(replies: Replies) -> InferenceResponse:
     return InferenceResponse.from_whole(response)
 
 
+def loop_runs_here() -> bool:
+    """Whether this thread runs an event loop, whose coroutines all wait while the thread waits."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def awaited(replies: Replies, decoupled: bool) -> Awaitable[Any]:
     """Return what is awaited for the responses: a task where an event loop runs, so that it can be given to whatever takes futures.
 
@@ -60,10 +88,7 @@ def awaited(replies: Replies, decoupled: bool) -> Awaitable[Any]:
         decoupled: whether an iterator of the responses is wanted rather than the one response.
     """
     waiting: Coroutine[Any, Any, Any] = _soon(ResponseIterator(replies)) if decoupled else _only_async(replies)
-    try:
-        return asyncio.get_running_loop().create_task(waiting)
-    except RuntimeError:  # it is awaited in a loop that does not run yet
-        return waiting
+    return asyncio.get_running_loop().create_task(waiting) if loop_runs_here() else waiting
 
 
 async def _only_async(replies: Replies) -> InferenceResponse:

@@ -5,10 +5,10 @@ from contextvars import ContextVar
 from typing import Any, Awaitable, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from hubserve.kinds.requests import Call, Host, Replies, WholeRequest
-from hubserve.kinds.triton_api.errors import TritonModelException
+from hubserve.kinds.triton_api.errors import TritonModelException, WrongType
 from hubserve.kinds.triton_api.memory import TRITONSERVER_MEMORY_CPU, PreferredMemory
 from hubserve.kinds.triton_api.parameters import parameters_of
-from hubserve.kinds.triton_api.replies import ResponseIterator, awaited, only
+from hubserve.kinds.triton_api.replies import ResponseIterator, awaited, loop_runs_here, only
 from hubserve.kinds.triton_api.responses import InferenceResponseSender
 from hubserve.kinds.triton_api.tensors import Tensor, find_tensor
 from hubserve.kinds.triton_api.texts import text_of, texts_of
@@ -117,7 +117,7 @@ class InferenceRequest:
                 raise TritonModelException(f"inputs must hold pb_utils.Tensor objects, got {type(tensor).__name__}")
         self._model_name = text_of(model_name)
         if not self._model_name:
-            raise TritonModelException("InferenceRequest() needs model_name, the name of the model that is to answer")
+            raise WrongType("InferenceRequest() needs model_name, the name of the model that is to answer")
         self._model_version = int(model_version)
         self._inputs = list(inputs)
         self._outputs = texts_of(requested_output_names)
@@ -267,14 +267,14 @@ class InferenceRequest:
         Returns:
             An InferenceResponse; an iterator of them with ``decoupled``.
         """
-        replies = self._call(decoupled)
+        replies = self._call(decoupled, waits=True)
         return ResponseIterator(replies) if decoupled else only(replies)
 
     def async_exec(self, decoupled: bool = False) -> Awaitable[Any]:
         """As :meth:`exec`, but what it gives is to be awaited; the model is asked at once."""
-        return awaited(self._call(decoupled), decoupled)
+        return awaited(self._call(decoupled, waits=False), decoupled)
 
-    def _call(self, many: bool) -> Replies:
+    def _call(self, many: bool, waits: bool) -> Replies:
         if self._whole is not None:
             raise TritonModelException("exec() is for requests that the model makes: construct pb_utils.InferenceRequest(model_name=...)")
         server = attached("a request of another model")
@@ -297,6 +297,7 @@ class InferenceRequest:
                 many=many,
                 parents=server.open_keys() if parents is None else parents,
                 blocking=parents is not None,
+                halting=waits and parents is not None and loop_runs_here(),
             )
         )
 

@@ -28,11 +28,11 @@ class InferenceResponse:
 
     def __init__(
         self,
-        output_tensors: Optional[Sequence[Tensor]] = None,
+        output_tensors: Sequence[Tensor] = (),
         error: Optional[TritonError] = None,
         parameters: Union[Dict[str, Any], str, None] = None,
     ) -> None:
-        self._tensors = list(output_tensors or ())
+        self._tensors = list(output_tensors)
         for tensor in self._tensors:
             if not isinstance(tensor, Tensor):
                 raise TritonModelException(f"output_tensors must hold pb_utils.Tensor objects, got {type(tensor).__name__}")

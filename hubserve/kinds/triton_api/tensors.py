@@ -6,7 +6,7 @@ import numpy as np
 
 from hubserve.kinds.triton_api import dlpack
 from hubserve.kinds.triton_api.datatypes import BF16, number_of, numpy_to_triton_type
-from hubserve.kinds.triton_api.errors import TritonModelException
+from hubserve.kinds.triton_api.errors import TritonModelException, WrongType
 from hubserve.kinds.triton_api.texts import text_of
 from hubserve.types import BFLOAT16
 
@@ -23,7 +23,7 @@ class Tensor:
 
     def __init__(self, name: str, numpy_array: np.ndarray) -> None:
         if not isinstance(numpy_array, (np.ndarray, np.generic)):
-            raise TritonModelException(f"Tensor('{name}', ...) needs a numpy array, got {type(numpy_array).__name__}; use np.asarray()")
+            raise WrongType(f"Tensor('{name}', ...) needs a numpy array, got {type(numpy_array).__name__}; use np.asarray()")
         self._name = text_of(name)
         self._array = np.asarray(numpy_array)
         self._number = numpy_to_triton_type(self._array.dtype)

@@ -8,7 +8,11 @@ def text_of(value: Any) -> str:
 
     Args:
         value: a text, or the same in UTF-8 as any kind of bytes; anything else is shown as ``str`` does.
+    Raises:
+        TypeError: it is None.
     """
+    if value is None:
+        raise TypeError("a text is needed, got None")
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode("utf-8", "replace")
     return str(value)  # also numpy's own texts, which are a kind of str that writers of JSON refuse
@@ -18,7 +22,7 @@ def texts_of(values: Any) -> List[str]:
     """Return several texts; see :func:`text_of`.
 
     Raises:
-        TypeError: it is one text, whose letters are not meant.
+        TypeError: it is one text, whose letters are not meant, or one of them is None.
     """
     if isinstance(values, (str, bytes, bytearray)):
         raise TypeError(f"a list of texts is needed, got the text {text_of(values)!r}; put it into a list")

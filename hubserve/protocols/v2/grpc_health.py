@@ -55,10 +55,10 @@ class Health:
     async def watch(self, call: Call) -> None:
         """Answer ``Watch``: the status now, and again whenever it is another one.
 
-        A service that there is not is watched, too, as the protocol has it.
+        An unknown service is watched, too, as the protocol has it.
 
         Raises:
-            HubError: the client watches in vain, or the server is being stopped.
+            HubError: too many calls watch, no request comes, or the server is being stopped.
         """
         with self._calls.open():
             service = await self._service(call)
@@ -96,7 +96,7 @@ class Health:
                 raise
 
     async def _poll(self) -> None:
-        """Wake those who watch whenever there is another status, until there are none."""
+        """Wake the watching calls at every change of status, as long as there are any."""
         last = self._now()
         while self._watchers:
             await asyncio.sleep(_POLL_S)

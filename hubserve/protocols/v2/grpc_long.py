@@ -1,4 +1,4 @@
-"""Calls that last as long as their clients want: how many there may be, and how they end when the server stops."""
+"""Bound calls that last as long as their clients want, and end them when the server stops."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -30,7 +30,7 @@ class LongCalls:
         """Count one call.
 
         Raises:
-            Overloaded: there are as many as there may be.
+            Overloaded: too many are open.
             Unavailable: the server is being stopped.
         """
         self._require_open()

@@ -10,7 +10,7 @@ from hubserve.errors import InstallError
 from hubserve.kinds.module_scan import Place
 from hubserve.registry.environments.code_needs import host_lacks, places_text
 from hubserve.registry.environments.host import unmet
-from hubserve.registry.environments.merging import names_in, ways
+from hubserve.registry.environments.merging import is_unfit, names_in, ways
 from hubserve.registry.environments.needs import Needs
 from hubserve.registry.environments.options import Options
 from hubserve.registry.environments.profile import HOST, Profile, all_profiles, get_profile, known_packages
@@ -196,7 +196,7 @@ def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assu
     known = known_packages(profiles)
     found = []
     for profile in profiles.values():
-        if profile.automatic:
+        if profile.automatic and not is_unfit(profile, case.needs.requirements.lines):
             lacking = [name for name in case.names if name not in profile.provides and not _is_brought(name, known, brought, assume=assume)]
             if len(lacking) < bound:
                 found.append((profile, lacking))

@@ -36,6 +36,13 @@ def ways(profile: Profile, needs: Needs, names: Sequence[str]) -> Iterator[Needs
         yield with_base._replace(requirements=_merged(lines, (), base, own))
 
 
+def is_unfit(profile: Profile, lines: Sequence[str]) -> bool:
+    """Return whether lines pin a version that does not run with a profile."""
+    refused = {each.name: each for each in _parsed(profile.unfit)}
+    pinned = ((each.name, version) for each in _parsed(lines) if (version := _pinned(each)))
+    return any(name in refused and refused[name].specifier.contains(version, prereleases=True) for name, version in pinned)
+
+
 def names_in(lines: Sequence[str]) -> set[str]:
     """Return the normalised names of the packages that lines name."""
     return {each.name for each in _parsed(lines)}
@@ -56,12 +63,16 @@ def _agreeing(lines: Sequence[str], own: Sequence[str]) -> Iterator[str]:
     for each in _parsed(own):
         wishes.setdefault(each.name, []).append(each)
     for line, parsed in zip(lines, _parsed(lines), strict=True):
-        pinned = next((each.version for each in parsed.specifier if each.operator == "=="), "")
+        pinned = _pinned(parsed)
         refused = any(
             wish.url or (pinned and not wish.specifier.contains(pinned, prereleases=True)) for wish in wishes.get(parsed.name, [])
         )
         if not refused:
             yield line
+
+
+def _pinned(requirement: "Requirement") -> str:
+    return next((each.version for each in requirement.specifier if each.operator == "=="), "")
 
 
 def _parsed(lines: Sequence[str]) -> list["Requirement"]:

@@ -33,6 +33,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         provides: import name -> the package that has it, or several that do, the one in ``requirements`` first. A name with dots is one
             that only some versions of its package have, such as ``paddle.fluid``.
         constraints: versions of packages that modules add to it.
+        unfit: packages that modules ask for and that do not run with it; a module that pins one of them gets another profile.
         environ: environment variables of the processes that run in it.
         library_path: folders put before ``LD_LIBRARY_PATH``, relative to its ``site-packages``.
         size_mb: what it takes on disk, roughly, to be said before it is built; 0 where that is not known.
@@ -48,6 +49,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     requirements: list[str]
     provides: dict[str, str | list[str]]
     constraints: list[str] = []
+    unfit: list[str] = []
     environ: dict[str, str] = {}
     library_path: list[str] = []
     size_mb: int = 0
@@ -156,6 +158,7 @@ def _check(profile: Profile, path: Path) -> None:
 def _check_lines(profile: Profile) -> None:
     try:
         wanted = profile.wanted
+        parse_requirements(profile.unfit, (), Path(profile.path).parent, f"'{profile.path}'")
     except Exception as error:
         text = getattr(error, "message", str(error))
         raise ConfigError(f"the environment profile '{profile.name}' cannot be used: {text}") from None

@@ -21,23 +21,23 @@ VERSION = "1.0.0"
 
 
 class ModelSource(Source):
-    """A model's file, or a folder that holds the files of one model and no module."""
+    """Installs a model's file, or a folder that holds the files of one model and no module."""
 
     name = "model"
 
     def recognises(self, request: Request) -> bool:
-        """A file by its name, a folder by what it holds."""
+        """Recognise a file by its name, a folder by its content."""
         path = local_path(request)
         if path.is_file():
             return is_model_name(path)
         try:
             return path.is_dir() and find_kind(path).name == KIND and not has_card(path)
-        except HubError:  # whoever takes folders says best what is wrong
+        except HubError:  # the source of folders has the better message
             return False
 
     @contextmanager
     def fetched(self, request: Request) -> Fetching:
-        """A folder with the model's files and a card of its name and version, as long as the context lasts."""
+        """Provide a folder with the model's files and a card of its name and version, as long as the context lasts."""
         path = local_path(request)
         if request.settings.require_signature and path.is_file():
             raise unsigned(f"'{path}'")
@@ -65,7 +65,7 @@ class ModelSource(Source):
 
 
 def _place(file: Path, graph: Path) -> Path:
-    """Where a file of a model is, relative to the model's own: weights of ONNX may be in a folder beside it."""
+    """Return the path of a file relative to the model's own: weights of ONNX may be in a folder beside it."""
     with suppress(ValueError):
         return file.relative_to(graph.parent.resolve())
     with suppress(ValueError):
@@ -74,7 +74,7 @@ def _place(file: Path, graph: Path) -> Path:
 
 
 def _bring(file: Path, place: Path) -> None:
-    """Have a file at another place of the same disk without a copy, else copy it."""
+    """Link a file to another place of the same disk, else copy it."""
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(file.resolve(), place)

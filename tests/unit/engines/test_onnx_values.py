@@ -115,6 +115,16 @@ def test_weights_in_another_file_are_read_from_the_model_s_folder(tmp_path: Path
     assert load(path).run({"x": np.ones((1, 2), np.float32)})[0].tolist() == [[5, 7]]
 
 
+def test_a_model_that_is_a_link_may_have_its_weights_beside_it_as_links(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "blobs" / "1f").write_bytes(models.outside(tmp_path / "net.onnx", "w.data").read_bytes())
+    (tmp_path / "blobs" / "2e").write_bytes(np.array([5, 7], np.float32).tobytes())
+    (tmp_path / "snapshot" / "net.onnx").symlink_to("../blobs/1f")
+    (tmp_path / "snapshot" / "w.data").symlink_to("../blobs/2e")
+    assert load(tmp_path / "snapshot" / "net.onnx").run({"x": np.ones((1, 2), np.float32)})[0].tolist() == [[5, 7]]
+
+
 @pytest.mark.parametrize("how", ["../secret", "{folder}/secret", "link"])
 def test_weights_outside_the_folder_are_not_read(tmp_path: Path, how: str) -> None:
     secret = tmp_path / "secret"

@@ -10,7 +10,8 @@ import pytest
 from hubserve.engines import EngineOptions, ModelFiles, load_engine
 from hubserve.engines.base import Engine, Signature
 from hubserve.errors import HubError, LoadFailed, MissingDependency, ModuleFailed
-from hubserve.types import ANY, TensorSpec
+from hubserve.kinds import find_kind
+from hubserve.types import ANY, REST, TensorSpec
 from tests.engines_here import HAS_TORCH
 
 A, B = TensorSpec("a", "float32", (ANY, 2)), TensorSpec("b", "float32", (ANY, 2))
@@ -67,6 +68,58 @@ if HAS_TORCH:
             load(files, outputs=(SUM, SUM, SUM)).run({"a": one(1), "b": one(1)})
         with pytest.raises(ModuleFailed, match="output 'sum' is configured as float64, and the file gave float32"):
             load(files, outputs=(SUM._replace(dtype="float64"),)).run({"a": one(1), "b": one(1)})
+
+    def test_a_dictionary_is_taken_and_nested_answers_are_found(tmp_path: Path) -> None:
+        engine = load(save(tmp_path / "model.pt", "ByKey"), outputs=(SUM._replace(name="OUTPUT__0"), DIFFERENCE))
+        total, difference = engine.run({"a": one(5), "b": one(2)})
+        np.testing.assert_array_equal(total, one(7))
+        np.testing.assert_array_equal(difference, one(3))
+        outputs = [SUM._replace(name=f"OUTPUT__{index}") for index in range(4)]
+        given = load(save(tmp_path / "model.pt", "Deep"), outputs=outputs).run({"a": one(5), "b": one(2)})
+        assert [each[0, 0] for each in given] == [7, 3, 5, 2]
+
+    @pytest.mark.parametrize(
+        ("model", "inputs", "outputs"),
+        [
+            ("Pictures", [("picture", "float32", (ANY, 3, ANY, ANY))], [("OUTPUT__0", "float32", (ANY, 5))]),
+            ("Words", [("ids", "int64", (REST,))], [("OUTPUT__0", "float32", (REST,))]),
+            (
+                "ByKey",
+                [("a", "float32", (REST,)), ("b", "float32", (REST,))],
+                [("OUTPUT__0", "float32", (REST,)), ("difference", "float32", (REST,))],
+            ),
+        ],
+    )
+    def test_what_nothing_says_is_found_out(tmp_path: Path, model: str, inputs: Any, outputs: Any) -> None:
+        engine = load_engine(save(tmp_path / "model.pt", model), "pytorch")
+        assert ([tuple(each) for each in engine.inputs], [tuple(each) for each in engine.outputs]) == (inputs, outputs)
+
+    def test_the_documented_parameters_are_honoured(tmp_path: Path) -> None:
+        import torch
+
+        files = save(tmp_path / "model.pt", "Both")
+        tuning = [
+            ("INFERENCE_MODE", "0"),
+            ("DISABLE_OPTIMIZED_EXECUTION", "1"),
+            ("ENABLE_JIT_PROFILING", "0"),
+            ("INTER_OP_THREAD_COUNT", "1"),
+        ]
+        tuning += [("ENABLE_TENSOR_FUSER", "0"), ("ENABLE_JIT_EXECUTOR", "1"), ("DISABLE_CUDNN", "1")]
+        engine = load_engine(files, "pytorch", EngineOptions(signature=Signature((A, B), (SUM, DIFFERENCE)), tuning=tuning))
+        try:
+            assert torch.backends.cudnn.enabled is False
+            np.testing.assert_array_equal(engine.run({"a": one(5), "b": one(2)})[0], one(7))
+        finally:
+            torch.backends.cudnn.enabled = True
+            torch._C._jit_set_profiling_mode(True)
+
+    def test_a_plain_file_is_a_module(tmp_path: Path) -> None:
+        save(tmp_path / "net.pt", "Pictures")
+        kind = find_kind(tmp_path / "net.pt")
+        module = kind.load(tmp_path / "net.pt", "net", {}, {})
+        assert (kind.name, module.description.max_batch_size, module.description.batched) == ("model", 32, True)
+        given = module.call_tensors({"picture": np.ones((2, 3, 40, 50), np.float32)})
+        assert given["OUTPUT__0"].shape == (2, 5)
 
     def test_a_damaged_file_is_told(tmp_path: Path) -> None:
         files = save(tmp_path / "model.pt", "Both")

@@ -94,7 +94,7 @@ def test_a_project_that_is_a_package_itself_is_found_under_its_own_name(project:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="/")
     assert done.stdout == "7\n"
-    assert "no_such_package" in done.stderr, "what its own __init__.py lacks is told, and its parts work without"
+    assert "no_such_package" in done.stderr, "what its own __init__.py lacks is logged, and its parts work without"
 
 
 def test_an_installed_package_is_never_hidden(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from hubserve.errors import HubError, LoadFailed, MissingDependency
-from hubserve.kinds import beside
+from hubserve.kinds import beside, packages
 from hubserve.kinds.beside import surroundings
 from hubserve.kinds.failures import failures_named
 from hubserve.kinds.package_names import package_of
 
 
-def told(name: str, **more: str) -> str:
+def message_for(name: str, **more: str) -> str:
     with pytest.raises(MissingDependency) as caught, failures_named("cannot import 'm'"):
         raise ModuleNotFoundError(f"No module named '{name}'", name=name, **more)
     return caught.value.message
@@ -23,7 +23,7 @@ def told(name: str, **more: str) -> str:
 )
 def test_a_known_import_names_its_package(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(__import__("sys").modules, name.partition(".")[0], raising=False)
-    text = told(name)
+    text = message_for(name)
     assert f"Add {package} to its requirements.txt" in text
     assert f"(it imports '{name.partition('.')[0]}')" in text
     assert package_of("tqdm") == "tqdm"
@@ -32,7 +32,7 @@ def test_a_known_import_names_its_package(name: str, package: str, monkeypatch: 
 @pytest.mark.parametrize("name", ["tools", "utils", "ppocr", "deploy.x", "config", "python", "no_such_package"])
 def test_no_package_is_named_for_any_other(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beside, "AROUND", {})
-    text = told(name)
+    text = message_for(name)
     top = name.partition(".")[0]
     assert package_of(name) == ""
     assert f"it imports '{top}', which is not installed." in text
@@ -44,22 +44,27 @@ def test_no_package_is_named_for_any_other(name: str, monkeypatch: pytest.Monkey
 def test_where_it_was_looked_for_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     origin = tmp_path / "deploy" / "clas"
     monkeypatch.setitem(beside.AROUND, "clas", surroundings(origin))
-    text = told("tools")
+    text = message_for("tools")
     assert f"is gone with it: '{origin}'. Put it back, or install the module again from where it is now." in text
     origin.mkdir(parents=True)
-    assert f"does not lie beside the module's folder '{origin}'." in told("tools")
+    assert f"does not lie beside the module's folder '{origin}'." in message_for("tools")
     (tmp_path / "deploy").chmod(0o777)
     monkeypatch.setitem(beside.AROUND, "clas", surroundings(origin))
-    assert f"not looked at: '{tmp_path / 'deploy'}', where every user of this machine can put files" in told("tools")
+    assert f"not looked at: '{tmp_path / 'deploy'}', where every user of this machine can put files" in message_for("tools")
 
 
-def test_a_part_that_the_package_found_here_lacks_is_told_with_its_place() -> None:
-    text = told("json.no_such_part")
+def test_a_part_that_the_package_found_here_lacks_is_named_with_its_place() -> None:
+    text = message_for("json.no_such_part")
     assert "it imports 'json.no_such_part', and the 'json' that is found here (" in text
     assert "__init__.py" in text
 
 
-def test_an_error_that_names_no_import_is_told_as_it_is() -> None:
+def test_a_missing_file_of_the_module_itself_is_not_taken_for_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(packages.LOADED, "levit", tmp_path)
+    assert f"it imports its own 'vision.layers', which is not in its folder '{tmp_path}'." in message_for("levit.vision.layers")
+
+
+def test_an_error_that_names_no_import_is_passed_on_as_it_is() -> None:
     with pytest.raises(HubError, match="torch is not for this machine") as caught, failures_named("cannot import 'm'"):
         raise ModuleNotFoundError("torch is not for this machine")
     assert type(caught.value) is LoadFailed

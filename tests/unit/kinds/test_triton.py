@@ -14,6 +14,7 @@ from hubserve.kinds.triton_config import BACKENDS
 from hubserve.kinds.triton_fields import SUPPORTED, passed_over
 from hubserve.kinds.triton_harmless import HARMLESS
 from hubserve.kinds.triton_model import open_model
+from tests import value_models
 from tests.conftest import ROOT
 from tests.engines_here import HAS_TORCH
 from tests.triton_models import scale, tensor, write_scale
@@ -37,6 +38,10 @@ def message(folder: Path) -> str:
     ("config", "told"),
     [
         ("max_batch_size: 'x'", "config.pbtxt' is not a model configuration of Triton's: line 1, column "),
+        (
+            "max_batch_size: ${most} model_transaction_policy { decoupled: ${many} } parameters { key: '${most}' }",
+            "it is a template with values to fill in: ${most}, ${many}. Write each value in the place of its name",
+        ),
         ("max_bach_size: 3", "max_bach_size"),
         ("max_batch_size: -2", "max_batch_size must be from 0 up, got -2"),
         (f"{PAIR} runtime: 'other'", "runtime (no backend here has it)"),
@@ -256,3 +261,38 @@ def test_the_guide_lists_every_field_that_has_a_meaning() -> None:
     table = guide.partition("<!-- fields without effect -->")[2].partition("<!-- end of fields without effect -->")[0]
     told = [line.split("`")[1] for line in table.splitlines() if "`" in line]
     assert told == list(HARMLESS)
+
+
+def test_documented_parameters_of_the_backend_are_given_to_the_engine(tmp_path: Path) -> None:
+    more = "".join(
+        f"parameters {{ key: '{key}' value: {{ string_value: '{value}' }} }}"
+        for key, value in (("intra_op_thread_count", 1), ("execution_mode", 1), ("gpu_mem_limit", 9), ("session.x", "y"))
+    )
+    module = load(write_scale(tmp_path, "model", f"{PAIR} {more} optimization {{ graph {{ level: 1 }} }}"))
+    engine = module.description.engine
+    assert engine is not None
+    assert engine["threads"] == 1
+    assert [each for each in engine["warnings"] if "gpu_mem_limit" in each]
+    np.testing.assert_array_equal(module.call_tensors({"x": np.ones((1, 4), np.float32)})["y"], [[2, 2, 2, 2]])
+
+
+def test_openvino_as_an_accelerator_is_an_engine_and_others_change_nothing(tmp_path: Path) -> None:
+    accelerators = "optimization {{ execution_accelerators {{ cpu_execution_accelerator [ {{ name: '{}' }} ] }} }}"
+    by = [load(write_scale(tmp_path, name, f"{PAIR} {accelerators.format(name)}")).description.engine for name in ("openvino", "other")]
+    assert by[0] is not None
+    assert by[1] is not None
+    assert (by[0]["name"], by[1]["name"]) == ("openvino", "onnxruntime")
+    assert by[1]["warnings"] == ["the execution accelerator 'other' changes nothing here"]
+
+
+def test_texts_and_tables_of_scores_are_configured_as_tensors(tmp_path: Path) -> None:
+    value_models.spam(tmp_path / "spam" / "1" / "model.onnx")
+    (tmp_path / "spam" / "config.pbtxt").write_text(
+        f"backend: 'onnxruntime' max_batch_size: 8 input [ {tensor('text', [1], 'TYPE_STRING')} ] "
+        f"output [ {tensor('label', [1], 'TYPE_STRING', 'reshape { }')}, {tensor('probabilities', [2])} ]"
+    )
+    module = load(tmp_path / "spam")
+    given = module.call_tensors({"text": np.array([[b"win"], [b"hello"]], object)})
+    assert given["label"].tolist() == [["spam"], ["ham"]]
+    assert given["probabilities"].shape == (2, 2)
+    assert module.description.labels == {"probabilities": ["ham", "spam"]}

@@ -14,7 +14,8 @@ from hubserve.errors import DeadlineExceeded, Exists, HubError, ModuleFailed, Mo
 from hubserve.kinds.requests import Call, Host, Replies, WholeRequest, WholeResponse
 from hubserve.kinds.triton_api import dlpack
 from hubserve.kinds.triton_api.requests import attach
-from hubserve.kinds.triton_python import TritonPythonModule, _completed, _describe
+from hubserve.kinds.triton_completion import complete, describe
+from hubserve.kinds.triton_python import TritonPythonModule
 from tests.odd_arrays import LAYOUTS, SENDABLE, UNSENDABLE, array_of, values
 from tests.odd_arrays import arrays as odd_arrays
 
@@ -201,11 +202,16 @@ class Recorder(Host):
         self.sent: list[tuple[int, Any, bool]] = []
 
     def respond(self, key: int, response: WholeResponse | None, final: bool) -> None:
-        self.acts += 1
         self.sent.append((key, response, final))
 
     def abandon(self, key: int, error: HubError | None) -> None:
         self.sent.append((key, error, True))
+
+    def has_acted(self, keys: Any) -> bool:
+        return any(key in keys for key, _, _ in self.sent)
+
+    def again(self, key: int) -> None:
+        raise AssertionError(key)
 
     def open_keys(self) -> list[int]:
         return []
@@ -229,7 +235,7 @@ CONFIG = {
 
 
 def module_of(model: Any, host: Host | None = None, **config: Any) -> TritonPythonModule:
-    described = _describe(_completed(type(model), {**CONFIG, **config}, "m", None), "m")  # type: ignore[arg-type]
+    described = describe(complete(type(model), {**CONFIG, **config}, "m", None), "m")  # type: ignore[arg-type]
     module = TritonPythonModule(model, described, "m", "1")
     module._host = host
     module.begin()

@@ -144,6 +144,11 @@ class Recorder(Host):
 
     def abandon(self, key: int, error: HubError | None) -> None: ...
 
+    def has_acted(self, keys: Any) -> bool:
+        return False
+
+    def again(self, key: int) -> None: ...
+
     def open_keys(self) -> list[int]:
         return []
 
@@ -152,7 +157,7 @@ class Recorder(Host):
 
     def call(self, call: Call) -> Replies:
         self.calls.append(call)
-        return Answered()
+        return Answered(int(call.id) if call.id.isdigit() else 1)
 
     def ask(self, what: str, arguments: dict[str, Any], buffers: Any = ()) -> Any:
         self.asked.append((what, arguments))
@@ -160,10 +165,14 @@ class Recorder(Host):
 
 
 class Answered(Replies):
-    """One response."""
+    """As many responses as are asked for by the id of the request, or one."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.left = count
 
     def take(self) -> WholeResponse | None:
-        return WholeResponse({"Y": np.ones(1, np.float32)})
+        self.left -= 1
+        return WholeResponse({"Y": np.full(1, self.left, np.float32)}) if self.left >= 0 else None
 
     def notify(self, ready: Callable[[], None]) -> None:
         threading.Thread(target=ready).start()
@@ -235,6 +244,31 @@ def test_what_makes_no_request_is_refused(make: Callable[[], Any], text: str) ->
         make()
 
 
+TENSOR = pb_utils.Tensor("X", np.zeros(1, np.float32))
+NEEDED = {"model_name": "m", "inputs": [TENSOR], "requested_output_names": ["Y"]}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *(lambda name=name: pb_utils.InferenceRequest(**{**NEEDED, name: None}) for name in REQUEST.split()[:8]),
+        lambda: pb_utils.InferenceRequest(**{**NEEDED, "requested_output_names": [None]}),
+        lambda: pb_utils.InferenceResponse(None),
+        lambda: pb_utils.Tensor(None, np.zeros(1)),
+        lambda: pb_utils.Tensor("X", None),
+        lambda: pb_utils.Tensor("X", [1, 2]),
+        lambda: pb_utils.TritonError(None),
+        lambda: pb_utils.Logger.log("x", None),
+        lambda: pb_utils.Logger.log("x", 1),
+        lambda: pb_utils.Logger.log_verbose(None),
+        lambda: pb_utils.MetricFamily(None, "", 0),
+    ],
+)
+def test_what_must_not_be_left_out_is_a_type_error(call: Callable[[], Any]) -> None:
+    with pytest.raises(TypeError):
+        call()
+
+
 def test_one_text_is_not_taken_for_a_list_of_its_letters() -> None:
     with pytest.raises(TypeError, match="put it into a list"):
         pb_utils.InferenceRequest(model_name="m", requested_output_names="OUT")
@@ -250,6 +284,25 @@ def test_an_asynchronous_request_can_be_waited_for_with_others(host: Recorder) -
         return len(done)
 
     assert asyncio.run(ask()) == 3
+
+
+def test_the_responses_of_a_decoupled_model_can_be_gone_through_again(host: Recorder) -> None:
+    def numbers(responses: Any) -> list[int]:
+        return [int(each.output_tensors()[0].as_numpy()[0]) for each in responses]
+
+    responses = pb_utils.InferenceRequest("4", model_name="m").exec(True)
+    assert numbers([next(responses)]) == [3]
+    assert numbers(responses) == [2, 1, 0]
+    with pytest.raises(StopIteration):
+        next(responses)
+    assert numbers(responses) == numbers(responses) == [3, 2, 1, 0]
+    assert numbers([each for each, _ in zip(responses, range(2), strict=False)]) == [3, 2]
+
+    async def ask() -> list[int]:
+        responses = await pb_utils.InferenceRequest("2", model_name="m").async_exec(decoupled=True)
+        return numbers([each async for each in responses]) + numbers([each async for each in responses]) + numbers(responses)
+
+    assert asyncio.run(ask()) == [1, 0] * 3
 
 
 def test_a_configuration_is_changed_in_place_and_its_contradictions_are_value_errors() -> None:

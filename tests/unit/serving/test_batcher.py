@@ -50,6 +50,13 @@ class Desk:
         return len(self.batches)
 
     @property
+    def unfinished(self) -> int:
+        return self.in_flight
+
+    def admits(self, work: Work) -> bool:
+        return not (work.alone and self.in_flight)
+
+    @property
     def is_alive(self) -> bool:
         return True
 
@@ -244,6 +251,25 @@ def test_preferred_sizes_are_kept_and_the_rest_goes_as_it_is() -> None:
     async def scenario() -> None:
         batcher = make(100, limit=16, preferred_sizes=[4, 8])
         assert given_out(batcher, [work() for _ in range(15)]) == [8, 4, 3]
+
+    asyncio.run(scenario())
+
+
+def test_what_takes_all_that_waits_does_so_whatever_it_costs() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=4, takes_all=True)
+        for items in 9 * (1, 2, 4):
+            batcher._book.of("a").believe(items, items * items * 0.001)
+        assert given_out(batcher, [work() for _ in range(7)]) == [4, 3]
+        batcher = make(100, limit=4, takes_all=True)
+        first, second = Desk(batcher), Desk(batcher)
+        works = [work() for _ in range(4)]
+        batcher._soon = lambda _: None
+        for each in works:
+            batcher.put(each)
+        batcher._seats = [first, second]
+        batcher.dispatch()
+        assert [len(batch) for batch in [*first.batches, *second.batches]] == [2, 2], "idle instances share it"
 
     asyncio.run(scenario())
 

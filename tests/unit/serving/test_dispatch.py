@@ -43,6 +43,13 @@ class Desk:
         return len(self.waiting)
 
     @property
+    def unfinished(self) -> int:
+        return self.in_flight
+
+    def admits(self, work: Work) -> bool:
+        return not (work.alone and self.in_flight)
+
+    @property
     def is_open(self) -> bool:
         return self.is_alive and len(self.waiting) < 2
 

@@ -1,78 +1,17 @@
 """TIFF, JPEG 2000, AVIF, Netpbm and the other formats that few people send."""
 
-import io
 import struct
 
 import cv2
 import numpy as np
 import pytest
-import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from hubserve.errors import InvalidInput, TooLarge
 from hubserve.vision import MAX_PIXELS, decode_picture, read_header
 from tests.spellings import spellings
-from tests.unit.vision import pictures
-
-BGR = pictures.cat()[100:140, 150:210]
-RGB = np.ascontiguousarray(BGR[:, :, ::-1])
-GREY = cv2.cvtColor(BGR, cv2.COLOR_BGR2GRAY)
-
-
-def by_opencv(extension, image=BGR):
-    return bytes(cv2.imencode(extension, image)[1])
-
-
-def by_pillow(form, mode="RGB", **options):
-    stored = io.BytesIO()
-    Image.fromarray(RGB).convert(mode).save(stored, form, **options)
-    return stored.getvalue()
-
-
-def by_tifffile(image=RGB, **options):
-    stored = io.BytesIO()
-    tifffile.imwrite(stored, image, photometric="rgb", **options)
-    return stored.getvalue()
-
-
-EXACT = {
-    "tiff": by_opencv(".tiff"),
-    "tiff of 16 bits": by_tifffile(RGB.astype(np.uint16) * 257),
-    "tiff in big-endian order": by_tifffile(byteorder=">"),
-    "big tiff": by_tifffile(bigtiff=True),
-    "tiff in planes": by_tifffile(RGB.transpose(2, 0, 1).copy(), planarconfig="separate"),
-    "tiff of two pages": by_tifffile(np.stack([RGB, 255 - RGB])),
-    "tiff in CMYK": by_pillow("TIFF", "CMYK"),
-    "tiff, LZW": by_pillow("TIFF", compression="tiff_lzw"),
-    "jpeg 2000 codestream": by_pillow("JPEG2000", no_jp2=True),
-    "jpeg 2000 with alpha": by_pillow("JPEG2000", "RGBA"),
-    "ppm": by_opencv(".ppm"),
-    "sun raster": by_opencv(".sr"),
-}
-NEAR = {
-    "tiff, jpeg": by_pillow("TIFF", compression="jpeg"),
-    "jpeg 2000": by_opencv(".jp2"),
-    "avif": by_pillow("AVIF", quality=90),
-    "avif with alpha": by_pillow("AVIF", "RGBA", quality=90),
-    "radiance hdr": by_opencv(".hdr", (BGR / 255).astype(np.float32)),
-    "jpeg in CMYK": by_pillow("JPEG", "CMYK"),
-}
-OTHER = {
-    "tiff of one bit": by_pillow("TIFF", "1", compression="group4"),
-    "tiff with a palette": by_pillow("TIFF", "P"),
-    "tiff, grey": by_opencv(".tiff", GREY),
-    "png of 16 bits": by_opencv(".png", GREY.astype(np.uint16) * 257),
-    "jpeg 2000, grey": by_pillow("JPEG2000", "L"),
-    "pgm": by_opencv(".pgm", GREY),
-    "pbm": by_opencv(".pbm", GREY),
-    "pam": by_opencv(".pam"),
-    "pfm": by_opencv(".pfm", (BGR / 255).astype(np.float32)),
-    "ppm of text": b"P3\n# made by hand\n3 2\n255\n" + b" ".join(b"%d" % value for value in range(18)) + b"\n",
-    "pgm of 16 bits": b"P5 2 2 65535\n" + struct.pack(">4H", 0, 1000, 40000, 65535),
-}
-ALL = {**EXACT, **NEAR, **OTHER}
+from tests.unit.vision.rare_pictures import ALL, BGR, EXACT, NEAR, RGB, by_opencv, by_tifffile
 
 
 def as_opencv_reads(data):
@@ -112,9 +51,26 @@ def box(kind, content):
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
-def avif(*sizes):
+JP2 = box(b"jP  ", b"\r\n\x87\n")
+
+
+def sequence_header(width, height, still=True):
+    """An AV1 sequence header with 16 bits for each length: of a still picture, or of a film with a clock and a decoder's model."""
+    film = f"{1:032b}{1:032b}111{7:05b}{0:032b}{0:010b}1{1:05b}" + f"{0:012b}{9:05b}01{0:017b}1{0:04b}" * 2
+    bits = "0001" + ("1" + f"{0:05b}" if still else "0" + "1" + film)
+    bits += f"{15:04b}{15:04b}{width - 1:016b}{height - 1:016b}"
+    bits += "0" * (-len(bits) % 8)
+    content = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    return b"\x12\x00" + b"\x0a" + bytes([len(content)]) + content
+
+
+def avif(*sizes, frame=(60, 40), still=True):
     properties = b"".join(box(b"ispe", struct.pack(">III", 0, *size)) for size in sizes)
-    return box(b"ftyp", b"avif\0\0\0\0avifmif1") + box(b"meta", b"\0\0\0\0" + box(b"iprp", box(b"ipco", properties)))
+    frames = sequence_header(*frame, still=still)
+    names = box(b"iinf", struct.pack(">IH", 0, 1) + box(b"infe", struct.pack(">IHH4s", 2 << 24, 1, 0, b"av01") + b"\0"))
+    places = box(b"iloc", struct.pack(">IHHHHHHII", 1 << 24, 0x4400, 1, 1, 1, 0, 1, 0, len(frames)))
+    content = box(b"iprp", box(b"ipco", properties)) + names + places + box(b"idat", frames)
+    return box(b"ftyp", b"avif\0\0\0\0avifmif1") + box(b"meta", b"\0\0\0\0" + content)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +80,13 @@ def avif(*sizes):
         tiff(_256=100, _257=100, _322=60000, _323=60000),
         tiff(_256=5000, _257=5000, _258=64, _277=4),
         jp2_codestream(60000, 60000),
-        box(b"jP  ", b"\r\n\x87\n") + box(b"jp2c", jp2_codestream(60000, 60000)),
+        JP2 + box(b"jp2c", jp2_codestream(60000, 60000)),
         jp2_codestream(5000, 5000, components=16000),
+        JP2 + box(b"jp2h", box(b"pclr", b"\0\1\xff")) + box(b"jp2c", jp2_codestream(9000, 9000, components=1)),
         avif((60000, 60000)),
         avif((100, 100), (60000, 60000)),
+        avif((100, 100), frame=(60000, 60000)),
+        avif((100, 100), frame=(60, 40), still=False),  # its frames may have any size that 16 bits can say
         b"P6\n60000 60000\n255\n",
         b"P6\n# " + b"x" * 50 + b"\n60000 # wide\n 60000 255\n",
         b"P7\nWIDTH 60000\nHEIGHT 60000\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n",
@@ -163,7 +122,15 @@ def test_what_cannot_be_read_is_refused_with_what_to_send(data, says):
         decode_picture(data)
 
 
-@given(st.sampled_from(sorted(ALL)), st.integers(0, 120), st.binary(min_size=1, max_size=8))
+def test_the_size_of_an_avif_is_that_of_its_frames_whatever_its_container_says():
+    assert read_header(avif((60, 40)))[1:] == (60, 40)
+    lying = bytearray(NEAR["avif"])
+    place = lying.index(b"ispe") + 8
+    lying[place : place + 8] = struct.pack(">II", 8, 8)
+    assert read_header(bytes(lying))[1:] == BGR.shape[1::-1]
+
+
+@given(st.sampled_from(sorted(ALL)), st.integers(0, 500), st.binary(min_size=1, max_size=8))
 def test_a_damaged_header_is_an_answer_or_a_clear_error(name, place, damage):
     data = bytearray(ALL[name])
     data[place : place + len(damage)] = damage

@@ -119,6 +119,14 @@ def test_the_modules_own_versions_count_before_the_profiles(profiles: Path) -> N
     assert "wants-one==1.0" not in pins(found)
 
 
+def test_a_profile_that_a_pinned_package_does_not_run_with_is_passed_over(profiles: Path) -> None:
+    provides = {"conflicted": "conflicted"}
+    write_profile(profiles, "old", pythons=HERE, order=1, requirements=["conflicted==1.0"], provides=provides, unfit=["heavy<2"])
+    assert chosen(profiles, "conflicted", ("heavy==1.0",)).profile == "older"
+    assert chosen(profiles, "conflicted", ("heavy",)).profile == "old"
+    assert chosen(profiles, "conflicted").profile == "old"
+
+
 def test_what_fits_no_profile_is_refused_with_both_reasons(profiles: Path) -> None:
     with pytest.raises(InstallError, match=r"(?s)conflicted.*9\.9.*the profile 'old', which has more, cannot be used"):
         chosen(profiles, "wants_one", ("conflicted==9.9",))
