@@ -9,6 +9,7 @@ import pytest
 
 from hubserve.kinds import beside
 from hubserve.kinds.beside import find_in, origin_of, surroundings
+from hubserve.kinds.beside_scan import needs_beside
 
 
 def write(path: Path, text: str = "") -> Path:
@@ -126,3 +127,14 @@ def test_where_a_module_came_from_is_what_its_manifest_says(home: Path, tmp_path
     monkeypatch.setattr(beside, "AROUND", {})
     beside.look_beside("stray", stray)
     assert beside.AROUND["stray"].origin == stray
+
+
+def test_what_hubserve_provides_is_not_followed_beside_a_module(tmp_path: Path) -> None:
+    (tmp_path / "paddlehub" / "module").mkdir(parents=True)
+    (tmp_path / "paddlehub" / "__init__.py").write_text("import a_package_of_the_checkout\n")
+    (tmp_path / "paddlehub" / "module" / "module.py").write_text("import another_one\n")
+    (tmp_path / "setup.py").touch()
+    folder = tmp_path / "modules" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "module.py").write_text("import paddlehub as hub\nfrom paddlehub.module.module import moduleinfo\n")
+    assert needs_beside(folder, [folder.parent, tmp_path]) == {}
