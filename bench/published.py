@@ -31,6 +31,7 @@ AIM_S = 4
 #: how refusals are grouped: what they have in common
 REASONS = {
     r"needs the package '([^']*)'": "a package is missing: {0}",
+    r"it imports (?:its own )?'([^']*)', which": "what it imports is missing: {0}",
     r"No module named '([^']*)'": "a package is missing: {0}",
     r"cannot import name '([^']*)' from '([^']*)'": "{1} has no {0}",
     r"module '([^']*)' has no attribute '([^']*)'": "{0} has no {1}",
