@@ -13,11 +13,21 @@ _TIMEOUT_S = 900
 _MARK = "hub-import:"
 _CODE = f"""
 import importlib, sys
+
+def take(name):
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        parent, _, last = name.rpartition(".")
+        if not parent or not hasattr(take(parent), last):
+            raise
+        return getattr(take(parent), last)
+
 for name in sys.argv[1:]:
     sys.__stdout__.write("\\n{_MARK}begin:%s\\n" % name)
     sys.__stdout__.flush()
     try:
-        importlib.import_module(name)
+        take(name)
         fault = ""
     except BaseException as error:
         fault = "%s: %s" % (type(error).__name__, error)
@@ -34,7 +44,7 @@ def failed_imports(home: Path, environment: Environment, names: Sequence[str]) -
     Args:
         home: the home.
         environment: where they are imported.
-        names: what to import.
+        names: modules, and parts of modules, such as ``cv2.AKAZE_create``.
     """
     failed: dict[str, str] = {}
     left = list(names)

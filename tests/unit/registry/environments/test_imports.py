@@ -26,7 +26,7 @@ def test_a_name_that_ends_the_process_does_not_keep_the_others_from_being_tried(
     }
     for name, code in codes.items():
         (made.site_packages / f"{name}.py").write_text(code)
-    assert failed_imports(home, made, ["json", *codes, "sqlite3.none"]) == {
+    assert failed_imports(home, made, ["json", "json.JSONDecoder", "os.path.join", *codes, "sqlite3.none"]) == {
         "crashes": "its import ended the process by SIGSEGV",
         "leaves": "its import ended the process with status 3",
         "quits": "SystemExit: 4",
