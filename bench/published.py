@@ -65,7 +65,7 @@ def main() -> int:
     work = args.work or Path(tempfile.gettempdir()) / f"hub-published-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
     folders = _wanted(find_modules(root), args)
     if not folders:
-        parser.error(f"there is no folder with a module.py in '{root}' that is wanted")
+        parser.error(f"'{root}' has no wanted folder with a module.py")
     print(f"{len(folders)} modules; homes and results are in {work}", flush=True)
     results = install_all(root, folders, work, args)
     return summarize([results[each] for each in folders if each in results], again=args.again)
@@ -77,7 +77,7 @@ def find_modules(root: Path) -> list[str]:
 
 
 def is_module(path: Path) -> bool:
-    """Whether it is a module's own file, and not part of the framework or of another module."""
+    """Return whether it is a module's own file, and not part of the framework or of another module."""
     return "moduleinfo" in path.read_text("utf-8", "replace") and not (
         path.parent.name == "module" and (path.parent / "manager.py").is_file()
     )
@@ -154,7 +154,7 @@ def module_names(root: Path) -> dict[str, str]:
 
 
 def has_requirements(folder: Path) -> bool:
-    """Whether a module says which packages it needs."""
+    """Return whether a module says which packages it needs."""
     return (folder / "requirements.txt").is_file()
 
 

@@ -52,7 +52,7 @@ class EngineOptions(NamedTuple):
 
 
 class Value(NamedTuple):
-    """An input or output that is no tensor, or may be left out: JSON requests can have it, tensors cannot.
+    """An input or output that is not a tensor, or may be left out: JSON requests can have it, tensors cannot.
 
     Attributes:
         name: the file's name for it.
@@ -128,7 +128,7 @@ class Engine(ABC):
         """
 
     def run_values(self, values: Dict[str, Any]) -> Dict[str, Any]:
-        """Compute one request, with what is no tensor in the forms of JSON: lists for sequences, objects for maps.
+        """Compute one request whose values may also be JSON: lists for sequences, objects for maps.
 
         Args:
             values: name to array for each of :attr:`inputs`, and name to lists or objects for :attr:`value_inputs`.

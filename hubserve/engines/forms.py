@@ -59,7 +59,7 @@ def is_model_name(path: Path) -> bool:
 
 
 def check_form(path: Path) -> None:
-    """Refuse a file that is no model that can be served, as far as its name and its first bytes tell.
+    """Refuse a file that cannot be served, judged by its name and its first bytes.
 
     Raises:
         LoadFailed: saying what it is, and what to do.

@@ -1,4 +1,4 @@
-"""What a module's method takes from clients, and the call of it: a client's wrong arguments are told from a fault of the module."""
+"""Calls of a module's method with a client's arguments; wrong arguments are distinguished from faults of the module."""
 
 import inspect
 import json

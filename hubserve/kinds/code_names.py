@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 
 class CodeNames(NamedTuple):
-    """What one file says.
+    """The names that one file uses.
 
     Attributes:
         imports: modules: ``a.b`` for ``import a.b`` and ``from a.b import c``.
@@ -197,7 +197,7 @@ def _last(node: ast.AST) -> str:
 
 
 def is_main(node: ast.AST) -> bool:
-    """Whether it is ``__name__ == "__main__"``."""
+    """Return whether the test is ``__name__ == "__main__"``."""
     return isinstance(node, ast.Compare) and _last(node.left) == "__name__"
 
 

@@ -29,7 +29,7 @@ _PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
 class Place(NamedTuple):
-    """Where a name stands.
+    """The place of a name in the code.
 
     Attributes:
         file: relative to the module's folder.
@@ -45,7 +45,7 @@ class Place(NamedTuple):
 
 
 class ModuleScan(NamedTuple):
-    """What the code of one folder needs.
+    """The needs of the code of one folder.
 
     Attributes:
         imports: top-level names that neither the standard library, the folder nor hubserve provides, and where they are imported.

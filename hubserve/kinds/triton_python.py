@@ -276,7 +276,7 @@ class TritonPythonModule(LoadedModule):
     # --- async def execute ---
 
     def _goes_on(self, whole: List[WholeRequest]) -> bool:
-        """Whether the instance may take further requests while a coroutine computes these.
+        """Return whether the instance may take further requests while a coroutine computes these.
 
         What a request of a sequence leaves behind must be there before the next one comes; so must what an iterative one says of itself.
         """

@@ -25,7 +25,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Target(NamedTuple):
-    """Where a request goes.
+    """The target of a request.
 
     Attributes:
         host, port: the server's address.

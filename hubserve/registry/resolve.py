@@ -112,4 +112,6 @@ def _from_folder(folder: Path) -> Resolved:
 
 
 def _no_file(path: Path) -> ModuleNotFound:
-    return ModuleNotFound(f"there is no file '{path.expanduser().absolute()}'. Give the path of a model's file, or of a module's folder.")
+    return ModuleNotFound(
+        f"the file '{path.expanduser().absolute()}' does not exist. Give the path of a model's file, or of a module's folder."
+    )

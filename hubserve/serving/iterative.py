@@ -12,7 +12,7 @@ from hubserve.serving.sequences import Desk, Sequence, Sequences, fail
 from hubserve.serving.work import Work
 from hubserve.types import SequencePart
 
-#: ids that models may be told in any datatype of theirs
+#: ids that fit each datatype in which models may take them
 _LARGEST_ID = (1 << 31) - 1
 
 

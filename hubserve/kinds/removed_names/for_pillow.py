@@ -1,4 +1,4 @@
-"""What removed functions of Pillow did, by what is there now."""
+"""Removed functions of Pillow, rebuilt on present ones."""
 
 from typing import Any, List, Tuple
 

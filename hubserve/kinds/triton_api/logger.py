@@ -12,7 +12,7 @@ _LEVELS = "IWEV"
 
 
 class LogLevel(IntEnum):
-    """How much a line matters."""
+    """The severity of a line."""
 
     INFO = 0
     WARNING = 1

@@ -24,7 +24,7 @@ _ALWAYS = frozenset({"numpy"})
 
 
 class Choice(NamedTuple):
-    """What a module is to run in.
+    """The environment that is chosen for a module.
 
     Attributes:
         resolution: what its environment is made of; None for the Python of hub.
@@ -214,7 +214,7 @@ def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assu
 
 
 def _is_brought(name: str, known: Mapping[str, set[str]], packages: set[str] | frozenset[str], *, assume: bool) -> bool:
-    """Whether some packages have an import name, as far as profiles know; ``assume`` it of names that no profile knows."""
+    """Return whether some packages bring an import name, by what profiles say; ``assume`` answers for unknown names."""
     from packaging.utils import canonicalize_name
 
     if name in _ALWAYS:

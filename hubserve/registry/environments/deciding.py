@@ -21,7 +21,7 @@ from hubserve.registry.progress import Progress
 
 
 class Decided(NamedTuple):
-    """What a module runs in.
+    """The environment that a module runs in.
 
     Attributes:
         environment: None for the Python of hub.
@@ -54,7 +54,7 @@ def decide(
         timeout_s: how long to wait for another process that builds.
         progress: called with each step.
     Raises:
-        ConfigError: there is no such profile.
+        ConfigError: the profile does not exist.
         InstallError: what it needs cannot be had; the message says why.
     """
     needs, names = _read(home, folder, info, options, beside)
@@ -106,7 +106,7 @@ def _read(home: Path, folder: Path, info: ModuleInfo, options: Options, beside: 
 
 
 def module_needs(folder: Path, info: ModuleInfo, options: Options) -> Needs:
-    """What a module asks for, and what the user adds to it.
+    """Return the needs of a module, with the user's additions.
 
     Raises:
         InstallError: something of it cannot be used.

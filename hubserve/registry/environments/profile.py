@@ -76,12 +76,12 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def needs(self) -> Needs:
-        """What its environment is made from."""
+        """Return the needs of its environment."""
         return Needs(self.wanted, isolated=True, base=self.base)
 
     @property
     def base(self) -> Base:
-        """What it says beside its packages."""
+        """Return its settings other than packages."""
         wanted = self.wanted
         allow_urls = any("://" in each for each in (*wanted.lines, *wanted.options))
         return Base(
@@ -117,10 +117,10 @@ def get_profile(home: Path, name: str) -> Profile:
     if name in profiles:
         return profiles[name]
     near = get_close_matches(name, list(profiles), 1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    hint = f"; did you mean '{near[0]}'?" if near else "."
     raise ConfigError(
-        f"there is no environment profile '{name[:60]}'{hint} There are: {', '.join(profiles)}, and {HOST} for the Python of hub itself. "
-        f"'hub env' lists them; your own are files in {home / FOLDER_NAME}."
+        f"the environment profile '{name[:60]}' does not exist{hint} Available are: {', '.join(profiles)}, and {HOST} "
+        f"for the Python of hub itself. 'hub env' lists them; your own are files in {home / FOLDER_NAME}."
     )
 
 

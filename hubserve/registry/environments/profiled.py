@@ -25,7 +25,7 @@ def profile_environment(
         timeout_s: how long to wait for another process that builds.
         progress: called with each step.
     Raises:
-        ConfigError: there is no such profile, or its file cannot be used.
+        ConfigError: the profile does not exist, or its file cannot be used.
         InstallError: no Python of this machine will do, or its packages cannot be had; nothing of it is left.
     """
     needs = get_profile(home, name).needs

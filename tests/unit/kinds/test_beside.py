@@ -57,7 +57,7 @@ def test_folders_that_everybody_can_write_to_are_never_looked_at(project: Path) 
     assert around.refused == str(project / "deploy")
 
 
-def test_the_users_own_folder_and_the_root_are_no_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_own_folder_and_the_root_are_not_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "work" / "clas").mkdir(parents=True)
     assert surroundings(tmp_path / "work" / "clas").folders == (tmp_path / "work",)
