@@ -83,7 +83,7 @@ def check_form(path: Path) -> None:
 def graphs_in(folder: Path) -> List[Path]:
     """List the models in a folder, by name; of one in both of Paddle's forms the older, which more engines read.
 
-    Weights of PyTorch, and XML files that are no networks, are left out.
+    Weights of PyTorch, and XML files that are not networks, are left out.
     """
     found: Dict[str, Path] = {}
     for path in sorted(folder.iterdir()):

@@ -130,7 +130,7 @@ def _guesses(torch: Any, script: Any) -> Dict[str, Guess]:
     """Return what the first operators behind each argument show of it."""
     try:
         graph = torch.jit.freeze(script.eval()).graph.copy()
-    except Exception:  # what cannot be frozen keeps its weights as attributes, of which its graph says nothing
+    except Exception:  # a model that cannot be frozen keeps its weights as attributes, which its graph does not show
         graph = script.graph.copy()
     torch._C._jit_pass_inline(graph)
     values = list(graph.inputs())[1:]

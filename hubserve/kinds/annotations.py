@@ -1,4 +1,4 @@
-"""Import modules whose annotations name what is not there: ``def scale(size: Tuple[int])`` without the import of ``Tuple``.
+"""Import modules whose annotations use undefined names: ``def scale(size: Tuple[int])`` without the import of ``Tuple``.
 
 Annotations say nothing that the code needs, and Python 3.14 and newer do not evaluate them. Older ones end the import with a NameError.
 """

@@ -74,7 +74,7 @@ def _anyone_can_write(folder: Path) -> bool:
 
 
 def origin_of(folder: Path) -> Optional[Path]:
-    """Return the folder that a module's files came from; None where there is none on this machine.
+    """Return the folder that a module's files came from; None if it is not on this machine.
 
     Args:
         folder: its files: of an installed version, or any folder that is used as it is.

@@ -93,7 +93,7 @@ def parse_config(text: str, origin: str) -> Dict[str, Any]:
 
 
 def _as_template(text: str) -> str:
-    """Say that a configuration is a template with values to fill in; "" if it is none."""
+    """Say that a configuration is a template with values to fill in; "" if it is not."""
     names = list(dict.fromkeys(re.findall(r"\$\{\w+\}", text)))
     if not names:
         return ""

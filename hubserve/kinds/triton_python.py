@@ -278,7 +278,7 @@ class TritonPythonModule(LoadedModule):
     def _goes_on(self, whole: List[WholeRequest]) -> bool:
         """Return whether the instance may take further requests while a coroutine computes these.
 
-        What a request of a sequence leaves behind must be there before the next one comes; so must what an iterative one says of itself.
+        The state of a sequence must be stored before its next request comes, and an iterative request must have said whether it goes on.
         """
         if self._iterative or self._host is None:
             return False

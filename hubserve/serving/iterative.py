@@ -1,4 +1,4 @@
-"""Requests each of which a model is given again and again until it is done with it, such as to give one word more each time.
+"""Requests that a model computes again and again until it has finished them, for example one word each time.
 
 Each request is a sequence of its own: it stays at its instance, where the model keeps what it has computed, and every batch is made of
 those that are there at that moment, new ones and old ones.

@@ -66,7 +66,7 @@ NAMES: Dict[str, str] = {
     "numpy.issubclass_": f"{_OWN}:issubclass_",
     "numpy.msort": f"{_OWN}:msort",
     "numpy.obj2sctype": f"{_OWN}:obj2sctype",
-    # these are no longer about arrays; what does the same is in a package of its own
+    # these are not about arrays; a separate package has the replacement
     "numpy.fv": "",
     "numpy.irr": "",
     "numpy.npv": "",

@@ -68,7 +68,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return parse_requirements(self.requirements, self.constraints, path.parent, f"'{path}'")
 
     def packages_of(self, name: str) -> list[str]:
-        """The packages that have an import name, normalised; none where it does not provide the name."""
+        """Return the packages that have an import name, normalised; none if the profile does not provide the name."""
         from packaging.utils import canonicalize_name
 
         found = self.provides.get(name, [])
@@ -108,10 +108,10 @@ def all_profiles(home: Path) -> dict[str, Profile]:
 
 
 def get_profile(home: Path, name: str) -> Profile:
-    """The profile of a name.
+    """Return the profile of a name.
 
     Raises:
-        ConfigError: there is none, or its file cannot be used.
+        ConfigError: the profile does not exist, or its file cannot be used.
     """
     profiles = all_profiles(home)
     if name in profiles:

@@ -36,7 +36,7 @@ def profile_environment(
 
 
 def built_environment(home: Path, profile: Profile) -> Environment | None:
-    """The environment of a profile as it is now, if it was built."""
+    """Return the environment of a profile as it is now, if it was built."""
     built = {request: each for each in all_environments(home) for request in each.requests}
     if not built:
         return None

@@ -47,7 +47,7 @@ class Resolution(NamedTuple):
 
     @property
     def packages(self) -> set[str]:
-        """The normalised names of its packages."""
+        """Return the normalised names of its packages."""
         return {pin.partition("==")[0].partition(" @ ")[0] for pin in self.lock.pins}
 
 
@@ -74,7 +74,7 @@ def resolve(home: Path, needs: Needs, options: Options, progress: Progress) -> R
 
 @contextmanager
 def prepared_tool(home: Path, progress: Progress, cls: Callable[[Path, Path, Progress], Tool] | None = None) -> Iterator[Tool]:
-    """A tool that works in a folder of its own, which is removed in the end."""
+    """Yield a tool that works in a folder of its own, which is removed in the end."""
     tmp = home / "tmp"
     tmp.mkdir(parents=True, exist_ok=True)
     environments_dir(home).mkdir(parents=True, exist_ok=True)
