@@ -28,7 +28,7 @@ from hubserve.kinds.module_scan import scan_module
 
 #: seconds that an install is to take where its environment is there
 AIM_S = 4
-#: how refusals are grouped: what they have in common
+#: groups of refusals, by their common text
 REASONS = {
     r"needs the package '([^']*)'": "a package is missing: {0}",
     r"it imports (?:its own )?'([^']*)', which": "what it imports is missing: {0}",
@@ -100,7 +100,7 @@ def install_all(root: Path, folders: list[str], work: Path, args: argparse.Names
     names = module_names(root)
     todo = [each for each in folders if each not in results or (args.retry and not results[each]["ok"])]
     todo.sort(key=lambda each: has_requirements(root / each))  # those that build environments of their own come last
-    if args.again:  # what was refused was measured already
+    if args.again:  # refused modules are measured already
         accepted = {each["module"] for each in _read(file) if each["run"] == "first" and each["ok"]}
         todo = [each for each in todo if each in accepted]
     homes: SimpleQueue[Path] = SimpleQueue()

@@ -92,10 +92,10 @@ class Engine(ABC):
     package: str = ""
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
-    #: what it takes and gives beside tensors; see :meth:`run_values`
+    #: inputs and outputs that are not tensors; see :meth:`run_values`
     value_inputs: Sequence[Value] = ()
     value_outputs: Sequence[Value] = ()
-    #: output -> what its classes are called, by index, where the file says it
+    #: output -> the names of its classes, by index, if the file has them
     labels: Mapping[str, Sequence[str]] = MappingProxyType({})
     #: why this engine was chosen, for people to read
     reason: str = ""

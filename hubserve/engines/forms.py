@@ -6,7 +6,7 @@ from typing import Dict, List, Mapping, Tuple
 from hubserve.engines.torch_files import look_at
 from hubserve.errors import LoadFailed
 
-#: ending -> Triton's name for what computes it
+#: ending -> Triton's name of the backend
 BACKENDS: Mapping[str, str] = {
     ".onnx": "onnxruntime",
     ".pdmodel": "paddle",
@@ -17,7 +17,7 @@ BACKENDS: Mapping[str, str] = {
     ".pth": "pytorch",
     ".torchscript": "pytorch",
 }
-#: what Paddle 1 calls a program
+#: the names of a program's file in Paddle 1
 PADDLE_1 = ("__model__", "model")
 KNOWN = "*.onnx, Paddle's *.pdmodel, *.json or __model__, OpenVINO's *.xml, TorchScript's *.pt"
 _TORCH = (".pt", ".pts", ".pth", ".torchscript")

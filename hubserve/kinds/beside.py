@@ -80,7 +80,7 @@ def origin_of(folder: Path) -> Optional[Path]:
         folder: its files: of an installed version, or any folder that is used as it is.
     """
     folder = folder.absolute()
-    if tmp_dir() in folder.parents:  # being installed: who does it says where it comes from
+    if tmp_dir() in folder.parents:  # being installed: the installer knows where it comes from
         return None
     if modules_dir() not in folder.parents and modules_dir().resolve() not in folder.resolve().parents:
         return folder

@@ -118,7 +118,7 @@ class _Reader(ast.NodeVisitor):
         for each in node.body:
             self.visit(each)
         self._guards.pop()
-        # what is tried instead is not needed by itself, either
+        # the alternative that the code tries instead is not needed by itself, either
         for handler in node.handlers:
             self._guards.append(caught(handler.type))
             self.generic_visit(handler)

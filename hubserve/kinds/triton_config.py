@@ -27,7 +27,7 @@ MODEL_NAMES = {"onnxruntime": "model.onnx", "pytorch": "model.pt", "python": "mo
 #: so many names of a template's values are shown
 _NAMES_SHOWN = 8
 ENSEMBLE = "ensemble"
-#: platform or backend of Triton that is not here -> what its models need
+#: platform or backend of Triton that is not here -> the needs of its models
 _INSTEAD = {
     "oneflow": "it needs OneFlow's engine, which hubserve does not have. Write a model.py that loads the saved graph with oneflow, and set "
     "backend to 'python'; the parameter EXECUTION_ENV_PATH names an environment that has oneflow",

@@ -26,7 +26,7 @@ from hubserve.kinds.triton_completion import complete, describe
 from hubserve.kinds.triton_reshape import reshapes_of
 from hubserve.types import BFLOAT16
 
-#: what models import; the second one is compiled in Triton, and imported for the types in it
+#: the modules that models import; the second one is compiled in Triton, and imported for the types in it
 _API = ("triton_python_backend_utils", "c_python_backend_utils")
 
 

@@ -200,7 +200,7 @@ class EnsembleFlow:
             wants_json=False,
             deadline=request.deadline,
             priority=request.priority,
-            # a model that leaves out what it is asked for by name has failed; what only optional inputs take may be left out
+            # a model that leaves out an output requested by name has failed; outputs for optional inputs alone may be left out
             outputs=list(needed.outputs) if len(needed.firm) == len(needed.outputs) else None,
             id=request.id,
             parameters=request.parameters,
@@ -223,7 +223,7 @@ class EnsembleFlow:
 
     def _placed(self, step: EnsembleStep, error: HubError) -> HubError:
         """Return the error of a step, with its place."""
-        # what a client sent in fits the ensemble; so does what is wrong only if it is the client's own tensor
+        # the client's input fits the ensemble, so the client is to blame only if all of the step's inputs are the client's tensors
         is_clients = set(step.inputs.values()) <= set(self._inputs)
         kind = ModuleFailed if isinstance(error, InvalidInput) and not is_clients else type(error)
         return kind(f"{self._where(step)}: {error.message}", error.detail)

@@ -18,7 +18,7 @@ from tests.behaviours.test_python_backend import until
 
 pytestmark = pytest.mark.usefixtures("home")
 
-#: X is what to do: wait until so many requests are there at once, or something below 0
+#: X selects the action: wait until so many requests are there at once, or an action below 0
 MODEL = """
 import asyncio
 import os

@@ -37,7 +37,7 @@ def answer(**outputs):
 class TritonPythonModel:
     def execute(self, requests):
 """
-#: gives what it is given, and tells which outputs were asked for
+#: returns its inputs, and says which outputs were requested
 SAME = """
         return [answer(**{n: of(r, i) for n, i in (("A", "X"), ("B", "Y")) if of(r, i) is not None}) for r in requests]
 """
@@ -50,7 +50,7 @@ PARTIAL = """
             answers.append(answer(**outputs))
         return answers
 """
-#: 0, 1, ... for as long as the client is there; counts from what it is given
+#: 0, 1, ... for as long as the client is there; counts from its input
 REPEAT = """
         for r in requests:
             sender, (count, start) = r.get_response_sender(), of(r, "X")[:2]

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import MODULES, Server, hub, servers
 
 FOLDER = MODULES / "old_code"
-#: each module, what it is asked, and its answer; pictures have a test of their own
+#: each module, its request and its answer; pictures have a test of their own
 ANSWERS: dict[str, tuple[dict[str, Any], Any]] = {
     "old_numbers": ({"values": [1, 2, 3]}, [[[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], 6, True, 3, [True, False, False]]),
     "old_drawing": ({"text": "wide text"}, {"size": [32, 16], "is_wide": True, "same": True}),

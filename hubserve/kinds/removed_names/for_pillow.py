@@ -2,7 +2,7 @@
 
 from typing import Any, List, Tuple
 
-#: what modes' kinds of pictures were called
+#: old constants for the kinds of pictures
 NORMAL, SEQUENCE, CONTAINER = 0, 1, 2
 
 Size = Tuple[int, int]

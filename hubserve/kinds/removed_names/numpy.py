@@ -73,7 +73,7 @@ NAMES: Dict[str, str] = {
     "numpy.pmt": "",
 }
 
-#: functions that are there and refuse what they took once
+#: present functions that refuse arguments that they once took
 WRAPPED: Dict[str, str] = {"numpy.fromstring": f"{_OWN}:fromstring"}
 
 METHODS: Dict[str, str] = {

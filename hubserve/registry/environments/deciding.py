@@ -100,7 +100,7 @@ def foresee(home: Path, folder: Path, info: ModuleInfo, options: Options, beside
 
 
 def _read(home: Path, folder: Path, info: ModuleInfo, options: Options, beside: Sequence[Path]) -> tuple[Needs, dict[str, Place]]:
-    # what PYTHONPATH has can be imported everywhere
+    # modules on PYTHONPATH can be imported everywhere
     searched = [*beside, *map(Path, users_python_path())]
     return module_needs(folder, info, options), needed_names(folder, searched, parts_of_packages(home))
 

@@ -18,7 +18,7 @@ from hubserve.registry.environments.options import AUTO, FOLDER_NAME
 from hubserve.registry.environments.requirements import Requirements, parse_requirements
 
 OWN_FOLDER = Path(__file__).resolve().parent / "profiles"
-#: what asks for this process's Python where a profile can be named
+#: the name that asks for this process's Python in place of a profile
 HOST = "host"
 SCHEMA_VERSION = 1
 

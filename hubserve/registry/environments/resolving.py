@@ -112,7 +112,7 @@ def _pins(needs: Needs, python: Python, tool: Tool, options: Options) -> list[st
     what = "the profile's file" if needs.base and not needs.base.extended else "its requirements.txt"
     remedy = f"Correct {what}, or name another Python by --python VERSION."
     attempt(lambda: pins.extend(tool.resolve(python, order)), f"cannot be resolved for Python {python.version}", remedy, subject)
-    # hubserve is what stands for it; packages such as paddlex ask for it, and modules would get another one than elsewhere
+    # hubserve replaces it; packages such as paddlex ask for it, and modules would get another one than elsewhere
     pins = [each for each in pins if not each.startswith(f"{PROVIDED}==")]
     if not pins:
         raise InstallError(f"{subject} cannot be resolved: {tool.name} found no packages for it. Look at its requirements.")

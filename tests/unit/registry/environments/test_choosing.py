@@ -109,7 +109,7 @@ def test_the_modules_own_versions_count_before_the_profiles(profiles: Path) -> N
     found = chosen(profiles, "conflicted gone_before", ("conflicted>=2",))
     assert found.profile == "older"
     assert {"conflicted==2.0", "gone-before==1.0"} <= pins(found)
-    # what it does not import goes where it cannot be had together
+    # packages that it does not import are dropped if they conflict
     found = chosen(profiles, "wants_one numpy", ("heavy", "numpy<2"))
     assert {"wants-one==1.0", "conflicted==1.0"} <= pins(found)
     write_profile(profiles, "old", pythons=HERE, order=1, requirements=["wants_one", "lonely"], provides={"lonely": "lonely"})
