@@ -23,7 +23,7 @@ EXTRAS = {
     # hpack before 4.2 computes for as long as a client likes (CVE-2026-59980)
     "grpc": ["hpack>=4.2", "tritonclient[grpc]>=2.60", "grpcio-health-checking>=1.70"],
     "ocr": ["pyclipper>=1.3"],
-    # what PaddleHub's installation put beside a module, as far as it is small: old modules import it without asking for it
+    # small packages that PaddleHub's installation brought: old modules import them without requiring them
     "paddlehub": [
         "colorama>=0.4",
         "colorlog>=6.0",

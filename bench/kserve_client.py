@@ -57,7 +57,7 @@ async def _ask(http_port: str, grpc_port: str) -> int:
         await expect("REST is_server_live", rest.is_server_live(base), True)
         await expect("REST is_server_ready", rest.is_server_ready(base), True)
         await expect("REST is_model_ready", rest.is_model_ready(base, "doubler"), True)
-        await expect("REST is_model_ready of what is not there", rest.is_model_ready(base, "nobody"), False)
+        await expect("REST is_model_ready of what is not there", rest.is_model_ready(base, "missing"), False)
         for binary in (True, False):
             call = _doubled(rest.infer(base, _request(binary=binary), model_name="doubler"))
             await expect(f"REST infer, {'binary' if binary else 'JSON'}", call, [2 * each for each in _VALUES])
@@ -66,7 +66,7 @@ async def _ask(http_port: str, grpc_port: str) -> int:
         await expect("gRPC is_server_live", client.is_server_live(), True)
         await expect("gRPC is_server_ready", client.is_server_ready(), True)
         await expect("gRPC is_model_ready", client.is_model_ready("doubler"), True)
-        await expect("gRPC is_model_ready of what is not there", client.is_model_ready("nobody"), False)
+        await expect("gRPC is_model_ready of what is not there", client.is_model_ready("missing"), False)
         await expect("gRPC infer", _doubled(client.infer(_request())), [2 * each for each in _VALUES])
     return 1 if failures else 0
 

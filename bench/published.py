@@ -28,7 +28,7 @@ from hubserve.kinds.module_scan import scan_module
 
 #: seconds that an install is to take where its environment is there
 AIM_S = 4
-#: how refusals are grouped: what they have in common
+#: groups of refusals, by their common text
 REASONS = {
     r"needs the package '([^']*)'": "a package is missing: {0}",
     r"it imports (?:its own )?'([^']*)', which": "what it imports is missing: {0}",
@@ -65,7 +65,7 @@ def main() -> int:
     work = args.work or Path(tempfile.gettempdir()) / f"hub-published-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
     folders = _wanted(find_modules(root), args)
     if not folders:
-        parser.error(f"there is no folder with a module.py in '{root}' that is wanted")
+        parser.error(f"'{root}' has no wanted folder with a module.py")
     print(f"{len(folders)} modules; homes and results are in {work}", flush=True)
     results = install_all(root, folders, work, args)
     return summarize([results[each] for each in folders if each in results], again=args.again)
@@ -77,7 +77,7 @@ def find_modules(root: Path) -> list[str]:
 
 
 def is_module(path: Path) -> bool:
-    """Whether it is a module's own file, and not part of the framework or of another module."""
+    """Return whether it is a module's own file, and not part of the framework or of another module."""
     return "moduleinfo" in path.read_text("utf-8", "replace") and not (
         path.parent.name == "module" and (path.parent / "manager.py").is_file()
     )
@@ -100,7 +100,7 @@ def install_all(root: Path, folders: list[str], work: Path, args: argparse.Names
     names = module_names(root)
     todo = [each for each in folders if each not in results or (args.retry and not results[each]["ok"])]
     todo.sort(key=lambda each: has_requirements(root / each))  # those that build environments of their own come last
-    if args.again:  # what was refused was measured already
+    if args.again:  # refused modules are measured already
         accepted = {each["module"] for each in _read(file) if each["run"] == "first" and each["ok"]}
         todo = [each for each in todo if each in accepted]
     homes: SimpleQueue[Path] = SimpleQueue()
@@ -154,7 +154,7 @@ def module_names(root: Path) -> dict[str, str]:
 
 
 def has_requirements(folder: Path) -> bool:
-    """Whether a module says which packages it needs."""
+    """Return whether a module says which packages it needs."""
     return (folder / "requirements.txt").is_file()
 
 

@@ -6,7 +6,7 @@ import re
 from typing import Any, Tuple
 from urllib.parse import unquote_to_bytes
 
-#: what a data: URL has in front of its content, such as "data:image/png;charset=utf-8;base64,"
+#: the beginning of a data: URL before its content, such as "data:image/png;charset=utf-8;base64,"
 _URL = re.compile(rb"data:([^,]{0,200}),", re.IGNORECASE)
 _SPACE = b" \t\r\n\f\v"
 #: a line break, and the white space around it
@@ -54,7 +54,7 @@ def _decode_loosely(text: Any) -> bytes:
         raise ValueError(f"it was cut short: {len(bare)} characters of base64 are one too many, or some are missing")
     try:
         return base64.b64decode(bare.translate(_FROM_URL_SAFE) + b"=" * (-len(bare) % 4), validate=True)
-    except binascii.Error as error:  # cannot happen for what was checked above, but the decoder has the last word
+    except binascii.Error as error:  # the checks above should prevent this, but the decoder decides
         raise ValueError(str(error)) from None
 
 

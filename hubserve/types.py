@@ -332,7 +332,7 @@ class InferRequest:
     """One request on its way from a protocol to a module.
 
     Exactly one of ``tensors``, ``arguments`` and ``pictures`` is given; it decides the face that the module is asked by. Beside pictures
-    that are no items of a batch there may be arguments, those of the server's configuration among them.
+    that are not items of a batch, arguments may appear, including those of the server's configuration.
 
     Attributes:
         module: the served name.

@@ -98,7 +98,7 @@ def split(path: Path) -> Path:
 
 
 def maybe(path: Path) -> Path:
-    """Whether a tensor that may be left out is there."""
+    """Return whether an optional tensor is present."""
     kind = helper.make_optional_type_proto(helper.make_tensor_type_proto(FLOAT, [2]))
     return write(
         path, [helper.make_node("OptionalHasElement", ["extra"], ["y"])], [_typed("extra", kind)], [_tensor("y", BOOL, [])], opset=18

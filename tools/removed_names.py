@@ -49,7 +49,7 @@ def has(package):
         return False
     return True
 
-sys.path[:] = [each for each in sys.path if each]  # not what lies in the working directory
+sys.path[:] = [each for each in sys.path if each]  # without the working directory
 names = json.loads(sys.stdin.read())
 packages = {each: has(each) for each in sorted({name.split(".")[0] for name in names})}
 sys.stdout.write("\n" + json.dumps([each for each in names if packages[each.split(".")[0]] and not is_there(each)]))

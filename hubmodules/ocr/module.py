@@ -77,7 +77,7 @@ class OcrSystem:
 
     @serving
     def serving_method(self, images, **options):
-        """What a client posts: a list of base64 texts of encoded pictures, or one text, and any of params.py's OPTIONS."""
+        """Return a client's arguments: a list of base64 texts of encoded pictures, or one text, and any of params.py's OPTIONS."""
         images = [images] if isinstance(images, str) and images else images
         if not isinstance(images, list) or not images:
             raise InvalidInput("images must be a list of one or more base64 texts, each of an encoded picture")

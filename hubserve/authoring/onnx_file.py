@@ -1,4 +1,4 @@
-"""What is looked at in an ONNX file before it becomes a module."""
+"""Checks of an ONNX file before it becomes a module."""
 
 from pathlib import Path
 

@@ -44,7 +44,7 @@ def _apply(place: Path, setting: str) -> str:
         print(f"hub: PaddleHub's '{key}' has no effect here: {configuration.PADDLEHUB_SETTINGS[key]}", file=sys.stderr)
         return key
     if key in _places(place):
-        raise ConfigError(f"'{key}' follows from the home and is no setting. Set the environment variable HUB_HOME to move it.")
+        raise ConfigError(f"'{key}' follows from the home and is not a setting. Set the environment variable HUB_HOME to move it.")
     configuration.check_key(key)
     if separator:
         configuration.change(place, key, value.removeprefix("="))

@@ -38,7 +38,7 @@ def environment_options(args: argparse.Namespace) -> Any:
 
 
 def choice_text(manifest: Any) -> str:
-    """What an installed module runs in and why, on one line.
+    """Return the environment of an installed module and why it was chosen, on one line.
 
     Args:
         manifest: a :class:`hubserve.registry.manifest.Manifest`.

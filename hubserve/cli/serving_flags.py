@@ -64,7 +64,7 @@ def refuse_stray(words: list[str]) -> None:
 
 
 def settings_from_flags(args: argparse.Namespace, only: str | None = None, note: Note = log_note) -> ServerSettings:
-    """The settings that the flags of ``start`` stand for.
+    """Return the settings that the flags of ``start`` stand for.
 
     Args:
         args: the flags.

@@ -1,4 +1,4 @@
-"""What models of Triton's Python backend import for the types of their requests; the same objects as in ``triton_python_backend_utils``."""
+"""The types of requests that models of Triton's Python backend import; the same objects as in ``triton_python_backend_utils``."""
 
 from hubserve.kinds.triton_api.control import is_model_ready, load_model, unload_model
 from hubserve.kinds.triton_api.errors import TritonError, TritonModelException

@@ -53,7 +53,7 @@ class Config:
 
     @property
     def folder(self) -> Path:
-        """Where the file is; relative paths are looked up there."""
+        """Return the folder of the file; relative paths start there."""
         return self.path.absolute().parent
 
     def reference(self, name: str) -> str:

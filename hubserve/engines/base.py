@@ -52,7 +52,7 @@ class EngineOptions(NamedTuple):
 
 
 class Value(NamedTuple):
-    """An input or output that is no tensor, or may be left out: JSON requests can have it, tensors cannot.
+    """An input or output that is not a tensor, or may be left out: JSON requests can have it, tensors cannot.
 
     Attributes:
         name: the file's name for it.
@@ -92,10 +92,10 @@ class Engine(ABC):
     package: str = ""
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
-    #: what it takes and gives beside tensors; see :meth:`run_values`
+    #: inputs and outputs that are not tensors; see :meth:`run_values`
     value_inputs: Sequence[Value] = ()
     value_outputs: Sequence[Value] = ()
-    #: output -> what its classes are called, by index, where the file says it
+    #: output -> the names of its classes, by index, if the file has them
     labels: Mapping[str, Sequence[str]] = MappingProxyType({})
     #: why this engine was chosen, for people to read
     reason: str = ""
@@ -128,7 +128,7 @@ class Engine(ABC):
         """
 
     def run_values(self, values: Dict[str, Any]) -> Dict[str, Any]:
-        """Compute one request, with what is no tensor in the forms of JSON: lists for sequences, objects for maps.
+        """Compute one request whose values may also be JSON: lists for sequences, objects for maps.
 
         Args:
             values: name to array for each of :attr:`inputs`, and name to lists or objects for :attr:`value_inputs`.

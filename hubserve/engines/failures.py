@@ -10,7 +10,7 @@ from hubserve.engines.base import ModelFiles
 from hubserve.errors import HubError, LoadFailed, ModuleFailed, OutOfMemory
 
 _REASON_CHARACTERS = 300
-#: of a reason that is too long, what stands in its beginning is kept in this share: the last words say most
+#: the share that the beginning keeps of a reason that is too long: the last words say most
 _KEPT_AT_BEGINNING = 100
 #: Paddle puts its summary behind a long C++ traceback
 _SUMMARY = "Error Message Summary:"
@@ -26,7 +26,7 @@ _NO_MEMORY = re.compile(
 #: engines that free all memory of a computation that failed
 _RECOVERING = ("pytorch",)
 _DAMAGED = "The files may be damaged, cut short or not belong together: export or copy the model again."
-#: what an engine says when it cannot load a model -> what helps; the first that fits
+#: an engine's words when it cannot load a model -> the remedy; the first match counts
 _LOADING: Tuple[Tuple[str, str], ...] = (
     (
         r"is till opset|IR version|opset \d+ is under development|Unsupported opset",

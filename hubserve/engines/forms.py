@@ -6,7 +6,7 @@ from typing import Dict, List, Mapping, Tuple
 from hubserve.engines.torch_files import look_at
 from hubserve.errors import LoadFailed
 
-#: ending -> Triton's name for what computes it
+#: ending -> Triton's name of the backend
 BACKENDS: Mapping[str, str] = {
     ".onnx": "onnxruntime",
     ".pdmodel": "paddle",
@@ -17,7 +17,7 @@ BACKENDS: Mapping[str, str] = {
     ".pth": "pytorch",
     ".torchscript": "pytorch",
 }
-#: what Paddle 1 calls a program
+#: the names of a program's file in Paddle 1
 PADDLE_1 = ("__model__", "model")
 KNOWN = "*.onnx, Paddle's *.pdmodel, *.json or __model__, OpenVINO's *.xml, TorchScript's *.pt"
 _TORCH = (".pt", ".pts", ".pth", ".torchscript")
@@ -59,7 +59,7 @@ def is_model_name(path: Path) -> bool:
 
 
 def check_form(path: Path) -> None:
-    """Refuse a file that is no model that can be served, as far as its name and its first bytes tell.
+    """Refuse a file that cannot be served, judged by its name and its first bytes.
 
     Raises:
         LoadFailed: saying what it is, and what to do.
@@ -83,7 +83,7 @@ def check_form(path: Path) -> None:
 def graphs_in(folder: Path) -> List[Path]:
     """List the models in a folder, by name; of one in both of Paddle's forms the older, which more engines read.
 
-    Weights of PyTorch, and XML files that are no networks, are left out.
+    Weights of PyTorch, and XML files that are not networks, are left out.
     """
     found: Dict[str, Path] = {}
     for path in sorted(folder.iterdir()):

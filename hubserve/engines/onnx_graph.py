@@ -1,4 +1,4 @@
-"""Read what an ONNX file says of itself, without an engine and without copying its weights.
+"""Read the description in an ONNX file, without an engine and without copying its weights.
 
 Source of the field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
@@ -23,7 +23,7 @@ class OnnxGraph(NamedTuple):
     """The facts of an ONNX file that serving depends on.
 
     Attributes:
-        without_rank: inputs and outputs of which the file does not say how many dimensions they have.
+        without_rank: inputs and outputs without a number of dimensions in the file.
         classes: output of a ``ZipMap`` -> the classes that its maps have as keys, in order.
         outside: files that hold weights, as the file names them: paths relative to its folder.
     """

@@ -122,7 +122,7 @@ def from_json(value: Any, kind: str, name: str) -> Any:
         kind: ONNX Runtime's word for the type.
         name: the input's, for messages.
     Raises:
-        InvalidInput: it is no such value.
+        InvalidInput: the value does not fit the type.
     """
     for pattern, make in _MAKERS:
         matched = pattern.fullmatch(kind)

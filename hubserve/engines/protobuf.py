@@ -89,7 +89,7 @@ def text_of(fields: Message, number: int) -> str:
 
 
 def texts_of(fields: Message, number: int) -> List[str]:
-    """The texts in a repeated field."""
+    """Return the texts in a repeated field."""
     return [bytes(_as_bytes(value)).decode("utf-8") for value in fields.get(number, [])]
 
 

@@ -14,7 +14,7 @@ from hubserve.errors import LoadFailed
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 #: pickles in front of the object in an older file: magic number, version, facts about the machine
 _LEGACY_HEAD = 3
-#: what a dict of tensors is rebuilt with
+#: the modules whose functions rebuild a dict of tensors
 _OF_TENSORS = ("torch", "torch._utils", "torch.storage", "torch.serialization", "torch.nn.parameter", "collections", "numpy")
 _NAMES_READ = 200_000
 #: it holds names and shapes; the weights are entries of their own

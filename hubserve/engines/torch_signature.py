@@ -15,12 +15,12 @@ _BATCH = 2
 #: lengths that models take in an open dimension: sides of pictures, and lengths of sequences
 _SIDES_PX = (224, 32, 28, 64, 299, 96)
 _LENGTHS = (16, 128, 1)
-#: operators that give what they are given, in another form
+#: operators that return their input in another form
 _PASSING = ("aten::contiguous", "aten::clone", "aten::detach", "aten::dropout", "aten::relu", "prim::data", "aten::feature_dropout")
 _MOST_STEPS = 64
 #: convolutions -> the place of their number of groups
 _GROUPS = {"aten::conv1d": 6, "aten::conv2d": 6, "aten::conv3d": 6, "aten::_convolution": 8}
-#: operators -> the dimension of their weights that is as long as the last one of what they are given
+#: operators -> the dimension of their weights that is as long as the last one of their input
 _LAST = {"aten::linear": 1, "aten::matmul": 0, "aten::mm": 0}
 
 
@@ -130,7 +130,7 @@ def _guesses(torch: Any, script: Any) -> Dict[str, Guess]:
     """Return what the first operators behind each argument show of it."""
     try:
         graph = torch.jit.freeze(script.eval()).graph.copy()
-    except Exception:  # what cannot be frozen keeps its weights as attributes, of which its graph says nothing
+    except Exception:  # a model that cannot be frozen keeps its weights as attributes, which its graph does not show
         graph = script.graph.copy()
     torch._C._jit_pass_inline(graph)
     values = list(graph.inputs())[1:]

@@ -70,7 +70,7 @@ def _text(text: str) -> str:
 _GPU = "it is for GPUs, and ONNX models compute on the CPU here"
 _OWN_PROCESS = "each instance is a process of its own"
 
-#: backend -> parameter -> what it is
+#: backend -> parameter -> its kind
 PARAMETERS: Dict[str, Dict[str, Parameter]] = {
     "onnxruntime": {
         "intra_op_thread_count": Parameter(_count(0), threads=True),

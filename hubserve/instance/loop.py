@@ -30,7 +30,7 @@ from hubserve.types import ANY, BYTES, REST, specs_from_json
 
 #: what measuring batch sizes may take while the module loads
 _MEASURE_S = 0.5
-#: what computes beside this thread may stand still for so long, where the gateway says nothing
+#: how long computation beside this thread may stand still, unless the gateway sets another limit
 _HUNG_AFTER_S = 300.0
 
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)

@@ -30,7 +30,7 @@ def get_kind(name: str) -> Kind:
 
 
 def find_kind(folder: Path) -> Kind:
-    """The kind that recognises a folder, or a model's file.
+    """Return the kind that recognises a folder, or a model's file.
 
     Raises:
         LoadFailed: it is neither, or none does; the message says what each kind looks for.

@@ -1,4 +1,4 @@
-"""Import modules whose annotations name what is not there: ``def scale(size: Tuple[int])`` without the import of ``Tuple``.
+"""Import modules whose annotations use undefined names: ``def scale(size: Tuple[int])`` without the import of ``Tuple``.
 
 Annotations say nothing that the code needs, and Python 3.14 and newer do not evaluate them. Older ones end the import with a NameError.
 """
@@ -61,7 +61,7 @@ def _annotations(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def _is_bound(tree: ast.AST, name: str) -> bool:
-    """Whether the file gives the name a meaning anywhere: then the error is one of order, and not of an annotation alone."""
+    """Return whether the file binds the name anywhere: then the error comes from the order of statements, not from an annotation."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)) and any((each.asname or each.name.split(".")[0]) == name for each in node.names):
             return True

@@ -26,7 +26,7 @@ _PROJECT_FILES = (".git", ".hg", "setup.py", "pyproject.toml")
 
 
 class Surroundings(NamedTuple):
-    """Where imports beside a module are looked for.
+    """The folders in which imports beside a module are searched.
 
     Attributes:
         origin: the folder that the module was installed from.
@@ -40,7 +40,7 @@ class Surroundings(NamedTuple):
 
     @property
     def gone(self) -> bool:
-        """True if the folder is no longer where it was."""
+        """Return True if the folder has been moved or deleted."""
         return not self.origin.is_dir()
 
 
@@ -74,13 +74,13 @@ def _anyone_can_write(folder: Path) -> bool:
 
 
 def origin_of(folder: Path) -> Optional[Path]:
-    """Return the folder that a module's files came from; None where there is none on this machine.
+    """Return the folder that a module's files came from; None if it is not on this machine.
 
     Args:
         folder: its files: of an installed version, or any folder that is used as it is.
     """
     folder = folder.absolute()
-    if tmp_dir() in folder.parents:  # being installed: who does it says where it comes from
+    if tmp_dir() in folder.parents:  # being installed: the installer knows where it comes from
         return None
     if modules_dir() not in folder.parents and modules_dir().resolve() not in folder.resolve().parents:
         return folder
@@ -93,7 +93,7 @@ def origin_of(folder: Path) -> Optional[Path]:
 
 
 def folders_beside(folder: Path) -> Tuple[Path, ...]:
-    """Return the folders around the place that a module's files came from; none where there is no such place on this machine."""
+    """Return the folders around the place that a module's files came from; none if that place is not on this machine."""
     origin = origin_of(folder)
     return surroundings(origin).folders if origin is not None else ()
 

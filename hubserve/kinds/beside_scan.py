@@ -92,7 +92,7 @@ class _Walk:
     def _follow(self, name: str, folders: Sequence[str] = ()) -> bool:
         """Note the files that an import runs; whether it lies beside."""
         if is_provided(name.partition(".")[0], ()):
-            return False  # found before what lies beside: a checkout of PaddleHub has a folder paddlehub, too
+            return False  # found before the files beside the module: a checkout of PaddleHub has a folder paddlehub, too
         parts = name.split(".")
         spec = self._find(parts[0], folders or self._beside)
         if spec is None:

@@ -1,4 +1,4 @@
-"""What a module's method takes from clients, and the call of it: a client's wrong arguments are told from a fault of the module."""
+"""Calls of a module's method with a client's arguments; wrong arguments are distinguished from faults of the module."""
 
 import inspect
 import json
@@ -44,7 +44,7 @@ class CalledMethod:
     def __init__(self, method: Callable[..., Any], given: int = 0, usage: str = "") -> None:
         self._method = method
         own = _parameters(method, given, follow_wrapped=False)
-        # what is wrapped may be given more or less than its wrapper is: only a call shows it
+        # a wrapped function may take more or fewer arguments than its wrapper: only a call shows it
         self._is_certain = own is not None
         taken = list((own or _parameters(method, given, follow_wrapped=True) or {}).values())
         self._takes_any = own is None or any(each.kind is each.VAR_KEYWORD for each in taken)

@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 
 class CodeNames(NamedTuple):
-    """What one file says.
+    """The names that one file uses.
 
     Attributes:
         imports: modules: ``a.b`` for ``import a.b`` and ``from a.b import c``.
@@ -118,7 +118,7 @@ class _Reader(ast.NodeVisitor):
         for each in node.body:
             self.visit(each)
         self._guards.pop()
-        # what is tried instead is not needed by itself, either
+        # the alternative that the code tries instead is not needed by itself, either
         for handler in node.handlers:
             self._guards.append(caught(handler.type))
             self.generic_visit(handler)
@@ -197,7 +197,7 @@ def _last(node: ast.AST) -> str:
 
 
 def is_main(node: ast.AST) -> bool:
-    """Whether it is ``__name__ == "__main__"``."""
+    """Return whether the test is ``__name__ == "__main__"``."""
     return isinstance(node, ast.Compare) and _last(node.left) == "__name__"
 
 

@@ -17,7 +17,7 @@ from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
 
 KIND = "model"
 CARD = "hub-model.json"
-#: of a file that is served as it is: what Triton calls the first version of a model
+#: the version of a file that is served as it is: Triton's name of a model's first version
 FIRST_VERSION = "1"
 _MOST_NAME_BYTES = 100
 

@@ -110,6 +110,6 @@ def _spec(where: str, described: Any) -> TensorSpec:
         if isinstance(described.get("name"), str) and datatype in dtype and whole and set(described) == {"name", "datatype", "shape"}:
             return TensorSpec(described["name"], dtype[datatype], tuple(shape or ()))
     raise ConfigError(
-        f'{where}{described!r} is no tensor; write it like {{"name": "x", "datatype": "FP32", "shape": [-1, 3]}} '
+        f'{where}{described!r} is not a tensor; write it like {{"name": "x", "datatype": "FP32", "shape": [-1, 3]}} '
         f"with a datatype of {', '.join(_DATATYPES)}, and -1 for a length that varies"
     )

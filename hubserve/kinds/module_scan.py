@@ -12,13 +12,13 @@ from hubserve.kinds import removed_names
 from hubserve.kinds.code_names import CodeNames, Found, read_code_names
 from hubserve.kinds.versions import current_version
 
-#: of the standard library of 3.6 to 3.13, what some of them lack
+#: modules of the standard library that some of Python 3.6 to 3.13 lack
 _STANDARD_ONCE = """
     __future__ __main__ _bootlocale _dummy_thread aifc asynchat asyncore audioop binhex cgi cgitb chunk contextvars crypt
     dataclasses distutils dummy_threading formatter graphlib imghdr imp lib2to3 macpath mailcap msilib nis nntplib
     ossaudiodev parser pipes smtpd sndhdr spwd sunau symbol telnetlib tomllib uu xdrlib zoneinfo
 """
-#: what only Python 2 had; code that still names it has another way
+#: modules of Python 2 alone; code that still names them has an alternative
 _PYTHON_2 = """
     __builtin__ BaseHTTPServer ConfigParser HTMLParser Queue SimpleHTTPServer SocketServer StringIO Tkinter cPickle cStringIO commands
     cookielib copy_reg httplib md5 sets sha thread tkMessageBox urllib2 urlparse
@@ -29,7 +29,7 @@ _PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
 class Place(NamedTuple):
-    """Where a name stands.
+    """The place of a name in the code.
 
     Attributes:
         file: relative to the module's folder.
@@ -45,7 +45,7 @@ class Place(NamedTuple):
 
 
 class ModuleScan(NamedTuple):
-    """What the code of one folder needs.
+    """The needs of the code of one folder.
 
     Attributes:
         imports: top-level names that neither the standard library, the folder nor hubserve provides, and where they are imported.

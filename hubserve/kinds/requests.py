@@ -117,11 +117,11 @@ class Replies(ABC):
 
 
 class Host(ABC):
-    """What an instance offers to a module that is given whole requests. Any thread may call it."""
+    """The services of an instance for a module that takes whole requests. Any thread may call it."""
 
     @abstractmethod
     def has_acted(self, keys: Sequence[int]) -> bool:
-        """Whether something was sent or asked for any of these requests, which are not answered; also where it may be for another one."""
+        """Return whether any of these unanswered requests has sent or asked for something; True also if another one may have."""
 
     @abstractmethod
     def respond(self, key: int, response: Optional[WholeResponse], final: bool) -> None:

@@ -42,7 +42,7 @@ class Binding(NamedTuple):
 
 
 def complete(config: Mapping[str, Any], engine: Engine, backend: str, may_batch: bool = True) -> Dict[str, Any]:
-    """The configuration with what it leaves out: inputs, outputs and, if no tensor that it has names a batch, the largest batch.
+    """Return the configuration with the parts that it leaves out: inputs, outputs and, if no tensor names a batch, the largest batch.
 
     Args:
         config: as far as it goes.

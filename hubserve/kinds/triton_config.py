@@ -27,7 +27,7 @@ MODEL_NAMES = {"onnxruntime": "model.onnx", "pytorch": "model.pt", "python": "mo
 #: so many names of a template's values are shown
 _NAMES_SHOWN = 8
 ENSEMBLE = "ensemble"
-#: platform or backend of Triton that is not here -> what its models need
+#: platform or backend of Triton that is not here -> the needs of its models
 _INSTEAD = {
     "oneflow": "it needs OneFlow's engine, which hubserve does not have. Write a model.py that loads the saved graph with oneflow, and set "
     "backend to 'python'; the parameter EXECUTION_ENV_PATH names an environment that has oneflow",
@@ -93,7 +93,7 @@ def parse_config(text: str, origin: str) -> Dict[str, Any]:
 
 
 def _as_template(text: str) -> str:
-    """Say that a configuration is a template with values to fill in; "" if it is none."""
+    """Say that a configuration is a template with values to fill in; "" if it is not."""
     names = list(dict.fromkeys(re.findall(r"\$\{\w+\}", text)))
     if not names:
         return ""

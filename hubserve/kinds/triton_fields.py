@@ -121,15 +121,15 @@ def passed_over(config: Mapping[str, Any], backend: str) -> List[str]:
         config: one that :func:`check_config` accepts.
         backend: which one computes the model.
     """
-    told = [f"{place} ({why_harmless(field, backend)})" for place, field in _unsupported(config, backend)]
+    ignored = [f"{place} ({why_harmless(field, backend)})" for place, field in _unsupported(config, backend)]
     if backend in FILES:
         known = ", ".join((*PARAMETERS[backend], _ENGINE))
         unknown = [key for key in config.get("parameters", {}) if key != _ENGINE and not is_known(backend, key)]
-        told += [f"parameters.{key} ({backend} models take {known})" for key in unknown]
+        ignored += [f"parameters.{key} ({backend} models take {known})" for key in unknown]
     for number, group in enumerate(config.get("instance_group", []) if backend in CPU_ONLY else []):
         if group.get("kind") == "KIND_GPU" or group.get("gpus"):
-            told.append(f"instance_group[{number}] asks for a GPU ({backend} models compute on the CPU here)")
-    return told
+            ignored.append(f"instance_group[{number}] asks for a GPU ({backend} models compute on the CPU here)")
+    return ignored
 
 
 def _unsupported(config: Mapping[str, Any], backend: str) -> List[Tuple[str, str]]:

@@ -22,7 +22,7 @@ from hubserve.models.items import WHOLE, items_per_run, run_items
 from hubserve.module import instance_threads
 from hubserve.types import ANY, REST, check_arrays, check_inputs
 
-#: what Triton calls the two in a model's metadata
+#: Triton's names of the two in a model's metadata
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch"}
 _OPENVINO = "openvino"
 _LEVEL = "optimization.graph.level"

@@ -26,7 +26,7 @@ from hubserve.kinds.triton_completion import complete, describe
 from hubserve.kinds.triton_reshape import reshapes_of
 from hubserve.types import BFLOAT16
 
-#: what models import; the second one is compiled in Triton, and imported for the types in it
+#: the modules that models import; the second one is compiled in Triton, and imported for the types in it
 _API = ("triton_python_backend_utils", "c_python_backend_utils")
 
 
@@ -276,9 +276,9 @@ class TritonPythonModule(LoadedModule):
     # --- async def execute ---
 
     def _goes_on(self, whole: List[WholeRequest]) -> bool:
-        """Whether the instance may take further requests while a coroutine computes these.
+        """Return whether the instance may take further requests while a coroutine computes these.
 
-        What a request of a sequence leaves behind must be there before the next one comes; so must what an iterative one says of itself.
+        The state of a sequence must be stored before its next request comes, and an iterative request must have said whether it goes on.
         """
         if self._iterative or self._host is None:
             return False

@@ -111,7 +111,7 @@ class ModelModule:
 
     @property
     def serving_usage(self) -> str:
-        """What :meth:`serve` takes, for messages."""
+        """Return the arguments of :meth:`serve`, for messages."""
         example = {spec.name: nested_example(spec) for spec in self.engine.inputs}
         return f"{json.dumps({'inputs': example})} with {_listed(self.engine.inputs)}"
 

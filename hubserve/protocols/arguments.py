@@ -39,7 +39,7 @@ class Arguments(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where a document may have what is computed as a batch rather than given to the serving method.
+    """The places of a document for input that is computed as a batch rather than given to the serving method.
 
     Attributes:
         array: the keys of an array.

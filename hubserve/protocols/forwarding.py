@@ -13,7 +13,7 @@ from hubserve.errors import InvalidInput, Unavailable
 _PART_BYTES = 64 << 10
 _MOST_HEAD_BYTES = 256 << 10
 _CONNECT_S = 10.0
-#: answers up to this keep their announced length; longer ones come in chunks, so that the client's pace bounds what is held of them
+#: answers up to this keep their announced length; longer ones come in chunks, so that the client's pace bounds the memory for them
 _MOST_ANNOUNCED_BYTES = 1 << 20
 #: headers about one connection, not about the request
 _OF_CONNECTION = {
@@ -25,7 +25,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Target(NamedTuple):
-    """Where a request goes.
+    """The target of a request.
 
     Attributes:
         host, port: the server's address.

@@ -58,7 +58,7 @@ def users_python_path() -> list[str]:
 
 
 def _foreign_python_path() -> list[str]:
-    """Those of them that another Python may see: packages of this one would not fit it."""
+    """Return the folders that another Python may see: packages of this Python would not fit it."""
     return [each for each in users_python_path() if not os.path.realpath(each).startswith(os.path.realpath(sys.prefix) + os.sep)]
 
 

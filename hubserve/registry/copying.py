@@ -66,7 +66,7 @@ def copy_folder(
         source: the folder.
         target: the empty folder.
         limits: how much is copied at most; the defaults where None.
-        progress: told how far it is.
+        progress: gets the progress.
         follow_links: whether links may lead outside ``source``.
     Raises:
         InstallError: a link leads outside although it may not, or in a circle, a file is neither regular nor a folder, or there is more

@@ -213,7 +213,7 @@ def _check(
     search_path = [base, base.parent] if base else []
     launched = launch(info, staged, home, environment)
     checked = Checked(home, info, environment, launched, staged, search_path)
-    # what lies beside its folder may have changed
+    # files beside its folder may have changed
     is_alone = came_from is None or not imports_beside(staged, surroundings(came_from).folders)
     if not (is_alone and checked.knows(lambda: list_files(staged)[0].digest)):
         progress("importing it once, in a process of its own")

@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 
 
 class Chosen(NamedTuple):
-    """How the environment of an installed version was chosen.
+    """The choice of an installed version's environment.
 
     Attributes:
         profile: the name of the profile that it stands on; "" for none.

@@ -78,7 +78,7 @@ def other_entries(store: Path) -> list[str]:
 
 
 def why_no_model(stores: Sequence[Path], name: str) -> str:
-    """Return why a folder of this name in one of some stores is not a model's; "" if there is no such folder."""
+    """Return why a folder of this name in one of some stores is not a model's; "" if the folder does not exist."""
     for store in stores:
         if name in {each.name for each in _entries(store) if each.is_dir()}:
             return f"'{store / name}' holds nothing of a model: neither {CONFIG_NAME} nor a folder that is called 1"
@@ -99,7 +99,7 @@ def _entries(store: Path) -> list[Path]:
 
 
 def _may_be_model(folder: Path) -> bool:
-    """Whether a folder is a model's, judged by names alone; one that is incomplete or wrongly laid out is, too, so that it is reported."""
+    """Return whether a folder may be a model's, judged by names alone: True also for an incomplete one, so that it is reported."""
     if folder.name.startswith(".") or folder.name == _LOST or not folder.is_dir():
         return False
     try:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-#: begins a step that is worth reading after it has passed: what takes long, and how much it will be
+#: begins a step that is worth reading after it has passed: a long step, and its size
 LASTING = "building "
 
 

@@ -71,7 +71,7 @@ def may_mean(reference: str, name: str) -> bool:
 
 
 def named_file(reference: str) -> tuple[str, str]:
-    """Split ``NAME=FILE``, which serves a model's file or folder under a name; the name is empty where there is none."""
+    """Split ``NAME=FILE``, which serves a model's file or folder under a name; the name is empty if none is given."""
     name, separator, path = reference.partition("=")
     return (name, path) if separator and path[:1] != "=" and is_name(name) and Path(path).expanduser().exists() else ("", reference)
 
@@ -112,4 +112,6 @@ def _from_folder(folder: Path) -> Resolved:
 
 
 def _no_file(path: Path) -> ModuleNotFound:
-    return ModuleNotFound(f"there is no file '{path.expanduser().absolute()}'. Give the path of a model's file, or of a module's folder.")
+    return ModuleNotFound(
+        f"the file '{path.expanduser().absolute()}' does not exist. Give the path of a model's file, or of a module's folder."
+    )

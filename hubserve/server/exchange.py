@@ -23,7 +23,7 @@ STATUS_LINES = {each.value: b"HTTP/1.1 %d %s\r\n" % (each.value, each.phrase.enc
 _MAX_WAITING_BYTES = 64 << 10
 #: parts that wait are joined beyond this number: a client may send them byte by byte
 _MAX_WAITING_PARTS = 64
-#: more than any answer has: of an answer whose length is not known, to a client of HTTP/1.0, more is left
+#: more than any answer has: the rest of an answer of unknown length to a client of HTTP/1.0
 _OPEN_ENDED = sys.maxsize >> 1
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _DISCONNECT = {"type": "http.disconnect"}

@@ -98,7 +98,7 @@ def reference_of(name: str, init_args: Mapping[str, Any], search_path: Sequence[
         if place.exists():
             return str(place)
     raise ModuleNotFound(
-        f"modules_info.{name}.init_args.directory: there is no folder {' or '.join(repr(str(each)) for each in places)}. "
+        f"modules_info.{name}.init_args.directory: no folder exists at {' or '.join(repr(str(each)) for each in places)}. "
         "Give the module's folder, absolute, or relative to the working directory or to the configuration file."
     )
 

@@ -81,9 +81,9 @@ def _inside(path: str) -> PurePosixPath:
     fits = len(parts) <= _MOST_PARTS and all(part not in ("", ".", "..") and part.isprintable() and "\\" not in part for part in parts)
     if any(len(part.encode()) > _LONGEST_PART_BYTES for part in parts):
         raise NotPolled(
-            f"failed to poll from model repository: 'file:{path[:80]}...' is no path in the model's folder: each name in it may have "
+            f"failed to poll from model repository: 'file:{path[:80]}...' is not a path in the model's folder: each name in it may have "
             f"{_LONGEST_PART_BYTES} bytes"
         )
     if not fits:
-        raise InvalidInput(f"'file:{path[:200]}' is no path in the model's folder; one is written like file:1/model.onnx")
+        raise InvalidInput(f"'file:{path[:200]}' is not a path in the model's folder; one is written like file:1/model.onnx")
     return PurePosixPath(path)

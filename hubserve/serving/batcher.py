@@ -322,8 +322,8 @@ class Batcher:
 
     def _is_unwanted(self, work: Work, now: float) -> bool:
         if not work.answer.done() and work.deadline is not None and now >= work.deadline:
-            told = f"Request timeout expired: module '{self._module}' was too busy to start on the request in time"
-            work.answer.set_exception(DeadlineExceeded(told))
+            message = f"Request timeout expired: module '{self._module}' was too busy to start on the request in time"
+            work.answer.set_exception(DeadlineExceeded(message))
         return work.answer.done()
 
     def _size_of_batch(self, lane: _Lane, takers: _Takers, now: float) -> int:

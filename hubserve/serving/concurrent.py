@@ -23,12 +23,12 @@ class Suspects:
 
     @property
     def is_one(self) -> bool:
-        """Whether it would be clear which one an instance ends of."""
+        """Return whether one request alone is to blame if the instance ends."""
         return len(self._works) == 1
 
     @property
     def waits(self) -> bool:
-        """Whether one of them is in the queue."""
+        """Return whether one of them waits in the queue."""
         return any(work.whole.talk is None and not work.answer.done() for work in self._works)
 
 
@@ -46,14 +46,14 @@ class ConcurrentSeat(InstanceSeat):
 
     @property
     def is_open(self) -> bool:
-        """Whether it may be given another batch."""
+        """Return whether it may be given another batch."""
         if self._tried and not (self._tried.suspects and self._tried.suspects.waits):
             return False
         streams = self._with_many.decoupled  # those may be open for as long as their clients like
         return super().is_open and (streams or len(self._with_many.open) < MOST_AT_ONCE)
 
     def admits(self, work: Work) -> bool:
-        """Whether work may be computed beside what it has: those of whom one may have ended an instance are computed apart from others."""
+        """Return whether work may be computed beside the present work: requests that may have ended an instance are computed alone."""
         if self._tried:
             return work.alone and work.suspects is not None and work.suspects is self._tried.suspects
         return not work.alone or not (self.in_flight or self._with_many.open)

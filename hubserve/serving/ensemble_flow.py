@@ -22,7 +22,7 @@ class NeededStep(NamedTuple):
     Attributes:
         step: it.
         outputs: the model's names of the outputs that are used.
-        firm: those without which there is no answer; others go to optional inputs alone.
+        firm: those that the answer cannot do without; others go to optional inputs alone.
         required: the ensemble's tensors that the model cannot do without.
         decoupled: whether the model answers any number of times.
     """
@@ -35,7 +35,7 @@ class NeededStep(NamedTuple):
 
 
 class ModelFacts(NamedTuple):
-    """What must be known of the model of a step.
+    """The facts of a step's model.
 
     Attributes:
         optional: its inputs that may be left out.
@@ -83,7 +83,7 @@ def _required(step: EnsembleStep, facts: ModelFacts) -> set[str]:
 
 @dataclass(slots=True)
 class State:
-    """How far one answer has come.
+    """The progress of one answer.
 
     Attributes:
         tensors: those that are known.
@@ -200,7 +200,7 @@ class EnsembleFlow:
             wants_json=False,
             deadline=request.deadline,
             priority=request.priority,
-            # a model that leaves out what it is asked for by name has failed; what only optional inputs take may be left out
+            # a model that leaves out an output requested by name has failed; outputs for optional inputs alone may be left out
             outputs=list(needed.outputs) if len(needed.firm) == len(needed.outputs) else None,
             id=request.id,
             parameters=request.parameters,
@@ -223,7 +223,7 @@ class EnsembleFlow:
 
     def _placed(self, step: EnsembleStep, error: HubError) -> HubError:
         """Return the error of a step, with its place."""
-        # what a client sent in fits the ensemble; so does what is wrong only if it is the client's own tensor
+        # the client's input fits the ensemble, so the client is to blame only if all of the step's inputs are the client's tensors
         is_clients = set(step.inputs.values()) <= set(self._inputs)
         kind = ModuleFailed if isinstance(error, InvalidInput) and not is_clients else type(error)
         return kind(f"{self._where(step)}: {error.message}", error.detail)
@@ -239,10 +239,10 @@ class EnsembleFlow:
             if name in given:
                 state.tensors[tensor] = given[name]
                 continue
-            told = f"{self._where(needed.step)} gave no output '{name}'; it gave {', '.join(given) or 'none'}"
+            message = f"{self._where(needed.step)} gave no output '{name}'; it gave {', '.join(given) or 'none'}"
             if name in needed.firm:
-                raise ModuleFailed(told)
-            state.tensors[tensor], state.lacking[tensor] = None, told
+                raise ModuleFailed(message)
+            state.tensors[tensor], state.lacking[tensor] = None, message
 
     def _outputs(self, state: State, wanted: Sequence[str]) -> dict[str, np.ndarray]:
         found = {}

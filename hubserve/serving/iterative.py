@@ -1,4 +1,4 @@
-"""Requests each of which a model is given again and again until it is done with it, such as to give one word more each time.
+"""Requests that a model computes again and again until it has finished them, for example one word each time.
 
 Each request is a sequence of its own: it stays at its instance, where the model keeps what it has computed, and every batch is made of
 those that are there at that moment, new ones and old ones.
@@ -12,7 +12,7 @@ from hubserve.serving.sequences import Desk, Sequence, Sequences, fail
 from hubserve.serving.work import Work
 from hubserve.types import SequencePart
 
-#: ids that models may be told in any datatype of theirs
+#: ids that fit each datatype in which models may take them
 _LARGEST_ID = (1 << 31) - 1
 
 

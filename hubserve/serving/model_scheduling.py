@@ -80,7 +80,7 @@ def _policy(given: Mapping[str, Any]) -> QueuePolicy:
 
 
 def sequence_plan(model: TritonModel) -> SequencePlan | None:
-    """How requests are put together to sequences; None for a model without.
+    """Return how requests form sequences; None for a model without sequences.
 
     Raises:
         ConfigError: a control or a state is incomplete, or there is a state beside ``iterative_sequence``.

@@ -90,7 +90,7 @@ class InstanceSeat:
         return not self.in_flight or (self.in_flight < MAX_IN_FLIGHT and self._usual_s < _QUICK_S)
 
     def admits(self, work: Work) -> bool:
-        """Whether work may be computed behind what it has: what may end the instance may not."""
+        """Return whether work may be computed behind the present work: False for work that may end the instance."""
         return not (work.alone and self.in_flight)
 
     def give(self, batch: list[Work], call_sizes: list[int]) -> None:
@@ -119,7 +119,7 @@ class InstanceSeat:
             self._fail_to_give(batch)
 
     def _would_blame(self, batch: list[Work]) -> bool:
-        """Whether it is the fault of one request if the instance ends now; of several, nothing says whose it is."""
+        """Return whether one request alone is to blame if the instance ends now."""
         return len(batch) == 1
 
     def _fail_to_give(self, batch: list[Work]) -> None:

@@ -87,11 +87,11 @@ def equip(work: Work, states: States, plan: SequencePlan, batched: bool) -> Stat
 
 def tell(work: Work, plan: SequencePlan, batched: bool) -> None:
     """Tell the model of a request that it is given once more; its :attr:`Work.part` has changed since :func:`equip`."""
-    told = control_inputs(plan.controls, work.part, batched)
-    if not (told and work.equipped):
+    controls = control_inputs(plan.controls, work.part, batched)
+    if not (controls and work.equipped):
         return
-    buffers = work.buffers[: -len(told)]
-    work.call = {**work.call, "inputs": [*work.call["inputs"][: -len(told)], *pack_arrays(told, buffers)]}
+    buffers = work.buffers[: -len(controls)]
+    work.call = {**work.call, "inputs": [*work.call["inputs"][: -len(controls)], *pack_arrays(controls, buffers)]}
     work.buffers = buffers
 
 
@@ -103,12 +103,12 @@ def filler(sample: Work, plan: SequencePlan, batched: bool) -> Work:
         plan: what the model takes.
         batched: as :func:`control_inputs` has it.
     """
-    told = control_inputs(plan.controls, None, batched)
+    controls = control_inputs(plan.controls, None, batched)
     inputs: list[dict[str, Any]] = []
     buffers: list[Any] = []
     for described, buffer in zip(sample.call["inputs"], sample.buffers, strict=True):
-        if described["name"] in told:
-            inputs += pack_arrays({described["name"]: told[described["name"]]}, buffers)
+        if described["name"] in controls:
+            inputs += pack_arrays({described["name"]: controls[described["name"]]}, buffers)
         else:
             inputs.append({**described, "buffer": len(buffers)})
             buffers.append(buffer)

@@ -235,8 +235,8 @@ class Sequences:
 
     def _is_unwanted(self, work: Work) -> bool:
         if not work.answer.done() and work.deadline is not None and time.monotonic() >= work.deadline:
-            told = f"Request timeout expired: module '{self._module}' was too busy to start on the request in time"
-            work.answer.set_exception(DeadlineExceeded(told))
+            message = f"Request timeout expired: module '{self._module}' was too busy to start on the request in time"
+            work.answer.set_exception(DeadlineExceeded(message))
         return work.answer.done()
 
     # --- instances come, compute and go ---

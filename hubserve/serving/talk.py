@@ -32,12 +32,12 @@ class Talk(FrameProtocol):
         open: the requests that the instance has, by their keys there.
         executing: the keys of those whose frames are not answered.
         waits: the calls that it waits for.
-        on_again: is told of each request that is to be given to the module once more.
+        on_again: is called with each request that goes to the module once more.
         concurrent: whether its module may be given further requests before it has answered.
         decoupled: whether its module answers a request any number of times.
-        on_late: is told of each request whose one response came in another way than with its frame.
+        on_late: is called with each request whose one response came apart from its frame.
         on_fewer: is called when it has fewer requests.
-        on_orphans: is told of the requests that an instance had when it ended, and why; gives those that are to be answered with that.
+        on_orphans: is called with the requests of an instance that ended and the error; returns those to answer with that error.
     """
 
     def __init__(self, calls: "ModelCalls", on_broken: Callable[[str], None], on_lost: Callable[[], None]) -> None:

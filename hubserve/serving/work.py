@@ -115,14 +115,14 @@ class Seat(Protocol):
 
     @property
     def unfinished(self) -> int:
-        """How many batches, or requests where they are answered one by one, it has not answered."""
+        """Return the number of unanswered batches, or of requests if they are answered one by one."""
 
     @property
     def is_open(self) -> bool:
         """Whether it may be given another one."""
 
     def admits(self, work: Work) -> bool:
-        """Whether work may be computed behind or beside what it has: what may end the instance may not."""
+        """Return whether work may be computed behind or beside the present work: False for work that may end the instance."""
 
     def give(self, batch: list[Work], call_sizes: list[int]) -> None:
         """Compute a batch, divided into calls of the given sizes; the batcher is told by :meth:`Batcher.answered` when it is answered."""

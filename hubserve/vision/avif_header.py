@@ -116,7 +116,7 @@ class _Bytes:
 
 
 def _frame_sizes(item: bytes) -> Iterator[Tuple[int, int]]:
-    """Return what each sequence header in an item says of its frames."""
+    """Return the description of frames in each sequence header of an item."""
     place = 0
     while place < len(item):
         head = item[place]

@@ -18,7 +18,7 @@ from tests.behaviours.test_python_backend import until
 
 pytestmark = pytest.mark.usefixtures("home")
 
-#: X is what to do: wait until so many requests are there at once, or something below 0
+#: X selects the action: wait until so many requests are there at once, or an action below 0
 MODEL = """
 import asyncio
 import os
@@ -60,8 +60,8 @@ class TritonPythonModel:
             await asyncio.sleep(0.5)
         if wanted == -7:
             time.sleep(1000)
-        told = np.array([[wanted, self.most, together, os.getpid()]], np.int32)
-        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", told)], parameters={"most": self.most})
+        report = np.array([[wanted, self.most, together, os.getpid()]], np.int32)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("Y", report)], parameters={"most": self.most})
 
     def finalize(self):
         open(FOLDER + "/finalized", "w").close()
@@ -91,9 +91,9 @@ def run(tmp_path: Path, use: Callable[[DataPlane], Coroutine[Any, Any, None]], b
 
 def test_as_many_requests_as_come_are_computed_at_once_and_each_gets_its_own_answer(tmp_path: Path) -> None:
     async def use(plane: DataPlane) -> None:
-        told = await asyncio.gather(*(infer(plane, 20) for _ in range(19)), plane.infer(asked(20)))
-        assert [each[0] for each in told[:-1]] == [20] * 19, "none is answered before twenty are there"
-        assert told[-1].parameters == {"most": 20}
+        answers = await asyncio.gather(*(infer(plane, 20) for _ in range(19)), plane.infer(asked(20)))
+        assert [each[0] for each in answers[:-1]] == [20] * 19, "none is answered before twenty are there"
+        assert answers[-1].parameters == {"most": 20}
         for value, text in ((-1, "not this one"), (-3, "the module's answer cannot be sent: .*put bytes or str into it"), (-5, "is None")):
             with pytest.raises(ModuleFailed, match=text):
                 await infer(plane, value)
@@ -107,10 +107,10 @@ def test_as_many_requests_as_come_are_computed_at_once_and_each_gets_its_own_ans
 
 def test_of_a_batch_that_fails_only_the_request_that_is_to_blame_has_no_answer(tmp_path: Path) -> None:
     async def use(plane: DataPlane) -> None:
-        told: Any = await asyncio.gather(*(infer(plane, value) for value in (0, 1, -1, 2)), return_exceptions=True)
-        assert [each if isinstance(each, HubError) else each[0] for each in told[:2] + told[3:]] == [0, 1, 2]
-        assert str(told[2]) == "not this one"
-        assert [each[2] for each in told[:2]] == [2, 2], "they were computed in one batch, and then in halves"
+        answers: Any = await asyncio.gather(*(infer(plane, value) for value in (0, 1, -1, 2)), return_exceptions=True)
+        assert [each if isinstance(each, HubError) else each[0] for each in answers[:2] + answers[3:]] == [0, 1, 2]
+        assert str(answers[2]) == "not this one"
+        assert [each[2] for each in answers[:2]] == [2, 2], "they were computed in one batch, and then in halves"
 
     run(tmp_path, use, "dynamic_batching { max_queue_delay_microseconds: 500000 preferred_batch_size: [ 4 ] }")
 
@@ -151,8 +151,8 @@ def test_so_many_are_at_an_instance_at_most_and_others_wait(tmp_path: Path, monk
     monkeypatch.setattr(concurrent, "MOST_AT_ONCE", 3)
 
     async def use(plane: DataPlane) -> None:
-        told = await asyncio.gather(*(infer(plane, 3) for _ in range(12)))
-        assert {each[1] for each in told} == {3}
+        answers = await asyncio.gather(*(infer(plane, 3) for _ in range(12)))
+        assert {each[1] for each in answers} == {3}
 
     run(tmp_path, use)
 
@@ -160,8 +160,8 @@ def test_so_many_are_at_an_instance_at_most_and_others_wait(tmp_path: Path, monk
 def test_requests_of_a_sequence_are_computed_in_their_order(tmp_path: Path) -> None:
     async def use(plane: DataPlane) -> None:
         parts = [SequencePart(7, start=True), SequencePart(7), SequencePart(7, end=True)]
-        told = await asyncio.gather(*(infer(plane, 0, sequence=part) for part in parts))
-        assert [each[1] for each in told] == [1, 1, 1]
+        answers = await asyncio.gather(*(infer(plane, 0, sequence=part) for part in parts))
+        assert [each[1] for each in answers] == [1, 1, 1]
 
     run(tmp_path, use, "sequence_batching { oldest { max_candidate_sequences: 4 } }")
 

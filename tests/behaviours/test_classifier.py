@@ -208,7 +208,7 @@ def test_an_empty_batch_is_told(server: Server) -> None:
     assert "the batch is empty" in answer["msg"]
 
 
-def test_missing_arguments_are_told_by_examples_of_all_forms(server: Server) -> None:
+def test_the_error_for_missing_arguments_shows_examples_of_all_forms(server: Server) -> None:
     answer = server.predict("clas_system", json={"images": ""}).json()
     assert answer["status"] == "101"
     assert answer["msg"].startswith("the picture is empty (0 bytes): send the bytes of the file. This module takes ")

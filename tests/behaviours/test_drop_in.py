@@ -171,7 +171,7 @@ def test_a_module_with_only_a_serving_method_runs_on_several_instances_at_once(s
     assert {each["pid"] for each in answers} == set(server.instance_pids("old_mirror"))
 
 
-def test_wrong_arguments_of_an_old_module_are_told_with_what_it_takes(server: Server) -> None:
+def test_the_error_for_wrong_arguments_of_an_old_module_says_what_it_takes(server: Server) -> None:
     answer = server.predict("old_mirror", json={"images": [], "wrong": 1}).json()
     assert answer["status"] == "101"
     assert answer["msg"].startswith("the argument 'wrong' is not known")

@@ -37,7 +37,7 @@ def answer(**outputs):
 class TritonPythonModel:
     def execute(self, requests):
 """
-#: gives what it is given, and tells which outputs were asked for
+#: returns its inputs, and says which outputs were requested
 SAME = """
         return [answer(**{n: of(r, i) for n, i in (("A", "X"), ("B", "Y")) if of(r, i) is not None}) for r in requests]
 """
@@ -50,7 +50,7 @@ PARTIAL = """
             answers.append(answer(**outputs))
         return answers
 """
-#: 0, 1, ... for as long as the client is there; counts from what it is given
+#: 0, 1, ... for as long as the client is there; counts from its input
 REPEAT = """
         for r in requests:
             sender, (count, start) = r.get_response_sender(), of(r, "X")[:2]
@@ -209,8 +209,8 @@ def test_a_decoupled_step_makes_as_many_answers_each_of_which_goes_through_the_r
         assert await stream(plane, request("simple", x=[0, 5])) == []
         with pytest.raises(InvalidInput, match="ensemble 'fan' is decoupled"):
             await ask(plane, request("fan", x=[2, 5]))
-        told = plane.get("apart").load_error
-        assert "step 1 (model 'repeat') and step 2 (model 'repeat') each answer any number of times" in told
+        reason = plane.get("apart").load_error
+        assert "step 1 (model 'repeat') and step 2 (model 'repeat') each answer any number of times" in reason
 
     run(tmp_path, use)
 
@@ -244,7 +244,7 @@ def test_an_error_ends_the_answers_of_a_decoupled_ensemble_and_so_does_its_clien
                 break
             await asyncio.sleep(0.02)
         else:
-            raise AssertionError("the step was not told that nobody waits")
+            raise AssertionError("the step did not learn that its client had left")
         assert await stream(plane, request("fan", x=[1, 1])) == [{"a": [101, 101]}]
 
     run(tmp_path, use)
@@ -316,8 +316,8 @@ def test_clients_are_streamed_the_answers_of_an_ensemble_with_a_generating_step(
         server = start({}, model_store=[str(store)], grpc_port=grpc_port)
         url = f"{server.url}/v2/models/chat"
         assert requests.get(f"{url}/config", timeout=30).json()["model_transaction_policy"] == {"decoupled": True}
-        told = requests.post(f"{url}/generate_stream", json={"text": ["ab", "cde"]}, timeout=30).text.split("\n\n")
-        assert [json.loads(line.removeprefix("data: "))["said"] for line in told if line] == ["2 3", "3 4", "4 5"]
+        events = requests.post(f"{url}/generate_stream", json={"text": ["ab", "cde"]}, timeout=30).text.split("\n\n")
+        assert [json.loads(line.removeprefix("data: "))["said"] for line in events if line] == ["2 3", "3 4", "4 5"]
         assert requests.post(f"{url}/generate", json={"text": "ab", "more": 1}, timeout=30).json()["said"] == "2"
         got: Queue[tuple[Any, Any]] = Queue()
         with triton_grpc.InferenceServerClient(f"127.0.0.1:{grpc_port}") as client:

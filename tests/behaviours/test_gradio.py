@@ -34,12 +34,12 @@ def test_the_page_is_at_paddlehubs_address_and_runs_beside_the_instance_with_the
     first = requests.get(server.url + "/gradio/paged", timeout=60, allow_redirects=False)
     assert (first.status_code, first.headers["Location"]) == (302, "/gradio/paged/app")
     page = requests.get(server.url + "/gradio/paged", timeout=60)
-    told = page.json()
+    seen = page.json()
     assert page.headers["Content-Type"] == "text/html"
     assert page.cookies["session"] == "1"
-    assert (told["root"], told["host"], told["cwd"]) == ("/gradio/paged", f"127.0.0.1:{server.port}", [])
-    assert told["pid"] not in [server.process.pid, *server.instance_pids("paged")]
-    assert requests.get(server.url + "/gradio/paged/", timeout=60).json() == told
+    assert (seen["root"], seen["host"], seen["cwd"]) == ("/gradio/paged", f"127.0.0.1:{server.port}", [])
+    assert seen["pid"] not in [server.process.pid, *server.instance_pids("paged")]
+    assert requests.get(server.url + "/gradio/paged/", timeout=60).json() == seen
     sent = requests.post(server.url + "/gradio/paged/run/predict", json={"data": ["a", "b"]}, timeout=60)
     assert sent.json() == {"data": ["A?", "B?"]}
     assert server.results("paged", text="a") == "A?"
@@ -94,7 +94,7 @@ def test_foreign_pages_names_and_large_bodies_are_refused_as_elsewhere(server: S
 @pytest.mark.parametrize(
     ("path", "says"), [("nothing", "'nothing' is not served here"), ("shout/app", "no method create_gradio_app"), ("", "Module  is not")]
 )
-def test_what_has_no_page_is_told_as_paddlehub_does_or_as_a_page(server: Server, path: str, says: str) -> None:
+def test_a_module_without_a_page_is_reported_as_in_paddlehub_or_as_a_page(server: Server, path: str, says: str) -> None:
     answer = requests.get(f"{server.url}/gradio/{path}", timeout=60)
     assert (answer.status_code, answer.json()["status"]) == (404, "111")
     assert "is not supported for gradio app" in answer.json()["msg"]
@@ -158,7 +158,7 @@ def test_streams_of_pages_leave_room_for_other_requests(start: Start) -> None:
     assert wait_for(lambda: requests.get(server.url + "/gradio/paged/go", timeout=60).status_code == 200)
 
 
-def test_failures_of_a_page_are_told_with_what_to_do(start: Start) -> None:
+def test_failures_of_a_page_are_reported_with_a_remedy(start: Start) -> None:
     server = start({"paged": toy("paged", fails="gradio")}, workers=1)
     answer = requests.get(server.url + "/gradio/paged", timeout=60)
     assert answer.status_code == 503

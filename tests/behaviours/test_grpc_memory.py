@@ -53,7 +53,7 @@ def waiting_answers(client: triton.InferenceServerClient) -> Iterator[Any]:
     client.async_stream_infer("doubler", [tensor("x", np.ones((1, 1), np.float32))], request_id="slow")
     for number in range(4):
         client.async_stream_infer("tensors", sized(400_000), request_id=str(number))
-    # Nobody else may ask before all are in: his request could be what makes one of these too many.
+    # No other test may send requests before all are in: one more could exceed the limit.
     wait_for(lambda: answered(client) == before + 4)
     yield answers
 

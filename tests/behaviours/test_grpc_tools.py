@@ -1,4 +1,4 @@
-"""What tools and load balancers ask a gRPC server: which services there are, and whether it is ready from now on."""
+"""Requests of tools and load balancers to a gRPC server: list its services, and watch whether it is ready."""
 
 import threading
 from collections.abc import Iterator
@@ -57,15 +57,15 @@ def watch(channel: grpc.Channel, service: str = "") -> Any:
 
 
 def test_a_watcher_learns_that_the_models_are_loaded_now(channel: grpc.Channel) -> None:
-    told = watch(channel, "inference.GRPCInferenceService")
-    assert [next(told).status, next(told).status] == [STATUS.NOT_SERVING, STATUS.SERVING]
-    told.cancel()
+    statuses = watch(channel, "inference.GRPCInferenceService")
+    assert [next(statuses).status, next(statuses).status] == [STATUS.NOT_SERVING, STATUS.SERVING]
+    statuses.cancel()
 
 
 def test_a_service_that_there_is_not_is_watched_as_unknown(channel: grpc.Channel) -> None:
-    told = watch(channel, "other.Service")
-    assert next(told).status == STATUS.SERVICE_UNKNOWN
-    told.cancel()
+    statuses = watch(channel, "other.Service")
+    assert next(statuses).status == STATUS.SERVICE_UNKNOWN
+    statuses.cancel()
 
 
 def test_so_many_may_watch_and_no_more(channel: grpc.Channel) -> None:
@@ -81,14 +81,14 @@ def test_so_many_may_watch_and_no_more(channel: grpc.Channel) -> None:
 
 
 def _watched_again(channel: grpc.Channel) -> bool:
-    """Whether a place becomes free: cancellations arrive when they arrive."""
+    """Return whether a place becomes free; cancellations take time to arrive."""
     for _ in range(100):
-        told = watch(channel)
+        statuses = watch(channel)
         try:
-            next(told)
+            next(statuses)
         except grpc.RpcError:
             continue
-        told.cancel()
+        statuses.cancel()
         return True
     return False
 
@@ -135,21 +135,21 @@ def test_every_service_of_the_list_can_be_described(channel: grpc.Channel) -> No
     assert [list(each)[-1] for each in answers] == [4] * len(symbols)
 
 
-def test_bytes_that_are_no_request_end_the_call_with_a_reason(channel: grpc.Channel) -> None:
+def test_bytes_that_are_not_a_request_end_the_call_with_a_reason(channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         converse(channel, "v1", [b"\xff\xff"])
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_stopping_tells_those_who_watch_and_ends_what_is_open(server: Server, channel: grpc.Channel) -> None:
-    told = watch(channel)
-    assert next(told).status == STATUS.SERVING
+    statuses = watch(channel)
+    assert next(statuses).status == STATUS.SERVING
     is_over = threading.Event()
     talking = reflection(channel, "v1")(kept_open(is_over), timeout=60)
     next(talking)
     server.process.terminate()
-    assert next(told).status == STATUS.NOT_SERVING
-    for each in (told, talking):
+    assert next(statuses).status == STATUS.NOT_SERVING
+    for each in (statuses, talking):
         with pytest.raises(grpc.RpcError) as raised:
             next(each)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE

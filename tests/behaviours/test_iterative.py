@@ -1,4 +1,4 @@
-"""Iterative sequences: one request that a model is given again and again, with what it is told of it."""
+"""Iterative sequences: one request that a model is given again and again, with its id and its state."""
 
 import asyncio
 import os
@@ -55,10 +55,10 @@ class TritonPythonModel:
             self.state[number].append(len(requests))
             words = self.state[number]
             last = len(words) >= int(text.split()[-1])
-            told = np.array([f"{number} {len(words)} {max(words)} {os.getpid()}"], np.object_)
+            report = np.array([f"{number} {len(words)} {max(words)} {os.getpid()}"], np.object_)
             after = "ALL" if last else "RESCHEDULE"
             request.set_release_flags(getattr(pb_utils, f"TRITONSERVER_REQUEST_RELEASE_{after}"))
-            response = pb_utils.InferenceResponse([pb_utils.Tensor("text_output", told)])
+            response = pb_utils.InferenceResponse([pb_utils.Tensor("text_output", report)])
             request.get_response_sender().send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if last else 0)
             if last:
                 del self.state[number]
@@ -81,8 +81,8 @@ def request(text: str, sequence: int | str | None = None) -> InferRequest:
 
 
 async def words(plane: DataPlane, text: str, sequence: int | str | None = None) -> list[list[int]]:
-    told = [each.tensors or {} async for each in plane.stream(request(text, sequence))]
-    return [[int(each) for each in tensors["text_output"].ravel()[0].split()] for tensors in told]
+    streamed = [each.tensors or {} async for each in plane.stream(request(text, sequence))]
+    return [[int(each) for each in tensors["text_output"].ravel()[0].split()] for tensors in streamed]
 
 
 def test_a_request_is_given_again_with_its_id_and_whether_it_is_new_and_clients_see_neither(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_request_is_given_again_with_its_id_and_whether_it_is_new_and_clients_
         with pytest.raises(InvalidInput, match="the model takes sequence ids as uint64"):
             await words(plane, "2", sequence="a text")
         pair = await asyncio.gather(words(plane, "3", sequence=5), words(plane, "2", sequence=5))
-        assert [[each[1] for each in told] for told in pair] == [[1, 2, 3], [1, 2]], "of one id one after the other"
+        assert [[each[1] for each in answers] for answers in pair] == [[1, 2, 3], [1, 2]], "of one id one after the other"
         assert len(plane.get("words").batcher) == 0
 
     served(write(tmp_path), use)
@@ -105,11 +105,11 @@ def test_a_request_is_given_again_with_its_id_and_whether_it_is_new_and_clients_
 
 def test_requests_stay_at_their_instance_and_are_computed_with_those_that_come_later(tmp_path: Path) -> None:
     async def use(plane: DataPlane) -> None:
-        told = await asyncio.gather(*(words(plane, f"slow {count}") for count in (8, 6, 7, 5, 8, 6)))
-        assert [len(each) for each in told] == [8, 6, 7, 5, 8, 6]
-        assert all(len({each[3] for each in answers}) == 1 for answers in told)
-        assert len({answers[0][3] for answers in told}) == 2
-        assert max(answers[-1][2] for answers in told) == 3
+        answers = await asyncio.gather(*(words(plane, f"slow {count}") for count in (8, 6, 7, 5, 8, 6)))
+        assert [len(each) for each in answers] == [8, 6, 7, 5, 8, 6]
+        assert all(len({each[3] for each in steps}) == 1 for steps in answers)
+        assert len({steps[0][3] for steps in answers}) == 2
+        assert max(steps[-1][2] for steps in answers) == 3
 
     served(write(tmp_path, instances=2), use)
 
@@ -134,8 +134,8 @@ def test_more_requests_than_an_instance_takes_wait_and_those_that_are_given_up_m
 def test_a_request_whose_instance_dies_is_lost_once_it_was_computed_and_begun_again_before(tmp_path: Path) -> None:
     async def use(plane: DataPlane) -> None:
         answers = plane.stream(request("slow 100000"))
-        told = (await anext(answers)).tensors or {}
-        os.kill(int(told["text_output"].ravel()[0].split()[3]), signal.SIGKILL)
+        tensors = (await anext(answers)).tensors or {}
+        os.kill(int(tensors["text_output"].ravel()[0].split()[3]), signal.SIGKILL)
         with pytest.raises(InstanceDied):
             async for _ in answers:
                 pass

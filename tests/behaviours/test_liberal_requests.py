@@ -1,4 +1,4 @@
-"""Requests as clients of PaddleHub and its like send them: every spelling, every format, every entrance, and what wrong ones are told."""
+"""Test requests as clients of PaddleHub send them: every spelling, format and entrance, and the errors for wrong ones."""
 
 import base64
 import gzip
@@ -67,9 +67,9 @@ def grpc_address(server: Server) -> str:
 
 
 def results_of(answer: requests.Response) -> Any:
-    told = answer.json()
-    assert told["status"] == "000", told
-    return told["results"]
+    document = answer.json()
+    assert document["status"] == "000", document
+    return document["results"]
 
 
 def infer(server: Server, name: str, data: list[Any]) -> Any:
@@ -158,7 +158,7 @@ def test_large_pictures_in_json_are_taken_in_any_spelling(server: Server, size: 
         (base64.b64encode(b"this is not a picture").decode(), "this is not a picture: 21 bytes that are neither JPEG, PNG"),
     ],
 )
-def test_what_is_no_picture_is_told_with_examples_of_what_is(server: Server, images: Any, says: str) -> None:
+def test_the_error_for_an_input_that_is_not_a_picture_shows_examples(server: Server, images: Any, says: str) -> None:
     answer = server.predict("tiny", json={"images": images}).json()
     assert answer["status"] == "101"
     assert says in answer["msg"]
@@ -202,9 +202,9 @@ def test_hub_run_and_the_client_take_a_tiff(server: Server, tiny: Path, shared_h
 
 def test_texts_of_a_form_become_arguments_of_their_types(server: Server) -> None:
     files = [("images", ("a.png", PNG)), ("images", ("b.png", PNG))]
-    told = results_of(server.predict("collage", files=files, data={"note": "2024", "scale": "2", "upside_down": "True"}))
-    assert told["note"] == "2024", "a text stays a text where the default is one"
-    np.testing.assert_allclose(told["means"], [[2 * MEAN.round(3)] * 2], rtol=1e-5)
+    results = results_of(server.predict("collage", files=files, data={"note": "2024", "scale": "2", "upside_down": "True"}))
+    assert results["note"] == "2024", "a text stays a text where the default is one"
+    np.testing.assert_allclose(results["means"], [[2 * MEAN.round(3)] * 2], rtol=1e-5)
 
 
 def test_texts_beside_pictures_are_arguments_of_a_module_of_whole_pictures(server: Server) -> None:
@@ -296,7 +296,7 @@ def test_slashes_too_many_do_not_matter(server: Server, path: str) -> None:
 OPTIONS = {
     "/": {"GET", "HEAD", "POST", "OPTIONS"},
     "/predict/shout": {"POST", "OPTIONS"},
-    "/predict/nobody": {"POST", "OPTIONS"},
+    "/predict/missing": {"POST", "OPTIONS"},
     "/health/live": {"GET", "HEAD", "OPTIONS"},
     "/health/ready": {"GET", "HEAD", "OPTIONS"},
     "/status": {"GET", "HEAD", "OPTIONS"},
@@ -315,7 +315,7 @@ def test_options_is_200_with_what_is_allowed(server: Server, path: str) -> None:
     assert (head.status_code, head.content) == (200 if "HEAD" in OPTIONS[path] else 405, b"")
 
 
-# --- what wrong requests are told ---
+# --- errors of wrong requests ---
 
 WRONG: dict[str, tuple[str, Any, str]] = {
     "missing": ("old-style", {}, "the argument 'texts' is missing. "),
@@ -339,7 +339,7 @@ WRONG: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_request_is_told_what_the_module_takes_and_takes_one_line_in_the_log(server: Server, case: str) -> None:
+def test_the_error_for_a_wrong_request_says_what_the_module_takes_and_logs_one_line(server: Server, case: str) -> None:
     module, body, says = WRONG[case]
     before = server.log.read_text()
     answer = server.predict(module, json=body)
@@ -353,7 +353,7 @@ def test_a_wrong_request_is_told_what_the_module_takes_and_takes_one_line_in_the
 
 
 @pytest.mark.parametrize(("body", "says"), [(b"[1]", "got a list"), (b"{", "not valid JSON"), (b"", "not valid JSON")])
-def test_a_body_that_is_no_object_of_arguments_is_told_what_is(server: Server, body: bytes, says: str) -> None:
+def test_the_error_for_a_body_that_is_not_an_object_says_what_to_send(server: Server, body: bytes, says: str) -> None:
     answer = server.predict("old-style", data=body, headers=JSON)
     assert answer.status_code == 400
     assert says in answer.json()["msg"]
@@ -367,13 +367,13 @@ def test_the_example_in_a_message_is_a_request_that_works(server: Server) -> Non
 
 
 def test_the_open_inference_protocol_tells_the_same(server: Server) -> None:
-    def told(model: str, *inputs: dict[str, Any]) -> str:
+    def message_for(model: str, *inputs: dict[str, Any]) -> str:
         return str(requests.post(f"{server.url}/v2/models/{model}/infer", json={"inputs": inputs}, timeout=30).json()["error"])
 
     usage = "This module takes the JSON arguments texts; optionally times (1); for example {"
     arguments = {"name": "arguments", "datatype": "BYTES", "shape": [1]}
-    assert usage in told("old-style", {"name": "texts", "datatype": "BYTES", "shape": [1], "data": ["a"]})
-    assert usage in told("old-style", {"name": "arguments", "datatype": "FP32", "shape": [1], "data": [1]})
-    assert usage in told("old-style", {**arguments, "data": ["[1]"]})
-    missing = told("old-style", {**arguments, "data": ["{}"]})
+    assert usage in message_for("old-style", {"name": "texts", "datatype": "BYTES", "shape": [1], "data": ["a"]})
+    assert usage in message_for("old-style", {"name": "arguments", "datatype": "FP32", "shape": [1], "data": [1]})
+    assert usage in message_for("old-style", {**arguments, "data": ["[1]"]})
+    missing = message_for("old-style", {**arguments, "data": ["{}"]})
     assert missing.startswith("the argument 'texts' is missing. " + usage)

@@ -171,9 +171,9 @@ def test_a_model_that_cannot_be_loaded_is_told_and_what_was_served_stays(shared:
     folder = write_scale(store, "double")
     client.load_model("double")
     (folder / "1" / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(InferenceServerException, match="failed to load 'double', ") as told:
+    with pytest.raises(InferenceServerException, match="failed to load 'double', ") as caught:
         client.load_model("double")
-    assert told.value.status() == "400"
+    assert caught.value.status() == "400"
     assert np.array_equal(compute(client, "double"), X * 2)
     client.unload_model("double")
     with pytest.raises(InferenceServerException, match="failed to load 'double', "):
@@ -244,9 +244,9 @@ def test_files_are_taken_only_where_the_operator_allows_it(explicit: Any, store:
     client = explicit(model_uploads=False)
     client.load_model("double")
     config = json.dumps(client.get_model_config("double"))
-    with pytest.raises(InferenceServerException, match="the setting 'model_uploads'") as told:
+    with pytest.raises(InferenceServerException, match="the setting 'model_uploads'") as caught:
         client.load_model("double", config=config, files={"file:1/model.onnx": content})
-    assert told.value.status() == "503"
+    assert caught.value.status() == "503"
     assert list((client.server.home / "uploaded").glob("*")) == []
     assert np.array_equal(compute(client, "double"), X * 2)
 
@@ -294,12 +294,12 @@ def test_grpc_loads_and_unloads_too(start: Start, store: Path) -> None:
         shutil.rmtree(folder)
         long_name = {"file:" + "x" * 256: b"x"}
         for more in ({}, {"config": "{}", "files": long_name}):
-            with pytest.raises(InferenceServerException, match="failed to load 'double', failed to poll from model repository") as told:
+            with pytest.raises(InferenceServerException, match="failed to load 'double', failed to poll from model repository") as caught:
                 over_grpc.load_model("double", **more)
-            assert told.value.status() == "StatusCode.INTERNAL"
-        with pytest.raises(InferenceServerException, match="failed to load 'double', ") as told:
+            assert caught.value.status() == "StatusCode.INTERNAL"
+        with pytest.raises(InferenceServerException, match="failed to load 'double', ") as caught:
             over_grpc.load_model("double", config="no JSON")
-        assert told.value.status() == "StatusCode.INVALID_ARGUMENT"
+        assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 
 def test_files_of_a_server_that_was_killed_go_with_the_next_start(explicit: Any, store: Path, home: Path) -> None:
@@ -320,7 +320,7 @@ def test_a_file_cannot_be_put_anywhere_else(shared: Any) -> None:
     client, store = shared
     write_scale(store, "double")
     for path in ["../x", "/etc/x", "1/../../x", "", "1//x", "1/./x", "a\\b", "1/x\n", "a/" * 20 + "x", "x" * 300, "1\0"]:
-        with pytest.raises(InferenceServerException, match="is no path in the model's folder"):
+        with pytest.raises(InferenceServerException, match="is not a path in the model's folder"):
             client.load_model("double", config="{}", files={"file:1/model.onnx": b"x", f"file:{path}": b"x"})
     assert list((client.server.home / "uploaded").iterdir() if (client.server.home / "uploaded").exists() else []) == []
 
@@ -334,8 +334,8 @@ def test_files_that_do_not_go_together_are_refused(shared: Any) -> None:
         client.load_model("double", config="{}", files={"file:1": b"x", "file:1/model.onnx": b"x"})
     with pytest.raises(InferenceServerException, match="needs a name of letters"):
         client.load_model("dou ble", config="{}", files={"file:1/model.onnx": b"x"})
-    told = requests.post(f"{client.server.url}/v2/repository/models/double/load", json={"parameters": {"fast": True}}, timeout=30)
-    assert "'fast' is not known" in told.json()["error"]
+    caught = requests.post(f"{client.server.url}/v2/repository/models/double/load", json={"parameters": {"fast": True}}, timeout=30)
+    assert "'fast' is not known" in caught.json()["error"]
     assert list((client.server.home / "uploaded").iterdir()) == []
 
 
@@ -483,8 +483,8 @@ def test_an_ensemble_that_lacks_something_is_not_loaded_and_says_what(shared: An
     write_ensemble(store, "circle", "round", "one")
     with ThreadPoolExecutor() as pool:  # each wants the other one, which must not make them wait for ever
         urls = [f"{client.server.url}/v2/repository/models/{name}/load" for name in ("round", "circle")]
-        told = list(pool.map(lambda url: requests.post(url, timeout=60), urls))
-    assert [answer.status_code for answer in told] == [400, 400]
+        caught = list(pool.map(lambda url: requests.post(url, timeout=60), urls))
+    assert [answer.status_code for answer in caught] == [400, 400]
 
 
 # --- none and poll ---
@@ -495,9 +495,9 @@ def test_clients_change_nothing_unless_they_may(start: Start, store: Path, contr
     write_scale(store, "double")
     client = client_of(start({}, model_store=[str(store)], model_control=control))
     for change in (client.load_model, client.unload_model):
-        with pytest.raises(InferenceServerException, match="explicit model load / unload is not allowed if polling is enabled") as told:
+        with pytest.raises(InferenceServerException, match="explicit model load / unload is not allowed if polling is enabled") as caught:
             change("double")
-        assert told.value.status() == "503"
+        assert caught.value.status() == "503"
     assert states(client) == {"double": ("READY", "")}
     assert np.array_equal(compute(client, "double"), X * 2)
 

@@ -222,10 +222,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_model_that_can_be_served_is_told_for_what_it_is(home: Path, tmp_path: Path, name: str) -> None:
-    data, told = REFUSED[name]
+def test_a_file_that_cannot_be_served_is_named_for_what_it_is(home: Path, tmp_path: Path, name: str) -> None:
+    data, reason = REFUSED[name]
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(HubError, match=re.escape(told)):
+    with pytest.raises(HubError, match=re.escape(reason)):
         Store().install(tmp_path / name)
     assert not list((home / "modules").glob("[!.]*"))
 
@@ -238,7 +238,7 @@ def test_a_folder_of_several_is_not_installed_as_one(home: Path, folder: Path) -
 @pytest.mark.parametrize("reference", ["none.onnx", "./none.onnx"])
 def test_a_file_that_is_not_there_is_called_a_file(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModuleNotFound, match=re.escape(f"there is no file '{tmp_path / 'none.onnx'}'")):
+    with pytest.raises(ModuleNotFound, match=re.escape(f"the file '{tmp_path / 'none.onnx'}' does not exist")):
         resolve(reference)
 
 
@@ -251,7 +251,7 @@ def test_a_link_to_a_file_keeps_its_name(home: Path, tmp_path: Path) -> None:
     assert hub("run", "net", "--inputs", '{"x": [[1, 2, 3, 4]]}', home=home).returncode == 0
 
 
-def test_two_files_of_one_name_are_told_how_to_call_them(home: Path, tmp_path: Path) -> None:
+def test_the_error_for_two_files_of_one_name_says_how_to_name_them(home: Path, tmp_path: Path) -> None:
     scale(tmp_path / "a" / "model.onnx")
     scale(tmp_path / "b" / "model.onnx")
     answer = hub("serving", "start", "-m", tmp_path / "a" / "model.onnx", tmp_path / "b" / "model.onnx", "-p", free_port(), home=home)

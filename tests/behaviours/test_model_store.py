@@ -99,7 +99,7 @@ def test_a_version_that_the_policy_leaves_out_is_unknown(client: Any) -> None:
         ask(client, "many", X, version="1")
 
 
-def test_a_version_that_is_no_number_is_named_in_the_words_that_clients_look_for(client: Any) -> None:
+def test_a_version_that_is_not_a_number_is_reported_in_the_words_that_clients_look_for(client: Any) -> None:
     wanted = r"Request for unknown model: 'many'.*failed to get model version from specified version string 'latest'.*2, 10 is served"
     with pytest.raises(InferenceServerException, match=wanted):
         ask(client, "many", X, version="latest")
@@ -115,9 +115,9 @@ def test_an_ensemble_computes_its_steps_in_the_order_of_its_tensors(client: Any)
 
 
 def test_a_bad_model_is_told_with_its_reason_and_does_not_disturb_the_others(server: Server, client: Any) -> None:
-    told = requests.get(server.url + "/health/ready", timeout=10).json()
-    assert list(told["not_ready"]) == ["bad"]
-    assert "model_operations.op_library_filename" in told["not_ready"]["bad"]
+    health = requests.get(server.url + "/health/ready", timeout=10).json()
+    assert list(health["not_ready"]) == ["bad"]
+    assert "model_operations.op_library_filename" in health["not_ready"]["bad"]
     assert "module 'bad' is not served" in server.log.read_text()
     assert not client.is_model_ready("bad")
     assert client.is_model_ready("one")

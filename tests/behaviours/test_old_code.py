@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import MODULES, Server, hub, servers
 
 FOLDER = MODULES / "old_code"
-#: each module, what it is asked, and its answer; pictures have a test of their own
+#: each module, its request and its answer; pictures have a test of their own
 ANSWERS: dict[str, tuple[dict[str, Any], Any]] = {
     "old_numbers": ({"values": [1, 2, 3]}, [[[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], 6, True, 3, [True, False, False]]),
     "old_drawing": ({"text": "wide text"}, {"size": [32, 16], "is_wide": True, "same": True}),
@@ -60,9 +60,9 @@ def test_pictures_go_in_and_out_as_bytes_of_strings(server: Server, cat_photo: P
 def test_the_log_tells_each_old_name_once_with_its_place(server: Server) -> None:
     for _ in range(2):
         server.results("old_drawing", text="text")
-    told = [line for line in server.log.read_text().splitlines() if "no longer has PIL.Image.ANTIALIAS" in line]
-    assert len(told) == 1
-    assert re.search(r"/old_drawing/\S*/module\.py, line \d+: PIL [0-9.]+ no longer has", told[0])
+    logged = [line for line in server.log.read_text().splitlines() if "no longer has PIL.Image.ANTIALIAS" in line]
+    assert len(logged) == 1
+    assert re.search(r"/old_drawing/\S*/module\.py, line \d+: PIL [0-9.]+ no longer has", logged[0])
 
 
 def test_a_setting_leaves_old_names_removed(installed_home: Path, tmp_path: Path) -> None:

@@ -93,15 +93,17 @@ def test_two_installs_at_once_build_one_environment_and_a_later_one_is_quick_abo
     running = [
         subprocess.Popen([*command, each], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for each in sources
     ]
-    told = [each.communicate() for each in running]
-    assert [each.returncode for each in running] == [0, 0], told
+    outputs = [each.communicate() for each in running]
+    assert [each.returncode for each in running] == [0, 0], outputs
     profile, environments = listed(home)
     assert len(environments) == 1
     key = environments[0]["key"]
     assert (profile["built"], profile["modules"], environments[0]["profile"]) == (key, ["one 1.0.0", "two 1.0.0"], "olden")
     why = f"It runs in the environment profile olden, {key}: its code imports 'of_old' (module.py, line 5), which this Python does not have"
-    assert all(why in stdout for stdout, _ in told)
-    assert sum("building the environment of profile 'olden' once, for all that use it: about 0.0 GB" in stderr for _, stderr in told) == 1
+    assert all(why in stdout for stdout, _ in outputs)
+    assert (
+        sum("building the environment of profile 'olden' once, for all that use it: about 0.0 GB" in stderr for _, stderr in outputs) == 1
+    )
     again = hub("install", sources[0], home=home)
     assert why in again.stdout
     assert not any(word in again.stderr for word in ("resolving", "building", "importing")), "all of it is known"
@@ -126,10 +128,10 @@ def test_modules_are_served_with_the_profiles_variables_and_pythonpath_behind_it
         server = start({"asks": {}}, environ={"PYTHONPATH": str(mine)})
     finally:
         del os.environ["PYTHONPATH"]
-    told = server.results("asks")
-    assert (told["of_old"], told["beside_me"]) == ("1.0", "of PYTHONPATH")
-    assert told["environ"]["OLDEN"].endswith("site-packages")
-    assert told["path"].index(str(mine)) > told["path"].index(told["environ"]["OLDEN"])
+    seen = server.results("asks")
+    assert (seen["of_old"], seen["beside_me"]) == ("1.0", "of PYTHONPATH")
+    assert seen["environ"]["OLDEN"].endswith("site-packages")
+    assert seen["path"].index(str(mine)) > seen["path"].index(seen["environ"]["OLDEN"])
 
 
 def test_requirements_are_added_to_a_profile_and_packages_by_hand_too(with_profile: Path, tmp_path: Path, start: Start) -> None:
@@ -145,9 +147,9 @@ def test_requirements_are_added_to_a_profile_and_packages_by_hand_too(with_profi
     install(home, "--with", "heavy", tmp_path / "by_hand")
     server = start({"both": {}, "by_hand": {}})
     for name in ("both", "by_hand"):
-        told = server.results(name)
-        assert (told["of_old"], told["heavy"]) == ("1.0", "1.0")
-        assert told["environ"]["OLDEN"]
+        seen = server.results(name)
+        assert (seen["of_old"], seen["heavy"]) == ("1.0", "1.0")
+        assert seen["environ"]["OLDEN"]
 
 
 def test_a_profile_is_named_by_the_user_the_module_or_the_servers_settings(with_profile: Path, tmp_path: Path, start: Start) -> None:
@@ -196,7 +198,7 @@ def test_a_profile_is_built_beforehand_and_names_what_it_cannot_keep(with_profil
     for words, reason in (
         (("build",), "needs a profile's name"),
         (("list", "olden"), "takes no name"),
-        (("build", "nothing"), "no environment profile"),
+        (("build", "nothing"), "the environment profile 'nothing' does not exist"),
     ):
         done = hub("env", *words, home=home)
         assert done.returncode == 1

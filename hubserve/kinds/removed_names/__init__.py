@@ -36,7 +36,7 @@ def find_method(attribute: str) -> Iterator[str]:
 
 
 def has_replacement(name: str) -> bool:
-    """Whether code that uses a removed name runs with newer packages in an instance; ``name`` is one that :func:`find` returned."""
+    """Return whether code that uses a removed name runs with newer packages in an instance; ``name`` is one that :func:`find` returned."""
     table = TABLES[name.split(".", maxsplit=1)[0]]
     return bool(_entries(name).get(name) or getattr(table, "METHODS", {}).get(name))
 
@@ -47,7 +47,7 @@ def _entries(dotted: str) -> Dict[str, str]:
 
 
 def is_kept_for(name: str, call: Optional[Tuple[int, Tuple[str, ...]]]) -> bool:
-    """Whether a call of a name is one that newer packages still take.
+    """Return whether newer packages still accept a call of a name.
 
     Args:
         name: the name.

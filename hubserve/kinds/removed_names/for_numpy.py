@@ -1,4 +1,4 @@
-"""What removed functions of numpy did, by what is there now."""
+"""Removed functions of numpy, rebuilt on present ones."""
 
 import warnings
 from typing import Any, Callable, Optional, Sequence
@@ -82,7 +82,7 @@ def obj2sctype(rep: Any, default: Any = None) -> Any:
 
 
 def issubclass_(arg1: Any, arg2: Any) -> bool:
-    """Return whether it is a subclass; False for what is no class."""
+    """Return whether it is a subclass; False for a value that is not a class."""
     return isinstance(arg1, type) and issubclass(arg1, arg2)
 
 

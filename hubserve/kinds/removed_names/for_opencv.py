@@ -1,4 +1,4 @@
-"""What removed functions of OpenCV did, by what is there now."""
+"""Removed functions of OpenCV, rebuilt on present ones."""
 
 from typing import Any, Tuple
 

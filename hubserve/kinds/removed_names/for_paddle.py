@@ -1,4 +1,4 @@
-"""What removed functions of Paddle did, by what is there now."""
+"""Removed functions of Paddle, rebuilt on present ones."""
 
 from typing import Any, Callable, Optional
 

@@ -1,4 +1,4 @@
-"""What Paddle's predictor takes no longer. Paddle is still being imported when this is."""
+"""Arguments that Paddle's predictor no longer takes. This is imported while Paddle is still being imported."""
 
 import os
 from typing import Any, Callable, Optional

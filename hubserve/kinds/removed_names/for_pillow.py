@@ -1,8 +1,8 @@
-"""What removed functions of Pillow did, by what is there now."""
+"""Removed functions of Pillow, rebuilt on present ones."""
 
 from typing import Any, List, Tuple
 
-#: what modes' kinds of pictures were called
+#: old constants for the kinds of pictures
 NORMAL, SEQUENCE, CONTAINER = 0, 1, 2
 
 Size = Tuple[int, int]

@@ -1,4 +1,4 @@
-"""What removed functions of Python's standard library and of PyYAML did, by what is there now."""
+"""Removed functions of Python's standard library and of PyYAML, rebuilt on present ones."""
 
 import inspect
 from collections import namedtuple

@@ -66,14 +66,14 @@ NAMES: Dict[str, str] = {
     "numpy.issubclass_": f"{_OWN}:issubclass_",
     "numpy.msort": f"{_OWN}:msort",
     "numpy.obj2sctype": f"{_OWN}:obj2sctype",
-    # these are no longer about arrays; what does the same is in a package of its own
+    # these are not about arrays; a separate package has the replacement
     "numpy.fv": "",
     "numpy.irr": "",
     "numpy.npv": "",
     "numpy.pmt": "",
 }
 
-#: functions that are there and refuse what they took once
+#: present functions that refuse arguments that they once took
 WRAPPED: Dict[str, str] = {"numpy.fromstring": f"{_OWN}:fromstring"}
 
 METHODS: Dict[str, str] = {

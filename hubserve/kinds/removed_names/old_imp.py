@@ -33,7 +33,7 @@ def find_module(name: str, path: Optional[Sequence[str]] = None) -> Tuple[Any, s
     """Return an open file, its path, and what it is.
 
     Raises:
-        ImportError: there is none.
+        ImportError: the module does not exist.
     """
     from importlib.machinery import PathFinder
 

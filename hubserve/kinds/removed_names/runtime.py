@@ -30,7 +30,7 @@ _logged: Set[str] = set()
 
 
 class _Changes(NamedTuple):
-    """What one module lacks, by the attribute's name: attributes, functions that stand around present ones, and methods of classes."""
+    """The changes of one module by the attribute's name: added attributes, wrappers of functions, and methods of classes."""
 
     names: Dict[str, str]
     wrapped: Dict[str, str]
@@ -51,12 +51,12 @@ def install() -> None:
 
 
 def is_installed() -> bool:
-    """Whether this process finds removed names."""
+    """Return whether this process finds removed names."""
     return any(isinstance(each, _Watch) for each in sys.meta_path)
 
 
 def _by_module() -> Dict[str, _Changes]:
-    """Return what is to be changed, by the name of the module that is imported."""
+    """Return the changes of each module, by its name."""
     changes: Dict[str, _Changes] = {}
     for table in {id(each): each for each in TABLES.values()}.values():
         for kind, entries in enumerate((table.NAMES, getattr(table, "WRAPPED", {}), getattr(table, "METHODS", {}))):
@@ -263,12 +263,12 @@ def _caller() -> Optional[FrameType]:
 
 @lru_cache(maxsize=4096)
 def is_of_user(file: str) -> bool:
-    """Whether a file is neither Python's own nor of an installed package."""
+    """Return whether a file is neither Python's own nor of an installed package."""
     return not (_PACKAGES.search(file) or os.path.abspath(file).startswith(_STANDARD))
 
 
 def _log_call(name: str, replacement: str) -> None:
-    """Tell where the first call comes from, whoever it is."""
+    """Log the place of the first call, in any code."""
     frame: Optional[FrameType] = sys._getframe(1)
     while frame is not None and os.path.dirname(frame.f_code.co_filename) == _HERE:
         frame = frame.f_back

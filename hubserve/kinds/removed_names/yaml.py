@@ -1,4 +1,4 @@
-"""What PyYAML 6 refuses."""
+"""Calls that PyYAML 6 refuses."""
 
 from typing import Dict
 

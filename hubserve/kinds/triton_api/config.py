@@ -55,7 +55,7 @@ class ModelConfig:
         self._model_config: Dict[str, Any] = json.loads(model_config) if is_text else copy.deepcopy(model_config)
 
     def as_dict(self) -> Dict[str, Any]:
-        """The configuration itself, with empty lists where there are no inputs or outputs."""
+        """Return the configuration itself, with empty lists for absent inputs or outputs."""
         for name, nothing in (("input", []), ("output", []), ("max_batch_size", 0)):
             self._model_config.setdefault(name, nothing)
         return self._model_config

@@ -1,4 +1,4 @@
-"""What models ask their server: whether other models are ready, and to load and unload them."""
+"""Requests of models to their server: ask whether other models are ready, load and unload them."""
 
 from typing import Any, Dict, Optional, Sequence
 
@@ -9,7 +9,7 @@ from hubserve.kinds.triton_api.texts import text_of
 
 
 def is_model_ready(model_name: str, model_version: str = "") -> bool:
-    """Whether a model of the same server can answer."""
+    """Return whether a model of the same server can answer."""
     return bool(_ask("is_ready", {"name": text_of(model_name), "version": text_of(model_version)}))
 
 
@@ -46,7 +46,7 @@ def unload_model(model_name: str, unload_dependents: bool = False) -> None:
 def _ask(what: str, arguments: Dict[str, Any], buffers: Sequence[bytes] = ()) -> Any:
     host = current_host()
     if host is None:
-        raise TritonModelException("there is no server here that has other models")
+        raise TritonModelException("this process has no server with other models")
     try:
         return host.ask(what, arguments, buffers)
     except HubError as error:

@@ -90,7 +90,7 @@ class _Packed(bytes):
     """Byte strings in one; older code takes them out of an array by ``item()``."""
 
     def item(self) -> bytes:
-        """The bytes themselves."""
+        """Return the bytes themselves."""
         return bytes(self)
 
 

@@ -12,7 +12,7 @@ _LEVELS = "IWEV"
 
 
 class LogLevel(IntEnum):
-    """How much a line matters."""
+    """The severity of a line."""
 
     INFO = 0
     WARNING = 1
@@ -37,7 +37,7 @@ class Logger:
             message: the text.
             level: a constant of this class.
         Raises:
-            TypeError: it is none of them.
+            TypeError: the level is unknown.
         """
         if not isinstance(level, LogLevel):
             raise TypeError(f"the level must be a constant of Logger, such as Logger.WARNING, got {level!r}")

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import Future
 from typing import Any, Coroutine, Optional
 
-#: what coroutines that are cancelled at the end may take
+#: the time for coroutines that are cancelled at the end
 _END_S = 1.0
 
 

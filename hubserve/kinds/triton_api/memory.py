@@ -1,4 +1,4 @@
-"""Where tensors lie, as models say it."""
+"""The memory that holds tensors, in the terms of models."""
 
 from enum import IntEnum
 
@@ -17,7 +17,7 @@ TRITONSERVER_MEMORY_CPU_PINNED = TRITONSERVER_MEMORY_CPU
 
 
 class PreferredMemory:
-    """Where the outputs of another model are wanted; they always come in the CPU's memory.
+    """The memory in which a model wants another model's outputs; they always come in the CPU's memory.
 
     Args:
         preferred_memory_type: a constant TRITONSERVER_MEMORY_*.

@@ -72,7 +72,7 @@ def only(replies: Replies) -> InferenceResponse:
 
 
 def loop_runs_here() -> bool:
-    """Whether this thread runs an event loop, whose coroutines all wait while the thread waits."""
+    """Return whether this thread runs an event loop, whose coroutines all wait while the thread waits."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

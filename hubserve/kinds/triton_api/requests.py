@@ -95,7 +95,7 @@ class InferenceRequest:
         trace: see InferenceTrace.
         parameters: text, numbers and booleans by name, or the JSON text of that.
     Raises:
-        TritonModelException: an argument is of another type, or there is no model_name.
+        TritonModelException: an argument is of another type, or model_name is missing.
     """
 
     def __init__(

@@ -88,7 +88,7 @@ class Tensor:
             name: its name.
             dlpack_tensor: an object with ``__dlpack__``, or a capsule.
         Raises:
-            TritonModelException: it is none, numpy cannot take it, or it lies in a GPU's memory and no framework here can copy it.
+            TritonModelException: it is not a tensor, numpy cannot take it, or it lies in a GPU's memory and no framework here can copy it.
         """
         try:
             array, is_bfloat16 = dlpack.from_capsule(dlpack_tensor)

@@ -22,7 +22,7 @@ def texts_of(values: Any) -> List[str]:
     """Return several texts; see :func:`text_of`.
 
     Raises:
-        TypeError: it is one text, whose letters are not meant, or one of them is None.
+        TypeError: it is a single text instead of a list, or one of the texts is None.
     """
     if isinstance(values, (str, bytes, bytearray)):
         raise TypeError(f"a list of texts is needed, got the text {text_of(values)!r}; put it into a list")

@@ -42,11 +42,11 @@ class Health:
         """Answer ``Check``.
 
         Raises:
-            NotHere: there is no such service.
+            NotHere: the service is unknown.
         """
         if request.service not in self._services:
             known = "' or '".join(self._services)
-            raise NotHere(f"there is no service '{request.service[:80]}' here; ask for '{known}'")
+            raise NotHere(f"the service '{request.service[:80]}' is unknown here; ask for '{known}'")
         return _STATUS(status=self._now())
 
     def _now(self) -> int:
@@ -80,18 +80,18 @@ class Health:
         return str(parse(health_pb2.HealthCheckRequest, data).service)
 
     async def _follow(self, call: Call, *, is_known: bool) -> None:
-        told = None
+        sent = None
         while True:
             changed = self._changed
             status = self._now() if is_known else _STATUS.SERVICE_UNKNOWN
-            if status != told:
+            if status != sent:
                 call.send([_STATUS(status=status).SerializeToString()])
-                told = status
+                sent = status
             try:
                 await self._calls.wait(call.flushed())  # a client that does not take its answers gets the last one later
                 await self._calls.wait(changed.wait())
             except Unavailable:
-                if is_known and told != _STATUS.NOT_SERVING:
+                if is_known and sent != _STATUS.NOT_SERVING:
                     call.send([_STATUS(status=_STATUS.NOT_SERVING).SerializeToString()])
                 raise
 

@@ -66,7 +66,7 @@ class Signature:
 
     @property
     def usage(self) -> str:
-        """How a message goes on after a wrong request to a module that takes JSON: what its arguments are; else ""."""
+        """Return the rest of a message about a wrong request: the arguments of a module that takes JSON; else ""."""
         if self.has_tensors or ARGUMENTS.name not in self.inputs or not self.module.description.usage:
             return ""
         return f"{usage_sentence(self.module.description.usage)}, as the text in input '{ARGUMENTS.name}'"

@@ -124,12 +124,12 @@ def _check(index: BundleIndex) -> None:
         check_name(module.name)
         check_version(module.version)
         if module.profile and not _PROFILE.fullmatch(module.profile):
-            raise InstallError(f"module '{module.name}' names the profile {module.profile[:40]!a}, which is no plain name")
+            raise InstallError(f"module '{module.name}' names the profile {module.profile[:40]!a}, which is not a plain name")
         if module.environment and module.environment not in keys:
             raise InstallError(f"module '{module.name}' needs the environment {module.environment[:40]!a}, which it does not hold")
     for name in index.profiles:
         if not _PROFILE.fullmatch(name):
-            raise InstallError(f"it has a profile {name[:40]!a}, which is no plain name")
+            raise InstallError(f"it has a profile {name[:40]!a}, which is not a plain name")
     for path, suffix in _suffixes(index):
         if not path.endswith(suffix):  # pip would follow the links of a page
             raise InstallError(f"it names {path[:80]!a}, which is no {suffix} file")

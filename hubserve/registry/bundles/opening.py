@@ -33,7 +33,7 @@ class Opened(NamedTuple):
         return self.folder / module.archive.path
 
     def options(self, module: BundledModule, said: Options) -> Options:
-        """What a module was installed with, with its wheels; what the user says now comes before."""
+        """Return the options that a module was installed with, with its wheels; the user's options take precedence."""
         environment = next((each for each in self.contents.environments if each.key == module.environment), None)
         options = said._replace(wheels=self.wheels(module))
         if not (said.profile or said.packages):

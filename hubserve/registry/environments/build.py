@@ -66,8 +66,8 @@ def _build(
     folder.mkdir(parents=True)
     (folder / MARKER_NAME).touch()
     command = [python.path, "-m", "venv", "--without-pip", str(folder)]
-    told(lambda: run_tool(command, {}, folder.parent, progress, f"making an environment with Python {python.version}"), "cannot be made")
-    told(lambda: tool.install(python, folder, order), "cannot be filled")
+    attempt(lambda: run_tool(command, {}, folder.parent, progress, f"making an environment with Python {python.version}"), "cannot be made")
+    attempt(lambda: tool.install(python, folder, order), "cannot be filled")
     progress("writing to disk")
     made = Environment(
         folder=folder,
@@ -90,7 +90,7 @@ def _build(
     return made
 
 
-def told(
+def attempt(
     action: Callable[[], object], what: str, remedy: str = "Correct the cause and try again.", subject: str = "the module's environment"
 ) -> None:
     """Do something with a tool, and say what failed.

@@ -45,7 +45,7 @@ class Wish(NamedTuple):
 
 
 def choose_python(wish: Wish, cache: Path, base: Base | None = None) -> Python:
-    """The host's Python if it will do, else the newest on this machine that does; of a profile, the one that it prefers.
+    """Return the host's Python if it will do, else the newest on this machine that does; of a profile, the one that it prefers.
 
     Args:
         wish: which will do.

@@ -24,7 +24,7 @@ _ALWAYS = frozenset({"numpy"})
 
 
 class Choice(NamedTuple):
-    """What a module is to run in.
+    """The environment that is chosen for a module.
 
     Attributes:
         resolution: what its environment is made of; None for the Python of hub.
@@ -45,6 +45,16 @@ class _Case(NamedTuple):
     names: Mapping[str, Place]
     options: Options
     progress: Progress
+
+    @property
+    def asked(self) -> str:
+        """Return the profile that the user or the module asks for; "" for none."""
+        return self.options.profile or self.needs.profile
+
+    @property
+    def why_asked(self) -> str:
+        """Return who asks for it, as the end of a sentence."""
+        return f"{'--environment' if self.options.profile else 'the module'} asks for it"
 
 
 def choose(
@@ -69,15 +79,13 @@ def choose(
         InstallError: what it needs cannot be had; the message says why.
     """
     case = _Case(home, needs, names, options, progress)
-    asked = options.profile or needs.profile
-    who = "--environment" if options.profile else "the module"
-    if asked == HOST:
-        return _on_host(case, f"{who} asks for it")
-    if asked:
-        profile = get_profile(home, asked)
+    if case.asked == HOST:
+        return _on_host(case)
+    if case.asked:
+        profile = get_profile(home, case.asked)
         found = _on_profile(case, profile)
         lacking = [each for each in names if each not in profile.provides and not _brought(each, profile, found)]
-        return Choice(found, profile.name, f"{who} asks for it", _lacking(lacking, names, f"the profile '{profile.name}' does not have"))
+        return Choice(found, profile.name, case.why_asked, _lacking(lacking, names, f"the profile '{profile.name}' does not have"))
     own = why_own(needs, options)
     missing = host_lacks(names)
     if not own and not missing:
@@ -91,12 +99,10 @@ def foresee_choice(home: Path, needs: Needs, names: Mapping[str, Place], options
     Args, Raises: as :func:`choose`.
     """
     case = _Case(home, needs, names, options, silent)
-    asked = options.profile or needs.profile
-    who = "--environment" if options.profile else "the module"
-    if asked == HOST:
-        return _on_host(case, f"{who} asks for it")
-    if asked:
-        return Choice(None, get_profile(home, asked).name, f"{who} asks for it")
+    if case.asked == HOST:
+        return _on_host(case)
+    if case.asked:
+        return Choice(None, get_profile(home, case.asked).name, case.why_asked)
     own, missing = why_own(needs, options), host_lacks(names)
     if not own and not missing:
         return Choice(None, "", _host_text(needs))
@@ -118,7 +124,7 @@ def _missing_text(missing: Sequence[str], names: Mapping[str, Place]) -> str:
 # --- asked for ---
 
 
-def _on_host(case: _Case, why: str) -> Choice:
+def _on_host(case: _Case) -> Choice:
     lines = case.options.packages
     if lines and (refused := unmet(case.needs.requirements._replace(lines=lines))):
         raise InstallError(
@@ -126,7 +132,7 @@ def _on_host(case: _Case, why: str) -> Choice:
         )
     missing = host_lacks(case.names)
     notes = [f"this Python does not have {each}, for which requirements.txt asks" for each in unmet(case.needs.requirements)]
-    return Choice(None, "", why, (*notes, *_lacking(missing, case.names, "this Python does not have")))
+    return Choice(None, "", case.why_asked, (*notes, *_lacking(missing, case.names, "this Python does not have")))
 
 
 def _on_profile(case: _Case, profile: Profile) -> Resolution:
@@ -214,7 +220,7 @@ def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assu
 
 
 def _is_brought(name: str, known: Mapping[str, set[str]], packages: set[str] | frozenset[str], *, assume: bool) -> bool:
-    """Whether some packages have an import name, as far as profiles know; ``assume`` it of names that no profile knows."""
+    """Return whether some packages bring an import name, by what profiles say; ``assume`` answers for unknown names."""
     from packaging.utils import canonicalize_name
 
     if name in _ALWAYS:

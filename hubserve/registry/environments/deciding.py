@@ -21,7 +21,7 @@ from hubserve.registry.progress import Progress
 
 
 class Decided(NamedTuple):
-    """What a module runs in.
+    """The environment that a module runs in.
 
     Attributes:
         environment: None for the Python of hub.
@@ -54,7 +54,7 @@ def decide(
         timeout_s: how long to wait for another process that builds.
         progress: called with each step.
     Raises:
-        ConfigError: there is no such profile.
+        ConfigError: the profile does not exist.
         InstallError: what it needs cannot be had; the message says why.
     """
     needs, names = _read(home, folder, info, options, beside)
@@ -100,13 +100,13 @@ def foresee(home: Path, folder: Path, info: ModuleInfo, options: Options, beside
 
 
 def _read(home: Path, folder: Path, info: ModuleInfo, options: Options, beside: Sequence[Path]) -> tuple[Needs, dict[str, Place]]:
-    # what PYTHONPATH has can be imported everywhere
+    # modules on PYTHONPATH can be imported everywhere
     searched = [*beside, *map(Path, users_python_path())]
     return module_needs(folder, info, options), needed_names(folder, searched, parts_of_packages(home))
 
 
 def module_needs(folder: Path, info: ModuleInfo, options: Options) -> Needs:
-    """What a module asks for, and what the user adds to it.
+    """Return the needs of a module, with the user's additions.
 
     Raises:
         InstallError: something of it cannot be used.

@@ -1,4 +1,4 @@
-"""How far a tool's downloads are, as its output tells: uv names each when it begins and when it ends, pip when it begins."""
+"""The progress of a tool's downloads, read from its output: uv names each at its beginning and end, pip at its beginning."""
 
 import re
 

@@ -57,7 +57,7 @@ def launch(info: ModuleInfo, folder: Path, home: Path, environment: str) -> Laun
 
 
 def environment_launch(environment: Environment) -> Launch:
-    """How a process is started in an environment, without any module."""
+    """Return how to start a process in an environment, without any module."""
     places = _Places(environment.folder, environment.folder, environment.site_packages)
     expanded = {name: _expand(value, places) for name, value in environment.environ.items()}
     folders = [_library_folder(each, places, environment.key) for each in environment.library_path]

@@ -19,7 +19,7 @@ _KEYS = ("isolated", "environ", "library_path", "profile")
 
 
 class Base(NamedTuple):
-    """What a profile says of an environment beside its packages.
+    """The settings of a profile other than packages.
 
     Attributes:
         profile: its name.
@@ -43,7 +43,7 @@ class Base(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What a module says of its environment in ``environment``.
+    """The settings of a module's ``environment``.
 
     Attributes:
         environ: environment variables.

@@ -96,10 +96,10 @@ def reason_in(output: str) -> str:
     """The lines of a tool's output that tell why it failed, on one line."""
     lines = [line for line in output.splitlines() if line.strip() and not _NOISE.search(line.strip())]
     begin = next((index for index, line in enumerate(lines) if _BEGINS.match(line)), max(0, len(lines) - _REASON_LINES))
-    told = [" ".join(line.strip(_DRAWN).split())[:_LINE_CHARACTERS] for line in lines[begin:]]
-    told = [line for line in told if line]
-    if len(told) > _REASON_LINES:
-        told = [*told[: _REASON_LINES - 4], "...", *told[-3:]]
+    kept = [" ".join(line.strip(_DRAWN).split())[:_LINE_CHARACTERS] for line in lines[begin:]]
+    kept = [line for line in kept if line]
+    if len(kept) > _REASON_LINES:
+        kept = [*kept[: _REASON_LINES - 4], "...", *kept[-3:]]
     # what pip makes of an index that does not answer is that there is no such package
     unreachable = [line.strip()[:_LINE_CHARACTERS] for line in output.splitlines() if line.startswith("WARNING: Retrying")]
-    return " ".join(told + unreachable[-1:])
+    return " ".join(kept + unreachable[-1:])

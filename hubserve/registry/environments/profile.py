@@ -18,7 +18,7 @@ from hubserve.registry.environments.options import AUTO, FOLDER_NAME
 from hubserve.registry.environments.requirements import Requirements, parse_requirements
 
 OWN_FOLDER = Path(__file__).resolve().parent / "profiles"
-#: what asks for this process's Python where a profile can be named
+#: the name that asks for this process's Python in place of a profile
 HOST = "host"
 SCHEMA_VERSION = 1
 
@@ -68,7 +68,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return parse_requirements(self.requirements, self.constraints, path.parent, f"'{path}'")
 
     def packages_of(self, name: str) -> list[str]:
-        """The packages that have an import name, normalised; none where it does not provide the name."""
+        """Return the packages that have an import name, normalised; none if the profile does not provide the name."""
         from packaging.utils import canonicalize_name
 
         found = self.provides.get(name, [])
@@ -76,12 +76,12 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def needs(self) -> Needs:
-        """What its environment is made from."""
+        """Return the needs of its environment."""
         return Needs(self.wanted, isolated=True, base=self.base)
 
     @property
     def base(self) -> Base:
-        """What it says beside its packages."""
+        """Return its settings other than packages."""
         wanted = self.wanted
         allow_urls = any("://" in each for each in (*wanted.lines, *wanted.options))
         return Base(
@@ -108,19 +108,19 @@ def all_profiles(home: Path) -> dict[str, Profile]:
 
 
 def get_profile(home: Path, name: str) -> Profile:
-    """The profile of a name.
+    """Return the profile of a name.
 
     Raises:
-        ConfigError: there is none, or its file cannot be used.
+        ConfigError: the profile does not exist, or its file cannot be used.
     """
     profiles = all_profiles(home)
     if name in profiles:
         return profiles[name]
     near = get_close_matches(name, list(profiles), 1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    hint = f"; did you mean '{near[0]}'?" if near else "."
     raise ConfigError(
-        f"there is no environment profile '{name[:60]}'{hint} There are: {', '.join(profiles)}, and {HOST} for the Python of hub itself. "
-        f"'hub env' lists them; your own are files in {home / FOLDER_NAME}."
+        f"the environment profile '{name[:60]}' does not exist{hint} Available are: {', '.join(profiles)}, and {HOST} "
+        f"for the Python of hub itself. 'hub env' lists them; your own are files in {home / FOLDER_NAME}."
     )
 
 

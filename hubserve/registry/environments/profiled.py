@@ -25,7 +25,7 @@ def profile_environment(
         timeout_s: how long to wait for another process that builds.
         progress: called with each step.
     Raises:
-        ConfigError: there is no such profile, or its file cannot be used.
+        ConfigError: the profile does not exist, or its file cannot be used.
         InstallError: no Python of this machine will do, or its packages cannot be had; nothing of it is left.
     """
     needs = get_profile(home, name).needs
@@ -36,7 +36,7 @@ def profile_environment(
 
 
 def built_environment(home: Path, profile: Profile) -> Environment | None:
-    """The environment of a profile as it is now, if it was built."""
+    """Return the environment of a profile as it is now, if it was built."""
     built = {request: each for each in all_environments(home) for request in each.requests}
     if not built:
         return None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from hubserve.errors import InstallError
 from hubserve.registry.environments.brought import check_brought
-from hubserve.registry.environments.build import told
+from hubserve.registry.environments.build import attempt
 from hubserve.registry.environments.choice import Wish, choose_python
 from hubserve.registry.environments.companions import added
 from hubserve.registry.environments.index import IndexSettings, index_settings, only_folder
@@ -29,7 +29,7 @@ PROVIDED = "paddlehub"
 
 
 class Resolution(NamedTuple):
-    """What needs come to on this machine.
+    """The packages that meet some needs on this machine.
 
     Attributes:
         needs: what was resolved.
@@ -47,7 +47,7 @@ class Resolution(NamedTuple):
 
     @property
     def packages(self) -> set[str]:
-        """The normalised names of its packages."""
+        """Return the normalised names of its packages."""
         return {pin.partition("==")[0].partition(" @ ")[0] for pin in self.lock.pins}
 
 
@@ -74,7 +74,7 @@ def resolve(home: Path, needs: Needs, options: Options, progress: Progress) -> R
 
 @contextmanager
 def prepared_tool(home: Path, progress: Progress, cls: Callable[[Path, Path, Progress], Tool] | None = None) -> Iterator[Tool]:
-    """A tool that works in a folder of its own, which is removed in the end."""
+    """Yield a tool that works in a folder of its own, which is removed in the end."""
     tmp = home / "tmp"
     tmp.mkdir(parents=True, exist_ok=True)
     environments_dir(home).mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def prepared_tool(home: Path, progress: Progress, cls: Callable[[Path, Path, Pro
 
 
 def subject_of(needs: Needs) -> str:
-    """Whose environment it is, for messages."""
+    """Return whose environment it is, for messages."""
     if needs.base is None:
         return "the module's environment"
     profile = f"profile '{needs.base.profile}'"
@@ -94,7 +94,7 @@ def subject_of(needs: Needs) -> str:
 
 
 def index_of(options: Options) -> IndexSettings:
-    """Where packages come from.
+    """Return the settings of the package index.
 
     Raises:
         InstallError: a bundle's wheels ask for packages from addresses.
@@ -111,8 +111,8 @@ def _pins(needs: Needs, python: Python, tool: Tool, options: Options) -> list[st
     pins: list[str] = []
     what = "the profile's file" if needs.base and not needs.base.extended else "its requirements.txt"
     remedy = f"Correct {what}, or name another Python by --python VERSION."
-    told(lambda: pins.extend(tool.resolve(python, order)), f"cannot be resolved for Python {python.version}", remedy, subject)
-    # hubserve is what stands for it; packages such as paddlex ask for it, and modules would get another one than elsewhere
+    attempt(lambda: pins.extend(tool.resolve(python, order)), f"cannot be resolved for Python {python.version}", remedy, subject)
+    # hubserve replaces it; packages such as paddlex ask for it, and modules would get another one than elsewhere
     pins = [each for each in pins if not each.startswith(f"{PROVIDED}==")]
     if not pins:
         raise InstallError(f"{subject} cannot be resolved: {tool.name} found no packages for it. Look at its requirements.")

@@ -27,7 +27,7 @@ def served_environment(home: Path, found: "Resolved", asked: str = "") -> str:
         found: the module.
         asked: the profile that the settings name, or ``host``; "" for none.
     Raises:
-        ConfigError: there is no such profile.
+        ConfigError: the profile does not exist.
         InstallError: its packages cannot be had; the message says why.
     """
     info, folder, manifest, beside = found.info, found.place, found.manifest, folders_beside(found.place)

@@ -13,7 +13,7 @@ from hubserve.registry.progress import Progress
 
 
 class Prepared(NamedTuple):
-    """What a staged module runs in.
+    """The environment of a staged module.
 
     Attributes:
         key: of its environment; "" for the host's Python.
@@ -34,7 +34,7 @@ def provided_environment(
     progress: Progress,
     beside: Sequence[Path] = (),
 ) -> Iterator[Prepared]:
-    """What a staged module runs in. An environment that was built for it goes if the install fails, unless it is a profile's.
+    """Yield the environment of a staged module. One that was built for it is deleted if the install fails, unless it is a profile's.
 
     Args:
         home: the home.
@@ -45,7 +45,7 @@ def provided_environment(
         progress: called with each step.
         beside: further folders that its code can import from.
     Raises:
-        ConfigError: there is no such profile.
+        ConfigError: the profile does not exist.
         InstallError: what the module needs cannot be had; the message says why. Nothing of it is left.
     """
     # what builds is loaded for an install alone, because every command loads this file

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import InstallError
-from hubserve.registry.environments.build import build, told
+from hubserve.registry.environments.build import attempt, build
 from hubserve.registry.environments.choice import Wish, choose_python
 from hubserve.registry.environments.index import index_settings, only_folder
 from hubserve.registry.environments.lock import make_lock
@@ -51,7 +51,7 @@ def download_wheels(home: Path, key: str, folder: Path, *, links: tuple[Path, ..
     order = Order(environment.pins, (), links, index_settings())
     with prepared_tool(home, progress, Pip) as tool:
         assert isinstance(tool, Pip), "it was asked for"
-        told(lambda: tool.wheels(python, folder.absolute(), order), "cannot be packed")
+        attempt(lambda: tool.wheels(python, folder.absolute(), order), "cannot be packed")
     return Portable(environment.pins, environment.python, environment.platform)
 
 

@@ -58,7 +58,7 @@ def test_flags_that_paddlehub_does_not_have_count_beside_a_config(monkeypatch: p
     assert beside_config(flags("-c", "x.json")) == {}
 
 
-def test_flags_that_paddlehub_disregards_beside_a_config_are_told_in_one_line() -> None:
+def test_flags_that_paddlehub_disregards_beside_a_config_are_reported_in_one_line() -> None:
     assert disregarded(flags("-c", "x.json", "--host", "::")) == ""
     assert disregarded(flags("-c", "x.json", "-p", "0")) == "-p has no effect beside -c, as in PaddleHub; set 'port' in 'x.json'"
     words = [
@@ -78,13 +78,13 @@ def test_flags_that_paddlehub_disregards_beside_a_config_are_told_in_one_line() 
         "--timeout",
         "3",
     ]
-    told = disregarded(flags("-c", "x.json", *words))
+    warning = disregarded(flags("-c", "x.json", *words))
     for flag in ("-m", "--modules_info", "-p", "-w", "--use_gpu", "-i", "--use_multiprocess", "--use_singleprocess", "--timeout"):
-        assert f"{flag}," in told.replace(" have", ",")
-    assert "\n" not in told
+        assert f"{flag}," in warning.replace(" have", ",")
+    assert "\n" not in warning
 
 
-def test_every_flag_counts_or_is_told_beside_a_config() -> None:
+def test_every_flag_counts_or_is_reported_beside_a_config() -> None:
     """A new flag must be put into one of the two lists."""
     parser = make_parser("serving")
     (actions,) = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
@@ -93,8 +93,8 @@ def test_every_flag_counts_or_is_told_beside_a_config() -> None:
         if action.dest not in ("help", "config", "stray"):
             lists[action.dest] = 1 if action.nargs is None else ["1"]
     given = argparse.Namespace(**{**lists, "model_store": ["/s"]})
-    told, counted = disregarded(given), beside_config(given)
-    assert len(told.partition(" have ")[0].split(", ")) + len(counted) == len(actions.choices["start"]._actions) - 3
+    warning, counted = disregarded(given), beside_config(given)
+    assert len(warning.partition(" have ")[0].split(", ")) + len(counted) == len(actions.choices["start"]._actions) - 3
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,10 @@ def test_the_reason_is_the_last_words_or_the_summary(text: str, said: str) -> No
 
 
 def test_of_a_long_reason_the_end_is_kept() -> None:
-    told = reason(RuntimeError("It was in vain. " + "word " * 200 + "till opset 28."))
-    assert told.startswith("It was in vain.")
-    assert told.endswith("till opset 28")
-    assert len(told) < 320
+    summary = reason(RuntimeError("It was in vain. " + "word " * 200 + "till opset 28."))
+    assert summary.startswith("It was in vain.")
+    assert summary.endswith("till opset 28")
+    assert len(summary) < 320
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def failed(text: str, engine: str = "engine") -> HubError:
     return caught.value
 
 
-def test_a_computation_s_shapes_are_told_and_what_may_help() -> None:
+def test_a_failed_computation_reports_its_shapes_and_a_remedy() -> None:
     error = failed(RUNTIME)
     assert isinstance(error, ModuleFailed)
     assert error.message.startswith("the engine engine could not compute x [2, 3]: Attempting to broadcast")

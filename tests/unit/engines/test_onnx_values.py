@@ -1,4 +1,4 @@
-"""What ONNX models take and give beside numbers, computed by ONNX Runtime."""
+"""Test values of ONNX models other than tensors, computed by ONNX Runtime."""
 
 import json
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_what_is_optional_may_be_left_out(tmp_path: Path) -> None:
     assert engine.run_values({"extra": None})["y"] == np.array(False)
 
 
-def test_an_input_that_has_a_value_already_is_no_input(tmp_path: Path) -> None:
+def test_an_input_that_has_a_value_already_is_not_an_input(tmp_path: Path) -> None:
     engine = load(models.default_weights(tmp_path / "net.onnx"))
     assert [spec.name for spec in engine.inputs] == ["x"]
     assert engine.run({"x": np.ones((1, 2), np.float32)})[0].tolist() == [[2, 3]]
@@ -137,18 +137,18 @@ def test_weights_outside_the_folder_are_not_read(tmp_path: Path, how: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("write", "told", "advice"),
+    ("write", "reason", "advice"),
     [
         (lambda path: models.twice(path, opset=99), "is till opset", "upgrade it .pip install --upgrade onnxruntime.* for an older opset"),
         (lambda path: models.twice(path, ir=99), "Unsupported model IR version: 99", "for an older opset"),
         (models.unknown_operator, "Sorcery", "uses an operator that this engine lacks"),
     ],
 )
-def test_a_file_that_the_engine_refuses_is_told_with_its_last_words_and_what_helps(
-    tmp_path: Path, write: Any, told: str, advice: str
+def test_a_file_that_the_engine_refuses_is_reported_with_its_last_words_and_a_remedy(
+    tmp_path: Path, write: Any, reason: str, advice: str
 ) -> None:
     path = write(tmp_path / "net.onnx")
-    with pytest.raises(LoadFailed, match=told) as caught:
+    with pytest.raises(LoadFailed, match=reason) as caught:
         load(path)
     assert "may be damaged" not in caught.value.message
     assert "/onnxruntime_src" not in caught.value.message
@@ -156,7 +156,7 @@ def test_a_file_that_the_engine_refuses_is_told_with_its_last_words_and_what_hel
         load(path)
 
 
-def test_a_computation_that_fails_is_told_with_its_last_words_and_what_helps(tmp_path: Path) -> None:
+def test_a_computation_that_fails_is_reported_with_its_last_words_and_a_remedy(tmp_path: Path) -> None:
     engine = load(models.joined(tmp_path / "net.onnx"))
     with pytest.raises(ModuleFailed, match=r"2 by 3 \(in operator Add\)\. The model needs other lengths") as caught:
         engine.run({"a": np.ones((1, 2), np.float32), "b": np.ones((1, 3), np.float32)})

@@ -1,4 +1,4 @@
-"""What files of PyTorch are told for, without PyTorch: they are made of zips and pickles here, as torch.save and torch.jit.save do."""
+"""Test the recognition of PyTorch's files without PyTorch: zips and pickles stand in for torch.save and torch.jit.save."""
 
 import io
 import pickle
@@ -63,7 +63,7 @@ def module(name: str = "torch.nn.modules.linear", member: str = "Linear") -> Any
 
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_a_state_dict_is_told_by_the_names_of_its_weights(tmp_path: Path, legacy: bool, protocol: int) -> None:
+def test_a_state_dict_is_recognized_by_the_names_of_its_weights(tmp_path: Path, legacy: bool, protocol: int) -> None:
     path = saved(tmp_path / "model.pt", state_dict(), protocol, legacy)
     assert look_at(path).form == "weights"
     with pytest.raises(LoadFailed, match=r"is a state dict: weights only \(conv1\.weight, conv1\.bias\).*torch\.jit\.save"):
@@ -71,18 +71,18 @@ def test_a_state_dict_is_told_by_the_names_of_its_weights(tmp_path: Path, legacy
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_pickled_module_is_told_by_its_class(tmp_path: Path, legacy: bool) -> None:
+def test_a_pickled_module_is_recognized_by_its_class(tmp_path: Path, legacy: bool) -> None:
     path = saved(tmp_path / "model.pt", module("my.net", "Net"), legacy=legacy)
     with pytest.raises(LoadFailed, match=r"is a whole module that torch.save pickled \(class my\.net\.Net\), not TorchScript"):
         load_engine(ModelFiles(path, None), "pytorch")
 
 
-def test_a_checkpoint_of_more_than_weights_is_told_for_weights(tmp_path: Path) -> None:
+def test_a_checkpoint_of_more_than_weights_is_recognized_as_weights(tmp_path: Path) -> None:
     path = saved(tmp_path / "model.pt", {"epoch": 3, "state": state_dict()})
     assert look_at(path).form == "weights"
 
 
-def test_an_archive_of_torch_export_is_told(tmp_path: Path) -> None:
+def test_an_archive_of_torch_export_is_recognized(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("model/archive_format", "pt2")
@@ -91,7 +91,7 @@ def test_an_archive_of_torch_export_is_told(tmp_path: Path) -> None:
         load_engine(ModelFiles(path, None), "pytorch")
 
 
-def test_torchscript_is_told_for_what_it_is(tmp_path: Path) -> None:
+def test_torchscript_is_recognized(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
@@ -115,7 +115,7 @@ def test_nothing_of_a_pickle_is_run(tmp_path: Path, legacy: bool) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_every_piece_of_a_file_is_told_for_something(tmp_path: Path) -> None:
+def test_every_piece_of_a_file_is_recognized_as_something(tmp_path: Path) -> None:
     for legacy in (False, True):
         whole = saved(tmp_path / "whole.pt", state_dict(), legacy=legacy).read_bytes()
         for length in range(0, len(whole), 7):

@@ -7,7 +7,7 @@ from hubserve.errors import ConfigError
 from tests.conftest import ROOT
 
 
-def test_threads_settings_and_what_changes_nothing_are_told_apart() -> None:
+def test_threads_settings_and_keys_without_effect_are_distinguished() -> None:
     given = {"intra_op_thread_count": "3", "execution_mode": "1", "gpu_mem_limit": "9", "session.x": "y", "mine": "z"}
     tuning = read_tuning("onnxruntime", given, "")
     assert tuning.threads == 3
@@ -22,7 +22,7 @@ def test_flags_may_be_words_or_digits(text: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("backend", "key", "text", "told"),
+    ("backend", "key", "text", "expected"),
     [
         ("onnxruntime", "execution_mode", "2", "one of 0, 1"),
         ("onnxruntime", "inter_op_thread_count", "many", "a whole number from 0 up"),
@@ -30,8 +30,8 @@ def test_flags_may_be_words_or_digits(text: str, value: str) -> None:
         ("paddle", "cpu_threads", "0", "a whole number from 1 up"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_told(backend: str, key: str, text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=f"^here: parameter {key} must be {told}, got '{text}'$"):
+def test_a_value_that_cannot_be_used_is_reported(backend: str, key: str, text: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=f"^here: parameter {key} must be {expected}, got '{text}'$"):
         read_tuning(backend, {key: text}, "here: ")
 
 

@@ -29,9 +29,9 @@ def test_names_that_stand_in_annotations_only_are_not_looked_up(package: Path, c
         "from .layers import Layer\nfrom lenient_package.more import work\n\nanswer = Layer().scale(work(2))\n"
     )
     assert import_leniently("lenient_package.module").answer == 2
-    told = capfd.readouterr().err.splitlines()
+    logged = capfd.readouterr().err.splitlines()
     if sys.version_info < (3, 14):
-        assert [line.partition(": ")[0].rpartition("/")[2] for line in told] == ["layers.py, line 2", "more.py, line 1"]
+        assert [line.partition(": ")[0].rpartition("/")[2] for line in logged] == ["layers.py, line 2", "more.py, line 1"]
 
 
 def test_names_that_the_code_needs_are_errors_as_ever(package: Path) -> None:

@@ -57,7 +57,7 @@ def test_folders_that_everybody_can_write_to_are_never_looked_at(project: Path) 
     assert around.refused == str(project / "deploy")
 
 
-def test_the_users_own_folder_and_the_root_are_no_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_own_folder_and_the_root_are_not_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "work" / "clas").mkdir(parents=True)
     assert surroundings(tmp_path / "work" / "clas").folders == (tmp_path / "work",)
@@ -82,17 +82,21 @@ def test_the_nearest_of_two_is_taken(project: Path) -> None:
     assert found(surroundings(project / "deploy" / "serving" / "clas").folders, "utils") == str(near)
 
 
+def run_beside(project: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a new process that looks beside the project's module."""
+    script = (
+        "from pathlib import Path; from hubserve.kinds.beside import came_from, look_beside; "
+        f"came_from('clas', Path({str(project / 'deploy' / 'serving' / 'clas')!r})); look_beside('clas', Path('/')); {code}"
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="/")
+
+
 def test_a_project_that_is_a_package_itself_is_found_under_its_own_name(project: Path) -> None:
     write(project / "__init__.py", "from .project import thing\nimport no_such_package\n")
     write(project / "project.py", "thing = 1\n")
     write(project / "deploy" / "__init__.py")
     write(project / "deploy" / "helper.py", "value = 7\n")
-    script = (
-        "import sys; from pathlib import Path; from hubserve.kinds.beside import came_from, look_beside; "
-        f"came_from('clas', Path({str(project / 'deploy' / 'serving' / 'clas')!r})); look_beside('clas', Path('/')); "
-        "from project.deploy.helper import value; print(value)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="/")
+    done = run_beside(project, "from project.deploy.helper import value; print(value)")
     assert done.stdout == "7\n"
     assert "no_such_package" in done.stderr, "what its own __init__.py lacks is logged, and its parts work without"
 
@@ -100,12 +104,7 @@ def test_a_project_that_is_a_package_itself_is_found_under_its_own_name(project:
 def test_an_installed_package_is_never_hidden(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(project / "deploy" / "json.py", "raise AssertionError")
     write(project / "deploy" / "numpy" / "__init__.py", "raise AssertionError")
-    script = (
-        "from pathlib import Path; from hubserve.kinds.beside import came_from, look_beside; "
-        f"came_from('clas', Path({str(project / 'deploy' / 'serving' / 'clas')!r})); look_beside('clas', Path('/')); "
-        "import json, numpy; print(numpy.zeros(1)[0])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="/")
+    done = run_beside(project, "import json, numpy; print(numpy.zeros(1)[0])")
     assert done.stdout == "0.0\n"
 
 

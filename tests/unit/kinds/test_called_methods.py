@@ -1,4 +1,4 @@
-"""What is said of a method's arguments, and which failures are the client's."""
+"""Test the messages about a method's arguments, and which failures are the client's."""
 
 import functools
 from typing import Any, Dict, List, Optional  # noqa: UP035 - as old modules write them
@@ -91,7 +91,7 @@ def test_an_example_follows_annotations_and_names():
         ("nothing", {"x": 1}, "the argument 'x' is not known"),
     ],
 )
-def test_a_clients_wrong_arguments_are_told(name, arguments, says):
+def test_a_clients_wrong_arguments_are_reported(name, arguments, says):
     with pytest.raises(WrongArguments, match=f"^{says}$"):
         method(name)(arguments)
 

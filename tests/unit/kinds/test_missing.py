@@ -1,4 +1,4 @@
-"""What is said of an import that is missing: a package is named only where it is certain which one has it."""
+"""Test the messages about missing imports: a package is named only if it is certain."""
 
 from pathlib import Path
 

@@ -52,14 +52,14 @@ def test_the_same_model_in_both_of_paddle_s_forms_is_one(tmp_path: Path) -> None
     assert find_kind(tmp_path).describe(tmp_path).summary == "inference.pdmodel, as it is"
 
 
-def test_a_folder_of_weights_alone_is_told_what_they_are(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_of_weights_alone_says_what_they_are(tmp_path: Path) -> None:
     (tmp_path / "net.safetensors").write_bytes(b"x")
     with pytest.raises(LoadFailed, match=r"'net\.safetensors' cannot be served: it is weights only"):
         find_kind(tmp_path).describe(tmp_path)
 
 
 @pytest.mark.parametrize("card", ["{", "[]", '{"name": "x"}', '{"name": "x", "version": "1", "file": "../x.onnx"}'])
-def test_a_damaged_card_is_told(tmp_path: Path, card: str) -> None:
+def test_a_damaged_card_is_reported(tmp_path: Path, card: str) -> None:
     (tmp_path / CARD).write_text(card)
     with pytest.raises(LoadFailed, match="Install the model again"):
         find_kind(tmp_path).describe(tmp_path)
@@ -94,7 +94,7 @@ def test_settings_are_engine_options_and_documented_parameters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("init_args", "told"),
+    ("init_args", "reason"),
     [
         ({"speed": 3}, "a model of onnxruntime has no setting 'speed'; it has engine, max_batch_size"),
         ({"engine": "sorcery"}, "there is no engine 'sorcery'"),
@@ -102,12 +102,12 @@ def test_settings_are_engine_options_and_documented_parameters() -> None:
         ({"cpu_num_threads": "many"}, "cpu_num_threads must be a whole number from 1 up"),
         ({"execution_mode": "fast"}, "parameter execution_mode must be one of 0, 1"),
         ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1]}]}, "inputs and outputs go together"),
-        ({"inputs": [{"name": "x"}], "outputs": [{"name": "x"}]}, "is no tensor; write it like"),
-        ({"inputs": [{"name": "x", "datatype": "FP3", "shape": [1]}], "outputs": [5]}, "is no tensor; write it like"),
+        ({"inputs": [{"name": "x"}], "outputs": [{"name": "x"}]}, "is not a tensor; write it like"),
+        ({"inputs": [{"name": "x", "datatype": "FP3", "shape": [1]}], "outputs": [5]}, "is not a tensor; write it like"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_told(init_args: Any, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_setting_that_cannot_be_used_is_reported(init_args: Any, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
         settings(**init_args)
 
 

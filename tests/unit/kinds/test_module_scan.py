@@ -1,4 +1,4 @@
-"""What a module's code needs, read from its sources."""
+"""Test the needs of a module's code, read from its sources."""
 
 from pathlib import Path
 

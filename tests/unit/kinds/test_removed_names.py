@@ -13,7 +13,7 @@ from hubserve.kinds import removed_names
 from hubserve.kinds.removed_names import VARIABLE
 from tests.conftest import ROOT
 
-#: what old code says -> what it gave
+#: old code -> its result
 OLD: dict[str, Any] = {
     "numpy.fromstring(b'\\x01\\x02', numpy.uint8).tolist()": [1, 2],
     "numpy.fromstring('ab', numpy.uint8).tolist()": [97, 98],

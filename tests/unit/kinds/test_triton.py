@@ -1,4 +1,4 @@
-"""What the folder of a Triton model may say, and what is told of it where it may not."""
+"""Test what the folder of a Triton model may hold, and the errors for the rest."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def message(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "reason"),
     [
         ("max_batch_size: 'x'", "config.pbtxt' is not a model configuration of Triton's: line 1, column "),
         (
@@ -82,12 +82,12 @@ def message(folder: Path) -> str:
         (f"input [ {X} ] output [ {Y}, {tensor('OUTPUT_0', [4])} ]", "two outputs of its config.pbtxt mean the same one"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_by_name(tmp_path: Path, config: str, told: str) -> None:
-    assert told in message(write_scale(tmp_path, "model", config))
+def test_what_cannot_be_honoured_is_refused_by_name(tmp_path: Path, config: str, reason: str) -> None:
+    assert reason in message(write_scale(tmp_path, "model", config))
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "reason"),
     [
         ("name: 'm' backend: 'tensorrt'", "backend 'tensorrt' is not supported here: serve the ONNX file"),
         ("name: 'm' platform: 'tensorflow_graphdef'", "platform 'tensorflow_graphdef' is not supported here: convert the model to ONNX"),
@@ -96,9 +96,9 @@ def test_what_cannot_be_honoured_is_refused_by_name(tmp_path: Path, config: str,
         ("name: 'm' platform: 'ensemble'", "needs ensemble_scheduling"),
     ],
 )
-def test_backends_that_there_are_not_are_told(tmp_path: Path, config: str, told: str) -> None:
+def test_unsupported_backends_are_reported(tmp_path: Path, config: str, reason: str) -> None:
     (write_scale(tmp_path, "m", None) / "config.pbtxt").write_text(config)
-    assert told in message(tmp_path / "m")
+    assert reason in message(tmp_path / "m")
 
 
 def test_a_model_is_called_as_its_configuration_says_else_as_its_folder(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ if HAS_TORCH:
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "reason"),
     [
         ("optimization { cuda { graphs: true } priority: PRIORITY_MAX }", "optimization.priority (changes how fast"),
         ("optimization { graph { level: 1 } input_pinned_memory { enable: true } }", "optimization.input_pinned_memory.enable"),
@@ -230,10 +230,10 @@ if HAS_TORCH:
         ("cc_model_filenames { key: '7.5' value: 'model.onnx' }", "cc_model_filenames.7.5 (the usual file"),
     ],
 )
-def test_what_changes_no_answer_is_named_and_passed_over(tmp_path: Path, config: str, told: str) -> None:
+def test_what_changes_no_answer_is_named_and_passed_over(tmp_path: Path, config: str, reason: str) -> None:
     folder = write_scale(tmp_path, "model", f"{PAIR} {config}")
     model = open_model(folder)
-    assert any(told in each for each in passed_over(model.config, model.backend))
+    assert any(reason in each for each in passed_over(model.config, model.backend))
     assert load(folder).call_tensors({"x": np.float32([1, 2, 3, 4])[None]})["y"].tolist() == [[2, 4, 6, 8]]
 
 
@@ -259,8 +259,8 @@ def test_the_guide_lists_every_field_that_has_a_meaning() -> None:
     table = guide.partition("<!-- fields -->")[2].partition("<!-- end of fields -->")[0]
     assert [line.split("`")[1] for line in table.splitlines() if "`" in line] == list(SUPPORTED)
     table = guide.partition("<!-- fields without effect -->")[2].partition("<!-- end of fields without effect -->")[0]
-    told = [line.split("`")[1] for line in table.splitlines() if "`" in line]
-    assert told == list(HARMLESS)
+    listed = [line.split("`")[1] for line in table.splitlines() if "`" in line]
+    assert listed == list(HARMLESS)
 
 
 def test_documented_parameters_of_the_backend_are_given_to_the_engine(tmp_path: Path) -> None:

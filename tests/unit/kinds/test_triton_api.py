@@ -313,5 +313,5 @@ def test_requests_of_other_models_need_a_server() -> None:
     attach(None)
     with pytest.raises(pb_utils.TritonModelException, match="only while the model is served"):
         pb_utils.InferenceRequest(model_name="m", inputs=[]).exec()
-    with pytest.raises(pb_utils.TritonModelException, match="no server here"):
+    with pytest.raises(pb_utils.TritonModelException, match="no server with other models"):
         pb_utils.is_model_ready("m")

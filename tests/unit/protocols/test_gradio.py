@@ -1,4 +1,4 @@
-"""What the protocol of pages answers without a page: refusals, before any process is started."""
+"""Test the refusals of the protocol of pages, before any process is started."""
 
 import asyncio
 import json

@@ -35,9 +35,9 @@ def test_the_log_names_what_is_left_out_once_for_each_start(store: Path, caplog:
     with caplog.at_level(logging.INFO, "hubserve"):
         plans = plan_stores(parse_settings({"model_store": [str(store)]}, "test"))
     assert [(plan.info.name, plan.error) for plan in plans] == [("good", "")]
-    told = [record.getMessage() for record in caplog.records if "passed over" in record.getMessage()]
-    assert len(told) == 1
-    assert told[0].endswith(".git, README.md, docs, empty, lost+found")
+    logged = [record.getMessage() for record in caplog.records if "passed over" in record.getMessage()]
+    assert len(logged) == 1
+    assert logged[0].endswith(".git, README.md, docs, empty, lost+found")
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "v1/model.onnx", "1/weights.bin", "first/model.py", "a/config.pbtxt"])
@@ -64,7 +64,7 @@ def test_the_folder_of_one_model_is_not_a_store(tmp_path: Path) -> None:
     assert str(tmp_path) in raised.value.message
 
 
-def test_a_folder_that_is_no_model_cannot_be_asked_for(store: Path) -> None:
+def test_a_folder_that_is_not_a_model_cannot_be_requested(store: Path) -> None:
     raw = {"model_store": [str(store)], "model_control": "explicit", "load_model": ["docs"]}
     with pytest.raises(ConfigError, match="load_model names 'docs'.*holds nothing of a model"):
         plan_stores(parse_settings(raw, "test"))

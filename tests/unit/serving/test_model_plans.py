@@ -61,9 +61,9 @@ def test_each_request_of_an_iterative_model_is_a_sequence_without_a_state_beside
     assert plain is not None
     assert (plain.iterative, plain.strategy, plain.max_idle_s) == (True, "direct", 7e-6)
     control = "control_input { name: 'id' control { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_STRING } }"
-    told = python_model(tmp_path / "b", f"sequence_batching {{ iterative_sequence: true oldest {{ }} {control} }}").sequences
-    assert told is not None
-    assert (told.iterative, told.strategy, [each.name for each in told.inputs]) == (True, "oldest", ["id"])
+    sequences = python_model(tmp_path / "b", f"sequence_batching {{ iterative_sequence: true oldest {{ }} {control} }}").sequences
+    assert sequences is not None
+    assert (sequences.iterative, sequences.strategy, [each.name for each in sequences.inputs]) == (True, "oldest", ["id"])
     state = "state { input_name: 'S' output_name: 'T' data_type: TYPE_FP32 dims: 1 }"
     with pytest.raises(ConfigError, match="sequence_batching.state does not go with iterative_sequence"):
         python_model(tmp_path / "c", f"sequence_batching {{ iterative_sequence: true {state} }}")
@@ -119,7 +119,7 @@ def test_queues_are_as_dynamic_batching_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "reason"),
     [
         ("dynamic_batching { priority_levels: 2 }", "default_priority_level must be from 1 to priority_levels, 2, got 0"),
         ("dynamic_batching { default_priority_level: 1 }", "default_priority_level must be from 1 to priority_levels, 0, got 1"),
@@ -142,10 +142,10 @@ def test_queues_are_as_dynamic_batching_says(tmp_path: Path) -> None:
         ("instance_group [ { count: 1 }, { count: 1 } ]", "has several instance groups"),
     ],
 )
-def test_what_is_incomplete_is_told(tmp_path: Path, config: str, told: str) -> None:
+def test_incomplete_configurations_are_reported(tmp_path: Path, config: str, reason: str) -> None:
     with pytest.raises(HubError) as raised:
         plans(tmp_path, config, modules_info={"m": {"workers": 2}})
-    assert told in raised.value.message
+    assert reason in raised.value.message
 
 
 def test_sequences_are_as_sequence_batching_says(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_explicit_control_plans_what_is_named_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "told"),
+    ("steps", "reason"),
     [
         ("{ model_name: 'a' input_map { key: 'x' value: 'in' } }", "step 1 (model 'a') needs model_name and output_map"),
         (
@@ -225,13 +225,13 @@ def test_explicit_control_plans_what_is_named_only(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_dataflow_that_cannot_be_computed_is_refused(tmp_path: Path, steps: str, told: str) -> None:
+def test_a_dataflow_that_cannot_be_computed_is_refused(tmp_path: Path, steps: str, reason: str) -> None:
     (tmp_path / "e").mkdir()
     head = f"platform: 'ensemble' input [ {tensor('in', [4])} ] output [ {tensor('out', [4])} ]"
     (tmp_path / "e" / "config.pbtxt").write_text(f"{head} ensemble_scheduling {{ step [ {steps} ] }}")
     with pytest.raises(ConfigError) as raised:
         plan_model(tmp_path / "e", parse_settings({"model_store": [str(tmp_path)]}, "test"))
-    assert told in raised.value.message
+    assert reason in raised.value.message
 
 
 @pytest.mark.parametrize("own", [{"response_cache": True}, {"workers": 2}, {"max_queue_size": 4}])

@@ -1,4 +1,4 @@
-"""What a module runs in: the Python of hub where that suffices, else the first profile that has what is missing."""
+"""Test the choice of environment: the Python of hub if that suffices, else the first profile with the missing packages."""
 
 import sys
 from pathlib import Path
@@ -109,7 +109,7 @@ def test_the_modules_own_versions_count_before_the_profiles(profiles: Path) -> N
     found = chosen(profiles, "conflicted gone_before", ("conflicted>=2",))
     assert found.profile == "older"
     assert {"conflicted==2.0", "gone-before==1.0"} <= pins(found)
-    # what it does not import goes where it cannot be had together
+    # packages that it does not import are dropped if they conflict
     found = chosen(profiles, "wants_one numpy", ("heavy", "numpy<2"))
     assert {"wants-one==1.0", "conflicted==1.0"} <= pins(found)
     write_profile(profiles, "old", pythons=HERE, order=1, requirements=["wants_one", "lonely"], provides={"lonely": "lonely"})
@@ -151,7 +151,7 @@ def test_who_names_an_environment_gets_it(profiles: Path) -> None:
     found = chosen(profiles, "conflicted", profile="host", module="older")
     assert (found.resolution, found.profile, found.why) == (None, "", "--environment asks for it")
     assert found.lacks == ("this Python does not have 'conflicted' (module.py, line 3), which its code imports",)
-    with pytest.raises(ConfigError, match="no environment profile 'oldest'; did you mean 'older'"):
+    with pytest.raises(ConfigError, match="the environment profile 'oldest' does not exist; did you mean 'older'"):
         chosen(profiles, "numpy", profile="oldest")
 
 

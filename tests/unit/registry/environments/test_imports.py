@@ -1,4 +1,4 @@
-"""What a profile promises is imported in its environment, one name after the other, whatever each of them does."""
+"""Test that the imports that a profile promises are tried in its environment, one after the other."""
 
 import subprocess
 import sys

@@ -84,7 +84,7 @@ def test_a_range_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reason"),
     [
         ("numpy", ""),
         (f"NumPy=={numpy.__version__}", ""),
@@ -95,10 +95,10 @@ def test_a_range_that_is_none_is_refused(tmp_path: Path) -> None:
         ("numpy @ https://example.org/numpy.whl", "numpy"),
     ],
 )
-def test_this_python_has_it_or_not(line: str, told: str) -> None:
+def test_this_python_has_it_or_not(line: str, reason: str) -> None:
     missing = unmet(Requirements((line,)))
-    assert told in " ".join(missing)
-    assert bool(missing) == bool(told)
+    assert reason in " ".join(missing)
+    assert bool(missing) == bool(reason)
 
 
 def test_a_constraint_counts_for_what_is_there_only() -> None:

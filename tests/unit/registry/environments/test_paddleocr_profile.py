@@ -8,7 +8,7 @@ from hubserve.kinds.beside import folders_beside
 from hubserve.registry.environments.code_needs import needed_names
 from hubserve.registry.environments.profile import all_profiles
 
-#: what PaddleOCR 2.0 to 2.10 ask for, but for what only training and recovery use
+#: the requirements of PaddleOCR 2.0 to 2.10, except those of training and recovery alone
 ASKED = """
     shapely scikit-image imgaug albumentations pyclipper lmdb tqdm numpy visualdl rapidfuzz opencv-python opencv-contrib-python cython lxml
     premailer openpyxl attrdict pillow pyyaml python-docx beautifulsoup4 fonttools fire pdf2docx pymupdf

@@ -47,7 +47,9 @@ def test_a_users_own_counts_before_one_of_the_same_name(home: Path) -> None:
 
 
 def test_an_unknown_one_is_refused_with_those_that_there_are(home: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no environment profile 'padlehub'; did you mean 'paddlehub'\? There are: .*paddle-fluid.*host"):
+    with pytest.raises(
+        ConfigError, match=r"environment profile 'padlehub' does not exist; did you mean 'paddlehub'\? Available are: .*paddle-fluid.*host"
+    ):
         get_profile(home, "padlehub")
 
 
@@ -69,12 +71,12 @@ def test_an_unknown_one_is_refused_with_those_that_there_are(home: Path) -> None
 )
 def test_a_file_that_cannot_be_used_is_named_with_its_fault(home: Path, more: dict[str, Any], reason: str) -> None:
     path = write_profile(home, "mine", **more)
-    with pytest.raises(ConfigError, match=reason) as told:
+    with pytest.raises(ConfigError, match=reason) as caught:
         read_profile(path)
-    assert "mine" in str(told.value)
+    assert "mine" in str(caught.value)
 
 
-def test_a_file_that_is_no_json_or_bears_a_reserved_name_is_refused(home: Path) -> None:
+def test_a_file_that_is_not_json_or_has_a_reserved_name_is_refused(home: Path) -> None:
     path = write_profile(home, "mine")
     path.write_text("{")
     with pytest.raises(ConfigError, match="cannot be used"):

@@ -1,4 +1,4 @@
-"""What is done with a picture before it is classified: a list of steps, each a name and its arguments."""
+"""Preparation of a picture before it is classified: a list of steps, each a name and its arguments."""
 
 import importlib
 import sys
