@@ -194,6 +194,7 @@ def converse(function: str, arguments: str, questions: int, answers: int) -> Non
     from importlib import import_module
 
     def tell(report: _Report) -> None:
+        sys.stdout.flush()  # the parent may read it as soon as it has the report
         os.write(answers, json.dumps(report).encode() + b"\n")
 
     module, _, name = function.partition(":")
