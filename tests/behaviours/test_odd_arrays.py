@@ -117,12 +117,9 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("odd")
     store = folder / "store"
     (folder / "gives").mkdir()
-    (folder / "gives" / "module.py").write_text(BATCH)
-    root = str(Path(__file__).resolve().parents[2])
-    top = (
-        f"import sys\nsys.path.insert(0, {root!r})\nfrom tests.behaviours.test_odd_arrays import ASKED\n"
-        "from tests.odd_arrays import LAYOUTS, array_of"
-    )
+    found = f"import sys\nsys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})\n"
+    (folder / "gives" / "module.py").write_text(found + BATCH)
+    top = found + "from tests.behaviours.test_odd_arrays import ASKED\nfrom tests.odd_arrays import LAYOUTS, array_of"
     output = tensor("y", [-1, -1])
     which = tensor("which", [1], "TYPE_INT32")
     python_model(store, "pb_gives", f'backend: "python" input [ {which} ] output [ {output} ]', GIVES, top)
@@ -175,7 +172,7 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     )
     with servers(shared_home, folder) as start:
         modules = {"gives": {"workers": 1, "init_args": {"directory": str(folder / "gives")}}}
-        running = start(modules, wait=False, environ={"PYTHONPATH": root}, model_store=[str(store)], workers=1)
+        running = start(modules, wait=False, model_store=[str(store)], workers=1)
         wait_for(lambda: "loaded in" in running.log.read_text() or running.process.poll() is not None, 60)
         assert running.process.poll() is None, running.log.read_text()
         yield running
