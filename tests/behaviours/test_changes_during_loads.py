@@ -52,7 +52,8 @@ def plan(tmp_path: Path) -> Callable[..., ModulePlan]:
 
 
 def instances() -> list[int]:
-    return [each.pid for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+    found = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+    return [each.pid for each in found if any("hubserve.instance" in word for word in each.cmdline())]
 
 
 async def until(condition: Callable[[], object]) -> None:
