@@ -1,6 +1,7 @@
 """Profiles are read from their files, and what cannot be used is refused with the reason."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hubserve.errors import ConfigError
 from hubserve.registry.environments.merging import names_in
 from hubserve.registry.environments.profile import OWN_FOLDER, all_profiles, get_profile, known_packages, read_profile
+from tests.conftest import ROOT
 
 OWN = [path.stem for path in sorted(OWN_FOLDER.glob("*.json"))]
 
@@ -29,6 +31,12 @@ def test_a_profile_brings_the_package_of_every_name_that_it_promises(name: str, 
     assert [each for each in profile.provides if profile.packages_of(each)[0] not in brought] == []
     assert profile.size_mb
     assert profile.description
+
+
+def test_the_guide_lists_every_profile_and_no_other() -> None:
+    guide = (ROOT / "docs" / "environments.md").read_text("utf-8")
+    table = guide.partition("| profile |")[2].partition("\n\n")[0]
+    assert sorted(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == OWN
 
 
 def test_those_for_paddlehub_are_there_and_looked_at_in_order(home: Path) -> None:
