@@ -14,8 +14,10 @@ from hubserve.doctor import engines, hardware, places
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Check, Finding, by_level, from_error, run_checks
 from hubserve.doctor.module import examine_module
 from hubserve.errors import ConfigError, HubError
+from hubserve.home import home
 from hubserve.instance.listen import parse_address
 from hubserve.instance.tls import ASK_PROBE, SharedKey
+from hubserve.registry.environments.profile import HOST, get_profile
 from hubserve.registry.resolve import resolve
 from hubserve.registry.sources.canonical import is_loopback
 from hubserve.server import pidfile
@@ -203,6 +205,17 @@ def check_modules(config: Config) -> Iterator[Finding]:
             yield config.finding(ERROR, f"modules_info.{name}", reason, f"Write '{found.info.name}' as the key")
 
 
+def check_environments(config: Config) -> Iterator[Finding]:
+    """The environment profiles that modules are to run in exist, and can be read."""
+    for name, module in config.modules.items():
+        if module.environment not in ("", HOST):
+            try:
+                get_profile(home(), module.environment)
+            except HubError as error:
+                remedy = f"Name one of 'hub env list', or '{HOST}'"
+                yield from_error(error, f"modules_info.{name}.environment", remedy, str(config.path))
+
+
 def check_address(config: Config) -> Iterator[Finding]:
     """The host and port can be listened on."""
     host, port = config.settings.host, config.settings.port
@@ -367,6 +380,7 @@ def _refusal(where: tuple[str, int]) -> str:
 
 CONFIG_CHECKS: tuple[Check[[Config]], ...] = (
     check_modules,
+    check_environments,
     check_address,
     check_gpu,
     check_instances,

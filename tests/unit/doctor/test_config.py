@@ -44,6 +44,17 @@ def test_a_good_configuration_has_no_errors(examine: Examine) -> None:
     assert examine() == []
 
 
+@pytest.mark.parametrize("name", ["", "host", "paddlehub"])
+def test_environment_profiles_that_exist_are_fine(examine: Examine, name: str) -> None:
+    assert examine({"environment": name}) == []
+
+
+def test_an_environment_profile_that_does_not_exist_is_an_error(examine: Examine) -> None:
+    (found,) = examine({"environment": "padlehub"})
+    assert (found.level, found.about) == ("error", "modules_info.shout.environment")
+    assert "did you mean 'paddlehub'?" in found.reason
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
