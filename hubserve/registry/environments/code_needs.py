@@ -9,11 +9,17 @@ from hubserve.kinds.beside_scan import needs_beside
 from hubserve.kinds.module_scan import Place, scan_module
 from hubserve.kinds.removed_names import has_replacement
 
-#: packages that import another one without asking for it
-_NEED_PADDLE = (
-    *("paddleaudio", "paddleclas", "paddlenlp", "paddleocr", "paddleseg", "paddleslim", "paddlespeech", "paddlex"),
-    *("parakeet", "ppdet", "ppgan"),
-)
+#: packages -> those that they import without asking for them
+_FORGOTTEN = {
+    **dict.fromkeys(
+        (
+            *("paddleaudio", "paddleclas", "paddlenlp", "paddleocr", "paddleseg", "paddleslim", "paddlespeech", "paddlex"),
+            *("parakeet", "ppgan"),
+        ),
+        ("paddle",),
+    ),
+    "ppdet": ("paddle", "requests"),
+}
 
 
 def needed_names(folder: Path, beside: Sequence[Path] = (), parts: Iterable[str] = ()) -> dict[str, Place]:
@@ -36,9 +42,9 @@ def needed_names(folder: Path, beside: Sequence[Path] = (), parts: Iterable[str]
         for name, places in sorted({**scan.imports, **inside, **removed}.items())
         if (first := [each for each in places if not each.optional]) and not find_in(around, name)
     }
-    for each in _NEED_PADDLE:
-        if each in needed:
-            needed.setdefault("paddle", needed[each])
+    for name in set(needed) & set(_FORGOTTEN):
+        for forgotten in _FORGOTTEN[name]:
+            needed.setdefault(forgotten, needed[name])
     return {**needs_beside(folder, beside), **needed} if beside else needed
 
 

@@ -201,3 +201,11 @@ def test_this_python_is_asked_without_importing_anything(tmp_path: Path, monkeyp
     asked = ["half_there", "half_there.inner", "half_there.file", "half_there.fluid", "sys", "not_there", "not_there.inner"]
     assert host_lacks(asked) == ["half_there.fluid", "not_there", "not_there.inner"]
     assert "half_there" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("imported", "needed"), [("ppgan", {"ppgan", "paddle"}), ("ppdet", {"ppdet", "paddle", "requests"}), ("tqdm", {"tqdm"})]
+)
+def test_packages_that_a_package_imports_without_asking_for_them_are_needed_too(tmp_path: Path, imported: str, needed: set[str]) -> None:
+    (tmp_path / "module.py").write_text(f"import {imported}.core\n")
+    assert set(needed_names(tmp_path)) == needed
