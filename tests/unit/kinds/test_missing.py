@@ -11,6 +11,13 @@ from hubserve.kinds.failures import failures_named
 from hubserve.kinds.package_names import package_of
 
 
+@pytest.fixture(autouse=True)
+def _nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the modules that earlier tests loaded in this process."""
+    for name in [*beside.AROUND]:
+        monkeypatch.delitem(beside.AROUND, name)
+
+
 def message_for(name: str, **more: str) -> str:
     with pytest.raises(MissingDependency) as caught, failures_named("cannot import 'm'"):
         raise ModuleNotFoundError(f"No module named '{name}'", name=name, **more)
@@ -30,8 +37,7 @@ def test_a_known_import_names_its_package(name: str, package: str, monkeypatch: 
 
 
 @pytest.mark.parametrize("name", ["tools", "utils", "ppocr", "deploy.x", "config", "python", "no_such_package"])
-def test_no_package_is_named_for_any_other(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beside, "AROUND", {})
+def test_no_package_is_named_for_any_other(name: str) -> None:
     text = message_for(name)
     top = name.partition(".")[0]
     assert package_of(name) == ""
