@@ -23,11 +23,27 @@ from tests.ports import free_port
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ROOT / "tests" / "modules"
 START_TIMEOUT_S = 120
+MOST_WORKERS = 12
 
 load_profile()
 
 # A script that runs tests in its background has them ignore Ctrl-C, and so would every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nothing asks
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of workers for ``-n auto``: tests wait for servers half of their time."""
+    return min(MOST_WORKERS, (len(os.sched_getaffinity(0)) * 3 + 1) // 2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home for everything that a test does without one of its own, so that the user's stays as it is."""
+    folder = tmp_path_factory.mktemp("default-home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HUB_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

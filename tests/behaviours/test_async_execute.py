@@ -13,8 +13,8 @@ from hubserve.errors import DeadlineExceeded, HubError, InstanceDied, ModuleFail
 from hubserve.serving import concurrent, pool, process
 from hubserve.serving.dataplane import DataPlane
 from hubserve.types import InferRequest, SequencePart
+from tests.behaviours.python_backend.planes import until
 from tests.behaviours.test_ensembles import served
-from tests.behaviours.test_python_backend import until
 
 pytestmark = pytest.mark.usefixtures("home")
 
