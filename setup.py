@@ -41,6 +41,8 @@ EXTRAS = {
     "test": [
         "tritonclient[grpc,http]>=2.60",
         "pytest>=9",
+        "pytest-xdist>=3.6",
+        "coverage>=7.10",
         "h2>=4.1",
         "onnx>=1.17",
         "hypothesis>=6.130",
