@@ -30,7 +30,7 @@ from stress.processes import child_pids, descriptor_count, resident_mb
 from stress.report import Promise, growth_promise, print_report
 from stress.server import Server, add_server_options, free_port, running_server
 
-from tests.unit.http2.raw import (
+from tests.unit.net.http2.raw import (
     CONTINUATION,
     DATA,
     END_HEADERS,

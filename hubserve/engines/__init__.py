@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Type
 
 from hubserve.engines.base import Engine, EngineOptions, ModelFiles
-from hubserve.engines.files import find_model_files
+from hubserve.engines.model_files import find_model_files
 from hubserve.engines.weights import check_weights
 from hubserve.errors import ConfigError, LoadFailed
 

@@ -24,11 +24,11 @@ from hubserve.errors import (
     LoadFailed,
     ModuleFailed,
 )
-from hubserve.kinds.triton_model import open_model
-from hubserve.serving.batcher import BatchSettings
-from hubserve.serving.dataplane import DataPlane, ModulePlan
-from hubserve.serving.model_plans import plan_model
-from hubserve.serving.spec import InstanceSpec
+from hubserve.gateway.dataplane import DataPlane, ModulePlan
+from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.gateway.scheduling.batcher import BatchSettings
+from hubserve.gateway.triton_deployment import plan_model
+from hubserve.kinds.triton.model_folder import open_model
 from hubserve.settings import ServerSettings
 from hubserve.types import InferRequest, InferResponse, SequencePart
 from tests.conftest import MODULES
@@ -470,7 +470,7 @@ async def test_a_call_is_given_up_with_the_request_that_it_is_made_for() -> None
 
 
 def test_errors_of_models_keep_their_codes() -> None:
-    from hubserve.kinds.triton_api.errors import TritonError
+    from hubserve.kinds.triton.api.errors import TritonError
 
     assert isinstance(TritonError("gone", TritonError.CANCELLED).to_hub_error(), Cancelled)
     assert TritonError.from_hub_error(InvalidInput("no")).code() == TritonError.INVALID_ARG

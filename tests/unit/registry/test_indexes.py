@@ -13,13 +13,13 @@ import pytest
 from hubserve.errors import ConfigError, HubError, InstallError, InvalidInput, LoadFailed, ModuleNotFound
 from hubserve.registry import configuration
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.indexes import configured
-from hubserve.registry.indexes.building import Published, build, publish, yank
-from hubserve.registry.indexes.choosing import Requirement, best, parse_requirement
+from hubserve.registry.indexes import search_order
+from hubserve.registry.indexes.build import Published, build, publish, yank
 from hubserve.registry.indexes.format import MAX_VERSIONS, Release, read_index_document, read_module_document
-from hubserve.registry.indexes.keeping import keep
-from hubserve.registry.indexes.searching import search
-from hubserve.registry.packing import pack
+from hubserve.registry.indexes.index_download import keep
+from hubserve.registry.indexes.search import search
+from hubserve.registry.indexes.select import Requirement, best, parse_requirement
+from hubserve.registry.install.packing import pack
 from hubserve.registry.sources import Request
 from hubserve.registry.store import Installed, Store
 from tests.unit.registry.toys import tree, write_module
@@ -190,7 +190,7 @@ def test_a_folder_of_that_name_is_meant_only_with_a_separator_or_if_no_index_has
     for name in ("toy", "mine"):
         write_module(tmp_path / name, name, "0.0.1")
     assert install(store, "toy").info.version == "0.0.1", "without an index nothing else can be meant"
-    configured.add(store.home, str(folder))
+    search_order.add(store.home, str(folder))
     assert install(store, "toy").info.version == "1.5.0"
     assert install(store, "toy/").info.version == "0.0.1"
     assert install(store, "./toy").info.version == "0.0.1"
@@ -207,33 +207,33 @@ def test_where_names_are_looked_up_is_decided_in_one_order(
     second = tmp_path / "second"
     second.mkdir()
     build(second, SETTINGS)
-    configured.add(home, str(folder))
-    configured.add(home, str(second), first=True)
-    assert configured.in_effect(home) == [str(second), str(folder)]
+    search_order.add(home, str(folder))
+    search_order.add(home, str(second), first=True)
+    assert search_order.in_effect(home) == [str(second), str(folder)]
     monkeypatch.setenv("HUB_INDEX", f"{folder} https://example.invalid/x")
-    assert configured.in_effect(home) == [str(folder), "https://example.invalid/x"]
-    assert configured.in_effect(home, ["only"]) == ["only"]
+    assert search_order.in_effect(home) == [str(folder), "https://example.invalid/x"]
+    assert search_order.in_effect(home, ["only"]) == ["only"]
     with pytest.raises(ConfigError, match="already"):
-        configured.add(home, str(folder))
+        search_order.add(home, str(folder))
     with pytest.raises(InstallError, match="is no index"):
-        configured.add(home, str(tmp_path))
+        search_order.add(home, str(tmp_path))
     with pytest.raises(InstallError, match="http"):
-        configured.add(home, "http://example.invalid/", check=False)
-    configured.remove(home, str(folder))
+        search_order.add(home, "http://example.invalid/", check=False)
+    search_order.remove(home, str(folder))
     with pytest.raises(ConfigError, match="not among"):
-        configured.remove(home, str(folder))
-    assert configured.configured(home) == [str(second)]
+        search_order.remove(home, str(folder))
+    assert search_order.configured(home) == [str(second)]
 
 
 def test_settings_of_an_index_outlive_a_reset_and_are_no_unknown_key(home: Path, folder: Path) -> None:
-    configured.add(home, str(folder))
+    search_order.add(home, str(folder))
     configuration.change(home, "install.max_files", 7)
     configuration.reset(home)
     assert configuration.load(home) == {}
-    assert configured.configured(home) == [str(folder)]
+    assert search_order.configured(home) == [str(folder)]
     (home / "conf" / "config.json").write_text('{"indexes": [3]}')
     with pytest.raises(ConfigError, match="'indexes' must be a list"):
-        configured.configured(home)
+        search_order.configured(home)
 
 
 def test_words_are_searched_in_names_and_summaries_of_every_index(home: Path, folder: Path, web: Web) -> None:
