@@ -28,7 +28,7 @@ from stress.hostile_http2 import cost_promise
 from stress.report import Promise, print_report
 from stress.server import Server, add_server_options, free_port, running_server
 
-from tests.unit.http2.raw import (
+from tests.unit.net.http2.raw import (
     CONTINUATION,
     DATA,
     END_HEADERS,

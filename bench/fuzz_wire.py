@@ -18,7 +18,7 @@ from stress.fuzz_run import SHOWN, FuzzRun
 from stress.report import Promise, print_report
 from stress.server import add_server_options
 
-from hubserve.instance.arena import Arena
+from hubserve.wire.arena import Arena
 from tests.wire_mutations import exchange, watch_errors
 
 #: share of the run until memory use has settled

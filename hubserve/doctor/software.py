@@ -12,9 +12,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding
-from hubserve.home import home
-from hubserve.registry.environments.pythons import find_pythons
-from hubserve.registry.environments.resolving import PYTHONS_CACHE
+from hubserve.paths import home
+from hubserve.registry.environments.dependency_resolution import PYTHONS_CACHE
+from hubserve.registry.environments.interpreters import find_pythons
 
 _TRY_S = 10.0
 

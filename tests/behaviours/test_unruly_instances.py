@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from hubserve.errors import HubError, InstanceDied
-from hubserve.instance import wire
-from hubserve.serving.dataplane import DataPlane
+from hubserve.gateway.dataplane import DataPlane
 from hubserve.types import InferRequest
+from hubserve.wire import frames
 from tests.behaviours import test_scheduling
 from tests.behaviours.python_backend.planes import plan_of
 from tests.conftest import MODULES, Server, Start, servers, toy, wait_for
@@ -48,7 +48,7 @@ def check_replaced(server: Server, before: int) -> None:
     "broken",
     [
         {"what": "write", "text": "\xde\xad\xbe\xef" * 64},
-        {"what": "write", "text": wire.HEAD.pack(b"HUB1", 100, 3 << 30).decode("latin-1")},
+        {"what": "write", "text": frames.HEAD.pack(b"HUB1", 100, 3 << 30).decode("latin-1")},
         {"what": "forge", "header": {"op": "results", "buffers": []}},
         {"what": "forge", "header": {"op": "results", "results": [{"json": 3}], **TIMES, "buffers": []}},
         {"what": "forge", "header": {"op": "results", "results": [{"json": 0}], **TIMES, "buffers": [[0, 1 << 20]]}},

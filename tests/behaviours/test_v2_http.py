@@ -15,7 +15,7 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException, shared_memory
 
-from hubserve.protocols.v2.datatypes import DTYPE_OF, raw_from_array
+from hubserve.protocols.open_inference.core.datatypes import DTYPE_OF, raw_from_array
 from tests.conftest import Server, servers, toy, wait_for
 from tests.v2 import DATATYPES, binary_request, modules, served_under, texts
 

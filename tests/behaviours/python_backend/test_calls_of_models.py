@@ -71,7 +71,7 @@ async def test_a_call_is_given_up_with_the_request_that_it_is_made_for() -> None
 
 
 def test_errors_of_models_keep_their_codes() -> None:
-    from hubserve.kinds.triton_api.errors import TritonError
+    from hubserve.kinds.triton.api.errors import TritonError
 
     assert isinstance(TritonError("gone", TritonError.CANCELLED).to_hub_error(), Cancelled)
     assert TritonError.from_hub_error(InvalidInput("no")).code() == TritonError.INVALID_ARG

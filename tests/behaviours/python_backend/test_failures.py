@@ -13,7 +13,7 @@ from hubserve.errors import (
     LoadFailed,
     ModuleFailed,
 )
-from hubserve.serving.dataplane import DataPlane
+from hubserve.gateway.dataplane import DataPlane
 from tests.behaviours.python_backend.planes import MODELS, SUM, in_loop, plan_of, request, serving, sum_of, tensors_of, until
 
 

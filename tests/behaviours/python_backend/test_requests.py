@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hubserve.serving.dataplane import DataPlane
-from hubserve.serving.model_plans import plan_model
+from hubserve.gateway.dataplane import DataPlane
+from hubserve.gateway.triton_deployment import plan_model
 from hubserve.settings import ServerSettings
 from hubserve.types import SequencePart
 from tests.behaviours.python_backend.planes import (
