@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL := inference/inference.pdmodel
 OCR := inference/ocr/rec/inference.pdmodel
 
-.PHONY: demo test check format ocr gpu bench bench-peers soak faults hostile fuzz gradio nightly clean
+.PHONY: demo test check format docs docs-reference ocr gpu bench bench-peers soak faults hostile fuzz gradio nightly clean
 
 demo: $(MODEL)  ## install everything, serve the default classifier, classify a real photo
 	$(BIN)/python tools/demo.py
@@ -23,6 +23,12 @@ check: $(VENV)/installed  ## format, lint and types; changes nothing
 format: $(VENV)/installed  ## rewrite the sources in the house's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/docs docs-reference  ## the documentation as a site, in site/; links and anchors are checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-reference: $(VENV)/installed  ## docs/reference/, from the sources
+	$(BIN)/python tools/reference.py
 
 ocr: $(OCR)  ## the models of hubmodules/ocr (16 MB, downloaded once)
 
@@ -64,7 +70,7 @@ bench-peers: $(MODEL)  ## measure the server against others; slow: the first run
 	$(BIN)/python bench/peers/classifier.py
 
 clean:  ## remove everything that the other targets make
-	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .demo build dist site *.egg-info .mypy_cache .ruff_cache .hypothesis
 	find inference -mindepth 1 ! -name README.md -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -73,6 +79,10 @@ $(VENV)/installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --progress-bar on -e '.[all]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --progress-bar on -e '.[docs]'
 	touch $@
 
 $(MODEL): $(VENV)/installed $(wildcard tools/*.py)

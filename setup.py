@@ -18,6 +18,7 @@ EXTRAS = {
         "paddle2onnx>=1.3.1; python_version < '3.13'",  # there is no wheel for 3.13 yet
     ],
     "environments": ["uv>=0.5"],  # modules' environments are built in a second instead of ten; venv and pip do without it
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.26"],  # make docs
     "flask": ["flask>=3.0"],
     # tritonclient has the messages and says which protobuf they need; what wants a later one is passed over
     # hpack before 4.2 computes for as long as a client likes (CVE-2026-59980)
