@@ -10,7 +10,7 @@ PARALLEL := -n auto --dist loadfile
 # what make coverage runs; all tests where it is empty
 COVERED ?=
 
-.PHONY: demo test test-slow coverage check format ocr gpu bench bench-peers soak faults hostile fuzz gradio nightly clean
+.PHONY: demo test test-slow coverage check format docs docs-reference ocr gpu bench bench-peers soak faults hostile fuzz gradio nightly clean
 
 demo: $(MODEL)  ## install everything, serve the default classifier, classify a real photo
 	$(BIN)/python tools/demo.py
@@ -76,7 +76,7 @@ bench-peers: $(MODEL)  ## measure the server against others; slow: the first run
 	$(BIN)/python bench/peers/classifier.py
 
 clean:  ## remove everything that the other targets make
-	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) .demo build dist site *.egg-info .mypy_cache .ruff_cache .hypothesis .coverage*
 	find inference -mindepth 1 ! -name README.md -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from hubserve.errors import HubError, InstanceDied
-from hubserve.wire import frames
 from hubserve.gateway.dataplane import DataPlane
 from hubserve.types import InferRequest
+from hubserve.wire import frames
 from tests.behaviours import test_scheduling
 from tests.behaviours.python_backend.planes import plan_of
 from tests.conftest import MODULES, Server, Start, servers, toy, wait_for

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from hubserve.kinds.triton.model_folder import open_model
-from hubserve.gateway.scheduling.batcher import BatchSettings
 from hubserve.gateway.dataplane import DataPlane, ModulePlan
 from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.gateway.scheduling.batcher import BatchSettings
+from hubserve.kinds.triton.model_folder import open_model
 from hubserve.types import InferRequest, InferResponse
 from tests.conftest import MODULES
 

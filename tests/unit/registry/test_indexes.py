@@ -11,10 +11,10 @@ from hubserve.errors import ConfigError, InstallError, InvalidInput, ModuleNotFo
 from hubserve.registry import configuration
 from hubserve.registry.indexes import search_order
 from hubserve.registry.indexes.build import build, yank
-from hubserve.registry.indexes.select import Requirement, best, parse_requirement
 from hubserve.registry.indexes.format import Release
 from hubserve.registry.indexes.index_download import keep
 from hubserve.registry.indexes.search import search
+from hubserve.registry.indexes.select import Requirement, best, parse_requirement
 from hubserve.registry.sources import Request
 from hubserve.registry.store import Store
 from tests.unit.registry.index_toys import SETTINGS, install, put, refuse
