@@ -41,7 +41,7 @@ class ConcurrentDispatcher(InstanceDispatcher):
         self._with_many = self._channel
         self._tried: QueuedRequest | None = None  # one of those that are tried again at this instance, apart from all others
         self._with_many.on_fewer = self._on_fewer
-        self._with_many.on_late = self._on_late
+        self._with_many.on_late_response = self._on_late_response
         self._with_many.on_orphans = self._take_orphans
 
     @property
@@ -86,7 +86,7 @@ class ConcurrentDispatcher(InstanceDispatcher):
             works, results = map(list, zip(*counted, strict=True))
             super()._count(works, {**header, "results": results}, begun_at, busy_s)
 
-    def _on_late(self, work: QueuedRequest) -> None:
+    def _on_late_response(self, work: QueuedRequest) -> None:
         """Count a request whose response has come."""
         self.has_answered = True
         begun_at = work.raw.begun_at

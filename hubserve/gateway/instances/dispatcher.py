@@ -9,9 +9,9 @@ from typing import Any
 
 from hubserve.errors import HubError, InstanceDied
 from hubserve.gateway.instances.connection import NotComputed
-from hubserve.gateway.instances.outcomes import Outcome, outcome_of, settle
+from hubserve.gateway.instances.outcomes import Outcome, outcome_of, resolve
 from hubserve.gateway.instances.process import BROKEN, InstanceProcess
-from hubserve.gateway.instances.raw_requests import frame_of_whole
+from hubserve.gateway.instances.raw_requests import encode_raw_batch
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, TimesBook
 from hubserve.gateway.scheduling.concurrency import SHARED_FROM
@@ -66,7 +66,7 @@ class InstanceDispatcher:
         self._instance = instance
         self._channel = instance.side_channel
         if self._channel:
-            self._channel.on_again = lambda work: batcher.put_back([work])
+            self._channel.on_rescheduled = lambda work: batcher.put_back([work])
         self._batcher = batcher
         self._book = book
         self._statistics = statistics
@@ -98,7 +98,7 @@ class InstanceDispatcher:
         if self._would_blame(batch):
             batch[0].attempts += 1
         try:
-            header, buffers = frame_of_whole(batch, self._channel) if self._channel else _frame_of(batch)
+            header, buffers = encode_raw_batch(batch, self._channel) if self._channel else _frame_of(batch)
             if call_sizes:
                 header["call_sizes"] = call_sizes
             if batch[0].once:
@@ -166,11 +166,11 @@ class InstanceDispatcher:
             log.exception("an unexpected error while a batch was answered")
         if self._channel:
             for work, key, outcome in zip(batch, keys, outcomes, strict=True):
-                self._channel.settle(work, key, outcome)
+                self._channel.on_frame_answered(work, key, outcome)
         else:
             for work, outcome in zip(batch, outcomes, strict=True):
                 if outcome is not None:
-                    settle(work, outcome)
+                    resolve(work, outcome)
         self._count(batch, answer.header, begun_at, busy_s)
 
     def _note_answer(self, _: Frame) -> None:

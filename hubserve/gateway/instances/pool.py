@@ -14,11 +14,11 @@ from hubserve.gateway.instances.dispatcher import InstanceDispatcher
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.process import InstanceProcess
 from hubserve.gateway.instances.remote_instance import create_instance
-from hubserve.gateway.inter_model_calls import ModelCalls
 from hubserve.gateway.scheduling.batch_latency import TimesBook
 from hubserve.gateway.scheduling.sequences import Queue
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.kinds.base import Description
+from hubserve.wire.model_access import ModelAccess
 
 log = logging.getLogger("hubserve")
 
@@ -98,17 +98,22 @@ class Pool:
         batcher: where the work comes from.
         book: how long batches take.
         statistics: what the module has done.
-        calls: answers what its instances ask of other modules.
+        models: returns the models that its module may use.
     """
 
     def __init__(
-        self, specs: Sequence[InstanceSpec], batcher: Queue, book: TimesBook, statistics: ModuleStatistics, calls: ModelCalls
+        self,
+        specs: Sequence[InstanceSpec],
+        batcher: Queue,
+        book: TimesBook,
+        statistics: ModuleStatistics,
+        models: Callable[[], ModelAccess],
     ) -> None:
         self.slots = [Slot(spec) for spec in specs]
         self._batcher = batcher
         self._book = book
         self._statistics = statistics
-        self._calls = calls
+        self._models = models
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving: dict[asyncio.Task[None], InstanceDispatcher] = {}
 
@@ -122,7 +127,7 @@ class Pool:
         Raises:
             LoadFailed: an instance could not load; none is left running.
         """
-        instances = [create_instance(slot.spec, self._calls) for slot in self.slots]
+        instances = [create_instance(slot.spec, self._models) for slot in self.slots]
         loading = [asyncio.create_task(each.start(measure=not index and measure())) for index, each in enumerate(instances)]
         try:
             await asyncio.gather(*loading)
@@ -212,7 +217,7 @@ class Pool:
 
     async def _replace(self, slot: Slot) -> float:
         """Load an instance into an empty slot; gives the longest time, in seconds, after which to try again if that failed."""
-        instance = create_instance(slot.spec, self._calls)
+        instance = create_instance(slot.spec, self._models)
         try:
             await instance.start()
         except HubError as error:
@@ -237,7 +242,7 @@ class Pool:
             Whether another one is in the slot now; if it could not be loaded, the old one stays.
         """
         log.info("replacing an instance of '%s' (%s): %s", slot.spec.module, old.place, slot.unwanted)
-        instance = create_instance(slot.spec, self._calls)
+        instance = create_instance(slot.spec, self._models)
         try:
             await instance.start()
         except HubError as error:

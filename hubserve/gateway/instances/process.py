@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +20,11 @@ from hubserve.gateway.instances.exit_watch import ExitWatch
 from hubserve.gateway.instances.frame_reader import FrameProtocol
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.side_channel import SideChannel
-from hubserve.gateway.inter_model_calls import ModelCalls
 from hubserve.kinds.base import Description
 from hubserve.registry.instance_command import instance_command
 from hubserve.wire import frames
 from hubserve.wire.arena import Arena
+from hubserve.wire.model_access import ModelAccess
 
 log = logging.getLogger("hubserve")
 
@@ -57,7 +57,7 @@ class InstanceProcess:
 
     Args:
         spec: what it is to run.
-        calls: answers what it asks of other modules.
+        models: returns the models that its module may use.
 
     Attributes:
         description: what the module answers, once :meth:`start` has returned.
@@ -70,10 +70,10 @@ class InstanceProcess:
 
     description: Description
 
-    def __init__(self, spec: InstanceSpec, calls: ModelCalls) -> None:
+    def __init__(self, spec: InstanceSpec, models: Callable[[], ModelAccess]) -> None:
         self.spec = spec
         self.side_channel: SideChannel | None = None
-        self._calls = calls
+        self._models = models
         self.times: list[tuple[int, float]] = []
         self.dead = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -170,7 +170,7 @@ class InstanceProcess:
             unused.callback(side.close)
             unused.callback(arena.close)
             _, self.side_channel = await self._loop.create_unix_connection(
-                lambda: SideChannel(self._calls, self._end_broken, self._on_side_lost), sock=side
+                lambda: SideChannel(self._models, self._end_broken, self._on_side_lost), sock=side
             )
             _, self._connection = await self._loop.create_unix_connection(lambda: self._new_connection(arena), sock=sock)
             unused.pop_all()
@@ -319,7 +319,7 @@ class InstanceProcess:
         if self._connection:
             self._connection.fail(error)
         if self.side_channel:
-            self.side_channel.lost(error)
+            self.side_channel.fail(error)
 
     def death(self, how: str = "") -> InstanceDied:
         """Return the error for the requests that the end of the process affects.

@@ -181,7 +181,7 @@ class Batcher:
                     f"Exceeds maximum queue size: module '{self._module}' has {waiting} requests of this priority waiting, "
                     "which is their limit; try again later"
                 )
-        wait_s = policy.wait_s(work.asked_wait_s)
+        wait_s = policy.wait_s(work.requested_wait_s)
         if wait_s:
             work.queue_deadline = work.queued_at + wait_s
             if policy.timeout_action == REJECT:
