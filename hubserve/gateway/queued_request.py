@@ -37,7 +37,7 @@ class Work:
         patient_until: when it has waited too long, on the clock of ``time.monotonic``; 0 for never.
         delayed: it has waited too long, and is to wait until all others of its priority are computed.
         part: of which sequence it is part.
-        sequence: that sequence, as :mod:`hubserve.gateway.scheduling.sequences` keeps it.
+        sequence: that sequence, as :mod:`hubserve.gateway.scheduling.sequence_batcher` keeps it.
         equipped: what the module is told of its sequence is in it.
         once: it is not to be computed a second time, whatever happens.
         filler: nobody asked for it; it only takes a place in a batch.
@@ -125,4 +125,4 @@ class Seat(Protocol):
         """Return whether work may be computed behind or beside the present work: False for work that may end the instance."""
 
     def give(self, batch: list[Work], call_sizes: list[int]) -> None:
-        """Compute a batch, divided into calls of the given sizes; the batcher is told by :meth:`Batcher.answered` when it is answered."""
+        """Compute a batch, divided into calls of the given sizes, and call :meth:`Batcher.on_batch_done` when it is answered."""

@@ -23,10 +23,11 @@ from hubserve.gateway.queued_request import Work
 from hubserve.gateway.request_tracking import Counted, InUse
 from hubserve.gateway.response_cache import ResponseCache, find_key
 from hubserve.gateway.response_ordering import Turns
-from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, TimesBook, form_of
+from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE, batch_key
 from hubserve.gateway.scheduling.batcher import Batcher
-from hubserve.gateway.scheduling.iterative import IterativeSequences
-from hubserve.gateway.scheduling.sequences import Queue, Sequences
+from hubserve.gateway.scheduling.iterative_batcher import IterativeSequenceBatcher
+from hubserve.gateway.scheduling.latency_store import LatencyStore
+from hubserve.gateway.scheduling.sequence_batcher import Queue, SequenceBatcher
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.kinds.base import Description, Face
 from hubserve.net.deadline_monitor import Sweeper
@@ -114,11 +115,11 @@ class ServedModule:
 
     def _hide_inputs(self) -> None:
         """What the gateway itself gives to the module is no matter of the clients."""
-        if self.plan.sequences and isinstance(self.batcher, Sequences):
+        if self.plan.sequences and isinstance(self.batcher, SequenceBatcher):
             hidden = {spec.name for spec in self.plan.sequences.inputs}
             self.description = self.description._replace(inputs=[spec for spec in self.description.inputs if spec.name not in hidden])
             self.batcher.batched = self.description.batched or not self.description.whole_requests
-            self.batcher.fills_places &= not self.description.whole_requests
+            self.batcher.pads_slots &= not self.description.whole_requests
 
     def _hold_files(self) -> None:
         """Keep the files from being deleted while an instance may have to start from them again."""
@@ -143,7 +144,7 @@ class ServedModule:
         shapes = self.description.item_shapes()
         if not shapes or any(ANY in shape for _, shape in shapes.values()):
             return
-        form = form_of({"name": name, "dtype": dtype, "shape": [1, *shape]} for name, (dtype, shape) in shapes.items())
+        form = batch_key({"name": name, "dtype": dtype, "shape": [1, *shape]} for name, (dtype, shape) in shapes.items())
         for items, seconds in warm_up:
             self._book.of(form).believe(items, seconds)
 
@@ -366,7 +367,7 @@ class ServedModule:
                 check_arrays(described.inputs, tensors)
                 count, tensors = 1, {name: array[None] for name, array in tensors.items()}
             inputs = pack_arrays(tensors, buffers)
-            admitted = Admitted(count, form_of(inputs), inputs)
+            admitted = Admitted(count, batch_key(inputs), inputs)
         if layout is not None and all(isinstance(each, np.ndarray) for each in buffers):
             self._admitted[layout] = admitted
         return admitted
@@ -412,11 +413,11 @@ def _asked_wait_s(parameters: dict[str, Any]) -> float:
     return asked / 1e6 if isinstance(asked, int) and asked > 0 else 0.0
 
 
-def _queue(plan: ModulePlan, book: TimesBook) -> Queue:
+def _queue(plan: ModulePlan, book: LatencyStore) -> Queue:
     name, settings = plan.info.name, plan.batching
     if plan.sequences:
-        return (IterativeSequences if plan.sequences.iterative else Sequences)(name, settings, plan.sequences, book)
-    return Batcher(name, settings, book, soon=lambda dispatch: asyncio.get_running_loop().call_soon(dispatch))
+        return (IterativeSequenceBatcher if plan.sequences.iterative else SequenceBatcher)(name, settings, plan.sequences, book)
+    return Batcher(name, settings, book, schedule=lambda dispatch: asyncio.get_running_loop().call_soon(dispatch))
 
 
 def _instances(plan: ModulePlan) -> list[InstanceSpec]:
@@ -426,8 +427,8 @@ def _instances(plan: ModulePlan) -> list[InstanceSpec]:
     return [replace(spec, extra_inputs=plan.sequences.inputs, warm_up=spec.warm_up or []) for spec in plan.instances]
 
 
-def _open_book(plan: ModulePlan) -> TimesBook:
+def _open_book(plan: ModulePlan) -> LatencyStore:
     first = plan.instances[0] if plan.instances else InstanceSpec(plan.info.name, plan.info.kind, Path(), "")
     about = f"{first.init_args} {first.defaults} {first.max_batch_size} {first.threads} {len(plan.instances)} {cpu_model()}"
     name = quote(f"{plan.info.name}-{plan.info.version}", safe="")  # a folder that is served without installing may be called anything
-    return TimesBook(cache_dir() / "batching" / f"{name}.json", about)
+    return LatencyStore(cache_dir() / "batching" / f"{name}.json", about)

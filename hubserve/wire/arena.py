@@ -16,8 +16,8 @@ from typing import Deque, List, Optional
 MIN_BUFFER_BYTES = 32 << 10
 #: pages are taken only when they are first used
 REQUESTS_BYTES = 64 << 20
-HALF_BYTES = 16 << 20
-ARENA_BYTES = REQUESTS_BYTES + 2 * HALF_BYTES
+RESPONSE_BUFFER_BYTES = 16 << 20
+ARENA_BYTES = REQUESTS_BYTES + 2 * RESPONSE_BUFFER_BYTES
 #: frames that an instance may have been given and not answered; the two halves rest on it
 MAX_IN_FLIGHT = 2
 _ALIGNMENT = 64
@@ -64,7 +64,7 @@ class Arena:
         self._map.close()
 
 
-class Halves:
+class ResponseBuffers:
     """The instance's places for its answers.
 
     Args:
@@ -79,8 +79,8 @@ class Halves:
     def turn(self) -> None:
         """Begin the next answer."""
         self._half = 1 - self._half
-        self._next = REQUESTS_BYTES + self._half * HALF_BYTES
-        self._end = self._next + HALF_BYTES
+        self._next = REQUESTS_BYTES + self._half * RESPONSE_BUFFER_BYTES
+        self._end = self._next + RESPONSE_BUFFER_BYTES
 
     def place(self, parts: List[memoryview], size: int) -> Optional[int]:
         """Copy a large buffer into the arena and return its offset; None if it is small, or there is no room."""
@@ -92,7 +92,7 @@ class Halves:
         return offset
 
 
-class Ring:
+class RingAllocator:
     """Places in an arena, given out in order and taken back in the same order.
 
     Args:
@@ -104,7 +104,7 @@ class Ring:
         self._next = 0
         self._taken: Deque[int] = deque()  # where each place starts, oldest first
 
-    def take(self, count_bytes: int) -> Optional[int]:
+    def allocate(self, count_bytes: int) -> Optional[int]:
         """The offset of a free place; None if there is no room now."""
         if not self._taken:
             self._next = 0  # from the start again: the fewest pages are touched
@@ -121,7 +121,7 @@ class Ring:
         self._taken.append(start)
         return start
 
-    def give_back(self, places: int) -> None:
+    def free(self, places: int) -> None:
         """Free the oldest places."""
         for _ in range(places):
             self._taken.popleft()

@@ -39,7 +39,7 @@ HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"HUB1"
 _MAX_HEADER_BYTES = 64 << 20
 _MAX_PAYLOAD_BYTES = 64 << 30
-Place = Callable[[List[memoryview], int], Optional[int]]
+StoreBuffer = Callable[[List[memoryview], int], Optional[int]]
 #: small buffers are copied to the header, so that one write sends all
 _JOINED_BYTES = 8 << 10
 _AHEAD_BYTES = 64 << 10
@@ -93,7 +93,7 @@ def load_header(text: memoryview) -> Any:
 
 
 def encode(
-    header: Dict[str, Any], buffers: Sequence[Any] = (), place: Optional[Place] = None, dumps: Callable[[Any], bytes] = dump_header
+    header: Dict[str, Any], buffers: Sequence[Any] = (), place: Optional[StoreBuffer] = None, dumps: Callable[[Any], bytes] = dump_header
 ) -> List[Any]:
     """A frame as pieces to be written in order; large buffers are not copied.
 
@@ -174,7 +174,7 @@ def _check_place(place: Any, arena: Optional[Arena]) -> None:
         raise WireError("a frame's header names a place outside the shared memory")
 
 
-def cut(header: Dict[str, Any], payload: memoryview, arena: Optional[Arena] = None) -> Frame:
+def split_payload(header: Dict[str, Any], payload: memoryview, arena: Optional[Arena] = None) -> Frame:
     """Cut a payload into buffers, as a header says that :func:`decode_header` has checked."""
     buffers, start = [], 0
     for place in header["buffers"]:
@@ -199,10 +199,10 @@ def decode_body(body: memoryview, header_bytes: int, arena: Optional[Arena] = No
         WireError: see :func:`decode_header`.
     """
     header = decode_header(body[:header_bytes], len(body) - header_bytes, arena, loads)
-    return cut(header, body[header_bytes:], arena)
+    return split_payload(header, body[header_bytes:], arena)
 
 
-def send(sock: socket.socket, header: Dict[str, Any], buffers: Sequence[Any] = (), place: Optional[Place] = None) -> None:
+def send(sock: socket.socket, header: Dict[str, Any], buffers: Sequence[Any] = (), place: Optional[StoreBuffer] = None) -> None:
     """Write one frame, blocking; arguments as :func:`encode` takes them."""
     pieces = [memoryview(each) for each in encode(header, buffers, place) if len(each)]
     while pieces:

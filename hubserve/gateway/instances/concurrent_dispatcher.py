@@ -105,5 +105,5 @@ class ConcurrentSeat(InstanceSeat):
             suspects = Suspects(half)
             for work in half:
                 work.suspects = suspects
-        self._batcher.put_back(again)
+        self._batcher.requeue(again)
         return [work for work in works if work.whole.stream is not None]

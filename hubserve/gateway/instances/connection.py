@@ -12,7 +12,7 @@ from hubserve.gateway.instances.frame_checks import check_answer
 from hubserve.gateway.instances.frame_reader import FrameProtocol, dumps
 from hubserve.net.deadline_monitor import Sweeper
 from hubserve.wire import frames
-from hubserve.wire.arena import MIN_BUFFER_BYTES, REQUESTS_BYTES, Arena, Ring
+from hubserve.wire.arena import MIN_BUFFER_BYTES, REQUESTS_BYTES, Arena, RingAllocator
 
 log = logging.getLogger("hubserve")
 
@@ -49,7 +49,7 @@ class Connection(FrameProtocol):
         super().__init__(arena, on_broken)
         self.closed = False
         self._loop = asyncio.get_running_loop()
-        self._ring = Ring(REQUESTS_BYTES)
+        self._ring = RingAllocator(REQUESTS_BYTES)
         self._on_hung = on_hung
         self._on_lost = on_lost
         self._answers: deque[Answered] = deque()
@@ -89,7 +89,7 @@ class Connection(FrameProtocol):
         """Copy a large buffer into the arena; None if it is small, or there is no room."""
         if size < MIN_BUFFER_BYTES or self._arena is None:
             return None
-        offset = self._ring.take(size)
+        offset = self._ring.allocate(size)
         if offset is not None:
             self._arena.put(parts, offset)
             self._places[-1] += 1
@@ -142,7 +142,7 @@ class Connection(FrameProtocol):
         answered = self._answers.popleft()
         self._asked.popleft()
         self._timeouts_s.popleft()
-        self._ring.give_back(self._places.popleft())
+        self._ring.free(self._places.popleft())
         self._watch()
         answered(frame)
 

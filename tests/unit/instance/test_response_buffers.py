@@ -1,13 +1,13 @@
-from hubserve.wire.arena import ARENA_BYTES, HALF_BYTES, MIN_BUFFER_BYTES, REQUESTS_BYTES, Arena, Halves
+from hubserve.wire.arena import ARENA_BYTES, MIN_BUFFER_BYTES, REQUESTS_BYTES, RESPONSE_BUFFER_BYTES, Arena, ResponseBuffers
 
 
-def place(halves: Halves, content: bytes) -> int | None:
+def place(halves: ResponseBuffers, content: bytes) -> int | None:
     return halves.place([memoryview(content)], len(content))
 
 
 def test_answers_take_turns_and_never_touch_the_requests_or_the_answer_before() -> None:
     arena = Arena.create()
-    halves = Halves(arena)
+    halves = ResponseBuffers(arena)
     spans = []
     for turn in range(4):
         halves.turn()
@@ -24,9 +24,9 @@ def test_answers_take_turns_and_never_touch_the_requests_or_the_answer_before() 
 
 
 def test_small_answers_and_those_without_room_travel_through_the_socket() -> None:
-    halves = Halves(Arena.create())
+    halves = ResponseBuffers(Arena.create())
     halves.turn()
     assert place(halves, bytes(MIN_BUFFER_BYTES - 1)) is None
-    assert place(halves, bytes(HALF_BYTES + 1)) is None
-    assert place(halves, bytes(HALF_BYTES)) is not None
+    assert place(halves, bytes(RESPONSE_BUFFER_BYTES + 1)) is None
+    assert place(halves, bytes(RESPONSE_BUFFER_BYTES)) is not None
     assert place(halves, bytes(MIN_BUFFER_BYTES)) is None

@@ -8,22 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.wire import frames
-from hubserve.wire.arena import Arena, Ring
+from hubserve.wire.arena import Arena, RingAllocator
 
 SIZE_BYTES = 4096
 
 
 @given(st.lists(st.one_of(st.integers(1, SIZE_BYTES + 10), st.none()), max_size=60))
 def test_places_never_overlap_and_an_empty_ring_takes_whatever_fits(steps: list[int | None]) -> None:
-    ring = Ring(SIZE_BYTES)
+    ring = RingAllocator(SIZE_BYTES)
     taken: deque[tuple[int, int]] = deque()
     for count in steps:
         if count is None:
             if taken:
                 taken.popleft()
-                ring.give_back(1)
+                ring.free(1)
             continue
-        start = ring.take(count)
+        start = ring.allocate(count)
         if start is None:
             assert taken or count > SIZE_BYTES, "an empty ring has room for anything that fits"
             continue
