@@ -105,7 +105,7 @@ def _answer_frames(
     side: Optional[SideChannel],
     hung_after_s: float,
 ) -> None:
-    halves = ResponseBuffers(arena) if arena else None
+    responses = ResponseBuffers(arena) if arena else None
     for prepared in received:
         if prepared is None:
             module.wait_if_held_up(hung_after_s)
@@ -117,9 +117,9 @@ def _answer_frames(
         else:
             computed = compute(module, prepared, max_batch_size)
         leave_if_forked()
-        if halves:
-            halves.turn()
-        frames.send(sock, computed.to_header(), computed.buffers, halves.place if halves else None)
+        if responses:
+            responses.begin_response()
+        frames.send(sock, computed.to_header(), computed.buffers, responses.store if responses else None)
 
 
 def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule, encoder: ResultEncoder) -> Iterator[Optional[_Prepared]]:

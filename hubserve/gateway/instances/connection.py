@@ -91,7 +91,7 @@ class Connection(FrameProtocol):
             return None
         offset = self._ring.allocate(size)
         if offset is not None:
-            self._arena.put(parts, offset)
+            self._arena.write(parts, offset)
             self._places[-1] += 1
         return offset
 
