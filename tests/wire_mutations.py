@@ -17,9 +17,9 @@ from hubserve.errors import HubError, InstanceDied
 from hubserve.gateway.dataplane import DataPlane
 from hubserve.gateway.instances.connection import Connection
 from hubserve.gateway.instances.outcomes import outcome_of
-from hubserve.gateway.instances.raw_requests import Whole
-from hubserve.gateway.instances.side_channel import Talk
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.instances.raw_requests import RawRequest
+from hubserve.gateway.instances.side_channel import SideChannel
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.types import InferResponse
 from hubserve.wire import frames
 from hubserve.wire.arena import REQUESTS_BYTES, RESPONSE_BUFFER_BYTES, Arena
@@ -189,12 +189,12 @@ class Ends:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        end: Connection | Talk
+        end: Connection | SideChannel
         if asked is None:
             calls = DataPlane([]).calls
-            _, end = await loop.create_unix_connection(lambda: Talk(calls, self._break, self._closed.set), sock=ours)
+            _, end = await loop.create_unix_connection(lambda: SideChannel(calls, self._break, self._closed.set), sock=ours)
             answer: asyncio.Future[InferResponse] = loop.create_future()
-            work = Work({}, [], 1, None, answer, whole=Whole())
+            work = QueuedRequest({}, [], 1, None, answer, raw=RawRequest())
             end.begin(work)
             end.on_again = lambda work: work.answer.set_result(InferResponse())
         else:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from hubserve.errors import Cancelled, HubError, InvalidInput, ModuleFailed, ModuleNotFound, Unavailable
-from hubserve.gateway.instances.raw_requests import Whole
-from hubserve.gateway.instances.side_channel import Talk, Window, reply
+from hubserve.gateway.instances.raw_requests import RawRequest
+from hubserve.gateway.instances.side_channel import SideChannel, Window, reply
 from hubserve.gateway.instances.unpacking import unpack
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.types import BFLOAT16, InferRequest, InferResponse, SequencePart
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ class Caller:
     """Who makes a request, where it is a module.
 
     Attributes:
-        talk: the instance.
+        channel: the instance.
         parents: the keys of the requests there that it is made for.
-        depth: see :class:`hubserve.gateway.instances.raw_requests.Whole`.
+        depth: see :class:`hubserve.gateway.instances.raw_requests.RawRequest`.
         blocking: whether those requests are computed no further until it is answered.
         halting: whether the instance computes nothing else at all until then.
     """
 
-    talk: Talk
+    channel: SideChannel
     parents: frozenset[int]
     depth: int
     blocking: bool
@@ -63,7 +63,7 @@ class Wait:
 
     caller: Caller
     module: "ServedModule"
-    work: Work
+    work: QueuedRequest
 
     @property
     def holds(self) -> bool:
@@ -71,7 +71,7 @@ class Wait:
         if self.work.answer.done():
             return False
         caller = self.caller
-        return caller.halting or (caller.blocking and not caller.parents.isdisjoint(caller.talk.executing))
+        return caller.halting or (caller.blocking and not caller.parents.isdisjoint(caller.channel.executing))
 
 
 _CALLER: ContextVar[Caller | None] = ContextVar("hubserve_caller", default=None)
@@ -101,22 +101,22 @@ class ModelCalls:
         self._waits: set[Wait] = set()
         self.handlers: dict[str, Handler] = {"is_ready": self._is_ready}
 
-    async def answer(self, talk: Talk, header: dict[str, Any], buffers: Sequence[memoryview], window: Window) -> None:
+    async def answer(self, channel: SideChannel, header: dict[str, Any], buffers: Sequence[memoryview], window: Window) -> None:
         """Answer one ``call`` or ``ask`` frame, unless this is cancelled. Never raises for what is asked."""
         key = header["key"]
         try:
             if header["op"] == "ask":
-                reply(talk, key, None, final=True, value=await self._ask(header, buffers))
+                reply(channel, key, None, final=True, value=await self._ask(header, buffers))
             else:
-                await self._call(talk, header, buffers, window)
+                await self._call(channel, header, buffers, window)
         except HubError as error:
-            reply(talk, key, error, final=True)
+            reply(channel, key, error, final=True)
         except Exception:
             log.exception("a request that a module made of module '%s' failed", header.get("module"))
-            reply(talk, key, ModuleFailed("the server failed; its log says why"), final=True)
+            reply(channel, key, ModuleFailed("the server failed; its log says why"), final=True)
 
-    async def _call(self, talk: Talk, header: dict[str, Any], buffers: Sequence[memoryview], window: Window) -> None:
-        caller, deadline = _caller_of(talk, header)
+    async def _call(self, channel: SideChannel, header: dict[str, Any], buffers: Sequence[memoryview], window: Window) -> None:
+        caller, deadline = _caller_of(channel, header)
         _CALLER.set(caller)
         outputs, sequence = header["outputs"], header["sequence"]
         request = InferRequest(
@@ -133,13 +133,13 @@ class ModelCalls:
         key = header["key"]
         if not header["many"]:
             response = _asked_for(await self.infer(request), request)
-            reply(talk, key, response, final=True, **self._dtypes(request))
+            reply(channel, key, response, final=True, **self._dtypes(request))
             return
         async with aclosing(cast("AsyncGenerator[InferResponse]", self.stream(request))) as responses:
             async for response in responses:
                 await window.room(sum(array.nbytes for array in (response.tensors or {}).values()))
-                reply(talk, key, response, final=False, **self._dtypes(request))
-        reply(talk, key, None, final=True)
+                reply(channel, key, response, final=False, **self._dtypes(request))
+        reply(channel, key, None, final=True)
 
     def _dtypes(self, request: InferRequest) -> dict[str, Any]:
         """Return the datatypes that cannot be derived from the arrays of an answer."""
@@ -164,7 +164,7 @@ class ModelCalls:
 
     # --- circles ---
 
-    def begin(self, module: "ServedModule", work: Work) -> Wait | None:
+    def begin(self, module: "ServedModule", work: QueuedRequest) -> Wait | None:
         """A request is about to be queued; :meth:`end` is to follow with what this gives, unless that is None: no module made it.
 
         Raises:
@@ -175,7 +175,7 @@ class ModelCalls:
             return None
         wait = Wait(caller, module, work)
         self._waits.add(wait)
-        caller.talk.waits.add(wait)
+        caller.channel.waits.add(wait)
         if self._is_stuck(wait):
             self.end(wait)
             raise Unavailable(
@@ -187,14 +187,14 @@ class ModelCalls:
     def end(self, wait: Wait) -> None:
         """A request that a module made was answered."""
         self._waits.discard(wait)
-        wait.caller.talk.waits.discard(wait)
+        wait.caller.channel.waits.discard(wait)
 
     def _is_stuck(self, wait: Wait) -> bool:
         """Whether a call is one of those that can only be answered after another one of those."""
         stuck = {each for each in self._waits if each.holds}
         while wait in stuck:
-            blocked = {each.caller.talk for each in stuck}
-            halted = {each.caller.talk for each in stuck if each.caller.halting}
+            blocked = {each.caller.channel for each in stuck}
+            halted = {each.caller.channel for each in stuck if each.caller.halting}
             free = {each for each in stuck if _can_go_on(each, blocked, halted)}
             if not free:
                 return True
@@ -202,23 +202,23 @@ class ModelCalls:
         return False
 
 
-def _can_go_on(wait: Wait, blocked: set[Talk], halted: set[Talk]) -> bool:
-    whole = wait.work.whole
-    if not isinstance(whole, Whole):  # its module calls nobody
+def _can_go_on(wait: Wait, blocked: set[SideChannel], halted: set[SideChannel]) -> bool:
+    raw = wait.work.raw
+    if not isinstance(raw, RawRequest):  # its module calls nobody
         return True
-    if whole.talk is not None:
-        return whole.talk not in blocked or (whole.talk not in halted and whole.key not in whole.talk.executing)
+    if raw.channel is not None:
+        return raw.channel not in blocked or (raw.channel not in halted and raw.key not in raw.channel.executing)
     instances = [slot.instance for slot in wait.module.pool.slots if slot.instance]
-    return not instances or any(instance.talk not in blocked for instance in instances)
+    return not instances or any(instance.side_channel not in blocked for instance in instances)
 
 
-def _caller_of(talk: Talk, header: dict[str, Any]) -> tuple[Caller, float | None]:
+def _caller_of(channel: SideChannel, header: dict[str, Any]) -> tuple[Caller, float | None]:
     """Who makes a call, and when it is to be given up: no later than all of the requests that it is made for."""
     parents = frozenset(header["parents"])
-    works = [talk.open[parent] for parent in parents if parent in talk.open]
+    works = [channel.open[parent] for parent in parents if parent in channel.open]
     if header["blocking"] and not works and min(parents, default=-1) >= 0:
         raise Cancelled("nobody waits any more for the request that this one is made for")
-    depth = 1 + max((work.whole.depth for work in works if isinstance(work.whole, Whole)), default=0)
+    depth = 1 + max((work.raw.depth for work in works if isinstance(work.raw, RawRequest)), default=0)
     if depth > MAX_DEPTH:
         raise InvalidInput(f"models call one another more than {MAX_DEPTH} deep for one request; have them stop earlier")
     deadlines = [work.deadline for work in works]
@@ -227,7 +227,7 @@ def _caller_of(talk: Talk, header: dict[str, Any]) -> tuple[Caller, float | None
     if header["timeout_us"] > 0:
         own = time.monotonic() + header["timeout_us"] / 1e6
         deadline = own if deadline is None else min(own, deadline)
-    return Caller(talk, parents, depth, bool(header["blocking"]), bool(header["halting"])), deadline
+    return Caller(channel, parents, depth, bool(header["blocking"]), bool(header["halting"])), deadline
 
 
 def _asked_for(response: InferResponse, request: InferRequest) -> InferResponse:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hubserve.errors import HubError
 from hubserve.gateway.inter_model_calls import ModelCalls, Wait
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.net.deadline_monitor import Sweeper
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Counted:
 
     __slots__ = ("_calls", "_came_at", "_deadlines", "_module", "_wait", "_work")
 
-    def __init__(self, module: "ServedModule", work: Work, calls: ModelCalls, deadlines: Sweeper) -> None:
+    def __init__(self, module: "ServedModule", work: QueuedRequest, calls: ModelCalls, deadlines: Sweeper) -> None:
         self._module = module
         self._work = work
         self._calls = calls
@@ -68,6 +68,6 @@ class Counted:
         statistics = self._module.statistics
         (statistics.success if kind is None else statistics.fail).add(time.monotonic() - self._came_at)
         self._deadlines.discard(self._work)
-        whole = self._work.whole
-        if whole is not None and whole.talk is not None:
-            whole.talk.given_up(whole.key)
+        raw = self._work.raw
+        if raw is not None and raw.channel is not None:
+            raw.channel.given_up(raw.key)

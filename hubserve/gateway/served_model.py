@@ -16,10 +16,10 @@ from hubserve.engines.selection_cache import cpu_model
 from hubserve.errors import HubError, InvalidInput, LoadFailed, Unavailable, UnsupportedFace, usage_sentence
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.pool import Pool
-from hubserve.gateway.instances.raw_requests import Admitted, ResponseStream, Whole, admit_tensors, work_of_whole
+from hubserve.gateway.instances.raw_requests import Admitted, RawRequest, ResponseStream, admit_tensors, work_of_whole
 from hubserve.gateway.inter_model_calls import ModelCalls, current_depth
 from hubserve.gateway.module_plan import ModulePlan
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.request_tracking import Counted, InUse
 from hubserve.gateway.response_cache import ResponseCache, find_key
 from hubserve.gateway.response_ordering import Turns
@@ -291,7 +291,7 @@ class ServedModule:
             finally:
                 work.answer.cancel()
 
-    def _counted(self, work: Work, request: InferRequest) -> Counted:
+    def _counted(self, work: QueuedRequest, request: InferRequest) -> Counted:
         """A ``with`` block around the queueing and answering of admitted work."""
         work.part = request.sequence
         work.priority = self.plan.batching.policies.level_of(request.priority)
@@ -301,7 +301,7 @@ class ServedModule:
         work.marks = request.marks
         return Counted(self, work, self._calls, self._deadlines)
 
-    def _queue(self, work: Work) -> None:
+    def _queue(self, work: QueuedRequest) -> None:
         self.batcher.put(work)
         if work.due:  # the queue may have set it
             self._deadlines.add(work)
@@ -320,7 +320,7 @@ class ServedModule:
         kept = {name: array for name, array in answer.tensors.items() if name in declared or name not in self._states}
         return answer._replace(tensors=kept)
 
-    def _admit(self, request: InferRequest, answer: "asyncio.Future[InferResponse]", stream: ResponseStream | None = None) -> Work:
+    def _admit(self, request: InferRequest, answer: "asyncio.Future[InferResponse]", stream: ResponseStream | None = None) -> QueuedRequest:
         """Check a request against what the module takes, and make it work for the batcher."""
         described = self.description
         wants = Face.JSON if request.wants_json else Face.TENSORS
@@ -329,9 +329,9 @@ class ServedModule:
             self._require(Face.TENSORS)
             admitted = self._admit_tensors(request.tensors, buffers, request.layout)
             if described.whole_requests:
-                return work_of_whole(request, admitted, buffers, answer, Whole(stream, current_depth()))
+                return work_of_whole(request, admitted, buffers, answer, RawRequest(stream, current_depth()))
             call: dict[str, Any] = {"face": Face.TENSORS, "inputs": admitted.inputs, "answer": wants}
-            return Work(call, buffers, admitted.items, admitted.key, answer, request.deadline, request.priority)
+            return QueuedRequest(call, buffers, admitted.items, admitted.key, answer, request.deadline, request.priority)
         if request.pictures is not None:
             self._require(Face.PICTURE)
             item, count = described.picture_item, len(request.pictures)
@@ -341,12 +341,12 @@ class ServedModule:
             if item is None:  # no items of a batch
                 given = request.arguments or json.dumps(self.plan.predict_args, ensure_ascii=False).encode("utf-8", "surrogatepass")
                 buffers = [*request.pictures, given]
-                return Work({**call, "arguments": count}, buffers, 1, ONE_BY_ONE, answer, request.deadline, request.priority)
+                return QueuedRequest({**call, "arguments": count}, buffers, 1, ONE_BY_ONE, answer, request.deadline, request.priority)
             # a picture may be merged with arrays of the form that it will have once it is preprocessed
             form = ((item.name, item.dtype, *item.shape),)
-            return Work(call, list(request.pictures), count, form, answer, request.deadline, request.priority)
+            return QueuedRequest(call, list(request.pictures), count, form, answer, request.deadline, request.priority)
         self._require(Face.JSON)
-        return Work(
+        return QueuedRequest(
             {"face": Face.JSON, "arguments": 0}, [request.arguments or b"{}"], 1, ONE_BY_ONE, answer, request.deadline, request.priority
         )
 

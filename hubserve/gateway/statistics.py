@@ -159,7 +159,7 @@ class ModuleStatistics:
         """Count one answered batch.
 
         Args:
-            batch: its :class:`hubserve.gateway.queued_request.Work`.
+            batch: its :class:`hubserve.gateway.queued_request.QueuedRequest`.
             header: of its ``results`` frame.
             begun_at: when the instance began with it, on the clock of ``time.monotonic``.
             busy_s: from then until the answer was here.

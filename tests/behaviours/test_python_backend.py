@@ -518,6 +518,8 @@ async def test_clients_that_leave_at_any_moment_leave_nothing_behind() -> None:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
         assert await planned(plane, plans["together"]) == [[0.0], [1.0], [2.0], [3.0]]
-        talks = [slot.instance.talk for module in plane for slot in module.pool.slots if slot.instance]
-        await until(lambda: not any(talk.open or talk.executing or talk.waits or talk._tasks for talk in talks if talk))
+        channels = [slot.instance.side_channel for module in plane for slot in module.pool.slots if slot.instance]
+        await until(
+            lambda: not any(channel.open or channel.executing or channel.waits or channel._tasks for channel in channels if channel)
+        )
         assert not plane.calls._waits

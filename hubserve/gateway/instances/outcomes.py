@@ -6,7 +6,7 @@ from typing import Any
 
 from hubserve.errors import HubError, InvalidInput, from_wire, one_line, without_usage
 from hubserve.gateway.instances.unpacking import PackedResponse, answer_unpacked, has_many_strings
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.types import InferResponse
 from hubserve.wire.frames import WireError, unpack_arrays
 
@@ -43,7 +43,7 @@ def outcome_of(result: dict[str, Any], buffers: Sequence[memoryview], final: boo
     return InferResponse(tensors=tensors, parameters=result.get("parameters"), final=final)
 
 
-def settle(work: Work, outcome: InferResponse | PackedResponse | HubError) -> None:
+def settle(work: QueuedRequest, outcome: InferResponse | PackedResponse | HubError) -> None:
     """Resolve a request's future, unless its caller no longer waits."""
     if work.answer.done():
         return

@@ -9,8 +9,8 @@ from typing import Any
 
 from hubserve.errors import HubError, InstanceDied, LoadFailed
 from hubserve.gateway.background import repeat, run_in_background
-from hubserve.gateway.instances.concurrent_dispatcher import ConcurrentSeat
-from hubserve.gateway.instances.dispatcher import InstanceSeat
+from hubserve.gateway.instances.concurrent_dispatcher import ConcurrentDispatcher
+from hubserve.gateway.instances.dispatcher import InstanceDispatcher
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.process import InstanceProcess
 from hubserve.gateway.instances.remote_instance import create_instance
@@ -49,7 +49,7 @@ class Slot:
     def __init__(self, spec: InstanceSpec) -> None:
         self.spec = spec
         self.instance: InstanceProcess | None = None
-        self.seat: InstanceSeat | None = None
+        self.seat: InstanceDispatcher | None = None
         self.restarts = 0
         self.error = ""
         self.unwanted = ""
@@ -110,7 +110,7 @@ class Pool:
         self._statistics = statistics
         self._calls = calls
         self._tasks: list[asyncio.Task[None]] = []
-        self._leaving: dict[asyncio.Task[None], InstanceSeat] = {}
+        self._leaving: dict[asyncio.Task[None], InstanceDispatcher] = {}
 
     async def start(self, measure: Callable[[], bool]) -> tuple[Description, list[tuple[int, float]]]:
         """Load every instance; :meth:`serve` is to follow.
@@ -183,7 +183,7 @@ class Pool:
     async def _serve(self, slot: Slot, instance: InstanceProcess) -> bool:
         """Have an instance compute batches until it dies or another one is in its place; gives whether it answered any."""
         out_of_memory = partial(self._lower_limit, slot)
-        kind = ConcurrentSeat if instance.description.concurrent else InstanceSeat
+        kind = ConcurrentDispatcher if instance.description.concurrent else InstanceDispatcher
         seat = slot.seat = kind(instance, self._batcher, self._book, self._statistics, out_of_memory)
         died = asyncio.create_task(instance.dead.wait())
         try:
@@ -230,7 +230,7 @@ class Pool:
         log.info("replaced an instance of '%s' (%s)", slot.spec.module, instance.place)
         return _LONGEST_DELAY_S
 
-    async def _recycle(self, slot: Slot, old: InstanceProcess, seat: InstanceSeat) -> bool:
+    async def _recycle(self, slot: Slot, old: InstanceProcess, seat: InstanceDispatcher) -> bool:
         """Load an instance beside one that has to go, then let that finish its batches and end it.
 
         Returns:
@@ -284,7 +284,7 @@ class Pool:
                 instance.kill()
 
 
-async def _finish(instance: InstanceProcess, seat: InstanceSeat) -> None:
+async def _finish(instance: InstanceProcess, seat: InstanceDispatcher) -> None:
     """Let an instance answer what it was given, and end it."""
     try:
         while seat.unfinished and not instance.dead.is_set():  # noqa: ASYNC110 - a counter to watch, once in a life

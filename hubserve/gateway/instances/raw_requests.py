@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hubserve.errors import InvalidInput
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 from hubserve.kinds.base import Description, Face
 from hubserve.types import InferRequest, InferResponse
 from hubserve.wire.frames import pack_arrays
 
 if TYPE_CHECKING:
-    from hubserve.gateway.instances.side_channel import Talk
+    from hubserve.gateway.instances.side_channel import SideChannel
 
 
 class ResponseStream:
@@ -65,20 +65,20 @@ def _nothing() -> None:
 
 
 @dataclass(slots=True, eq=False)
-class Whole:
+class RawRequest:
     """What is known of a request beside its work.
 
     Attributes:
         stream: where its responses go; None where exactly one is expected.
         depth: how many modules have called one another until this request was made.
-        talk: the instance that has it.
+        channel: of the instance that has it.
         key: its number there.
         begun_at: when it was given to that instance, on the clock of ``time.monotonic``.
     """
 
     stream: ResponseStream | None = None
     depth: int = 0
-    talk: "Talk | None" = None
+    channel: "SideChannel | None" = None
     key: int = 0
     begun_at: float = 0.0
 
@@ -115,8 +115,8 @@ def admit_tensors(name: str, described: Description, merges: bool, tensors: dict
 
 
 def work_of_whole(
-    request: InferRequest, admitted: Admitted, buffers: list[Any], answer: "asyncio.Future[InferResponse]", whole: Whole
-) -> Work:
+    request: InferRequest, admitted: Admitted, buffers: list[Any], answer: "asyncio.Future[InferResponse]", raw: RawRequest
+) -> QueuedRequest:
     """A whole request as work for the batcher.
 
     Args:
@@ -124,7 +124,7 @@ def work_of_whole(
         admitted: what was found out of them.
         buffers: their bytes.
         answer: its asker waits for this.
-        whole: what else is known of it.
+        raw: what else is known of it.
     """
     items, key, inputs = admitted
     about: dict[str, Any] = {"items": items}
@@ -142,7 +142,7 @@ def work_of_whole(
     if request.priority:
         about["priority"] = request.priority
     call = {"face": Face.TENSORS, "inputs": inputs, "answer": Face.JSON if request.wants_json else Face.TENSORS, "request": about}
-    return Work(call, buffers, items, key, answer, request.deadline, request.priority, whole=whole)
+    return QueuedRequest(call, buffers, items, key, answer, request.deadline, request.priority, raw=raw)
 
 
 def check_tensors(name: str, described: Description, tensors: dict[str, np.ndarray]) -> int:
@@ -181,7 +181,7 @@ def form_of_whole(described: Description, inputs: list[dict[str, Any]]) -> tuple
     return tuple((each["name"], each["dtype"], *([] if each["name"] in ragged else each["shape"][1:])) for each in inputs)
 
 
-def frame_of_whole(batch: list[Work], talk: "Talk") -> tuple[dict[str, Any], list[Any]]:
+def frame_of_whole(batch: list[QueuedRequest], channel: "SideChannel") -> tuple[dict[str, Any], list[Any]]:
     """The header and buffers of an ``infer`` frame for a module that is given whole requests. What is alike is told once."""
     calls: list[dict[str, Any]] = []
     buffers: list[Any] = []
@@ -195,7 +195,7 @@ def frame_of_whole(batch: list[Work], talk: "Talk") -> tuple[dict[str, Any], lis
             number = alike[id(described)] = len(inputs)
             inputs.append(described)
         calls.append(
-            {"inputs": number, "buffer": len(buffers), "answer": call["answer"], "key": talk.begin(work), "request": call["request"]}
+            {"inputs": number, "buffer": len(buffers), "answer": call["answer"], "key": channel.begin(work), "request": call["request"]}
         )
         buffers.extend(work.buffers)
     return {"op": "infer", "inputs": inputs, "calls": calls, "together": batch[0].key not in (None, ONE_BY_ONE)}, buffers

@@ -10,8 +10,8 @@ from hubserve.gateway.background import run_in_background
 from hubserve.gateway.instances.frame_checks import check_side
 from hubserve.gateway.instances.frame_reader import FrameProtocol, dumps
 from hubserve.gateway.instances.outcomes import Outcome, outcome_of, settle
-from hubserve.gateway.instances.raw_requests import Whole
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.instances.raw_requests import RawRequest
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.instance.side_channel import WINDOW_BYTES, WINDOW_RESPONSES
 from hubserve.types import InferResponse
 from hubserve.wire import frames
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hubserve.gateway.inter_model_calls import ModelCalls, Wait
 
 
-class Talk(FrameProtocol):
+class SideChannel(FrameProtocol):
     """What one instance and the gateway have to say to each other beside frames of requests and their results.
 
     Args:
@@ -43,15 +43,15 @@ class Talk(FrameProtocol):
     def __init__(self, calls: "ModelCalls", on_broken: Callable[[str], None], on_lost: Callable[[], None]) -> None:
         super().__init__(None, on_broken)
         self._on_lost = on_lost
-        self.open: dict[int, Work] = {}
+        self.open: dict[int, QueuedRequest] = {}
         self.executing: set[int] = set()
         self.waits: set[Wait] = set()
-        self.on_again: Callable[[Work], None] = _nothing
+        self.on_again: Callable[[QueuedRequest], None] = _nothing
         self.concurrent = False
         self.decoupled = False
-        self.on_late: Callable[[Work], None] = _nothing
+        self.on_late: Callable[[QueuedRequest], None] = _nothing
         self.on_fewer: Callable[[], None] = _no_one
-        self.on_orphans: Callable[[list[Work], HubError], list[Work]] = _all
+        self.on_orphans: Callable[[list[QueuedRequest], HubError], list[QueuedRequest]] = _all
         self._calls = calls
         self._tasks: dict[int, tuple[asyncio.Task[None], Window, frozenset[int]]] = {}
         self._last_key = 0  # of the requests
@@ -65,17 +65,17 @@ class Talk(FrameProtocol):
 
     # --- requests ---
 
-    def begin(self, work: Work) -> int:
+    def begin(self, work: QueuedRequest) -> int:
         """A request is about to be sent to the instance; gives its key."""
         key = self._last_key = self._last_key + 1
-        whole = work.whole
-        assert isinstance(whole, Whole), "it was admitted as a whole request"
-        whole.talk, whole.key = self, key
+        raw = work.raw
+        assert isinstance(raw, RawRequest), "it was admitted as a whole request"
+        raw.channel, raw.key = self, key
         self.open[key] = work
         if not self.concurrent or work.part is not None:  # those of sequences are waited for
             self.executing.add(key)
-        if whole.stream:
-            whole.stream.on_taken = partial(self.send, {"op": "taken", "key": key, "count": 1})
+        if raw.stream:
+            raw.stream.on_taken = partial(self.send, {"op": "taken", "key": key, "count": 1})
         return key
 
     def forget(self, key: int) -> bool:
@@ -83,11 +83,11 @@ class Talk(FrameProtocol):
         self.executing.discard(key)
         work = self.open.pop(key, None)
         if work:
-            work.whole.talk = None
+            work.raw.channel = None
             self.on_fewer()
         return work is not None
 
-    def settle(self, work: Work, key: int, outcome: Outcome) -> None:
+    def settle(self, work: QueuedRequest, key: int, outcome: Outcome) -> None:
         """A request's frame was answered.
 
         Args:
@@ -116,7 +116,7 @@ class Talk(FrameProtocol):
         works, self.open = list(self.open.values()), {}
         self.executing.clear()
         for work in works:
-            work.whole.talk = None
+            work.raw.channel = None
         for work in self.on_orphans(works, error):
             if not work.answer.done():
                 work.answer.set_exception(error)
@@ -186,7 +186,7 @@ class Talk(FrameProtocol):
         work = self.open.get(key)
         if work is None:  # nobody waits for it
             return
-        stream = work.whole.stream if isinstance(work.whole, Whole) else None
+        stream = work.raw.stream if isinstance(work.raw, RawRequest) else None
         outcome = outcome_of(header, buffers, final=header["final"], may_be_large=stream is None)
         final = header["final"]
         if stream is None and outcome is None:
@@ -200,7 +200,7 @@ class Talk(FrameProtocol):
             settle(work, outcome)
             if stream is None:
                 self.on_late(work)
-            if work.whole.key not in self.open:
+            if work.raw.key not in self.open:
                 self.on_fewer()
             return
         if isinstance(outcome, InferResponse):
@@ -211,7 +211,7 @@ class Talk(FrameProtocol):
             self.on_fewer()
 
 
-def _nothing(_: Work) -> None:
+def _nothing(_: QueuedRequest) -> None:
     pass
 
 
@@ -219,7 +219,7 @@ def _no_one() -> None:
     pass
 
 
-def _all(works: list[Work], _: HubError) -> list[Work]:
+def _all(works: list[QueuedRequest], _: HubError) -> list[QueuedRequest]:
     return works
 
 
@@ -243,7 +243,7 @@ class Window:
         self._sizes.append(size_bytes)
 
 
-def reply(talk: Talk, key: int, response: InferResponse | HubError | None, final: bool, **more: Any) -> None:
+def reply(channel: SideChannel, key: int, response: InferResponse | HubError | None, final: bool, **more: Any) -> None:
     """Send one reply to a call of an instance."""
     header: dict[str, Any] = {"op": "reply", "key": key, "final": final, **more}
     buffers: list[Any] = []
@@ -253,4 +253,4 @@ def reply(talk: Talk, key: int, response: InferResponse | HubError | None, final
         header["outputs"] = frames.pack_arrays(response.tensors or {}, buffers)
         if response.parameters:
             header["parameters"] = response.parameters
-    talk.send(header, buffers)
+    channel.send(header, buffers)
