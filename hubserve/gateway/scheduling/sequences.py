@@ -18,7 +18,7 @@ from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, TimesBook
 from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
 from hubserve.gateway.scheduling.sequence_inputs import States, check_id, equip, filler, next_states
 from hubserve.gateway.scheduling.sequence_plan import DIRECT, SequencePlan
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.types import SequencePart
 from hubserve.wire.frames import Frame
 
@@ -36,7 +36,7 @@ class Sequence:
         desk: where it has a place; None while it waits for one.
         states: what the model left, by the name of its input.
         last_came: whether its last request is there.
-        due: when it ends because no request came; see :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: when it ends because no request came; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
     """
 
     def __init__(self, owner: "Sequences", number: int, name: int | str) -> None:
@@ -50,7 +50,7 @@ class Sequence:
         self.due = 0.0
         self._owner = owner
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """No request came for long."""
         self._owner.on_idle(self)
 
@@ -98,7 +98,7 @@ class Sequences:
         self._by_id: dict[int | str, Sequence] = {}
         self._without_place: deque[Sequence] = deque()
         self._lost: dict[int | str, str] = {}
-        self._idle = Sweeper(min(0.1, plan.max_idle_s / 4))
+        self._idle = DeadlineMonitor(min(0.1, plan.max_idle_s / 4))
         self._size = 0
         self._numbers = 0
 
