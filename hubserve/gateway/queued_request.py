@@ -29,7 +29,7 @@ class QueuedRequest:
         attempts: how many instances have been given it alone.
         isolated: it may have ended an instance, so it is not put together with others again.
         suspects: those of whom one may have ended an instance, and which are tried again together; None where it is tried again alone.
-        due: when to look whether it is overdue, for :class:`hubserve.net.deadline_monitor.Sweeper`; 0 for never.
+        due: when to look whether it is overdue, for :class:`hubserve.net.deadline_monitor.DeadlineMonitor`; 0 for never.
         number: when it was queued first, among all work.
         queued_at: the same, on the clock of ``time.monotonic``.
         marks: the request's.
@@ -68,7 +68,7 @@ class QueuedRequest:
     filler: bool = False
     raw: Any = None
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """The deadline has passed, or it has waited too long: whoever asked is told."""
         now = time.monotonic()
         if self.answer.done():

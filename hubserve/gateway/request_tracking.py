@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hubserve.errors import HubError
 from hubserve.gateway.inter_model_calls import ModelCalls, Wait
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 
 if TYPE_CHECKING:
     from hubserve.gateway.served_model import ServedModule
@@ -44,7 +44,7 @@ class Counted:
 
     __slots__ = ("_calls", "_came_at", "_deadlines", "_module", "_wait", "_work")
 
-    def __init__(self, module: "ServedModule", work: QueuedRequest, calls: ModelCalls, deadlines: Sweeper) -> None:
+    def __init__(self, module: "ServedModule", work: QueuedRequest, calls: ModelCalls, deadlines: DeadlineMonitor) -> None:
         self._module = module
         self._work = work
         self._calls = calls

@@ -30,7 +30,7 @@ from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.sequence_batcher import Queue, SequenceBatcher
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.kinds.base import Description, Face
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.paths import cache_dir
 from hubserve.registry.version_dirs import Hold
 from hubserve.types import ANY, InferRequest, InferResponse, check_arrays, check_inputs, specs_to_json
@@ -66,7 +66,7 @@ class ServedModule:
         self._use = InUse()
         self._holds: list[Hold] = []
         self._turns = Turns() if plan.batching.preserve_ordering else None
-        self._deadlines = Sweeper(_DEADLINES_EVERY_S)
+        self._deadlines = DeadlineMonitor(_DEADLINES_EVERY_S)
         self._loading: asyncio.Task[tuple[Description, list[tuple[int, float]]]] | None = None
         self._stopped = False
         self._loaded = asyncio.Event()

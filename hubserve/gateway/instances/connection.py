@@ -10,7 +10,7 @@ from typing import Any
 from hubserve.errors import InstanceDied
 from hubserve.gateway.instances.frame_checks import check_answer
 from hubserve.gateway.instances.frame_reader import FrameProtocol, dumps
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.wire import frames
 from hubserve.wire.arena import MIN_BUFFER_BYTES, REQUESTS_BYTES, Arena, RingAllocator
 
@@ -35,7 +35,7 @@ class Connection(FrameProtocol):
         on_lost: called when the socket has closed.
 
     Attributes:
-        due: when the oldest frame is to be answered; see :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: when the oldest frame is to be answered; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
         closed: whether nothing can be sent any more.
     """
 
@@ -57,7 +57,7 @@ class Connection(FrameProtocol):
         self._timeouts_s: deque[float] = deque()  # of each unanswered frame
         self._places: deque[int] = deque()  # as above
         self.due = 0.0
-        self._sweeper = Sweeper(_WATCH_EVERY_S)
+        self._deadlines = DeadlineMonitor(_WATCH_EVERY_S)
 
     @property
     def unanswered(self) -> int:
@@ -99,7 +99,7 @@ class Connection(FrameProtocol):
         """Count the time of the frame that is computed now; a module that hangs must not take its requests' successors with it."""
         self.due = time.monotonic() + self._timeouts_s[0] if self._answers else 0.0
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """The oldest frame has not been answered in its time."""
         self.due = 0.0
         self._on_hung(self._timeouts_s[0])
@@ -125,7 +125,7 @@ class Connection(FrameProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ready."""
         super().connection_made(transport)
-        self._sweeper.add(self)
+        self._deadlines.add(self)
 
     def check(self, header: dict[str, Any]) -> None:
         """See the base class."""
@@ -149,7 +149,7 @@ class Connection(FrameProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side ended, or :meth:`close` was called."""
         self.closed = True
-        self._sweeper.discard(self)
+        self._deadlines.discard(self)
         if self._arena:
             self._arena.close()
         self._on_lost(exc)

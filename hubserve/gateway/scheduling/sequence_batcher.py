@@ -19,7 +19,7 @@ from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
 from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.sequence_inputs import States, check_id, equip, filler, next_states
 from hubserve.gateway.scheduling.sequence_plan import DIRECT, SequencePlan
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.types import SequencePart
 from hubserve.wire.frames import Frame
 
@@ -37,7 +37,7 @@ class Sequence:
         desk: where it has a place; None while it waits for one.
         states: what the model left, by the name of its input.
         last_came: whether its last request is there.
-        due: when it ends because no request came; see :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: when it ends because no request came; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
     """
 
     def __init__(self, owner: "SequenceBatcher", number: int, name: int | str) -> None:
@@ -51,7 +51,7 @@ class Sequence:
         self.due = 0.0
         self._owner = owner
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """No request came for long."""
         self._owner.on_idle(self)
 
@@ -99,7 +99,7 @@ class SequenceBatcher:
         self._by_id: dict[int | str, Sequence] = {}
         self._without_place: deque[Sequence] = deque()
         self._lost: dict[int | str, str] = {}
-        self._idle = Sweeper(min(0.1, plan.max_idle_s / 4))
+        self._idle = DeadlineMonitor(min(0.1, plan.max_idle_s / 4))
         self._size = 0
         self._numbers = 0
 
