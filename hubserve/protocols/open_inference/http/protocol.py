@@ -15,18 +15,18 @@ from hubserve.bounded_cache import Recent
 from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable, drop_frames
 from hubserve.net.admission import Ticket
 from hubserve.net.asgi import ClientGone, deadline_of, priority_of, respond_options, while_connected
+from hubserve.net.content_encoding import decode_body, encode_body, wanted_coding
 from hubserve.net.headers import header
 from hubserve.net.request_body import TooSlow, read_body
 from hubserve.protocols.base import Context, Protocol
-from hubserve.protocols.open_inference.core.content_encoding import decode_body, encode_body, wanted_coding
 from hubserve.protocols.open_inference.core.errors import NotHere, WrongMethod, http_status
 from hubserve.protocols.open_inference.core.json_tensors import dump_json
 from hubserve.protocols.open_inference.core.signatures import Signature
 from hubserve.protocols.open_inference.core.types import InferCall, InferResult
 from hubserve.protocols.open_inference.http import control
+from hubserve.protocols.open_inference.http.decode import NOTHING, encode_large, needs_steps, write_result
 from hubserve.protocols.open_inference.http.generate import write_generate
 from hubserve.protocols.open_inference.http.tensor_header_cache import Layouts
-from hubserve.protocols.open_inference.http.tensors import NOTHING, encode_large, needs_steps, write_result
 
 _JSON = b"application/json"
 _BINARY = b"application/octet-stream"
