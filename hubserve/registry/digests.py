@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from hubserve.registry.install.extraction import CHUNK_BYTES
+from hubserve.errors import InstallError
 from hubserve.registry.manifest import FILES_NAME, MANIFEST_NAME
 from hubserve.registry.progress import Progress, silent
 
+#: Read at once.
+CHUNK_BYTES = 1 << 20
 #: Made or changed after an install.
 _NOT_COUNTED = frozenset({"__pycache__", MANIFEST_NAME, FILES_NAME})
 
@@ -102,6 +104,38 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def digest_of(path: Path, progress: Progress) -> str:
+    """A file's SHA-256, 64 hexadecimal digits.
+
+    Raises:
+        InstallError: it cannot be read.
+    """
+    digest, done_bytes = hashlib.sha256(), 0
+    try:
+        total_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                done_bytes += len(chunk)
+                progress("verifying", done_bytes, total_bytes)
+    except OSError as error:
+        raise InstallError(f"cannot read '{path}': {error}. Mend the cause and try again.") from error
+    return digest.hexdigest()
+
+
+def check_digest(shown: str, sha256: str, wanted: str) -> None:
+    """Compare two digests; an empty one is not asked for.
+
+    Raises:
+        InstallError: they differ.
+    """
+    if wanted and sha256 != wanted:
+        raise InstallError(
+            f"{shown} is refused: its SHA-256 is {sha256}, and {wanted} was asked for. Either it was changed or damaged, or the digest is "
+            "another file's: ask whoever gave you the digest."
+        )
 
 
 def sync_tree(folder: Path) -> None:

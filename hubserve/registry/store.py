@@ -12,6 +12,7 @@ from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.kinds.base import ModuleInfo
 from hubserve.paths import home as default_home
 from hubserve.registry.configuration import install_settings, nearest
+from hubserve.registry.downloads.addresses import check_sha256
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.history import NO_VERSIONS, Record, read_record
 from hubserve.registry.install.transaction import install
@@ -22,7 +23,6 @@ from hubserve.registry.names import find_version, folder_name, is_name, version_
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.recovery import is_settled, recover, versions_on_disk
 from hubserve.registry.sources import Fetched, Request, fetched, named_as_given
-from hubserve.registry.sources.addresses import check_sha256
 from hubserve.registry.version_changes import go_back, take_out, way_back
 from hubserve.registry.version_dirs import target
 

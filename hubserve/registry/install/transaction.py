@@ -12,17 +12,17 @@ from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind
 from hubserve.kinds.project_imports import surroundings
 from hubserve.kinds.project_requirements import imports_beside
+from hubserve.registry.archives.copying import copy_folder
+from hubserve.registry.archives.outside_files import packed_source
+from hubserve.registry.archives.unpacking import FORMATS, unpack
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.digests import list_files, sync_tree, write_file_list
 from hubserve.registry.environments.install_options import AUTO, Options
 from hubserve.registry.environments.launch import launch
 from hubserve.registry.environments.transaction import Prepared, provided_environment
 from hubserve.registry.history import read_record
-from hubserve.registry.install.archive import FORMATS, unpack
-from hubserve.registry.install.copying import copy_folder
 from hubserve.registry.install.import_check import check_import
 from hubserve.registry.install.import_check_cache import Checked
-from hubserve.registry.install.outside_files import packed_source
 from hubserve.registry.legacy_layout import is_flat, set_aside
 from hubserve.registry.manifest import Manifest, read_manifest, write_manifest
 from hubserve.registry.names import check_name, check_version, folder_name

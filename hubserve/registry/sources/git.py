@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from hubserve.errors import InstallError
-from hubserve.registry.install.extraction import safe_parts
+from hubserve.registry.archives.extraction import safe_parts
+from hubserve.registry.downloads.addresses import check_address, split_fragment, without_secrets
 from hubserve.registry.provenance import Origin
-from hubserve.registry.sources.addresses import check_address, split_fragment, without_secrets
-from hubserve.registry.sources.base import Fetched, Fetching, Request, Source
-from hubserve.registry.sources.local import unsigned
+from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, unsigned
 from hubserve.registry.version_dirs import Hold
 
 _SCHEMES = ("https", "http", "ssh", "file")

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
+from hubserve.cli.search import search
 from hubserve.errors import ConfigError, HubError, InstallError, InvalidInput, LoadFailed, ModuleNotFound
 from hubserve.registry import configuration
+from hubserve.registry.archives.packing import pack
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.indexes import search_order
 from hubserve.registry.indexes.build import Published, build, publish, yank
 from hubserve.registry.indexes.format import MAX_VERSIONS, Release, read_index_document, read_module_document
-from hubserve.registry.indexes.index_download import keep
-from hubserve.registry.indexes.search import search
 from hubserve.registry.indexes.select import Requirement, best, parse_requirement
-from hubserve.registry.install.packing import pack
 from hubserve.registry.sources import Request
+from hubserve.registry.sources.index_download import keep
 from hubserve.registry.store import Installed, Store
 from tests.unit.registry.toys import tree, write_module
 from tests.unit.registry.web import Web, served

@@ -8,11 +8,11 @@ import pytest
 
 from hubserve.errors import ConfigError, InstallError
 from hubserve.registry.configuration import InstallSettings
+from hubserve.registry.indexes import signing
 from hubserve.registry.indexes.build import publish, yank
-from hubserve.registry.indexes.index_download import keep
 from hubserve.registry.indexes.select import Requirement
-from hubserve.registry.install import signing
 from hubserve.registry.sources import Request
+from hubserve.registry.sources.index_download import keep
 from hubserve.registry.store import Store
 from tests.unit.registry.toys import write_module
 from tests.unit.registry.web import served

@@ -11,9 +11,9 @@ import pytest
 
 from hubserve.errors import HubError, InstallError
 from hubserve.registry import configuration
-from hubserve.registry.install.packing import pack
-from hubserve.registry.sources import http
-from hubserve.registry.sources.addresses import check_sha256, without_secrets
+from hubserve.registry.archives.packing import pack
+from hubserve.registry.downloads import http
+from hubserve.registry.downloads.addresses import check_sha256, without_secrets
 from hubserve.registry.store import Installed, Store
 from tests.unit.registry.toys import tree, write_module
 from tests.unit.registry.web import Web, served
@@ -83,7 +83,7 @@ def test_a_download_that_is_cut_goes_on_where_it_stopped(store: Store, web: Web,
 def test_what_came_before_a_failure_is_kept_for_the_next_try(
     store: Store, web: Web, archive: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hubserve.registry.sources.download._PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr("hubserve.registry.downloads.download._PAUSES_S", (0.0, 0.0))
     web.cuts["/toy.tar.gz"] = [200_000, 0, 0, 0]
     message = refuse(store, f"{web.url}/toy.tar.gz", "was cut", "200000 bytes are kept")
     assert "Try again" in message
@@ -141,7 +141,7 @@ def test_a_beginning_of_another_file_is_thrown_away_once_the_digest_tells(
     with pytest.raises(InstallError, match="SHA-256"):
         install(store, source, progress=damage)
     assert kept(store) == []
-    monkeypatch.setattr("hubserve.registry.sources.download._PAUSES_S", (0.0,))
+    monkeypatch.setattr("hubserve.registry.downloads.download._PAUSES_S", (0.0,))
     web.cuts["/toy.tar.gz"] = [200_000, 0, 0]
     refuse(store, source, "was cut")
     with kept(store)[0].open("r+b") as file:
@@ -175,7 +175,7 @@ def test_a_body_that_is_too_large_or_never_ends_is_given_up(store: Store, web: W
 
 
 def test_a_server_that_drips_or_is_silent_is_given_up(store: Store, web: Web, archive: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hubserve.registry.sources.download._PAUSES_S", (0.0,))
+    monkeypatch.setattr("hubserve.registry.downloads.download._PAUSES_S", (0.0,))
     configuration.change(store.home, "install.fetch_timeout_s", 1)
     web.drips.add("/toy.tar.gz")
     refuse(store, f"{web.url}/toy.tar.gz", "sent only", "install.fetch_timeout_s")

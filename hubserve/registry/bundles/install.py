@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from hubserve.errors import ConfigError, HubError, InstallError
+from hubserve.registry.bundles.unpack import opened
 from hubserve.registry.configuration import install_settings
 from hubserve.registry.environments.install_options import FOLDER_NAME, Options
-from hubserve.registry.install.bundles.unpack import opened
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.provenance import Origin
 from hubserve.registry.sources import Fetched

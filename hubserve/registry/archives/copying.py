@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.digests import Contents, read_files
-from hubserve.registry.install.extraction import CHUNK_BYTES
+from hubserve.registry.digests import CHUNK_BYTES, Contents, read_files
 from hubserve.registry.manifest import FILES_NAME, MANIFEST_NAME
 from hubserve.registry.progress import Progress, silent
 

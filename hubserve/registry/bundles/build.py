@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubserve.errors import InstallError
+from hubserve.registry.archives.outside_files import find_assets
+from hubserve.registry.archives.packing import pack
+from hubserve.registry.bundles.index import NAME, SCHEMA_VERSION, BundledEnvironment, BundledFile, BundledModule, BundleIndex
 from hubserve.registry.digests import sha256_of
 from hubserve.registry.environments.install_options import FOLDER_NAME
-from hubserve.registry.install.bundles.index import NAME, SCHEMA_VERSION, BundledEnvironment, BundledFile, BundledModule, BundleIndex
-from hubserve.registry.install.outside_files import find_assets
-from hubserve.registry.install.packing import pack
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.store import Installed, Store
 

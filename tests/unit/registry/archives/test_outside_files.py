@@ -9,8 +9,8 @@ import pytest
 
 from hubserve.errors import InstallError
 from hubserve.module import SEARCH_PATH_VARIABLE, find_file
-from hubserve.registry.install.outside_files import FOLDER, find_assets, packed_source
-from hubserve.registry.install.packing import pack
+from hubserve.registry.archives.outside_files import FOLDER, find_assets, packed_source
+from hubserve.registry.archives.packing import pack
 from hubserve.registry.resolve import resolve
 from hubserve.registry.store import Store
 from tests.unit.registry.toys import write_module

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from hubserve.errors import ConfigError, InstallError
 from hubserve.registry import configuration
 from hubserve.registry.configuration import InstallSettings
+from hubserve.registry.indexes import signing
 from hubserve.registry.indexes.build import build, publish
 from hubserve.registry.indexes.format import Release
-from hubserve.registry.install import signing
 from hubserve.registry.store import Installed, Store
 from tests.unit.registry.toys import write_module
 from tests.unit.registry.web import served

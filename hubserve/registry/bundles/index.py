@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from hubserve.errors import HubError, InstallError
-from hubserve.registry.install.extraction import safe_parts
+from hubserve.registry.archives.extraction import safe_parts
 from hubserve.registry.names import check_name, check_version
 
 NAME = "bundle.json"

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import InstallError
+from hubserve.registry.archives.unpacking import unpack
+from hubserve.registry.bundles.build import machine
+from hubserve.registry.bundles.index import NAME, BundledModule, BundleIndex, decode
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.digests import sha256_of
 from hubserve.registry.environments.install_options import Options
-from hubserve.registry.install.archive import unpack
-from hubserve.registry.install.bundles.build import machine
-from hubserve.registry.install.bundles.index import NAME, BundledModule, BundleIndex, decode
 from hubserve.registry.progress import Progress, silent
 
 
