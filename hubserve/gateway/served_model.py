@@ -31,7 +31,7 @@ from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.kinds.base import Description, Face
 from hubserve.net.deadline_monitor import Sweeper
 from hubserve.paths import cache_dir
-from hubserve.registry.version_dirs import Hold
+from hubserve.registry.version_dirs import DirectoryLock
 from hubserve.types import ANY, InferRequest, InferResponse, check_arrays, check_inputs, specs_to_json
 from hubserve.wire.frames import pack_arrays
 
@@ -63,7 +63,7 @@ class ServedModule:
         self._cache = ResponseCache(plan.response_cache_bytes) if plan.response_cache_bytes else None
         self._merges = plan.batching.merge
         self._use = InUse()
-        self._holds: list[Hold] = []
+        self._holds: list[DirectoryLock] = []
         self._turns = Turns() if plan.batching.preserve_ordering else None
         self._deadlines = Sweeper(_DEADLINES_EVERY_S)
         self._loading: asyncio.Task[tuple[Description, list[tuple[int, float]]]] | None = None
@@ -123,7 +123,7 @@ class ServedModule:
     def _hold_files(self) -> None:
         """Keep the files from being deleted while an instance may have to start from them again."""
         for folder in {spec.folder for spec in self.plan.instances if not spec.address and spec.folder.is_dir()}:
-            self._holds.append(Hold(folder))
+            self._holds.append(DirectoryLock(folder))
             if self._holds[-1].lost:
                 raise LoadFailed(f"'{folder}' was removed while it was to be loaded. Load the module again: hub serving reload")
 

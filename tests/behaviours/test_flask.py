@@ -26,7 +26,7 @@ from werkzeug.serving import make_server
 
 from hubserve.errors import ConfigError, HubError, ModuleNotFound
 from hubserve.flask import HubBlueprint, blueprint
-from hubserve.registry.store import Store
+from hubserve.registry.installer import Installer
 from tests.conftest import MODULES, ROOT, Server, free_port, servers, toy, wait_for
 from tests.triton_models import write_scale
 
@@ -375,14 +375,14 @@ def test_a_client_that_is_too_slow_with_its_body_is_told() -> None:
 
 
 def test_a_module_that_was_uninstalled_after_the_application_was_made_is_a_503_with_the_reason(home: Path) -> None:
-    Store().install(MODULES / "shout")
+    Installer().install(MODULES / "shout")
     made = blueprint(["shout"])
     client = application(made).test_client()
-    Store().uninstall("shout")
+    Installer().uninstall("shout")
     answer = client.post("/predict/shout", json={"text": "a"})
     assert (answer.status_code, answer.headers["Retry-After"], answer.json["status"]) == (503, "5", "101")
     assert "no module 'shout' is installed" in answer.json["msg"]
-    Store().install(MODULES / "shout")
+    Installer().install(MODULES / "shout")
     assert client.post("/predict/shout", json={"text": "a"}).json["results"] == "A!"
     made.close()
 

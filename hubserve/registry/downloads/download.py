@@ -18,7 +18,7 @@ from hubserve.registry.digests import check_digest, digest_of, sync
 from hubserve.registry.downloads.addresses import without_secrets
 from hubserve.registry.downloads.http import LEAST_BYTES, Interrupted, NoAnswer, check_status, chunks, content_length, get
 from hubserve.registry.progress import Progress
-from hubserve.registry.version_dirs import Hold
+from hubserve.registry.version_dirs import DirectoryLock
 
 if TYPE_CHECKING:
     from requests import Response
@@ -125,7 +125,7 @@ def _kept(folder: Path, key: str, settings: InstallSettings, progress: Progress,
             lock.acquire(timeout=settings.lock_timeout_s, poll_interval=0.05)
         own = folder / name
         own.mkdir(exist_ok=True)
-        hold = Hold(own)
+        hold = DirectoryLock(own)
     except Timeout:
         raise InstallError(
             f"another hub process has been fetching the same for more than {settings.lock_timeout_s} s. Wait for it, or end it, and "
