@@ -9,10 +9,10 @@ import pytest
 
 from hubserve.errors import InstallError
 from hubserve.module import SEARCH_PATH_VARIABLE, find_file
-from hubserve.registry.install.outside_files import FOLDER, find_assets, packed_source
-from hubserve.registry.install.packing import pack
+from hubserve.registry.archives.outside_files import FOLDER, find_assets, packed_source
+from hubserve.registry.archives.packing import pack
+from hubserve.registry.installer import Installer
 from hubserve.registry.resolve import resolve
-from hubserve.registry.store import Store
 from tests.unit.registry.toys import write_module
 
 
@@ -120,14 +120,14 @@ def test_packed_assets_are_found_where_the_archive_is_installed(tmp_path: Path, 
     archive = pack(module, tmp_path, assets=find_assets(module))
     shutil.rmtree(tmp_path / "repo")
     shutil.rmtree(tmp_path / "models")
-    installed = Store().install(archive)  # it imports the module, which reads the file
+    installed = Installer().install(archive)  # it imports the module, which reads the file
     source = installed.folder / installed.manifest.source_folder
     assert source == installed.folder / FOLDER / "repo" / "toy"
     found = resolve("toy")
     monkeypatch.setenv(SEARCH_PATH_VARIABLE, os.pathsep.join(map(str, found.search_path)))
     assert find_file("../models/m.txt", found.folder).read_text() == "m.txt"
     again = pack(installed.folder, tmp_path / "again.tar.gz", assets=find_assets(installed.folder, source))
-    assert Store().install(again).manifest.digest == installed.manifest.digest, "what is installed can be packed again, whole"
+    assert Installer().install(again).manifest.digest == installed.manifest.digest, "what is installed can be packed again, whole"
 
 
 def test_a_module_with_a_folder_of_that_name_is_not_packed_over(tmp_path: Path, home: Path) -> None:

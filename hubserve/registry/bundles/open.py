@@ -1,4 +1,4 @@
-"""Unpacks a bundle, and believes nothing of it that it has not checked."""
+"""Unpack a bundle, and check everything in it."""
 
 import tarfile
 import tempfile
@@ -8,48 +8,47 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import InstallError
+from hubserve.registry.archives.unpacking import unpack
+from hubserve.registry.bundles.bundle_index import NAME, BundledModule, BundleIndex, decode, machine
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.digests import sha256_of
 from hubserve.registry.environments.install_options import Options
-from hubserve.registry.install.archive import unpack
-from hubserve.registry.install.bundles.build import machine
-from hubserve.registry.install.bundles.index import NAME, BundledModule, BundleIndex, decode
 from hubserve.registry.progress import Progress, silent
 
 
-class Opened(NamedTuple):
+class OpenBundle(NamedTuple):
     """An unpacked bundle.
 
     Attributes:
-        contents: what it holds.
-        folder: where its members are.
+        contents: its index.
+        folder: the folder of its members.
     """
 
     contents: BundleIndex
     folder: Path
 
     def archive(self, module: BundledModule) -> Path:
-        """A module's archive."""
+        """Return a module's archive."""
         return self.folder / module.archive.path
 
-    def options(self, module: BundledModule, said: Options) -> Options:
+    def options(self, module: BundledModule, given: Options) -> Options:
         """Return the options that a module was installed with, with its wheels; the user's options take precedence."""
         environment = next((each for each in self.contents.environments if each.key == module.environment), None)
-        options = said._replace(wheels=self.wheels(module))
-        if not (said.profile or said.packages):
+        options = given._replace(wheels=self.wheels(module))
+        if not (given.profile or given.packages):
             options = options._replace(profile=module.profile, packages=tuple(module.packages))
-        if environment and not said.python and not said.profile:  # the wheels are made for it
+        if environment and not given.python and not given.profile:  # the wheels are built for it
             options = options._replace(python=".".join(environment.python.split(".")[:2]))
         return options
 
     def wheels(self, module: BundledModule) -> Path | None:
-        """The folder of the wheels of a module's environment; None if it has none of its own."""
+        """Return the folder with the wheels of a module's environment; None if it has no environment of its own."""
         environment = next((each for each in self.contents.environments if each.key == module.environment), None)
         return (self.folder / environment.wheels[0].path).parent if environment and environment.wheels else None
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a file is a bundle, judged by its first member."""
+    """Return True if a file is a bundle, judged by its first member."""
     try:
         with tarfile.open(path, "r:") as tar:
             first = tar.next()
@@ -59,16 +58,16 @@ def is_bundle(path: Path) -> bool:
 
 
 @contextmanager
-def opened(bundle: Path, tmp: Path, limits: InstallSettings, progress: Progress = silent) -> Iterator[Opened]:
-    """Unpack a bundle for the time of the ``with`` block, every member's size and digest checked.
+def open_bundle(bundle: Path, tmp: Path, limits: InstallSettings, progress: Progress = silent) -> Iterator[OpenBundle]:
+    """Unpack a bundle for the duration of the ``with`` block, and check the size and digest of every member.
 
     Args:
         bundle: the file.
-        tmp: where it may be unpacked.
+        tmp: the folder to unpack below.
         limits: how much may be written.
-        progress: told how far it is.
+        progress: called as it proceeds.
     Raises:
-        InstallError: it is damaged, holds more or less than it lists, or was made for another kind of machine.
+        InstallError: it is damaged, its members are not those that it lists, or it was made for another platform.
     """
     tmp.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bundle-", dir=tmp) as scratch:
@@ -76,19 +75,20 @@ def opened(bundle: Path, tmp: Path, limits: InstallSettings, progress: Progress 
         unpack(bundle, folder, limits, progress)
         index = decode((folder / NAME).read_bytes(), str(bundle))
         _check(index, folder, bundle, progress)
-        yield Opened(index, folder)
+        yield OpenBundle(index, folder)
 
 
 def _check(index: BundleIndex, folder: Path, bundle: Path, progress: Progress) -> None:
     listed = {each.path: each for each in index.files()}
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {NAME}
     if present != set(listed):
-        odd = sorted(present ^ set(listed))[0]
-        raise InstallError(f"'{bundle}' is damaged: '{odd}' is {'not listed' if odd in present else 'missing'}. Fetch or make it again.")
+        path = sorted(present ^ set(listed))[0]
+        problem = "not listed" if path in present else "missing"
+        raise InstallError(f"'{bundle}' is damaged: '{path}' is {problem}. Fetch it or make it again.")
     done_bytes, total_bytes = 0, sum(each.size_bytes for each in listed.values())
     for path, file in listed.items():
         if (folder / path).stat().st_size != file.size_bytes or sha256_of(folder / path) != file.sha256:
-            raise InstallError(f"'{bundle}' is damaged: '{path}' is not what was bundled. Fetch or make it again.")
+            raise InstallError(f"'{bundle}' is damaged: '{path}' is not what was bundled. Fetch it or make it again.")
         done_bytes += file.size_bytes
         progress("checking the bundle", done_bytes, total_bytes)
     if index.environments and index.machine != machine():

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.errors import ConfigError
+from hubserve.registry.downloads.canonical import canonical_host, canonical_location, index_key, is_loopback
 from hubserve.registry.indexes import search_order
-from hubserve.registry.sources.canonical import canonical_host, canonical_location, index_key, is_loopback
 
 
 @pytest.mark.parametrize(

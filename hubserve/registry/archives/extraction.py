@@ -7,9 +7,8 @@ from typing import NamedTuple, Protocol
 
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
+from hubserve.registry.digests import CHUNK_BYTES
 
-#: How much is read at once.
-CHUNK_BYTES = 1 << 20
 #: Below this, growth is not looked at: a small archive of small files may shrink a lot.
 _FREE_OF_RATIO_BYTES = 64 << 20
 _MAX_DEPTH = 32

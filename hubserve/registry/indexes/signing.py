@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hubserve.errors import ConfigError, InstallError
 from hubserve.registry.configuration import read_list, write_list
+from hubserve.registry.downloads.canonical import index_key
 from hubserve.registry.indexes.format import Release, Signature
-from hubserve.registry.sources.canonical import index_key
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

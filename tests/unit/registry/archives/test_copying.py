@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hubserve.errors import InstallError
+from hubserve.registry.archives.copying import copy_folder
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.install.copying import copy_folder
 from tests.unit.registry.toys import tree, write_module
 
 

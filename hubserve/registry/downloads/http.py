@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.sources.addresses import check_address, credentials_of, origin_of, without_secrets
+from hubserve.registry.downloads.addresses import check_address, credentials_of, origin_of, without_secrets
 
 if TYPE_CHECKING:
     from requests import Response

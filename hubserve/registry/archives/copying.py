@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.digests import Contents, read_files
-from hubserve.registry.install.extraction import CHUNK_BYTES
+from hubserve.registry.digests import CHUNK_BYTES, Contents, digest_files
 from hubserve.registry.manifest import FILES_NAME, MANIFEST_NAME
 from hubserve.registry.progress import Progress, silent
 
@@ -109,7 +108,7 @@ def measure_source(source: Path) -> Contents:
         InstallError: it cannot be installed now.
     """
     entries = list_folder(source, InstallSettings(max_files=sys.maxsize, max_bytes=sys.maxsize), follow_links=True)
-    return read_files({each.relative.as_posix(): each.path for each in entries if not each.is_folder})[0]
+    return digest_files({each.relative.as_posix(): each.path for each in entries if not each.is_folder})[0]
 
 
 def size_of(entries: Iterable[Entry]) -> int:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from hubserve.errors import InstallError
 from hubserve.kinds.project_imports import folders_beside
 from hubserve.kinds.project_requirements import imports_beside
-from hubserve.registry.install.extraction import safe_parts
+from hubserve.registry.archives.extraction import safe_parts
 
 FOLDER = ".assets"
 INDEX = "assets.json"

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from hubserve.errors import InstallError
+from hubserve.registry.archives.extraction import Extraction, Member, refused
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.install.extraction import Extraction, Member, refused
 from hubserve.registry.progress import Progress, silent
 
 #: The formats, as a user knows them.

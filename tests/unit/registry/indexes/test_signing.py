@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from hubserve.errors import ConfigError, InstallError
 from hubserve.registry import configuration
 from hubserve.registry.configuration import InstallSettings
+from hubserve.registry.indexes import signing
 from hubserve.registry.indexes.build import build, publish
 from hubserve.registry.indexes.format import Release
-from hubserve.registry.install import signing
-from hubserve.registry.store import Installed, Store
+from hubserve.registry.installed import Installed
+from hubserve.registry.installer import Installer
 from tests.unit.registry.toys import write_module
 from tests.unit.registry.web import served
 
@@ -26,8 +27,8 @@ SETTINGS = InstallSettings()
 
 
 @pytest.fixture
-def store(home: Path) -> Store:
-    return Store(home)
+def installer(home: Path) -> Installer:
+    return Installer(home)
 
 
 @pytest.fixture
@@ -43,20 +44,20 @@ def signed(tmp_path: Path, home: Path, key: Path) -> Path:
     return tmp_path / "signed"
 
 
-def trust(store: Store, key: Path, name: str = "ada", index: object = "") -> None:
-    signing.trust(store.home, name, signing.parse_public(str(signing.public_path(key))), str(index))
+def trust(installer: Installer, key: Path, name: str = "ada", index: object = "") -> None:
+    signing.trust(installer.home, name, signing.parse_public(str(signing.public_path(key))), str(index))
 
 
-def install(store: Store, index: Path, text: str = "toy") -> Installed:
-    return store.install(text, check=False, indexes=[str(index)])
+def install(installer: Installer, index: Path, text: str = "toy") -> Installed:
+    return installer.install(text, check=False, indexes=[str(index)])
 
 
-def refuse(store: Store, index: Path, *words: str) -> None:
+def refuse(installer: Installer, index: Path, *words: str) -> None:
     with pytest.raises(InstallError) as caught:
-        install(store, index)
+        install(installer, index)
     assert all(word in caught.value.message for word in words), caught.value.message
-    assert store.list() == []
-    assert not list(store.home.glob("cache/downloads/*/data")), "it is refused before it is fetched"
+    assert installer.installed.all() == []
+    assert not list(installer.home.glob("cache/downloads/*/data")), "it is refused before it is fetched"
 
 
 def change(index: Path, **fields: Any) -> None:
@@ -71,32 +72,32 @@ def signature(index: Path) -> dict[str, str]:
     return found
 
 
-def test_what_a_trusted_key_signed_is_installed_and_says_so(store: Store, signed: Path, key: Path) -> None:
-    trust(store, key)
-    provenance = install(store, signed).manifest.provenance or {}
+def test_what_a_trusted_key_signed_is_installed_and_says_so(installer: Installer, signed: Path, key: Path) -> None:
+    trust(installer, key)
+    provenance = install(installer, signed).manifest.provenance or {}
     assert provenance["signed_by"] == "ada"
     assert provenance["key"] == signature(signed)["key"]
 
 
-def test_without_trusted_keys_nothing_is_asked_for_and_nothing_claimed(store: Store, signed: Path) -> None:
-    assert "signed_by" not in (install(store, signed).manifest.provenance or {})
+def test_without_trusted_keys_nothing_is_asked_for_and_nothing_claimed(installer: Installer, signed: Path) -> None:
+    assert "signed_by" not in (install(installer, signed).manifest.provenance or {})
 
 
-def test_what_nobody_signed_is_refused_once_a_key_is_trusted(store: Store, tmp_path: Path, home: Path, key: Path) -> None:
+def test_what_nobody_signed_is_refused_once_a_key_is_trusted(installer: Installer, tmp_path: Path, home: Path, key: Path) -> None:
     publish(write_module(tmp_path / "src"), tmp_path / "index", SETTINGS)
-    trust(store, key)
-    refuse(store, tmp_path / "index", "nobody signed it", "hub publish --key")
+    trust(installer, key)
+    refuse(installer, tmp_path / "index", "nobody signed it", "hub publish --key")
 
 
-def test_another_key_is_refused_by_its_identifier(store: Store, signed: Path, key: Path, tmp_path: Path) -> None:
+def test_another_key_is_refused_by_its_identifier(installer: Installer, signed: Path, key: Path, tmp_path: Path) -> None:
     signing.generate(tmp_path / "other")
-    trust(store, tmp_path / "other", "bob")
-    refuse(store, signed, signature(signed)["key"], "not trusted", "bob")
+    trust(installer, tmp_path / "other", "bob")
+    refuse(installer, signed, signature(signed)["key"], "not trusted", "bob")
 
 
 @pytest.mark.parametrize("what", ["other key's identifier", "changed", "short", "no base64", "algorithm", "another version's"])
-def test_a_wrong_signature_is_refused(store: Store, signed: Path, key: Path, tmp_path: Path, what: str) -> None:
-    trust(store, key)
+def test_a_wrong_signature_is_refused(installer: Installer, signed: Path, key: Path, tmp_path: Path, what: str) -> None:
+    trust(installer, key)
     right = signature(signed)
     value = base64.b64decode(right["value"])
     if what == "other key's identifier":
@@ -115,41 +116,41 @@ def test_a_wrong_signature_is_refused(store: Store, signed: Path, key: Path, tmp
         }
         wrong = {**right, "value": values[what], "algorithm": "none" if what == "algorithm" else "ed25519"}
     change(signed, signature=wrong)
-    refuse(store, signed, "signature is not the one", "ada")
+    refuse(installer, signed, "signature is not the one", "ada")
 
 
 @pytest.mark.parametrize("fields", [{"version": "1.0.1"}, {"sha256": "0" * 64}, {"size_bytes": 7}])
-def test_a_signature_holds_for_one_archive_alone(store: Store, signed: Path, key: Path, fields: dict[str, Any]) -> None:
-    trust(store, key)
+def test_a_signature_holds_for_one_archive_alone(installer: Installer, signed: Path, key: Path, fields: dict[str, Any]) -> None:
+    trust(installer, key)
     change(signed, **fields)
-    refuse(store, signed, "signature is not the one")
+    refuse(installer, signed, "signature is not the one")
 
 
-def test_a_signature_of_one_module_is_none_of_another(store: Store, signed: Path, key: Path) -> None:
-    trust(store, key)
+def test_a_signature_of_one_module_is_none_of_another(installer: Installer, signed: Path, key: Path) -> None:
+    trust(installer, key)
     document = json.loads((signed / "modules" / "toy.json").read_text())
     (signed / "modules" / "wanted.json").write_text(json.dumps({**document, "name": "wanted"}))
     (signed / "index.json").write_text('{"schema_version": 1, "modules": {"wanted": {}}}')
     with pytest.raises(InstallError, match="signature is not the one"):
-        install(store, signed, "wanted")
+        install(installer, signed, "wanted")
 
 
-def test_a_key_of_one_index_says_nothing_of_another(store: Store, signed: Path, key: Path, tmp_path: Path) -> None:
+def test_a_key_of_one_index_says_nothing_of_another(installer: Installer, signed: Path, key: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     publish(write_module(tmp_path / "src2", version="0.5.0"), plain, SETTINGS)
-    trust(store, key, index=signed)
-    assert install(store, plain).info.version == "0.5.0"
-    assert (install(store, signed).manifest.provenance or {})["signed_by"] == "ada"
+    trust(installer, key, index=signed)
+    assert install(installer, plain).info.version == "0.5.0"
+    assert (install(installer, signed).manifest.provenance or {})["signed_by"] == "ada"
 
 
-def test_an_index_is_the_same_however_its_place_is_written(store: Store, tmp_path: Path, home: Path, key: Path) -> None:
+def test_an_index_is_the_same_however_its_place_is_written(installer: Installer, tmp_path: Path, home: Path, key: Path) -> None:
     publish(write_module(tmp_path / "src"), tmp_path / "index", SETTINGS)
     (tmp_path / "link").symlink_to(tmp_path / "index")
-    trust(store, key, index=f"{tmp_path}/link/")
-    refuse(store, tmp_path / "index", "nobody signed it")
+    trust(installer, key, index=f"{tmp_path}/link/")
+    refuse(installer, tmp_path / "index", "nobody signed it")
     with served() as web:
         web.folder = tmp_path / "index"
-        trust(store, key, "bob", f"http://LocalHost:{web.port}/")
+        trust(installer, key, "bob", f"http://LocalHost:{web.port}/")
         for host, path in (
             ("ada@localhost", ""),
             ("127.1", "/"),
@@ -159,20 +160,22 @@ def test_an_index_is_the_same_however_its_place_is_written(store: Store, tmp_pat
             ("[::ffff:127.0.0.1]", "?token"),
         ):
             with pytest.raises(InstallError, match="nobody signed it"):
-                store.install("toy", check=False, indexes=[f"HTTP://{host}:{web.port}{path}"])
+                installer.install("toy", check=False, indexes=[f"HTTP://{host}:{web.port}{path}"])
         with pytest.raises(ConfigError, match="trusted already"):
-            trust(store, key, "bob", f"http://127.0.0.1:{web.port}")
+            trust(installer, key, "bob", f"http://127.0.0.1:{web.port}")
 
 
-def test_where_signatures_are_required_a_home_without_keys_installs_nothing_from_an_index(store: Store, signed: Path, key: Path) -> None:
-    configuration.change(store.home, "install.require_signature", "true")
-    refuse(store, signed, "no key is trusted", "hub key trust")
-    trust(store, key)
-    assert install(store, signed).info.name == "toy"
+def test_where_signatures_are_required_a_home_without_keys_installs_nothing_from_an_index(
+    installer: Installer, signed: Path, key: Path
+) -> None:
+    configuration.change(installer.home, "install.require_signature", "true")
+    refuse(installer, signed, "no key is trusted", "hub key trust")
+    trust(installer, key)
+    assert install(installer, signed).info.name == "toy"
 
 
 def test_signatures_outlive_a_build_with_the_archives_that_they_were_made_for(
-    store: Store, signed: Path, key: Path, tmp_path: Path
+    installer: Installer, signed: Path, key: Path, tmp_path: Path
 ) -> None:
     before = (signed / "modules" / "toy.json").read_bytes()
     build(signed, SETTINGS)
@@ -180,10 +183,10 @@ def test_signatures_outlive_a_build_with_the_archives_that_they_were_made_for(
     publish(write_module(tmp_path / "src"), signed, SETTINGS, force=True)
     assert (signed / "modules" / "toy.json").read_bytes() == before, "the same archive keeps its signature"
     publish(write_module(tmp_path / "src", more__txt="x"), signed, SETTINGS, force=True)
-    trust(store, key)
-    refuse(store, signed, "nobody signed it")
+    trust(installer, key)
+    refuse(installer, signed, "nobody signed it")
     publish(tmp_path / "src", signed, SETTINGS, key=key)
-    assert install(store, signed).info.name == "toy"
+    assert install(installer, signed).info.name == "toy"
 
 
 def test_what_is_signed_is_canonical() -> None:
@@ -233,23 +236,26 @@ def test_what_is_no_private_key_signs_nothing(tmp_path: Path, key: Path, home: P
     assert not (tmp_path / "index").exists()
 
 
-def test_keys_are_listed_and_removed_by_name_or_identifier_and_outlive_a_reset(store: Store, key: Path, tmp_path: Path) -> None:
-    trust(store, key)
+def test_keys_are_listed_and_removed_by_name_or_identifier_and_outlive_a_reset(installer: Installer, key: Path, tmp_path: Path) -> None:
+    trust(installer, key)
     signing.generate(tmp_path / "second")
-    trust(store, tmp_path / "second", "bob", "https://example.invalid/index")
+    trust(installer, tmp_path / "second", "bob", "https://example.invalid/index")
     with pytest.raises(ConfigError, match="already"):
-        trust(store, tmp_path / "second", "ada")
-    configuration.reset(store.home)
-    assert [(each.name, each.scope) for each in signing.trusted_keys(store.home)] == [("ada", ""), ("bob", "https://example.invalid/index")]
-    signing.distrust(store.home, signing.trusted_keys(store.home)[0].identifier)
-    signing.distrust(store.home, "bob")
-    assert signing.trusted_keys(store.home) == []
+        trust(installer, tmp_path / "second", "ada")
+    configuration.reset(installer.home)
+    assert [(each.name, each.scope) for each in signing.trusted_keys(installer.home)] == [
+        ("ada", ""),
+        ("bob", "https://example.invalid/index"),
+    ]
+    signing.distrust(installer.home, signing.trusted_keys(installer.home)[0].identifier)
+    signing.distrust(installer.home, "bob")
+    assert signing.trusted_keys(installer.home) == []
     with pytest.raises(ConfigError, match="no key of 'bob'"):
-        signing.distrust(store.home, "bob")
+        signing.distrust(installer.home, "bob")
 
 
-def test_a_damaged_key_in_the_settings_stops_an_install(store: Store, signed: Path, key: Path) -> None:
-    configuration.write_list(store.home, "trusted_keys", [{"name": "ada", "key": "ed25519:AAAA"}])
+def test_a_damaged_key_in_the_settings_stops_an_install(installer: Installer, signed: Path, key: Path) -> None:
+    configuration.write_list(installer.home, "trusted_keys", [{"name": "ada", "key": "ed25519:AAAA"}])
     with pytest.raises(ConfigError):
-        install(store, signed)
-    assert store.list() == []
+        install(installer, signed)
+    assert installer.installed.all() == []

@@ -4,7 +4,7 @@ import re
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from hubserve.errors import InstallError
-from hubserve.registry.sources.canonical import is_loopback
+from hubserve.registry.downloads.canonical import is_loopback
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PORTS = {"https": 443, "http": 80}

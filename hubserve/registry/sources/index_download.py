@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import InstallError, InvalidInput
+from hubserve.registry.digests import digest_of
 from hubserve.registry.indexes.select import parse_requirement
 from hubserve.registry.sources.base import Request
 from hubserve.registry.sources.index import archive_of
-from hubserve.registry.sources.local import digest_of
 
 
 class Kept(NamedTuple):

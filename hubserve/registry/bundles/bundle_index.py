@@ -1,6 +1,7 @@
-"""``bundle.json``: what a bundle holds."""
+"""``bundle.json``: the contents of a bundle."""
 
 import json
+import platform
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import msgspec
 
 from hubserve.errors import HubError, InstallError
-from hubserve.registry.install.extraction import safe_parts
+from hubserve.registry.archives.extraction import safe_parts
 from hubserve.registry.names import check_name, check_version
 
 NAME = "bundle.json"
@@ -20,12 +21,12 @@ _PROFILE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]*")
 
 
 class BundledFile(msgspec.Struct, frozen=True):
-    """One member.
+    """One member of a bundle.
 
     Attributes:
         path: its name in the bundle.
         sha256: of its bytes, 64 hexadecimal digits.
-        size_bytes: how many there are.
+        size_bytes: number of bytes.
     """
 
     path: str
@@ -40,7 +41,7 @@ class BundledModule(msgspec.Struct, frozen=True):
         name, version: the module's.
         archive: the module with its assets.
         environment: the key of one of the bundle's environments; "" where the module runs in the Python of hubserve itself.
-        profile: the environment profile that it runs in, or what ``--environment`` named; "" for what fits.
+        profile: the environment profile that it runs in, or what ``--environment`` named; "" for an automatic choice.
         packages: what ``--with`` added.
     """
 
@@ -53,10 +54,10 @@ class BundledModule(msgspec.Struct, frozen=True):
 
 
 class BundledEnvironment(msgspec.Struct, frozen=True):
-    """What one environment is built from.
+    """The packages from which one environment is built.
 
     Attributes:
-        key: its name on the machine that made the bundle.
+        key: its key on the machine that made the bundle.
         python: the version of its Python.
         wheels: its packages.
     """
@@ -67,13 +68,13 @@ class BundledEnvironment(msgspec.Struct, frozen=True):
 
 
 class BundleIndex(msgspec.Struct, frozen=True):
-    """A bundle's contents.
+    """Contents of a bundle.
 
     Attributes:
         schema_version: of this document.
-        machine: what the wheels were made for, such as ``Linux x86_64``.
-        modules, environments: see there.
-        profiles: name -> the document of each environment profile that only the machine had that made the bundle.
+        machine: the platform of the wheels, such as ``Linux x86_64``.
+        modules, environments: its contents.
+        profiles: name -> document of each user-defined environment profile that the modules need.
     """
 
     schema_version: int
@@ -83,14 +84,19 @@ class BundleIndex(msgspec.Struct, frozen=True):
     profiles: dict[str, dict[str, Any]] = {}
 
     def files(self) -> Iterator[BundledFile]:
-        """Every member but the index itself."""
+        """Yield every member except the index itself."""
         yield from (each.archive for each in self.modules)
         for environment in self.environments:
             yield from environment.wheels
 
     def encode(self) -> bytes:
-        """As it is written."""
+        """Return the bytes of ``bundle.json``."""
         return json.dumps(msgspec.to_builtins(self), indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def machine() -> str:
+    """Return the platform that wheels built here run on."""
+    return f"{platform.system()} {platform.machine()}"
 
 
 def decode(text: bytes, origin: str) -> BundleIndex:
@@ -98,16 +104,16 @@ def decode(text: bytes, origin: str) -> BundleIndex:
 
     Args:
         text: its bytes.
-        origin: what messages call the bundle.
+        origin: the bundle's name in messages.
     Raises:
-        InstallError: it is damaged or hostile, or a newer hubserve wrote it.
+        InstallError: it is damaged or hostile, or was written by a newer hubserve.
     """
     try:
         if len(text) > _MAX_BYTES:
-            raise InstallError("it is larger than any honest one")
+            raise InstallError(f"it is over {_MAX_BYTES} bytes")
         document: Any = json.loads(text)
         if isinstance(document, dict) and isinstance(document.get("schema_version"), int) and document["schema_version"] > SCHEMA_VERSION:
-            raise InstallError("a newer hubserve wrote it; upgrade hubserve, or bundle the modules again with this one")
+            raise InstallError("it was written by a newer hubserve; upgrade hubserve, or bundle the modules again with this one")
         index = msgspec.convert(document, BundleIndex)
         _check(index)
     except (HubError, ValueError, RecursionError) as error:
@@ -118,7 +124,7 @@ def decode(text: bytes, origin: str) -> BundleIndex:
 
 def _check(index: BundleIndex) -> None:
     if not index.modules:
-        raise InstallError("it names no module")
+        raise InstallError("it lists no module")
     keys = {each.key for each in index.environments}
     for module in index.modules:
         check_name(module.name)
@@ -131,14 +137,14 @@ def _check(index: BundleIndex) -> None:
         if not _PROFILE.fullmatch(name):
             raise InstallError(f"it has a profile {name[:40]!a}, which is not a plain name")
     for path, suffix in _suffixes(index):
-        if not path.endswith(suffix):  # pip would follow the links of a page
-            raise InstallError(f"it names {path[:80]!a}, which is no {suffix} file")
+        if not path.endswith(suffix):  # pip would follow the links in an HTML file
+            raise InstallError(f"it names {path[:80]!a}, which is not a {suffix} file")
     seen = {NAME}
     for file in index.files():
         if "/".join(safe_parts(file.path)) != file.path or file.path in seen:
-            raise InstallError(f"it names {file.path[:80]!a}, which is no member's plain name, or twice the same")
+            raise InstallError(f"it names {file.path[:80]!a}, which is not a plain name, or is listed twice")
         if not _SHA256.fullmatch(file.sha256) or file.size_bytes < 0:
-            raise InstallError(f"its entry for '{file.path}' has no usable digest and size")
+            raise InstallError(f"its entry for '{file.path}' has no valid digest and size")
         seen.add(file.path)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from hubserve.errors import HubError, InstallError, LoadFailed
+from hubserve.registry.archives.copying import copy_folder
+from hubserve.registry.archives.packing import pack
+from hubserve.registry.archives.unpacking import unpack
 from hubserve.registry.digests import measure
-from hubserve.registry.install.archive import unpack
-from hubserve.registry.install.copying import copy_folder
-from hubserve.registry.install.packing import pack
 from tests.unit.registry.toys import write_module
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from tests.unit.registry.install.hostile import run
+from tests.unit.registry.archives.hostile import run
 
 
 def test_no_archive_writes_outside_its_folder_or_fails_without_a_reason() -> None:

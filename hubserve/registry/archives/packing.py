@@ -13,11 +13,11 @@ from typing import IO, cast
 from hubserve.errors import InstallError
 from hubserve.kinds import ModuleInfo, find_kind, module_folder
 from hubserve.paths import home
+from hubserve.registry.archives.copying import Entry, list_folder, size_of
+from hubserve.registry.archives.outside_files import FOLDER as ASSETS_FOLDER
+from hubserve.registry.archives.outside_files import INDEX as ASSETS_INDEX
+from hubserve.registry.archives.outside_files import Assets
 from hubserve.registry.configuration import install_settings
-from hubserve.registry.install.copying import Entry, list_folder, size_of
-from hubserve.registry.install.outside_files import FOLDER as ASSETS_FOLDER
-from hubserve.registry.install.outside_files import INDEX as ASSETS_INDEX
-from hubserve.registry.install.outside_files import Assets
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.progress import Progress, silent
 

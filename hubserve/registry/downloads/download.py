@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hubserve.errors import HubError, InstallError
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.digests import sync
+from hubserve.registry.digests import check_digest, digest_of, sync
+from hubserve.registry.downloads.addresses import without_secrets
+from hubserve.registry.downloads.http import LEAST_BYTES, Interrupted, NoAnswer, check_status, chunks, content_length, get
 from hubserve.registry.progress import Progress
-from hubserve.registry.sources.addresses import without_secrets
-from hubserve.registry.sources.http import LEAST_BYTES, Interrupted, NoAnswer, check_status, chunks, content_length, get
-from hubserve.registry.sources.local import check_digest, digest_of
-from hubserve.registry.version_dirs import Hold
+from hubserve.registry.version_dirs import DirectoryLock
 
 if TYPE_CHECKING:
     from requests import Response
@@ -126,7 +125,7 @@ def _kept(folder: Path, key: str, settings: InstallSettings, progress: Progress,
             lock.acquire(timeout=settings.lock_timeout_s, poll_interval=0.05)
         own = folder / name
         own.mkdir(exist_ok=True)
-        hold = Hold(own)
+        hold = DirectoryLock(own)
     except Timeout:
         raise InstallError(
             f"another hub process has been fetching the same for more than {settings.lock_timeout_s} s. Wait for it, or end it, and "

@@ -1,6 +1,6 @@
 """Archives that mean harm, made at random: every trick that is known, alone and together.
 
-Run it: python -m tests.unit.registry.install.hostile [--archives N]; exits with 1 if one got out of its folder.
+Run it: python -m tests.unit.registry.archives.hostile [--archives N]; exits with 1 if one got out of its folder.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hubserve.errors import InstallError
+from hubserve.registry.archives.unpacking import unpack
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.install.archive import unpack
 from tests.unit.registry.toys import tree
 
 LIMITS = InstallSettings(max_files=40, max_bytes=1 << 20)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from hubserve.errors import InstallError
+from hubserve.registry.archives.unpacking import unpack
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.install.archive import unpack
 from tests.unit.registry.toys import pack, tar_of, tree, write_module
 
 
