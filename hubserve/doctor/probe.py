@@ -4,8 +4,8 @@ import time
 from typing import Any
 
 from hubserve.engines import engine_class
-from hubserve.engines.imports import import_package, import_paddle
-from hubserve.engines.versions import paddle_version, version_of
+from hubserve.engines.package_imports import import_package, import_paddle
+from hubserve.engines.package_versions import paddle_version, version_of
 from hubserve.errors import MissingDependency
 
 

@@ -12,12 +12,12 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding
-from hubserve.engines.child import call_in_child
+from hubserve.engines.subprocess_call import call_in_child
 from hubserve.errors import HubError
-from hubserve.home import home
+from hubserve.paths import home
+from hubserve.registry.environments.dependency_resolution import PYTHONS_CACHE
 from hubserve.registry.environments.installed import OPENCV_BUILDS, find_installed, installed_opencv_builds, is_contrib
-from hubserve.registry.environments.pythons import find_pythons
-from hubserve.registry.environments.resolving import PYTHONS_CACHE
+from hubserve.registry.environments.interpreters import find_pythons
 
 _TRY_S = 10.0
 _OPENCV_TIMEOUT_S = 60.0

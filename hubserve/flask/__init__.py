@@ -26,7 +26,7 @@ from hubserve.errors import ConfigError, HubError
 from hubserve.flask.exchange import WsgiExchange
 from hubserve.flask.gateway import Closed, Gateway
 from hubserve.protocols import protocol_classes
-from hubserve.server.plans import find_modules, make_plans
+from hubserve.server.deployment import find_modules, make_plans
 from hubserve.server.reload import MakePlans
 from hubserve.settings import ServerSettings, parse_settings, read_config
 

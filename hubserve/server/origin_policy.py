@@ -2,7 +2,7 @@
 
 A browser sends a page's request wherever the page says, and the server can tell it from another client's only by three headers that pages
 cannot set: ``Host``, ``Origin`` and ``Sec-Fetch-Site``. Pages of the origins in ``cors_origins`` are answered as the CORS protocol has it
-(https://fetch.spec.whatwg.org/#http-cors-protocol). See docs/adr/0024-web-pages.md.
+(https://fetch.spec.whatwg.org/#http-cors-protocol). See docs/adr/0024-protect-from-web-pages.md.
 """
 
 import logging
@@ -13,10 +13,10 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hubserve.net.headers import HEADERS, header, headers_of
+from hubserve.net.hosts import Hosts
+from hubserve.net.http1.request_cycle import UNEXPECTED
 from hubserve.protocols.admin import CROSS_ORIGIN
-from hubserve.protocols.headers import HEADERS, header, headers_of
-from hubserve.protocols.hosts import Hosts
-from hubserve.server.exchange import UNEXPECTED
 from hubserve.settings import ServerSettings
 
 log = logging.getLogger("hubserve")

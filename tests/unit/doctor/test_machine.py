@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 from packaging.requirements import Requirement
 
-from hubserve.doctor import engines, hardware, places, software
+from hubserve.doctor import engines, hardware, home_checks, software
 from hubserve.doctor.findings import Finding
 from hubserve.doctor.machine import MACHINE_CHECKS
 from hubserve.engines.gpus import gpu_count
@@ -319,11 +319,11 @@ def test_a_clock_behind_the_files_is_a_warning(home: Path) -> None:
 
 def test_a_home_that_cannot_be_written_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUB_HOME", "/proc/hub")
-    assert the(places.check_home(), "HUB_HOME").level == "error"
+    assert the(home_checks.check_home(), "HUB_HOME").level == "error"
 
 
 def test_a_home_that_can_be_written_is_told_and_not_made(home: Path) -> None:
-    assert the(places.check_home(), "HUB_HOME").level == "note"
+    assert the(home_checks.check_home(), "HUB_HOME").level == "note"
     assert not home.exists()
 
 
@@ -337,20 +337,20 @@ MOUNTS = """21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
     ("path", "kind"), [("/var/x", "ext4"), ("/home/me", "nfs4"), ("/home", "nfs4"), ("/homes", "ext4"), ("/home/me/with space/x", "xfs")]
 )
 def test_the_file_system_of_a_path_is_that_of_its_nearest_mount(path: str, kind: str) -> None:
-    assert places.file_system_of(Path(path), MOUNTS) == kind
+    assert home_checks.file_system_of(Path(path), MOUNTS) == kind
 
 
 def test_a_home_on_a_network_file_system_is_a_warning(home: Path, tmp_path: Path) -> None:
-    assert list(places.check_network_file_system()) == []
+    assert list(home_checks.check_network_file_system()) == []
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS + f"40 21 0:40 / {tmp_path.resolve()} rw - nfs4 server:/x rw\n")
-    assert "(nfs4)" in the(places.check_network_file_system(mounts), "HUB_HOME").reason
+    assert "(nfs4)" in the(home_checks.check_network_file_system(mounts), "HUB_HOME").reason
 
 
 def test_a_damaged_settings_file_is_an_error_that_names_the_key(home: Path) -> None:
     (home / "conf").mkdir(parents=True)
     (home / "conf" / "config.json").write_text('{"instal": {}}')
-    found = the(places.check_settings(), "hub config")
+    found = the(home_checks.check_settings(), "hub config")
     assert "did you mean 'install'?" in found.reason
     assert found.file == str(home / "conf" / "config.json")
 
@@ -359,7 +359,7 @@ def test_folders_among_the_modules_that_are_none_are_told(home: Path) -> None:
     (home / "modules" / "flat").mkdir(parents=True)
     (home / "modules" / "flat" / "module.py").touch()
     (home / "modules" / "broken" / "1.0.0").mkdir(parents=True)
-    found = list(places.check_installed())
+    found = list(home_checks.check_installed())
     assert [(each.level, each.file) for each in found] == [
         ("warning", str(home / "modules" / "broken" / "1.0.0")),
         ("note", str(home / "modules" / "flat")),
@@ -368,24 +368,24 @@ def test_folders_among_the_modules_that_are_none_are_told(home: Path) -> None:
 
 def test_what_a_killed_install_left_is_told_and_stays(home: Path) -> None:
     hub("install", MODULES / "shout", home=home)
-    assert list(places.check_leftovers()) == []
+    assert list(home_checks.check_leftovers()) == []
     half_done = home / "modules" / "shout"
     draft = half_done / ".0.9.0.4711.link"
     draft.symlink_to("nowhere")
     (home / "tmp" / "install-x1").mkdir()
-    found = list(places.check_leftovers())
+    found = list(home_checks.check_leftovers())
     assert [each.file for each in found] == [str(half_done), str(home / "tmp" / "install-x1")]
     assert {each.level for each in found} == {"warning"}
     assert draft.is_symlink()
     with FileLock(home / "modules" / ".hubserve.lock"):
-        assert [each.level for each in places.check_leftovers()] == ["note"], "they are another process's, which runs"
+        assert [each.level for each in home_checks.check_leftovers()] == ["note"], "they are another process's, which runs"
 
 
 def test_a_killed_servers_file_is_told_with_the_command_that_removes_it(home: Path) -> None:
     path = home / "conf" / "serving_8123.json"
     path.parent.mkdir(parents=True)
     path.write_text('{"pid": 1, "module": ["shout"], "start_time": 1}')
-    found = the(places.check_servers(), "port 8123")
+    found = the(home_checks.check_servers(), "port 8123")
     assert (found.level, found.fix, found.file) == ("warning", f"rm '{path}'", str(path))
 
 
@@ -394,13 +394,13 @@ def test_a_port_that_another_program_uses_is_told(home: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        found = the(places.check_default_port(port), f"port {port}")
+        found = the(home_checks.check_default_port(port), f"port {port}")
     assert found.level == "note"
-    assert list(places.check_default_port(port)) == []
+    assert list(home_checks.check_default_port(port)) == []
 
 
 def test_every_check_is_in_the_table() -> None:
-    rooms: Iterable[object] = (software, engines, hardware, places)
+    rooms: Iterable[object] = (software, engines, hardware, home_checks)
     written = {
         value for room in rooms for name, value in vars(room).items() if name.startswith("check_") and value.__module__ == room.__name__
     }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hubserve.engines import ENGINES, EngineOptions, ModelFiles, engine_class, load_engine
-from hubserve.engines.sample import make_sample
+from hubserve.engines.synthetic_batch import make_sample
 from hubserve.errors import ConfigError, InvalidInput, LoadFailed, MissingDependency, ModuleFailed
 from tests.engines_here import READ_PADDLE, readers
 from tests.odd_arrays import LAYOUTS
