@@ -36,6 +36,12 @@ format: $(VENV)/installed  ## rewrite the sources in the house's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/docs docs-reference  ## the documentation as a site, in site/; links and anchors are checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-reference: $(VENV)/installed  ## docs/reference/, from the sources
+	$(BIN)/python tools/reference.py
+
 ocr: $(OCR)  ## the models of hubmodules/ocr (16 MB, downloaded once)
 
 bench: $(MODEL) $(OCR)  ## measure the server against the raw predictor
@@ -85,6 +91,10 @@ $(VENV)/installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --progress-bar on -e '.[all]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --progress-bar on -e '.[docs]'
 	touch $@
 
 $(MODEL): $(VENV)/installed $(wildcard tools/*.py)

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from hubserve.errors import InvalidInput, TooLarge, Unavailable
 from hubserve.net.admission import Admission
-from hubserve.protocols.open_inference.core.content_encoding import decode_body, encode_body, wanted_coding
-from hubserve.protocols.open_inference.core.errors import NotOffered
+from hubserve.net.content_encoding import UnknownEncoding, decode_body, encode_body, wanted_coding
 
 
 def decode(body: bytes, coding: str, limit: int = 1 << 20, max_bytes: int = 1 << 30) -> bytes:
@@ -56,7 +55,7 @@ def test_what_is_not_so_packed_is_told(body: bytes, coding: str) -> None:
 
 @pytest.mark.parametrize("coding", ["br", "gzip, gzip", "zstd", "\u00e9"])
 def test_other_codings_are_not_offered(coding: str) -> None:
-    with pytest.raises(NotOffered, match="is not known here"):
+    with pytest.raises(UnknownEncoding, match="is not known here"):
         decode(b"", coding)
 
 
