@@ -17,7 +17,7 @@ from rich.table import Table
 
 from hubserve.engines import EngineOptions, find_model_files
 from hubserve.engines.selection import check, installed_readers
-from hubserve.engines.verdicts import Verdict
+from hubserve.engines.selection_cache import Verdict
 from hubserve.errors import HubError
 
 ROOT = Path(__file__).resolve().parent.parent

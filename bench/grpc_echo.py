@@ -24,10 +24,10 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from hubserve.http2.rpc import endpoint_of
-from hubserve.http2.service import Method, Service
-from hubserve.http2.status import Status
-from hubserve.protocols.admission import Admission
+from hubserve.net.admission import Admission
+from hubserve.net.grpc.call import endpoint_of
+from hubserve.net.grpc.service import Method, Service
+from hubserve.net.grpc.status import Status
 
 METHOD = "/bench.Echo/Echo"
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hubserve.protocols.v2.datatypes import DTYPE_OF, raw_from_array
+from hubserve.protocols.open_inference.core.datatypes import DTYPE_OF, raw_from_array
 from tests.conftest import MODULES, toy
 
 #: one module each; the others differ from these in nothing but numpy's name for them

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from hubserve.errors import HubError, InstanceDied
-from hubserve.instance import wire
-from hubserve.instance.arena import HALF_BYTES, REQUESTS_BYTES, Arena
-from hubserve.serving.connection import Connection
-from hubserve.serving.dataplane import DataPlane
-from hubserve.serving.outcomes import outcome_of
-from hubserve.serving.talk import Talk
-from hubserve.serving.whole import Whole
-from hubserve.serving.work import Work
+from hubserve.gateway.dataplane import DataPlane
+from hubserve.gateway.instances.connection import Connection
+from hubserve.gateway.instances.outcomes import outcome_of
+from hubserve.gateway.instances.raw_requests import RawRequest
+from hubserve.gateway.instances.side_channel import SideChannel
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.types import InferResponse
+from hubserve.wire import frames
+from hubserve.wire.arena import HALF_BYTES, REQUESTS_BYTES, Arena
 
 #: changes to one header, on average
 _CHANGES = 2
@@ -164,7 +164,7 @@ def raw_frame(header: dict[str, Any], buffers: list[bytes], chance: random.Rando
         payload_bytes = chance.choice([0, payload_bytes + 1, 3 << 30, 64 << 30, 2**63])
     if chance.random() < 0.1:
         header_bytes = chance.choice([0, header_bytes + 1, max(0, header_bytes - 1), 64 << 20, 2**31])
-    raw = bytearray(wire.HEAD.pack(b"HUB1", header_bytes, payload_bytes) + text + payload)
+    raw = bytearray(frames.HEAD.pack(b"HUB1", header_bytes, payload_bytes) + text + payload)
     for _ in range(chance.choice([0, 0, 0, 1, 8])):
         raw[chance.randrange(len(raw))] = chance.randrange(256)
     return bytes(raw[: chance.choice([len(raw), len(raw), len(raw), chance.randint(0, len(raw))])])
@@ -189,14 +189,14 @@ class Ends:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        end: Connection | Talk
+        end: Connection | SideChannel
         if asked is None:
-            calls = DataPlane([]).calls
-            _, end = await loop.create_unix_connection(lambda: Talk(calls, self._break, self._closed.set), sock=ours)
+            models = DataPlane([]).model_access
+            _, end = await loop.create_unix_connection(lambda: SideChannel(models, self._break, self._closed.set), sock=ours)
             answer: asyncio.Future[InferResponse] = loop.create_future()
-            work = Work({}, [], 1, None, answer, whole=Whole())
+            work = QueuedRequest({}, [], 1, None, answer, raw=RawRequest())
             end.begin(work)
-            end.on_again = lambda work: work.answer.set_result(InferResponse())
+            end.on_rescheduled = lambda work: work.answer.set_result(InferResponse())
         else:
             _, end = await loop.create_unix_connection(
                 lambda: Connection(Arena(self._arena_fd), lambda _: None, self._break, lambda _: self._closed.set()), sock=ours
@@ -206,10 +206,8 @@ class Ends:
         await loop.sock_sendall(theirs, raw)
         theirs.close()
         await self._closed.wait()
-        if isinstance(end, Connection):
-            end.fail(InstanceDied("it ended"))
-        else:
-            end.lost(InstanceDied("it ended"))
+        end.fail(InstanceDied("it ended"))
+        if isinstance(end, SideChannel):
             self.outcomes.append("died" if isinstance(answer.exception(), InstanceDied) else "frame")
         end.close()
         await asyncio.sleep(0)
@@ -218,13 +216,13 @@ class Ends:
         self.broken.append(reason)
         self._closed.set()
 
-    def _answered(self, answer: wire.Frame | InstanceDied) -> None:
+    def _answered(self, answer: frames.Frame | InstanceDied) -> None:
         if isinstance(answer, InstanceDied):
             self.outcomes.append("died")
             return
         try:
             outcomes = [outcome_of(result, answer.buffers) for result in answer.header.get("results", ())]
-        except wire.WireError:  # a real caller answers its request before it raises
+        except frames.WireError:  # a real caller answers its request before it raises
             self.outcomes.append("died")
             raise
         assert all(each is None or isinstance(each, InferResponse | HubError) for each in outcomes)

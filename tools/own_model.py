@@ -14,7 +14,7 @@ import numpy as np
 from paddle_export import GRAPHS, STEM, WEIGHTS, Predictor, pdmodel_to_json
 
 from hubserve.engines.base import ModelFiles
-from hubserve.engines.files import find_model_files
+from hubserve.engines.model_files import find_model_files
 from hubserve.engines.weights import check_weights
 from hubserve.errors import ConfigError, InvalidInput, LoadFailed
 from hubserve.types import ANY, TensorSpec, parse_dtype

@@ -10,7 +10,7 @@ import hpack
 from stress.processes import cpu_s
 from stress.report import Promise
 from stress.server import Server
-from tests.unit.http2.raw import (
+from tests.unit.net.http2.raw import (
     CONTINUATION,
     DATA,
     END_HEADERS,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from hubserve.authoring.onnx_file import check_onnx
 from hubserve.engines import ModelFiles, find_model_files
-from hubserve.engines.forms import is_program
-from hubserve.engines.program import read_program
+from hubserve.engines.model_formats import is_program
+from hubserve.engines.paddle_program import read_program
 from hubserve.errors import InvalidInput, LoadFailed
 
 _FORMS = "Paddle's *.pdmodel, *.json or __model__ with their weights, or one *.onnx"

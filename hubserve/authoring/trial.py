@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hubserve.engines import Engine, EngineOptions, ModelFiles, load_engine
-from hubserve.engines.child import ChildFailed, call_in_child
 from hubserve.engines.parity import compare
-from hubserve.engines.sample import make_sample
 from hubserve.engines.selection import installed_readers
+from hubserve.engines.subprocess_call import ChildFailed, call_in_child
+from hubserve.engines.synthetic_batch import make_sample
 from hubserve.errors import HubError, InvalidInput, LoadFailed, MissingDependency
 from hubserve.models.classifier import find_scores, make_preprocess
 from hubserve.models.items import WHOLE, items_per_run

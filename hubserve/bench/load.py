@@ -10,7 +10,7 @@ import uvloop
 
 from hubserve.bench.connection import Failure
 from hubserve.bench.loops import Closed, Load, Once, Open, Place, arrivals
-from hubserve.bench.tally import Counted
+from hubserve.bench.recorder import Counted
 
 _POLL_S = 0.01
 

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hubserve.bench.alarm import Alarm
 from hubserve.bench.connection import Connection, Failure
-from hubserve.bench.tally import Tally
+from hubserve.bench.precise_timer import Alarm
+from hubserve.bench.recorder import Tally
 
 #: an open loop opens no more connections than this; requests beyond it wait in the client, and their time counts
 MAX_CONNECTIONS = 512

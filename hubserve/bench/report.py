@@ -8,8 +8,8 @@ from typing import Any
 from hubserve import __version__
 from hubserve.bench.payloads import Payload
 from hubserve.bench.processes import machine
+from hubserve.bench.recorder import percentile
 from hubserve.bench.sweep import Measured, Round, Settings, Step, plural
-from hubserve.bench.tally import percentile
 from hubserve.bench.target import Target
 
 #: a client that uses more of its core than this is as likely the limit as the server

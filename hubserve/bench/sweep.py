@@ -8,7 +8,7 @@ from hubserve.bench import load
 from hubserve.bench.load import Pattern, Timing
 from hubserve.bench.payloads import Payload
 from hubserve.bench.processes import Meter, Usage
-from hubserve.bench.tally import Counted
+from hubserve.bench.recorder import Counted
 from hubserve.bench.target import Target
 from hubserve.errors import HubError
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from hubserve.bench.loops import Place
 from hubserve.bench.processes import python_command
 from hubserve.errors import LoadFailed, ModuleNotFound, Unavailable
-from hubserve.home import home
-from hubserve.instance.lifeline import die_with_parent
-from hubserve.registry.child import instance_environment
+from hubserve.instance.parent_death import die_with_parent
+from hubserve.paths import home
+from hubserve.registry.instance_command import instance_environment
 
 _ANSWER_TIMEOUT_S = 10
 _START_TIMEOUT_S = 600

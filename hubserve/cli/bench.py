@@ -198,7 +198,7 @@ def _port_of(pid: int) -> int:
 @contextmanager
 def _raw(args: argparse.Namespace, target: "Target", kind: str, settings: "Settings", measured: "Measured") -> Iterator["Raw | None"]:
     """The engine alone, loaded; None, and why in ``measured``, where it cannot be."""
-    from hubserve.bench.raw import RawEngine, reason_to_leave_out
+    from hubserve.bench.raw_engine import RawEngine, reason_to_leave_out
     from hubserve.cli.progress import shown_progress
 
     if args.no_raw:
@@ -228,9 +228,9 @@ def _load_order(target: "Target") -> dict[str, Any]:
     Raises:
         HubError: it does not tell.
     """
-    from hubserve.server import control
+    from hubserve.server import admin_socket
 
-    for told in control.ask(target.place.port, {"op": "load order", "module": target.module["name"]}):
+    for told in admin_socket.ask(target.place.port, {"op": "load order", "module": target.module["name"]}):
         return dict(told["order"])
     raise HubError(f"the server no longer serves '{target.module['name']}'")
 

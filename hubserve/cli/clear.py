@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Delete, and say how much is free again."""
     from hubserve.cli.progress import shown_progress
-    from hubserve.registry.clearing import clear
+    from hubserve.registry.clear_cache import clear
     from hubserve.registry.store import Store
 
     with shown_progress() as progress:

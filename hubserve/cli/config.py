@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Change what is asked for, then print the settings in effect."""
-    from hubserve.home import home
+    from hubserve.paths import home
     from hubserve.registry import configuration
 
     place = home()
@@ -71,13 +71,13 @@ def _value_text(value: Any) -> str:
 
 
 def _places(place: Path) -> dict[str, str]:
-    from hubserve import home
+    from hubserve import paths
     from hubserve.registry import configuration
 
     return {
         "home": str(place),
-        "modules": str(home.modules_dir()),
-        "cache": str(home.cache_dir()),
-        "tmp": str(home.tmp_dir()),
+        "modules": str(paths.modules_dir()),
+        "cache": str(paths.cache_dir()),
+        "tmp": str(paths.tmp_dir()),
         "config_file": str(configuration.config_file(place)),
     }

@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fetch, verify, and say where it is."""
     from hubserve.cli.progress import shown_progress
-    from hubserve.home import home
+    from hubserve.paths import home
     from hubserve.registry.configuration import install_settings
-    from hubserve.registry.indexes.keeping import keep
+    from hubserve.registry.indexes.index_download import keep
     from hubserve.registry.sources import Request
 
     with shown_progress() as progress:

@@ -27,10 +27,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     from hubserve.engines import ENGINES, engine_class
-    from hubserve.engines.cache import origins
+    from hubserve.engines.file_cache import origins
+    from hubserve.engines.package_versions import paddle_version, version_of
     from hubserve.engines.selection import is_installed
-    from hubserve.engines.verdicts import all_kept
-    from hubserve.engines.versions import paddle_version, version_of
+    from hubserve.engines.selection_cache import all_kept
 
     installed = {name: is_installed(name) for name in ENGINES}
     engines: list[dict[str, Any]] = [

@@ -55,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(home: Path, *, as_json: bool) -> None:
+    from hubserve.registry.environments.environment_record import all_environments
     from hubserve.registry.environments.profile import all_profiles
-    from hubserve.registry.environments.profiled import built_environment
-    from hubserve.registry.environments.record import all_environments
+    from hubserve.registry.environments.profile_environment import built_environment
     from hubserve.registry.environments.usage import profile_users, users
 
     used, found, profiles = users(home), all_environments(home), all_profiles(home)
@@ -100,7 +100,7 @@ def _show(home: Path, name: str, *, as_json: bool) -> None:
 
 
 def _show_profile(home: Path, profile: Any, *, as_json: bool) -> None:
-    from hubserve.registry.environments.profiled import built_environment
+    from hubserve.registry.environments.profile_environment import built_environment
     from hubserve.registry.environments.usage import profile_users
 
     environment, used = built_environment(home, profile), profile_users(home).get(profile.name, [])
@@ -125,7 +125,7 @@ def _show_profile(home: Path, profile: Any, *, as_json: bool) -> None:
 
 
 def _show_environment(home: Path, key: str, *, as_json: bool) -> None:
-    from hubserve.registry.environments.record import get_environment
+    from hubserve.registry.environments.environment_record import get_environment
     from hubserve.registry.environments.usage import users
 
     found, used = get_environment(home, key), users(home)
@@ -151,9 +151,9 @@ def _build(home: Path, name: str, python: str, *, as_json: bool, anew: bool) -> 
     """Build a profile's environment, and tell what of its promises does not hold; ``anew``: import everything again if it was there."""
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.configuration import install_settings
-    from hubserve.registry.environments.imports import failed_imports
+    from hubserve.registry.environments.import_probe import failed_imports
     from hubserve.registry.environments.profile import get_profile
-    from hubserve.registry.environments.profiled import profile_environment
+    from hubserve.registry.environments.profile_environment import profile_environment
 
     profile, timeout_s = get_profile(home, name), install_settings(home).lock_timeout_s
     with shown_progress() as progress:

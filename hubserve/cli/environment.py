@@ -26,7 +26,7 @@ def add_environment_options(parser: argparse.ArgumentParser) -> None:
 
 def environment_options(args: argparse.Namespace) -> Any:
     """What the options say, as the registry takes it."""
-    from hubserve.registry.environments.options import Options
+    from hubserve.registry.environments.install_options import Options
 
     return Options(
         isolated=args.isolated,
@@ -58,13 +58,13 @@ def environment_text(found: Any, home: Path) -> str:
         found: a :class:`hubserve.registry.resolve.Resolved`.
         home: the home.
     """
-    from hubserve.kinds.beside import folders_beside
-    from hubserve.registry.environments.deciding import foresee
-    from hubserve.registry.environments.needs import read_needs
-    from hubserve.registry.environments.options import Options
-    from hubserve.registry.environments.pythons import host
-    from hubserve.registry.environments.record import environments_dir, read_record
-    from hubserve.registry.environments.sharing import why_own
+    from hubserve.kinds.project_imports import folders_beside
+    from hubserve.registry.environments.environment_record import environments_dir, read_record
+    from hubserve.registry.environments.host_compat import why_own
+    from hubserve.registry.environments.install_options import Options
+    from hubserve.registry.environments.interpreters import host
+    from hubserve.registry.environments.module_requirements import read_needs
+    from hubserve.registry.environments.prepare import foresee
 
     manifest = found.manifest
     if found.environment:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
 from hubserve.errors import HubError
-from hubserve.home import home
+from hubserve.paths import home
 
 INTERRUPTED = 130
 

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Delete, and say how much is free again."""
     from hubserve.cli.progress import shown_progress
-    from hubserve.registry.collecting import collect
+    from hubserve.registry.gc import collect
     from hubserve.registry.store import Store
 
     with shown_progress() as progress:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubserve.cli.output import add_json_option, print_json
-from hubserve.cli.swaps import swap_text, tell_servers
+from hubserve.cli.server_notices import swap_text, tell_servers
 
 if TYPE_CHECKING:
     from hubserve.registry.paddlehub_import import Import

@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _build(args: argparse.Namespace) -> int:
     from hubserve.cli.progress import shown_progress
-    from hubserve.home import home
+    from hubserve.paths import home
     from hubserve.registry.configuration import install_settings
-    from hubserve.registry.indexes.building import build
+    from hubserve.registry.indexes.build import build
 
     with shown_progress() as progress:
         modules = build(args.folder, install_settings(home()), progress)
@@ -52,10 +52,10 @@ def _s(count: int) -> str:
 
 def _yank(args: argparse.Namespace) -> int:
     from hubserve.errors import InvalidInput
-    from hubserve.home import home
+    from hubserve.paths import home
     from hubserve.registry.configuration import install_settings
-    from hubserve.registry.indexes.building import yank
-    from hubserve.registry.indexes.choosing import parse_requirement
+    from hubserve.registry.indexes.build import yank
+    from hubserve.registry.indexes.select import parse_requirement
 
     requirement = parse_requirement(args.version)
     if requirement is None or not requirement.exact:
@@ -66,8 +66,8 @@ def _yank(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from hubserve.home import home
-    from hubserve.registry.indexes.configured import VARIABLE, configured, in_effect, shown
+    from hubserve.paths import home
+    from hubserve.registry.indexes.search_order import VARIABLE, configured, in_effect, shown
 
     asked, known = in_effect(home()), configured(home())
     if args.json:
@@ -81,8 +81,8 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _add(args: argparse.Namespace) -> int:
-    from hubserve.home import home
-    from hubserve.registry.indexes.configured import add
+    from hubserve.paths import home
+    from hubserve.registry.indexes.search_order import add
 
     shown = add(home(), args.location, first=args.first, check=not args.no_check)
     print(f"{shown} is asked {'first' if args.first else 'after the others'}")
@@ -90,8 +90,8 @@ def _add(args: argparse.Namespace) -> int:
 
 
 def _remove(args: argparse.Namespace) -> int:
-    from hubserve.home import home
-    from hubserve.registry.indexes.configured import remove
+    from hubserve.paths import home
+    from hubserve.registry.indexes.search_order import remove
 
     print(f"{remove(home(), args.location)} is asked no more")
     return 0

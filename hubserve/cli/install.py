@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubserve.cli.environment import add_environment_options, choice_text, environment_options
 from hubserve.cli.output import add_downgrade_option, add_index_option, add_json_option, print_json, size_text
-from hubserve.cli.swaps import report_swaps, tell_servers
+from hubserve.cli.server_notices import report_swaps, tell_servers
 from hubserve.errors import InstallError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Install, and say what is there now."""
-    from hubserve.registry.bundles.opening import is_bundle
+    from hubserve.registry.install.bundles.unpack import is_bundle
 
     path = Path(args.source).expanduser()
     if path.is_file() and is_bundle(path):
@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _install_bundle(path: Path, args: argparse.Namespace) -> int:
     from hubserve.cli.progress import shown_progress
-    from hubserve.registry.bundles.installing import install_bundle
-    from hubserve.registry.contents import sha256_of
+    from hubserve.registry.digests import sha256_of
+    from hubserve.registry.install.bundles.install import install_bundle
     from hubserve.registry.sources.addresses import check_sha256
     from hubserve.registry.store import Store
 

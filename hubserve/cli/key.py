@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _generate(args: argparse.Namespace) -> int:
-    from hubserve.registry.signing import generate, key_identifier, public_path
+    from hubserve.registry.install.signing import generate, key_identifier, public_path
 
     text = generate(args.file)
     print(f"The private key is in {args.file}: keep it to yourself. The public key {key_identifier(text)} is in {public_path(args.file)}:")
@@ -42,9 +42,9 @@ def _generate(args: argparse.Namespace) -> int:
 
 
 def _trust(args: argparse.Namespace) -> int:
-    from hubserve.home import home
-    from hubserve.registry.indexes.configured import shown
-    from hubserve.registry.signing import key_identifier, parse_public, trust
+    from hubserve.paths import home
+    from hubserve.registry.indexes.search_order import shown
+    from hubserve.registry.install.signing import key_identifier, parse_public, trust
 
     text = parse_public(args.key)
     index = args.index if "://" in args.index or not args.index else str(Path(args.index).expanduser().absolute())
@@ -56,8 +56,8 @@ def _trust(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from hubserve.home import home
-    from hubserve.registry.signing import trusted_keys
+    from hubserve.paths import home
+    from hubserve.registry.install.signing import trusted_keys
 
     keys = trusted_keys(home())
     if args.json:
@@ -70,8 +70,8 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _remove(args: argparse.Namespace) -> int:
-    from hubserve.home import home
-    from hubserve.registry.signing import distrust
+    from hubserve.paths import home
+    from hubserve.registry.install.signing import distrust
 
     for each in distrust(home(), args.name):
         print(f"The key {each.identifier} of {each.name} is trusted no more")
@@ -79,7 +79,7 @@ def _remove(args: argparse.Namespace) -> int:
 
 
 def _remote(args: argparse.Namespace) -> int:
-    from hubserve.serving.remote_key import make_key
+    from hubserve.gateway.instances.remote_key import make_key
 
     make_key(args.file)
     print(f"The key is in {args.file}: whoever has it can run code there and answer for your models. Copy it to the other machine, then")

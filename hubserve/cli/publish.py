@@ -23,9 +23,9 @@ def run(args: argparse.Namespace) -> int:
     """Publish, and say what the index has now."""
     from hubserve.cli.progress import shown_progress
     from hubserve.errors import InstallError
-    from hubserve.home import home
+    from hubserve.paths import home
     from hubserve.registry.configuration import install_settings
-    from hubserve.registry.indexes.building import publish
+    from hubserve.registry.indexes.build import publish
     from hubserve.registry.sources.addresses import without_secrets
 
     if "://" in args.index:

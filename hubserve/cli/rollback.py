@@ -3,7 +3,7 @@
 import argparse
 
 from hubserve.cli.output import add_json_option, print_json
-from hubserve.cli.swaps import report_swaps, tell_servers
+from hubserve.cli.server_notices import report_swaps, tell_servers
 
 HELP = "take back the last change of a module: the version, or the files, before"
 

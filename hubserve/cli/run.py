@@ -26,12 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the module; its output and exit status are passed on."""
-    from hubserve.registry.child import instance_command, instance_environment
     from hubserve.registry.environments.launch import launch
-    from hubserve.registry.environments.served import served_environment
-    from hubserve.registry.places import Hold
+    from hubserve.registry.environments.serving_environment import served_environment
+    from hubserve.registry.instance_command import instance_command, instance_environment
     from hubserve.registry.resolve import resolve
     from hubserve.registry.store import Store
+    from hubserve.registry.version_dirs import Hold
 
     store = Store()
     found = resolve(args.module, store)

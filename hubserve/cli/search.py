@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one line per module and index."""
-    from hubserve.registry.indexes.searching import search
+    from hubserve.registry.indexes.search import search
 
     found = search(args.words, args.index)
     if args.json:

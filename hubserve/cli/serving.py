@@ -11,13 +11,13 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubserve.cli.swaps import swap_text
+from hubserve.cli.server_notices import swap_text
 from hubserve.errors import HubError
-from hubserve.server import control, pidfile
+from hubserve.server import admin_socket, pidfile
 from hubserve.settings import DEFAULT_PORT, ServerSettings, read_config
 
 if TYPE_CHECKING:
-    from hubserve.serving.dataplane import ModulePlan
+    from hubserve.gateway.dataplane import ModulePlan
 
 HELP = "start, stop, reload or look at a server of installed modules"
 
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
 def _start(args: argparse.Namespace) -> int:
     from hubserve.cli.serving_flags import beside_config, disregarded, refuse_stray, settings_from_flags
     from hubserve.registry.resolve import may_mean
-    from hubserve.server.plans import make_plans
+    from hubserve.server.deployment import make_plans
     from hubserve.server.run import serve
 
     refuse_stray(args.stray)
@@ -213,7 +213,7 @@ def _why_no_server(port: int) -> str:
 
 def _reload(args: argparse.Namespace) -> int:
     told = []
-    for line in control.ask(args.port, {"op": "reload", "modules": args.modules}):
+    for line in admin_socket.ask(args.port, {"op": "reload", "modules": args.modules}):
         told.append(line)
         if not args.json:
             print(swap_text(line), flush=True)
@@ -244,7 +244,7 @@ def _local_status(args: argparse.Namespace) -> dict[str, Any] | None:
     if args.host not in _LOCAL_HOSTS or pidfile.find(args.port) is None:
         return None
     try:
-        return next(control.ask(args.port, {"op": "status"}), None)
+        return next(admin_socket.ask(args.port, {"op": "status"}), None)
     except HubError:  # it has just started, or is ending
         return None
 

@@ -74,7 +74,7 @@ def settings_from_flags(args: argparse.Namespace, only: str | None = None, note:
         ConfigError: a flag's value cannot be used.
     """
     from hubserve.registry.resolve import may_mean
-    from hubserve.server.plans import find_modules
+    from hubserve.server.deployment import find_modules
 
     references = [each for each in args.modules or [] if only is None or may_mean(each, only)]
     raw = {"modules_info": _merge(find_modules(references), _modules_info(args.modules_info)), "use_gpu": args.use_gpu, "gpu": args.gpu}

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from hubserve.cli.output import add_json_option, print_json
-from hubserve.cli.swaps import report_swaps, serving_ports, take_from_servers
+from hubserve.cli.server_notices import report_swaps, serving_ports, take_from_servers
 from hubserve.errors import HubError, InstallError
 
 HELP = "remove an installed module"

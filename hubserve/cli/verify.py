@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read and compare; 1 if anything is wrong."""
     from hubserve.cli.progress import shown_progress
+    from hubserve.registry.install.verification import verify
     from hubserve.registry.store import Store
-    from hubserve.registry.verifying import verify
 
     store = Store()
     installed, notes = _chosen(store, args.modules)

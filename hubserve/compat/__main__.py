@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import List, Optional
 
 from hubserve.compat import FOLDER
-from hubserve.kinds.beside import look_beside
+from hubserve.kinds.project_imports import look_beside
 from hubserve.kinds.removed_names import runtime
 
 _PATH_FILE = "hubserve_compat.pth"

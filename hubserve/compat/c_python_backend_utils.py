@@ -1,14 +1,14 @@
 """The types of requests that models of Triton's Python backend import; the same objects as in ``triton_python_backend_utils``."""
 
-from hubserve.kinds.triton_api.control import is_model_ready, load_model, unload_model
-from hubserve.kinds.triton_api.errors import TritonError, TritonModelException
-from hubserve.kinds.triton_api.logger import Logger
-from hubserve.kinds.triton_api.memory import TRITONSERVER_MEMORY_CPU, TRITONSERVER_MEMORY_GPU, MemoryType, PreferredMemory
-from hubserve.kinds.triton_api.metrics import Metric, MetricFamily, MetricKind
-from hubserve.kinds.triton_api.replies import ResponseIterator
-from hubserve.kinds.triton_api.requests import InferenceRequest, InferenceTrace
-from hubserve.kinds.triton_api.responses import InferenceResponse, InferenceResponseSender
-from hubserve.kinds.triton_api.tensors import Tensor
+from hubserve.kinds.triton.api.control import is_model_ready, load_model, unload_model
+from hubserve.kinds.triton.api.errors import TritonError, TritonModelException
+from hubserve.kinds.triton.api.logger import Logger
+from hubserve.kinds.triton.api.memory import TRITONSERVER_MEMORY_CPU, TRITONSERVER_MEMORY_GPU, MemoryType, PreferredMemory
+from hubserve.kinds.triton.api.metrics import Metric, MetricFamily, MetricKind
+from hubserve.kinds.triton.api.replies import ResponseIterator
+from hubserve.kinds.triton.api.requests import InferenceRequest, InferenceTrace
+from hubserve.kinds.triton.api.responses import InferenceResponse, InferenceResponseSender
+from hubserve.kinds.triton.api.tensors import Tensor
 
 COUNTER, GAUGE, HISTOGRAM = MetricKind
 

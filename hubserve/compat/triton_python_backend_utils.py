@@ -2,14 +2,14 @@
 
 from hubserve.compat import c_python_backend_utils
 from hubserve.compat.c_python_backend_utils import *  # noqa: F403 - its __all__ lists the names
-from hubserve.kinds.triton_api.config import (
+from hubserve.kinds.triton.api.config import (
     ModelConfig,
     get_input_config_by_name,
     get_model_dir,
     get_output_config_by_name,
     using_decoupled_model_transaction_policy,
 )
-from hubserve.kinds.triton_api.datatypes import (
+from hubserve.kinds.triton.api.datatypes import (
     TRITON_STRING_TO_NUMPY,
     deserialize_bytes_tensor,
     numpy_to_triton_type,
@@ -17,16 +17,16 @@ from hubserve.kinds.triton_api.datatypes import (
     triton_string_to_numpy,
     triton_to_numpy_type,
 )
-from hubserve.kinds.triton_api.errors import TritonModelException
-from hubserve.kinds.triton_api.memory import TRITONSERVER_MEMORY_CPU_PINNED
-from hubserve.kinds.triton_api.requests import (
+from hubserve.kinds.triton.api.errors import TritonModelException
+from hubserve.kinds.triton.api.memory import TRITONSERVER_MEMORY_CPU_PINNED
+from hubserve.kinds.triton.api.requests import (
     TRITONSERVER_REQUEST_FLAG_SEQUENCE_END,
     TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
     TRITONSERVER_REQUEST_RELEASE_ALL,
     TRITONSERVER_REQUEST_RELEASE_RESCHEDULE,
     get_input_tensor_by_name,
 )
-from hubserve.kinds.triton_api.responses import TRITONSERVER_RESPONSE_COMPLETE_FINAL, get_output_tensor_by_name
+from hubserve.kinds.triton.api.responses import TRITONSERVER_RESPONSE_COMPLETE_FINAL, get_output_tensor_by_name
 
 #: the name by which older models know it
 TritonInferenceException = TritonModelException

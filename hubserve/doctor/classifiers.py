@@ -6,9 +6,9 @@ from typing import Any
 
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding, from_error
 from hubserve.doctor.models import looking_in
-from hubserve.doctor.subject import Subject
+from hubserve.doctor.target import Subject
 from hubserve.engines import find_model_files
-from hubserve.engines.program import read_program
+from hubserve.engines.paddle_program import read_program
 from hubserve.errors import HubError
 from hubserve.models.class_names import UnfitLabels, name_classes
 from hubserve.models.inference_yml import FILE, Described, read_inference_yml

@@ -10,20 +10,20 @@ from typing import Any
 
 from hubserve.config_file.legacy import modernise
 from hubserve.config_file.lenient_json import NotJson, parse_json
-from hubserve.doctor import engines, hardware, places
+from hubserve.doctor import engines, hardware, home_checks
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Check, Finding, by_level, from_error, run_checks
 from hubserve.doctor.module import examine_module
 from hubserve.errors import ConfigError, HubError
-from hubserve.home import home
-from hubserve.instance.listen import parse_address
-from hubserve.instance.tls import ASK_PROBE, SharedKey
+from hubserve.gateway.instances.remote_instance import connect
+from hubserve.instance.remote_listener import parse_address
+from hubserve.paths import home
 from hubserve.registry.environments.profile import HOST, get_profile
 from hubserve.registry.resolve import resolve
 from hubserve.registry.sources.canonical import is_loopback
 from hubserve.server import pidfile
-from hubserve.server.plans import LOCATING, reference_of
-from hubserve.serving.remote import connect
+from hubserve.server.deployment import LOCATING, reference_of
 from hubserve.settings import ModuleSettings, ServerSettings, parse_settings, with_paths
+from hubserve.wire.tls import ASK_PROBE, SharedKey
 
 _CONNECT_S = 3.0
 _FIRST_FREE_PORT = 1024
@@ -239,7 +239,7 @@ def check_address(config: Config) -> Iterator[Finding]:
 
 def _listening_problem(host: str, port: int) -> str:
     try:
-        return places.port_problem(host, port)
+        return home_checks.port_problem(host, port)
     except (socket.gaierror, OverflowError) as error:
         return str(error)
 

@@ -7,9 +7,9 @@ from typing import Any
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding
 from hubserve.doctor.software import first_line_of
 from hubserve.engines import ENGINES, engine_class
-from hubserve.engines.child import call_in_child
 from hubserve.engines.gpus import gpu_count
 from hubserve.engines.selection import is_installed
+from hubserve.engines.subprocess_call import call_in_child
 from hubserve.errors import HubError
 
 _IMPORT_TIMEOUT_S = 120.0

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import hubserve
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding
-from hubserve.home import home
-from hubserve.instance.arena import ARENA_BYTES
+from hubserve.paths import home
+from hubserve.wire.arena import ARENA_BYTES
 
 _MIB = 1 << 20
 #: what an instance of a usual model takes

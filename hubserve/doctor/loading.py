@@ -10,11 +10,11 @@ import numpy as np
 
 from hubserve.doctor.classifiers import scores
 from hubserve.doctor.findings import NOTE, WARNING, Finding, from_error
-from hubserve.engines.sample import make_sample
+from hubserve.engines.synthetic_batch import make_sample
 from hubserve.errors import HubError
+from hubserve.gateway.dataplane import DataPlane, ModulePlan, ServedModule
 from hubserve.kinds import Face
-from hubserve.server.plans import find_modules, make_plans
-from hubserve.serving.dataplane import DataPlane, ModulePlan, ServedModule
+from hubserve.server.deployment import find_modules, make_plans
 from hubserve.settings import ServerSettings, parse_settings
 from hubserve.types import InferRequest
 from hubserve.vision.codecs import encode_picture
@@ -73,7 +73,8 @@ async def _ask(module: ServedModule, folder: str) -> AsyncIterator[Finding]:
         yield Finding(NOTE, "sample", "it was not asked for anything: only its author knows what its serving method takes", file=folder)
     for face, request in samples.items():
         try:
-            answer = await module.infer(request)
+            with module.admit():
+                answer = await module.infer(request)
         except HubError as error:
             fix = "A made-up input may be one that the module rightly refuses; otherwise mend its code"
             yield Finding(WARNING, "sample", f"a made-up input ({face}) failed: {error.message}", fix, folder)

@@ -1,11 +1,12 @@
 """The checks of this machine."""
 
-from hubserve.doctor import engines, hardware, places, software
+from hubserve.doctor import engines, hardware, home_checks, software
 from hubserve.doctor.findings import Check, Finding, by_level, run_checks
 
 MACHINE_CHECKS: tuple[Check[[]], ...] = (
     software.check_python,
     software.check_packages,
+    software.check_opencv,
     software.check_hub_commands,
     software.check_variables,
     engines.check_engines,
@@ -17,13 +18,13 @@ MACHINE_CHECKS: tuple[Check[[]], ...] = (
     hardware.check_open_files,
     hardware.check_clock,
     hardware.check_disk,
-    places.check_home,
-    places.check_network_file_system,
-    places.check_settings,
-    places.check_installed,
-    places.check_leftovers,
-    places.check_servers,
-    places.check_default_port,
+    home_checks.check_home,
+    home_checks.check_network_file_system,
+    home_checks.check_settings,
+    home_checks.check_installed,
+    home_checks.check_leftovers,
+    home_checks.check_servers,
+    home_checks.check_default_port,
     software.check_other_pythons,
     software.check_tools,
 )

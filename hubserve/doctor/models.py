@@ -9,7 +9,7 @@ from typing import Any
 
 from hubserve.doctor import sources
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding, from_error
-from hubserve.doctor.subject import Subject
+from hubserve.doctor.target import Subject
 from hubserve.engines import AUTO, engine_class, find_model_files
 from hubserve.engines.selection import is_installed
 from hubserve.engines.weights import check_weights

@@ -14,14 +14,14 @@ import hubserve
 from hubserve.doctor import classifiers, models, sources
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Check, Finding, by_level, from_error, run_checks
 from hubserve.doctor.software import compare_requirement
-from hubserve.doctor.subject import Subject, line_of
+from hubserve.doctor.target import Subject, line_of
 from hubserve.errors import HubError
-from hubserve.home import modules_dir
 from hubserve.kinds import find_kind
-from hubserve.kinds.beside import find_in, folders_beside
 from hubserve.kinds.package_names import package_of
-from hubserve.registry.contents import measure
-from hubserve.registry.copying import measure_source
+from hubserve.kinds.project_imports import find_in, folders_beside
+from hubserve.paths import modules_dir
+from hubserve.registry.digests import measure
+from hubserve.registry.install.copying import measure_source
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.resolve import resolve
 

@@ -99,7 +99,7 @@ class Engine(ABC):
     labels: Mapping[str, Sequence[str]] = MappingProxyType({})
     #: why this engine was chosen, for people to read
     reason: str = ""
-    #: where engines were compared to choose this one: the figures of each, as :func:`hubserve.engines.deciding.decide` records them
+    #: where engines were compared to choose this one: the figures of each, as :func:`hubserve.engines.selection_policy.decide` records them
     measured: Mapping[str, Any] = MappingProxyType({})
     #: what it runs with: version, device, threads, precision
     settings: Mapping[str, Any] = MappingProxyType({})

@@ -6,12 +6,12 @@ from typing import Any, Dict, List
 import numpy as np
 
 from hubserve.engines.base import SPECIAL, Engine, EngineOptions, ModelFiles
-from hubserve.engines.conversion import onnx_of
 from hubserve.engines.failures import computing, loading
-from hubserve.engines.imports import import_package
+from hubserve.engines.onnx_conversion import onnx_of
 from hubserve.engines.onnx_graph import OnnxGraph, files_outside, read_onnx
 from hubserve.engines.onnx_values import Port, from_json, port_of, run_with_bfloat16, table_of, to_runtime
-from hubserve.engines.program import read_program
+from hubserve.engines.package_imports import import_package
+from hubserve.engines.paddle_program import read_program
 from hubserve.errors import InvalidInput, LoadFailed
 from hubserve.types import BFLOAT16, check_arrays, native
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from hubserve.engines.base import SPECIAL, Engine, EngineOptions, ModelFiles
 from hubserve.engines.failures import computing, loading
-from hubserve.engines.files import usual_names
-from hubserve.engines.imports import import_package
-from hubserve.engines.program import Program, read_program
+from hubserve.engines.model_files import usual_names
+from hubserve.engines.package_imports import import_package
+from hubserve.engines.paddle_program import Program, read_program
 from hubserve.errors import LoadFailed
 from hubserve.types import ANY, DTYPES, REST, TensorSpec, check_arrays, native
 

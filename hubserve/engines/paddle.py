@@ -7,9 +7,9 @@ import numpy as np
 
 from hubserve.engines.base import SPECIAL, Engine, EngineOptions, ModelFiles, refuse_empty
 from hubserve.engines.failures import computing, loading
-from hubserve.engines.imports import import_paddle
+from hubserve.engines.package_imports import import_paddle
 from hubserve.engines.paddle_config import build_config, check_gpu
-from hubserve.engines.program import Program, read_program
+from hubserve.engines.paddle_program import Program, read_program
 from hubserve.errors import LoadFailed
 from hubserve.types import check_arrays, native
 

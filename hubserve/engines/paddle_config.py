@@ -9,7 +9,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from hubserve.engines.base import EngineOptions, ModelFiles
 from hubserve.engines.failures import reason
-from hubserve.engines.program import Program
+from hubserve.engines.paddle_program import Program
 from hubserve.errors import LoadFailed
 from hubserve.types import ANY, TensorSpec
 

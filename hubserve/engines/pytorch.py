@@ -10,7 +10,7 @@ import numpy as np
 
 from hubserve.engines.base import Engine, EngineOptions, ModelFiles, Signature
 from hubserve.engines.failures import computing, loading
-from hubserve.engines.imports import import_package
+from hubserve.engines.package_imports import import_package
 from hubserve.engines.torch_files import check_script
 from hubserve.engines.torch_signature import find_signature, keys_of, takes_dictionary
 from hubserve.errors import LoadFailed, ModuleFailed

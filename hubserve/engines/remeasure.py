@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Dict, Sequence
 
 from hubserve.engines.base import EngineOptions, ModelFiles
-from hubserve.engines.measuring import ROUNDS
+from hubserve.engines.measurement import ROUNDS
 from hubserve.engines.selection import check, installed_readers
-from hubserve.engines.verdicts import Kept, Verdict, keep, read_kept
+from hubserve.engines.selection_cache import Kept, Verdict, keep, read_kept
 from hubserve.errors import HubError, LoadFailed
 
 #: how many times faster another engine must be than one that serves already

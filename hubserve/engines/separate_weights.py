@@ -10,9 +10,9 @@ import shutil
 from pathlib import Path
 from typing import List, Optional
 
-from hubserve.engines.cache import locked, note_origin, put_in_place
+from hubserve.engines.file_cache import locked, note_origin, put_in_place
 from hubserve.errors import LoadFailed
-from hubserve.home import cache_dir
+from hubserve.paths import cache_dir
 
 
 def separate_weights(graph: Path, names: List[str]) -> Optional[List[Path]]:

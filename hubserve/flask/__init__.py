@@ -9,6 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from hubserve import unsupported_platform
+
+if unsupported_platform():  # before the imports below fail for want of what only Linux has
+    raise ImportError(unsupported_platform())
+
 try:
     import flask
 except ImportError as error:
@@ -21,7 +26,7 @@ from hubserve.errors import ConfigError, HubError
 from hubserve.flask.exchange import WsgiExchange
 from hubserve.flask.gateway import Closed, Gateway
 from hubserve.protocols import protocol_classes
-from hubserve.server.plans import find_modules, make_plans
+from hubserve.server.deployment import find_modules, make_plans
 from hubserve.server.reload import MakePlans
 from hubserve.settings import ServerSettings, parse_settings, read_config
 

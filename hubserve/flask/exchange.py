@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from hubserve.errors import drop_frames
-from hubserve.server.exchange import UNEXPECTED, Taker
+from hubserve.net.http1.request_cycle import UNEXPECTED, Taker
 
 log = logging.getLogger("hubserve")
 
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 class WsgiExchange:
-    """See the module's text. Protocols use it as they use :class:`hubserve.server.exchange.Exchange`.
+    """See the module's text. Protocols use it as they use :class:`hubserve.net.http1.request_cycle.Exchange`.
 
     Args:
         scope: ASGI's; the exchange adds itself to it.

@@ -11,12 +11,12 @@ import uvloop
 
 from hubserve.errors import HubError
 from hubserve.flask.exchange import Answer, WsgiExchange
+from hubserve.gateway.dataplane import DataPlane, ModulePlan
 from hubserve.protocols import Context
 from hubserve.server.app import build_app
 from hubserve.server.loading import load_modules
 from hubserve.server.model_control import Models
 from hubserve.server.reload import MakePlans
-from hubserve.serving.dataplane import DataPlane, ModulePlan
 from hubserve.settings import ServerSettings
 
 log = logging.getLogger("hubserve")

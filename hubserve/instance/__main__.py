@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import List, Optional
 
 from hubserve.errors import HubError, to_wire
-from hubserve.instance import lifeline
+from hubserve.instance import parent_death
 from hubserve.instance.app_server import serve_app
-from hubserve.instance.arena import Arena
 from hubserve.instance.json_results import ResultEncoder
-from hubserve.instance.listen import listen
-from hubserve.instance.loop import serve
-from hubserve.instance.memory import keep_large_buffers
-from hubserve.instance.tls import SharedKey
+from hubserve.instance.malloc_tuning import keep_large_buffers
+from hubserve.instance.remote_listener import listen
+from hubserve.instance.serve_loop import serve
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Kind
-from hubserve.kinds.beside import came_from
-from hubserve.kinds.failures import as_failure
 from hubserve.kinds.forks import ignore_signals
-from hubserve.kinds.packages import hide_neighbours, share_with_children
+from hubserve.kinds.import_hooks import hide_neighbours, share_with_children
+from hubserve.kinds.module_failures import as_failure
+from hubserve.kinds.project_imports import came_from
 from hubserve.module import BEHIND_VARIABLE
+from hubserve.wire.arena import Arena
+from hubserve.wire.tls import SharedKey
 
 _COMPAT = Path(__file__).resolve().parent.parent / "compat"
 
@@ -57,7 +57,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     hide_neighbours()
     # behind everything else: a real paddlehub in this environment is preferred
     sys.path.extend([*filter(None, os.environ.get(BEHIND_VARIABLE, "").split(os.pathsep)), str(_COMPAT)])
-    lifeline.die_with_parent()
+    parent_death.die_with_parent()
     if args.serve_fd is not None:
         return _serve(args.serve_fd, args.arena_fd, args.side_fd)
     if args.app_fd is not None:

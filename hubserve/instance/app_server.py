@@ -13,7 +13,7 @@ from typing import Any, Dict, List
 
 from hubserve.errors import HubError, LoadFailed, MissingDependency, to_wire
 from hubserve.kinds.base import Kind, LoadedModule
-from hubserve.kinds.failures import as_failure
+from hubserve.kinds.module_failures import as_failure
 
 HOST = "127.0.0.1"
 _TRIES = 3

@@ -21,7 +21,7 @@ from typing import Any, Callable, List, Tuple
 import numpy as np
 
 from hubserve.errors import HubError, ModuleFailed, safe_text
-from hubserve.kinds.failures import as_failure, traceback_of
+from hubserve.kinds.module_failures import as_failure, traceback_of
 
 _SHOWN = 80
 _OWN_TYPES = (type(None), str, int, float, dict, list, tuple)

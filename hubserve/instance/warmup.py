@@ -15,9 +15,9 @@ from typing import Any, Dict, List, Sequence
 import numpy as np
 
 from hubserve.errors import HubError, LoadFailed
-from hubserve.instance.calls import guarded
+from hubserve.instance.execute import guarded
 from hubserve.kinds.base import LoadedModule
-from hubserve.kinds.requests import WholeRequest, WholeResponse
+from hubserve.kinds.raw_requests import WholeRequest, WholeResponse
 from hubserve.types import BFLOAT16, BYTES, array_from_bytes
 
 FOLDER = "warmup"

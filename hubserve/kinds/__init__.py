@@ -11,7 +11,7 @@ __all__ = ["KINDS", "Face", "Kind", "LoadedModule", "ModuleInfo", "find_kind", "
 #: name -> "package.module:Class", in the order in which they are asked whether they recognise a folder
 KINDS = {
     "paddlehub": "hubserve.kinds.paddlehub:PaddleHubKind",
-    "triton": "hubserve.kinds.triton:TritonKind",
+    "triton": "hubserve.kinds.triton.repository:TritonKind",
     "model": "hubserve.kinds.model_file:ModelKind",
 }
 

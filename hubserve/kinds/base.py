@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tu
 import numpy as np
 
 from hubserve.errors import UnsupportedFace
-from hubserve.kinds.requests import Answer, WholeRequest
+from hubserve.kinds.raw_requests import Answer, WholeRequest
 from hubserve.module import JsonArray
 from hubserve.types import ANY, TensorSpec, specs_from_json, specs_to_json
 
@@ -30,7 +30,7 @@ class ModuleInfo(NamedTuple):
     batches: bool = False
     #: the Pythons that it runs on, as PEP 440 writes ranges; "" for any
     requires_python: str = ""
-    #: its wishes for its environment; see :mod:`hubserve.registry.environments.needs`
+    #: its wishes for its environment; see :mod:`hubserve.registry.environments.module_requirements`
     environment: Optional[Dict[str, Any]] = None
 
     def to_json(self) -> Dict[str, Any]:
@@ -58,7 +58,7 @@ class Description(NamedTuple):
         engine: what computes, for people to read: ``{"name", "reason", ...}``.
         batched: whether the first dimension of its tensors is the batch; False: each request is computed as it is.
         whole_requests: whether it is given requests (:meth:`LoadedModule.call_requests`) rather than merged arrays.
-        decoupled: whether it may answer one request by any number of responses; see :meth:`hubserve.serving.dataplane.DataPlane.stream`.
+        decoupled: whether it may answer one request by any number of responses; see :meth:`hubserve.gateway.dataplane.DataPlane.stream`.
         concurrent: whether it may be given further requests before it has answered; only with ``whole_requests``.
         optional: names of inputs that a request may leave out; only with ``whole_requests``.
         ragged: names of inputs that requests of one batch may bring in different shapes; only with ``whole_requests``.
@@ -181,7 +181,7 @@ class LoadedModule(ABC):
         Args:
             requests: at least one.
         Returns:
-            For each, in order, its response, or :class:`~hubserve.kinds.requests.Later`.
+            For each, in order, its response, or :class:`~hubserve.kinds.raw_requests.Later`.
         """
         raise self.unsupported(Face.TENSORS)
 

@@ -10,8 +10,8 @@ import unicodedata
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence
 
-from hubserve.engines.files import find_model_files
-from hubserve.engines.forms import KNOWN, backend_of_file, check_form, graphs_in, is_model_name, others_in
+from hubserve.engines.model_files import find_model_files
+from hubserve.engines.model_formats import KNOWN, backend_of_file, check_form, graphs_in, is_model_name, others_in
 from hubserve.errors import LoadFailed
 from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
 
@@ -68,7 +68,7 @@ class ModelKind(Kind):
 
     def load(self, folder: Path, import_name: str, init_args: Dict[str, Any], defaults: Dict[str, Any]) -> LoadedModule:
         """See the base class; the module is called as it is imported unless a card says its name."""
-        from hubserve.kinds.triton_file import load_plain_model
+        from hubserve.kinds.triton.file_backend import load_plain_model
 
         name = card_of(folder).name if has_card(folder) else import_name
         return load_plain_model(files_of(folder), name, init_args, use_gpu=bool(defaults.get("use_gpu")))

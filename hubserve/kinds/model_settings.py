@@ -19,7 +19,7 @@ from hubserve.engines.base import Signature
 from hubserve.engines.selection import is_installed
 from hubserve.engines.tuning import PARAMETERS, is_known, read_tuning
 from hubserve.errors import ConfigError
-from hubserve.kinds.triton_config import DTYPES
+from hubserve.kinds.triton.config import DTYPES
 from hubserve.module import instance_threads
 from hubserve.types import ANY, TensorSpec
 

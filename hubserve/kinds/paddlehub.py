@@ -12,8 +12,8 @@ from hubserve.kinds import source
 from hubserve.kinds.annotations import import_leniently
 from hubserve.kinds.base import Description, Face, Kind, LoadedModule, ModuleInfo
 from hubserve.kinds.called_methods import CalledMethod
-from hubserve.kinds.failures import failures_named
-from hubserve.kinds.packages import install_package
+from hubserve.kinds.import_hooks import install_package
+from hubserve.kinds.module_failures import failures_named
 from hubserve.kinds.removed_names import runtime
 from hubserve.module import BatchSpec, JsonArray
 from hubserve.types import TensorSpec

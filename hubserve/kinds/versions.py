@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
-from hubserve.home import modules_dir
+from hubserve.paths import modules_dir
 
 #: release numbers, whether it is a final release, what follows them
 VersionKey = Tuple[List[int], int, List[Tuple[int, str]]]
 
-#: beside a module's versions: which of them its bare name means; see :mod:`hubserve.registry.record`
+#: beside a module's versions: which of them its bare name means; see :mod:`hubserve.registry.history`
 RECORD_NAME = ".history.json"
 
 _CONDITION = re.compile(r"\s*(>=|<=|==|=|>|<)?\s*(.+?)\s*")

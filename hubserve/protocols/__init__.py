@@ -9,7 +9,7 @@ __all__ = ["PROTOCOLS", "Context", "Protocol", "create_protocols", "protocol_cla
 #: name -> "package.module:Class"
 PROTOCOLS = {
     "paddlehub": "hubserve.protocols.paddlehub:PaddleHubProtocol",
-    "v2": "hubserve.protocols.v2.http:V2Protocol",
+    "v2": "hubserve.protocols.open_inference.http.protocol:V2Protocol",
     "gradio": "hubserve.protocols.gradio:GradioProtocol",
 }
 

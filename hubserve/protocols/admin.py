@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from starlette.types import Scope
 
 from hubserve.errors import HubError
-from hubserve.protocols.headers import header, headers_of
-from hubserve.protocols.hosts import Hosts, is_loopback
+from hubserve.net.headers import header, headers_of
+from hubserve.net.hosts import Hosts, is_loopback
 from hubserve.settings import ServerSettings
 
 #: set in ASGI's scope of a request that a web page of another, allowed origin makes

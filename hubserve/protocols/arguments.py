@@ -9,12 +9,12 @@ import numpy as np
 import pybase64
 
 from hubserve.errors import InvalidInput
-from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
 from hubserve.module import JsonArray, check_about, decode_base64
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds, is_light, json_type, parse_json
-from hubserve.protocols.large_text import split_large_text
+from hubserve.protocols.json_base64_split import split_large_text
 from hubserve.types import array_from_bytes
+from hubserve.wire.frames import Frame, pack_arrays, unpack_arrays
 
 #: so much base64 is decoded before others get their turn: a multiple of four characters
 _STEP_CHARS = 1 << 20

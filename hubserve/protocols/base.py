@@ -1,38 +1,23 @@
-"""What every HTTP protocol provides, and the parts of HTTP that they share."""
+"""The base class of HTTP protocols, and the context that the protocols of one server share."""
 
-import asyncio
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
 from starlette.types import Receive, Scope, Send
 
-from hubserve.errors import HubError, InvalidInput
+from hubserve.gateway.dataplane import DataPlane
+from hubserve.net.admission import Admission
+from hubserve.net.hosts import Hosts
 from hubserve.protocols.admin import AdminSurface
-from hubserve.protocols.admission import Admission
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds
-from hubserve.protocols.headers import HEADERS, header
-from hubserve.protocols.hosts import Hosts
-from hubserve.serving.dataplane import DataPlane
 from hubserve.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from hubserve.protocols.v2.inference import V2Inference
-    from hubserve.protocols.v2.repository import ModelControl
-
-__all__ = ["HEADERS", "ClientGone", "Context", "Protocol", "deadline_of", "header", "priority_of", "respond", "while_connected"]
-
-_HIGHEST_PRIORITY = 100
-T = TypeVar("T")
-
-
-class ClientGone(HubError):
-    """The client closed the connection before it was answered."""
-
-    code = "client_gone"
+    from hubserve.protocols.open_inference.core.inference import V2Inference
+    from hubserve.protocols.open_inference.core.repository import ModelControl
 
 
 class Context:
@@ -72,9 +57,12 @@ class Context:
     @cached_property
     def v2(self) -> "V2Inference":
         """The Open Inference Protocol, for each transport that carries it."""
-        from hubserve.protocols.v2.inference import V2Inference
+        from hubserve.protocols.open_inference.core.inference import V2Inference
+        from hubserve.protocols.open_inference.core.inter_model_calls import OpenInferenceAccess
 
-        return V2Inference(self.dataplane, self.settings, self.models, self.decoders)
+        v2 = V2Inference(self.dataplane, self.settings, self.models, self.decoders)
+        self.dataplane.provide_model_access(OpenInferenceAccess(v2))
+        return v2
 
     def stop(self) -> None:
         """End what would keep requests in progress for ever."""
@@ -108,87 +96,3 @@ class Protocol(ABC):
     @abstractmethod
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-
-
-def deadline_of(scope: Scope, settings: ServerSettings) -> float:
-    """When a request is to be given up, on the clock of ``time.monotonic``.
-
-    A client may ask for it in the header ``X-Hub-Timeout-Ms``; the settings' time is the longest.
-
-    Raises:
-        InvalidInput: the header is no number of milliseconds above 0.
-    """
-    sent = header(scope, b"x-hub-timeout-ms")
-    if not sent:
-        return time.monotonic() + settings.request_timeout_s
-    try:
-        timeout_s = float(sent) / 1e3
-    except ValueError:
-        timeout_s = 0.0
-    if not timeout_s > 0:
-        raise InvalidInput(f"the header X-Hub-Timeout-Ms must be a number of milliseconds above 0, got '{sent[:40]}'")
-    return time.monotonic() + min(timeout_s, settings.request_timeout_s)
-
-
-def priority_of(scope: Scope) -> int:
-    """A request's ``X-Hub-Priority`` header; lower ones are computed first, and 0 is usual.
-
-    Raises:
-        InvalidInput: it is no whole number from -100 to 100.
-    """
-    sent = header(scope, b"x-hub-priority")
-    try:
-        priority = int(sent or "0")
-    except ValueError:
-        priority = _HIGHEST_PRIORITY + 1
-    if abs(priority) > _HIGHEST_PRIORITY:
-        raise InvalidInput(f"the header X-Hub-Priority must be a whole number from -100 to 100, got '{sent[:40]}'")
-    return priority
-
-
-async def while_connected(scope: Scope, answer: Awaitable[T]) -> T:
-    """Wait for an answer for as long as the client does.
-
-    Args:
-        scope: ASGI's, from hubserve's own HTTP connection, which notices that the client leaves.
-        answer: is cancelled then.
-    Raises:
-        ClientGone: the client left.
-    """
-    exchange = scope["extensions"]["hubserve"]
-    exchange.cancel_when_gone = True
-    try:
-        return await answer
-    except asyncio.CancelledError:
-        if exchange.gone:
-            raise ClientGone("the client closed the connection before its answer came") from None
-        raise
-    finally:
-        exchange.cancel_when_gone = False
-
-
-async def respond(send: Send, status: int, body: bytes, **headers: Any) -> None:
-    """Send a complete answer.
-
-    Args:
-        send: ASGI's.
-        status: HTTP status code.
-        body: the answer, JSON.
-        headers: further headers; underscores in names become hyphens.
-    """
-    extra = [(name.replace("_", "-").encode(), str(value).encode()) for name, value in headers.items()]
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *extra],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
-
-
-async def respond_options(send: Send, allowed: str) -> None:
-    """Answer an ``OPTIONS`` request as Flask does: 200, with the methods in ``Allow``, and without a body."""
-    headers = [(b"content-type", b"text/html; charset=utf-8"), (b"allow", allowed.encode()), (b"content-length", b"0")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})

@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import Any
 
 from hubserve.errors import HubError, TooLarge, safe_text, to_wire
-from hubserve.instance import wire
-from hubserve.instance.memory import release
-from hubserve.kinds.failures import traceback_of
+from hubserve.instance.malloc_tuning import release
+from hubserve.kinds.module_failures import traceback_of
+from hubserve.wire import frames
 
 #: the gateway parses the answer; only buffers may be large
 _MAX_HEADER_BYTES = 1 << 20
@@ -24,18 +24,18 @@ def main(descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as sock:
         while True:
             try:
-                frame = wire.receive(sock)
-                wire.send(sock, *_answer(frame))
+                frame = frames.receive(sock)
+                frames.send(sock, *_answer(frame))
             except (EOFError, OSError):
                 return
             del frame
             release()
 
 
-def _answer(frame: wire.Frame) -> tuple[dict[str, Any], list[Any]]:
+def _answer(frame: frames.Frame) -> tuple[dict[str, Any], list[Any]]:
     try:
         header, buffers = _function(frame.header["function"])(frame.header["arguments"], frame.buffers)
-        if len(wire.dump_header(header)) > _MAX_HEADER_BYTES:
+        if len(frames.dump_header(header)) > _MAX_HEADER_BYTES:
             raise TooLarge("the names, shapes and parameters of the request take more than 1 MiB; send fewer or shorter ones")
     except HubError as error:
         return {"error": to_wire(error)}, []

@@ -2,7 +2,7 @@
 
 A JSON parser does not let other threads run while it works, and 20 MB take it a second; so on the event loop, and in any thread of the
 gateway, it would hold up every client. The processes are started when they are needed, and end when they have had nothing to do for a
-while. What they are sent and what they answer are frames of :mod:`hubserve.instance.wire`; the threads that do this sit in system calls,
+while. What they are sent and what they answer are frames of :mod:`hubserve.wire.frames`; the threads that do this sit in system calls,
 where others may run.
 """
 
@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from hubserve.errors import Unavailable, from_wire
-from hubserve.instance import wire
+from hubserve.wire import frames
 
 log = logging.getLogger("hubserve")
 
@@ -45,7 +45,7 @@ class Decoders:
         self._busy: set[_Decoder] = set()
         self._closed = False
 
-    async def call(self, function: str, arguments: dict[str, Any], buffers: Sequence[Any], read: Callable[[wire.Frame], T]) -> T:
+    async def call(self, function: str, arguments: dict[str, Any], buffers: Sequence[Any], read: Callable[[frames.Frame], T]) -> T:
         """Call a function in one of the processes.
 
         Args:
@@ -83,12 +83,12 @@ class Decoders:
 
     # --- in a thread ---
 
-    def _call(self, header: dict[str, Any], buffers: Sequence[Any], read: Callable[[wire.Frame], T]) -> T:
+    def _call(self, header: dict[str, Any], buffers: Sequence[Any], read: Callable[[frames.Frame], T]) -> T:
         for _ in range(2):
             decoder = self._take()
             try:
                 frame = decoder.exchange(header, buffers)
-            except (OSError, EOFError, wire.WireError) as error:  # it was killed, maybe for want of memory
+            except (OSError, EOFError, frames.WireError) as error:  # it was killed, maybe for want of memory
                 log.warning("a process that decodes large requests ended: %s", error)
                 decoder.end()
                 continue
@@ -135,10 +135,10 @@ class _Decoder:
         self._socket.settimeout(_TIMEOUT_S)
         self.used_at = 0.0
 
-    def exchange(self, header: dict[str, Any], buffers: Sequence[Any]) -> wire.Frame:
+    def exchange(self, header: dict[str, Any], buffers: Sequence[Any]) -> frames.Frame:
         """Send a frame, and wait for its answer."""
-        wire.send(self._socket, header, buffers)
-        frame = wire.receive(self._socket)
+        frames.send(self._socket, header, buffers)
+        frame = frames.receive(self._socket)
         self.used_at = time.monotonic()
         return frame
 

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from hubserve.errors import HubError, InvalidInput, usage_sentence
+from hubserve.gateway.dataplane import MAX_PICTURES, ServedModule
 from hubserve.kinds.base import Description, Face
 from hubserve.protocols.documents import JsonBounds, is_light, parse_json
-from hubserve.serving.dataplane import MAX_PICTURES, ServedModule
 from hubserve.types import InferRequest
 
 #: so much of a multipart body is parsed before others get their turn

@@ -14,14 +14,16 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from hubserve.errors import HubError, LoadFailed, ModuleNotFound, TooLarge, Unavailable, UnsupportedFace, drop_frames
-from hubserve.home import tmp_dir
+from hubserve.gateway.background import repeat, run_in_background
+from hubserve.gateway.dataplane import ModulePlan, ServedModule
+from hubserve.gateway.instances.app_process import AppProcess
 from hubserve.instance.app_server import HOST
-from hubserve.protocols.base import ClientGone, Context, Protocol, header, while_connected
-from hubserve.protocols.bodies import TooSlow, read_body
+from hubserve.net.asgi import ClientGone, while_connected
+from hubserve.net.headers import header
+from hubserve.net.request_body import TooSlow, read_body
+from hubserve.paths import tmp_dir
+from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.forwarding import Target, forward
-from hubserve.serving.app_process import AppProcess
-from hubserve.serving.background import repeat, run_in_background
-from hubserve.serving.dataplane import ModulePlan, ServedModule
 
 _PREFIX = "/gradio/"
 _LOOK_EVERY_S = 1.0

@@ -26,25 +26,17 @@ from hubserve.errors import (
     drop_frames,
     usage_sentence,
 )
-from hubserve.protocols.admission import Ticket
+from hubserve.gateway.dataplane import ServedModule
+from hubserve.net.admission import Ticket
+from hubserve.net.asgi import ClientGone, deadline_of, priority_of, respond, respond_options, while_connected
+from hubserve.net.headers import header
+from hubserve.net.request_body import TooSlow, read_body
 from hubserve.protocols.arguments import ArgumentReader, Places
-from hubserve.protocols.base import (
-    ClientGone,
-    Context,
-    Protocol,
-    deadline_of,
-    header,
-    priority_of,
-    respond,
-    respond_options,
-    while_connected,
-)
-from hubserve.protocols.bodies import TooSlow, read_body
+from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.documents import is_small_object
 from hubserve.protocols.forms import put_form, read_form
-from hubserve.protocols.v2.encodings import decode_body
-from hubserve.protocols.v2.errors import NotOffered
-from hubserve.serving.dataplane import ServedModule
+from hubserve.protocols.open_inference.core.content_encoding import decode_body
+from hubserve.protocols.open_inference.core.errors import NotOffered
 from hubserve.types import InferRequest, InferResponse, array_from_bytes, parse_shape
 
 log = logging.getLogger("hubserve")
@@ -101,8 +93,7 @@ class PaddleHubProtocol(Protocol):
         try:
             with self.admission.admit() as ticket:
                 module = await self._find(name, scope, ticket)
-                with module.in_use():
-                    module.check_room()  # what would be refused is not even read
+                with module.admit():  # before the body is read
                     request = await self._decode(module, scope, ticket)
                     response = await self._infer(module, request, scope)
                 results = response.json or b"null"

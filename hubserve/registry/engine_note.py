@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hubserve.errors import InstallError
-from hubserve.home import cache_dir
 from hubserve.kinds.base import ModuleInfo
+from hubserve.paths import cache_dir
 from hubserve.registry.manifest import read_manifest
 
 _SCHEMA = 1

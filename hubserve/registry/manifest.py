@@ -41,7 +41,7 @@ class Manifest(NamedTuple):
             that stands for it among the assets that came with the archive, relative to the module's files; else empty.
         import_folder: the package name under which the module is imported.
         installed_at: UTC, ISO 8601.
-        digest: of the files; see :class:`hubserve.registry.contents.Contents`.
+        digest: of the files; see :class:`hubserve.registry.digests.Contents`.
         files: how many there are.
         size_bytes: of all of them.
         environment: the key of the environment that it runs in; "" for the host's Python.

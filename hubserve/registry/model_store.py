@@ -1,6 +1,6 @@
 """Model stores: folders that hold one Triton model in each folder, ``<store>/<model>/<version>/<files>``.
 
-What is in a store is told here; :func:`hubserve.serving.model_plans.plan_model` makes of one such folder what is to be run.
+What is in a store is told here; :func:`hubserve.gateway.triton_deployment.plan_model` makes of one such folder what is to be run.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import ConfigError
-from hubserve.kinds.triton_config import CONFIG_NAME, MODEL_NAMES
+from hubserve.kinds.triton.config import CONFIG_NAME, MODEL_NAMES
 
 #: the file system's own, which only root can read
 _LOST = "lost+found"

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind
-from hubserve.registry.copying import measure_source
-from hubserve.registry.flat import is_flat
+from hubserve.registry.install.copying import measure_source
+from hubserve.registry.legacy_layout import is_flat
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.store import Store
 

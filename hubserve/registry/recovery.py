@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from hubserve.errors import InstallError
-from hubserve.registry import flat
+from hubserve.registry import legacy_layout
+from hubserve.registry.history import RECORD_NAME, Change, Record, commit, is_draft, read_record
 from hubserve.registry.names import is_version, version_key
-from hubserve.registry.places import delete, is_link_draft, is_place, settle, target
-from hubserve.registry.record import RECORD_NAME, Change, Record, commit, is_draft, read_record
+from hubserve.registry.version_dirs import delete, is_link_draft, is_place, settle, target
 
 _STAGING_PREFIXES = ("install-",)
 
@@ -21,7 +21,7 @@ def recover(modules: Path, tmp: Path) -> None:
         if name_folder.is_dir() and not name_folder.name.startswith("."):
             with suppress(OSError, InstallError):  # one folder that cannot be mended does not keep the others from being used
                 mend(name_folder)
-    flat.put_back(modules)
+    legacy_layout.put_back(modules)
     for each in staging(tmp):
         shutil.rmtree(each, ignore_errors=True)
 

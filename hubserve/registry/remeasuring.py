@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hubserve.engines.verdicts import Kept, all_kept
-from hubserve.registry.child import START
+from hubserve.engines.selection_cache import Kept, all_kept
+from hubserve.registry.instance_command import START
 
 _START = START.format(module="hubserve.engines.remeasure", call="main(sys.argv[1:])")
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from hubserve.engines.forms import is_model_name
+from hubserve.engines.model_formats import is_model_name
 from hubserve.errors import ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind, module_folder
 from hubserve.kinds.model_file import KIND as MODEL

@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from hubserve.errors import HubError, InstallError, ModuleNotFound
-from hubserve.home import home as default_home
 from hubserve.kinds.base import ModuleInfo
-from hubserve.registry.changing import go_back, take_out, way_back
+from hubserve.paths import home as default_home
 from hubserve.registry.configuration import install_settings, nearest
-from hubserve.registry.environments.options import Options
-from hubserve.registry.flat import is_flat, lie_aside
-from hubserve.registry.installing import install
+from hubserve.registry.environments.install_options import Options
+from hubserve.registry.history import NO_VERSIONS, Record, read_record
+from hubserve.registry.install.transaction import install
+from hubserve.registry.legacy_layout import is_flat, lie_aside
 from hubserve.registry.lock import store_lock
 from hubserve.registry.manifest import Manifest, read_manifest
 from hubserve.registry.names import find_version, folder_name, is_name, version_key
-from hubserve.registry.places import target
 from hubserve.registry.progress import Progress, silent
-from hubserve.registry.record import NO_VERSIONS, Record, read_record
 from hubserve.registry.recovery import is_settled, recover, versions_on_disk
 from hubserve.registry.sources import Fetched, Request, fetched, named_as_given
 from hubserve.registry.sources.addresses import check_sha256
+from hubserve.registry.version_changes import go_back, take_out, way_back
+from hubserve.registry.version_dirs import target
 
 
 class Installed(NamedTuple):

@@ -13,11 +13,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hubserve import __version__
+from hubserve.gateway.dataplane import DataPlane
 from hubserve.protocols import Context, create_protocols
 from hubserve.protocols.admin import AdminSurface, Forbidden
 from hubserve.server.origin_policy import OriginPolicy
 from hubserve.server.status import server_status
-from hubserve.serving.dataplane import DataPlane
 
 _SLASHES = re.compile("/{2,}")
 

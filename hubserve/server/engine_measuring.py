@@ -7,14 +7,14 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from hubserve.engines.verdicts import Kept
+from hubserve.engines.selection_cache import Kept
 from hubserve.errors import LoadFailed
+from hubserve.gateway.dataplane import DataPlane, ModulePlan
 from hubserve.registry.engine_note import read_engine_note
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.remeasuring import choices_of, remeasure_command
+from hubserve.server.deployment import find_modules, make_plans
 from hubserve.server.loading import note_loaded
-from hubserve.server.plans import find_modules, make_plans
-from hubserve.serving.dataplane import DataPlane, ModulePlan
 from hubserve.settings import parse_settings
 
 _DRAIN_S = 5.0

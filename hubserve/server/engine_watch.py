@@ -9,12 +9,12 @@ import sys
 import time
 from typing import Any
 
-from hubserve.engines.load import IdleSince, used
+from hubserve.engines.machine_load import IdleSince, used
 from hubserve.engines.remeasure import MARGIN
-from hubserve.engines.verdicts import Kept
+from hubserve.engines.selection_cache import Kept
+from hubserve.gateway.dataplane import DataPlane, ServedModule
 from hubserve.registry.remeasuring import choices_of, measurements, name_of, remeasure_command
 from hubserve.server.loading import note_loaded
-from hubserve.serving.dataplane import DataPlane, ServedModule
 
 log = logging.getLogger("hubserve")
 

@@ -4,8 +4,8 @@ import logging
 import time
 
 from hubserve.errors import LoadFailed
+from hubserve.gateway.dataplane import DataPlane, ServedModule
 from hubserve.registry.engine_note import note_engine
-from hubserve.serving.dataplane import DataPlane, ServedModule
 
 log = logging.getLogger("hubserve")
 

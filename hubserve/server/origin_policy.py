@@ -13,10 +13,10 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hubserve.net.headers import HEADERS, header, headers_of
+from hubserve.net.hosts import Hosts
+from hubserve.net.http1.request_cycle import UNEXPECTED
 from hubserve.protocols.admin import CROSS_ORIGIN
-from hubserve.protocols.headers import HEADERS, header, headers_of
-from hubserve.protocols.hosts import Hosts
-from hubserve.server.exchange import UNEXPECTED
 from hubserve.settings import ServerSettings
 
 log = logging.getLogger("hubserve")

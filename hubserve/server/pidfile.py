@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from hubserve.home import conf_dir
+from hubserve.paths import conf_dir
 
 log = logging.getLogger("hubserve")
 

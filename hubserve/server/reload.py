@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Protocol
 
 from hubserve.errors import HubError, ModuleNotFound
+from hubserve.gateway.dataplane import DataPlane, ModulePlan
 from hubserve.server.loading import note_loaded
 from hubserve.server.status import server_status
-from hubserve.serving.dataplane import DataPlane, ModulePlan
 
 
 class MakePlans(Protocol):

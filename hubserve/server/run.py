@@ -13,26 +13,26 @@ import uvicorn
 import uvloop
 
 from hubserve.errors import ConfigError
-from hubserve.instance.memory import keep_large_buffers, settle
+from hubserve.gateway.dataplane import DataPlane, ModulePlan
+from hubserve.instance.malloc_tuning import keep_large_buffers, settle
+from hubserve.net.connection_limits import MOST_WAITING, Connections, connections_for, raise_descriptor_limit
+from hubserve.net.http1.connection import http_protocol
+from hubserve.net.tcp_user_timeout import end_unread_answers
 from hubserve.protocols import Context
-from hubserve.protocols.v2.logs import LogFormatter
+from hubserve.protocols.open_inference.core.log_settings import LogFormatter
 from hubserve.server import pidfile
+from hubserve.server.admin_socket import Control
 from hubserve.server.app import build_app
-from hubserve.server.connections import MOST_WAITING, Connections, connections_for, raise_descriptor_limit
-from hubserve.server.control import Control
-from hubserve.server.ending import Ending, drop_lost_output
 from hubserve.server.engine_watch import EngineWatch
-from hubserve.server.http import http_protocol
 from hubserve.server.loading import load_modules
 from hubserve.server.model_control import Models
-from hubserve.server.patience import end_unread_answers
 from hubserve.server.reload import MakePlans, Reloader
-from hubserve.serving.dataplane import DataPlane, ModulePlan
+from hubserve.server.shutdown_signals import Ending, drop_lost_output
 from hubserve.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from hubserve.http2.endpoint import Endpoint
-    from hubserve.protocols.v2.grpc import GrpcServer
+    from hubserve.net.http2.endpoint import Endpoint
+    from hubserve.protocols.open_inference.grpc.protocol import GrpcServer
 
 log = logging.getLogger("hubserve")
 
@@ -41,7 +41,7 @@ _HURRY_S = 0.5
 
 
 def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence[Path] = ()) -> None:
-    """Serve until a signal ends it; see :class:`hubserve.server.ending.Ending`.
+    """Serve until a signal ends it; see :class:`hubserve.server.shutdown_signals.Ending`.
 
     Args:
         settings: the server's own.
@@ -211,7 +211,7 @@ class _Gateway:
 
 def _grpc_server(context: Context, connections: Connections) -> "GrpcServer":
     try:
-        from hubserve.protocols.v2.grpc import GrpcServer
+        from hubserve.protocols.open_inference.grpc.protocol import GrpcServer
     except (ImportError, RuntimeError) as error:
         raise ConfigError(f"grpc_port is set, but gRPC cannot be loaded ({error}). Run: pip install 'hubserve[grpc]'") from None
     return GrpcServer(context, connections)

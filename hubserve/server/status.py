@@ -3,7 +3,7 @@
 from typing import Any
 
 from hubserve import __version__
-from hubserve.serving.dataplane import DataPlane
+from hubserve.gateway.dataplane import DataPlane
 
 
 def server_status(dataplane: DataPlane) -> dict[str, Any]:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from hubserve.errors import DeadlineExceeded, HubError, InstanceDied, ModuleFailed
-from hubserve.serving import concurrent, pool, process
-from hubserve.serving.dataplane import DataPlane
+from hubserve.gateway.dataplane import DataPlane
+from hubserve.gateway.instances import concurrent_dispatcher, pool, process
 from hubserve.types import InferRequest, SequencePart
+from tests.behaviours.python_backend.planes import until
 from tests.behaviours.test_ensembles import served
-from tests.behaviours.test_python_backend import until
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -125,9 +125,9 @@ def test_requests_that_are_given_up_hold_no_other_one_up(tmp_path: Path) -> None
         await until((tmp_path / "cancelled").exists)
         more = [asyncio.create_task(infer(plane, 4)) for _ in range(3)]
         assert [each[0] for each in await asyncio.gather(waiting, *more)] == [4] * 4
-        talk = plane.get("waits").pool.slots[0].instance.talk  # type: ignore[union-attr]
-        assert talk is not None
-        assert not talk.open
+        channel = plane.get("waits").pool.slots[0].instance.side_channel  # type: ignore[union-attr]
+        assert channel is not None
+        assert not channel.open
 
     run(tmp_path, use)
 
@@ -148,7 +148,7 @@ def test_an_instance_that_dies_takes_only_the_request_with_it_that_it_dies_of(tm
 
 
 def test_so_many_are_at_an_instance_at_most_and_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concurrent, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(concurrent_dispatcher, "MOST_AT_ONCE", 3)
 
     async def use(plane: DataPlane) -> None:
         answers = await asyncio.gather(*(infer(plane, 3) for _ in range(12)))

@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 
 from hubserve.flask import blueprint
-from hubserve.kinds.beside import folders_beside
-from hubserve.registry.environments.code_needs import needed_names
+from hubserve.kinds.project_imports import folders_beside
+from hubserve.registry.environments.code_requirements import needed_names
 from tests.conftest import hub, servers
 from tests.unit.registry.toys import pack, write_module
 

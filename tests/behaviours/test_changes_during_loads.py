@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from hubserve.errors import HubError
-from hubserve.protocols.v2.inference import V2Inference
-from hubserve.server.plans import make_plans
-from hubserve.serving.dataplane import DataPlane, ModulePlan
+from hubserve.gateway.dataplane import DataPlane, ModulePlan
+from hubserve.protocols.open_inference.core.inference import V2Inference
+from hubserve.server.deployment import make_plans
 from hubserve.settings import parse_settings
 from hubserve.types import InferRequest
 

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.behaviours.grpc_clients import start_with_grpc, write_certificate
 from tests.conftest import Server, free_port, servers, toy, wait_for
-from tests.unit.http2.raw import GOAWAY, PREFACE, Client, Raw
+from tests.unit.net.http2.raw import GOAWAY, PREFACE, Client, Raw
 
 CHECK = "/grpc.health.v1.Health/Check"
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"

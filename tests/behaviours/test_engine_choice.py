@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import uvloop
 
-from hubserve.engines.load import Used
-from hubserve.engines.verdicts import all_kept, keep
+from hubserve.engines.machine_load import Used
+from hubserve.engines.selection_cache import all_kept, keep
+from hubserve.gateway.dataplane import DataPlane
 from hubserve.registry.engine_note import read_engine_note
 from hubserve.registry.remeasuring import remeasure_command
 from hubserve.server import engine_watch
-from hubserve.server.plans import find_modules, make_plans
-from hubserve.serving.dataplane import DataPlane
+from hubserve.server.deployment import find_modules, make_plans
 from hubserve.settings import parse_settings
 from hubserve.types import InferRequest
 from tests.conftest import hub

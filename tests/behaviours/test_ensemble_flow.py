@@ -14,7 +14,7 @@ import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
 from hubserve.errors import HubError, InvalidInput, ModuleFailed
-from hubserve.serving.dataplane import DataPlane
+from hubserve.gateway.dataplane import DataPlane
 from hubserve.types import InferRequest
 from tests.behaviours.test_ensembles import served
 from tests.conftest import free_port, servers

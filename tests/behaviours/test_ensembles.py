@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hubserve.errors import HubError, InvalidInput, LoadFailed, ModuleFailed
-from hubserve.serving.dataplane import DataPlane
-from hubserve.serving.model_plans import plan_stores
+from hubserve.gateway.dataplane import DataPlane
+from hubserve.gateway.triton_deployment import plan_stores
 from hubserve.settings import parse_settings
 from hubserve.types import InferRequest
 from tests.triton_models import SCALE, tensor, write_scale

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy
 import pytest
 
-from hubserve.registry.environments.pythons import Python, find_pythons, host
+from hubserve.registry.environments.interpreters import Python, find_pythons, host
 from tests.conftest import Start, hub, toy, wait_for
 from tests.unit.registry.environments.wheelhouse import repack, write_wheel
 

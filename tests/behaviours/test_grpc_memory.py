@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests.behaviours.grpc_clients import SERVICE, Answers, start_with_grpc, tensor
 from tests.conftest import servers, toy, wait_for
-from tests.unit.http2.raw import DATA, Raw, frame
+from tests.unit.net.http2.raw import DATA, Raw, frame
 
 PENDING = 6 << 20
 

@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests.behaviours.grpc_clients import Answers, start_with_grpc, tensor, texts, write_certificate
 from tests.conftest import MODULES, Start, free_port, hub, toy, wait_for
-from tests.unit.http2.raw import PREFACE, SETTINGS, frame
+from tests.unit.net.http2.raw import PREFACE, SETTINGS, frame
 
 ONES = np.ones((1, 3), np.float32)
 SLEEP = b'{"how": "sleep", "text": "1"}'

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from tests.behaviours.grpc_clients import start_with_grpc, write_certificate
 from tests.conftest import Server, servers
-from tests.unit.http2.raw import Client, prefixed
+from tests.unit.net.http2.raw import Client, prefixed
 
 CHECK = "/grpc.health.v1.Health/Check"
 #: a HealthCheckResponse that says SERVING

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hubserve.errors import InstanceDied, InvalidInput
-from hubserve.serving.dataplane import DataPlane
+from hubserve.gateway.dataplane import DataPlane
 from hubserve.types import InferRequest, SequencePart
 from tests.behaviours.test_ensembles import served
 

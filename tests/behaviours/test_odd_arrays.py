@@ -151,7 +151,7 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         'return [pb_utils.Tensor("y", x("x"))]',
     )
     config = f'backend: "python" input [ {BF16[0]} ] output [ {tensor("kind", [2], "TYPE_INT64")} ]'
-    python_model(store, "calls", config, CALLS_BF16, "from hubserve.kinds.triton_api import dlpack")
+    python_model(store, "calls", config, CALLS_BF16, "from hubserve.kinds.triton.api import dlpack")
     square = f"{tensor('x', [-1, 2, 2], more='reshape { shape: [ 4, -1 ] }')}"
     write_scale(store, "bad", f"max_batch_size: 8 input [ {square} ] output [ {tensor('y', [4])} ]")
     reshaped = f"input [ {tensor('x', [2, 2], more='reshape { shape: [ 4 ] }')} ] output [ {tensor('y', [4])} ]"

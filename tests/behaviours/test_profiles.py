@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hubserve.registry.environments.pythons import host
+from hubserve.registry.environments.interpreters import host
 from tests.conftest import Start, hub
 from tests.unit.registry.environments.wheelhouse import repack, write_wheel
 

@@ -18,14 +18,14 @@ import psutil
 import pytest
 
 from hubserve.errors import LoadFailed
-from hubserve.instance.tls import ASK_INSTANCE, ASK_PROBE, SharedKey, Untrusted, receive_line, send_line
-from hubserve.instance.wire import Frame, pack_arrays, unpack_arrays
+from hubserve.gateway.dataplane import DataPlane
+from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.gateway.instances.process import InstanceProcess
+from hubserve.gateway.instances.remote_instance import RemoteInstance, connect
+from hubserve.gateway.instances.remote_key import make_key
 from hubserve.module import encode_array
-from hubserve.serving.dataplane import DataPlane
-from hubserve.serving.process import InstanceProcess
-from hubserve.serving.remote import RemoteInstance, connect
-from hubserve.serving.remote_key import make_key
-from hubserve.serving.spec import InstanceSpec
+from hubserve.wire.frames import Frame, pack_arrays, unpack_arrays
+from hubserve.wire.tls import ASK_INSTANCE, ASK_PROBE, SharedKey, Untrusted, receive_line, send_line
 from tests.conftest import MODULES, ROOT, Server, Start, free_port, hub, toy, wait_for
 
 
@@ -58,7 +58,7 @@ def test_an_instance_runs_in_another_python_and_shares_memory_with_this_one(pyth
 
     async def scenario() -> tuple[np.ndarray, list[dict[str, object]], int]:
         spec = InstanceSpec("doubler", "paddlehub", MODULES / "doubler", "doubler", python=python)
-        instance = InstanceProcess(spec, DataPlane([]).calls)
+        instance = InstanceProcess(spec, DataPlane([]).model_access)
         await instance.start()
         try:
             buffers: list[object] = []
@@ -93,7 +93,7 @@ FORKS = LISTEN.replace(
     """
 import sys
 from pathlib import Path
-from hubserve.instance.tls import SharedKey
+from hubserve.wire.tls import SharedKey
 listen.listen("127.0.0.1:0", SharedKey(Path(sys.argv[-1])), lambda fd: ["sh", "-c", "sleep 5 & exit 0"])
 """,
 )
@@ -152,7 +152,7 @@ def double(server: Server, numbers: list[float]) -> object:
 def remote(found: Listener, token_file: Path | None = None) -> RemoteInstance:
     folder = MODULES / "doubler"
     spec = InstanceSpec("doubler", "paddlehub", folder, "doubler", address=found.address, token_file=str(token_file or found.token_file))
-    return RemoteInstance(spec, DataPlane([]).calls)
+    return RemoteInstance(spec, DataPlane([]).model_access)
 
 
 def test_a_module_is_served_by_instances_on_other_machines(start: Start, tmp_path: Path) -> None:

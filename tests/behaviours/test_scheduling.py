@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from hubserve.errors import ConfigError, HubError, Unavailable
-from hubserve.protocols.v2.inference import V2Inference
-from hubserve.server.plans import make_plans
-from hubserve.serving.dataplane import DataPlane, ModulePlan
+from hubserve.gateway.dataplane import DataPlane, ModulePlan
+from hubserve.protocols.open_inference.core.inference import V2Inference
+from hubserve.server.deployment import make_plans
 from hubserve.settings import parse_settings
 from hubserve.types import InferRequest
 from tests.conftest import MODULES

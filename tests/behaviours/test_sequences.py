@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hubserve.errors import HubError, InstanceDied, InvalidInput, Unavailable
-from hubserve.serving.dataplane import DataPlane, ModulePlan
-from hubserve.serving.sequence_plan import CORRELATION_ID, DIRECT, END, OLDEST, READY, START, Control, SequencePlan, State
+from hubserve.gateway.dataplane import DataPlane, ModulePlan
+from hubserve.gateway.scheduling.sequence_plan import CORRELATION_ID, DIRECT, END, OLDEST, READY, START, Control, SequencePlan, State
 from hubserve.types import InferRequest, SequencePart
 from tests.behaviours.test_scheduling import plan_of, run
 

@@ -72,7 +72,7 @@ def repository(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         shutil.copy(model_dir / name, folder / "resnet50_paddle" / "1" / "model")
     if CONVERTS:
         from hubserve.engines import find_model_files
-        from hubserve.engines.conversion import onnx_of
+        from hubserve.engines.onnx_conversion import onnx_of
 
         shutil.copy(onnx_of(find_model_files(model_dir)), folder / "resnet50_onnxruntime" / "1" / "model" / "model.onnx")
     else:

@@ -285,7 +285,7 @@ def grpc_tensor() -> tritonclient.grpc.InferInput:
 
 
 def test_every_grpc_call_of_the_admin_surface_is_among_those_that_are_tried() -> None:
-    from hubserve.protocols.v2.grpc_calls import ADMIN_CALLS
+    from hubserve.protocols.open_inference.grpc.unary import ADMIN_CALLS
 
     assert GRPC_ADMIN.keys() == ADMIN_CALLS
 

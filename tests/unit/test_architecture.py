@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "hubserve"
 #: what runs inside instances, which may be old Pythons without hubserve's packages
-INSTANCE_ROOMS = {"instance", "kinds", "models", "engines", "vision", "compat", "module", "types", "errors", "home", "base64_text"}
+INSTANCE_ROOMS = {"instance", "kinds", "models", "engines", "vision", "compat", "module", "types", "errors", "wire", "paths", "base64_text"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -96,5 +96,5 @@ def test_instance_code_compiles_on_python_3_8(tmp_path: Path) -> None:
 
 def test_the_gateway_loads_no_framework() -> None:
     frameworks = ("paddle", "cv2", "openvino", "onnxruntime", "torch", "flask")
-    code = f"import sys; import hubserve.server.run, hubserve.server.plans; print([m for m in {frameworks} if m in sys.modules])"
+    code = f"import sys; import hubserve.server.run, hubserve.server.deployment; print([m for m in {frameworks} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from hubserve.errors import InvalidInput, shown
-from hubserve.instance.wire import pack_arrays, unpack_arrays
 from hubserve.types import ANY, DTYPES, REST, TensorSpec, array_from_bytes, check_inputs, pack_bytes, packed, parse_dtype, with_packed
+from hubserve.wire.frames import pack_arrays, unpack_arrays
 from tests.odd_arrays import SENDABLE, TEXTS, UNSENDABLE, values
 from tests.odd_arrays import arrays as odd_arrays
 

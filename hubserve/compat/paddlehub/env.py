@@ -5,8 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hubserve import home as _home
-from hubserve.kinds.links import module_home
+from hubserve import paths as _home
+from hubserve.kinds.legacy_paths import module_home
 
 HUB_HOME = str(_home.home())
 USER_HOME = str(Path.home())
@@ -23,7 +23,7 @@ _FOLDERS = {
 
 
 def __getattr__(name: str) -> Any:
-    """``MODULE_HOME`` holds each module's files as ``<name>/...``; see :mod:`hubserve.kinds.links`."""
+    """``MODULE_HOME`` holds each module's files as ``<name>/...``; see :mod:`hubserve.kinds.legacy_paths`."""
     if name == "MODULE_HOME":
         return str(module_home())
     if name not in _FOLDERS:

@@ -34,7 +34,7 @@ class _Packages(MetaPathFinder):
         is_known = fullname in self._packages or os.path.isdir(os.path.join(self._installed, fullname))
         if path is not None or not is_known:
             return None
-        from hubserve.kinds.packages import find_package
+        from hubserve.kinds.import_hooks import find_package
 
         if self._old_names:
             from hubserve.kinds.removed_names.runtime import install
@@ -74,7 +74,7 @@ class _Beside(MetaPathFinder):
         """Answer for top-level names only; hubserve is imported only where a folder or file may be meant."""
         if path is not None or not any(self._may_hold(folder, fullname) for folder in self._folders):
             return None
-        from hubserve.kinds.beside import find_in
+        from hubserve.kinds.project_imports import find_in
 
         return find_in(self._folders, fullname)
 

@@ -7,11 +7,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from hubserve.errors import InstallError
-from hubserve.registry.environments.lock import Lock
-from hubserve.registry.environments.needs import Base
-from hubserve.registry.environments.process import ToolFailed, run_tool
-from hubserve.registry.environments.pythons import Python
-from hubserve.registry.environments.record import MARKER_NAME, RECORD_NAME, Environment, environments_dir, read_record, write_record
+from hubserve.registry.environments.environment_record import (
+    MARKER_NAME,
+    RECORD_NAME,
+    Environment,
+    environments_dir,
+    read_record,
+    write_record,
+)
+from hubserve.registry.environments.interpreters import Python
+from hubserve.registry.environments.module_requirements import Base
+from hubserve.registry.environments.package_lock import Lock
+from hubserve.registry.environments.tool_process import ToolFailed, run_tool
 from hubserve.registry.environments.tools import Order, Tool
 from hubserve.registry.lock import store_lock
 from hubserve.registry.progress import Progress

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from hubserve.errors import InstallError
 from hubserve.kinds.base import ModuleInfo
-from hubserve.registry.environments.needs import settings_of
-from hubserve.registry.environments.record import Environment, needed_environment
+from hubserve.registry.environments.environment_record import Environment, needed_environment
+from hubserve.registry.environments.module_requirements import settings_of
 
 _LIBRARIES = "LD_LIBRARY_PATH"
 

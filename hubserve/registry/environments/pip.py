@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hubserve.registry.environments.index import IndexSettings
-from hubserve.registry.environments.process import ToolFailed, run_tool
-from hubserve.registry.environments.pythons import Python
+from hubserve.registry.environments.interpreters import Python
+from hubserve.registry.environments.package_index import IndexSettings
+from hubserve.registry.environments.tool_process import ToolFailed, run_tool
 from hubserve.registry.environments.tools import Order, Tool
 from hubserve.registry.lock import store_lock
 

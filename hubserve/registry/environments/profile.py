@@ -1,7 +1,7 @@
 """Profiles of environments: named sets of packages that belong together, one JSON file each.
 
 hubserve's own lie in ``profiles/`` beside this file, a user's in ``$HUB_HOME/profiles/``; of two with one name the user's counts. Nothing
-here knows of modules: an engine can name a profile as well as a module can (:mod:`hubserve.registry.environments.profiled`).
+here knows of modules: an engine can name a profile as well as a module can (:mod:`hubserve.registry.environments.profile_environment`).
 """
 
 import hashlib
@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from hubserve.errors import ConfigError
-from hubserve.registry.environments.needs import Base, Needs, variable_problem
-from hubserve.registry.environments.options import AUTO, FOLDER_NAME
+from hubserve.registry.environments.install_options import AUTO, FOLDER_NAME
+from hubserve.registry.environments.module_requirements import Base, Needs, variable_problem
 from hubserve.registry.environments.requirements import Requirements, parse_requirements
 
 OWN_FOLDER = Path(__file__).resolve().parent / "profiles"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import InstallError
-from hubserve.registry.environments.brought import check_brought, packages_in
+from hubserve.registry.environments.find_links import check_brought, packages_in
 from hubserve.registry.environments.requirement_lines import (
     CONSTRAINT,
     FLAGS,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import ConfigError
-from hubserve.registry.environments.brought import copy_packages
-from hubserve.registry.environments.index import IndexSettings
-from hubserve.registry.environments.pythons import Python
+from hubserve.registry.environments.find_links import copy_packages
+from hubserve.registry.environments.interpreters import Python
+from hubserve.registry.environments.package_index import IndexSettings
 from hubserve.registry.progress import Progress
 
 #: name -> "package.module:Class", the preferred one first

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hubserve.kinds.base import ModuleInfo
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.environments.options import Options
+from hubserve.registry.environments.install_options import Options
 from hubserve.registry.manifest import Chosen
 from hubserve.registry.progress import Progress
 
@@ -49,7 +49,7 @@ def provided_environment(
         InstallError: what the module needs cannot be had; the message says why. Nothing of it is left.
     """
     # what builds is loaded for an install alone, because every command loads this file
-    from hubserve.registry.environments.deciding import decide
+    from hubserve.registry.environments.prepare import decide
     from hubserve.registry.environments.usage import remove_environment
 
     options = options or Options()

@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-from hubserve.registry.environments.process import run_tool
-from hubserve.registry.environments.pythons import Python
+from hubserve.registry.environments.interpreters import Python
+from hubserve.registry.environments.tool_process import run_tool
 from hubserve.registry.environments.tools import Order, Tool
 
 

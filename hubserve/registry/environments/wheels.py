@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 from hubserve.errors import InstallError
 from hubserve.registry.environments.build import attempt, build
-from hubserve.registry.environments.choice import Wish, choose_python
-from hubserve.registry.environments.index import index_settings, only_folder
-from hubserve.registry.environments.lock import make_lock
+from hubserve.registry.environments.dependency_resolution import PYTHONS_CACHE, prepared_tool
+from hubserve.registry.environments.environment_record import Environment, get_environment
+from hubserve.registry.environments.interpreters import Python
+from hubserve.registry.environments.package_index import index_settings, only_folder
+from hubserve.registry.environments.package_lock import make_lock
 from hubserve.registry.environments.pip import Pip
-from hubserve.registry.environments.pythons import Python
-from hubserve.registry.environments.record import Environment, get_environment
-from hubserve.registry.environments.resolving import PYTHONS_CACHE, prepared_tool
+from hubserve.registry.environments.python_choice import Wish, choose_python
 from hubserve.registry.environments.tools import Order
 from hubserve.registry.progress import Progress, silent
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 
 from hubserve.errors import ConfigError, InstallError
-from hubserve.registry.indexes.choosing import Chosen, Requirement, best
 from hubserve.registry.indexes.format import Release
+from hubserve.registry.indexes.select import Chosen, Requirement, best
+from hubserve.registry.install.signing import TrustedKey, is_signed
 from hubserve.registry.lock import store_lock
 from hubserve.registry.names import folder_name, version_key
-from hubserve.registry.signing import TrustedKey, is_signed
 from hubserve.registry.sources.canonical import index_key
 
 FILE_NAME = "index_history.json"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.origin import Origin
 from hubserve.registry.progress import Progress, silent
+from hubserve.registry.provenance import Origin
 
 
 class Request(NamedTuple):

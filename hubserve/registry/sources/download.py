@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hubserve.errors import HubError, InstallError
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.contents import sync
-from hubserve.registry.places import Hold
+from hubserve.registry.digests import sync
 from hubserve.registry.progress import Progress
 from hubserve.registry.sources.addresses import without_secrets
 from hubserve.registry.sources.http import LEAST_BYTES, Interrupted, NoAnswer, check_status, chunks, content_length, get
 from hubserve.registry.sources.local import check_digest, digest_of
+from hubserve.registry.version_dirs import Hold
 
 if TYPE_CHECKING:
     from requests import Response

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from hubserve.errors import InstallError
-from hubserve.registry.extraction import safe_parts
-from hubserve.registry.origin import Origin
-from hubserve.registry.places import Hold
+from hubserve.registry.install.extraction import safe_parts
+from hubserve.registry.provenance import Origin
 from hubserve.registry.sources.addresses import check_address, split_fragment, without_secrets
 from hubserve.registry.sources.base import Fetched, Fetching, Request, Source
 from hubserve.registry.sources.local import unsigned
+from hubserve.registry.version_dirs import Hold
 
 _SCHEMES = ("https", "http", "ssh", "file")
 _REF = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_./+-]{0,200}")

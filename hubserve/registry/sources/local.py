@@ -6,10 +6,10 @@ from pathlib import Path
 
 from hubserve.errors import InstallError, ModuleNotFound
 from hubserve.kinds import module_folder
-from hubserve.registry.archive import FORMATS
-from hubserve.registry.extraction import CHUNK_BYTES
-from hubserve.registry.origin import Origin
+from hubserve.registry.install.archive import FORMATS
+from hubserve.registry.install.extraction import CHUNK_BYTES
 from hubserve.registry.progress import Progress
+from hubserve.registry.provenance import Origin
 from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, is_path
 
 

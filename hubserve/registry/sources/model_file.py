@@ -7,12 +7,12 @@ import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubserve.engines.forms import is_model_name
+from hubserve.engines.model_formats import is_model_name
 from hubserve.errors import HubError, InstallError
 from hubserve.kinds import find_kind
 from hubserve.kinds.model_file import CARD, KIND, Card, beside, card_of, has_card, only_graph
 from hubserve.registry.names import check_name, check_version, folder_name
-from hubserve.registry.origin import Origin
+from hubserve.registry.provenance import Origin
 from hubserve.registry.sources.base import Fetched, Fetching, Request, Source
 from hubserve.registry.sources.local import check_digest, digest_of, local_path, unsigned
 

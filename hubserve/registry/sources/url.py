@@ -4,7 +4,7 @@ import re
 from contextlib import contextmanager
 
 from hubserve.errors import InstallError
-from hubserve.registry.origin import Origin
+from hubserve.registry.provenance import Origin
 from hubserve.registry.sources.addresses import check_address, check_sha256, split_fragment, without_secrets
 from hubserve.registry.sources.base import Fetched, Fetching, Request, Source
 from hubserve.registry.sources.download import Wanted, downloaded

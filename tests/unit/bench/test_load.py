@@ -12,7 +12,7 @@ import pytest
 from hubserve.bench.connection import Failure
 from hubserve.bench.load import Pattern, Timing, ask, run
 from hubserve.bench.loops import Place, arrivals
-from hubserve.bench.tally import Counted, Tally, percentile
+from hubserve.bench.recorder import Counted, Tally, percentile
 
 GOOD = b'{"status":"000","msg":"","results":1}'
 REQUEST = b"POST /predict/x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"

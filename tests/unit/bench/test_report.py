@@ -10,8 +10,8 @@ from hubserve.bench.load import Pattern, Timing
 from hubserve.bench.loops import Place
 from hubserve.bench.payloads import Payload
 from hubserve.bench.processes import Usage
+from hubserve.bench.recorder import Counted
 from hubserve.bench.sweep import Measured, Round, Settings, Step
-from hubserve.bench.tally import Counted
 from hubserve.bench.target import Target
 
 STATUS = {"name": "toy", "version": "1.0.0", "engine": {"name": "paddle"}, "instances": [{"pid": 7}, {"pid": None}]}

@@ -15,7 +15,7 @@ import pytest
 from hubserve.doctor.config import examine_config
 from hubserve.doctor.findings import Finding
 from hubserve.engines.gpus import gpu_count
-from hubserve.serving.remote_key import make_key
+from hubserve.gateway.instances.remote_key import make_key
 from tests.conftest import ROOT, free_port, toy
 from tests.unit.doctor.found import the, worse_than_notes
 

@@ -10,14 +10,17 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from filelock import FileLock
 from packaging.requirements import Requirement
 
-from hubserve.doctor import engines, hardware, places, software
+from hubserve.doctor import engines, hardware, home_checks, software
 from hubserve.doctor.findings import Finding
 from hubserve.doctor.machine import MACHINE_CHECKS
 from hubserve.engines.gpus import gpu_count
+from hubserve.registry.environments.installed import OPENCV_BUILDS
 from tests.conftest import MODULES, ROOT, hub
 from tests.unit.doctor.found import the, without_engines, worse_than_notes
 
@@ -39,7 +42,7 @@ def package(folder: Path, name: str, code: str) -> None:
 
 def distribution(folder: Path, name: str, version: str) -> str:
     """An import path where a package of another version is installed in front."""
-    about = folder / f"{name}-{version}.dist-info"
+    about = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     return f"{folder}{os.pathsep}{ROOT}"
@@ -74,6 +77,56 @@ def test_a_missing_package_is_an_error_only_if_it_is_needed() -> None:
     missing = Requirement("no-such-package>=2")
     assert the(software.compare_requirement(missing, needed=True), "no-such-package").fix == "pip install 'no-such-package>=2'"
     assert list(software.compare_requirement(missing, needed=False)) == []
+
+
+@pytest.mark.parametrize("build", OPENCV_BUILDS)
+def test_any_build_of_opencv_meets_the_requirement_and_the_one_that_is_there_is_upgraded(
+    build: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = Requirement("opencv-python-headless>=4.10")
+    for version in ("4.5", "4.11"):
+        folder = tmp_path / version
+        folder.mkdir()
+        distribution(folder, build, version)
+        monkeypatch.setattr(sys, "path", [str(folder)])
+        found = list(software.compare_requirement(needed, needed=True))
+        assert [(each.about, each.fix) for each in found] == ([(build, f"pip install '{build}>=4.10'")] if version == "4.5" else [])
+
+
+@pytest.mark.parametrize(
+    ("builds", "kept"),
+    [
+        (["opencv-python", "opencv-python-headless"], "opencv-python-headless"),
+        (["opencv-python-headless", "opencv-contrib-python"], "opencv-contrib-python-headless"),
+    ],
+)
+def test_several_builds_of_opencv_are_a_warning_with_the_command_that_leaves_one(
+    builds: list[str], kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for each in Path(cv2.__file__).parent, Path(np.__file__).parent, *Path(np.__file__).parents[1].glob("*.libs"):
+        (packages / each.name).symlink_to(each)
+    for each in builds:
+        distribution(packages, each, "4.11")
+    monkeypatch.setattr(sys, "path", [str(ROOT), str(packages), *(each for each in sys.path if "site-packages" not in each)])
+    found = the(software.check_opencv(), "opencv")
+    assert (found.level, "overwrite each other's files" in found.reason) == ("warning", True)
+    assert found.fix.endswith(f" && pip install {kept}")
+    assert all(f"{each} 4.11" in found.reason and each in found.fix for each in builds)
+
+
+def test_an_opencv_that_lacks_a_library_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package(tmp_path, "cv2", "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = the(software.check_opencv(), "opencv")
+    assert (found.level, "libGL.so.1: cannot open" in found.reason) == ("error", True)
+    assert found.fix.endswith("pip install opencv-python-headless")
+
+
+def test_the_build_of_opencv_of_this_environment_is_named() -> None:
+    found = the(software.check_opencv(), "opencv")
+    assert (found.level, found.reason.startswith(("opencv-python", "opencv-contrib-python"))) == ("note", True)
 
 
 def command(folder: Path, name: str, text: str = "#!/bin/sh\necho 1\n") -> str:
@@ -266,11 +319,11 @@ def test_a_clock_behind_the_files_is_a_warning(home: Path) -> None:
 
 def test_a_home_that_cannot_be_written_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUB_HOME", "/proc/hub")
-    assert the(places.check_home(), "HUB_HOME").level == "error"
+    assert the(home_checks.check_home(), "HUB_HOME").level == "error"
 
 
 def test_a_home_that_can_be_written_is_told_and_not_made(home: Path) -> None:
-    assert the(places.check_home(), "HUB_HOME").level == "note"
+    assert the(home_checks.check_home(), "HUB_HOME").level == "note"
     assert not home.exists()
 
 
@@ -284,20 +337,20 @@ MOUNTS = """21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
     ("path", "kind"), [("/var/x", "ext4"), ("/home/me", "nfs4"), ("/home", "nfs4"), ("/homes", "ext4"), ("/home/me/with space/x", "xfs")]
 )
 def test_the_file_system_of_a_path_is_that_of_its_nearest_mount(path: str, kind: str) -> None:
-    assert places.file_system_of(Path(path), MOUNTS) == kind
+    assert home_checks.file_system_of(Path(path), MOUNTS) == kind
 
 
 def test_a_home_on_a_network_file_system_is_a_warning(home: Path, tmp_path: Path) -> None:
-    assert list(places.check_network_file_system()) == []
+    assert list(home_checks.check_network_file_system()) == []
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS + f"40 21 0:40 / {tmp_path.resolve()} rw - nfs4 server:/x rw\n")
-    assert "(nfs4)" in the(places.check_network_file_system(mounts), "HUB_HOME").reason
+    assert "(nfs4)" in the(home_checks.check_network_file_system(mounts), "HUB_HOME").reason
 
 
 def test_a_damaged_settings_file_is_an_error_that_names_the_key(home: Path) -> None:
     (home / "conf").mkdir(parents=True)
     (home / "conf" / "config.json").write_text('{"instal": {}}')
-    found = the(places.check_settings(), "hub config")
+    found = the(home_checks.check_settings(), "hub config")
     assert "did you mean 'install'?" in found.reason
     assert found.file == str(home / "conf" / "config.json")
 
@@ -306,7 +359,7 @@ def test_folders_among_the_modules_that_are_none_are_told(home: Path) -> None:
     (home / "modules" / "flat").mkdir(parents=True)
     (home / "modules" / "flat" / "module.py").touch()
     (home / "modules" / "broken" / "1.0.0").mkdir(parents=True)
-    found = list(places.check_installed())
+    found = list(home_checks.check_installed())
     assert [(each.level, each.file) for each in found] == [
         ("warning", str(home / "modules" / "broken" / "1.0.0")),
         ("note", str(home / "modules" / "flat")),
@@ -315,24 +368,24 @@ def test_folders_among_the_modules_that_are_none_are_told(home: Path) -> None:
 
 def test_what_a_killed_install_left_is_told_and_stays(home: Path) -> None:
     hub("install", MODULES / "shout", home=home)
-    assert list(places.check_leftovers()) == []
+    assert list(home_checks.check_leftovers()) == []
     half_done = home / "modules" / "shout"
     draft = half_done / ".0.9.0.4711.link"
     draft.symlink_to("nowhere")
     (home / "tmp" / "install-x1").mkdir()
-    found = list(places.check_leftovers())
+    found = list(home_checks.check_leftovers())
     assert [each.file for each in found] == [str(half_done), str(home / "tmp" / "install-x1")]
     assert {each.level for each in found} == {"warning"}
     assert draft.is_symlink()
     with FileLock(home / "modules" / ".hubserve.lock"):
-        assert [each.level for each in places.check_leftovers()] == ["note"], "they are another process's, which runs"
+        assert [each.level for each in home_checks.check_leftovers()] == ["note"], "they are another process's, which runs"
 
 
 def test_a_killed_servers_file_is_told_with_the_command_that_removes_it(home: Path) -> None:
     path = home / "conf" / "serving_8123.json"
     path.parent.mkdir(parents=True)
     path.write_text('{"pid": 1, "module": ["shout"], "start_time": 1}')
-    found = the(places.check_servers(), "port 8123")
+    found = the(home_checks.check_servers(), "port 8123")
     assert (found.level, found.fix, found.file) == ("warning", f"rm '{path}'", str(path))
 
 
@@ -341,13 +394,13 @@ def test_a_port_that_another_program_uses_is_told(home: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        found = the(places.check_default_port(port), f"port {port}")
+        found = the(home_checks.check_default_port(port), f"port {port}")
     assert found.level == "note"
-    assert list(places.check_default_port(port)) == []
+    assert list(home_checks.check_default_port(port)) == []
 
 
 def test_every_check_is_in_the_table() -> None:
-    rooms: Iterable[object] = (software, engines, hardware, places)
+    rooms: Iterable[object] = (software, engines, hardware, home_checks)
     written = {
         value for room in rooms for name, value in vars(room).items() if name.startswith("check_") and value.__module__ == room.__name__
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hubserve.engines.imports import import_paddle
+from hubserve.engines.package_imports import import_paddle
 
 FORMS = ("pdmodel", "json")
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from hubserve.engines import EngineOptions, find_model_files, load_engine
-from hubserve.engines.imports import import_paddle
+from hubserve.engines.package_imports import import_paddle
 from hubserve.engines.paddle_config import Precision, build_config, gpu_problems, plan
-from hubserve.engines.program import read_program
+from hubserve.engines.paddle_program import read_program
 from hubserve.errors import LoadFailed
 
 GPU = EngineOptions(use_gpu=True, gpu_mem=500, max_batch_size=4)
@@ -140,7 +140,7 @@ def test_importing_paddle_is_quiet_and_keeps_the_handlers_of_signals(tmp_path):
         "import os, signal\n"
         "got = []\n"
         "signal.signal(signal.SIGTERM, lambda *_: got.append('SIGTERM'))\n"
-        "from hubserve.engines.imports import import_paddle\n"
+        "from hubserve.engines.package_imports import import_paddle\n"
         "import_paddle()\n"
         "os.kill(os.getpid(), signal.SIGTERM)\n"
         "print(got)\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hubserve.engines.parity import TOLERANCE, compare
-from hubserve.engines.sample import make_sample, sample_shape
+from hubserve.engines.synthetic_batch import make_sample, sample_shape
 from hubserve.types import TensorSpec, check_inputs
 
 SCORES = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], "float32")

@@ -8,7 +8,7 @@ import pytest
 
 from hubserve.engines.base import EngineOptions
 from hubserve.engines.remeasure import remeasure
-from hubserve.engines.verdicts import Verdict, all_kept, keep, read_kept
+from hubserve.engines.selection_cache import Verdict, all_kept, keep, read_kept
 from hubserve.errors import LoadFailed
 from tests.unit.engines import onnx_classifier
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from hubserve.engines import EngineOptions, find_model_files, load_engine
-from hubserve.engines.deciding import TIE
 from hubserve.engines.parity import TOLERANCE
 from hubserve.engines.selection import PREFERENCE, choose
-from hubserve.engines.verdicts import Verdict, cpu_model, remembered
+from hubserve.engines.selection_cache import Verdict, cpu_model, remembered
+from hubserve.engines.selection_policy import TIE
 from hubserve.errors import LoadFailed, MissingDependency
 from tests.engines_here import CONVERTS
 from tests.unit.engines import onnx_classifier

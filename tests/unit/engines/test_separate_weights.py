@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hubserve.engines import find_model_files, load_engine
-from hubserve.engines.program import read_program
+from hubserve.engines.paddle_program import read_program
 from hubserve.engines.weights import _end_of_record
 from hubserve.errors import LoadFailed
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hubserve.kinds import links, packages
+from hubserve.kinds import import_hooks, legacy_paths
 from hubserve.kinds.versions import current_version, flat_folder, installed_versions, satisfies, version_key
 from tests.unit.registry.toys import write_module
 
@@ -41,23 +41,23 @@ def test_conditions(version: str, condition: str, fits: bool) -> None:
 
 
 def test_each_name_leads_to_the_current_version_and_to_the_one_that_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(packages.LOADED):  # what other tests have loaded in this process
-        monkeypatch.delitem(packages.LOADED, name)
-    assert links.module_home() == home / "modules", "there is nothing to link"
+    for name in list(import_hooks.LOADED):  # what other tests have loaded in this process
+        monkeypatch.delitem(import_hooks.LOADED, name)
+    assert legacy_paths.module_home() == home / "modules", "there is nothing to link"
     for version in ("1.0.0", "2.0.0"):
         write_module(home / "modules" / "toy" / version, version=version, which__txt=version)
-    assert (links.module_home() / "toy" / "which.txt").read_text() == "2.0.0"
-    monkeypatch.setitem(packages.LOADED, "toy", home / "modules" / "toy" / "1.0.0")
-    running = links.module_home()
+    assert (legacy_paths.module_home() / "toy" / "which.txt").read_text() == "2.0.0"
+    monkeypatch.setitem(import_hooks.LOADED, "toy", home / "modules" / "toy" / "1.0.0")
+    running = legacy_paths.module_home()
     assert (running / "toy" / "which.txt").read_text() == "1.0.0"
-    assert links.module_home() == running, "the same process is always given the same"
-    monkeypatch.delitem(packages.LOADED, "toy")
+    assert legacy_paths.module_home() == running, "the same process is always given the same"
+    monkeypatch.delitem(import_hooks.LOADED, "toy")
     write_module(home / "modules" / "toy" / "3.0.0", version="3.0.0", which__txt="3.0.0")
-    assert (links.module_home() / "toy" / "which.txt").read_text() == "3.0.0"
+    assert (legacy_paths.module_home() / "toy" / "which.txt").read_text() == "3.0.0"
     assert (running / "toy" / "which.txt").read_text() == "1.0.0"
 
 
 def test_a_home_that_cannot_be_written_is_used_as_it_is(home: Path) -> None:
     write_module(home / "modules" / "toy" / "1.0.0")
     (home / "module_home").write_text("a file where a folder belongs")
-    assert links.module_home() == home / "modules"
+    assert legacy_paths.module_home() == home / "modules"

@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from hubserve.errors import HubError, InvalidInput, TooLarge, Unavailable
-from hubserve.instance.wire import Frame
 from hubserve.protocols import decoders as module
 from hubserve.protocols.decoders import Decoders
+from hubserve.wire.frames import Frame
 
 HERE = "tests.unit.protocols.test_decoders:"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from hubserve.gateway.dataplane import DataPlane
 from hubserve.protocols import Context
 from hubserve.protocols.gradio import GradioProtocol
-from hubserve.server.plans import make_plans
-from hubserve.serving.dataplane import DataPlane
+from hubserve.server.deployment import make_plans
 from hubserve.settings import parse_settings
 from tests.conftest import toy
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubserve.errors import HubError
-from hubserve.registry.contents import measure
-from hubserve.registry.record import NO_VERSIONS, read_record
+from hubserve.registry.digests import measure
+from hubserve.registry.history import NO_VERSIONS, read_record
+from hubserve.registry.install.verification import verify
 from hubserve.registry.store import Store
-from hubserve.registry.verifying import verify
 from tests.unit.registry.toys import pack, strays, write_module
 from tests.unit.registry.tracing import Fault, can_trace, run_with_fault, run_with_hook
 

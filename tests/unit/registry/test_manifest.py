@@ -7,7 +7,7 @@ import pytest
 
 from hubserve.errors import InstallError
 from hubserve.kinds.base import ModuleInfo
-from hubserve.registry.contents import measure
+from hubserve.registry.digests import measure
 from hubserve.registry.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
 
 MANIFEST = Manifest(

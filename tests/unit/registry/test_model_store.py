@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hubserve.errors import ConfigError
+from hubserve.gateway.triton_deployment import plan_stores
 from hubserve.registry.model_store import find_models, other_entries, why_no_model
-from hubserve.serving.model_plans import plan_stores
 from hubserve.settings import parse_settings
 from tests.triton_models import write_scale
 

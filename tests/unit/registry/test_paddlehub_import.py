@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hubserve.errors import InstallError, ModuleNotFound
-from hubserve.registry import flat
+from hubserve.registry import legacy_layout
 from hubserve.registry.paddlehub_import import Import, find_folder, import_modules
 from hubserve.registry.store import Store
 from tests.conftest import hub
@@ -107,7 +107,7 @@ def test_modules_in_this_home_are_left_alone_until_the_user_says_so(store: Store
     assert moved.result == "moved"
     assert store.get("toy").folder == store.modules / "toy" / "1.0.0"
     assert (store.modules / "toy" / "1.0.0" / "assets.txt").read_text() == "weights"
-    assert not flat.is_flat(store.modules / "toy")
+    assert not legacy_layout.is_flat(store.modules / "toy")
     assert sorted(each.name for each in store.modules.iterdir()) == [".hubserve.lock", "toy"]
     assert list(import_modules(store, store.modules, move=True)) == []
 
@@ -138,7 +138,7 @@ def test_a_rename_that_fails_leaves_the_flat_module(store: Store, monkeypatch: p
         store.install(store.modules / "toy", check=False, replace_flat=True)
     monkeypatch.undo()
     assert tree(store.modules / "toy") == before
-    assert not flat.lie_aside(store.modules)
+    assert not legacy_layout.lie_aside(store.modules)
 
 
 @pytest.mark.parametrize("when", ["before", "between", "after"])
@@ -154,7 +154,7 @@ def test_what_a_killed_take_over_left_is_undone_or_finished(store: Store, when: 
         store.install(store.home / "src", check=False)
         store.home.joinpath("kept").rename(store.modules / ".toy.flat")
     listing = store.scan()
-    assert not flat.lie_aside(store.modules)
+    assert not legacy_layout.lie_aside(store.modules)
     if when == "after":
         assert [each.info.version for each in listing.installed] == ["1.0.0"]
     else:

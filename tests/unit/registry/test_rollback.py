@@ -12,8 +12,8 @@ from hubserve.cli import main
 from hubserve.errors import InstallError, ModuleNotFound
 from hubserve.kinds.versions import current_version
 from hubserve.registry.configuration import change
-from hubserve.registry.places import Hold
 from hubserve.registry.store import Store
+from hubserve.registry.version_dirs import Hold
 from tests.conftest import ROOT
 from tests.unit.registry.toys import strays, write_module
 
@@ -109,7 +109,7 @@ def test_inside_an_instance_the_name_means_the_same(tmp_path: Path, store: Store
 def test_files_that_a_process_runs_stay_whatever_happens_to_them_and_go_when_it_ends(tmp_path: Path, store: Store) -> None:
     change(store.home, "install.keep_replaced", 0)
     place = put(store, tmp_path, "1.0.0", "a")
-    script = "import sys; from pathlib import Path; from hubserve.registry.places import Hold\n"
+    script = "import sys; from pathlib import Path; from hubserve.registry.version_dirs import Hold\n"
     script += "hold = Hold(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", script, str(place)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:

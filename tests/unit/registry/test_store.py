@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from hubserve.errors import ConfigError, HubError, InstallError, LoadFailed, MissingDependency, ModuleNotFound
-from hubserve.registry import places
-from hubserve.registry.contents import measure
+from hubserve.registry import version_dirs
+from hubserve.registry.digests import measure
+from hubserve.registry.history import RECORD_NAME
 from hubserve.registry.manifest import FILES_NAME, MANIFEST_NAME, read_manifest
-from hubserve.registry.record import RECORD_NAME
 from hubserve.registry.store import Store
 from tests.unit.registry.toys import pack, strays, tar_of, tree, write_module
 
@@ -289,7 +289,7 @@ def test_a_home_of_plain_folders_is_read_as_it_lies_and_adopted_by_its_first_cha
 def test_where_the_file_system_cannot_exchange_two_names_plain_folders_are_copied(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(version_dirs, "_exchange", lambda one, other: False)
     older_home(tmp_path, store)
     quiet(store, write_module(tmp_path / "new", version="3.0.0"))
     assert [(each.folder / "which.txt").read_text() for each in store.list()[:2]] == ["1.0.0", "2.0.0"]

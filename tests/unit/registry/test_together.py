@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hubserve.registry.contents import measure
+from hubserve.registry.digests import measure
 from hubserve.registry.store import Store
 from tests.conftest import ROOT, hub
 from tests.unit.registry.toys import strays, write_module
@@ -14,9 +14,9 @@ WORKER = """
 import sys
 from pathlib import Path
 from hubserve.errors import InstallError, ModuleNotFound
-from hubserve.registry.collecting import collect
-from hubserve.registry.verifying import verify
-from hubserve.registry.contents import measure
+from hubserve.registry.gc import collect
+from hubserve.registry.install.verification import verify
+from hubserve.registry.digests import measure
 from hubserve.registry.store import Store
 role, home, folders = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
 store = Store(home)

@@ -5,7 +5,7 @@ import os
 import tarfile
 from pathlib import Path
 
-from hubserve.registry.record import RECORD_NAME, read_record
+from hubserve.registry.history import RECORD_NAME, read_record
 from hubserve.registry.store import Store
 
 SOURCE = '''"""A module for tests."""

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from hubserve.errors import ConfigError
-from hubserve.protocols.hosts import Hosts
-from hubserve.server.exchange import UNEXPECTED
+from hubserve.net.hosts import Hosts
+from hubserve.net.http1.request_cycle import UNEXPECTED
 from hubserve.server.origin_policy import CorsRequest, OriginPolicy, Refusal
 from hubserve.settings import ServerSettings, parse_settings
 

@@ -12,13 +12,13 @@ import pytest
 import hubserve
 from hubserve.errors import ConfigError, InstallError
 from hubserve.kinds import ModuleInfo
-from hubserve.registry.child import instance_environment
+from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.launch import Launch, absolute_folders, launch, with_libraries
-from hubserve.registry.environments.needs import Needs
-from hubserve.registry.environments.options import Options
-from hubserve.registry.environments.provide import provide
+from hubserve.registry.environments.module_requirements import Needs
+from hubserve.registry.environments.resolve import provide
+from hubserve.registry.instance_command import instance_environment
 from hubserve.registry.progress import silent
-from hubserve.server.plans import make_plans
+from hubserve.server.deployment import make_plans
 from hubserve.settings import parse_settings
 from tests.conftest import toy
 

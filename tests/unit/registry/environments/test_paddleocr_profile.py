@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hubserve.kinds.beside import folders_beside
-from hubserve.registry.environments.code_needs import needed_names
+from hubserve.kinds.project_imports import folders_beside
+from hubserve.registry.environments.code_requirements import needed_names
 from hubserve.registry.environments.profile import all_profiles
 
 #: the requirements of PaddleOCR 2.0 to 2.10, except those of training and recovery alone

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hubserve.errors import ConfigError
-from hubserve.registry.environments.merging import names_in
+from hubserve.registry.environments.merge import names_in
 from hubserve.registry.environments.profile import OWN_FOLDER, all_profiles, get_profile, known_packages, read_profile
 from tests.conftest import ROOT
 

@@ -1,0 +1,1 @@
+"""Ensembles: dataflows of served models that the gateway computes."""

@@ -1,0 +1,1 @@
+"""Instance processes as the gateway sees them: start, dispatch, supervision."""

@@ -1,0 +1,109 @@
+"""The process of one module's page (``create_gradio_app``), in the module's environment."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from hubserve.errors import LoadFailed, from_wire
+from hubserve.gateway.instances.descriptor_reserve import RESERVE
+from hubserve.gateway.instances.exit_watch import ExitWatch
+from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.registry.instance_command import instance_command
+
+
+class AppProcess:
+    """A page that runs beside a module's instances, with a copy of the module of its own.
+
+    Args:
+        spec: how the module's instances run.
+        scratch: an empty folder to run the page in.
+        root_path: the path under which clients see the page.
+
+    Attributes:
+        port: where it listens on this machine, once :meth:`start` has returned.
+        is_dead: whether its process has ended.
+    """
+
+    def __init__(self, spec: InstanceSpec, scratch: Path, root_path: str) -> None:
+        self.port = 0
+        self.is_dead = False
+        self._spec = spec
+        self._scratch = scratch
+        self._root_path = root_path
+        self._child: subprocess.Popen[bytes] | None = None
+        self._sock: socket.socket | None = None
+
+    async def start(self) -> None:
+        """Start the process, load the module, and wait until the page listens.
+
+        Raises:
+            LoadFailed: one of these failed, or took longer than the module may take to load.
+        """
+        name, limit_s = self._spec.module, self._spec.load_timeout_s
+        try:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            RESERVE.fill()
+            self._child, self._sock = RESERVE.spend_on(self._spawn)
+            ExitWatch(self._child, self._on_exit)
+            answer = await asyncio.wait_for(self._ask(self._sock), limit_s)
+        except asyncio.TimeoutError:
+            self.stop()
+            raise LoadFailed(f"the page of '{name}' did not start within {limit_s:g} s; see the server's log") from None
+        except OSError as error:
+            self.stop()
+            raise LoadFailed(f"the page of '{name}' cannot be started: {error}") from None
+        except BaseException:
+            self.stop()
+            raise
+        if "error" in answer:
+            self.stop()
+            raise LoadFailed(f"the page of '{name}' cannot be shown: {from_wire(answer['error']).message}")
+        self.port = int(answer["port"])
+
+    def _spawn(self) -> "tuple[subprocess.Popen[bytes], socket.socket]":
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            command = instance_command("--app-fd", str(theirs.fileno()), python=self._spec.python)
+            environ = self._spec.full_environ()
+            child = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environ, stdin=subprocess.DEVNULL)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        return child, ours
+
+    async def _ask(self, sock: socket.socket) -> dict[str, Any]:
+        spec, loop = self._spec, asyncio.get_running_loop()
+        order = {key: value for key, value in spec.load_order(measure=False).items() if key in _ORDER}
+        order |= {"scratch": str(self._scratch), "root_path": self._root_path}
+        await loop.sock_sendall(sock, json.dumps(order).encode() + b"\n")
+        line = b""
+        while not line.endswith(b"\n"):
+            part = await loop.sock_recv(sock, 64 << 10)
+            if not part:
+                raise LoadFailed(f"the process of the page of '{spec.module}' ended while it started; the server's log has its last words")
+            line += part
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _on_exit(self) -> None:
+        self.is_dead = True
+
+    def stop(self) -> None:
+        """End the process at once; requests that it answers break off."""
+        self.is_dead = True
+        if self._sock:
+            self._sock.close()
+            self._sock = None
+        if self._child:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.kill()
+
+
+_ORDER = ("kind", "folder", "import_name", "init_args", "defaults")

@@ -1,0 +1,269 @@
+"""Gives batches to one instance, and each asker its answer."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from hubserve.errors import HubError, InstanceDied
+from hubserve.gateway.instances.connection import NotComputed
+from hubserve.gateway.instances.outcomes import Outcome, outcome_of, resolve
+from hubserve.gateway.instances.process import BROKEN, InstanceProcess
+from hubserve.gateway.instances.raw_requests import encode_raw_batch
+from hubserve.gateway.queued_request import QueuedRequest
+from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, TimesBook
+from hubserve.gateway.scheduling.concurrency import SHARED_FROM
+from hubserve.gateway.scheduling.sequences import Queue
+from hubserve.gateway.statistics import ModuleStatistics
+from hubserve.wire.arena import MAX_IN_FLIGHT
+from hubserve.wire.frames import Frame, WireError
+
+log = logging.getLogger("hubserve")
+
+#: What is sent ahead waits for what is computed, while another instance might become free: not worth it for slow modules.
+_QUICK_S = 0.1
+
+
+class InstanceDispatcher:
+    """An instance, as the batcher sees it.
+
+    Args:
+        instance: it is ready.
+        batcher: where its batches come from.
+        book: is told how long they take.
+        statistics: is told of every batch that was answered.
+        on_out_of_memory: is told the number of items that were too many.
+
+    Attributes:
+        in_flight: batches that it has been given and has not answered.
+        given: batches that it has ever been given.
+        expected_s: of each batch in flight, how long it is expected to take.
+        has_answered: whether it has computed anything yet.
+        closed: the server stops: what it has is not tried again.
+        retired: it is given no more, because it is about to be replaced.
+    """
+
+    def __init__(
+        self,
+        instance: InstanceProcess,
+        batcher: Queue,
+        book: TimesBook,
+        statistics: ModuleStatistics,
+        on_out_of_memory: Callable[[int], None],
+    ) -> None:
+        self.in_flight = 0
+        self.given = 0
+        self.has_answered = False
+        self.closed = False
+        self.retired = False
+        self.expected_s: deque[float] = deque()
+        self._usual_s = _QUICK_S
+        self._given_at: deque[float] = deque()
+        self._answered_at = 0.0
+        self._total_s = 0.0  # what all instances had computed when this one began with its batch
+        self._instance = instance
+        self._channel = instance.side_channel
+        if self._channel:
+            self._channel.on_rescheduled = lambda work: batcher.put_back([work])
+        self._batcher = batcher
+        self._book = book
+        self._statistics = statistics
+        self._on_out_of_memory = on_out_of_memory
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it computes what it is given."""
+        return not (self.retired or self._instance.is_dead or (self._channel is not None and self._channel.is_blocked))
+
+    @property
+    def unfinished(self) -> int:
+        """How many batches it has not answered; or, where modules may answer later, requests."""
+        return max(self.in_flight, len(self._channel.open)) if self._channel else self.in_flight
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be given another batch: one when it is idle, and one ahead if it is quick."""
+        if not self.is_alive:
+            return False
+        return not self.in_flight or (self.in_flight < MAX_IN_FLIGHT and self._usual_s < _QUICK_S)
+
+    def admits(self, work: QueuedRequest) -> bool:
+        """Return whether work may be computed behind the present work: False for work that may end the instance."""
+        return not (work.isolated and self.in_flight)
+
+    def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
+        """Send a batch to the instance; its askers are answered when the instance has."""
+        if self._would_blame(batch):
+            batch[0].attempts += 1
+        try:
+            header, buffers = encode_raw_batch(batch, self._channel) if self._channel else _frame_of(batch)
+            if call_sizes:
+                header["call_sizes"] = call_sizes
+            if batch[0].once:
+                header["once"] = True
+            keys = [call["key"] for call in header["calls"]] if self._channel else []
+        except Exception:
+            self._fail_to_give(batch)
+            return
+        now = time.monotonic()
+        self._given_at.append(now)
+        if not self.in_flight:
+            self._total_s = self._book.concurrency.begin(now)
+        self.given += 1
+        self.in_flight += 1
+        try:
+            self._instance.infer(header, buffers, partial(self._answered, batch, keys))
+        except Exception:
+            self._fail_to_give(batch)
+
+    def _would_blame(self, batch: list[QueuedRequest]) -> bool:
+        """Return whether one request alone is to blame if the instance ends now."""
+        return len(batch) == 1
+
+    def _fail_to_give(self, batch: list[QueuedRequest]) -> None:
+        """Fail a batch that could not be sent, so that its requests do not wait for ever."""
+        log.exception("an unexpected error while a batch was given to an instance")
+        self.retired = True
+        self._instance.end("could not be given a batch")
+        _fail(batch, HubError("the server failed; its log says why"))
+
+    def _answered(self, batch: list[QueuedRequest], keys: list[int], answer: Frame | InstanceDied) -> None:
+        self.in_flight -= 1
+        now = time.monotonic()
+        given_at = self._given_at.popleft()
+        took_s = now - given_at
+        # a batch that was sent ahead is begun when the one before it is answered
+        begun_at = max(given_at, self._answered_at)
+        busy_s = now - begun_at
+        self._answered_at = now
+        total_s = self._book.concurrency.total_s(now)
+        shared = total_s - self._total_s > SHARED_FROM * busy_s
+        self._total_s = total_s
+        if not self.in_flight:
+            self._book.concurrency.end(now)
+        # a rise counts at once, a fall bit by bit
+        self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
+        if isinstance(answer, InstanceDied):
+            self._put_back(batch, keys, answer)
+            return
+        try:
+            outcomes = _outcomes(batch, answer)
+        except WireError as error:  # the connection ends the instance for it
+            self.retired = True
+            self._put_back(batch, keys, self._instance.death(BROKEN + error.message))
+            raise
+        self._note_answer(answer)
+        try:
+            self._learn(batch, answer.header, busy_s, shared)
+            if batch[-1].sequence is not None:
+                _tell_sequences(batch, answer)
+            if self._channel:  # calls that its threads still make do not keep it from computing
+                self._channel.executing.difference_update(keys)
+            self._batcher.answered(self)  # first, so that the instance does not wait until all requests are answered
+        except Exception:  # requests whose answers are here get them in any case
+            log.exception("an unexpected error while a batch was answered")
+        if self._channel:
+            for work, key, outcome in zip(batch, keys, outcomes, strict=True):
+                self._channel.on_frame_answered(work, key, outcome)
+        else:
+            for work, outcome in zip(batch, outcomes, strict=True):
+                if outcome is not None:
+                    resolve(work, outcome)
+        self._count(batch, answer.header, begun_at, busy_s)
+
+    def _note_answer(self, _: Frame) -> None:
+        self.has_answered = True
+
+    def _count(self, batch: list[QueuedRequest], header: dict[str, Any], begun_at: float, busy_s: float) -> None:
+        self._statistics.answered(batch, header, begun_at, busy_s)
+
+    def _put_back(self, batch: list[QueuedRequest], keys: list[int], died: InstanceDied) -> None:
+        """Have another instance compute the requests of an instance that died, or refuse them."""
+        merged = len(batch) > 1
+        if self._channel:  # but not what it has let go of in another way
+            batch = [work for work, key in zip(batch, keys, strict=False) if self._channel.forget(key)]
+        again = [work for work in batch if not (work.filler or work.answer.done()) and self._may_go_on(work, died, merged)]
+        try:
+            self._batcher.put_back(again)
+        except Exception:
+            log.exception("an unexpected error while requests of an instance that died were put back")
+            _fail(again, died)
+
+    def _learn(self, batch: list[QueuedRequest], header: dict[str, Any], busy_s: float, shared: bool) -> None:
+        key = batch[0].key
+        if key is not None:
+            times = self._book.of(key)
+            for items, seconds in [(1, header["took_s"] / len(batch))] if key == ONE_BY_ONE else header["times"]:
+                times.observe(items, seconds, shared)
+            times.observe_overhead(max(0.0, busy_s - header["took_s"]))
+        if "out_of_memory" in header:
+            self._on_out_of_memory(header["out_of_memory"])
+
+    def _may_go_on(self, work: QueuedRequest, error: BaseException, merged: bool) -> bool:
+        """Whether work of an instance that died is tried again: then alone, so that only what ends instances is refused."""
+        blameless = isinstance(error, NotComputed)  # it waited behind what the instance died of
+        has_begun = work.raw is not None and work.raw.stream is not None and work.raw.stream.started
+        if self.closed or has_begun or not (blameless or work.may_be_retried):
+            work.answer.set_exception(error)
+            return False
+        if not blameless:
+            work.isolated = True
+        elif not merged:
+            work.attempts -= 1
+        return True
+
+
+def _frame_of(batch: list[QueuedRequest]) -> tuple[dict[str, Any], list[Any]]:
+    """The header and buffers of an ``infer`` frame. Arrays are put one behind the other, so that the instance need not merge them."""
+    buffers: list[Any] = []
+    if all("inputs" in work.call for work in batch):
+        first = batch[0].call["inputs"]
+        count = sum(work.count for work in batch)
+        inputs = [{**each, "shape": [count, *each["shape"][1:]], "buffer": index} for index, each in enumerate(first)]
+        buffers = [[work.buffers[index] for work in batch] for index in range(len(first))]
+        return {"op": "infer", "merged": {"inputs": inputs, "calls": [[work.count, work.call["answer"]] for work in batch]}}, buffers
+    calls = []
+    for work in batch:
+        calls.append(_shifted(work.call, len(buffers)))
+        buffers.extend(work.buffers)
+    return {"op": "infer", "calls": calls}, buffers
+
+
+def _shifted(call: dict[str, Any], by: int) -> dict[str, Any]:
+    """A call whose buffers begin at index ``by`` of the frame instead of 0."""
+    if not by:
+        return call
+    shifted = dict(call)
+    if "arguments" in call:
+        shifted["arguments"] = call["arguments"] + by
+    if "pictures" in call:
+        shifted["pictures"] = [index + by for index in call["pictures"]]
+    if "inputs" in call:
+        shifted["inputs"] = [{**each, "buffer": each["buffer"] + by} for each in call["inputs"]]
+    return shifted
+
+
+def _tell_sequences(batch: list[QueuedRequest], frame: Frame) -> None:
+    for work, result in zip(batch, frame.header["results"], strict=True):
+        if work.sequence is not None:
+            work.sequence.computed(work, result, frame)
+
+
+def _outcomes(batch: list[QueuedRequest], frame: Frame) -> list[Outcome]:
+    """Return the outcome of each request of a batch.
+
+    Raises:
+        WireError: the frame is invalid.
+    """
+    most = sum(work.count for work in batch)
+    if any(items > most for items, _ in frame.header["times"]):
+        raise WireError(f"a frame tells of calls with more than the {most} items that were given")
+    return [outcome_of(result, frame.buffers) for result in frame.header["results"]]
+
+
+def _fail(works: list[QueuedRequest], error: HubError) -> None:
+    for work in works:
+        if not work.answer.done():
+            work.answer.set_exception(error)

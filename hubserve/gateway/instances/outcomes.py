@@ -1,0 +1,59 @@
+"""Read the outcome of each request from an instance's frame."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from hubserve.errors import HubError, InvalidInput, from_wire, one_line, without_usage
+from hubserve.gateway.instances.unpacking import PackedResponse, answer_unpacked, has_many_strings
+from hubserve.gateway.queued_request import QueuedRequest
+from hubserve.types import InferResponse
+from hubserve.wire.frames import WireError, unpack_arrays
+
+log = logging.getLogger("hubserve")
+
+#: None: its responses come in another way
+Outcome = InferResponse | PackedResponse | HubError | None
+
+
+def outcome_of(result: dict[str, Any], buffers: Sequence[memoryview], final: bool = True, may_be_large: bool = True) -> Outcome:
+    """Read one result of a frame, or one response.
+
+    Args:
+        result: checked by :mod:`hubserve.gateway.instances.frame_checks`.
+        buffers: the frame's.
+        final: whether no more responses follow.
+        may_be_large: whether many byte strings may be left for :func:`resolve` to unpack.
+    Raises:
+        WireError: its arrays cannot be read from their buffers.
+    """
+    if "error" in result:
+        return from_wire(result["error"])
+    if "json" in result:
+        return InferResponse(json=buffers[result["json"]], parameters=result.get("parameters"))
+    if "outputs" not in result:
+        return None
+    described = result["outputs"]
+    if may_be_large and has_many_strings(described):
+        return PackedResponse(described, list(buffers), result.get("parameters"))
+    try:
+        tensors = unpack_arrays(described, buffers)
+    except HubError as error:
+        raise WireError(f"the arrays of a result cannot be read: {error.message}") from None
+    return InferResponse(tensors=tensors, parameters=result.get("parameters"), final=final)
+
+
+def resolve(work: QueuedRequest, outcome: InferResponse | PackedResponse | HubError) -> None:
+    """Resolve a request's future, unless its caller no longer waits."""
+    if work.answer.done():
+        return
+    if isinstance(outcome, HubError):
+        if outcome.detail:
+            log.warning("a request failed in module code: %s", outcome.detail)
+        elif isinstance(outcome, InvalidInput):
+            log.warning("a request was refused: %s", one_line(without_usage(outcome.message)))
+        work.answer.set_exception(outcome)
+    elif isinstance(outcome, PackedResponse):
+        answer_unpacked(work.answer, outcome)
+    else:
+        work.answer.set_result(outcome)

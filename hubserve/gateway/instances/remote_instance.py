@@ -1,0 +1,121 @@
+"""Connect to one instance on another machine through TLS; see :mod:`hubserve.instance.remote_listener`."""
+
+import asyncio
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from hubserve.errors import LoadFailed
+from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.gateway.instances.process import InstanceProcess
+from hubserve.instance.remote_listener import parse_address
+from hubserve.wire.model_access import ModelAccess
+from hubserve.wire.tls import ASK_INSTANCE, OK, SharedKey, Untrusted, receive_line, relay, send_line
+
+_CONNECT_TIMEOUT_S = 10.0
+
+
+class RemoteInstance(InstanceProcess):
+    """As a local one, but what ends it is the end of the connection, and its memory is its own machine's affair."""
+
+    @property
+    def place(self) -> str:
+        """Its address."""
+        return self.spec.address
+
+    def memory_bytes(self) -> int:
+        """Not known here: 0."""
+        return 0
+
+    def kill(self) -> None:
+        """Close the connection, at which the other side ends the process."""
+        if self._connection:
+            self._connection.close()
+
+    async def _spawn(self) -> None:
+        address = parse_address(self.spec.address)
+        key = SharedKey(Path(self.spec.token_file))
+        try:
+            sock = await _in_thread(lambda: _attach(address, key))
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
+            raise LoadFailed(
+                f"'{self.spec.module}': no instance is to be had at {self.spec.address} ({error or 'no answer'}). "
+                f"Start one there, with the same key: python -m hubserve.instance --listen {self.spec.address} --token-file FILE"
+            ) from None
+        _, self._connection = await self._loop.create_unix_connection(lambda: self._new_connection(None), sock=sock)
+
+
+def _attach(address: tuple[str, int], key: SharedKey) -> socket.socket:
+    """Connect to an instance; returns a local socket to it, which closes together with the connection."""
+    with ExitStack() as unused:
+        secured = unused.enter_context(connect(address, key, ASK_INSTANCE, _CONNECT_TIMEOUT_S))
+        ours, theirs = map(unused.enter_context, socket.socketpair())
+        threading.Thread(target=relay, args=(secured, theirs), name="hubserve-remote", daemon=True).start()
+        unused.pop_all()
+    ours.setblocking(False)
+    return ours
+
+
+def connect(address: tuple[str, int], key: SharedKey, ask: str, timeout_s: float) -> ssl.SSLSocket:
+    """Connect to a listener, prove possession of the key to one another, and ask for something; blocks.
+
+    Args:
+        address: host and port.
+        key: the shared key.
+        ask: one of the things that :mod:`hubserve.wire.tls` names.
+        timeout_s: for all of it.
+    Raises:
+        Untrusted: the peer does not have the key, is not a listener, or refuses; the message says why.
+        OSError: there is no connection, or no answer in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    sock = socket.create_connection(address, timeout_s)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = secured = key.wrap(sock, server_side=False)
+        secured.settimeout(max(0.001, deadline - time.monotonic()))
+        key.handshake(secured)
+        send_line(secured, ask)
+        answer = receive_line(secured, deadline)
+        if answer != OK:
+            raise Untrusted(answer)
+    except BaseException:
+        sock.close()
+        raise
+    return secured
+
+
+async def _in_thread(work: Callable[[], socket.socket]) -> socket.socket:
+    """Connect in a thread that does not delay the server's end; closes a connection that is no longer wanted."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[socket.socket] = loop.create_future()
+
+    def settle(connected: socket.socket | None, error: Exception | None) -> None:
+        if done.cancelled():
+            if connected:
+                connected.close()
+        elif connected:
+            done.set_result(connected)
+        else:
+            done.set_exception(error or OSError("no connection"))
+
+    def run() -> None:
+        connected, failed = None, None
+        try:
+            connected = work()
+        except Exception as error:
+            failed = error
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, connected, failed)
+
+    threading.Thread(target=run, name="hubserve-connect", daemon=True).start()
+    return await done
+
+
+def create_instance(spec: InstanceSpec, models: Callable[[], ModelAccess]) -> InstanceProcess:
+    """Return an instance that is not started yet, on this machine or at the address of its specification."""
+    return RemoteInstance(spec, models) if spec.address else InstanceProcess(spec, models)

@@ -1,0 +1,1 @@
+"""Batches, sequences and queues: which waiting requests are computed together, where and when."""

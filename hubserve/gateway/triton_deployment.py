@@ -1,0 +1,275 @@
+"""What is to be run for a Triton model: the versions, the instances of each, and how their requests are queued."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hubserve.engines.gpus import gpu_count
+from hubserve.errors import ConfigError, HubError
+from hubserve.gateway.ensembles.plan import plan_ensemble
+from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.gateway.module_plan import ModulePlan
+from hubserve.gateway.triton_scheduling import batch_settings, sequence_plan, warm_up_samples
+from hubserve.kinds.base import ModuleInfo
+from hubserve.kinds.triton.config import ENSEMBLE
+from hubserve.kinds.triton.fields import CPU_ONLY, MOST_INSTANCES, passed_over
+from hubserve.kinds.triton.model_folder import KIND, TritonModel, open_model, own_config
+from hubserve.registry.environments.launch import Launch, absolute_folders, with_libraries
+from hubserve.registry.environments.module_requirements import variable_problem
+from hubserve.registry.environments.packed_environment import check_sent, packed_launch
+from hubserve.registry.model_store import StoredModel, find_models, other_entries, store_folders, why_no_model
+from hubserve.settings import ModuleSettings, ServerSettings
+
+log = logging.getLogger("hubserve")
+
+#: entries of a store that are not models and are named in the log
+_MOST_NAMED = 20
+
+
+class Device(NamedTuple):
+    """Where one instance computes.
+
+    Attributes:
+        kind: ``CPU``, ``GPU`` or ``MODEL``, where the model chooses by itself.
+        gpu: its number, of those that this process may see.
+        shown: what ``CUDA_VISIBLE_DEVICES`` calls it.
+    """
+
+    kind: str = "CPU"
+    gpu: int = 0
+    shown: str = ""
+
+
+def plan_stores(settings: ServerSettings, search_path: Sequence[Path] = (), only: str | None = None) -> list[ModulePlan]:
+    """Plan the models of the settings' stores that are to be served from the start; all, unless ``model_control`` is ``explicit``.
+
+    Args:
+        settings: the server's.
+        search_path: where relative stores are looked up first.
+        only: plan the model of this name alone, whether it is to be served from the start or not.
+    Returns:
+        Also a plan with an ``error`` for each that cannot be served.
+    Raises:
+        ConfigError: a store is no folder, or one that is to be loaded is in none of them.
+    """
+    stores = store_folders(settings.model_store, search_path)
+    models = find_models(stores)
+    names = list(models) if settings.model_control != "explicit" or "*" in settings.load_model else list(settings.load_model)
+    unknown = [name for name in names if name not in models]
+    if only is not None:
+        names = [only] if only in models else []
+    elif unknown:
+        why = why_no_model(stores, unknown[0])
+        raise ConfigError(
+            f"load_model names '{unknown[0]}', which is in no model store{why and ': ' + why}; there are {', '.join(models) or 'none'}"
+        )
+    else:
+        _log_others(stores)
+    return [plan for name in names for plan in plan_stored(models[name], settings)]
+
+
+def _log_others(stores: Sequence[Path]) -> None:
+    """Name what stores hold beside models, once for each start or reload."""
+    for store in dict.fromkeys(stores):
+        names = other_entries(store)
+        if names:
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            log.info(
+                "model store '%s': passed over, because they hold nothing of a model: %s%s", store, ", ".join(names[:_MOST_NAMED]), more
+            )
+
+
+def plan_stored(model: StoredModel, settings: ServerSettings) -> list[ModulePlan]:
+    """Plan one model of a store; where that fails, one plan that has the reason as ``error``."""
+    try:
+        if model.problem:
+            raise ConfigError(model.problem)
+        return plan_model(model.folder, settings, model.name)
+    except HubError as error:
+        return [ModulePlan(ModuleInfo(model.name, "", KIND), [], error=error.message)]
+
+
+def plan_model(
+    folder: Path,
+    settings: ServerSettings,
+    name: str = "",
+    config: Mapping[str, Any] | None = None,
+    launched: Launch | None = None,
+    search_path: Sequence[Path] = (),
+) -> list[ModulePlan]:
+    """Plan every version of a Triton model that its version policy chooses.
+
+    Args:
+        folder: it holds ``config.pbtxt`` and a folder for each version. To serve files that a client sent, write them into a folder of
+            this form, and give the model's name.
+        settings: the server's; its ``modules_info`` may have settings of this model's, which come before what ``config.pbtxt`` says.
+        name: what the model is called; by default what ``config.pbtxt`` says, else as the folder.
+        config: a decoded JSON object that takes the place of ``config.pbtxt``; its numbers may be texts.
+        launched: in which Python its instances run, and with which variables; this one where None.
+        search_path: folders in which relative paths are looked up.
+    Returns:
+        One plan for each version, ascending: for :meth:`hubserve.gateway.dataplane.DataPlane.load`, all together.
+    Raises:
+        ConfigError: the configuration cannot be honoured.
+        LoadFailed: no version is there, or no model file.
+        MissingDependency: reading the configuration needs what is not installed.
+    """
+    model = open_model(folder.absolute(), name, config)
+    ignored = passed_over(model.config, model.backend)
+    if ignored:
+        log.warning("model '%s': its configuration sets what has no effect here: %s", model.name, "; ".join(ignored))
+    if model.backend == ENSEMBLE:
+        _require_no_settings(model.name, settings)
+        ensemble = plan_ensemble(model.config)
+        return [
+            ModulePlan(
+                model.info(version),
+                [],
+                ready_timeout_s=settings.ready_timeout_s,
+                config=model.config,
+                ensemble=ensemble,
+                model_folder=model.folder,
+            )
+            for version in model.versions
+        ]
+    if model.backend == "python":
+        if config is not None and not settings.model_uploads:
+            check_sent(model.config, own_config(model.folder), model.folder)
+        launched = packed_launch(model.config, model.folder) or launched
+    devices = _devices(model, settings)
+    own = settings.module(model.name)
+    if own.addresses:
+        raise ConfigError(f"modules_info.{model.name}.addresses: the instances of a Triton model run on this machine only. Remove it.")
+    caches = own.response_cache or model.config.get("response_cache", {}).get("enable")
+    return [
+        ModulePlan(
+            model.info(version),
+            [
+                _spec(model, version, index, device, devices, settings, launched or Launch(), search_path)
+                for index, device in enumerate(devices)
+            ],
+            own.predict_args,
+            batch_settings(model, own, settings),
+            settings.ready_timeout_s,
+            sequences=sequence_plan(model),
+            response_cache_bytes=settings.response_cache_bytes if caches else 0,
+            config=model.config,
+        )
+        for version in model.versions
+    ]
+
+
+def _require_no_settings(name: str, settings: ServerSettings) -> None:
+    """An ensemble is computed by its models, so that nothing but its folder can be said of it."""
+    own, usual = settings.module(name), ModuleSettings()
+    for field in own.__struct_fields__:
+        if field != "init_args" and getattr(own, field) != getattr(usual, field):
+            raise ConfigError(
+                f"modules_info.{name}.{field}: an ensemble has no instances, queue or cache of its own. Remove it, or give it to a model "
+                "of the ensemble."
+            )
+
+
+def _devices(model: TritonModel, settings: ServerSettings) -> list[Device]:
+    """One for each instance."""
+    groups = model.config["instance_group"] or [{}]
+    own = settings.module(model.name)
+    if own.workers and len(groups) > 1:
+        raise ConfigError(
+            f"modules_info.{model.name}.workers: the model's config.pbtxt has several instance groups. Remove one of the two."
+        )
+    devices: list[Device] = []
+    for group in groups:
+        kind = group.get("kind", "KIND_AUTO")
+        gpus = group.get("gpus", [])
+        asks = kind == "KIND_GPU" or bool(gpus) or (kind == "KIND_AUTO" and settings.prefers_gpu(model.name))
+        if asks and model.backend not in CPU_ONLY:
+            each = [Device("GPU", gpu, _shown(gpu)) for gpu in gpus] or _all_gpus(model.name, settings)
+            devices += each * (own.workers or group.get("count") or 1)
+        else:
+            merges = model.backend != "python" and "sequence_batching" not in model.config
+            count = own.workers or group.get("count") or settings.instance_count(model.name, merges)
+            devices += [Device("MODEL" if kind == "KIND_MODEL" else "CPU")] * count
+    if len(devices) > MOST_INSTANCES:
+        raise ConfigError(
+            f"model '{model.name}': {len(devices)} instances are asked for, and a model may have {MOST_INSTANCES}. "
+            "Lower the counts in instance_group."
+        )
+    return devices
+
+
+def _all_gpus(name: str, settings: ServerSettings) -> list[Device]:
+    """Return those that the settings or ``CUDA_VISIBLE_DEVICES`` name; if neither is set, all of this machine."""
+    chosen = settings.module(name).gpu if settings.module(name).gpu is not None else settings.gpu
+    listed = str(chosen) if chosen is not None else os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        listed = ",".join(map(str, range(gpu_count())))
+    found = [each.strip() for each in listed.split(",") if each.strip()]
+    if not found:
+        why = "CUDA_VISIBLE_DEVICES hides all of them" if gpu_count() else "this machine has none (there is no /dev/nvidia0)"
+        raise ConfigError(
+            f"model '{name}' asks for a GPU, and {why}. Set gpus in its instance_group or CUDA_VISIBLE_DEVICES, or use KIND_CPU."
+        )
+    return [Device("GPU", int(each) if chosen is not None and each.isdigit() else number, each) for number, each in enumerate(found)]
+
+
+def _spec(
+    model: TritonModel,
+    version: int,
+    index: int,
+    device: Device,
+    devices: Sequence[Device],
+    settings: ServerSettings,
+    launched: Launch,
+    search_path: Sequence[Path],
+) -> InstanceSpec:
+    own = settings.module(model.name)
+    cores = len(os.sched_getaffinity(0))
+    environ = own_environ(model.name, own, launched, search_path)
+    device_id = device.gpu
+    if device.kind == "GPU" and model.backend != "python":  # engines compute on the first GPU that they see; a model.py is told which
+        environ["CUDA_VISIBLE_DEVICES"] = device.shown
+        device_id = 0
+    return InstanceSpec(
+        module=model.name,
+        kind=KIND,
+        folder=model.folder,
+        import_name=model.name,
+        init_args={
+            "config": model.config,
+            "version": str(version),
+            "instance": {"index": index, "kind": device.kind, "device_id": device_id},
+        },
+        max_batch_size=own.max_batch_size or 0,
+        search_path=search_path,
+        threads=max(1, cores // len(devices)),
+        environ=environ,
+        load_timeout_s=own.load_timeout_s,
+        compute_timeout_s=own.compute_timeout_s or settings.request_timeout_s,
+        max_memory_mb=own.max_memory_mb or 0,
+        python=launched.python,
+        warm_up=warm_up_samples(model),
+        nan=settings.nan,
+    )
+
+
+def own_environ(name: str, own: ModuleSettings, launched: Launch, search_path: Sequence[Path]) -> dict[str, str]:
+    """The environment variables that a module's own settings ask for, over those that it is started with anyway.
+
+    Raises:
+        ConfigError: one may not be set.
+    """
+    for variable in own.environ:
+        if problem := variable_problem(variable):
+            raise ConfigError(f"modules_info.{name}.environ sets {variable[:60]!r}, which {problem}")
+    return with_libraries({**launched.environ, **own.environ}, absolute_folders(own.library_path, search_path))
+
+
+def _shown(number: int) -> str:
+    """What ``CUDA_VISIBLE_DEVICES`` calls the GPU that is the one of this number among those that this process may see."""
+    visible = [each.strip() for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
+    if visible and number >= len(visible):
+        raise ConfigError(f"GPU {number} is asked for, and CUDA_VISIBLE_DEVICES shows {len(visible)}: {', '.join(visible)}")
+    return visible[number] if visible else str(number)

@@ -1,0 +1,218 @@
+"""Instances for a gateway on another machine: ``python -m hubserve.instance --listen HOST:PORT --token-file FILE``.
+
+Each connection that has the key gets an instance process of its own, which lives as long as the connection. A thread carries what travels
+between the connection, which is encrypted (:mod:`hubserve.wire.tls`), and the process's socket.
+"""
+
+import errno
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import Callable, List, Tuple
+
+from hubserve.errors import ConfigError
+from hubserve.wire.tls import ASK_INSTANCE, ASK_PROBE, OK, SharedKey, Untrusted, receive_line, relay, send_line
+
+#: for the whole handshake up to the answer to the gateway's request; below the 10 s after which a gateway gives up
+HANDSHAKE_TIMEOUT_S = 8.0
+_MAX_HANDSHAKES = 64
+_MAX_INSTANCES = 256
+_STOP_TIMEOUT_S = 10.0
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 1.0
+_TLS_HANDSHAKE = b"\x16"
+#: older gateways wait to be greeted, with 36 bytes; they call this no hubserve instance
+_TO_OLD_GATEWAYS = b"hubserve: this listener speaks TLS 1.3; upgrade the gateway\n"
+#: a gateway whose machine has failed is noticed within a minute, whether or not data is in flight to it
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
+
+
+def parse_address(address: str) -> Tuple[str, int]:
+    """``host:port`` in its parts.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"'{address}' is no address; it must look like 10.0.0.5:9000")
+    return host.strip("[]"), int(port)
+
+
+def listen(address: str, key: SharedKey, command: Callable[[int], List[str]]) -> int:
+    """Start an instance for each gateway that connects; until the process is ended.
+
+    Args:
+        address: where to listen, ``host:port``; port 0 for any free one, which is printed.
+        key: what gateways must have.
+        command: the command line of an instance that serves the given descriptor.
+    """
+    host, port = parse_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {address}: {error.strerror}") from None
+        listener.listen()
+        _say(f"listening on {host}:{listener.getsockname()[1]}")
+        _Listener(listener, key, command).run()
+    return 0
+
+
+def _say(text: str) -> None:
+    with suppress(OSError, ValueError):  # the reader of the log may have gone
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+class _Handshake:
+    """A connection that has not authenticated yet."""
+
+    def __init__(self, sock: socket.socket, peer: str) -> None:
+        self.sock, self.peer = sock, peer
+
+    def cut(self) -> None:
+        """End the connection from another thread; its own sees the end, and closes it."""
+        with suppress(OSError):
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # TLS's own would take its state away from that thread
+
+
+class _Handshakes:
+    """The handshakes in progress. If there are too many, the peer with the most of them loses its oldest."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: List[_Handshake] = []
+
+    def add(self, handshake: _Handshake) -> None:
+        with self._lock:
+            if len(self._open) >= _MAX_HANDSHAKES:
+                peers = [each.peer for each in self._open]
+                self._open.pop(peers.index(max(peers, key=peers.count))).cut()
+            self._open.append(handshake)
+
+    def discard(self, handshake: _Handshake) -> None:
+        with self._lock:
+            if handshake in self._open:
+                self._open.remove(handshake)
+
+
+class _Listener:
+    def __init__(self, listener: socket.socket, key: SharedKey, command: Callable[[int], List[str]]) -> None:
+        self._listener, self._key, self._command = listener, key, command
+        self._handshakes = _Handshakes()
+        self._places = threading.BoundedSemaphore(_MAX_INSTANCES)
+
+    def run(self) -> None:
+        delay_s = _FIRST_DELAY_S
+        while True:
+            try:
+                sock, (peer, *_) = self._listener.accept()
+            except OSError as error:
+                if error.errno != errno.ECONNABORTED:  # most likely no descriptors are left: connections wait until some are closed
+                    _say(f"cannot accept connections now ({error.strerror}); trying again")
+                    time.sleep(delay_s)
+                    delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+                continue
+            delay_s = _FIRST_DELAY_S
+            handshake = _Handshake(sock, peer)
+            self._handshakes.add(handshake)
+            try:
+                threading.Thread(target=self._attend, args=(handshake,), daemon=True).start()
+            except RuntimeError as error:
+                _say(f"refused {peer}: {error}")
+                self._handshakes.discard(handshake)
+                sock.close()
+
+    def _attend(self, handshake: _Handshake) -> None:
+        """Serve one connection from beginning to end; its errors affect no other connection."""
+        deadline = time.monotonic() + HANDSHAKE_TIMEOUT_S
+        try:
+            try:
+                secured = self._secured(handshake, deadline)
+                asked = receive_line(secured, deadline)
+            finally:
+                self._handshakes.discard(handshake)
+            if asked == ASK_INSTANCE:
+                self._serve(secured)
+            else:
+                send_line(secured, OK if asked == ASK_PROBE else "it is of another version; upgrade the older side")
+        except socket.timeout:
+            _say(f"refused {handshake.peer}: it did not prove within {HANDSHAKE_TIMEOUT_S:g} s that it has the key")
+        except Untrusted as error:
+            _say(f"refused {handshake.peer}: {error}")
+        except Exception as error:
+            _say(f"lost {handshake.peer}: {error}")
+        finally:
+            handshake.sock.close()
+
+    def _secured(self, handshake: _Handshake, deadline: float) -> ssl.SSLSocket:
+        """Return the connection once the gateway has proved that it has the key."""
+        handshake.sock.settimeout(HANDSHAKE_TIMEOUT_S)
+        try:
+            first = handshake.sock.recv(1, socket.MSG_PEEK)
+        except socket.timeout:
+            handshake.sock.sendall(_TO_OLD_GATEWAYS)
+            raise
+        if first != _TLS_HANDSHAKE:
+            raise Untrusted("it does not speak TLS" if first else "it closed the connection")
+        handshake.sock = secured = self._key.wrap(handshake.sock, server_side=True)
+        secured.settimeout(max(0.001, deadline - time.monotonic()))
+        self._key.handshake(secured)
+        secured.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        secured.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):
+                secured.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        return secured
+
+    def _serve(self, secured: ssl.SSLSocket) -> None:
+        if not self._places.acquire(blocking=False):
+            send_line(secured, f"{_MAX_INSTANCES} instances run there already")
+            return
+        try:
+            child, ours = self._start(secured)
+            with ours:
+                _carry(secured, ours, child)
+        finally:
+            self._places.release()
+
+    def _start(self, secured: socket.socket) -> "Tuple[subprocess.Popen[bytes], socket.socket]":
+        """Start an instance; its process, and the other end of its socket."""
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                try:
+                    command = self._command(theirs.fileno())
+                    return subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL), ours
+                except BaseException:
+                    ours.close()
+                    raise
+        except OSError as error:
+            send_line(secured, f"it cannot start an instance: {error.strerror}")
+            raise
+
+
+def _carry(secured: ssl.SSLSocket, ours: socket.socket, child: "subprocess.Popen[bytes]") -> None:
+    """Carry the traffic between an instance and its gateway; the process has ended when this returns."""
+
+    def watch() -> None:
+        child.wait()
+        with suppress(OSError):
+            ours.shutdown(socket.SHUT_RDWR)  # a process that it forked may hold the other end still
+
+    try:
+        threading.Thread(target=watch, daemon=True).start()
+        send_line(secured, OK)
+        relay(secured, ours)
+    finally:
+        try:
+            child.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()

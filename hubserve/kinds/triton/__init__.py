@@ -1,0 +1,1 @@
+"""Triton models: the kind, the configuration, and the backends for Python models and model files."""

@@ -1,0 +1,307 @@
+"""Requests: those that a model is given, and those that it makes of other models."""
+
+import json
+from contextvars import ContextVar
+from typing import Any, Awaitable, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+
+from hubserve.kinds.raw_requests import Call, Host, Replies, WholeRequest
+from hubserve.kinds.triton.api.errors import TritonModelException, WrongType
+from hubserve.kinds.triton.api.memory import TRITONSERVER_MEMORY_CPU, PreferredMemory
+from hubserve.kinds.triton.api.parameters import parameters_of
+from hubserve.kinds.triton.api.replies import ResponseIterator, awaited, loop_runs_here, only
+from hubserve.kinds.triton.api.responses import InferenceResponseSender
+from hubserve.kinds.triton.api.tensors import Tensor, find_tensor
+from hubserve.kinds.triton.api.texts import text_of, texts_of
+from hubserve.types import SequencePart
+
+TRITONSERVER_REQUEST_FLAG_SEQUENCE_START = 1
+TRITONSERVER_REQUEST_FLAG_SEQUENCE_END = 2
+TRITONSERVER_REQUEST_RELEASE_ALL = 1
+TRITONSERVER_REQUEST_RELEASE_RESCHEDULE = 2
+
+#: what clients say beside their own parameters, and models read by other methods
+_RESERVED = (
+    "sequence_id",
+    "sequence_start",
+    "sequence_end",
+    "priority",
+    "timeout",
+    "binary_data_output",
+    "triton_enable_empty_final_response",
+)
+#: the keys of the requests that are being executed in this context; unknown in threads that a model has started
+PARENTS: "ContextVar[Optional[Tuple[int, ...]]]" = ContextVar("hubserve_parents", default=None)
+
+
+class InferenceTrace:
+    """Taken for the sake of models that hand it on; nothing is traced through it."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def get_context(self) -> Optional[str]:
+        """The JSON text of the context of the request's trace; None, as for any request that is not traced."""
+        return None
+
+
+class Server(NamedTuple):
+    """What a model's requests need of its server.
+
+    Attributes:
+        host: the server.
+        open_keys: gives the keys of all requests that are not answered.
+        sender: makes what sends the responses to a request.
+    """
+
+    host: Host
+    open_keys: Callable[[], List[int]]
+    sender: Callable[[WholeRequest], InferenceResponseSender]
+
+
+_server: List[Server] = []
+
+
+def attach(server: Optional[Server]) -> None:
+    """Say what requests go through from now on; None for nothing any more."""
+    _server[:] = [server] if server else []
+
+
+def attached(what: str) -> Server:
+    """What requests go through.
+
+    Args:
+        what: is to be done, for the message.
+    Raises:
+        TritonModelException: there is nothing, because the model is not being served now.
+    """
+    if not _server:
+        raise TritonModelException(f"{what} is possible only while the model is served, in execute() and after")
+    return _server[0]
+
+
+class InferenceRequest:
+    """A request for another model. Every text may also be bytes.
+
+    Args:
+        request_id: any text.
+        correlation_id: a number or a text with which the request is part of a sequence; 0 or "" for none.
+        inputs: the tensors.
+        requested_output_names: the outputs that are wanted; none for all.
+        model_name: the model's.
+        model_version: -1 for the default.
+        flags: TRITONSERVER_REQUEST_FLAG_SEQUENCE_START and _END.
+        timeout: microseconds after which it is given up; 0 for none of its own.
+        preferred_memory: see there.
+        trace: see InferenceTrace.
+        parameters: text, numbers and booleans by name, or the JSON text of that.
+    Raises:
+        TritonModelException: an argument is of another type, or model_name is missing.
+    """
+
+    def __init__(
+        self,
+        request_id: str = "",
+        correlation_id: Union[int, str] = 0,
+        inputs: Sequence[Tensor] = (),
+        requested_output_names: Sequence[str] = (),
+        model_name: str = "",
+        model_version: int = -1,
+        flags: int = 0,
+        timeout: int = 0,
+        preferred_memory: Optional[PreferredMemory] = None,
+        trace: Optional[InferenceTrace] = None,
+        parameters: Union[Dict[str, Any], str, None] = None,
+    ) -> None:
+        for tensor in inputs:
+            if not isinstance(tensor, Tensor):
+                raise TritonModelException(f"inputs must hold pb_utils.Tensor objects, got {type(tensor).__name__}")
+        self._model_name = text_of(model_name)
+        if not self._model_name:
+            raise WrongType("InferenceRequest() needs model_name, the name of the model that is to answer")
+        self._model_version = int(model_version)
+        self._inputs = list(inputs)
+        self._outputs = texts_of(requested_output_names)
+        if "" in self._outputs:
+            raise TritonModelException(f"a name in requested_output_names of the request of model '{self._model_name}' is empty")
+        self._id = text_of(request_id)
+        is_text = isinstance(correlation_id, (str, bytes, bytearray))
+        self._correlation_id: Union[int, str] = text_of(correlation_id) if is_text else int(correlation_id)
+        self._flags = int(flags)
+        self._timeout = int(timeout)
+        self._priority = 0
+        self._memory = preferred_memory or PreferredMemory(TRITONSERVER_MEMORY_CPU)
+        self._trace = trace or InferenceTrace()
+        self._parameters = parameters_of(parameters)
+        self._whole: Optional[WholeRequest] = None
+        self._sender: Optional[InferenceResponseSender] = None
+        self._release_flags = TRITONSERVER_REQUEST_RELEASE_ALL
+
+    @classmethod
+    def from_whole(
+        cls, whole: WholeRequest, model_name: str, model_version: int, dtypes: Dict[str, str], outputs: List[str]
+    ) -> "InferenceRequest":
+        """A request of a client.
+
+        Args:
+            whole: it.
+            model_name: of the model that is given it.
+            model_version: as above.
+            dtypes: of the model's inputs, as a TensorSpec has them.
+            outputs: all of the model's.
+        """
+        request = cls(
+            model_name=model_name,
+            model_version=model_version,
+            requested_output_names=outputs if whole.outputs is None else whole.outputs,
+            inputs=[Tensor.from_request(name, array, dtypes.get(name, "")) for name, array in whole.inputs.items()],
+            request_id=whole.id,
+            timeout=whole.timeout_us,
+        )
+        if whole.parameters:
+            request._parameters = {name: value for name, value in whole.parameters.items() if name not in _RESERVED}
+        if whole.sequence is not None:
+            request._correlation_id = whole.sequence.id
+            request._flags = whole.sequence.start * TRITONSERVER_REQUEST_FLAG_SEQUENCE_START
+            request._flags |= whole.sequence.end * TRITONSERVER_REQUEST_FLAG_SEQUENCE_END
+        request._priority = whole.priority
+        request._whole = whole
+        return request
+
+    def inputs(self) -> List[Tensor]:
+        """The inputs."""
+        return self._inputs
+
+    def request_id(self) -> str:
+        """The client's id; "" for none."""
+        return self._id
+
+    def correlation_id(self) -> Union[int, str]:
+        """The id of its sequence; 0 for none."""
+        return self._correlation_id
+
+    def flags(self) -> int:
+        """Whether it is the first or the last of its sequence."""
+        return self._flags
+
+    def set_flags(self, flags: int) -> None:
+        """Change :meth:`flags`."""
+        self._flags = int(flags)
+
+    def timeout(self) -> int:
+        """Microseconds, as the client gave them; 0 for none."""
+        return self._timeout
+
+    def priority(self) -> int:
+        """The client's; 0 for the usual one."""
+        return self._priority
+
+    def parameters(self) -> str:
+        """The client's parameters as a JSON text."""
+        return json.dumps(self._parameters)
+
+    def model_name(self) -> str:
+        """The model that it is for."""
+        return self._model_name
+
+    def model_version(self) -> int:
+        """That model's version; -1 for the default."""
+        return self._model_version
+
+    def requested_output_names(self) -> Set[str]:
+        """The outputs that are wanted."""
+        return set(self._outputs)
+
+    def preferred_memory(self) -> PreferredMemory:
+        """Where the outputs are wanted."""
+        return self._memory
+
+    def trace(self) -> InferenceTrace:
+        """An object to hand on."""
+        return self._trace
+
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits for its answer any more."""
+        return self._whole is not None and attached("is_cancelled()").host.is_cancelled(self._whole.key)
+
+    def get_response_sender(self) -> InferenceResponseSender:
+        """What sends its responses, also after ``execute`` has returned.
+
+        Raises:
+            TritonModelException: it is not a client's request.
+        """
+        if self._whole is None:
+            raise TritonModelException("get_response_sender() is for the requests that execute is given, not for those that it makes")
+        if self._sender is None:
+            self._sender = attached("get_response_sender()").sender(self._whole)
+        return self._sender
+
+    @property
+    def sender(self) -> Optional[InferenceResponseSender]:
+        """What :meth:`get_response_sender` gave; None if nobody asked for it."""
+        return self._sender
+
+    def set_release_flags(self, flags: int) -> None:
+        """Say what becomes of a request when ``execute`` returns.
+
+        Args:
+            flags: TRITONSERVER_REQUEST_RELEASE_ALL, or TRITONSERVER_REQUEST_RELEASE_RESCHEDULE to be given it again.
+        Raises:
+            TritonModelException: they are neither.
+        """
+        if flags not in (TRITONSERVER_REQUEST_RELEASE_ALL, TRITONSERVER_REQUEST_RELEASE_RESCHEDULE):
+            raise TritonModelException(f"release flags must be TRITONSERVER_REQUEST_RELEASE_ALL or ..._RESCHEDULE, got {flags!r}")
+        self._release_flags = flags
+
+    @property
+    def is_rescheduled(self) -> bool:
+        """Whether it is to be given to the model again."""
+        return self._release_flags == TRITONSERVER_REQUEST_RELEASE_RESCHEDULE
+
+    # --- making requests ---
+
+    def exec(self, decoupled: bool = False) -> Any:
+        """Have the model answer, and wait.
+
+        Args:
+            decoupled: whether any number of responses is expected.
+        Returns:
+            An InferenceResponse; an iterator of them with ``decoupled``.
+        """
+        replies = self._call(decoupled, waits=True)
+        return ResponseIterator(replies) if decoupled else only(replies)
+
+    def async_exec(self, decoupled: bool = False) -> Awaitable[Any]:
+        """As :meth:`exec`, but what it gives is to be awaited; the model is asked at once."""
+        return awaited(self._call(decoupled, waits=False), decoupled)
+
+    def _call(self, many: bool, waits: bool) -> Replies:
+        if self._whole is not None:
+            raise TritonModelException("exec() is for requests that the model makes: construct pb_utils.InferenceRequest(model_name=...)")
+        server = attached("a request of another model")
+        parents = PARENTS.get()
+        flags = self._flags
+        sequence = None
+        if self._correlation_id:
+            start, end = flags & TRITONSERVER_REQUEST_FLAG_SEQUENCE_START, flags & TRITONSERVER_REQUEST_FLAG_SEQUENCE_END
+            sequence = SequencePart(self._correlation_id, bool(start), bool(end))
+        return server.host.call(
+            Call(
+                module=self._model_name,
+                version="" if self._model_version < 0 else str(self._model_version),
+                inputs={tensor.name(): tensor.as_numpy() for tensor in self._inputs},
+                outputs=self._outputs,
+                id=self._id,
+                parameters=self._parameters,
+                sequence=sequence,
+                timeout_us=self._timeout,
+                many=many,
+                parents=server.open_keys() if parents is None else parents,
+                blocking=parents is not None,
+                halting=waits and parents is not None and loop_runs_here(),
+            )
+        )
+
+
+def get_input_tensor_by_name(inference_request: InferenceRequest, name: str) -> Optional[Tensor]:
+    """An input of a request; None if it has none of that name."""
+    return find_tensor(inference_request.inputs(), name)

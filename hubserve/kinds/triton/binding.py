@@ -1,0 +1,177 @@
+"""Between the tensors of a Triton model's configuration and those of its file."""
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from hubserve.engines import Engine
+from hubserve.engines.pytorch import place_in_name
+from hubserve.errors import ConfigError
+from hubserve.kinds.triton.config import DATA_TYPES, DTYPES
+from hubserve.kinds.triton.reshape import Reshape, reshape_of
+from hubserve.models.items import WHOLE, items_per_run
+from hubserve.types import ANY, REST, TensorSpec
+
+_FLAGS = {"int32_false_true": "TYPE_INT32", "fp32_false_true": "TYPE_FP32", "bool_false_true": "TYPE_BOOL"}
+#: of a model whose configuration says nothing of batches, and whose file takes any number of items
+_COMPLETED_BATCH = 32
+
+
+class Binding(NamedTuple):
+    """One tensor.
+
+    Attributes:
+        outer: as requests see it; the batch first, if the model has one.
+        inner: the file's name for it.
+        position: its place among the file's.
+        reshape: between the two; None where it stays as it is.
+    """
+
+    outer: TensorSpec
+    inner: str
+    position: int
+    reshape: Optional[Reshape]
+
+    def to_model(self, array: np.ndarray) -> np.ndarray:
+        """A request's array as the file takes it."""
+        return array if self.reshape is None else self.reshape.to_model(array)
+
+    def from_model(self, array: np.ndarray) -> np.ndarray:
+        """The file's array as requests see it."""
+        return array if self.reshape is None else self.reshape.from_model(array)
+
+
+def complete(config: Mapping[str, Any], engine: Engine, backend: str, may_batch: bool = True) -> Dict[str, Any]:
+    """Return the configuration with the parts that it leaves out: inputs, outputs and, if no tensor names a batch, the largest batch.
+
+    Args:
+        config: as far as it goes.
+        engine: the loaded file.
+        backend: its name.
+        may_batch: whether ``max_batch_size`` 0 leaves the largest batch to the file.
+    """
+    completed = {**config, "backend": backend}
+    per_run = items_per_run(engine.inputs, engine.outputs)
+    if may_batch and not config["max_batch_size"] and per_run != WHOLE and _leaves_batch_out(config, engine):
+        completed["max_batch_size"] = _COMPLETED_BATCH if per_run == ANY else per_run
+        if "sequence_batching" not in config:
+            completed.setdefault("dynamic_batching", {})
+    batched = completed["max_batch_size"] > 0
+    for side, specs in (("input", engine.inputs), ("output", engine.outputs)):
+        if not config[side]:
+            completed[side] = [_entry(spec, batched, side) for spec in specs]
+    return completed
+
+
+def _leaves_batch_out(config: Mapping[str, Any], engine: Engine) -> bool:
+    """Whether no tensor that the configuration has names the file's first dimension."""
+    sides = (("input", engine.inputs), ("output", engine.outputs))
+    given = [(tensor, _position(tensor["name"], specs), specs) for side, specs in sides for tensor in config[side]]
+    return all(
+        position is None or len(tensor.get("reshape", {}).get("shape", tensor["dims"])) == len(specs[position].shape) - 1
+        for tensor, position, specs in given
+    )
+
+
+def _entry(spec: TensorSpec, batched: bool, side: str) -> Dict[str, Any]:
+    dims = list(spec.shape[1:] if batched else spec.shape)
+    if REST in dims:  # configurations have no tensors of unknown rank
+        dims = [ANY if length == REST else length for length in dims]
+    entry: Dict[str, Any] = {"name": spec.name, "data_type": DATA_TYPES[spec.dtype], "dims": dims or [1]}
+    if not dims:  # the protocol's configurations have no tensors without a dimension
+        entry["reshape"] = {"shape": []}
+    return {**entry, "label_filename": ""} if side == "output" else {**entry, "format": "FORMAT_NONE"}
+
+
+def configured_specs(config: Mapping[str, Any], side: str) -> List[TensorSpec]:
+    """The tensors of one side as a file must have them, for files that do not say it themselves.
+
+    Raises:
+        ConfigError: the configuration does not say it either.
+    """
+    if not config[side]:
+        raise ConfigError(
+            f"model '{config['name']}': its config.pbtxt needs '{side}', because its file does not say its datatypes and dims"
+        )
+    batch = (ANY,) if config["max_batch_size"] else ()
+    tensors = [*config[side], *_of_sequences(config, side)]
+    shapes = [each["reshape"].get("shape", []) if each.get("reshape") is not None else each["dims"] for each in tensors]
+    return [TensorSpec(each["name"], DTYPES[each["data_type"]], (*batch, *shape)) for each, shape in zip(tensors, shapes)]
+
+
+def bind(config: Mapping[str, Any], side: str, specs: Sequence[TensorSpec], is_completed: bool = False) -> List[Binding]:
+    """Find the file's tensor for each of the configuration's.
+
+    Args:
+        config: completed.
+        side: "input" or "output".
+        specs: the file's, in its order.
+        is_completed: whether this side has been completed from the file, so that a tensor of unknown rank may have any.
+    Raises:
+        ConfigError: names, datatypes or dims contradict the file, or an input of the file is missing.
+    """
+    bound = [_bind(config, side, tensor, specs) for tensor in [*config[side], *_of_sequences(config, side)]]
+    if is_completed:
+        bound = [
+            each._replace(outer=each.outer._replace(shape=(REST,))) if specs[each.position].shape == (REST,) else each for each in bound
+        ]
+    places = [each.position for each in bound]
+    missing = [spec.name for position, spec in enumerate(specs) if position not in places]
+    if missing and side == "input":
+        raise ConfigError(f"model '{config['name']}': its file takes the input '{missing[0]}', which its config.pbtxt does not have")
+    if len(set(places)) != len(places):
+        raise ConfigError(f"model '{config['name']}': two {side}s of its config.pbtxt mean the same one of its file")
+    return bound
+
+
+def _of_sequences(config: Mapping[str, Any], side: str) -> List[Dict[str, Any]]:
+    """What a model of sequences takes and gives beside what clients see."""
+    given = config.get("sequence_batching", {})
+    found = []
+    if side == "input":
+        for tensor in given.get("control_input", []):
+            for control in tensor["control"]:
+                data_type = next((value for key, value in _FLAGS.items() if control.get(key)), control.get("data_type"))
+                found.append({"name": tensor["name"], "data_type": data_type, "dims": [1]})
+    for state in given.get("state", []):
+        found.append({"name": state[f"{side}_name"], "data_type": state["data_type"], "dims": state["dims"]})
+    return found
+
+
+def _bind(config: Mapping[str, Any], side: str, tensor: Mapping[str, Any], specs: Sequence[TensorSpec]) -> Binding:
+    where = f"model '{config['name']}': {side} '{tensor['name']}'"
+    batched = config["max_batch_size"] > 0
+    position = _position(tensor["name"], specs)
+    if position is None:
+        listed = ", ".join(f"'{spec.name}'" for spec in specs)
+        raise ConfigError(f"{where} is not in its file, which has {listed}; {side.upper()}_0 would mean the first of them")
+    spec, dtype = specs[position], DTYPES[tensor["data_type"]]
+    if spec.dtype != dtype:
+        raise ConfigError(
+            f"{where} is {tensor['data_type']} in config.pbtxt, and {DATA_TYPES[spec.dtype]} in its file. Make the two equal."
+        )
+    dims = tuple(tensor["dims"])
+    reshape = reshape_of(tensor, batched)
+    _check_dims(where, side, dims if reshape is None else reshape.shape, spec, batched)
+    outer = TensorSpec(tensor["name"], dtype, (ANY, *dims) if batched else dims)
+    return Binding(outer, spec.name, position, reshape)
+
+
+def _position(name: str, specs: Sequence[TensorSpec]) -> Optional[int]:
+    names = [spec.name for spec in specs]
+    if name in names:
+        return names.index(name)
+    position = place_in_name(name)
+    return position if position is not None and position < len(names) else None
+
+
+def _check_dims(where: str, side: str, dims: Tuple[int, ...], spec: TensorSpec, batched: bool) -> None:
+    if spec.shape == (REST,):
+        return
+    inside = spec.shape[1:] if batched else spec.shape
+    loose = side == "output"  # what a file leaves open there, or says more exactly, is known when it has computed
+    fits = len(dims) == len(inside) and (not batched or bool(spec.shape))
+    fits = fits and all(got in (ANY, want) or (loose and want == ANY) for want, got in zip(dims, inside))
+    if not fits:
+        with_batch = f" behind the batch, because max_batch_size is above 0; the file's shape is {list(spec.shape)}" if batched else ""
+        raise ConfigError(f"{where} has dims {list(dims)} in config.pbtxt, and {list(inside)} in its file{with_batch}. Make the two equal.")

@@ -1,0 +1,215 @@
+"""Which fields of a Triton model's configuration have a meaning here, and what must be true of their values.
+
+A field that is set and is not in :data:`SUPPORTED` is refused by its name if answers could differ without it. Those that change nothing in
+an answer are in :mod:`hubserve.kinds.triton.ignored_fields`: the log names them.
+"""
+
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+
+from hubserve.engines.tuning import PARAMETERS, is_known
+from hubserve.errors import ConfigError
+from hubserve.kinds.triton.config import DTYPES, ENSEMBLE
+from hubserve.kinds.triton.ignored_fields import why_harmless
+from hubserve.kinds.triton.reshape import why_impossible
+
+FILES = ("onnxruntime", "openvino", "paddle", "pytorch")
+#: backends whose engines compute on the CPU only
+CPU_ONLY = ("onnxruntime", "openvino")
+#: of one model; each is a process
+MOST_INSTANCES = 256
+_PYTHON = ("python",)
+_MODELS = (*FILES, *_PYTHON)
+_ALL = (*_MODELS, ENSEMBLE)
+
+#: field, in messages that hold others by dots -> the backends with which it has a meaning
+SUPPORTED: Dict[str, Sequence[str]] = {
+    "name": _ALL,
+    "platform": _ALL,
+    "backend": _ALL,
+    "version_policy.latest.num_versions": _ALL,
+    "version_policy.all": _ALL,
+    "version_policy.specific.versions": _ALL,
+    "max_batch_size": _ALL,
+    "input.name": _ALL,
+    "input.data_type": _ALL,
+    "input.format": _ALL,  # says what the dims mean; nothing depends on it
+    "input.dims": _ALL,
+    "input.reshape": _MODELS,
+    "input.allow_ragged_batch": (*_PYTHON, ENSEMBLE),
+    "input.optional": (*_PYTHON, ENSEMBLE),
+    "output.name": _ALL,
+    "output.data_type": _ALL,
+    "output.dims": _ALL,
+    "output.reshape": _MODELS,
+    "output.label_filename": _ALL,
+    "instance_group.name": _MODELS,
+    "instance_group.kind": _MODELS,
+    "instance_group.count": _MODELS,
+    "instance_group.gpus": _MODELS,
+    "default_model_filename": _MODELS,
+    "parameters": _MODELS,  # of files those that hubserve.engines.tuning names
+    "optimization.graph.level": ("onnxruntime",),
+    "optimization.execution_accelerators.cpu_execution_accelerator": ("paddle", "onnxruntime"),
+    "optimization.execution_accelerators.gpu_execution_accelerator": ("paddle",),
+    "dynamic_batching.preferred_batch_size": _MODELS,
+    "dynamic_batching.max_queue_delay_microseconds": _MODELS,
+    "dynamic_batching.preserve_ordering": _MODELS,
+    "dynamic_batching.priority_levels": _MODELS,
+    "dynamic_batching.default_priority_level": _MODELS,
+    "dynamic_batching.default_queue_policy": _MODELS,
+    "dynamic_batching.priority_queue_policy": _MODELS,
+    "sequence_batching.direct.max_queue_delay_microseconds": _MODELS,
+    "sequence_batching.direct.minimum_slot_utilization": _MODELS,
+    "sequence_batching.oldest.max_candidate_sequences": _MODELS,
+    "sequence_batching.oldest.preferred_batch_size": _MODELS,
+    "sequence_batching.oldest.max_queue_delay_microseconds": _MODELS,
+    "sequence_batching.iterative_sequence": _PYTHON,
+    "sequence_batching.max_sequence_idle_microseconds": _MODELS,
+    "sequence_batching.control_input": _MODELS,
+    "sequence_batching.state.input_name": _MODELS,
+    "sequence_batching.state.output_name": _MODELS,
+    "sequence_batching.state.data_type": _MODELS,
+    "sequence_batching.state.dims": _MODELS,
+    "sequence_batching.state.initial_state": _MODELS,
+    "model_warmup": _MODELS,
+    "model_transaction_policy.decoupled": (*_PYTHON, ENSEMBLE),
+    "response_cache.enable": _MODELS,
+    "ensemble_scheduling.step.model_name": (ENSEMBLE,),
+    "ensemble_scheduling.step.model_version": (ENSEMBLE,),
+    "ensemble_scheduling.step.input_map": (ENSEMBLE,),
+    "ensemble_scheduling.step.output_map": (ENSEMBLE,),
+}
+
+#: the parameter that names another engine for a file
+_ENGINE = "engine"
+
+#: values that ask for nothing
+_NOTHING = ("", 0, False, None, "KIND_AUTO", "FORMAT_NONE", "PRIORITY_DEFAULT", "TYPE_INVALID")
+
+
+def check_config(config: Mapping[str, Any], backend: str) -> None:
+    """Refuse a configuration that cannot be honoured.
+
+    Args:
+        config: as :mod:`hubserve.kinds.triton.config` reads it.
+        backend: which one computes the model.
+    Raises:
+        ConfigError: naming everything that is refused, or what is wrong.
+    """
+    name = config["name"]
+    refused = [(place, _why_not(field, backend)) for place, field in _unsupported(config, backend) if not why_harmless(field, backend)]
+    if refused:
+        listed = "; ".join(f"{place} ({why})" for place, why in refused)
+        raise ConfigError(f"model '{name}': its configuration sets what is not supported: {listed}. Remove it.")
+    for side in ("input", "output"):
+        for number, tensor in enumerate(config.get(side, [])):
+            _check_tensor(name, backend, f"{side}[{number}]", tensor)
+        names = [tensor["name"] for tensor in config.get(side, [])]
+        twice = next((each for each in names if names.count(each) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"model '{name}': {side} '{twice}' is there twice. Remove one of them.")
+    _check_sizes(config)
+    for number, group in enumerate(config.get("instance_group", [])):
+        _check_group(name, backend, f"instance_group[{number}]", group)
+
+
+def passed_over(config: Mapping[str, Any], backend: str) -> List[str]:
+    """Return what a configuration sets that has no effect here and changes no answer, each with the reason.
+
+    Args:
+        config: one that :func:`check_config` accepts.
+        backend: which one computes the model.
+    """
+    ignored = [f"{place} ({why_harmless(field, backend)})" for place, field in _unsupported(config, backend)]
+    if backend in FILES:
+        known = ", ".join((*PARAMETERS[backend], _ENGINE))
+        unknown = [key for key in config.get("parameters", {}) if key != _ENGINE and not is_known(backend, key)]
+        ignored += [f"parameters.{key} ({backend} models take {known})" for key in unknown]
+    for number, group in enumerate(config.get("instance_group", []) if backend in CPU_ONLY else []):
+        if group.get("kind") == "KIND_GPU" or group.get("gpus"):
+            ignored.append(f"instance_group[{number}] asks for a GPU ({backend} models compute on the CPU here)")
+    return ignored
+
+
+def _unsupported(config: Mapping[str, Any], backend: str) -> List[Tuple[str, str]]:
+    return [(place, field) for place, field in _set_fields(config) if backend not in _supporting(field)]
+
+
+def _set_fields(value: Any, place: str = "", field: str = "") -> Iterator[Tuple[str, str]]:
+    """What is set: each with its place, which counts lists, and the name of its field, which does not.
+
+    A field that is supported whole is not looked into.
+    """
+    if field in SUPPORTED or (field and field == "parameters"):
+        if value not in _NOTHING and value not in ([], {}):
+            yield place, field
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _set_fields(inner, f"{place}.{key}" if place else key, f"{field}.{key}" if field else key)
+    elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+        for number, inner in enumerate(value):
+            yield from _set_fields(inner, f"{place}[{number}]", field)
+    elif value not in _NOTHING and value != []:
+        yield place, field
+
+
+def _supporting(field: str) -> Sequence[str]:
+    return SUPPORTED.get(field, ())
+
+
+def _why_not(field: str, backend: str) -> str:
+    able = _supporting(field)
+    return f"{backend} models cannot have it, only {' and '.join(able)}" if able else "no backend here has it"
+
+
+def _check_tensor(name: str, backend: str, place: str, tensor: Mapping[str, Any]) -> None:
+    if not tensor.get("name"):
+        raise ConfigError(f"model '{name}': {place} has no name. Give it the one that clients use.")
+    place = f"model '{name}': {place} ('{tensor['name']}')"
+    data_type = tensor.get("data_type", "TYPE_INVALID")
+    if data_type not in DTYPES:
+        raise ConfigError(f"{place} has data_type {data_type}; give one of {', '.join(DTYPES)}")
+    if backend in FILES and backend != "onnxruntime" and data_type in ("TYPE_STRING", "TYPE_BF16"):
+        raise ConfigError(
+            f"{place} has data_type {data_type}, which {backend} models cannot have here; only onnxruntime and python models can"
+        )
+    dims = tensor.get("dims", [])
+    if not dims and backend != "python":
+        raise ConfigError(f"{place} has no dims; a single value has dims: [ 1 ]")
+    if any(length == 0 or length < -1 for length in dims):
+        raise ConfigError(f"{place}: dims must be -1 or from 1 up, got {dims}")
+    if tensor.get("reshape") is not None:
+        why = why_impossible(dims, tensor["reshape"].get("shape", []))
+        if why:
+            raise ConfigError(f"{place}: {why}")
+    label_filename = tensor.get("label_filename", "")
+    if Path(label_filename).is_absolute() or ".." in Path(label_filename).parts:
+        raise ConfigError(f"{place}: label_filename '{label_filename}' must be a path inside the model's folder")
+
+
+def _check_sizes(config: Mapping[str, Any]) -> None:
+    name, most = config["name"], config.get("max_batch_size", 0)
+    if most < 0:
+        raise ConfigError(f"model '{name}': max_batch_size must be from 0 up, got {most}")
+    for size in config.get("dynamic_batching", {}).get("preferred_batch_size", []):
+        if not 0 < size <= most:
+            raise ConfigError(
+                f"model '{name}': dynamic_batching.preferred_batch_size {size} must be from 1 to max_batch_size, which is {most}"
+            )
+    filename = config.get("default_model_filename", "")
+    if filename and Path(filename).name != filename:
+        raise ConfigError(f"model '{name}': default_model_filename {filename!r} must be the name of a file in the version's folder")
+
+
+def _check_group(name: str, backend: str, place: str, group: Mapping[str, Any]) -> None:
+    place = f"model '{name}': {place}"
+    if not 0 <= group.get("count", 0) <= MOST_INSTANCES:
+        raise ConfigError(f"{place}.count must be from 1 to {MOST_INSTANCES}, got {group['count']}")
+    kind, gpus = group.get("kind", "KIND_AUTO"), group.get("gpus", [])
+    if kind in ("KIND_CPU", "KIND_MODEL") and gpus:
+        raise ConfigError(f"{place} names gpus {gpus} and kind {kind}. Remove one of the two.")
+    if any(gpu < 0 for gpu in gpus):
+        raise ConfigError(f"{place}.gpus must be numbers from 0 up, got {gpus}")
+    if kind == "KIND_MODEL" and backend != "python":
+        raise ConfigError(f"{place}.kind KIND_MODEL is for python models only. Use KIND_CPU, KIND_GPU or KIND_AUTO.")

@@ -1,0 +1,236 @@
+"""Triton models that are files: ONNX Runtime's, OpenVINO's, Paddle's and TorchScript's, on hubserve's engines."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from hubserve.engines import Engine, EngineOptions, find_model_files, load_engine
+from hubserve.engines.base import ModelFiles, Signature
+from hubserve.engines.model_formats import backend_of_file
+from hubserve.engines.tuning import read_tuning
+from hubserve.errors import ConfigError, InvalidInput, ModuleFailed
+from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.model_settings import read_settings
+from hubserve.kinds.triton.binding import Binding, bind, complete, configured_specs
+from hubserve.kinds.triton.config import backend_of, empty_config
+from hubserve.kinds.triton.model_folder import model_file
+from hubserve.models.arrays import arrays_of, read_inputs
+from hubserve.models.items import WHOLE, items_per_run, run_items
+from hubserve.module import instance_threads
+from hubserve.types import ANY, REST, check_arrays, check_inputs
+
+#: Triton's names of the two in a model's metadata
+_PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch"}
+_OPENVINO = "openvino"
+_LEVEL = "optimization.graph.level"
+_PRECISIONS = {"trt_fp32": False, "trt_fp16": True}
+
+
+def load_file_model(version_folder: Path, config: Dict[str, Any], use_gpu: bool = False) -> "FileModel":
+    """Load the model of one version.
+
+    Args:
+        version_folder: ``<model>/<version>``.
+        config: as :mod:`hubserve.kinds.triton.config` reads it; what it leaves out is completed from the file.
+        use_gpu: whether to compute on the first visible GPU.
+    Raises:
+        ConfigError: the configuration and the file contradict each other.
+        LoadFailed: the file is missing or damaged.
+        MissingDependency: the engine is not installed.
+    """
+    backend = backend_of(config)
+    files = _files(model_file(version_folder, config, backend), backend)
+    parameters = {key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()}
+    options, notes = _options(config, backend, parameters, use_gpu)
+    if backend == "pytorch" and config["input"] and config["output"]:
+        options = options._replace(signature=Signature(*(configured_specs(config, side) for side in ("input", "output"))))
+    engine = load_engine(
+        files, parameters.get("engine") or (_OPENVINO if _OPENVINO in _accelerators(config, backend) else backend), options
+    )
+    return FileModel(engine, config, complete(config, engine, backend), notes)
+
+
+def load_plain_model(files: ModelFiles, name: str, init_args: Mapping[str, Any], use_gpu: bool = False) -> "FileModel":
+    """Load a model that has no configuration: all is completed from its file.
+
+    Args:
+        files: the model.
+        name: as clients say it.
+        init_args: as :mod:`hubserve.kinds.model_settings` reads them.
+        use_gpu: whether to compute on the first visible GPU, where its engine can.
+    Raises:
+        ConfigError: a setting cannot be used.
+        LoadFailed: the file is damaged, or none of its inputs and outputs can be served.
+        MissingDependency: the engine is not installed.
+    """
+    backend = backend_of_file(files.graph)
+    settings = read_settings(name, backend, init_args, use_gpu)
+    engine = load_engine(files, settings.engine, settings.options)
+    config = {**empty_config(), "name": name, "platform": _PLATFORMS.get(backend, ""), "max_batch_size": settings.max_batch_size or 0}
+    return FileModel(engine, config, complete(config, engine, backend, may_batch=settings.max_batch_size is None), settings.notes)
+
+
+def _files(path: Path, backend: str) -> ModelFiles:
+    if path.is_dir():
+        return find_model_files(path)
+    return find_model_files(path.parent, path.name) if backend in ("paddle", "openvino") else ModelFiles(path, None)
+
+
+def _options(config: Mapping[str, Any], backend: str, parameters: Mapping[str, str], use_gpu: bool) -> Tuple[EngineOptions, List[str]]:
+    """Return the engine's options, and notes on settings without effect."""
+    options = EngineOptions(use_gpu=use_gpu, cpu_num_threads=instance_threads(), max_batch_size=config["max_batch_size"] or 1)
+    own = backend == "paddle"  # OpenVINO in place of ONNX Runtime is another engine, and with others they change nothing
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {}) if own else {}
+    for accelerator in accelerators.get("cpu_execution_accelerator", []):
+        given = dict(accelerator.get("parameters", {}))
+        _check_accelerator(config, accelerator, ("mkldnn", "onednn"), {"cpu_threads"})
+        parameters = {**parameters, **given}
+    for accelerator in accelerators.get("gpu_execution_accelerator", []):
+        _check_accelerator(config, accelerator, ("tensorrt",), {"precision"})
+        precision = accelerator.get("parameters", {}).get("precision", "trt_fp32")
+        if precision not in _PRECISIONS:
+            raise ConfigError(f"model '{config['name']}': tensorrt's precision '{precision}' is not one of {', '.join(_PRECISIONS)}")
+        options = options._replace(use_tensorrt=True, use_fp16=_PRECISIONS[precision])
+    level = config.get("optimization", {}).get("graph", {}).get("level", 0)
+    tuning = read_tuning(backend, {**parameters, **({_LEVEL: str(level)} if level else {})}, f"model '{config['name']}': ")
+    options = options._replace(cpu_num_threads=tuning.threads or options.cpu_num_threads, tuning=tuning.settings)
+    others = [each for each in _accelerators(config, backend) if each != _OPENVINO]
+    return options, [*tuning.notes, *(f"the execution accelerator '{each}' changes nothing here" for each in others)]
+
+
+def _accelerators(config: Mapping[str, Any], backend: str) -> List[str]:
+    """List the execution accelerators of a model of ONNX Runtime's: OpenVINO is an engine here."""
+    given = config.get("optimization", {}).get("execution_accelerators", {}) if backend == "onnxruntime" else {}
+    return [str(each.get("name", "")) for each in given.get("cpu_execution_accelerator", [])]
+
+
+def _check_accelerator(config: Mapping[str, Any], accelerator: Mapping[str, Any], names: Any, parameters: Any) -> None:
+    name, model = accelerator.get("name", ""), config["name"]
+    if name not in names:
+        raise ConfigError(f"model '{model}': execution accelerator '{name}' is not supported here; use {' or '.join(names)}")
+    unknown = sorted(set(accelerator.get("parameters", {})) - parameters)
+    if unknown:
+        raise ConfigError(
+            f"model '{model}': execution accelerator '{name}' has no parameter '{unknown[0]}' here; it takes {sorted(parameters)}"
+        )
+
+
+class FileModel(LoadedModule):
+    """A model file as its configuration presents it: tensors, and JSON of the form ``{"inputs": {name: array}}``.
+
+    What a file takes or gives beside tensors (sequences, maps) only JSON requests can have.
+
+    Args:
+        engine: the loaded file.
+        written: its configuration as it was written.
+        config: the same, completed, so that it has inputs and outputs.
+        notes: for the log, on its settings.
+    """
+
+    def __init__(self, engine: Engine, written: Mapping[str, Any], config: Dict[str, Any], notes: Sequence[str] = ()) -> None:
+        self._engine = engine
+        self._name = config["name"]
+        batch = config["max_batch_size"]
+        self._batched = batch > 0
+        self._inputs: List[Binding] = bind(config, "input", engine.inputs, is_completed=not written["input"])
+        self._outputs: List[Binding] = bind(config, "output", engine.outputs, is_completed=not written["output"])
+        self._per_run = self._items_per_run() if self._batched else WHOLE
+        most = (batch if self._per_run == ANY else min(batch, self._per_run)) if self._batched else 1
+        described = engine.describe()
+        if notes:
+            described["warnings"] = [*described.get("warnings", ()), *notes]
+        self._has_values = bool(engine.value_inputs or engine.value_outputs)
+        has_tensors = bool(engine.outputs) and all(each.optional for each in engine.value_inputs)
+        faces = [*([Face.TENSORS] if has_tensors else []), *([] if "sequence_batching" in config else [Face.JSON])]
+        self.description = Description(
+            faces=faces,
+            # the inputs that tell of sequences are behind those of clients; who fills them in declares them
+            inputs=[each.outer for each in self._inputs[: len(config["input"])]],
+            outputs=[each.outer for each in self._outputs[: len(config["output"])]],
+            max_batch_size=most,
+            engine=described,
+            batched=self._batched,
+            config=config if has_tensors else None,
+            labels={name: list(labels) for name, labels in engine.labels.items()} or None,
+        )
+
+    def _items_per_run(self) -> int:
+        # a tensor of unknown rank has the batch dimension that the configuration says
+        known = [spec._replace(shape=(ANY,)) if spec.shape == (REST,) else spec for spec in self._engine.inputs]
+        per_run = items_per_run(known, ())
+        if per_run == WHOLE:
+            raise ConfigError(
+                f"model '{self._name}': its file has no batch dimension that all inputs share. Set max_batch_size to 0, and give all dims."
+            )
+        return per_run
+
+    def call_tensors(self, inputs: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """See the base class; of a model without a batch dimension the arrays of one request."""
+        fed = {each.inner: each.to_model(inputs[each.outer.name]) for each in self._inputs}
+        outputs = run_items(self._engine.run, fed, self._per_run) if self._batched else self._engine.run(fed)
+        given = {each.outer.name: each.from_model(outputs[each.position]) for each in self._outputs}
+        if self._batched:
+            self._check_count(given, len(next(iter(fed.values()))))
+        return given
+
+    def _check_count(self, outputs: Dict[str, np.ndarray], count: int) -> None:
+        for name, array in outputs.items():
+            if np.shape(array)[:1] != (count,):
+                raise ModuleFailed(
+                    f"model '{self._name}' was given {count} items, and its output '{name}' has shape {list(np.shape(array))}: its first "
+                    "dimension counts something else. Set max_batch_size to 0 in its config.pbtxt, and give all dims."
+                )
+
+    def call_json(self, arguments: Dict[str, Any]) -> Any:
+        """Answer ``{"inputs": {name: array}}`` by ``{"outputs": {name: nested lists}, "elapse": seconds}``; see the base class."""
+        unknown = sorted(set(arguments) - {"inputs"})
+        if unknown or "inputs" not in arguments:
+            names = [f"{each.outer.name} ({each.outer.dtype} {list(each.outer.shape)})" for each in self._inputs]
+            names += [f"{each.name} ({each.type})" for each in self._engine.value_inputs]
+            listed = ", ".join(names) or "nothing in it"
+            raise InvalidInput(f"model '{self._name}' takes {{'inputs': {{...}}}} with {listed}, got {unknown or 'nothing'}")
+        if self._has_values:
+            return self._call_values(arguments["inputs"])
+        specs = self.description.inputs
+        arrays = arrays_of(arguments["inputs"], specs)
+        start = time.perf_counter()
+        if not self._batched:
+            check_arrays(specs, arrays)
+            return self.postprocess(self.call_tensors(arrays), time.perf_counter() - start)
+        count, size = check_inputs(specs, arrays), self.description.max_batch_size
+        parts = [self.call_tensors({name: a[at : at + size] for name, a in arrays.items()}) for at in range(0, count, size)]
+        outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return self.postprocess(outputs, time.perf_counter() - start)
+
+    def _call_values(self, inputs: Any) -> Any:
+        """Answer a request of a model that takes or gives more than tensors: under the file's own names, computed as it comes."""
+        known = {each.name for each in self._engine.value_inputs}
+        if not isinstance(inputs, dict):
+            raise InvalidInput(f"'inputs' must be an object, got {type(inputs).__name__}")
+        others = {name: value for name, value in inputs.items() if name in known}
+        arrays = arrays_of({name: value for name, value in inputs.items() if name not in known}, self._engine.inputs)
+        start = time.perf_counter()
+        return self.postprocess(self._engine.run_values({**arrays, **others}), time.perf_counter() - start)
+
+    def postprocess(self, outputs: Any, elapse_s: float) -> Any:
+        """See the base class."""
+        return {"outputs": outputs, "elapse": elapse_s}
+
+    def run(self, argv: List[str]) -> Any:
+        """Answer ``hub run NAME --inputs FILE``."""
+        parser = argparse.ArgumentParser(prog=f"hub run {self._name}")
+        parser.add_argument("--inputs", default="{}", help="the inputs: JSON text, or a .json or .npz file")
+        answer = self.call_json({"inputs": read_inputs(parser.parse_args(argv).inputs)})
+        return {**answer, "outputs": {name: _listed(value) for name, value in answer["outputs"].items()}}
+
+
+def _listed(value: Any) -> Any:
+    """Nested lists for arrays, and texts for byte strings, so that they are read by people and by programs."""
+    if isinstance(value, np.ndarray):
+        return _listed(value.tolist())
+    if isinstance(value, list):
+        return [_listed(each) for each in value]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

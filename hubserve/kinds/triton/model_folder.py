@@ -1,0 +1,179 @@
+"""The folder of a Triton model: its configuration, its backend and its versions, without running anything of it."""
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+
+from hubserve.errors import ConfigError, LoadFailed
+from hubserve.kinds.base import ModuleInfo
+from hubserve.kinds.triton.config import CONFIG_NAME, ENSEMBLE, MODEL_NAMES, backend_of, empty_config, parse_config_json, read_config
+from hubserve.kinds.triton.fields import check_config
+
+KIND = "triton"
+#: backend -> the names that its model may have in a version's folder, a file or a folder of files; the first that is there is taken
+_NAMES = {
+    "onnxruntime": ("model.onnx", "model"),
+    "openvino": ("model.xml", "model"),
+    "paddle": ("model.pdmodel", "model.json", "inference.pdmodel", "inference.json", "model"),
+    "pytorch": ("model.pt",),
+    "python": ("model.py",),
+}
+
+
+class TritonModel(NamedTuple):
+    """What the folder of a model says.
+
+    Attributes:
+        name: as clients say it.
+        folder: ``<store>/<model>``.
+        config: as :mod:`hubserve.kinds.triton.config` reads it; what it leaves out is completed when the model is loaded.
+        backend: what computes it.
+        versions: those that are to be served, ascending; the last one answers clients that name none.
+    """
+
+    name: str
+    folder: Path
+    config: Dict[str, Any]
+    backend: str
+    versions: List[int]
+
+    def info(self, version: Optional[int] = None) -> ModuleInfo:
+        """What is known of a version, by default of the last one."""
+        shown = str(version or self.versions[-1])
+        return ModuleInfo(
+            self.name,
+            shown,
+            KIND,
+            summary=f"Triton model, backend {self.backend}",
+            runnable=self.backend not in ("python", ENSEMBLE),
+            batches=self.merges,
+        )
+
+    @property
+    def merges(self) -> bool:
+        """Whether requests may be put together, as far as that is known before it is loaded."""
+        return self.backend not in ("python", ENSEMBLE) and "sequence_batching" not in self.config
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder is that of a Triton model, judged by its files alone."""
+    numbers = _numbered(folder)
+    return (folder / CONFIG_NAME).is_file() or bool(_backend_by_file(folder, numbers)) or _low_config(folder, numbers) is not None
+
+
+def open_model(folder: Path, name: str = "", config: Optional[Mapping[str, Any]] = None) -> TritonModel:
+    """Read what the folder of a model says.
+
+    Args:
+        folder: it holds ``config.pbtxt`` and a folder for each version.
+        name: what the model is to be called; by default what its configuration says, else as the folder.
+        config: a decoded JSON object that takes the place of ``config.pbtxt``; its numbers may be texts.
+    Raises:
+        ConfigError: the configuration cannot be honoured; the message names what is wrong.
+        LoadFailed: no version is there, or no model file.
+        MissingDependency: reading the configuration needs what is not installed.
+    """
+    read = _read(folder, config)
+    name = _name(read, folder, name)
+    numbers = _numbered(folder)
+    read["name"] = name
+    backend = backend_of(read) or (ENSEMBLE if "ensemble_scheduling" in read else _backend_by_file(folder, numbers))
+    if not backend:
+        known = ", ".join(f"{each} ({file})" for each, file in MODEL_NAMES.items())
+        raise LoadFailed(f"model '{name}': neither 'backend' in '{folder / CONFIG_NAME}' nor a model file says which backend: {known}")
+    if backend == ENSEMBLE and not read.get("ensemble_scheduling", {}).get("step"):
+        raise ConfigError(f"model '{name}': an ensemble needs ensemble_scheduling with at least one step")
+    read["backend"] = "" if backend == ENSEMBLE else backend
+    read["platform"] = ENSEMBLE if backend == ENSEMBLE else read["platform"]
+    check_config(read, backend)
+    _check_labels(folder, read)
+    versions = _chosen(name, folder, numbers, read.get("version_policy", {}), may_lack=backend == ENSEMBLE)
+    return TritonModel(name, folder, read, backend, versions)
+
+
+def _read(folder: Path, config: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+    if config is not None:
+        return parse_config_json(dict(config), f"the configuration that was sent for '{folder.name}'")
+    return own_config(folder)
+
+
+def own_config(folder: Path) -> Dict[str, Any]:
+    """What a model's ``config.pbtxt`` says; an empty configuration where there is none.
+
+    Raises:
+        ConfigError, MissingDependency: see :func:`hubserve.kinds.triton.config.read_config`.
+    """
+    path = folder / CONFIG_NAME
+    if path.is_file():
+        return read_config(path)
+    low = _low_config(folder, _numbered(folder))
+    if low:
+        raise ConfigError(f"'{low}' is in the folder of a version, where it has no effect. Move it up, to '{path}'.")
+    return empty_config()
+
+
+def _low_config(folder: Path, numbers: List[int]) -> Optional[Path]:
+    """Return a configuration that lies in the folder of a version, where it does not count; None for none."""
+    return next((each for number in numbers if (each := folder / str(number) / CONFIG_NAME).is_file()), None)
+
+
+def _name(config: Mapping[str, Any], folder: Path, name: str) -> str:
+    written = str(config.get("name", ""))
+    if name and written and written != name:
+        raise ConfigError(f"'{folder / CONFIG_NAME}' names the model '{written}', but it is '{name}' here. Make the two equal.")
+    return name or written or folder.name
+
+
+def model_file(folder: Path, config: Mapping[str, Any], backend: str) -> Path:
+    """The model's file or folder of files in a version's folder.
+
+    Raises:
+        LoadFailed: it is not there; the message says what was looked for.
+    """
+    names = (config["default_model_filename"],) if config.get("default_model_filename") else _NAMES[backend]
+    for each in names:
+        if (folder / each).exists():
+            return folder / each
+    raise LoadFailed(f"model '{config['name']}': '{folder}' holds no model: looked for {', '.join(names)}")
+
+
+def _numbered(folder: Path) -> List[int]:
+    try:
+        names = [each.name for each in folder.iterdir() if each.is_dir()]
+    except OSError as error:
+        raise LoadFailed(f"cannot read the model's folder '{folder}': {error.strerror}") from None
+    return sorted(int(each) for each in names if each.isascii() and each.isdigit() and not each.startswith("0"))
+
+
+def _backend_by_file(folder: Path, numbers: List[int]) -> str:
+    for number in reversed(numbers):
+        for backend, names in _NAMES.items():
+            if any((folder / str(number) / each).is_file() for each in names):
+                return backend
+    return ""
+
+
+def _chosen(name: str, folder: Path, numbers: List[int], policy: Mapping[str, Any], may_lack: bool) -> List[int]:
+    if not numbers and may_lack:
+        return [1]  # an ensemble has no files
+    if not numbers:
+        raise LoadFailed(f"model '{name}': '{folder}' holds no version: put its files into a folder that is called 1")
+    if "all" in policy:
+        return numbers
+    if "specific" in policy:
+        wanted = sorted(set(policy["specific"].get("versions", [])))
+        missing = [each for each in wanted if each not in numbers]
+        if missing or not wanted:
+            what = f"version {missing[0]}, which is not there" if missing else "no version"
+            raise ConfigError(f"model '{name}': version_policy names {what}; there are {', '.join(map(str, numbers))}")
+        return wanted
+    return numbers[-(policy.get("latest", {}).get("num_versions") or 1) :]
+
+
+def _check_labels(folder: Path, config: Mapping[str, Any]) -> None:
+    for output in config["output"]:
+        label_filename = output.get("label_filename")
+        if label_filename and not (folder / label_filename).is_file():
+            raise LoadFailed(
+                f"model '{config['name']}': the labels of output '{output['name']}', '{folder / label_filename}', are not there. "
+                "Put them there, one a line, or remove label_filename."
+            )

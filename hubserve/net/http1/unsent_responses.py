@@ -1,0 +1,78 @@
+"""Answers that one client has not taken yet: counted until it has, and given up if it takes them too slowly."""
+
+import fcntl
+import struct
+import termios
+from typing import Any
+
+from hubserve.net.admission import Admission, Pace
+from hubserve.net.deadline_monitor import Sweeper
+
+
+class UnreadAnswers:
+    """Track what a connection has to write, and whether its client takes it fast enough.
+
+    Args:
+        admission: counts the bytes.
+        sweeper: watches :attr:`due`.
+        timeout_s: the length of a period of the client's pace.
+
+    Attributes:
+        due: when the client's pace is looked at; 0 while it keeps up. See :class:`hubserve.net.deadline_monitor.Sweeper`.
+    """
+
+    __slots__ = ("_admission", "_held_bytes", "_left_bytes", "_pace", "_sweeper", "_timeout_s", "_transport", "due")
+
+    def __init__(self, admission: Admission, sweeper: Sweeper, timeout_s: float) -> None:
+        self.due = 0.0
+        self._admission = admission
+        self._sweeper = sweeper
+        self._timeout_s = timeout_s
+        self._transport: Any = None
+        self._pace: Pace | None = None
+        self._left_bytes = 0  # when the client was first waited for
+        self._held_bytes = 0  # of what waits to be written
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return True if the connection waits for the client."""
+        return self._pace is not None
+
+    def hold(self, count: int) -> None:
+        """Account for a part of an answer that will be written."""
+        self._admission.hold_answer(count)
+
+    def settle(self, count: int) -> None:
+        """Release what was held, now given to the transport or dropped: at once, or once the transport has written it."""
+        if self._pace:
+            self._held_bytes += count
+        else:
+            self._admission.release(count)
+
+    def wait(self, transport: Any) -> None:
+        """From now on, the client is waited for: the transport has more to write than the kernel takes."""
+        self._transport, self._left_bytes = transport, _unread_bytes(transport)
+        self._pace = Pace(self._timeout_s)
+        self.due = self._pace.due
+        self._sweeper.add(self)
+
+    def end(self) -> None:
+        """Stop waiting: the kernel has taken everything, or the client is gone."""
+        if self._pace:
+            self._pace, self.due = None, 0.0
+            self._sweeper.discard(self)
+            held, self._held_bytes = self._held_bytes, 0
+            self._admission.release(held)
+
+    def on_due(self) -> None:
+        """Cut the client off unless it took enough."""
+        if self._pace and not self._pace.is_kept(self._left_bytes - _unread_bytes(self._transport)):
+            self._transport.abort()
+        elif self._pace:
+            self.due = self._pace.due
+
+
+def _unread_bytes(transport: Any) -> int:
+    """Return how many bytes the client has not taken: in the transport's buffer and in the kernel's, which asks for more in large steps."""
+    in_kernel = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    return int(transport.get_write_buffer_size() + struct.unpack("i", in_kernel)[0])

@@ -1,0 +1,184 @@
+"""Header fields: HPACK (RFC 7541), by the library of that name, and what spares it most of its work."""
+
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import hpack
+
+from hubserve.bounded_cache import Recent
+from hubserve.net.http2.frames import ConnectionFault, ErrorCode
+from hubserve.net.http2.header_rules import Field
+from hubserve.net.http2.rate_limit import Bucket
+
+T = TypeVar("T")
+
+#: the most fields of a header list, table size updates included
+MAX_FIELDS = 128
+#: bytes that each are a reference to one field of the tables
+_REFERENCES = bytes(range(0x81, 0xFF))
+_REMEMBERED = 64
+#: of all header lists that are remembered for one connection
+_REMEMBERED_BYTES = 64 << 10
+_MAX_LITERAL = 126
+#: up to this size, decoding time is not counted: it is less than the time that answering a request takes
+_USUAL_FIELDS = 32
+_USUAL_BYTES = 512
+#: beyond it, so much is not counted: what usual headers take
+_FREE_S = 50e-6
+_LONGEST_INTEGER = 10
+
+
+class FieldReader(Generic[T]):
+    """Reads the blocks of one connection, in their order.
+
+    A client that asks again what it asked before sends a block of references alone. What those mean changes only with a block that has
+    something else in it, so that until one comes a block is looked up instead of being decoded.
+
+    Args:
+        make: what becomes of the fields of a block.
+        max_bytes: the most bytes of a block, and of the list that it is decoded to (RFC 9113, 6.5.2: 32 more for each field).
+        budget: seconds of processor time for decoding that takes longer than usual; None for no bound.
+    """
+
+    def __init__(self, make: Callable[[list[Field]], T], max_bytes: int, budget: Bucket | None = None) -> None:
+        self._make = make
+        self._max_bytes = max_bytes
+        self._budget = budget
+        self._decoder = hpack.Decoder(max_header_list_size=max_bytes)
+        self._known: Recent[bytes, T] = Recent(_REMEMBERED)
+        self._known_bytes = 0
+
+    def read(self, block: bytes) -> T:
+        """What a block says.
+
+        Raises:
+            ConnectionFault: it is too large or too costly, or cannot be decoded, so that no later one can be either.
+        """
+        known = self._known.get(block)
+        if known is not None:
+            return known
+        return self._read_new(block) if self._is_usual(block) or self._budget is None else self._read_counted(block, self._budget)
+
+    def _is_usual(self, block: bytes) -> bool:
+        """Return True if decoding a block need not be counted, as far as can be seen without decoding it."""
+        size = len(block)
+        if size <= MAX_FIELDS:  # each field has a byte at least
+            return True
+        count = MAX_FIELDS + 1 if size > self._max_bytes else count_fields(block, MAX_FIELDS)
+        if count > MAX_FIELDS:
+            raise self._too_large()
+        return count <= _USUAL_FIELDS and size <= _USUAL_BYTES
+
+    def _read_counted(self, block: bytes, budget: Bucket) -> T:
+        """Read a block on the account of its client."""
+        if not budget.take(0):
+            raise _too_costly()
+        begin = time.thread_time()
+        try:
+            return self._read_new(block)
+        finally:
+            if not budget.take(max(0.0, time.thread_time() - begin - _FREE_S)):
+                raise _too_costly()
+
+    def _read_new(self, block: bytes) -> T:
+        fields = self._decode(block)
+        made = self._make(fields)
+        if block.translate(None, _REFERENCES):
+            self._forget()
+        else:
+            self._remember(block, made, sum(len(name) + len(value) for name, value in fields))
+        return made
+
+    def _decode(self, block: bytes) -> list[Field]:
+        try:
+            return [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
+        except hpack.OversizedHeaderListError:
+            raise self._too_large() from None
+        except hpack.HPACKError:  # its text has addresses of memory
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block cannot be decoded (RFC 7541)") from None
+
+    def _remember(self, block: bytes, made: T, size: int) -> None:
+        if self._known_bytes + size > _REMEMBERED_BYTES:
+            self._forget()
+        self._known_bytes += size
+        self._known[block] = made
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._known_bytes = 0
+
+    def _too_large(self) -> ConnectionFault:
+        text = f"a request's headers are over the limit of {MAX_FIELDS} fields and {self._max_bytes} bytes; send fewer or shorter ones"
+        return ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, text)
+
+
+def _too_costly() -> ConnectionFault:
+    return ConnectionFault(
+        ErrorCode.ENHANCE_YOUR_CALM, "the headers of this client take too much time to decode; send fewer or shorter ones"
+    )
+
+
+def count_fields(block: bytes, most: int) -> int:
+    """Count the fields and table size updates of a block without decoding them, which takes a tenth of the time.
+
+    Args:
+        block: the block; if it is malformed, whatever can be counted is counted.
+        most: counting ends once there are more.
+    """
+    at, count, end = 0, 0, len(block)
+    while at < end and count <= most:
+        count += 1
+        first = block[at]
+        if first & 0x80:
+            _, at = _integer(block, at, 0x7F)
+        elif first & 0xE0 == 0x20:
+            _, at = _integer(block, at, 0x1F)
+        else:
+            index, at = _integer(block, at, 0x3F if first & 0x40 else 0x0F)
+            for _ in range(1 if index else 2):
+                length, at = _integer(block, at, 0x7F)
+                at += length
+    return count
+
+
+def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
+    """Return an integer with a prefix, and the position after it; the block's end if there is no integer."""
+    if at >= len(block):
+        return 0, at
+    value = block[at] & mask
+    at += 1
+    if value < mask:
+        return value, at
+    for shift, byte in enumerate(block[at : at + _LONGEST_INTEGER]):
+        value += (byte & 127) << 7 * shift
+        if byte < 128:
+            return value, at + shift + 1
+    return 0, len(block)
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """A field that goes into no table; for names of up to 126 bytes.
+
+    Args:
+        name: in lower case.
+        value: its value.
+    """
+    return b"\0" + bytes([len(name)]) + name + _length(len(value)) + value
+
+
+def status(code: int) -> bytes:
+    """The field ``:status``, which begins every answer."""
+    return b"\x88" if code == 200 else b"\x08\x03%d" % code
+
+
+def _length(count: int) -> bytes:
+    """A string's length as an integer with a prefix of seven bits."""
+    if count <= _MAX_LITERAL:
+        return bytes([count])
+    rest, coded = count - 127, bytearray(b"\x7f")
+    while rest > 127:
+        coded.append(rest & 127 | 128)
+        rest >>= 7
+    coded.append(rest)
+    return bytes(coded)

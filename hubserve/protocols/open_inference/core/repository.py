@@ -1,0 +1,145 @@
+"""The protocol's model repository: what could be served, and loading and unloading it by name."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable
+from hubserve.gateway.dataplane import DataPlane, ServedModule
+from hubserve.protocols.documents import JsonBounds, parse_json
+from hubserve.protocols.open_inference.core.errors import NotPolled
+
+READY, LOADING, UNLOADING, UNAVAILABLE = "READY", "LOADING", "UNLOADING", "UNAVAILABLE"
+_FILE = "file:"
+#: of a model's configuration, which the largest ensembles keep within
+_CONFIG_BOUNDS = JsonBounds(depth=50, values=100_000)
+
+
+class ModelState(NamedTuple):
+    """One model, or one version of it.
+
+    Attributes:
+        name: as clients say it.
+        version: "" where it is not known.
+        state: one of READY, LOADING, UNLOADING and UNAVAILABLE.
+        reason: why it is unavailable.
+    """
+
+    name: str
+    version: str
+    state: str
+    reason: str = ""
+
+
+class ModelControl(Protocol):
+    """Who can load and unload models while the server runs."""
+
+    def absent(self) -> list[ModelState]:
+        """The models that are not served now, but could be, are about to be, or have been."""
+
+    async def load(self, name: str, config: Mapping[str, Any] | None, files: Mapping[str, bytes]) -> None:
+        """Load a model, or load it again in place of what is served by that name.
+
+        Args:
+            name: of the model.
+            config: takes the place of its own configuration; its numbers may be texts.
+            files: path in the model's folder -> content; where there are any, they are the whole folder.
+        Raises:
+            Unavailable: models are not loaded by clients here.
+            HubError: it cannot be loaded. What was served before is served still.
+        """
+
+    async def unload(self, name: str, dependents: bool) -> None:
+        """Stop to serve a model, and with ``dependents`` those that it is made of and nobody else needs.
+
+        Raises:
+            Unavailable: models are not unloaded by clients here.
+            HubError: there is no such model.
+        """
+
+
+class Repository:
+    """Loads and unloads models as the server's ``model_control`` allows.
+
+    Args:
+        dataplane: what is served.
+        models: does it; None where nobody can.
+    """
+
+    def __init__(self, dataplane: DataPlane, models: ModelControl | None = None) -> None:
+        self._dataplane = dataplane
+        self._models = models
+
+    def index(self, *, ready_only: bool = False) -> list[dict[str, Any]]:
+        """``[{"name", "version", "state", "reason"}, ...]``; ``state`` is ``READY``, ``LOADING``, ``UNLOADING`` or ``UNAVAILABLE``."""
+        states = [_state(module) for module in self._dataplane] + (self._models.absent() if self._models else [])
+        return [each._asdict() for each in states if each.state == READY or not ready_only]
+
+    async def load(self, name: str, parameters: dict[str, Any]) -> None:
+        """Load a model, or load it again.
+
+        Args:
+            name: of the model.
+            parameters: ``config`` (the text of a JSON object) and ``file:<path in the model's folder>`` (bytes), each optional.
+        Raises:
+            Unavailable: the server's ``model_control`` is not ``explicit``.
+            InvalidInput: it cannot be loaded; the message begins with ``failed to load``. What was served before is served still.
+        """
+        models = self._control()
+        try:
+            await models.load(name, *_overrides(parameters))
+        except Unavailable:
+            raise
+        except HubError as error:
+            failure = NotPolled if isinstance(error, (NotPolled, ModuleNotFound)) else InvalidInput
+            raise failure(f"failed to load '{name[:200]}', {error.message}", error.detail) from None
+
+    async def unload(self, name: str, *, dependents: bool = False) -> None:
+        """Stop to serve a model, and with ``dependents`` those that an ensemble of this name is made of.
+
+        Raises:
+            Unavailable: the server's ``model_control`` is not ``explicit``.
+            InvalidInput: there is no such model.
+        """
+        models = self._control()
+        try:
+            await models.unload(name, dependents)
+        except Unavailable:
+            raise
+        except HubError as error:
+            raise InvalidInput(f"failed to unload '{name[:200]}', {error.message}", error.detail) from None
+
+    def _control(self) -> ModelControl:
+        if self._models is None:
+            raise Unavailable("explicit model load / unload is not allowed: this server cannot change what it serves")
+        return self._models
+
+
+def _state(module: ServedModule) -> ModelState:
+    info = module.plan.info
+    if module.ready:
+        return ModelState(info.name, info.version, READY)
+    if not module.load_error and not module.is_loaded:
+        return ModelState(info.name, info.version, LOADING)
+    return ModelState(info.name, info.version, UNAVAILABLE, module.not_ready_reason)
+
+
+def _overrides(parameters: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, bytes]]:
+    """The configuration and the files that a client sent."""
+    unknown = [name for name in parameters if name != "config" and not name.startswith(_FILE)]
+    if unknown:
+        raise InvalidInput(f"the load parameter '{str(unknown[0])[:80]}' is not known; there are 'config' and '{_FILE}<path>'")
+    files = {name[len(_FILE) :]: content for name, content in parameters.items() if name != "config"}
+    if not all(isinstance(content, bytes) for content in files.values()):
+        raise InvalidInput(f"each parameter '{_FILE}<path>' must have bytes as its value")
+    if files and "config" not in parameters:
+        raise InvalidInput("files were sent without 'config'; they are a whole model folder, so send its configuration with them")
+    return _config(parameters["config"]) if "config" in parameters else None, files
+
+
+def _config(text: Any) -> dict[str, Any]:
+    if not isinstance(text, str):
+        raise InvalidInput(f"the parameter 'config' must be the text of a JSON object, got {type(text).__name__}")
+    config = parse_json(text.encode("utf-8", "surrogatepass"), "the parameter 'config'", _CONFIG_BOUNDS)
+    if not isinstance(config, dict):
+        raise InvalidInput(f"the parameter 'config' must be a JSON object, got {text[:40]!r}")
+    return config

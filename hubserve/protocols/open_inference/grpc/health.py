@@ -1,0 +1,114 @@
+"""``grpc.health.v1.Health``: whether the server is ready, asked once or watched."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Any
+
+from grpc_health.v1 import health_pb2
+
+from hubserve.errors import DeadlineExceeded, InvalidInput, Unavailable
+from hubserve.net.grpc.call import Call
+from hubserve.protocols.open_inference.core.errors import NotHere
+from hubserve.protocols.open_inference.grpc.call_errors import check_small
+from hubserve.protocols.open_inference.grpc.codec import parse
+from hubserve.protocols.open_inference.grpc.long_calls import LongCalls
+
+SERVICE = "grpc.health.v1.Health"
+
+_STATUS = health_pb2.HealthCheckResponse
+_MOST_WATCHERS = 100
+_POLL_S = 0.2
+
+
+class Health:
+    """Answers its calls.
+
+    Args:
+        is_ready: says whether the server is ready.
+        services: names that may be asked for.
+        timeout_s: how long a client that watches may take to say what.
+    """
+
+    def __init__(self, is_ready: Callable[[], bool], services: Collection[str], timeout_s: float) -> None:
+        self._is_ready = is_ready
+        self._services = services
+        self._timeout_s = timeout_s
+        self._calls = LongCalls(_MOST_WATCHERS, "Health/Watch")
+        self._changed = asyncio.Event()
+        self._polling: asyncio.Task[None] | None = None
+        self._watchers = 0
+
+    async def check(self, request: Any) -> Any:
+        """Answer ``Check``.
+
+        Raises:
+            NotHere: the service is unknown.
+        """
+        if request.service not in self._services:
+            known = "' or '".join(self._services)
+            raise NotHere(f"the service '{request.service[:80]}' is unknown here; ask for '{known}'")
+        return _STATUS(status=self._now())
+
+    def _now(self) -> int:
+        return int(_STATUS.SERVING if self._is_ready() else _STATUS.NOT_SERVING)
+
+    async def watch(self, call: Call) -> None:
+        """Answer ``Watch``: the status now, and again whenever it is another one.
+
+        An unknown service is watched, too, as the protocol has it.
+
+        Raises:
+            HubError: too many calls watch, no request comes, or the server is being stopped.
+        """
+        with self._calls.open():
+            service = await self._service(call)
+            self._watchers += 1
+            self._polling = self._polling or asyncio.create_task(self._poll())
+            try:
+                await self._follow(call, is_known=service in self._services)
+            finally:
+                self._watchers -= 1
+
+    async def _service(self, call: Call) -> str:
+        try:
+            data = await asyncio.wait_for(self._calls.wait(call.read()), self._timeout_s)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise DeadlineExceeded(f"no request came in {self._timeout_s:.0f} s; send which service to watch") from None
+        if data is None:
+            raise InvalidInput("no request came; send which service to watch")
+        check_small(data)
+        return str(parse(health_pb2.HealthCheckRequest, data).service)
+
+    async def _follow(self, call: Call, *, is_known: bool) -> None:
+        sent = None
+        while True:
+            changed = self._changed
+            status = self._now() if is_known else _STATUS.SERVICE_UNKNOWN
+            if status != sent:
+                call.send([_STATUS(status=status).SerializeToString()])
+                sent = status
+            try:
+                await self._calls.wait(call.flushed())  # a client that does not take its answers gets the last one later
+                await self._calls.wait(changed.wait())
+            except Unavailable:
+                if is_known and sent != _STATUS.NOT_SERVING:
+                    call.send([_STATUS(status=_STATUS.NOT_SERVING).SerializeToString()])
+                raise
+
+    async def _poll(self) -> None:
+        """Wake the watching calls at every change of status, as long as there are any."""
+        last = self._now()
+        while self._watchers:
+            await asyncio.sleep(_POLL_S)
+            now = self._now()
+            if now != last:
+                last = now
+                self._changed.set()
+                self._changed = asyncio.Event()
+        self._polling = None
+
+    def close(self) -> None:
+        """End every watch, because the server is being stopped."""
+        self._calls.close()
+        if self._polling:
+            self._polling.cancel()

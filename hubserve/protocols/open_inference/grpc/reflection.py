@@ -1,0 +1,177 @@
+"""gRPC's server reflection, by which tools such as grpcurl list and describe the services of a server.
+
+``grpc.reflection.v1`` and ``v1alpha`` have the same messages; they are described here, since no package that the server has brings both.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from hubserve.net.grpc.call import Call
+from hubserve.net.grpc.status import Status
+from hubserve.protocols.open_inference.grpc.call_errors import check_small
+from hubserve.protocols.open_inference.grpc.codec import parse
+from hubserve.protocols.open_inference.grpc.long_calls import LongCalls
+
+_VERSIONS = ("v1", "v1alpha")
+_MOST_CALLS = 100
+
+_FIELD = descriptor_pb2.FieldDescriptorProto
+_TEXT, _NUMBER, _BYTES, _MESSAGE = _FIELD.TYPE_STRING, _FIELD.TYPE_INT32, _FIELD.TYPE_BYTES, _FIELD.TYPE_MESSAGE
+_ASKED, _ANSWERED = "message_request", "message_response"
+#: message -> its fields: name, number, type, message type, whether it is a list, the oneof that it is part of
+_MESSAGES: dict[str, list[tuple[str, int, Any, str, bool, str]]] = {
+    "ExtensionRequest": [("containing_type", 1, _TEXT, "", False, ""), ("extension_number", 2, _NUMBER, "", False, "")],
+    "ServerReflectionRequest": [
+        ("host", 1, _TEXT, "", False, ""),
+        ("file_by_filename", 3, _TEXT, "", False, _ASKED),
+        ("file_containing_symbol", 4, _TEXT, "", False, _ASKED),
+        ("file_containing_extension", 5, _MESSAGE, "ExtensionRequest", False, _ASKED),
+        ("all_extension_numbers_of_type", 6, _TEXT, "", False, _ASKED),
+        ("list_services", 7, _TEXT, "", False, _ASKED),
+    ],
+    "FileDescriptorResponse": [("file_descriptor_proto", 1, _BYTES, "", True, "")],
+    "ExtensionNumberResponse": [("base_type_name", 1, _TEXT, "", False, ""), ("extension_number", 2, _NUMBER, "", True, "")],
+    "ServiceResponse": [("name", 1, _TEXT, "", False, "")],
+    "ListServiceResponse": [("service", 1, _MESSAGE, "ServiceResponse", True, "")],
+    "ErrorResponse": [("error_code", 1, _NUMBER, "", False, ""), ("error_message", 2, _TEXT, "", False, "")],
+    "ServerReflectionResponse": [
+        ("valid_host", 1, _TEXT, "", False, ""),
+        ("original_request", 2, _MESSAGE, "ServerReflectionRequest", False, ""),
+        ("file_descriptor_response", 4, _MESSAGE, "FileDescriptorResponse", False, _ANSWERED),
+        ("all_extension_numbers_response", 5, _MESSAGE, "ExtensionNumberResponse", False, _ANSWERED),
+        ("list_services_response", 6, _MESSAGE, "ListServiceResponse", False, _ANSWERED),
+        ("error_response", 7, _MESSAGE, "ErrorResponse", False, _ANSWERED),
+    ],
+}
+
+
+class Reflection:
+    """Answers about the services of a server, and about itself.
+
+    Args:
+        files: the descriptors of the files that describe the services.
+        services: their full names.
+
+    Attributes:
+        names: of the reflection services.
+    """
+
+    def __init__(self, files: Iterable[Any], services: Iterable[str]) -> None:
+        self.names = [f"grpc.reflection.{version}.ServerReflection" for version in _VERSIONS]
+        pool = descriptor_pool.DescriptorPool()
+        for version in _VERSIONS:
+            pool.AddSerializedFile(_file(version).SerializeToString())
+        own = [pool.FindFileByName(_file_name(version)) for version in _VERSIONS]
+        self._services = sorted([*services, *self.names])
+        self._files = {each.name: each for file in (*files, *own) for each in _with_dependencies(file)}
+        kinds = [own[0].message_types_by_name[name] for name in ("ServerReflectionRequest", "ServerReflectionResponse")]
+        self._request, self._response = map(message_factory.GetMessageClass, kinds)
+        self._calls = LongCalls(_MOST_CALLS, "ServerReflectionInfo")
+
+    async def converse(self, call: Call) -> None:
+        """Answer one request after the other."""
+        with self._calls.open():
+            while (data := await self._calls.wait(call.read())) is not None:
+                check_small(data)
+                call.send([self._answer(parse(self._request, data)).SerializeToString()])
+                await self._calls.wait(call.flushed())
+
+    def close(self) -> None:
+        """End every call, because the server is being stopped."""
+        self._calls.close()
+
+    def _answer(self, request: Any) -> Any:
+        response = self._response(valid_host=request.host, original_request=request)
+        asked = request.WhichOneof(_ASKED)
+        if asked == "list_services":
+            for name in self._services:
+                response.list_services_response.service.add(name=name)
+        elif asked == "file_by_filename":
+            self._give_file(response, self._files.get(request.file_by_filename), f"file '{request.file_by_filename[:200]}'")
+        elif asked == "file_containing_symbol":
+            symbol = request.file_containing_symbol
+            self._give_file(response, self._defining(symbol), f"symbol '{symbol[:200]}'")
+        elif asked == "all_extension_numbers_of_type" and self._defining(request.all_extension_numbers_of_type):
+            response.all_extension_numbers_response.base_type_name = request.all_extension_numbers_of_type
+        elif asked:
+            self._give_file(response, None, "such extension")
+        else:
+            _give_error(response, Status.INVALID_ARGUMENT, "the request asks for nothing; set one of the fields of message_request")
+        return response
+
+    def _give_file(self, response: Any, file: Any, what: str) -> None:
+        if file is None:
+            _give_error(response, Status.NOT_FOUND, f"there is no {what} here; list_services lists what can be described")
+            return
+        response.file_descriptor_response.file_descriptor_proto.extend(each.serialized_pb for each in _with_dependencies(file))
+
+    def _defining(self, symbol: str) -> Any:
+        """Return the file that defines a symbol; None if none of the services' does."""
+        for file in self._files.values():
+            inside = symbol[len(file.package) + 1 :] if symbol.startswith(file.package + ".") else symbol if not file.package else ""
+            name, _, rest = inside.partition(".")
+            if name in file.message_types_by_name and _is_in_message(file.message_types_by_name[name], rest):
+                return file
+            if name in file.services_by_name and (not rest or rest in file.services_by_name[name].methods_by_name):
+                return file
+            if name in file.enum_types_by_name and not rest:
+                return file
+        return None
+
+
+def _is_in_message(message: Any, symbol: str) -> bool:
+    name, _, rest = symbol.partition(".")
+    if not name:
+        return True
+    if name in message.nested_types_by_name:
+        return _is_in_message(message.nested_types_by_name[name], rest)
+    return not rest and any(name in each for each in (message.fields_by_name, message.enum_types_by_name, message.oneofs_by_name))
+
+
+def _give_error(response: Any, code: Status, text: str) -> None:
+    response.error_response.error_code = int(code)
+    response.error_response.error_message = text
+
+
+def _with_dependencies(file: Any) -> Iterator[Any]:
+    """Yield a file and those that it needs, each once."""
+    found: dict[str, Any] = {}
+    waiting = [file]
+    while waiting:
+        each = waiting.pop()
+        if each.name not in found:
+            found[each.name] = each
+            waiting += each.dependencies
+    yield from found.values()
+
+
+def _file_name(version: str) -> str:
+    return f"grpc/reflection/{version}/reflection.proto"
+
+
+def _file(version: str) -> Any:
+    """Describe the service of one version."""
+    package = f"grpc.reflection.{version}"
+    file = descriptor_pb2.FileDescriptorProto(name=_file_name(version), package=package, syntax="proto3")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        oneofs = list(dict.fromkeys(oneof for *_, oneof in fields if oneof))
+        for oneof in oneofs:
+            message.oneof_decl.add(name=oneof)
+        for field, number, kind, of, is_list, oneof in fields:
+            added = message.field.add(name=field, number=number, type=kind)
+            added.label = _FIELD.LABEL_REPEATED if is_list else _FIELD.LABEL_OPTIONAL
+            if of:
+                added.type_name = f".{package}.{of}"
+            if oneof:
+                added.oneof_index = oneofs.index(oneof)
+    file.service.add(name="ServerReflection").method.add(
+        name="ServerReflectionInfo",
+        input_type=f".{package}.ServerReflectionRequest",
+        output_type=f".{package}.ServerReflectionResponse",
+        client_streaming=True,
+        server_streaming=True,
+    )
+    return file

@@ -1,6 +1,0 @@
-"""Everything that a machine without a network needs to run some modules, in one file.
-
-A bundle is a plain tar. Its first member, ``bundle.json``, lists the others: each module version as an archive that carries its assets
-(:mod:`hubserve.registry.assets`), and, for modules with an environment of their own, the wheels that it is built from. Start at
-:func:`hubserve.registry.bundles.making.make_bundle` and :func:`hubserve.registry.bundles.opening.opened`.
-"""

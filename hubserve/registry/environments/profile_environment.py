@@ -1,0 +1,45 @@
+"""The environment of a profile, for whatever needs it: modules, engines, ``hub env build``. Nothing here knows of modules."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hubserve.registry.environments.dependency_resolution import PYTHONS_CACHE, request_of
+from hubserve.registry.environments.environment_record import Environment, all_environments
+from hubserve.registry.environments.install_options import Options
+from hubserve.registry.environments.interpreters import find_pythons
+from hubserve.registry.environments.profile import Profile, get_profile
+from hubserve.registry.environments.resolve import Provided, provide
+from hubserve.registry.progress import Progress, silent
+
+
+def profile_environment(
+    home: Path, name: str, *, packages: Sequence[str] = (), python: str = "", timeout_s: float = 600, progress: Progress = silent
+) -> Provided:
+    """Find or make the environment of a profile.
+
+    Args:
+        home: the home.
+        name: the profile's.
+        packages: requirements beside its own.
+        python: which Python; see :class:`hubserve.registry.environments.python_choice.Wish`.
+        timeout_s: how long to wait for another process that builds.
+        progress: called with each step.
+    Raises:
+        ConfigError: the profile does not exist, or its file cannot be used.
+        InstallError: no Python of this machine will do, or its packages cannot be had; nothing of it is left.
+    """
+    needs = get_profile(home, name).needs
+    if packages:
+        wanted = needs.requirements
+        needs = needs._replace(requirements=wanted._replace(lines=(*wanted.lines, *packages)))
+    return provide(home, needs, Options(python=python), timeout_s=timeout_s, progress=progress)
+
+
+def built_environment(home: Path, profile: Profile) -> Environment | None:
+    """Return the environment of a profile as it is now, if it was built."""
+    built = {request: each for each in all_environments(home) for request in each.requests}
+    if not built:
+        return None
+    pythons = [each for each in find_pythons(home / "cache" / PYTHONS_CACHE) if each.minor in profile.pythons]
+    pythons.sort(key=lambda each: profile.pythons.index(each.minor))
+    return next((built[request] for each in pythons if (request := request_of(profile.needs, each)) in built), None)

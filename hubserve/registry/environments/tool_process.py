@@ -1,0 +1,105 @@
+"""Runs a tool to its end: shows what it says while it works, and keeps it for when it fails."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from hubserve.registry.environments.download_progress import Downloads
+from hubserve.registry.progress import Progress
+
+#: The kernel ends the tool when this process is killed, so that nothing works on in a folder that is built anew by then.
+_START = (
+    "import ctypes, os, sys\n"
+    "try:\n    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)\n"
+    "except (OSError, AttributeError):\n    pass\n"
+    "os.getppid() == int(sys.argv[1]) or os._exit(1)\n"
+    "os.execv(sys.argv[2], sys.argv[2:])"
+)
+#: packages from before 2022 ask for scikit-learn by the name of a package that builds only where this is set
+_OLD_PACKAGES = {"SKLEARN_ALLOW_DEPRECATED_SKLEARN_PACKAGE_INSTALL": "True"}
+_STYLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_LINES_KEPT = 2000
+_STEP_CHARACTERS = 90
+_REASON_LINES = 12
+_LINE_CHARACTERS = 300
+_NOISE = re.compile(r"^(\[notice\]|WARNING: |warning: |Looking in |hint: See above)|\u2501|^([+~-] )?[A-Za-z0-9._-]+(==\S+| @ .*)$")
+#: uv draws a tree of reasons
+_DRAWN = " \t│╰╭╯├─▶\u00d7"
+_BEGINS = re.compile("^\\s*(ERROR|error|fatal|\u00d7)")
+
+
+class ToolFailed(Exception):
+    """A tool ended with a failure.
+
+    Attributes:
+        output: the last of what it said.
+        status: how it ended.
+    """
+
+    def __init__(self, output: str, status: int) -> None:
+        super().__init__(reason_in(output) or f"it ended with status {status} and said nothing")
+        self.output = output
+        self.status = status
+
+
+def run_tool(command: Sequence[str], environ: Mapping[str, str], folder: Path, progress: Progress, step: str) -> None:
+    """Run a command; it and whatever it starts have ended when this returns or raises.
+
+    Args:
+        command: an absolute path and arguments.
+        environ: environment variables beside this process's.
+        folder: where it runs.
+        progress: told ``step`` and what the tool says.
+        step: what it does, such as ``resolving packages``.
+    Raises:
+        ToolFailed: it failed; the message is its reason.
+        OSError: it cannot be started.
+    """
+    progress(step)
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON") and key != "VIRTUAL_ENV"}
+    child = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _START, str(os.getpid()), *command],
+        env={**inherited, **_OLD_PACKAGES, **environ, "NO_COLOR": "1", "TERM": "dumb", "PYTHONUNBUFFERED": "1"},
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    downloads = Downloads()
+    said: deque[str] = deque(maxlen=_LINES_KEPT)
+    try:
+        assert child.stdout is not None, "it is a pipe"
+        with child.stdout as output:
+            for raw in output:
+                line = _STYLE.sub("", raw.decode("utf-8", "replace")).rstrip()
+                said.append(line)
+                amount = downloads.after(line)
+                if line.strip() and not _NOISE.search(line.strip()):
+                    progress(f"{step}: {' '.join(line.split())[:_STEP_CHARACTERS]}", *amount)
+        status = child.wait()
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    if status != 0:
+        raise ToolFailed("\n".join(said), status)
+
+
+def reason_in(output: str) -> str:
+    """The lines of a tool's output that tell why it failed, on one line."""
+    lines = [line for line in output.splitlines() if line.strip() and not _NOISE.search(line.strip())]
+    begin = next((index for index, line in enumerate(lines) if _BEGINS.match(line)), max(0, len(lines) - _REASON_LINES))
+    kept = [" ".join(line.strip(_DRAWN).split())[:_LINE_CHARACTERS] for line in lines[begin:]]
+    kept = [line for line in kept if line]
+    if len(kept) > _REASON_LINES:
+        kept = [*kept[: _REASON_LINES - 4], "...", *kept[-3:]]
+    # what pip makes of an index that does not answer is that there is no such package
+    unreachable = [line.strip()[:_LINE_CHARACTERS] for line in output.splitlines() if line.startswith("WARNING: Retrying")]
+    return " ".join(kept + unreachable[-1:])

@@ -1,0 +1,77 @@
+"""Which indexes are asked, and in which order."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from hubserve.errors import ConfigError
+from hubserve.registry.configuration import install_settings, read_list, write_list
+from hubserve.registry.indexes.reader import open_index
+from hubserve.registry.sources.addresses import without_secrets
+from hubserve.registry.sources.canonical import canonical_location
+
+#: Addresses and folders with spaces between them; where it is set, the configured ones are not asked.
+VARIABLE = "HUB_INDEX"
+_KEY = "indexes"
+
+
+def configured(home: Path) -> list[str]:
+    """The indexes of the settings, in order.
+
+    Raises:
+        ConfigError: the settings are damaged.
+    """
+    return [row["url"] for row in read_list(home, _KEY) if row.get("url")]
+
+
+def in_effect(home: Path, given: Sequence[str] | None = None) -> list[str]:
+    """The indexes to ask: those given on the command line, else those of ``$HUB_INDEX``, else the configured ones.
+
+    Raises:
+        ConfigError: the settings are damaged.
+    """
+    return list(given or os.environ.get(VARIABLE, "").split() or configured(home))
+
+
+def add(home: Path, location: str, *, first: bool = False, check: bool = True) -> str:
+    """Add an index behind the others, or before them.
+
+    Returns:
+        Its address, or its folder, absolute.
+    Raises:
+        ConfigError: it is there already.
+        HubError: ``check`` is on, and there is no index at that place.
+    """
+    index = open_index(location, install_settings(home))
+    if check:
+        index.names()
+    present = configured(home)
+    if canonical_location(index.location) in map(canonical_location, present):
+        raise ConfigError(f"'{index.shown}' is among the indexes already; 'hub index list' shows them. To move it, remove it first.")
+    _write(home, [index.location, *present] if first else [*present, index.location])
+    return index.shown
+
+
+def remove(home: Path, location: str) -> str:
+    """Take an index out; its address may be given as it is listed, without credentials.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    present = configured(home)
+    wanted = location if "://" in location else str(Path(location).expanduser().absolute())
+    found = next((each for each in present if canonical_location(wanted) == canonical_location(each)), None)
+    if found is None:
+        listed = f" There are: {', '.join(map(shown, present))}." if present else " None is configured."
+        raise ConfigError(f"'{shown(wanted)}' is not among the indexes.{listed}")
+    _write(home, [each for each in present if each != found])
+    return shown(found)
+
+
+def shown(location: str) -> str:
+    """An index's place without credentials."""
+    return without_secrets(location).rstrip("/") if "://" in location else location
+
+
+def _write(home: Path, locations: list[str]) -> None:
+    write_list(home, _KEY, [{"url": each} for each in locations])

@@ -1,0 +1,1 @@
+"""Install modules: unpack, copy, verify and put in place."""

@@ -1,0 +1,124 @@
+"""How ``hub`` commands speak to a running server: JSON lines over a Unix socket that only its user can open.
+
+One line asks, ``{"op": "reload", ...}``; each line of the answer tells of one module, and the last is ``{"done": true}`` or
+``{"error": "..."}``.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hubserve.errors import HubError
+from hubserve.paths import conf_dir
+
+Answer = Callable[[dict[str, Any]], AsyncIterator[dict[str, Any]]]
+
+_LONGEST_LINE_BYTES = 1 << 20
+_CONNECT_TIMEOUT_S = 5.0
+
+
+class Control:
+    """The server's end.
+
+    Args:
+        port: the one that it serves.
+        answer: gives the lines that answer a request.
+    """
+
+    def __init__(self, port: int, answer: Answer) -> None:
+        self._path = _path(port)
+        self._answer = answer
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen; a socket that a killed server left behind is taken over."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            with _short(self._path) as name:
+                listener.bind(name)
+        finally:
+            os.umask(before)
+        listener.listen()
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=_LONGEST_LINE_BYTES)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._server:
+            self._server.close()
+        self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async for line in self._lines(await reader.readline()):
+                writer.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError, RecursionError):  # the command was interrupted, or is none of ours
+            pass
+        finally:
+            writer.close()
+
+    async def _lines(self, question: bytes) -> AsyncIterator[dict[str, Any]]:
+        try:
+            async for line in self._answer(json.loads(question)):
+                yield line
+        except HubError as error:
+            yield {"error": error.message}
+        else:
+            yield {"done": True}
+
+
+def ask(port: int, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Ask the server on a port.
+
+    Args:
+        port: the one that it serves.
+        request: ``{"op": ...}``.
+    Returns:
+        What it tells, line by line, as it comes.
+    Raises:
+        HubError: no server answers, it refused, or it ended.
+    """
+    path = _path(port)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_CONNECT_TIMEOUT_S)
+        try:
+            with _short(path) as name:
+                connection.connect(name)
+        except OSError as error:
+            raise HubError(
+                f"no hub server of this user's home answers on port {port} ({error.strerror or error}); "
+                f"'hub serving status -p {port}' tells whether one runs"
+            ) from None
+        connection.settimeout(None)  # loading a model takes its time
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        with connection.makefile("r", encoding="utf-8") as lines:
+            for line in lines:
+                told = json.loads(line)
+                if "done" in told:
+                    return
+                if "error" in told and "module" not in told:
+                    raise HubError(told["error"])
+                yield told
+    raise HubError(f"the server on port {port} ended before it had answered; its log says why")
+
+
+def _path(port: int) -> Path:
+    return conf_dir() / f"serving_{port}.sock"
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """A name for a path that is never too long for a Unix socket."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

@@ -1,0 +1,175 @@
+"""Turns settings into what is to be run: which folder, how many instances, which device and how many threads each."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hubserve.errors import ConfigError, ModuleNotFound
+from hubserve.gateway.dataplane import ModulePlan
+from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.gateway.scheduling.batcher import BatchSettings
+from hubserve.gateway.triton_deployment import own_environ, plan_model, plan_stores
+from hubserve.gateway.triton_scheduling import own_policies
+from hubserve.kinds.model_file import KIND as MODEL
+from hubserve.kinds.removed_names import VARIABLE as OLD_NAMES_VARIABLE
+from hubserve.kinds.triton.model_folder import KIND as TRITON
+from hubserve.paths import home
+from hubserve.registry.environments.launch import launch
+from hubserve.registry.environments.serving_environment import served_environment
+from hubserve.registry.model_store import find_models, store_folders
+from hubserve.registry.resolve import Resolved, each_model, named_file, resolve
+from hubserve.settings import ServerSettings
+
+#: arguments that say which folder is loaded, and are not the module's own
+LOCATING = ("directory", "version", "name")
+
+
+def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only: str | None = None) -> list[ModulePlan]:
+    """Find every module of the settings and plan its instances.
+
+    Args:
+        settings: the server's.
+        search_path: folders in which relative model paths are looked up first, such as the configuration file's.
+        only: plan the module of this name alone, whatever has become of the others.
+    Raises:
+        ModuleNotFound: a module or version is not installed.
+        LoadFailed: a folder is no module.
+        ConfigError: a module is called otherwise, or a GPU is asked for and nothing says which.
+    """
+    stored = find_models(store_folders(settings.model_store, search_path))
+    plans = plan_stores(settings, search_path, only)
+    for name, module in settings.modules_info.items():
+        if only not in (None, name) or (name in stored and not module.init_args):
+            continue
+        resolved = resolve(reference_of(name, module.init_args, search_path))
+        init_args = {key: value for key, value in module.init_args.items() if key not in LOCATING}
+        if resolved.info.kind == MODEL and resolved.manifest is None:  # a file that is used as it is may be called anything
+            resolved = resolved._replace(info=resolved.info._replace(name=name), import_name=name)
+        if resolved.info.name != name:
+            raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
+        resolved = resolved._replace(environment=served_environment(home(), resolved, module.environment))
+        if resolved.info.kind == TRITON:
+            _refuse_init_args(name, init_args)
+            launched = launch(resolved.info, resolved.place, home(), resolved.environment)
+            plans += plan_model(resolved.place, settings, name, None, launched, [*search_path, *resolved.search_path])
+            continue
+        gpus = settings.gpus(name)
+        count = settings.instance_count(name, resolved.info.batches)
+        instances = [_instance_spec(settings, name, resolved, init_args, search_path, index, count, gpus) for index in range(count)]
+        batching = BatchSettings(
+            max_queue_size=module.max_queue_size or settings.max_queue_size,
+            preferred_sizes=sorted(module.preferred_batch_sizes),
+            max_delay_s=module.max_queue_delay_ms / 1e3,
+            policies=own_policies(module),
+            preserve_ordering=module.preserve_ordering,
+        )
+        plans.append(
+            ModulePlan(
+                resolved.info,
+                instances,
+                module.predict_args,
+                batching,
+                settings.ready_timeout_s,
+                response_cache_bytes=settings.response_cache_bytes if module.response_cache else 0,
+            )
+        )
+    return plans
+
+
+def reference_of(name: str, init_args: Mapping[str, Any], search_path: Sequence[Path] = ()) -> str:
+    """Return what :func:`hubserve.registry.resolve.resolve` is given for a module of ``modules_info``.
+
+    Args:
+        name: the module's.
+        init_args: its own; ``directory`` comes before ``version``.
+        search_path: folders in which a relative directory is looked up that is not in the working directory.
+    Raises:
+        ModuleNotFound: a relative directory is in none of these places.
+    """
+    directory, version = init_args.get("directory"), init_args.get("version")
+    if not directory:
+        return f"{name}=={version}" if version else name
+    folder = Path(str(directory)).expanduser()
+    if folder.is_absolute():
+        return str(folder)
+    places = list(dict.fromkeys((Path.cwd() / folder, *(each / folder for each in search_path))))
+    for place in places:
+        if place.exists():
+            return str(place)
+    raise ModuleNotFound(
+        f"modules_info.{name}.init_args.directory: no folder exists at {' or '.join(repr(str(each)) for each in places)}. "
+        "Give the module's folder, absolute, or relative to the working directory or to the configuration file."
+    )
+
+
+def _refuse_init_args(name: str, init_args: dict[str, object]) -> None:
+    if init_args:
+        raise ConfigError(
+            f"modules_info.{name}.init_args.{next(iter(init_args))}: a Triton model has its settings in config.pbtxt. Remove it."
+        )
+
+
+def find_modules(references: Sequence[str]) -> dict[str, Any]:
+    """The ``modules_info`` that serves some modules as they are.
+
+    Args:
+        references: installed modules (``NAME`` or ``NAME==VERSION``), folders and models' files; a folder of several models is each of
+            them. ``NAME=FILE`` serves a file under that name.
+    Raises:
+        ModuleNotFound: a module or version is not installed.
+        ConfigError: two are called the same.
+    """
+    modules: dict[str, Any] = {}
+    for given in [each for reference in references for each in each_model(reference)]:
+        called, reference = named_file(given)
+        resolved = resolve(reference)
+        name = called or resolved.info.name
+        if name in modules:
+            also = ". Give one of two files another name: -m NAME=FILE" if resolved.info.kind == MODEL else ""
+            raise ConfigError(f"the module '{name}' is named twice; one version of a module can be served on a port{also}")
+        if called and resolved.info.kind != MODEL:
+            raise ConfigError(
+                f"-m {called}=...: only a model's own files can be given a name; '{reference}' is called '{resolved.info.name}'"
+            )
+        where = {"version": resolved.info.version} if resolved.manifest else {"directory": str(resolved.folder)}
+        modules[name] = {"init_args": where}
+    return modules
+
+
+def _instance_spec(
+    settings: ServerSettings,
+    name: str,
+    resolved: Resolved,
+    init_args: dict[str, object],
+    search_path: Sequence[Path],
+    index: int,
+    count: int,
+    gpus: Sequence[str],
+) -> InstanceSpec:
+    module = settings.modules_info[name]
+    cores = len(os.sched_getaffinity(0))
+    launched = launch(resolved.info, resolved.place, home(), resolved.environment)
+    environ = own_environ(name, module, launched, search_path)
+    old_names = {} if settings.old_names else {OLD_NAMES_VARIABLE: "0"}
+    return InstanceSpec(
+        module=resolved.info.name,
+        kind=resolved.info.kind,
+        # another machine has its own copy of the folder, at the same name but not in the same place
+        folder=resolved.folder if module.addresses else resolved.place,
+        import_name=resolved.import_name,
+        init_args=init_args,
+        defaults={"use_gpu": True} if settings.prefers_gpu(name) else {},
+        max_batch_size=module.max_batch_size or 0,
+        search_path=[*search_path, *resolved.search_path],
+        threads=max(1, cores // count),
+        decode_ahead=bool(gpus) or count < cores,
+        environ={**old_names, **environ, **settings.device_environ(name, index)},
+        python=launched.python,
+        load_timeout_s=module.load_timeout_s,
+        compute_timeout_s=module.compute_timeout_s or settings.request_timeout_s,
+        max_memory_mb=module.max_memory_mb or 0,
+        address=module.addresses[index] if module.addresses else "",
+        token_file=module.token_file,
+        nan=settings.nan,
+    )

@@ -1,0 +1,167 @@
+"""Whatever an instance writes to its sockets, each request is answered, and only data from valid frames is used."""
+
+import asyncio
+import json
+import logging
+import os
+import random
+import socket
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubserve.gateway.instances.connection import Connection
+from hubserve.gateway.instances.frame_checks import check_answer, check_side_frame
+from hubserve.wire import frames
+from hubserve.wire.arena import HALF_BYTES, REQUESTS_BYTES, Arena
+from tests.wire_mutations import EXCHANGES, Ends, exchange, watch_errors
+
+ARENA = Arena.create()
+TIMES = {"times": [], "took_s": 0.0, "calls_s": 0.0, "prepare_s": 0.0}
+INFER = {"op": "infer", "calls": [{"face": "tensors", "answer": "tensors"}]}
+ARRAY = {"name": "y", "dtype": "float32", "shape": [2], "buffer": 0}
+
+
+def results(*found: Any, buffers: Any = (8,), **more: Any) -> dict[str, Any]:
+    return {"op": "results", "results": list(found), **TIMES, "buffers": list(buffers), **more}
+
+
+@pytest.mark.parametrize(("asked", "header", "buffers"), EXCHANGES)
+def test_what_instances_send_is_accepted(asked: dict[str, Any] | None, header: dict[str, Any], buffers: list[bytes]) -> None:
+    whole = {**header, "buffers": [len(each) for each in buffers]}
+    if asked is None:
+        check_side_frame(whole)
+    else:
+        check_answer(asked, whole)
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ({"op": "pong", "buffers": []}, "where results was asked for"),
+        ({"op": ["results"], "buffers": []}, "where results was asked for"),
+        ({"op": "results", "buffers": []}, "missing required field"),
+        (results(buffers=[]), "0 results for 1 calls"),
+        (results({}), "not exactly one of"),
+        (results({"json": 0, "error": {"code": "", "message": "", "detail": ""}}), "not exactly one of"),
+        (results({"json": 0}), "was not asked for"),
+        (results({"later": True}), "whose module cannot do that"),
+        (results({"error": "no"}), "Expected `object`"),
+        (results({"error": {"code": 1, "message": "", "detail": ""}}), "Expected `str`"),
+        (results({"outputs": [{**ARRAY, "buffer": 1}]}), "without its buffer"),
+        (results({"outputs": [{**ARRAY, "buffer": -1}]}), ">= 0"),
+        (results({"outputs": [{**ARRAY, "buffer": True}]}), "Expected `int`"),
+        (results({"outputs": [{**ARRAY, "dtype": "object"}]}), "of a dtype that there is not"),
+        (results({"outputs": [{**ARRAY, "shape": [3]}]}), "which 8 bytes are not"),
+        (results({"outputs": [{**ARRAY, "shape": [-2, -1]}]}), ">= 0"),
+        (results({"outputs": [{**ARRAY, "dtype": "bytes", "shape": [1 << 40]}]}), "which 8 bytes are not"),
+        (results({"outputs": [ARRAY]}, buffers=[[0, 8]]), "not in the part"),
+        (results({"outputs": [ARRAY]}, buffers=[[REQUESTS_BYTES, 8], [REQUESTS_BYTES, HALF_BYTES]]), "not in the part"),
+        (results({"outputs": [ARRAY]}, took_s=float("nan")), "took_s"),
+        (results({"outputs": [ARRAY]}, took_s="1"), "took_s"),
+        (results({"outputs": [ARRAY]}, times=[[0, 0.1]]), "times"),
+        (results({"outputs": [ARRAY]}, times=[[1]]), "times"),
+        (results({"outputs": [ARRAY], "parameters": {"a": []}}), "parameters"),
+    ],
+)
+def test_a_frame_that_does_not_answer_what_was_asked_is_refused(header: dict[str, Any], reason: str) -> None:
+    with pytest.raises(frames.WireError, match=reason):
+        check_answer(INFER, header)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"op": "results", "key": 1},
+        {"op": "response", "final": True},
+        {"op": "response", "key": "1", "final": True},
+        {"op": "response", "key": 1, "final": True, "outputs": [{**ARRAY, "buffer": 3}]},
+        {"op": "taken", "key": 1, "count": -1},
+        {"op": "call", "key": 1},
+        {"op": "ask", "key": 1, "what": "load", "arguments": []},
+        {"op": "drop", "key": 0},
+    ],
+)
+def test_a_frame_of_the_second_socket_that_is_none_is_refused(header: dict[str, Any]) -> None:
+    with pytest.raises(frames.WireError):
+        check_side_frame({**header, "buffers": [8]})
+
+
+async def answered_by(raw: bytes, asked: dict[str, Any] | None = INFER) -> Ends:
+    ends = Ends(ARENA.fd)
+    await asyncio.wait_for(ends.send(asked, raw), 20)
+    return ends
+
+
+@pytest.mark.parametrize("payload_bytes", [3 << 30, 64 << 30])
+def test_what_is_announced_takes_no_memory_and_a_header_is_read_before_its_payload_has_come(payload_bytes: int) -> None:
+    raw = frames.HEAD.pack(b"HUB1", 100, payload_bytes) + b"x" * 100
+    ends = asyncio.run(answered_by(raw))
+    assert ends.outcomes == ["died"]
+    assert "header is broken" in ends.broken[0]
+
+
+def test_a_large_payload_is_taken_as_it_comes() -> None:
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        broken: list[str] = []
+        loop = asyncio.get_running_loop()
+        _, end = await loop.create_unix_connection(lambda: Connection(None, lambda _: None, broken.append, lambda _: None), sock=ours)
+        end.exchange(INFER, (), 60.0, lambda _: None)
+        text = json.dumps(results({"outputs": [{**ARRAY, "shape": [1 << 32], "dtype": "uint8"}]}, buffers=[1 << 32])).encode()
+        before = resident_mb()
+        await loop.sock_sendall(theirs, frames.HEAD.pack(b"HUB1", len(text), 1 << 32) + text + bytes(1 << 20))
+        await asyncio.sleep(0.05)
+        assert end.stalled_s > 0
+        assert not broken
+        assert resident_mb() - before < 100
+        end.close()
+        theirs.close()
+
+    asyncio.run(scenario())
+
+
+def resident_mb() -> float:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def test_a_frame_that_answers_nothing_breaks_the_connection() -> None:
+    text = json.dumps({"op": "pong", "buffers": []}).encode()
+    frame = frames.HEAD.pack(b"HUB1", len(text), 0) + text
+    ends = asyncio.run(answered_by(frame + frame, {"op": "ping"}))
+    assert ends.outcomes == ["frame"]
+    assert ends.broken == ["a frame came that answers none"]
+
+
+@pytest.mark.parametrize("key", [2, 1 << 40])
+def test_a_response_to_a_request_that_there_never_was_breaks_the_second_socket(key: int) -> None:
+    text = json.dumps({"op": "response", "key": key, "final": True, "buffers": []}).encode()
+    ends = asyncio.run(answered_by(frames.HEAD.pack(b"HUB1", len(text), 0) + text, None))
+    assert ends.outcomes == ["died"]
+    assert "the unknown key" in ends.broken[0]
+
+
+@given(st.integers(0, len(EXCHANGES) - 1), st.integers(0, 1 << 60))
+def test_whatever_comes_each_request_is_answered_once_and_nothing_fails_unseen(number: int, seed: int) -> None:
+    errors: list[str] = []
+
+    async def scenario() -> None:
+        watch_errors(asyncio.get_running_loop(), errors)
+        ends = await asyncio.wait_for(exchange(number, ARENA.fd, random.Random(seed)), 20)
+        assert len(ends.outcomes) == 1
+
+    logged: list[logging.LogRecord] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = logged.append  # type: ignore[method-assign]  # a handler of a line
+    logging.getLogger("hubserve").addHandler(handler)
+    try:
+        asyncio.run(scenario())
+    finally:
+        logging.getLogger("hubserve").removeHandler(handler)
+    assert not errors
+    assert not [each.getMessage() for each in logged]

@@ -1,0 +1,447 @@
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubserve.errors import DeadlineExceeded, Overloaded, Unavailable
+from hubserve.gateway.queued_request import QueuedRequest
+from hubserve.gateway.scheduling.batch_latency import TimesBook
+from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
+from hubserve.gateway.scheduling.queue_policy import DELAY, QueuePolicies, QueuePolicy
+from hubserve.types import InferResponse
+
+
+def work(count: int = 1, key: Hashable | None = "a", **options: Any) -> QueuedRequest:
+    return QueuedRequest({}, [], count, key, asyncio.get_running_loop().create_future(), **options)
+
+
+def at_once(dispatch: Callable[[], None]) -> None:
+    dispatch()
+
+
+def make(max_queue_size: int = 10, limit: int = 1, soon: Callable[[Callable[[], None]], Any] = at_once, **settings: Any) -> Batcher:
+    """A batcher that knows nothing about times yet, so that it merges all it can."""
+    book = TimesBook(Path("nowhere"), "")
+    book.limit = limit
+    return Batcher("m", BatchSettings(max_queue_size, **settings), book, soon=soon)
+
+
+class Desk:
+    """A seat that remembers what it was given and answers when it is told to."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        self.batcher = batcher
+        self.expected_s: deque[float] = deque()
+        self.batches: list[list[QueuedRequest]] = []
+        self.waiting: list[list[QueuedRequest]] = []
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.waiting)
+
+    @property
+    def given(self) -> int:
+        return len(self.batches)
+
+    @property
+    def unfinished(self) -> int:
+        return self.in_flight
+
+    def admits(self, work: QueuedRequest) -> bool:
+        return not (work.isolated and self.in_flight)
+
+    @property
+    def is_alive(self) -> bool:
+        return True
+
+    @property
+    def is_open(self) -> bool:
+        return len(self.waiting) < 2
+
+    def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
+        assert sum(call_sizes) == (sum(each.count for each in batch) if batch[0].key else 0)
+        self.batches.append(batch)
+        self.waiting.append(batch)
+
+    def answer(self) -> None:
+        for each in self.waiting.pop(0):
+            each.answer.set_result(InferResponse())
+        self.batcher.answered(self)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["a", "b", None]), st.booleans(), st.booleans()), max_size=30),
+    st.integers(1, 8),
+    st.integers(1, 3),
+)
+def test_whatever_is_queued_is_given_out_once_in_order_and_in_allowed_batches(
+    arrivals: list[tuple[int, str | None, bool, bool]], limit: int, desks: int
+) -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit)
+        works = [work(count, key, isolated=alone) for count, key, alone, _ in arrivals]
+        for each in works:
+            batcher.put(each)
+        for each, (_, _, _, cancelled) in zip(works, arrivals, strict=True):
+            if cancelled:
+                each.answer.cancel()
+        seats = [Desk(batcher) for _ in range(desks)]
+        for seat in seats:
+            batcher.add(seat)
+        while busy := [seat for seat in seats if seat.waiting]:
+            busy[0].answer()
+        batches = [batch for seat in seats for batch in seat.batches]
+        for batch in batches:
+            assert len({each.key for each in batch}) == 1
+            assert len(batch) == 1 or (sum(each.count for each in batch) <= limit and batch[0].key is not None)
+            assert len(batch) == 1 or not any(each.isolated for each in batch)
+        live = [each for each, (_, _, _, cancelled) in zip(works, arrivals, strict=True) if not cancelled]
+        given_out = [each for batch in batches for each in batch]
+        assert sorted(map(id, given_out)) == sorted(map(id, live))
+        if desks == 1:
+            for key in ("a", "b", None):
+                mine = [each for each in given_out if each.key == key and not each.isolated]
+                small = [each for each in live if each.key == key and not each.isolated]
+                if all(each.count == 1 for each in small):
+                    assert mine == small, "first come, first served among equals"
+
+    asyncio.run(scenario())
+
+
+def test_an_idle_instance_gets_new_work_at_once_and_alone() -> None:
+    async def scenario() -> None:
+        batcher = make(limit=8)
+        desk = Desk(batcher)
+        batcher.add(desk)
+        first = work()
+        batcher.put(first)
+        assert desk.batches == [[first]]
+
+    asyncio.run(scenario())
+
+
+def test_a_busy_instance_is_sent_ahead_only_what_cannot_grow() -> None:
+    async def scenario() -> None:
+        batcher = make(limit=3)
+        desk = Desk(batcher)
+        batcher.add(desk)
+        works = [work() for _ in range(4)]
+        batcher.put(works[0])
+        batcher.put(works[1])
+        batcher.put(works[2])
+        assert desk.batches == [works[:1]], "two of three may still become three"
+        batcher.put(works[3])
+        assert desk.batches == [works[:1], works[1:]], "a full batch is sent ahead"
+        desk.answer()
+        single, suspect = work(key=None), work(key=None, isolated=True)
+        batcher.put(single)
+        assert desk.batches[-1] == [single], "what is never merged is sent ahead"
+        desk.answer()
+        batcher.put(suspect)
+        assert len(desk.batches) == 3, "what may end the instance waits until it is idle"
+        desk.answer()
+        assert desk.batches[-1] == [suspect]
+
+    asyncio.run(scenario())
+
+
+def test_idle_instances_come_before_busy_ones() -> None:
+    async def scenario() -> None:
+        batcher = make()
+        first, second = Desk(batcher), Desk(batcher)
+        batcher.add(first)
+        batcher.add(second)
+        for _ in range(2):
+            batcher.put(work(key=None))
+        assert [len(first.batches), len(second.batches)] == [1, 1]
+
+    asyncio.run(scenario())
+
+
+def test_an_instance_that_is_gone_is_given_nothing() -> None:
+    async def scenario() -> None:
+        batcher = make()
+        gone, there = Desk(batcher), Desk(batcher)
+        batcher.add(gone)
+        batcher.remove(gone)
+        one = work()
+        batcher.put(one)
+        assert len(batcher) == 1
+        batcher.add(there)
+        assert (gone.batches, there.batches) == ([], [[one]])
+
+    asyncio.run(scenario())
+
+
+def test_a_full_queue_refuses_but_room_left_by_clients_that_went_away_is_used() -> None:
+    async def scenario() -> None:
+        batcher = make(2)
+        first, second = work(), work()
+        batcher.put(first)
+        batcher.put(second)
+        with pytest.raises(Overloaded, match="2 requests waiting"):
+            batcher.put(work())
+        first.answer.cancel()
+        await asyncio.sleep(0.03)  # a full queue is not searched for every request that it refuses
+        batcher.put(work())
+        assert len(batcher) == 2
+
+    asyncio.run(scenario())
+
+
+def test_work_past_its_deadline_is_answered_and_never_computed() -> None:
+    async def scenario() -> None:
+        batcher = make()
+        late, on_time = work(deadline=time.monotonic() - 1), work(deadline=time.monotonic() + 60)
+        batcher.put(late)
+        batcher.put(on_time)
+        desk = Desk(batcher)
+        batcher.add(desk)
+        assert desk.batches == [[on_time]]
+        with pytest.raises(DeadlineExceeded):
+            await late.answer
+
+    asyncio.run(scenario())
+
+
+def test_work_that_is_put_back_comes_first() -> None:
+    async def scenario() -> None:
+        batcher = make()
+        waiting, returned = work(key="b"), work(key="a")
+        batcher.put(waiting)
+        batcher.put_back([returned])
+        desk = Desk(batcher)
+        batcher.add(desk)
+        desk.answer()
+        assert desk.batches == [[returned], [waiting]]
+
+    asyncio.run(scenario())
+
+
+def given_out(batcher: Batcher, works: list[QueuedRequest]) -> list[int]:
+    """The sizes of the batches that one instance is given, when everything waits already."""
+    for each in works:
+        batcher.put(each)
+    desk = Desk(batcher)
+    batcher.add(desk)
+    while desk.waiting:
+        desk.answer()
+    return [sum(each.count for each in batch) for batch in desk.batches]
+
+
+def test_requests_are_merged_only_as_far_as_it_helps() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=16)
+        times = batcher._book.of("a")
+        for items in (1, 2, 4, 8, 16):
+            for _ in range(9):
+                times.observe(items, 0.01 + 0.001 * items if items <= 4 else 0.02 * items)
+        assert given_out(batcher, [work() for _ in range(11)]) == [4, 4, 3]
+
+    asyncio.run(scenario())
+
+
+def test_preferred_sizes_are_kept_and_the_rest_goes_as_it_is() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=16, preferred_sizes=[4, 8])
+        assert given_out(batcher, [work() for _ in range(15)]) == [8, 4, 3]
+
+    asyncio.run(scenario())
+
+
+def test_what_takes_all_that_waits_does_so_whatever_it_costs() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=4, takes_all=True)
+        for items in 9 * (1, 2, 4):
+            batcher._book.of("a").believe(items, items * items * 0.001)
+        assert given_out(batcher, [work() for _ in range(7)]) == [4, 3]
+        batcher = make(100, limit=4, takes_all=True)
+        first, second = Desk(batcher), Desk(batcher)
+        works = [work() for _ in range(4)]
+        batcher._soon = lambda _: None
+        for each in works:
+            batcher.put(each)
+        batcher._seats = [first, second]
+        batcher.dispatch()
+        assert [len(batch) for batch in [*first.batches, *second.batches]] == [2, 2], "idle instances share it"
+
+    asyncio.run(scenario())
+
+
+def test_with_a_delay_an_idle_instance_waits_for_a_full_batch_but_no_longer() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=4, max_delay_s=0.05)
+        desk = Desk(batcher)
+        batcher.add(desk)
+        first = [work() for _ in range(2)]
+        for each in first:
+            batcher.put(each)
+        assert desk.batches == []
+        await asyncio.sleep(0.1)
+        assert desk.batches == [first]
+        desk.answer()
+        full = [work() for _ in range(4)]
+        for each in full:
+            batcher.put(each)
+        assert desk.batches[1:] == [full], "a full batch has nothing to wait for"
+        desk.answer()
+        alone = work(key=None)
+        batcher.put(alone)
+        assert desk.batches[2:] == [[alone]], "what is never merged has nothing to wait for"
+
+    asyncio.run(scenario())
+
+
+def test_lower_priorities_go_first_and_are_not_merged_with_others() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=8)
+        late, usual, urgent = work(priority=1), work(), work(priority=-1)
+        for each in (late, usual, urgent):
+            batcher.put(each)
+        desk = Desk(batcher)
+        batcher.add(desk)
+        while desk.waiting:
+            desk.answer()
+        assert desk.batches == [[urgent], [usual], [late]]
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_is_kept_small_enough_for_the_deadlines_in_it() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=8)
+        times = batcher._book.of("a")
+        for items in (1, 2, 4, 8):
+            for _ in range(9):
+                times.observe(items, 10.0 + items)
+        soon = time.monotonic() + 12.5
+        assert given_out(batcher, [work(deadline=soon), *(work() for _ in range(5))]) == [2, 4]
+
+    asyncio.run(scenario())
+
+
+def test_an_instance_that_is_about_to_finish_is_given_its_next_batch_before_it_has_and_only_one() -> None:
+    async def scenario() -> None:
+        batcher = make(100, limit=8)
+        times = batcher._book.of("a")
+        for items in (1, 2, 4, 8):
+            for _ in range(9):
+                times.observe(items, 0.05 + 0.001 * items)
+        desk = Desk(batcher)
+        batcher.add(desk)
+        first, waiting, suspect = work(), [work() for _ in range(3)], work(isolated=True)
+        batcher.put(first)
+        for each in waiting:
+            batcher.put(each)
+        assert desk.batches == [[first]], "three may become more"
+        await asyncio.sleep(0.1)
+        assert desk.batches == [[first], waiting]
+        batcher.put(suspect)
+        batcher.put(work())
+        await asyncio.sleep(0.1)
+        assert len(desk.batches) == 2, "what it computes has not ended yet"
+        desk.answer()
+        desk.answer()
+        assert desk.batches[2] == [suspect]
+
+    asyncio.run(scenario())
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 3), st.sampled_from(["a", "b"])), max_size=25),
+    st.integers(0, 4),
+    st.booleans(),
+)
+def test_lower_priorities_come_first_and_each_has_its_bound(arrivals: list[tuple[int, int, str]], bound: int, merge: bool) -> None:
+    policies = QueuePolicies(levels=4, default_level=2, default=QueuePolicy(max_queue_size=bound), by_level={1: QueuePolicy()})
+
+    async def scenario() -> None:
+        batcher = make(100, 4, policies=policies, merge=merge)
+        admitted: list[QueuedRequest] = []
+        for priority, count, key in arrivals:
+            new = work(count, key, priority=policies.level_of(priority))
+            full = bound and new.priority != 1 and sum(each.priority == new.priority for each in admitted) >= bound
+            if full:
+                with pytest.raises(Overloaded, match="maximum queue size"):
+                    batcher.put(new)
+            else:
+                batcher.put(new)
+                admitted.append(new)
+        desk = Desk(batcher)
+        batcher.add(desk)
+        while desk.waiting:
+            desk.answer()
+        given_out = [each for batch in desk.batches for each in batch]
+        assert [each.priority for each in given_out] == sorted(each.priority for each in admitted)
+        assert sorted(map(id, given_out)) == sorted(map(id, admitted))
+        for level in range(1, 5):
+            for key in ("a", "b"):
+                assert [each for each in given_out if (each.priority, each.key) == (level, key)] == [
+                    each for each in admitted if (each.priority, each.key) == (level, key)
+                ], "first come, first served among equals"
+        assert merge or all(len(batch) == 1 for batch in desk.batches)
+
+    asyncio.run(scenario())
+
+
+def test_work_that_waited_too_long_is_refused_or_let_wait_behind_the_rest_of_its_priority() -> None:
+    delay = QueuePolicy(timeout_s=0.02, timeout_action=DELAY, allow_timeout_override=True)
+    policies = QueuePolicies(levels=3, default_level=2, default=delay, by_level={3: QueuePolicy(timeout_s=0.02)})
+
+    async def scenario() -> None:
+        batcher = make(100, 8, policies=policies)
+        early = [work(priority=2), work(priority=3), work(priority=2)]
+        for each in early:
+            batcher.put(each)
+        await asyncio.sleep(0.03)
+        late = [work(priority=2), work(priority=3), work(priority=1)]
+        for each in late:
+            batcher.put(each)
+        desk = Desk(batcher)
+        batcher.add(desk)
+        while desk.waiting:
+            desk.answer()
+        assert desk.batches == [[late[2]], [late[0]], [early[0], early[2]], [late[1]]]
+        with pytest.raises(Unavailable, match="Request timeout expired"):
+            await early[1].answer
+
+    asyncio.run(scenario())
+
+
+def test_a_request_may_ask_for_a_shorter_wait_than_the_default_but_not_for_a_longer_one() -> None:
+    policy = QueuePolicy(timeout_s=2.0, allow_timeout_override=True)
+    assert [policy.wait_s(asked) for asked in (0.0, 1.0, 3.0)] == [2.0, 1.0, 2.0]
+    assert QueuePolicy(allow_timeout_override=True).wait_s(3.0) == 3.0
+    assert QueuePolicy(timeout_s=2.0).wait_s(1.0) == 2.0
+    assert QueuePolicy().wait_s(1.0) == 0.0
+
+
+def test_what_comes_in_one_turn_is_given_out_together_and_fills_no_queue_while_an_instance_is_idle() -> None:
+    async def scenario() -> None:
+        later: list[Callable[[], None]] = []
+        batcher = make(2, limit=8, soon=later.append)
+        first, second = Desk(batcher), Desk(batcher)
+        batcher.add(first)
+        together = [work(), work()]
+        for each in together:
+            batcher.put(each)
+        assert (first.batches, len(later)) == ([], 1)
+        later.pop()()
+        assert first.batches == [together]
+        batcher.add(second)
+        many = [work() for _ in range(3)]
+        for each in many:
+            batcher.put(each)  # the third finds the queue full, and an instance that has nothing to do
+        assert second.batches == [many[:2]]
+        assert len(later) == 1, "one look is enough for all"
+        later.pop()()
+        second.answer()
+        assert second.batches == [many[:2], many[2:]]
+
+    asyncio.run(scenario())

@@ -1,0 +1,247 @@
+"""Under any sequence of events, waiting work goes to an idle instance, and nothing waits for ever."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubserve.gateway.deadlock_detection import Callee, Caller, Wait
+from hubserve.gateway.instances.raw_requests import RawRequest
+from hubserve.gateway.instances.side_channel import SideChannel
+from hubserve.gateway.queued_request import QueuedRequest
+from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, TimesBook
+from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
+from hubserve.gateway.scheduling.queue_policy import DELAY, REJECT, QueuePolicies, QueuePolicy
+from hubserve.types import InferResponse
+from hubserve.wire.model_access import ModelAccess
+
+from .simulation import Clock, Machine, SimulatedInstance, request, seat_of, simulate, start
+
+_LIMIT = 4
+
+
+class Desk:
+    """A seat that answers, dies and is blocked on command."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        self.batcher = batcher
+        self.expected_s: deque[float] = deque()
+        self.waiting: deque[list[QueuedRequest]] = deque()
+        self.given = 0
+        self.is_alive = True
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.waiting)
+
+    @property
+    def unfinished(self) -> int:
+        return self.in_flight
+
+    def admits(self, work: QueuedRequest) -> bool:
+        return not (work.isolated and self.in_flight)
+
+    @property
+    def is_open(self) -> bool:
+        return self.is_alive and len(self.waiting) < 2
+
+    def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
+        assert self.is_alive
+        assert not any(each.answer.done() for each in batch)
+        self.waiting.append(batch)
+        self.given += 1
+
+    def answer(self) -> None:
+        batch = self.waiting.popleft()
+        for each in batch:
+            if not each.answer.done():
+                each.answer.set_result(InferResponse())
+        self.batcher.answered(self)
+
+    def die(self) -> None:
+        """Die and be replaced: its requests are retried, each alone."""
+        self.batcher.remove(self)
+        batches, self.waiting = self.waiting, deque()
+        self.is_alive = False
+        for batch in batches:
+            works = [each for each in batch if not each.answer.done()]
+            for each in works:
+                each.isolated = True
+            self.batcher.put_back(works)
+
+
+class Dispatching:
+    """A batcher, its seats, and all admitted requests."""
+
+    def __init__(self, clock: Clock, settings: BatchSettings, desks: int) -> None:
+        book = TimesBook(Path("nowhere"), "")
+        book.limit = _LIMIT
+        self.clock = clock
+        self.batcher = Batcher("m", settings, book, soon=asyncio.get_running_loop().call_soon)
+        self.desks = [Desk(self.batcher) for _ in range(desks)]
+        self.works: list[QueuedRequest] = []
+        for desk in self.desks:
+            self.batcher.add(desk)
+
+    def put(self, count: int, key: Hashable | None, priority: int, wait_s: float) -> None:
+        answer = asyncio.get_running_loop().create_future()
+        work = QueuedRequest({}, [], count, key, answer, priority=priority, deadline=self.clock.now + wait_s if wait_s else None)
+        self.works.append(work)
+        self.batcher.put(work)
+
+    def apply(self, what: str, number: int) -> None:
+        """Apply an event to one of the desks or works."""
+        desk = self.desks[number % len(self.desks)]
+        if what == "answer" and desk.waiting:
+            desk.answer()
+        elif what == "die":
+            desk.die()
+            self.desks[self.desks.index(desk)] = Desk(self.batcher)
+            self.batcher.add(self.desks[number % len(self.desks)])
+        elif what == "cancel" and self.works:
+            self.works[number % len(self.works)].answer.cancel()
+
+    def check(self) -> None:
+        """Check that no work that could be computed waits beside an idle instance."""
+        given_out = {id(work) for desk in self.desks for batch in desk.waiting for work in batch}
+        now, delay_s = self.clock.now, self.batcher.settings.max_delay_s
+        waiting = [work for work in self.works if not work.answer.done() and id(work) not in given_out]
+        ready = [
+            work
+            for work in waiting
+            if (work.deadline is None or work.deadline > now + 0.01)
+            and (not delay_s or work.isolated or work.key in (None, ONE_BY_ONE) or work.queued_at + delay_s < now - 0.01)
+        ]
+        assert not ready or all(desk.in_flight for desk in self.desks), "an instance is idle, and work waits"
+
+
+_waits = st.sampled_from([0.0, 0.001, 0.002, 0.003, 0.02, 5.0])
+_keys = st.sampled_from(["a", "b", None, ONE_BY_ONE])
+_puts = st.tuples(st.just("put"), st.tuples(st.integers(1, 3), _keys, st.integers(0, 1), _waits))
+_others = st.tuples(st.sampled_from(["answer", "answer", "answer", "die", "cancel"]), st.integers(0, 50))
+_pauses = st.tuples(st.just("pause"), st.sampled_from([0.0, 0.001, 0.005, 0.05]))
+_policies = st.builds(
+    lambda timeout_s, action: QueuePolicies(default=QueuePolicy(timeout_s=timeout_s, timeout_action=action)),
+    st.sampled_from([0.0, 0.004]),
+    st.sampled_from([REJECT, DELAY]),
+)
+_settings = st.builds(
+    BatchSettings,
+    max_queue_size=st.just(1000),
+    preferred_sizes=st.sampled_from([(), (2,), (2, 4)]),
+    max_delay_s=st.sampled_from([0.0, 0.002, 0.01]),
+    merge=st.booleans(),
+    policies=_policies,
+)
+
+
+@given(st.lists(st.one_of(_puts, _puts, _others, _pauses), max_size=40), _settings, st.integers(1, 3), st.sampled_from([0.0, 0.0004]))
+def test_no_instance_is_idle_while_work_waits_that_it_could_compute(
+    steps: list[tuple[str, Any]], settings: BatchSettings, desks: int, tick_s: float
+) -> None:
+    async def scenario(clock: Clock) -> None:
+        dispatching = Dispatching(clock, settings, desks)
+        for what, about in steps:
+            if what == "put":
+                dispatching.put(*about)
+            elif what == "pause":
+                await asyncio.sleep(about)
+            else:
+                dispatching.apply(what, about)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            dispatching.check()
+        await asyncio.sleep(1.0)
+        dispatching.check()
+        while busy := [desk for desk in dispatching.desks if desk.waiting]:
+            busy[0].answer()
+            await asyncio.sleep(0.02)
+            dispatching.check()
+        assert len(dispatching.batcher) == 0
+        assert all(work.answer.done() for work in dispatching.works)
+        for work in dispatching.works:
+            if not work.answer.cancelled():
+                work.answer.exception()
+
+    simulate(scenario, Clock(tick_s))
+
+
+def test_a_deadline_that_passes_while_a_batch_is_made_does_not_stop_the_others() -> None:
+    async def scenario(clock: Clock) -> None:
+        dispatching = Dispatching(clock, BatchSettings(), 1)
+        for number in range(1, 30):  # whenever it is looked at, it is in time at first, and late at the next look
+            dispatching.put(1, "a", 0, number * clock.tick_s)
+            dispatching.put(1, "b", 0, 0.0)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            dispatching.check()
+            while dispatching.desks[0].waiting:
+                dispatching.desks[0].answer()
+        for work in dispatching.works:
+            work.answer.exception()
+
+    simulate(scenario, Clock(0.001))
+
+
+@pytest.mark.parametrize("instances", [1, 3])
+@pytest.mark.parametrize("call_s", [0.0005, 0.02], ids=["quick", "slow"])
+@pytest.mark.parametrize("settings", [{}, {"max_delay_s": 0.001}, {"preferred_sizes": (4,)}], ids=["learned", "delay", "preferred"])
+def test_everything_admitted_is_given_out_after_a_bounded_number_of_answers(
+    instances: int, call_s: float, settings: dict[str, Any]
+) -> None:
+    """This includes work for an idle instance only, beside requests that keep every instance busy."""
+
+    async def scenario(clock: Clock) -> int:
+        batcher, _ = start(lambda items: call_s * (1 + 0.1 * items), instances, limit=4, measured=(1, 2, 4), **settings)
+        answers, over = 0, asyncio.Event()
+
+        async def client() -> None:
+            nonlocal answers
+            while not over.is_set():
+                work = request()
+                batcher.put(work)
+                await work.answer
+                answers += 1
+                assert answers < 20_000, "a request starves"
+
+        clients = [asyncio.create_task(client()) for _ in range(16 * instances)]
+        await asyncio.sleep(50 * call_s)
+        before = answers
+        retried, unmerged, other = request(isolated=True), request(key=None), request(key="other")
+        batcher.put_back([retried])
+        batcher.put(unmerged)
+        batcher.put(other)
+        done = asyncio.gather(retried.answer, unmerged.answer, other.answer)
+        await asyncio.wait([asyncio.ensure_future(done), *clients], return_when=asyncio.FIRST_COMPLETED)
+        taken = answers - before
+        over.set()
+        await asyncio.gather(done, *clients)
+        return taken
+
+    assert simulate(scenario) < 60 * instances
+
+
+def test_an_instance_whose_model_still_calls_another_from_a_thread_is_given_the_next_batch() -> None:
+    async def scenario(_: Clock) -> None:
+        book = TimesBook(Path("nowhere"), "")
+        batcher = Batcher("m", BatchSettings(), book, soon=asyncio.get_running_loop().call_soon)
+        instance = SimulatedInstance(Machine(), lambda _: 0.2, whole=True)
+        channel = instance.side_channel = SideChannel(cast("Callable[[], ModelAccess]", None), on_broken=print, on_lost=print)
+        batcher.add(seat_of(instance, batcher, book))
+        first, second = (request(ONE_BY_ONE, raw=RawRequest()) for _ in range(2))
+        for each in (first, second):
+            each.call.update(inputs=[], request={})
+        batcher.put(first)
+        await asyncio.sleep(0.01)
+        caller = Caller(channel, frozenset([first.raw.key]), 1, blocking=True)
+        channel.waits.add(Wait(caller, cast("Callee", None), request()))
+        batcher.put(second)
+        await asyncio.wait_for(first.answer, 1.0)
+        await asyncio.wait_for(second.answer, 1.0)
+
+    simulate(scenario)

@@ -1,0 +1,167 @@
+"""Which requests of sequences are given to which instance, and when."""
+
+import asyncio
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubserve.errors import HubError
+from hubserve.gateway.queued_request import QueuedRequest
+from hubserve.gateway.scheduling.batch_latency import TimesBook
+from hubserve.gateway.scheduling.batcher import BatchSettings
+from hubserve.gateway.scheduling.sequence_plan import DIRECT, OLDEST, SequencePlan
+from hubserve.gateway.scheduling.sequences import Sequences
+from hubserve.types import InferResponse, SequencePart
+from hubserve.wire.frames import Frame
+
+NAMES = [1, 2, 3, "a", "b"]
+
+
+class Instance:
+    """A seat that computes when it is told to, and may die."""
+
+    def __init__(self, queue: Sequences) -> None:
+        self.queue = queue
+        self.expected_s: deque[float] = deque()
+        self.batches: list[list[QueuedRequest]] = []
+        self.waiting: list[list[QueuedRequest]] = []
+        self.is_alive = True
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.waiting)
+
+    @property
+    def given(self) -> int:
+        return len(self.batches)
+
+    @property
+    def is_open(self) -> bool:
+        return self.is_alive and not self.waiting
+
+    def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
+        assert self.is_open
+        assert sum(call_sizes) == len(batch)
+        self.batches.append(batch)
+        self.waiting.append(batch)
+
+    def answer(self) -> None:
+        if not self.waiting:
+            return
+        batch = self.waiting.pop(0)
+        for work in batch:
+            if work.sequence is not None:
+                work.sequence.computed(work, {"outputs": []}, Frame({}, []))
+        self.queue.answered(self)
+        for work in batch:
+            if not work.answer.done():
+                work.answer.set_result(InferResponse())
+
+    def die(self) -> None:
+        self.is_alive = False
+        batches, self.waiting = self.waiting, []
+        self.queue.put_back([work for batch in batches for work in batch])
+        self.queue.remove(self)
+
+
+events = st.one_of(
+    st.tuples(st.just("ask"), st.sampled_from(NAMES), st.sampled_from(["", "start", "end", "both"])),
+    st.tuples(st.just("answer"), st.integers(0, 2), st.just("")),
+    st.tuples(st.just("leave"), st.integers(0, 40), st.just("")),
+    st.tuples(st.just("die"), st.integers(0, 2), st.just("")),
+)
+
+
+@given(st.lists(events, max_size=60), st.sampled_from([DIRECT, OLDEST]), st.integers(1, 3), st.integers(1, 4))
+def test_whatever_happens_a_sequence_is_computed_in_order_at_one_place_and_everybody_is_told(
+    happens: list[tuple[str, Any, str]], strategy: str, places: int, limit: int
+) -> None:
+    async def scenario() -> None:
+        book = TimesBook(Path("nowhere"), "")
+        book.limit = limit
+        queue = Sequences("m", BatchSettings(100), SequencePlan(strategy, 60.0, places), book)
+        instances = [Instance(queue) for _ in range(2)]
+        for each in instances:
+            queue.add(each)
+        works: list[QueuedRequest] = []
+        for what, which, how in happens:
+            if what == "ask":
+                part = SequencePart(which, how in ("start", "both"), how in ("end", "both"))
+                work = QueuedRequest({"inputs": []}, [], 1, "form", asyncio.get_running_loop().create_future(), part=part)
+                try:
+                    queue.put(work)
+                except HubError:
+                    continue
+                works.append(work)
+            elif what == "answer":
+                instances[which % len(instances)].answer()
+            elif what == "leave" and which < len(works):
+                works[which].answer.cancel()
+            elif what == "die":
+                instances[which % len(instances)].die()
+                instances[which % len(instances)] = fresh = Instance(queue)
+                queue.add(fresh)
+            check(instances, strategy, places, limit)
+            await asyncio.sleep(0)
+        for _ in range(2 * len(works) + 2):
+            for each in instances:
+                each.answer()
+        waiting = [work for work in works if not work.answer.done()]
+        held = {part.id for work in works if (part := work.part)}
+        assert not waiting or len(held) > places, "only sequences without a place wait for others to end"
+        for work in works:
+            if work.answer.done() and not work.answer.cancelled():
+                work.answer.exception()
+
+    asyncio.run(scenario())
+
+
+def check(instances: list[Instance], strategy: str, places: int, limit: int) -> None:
+    for instance in instances:
+        computed = [work for batch in instance.batches for work in batch if not work.filler]
+        assert len(computed) == len(set(map(id, computed))), "nothing is computed twice"
+        by_sequence: dict[int, list[QueuedRequest]] = {}
+        for work in computed:
+            by_sequence.setdefault(id(work.sequence), []).append(work)
+        for mine in by_sequence.values():
+            assert [each.number for each in mine] == sorted(each.number for each in mine)
+            assert mine[0].part is not None
+            assert mine[0].part.start, "no sequence begins in its middle"
+        for batch in instance.batches:
+            sequences = [work.sequence for work in batch if not work.filler]
+            assert len(sequences) == len(set(sequences)) <= min(limit, places)
+            assert not batch[-1].filler
+            assert strategy == DIRECT or not any(work.filler for work in batch)
+        if strategy == DIRECT:
+            for mine in by_sequence.values():
+                positions = {batch.index(work) for work in mine for batch in instance.batches if work in batch}
+                assert len(positions) == 1, "a sequence keeps its place"
+    both = [{id(work.sequence) for batch in each.batches for work in batch if not work.filler} for each in instances]
+    assert not both[0] & both[1], "no sequence is computed by two instances"
+
+
+def test_a_request_that_the_module_wants_to_have_again_comes_before_the_rest_of_its_sequence() -> None:
+    async def scenario() -> None:
+        book = TimesBook(Path("nowhere"), "")
+        queue = Sequences("m", BatchSettings(100), SequencePlan(OLDEST, 60.0, 1), book)
+        instance = Instance(queue)
+        queue.add(instance)
+        works = []
+        for index in range(2):
+            part = SequencePart(1, start=not index, end=bool(index))
+            works.append(QueuedRequest({"inputs": []}, [], 1, "form", asyncio.get_running_loop().create_future(), part=part))
+            queue.put(works[-1])
+        (batch,) = instance.waiting
+        instance.waiting.clear()
+        batch[0].sequence.computed(batch[0], {"later": True}, Frame({}, []))
+        queue.answered(instance)
+        queue.put_back(batch)
+        instance.answer()
+        instance.answer()
+        assert [work for batch in instance.batches for work in batch] == [works[0], works[0], works[1]]
+        assert all(work.answer.done() for work in works)
+
+    asyncio.run(scenario())

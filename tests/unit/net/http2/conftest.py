@@ -1,0 +1,37 @@
+"""Servers for tests of HTTP/2, on both kinds of event loop."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from hubserve.net.http2 import connection
+from tests.unit.net.http2.server import EchoServer, serving
+
+Start = Callable[..., EchoServer]
+
+
+@pytest.fixture(autouse=True)
+def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests wait until nothing is left, which clients that go on with answered requests put off."""
+    monkeypatch.setattr(connection, "_LINGER_S", 0.05)
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def start(request: pytest.FixtureRequest) -> Iterator[Start]:
+    """Start servers of the test's own, at whose end nothing may be left over."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(serving(request.param, **settings))
+
+
+@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
+def one_server(request: pytest.FixtureRequest) -> Iterator[EchoServer]:
+    """A server for many tests."""
+    with serving(request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def server(start: Callable[..., Any]) -> EchoServer:
+    return start()  # type: ignore[no-any-return]

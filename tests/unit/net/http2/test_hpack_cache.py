@@ -1,0 +1,200 @@
+"""Blocks of headers: what is looked up is what would have been decoded."""
+
+from urllib.parse import unquote
+
+import hpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubserve.net.grpc.service import make_head
+from hubserve.net.grpc.status import Status, status_block
+from hubserve.net.http2.frames import ConnectionFault, ErrorCode
+from hubserve.net.http2.hpack_cache import FieldReader, count_fields, literal, status
+from hubserve.net.http2.rate_limit import Bucket
+from tests.unit.net.http2.raw import fields_of
+
+NAMES = st.sampled_from([b":path", b":method", b"x", b"content-type", b"te", b"grpc-timeout"])
+VALUES = st.sampled_from([b"POST", b"GET", b"/", b"/other", b"trailers", b"", b"1S", b"~" * 200, b"\xff\0"])
+LISTS = st.lists(st.tuples(NAMES, VALUES, st.booleans()), max_size=8)
+STEPS = st.lists(st.one_of(st.tuples(LISTS, st.booleans()), st.sampled_from([0, 40, 100, 1000, 4096])), max_size=40)
+
+
+@given(STEPS)
+def test_a_remembered_block_says_what_it_said_whatever_came_between(steps: list[object]) -> None:
+    encoder, plain, reader = hpack.Encoder(), hpack.Decoder(), FieldReader(list, 1 << 16)
+    for step in steps:
+        if isinstance(step, int):
+            if encoder.header_table_size != step:  # hpack forgets to tell of a size that is set twice
+                encoder.header_table_size = step
+            continue
+        fields, huffman = step  # type: ignore[misc]
+        for _ in range(2):
+            block = encoder.encode([hpack.NeverIndexedHeaderTuple(*each[:2]) if each[2] else each[:2] for each in fields], huffman=huffman)
+            assert reader.read(block) == [(bytes(name), bytes(value)) for name, value in plain.decode(block, raw=True)]
+
+
+@given(st.lists(LISTS, min_size=1, max_size=6), st.lists(st.integers(0, 5), max_size=30))
+def test_requests_that_come_again_and_again_are_told_apart(lists: list[list[tuple[bytes, bytes, bool]]], order: list[int]) -> None:
+    encoder, plain, reader = hpack.Encoder(), hpack.Decoder(), FieldReader(list, 1 << 16)
+    for number in order:
+        block = encoder.encode([each[:2] for each in lists[number % len(lists)]])
+        assert reader.read(block) == [(bytes(name), bytes(value)) for name, value in plain.decode(block, raw=True)]
+
+
+@given(st.lists(st.binary(max_size=30), max_size=20))
+def test_whatever_is_in_a_block_it_is_decoded_or_refused(blocks: list[bytes]) -> None:
+    plain, reader = hpack.Decoder(), FieldReader(list, 1 << 16)
+    for block in blocks:
+        try:
+            expected = [(bytes(name), bytes(value)) for name, value in plain.decode(block, raw=True)]
+        except hpack.HPACKError:
+            with pytest.raises(ConnectionFault) as refused:
+                reader.read(block)
+            assert refused.value.code == ErrorCode.COMPRESSION_ERROR
+            return
+        assert reader.read(block) == expected
+
+
+def test_a_block_of_references_is_decoded_once() -> None:
+    made: list[object] = []
+    encoder, reader = hpack.Encoder(), FieldReader(lambda fields: made.append(fields) or fields, 1 << 16)
+    blocks = [encoder.encode([(":method", "POST"), (":path", "/a")]) for _ in range(10)]
+    for block in blocks:
+        reader.read(block)
+    assert len(made) == 2, "the first names the fields, the second refers to them"
+
+
+def test_no_more_blocks_are_remembered_than_are_of_use() -> None:
+    reader = FieldReader(list, 1 << 16)
+    for first in range(0x82, 0x8F):
+        for second in range(0x82, 0x8F):
+            reader.read(bytes([first, second]))
+    assert len(reader._known) <= 64
+
+
+def test_fields_over_the_limit_are_refused_however_small_their_block() -> None:
+    encoder, reader = hpack.Encoder(), FieldReader(list, 1 << 16)
+    reader.read(encoder.encode([("x", "y" * 4000)]))
+    with pytest.raises(ConnectionFault) as refused:
+        reader.read(b"\xbe" * 20)
+    assert refused.value.code == ErrorCode.ENHANCE_YOUR_CALM
+
+
+#: a field with Huffman-coded name and value: few bytes, slow to decode
+COSTLY = b"\0\x81\x1f\x81\x1f"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [b"\x82" * 129, COSTLY * 129, b"\x20" * 129 + b"\x82", b"\x40\1a\1b" * 129, b"\0\1x\x7f\x81\x7f" + bytes(16_384)],
+    ids=["references", "Huffman", "table sizes", "indexed", "long"],
+)
+def test_a_block_over_the_limits_is_refused_before_it_is_decoded(block: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = FieldReader(list, 16_384)
+    monkeypatch.setattr(reader._decoder, "decode", lambda *_, **__: pytest.fail("it is decoded"))
+    with pytest.raises(ConnectionFault, match="128 fields and 16384 bytes") as refused:
+        reader.read(block)
+    assert refused.value.code == ErrorCode.ENHANCE_YOUR_CALM
+
+
+@given(st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300), st.booleans()), max_size=20), st.booleans(), st.integers(0, 3))
+def test_fields_are_counted_without_being_decoded(fields: list[tuple[bytes, bytes, bool]], huffman: bool, updates: int) -> None:
+    encoder = hpack.Encoder()
+    for _ in range(2):  # the second time, with references
+        block = encoder.encode(fields, huffman=huffman)
+        assert count_fields(b"\x20" * updates + block, 100) == updates + len(fields)
+
+
+@given(st.binary(max_size=300))
+def test_whatever_is_in_a_block_its_fields_are_counted(block: bytes) -> None:
+    assert count_fields(block, 50) <= 51
+
+
+def read_often(block: bytes, budget: Bucket) -> None:
+    for _ in range(1000):
+        FieldReader(list, 16_384, budget).read(block)
+
+
+def test_costly_blocks_use_up_a_budget_and_plain_ones_do_not() -> None:
+    budget = Bucket(0.02, 1e-6)
+    plain = hpack.Encoder().encode(fields_of("/test.Echo/Echo"))
+    read_often(plain, budget)
+    with pytest.raises(ConnectionFault) as refused:
+        read_often(COSTLY * 100, budget)
+    assert refused.value.code == ErrorCode.ENHANCE_YOUR_CALM
+    FieldReader(list, 16_384, budget).read(plain)
+    reader = FieldReader(list, 16_384, budget)
+    reader._decoder.decode = lambda *_, **__: pytest.fail("it is decoded although nothing is left")  # type: ignore[method-assign]
+    with pytest.raises(ConnectionFault):
+        reader.read(COSTLY * 100)
+
+
+def test_what_is_remembered_of_large_header_lists_is_bounded() -> None:
+    encoder, reader = hpack.Encoder(), FieldReader(list, 16_384)
+    reader.read(encoder.encode([("x", "y" * 3000)]))
+    for first in range(0x82, 0x8F):
+        for second in range(0x82, 0x8F):
+            reader.read(bytes([first, second, 0xBE]))
+    assert sum(len(name) + len(value) for fields in reader._known.values() for name, value in fields) <= 64 << 10
+
+
+@pytest.mark.parametrize(
+    "block", [b"\xff" * 7, b"\x3f\xff\xff\xff\x7f", b"\xff\xff\xff\xff\xff\xff\x0f", b"\0\x7f", b"\0\x82\xff\xff\x81\xff"]
+)
+def test_what_is_told_of_a_block_that_cannot_be_decoded_has_no_address_of_memory(block: bytes) -> None:
+    with pytest.raises(ConnectionFault) as refused:
+        FieldReader(list, 16_384).read(block)
+    assert str(refused.value) == "a header block cannot be decoded (RFC 7541)"
+
+
+@given(st.binary(min_size=1, max_size=126), st.one_of(st.binary(max_size=400), st.integers(120, 70_000).map(bytes)))
+def test_what_is_written_can_be_read(name: bytes, value: bytes) -> None:
+    decoder = hpack.Decoder(max_header_list_size=1 << 20)
+    assert decoder.decode(status(200) + status(415) + literal(name, value) + literal(b"z", b""), raw=True) == [
+        (b":status", b"200"),
+        (b":status", b"415"),
+        (name, value),
+        (b"z", b""),
+    ]
+    assert not decoder.header_table.dynamic_entries
+
+
+@given(st.text())
+def test_a_status_s_text_is_what_http_and_grpc_allow(text: str) -> None:
+    fields = dict(hpack.Decoder().decode(status_block(Status.INTERNAL, text), raw=True))
+    told = fields.get(b"grpc-message", b"")
+    assert all(0x20 <= each <= 0x7E for each in told)
+    assert told == told.strip(), "a field's value neither begins nor ends with a space (RFC 9113, 8.2.1)"
+    assert unquote(told.decode("ascii")) == text.strip(" ").encode("utf-8", "replace").decode()
+
+
+@pytest.mark.parametrize(
+    ("told", "timeout_s"),
+    [
+        (b"2H", 7200.0),
+        (b"3M", 180.0),
+        (b"10S", 10.0),
+        (b"1500m", 1.5),
+        (b"20u", 2e-5),
+        (b"99999999n", 0.099999999),
+        (b"0S", 0.0),
+        (b"", None),
+        (b"123456789S", None),
+        (b"5", None),
+        (b"5h", None),
+        (b"-5S", None),
+        (b"1.5S", None),
+        (b"5S\n", None),
+        ("٣S".encode(), None),
+        (b"\xff", None),
+    ],
+)
+def test_a_call_s_timeout_has_a_unit(told: bytes, timeout_s: float | None) -> None:
+    found = make_head([(b":method", b"POST"), (b"grpc-timeout", told)]).timeout_s
+    assert found == (timeout_s if timeout_s is None else pytest.approx(timeout_s))
+
+
+@given(st.lists(st.tuples(st.binary(), st.binary())))
+def test_whatever_fields_a_request_has_they_are_read(fields: list[tuple[bytes, bytes]]) -> None:
+    assert make_head(fields).refusal in (0, 405, 415)

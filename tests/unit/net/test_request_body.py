@@ -1,0 +1,104 @@
+"""How the bytes of a request's body get to where they stay."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import uvloop
+from uvicorn.server import ServerState
+
+from hubserve.net.admission import Admission
+from hubserve.net.connection_limits import Connections
+from hubserve.net.http1.connection import http_protocol
+
+BODY = bytes(range(256)) * 4096
+FIRST_BYTES = 16 << 10
+
+
+class Taker:
+    """Takes a body into a place of its own, and counts what came there without a detour."""
+
+    def __init__(self, size: int) -> None:
+        self.whole = bytearray(size)
+        self.size = self.direct = 0
+
+    def add(self, chunk: bytes) -> None:
+        self.whole[self.size : self.size + len(chunk)] = chunk
+        self.size += len(chunk)
+
+    def room(self) -> memoryview:
+        return memoryview(self.whole)[self.size :]
+
+    def filled(self, count: int) -> None:
+        self.size += count
+        self.direct += count
+
+
+def asked(app: Any, times: int, loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop) -> list[bytes]:
+    """The bodies of the answers to a client that sends a large body so often, each time all of it at once."""
+    answers: list[bytes] = []
+
+    def client(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), 20) as connection:
+            for _ in range(times):
+                connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY))
+                answer = b""
+                while not answer.endswith(b"."):
+                    answer += connection.recv(1 << 16) or b" the connection was closed."
+                answers.append(answer.rpartition(b"\r\n")[2])
+
+    async def serve() -> None:
+        make, state = http_protocol(20, Admission(100, 1 << 30), Connections(100, 100)), ServerState()
+        server = await asyncio.get_running_loop().create_server(lambda: make(SimpleNamespace(loaded_app=app), state, {}), "127.0.0.1", 0)
+        thread = threading.Thread(target=client, args=(server.sockets[0].getsockname()[1],))
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        server.close()
+
+    running = loop()
+    try:
+        running.run_until_complete(serve())
+    finally:
+        running.close()
+    return answers
+
+
+async def respond(send: Any, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_large_body_that_comes_at_once_is_read_to_where_it_stays(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    takers: list[Taker] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.05)  # all of it is here by now, and there is no place for it yet
+        exchange, taker = scope["extensions"]["hubserve"], Taker(len(BODY))
+        takers.append(taker)
+        assert await exchange.read_into(taker)
+        await respond(send, b"%d." % taker.size)
+
+    assert asked(app, 3, loop) == [b"%d." % len(BODY)] * 3  # from the second time on, the head is known
+    assert all(bytes(taker.whole) == BODY for taker in takers)
+    assert all(taker.direct >= len(BODY) - FIRST_BYTES for taker in takers)
+
+
+@pytest.mark.parametrize("parts", [0, 1, 1000])
+def test_an_application_may_read_a_large_body_part_by_part_or_leave_it(parts: int) -> None:
+    """What waits for a place for a body must not wait for one that is never asked for."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        size = 0
+        for _ in range(parts):
+            message = await receive()
+            size += len(message["body"])
+            if not message["more_body"]:
+                break
+        await respond(send, b"all." if size == len(BODY) else b"some." if size else b"none.")
+
+    assert asked(app, 3) == [{0: b"none.", 1: b"some.", 1000: b"all."}[parts]] * 3

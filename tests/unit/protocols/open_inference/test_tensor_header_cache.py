@@ -1,0 +1,70 @@
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+from hubserve.protocols.open_inference.core.types import InferCall, InputTensor, RequestedOutput
+from hubserve.protocols.open_inference.http.tensor_header_cache import Layouts
+
+TEXT = memoryview(b'{"inputs": "as far as this test goes"}')
+
+
+def call(*arrays: np.ndarray | None, binary: bool = True) -> InferCall:
+    inputs = [
+        InputTensor(f"x{index}", "FP32", () if array is None else array.shape, array, {"binary_data_size": 0} if binary else {})
+        for index, array in enumerate(arrays)
+    ]
+    return InferCall("first", id="7", parameters={"p": 1}, inputs=inputs, outputs=[RequestedOutput("y")])
+
+
+def test_the_same_text_means_the_same_arrays_of_other_elements() -> None:
+    layouts = Layouts()
+    one, two = np.zeros((1, 3), np.float32), np.zeros((2, 2), np.int16)
+    assert layouts.read(TEXT, "second", memoryview(bytes(20))) is None
+    before = call(one, two)
+    layouts.remember(TEXT, before)
+    found = layouts.read(TEXT, "second", memoryview(np.arange(3, dtype=np.float32).tobytes() + np.arange(4, dtype=np.int16).tobytes()))
+    assert found is not None
+    assert (found.model, found.id, found.parameters, found.outputs) == ("second", "7", {"p": 1}, [RequestedOutput("y")])
+    assert found.layout is before.layout is not None
+    first, second = found.inputs
+    assert (first.name, first.shape, second.name, second.shape) == ("x0", (1, 3), "x1", (2, 2))
+    assert np.array_equal(first.data, [[0, 1, 2]])
+    assert np.array_equal(second.data, [[0, 1], [2, 3]])
+    assert second.data is not None
+    assert second.data.dtype == np.int16
+
+
+@pytest.mark.parametrize("size_bytes", [0, 11, 13])
+def test_what_is_not_as_long_as_the_text_says_is_left_to_those_who_tell_why(size_bytes: int) -> None:
+    layouts = Layouts()
+    layouts.remember(TEXT, call(np.zeros(3, np.float32)))
+    assert layouts.read(TEXT, "m", memoryview(bytes(size_bytes))) is None
+
+
+@pytest.mark.parametrize(
+    "unlike",
+    [
+        pytest.param(call(np.array([b"text"], object)), id="byte strings, each with a length of its own"),
+        pytest.param(call(np.zeros(3, np.float32), binary=False), id="elements in the text"),
+        pytest.param(call(None), id="elements in shared memory"),
+        pytest.param(call(np.zeros((0, 3), np.float32)), id="no elements"),
+    ],
+)
+def test_a_text_that_does_not_say_all_is_not_remembered(unlike: InferCall) -> None:
+    layouts = Layouts()
+    layouts.remember(TEXT, unlike)
+    assert unlike.layout is None
+    assert layouts.read(TEXT, "m", memoryview(b"")) is None
+
+
+def test_a_long_text_is_not_remembered_nor_are_any_elements_kept() -> None:
+    layouts, array = Layouts(), np.zeros(3, np.float32)
+    layouts.remember(memoryview(b" " * 3000), call(array))
+    assert layouts.read(memoryview(b" " * 3000), "m", memoryview(bytes(12))) is None
+    layouts.remember(TEXT, call(array))
+    seen = weakref.ref(array)
+    del array
+    gc.collect()
+    assert seen() is None
