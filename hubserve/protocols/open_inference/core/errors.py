@@ -15,6 +15,7 @@ from hubserve.errors import (
     Unsupported,
 )
 from hubserve.net.asgi import ClientGone
+from hubserve.net.content_encoding import UnknownEncoding
 from hubserve.net.request_body import TooSlow
 from hubserve.protocols.admin import Forbidden
 
@@ -57,6 +58,7 @@ _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
     (Forbidden, 403, "PERMISSION_DENIED"),
     (WrongMethod, 405, "UNIMPLEMENTED"),
     (NotOffered, 501, "UNIMPLEMENTED"),
+    (UnknownEncoding, 501, "UNIMPLEMENTED"),
     (TooLarge, 413, "RESOURCE_EXHAUSTED"),
     (TooSlow, 408, "DEADLINE_EXCEEDED"),
     (ClientGone, 499, "CANCELLED"),

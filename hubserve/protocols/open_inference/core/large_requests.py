@@ -10,9 +10,9 @@ from hubserve.protocols.documents import SMALL_BYTES, JsonBounds, is_light
 from hubserve.protocols.open_inference.core.datatypes import ManyElements, array_of_dtype
 from hubserve.protocols.open_inference.core.signatures import Signature
 from hubserve.protocols.open_inference.core.types import InferCall, InputTensor, RequestedOutput
+from hubserve.protocols.open_inference.http.decode import MOST_NAMED, json_length, read_call
 from hubserve.protocols.open_inference.http.generate import read_generate
 from hubserve.protocols.open_inference.http.tensor_header_cache import Layouts
-from hubserve.protocols.open_inference.http.tensors import MOST_NAMED, json_length, read_call
 from hubserve.types import TensorSpec
 from hubserve.wire.frames import Frame, pack_arrays
 
@@ -41,7 +41,7 @@ class CallReader:
         self._bounds = bounds
 
     async def infer(self, body: memoryview, header_length: str, signature: Signature, layouts: Layouts) -> InferCall:
-        """Read an inference request over HTTP; see :func:`hubserve.protocols.open_inference.http.tensors.read_call`."""
+        """Read an inference request over HTTP; see :func:`hubserve.protocols.open_inference.http.decode.read_call`."""
         length = json_length(body, header_length)
         if length > SMALL_BYTES and not is_light(body[:length]):
             return await self._in_process("decode_infer", [body], signature, header_length=header_length)

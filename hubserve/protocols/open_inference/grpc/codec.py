@@ -13,7 +13,7 @@ from hubserve.net.grpc.framing import Message
 from hubserve.protocols.open_inference.core.datatypes import array_from_raw, dtype_of, raw_from_array
 from hubserve.protocols.open_inference.core.inference import InferCall, InferResult, InputTensor, RequestedOutput
 from hubserve.protocols.open_inference.grpc.raw_tensors import split_request
-from hubserve.protocols.open_inference.http.tensors import MOST_NAMED, NOTHING
+from hubserve.protocols.open_inference.http.decode import MOST_NAMED, NOTHING
 from hubserve.types import parse_shape
 
 M = TypeVar("M")

@@ -13,12 +13,12 @@ from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
 
 from hubserve.net.admission import Ticket
+from hubserve.net.content_encoding import decode_body
 from hubserve.net.grpc.call import Call, endpoint_of
 from hubserve.net.grpc.framing import Answer, Message
 from hubserve.net.grpc.service import Method, Service
 from hubserve.net.http2.endpoint import Bound
 from hubserve.protocols.base import Context
-from hubserve.protocols.open_inference.core.content_encoding import decode_body
 from hubserve.protocols.open_inference.grpc.call_errors import check_small, deadline_of, memory_check, refusal
 from hubserve.protocols.open_inference.grpc.codec import fill_response, parse
 from hubserve.protocols.open_inference.grpc.health import SERVICE as HEALTH_SERVICE
@@ -61,7 +61,7 @@ class GrpcServer:
             max_message_bytes=settings.grpc_max_message_bytes or settings.max_body_bytes,
             client_timeout_s=settings.client_timeout_s,
             budget=context.admission,
-            sweeper=context.admission.sweeper,
+            deadlines=context.admission.deadlines,
             unpack=self._unpack,
             refuse=refusal,
         )

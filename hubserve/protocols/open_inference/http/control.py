@@ -10,7 +10,7 @@ from hubserve.errors import InvalidInput
 from hubserve.module import decode_base64
 from hubserve.protocols.documents import JsonBounds, json_type, parse_object
 from hubserve.protocols.open_inference.core.inference import V2Inference
-from hubserve.protocols.open_inference.http.tensors import read_parameters
+from hubserve.protocols.open_inference.http.decode import read_parameters
 
 #: a model's configuration and files are a few texts, which may be large
 _MOST_VALUES = 16 << 10

@@ -16,7 +16,7 @@ from hubserve.protocols.open_inference.core.encode import FINAL
 from hubserve.protocols.open_inference.core.json_tensors import array_from_values, dump_json, values_of
 from hubserve.protocols.open_inference.core.signatures import Signature
 from hubserve.protocols.open_inference.core.types import InferCall, InferResult, InputTensor
-from hubserve.protocols.open_inference.http.tensors import MOST_NAMED, NOTHING, read_parameters, read_text
+from hubserve.protocols.open_inference.http.decode import MOST_NAMED, NOTHING, read_parameters, read_text
 from hubserve.types import BYTES, TensorSpec
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _shape_of(value: Any) -> list[int]:
 
 
 def write_generate(result: InferResult, nan: str = "token", encoded: Mapping[str, Any] = NOTHING) -> bytes:
-    """Encode one answer; arguments as :func:`hubserve.protocols.open_inference.http.tensors.write_result` takes them."""
+    """Encode one answer; arguments as :func:`hubserve.protocols.open_inference.http.decode.write_result` takes them."""
     document: dict[str, Any] = {"model_name": result.model_name, "model_version": result.model_version}
     if result.id:
         document["id"] = result.id
