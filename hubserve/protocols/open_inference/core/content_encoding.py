@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hubserve.errors import InvalidInput, TooLarge
-from hubserve.net.admission import Ticket
+from hubserve.net.admission import Admission
 from hubserve.protocols.open_inference.core.errors import NotOffered
 
 #: how much is decompressed at once: the first step directly, the others in a thread
@@ -22,7 +22,7 @@ _LEVEL = 1
 _EITHER = 32 + zlib.MAX_WBITS  # zlib's word for: gzip or zlib, as the data say
 
 
-async def decode_body(body: memoryview, coding: str, limit: int, ticket: Ticket) -> memoryview:
+async def decode_body(body: memoryview, coding: str, limit: int, ticket: Admission) -> memoryview:
     """A body without its content coding.
 
     Args:

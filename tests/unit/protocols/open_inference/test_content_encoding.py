@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.errors import InvalidInput, TooLarge, Unavailable
-from hubserve.net.admission import Admission
+from hubserve.net.admission import AdmissionControl
 from hubserve.protocols.open_inference.core.content_encoding import decode_body, encode_body, wanted_coding
 from hubserve.protocols.open_inference.core.errors import NotOffered
 
 
 def decode(body: bytes, coding: str, limit: int = 1 << 20, max_bytes: int = 1 << 30) -> bytes:
     async def run() -> bytes:
-        with Admission(10, max_bytes).admit() as ticket:
+        with AdmissionControl(10, max_bytes).admit() as ticket:
             return bytes(await decode_body(memoryview(body), coding, limit, ticket))
 
     return asyncio.run(run())
