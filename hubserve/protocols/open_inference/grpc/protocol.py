@@ -12,12 +12,12 @@ from typing import Any
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
 
-from hubserve.net.admission import Ticket
+from hubserve.net.admission import Admission
 from hubserve.net.content_encoding import decode_body
 from hubserve.net.grpc.call import Call, endpoint_of
 from hubserve.net.grpc.framing import Answer, Message
 from hubserve.net.grpc.service import Method, Service
-from hubserve.net.http2.endpoint import Bound
+from hubserve.net.http2.endpoint import ConnectionLimit
 from hubserve.protocols.base import Context
 from hubserve.protocols.open_inference.grpc.call_errors import check_small, deadline_of, memory_check, refusal
 from hubserve.protocols.open_inference.grpc.codec import fill_response, parse
@@ -34,7 +34,7 @@ log = logging.getLogger("hubserve")
 
 SERVICE = "inference.GRPCInferenceService"
 
-Handle = Callable[[Message, Call, Ticket], Awaitable[Answer]]
+Handle = Callable[[Message, Call, Admission], Awaitable[Answer]]
 
 
 class GrpcServer:
@@ -42,13 +42,13 @@ class GrpcServer:
 
     Args:
         context: what it shares with the HTTP protocols.
-        bound: bounds how many connections there are.
+        connection_limit: limits the number of connections.
 
     Attributes:
         endpoint: what its connections share.
     """
 
-    def __init__(self, context: Context, bound: Bound) -> None:
+    def __init__(self, context: Context, connection_limit: ConnectionLimit) -> None:
         self._context = context
         self._streams: set[Stream] = set()
         self._server: asyncio.Server | TlsServer | None = None
@@ -62,11 +62,11 @@ class GrpcServer:
             client_timeout_s=settings.client_timeout_s,
             budget=context.admission,
             deadlines=context.admission.deadlines,
-            unpack=self._unpack,
+            decompress=self._unpack,
             refuse=refusal,
         )
         self.endpoint = endpoint_of(service)
-        self.endpoint.bound = bound
+        self.endpoint.connection_limit = connection_limit
 
     async def start(self, listener: socket.socket, *, is_shared: bool = False, backlog: int = 100) -> None:
         """Answer the connections that come.
@@ -123,13 +123,13 @@ class GrpcServer:
     def _for_admins(self, handle: Handle) -> Handle:
         """Refuse clients that may not use the admin surface."""
 
-        async def answer(data: Message, call: Call, ticket: Ticket) -> Answer:
+        async def answer(data: Message, call: Call, ticket: Admission) -> Answer:
             self._context.admin.check_call(call.peer, call.metadata)
             return await handle(data, call, ticket)
 
         return answer
 
-    async def _infer(self, data: Message, rpc: Call, ticket: Ticket) -> Answer:
+    async def _infer(self, data: Message, rpc: Call, ticket: Admission) -> Answer:
         call = await read_message(data, self._context, lambda _: None)
         call.deadline, call.reserve = deadline_of(rpc, self._context.settings), ticket.reserve_more
         call.check_memory = memory_check(self._context, rpc)
@@ -156,7 +156,7 @@ class GrpcServer:
 def _answer(message: type, call: Callable[[Any], Awaitable[Any]]) -> Handle:
     may_be_large = message is service_pb2.RepositoryModelLoadRequest  # it may bring a model's files
 
-    async def answer(data: Message, _: Call, __: Ticket) -> Answer:
+    async def answer(data: Message, _: Call, __: Admission) -> Answer:
         if not may_be_large:
             check_small(data)
         return [(await call(parse(message, data))).SerializeToString()]

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from hubserve.bounded_cache import Recent
 from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable, drop_frames
-from hubserve.net.admission import Ticket
+from hubserve.net.admission import Admission
 from hubserve.net.asgi import ClientGone, deadline_of, priority_of, respond_options, while_connected
 from hubserve.net.content_encoding import decode_body, encode_body, wanted_coding
 from hubserve.net.headers import header
@@ -105,17 +105,17 @@ class V2Protocol(Protocol):
 
     # --- health and what models are ---
 
-    async def _live(self, scope: Scope, send: Send, ticket: Ticket) -> None:  # noqa: ARG002 - all answers are called alike
+    async def _live(self, scope: Scope, send: Send, ticket: Admission) -> None:  # noqa: ARG002 - all answers are called alike
         await _respond(send, 200, [dump_json({"live": self._v2.live()})])
 
-    async def _ready(self, scope: Scope, send: Send, ticket: Ticket) -> None:  # noqa: ARG002
+    async def _ready(self, scope: Scope, send: Send, ticket: Admission) -> None:  # noqa: ARG002
         if self._v2.ready():
             await _respond(send, 200, [dump_json({"ready": True})])
             return
         reasons = [f"'{module.plan.info.name}': {module.not_ready_reason}" for module in self.dataplane if not module.ready]
         await _respond(send, 400, [dump_json({"ready": False, "error": "not ready: " + "; ".join(reasons)})])
 
-    async def _model_ready(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:  # noqa: ARG002
+    async def _model_ready(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
         try:
             ready, reason = self._v2.model_ready(model, version), f"'{model}' is not ready: "
             reason += "" if ready else self._v2.find(model, version).not_ready_reason
@@ -124,20 +124,20 @@ class V2Protocol(Protocol):
         about = {"name": model, "ready": ready}
         await _respond(send, 200 if ready else 400, [dump_json(about if ready else {**about, "error": reason})])
 
-    async def _server_metadata(self, scope: Scope, send: Send, ticket: Ticket) -> None:  # noqa: ARG002
+    async def _server_metadata(self, scope: Scope, send: Send, ticket: Admission) -> None:  # noqa: ARG002
         await _respond(send, 200, [dump_json(self._v2.server_metadata())])
 
-    async def _model_metadata(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:  # noqa: ARG002
+    async def _model_metadata(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
         await _respond(send, 200, [dump_json(await while_connected(scope, self._v2.model_metadata(model, version)))])
 
-    async def _model_config(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:  # noqa: ARG002
+    async def _model_config(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
         await _respond(send, 200, [dump_json(await while_connected(scope, self._v2.model_config(model, version)))])
 
-    async def _statistics(self, scope: Scope, send: Send, ticket: Ticket, model: str = "", version: str = "") -> None:  # noqa: ARG002
+    async def _statistics(self, scope: Scope, send: Send, ticket: Admission, model: str = "", version: str = "") -> None:  # noqa: ARG002
         await _respond(send, 200, [dump_json(self._v2.statistics(model, version))])
 
     def _control(self, answer: control.Answer) -> Answer:
-        async def respond(scope: Scope, send: Send, ticket: Ticket, **arguments: str) -> None:
+        async def respond(scope: Scope, send: Send, ticket: Admission, **arguments: str) -> None:
             self.context.admin.check(scope)
             document = control.read_document(await self._body(scope, ticket), self.context.bounds) if scope["method"] == "POST" else {}
             told = await answer(self._v2, document, **arguments)
@@ -147,7 +147,7 @@ class V2Protocol(Protocol):
 
     # --- inference ---
 
-    async def _infer(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
+    async def _infer(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:
         signature, admission = await self._admit(scope, ticket, model, version)
         with admission:
             body = await self._body(scope, ticket)
@@ -162,7 +162,7 @@ class V2Protocol(Protocol):
         ticket.check_answer(sum(map(len, parts)))
         await _respond(send, 200, parts, _JSON if head_bytes is None else _BINARY, headers)
 
-    async def _generate(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
+    async def _generate(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:
         signature, admission = await self._admit(scope, ticket, model, version)
         with admission:
             call = self._timed(await self._v2.reader.generate(await self._body(scope, ticket), signature), scope, ticket, version)
@@ -179,7 +179,7 @@ class V2Protocol(Protocol):
             )
         return results[0]
 
-    async def _generate_stream(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
+    async def _generate_stream(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:
         signature, admission = await self._admit(scope, ticket, model, version)
         with admission:
             call = self._timed(await self._v2.reader.generate(await self._body(scope, ticket), signature), scope, ticket, version)
@@ -209,7 +209,7 @@ class V2Protocol(Protocol):
     async def _encode_large(self, result: InferResult, binary: Any) -> Mapping[str, Any]:
         return await encode_large(result, binary, self._nan, self.context.decoders) if needs_steps(result, binary) else NOTHING
 
-    async def _admit(self, scope: Scope, ticket: Ticket, model: str, version: str) -> tuple[Signature, AbstractContextManager[None]]:
+    async def _admit(self, scope: Scope, ticket: Admission, model: str, version: str) -> tuple[Signature, AbstractContextManager[None]]:
         """Admit a request before its body is read: return the loaded model, and the ``with`` block in which it is kept."""
         try:
             signature = self._v2.known_signature(self._v2.find(model, version))
@@ -221,12 +221,12 @@ class V2Protocol(Protocol):
                 await read_body(scope, self.settings, ticket)
             raise
 
-    async def _body(self, scope: Scope, ticket: Ticket) -> memoryview:
+    async def _body(self, scope: Scope, ticket: Admission) -> memoryview:
         body = await read_body(scope, self.settings, ticket)
         coding = header(scope, b"content-encoding")
         return await decode_body(body, coding, self.settings.max_body_bytes, ticket) if coding else body
 
-    def _timed(self, call: InferCall, scope: Scope, ticket: Ticket, version: str) -> InferCall:
+    def _timed(self, call: InferCall, scope: Scope, ticket: Admission, version: str) -> InferCall:
         call.version, call.reserve = version, ticket.reserve_more
         call.deadline, call.priority = deadline_of(scope, self.settings), priority_of(scope)
         if self.settings.shared_memory:
@@ -235,7 +235,7 @@ class V2Protocol(Protocol):
 
 
 def _options(answers: Mapping[str, Answer]) -> Answer:
-    async def respond(scope: Scope, send: Send, ticket: Ticket, **arguments: str) -> None:  # noqa: ARG001 - all answers are called alike
+    async def respond(scope: Scope, send: Send, ticket: Admission, **arguments: str) -> None:  # noqa: ARG001 - all answers are called alike
         await respond_options(send, ", ".join([*answers, "OPTIONS"]))
 
     return respond
