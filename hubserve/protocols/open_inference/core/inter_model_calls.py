@@ -1,53 +1,59 @@
-"""What models ask of the server: other models, by the signatures that clients see, and loading and unloading them."""
+"""Answer the requests that models make: of other models, by the signatures that clients see, and to load and unload models."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from hubserve.gateway.dataplane import DataPlane
+from hubserve.protocols.open_inference.core.catalog import ModelCatalog
 from hubserve.protocols.open_inference.core.datatypes import datatype_of
 from hubserve.protocols.open_inference.core.encode import FINAL
+from hubserve.protocols.open_inference.core.inference import Inference
+from hubserve.protocols.open_inference.core.repository import Repository
 from hubserve.protocols.open_inference.core.types import InferCall, InferResult, InputTensor, RequestedOutput
 from hubserve.types import InferRequest, InferResponse
 
-if TYPE_CHECKING:
-    from hubserve.protocols.open_inference.core.inference import V2Inference
 
-
-class ModelRequests:
-    """Answers what models ask, in the form that :class:`hubserve.gateway.inter_model_calls.ModelCalls` has it.
+class InterModelCalls:
+    """Answers requests of models in the form that :class:`hubserve.gateway.inter_model_calls.ModelCalls` has them.
 
     Args:
-        v2: the protocol.
+        dataplane: passes the requests on.
+        catalog: finds models.
+        inference: answers inference requests.
+        repository: loads and unloads models.
     """
 
-    def __init__(self, v2: "V2Inference") -> None:
-        self._v2 = v2
-        calls = v2.dataplane.calls
+    def __init__(self, dataplane: DataPlane, catalog: ModelCatalog, inference: Inference, repository: Repository) -> None:
+        self._catalog = catalog
+        self._inference = inference
+        self._repository = repository
+        calls = dataplane.calls
         calls.infer, calls.stream = self.infer, self.stream
         calls.handlers.update(load=self._load, unload=self._unload)
 
     async def infer(self, request: InferRequest) -> InferResponse:
-        """Answer a request for exactly one response.
+        """Answer a request by exactly one response.
 
         Raises:
-            HubError: as :meth:`V2Inference.infer`.
+            HubError: as :meth:`Inference.infer`.
         """
-        return _response(await self._v2.infer(await self._call(request)))
+        return _response(await self._inference.infer(await self._call(request)))
 
     async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse]:
         """Answer a request by any number of responses.
 
         Raises:
-            HubError: as :meth:`V2Inference.stream`.
+            HubError: as :meth:`Inference.stream`.
         """
-        async with aclosing(self._v2.stream(await self._call(request))) as results:
+        async with aclosing(self._inference.stream(await self._call(request))) as results:
             async for result in results:
                 yield _response(result)
 
     async def _call(self, request: InferRequest) -> InferCall:
-        signature = await self._v2.signature(request.module, request.version or "")
+        signature = await self._catalog.signature(request.module, request.version or "")
         specs = signature.inputs
         return InferCall(
             request.module,
@@ -64,10 +70,10 @@ class ModelRequests:
     async def _load(self, arguments: dict[str, Any], buffers: Sequence[memoryview]) -> None:
         files = {name: bytes(content) for name, content in zip(arguments["files"], buffers, strict=True)}
         config = {"config": arguments["config"]} if arguments["config"] else {}
-        await self._v2.repository.load(arguments["name"], {**config, **files})
+        await self._repository.load(arguments["name"], {**config, **files})
 
     async def _unload(self, arguments: dict[str, Any], _: Sequence[memoryview]) -> None:
-        await self._v2.repository.unload(arguments["name"], dependents=arguments["unload_dependents"])
+        await self._repository.unload(arguments["name"], dependents=arguments["unload_dependents"])
 
 
 def _input(name: str, array: np.ndarray, dtype: str) -> InputTensor:
