@@ -1,11 +1,11 @@
 """Answer inference requests over the data plane, whatever transport carries them."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import cast
 
 from hubserve.errors import InvalidInput
-from hubserve.gateway.dataplane import DataPlane
+from hubserve.gateway.dataplane import ServedModule
 from hubserve.protocols.arguments import ArgumentReader
 from hubserve.protocols.open_inference.core.catalog import ModelCatalog
 from hubserve.protocols.open_inference.core.decode import RequestDecoder
@@ -17,22 +17,20 @@ from hubserve.protocols.open_inference.core.tracing import Tracer
 from hubserve.protocols.open_inference.core.types import InferCall, InferResult
 from hubserve.types import InferRequest, InferResponse
 
+_ADMITTED = nullcontext()
+
 
 class Inference:
     """Decodes a request into the data plane's form, has it computed, and encodes the response.
 
     Args:
-        dataplane: the served modules.
         catalog: finds models.
         shared_memory: regions that clients have registered.
         tracer: samples requests.
         arguments: reads JSON arguments.
     """
 
-    def __init__(
-        self, dataplane: DataPlane, catalog: ModelCatalog, shared_memory: SharedMemory, tracer: Tracer, arguments: ArgumentReader
-    ) -> None:
-        self._dataplane = dataplane
+    def __init__(self, catalog: ModelCatalog, shared_memory: SharedMemory, tracer: Tracer, arguments: ArgumentReader) -> None:
         self._catalog = catalog
         self._shared_memory = shared_memory
         self._tracer = tracer
@@ -43,14 +41,14 @@ class Inference:
 
         Args:
             call: the request.
-            signature: of its model, if the caller has it; the caller must then also keep the model in use.
+            signature: of its model, if the caller has admitted the request there; see :meth:`ServedModule.admit`.
         Raises:
             NotOffered: the model is decoupled; see :meth:`stream`.
             HubError: see :mod:`hubserve.protocols.open_inference.core.errors` for the status of each.
         """
-        signature = signature or await self._catalog.signature(call.model, call.version)
+        is_admitted, signature = signature is not None, signature or await self._catalog.signature(call.model, call.version)
         module = signature.module
-        with module.in_use(), self._tracer.sample(call.model, module.plan.info.version, call.id) as marks:
+        with _admission(module, is_admitted), self._tracer.sample(call.model, module.plan.info.version, call.id) as marks:
             if module.description.decoupled:
                 raise NotOffered(
                     f"'{call.model}' may answer one request by any number of responses, and a plain request doesn't support models "
@@ -60,19 +58,22 @@ class Inference:
             request.marks = marks
             return encoder.encode(await module.infer(request))
 
-    async def stream(self, call: InferCall) -> AsyncGenerator[InferResult]:
+    async def stream(self, call: InferCall, signature: Signature | None = None) -> AsyncGenerator[InferResult]:
         """Answer one request by as many results as its model gives; exactly one if the model is not decoupled.
 
+        Args:
+            call: the request.
+            signature: as for :meth:`infer`.
         Raises:
             HubError: as :meth:`infer`; also after some results.
         """
-        signature = await self._catalog.signature(call.model, call.version)
+        is_admitted, signature = signature is not None, signature or await self._catalog.signature(call.model, call.version)
         module = signature.module
-        with module.in_use(), self._tracer.sample(call.model, module.plan.info.version, call.id) as marks:
+        with _admission(module, is_admitted), self._tracer.sample(call.model, module.plan.info.version, call.id) as marks:
             request, encoder = await self._decode(call, signature)
             request.marks = marks
             # a caller that stops iterating also ends the computation
-            async with aclosing(cast("AsyncGenerator[InferResponse]", self._dataplane.stream(request))) as responses:
+            async with aclosing(cast("AsyncGenerator[InferResponse]", module.stream(request))) as responses:
                 async for response in responses:
                     yield encoder.encode(response)
 
@@ -101,3 +102,7 @@ class Inference:
         if arguments.found:
             raise InvalidInput(f"{what} must be a JSON object, got {arguments.found}{signature.usage}")
         request.arguments = arguments.text
+
+
+def _admission(module: ServedModule, is_admitted: bool) -> AbstractContextManager[None]:
+    return _ADMITTED if is_admitted else module.admit()

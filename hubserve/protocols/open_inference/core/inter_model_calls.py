@@ -1,12 +1,12 @@
-"""Answer the requests that models make: of other models, by the signatures that clients see, and to load and unload models."""
+"""Let modules use other models of the server by the signatures that clients see, and load and unload models."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any
 
 import numpy as np
 
 from hubserve.gateway.dataplane import DataPlane
+from hubserve.gateway.model_access import DirectModelAccess
 from hubserve.protocols.open_inference.core.catalog import ModelCatalog
 from hubserve.protocols.open_inference.core.datatypes import datatype_of
 from hubserve.protocols.open_inference.core.encode import FINAL
@@ -16,41 +16,39 @@ from hubserve.protocols.open_inference.core.types import InferCall, InferResult,
 from hubserve.types import InferRequest, InferResponse
 
 
-class InterModelCalls:
-    """Answers requests of models in the form that :class:`hubserve.gateway.inter_model_calls.ModelCalls` has them.
+class OpenInferenceAccess(DirectModelAccess):
+    """Access to the server's models through the protocol.
 
     Args:
-        dataplane: passes the requests on.
+        dataplane: the served modules.
         catalog: finds models.
         inference: answers inference requests.
         repository: loads and unloads models.
     """
 
     def __init__(self, dataplane: DataPlane, catalog: ModelCatalog, inference: Inference, repository: Repository) -> None:
+        super().__init__(dataplane)
         self._catalog = catalog
         self._inference = inference
         self._repository = repository
-        calls = dataplane.calls
-        calls.infer, calls.stream = self.infer, self.stream
-        calls.handlers.update(load=self._load, unload=self._unload)
 
     async def infer(self, request: InferRequest) -> InferResponse:
-        """Answer a request by exactly one response.
-
-        Raises:
-            HubError: as :meth:`Inference.infer`.
-        """
+        """Answer a request by exactly one response; see :meth:`Inference.infer`."""
         return _response(await self._inference.infer(await self._call(request)))
 
     async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse]:
-        """Answer a request by any number of responses.
-
-        Raises:
-            HubError: as :meth:`Inference.stream`.
-        """
+        """Answer a request by any number of responses; see :meth:`Inference.stream`."""
         async with aclosing(self._inference.stream(await self._call(request))) as results:
             async for result in results:
                 yield _response(result)
+
+    async def load(self, name: str, config: str, files: Mapping[str, bytes]) -> None:
+        """Load a model, or load it again."""
+        await self._repository.load(name, {**({"config": config} if config else {}), **files})
+
+    async def unload(self, name: str, dependents: bool) -> None:
+        """Unload a model, and with ``dependents`` the models that only it uses."""
+        await self._repository.unload(name, dependents=dependents)
 
     async def _call(self, request: InferRequest) -> InferCall:
         signature = await self._catalog.signature(request.module, request.version or "")
@@ -66,14 +64,6 @@ class InterModelCalls:
             request.priority,
             request.sequence,
         )
-
-    async def _load(self, arguments: dict[str, Any], buffers: Sequence[memoryview]) -> None:
-        files = {name: bytes(content) for name, content in zip(arguments["files"], buffers, strict=True)}
-        config = {"config": arguments["config"]} if arguments["config"] else {}
-        await self._repository.load(arguments["name"], {**config, **files})
-
-    async def _unload(self, arguments: dict[str, Any], _: Sequence[memoryview]) -> None:
-        await self._repository.unload(arguments["name"], dependents=arguments["unload_dependents"])
 
 
 def _input(name: str, array: np.ndarray, dtype: str) -> InputTensor:

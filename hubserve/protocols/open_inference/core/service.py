@@ -4,7 +4,7 @@ from hubserve.protocols.arguments import ArgumentReader
 from hubserve.protocols.base import Context
 from hubserve.protocols.open_inference.core.catalog import ModelCatalog
 from hubserve.protocols.open_inference.core.inference import Inference
-from hubserve.protocols.open_inference.core.inter_model_calls import InterModelCalls
+from hubserve.protocols.open_inference.core.inter_model_calls import OpenInferenceAccess
 from hubserve.protocols.open_inference.core.large_requests import LargeRequests
 from hubserve.protocols.open_inference.core.log_settings import LogSettings
 from hubserve.protocols.open_inference.core.repository import Repository
@@ -38,6 +38,6 @@ class OpenInference:
         self.logs = LogSettings()
         self.large_requests = LargeRequests(context.decoders, context.bounds)
         arguments = ArgumentReader(context.decoders, context.bounds)
-        self.inference = Inference(dataplane, self.catalog, self.shared_memory, self.tracer, arguments)
-        self._inter_model_calls = InterModelCalls(dataplane, self.catalog, self.inference, self.repository)
+        self.inference = Inference(self.catalog, self.shared_memory, self.tracer, arguments)
+        dataplane.provide_model_access(OpenInferenceAccess(dataplane, self.catalog, self.inference, self.repository))
         context.on_close.append(self.tracer.close)

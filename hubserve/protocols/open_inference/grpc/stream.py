@@ -31,7 +31,7 @@ class Stream:
         call: the gRPC call.
 
     Attributes:
-        due: time by which the client must have read more; see :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: time by which the client must have read more; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
     """
 
     def __init__(self, service: OpenInference, context: Context, call: Call) -> None:
@@ -68,8 +68,8 @@ class Stream:
         Raises:
             Exception: the status with which the stream ends.
         """
-        sweeper = self._context.admission.sweeper
-        sweeper.add(self)
+        deadlines = self._context.admission.deadlines
+        deadlines.add(self)
         self._reading = asyncio.create_task(self._read())
         try:
             await asyncio.wait({self._reading})
@@ -78,7 +78,7 @@ class Stream:
             while self._tasks:
                 await asyncio.wait(self._tasks)
         finally:
-            sweeper.discard(self)
+            deadlines.discard(self)
             left = [self._reading, *self._tasks]
             for task in left:
                 task.cancel()
@@ -128,11 +128,11 @@ class Stream:
         inference, decoders = self._service.inference, self._context.decoders
         signature = await self._service.catalog.signature(request.model, request.version)
         module = signature.module
-        with module.in_use():
-            if not module.description.decoupled:
+        if not module.description.decoupled:
+            with module.admit():
                 result = await inference.infer(request, signature)
                 responses.add(result, await encode_large(result, decoders))
-                return
+            return
         async with contextlib.aclosing(inference.stream(request)) as results:
             responses.send_directly()  # decoupled responses have no order among requests
             async for result in results:
@@ -142,7 +142,7 @@ class Stream:
             responses.add(InferResult(request.model, module.plan.info.version, request.id, [], {FINAL: True}), {})
 
     async def _flush(self) -> None:
-        """Wait until the client has read what was sent; :meth:`on_due` bounds the wait."""
+        """Wait until the client has read what was sent; :meth:`on_timeout` bounds the wait."""
         if self._call.is_waiting:
             if not self.due:
                 self._pace, self._sent_bytes = Pace(self._context.settings.client_timeout_s), self._call.sent_bytes
@@ -150,7 +150,7 @@ class Stream:
             await self._call.flushed()
             self.due = 0.0
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """Abort the stream if the client has not read enough of its responses."""
         timeout_s = self._context.settings.client_timeout_s
         if not self._call.is_waiting or not self._pace:  # the task that waited for the client was cancelled

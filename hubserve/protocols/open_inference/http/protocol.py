@@ -1,7 +1,7 @@
 """The Open Inference Protocol over HTTP: one table of all paths, and their handlers."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from functools import partial
 from typing import Any
 
@@ -119,8 +119,8 @@ class OpenInferenceProtocol(Protocol):
     # --- inference ---
 
     async def _infer(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
-        signature = await self._admit(scope, ticket, model, version)
-        with signature.module.in_use():
+        signature, admission = await self._admit(scope, ticket, model, version)
+        with admission:
             body = await self._body(scope, ticket)
             call = await self._reader.infer(body, header(scope, b"inference-header-content-length"), signature)
             self._complete(call, scope, ticket, version)
@@ -135,17 +135,17 @@ class OpenInferenceProtocol(Protocol):
         await respond(send, 200, parts, JSON if json_bytes is None else BINARY, headers)
 
     async def _generate(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
-        signature = await self._admit(scope, ticket, model, version)
-        with signature.module.in_use():
+        signature, admission = await self._admit(scope, ticket, model, version)
+        with admission:
             call = await self._reader.generate(await self._body(scope, ticket), signature)
             self._complete(call, scope, ticket, version)
-            result = await while_connected(scope, self._only_result(call))
+            result = await while_connected(scope, self._only_result(call, signature))
         body = write_generate(result, self._nan, await self._encode_large(result, False))
         ticket.check_answer(len(body))
         await respond(send, 200, [body])
 
-    async def _only_result(self, call: InferCall) -> InferResult:
-        results = [result async for result in self._inference.stream(call) if result.outputs]
+    async def _only_result(self, call: InferCall, signature: Signature) -> InferResult:
+        results = [result async for result in self._inference.stream(call, signature) if result.outputs]
         if len(results) != 1:
             raise InvalidInput(
                 f"generate expects model to produce exactly 1 response, and '{call.model}' gave {len(results)}; use generate_stream for it"
@@ -153,11 +153,11 @@ class OpenInferenceProtocol(Protocol):
         return results[0]
 
     async def _generate_stream(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
-        signature = await self._admit(scope, ticket, model, version)
-        with signature.module.in_use():
+        signature, admission = await self._admit(scope, ticket, model, version)
+        with admission:
             call = await self._reader.generate(await self._body(scope, ticket), signature)
             self._complete(call, scope, ticket, version)
-            async with aclosing(self._inference.stream(call)) as results:
+            async with aclosing(self._inference.stream(call, signature)) as results:
                 await while_connected(scope, self._send_events(EventStream(send), results))
 
     async def _send_events(self, events: EventStream, results: AsyncIterator[InferResult]) -> None:
@@ -175,18 +175,17 @@ class OpenInferenceProtocol(Protocol):
     async def _encode_large(self, result: InferResult, binary: Any) -> Mapping[str, Any]:
         return await encode_large(result, binary, self._nan, self.context.decoders) if needs_steps(result, binary) else NOT_ENCODED
 
-    async def _admit(self, scope: Scope, ticket: Ticket, model: str, version: str) -> Signature:
-        """Return the signature of a model once it is loaded and has room for a request, before the request's body is decoded."""
+    async def _admit(self, scope: Scope, ticket: Ticket, model: str, version: str) -> tuple[Signature, AbstractContextManager[None]]:
+        """Admit a request before its body is read; return the loaded model's signature and the ``with`` block of the admission."""
         try:
             signature = self._catalog.cached_signature(self._catalog.find(model, version))
             if signature is None:
                 signature = await while_connected(scope, self._catalog.signature(model, version))
-            signature.module.check_room()
+            return signature, signature.module.admit()
         except HubError as error:
             if not isinstance(error, Unavailable):
                 await read_body(scope, self.settings, ticket)
             raise
-        return signature
 
     async def _body(self, scope: Scope, ticket: Ticket) -> memoryview:
         body = await read_body(scope, self.settings, ticket)
