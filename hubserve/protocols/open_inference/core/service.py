@@ -4,9 +4,9 @@ from hubserve.protocols.arguments import ArgumentReader
 from hubserve.protocols.base import Context
 from hubserve.protocols.open_inference.core.catalog import ModelCatalog
 from hubserve.protocols.open_inference.core.inference import Inference
-from hubserve.protocols.open_inference.core.inter_model_calls import OpenInferenceAccess
 from hubserve.protocols.open_inference.core.large_requests import LargeRequests
 from hubserve.protocols.open_inference.core.log_settings import LogSettings
+from hubserve.protocols.open_inference.core.model_access import OpenInferenceAccess
 from hubserve.protocols.open_inference.core.repository import Repository
 from hubserve.protocols.open_inference.core.shared_memory import CudaSharedMemory, SharedMemory
 from hubserve.protocols.open_inference.core.tracing import Tracer
