@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from msgspec import to_builtins
 
     from hubserve.cli.progress import shown_progress
-    from hubserve.registry.install.bundles.build import SUFFIX, make_bundle
+    from hubserve.registry.bundles.build import SUFFIX, make_bundle
     from hubserve.registry.installed import InstalledModules
     from hubserve.registry.names import split_reference
 

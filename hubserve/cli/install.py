@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Install, and say what is there now."""
-    from hubserve.registry.install.bundles.open import is_bundle
+    from hubserve.registry.bundles.open import is_bundle
 
     path = Path(args.source).expanduser()
     if path.is_file() and is_bundle(path):
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _install_bundle(path: Path, args: argparse.Namespace) -> int:
     from hubserve.cli.progress import shown_progress
-    from hubserve.registry.install.bundles.install import install_bundle
+    from hubserve.registry.bundles.install import install_bundle
     from hubserve.registry.digests import sha256_of
     from hubserve.registry.downloads.addresses import check_sha256
     from hubserve.registry.installer import Installer

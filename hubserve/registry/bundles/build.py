@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from hubserve.errors import InstallError
 from hubserve.registry.archives.outside_files import find_assets
 from hubserve.registry.archives.packing import pack
-from hubserve.registry.install.bundles.bundle_index import (
+from hubserve.registry.bundles.bundle_index import (
     NAME,
     SCHEMA_VERSION,
     BundledEnvironment,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hubserve.errors import ConfigError, HubError, InstallError
-from hubserve.registry.install.bundles.open import open_bundle
+from hubserve.registry.bundles.open import open_bundle
 from hubserve.registry.configuration import install_settings
 from hubserve.registry.environments.install_options import FOLDER_NAME, Options
 from hubserve.registry.install.transaction import InstallResult

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from hubserve.errors import InstallError
 from hubserve.registry.archives.unpacking import unpack
-from hubserve.registry.install.bundles.bundle_index import NAME, BundledModule, BundleIndex, decode, machine
+from hubserve.registry.bundles.bundle_index import NAME, BundledModule, BundleIndex, decode, machine
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.digests import sha256_of
 from hubserve.registry.environments.install_options import Options
