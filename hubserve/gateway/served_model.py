@@ -131,7 +131,7 @@ class ServedModule:
     def _allow_merging(self) -> None:
         self._merges = True  # the plan stays what it was, to be told from another one
         if isinstance(self.batcher, Batcher):
-            self.batcher.settings = replace(self.batcher.settings, merge=True)
+            self.batcher.allow_merging()
 
     def _let_files_go(self) -> None:
         while self._holds:
@@ -146,7 +146,7 @@ class ServedModule:
             return
         form = batch_key({"name": name, "dtype": dtype, "shape": [1, *shape]} for name, (dtype, shape) in shapes.items())
         for items, seconds in warm_up:
-            self._book.of(form).believe(items, seconds)
+            self._book.of(form).adopt(items, seconds)
 
     async def loaded(self) -> None:
         """Wait until it is loaded.

@@ -96,7 +96,7 @@ def test_requests_that_no_sequence_fits_are_refused_with_the_reason() -> None:
     async def scenario(dataplane: DataPlane) -> None:
         no_start = "for sequence 5 to model 'adder' must specify the START flag on the first request"
         no_id = "to model 'adder' must specify a non-zero or non-empty correlation ID"
-        no_number = "takes sequence ids as uint64: use a whole number of up to 18446744073709551615, not 'one'"
+        no_number = "takes sequence ids as uint64: use an integer from 0 to 18446744073709551615, not 'one'"
         await refused(dataplane, no_start, SequencePart(5), x=one)
         await refused(dataplane, no_id, SequencePart(0, start=True), x=one)
         await refused(dataplane, no_id, None, x=one)
