@@ -55,15 +55,15 @@ def sums(numbers: Sequence[float]) -> list[float]:
     ("init_args", "options"),
     [
         ({"by": "place"}, {"strategy": DIRECT}),
-        ({"by": "id"}, {"strategy": OLDEST, "places": 6}),
-        ({"by": "id"}, {"strategy": OLDEST, "places": 3, "preferred_sizes": [2], "max_delay_s": 0.005}),
+        ({"by": "id"}, {"strategy": OLDEST, "slots": 6}),
+        ({"by": "id"}, {"strategy": OLDEST, "slots": 3, "preferred_sizes": [2], "max_delay_s": 0.005}),
         ({"by": "state"}, {"strategy": DIRECT, "states": [SUM]}),
-        ({"by": "state"}, {"strategy": OLDEST, "places": 5, "states": [SUM]}),
+        ({"by": "state"}, {"strategy": OLDEST, "slots": 5, "states": [SUM]}),
     ],
     ids=["direct", "oldest", "oldest with a preferred size", "direct with a state", "oldest with a state"],
 )
 def test_every_sequence_is_computed_in_order_by_one_instance(init_args: dict[str, Any], options: dict[str, Any]) -> None:
-    """With more sequences than there are places, and requests that all come at once."""
+    """With more sequences than slots, and requests that all come at once."""
     source = random.Random(7)
     sequences = {name: [source.randint(1, 99) for _ in range(source.randint(1, 8))] for name in range(1, 31)}
 
