@@ -72,7 +72,7 @@ async def serve_own() -> Any:
         max_message_bytes=1 << 30,
         client_timeout_s=30,
         budget=admission,
-        sweeper=admission.sweeper,
+        deadlines=admission.deadlines,
         unpack=unpack,
         refuse=lambda error: (Status.INTERNAL, str(error)),
     )

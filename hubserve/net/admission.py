@@ -19,7 +19,7 @@ import time
 from types import TracebackType
 
 from hubserve.errors import Unavailable
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 
 #: bodies and answers up to this are never refused because of others' bytes
 SMALL_BYTES = 64 << 10
@@ -38,7 +38,7 @@ class Admission:
     Attributes:
         requests: in progress.
         bytes: held now. Small bodies and answers are counted, too, so that it can be a little over ``max_bytes``.
-        sweeper: looks after what may become due.
+        deadlines: looks after what may become due.
     """
 
     def __init__(self, max_requests: int, max_bytes: int) -> None:
@@ -46,7 +46,7 @@ class Admission:
         self.max_bytes = max_bytes
         self.requests = 0
         self.bytes = 0
-        self.sweeper = Sweeper(_SWEEP_EVERY_S)
+        self.deadlines = DeadlineMonitor(_SWEEP_EVERY_S)
 
     def admit(self) -> "Ticket":
         """Take in one request, until the ticket's ``with`` block ends.
@@ -113,11 +113,11 @@ class Ticket:
     """One admitted request.
 
     Attributes:
-        sweeper: ends what takes its sender too long.
+        deadlines: ends what takes its sender too long.
     """
 
     def __init__(self, admission: Admission) -> None:
-        self.sweeper = admission.sweeper
+        self.deadlines = admission.deadlines
         self._admission = admission
         self._bytes = 0
 

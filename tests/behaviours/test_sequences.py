@@ -127,7 +127,7 @@ def test_an_idle_sequence_gives_its_place_to_one_that_waits() -> None:
             await ask(dataplane, 1, 1)
 
     controls = [*CONTROLS[:3], Control("CORRID", CORRELATION_ID, "bytes")]
-    run(plan(strategy=OLDEST, places=1, max_idle_s=0.1, controls=controls), scenario)
+    run(plan(strategy=OLDEST, slots=1, max_idle_s=0.1, controls=controls), scenario)
 
 
 def test_an_instance_that_dies_of_a_batch_with_an_empty_place_is_replaced() -> None:
@@ -180,7 +180,7 @@ def test_a_request_that_fails_does_not_have_others_computed_twice(states: list[S
         assert (await ask(dataplane, 100, 2))["sum"] == 101.0
         assert (await ask(dataplane, 100, 1))["sum"] in ((101.0,) if states else (101.0, 111.0)), "10 is added once at most"
 
-    run(plan({"by": "state" if states else "id", "delay_s": 0.1}, strategy=OLDEST, places=4, states=states), scenario)
+    run(plan({"by": "state" if states else "id", "delay_s": 0.1}, strategy=OLDEST, slots=4, states=states), scenario)
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["new", "begun anew"])

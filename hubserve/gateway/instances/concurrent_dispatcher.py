@@ -103,5 +103,5 @@ class ConcurrentDispatcher(InstanceDispatcher):
             suspects = Suspects(half)
             for work in half:
                 work.suspects = suspects
-        self._batcher.put_back(again)
+        self._batcher.requeue(again)
         return [work for work in works if work.raw.stream is not None]

@@ -10,9 +10,9 @@ from typing import Any
 from hubserve.errors import InstanceDied
 from hubserve.gateway.instances.frame_checks import check_answer
 from hubserve.gateway.instances.frame_reader import FrameProtocol, dumps
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.wire import frames
-from hubserve.wire.arena import MIN_BUFFER_BYTES, REQUESTS_BYTES, Arena, Ring
+from hubserve.wire.arena import MIN_BUFFER_BYTES, REQUESTS_BYTES, Arena, RingAllocator
 
 log = logging.getLogger("hubserve")
 
@@ -35,7 +35,7 @@ class Connection(FrameProtocol):
         on_lost: called when the socket has closed.
 
     Attributes:
-        due: when the oldest frame is to be answered; see :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: when the oldest frame is to be answered; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
         closed: whether nothing can be sent any more.
     """
 
@@ -49,7 +49,7 @@ class Connection(FrameProtocol):
         super().__init__(arena, on_broken)
         self.closed = False
         self._loop = asyncio.get_running_loop()
-        self._ring = Ring(REQUESTS_BYTES)
+        self._ring = RingAllocator(REQUESTS_BYTES)
         self._on_hung = on_hung
         self._on_lost = on_lost
         self._answers: deque[Answered] = deque()
@@ -57,7 +57,7 @@ class Connection(FrameProtocol):
         self._timeouts_s: deque[float] = deque()  # of each unanswered frame
         self._places: deque[int] = deque()  # as above
         self.due = 0.0
-        self._sweeper = Sweeper(_WATCH_EVERY_S)
+        self._deadlines = DeadlineMonitor(_WATCH_EVERY_S)
 
     @property
     def unanswered(self) -> int:
@@ -89,9 +89,9 @@ class Connection(FrameProtocol):
         """Copy a large buffer into the arena; None if it is small, or there is no room."""
         if size < MIN_BUFFER_BYTES or self._arena is None:
             return None
-        offset = self._ring.take(size)
+        offset = self._ring.allocate(size)
         if offset is not None:
-            self._arena.put(parts, offset)
+            self._arena.write(parts, offset)
             self._places[-1] += 1
         return offset
 
@@ -99,7 +99,7 @@ class Connection(FrameProtocol):
         """Count the time of the frame that is computed now; a module that hangs must not take its requests' successors with it."""
         self.due = time.monotonic() + self._timeouts_s[0] if self._answers else 0.0
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """The oldest frame has not been answered in its time."""
         self.due = 0.0
         self._on_hung(self._timeouts_s[0])
@@ -125,7 +125,7 @@ class Connection(FrameProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ready."""
         super().connection_made(transport)
-        self._sweeper.add(self)
+        self._deadlines.add(self)
 
     def check(self, header: dict[str, Any]) -> None:
         """See the base class."""
@@ -142,14 +142,14 @@ class Connection(FrameProtocol):
         answered = self._answers.popleft()
         self._asked.popleft()
         self._timeouts_s.popleft()
-        self._ring.give_back(self._places.popleft())
+        self._ring.free(self._places.popleft())
         self._watch()
         answered(frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side ended, or :meth:`close` was called."""
         self.closed = True
-        self._sweeper.discard(self)
+        self._deadlines.discard(self)
         if self._arena:
             self._arena.close()
         self._on_lost(exc)

@@ -13,9 +13,10 @@ from hubserve.gateway.instances.outcomes import Outcome, outcome_of, resolve
 from hubserve.gateway.instances.process import BROKEN, InstanceProcess
 from hubserve.gateway.instances.raw_requests import encode_raw_batch
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, TimesBook
+from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 from hubserve.gateway.scheduling.concurrency import SHARED_FROM
-from hubserve.gateway.scheduling.sequences import Queue
+from hubserve.gateway.scheduling.latency_store import LatencyStore
+from hubserve.gateway.scheduling.sequence_batcher import Queue
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.wire.arena import MAX_IN_FLIGHT
 from hubserve.wire.frames import Frame, WireError
@@ -49,7 +50,7 @@ class InstanceDispatcher:
         self,
         instance: InstanceProcess,
         batcher: Queue,
-        book: TimesBook,
+        book: LatencyStore,
         statistics: ModuleStatistics,
         on_out_of_memory: Callable[[int], None],
     ) -> None:
@@ -66,7 +67,7 @@ class InstanceDispatcher:
         self._instance = instance
         self._channel = instance.side_channel
         if self._channel:
-            self._channel.on_rescheduled = lambda work: batcher.put_back([work])
+            self._channel.on_rescheduled = lambda work: batcher.requeue([work])
         self._batcher = batcher
         self._book = book
         self._statistics = statistics
@@ -161,7 +162,7 @@ class InstanceDispatcher:
                 _tell_sequences(batch, answer)
             if self._channel:  # calls that its threads still make do not keep it from computing
                 self._channel.executing.difference_update(keys)
-            self._batcher.answered(self)  # first, so that the instance does not wait until all requests are answered
+            self._batcher.on_batch_done(self)  # first, so that the instance does not wait until all requests are answered
         except Exception:  # requests whose answers are here get them in any case
             log.exception("an unexpected error while a batch was answered")
         if self._channel:
@@ -186,7 +187,7 @@ class InstanceDispatcher:
             batch = [work for work, key in zip(batch, keys, strict=False) if self._channel.forget(key)]
         again = [work for work in batch if not (work.filler or work.answer.done()) and self._may_go_on(work, died, merged)]
         try:
-            self._batcher.put_back(again)
+            self._batcher.requeue(again)
         except Exception:
             log.exception("an unexpected error while requests of an instance that died were put back")
             _fail(again, died)
@@ -248,7 +249,7 @@ def _shifted(call: dict[str, Any], by: int) -> dict[str, Any]:
 def _tell_sequences(batch: list[QueuedRequest], frame: Frame) -> None:
     for work, result in zip(batch, frame.header["results"], strict=True):
         if work.sequence is not None:
-            work.sequence.computed(work, result, frame)
+            work.sequence.on_computed(work, result, frame)
 
 
 def _outcomes(batch: list[QueuedRequest], frame: Frame) -> list[Outcome]:

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hubserve.kinds.base import Face
 from hubserve.types import BFLOAT16, BYTES, DTYPES, parse_dtype
-from hubserve.wire.arena import HALF_BYTES, REQUESTS_BYTES
+from hubserve.wire.arena import REQUESTS_BYTES, RESPONSE_BUFFER_BYTES
 from hubserve.wire.frames import WireError
 
 Count = Annotated[int, Meta(ge=0)]
@@ -223,7 +223,7 @@ def _sizes(header: dict[str, Any]) -> list[int]:
             continue
         offset, length = place
         in_arena += length
-        if offset < REQUESTS_BYTES or in_arena > HALF_BYTES:
+        if offset < REQUESTS_BYTES or in_arena > RESPONSE_BUFFER_BYTES:
             raise WireError("a frame's buffers are not in the part of the shared memory that is for answers")
         sizes.append(length)
     return sizes

@@ -108,7 +108,7 @@ class FrameProtocol(asyncio.BufferedProtocol):
                 payload = memoryview(bytes(payload))
             header, self._header = self._header, None
             self._move(self._scratch, size)
-            self.on_frame(frames.cut(header, payload, self._arena))
+            self.on_frame(frames.split_payload(header, payload, self._arena))
 
     def _make_room(self, size: int) -> None:
         if size > len(self._view):

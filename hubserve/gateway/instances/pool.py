@@ -14,8 +14,8 @@ from hubserve.gateway.instances.dispatcher import InstanceDispatcher
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.process import InstanceProcess
 from hubserve.gateway.instances.remote_instance import create_instance
-from hubserve.gateway.scheduling.batch_latency import TimesBook
-from hubserve.gateway.scheduling.sequences import Queue
+from hubserve.gateway.scheduling.latency_store import LatencyStore
+from hubserve.gateway.scheduling.sequence_batcher import Queue
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.kinds.base import Description
 from hubserve.wire.model_access import ModelAccess
@@ -105,7 +105,7 @@ class Pool:
         self,
         specs: Sequence[InstanceSpec],
         batcher: Queue,
-        book: TimesBook,
+        book: LatencyStore,
         statistics: ModuleStatistics,
         models: Callable[[], ModelAccess],
     ) -> None:
@@ -192,7 +192,7 @@ class Pool:
         seat = slot.seat = kind(instance, self._batcher, self._book, self._statistics, out_of_memory)
         died = asyncio.create_task(instance.dead.wait())
         try:
-            self._batcher.add(seat)
+            self._batcher.add_instance(seat)
             while not died.done():
                 unwanted = asyncio.create_task(slot.until_unwanted())
                 try:
@@ -210,7 +210,7 @@ class Pool:
             raise
         finally:
             died.cancel()
-            self._batcher.remove(seat)
+            self._batcher.remove_instance(seat)
         slot.instance = slot.seat = None
         slot.restarts += 1
         return seat.has_answered

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 from hubserve.errors import DeadlineExceeded, HubError, Overloaded
 from hubserve.gateway.queued_request import InstanceHandle, QueuedRequest
-from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, BatchTimes, TimesBook
+from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
+from hubserve.gateway.scheduling.batch_latency import BatchLatency
+from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.queue_policy import REJECT, QueuePolicies, QueuePolicy
 
 #: a full queue is searched for work that nobody waits for any more, but not for every request that it refuses
@@ -36,7 +38,7 @@ class BatchSettings:
         preferred_sizes: numbers of items to merge up to, ascending; empty: as learned.
         max_delay_s: how long a request may be kept waiting for others although an instance is idle.
         merge: whether requests are put together at all.
-        takes_all: an instance takes whatever waits, up to the most items in one call, without regard to what that costs.
+        greedy: an instance takes whatever waits, up to the most items in one call, without regard to what that costs.
         policies: how long requests of each priority may wait, and how many.
         preserve_ordering: answers are given in the order in which the requests came.
     """
@@ -45,7 +47,7 @@ class BatchSettings:
     preferred_sizes: Sequence[int] = ()
     max_delay_s: float = 0.0
     merge: bool = True
-    takes_all: bool = False
+    greedy: bool = False
     policies: QueuePolicies = field(default_factory=QueuePolicies)
     preserve_ordering: bool = False
 
@@ -64,7 +66,7 @@ class _Lane:
     """
 
     key: Hashable | None
-    times: BatchTimes | None
+    times: BatchLatency | None
     queue: deque[QueuedRequest] = field(default_factory=deque)
     items: int = 0
     released: int = 0
@@ -98,19 +100,19 @@ class Batcher:
         module: the served name, for messages.
         settings: see there.
         book: how long batches take; its limit is the most items in one call.
-        soon: calls what it is given once everything that came by now is queued, so that requests that came together are computed
+        schedule: calls what it is given once everything that came by now is queued, so that requests that came together are computed
             together, also by instances that are idle.
 
     Attributes:
         settings: as given, until its module asks for others while nothing waits.
     """
 
-    def __init__(self, module: str, settings: BatchSettings, book: TimesBook, soon: Callable[[Callable[[], None]], Any]) -> None:
+    def __init__(self, module: str, settings: BatchSettings, book: LatencyStore, schedule: Callable[[Callable[[], None]], Any]) -> None:
         self._module = module
         self.settings = settings
         self._book = book
-        self._soon = soon
-        self._dispatches_soon = False
+        self._schedule = schedule
+        self._is_dispatch_scheduled = False
         self._policies = settings.policies if settings.policies.bound else None
         self._lanes: dict[_LaneName, _Lane] = {}
         self._size = 0
@@ -126,17 +128,17 @@ class Batcher:
     def is_full(self) -> bool:
         """Whether new work would be refused."""
         if self._size >= self.settings.max_queue_size:
-            if self._dispatches_soon:
+            if self._is_dispatch_scheduled:
                 self.dispatch()
             self._sweep()
         return self._size >= self.settings.max_queue_size
 
-    def add(self, seat: InstanceHandle) -> None:
+    def add_instance(self, seat: InstanceHandle) -> None:
         """An instance is ready."""
         self._seats.append(seat)
         self.dispatch()
 
-    def remove(self, seat: InstanceHandle) -> None:
+    def remove_instance(self, seat: InstanceHandle) -> None:
         """An instance is gone."""
         if seat in self._seats:
             self._seats.remove(seat)
@@ -154,12 +156,12 @@ class Batcher:
             self._apply(self._policies.of(work.priority), work)
         self._lane_of(work).queue.append(work)
         self._size += 1
-        if not self._dispatches_soon:
-            self._dispatches_soon = True
-            self._soon(self._dispatch_now)
+        if not self._is_dispatch_scheduled:
+            self._is_dispatch_scheduled = True
+            self._schedule(self._dispatch_now)
 
     def _dispatch_now(self) -> None:
-        self._dispatches_soon = False
+        self._is_dispatch_scheduled = False
         self.dispatch()
 
     def check_room(self) -> None:
@@ -190,7 +192,7 @@ class Batcher:
     def _waiting(self, priority: int) -> int:
         return sum(len(lane.queue) for name, lane in self._lanes.items() if name[0] == priority)
 
-    def put_back(self, works: list[QueuedRequest]) -> None:
+    def requeue(self, works: list[QueuedRequest]) -> None:
         """Queue work again, in its place in front, because its instance died; it was admitted before, so no limit applies."""
         for work in reversed(works):
             self._lane_of(work).queue.appendleft(work)
@@ -228,7 +230,7 @@ class Batcher:
                 return
             self._give(seat, batch)
 
-    def answered(self, seat: InstanceHandle) -> None:
+    def on_batch_done(self, seat: InstanceHandle) -> None:
         """A seat has answered a batch: call it after each."""
         seat.expected_s.popleft()
         if seat.in_flight == 1:
@@ -333,8 +335,8 @@ class Batcher:
             return 1
         settings = self.settings
         preferred = () if lane.key == ONE_BY_ONE else settings.preferred_sizes
-        takes_all = settings.takes_all and lane.key != ONE_BY_ONE
-        full_size = min(preferred[-1], self._book.limit) if preferred else self._book.limit if takes_all else times.full_size()
+        greedy = settings.greedy and lane.key != ONE_BY_ONE
+        full_size = min(preferred[-1], self._book.limit) if preferred else self._book.limit if greedy else times.full_size()
         if waiting < full_size:
             if takers.only_complete:
                 return 0
@@ -344,11 +346,11 @@ class Batcher:
                 return 0
         alone, share = not takers.busy, waiting
         if takers.idle > 1:
-            share = -(-waiting // takers.idle) if takes_all else times.share(waiting, takers.idle, alone)
+            share = -(-waiting // takers.idle) if greedy else times.share(waiting, takers.idle, alone)
             lane.released = waiting  # the others take their share at once
         if preferred:
             return min(_preferred_size(times, preferred, waiting, share, takers), self._book.limit)
-        return min(share, self._book.limit) if takes_all else times.batch_size(share)
+        return min(share, self._book.limit) if greedy else times.batch_size(share)
 
     def _look_again_in(self, seconds: float) -> None:
         if self._timer is None:
@@ -390,7 +392,7 @@ class Batcher:
         if first.key is None or first.key == ONE_BY_ONE:
             return []
         items = sum(work.count for work in batch)
-        if (self.settings.preferred_sizes or self.settings.takes_all) and items <= self._book.limit:
+        if (self.settings.preferred_sizes or self.settings.greedy) and items <= self._book.limit:
             return [items]
         return self._book.of(first.key).call_sizes(items)
 
@@ -408,7 +410,7 @@ class Batcher:
         self._size = sum(len(lane.queue) for lane in self._lanes.values())
 
 
-def _preferred_size(times: BatchTimes, preferred: Sequence[int], waiting: int, share: int, takers: _Takers) -> int:
+def _preferred_size(times: BatchLatency, preferred: Sequence[int], waiting: int, share: int, takers: _Takers) -> int:
     """Return the preferred size that answers the last of the waiting items soonest, the largest of equals; their share if none fits."""
     fitting = [size for size in preferred if size <= waiting]
     if len(fitting) < 2 or takers.idle < 2:

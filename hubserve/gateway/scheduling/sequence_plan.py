@@ -58,7 +58,7 @@ class SequencePlan:
     Attributes:
         strategy: :data:`DIRECT` or :data:`OLDEST`.
         max_idle_s: a sequence of which no request came for so long has ended.
-        places: how many sequences an instance has at once; further ones wait. 0 for ``max_batch_size``.
+        slots: how many sequences an instance has at once; further ones wait. 0 for ``max_batch_size``.
         preferred_sizes: with ``oldest``: numbers of requests to wait for, for at most ``max_delay_s``.
         max_delay_s: how long a request may be kept waiting for those of other sequences.
         min_utilization: with ``direct``: the share of an instance's places whose requests ``max_delay_s`` waits for.
@@ -69,7 +69,7 @@ class SequencePlan:
 
     strategy: str = DIRECT
     max_idle_s: float = 1.0
-    places: int = 0
+    slots: int = 0
     preferred_sizes: Sequence[int] = ()
     max_delay_s: float = 0.0
     min_utilization: float = 0.0

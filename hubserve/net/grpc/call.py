@@ -68,7 +68,7 @@ class Call:
     """One call; the receiver of its stream.
 
     Attributes:
-        due: when it takes its client too long; see :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: when it takes its client too long; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
         metadata: name -> value, of equal names the last.
         deadline: when its client gives it up, on the clock of ``time.monotonic``; None for never.
     """
@@ -115,7 +115,7 @@ class Call:
         self._task: asyncio.Task[None] | None = None
         stream.receiver = self
         self.due = 0.0 if method.streams else self._start + service.client_timeout_s
-        service.sweeper.add(self)
+        service.deadlines.add(self)
         if method.streams:
             self._run(self._answer_stream())
 
@@ -185,7 +185,7 @@ class Call:
         else:
             self._finish()
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """The client is too slow."""
         is_sending = self._stream.sent_end
         moved = self._stream.sent_bytes if is_sending else self._reader.received_bytes
@@ -330,7 +330,7 @@ class Call:
         self.due = 0.0
         self._reader.close()
         self._release_answers()
-        self._service.sweeper.discard(self)
+        self._service.deadlines.discard(self)
         self._forget(self)
         if not self._stream.sent_end:  # what answers it was cancelled from within, or failed at failing
             self._stream.reset(ErrorCode.INTERNAL_ERROR)
@@ -341,4 +341,4 @@ class Call:
 def endpoint_of(service: Service) -> Endpoint[Head]:
     """What connections of a server of this service share."""
     most = service.max_calls + _MORE_STREAMS
-    return Endpoint(Http2Connection, make_head, Calls(service).accept, service.budget, service.sweeper, service.client_timeout_s, most)
+    return Endpoint(Http2Connection, make_head, Calls(service).accept, service.budget, service.deadlines, service.client_timeout_s, most)

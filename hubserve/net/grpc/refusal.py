@@ -21,16 +21,16 @@ class Refusal:
         answer: the data to send, as for :meth:`Stream.send`.
 
     Attributes:
-        due: when it takes long; see :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: when it takes long; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
     """
 
     def __init__(self, stream: Stream, service: Service, *answer: bytes) -> None:
         self.due = time.monotonic() + _PATIENCE_S
         self._stream = stream
-        self._sweeper = service.sweeper
+        self._deadlines = service.deadlines
         self._answer = answer
         self._came_bytes = 0
-        self._sweeper.add(self)
+        self._deadlines.add(self)
 
     def add(self, data: bytes) -> None:
         """Discard a part of the request."""
@@ -53,6 +53,6 @@ class Refusal:
 
     def lost(self) -> None:
         """Handle that the client cancelled the request, or disconnected."""
-        self._sweeper.discard(self)
+        self._deadlines.discard(self)
 
-    on_due = end
+    on_timeout = end

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.grpc.framing import Budget, Message
 from hubserve.net.grpc.status import Status
 from hubserve.net.http2.header_rules import Field
@@ -70,7 +70,7 @@ class Service:
         max_message_bytes: the longest message of a client.
         client_timeout_s: how long a client may take for a message beyond what its length explains, and to take an answer.
         budget: accounts for messages that are not complete, and answers that are not written.
-        sweeper: watches deadlines.
+        deadlines: watches deadlines.
         unpack: decompresses a message; takes the message and the name of its coding.
         refuse: maps an error to a status and text.
     """
@@ -80,6 +80,6 @@ class Service:
     max_message_bytes: int
     client_timeout_s: float
     budget: Budget
-    sweeper: Sweeper
+    deadlines: DeadlineMonitor
     unpack: Callable[[Message, str], Awaitable[Message]]
     refuse: Callable[[Exception], tuple[Status, str]]

@@ -46,7 +46,7 @@ class Http2Connection(asyncio.BufferedProtocol):
         endpoint: what it shares with others.
 
     Attributes:
-        due: when it is looked after; see :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: when it is looked after; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
         streams: number -> requests that are in progress.
         inbox: takes their bodies.
         outbox: sends their answers.
@@ -88,7 +88,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             partial(read_request, self._endpoint.make_head), _MAX_HEADER_BYTES, self._endpoint.decode_budget(transport)
         )
         self._endpoint.connections.add(self)
-        self._endpoint.sweeper.add(self)
+        self._endpoint.deadlines.add(self)
         self.due = time.monotonic() + self._endpoint.client_timeout_s
         if not self._endpoint.bound.add(self, transport):
             transport.abort()
@@ -107,7 +107,7 @@ class Http2Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it makes no difference
         """The connection is closed."""
         self._endpoint.left(self)
-        self._endpoint.sweeper.discard(self)
+        self._endpoint.deadlines.discard(self)
         self.outbox.resume()
         self._lose_streams()
 
@@ -165,7 +165,7 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
         self.outbox.send_waiting()
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """Nothing has come for a while."""
         if self._closed:  # and the client does not take what it was told last
             self._transport.abort()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from hubserve.bounded_cache import Recent
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.grpc.framing import Budget
 from hubserve.net.http2.header_rules import Field
 from hubserve.net.http2.rate_limit import Bucket
@@ -49,7 +49,7 @@ class Endpoint(Generic[H]):
         make_head: turns a request's header fields into its head.
         accept: begins to answer a request, and gives its stream a receiver.
         budget: accounts for what is written but not yet taken by the client.
-        sweeper: looks after what may become due.
+        deadlines: looks after what may become due.
         client_timeout_s: how long a client may take to send the preface, and may be silent before it is sent a PING.
         max_streams: requests of one connection that may be in progress at once.
         bound: bounds how many connections there are.
@@ -60,7 +60,7 @@ class Endpoint(Generic[H]):
     make_head: Callable[[list[Field]], H]
     accept: Callable[[Stream, H], None]
     budget: Budget
-    sweeper: Sweeper
+    deadlines: DeadlineMonitor
     client_timeout_s: float
     max_streams: int
     bound: Bound = field(default_factory=_NoBound)

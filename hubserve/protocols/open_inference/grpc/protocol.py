@@ -61,7 +61,7 @@ class GrpcServer:
             max_message_bytes=settings.grpc_max_message_bytes or settings.max_body_bytes,
             client_timeout_s=settings.client_timeout_s,
             budget=context.admission,
-            sweeper=context.admission.sweeper,
+            deadlines=context.admission.deadlines,
             unpack=self._unpack,
             refuse=refusal,
         )

@@ -36,7 +36,7 @@ class Stream:
         rpc: the call.
 
     Attributes:
-        due: when what is written is to be taken; see :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: when what is written is to be taken; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
     """
 
     def __init__(self, context: Context, rpc: Call) -> None:
@@ -73,8 +73,8 @@ class Stream:
         Raises:
             Exception: the stream ends with this.
         """
-        sweeper = self._context.admission.sweeper
-        sweeper.add(self)
+        deadlines = self._context.admission.deadlines
+        deadlines.add(self)
         self._reading = asyncio.create_task(self._read())
         try:
             await asyncio.wait({self._reading})
@@ -83,7 +83,7 @@ class Stream:
             while self._tasks:
                 await asyncio.wait(self._tasks)
         finally:
-            sweeper.discard(self)
+            deadlines.discard(self)
             left = [self._reading, *self._tasks]
             for task in left:
                 task.cancel()
@@ -189,7 +189,7 @@ class Stream:
             await self._rpc.flushed()
             self.due = 0.0
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """Break the stream if the client has not taken enough of what is sent."""
         timeout_s = self._context.settings.client_timeout_s
         if not self._rpc.is_waiting or not self._pace:  # a sender that waited for the client was cancelled

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hubserve.errors import from_wire
 from hubserve.gateway.instances.dispatcher import _frame_of
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.instance.execute import Computed, compute, prepare
+from hubserve.instance.execute import FrameResults, compute, prepare
 from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.types import ANY, TensorSpec
 from hubserve.wire import frames
@@ -50,7 +50,7 @@ def work_of(a: np.ndarray, b: np.ndarray, answer: str) -> QueuedRequest:
     return QueuedRequest(call, buffers, len(a), "form", asyncio.Future(loop=LOOP))
 
 
-def computed_from(batch: list[QueuedRequest], call_sizes: list[int], module: LoadedModule) -> Computed:
+def computed_from(batch: list[QueuedRequest], call_sizes: list[int], module: LoadedModule) -> FrameResults:
     """Through the wire and back."""
     header, buffers = _frame_of(batch)
     raw = b"".join(bytes(piece) for piece in frames.encode({**header, "call_sizes": call_sizes}, buffers))

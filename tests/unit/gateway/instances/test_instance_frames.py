@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hubserve.gateway.instances.connection import Connection
 from hubserve.gateway.instances.frame_checks import check_answer, check_side_frame
 from hubserve.wire import frames
-from hubserve.wire.arena import HALF_BYTES, REQUESTS_BYTES, Arena
+from hubserve.wire.arena import REQUESTS_BYTES, RESPONSE_BUFFER_BYTES, Arena
 from tests.wire_mutations import EXCHANGES, Ends, exchange, watch_errors
 
 ARENA = Arena.create()
@@ -58,7 +58,7 @@ def test_what_instances_send_is_accepted(asked: dict[str, Any] | None, header: d
         (results({"outputs": [{**ARRAY, "shape": [-2, -1]}]}), ">= 0"),
         (results({"outputs": [{**ARRAY, "dtype": "bytes", "shape": [1 << 40]}]}), "which 8 bytes are not"),
         (results({"outputs": [ARRAY]}, buffers=[[0, 8]]), "not in the part"),
-        (results({"outputs": [ARRAY]}, buffers=[[REQUESTS_BYTES, 8], [REQUESTS_BYTES, HALF_BYTES]]), "not in the part"),
+        (results({"outputs": [ARRAY]}, buffers=[[REQUESTS_BYTES, 8], [REQUESTS_BYTES, RESPONSE_BUFFER_BYTES]]), "not in the part"),
         (results({"outputs": [ARRAY]}, took_s=float("nan")), "took_s"),
         (results({"outputs": [ARRAY]}, took_s="1"), "took_s"),
         (results({"outputs": [ARRAY]}, times=[[0, 0.1]]), "times"),
@@ -100,7 +100,7 @@ def test_what_is_announced_takes_no_memory_and_a_header_is_read_before_its_paylo
     raw = frames.HEAD.pack(b"HUB1", 100, payload_bytes) + b"x" * 100
     ends = asyncio.run(answered_by(raw))
     assert ends.outcomes == ["died"]
-    assert "header is broken" in ends.broken[0]
+    assert "invalid header" in ends.broken[0]
 
 
 def test_a_large_payload_is_taken_as_it_comes() -> None:

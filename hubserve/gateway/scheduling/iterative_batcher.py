@@ -8,15 +8,15 @@ from typing import Any
 
 from hubserve.errors import InstanceDied
 from hubserve.gateway.queued_request import QueuedRequest
+from hubserve.gateway.scheduling.sequence_batcher import Desk, Sequence, SequenceBatcher, fail
 from hubserve.gateway.scheduling.sequence_inputs import check_id, tell
-from hubserve.gateway.scheduling.sequences import Desk, Sequence, Sequences, fail
 from hubserve.types import SequencePart
 
 #: ids that fit each datatype in which models may take them
 _LARGEST_ID = (1 << 31) - 1
 
 
-class IterativeSequences(Sequences):
+class IterativeSequenceBatcher(SequenceBatcher):
     """See the module; arguments as the base class."""
 
     def __init__(self, *args: Any) -> None:
@@ -47,7 +47,7 @@ class IterativeSequences(Sequences):
         if before and not (sequence.queue or sequence.computing):
             self._end(sequence)
 
-    def put_back(self, works: list[QueuedRequest]) -> None:
+    def requeue(self, works: list[QueuedRequest]) -> None:
         """Take requests that the model wants to have again, or whose instance died; see the base class."""
         for work in works:
             sequence: Sequence = work.sequence

@@ -14,11 +14,12 @@ from typing import Any
 
 from hubserve.errors import DeadlineExceeded, HubError, InstanceDied, InvalidInput, Overloaded
 from hubserve.gateway.queued_request import InstanceHandle, QueuedRequest
-from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, TimesBook
+from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
+from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.sequence_inputs import States, check_id, equip, filler, next_states
 from hubserve.gateway.scheduling.sequence_plan import DIRECT, SequencePlan
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.types import SequencePart
 from hubserve.wire.frames import Frame
 
@@ -36,10 +37,10 @@ class Sequence:
         desk: where it has a place; None while it waits for one.
         states: what the model left, by the name of its input.
         last_came: whether its last request is there.
-        due: when it ends because no request came; see :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: when it ends because no request came; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
     """
 
-    def __init__(self, owner: "Sequences", number: int, name: int | str) -> None:
+    def __init__(self, owner: "SequenceBatcher", number: int, name: int | str) -> None:
         self.id = name
         self.number = number
         self.queue: deque[QueuedRequest] = deque()
@@ -50,11 +51,11 @@ class Sequence:
         self.due = 0.0
         self._owner = owner
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """No request came for long."""
         self._owner.on_idle(self)
 
-    def computed(self, work: QueuedRequest, result: dict[str, Any], frame: Frame) -> None:
+    def on_computed(self, work: QueuedRequest, result: dict[str, Any], frame: Frame) -> None:
         """A request was computed."""
         self._owner.on_computed(self, work, result, frame)
 
@@ -73,7 +74,7 @@ class Desk:
         return self.places.count(None) if self.seat.is_alive else 0
 
 
-class Sequences:
+class SequenceBatcher:
     """The waiting requests of a module with sequences, and the instances that compute them.
 
     Args:
@@ -84,12 +85,12 @@ class Sequences:
 
     Attributes:
         batched: whether the arrays that cross the wire have a batch dimension.
-        fills_places: whether an instance that computes a request at one place is given something for the places before it, too.
+        pads_slots: whether an instance that computes a request at one place is given something for the places before it, too.
     """
 
-    def __init__(self, module: str, settings: BatchSettings, plan: SequencePlan, book: TimesBook) -> None:
+    def __init__(self, module: str, settings: BatchSettings, plan: SequencePlan, book: LatencyStore) -> None:
         self.batched = True
-        self.fills_places = plan.strategy == DIRECT
+        self.pads_slots = plan.strategy == DIRECT
         self._module = module
         self._settings = settings
         self._plan = plan
@@ -98,7 +99,7 @@ class Sequences:
         self._by_id: dict[int | str, Sequence] = {}
         self._without_place: deque[Sequence] = deque()
         self._lost: dict[int | str, str] = {}
-        self._idle = Sweeper(min(0.1, plan.max_idle_s / 4))
+        self._idle = DeadlineMonitor(min(0.1, plan.max_idle_s / 4))
         self._size = 0
         self._numbers = 0
 
@@ -241,13 +242,13 @@ class Sequences:
 
     # --- instances come, compute and go ---
 
-    def add(self, seat: InstanceHandle) -> None:
+    def add_instance(self, seat: InstanceHandle) -> None:
         """An instance is ready."""
-        places = min(self._plan.places or self._limit, self._limit) if self._plan.strategy == DIRECT else self._plan.places or self._limit
+        places = min(self._plan.slots or self._limit, self._limit) if self._plan.strategy == DIRECT else self._plan.slots or self._limit
         self._desks.append(Desk(seat, places))
         self._give_places()
 
-    def remove(self, seat: InstanceHandle) -> None:
+    def remove_instance(self, seat: InstanceHandle) -> None:
         """An instance is gone, and with it what it knew of its sequences."""
         for desk in [each for each in self._desks if each.seat is seat]:
             self._desks.remove(desk)
@@ -260,7 +261,7 @@ class Sequences:
         for sequence in [each for each in desk.places if each]:
             self._lose(sequence, "the process that computed it has ended or was replaced, as the server's log says")
 
-    def put_back(self, works: list[QueuedRequest]) -> None:
+    def requeue(self, works: list[QueuedRequest]) -> None:
         """Take requests that were not answered.
 
         If their instance died, they cannot be computed by another one, which does not know what came before.
@@ -318,7 +319,7 @@ class Sequences:
         self._give_places()
         self.dispatch()
 
-    def answered(self, seat: InstanceHandle) -> None:
+    def on_batch_done(self, seat: InstanceHandle) -> None:
         """A seat has answered a batch: call it after each."""
         seat.expected_s.popleft()
         self._give_places()
@@ -375,7 +376,7 @@ class Sequences:
             sequence.states = equip(sequence.queue[0], sequence.states, self._plan, self.batched)
         key = first.queue[0].key
         together = [first] if key is None else [each for each in ready if each.queue[0].key == key]
-        if not self.fills_places:
+        if not self.pads_slots:
             sizes = [size for size in self._plan.preferred_sizes if size <= len(together)]
             most = min(self._limit, max(sizes, default=self._limit))
             others = sorted((each for each in together if each is not first), key=lambda each: each.number)
@@ -397,4 +398,4 @@ def fail(work: QueuedRequest, error: HubError) -> None:
 
 
 #: where a module's requests wait
-Queue = Batcher | Sequences
+Queue = Batcher | SequenceBatcher
