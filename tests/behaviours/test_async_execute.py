@@ -13,8 +13,8 @@ from hubserve.errors import DeadlineExceeded, HubError, InstanceDied, ModuleFail
 from hubserve.gateway.dataplane import DataPlane
 from hubserve.gateway.instances import concurrent_dispatcher, pool, process
 from hubserve.types import InferRequest, SequencePart
+from tests.behaviours.python_backend.planes import until
 from tests.behaviours.test_ensembles import served
-from tests.behaviours.test_python_backend import until
 
 pytestmark = pytest.mark.usefixtures("home")
 
