@@ -356,7 +356,7 @@ def test_an_address_where_nothing_listens_is_told_with_what_to_start_there(start
     address = f"127.0.0.1:{free_port()}"
     server = start({"doubler": {**toy("doubler"), "addresses": [address], "token_file": str(token_file)}}, wait=False)
     assert server.process.wait(30) == 1
-    assert f"no instance is to be had at {address}" in server.log.read_text()
+    assert f"no instance is available at {address}" in server.log.read_text()
     assert f"python -m hubserve.instance --listen {address}" in server.log.read_text()
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from hubserve.errors import HubError, InstanceDied
 from hubserve.gateway.instances.connection import NotComputed
+from hubserve.gateway.instances.instance import BROKEN, Instance
 from hubserve.gateway.instances.outcomes import Outcome, outcome_of, resolve
-from hubserve.gateway.instances.process import BROKEN, InstanceProcess
 from hubserve.gateway.instances.raw_requests import encode_raw_batch
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
@@ -48,7 +48,7 @@ class InstanceDispatcher:
 
     def __init__(
         self,
-        instance: InstanceProcess,
+        instance: Instance,
         batcher: Queue,
         book: LatencyStore,
         statistics: ModuleStatistics,
