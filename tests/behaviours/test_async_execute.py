@@ -148,7 +148,7 @@ def test_an_instance_that_dies_takes_only_the_request_with_it_that_it_dies_of(tm
 
 
 def test_so_many_are_at_an_instance_at_most_and_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concurrent_dispatcher, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(concurrent_dispatcher, "MAX_CONCURRENT", 3)
 
     async def use(plane: DataPlane) -> None:
         answers = await asyncio.gather(*(infer(plane, 3) for _ in range(12)))
