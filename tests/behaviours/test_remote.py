@@ -81,9 +81,9 @@ def test_an_instance_runs_in_another_python_and_shares_memory_with_this_one(pyth
 #: a listener with configurable handshake timeout, number of instances and number of descriptors
 LISTEN = """
 import resource
-from hubserve.instance import __main__, listen
-listen.HANDSHAKE_TIMEOUT_S = {}
-listen._MAX_INSTANCES = {}
+from hubserve.instance import __main__, remote_listener
+remote_listener.HANDSHAKE_TIMEOUT_S = {}
+remote_listener._MAX_INSTANCES = {}
 resource.setrlimit(resource.RLIMIT_NOFILE, ({}, {}))
 __main__.main()
 """
