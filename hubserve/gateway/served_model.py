@@ -126,7 +126,7 @@ class ServedModule:
         if not merges and "dynamic_batching" in (self.description.config or {}):  # the model itself asks for it
             merges = True  # the plan stays as it was, to be compared with others
             if isinstance(self.batcher, Batcher):
-                self.batcher.settings = replace(self.batcher.settings, merge=True)
+                self.batcher.allow_merging()
         self._hide_control_inputs()
         self._book.load()
         self._learn(warm_up)
@@ -149,7 +149,7 @@ class ServedModule:
             return
         form = batch_key({"name": name, "dtype": dtype, "shape": [1, *shape]} for name, (dtype, shape) in shapes.items())
         for items, seconds in warm_up:
-            self._book.of(form).believe(items, seconds)
+            self._book.of(form).adopt(items, seconds)
 
     async def loaded(self) -> None:
         """Wait until it is loaded.
