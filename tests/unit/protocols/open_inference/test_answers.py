@@ -3,7 +3,7 @@ import json
 import numpy as np
 
 from hubserve.protocols.open_inference.core.types import InferResult, OutputTensor
-from hubserve.protocols.open_inference.http.decode import write_result
+from hubserve.protocols.open_inference.http.encode import write_result
 from hubserve.protocols.open_inference.http.generate import write_generate
 
 HALF = "half a character: \ud800"
