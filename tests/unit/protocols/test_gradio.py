@@ -19,10 +19,10 @@ class Exchange:
     """As much of a connection's exchange as a request without a body needs."""
 
     gone = False
-    cancel_when_gone = False
+    cancel_on_disconnect = False
     announced_bytes = 0
 
-    def take_body(self) -> bytes:
+    def buffered_body(self) -> bytes:
         return b""
 
 
