@@ -17,9 +17,9 @@ from hubserve.errors import HubError, InstanceDied
 from hubserve.gateway.dataplane import DataPlane
 from hubserve.gateway.instances.connection import Connection
 from hubserve.gateway.instances.outcomes import outcome_of
-from hubserve.gateway.instances.raw_requests import Whole
-from hubserve.gateway.instances.side_channel import Talk
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.instances.raw_requests import RawRequest
+from hubserve.gateway.instances.side_channel import SideChannel
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.types import InferResponse
 from hubserve.wire import frames
 from hubserve.wire.arena import HALF_BYTES, REQUESTS_BYTES, Arena
@@ -189,14 +189,14 @@ class Ends:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        end: Connection | Talk
+        end: Connection | SideChannel
         if asked is None:
-            calls = DataPlane([]).calls
-            _, end = await loop.create_unix_connection(lambda: Talk(calls, self._break, self._closed.set), sock=ours)
+            models = DataPlane([]).model_access
+            _, end = await loop.create_unix_connection(lambda: SideChannel(models, self._break, self._closed.set), sock=ours)
             answer: asyncio.Future[InferResponse] = loop.create_future()
-            work = Work({}, [], 1, None, answer, whole=Whole())
+            work = QueuedRequest({}, [], 1, None, answer, raw=RawRequest())
             end.begin(work)
-            end.on_again = lambda work: work.answer.set_result(InferResponse())
+            end.on_rescheduled = lambda work: work.answer.set_result(InferResponse())
         else:
             _, end = await loop.create_unix_connection(
                 lambda: Connection(Arena(self._arena_fd), lambda _: None, self._break, lambda _: self._closed.set()), sock=ours
@@ -206,10 +206,8 @@ class Ends:
         await loop.sock_sendall(theirs, raw)
         theirs.close()
         await self._closed.wait()
-        if isinstance(end, Connection):
-            end.fail(InstanceDied("it ended"))
-        else:
-            end.lost(InstanceDied("it ended"))
+        end.fail(InstanceDied("it ended"))
+        if isinstance(end, SideChannel):
             self.outcomes.append("died" if isinstance(answer.exception(), InstanceDied) else "frame")
         end.close()
         await asyncio.sleep(0)

@@ -8,12 +8,12 @@ from typing import Any, Callable, Dict, Generator, Iterator, List, NamedTuple, O
 
 import numpy as np
 
-from hubserve.engines import engine_class
 from hubserve.engines.base import EngineOptions, ModelFiles
 from hubserve.engines.file_cache import locked
 from hubserve.engines.machine_load import load_between, used
 from hubserve.engines.subprocess_call import Conversation
 from hubserve.engines.synthetic_batch import make_sample
+from hubserve.engines.table import engine_class
 from hubserve.errors import HubError, InvalidInput
 from hubserve.paths import cache_dir
 from hubserve.types import ANY, TensorSpec

@@ -12,13 +12,13 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from hubserve.engines import ENGINES, engine_class
 from hubserve.engines.base import EngineOptions, ModelFiles
 from hubserve.engines.measurement import ROUNDS, Outcome, measure_all, measure_in_child
 from hubserve.engines.parity import compare
 from hubserve.engines.selection_cache import Verdict, remembered
 from hubserve.engines.selection_policy import Trial, decide, is_close
 from hubserve.engines.subprocess_call import ChildFailed
+from hubserve.engines.table import ENGINES, engine_class
 from hubserve.errors import HubError, LoadFailed, MissingDependency
 
 #: Which comes first of engines that are equally fast; then those of the table that are not named here.

@@ -15,7 +15,7 @@ _MAX_ATTEMPTS = 2
 
 
 @dataclass(slots=True, eq=False)
-class Work:
+class QueuedRequest:
     """One admitted request.
 
     Attributes:
@@ -27,21 +27,21 @@ class Work:
         deadline: on the clock of ``time.monotonic``; None for none.
         priority: lower ones go first.
         attempts: how many instances have been given it alone.
-        alone: it may have ended an instance, so it is not put together with others again.
+        isolated: it may have ended an instance, so it is not put together with others again.
         suspects: those of whom one may have ended an instance, and which are tried again together; None where it is tried again alone.
         due: when to look whether it is overdue, for :class:`hubserve.net.deadline_monitor.Sweeper`; 0 for never.
         number: when it was queued first, among all work.
         queued_at: the same, on the clock of ``time.monotonic``.
         marks: the request's.
-        asked_wait_s: how long it asks to wait at most; 0 for nothing. It counts where the queue's policy says so.
-        patient_until: when it has waited too long, on the clock of ``time.monotonic``; 0 for never.
+        requested_wait_s: the longest wait that it asks for; 0 for none. The queue's policy says whether that counts.
+        queue_deadline: when it has waited too long, on the clock of ``time.monotonic``; 0 for never.
         delayed: it has waited too long, and is to wait until all others of its priority are computed.
         part: of which sequence it is part.
         sequence: that sequence, as :mod:`hubserve.gateway.scheduling.sequences` keeps it.
-        equipped: what the module is told of its sequence is in it.
+        has_controls: what the module is told of its sequence is in it.
         once: it is not to be computed a second time, whatever happens.
         filler: nobody asked for it; it only takes a place in a batch.
-        whole: a :class:`hubserve.gateway.instances.raw_requests.Whole`, for modules that are given whole requests; None for others.
+        raw: a :class:`hubserve.gateway.instances.raw_requests.RawRequest`, for modules that are given whole requests; None for others.
     """
 
     call: dict[str, Any]
@@ -52,21 +52,21 @@ class Work:
     deadline: float | None = None
     priority: int = 0
     attempts: int = 0
-    alone: bool = False
+    isolated: bool = False
     suspects: Any = None
     due: float = 0.0
     number: int = 0
     queued_at: float = 0.0
     marks: dict[str, int] | None = None
-    asked_wait_s: float = 0.0
-    patient_until: float = 0.0
+    requested_wait_s: float = 0.0
+    queue_deadline: float = 0.0
     delayed: bool = False
     part: SequencePart | None = None
     sequence: Any = None
-    equipped: bool = False
+    has_controls: bool = False
     once: bool = False
     filler: bool = False
-    whole: Any = None
+    raw: Any = None
 
     def on_due(self) -> None:
         """The deadline has passed, or it has waited too long: whoever asked is told."""
@@ -77,7 +77,7 @@ class Work:
             self.answer.set_exception(
                 DeadlineExceeded("Request timeout expired: the answer did not come in time; the request was given up")
             )
-        elif 0 < self.patient_until <= now:
+        elif 0 < self.queue_deadline <= now:
             self.refuse()
         else:
             self.due = self.deadline or 0.0
@@ -92,7 +92,7 @@ class Work:
         return self.attempts < _MAX_ATTEMPTS
 
 
-class Seat(Protocol):
+class InstanceHandle(Protocol):
     """Where batches go: an instance, as the batcher sees it.
 
     Attributes:
@@ -121,8 +121,8 @@ class Seat(Protocol):
     def is_open(self) -> bool:
         """Whether it may be given another one."""
 
-    def admits(self, work: Work) -> bool:
+    def admits(self, work: QueuedRequest) -> bool:
         """Return whether work may be computed behind or beside the present work: False for work that may end the instance."""
 
-    def give(self, batch: list[Work], call_sizes: list[int]) -> None:
+    def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
         """Compute a batch, divided into calls of the given sizes; the batcher is told by :meth:`Batcher.answered` when it is answered."""

@@ -58,8 +58,11 @@ class Context:
     def v2(self) -> "V2Inference":
         """The Open Inference Protocol, for each transport that carries it."""
         from hubserve.protocols.open_inference.core.inference import V2Inference
+        from hubserve.protocols.open_inference.core.inter_model_calls import OpenInferenceAccess
 
-        return V2Inference(self.dataplane, self.settings, self.models, self.decoders)
+        v2 = V2Inference(self.dataplane, self.settings, self.models, self.decoders)
+        self.dataplane.provide_model_access(OpenInferenceAccess(v2))
+        return v2
 
     def stop(self) -> None:
         """End what would keep requests in progress for ever."""

@@ -93,8 +93,7 @@ class PaddleHubProtocol(Protocol):
         try:
             with self.admission.admit() as ticket:
                 module = await self._find(name, scope, ticket)
-                with module.in_use():
-                    module.check_room()  # what would be refused is not even read
+                with module.admit():  # before the body is read
                     request = await self._decode(module, scope, ticket)
                     response = await self._infer(module, request, scope)
                 results = response.json or b"null"

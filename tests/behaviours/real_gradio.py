@@ -24,7 +24,7 @@ from paddlehub.module.module import moduleinfo, serving
 
 
 @moduleinfo(name="{name}", version="1.0.0", type="nlp/text", summary="Says hello.")
-class Talk:
+class SideChannel:
     def _initialize(self, greeting="Hello"):
         self.greeting = greeting
 

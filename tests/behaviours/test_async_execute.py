@@ -13,8 +13,8 @@ from hubserve.errors import DeadlineExceeded, HubError, InstanceDied, ModuleFail
 from hubserve.gateway.dataplane import DataPlane
 from hubserve.gateway.instances import concurrent_dispatcher, pool, process
 from hubserve.types import InferRequest, SequencePart
+from tests.behaviours.python_backend.planes import until
 from tests.behaviours.test_ensembles import served
-from tests.behaviours.test_python_backend import until
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -125,9 +125,9 @@ def test_requests_that_are_given_up_hold_no_other_one_up(tmp_path: Path) -> None
         await until((tmp_path / "cancelled").exists)
         more = [asyncio.create_task(infer(plane, 4)) for _ in range(3)]
         assert [each[0] for each in await asyncio.gather(waiting, *more)] == [4] * 4
-        talk = plane.get("waits").pool.slots[0].instance.talk  # type: ignore[union-attr]
-        assert talk is not None
-        assert not talk.open
+        channel = plane.get("waits").pool.slots[0].instance.side_channel  # type: ignore[union-attr]
+        assert channel is not None
+        assert not channel.open
 
     run(tmp_path, use)
 

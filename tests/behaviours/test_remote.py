@@ -58,7 +58,7 @@ def test_an_instance_runs_in_another_python_and_shares_memory_with_this_one(pyth
 
     async def scenario() -> tuple[np.ndarray, list[dict[str, object]], int]:
         spec = InstanceSpec("doubler", "paddlehub", MODULES / "doubler", "doubler", python=python)
-        instance = InstanceProcess(spec, DataPlane([]).calls)
+        instance = InstanceProcess(spec, DataPlane([]).model_access)
         await instance.start()
         try:
             buffers: list[object] = []
@@ -152,7 +152,7 @@ def double(server: Server, numbers: list[float]) -> object:
 def remote(found: Listener, token_file: Path | None = None) -> RemoteInstance:
     folder = MODULES / "doubler"
     spec = InstanceSpec("doubler", "paddlehub", folder, "doubler", address=found.address, token_file=str(token_file or found.token_file))
-    return RemoteInstance(spec, DataPlane([]).calls)
+    return RemoteInstance(spec, DataPlane([]).model_access)
 
 
 def test_a_module_is_served_by_instances_on_other_machines(start: Start, tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from hubserve.errors import HubError, InstanceDied
 from hubserve.gateway.instances.connection import NotComputed
-from hubserve.gateway.instances.outcomes import Outcome, outcome_of, settle
+from hubserve.gateway.instances.outcomes import Outcome, outcome_of, resolve
 from hubserve.gateway.instances.process import BROKEN, InstanceProcess
-from hubserve.gateway.instances.raw_requests import frame_of_whole
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.instances.raw_requests import encode_raw_batch
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, TimesBook
 from hubserve.gateway.scheduling.concurrency import SHARED_FROM
 from hubserve.gateway.scheduling.sequences import Queue
@@ -26,7 +26,7 @@ log = logging.getLogger("hubserve")
 _QUICK_S = 0.1
 
 
-class InstanceSeat:
+class InstanceDispatcher:
     """An instance, as the batcher sees it.
 
     Args:
@@ -64,9 +64,9 @@ class InstanceSeat:
         self._answered_at = 0.0
         self._total_s = 0.0  # what all instances had computed when this one began with its batch
         self._instance = instance
-        self._talk = instance.talk
-        if self._talk:
-            self._talk.on_again = lambda work: batcher.put_back([work])
+        self._channel = instance.side_channel
+        if self._channel:
+            self._channel.on_rescheduled = lambda work: batcher.put_back([work])
         self._batcher = batcher
         self._book = book
         self._statistics = statistics
@@ -75,12 +75,12 @@ class InstanceSeat:
     @property
     def is_alive(self) -> bool:
         """Whether it computes what it is given."""
-        return not (self.retired or self._instance.is_dead or (self._talk is not None and self._talk.is_blocked))
+        return not (self.retired or self._instance.is_dead or (self._channel is not None and self._channel.is_blocked))
 
     @property
     def unfinished(self) -> int:
         """How many batches it has not answered; or, where modules may answer later, requests."""
-        return max(self.in_flight, len(self._talk.open)) if self._talk else self.in_flight
+        return max(self.in_flight, len(self._channel.open)) if self._channel else self.in_flight
 
     @property
     def is_open(self) -> bool:
@@ -89,21 +89,21 @@ class InstanceSeat:
             return False
         return not self.in_flight or (self.in_flight < MAX_IN_FLIGHT and self._usual_s < _QUICK_S)
 
-    def admits(self, work: Work) -> bool:
+    def admits(self, work: QueuedRequest) -> bool:
         """Return whether work may be computed behind the present work: False for work that may end the instance."""
-        return not (work.alone and self.in_flight)
+        return not (work.isolated and self.in_flight)
 
-    def give(self, batch: list[Work], call_sizes: list[int]) -> None:
+    def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
         """Send a batch to the instance; its askers are answered when the instance has."""
         if self._would_blame(batch):
             batch[0].attempts += 1
         try:
-            header, buffers = frame_of_whole(batch, self._talk) if self._talk else _frame_of(batch)
+            header, buffers = encode_raw_batch(batch, self._channel) if self._channel else _frame_of(batch)
             if call_sizes:
                 header["call_sizes"] = call_sizes
             if batch[0].once:
                 header["once"] = True
-            keys = [call["key"] for call in header["calls"]] if self._talk else []
+            keys = [call["key"] for call in header["calls"]] if self._channel else []
         except Exception:
             self._fail_to_give(batch)
             return
@@ -118,18 +118,18 @@ class InstanceSeat:
         except Exception:
             self._fail_to_give(batch)
 
-    def _would_blame(self, batch: list[Work]) -> bool:
+    def _would_blame(self, batch: list[QueuedRequest]) -> bool:
         """Return whether one request alone is to blame if the instance ends now."""
         return len(batch) == 1
 
-    def _fail_to_give(self, batch: list[Work]) -> None:
+    def _fail_to_give(self, batch: list[QueuedRequest]) -> None:
         """Fail a batch that could not be sent, so that its requests do not wait for ever."""
         log.exception("an unexpected error while a batch was given to an instance")
         self.retired = True
         self._instance.end("could not be given a batch")
         _fail(batch, HubError("the server failed; its log says why"))
 
-    def _answered(self, batch: list[Work], keys: list[int], answer: Frame | InstanceDied) -> None:
+    def _answered(self, batch: list[QueuedRequest], keys: list[int], answer: Frame | InstanceDied) -> None:
         self.in_flight -= 1
         now = time.monotonic()
         given_at = self._given_at.popleft()
@@ -159,31 +159,31 @@ class InstanceSeat:
             self._learn(batch, answer.header, busy_s, shared)
             if batch[-1].sequence is not None:
                 _tell_sequences(batch, answer)
-            if self._talk:  # calls that its threads still make do not keep it from computing
-                self._talk.executing.difference_update(keys)
+            if self._channel:  # calls that its threads still make do not keep it from computing
+                self._channel.executing.difference_update(keys)
             self._batcher.answered(self)  # first, so that the instance does not wait until all requests are answered
         except Exception:  # requests whose answers are here get them in any case
             log.exception("an unexpected error while a batch was answered")
-        if self._talk:
+        if self._channel:
             for work, key, outcome in zip(batch, keys, outcomes, strict=True):
-                self._talk.settle(work, key, outcome)
+                self._channel.on_frame_answered(work, key, outcome)
         else:
             for work, outcome in zip(batch, outcomes, strict=True):
                 if outcome is not None:
-                    settle(work, outcome)
+                    resolve(work, outcome)
         self._count(batch, answer.header, begun_at, busy_s)
 
     def _note_answer(self, _: Frame) -> None:
         self.has_answered = True
 
-    def _count(self, batch: list[Work], header: dict[str, Any], begun_at: float, busy_s: float) -> None:
+    def _count(self, batch: list[QueuedRequest], header: dict[str, Any], begun_at: float, busy_s: float) -> None:
         self._statistics.answered(batch, header, begun_at, busy_s)
 
-    def _put_back(self, batch: list[Work], keys: list[int], died: InstanceDied) -> None:
+    def _put_back(self, batch: list[QueuedRequest], keys: list[int], died: InstanceDied) -> None:
         """Have another instance compute the requests of an instance that died, or refuse them."""
         merged = len(batch) > 1
-        if self._talk:  # but not what it has let go of in another way
-            batch = [work for work, key in zip(batch, keys, strict=False) if self._talk.forget(key)]
+        if self._channel:  # but not what it has let go of in another way
+            batch = [work for work, key in zip(batch, keys, strict=False) if self._channel.forget(key)]
         again = [work for work in batch if not (work.filler or work.answer.done()) and self._may_go_on(work, died, merged)]
         try:
             self._batcher.put_back(again)
@@ -191,7 +191,7 @@ class InstanceSeat:
             log.exception("an unexpected error while requests of an instance that died were put back")
             _fail(again, died)
 
-    def _learn(self, batch: list[Work], header: dict[str, Any], busy_s: float, shared: bool) -> None:
+    def _learn(self, batch: list[QueuedRequest], header: dict[str, Any], busy_s: float, shared: bool) -> None:
         key = batch[0].key
         if key is not None:
             times = self._book.of(key)
@@ -201,21 +201,21 @@ class InstanceSeat:
         if "out_of_memory" in header:
             self._on_out_of_memory(header["out_of_memory"])
 
-    def _may_go_on(self, work: Work, error: BaseException, merged: bool) -> bool:
+    def _may_go_on(self, work: QueuedRequest, error: BaseException, merged: bool) -> bool:
         """Whether work of an instance that died is tried again: then alone, so that only what ends instances is refused."""
         blameless = isinstance(error, NotComputed)  # it waited behind what the instance died of
-        has_begun = work.whole is not None and work.whole.stream is not None and work.whole.stream.started
+        has_begun = work.raw is not None and work.raw.stream is not None and work.raw.stream.started
         if self.closed or has_begun or not (blameless or work.may_be_retried):
             work.answer.set_exception(error)
             return False
         if not blameless:
-            work.alone = True
+            work.isolated = True
         elif not merged:
             work.attempts -= 1
         return True
 
 
-def _frame_of(batch: list[Work]) -> tuple[dict[str, Any], list[Any]]:
+def _frame_of(batch: list[QueuedRequest]) -> tuple[dict[str, Any], list[Any]]:
     """The header and buffers of an ``infer`` frame. Arrays are put one behind the other, so that the instance need not merge them."""
     buffers: list[Any] = []
     if all("inputs" in work.call for work in batch):
@@ -245,13 +245,13 @@ def _shifted(call: dict[str, Any], by: int) -> dict[str, Any]:
     return shifted
 
 
-def _tell_sequences(batch: list[Work], frame: Frame) -> None:
+def _tell_sequences(batch: list[QueuedRequest], frame: Frame) -> None:
     for work, result in zip(batch, frame.header["results"], strict=True):
         if work.sequence is not None:
             work.sequence.computed(work, result, frame)
 
 
-def _outcomes(batch: list[Work], frame: Frame) -> list[Outcome]:
+def _outcomes(batch: list[QueuedRequest], frame: Frame) -> list[Outcome]:
     """Return the outcome of each request of a batch.
 
     Raises:
@@ -263,7 +263,7 @@ def _outcomes(batch: list[Work], frame: Frame) -> list[Outcome]:
     return [outcome_of(result, frame.buffers) for result in frame.header["results"]]
 
 
-def _fail(works: list[Work], error: HubError) -> None:
+def _fail(works: list[QueuedRequest], error: HubError) -> None:
     for work in works:
         if not work.answer.done():
             work.answer.set_exception(error)

@@ -181,7 +181,7 @@ def check_answer(asked: dict[str, Any], header: dict[str, Any]) -> None:
         _check_results(asked, checked.results, _sizes(header))
 
 
-def check_side(header: dict[str, Any]) -> None:
+def check_side_frame(header: dict[str, Any]) -> None:
     """Check the header of a frame of the second socket.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any
 
 from hubserve.errors import HubError, InvalidInput, from_wire, one_line, without_usage
 from hubserve.gateway.instances.unpacking import PackedResponse, answer_unpacked, has_many_strings
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.types import InferResponse
 from hubserve.wire.frames import WireError, unpack_arrays
 
@@ -23,7 +23,7 @@ def outcome_of(result: dict[str, Any], buffers: Sequence[memoryview], final: boo
         result: checked by :mod:`hubserve.gateway.instances.frame_checks`.
         buffers: the frame's.
         final: whether no more responses follow.
-        may_be_large: whether many byte strings may be left for :func:`settle` to unpack.
+        may_be_large: whether many byte strings may be left for :func:`resolve` to unpack.
     Raises:
         WireError: its arrays cannot be read from their buffers.
     """
@@ -43,7 +43,7 @@ def outcome_of(result: dict[str, Any], buffers: Sequence[memoryview], final: boo
     return InferResponse(tensors=tensors, parameters=result.get("parameters"), final=final)
 
 
-def settle(work: Work, outcome: InferResponse | PackedResponse | HubError) -> None:
+def resolve(work: QueuedRequest, outcome: InferResponse | PackedResponse | HubError) -> None:
     """Resolve a request's future, unless its caller no longer waits."""
     if work.answer.done():
         return

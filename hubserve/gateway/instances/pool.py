@@ -9,16 +9,16 @@ from typing import Any
 
 from hubserve.errors import HubError, InstanceDied, LoadFailed
 from hubserve.gateway.background import repeat, run_in_background
-from hubserve.gateway.instances.concurrent_dispatcher import ConcurrentSeat
-from hubserve.gateway.instances.dispatcher import InstanceSeat
+from hubserve.gateway.instances.concurrent_dispatcher import ConcurrentDispatcher
+from hubserve.gateway.instances.dispatcher import InstanceDispatcher
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.process import InstanceProcess
 from hubserve.gateway.instances.remote_instance import create_instance
-from hubserve.gateway.inter_model_calls import ModelCalls
 from hubserve.gateway.scheduling.batch_latency import TimesBook
 from hubserve.gateway.scheduling.sequences import Queue
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.kinds.base import Description
+from hubserve.wire.model_access import ModelAccess
 
 log = logging.getLogger("hubserve")
 
@@ -49,7 +49,7 @@ class Slot:
     def __init__(self, spec: InstanceSpec) -> None:
         self.spec = spec
         self.instance: InstanceProcess | None = None
-        self.seat: InstanceSeat | None = None
+        self.seat: InstanceDispatcher | None = None
         self.restarts = 0
         self.error = ""
         self.unwanted = ""
@@ -98,19 +98,24 @@ class Pool:
         batcher: where the work comes from.
         book: how long batches take.
         statistics: what the module has done.
-        calls: answers what its instances ask of other modules.
+        models: returns the models that its module may use.
     """
 
     def __init__(
-        self, specs: Sequence[InstanceSpec], batcher: Queue, book: TimesBook, statistics: ModuleStatistics, calls: ModelCalls
+        self,
+        specs: Sequence[InstanceSpec],
+        batcher: Queue,
+        book: TimesBook,
+        statistics: ModuleStatistics,
+        models: Callable[[], ModelAccess],
     ) -> None:
         self.slots = [Slot(spec) for spec in specs]
         self._batcher = batcher
         self._book = book
         self._statistics = statistics
-        self._calls = calls
+        self._models = models
         self._tasks: list[asyncio.Task[None]] = []
-        self._leaving: dict[asyncio.Task[None], InstanceSeat] = {}
+        self._leaving: dict[asyncio.Task[None], InstanceDispatcher] = {}
 
     async def start(self, measure: Callable[[], bool]) -> tuple[Description, list[tuple[int, float]]]:
         """Load every instance; :meth:`serve` is to follow.
@@ -122,7 +127,7 @@ class Pool:
         Raises:
             LoadFailed: an instance could not load; none is left running.
         """
-        instances = [create_instance(slot.spec, self._calls) for slot in self.slots]
+        instances = [create_instance(slot.spec, self._models) for slot in self.slots]
         loading = [asyncio.create_task(each.start(measure=not index and measure())) for index, each in enumerate(instances)]
         try:
             await asyncio.gather(*loading)
@@ -183,7 +188,7 @@ class Pool:
     async def _serve(self, slot: Slot, instance: InstanceProcess) -> bool:
         """Have an instance compute batches until it dies or another one is in its place; gives whether it answered any."""
         out_of_memory = partial(self._lower_limit, slot)
-        kind = ConcurrentSeat if instance.description.concurrent else InstanceSeat
+        kind = ConcurrentDispatcher if instance.description.concurrent else InstanceDispatcher
         seat = slot.seat = kind(instance, self._batcher, self._book, self._statistics, out_of_memory)
         died = asyncio.create_task(instance.dead.wait())
         try:
@@ -212,7 +217,7 @@ class Pool:
 
     async def _replace(self, slot: Slot) -> float:
         """Load an instance into an empty slot; gives the longest time, in seconds, after which to try again if that failed."""
-        instance = create_instance(slot.spec, self._calls)
+        instance = create_instance(slot.spec, self._models)
         try:
             await instance.start()
         except HubError as error:
@@ -230,14 +235,14 @@ class Pool:
         log.info("replaced an instance of '%s' (%s)", slot.spec.module, instance.place)
         return _LONGEST_DELAY_S
 
-    async def _recycle(self, slot: Slot, old: InstanceProcess, seat: InstanceSeat) -> bool:
+    async def _recycle(self, slot: Slot, old: InstanceProcess, seat: InstanceDispatcher) -> bool:
         """Load an instance beside one that has to go, then let that finish its batches and end it.
 
         Returns:
             Whether another one is in the slot now; if it could not be loaded, the old one stays.
         """
         log.info("replacing an instance of '%s' (%s): %s", slot.spec.module, old.place, slot.unwanted)
-        instance = create_instance(slot.spec, self._calls)
+        instance = create_instance(slot.spec, self._models)
         try:
             await instance.start()
         except HubError as error:
@@ -284,7 +289,7 @@ class Pool:
                 instance.kill()
 
 
-async def _finish(instance: InstanceProcess, seat: InstanceSeat) -> None:
+async def _finish(instance: InstanceProcess, seat: InstanceDispatcher) -> None:
     """Let an instance answer what it was given, and end it."""
     try:
         while seat.unfinished and not instance.dead.is_set():  # noqa: ASYNC110 - a counter to watch, once in a life

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +19,12 @@ from hubserve.gateway.instances.descriptor_reserve import RESERVE
 from hubserve.gateway.instances.exit_watch import ExitWatch
 from hubserve.gateway.instances.frame_reader import FrameProtocol
 from hubserve.gateway.instances.instance_spec import InstanceSpec
-from hubserve.gateway.instances.side_channel import Talk
-from hubserve.gateway.inter_model_calls import ModelCalls
+from hubserve.gateway.instances.side_channel import SideChannel
 from hubserve.kinds.base import Description
 from hubserve.registry.instance_command import instance_command
 from hubserve.wire import frames
 from hubserve.wire.arena import Arena
+from hubserve.wire.model_access import ModelAccess
 
 log = logging.getLogger("hubserve")
 
@@ -57,23 +57,23 @@ class InstanceProcess:
 
     Args:
         spec: what it is to run.
-        calls: answers what it asks of other modules.
+        models: returns the models that its module may use.
 
     Attributes:
         description: what the module answers, once :meth:`start` has returned.
         times: items and seconds of the calls that it made to warm up.
         dead: set when the process has ended without being asked to, after its frames were answered with the reason.
-        talk: its second socket, if its module is given whole requests.
+        side_channel: its second socket, if its module is given whole requests.
         lacks_resources: whether :meth:`start` failed for want of descriptors, processes or memory, which may pass soon.
         died_loading: whether :meth:`start` failed because the process ended, of which the module may know nothing.
     """
 
     description: Description
 
-    def __init__(self, spec: InstanceSpec, calls: ModelCalls) -> None:
+    def __init__(self, spec: InstanceSpec, models: Callable[[], ModelAccess]) -> None:
         self.spec = spec
-        self.talk: Talk | None = None
-        self._calls = calls
+        self.side_channel: SideChannel | None = None
+        self._models = models
         self.times: list[tuple[int, float]] = []
         self.dead = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -149,11 +149,11 @@ class InstanceProcess:
             await self.stop(grace_s=0)
             raise
         self.times = [(int(items), float(seconds)) for items, seconds in frame.header["times"]]
-        if self.talk and not self.description.whole_requests:
-            self.talk.close()
-            self.talk = None
-        if self.talk:
-            self.talk.concurrent, self.talk.decoupled = self.description.concurrent, self.description.decoupled
+        if self.side_channel and not self.description.whole_requests:
+            self.side_channel.close()
+            self.side_channel = None
+        if self.side_channel:
+            self.side_channel.concurrent, self.side_channel.decoupled = self.description.concurrent, self.description.decoupled
 
     async def _spawn(self) -> None:
         """Start the process.
@@ -169,8 +169,8 @@ class InstanceProcess:
             unused.callback(sock.close)
             unused.callback(side.close)
             unused.callback(arena.close)
-            _, self.talk = await self._loop.create_unix_connection(
-                lambda: Talk(self._calls, self._end_broken, self._on_side_lost), sock=side
+            _, self.side_channel = await self._loop.create_unix_connection(
+                lambda: SideChannel(self._models, self._end_broken, self._on_side_lost), sock=side
             )
             _, self._connection = await self._loop.create_unix_connection(lambda: self._new_connection(arena), sock=sock)
             unused.pop_all()
@@ -232,7 +232,7 @@ class InstanceProcess:
 
     def check_frames(self) -> None:
         """End it if it began a frame and does not continue it."""
-        ends: list[FrameProtocol | None] = [self._connection, self.talk]
+        ends: list[FrameProtocol | None] = [self._connection, self.side_channel]
         for each in ends:
             if each and each.stalled_s > _STALL_TIMEOUT_S:
                 each.break_off(f"it began a frame and sent nothing more of it for {_STALL_TIMEOUT_S:g} s")
@@ -242,8 +242,8 @@ class InstanceProcess:
         self._stopping = True
         if self._connection:
             self._connection.close()
-        if self.talk:
-            self.talk.close()
+        if self.side_channel:
+            self.side_channel.close()
         if grace_s <= 0:
             self.kill()
         deadline = self._loop.time() + grace_s
@@ -301,7 +301,7 @@ class InstanceProcess:
         self._loop.call_later(_EXIT_TIMEOUT_S, self._end_silent)
 
     def _end_silent(self) -> None:
-        if self.talk and not (self._stopping or self.is_dead):
+        if self.side_channel and not (self._stopping or self.is_dead):
             self.end("closed its second socket")
 
     def _give_up(self) -> None:
@@ -318,8 +318,8 @@ class InstanceProcess:
     def _fail(self, error: InstanceDied) -> None:
         if self._connection:
             self._connection.fail(error)
-        if self.talk:
-            self.talk.lost(error)
+        if self.side_channel:
+            self.side_channel.fail(error)
 
     def death(self, how: str = "") -> InstanceDied:
         """Return the error for the requests that the end of the process affects.

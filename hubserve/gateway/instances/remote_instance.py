@@ -12,8 +12,8 @@ from pathlib import Path
 from hubserve.errors import LoadFailed
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.process import InstanceProcess
-from hubserve.gateway.inter_model_calls import ModelCalls
 from hubserve.instance.remote_listener import parse_address
+from hubserve.wire.model_access import ModelAccess
 from hubserve.wire.tls import ASK_INSTANCE, OK, SharedKey, Untrusted, receive_line, relay, send_line
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -116,6 +116,6 @@ async def _in_thread(work: Callable[[], socket.socket]) -> socket.socket:
     return await done
 
 
-def create_instance(spec: InstanceSpec, calls: ModelCalls) -> InstanceProcess:
-    """An instance, not started yet, here or where its specification says."""
-    return RemoteInstance(spec, calls) if spec.address else InstanceProcess(spec, calls)
+def create_instance(spec: InstanceSpec, models: Callable[[], ModelAccess]) -> InstanceProcess:
+    """Return an instance that is not started yet, on this machine or at the address of its specification."""
+    return RemoteInstance(spec, models) if spec.address else InstanceProcess(spec, models)

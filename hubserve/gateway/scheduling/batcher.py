@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from hubserve.errors import DeadlineExceeded, HubError, Overloaded
-from hubserve.gateway.queued_request import Seat, Work
+from hubserve.gateway.queued_request import InstanceHandle, QueuedRequest
 from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, BatchTimes, TimesBook
 from hubserve.gateway.scheduling.queue_policy import REJECT, QueuePolicies, QueuePolicy
 
@@ -65,7 +65,7 @@ class _Lane:
 
     key: Hashable | None
     times: BatchTimes | None
-    queue: deque[Work] = field(default_factory=deque)
+    queue: deque[QueuedRequest] = field(default_factory=deque)
     items: int = 0
     released: int = 0
     overtaken: int = 0
@@ -81,7 +81,7 @@ class _Takers(NamedTuple):
         only_complete: not a batch that would grow by waiting.
     """
 
-    seat: Seat
+    seat: InstanceHandle
     idle: int
     busy: bool
     only_complete: bool
@@ -116,7 +116,7 @@ class Batcher:
         self._size = 0
         self._numbers = 0
         self._swept_at = 0.0
-        self._seats: list[Seat] = []
+        self._seats: list[InstanceHandle] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -131,17 +131,17 @@ class Batcher:
             self._sweep()
         return self._size >= self.settings.max_queue_size
 
-    def add(self, seat: Seat) -> None:
+    def add(self, seat: InstanceHandle) -> None:
         """An instance is ready."""
         self._seats.append(seat)
         self.dispatch()
 
-    def remove(self, seat: Seat) -> None:
+    def remove(self, seat: InstanceHandle) -> None:
         """An instance is gone."""
         if seat in self._seats:
             self._seats.remove(seat)
 
-    def put(self, work: Work) -> None:
+    def put(self, work: QueuedRequest) -> None:
         """Queue new work, or hand it to a free instance.
 
         Raises:
@@ -167,7 +167,7 @@ class Batcher:
         if self.is_full:
             raise Overloaded(f"module '{self._module}' has {self._size} requests waiting, which is its limit; try again later")
 
-    def _apply(self, policy: QueuePolicy, work: Work) -> None:
+    def _apply(self, policy: QueuePolicy, work: QueuedRequest) -> None:
         """Refuse work that is one too many of its priority, and note how long it may wait.
 
         Raises:
@@ -181,16 +181,16 @@ class Batcher:
                     f"Exceeds maximum queue size: module '{self._module}' has {waiting} requests of this priority waiting, "
                     "which is their limit; try again later"
                 )
-        wait_s = policy.wait_s(work.asked_wait_s)
+        wait_s = policy.wait_s(work.requested_wait_s)
         if wait_s:
-            work.patient_until = work.queued_at + wait_s
+            work.queue_deadline = work.queued_at + wait_s
             if policy.timeout_action == REJECT:
-                work.due = min(work.due or work.patient_until, work.patient_until)
+                work.due = min(work.due or work.queue_deadline, work.queue_deadline)
 
     def _waiting(self, priority: int) -> int:
         return sum(len(lane.queue) for name, lane in self._lanes.items() if name[0] == priority)
 
-    def put_back(self, works: list[Work]) -> None:
+    def put_back(self, works: list[QueuedRequest]) -> None:
         """Queue work again, in its place in front, because its instance died; it was admitted before, so no limit applies."""
         for work in reversed(works):
             self._lane_of(work).queue.appendleft(work)
@@ -228,14 +228,14 @@ class Batcher:
                 return
             self._give(seat, batch)
 
-    def answered(self, seat: Seat) -> None:
+    def answered(self, seat: InstanceHandle) -> None:
         """A seat has answered a batch: call it after each."""
         seat.expected_s.popleft()
         if seat.in_flight == 1:
             self._plan_ahead(seat)
         self.dispatch()
 
-    def _give(self, seat: Seat, batch: list[Work]) -> None:
+    def _give(self, seat: InstanceHandle, batch: list[QueuedRequest]) -> None:
         call_sizes = self._call_sizes(batch)
         times = self._book.of(batch[0].key) if call_sizes else None
         seat.expected_s.append(sum(times.estimate(size) or 0.0 for size in call_sizes) if times else 0.0)
@@ -243,21 +243,21 @@ class Batcher:
         if seat.in_flight == 1:
             self._plan_ahead(seat)
 
-    def _plan_ahead(self, seat: Seat) -> None:
+    def _plan_ahead(self, seat: InstanceHandle) -> None:
         """A seat begins with a batch: shortly before it is expected to finish, it is to be given the next one."""
         if seat.expected_s[0] > _WORTH_A_TIMER_S:
             asyncio.get_running_loop().call_later(seat.expected_s[0] - _LEAD_S, self._give_ahead, seat, seat.given)
 
-    def _give_ahead(self, seat: Seat, given: int) -> None:
+    def _give_ahead(self, seat: InstanceHandle, given: int) -> None:
         """Give what the seat would take next, so that it need not wait for the way there and back."""
         if seat.given == given and seat.in_flight == 1 and seat.is_alive:
             batch = self._next_batch(_Takers(seat, 0, True, only_complete=False))
             if batch:
                 self._give(seat, batch)
 
-    def _lane_of(self, work: Work) -> _Lane:
+    def _lane_of(self, work: QueuedRequest) -> _Lane:
         """The lane that the work belongs to, counted as if it were in it."""
-        key = work.key if self.settings.merge and not work.alone else None
+        key = work.key if self.settings.merge and not work.isolated else None
         name = (work.priority, work.delayed, key)
         lane = self._lanes.get(name)
         if lane is None:
@@ -265,7 +265,7 @@ class Batcher:
         lane.items += work.count
         return lane
 
-    def _next_batch(self, takers: _Takers) -> list[Work]:
+    def _next_batch(self, takers: _Takers) -> list[QueuedRequest]:
         """Take a batch out of the lane whose first work comes first; empty if there is nothing to compute now."""
         now = time.monotonic()
         self._drop_unwanted_heads(now)
@@ -282,7 +282,7 @@ class Batcher:
                 for each in overtaken:
                     each.overtaken += 1
                 return self._take(name, lane, size, now)
-            if not takers.idle or lane.queue[0].alone:
+            if not takers.idle or lane.queue[0].isolated:
                 if lane.overtaken >= _MOST_OVERTAKING:
                     return []  # instances become idle, and take it then
                 overtaken.append(lane)
@@ -296,7 +296,7 @@ class Batcher:
             if not lane.queue:
                 del self._lanes[name]
 
-    def _pop(self, lane: _Lane) -> Work:
+    def _pop(self, lane: _Lane) -> QueuedRequest:
         work = lane.queue.popleft()
         lane.items -= work.count
         self._size -= 1
@@ -308,10 +308,10 @@ class Batcher:
         if self._is_unwanted(work, now):
             self._pop(lane)
             return True
-        if not self._policies or not 0 < work.patient_until <= now:
+        if not self._policies or not 0 < work.queue_deadline <= now:
             return False
         self._pop(lane)
-        work.patient_until = 0.0
+        work.queue_deadline = 0.0
         if self._policies.of(work.priority).timeout_action == REJECT:
             work.refuse()
             return True
@@ -320,7 +320,7 @@ class Batcher:
         self._size += 1
         return True
 
-    def _is_unwanted(self, work: Work, now: float) -> bool:
+    def _is_unwanted(self, work: QueuedRequest, now: float) -> bool:
         if not work.answer.done() and work.deadline is not None and now >= work.deadline:
             message = f"Request timeout expired: module '{self._module}' was too busy to start on the request in time"
             work.answer.set_exception(DeadlineExceeded(message))
@@ -358,9 +358,9 @@ class Batcher:
         self._timer = None
         self.dispatch()
 
-    def _take(self, name: _LaneName, lane: _Lane, size: int, now: float) -> list[Work]:
+    def _take(self, name: _LaneName, lane: _Lane, size: int, now: float) -> list[QueuedRequest]:
         """Take work of up to ``size`` items, and at least one; not more than can be computed before the first deadline of them."""
-        batch: list[Work] = []
+        batch: list[QueuedRequest] = []
         count, deadline = 0, float("inf")
         longest_s = (lane.times.estimate(size) or 0.0) if lane.times and len(lane.queue) > 1 else 0.0
         while lane.queue:
@@ -371,7 +371,7 @@ class Batcher:
             is_late = longest_s > deadline - now and self._would_be_late(lane, count + work.count, deadline - now)
             if batch and (is_late or count + work.count > size):
                 break
-            work.patient_until = 0.0
+            work.queue_deadline = 0.0
             batch.append(self._pop(lane))
             count += work.count
             if lane.times is None:
@@ -385,7 +385,7 @@ class Batcher:
         estimate = lane.times.estimate(items) if lane.times and left_s != float("inf") else None
         return estimate is not None and estimate > left_s
 
-    def _call_sizes(self, batch: list[Work]) -> list[int]:
+    def _call_sizes(self, batch: list[QueuedRequest]) -> list[int]:
         first = batch[0]
         if first.key is None or first.key == ONE_BY_ONE:
             return []

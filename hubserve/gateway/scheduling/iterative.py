@@ -7,7 +7,7 @@ those that are there at that moment, new ones and old ones.
 from typing import Any
 
 from hubserve.errors import InstanceDied
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.sequence_inputs import check_id, tell
 from hubserve.gateway.scheduling.sequences import Desk, Sequence, Sequences, fail
 from hubserve.types import SequencePart
@@ -23,12 +23,12 @@ class IterativeSequences(Sequences):
         super().__init__(*args)
         self._last_id = 0
 
-    def put(self, work: Work) -> None:
+    def put(self, work: QueuedRequest) -> None:
         """Queue a request, or hand it to an instance; see the base class."""
         super().put(work)
         work.sequence.last_came = True
 
-    def _check(self, work: Work) -> SequencePart:
+    def _check(self, work: QueuedRequest) -> SequencePart:
         part = SequencePart(work.part.id if work.part and work.part.id else self._new_id(), start=True)
         check_id(self._plan.controls, part)
         work.part = part
@@ -47,13 +47,13 @@ class IterativeSequences(Sequences):
         if before and not (sequence.queue or sequence.computing):
             self._end(sequence)
 
-    def put_back(self, works: list[Work]) -> None:
+    def put_back(self, works: list[QueuedRequest]) -> None:
         """Take requests that the model wants to have again, or whose instance died; see the base class."""
         for work in works:
             sequence: Sequence = work.sequence
             sequence.computing = None
             if sequence.desk is not None and sequence.desk.seat.is_alive:
-                work.attempts, work.alone = 0, False
+                work.attempts, work.isolated = 0, False
                 work.part = SequencePart(sequence.id)
                 tell(work, self._plan, self.batched)
                 sequence.queue.appendleft(work)
@@ -68,7 +68,7 @@ class IterativeSequences(Sequences):
         for work in works:
             self._begin_again(work, why)
 
-    def _begin_again(self, work: Work, why: str) -> None:
+    def _begin_again(self, work: QueuedRequest, why: str) -> None:
         """Have another instance compute a request from its start, unless its model has had it already and kept something of it."""
         if work.part is None or not work.part.start:
             fail(work, InstanceDied(f"a request of model '{self._module}' was lost: {why}. What was computed of it is gone; send it again"))
@@ -80,11 +80,11 @@ class IterativeSequences(Sequences):
         if sequence.desk is not None:
             self._dispatch(sequence.desk)
 
-    def _take(self, desk: Desk, ready: list[Sequence], first: Sequence) -> list[Work]:
-        is_alone = first.queue[0].alone
-        return super()._take(desk, [each for each in ready if each is first or not (is_alone or each.queue[0].alone)], first)
+    def _take(self, desk: Desk, ready: list[Sequence], first: Sequence) -> list[QueuedRequest]:
+        is_alone = first.queue[0].isolated
+        return super()._take(desk, [each for each in ready if each is first or not (is_alone or each.queue[0].isolated)], first)
 
-    def _begin(self, sequence: Sequence) -> Work:
+    def _begin(self, sequence: Sequence) -> QueuedRequest:
         work = super()._begin(sequence)
         if work.part is not None:
             work.call = {**work.call, "request": {**work.call["request"], "sequence": list(work.part)}}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hubserve.errors import InvalidInput
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.sequence_plan import CORRELATION_ID, END, START, Control, SequencePlan, State
 from hubserve.types import BFLOAT16, BYTES, SequencePart, array_from_bytes
 from hubserve.wire.frames import Frame, pack_arrays, unpack_arrays
@@ -60,7 +60,7 @@ def _control(control: Control, part: SequencePart | None, shape: tuple[int, ...]
     return np.full(shape, control.true if holds else control.false, control.dtype)
 
 
-def equip(work: Work, states: States, plan: SequencePlan, batched: bool) -> States:
+def equip(work: QueuedRequest, states: States, plan: SequencePlan, batched: bool) -> States:
     """Put what the model is told, and its state, to what the client sent, unless it is there.
 
     Args:
@@ -71,9 +71,9 @@ def equip(work: Work, states: States, plan: SequencePlan, batched: bool) -> Stat
     Returns:
         The states that the model is given.
     """
-    if work.equipped or work.part is None:
+    if work.has_controls or work.part is None:
         return states
-    work.equipped = True
+    work.has_controls = True
     if work.part.start:
         states = first_states(plan, batched)
     extra = {**control_inputs(plan.controls, work.part, batched), **states}
@@ -85,21 +85,21 @@ def equip(work: Work, states: States, plan: SequencePlan, batched: bool) -> Stat
     return states
 
 
-def tell(work: Work, plan: SequencePlan, batched: bool) -> None:
-    """Tell the model of a request that it is given once more; its :attr:`Work.part` has changed since :func:`equip`."""
+def tell(work: QueuedRequest, plan: SequencePlan, batched: bool) -> None:
+    """Tell the model of a request that it is given once more; its :attr:`QueuedRequest.part` has changed since :func:`equip`."""
     controls = control_inputs(plan.controls, work.part, batched)
-    if not (controls and work.equipped):
+    if not (controls and work.has_controls):
         return
     buffers = work.buffers[: -len(controls)]
     work.call = {**work.call, "inputs": [*work.call["inputs"][: -len(controls)], *pack_arrays(controls, buffers)]}
     work.buffers = buffers
 
 
-def filler(sample: Work, plan: SequencePlan, batched: bool) -> Work:
+def filler(sample: QueuedRequest, plan: SequencePlan, batched: bool) -> QueuedRequest:
     """What stands at a place of a batch without a request: as large as one, and the model is told that it is none.
 
     Args:
-        sample: a request of the batch, equipped.
+        sample: a request of the batch, has_controls.
         plan: what the model takes.
         batched: as :func:`control_inputs` has it.
     """
@@ -114,7 +114,7 @@ def filler(sample: Work, plan: SequencePlan, batched: bool) -> Work:
             buffers.append(buffer)
     answer = asyncio.get_running_loop().create_future()
     answer.add_done_callback(_ignore)
-    return Work({**sample.call, "inputs": inputs}, buffers, sample.count, sample.key, answer, once=True, filler=True)
+    return QueuedRequest({**sample.call, "inputs": inputs}, buffers, sample.count, sample.key, answer, once=True, filler=True)
 
 
 def _ignore(answer: "asyncio.Future[Any]") -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from hubserve.errors import DeadlineExceeded, HubError, InstanceDied, InvalidInput, Overloaded
-from hubserve.gateway.queued_request import Seat, Work
+from hubserve.gateway.queued_request import InstanceHandle, QueuedRequest
 from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, TimesBook
 from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
 from hubserve.gateway.scheduling.sequence_inputs import States, check_id, equip, filler, next_states
@@ -42,8 +42,8 @@ class Sequence:
     def __init__(self, owner: "Sequences", number: int, name: int | str) -> None:
         self.id = name
         self.number = number
-        self.queue: deque[Work] = deque()
-        self.computing: Work | None = None
+        self.queue: deque[QueuedRequest] = deque()
+        self.computing: QueuedRequest | None = None
         self.desk: Desk | None = None
         self.states: States = {}
         self.last_came = False
@@ -54,7 +54,7 @@ class Sequence:
         """No request came for long."""
         self._owner.on_idle(self)
 
-    def computed(self, work: Work, result: dict[str, Any], frame: Frame) -> None:
+    def computed(self, work: QueuedRequest, result: dict[str, Any], frame: Frame) -> None:
         """A request was computed."""
         self._owner.on_computed(self, work, result, frame)
 
@@ -62,7 +62,7 @@ class Sequence:
 class Desk:
     """An instance, and the sequences that have a place there."""
 
-    def __init__(self, seat: Seat, places: int) -> None:
+    def __init__(self, seat: InstanceHandle, places: int) -> None:
         self.seat = seat
         self.places: list[Sequence | None] = [None] * places
         self.timer: asyncio.TimerHandle | None = None
@@ -117,7 +117,7 @@ class Sequences:
 
     # --- requests come ---
 
-    def put(self, work: Work) -> None:
+    def put(self, work: QueuedRequest) -> None:
         """Queue a request behind those of its sequence, or hand it to its instance.
 
         Raises:
@@ -139,7 +139,7 @@ class Sequences:
         if sequence.desk is not None:
             self._dispatch(sequence.desk)
 
-    def _check(self, work: Work) -> SequencePart:
+    def _check(self, work: QueuedRequest) -> SequencePart:
         part = work.part
         if part is None or not part.id:
             raise InvalidInput(f"inference request to model '{self._module}' must specify a non-zero or non-empty correlation ID")
@@ -220,7 +220,7 @@ class Sequences:
                 del self._lost[next(iter(self._lost))]
         self._end(sequence)
 
-    def _pop(self, sequence: Sequence) -> Work:
+    def _pop(self, sequence: Sequence) -> QueuedRequest:
         self._size -= 1
         return sequence.queue.popleft()
 
@@ -233,7 +233,7 @@ class Sequences:
             elif work.part and work.part.end and not sequence.queue:
                 self._end(sequence)
 
-    def _is_unwanted(self, work: Work) -> bool:
+    def _is_unwanted(self, work: QueuedRequest) -> bool:
         if not work.answer.done() and work.deadline is not None and time.monotonic() >= work.deadline:
             message = f"Request timeout expired: module '{self._module}' was too busy to start on the request in time"
             work.answer.set_exception(DeadlineExceeded(message))
@@ -241,13 +241,13 @@ class Sequences:
 
     # --- instances come, compute and go ---
 
-    def add(self, seat: Seat) -> None:
+    def add(self, seat: InstanceHandle) -> None:
         """An instance is ready."""
         places = min(self._plan.places or self._limit, self._limit) if self._plan.strategy == DIRECT else self._plan.places or self._limit
         self._desks.append(Desk(seat, places))
         self._give_places()
 
-    def remove(self, seat: Seat) -> None:
+    def remove(self, seat: InstanceHandle) -> None:
         """An instance is gone, and with it what it knew of its sequences."""
         for desk in [each for each in self._desks if each.seat is seat]:
             self._desks.remove(desk)
@@ -260,7 +260,7 @@ class Sequences:
         for sequence in [each for each in desk.places if each]:
             self._lose(sequence, "the process that computed it has ended or was replaced, as the server's log says")
 
-    def put_back(self, works: list[Work]) -> None:
+    def put_back(self, works: list[QueuedRequest]) -> None:
         """Take requests that were not answered.
 
         If their instance died, they cannot be computed by another one, which does not know what came before.
@@ -292,7 +292,7 @@ class Sequences:
             while sequence.queue:
                 fail(self._pop(sequence), error)
 
-    def on_computed(self, sequence: Sequence, work: Work, result: dict[str, Any], frame: Frame) -> None:
+    def on_computed(self, sequence: Sequence, work: QueuedRequest, result: dict[str, Any], frame: Frame) -> None:
         """A request was computed; it is not answered yet."""
         if result.get("later") is True and not work.answer.done():  # it is put back
             return
@@ -318,7 +318,7 @@ class Sequences:
         self._give_places()
         self.dispatch()
 
-    def answered(self, seat: Seat) -> None:
+    def answered(self, seat: InstanceHandle) -> None:
         """A seat has answered a batch: call it after each."""
         seat.expected_s.popleft()
         self._give_places()
@@ -369,7 +369,7 @@ class Sequences:
     def _limit(self) -> int:
         return max(1, self._book.limit)
 
-    def _take(self, desk: Desk, ready: list[Sequence], first: Sequence) -> list[Work]:
+    def _take(self, desk: Desk, ready: list[Sequence], first: Sequence) -> list[QueuedRequest]:
         """The first requests of several sequences, that of ``first`` among them."""
         for sequence in ready:
             sequence.states = equip(sequence.queue[0], sequence.states, self._plan, self.batched)
@@ -385,12 +385,12 @@ class Sequences:
             places.pop()
         return [self._begin(each) if each in chosen else filler(sample, self._plan, self.batched) for each in places]
 
-    def _begin(self, sequence: Sequence) -> Work:
+    def _begin(self, sequence: Sequence) -> QueuedRequest:
         sequence.computing = self._pop(sequence)
         return sequence.computing
 
 
-def fail(work: Work, error: HubError) -> None:
+def fail(work: QueuedRequest, error: HubError) -> None:
     """Answer a request with an error, unless it is answered already."""
     if not work.answer.done():
         work.answer.set_exception(error)

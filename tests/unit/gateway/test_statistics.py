@@ -6,15 +6,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE
 from hubserve.gateway.statistics import ModuleStatistics
 
 LOOP = asyncio.new_event_loop()  # runs nothing: futures need one
 
 
-def batch_of(counts: list[int], key: Any = "form", queued_at: float = 0.0) -> list[Work]:
-    works = [Work({}, [], count, key, asyncio.Future(loop=LOOP)) for count in counts]
+def batch_of(counts: list[int], key: Any = "form", queued_at: float = 0.0) -> list[QueuedRequest]:
+    works = [QueuedRequest({}, [], count, key, asyncio.Future(loop=LOOP)) for count in counts]
     for work in works:
         work.queued_at = queued_at
     return works

@@ -1,7 +1,7 @@
 """What the protocol says, whatever carries it: HTTP and gRPC translate to and from this."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -15,7 +15,6 @@ from hubserve.protocols.documents import JsonBounds
 from hubserve.protocols.open_inference.core.decode import RequestMaker
 from hubserve.protocols.open_inference.core.encode import ResultMaker
 from hubserve.protocols.open_inference.core.errors import NotOffered
-from hubserve.protocols.open_inference.core.inter_model_calls import ModelRequests
 from hubserve.protocols.open_inference.core.large_requests import CallReader
 from hubserve.protocols.open_inference.core.log_settings import Logs
 from hubserve.protocols.open_inference.core.repository import ModelControl, Repository
@@ -43,6 +42,7 @@ _EXTENSIONS = (
     "trace",
     "logging",
 )
+_ADMITTED = nullcontext()
 
 
 class V2Inference:
@@ -58,7 +58,6 @@ class V2Inference:
         repository: what could be served.
         shared_memory, cuda_shared_memory: regions that clients have registered.
         traces, logs: their settings.
-        model_requests: answers what models ask of the server.
         reader: reads requests, off the event loop if they are large.
     """
 
@@ -72,7 +71,6 @@ class V2Inference:
         self.cuda_shared_memory = CudaSharedMemory()
         self.traces = Traces(settings, dataplane)
         self.logs = Logs()
-        self.model_requests = ModelRequests(self)
         decoders, bounds = decoders or Decoders(), JsonBounds.of(settings)
         self.reader = CallReader(decoders, bounds)
         self._arguments = ArgumentReader(decoders, bounds)
@@ -195,14 +193,15 @@ class V2Inference:
 
         Args:
             call: the request.
-            signature: of its model, where the caller has it; it must also keep the model in use then.
+            signature: of its model, if the caller has admitted the request there; see :meth:`ServedModule.admit`.
         Raises:
             NotOffered: the model is decoupled; see :meth:`stream`.
             HubError: see :mod:`hubserve.protocols.open_inference.core.errors` for what each is called.
         """
+        admission = _ADMITTED if signature else None
         signature = signature or await self.signature(call.model, call.version)
         module = signature.module
-        with module.in_use(), self.traces.sample(call.model, module.plan.info.version, call.id) as marks:
+        with admission or module.admit(), self.traces.sample(call.model, module.plan.info.version, call.id) as marks:
             if module.description.decoupled:
                 raise NotOffered(
                     f"'{call.model}' may answer one request by any number of responses, and a plain request doesn't support models "
@@ -216,23 +215,27 @@ class V2Inference:
             request.marks = marks
             return results.make(await module.infer(request))
 
-    async def stream(self, call: InferCall) -> AsyncGenerator[InferResult]:
+    async def stream(self, call: InferCall, signature: Signature | None = None) -> AsyncGenerator[InferResult]:
         """Answer one request by as many results as its model gives; one that is not decoupled gives exactly one.
 
+        Args:
+            call: the request.
+            signature: as :meth:`infer` takes it.
         Raises:
             HubError: as :meth:`infer`; also after some results.
         """
-        signature = await self.signature(call.model, call.version)
+        admission = _ADMITTED if signature else None
+        signature = signature or await self.signature(call.model, call.version)
         module = signature.module
-        with module.in_use(), self.traces.sample(call.model, module.plan.info.version, call.id) as marks:
+        with admission or module.admit(), self.traces.sample(call.model, module.plan.info.version, call.id) as marks:
             memory = self._memory_for(call)
             results = ResultMaker(signature, call, memory)
             request = RequestMaker(signature, memory).make(call)
             if request.arguments is not None:
                 await self._read_arguments(request, signature)
             request.marks = marks
-            # whoever stops to ask for more ends the computing, too
-            async with aclosing(cast("AsyncGenerator[InferResponse]", self.dataplane.stream(request))) as responses:
+            # a client that stops asking for more ends the computing, too
+            async with aclosing(cast("AsyncGenerator[InferResponse]", module.stream(request))) as responses:
                 async for response in responses:
                     yield results.make(response)
 

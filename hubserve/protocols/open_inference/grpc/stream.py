@@ -149,11 +149,11 @@ class Stream:
         inference = self._context.v2
         signature = await inference.signature(call.model, call.version)
         module = signature.module
-        with module.in_use():
-            if not module.description.decoupled:
+        if not module.description.decoupled:
+            with module.admit():
                 result = await inference.infer(call, signature)
                 answer.give(result, await encode_large(result, self._context))
-                return
+            return
         results = inference.stream(call)
         async with contextlib.aclosing(results):
             answer.have_turn()  # at once: nobody counts on an order among several answers each

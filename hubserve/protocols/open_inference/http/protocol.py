@@ -5,7 +5,7 @@ One table has every path: what matches it, its methods, and the method of this c
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from functools import partial
 from typing import Any
 
@@ -148,8 +148,8 @@ class V2Protocol(Protocol):
     # --- inference ---
 
     async def _infer(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
-        signature = await self._admit(scope, ticket, model, version)
-        with signature.module.in_use():
+        signature, admission = await self._admit(scope, ticket, model, version)
+        with admission:
             body = await self._body(scope, ticket)
             call = await self._v2.reader.infer(body, header(scope, b"inference-header-content-length"), signature, self._layouts)
             result = await while_connected(scope, self._v2.infer(self._timed(call, scope, ticket, version), signature))
@@ -163,16 +163,16 @@ class V2Protocol(Protocol):
         await _respond(send, 200, parts, _JSON if head_bytes is None else _BINARY, headers)
 
     async def _generate(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
-        signature = await self._admit(scope, ticket, model, version)
-        with signature.module.in_use():
+        signature, admission = await self._admit(scope, ticket, model, version)
+        with admission:
             call = self._timed(await self._v2.reader.generate(await self._body(scope, ticket), signature), scope, ticket, version)
-            result = await while_connected(scope, self._only(call))
+            result = await while_connected(scope, self._only(call, signature))
         answer = write_generate(result, self._nan, await self._encode_large(result, False))
         ticket.check_answer(len(answer))
         await _respond(send, 200, [answer])
 
-    async def _only(self, call: InferCall) -> InferResult:
-        results = [result async for result in self._v2.stream(call) if result.outputs]
+    async def _only(self, call: InferCall, signature: Signature) -> InferResult:
+        results = [result async for result in self._v2.stream(call, signature) if result.outputs]
         if len(results) != 1:
             raise InvalidInput(
                 f"generate expects model to produce exactly 1 response, and '{call.model}' gave {len(results)}; use generate_stream for it"
@@ -180,10 +180,10 @@ class V2Protocol(Protocol):
         return results[0]
 
     async def _generate_stream(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
-        signature = await self._admit(scope, ticket, model, version)
-        with signature.module.in_use():
+        signature, admission = await self._admit(scope, ticket, model, version)
+        with admission:
             call = self._timed(await self._v2.reader.generate(await self._body(scope, ticket), signature), scope, ticket, version)
-            async with aclosing(self._v2.stream(call)) as results:
+            async with aclosing(self._v2.stream(call, signature)) as results:
                 await while_connected(scope, self._send_events(send, results))
 
     async def _send_events(self, send: Send, results: AsyncIterator[InferResult]) -> None:
@@ -209,18 +209,17 @@ class V2Protocol(Protocol):
     async def _encode_large(self, result: InferResult, binary: Any) -> Mapping[str, Any]:
         return await encode_large(result, binary, self._nan, self.context.decoders) if needs_steps(result, binary) else NOTHING
 
-    async def _admit(self, scope: Scope, ticket: Ticket, model: str, version: str) -> Signature:
-        """The model, loaded. One that cannot answer is told before the body is looked at."""
+    async def _admit(self, scope: Scope, ticket: Ticket, model: str, version: str) -> tuple[Signature, AbstractContextManager[None]]:
+        """Admit a request before its body is read: return the loaded model, and the ``with`` block in which it is kept."""
         try:
             signature = self._v2.known_signature(self._v2.find(model, version))
             if signature is None:
                 signature = await while_connected(scope, self._v2.signature(model, version))
-            signature.module.check_room()
+            return signature, signature.module.admit()
         except HubError as error:
             if not isinstance(error, Unavailable):
                 await read_body(scope, self.settings, ticket)
             raise
-        return signature
 
     async def _body(self, scope: Scope, ticket: Ticket) -> memoryview:
         body = await read_body(scope, self.settings, ticket)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hubserve.errors import from_wire
 from hubserve.gateway.instances.dispatcher import _frame_of
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.instance.execute import Computed, compute, prepare
 from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.types import ANY, TensorSpec
@@ -44,13 +44,13 @@ class TwoInputs(LoadedModule):
         return outputs
 
 
-def work_of(a: np.ndarray, b: np.ndarray, answer: str) -> Work:
+def work_of(a: np.ndarray, b: np.ndarray, answer: str) -> QueuedRequest:
     buffers: list[Any] = []
     call = {"face": Face.TENSORS, "inputs": pack_arrays({"a": a, "b": b}, buffers), "answer": answer}
-    return Work(call, buffers, len(a), "form", asyncio.Future(loop=LOOP))
+    return QueuedRequest(call, buffers, len(a), "form", asyncio.Future(loop=LOOP))
 
 
-def computed_from(batch: list[Work], call_sizes: list[int], module: LoadedModule) -> Computed:
+def computed_from(batch: list[QueuedRequest], call_sizes: list[int], module: LoadedModule) -> Computed:
     """Through the wire and back."""
     header, buffers = _frame_of(batch)
     raw = b"".join(bytes(piece) for piece in frames.encode({**header, "call_sizes": call_sizes}, buffers))

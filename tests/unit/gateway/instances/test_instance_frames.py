@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.gateway.instances.connection import Connection
-from hubserve.gateway.instances.frame_checks import check_answer, check_side
+from hubserve.gateway.instances.frame_checks import check_answer, check_side_frame
 from hubserve.wire import frames
 from hubserve.wire.arena import HALF_BYTES, REQUESTS_BYTES, Arena
 from tests.wire_mutations import EXCHANGES, Ends, exchange, watch_errors
@@ -32,7 +32,7 @@ def results(*found: Any, buffers: Any = (8,), **more: Any) -> dict[str, Any]:
 def test_what_instances_send_is_accepted(asked: dict[str, Any] | None, header: dict[str, Any], buffers: list[bytes]) -> None:
     whole = {**header, "buffers": [len(each) for each in buffers]}
     if asked is None:
-        check_side(whole)
+        check_side_frame(whole)
     else:
         check_answer(asked, whole)
 
@@ -86,7 +86,7 @@ def test_a_frame_that_does_not_answer_what_was_asked_is_refused(header: dict[str
 )
 def test_a_frame_of_the_second_socket_that_is_none_is_refused(header: dict[str, Any]) -> None:
     with pytest.raises(frames.WireError):
-        check_side({**header, "buffers": [8]})
+        check_side_frame({**header, "buffers": [8]})
 
 
 async def answered_by(raw: bytes, asked: dict[str, Any] | None = INFER) -> Ends:
@@ -143,7 +143,7 @@ def test_a_response_to_a_request_that_there_never_was_breaks_the_second_socket(k
     text = json.dumps({"op": "response", "key": key, "final": True, "buffers": []}).encode()
     ends = asyncio.run(answered_by(frames.HEAD.pack(b"HUB1", len(text), 0) + text, None))
     assert ends.outcomes == ["died"]
-    assert "which nothing has had" in ends.broken[0]
+    assert "the unknown key" in ends.broken[0]
 
 
 @given(st.integers(0, len(EXCHANGES) - 1), st.integers(0, 1 << 60))

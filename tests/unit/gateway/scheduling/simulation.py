@@ -12,10 +12,10 @@ from typing import Any, TypeVar, cast
 from unittest import mock
 
 from hubserve.gateway.instances.connection import Answered
-from hubserve.gateway.instances.dispatcher import InstanceSeat
+from hubserve.gateway.instances.dispatcher import InstanceDispatcher
 from hubserve.gateway.instances.process import InstanceProcess
-from hubserve.gateway.instances.side_channel import Talk
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.instances.side_channel import SideChannel
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_latency import TimesBook
 from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
 from hubserve.gateway.statistics import ModuleStatistics
@@ -133,7 +133,7 @@ class SimulatedInstance:
         whole: it computes all of a batch in one call, as models of the Python backend do.
     """
 
-    talk: Talk | None = None
+    side_channel: SideChannel | None = None
     is_dead = False
 
     def __init__(self, machine: Machine, seconds: Callable[[int], float], whole: bool) -> None:
@@ -213,14 +213,14 @@ def start(
     return batcher, made
 
 
-def seat_of(instance: SimulatedInstance, batcher: Batcher, book: TimesBook) -> InstanceSeat:
+def seat_of(instance: SimulatedInstance, batcher: Batcher, book: TimesBook) -> InstanceDispatcher:
     """Return a real seat for a simulated instance."""
-    return InstanceSeat(cast("InstanceProcess", instance), batcher, book, ModuleStatistics(), lambda _: None)
+    return InstanceDispatcher(cast("InstanceProcess", instance), batcher, book, ModuleStatistics(), lambda _: None)
 
 
-def request(key: str | None = "form", **options: Any) -> Work:
+def request(key: str | None = "form", **options: Any) -> QueuedRequest:
     """Make a request of one item."""
-    return Work({"inputs": [], "answer": "tensors"}, [], 1, key, asyncio.get_running_loop().create_future(), **options)
+    return QueuedRequest({"inputs": [], "answer": "tensors"}, [], 1, key, asyncio.get_running_loop().create_future(), **options)
 
 
 @dataclass

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.errors import DeadlineExceeded, Overloaded, Unavailable
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_latency import TimesBook
 from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
 from hubserve.gateway.scheduling.queue_policy import DELAY, QueuePolicies, QueuePolicy
 from hubserve.types import InferResponse
 
 
-def work(count: int = 1, key: Hashable | None = "a", **options: Any) -> Work:
-    return Work({}, [], count, key, asyncio.get_running_loop().create_future(), **options)
+def work(count: int = 1, key: Hashable | None = "a", **options: Any) -> QueuedRequest:
+    return QueuedRequest({}, [], count, key, asyncio.get_running_loop().create_future(), **options)
 
 
 def at_once(dispatch: Callable[[], None]) -> None:
@@ -38,8 +38,8 @@ class Desk:
     def __init__(self, batcher: Batcher) -> None:
         self.batcher = batcher
         self.expected_s: deque[float] = deque()
-        self.batches: list[list[Work]] = []
-        self.waiting: list[list[Work]] = []
+        self.batches: list[list[QueuedRequest]] = []
+        self.waiting: list[list[QueuedRequest]] = []
 
     @property
     def in_flight(self) -> int:
@@ -53,8 +53,8 @@ class Desk:
     def unfinished(self) -> int:
         return self.in_flight
 
-    def admits(self, work: Work) -> bool:
-        return not (work.alone and self.in_flight)
+    def admits(self, work: QueuedRequest) -> bool:
+        return not (work.isolated and self.in_flight)
 
     @property
     def is_alive(self) -> bool:
@@ -64,7 +64,7 @@ class Desk:
     def is_open(self) -> bool:
         return len(self.waiting) < 2
 
-    def give(self, batch: list[Work], call_sizes: list[int]) -> None:
+    def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
         assert sum(call_sizes) == (sum(each.count for each in batch) if batch[0].key else 0)
         self.batches.append(batch)
         self.waiting.append(batch)
@@ -85,7 +85,7 @@ def test_whatever_is_queued_is_given_out_once_in_order_and_in_allowed_batches(
 ) -> None:
     async def scenario() -> None:
         batcher = make(100, limit)
-        works = [work(count, key, alone=alone) for count, key, alone, _ in arrivals]
+        works = [work(count, key, isolated=alone) for count, key, alone, _ in arrivals]
         for each in works:
             batcher.put(each)
         for each, (_, _, _, cancelled) in zip(works, arrivals, strict=True):
@@ -100,14 +100,14 @@ def test_whatever_is_queued_is_given_out_once_in_order_and_in_allowed_batches(
         for batch in batches:
             assert len({each.key for each in batch}) == 1
             assert len(batch) == 1 or (sum(each.count for each in batch) <= limit and batch[0].key is not None)
-            assert len(batch) == 1 or not any(each.alone for each in batch)
+            assert len(batch) == 1 or not any(each.isolated for each in batch)
         live = [each for each, (_, _, _, cancelled) in zip(works, arrivals, strict=True) if not cancelled]
         given_out = [each for batch in batches for each in batch]
         assert sorted(map(id, given_out)) == sorted(map(id, live))
         if desks == 1:
             for key in ("a", "b", None):
-                mine = [each for each in given_out if each.key == key and not each.alone]
-                small = [each for each in live if each.key == key and not each.alone]
+                mine = [each for each in given_out if each.key == key and not each.isolated]
+                small = [each for each in live if each.key == key and not each.isolated]
                 if all(each.count == 1 for each in small):
                     assert mine == small, "first come, first served among equals"
 
@@ -139,7 +139,7 @@ def test_a_busy_instance_is_sent_ahead_only_what_cannot_grow() -> None:
         batcher.put(works[3])
         assert desk.batches == [works[:1], works[1:]], "a full batch is sent ahead"
         desk.answer()
-        single, suspect = work(key=None), work(key=None, alone=True)
+        single, suspect = work(key=None), work(key=None, isolated=True)
         batcher.put(single)
         assert desk.batches[-1] == [single], "what is never merged is sent ahead"
         desk.answer()
@@ -224,7 +224,7 @@ def test_work_that_is_put_back_comes_first() -> None:
     asyncio.run(scenario())
 
 
-def given_out(batcher: Batcher, works: list[Work]) -> list[int]:
+def given_out(batcher: Batcher, works: list[QueuedRequest]) -> list[int]:
     """The sizes of the batches that one instance is given, when everything waits already."""
     for each in works:
         batcher.put(each)
@@ -335,7 +335,7 @@ def test_an_instance_that_is_about_to_finish_is_given_its_next_batch_before_it_h
                 times.observe(items, 0.05 + 0.001 * items)
         desk = Desk(batcher)
         batcher.add(desk)
-        first, waiting, suspect = work(), [work() for _ in range(3)], work(alone=True)
+        first, waiting, suspect = work(), [work() for _ in range(3)], work(isolated=True)
         batcher.put(first)
         for each in waiting:
             batcher.put(each)
@@ -363,7 +363,7 @@ def test_lower_priorities_come_first_and_each_has_its_bound(arrivals: list[tuple
 
     async def scenario() -> None:
         batcher = make(100, 4, policies=policies, merge=merge)
-        admitted: list[Work] = []
+        admitted: list[QueuedRequest] = []
         for priority, count, key in arrivals:
             new = work(count, key, priority=policies.level_of(priority))
             full = bound and new.priority != 1 and sum(each.priority == new.priority for each in admitted) >= bound

@@ -2,28 +2,25 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.gateway.instances.raw_requests import Whole
-from hubserve.gateway.instances.side_channel import Talk
-from hubserve.gateway.inter_model_calls import Caller, Wait
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.deadlock_detection import Callee, Caller, Wait
+from hubserve.gateway.instances.raw_requests import RawRequest
+from hubserve.gateway.instances.side_channel import SideChannel
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, TimesBook
 from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
 from hubserve.gateway.scheduling.queue_policy import DELAY, REJECT, QueuePolicies, QueuePolicy
 from hubserve.types import InferResponse
+from hubserve.wire.model_access import ModelAccess
 
 from .simulation import Clock, Machine, SimulatedInstance, request, seat_of, simulate, start
-
-if TYPE_CHECKING:
-    from hubserve.gateway.inter_model_calls import ModelCalls
-    from hubserve.gateway.served_model import ServedModule
 
 _LIMIT = 4
 
@@ -34,7 +31,7 @@ class Desk:
     def __init__(self, batcher: Batcher) -> None:
         self.batcher = batcher
         self.expected_s: deque[float] = deque()
-        self.waiting: deque[list[Work]] = deque()
+        self.waiting: deque[list[QueuedRequest]] = deque()
         self.given = 0
         self.is_alive = True
 
@@ -46,14 +43,14 @@ class Desk:
     def unfinished(self) -> int:
         return self.in_flight
 
-    def admits(self, work: Work) -> bool:
-        return not (work.alone and self.in_flight)
+    def admits(self, work: QueuedRequest) -> bool:
+        return not (work.isolated and self.in_flight)
 
     @property
     def is_open(self) -> bool:
         return self.is_alive and len(self.waiting) < 2
 
-    def give(self, batch: list[Work], call_sizes: list[int]) -> None:
+    def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
         assert self.is_alive
         assert not any(each.answer.done() for each in batch)
         self.waiting.append(batch)
@@ -74,7 +71,7 @@ class Desk:
         for batch in batches:
             works = [each for each in batch if not each.answer.done()]
             for each in works:
-                each.alone = True
+                each.isolated = True
             self.batcher.put_back(works)
 
 
@@ -87,13 +84,13 @@ class Dispatching:
         self.clock = clock
         self.batcher = Batcher("m", settings, book, soon=asyncio.get_running_loop().call_soon)
         self.desks = [Desk(self.batcher) for _ in range(desks)]
-        self.works: list[Work] = []
+        self.works: list[QueuedRequest] = []
         for desk in self.desks:
             self.batcher.add(desk)
 
     def put(self, count: int, key: Hashable | None, priority: int, wait_s: float) -> None:
         answer = asyncio.get_running_loop().create_future()
-        work = Work({}, [], count, key, answer, priority=priority, deadline=self.clock.now + wait_s if wait_s else None)
+        work = QueuedRequest({}, [], count, key, answer, priority=priority, deadline=self.clock.now + wait_s if wait_s else None)
         self.works.append(work)
         self.batcher.put(work)
 
@@ -118,7 +115,7 @@ class Dispatching:
             work
             for work in waiting
             if (work.deadline is None or work.deadline > now + 0.01)
-            and (not delay_s or work.alone or work.key in (None, ONE_BY_ONE) or work.queued_at + delay_s < now - 0.01)
+            and (not delay_s or work.isolated or work.key in (None, ONE_BY_ONE) or work.queued_at + delay_s < now - 0.01)
         ]
         assert not ready or all(desk.in_flight for desk in self.desks), "an instance is idle, and work waits"
 
@@ -215,7 +212,7 @@ def test_everything_admitted_is_given_out_after_a_bounded_number_of_answers(
         clients = [asyncio.create_task(client()) for _ in range(16 * instances)]
         await asyncio.sleep(50 * call_s)
         before = answers
-        retried, unmerged, other = request(alone=True), request(key=None), request(key="other")
+        retried, unmerged, other = request(isolated=True), request(key=None), request(key="other")
         batcher.put_back([retried])
         batcher.put(unmerged)
         batcher.put(other)
@@ -234,15 +231,15 @@ def test_an_instance_whose_model_still_calls_another_from_a_thread_is_given_the_
         book = TimesBook(Path("nowhere"), "")
         batcher = Batcher("m", BatchSettings(), book, soon=asyncio.get_running_loop().call_soon)
         instance = SimulatedInstance(Machine(), lambda _: 0.2, whole=True)
-        talk = instance.talk = Talk(cast("ModelCalls", None), on_broken=print, on_lost=print)
+        channel = instance.side_channel = SideChannel(cast("Callable[[], ModelAccess]", None), on_broken=print, on_lost=print)
         batcher.add(seat_of(instance, batcher, book))
-        first, second = (request(ONE_BY_ONE, whole=Whole()) for _ in range(2))
+        first, second = (request(ONE_BY_ONE, raw=RawRequest()) for _ in range(2))
         for each in (first, second):
             each.call.update(inputs=[], request={})
         batcher.put(first)
         await asyncio.sleep(0.01)
-        caller = Caller(talk, frozenset([first.whole.key]), 1, blocking=True)
-        talk.waits.add(Wait(caller, cast("ServedModule", None), request()))
+        caller = Caller(channel, frozenset([first.raw.key]), 1, blocking=True)
+        channel.waits.add(Wait(caller, cast("Callee", None), request()))
         batcher.put(second)
         await asyncio.wait_for(first.answer, 1.0)
         await asyncio.wait_for(second.answer, 1.0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.errors import HubError
-from hubserve.gateway.queued_request import Work
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_latency import TimesBook
 from hubserve.gateway.scheduling.batcher import BatchSettings
 from hubserve.gateway.scheduling.sequence_plan import DIRECT, OLDEST, SequencePlan
@@ -26,8 +26,8 @@ class Instance:
     def __init__(self, queue: Sequences) -> None:
         self.queue = queue
         self.expected_s: deque[float] = deque()
-        self.batches: list[list[Work]] = []
-        self.waiting: list[list[Work]] = []
+        self.batches: list[list[QueuedRequest]] = []
+        self.waiting: list[list[QueuedRequest]] = []
         self.is_alive = True
 
     @property
@@ -42,7 +42,7 @@ class Instance:
     def is_open(self) -> bool:
         return self.is_alive and not self.waiting
 
-    def give(self, batch: list[Work], call_sizes: list[int]) -> None:
+    def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
         assert self.is_open
         assert sum(call_sizes) == len(batch)
         self.batches.append(batch)
@@ -86,11 +86,11 @@ def test_whatever_happens_a_sequence_is_computed_in_order_at_one_place_and_every
         instances = [Instance(queue) for _ in range(2)]
         for each in instances:
             queue.add(each)
-        works: list[Work] = []
+        works: list[QueuedRequest] = []
         for what, which, how in happens:
             if what == "ask":
                 part = SequencePart(which, how in ("start", "both"), how in ("end", "both"))
-                work = Work({"inputs": []}, [], 1, "form", asyncio.get_running_loop().create_future(), part=part)
+                work = QueuedRequest({"inputs": []}, [], 1, "form", asyncio.get_running_loop().create_future(), part=part)
                 try:
                     queue.put(work)
                 except HubError:
@@ -123,7 +123,7 @@ def check(instances: list[Instance], strategy: str, places: int, limit: int) -> 
     for instance in instances:
         computed = [work for batch in instance.batches for work in batch if not work.filler]
         assert len(computed) == len(set(map(id, computed))), "nothing is computed twice"
-        by_sequence: dict[int, list[Work]] = {}
+        by_sequence: dict[int, list[QueuedRequest]] = {}
         for work in computed:
             by_sequence.setdefault(id(work.sequence), []).append(work)
         for mine in by_sequence.values():
@@ -152,7 +152,7 @@ def test_a_request_that_the_module_wants_to_have_again_comes_before_the_rest_of_
         works = []
         for index in range(2):
             part = SequencePart(1, start=not index, end=bool(index))
-            works.append(Work({"inputs": []}, [], 1, "form", asyncio.get_running_loop().create_future(), part=part))
+            works.append(QueuedRequest({"inputs": []}, [], 1, "form", asyncio.get_running_loop().create_future(), part=part))
             queue.put(works[-1])
         (batch,) = instance.waiting
         instance.waiting.clear()
