@@ -29,7 +29,7 @@ class QueuedRequest:
         attempts: how many instances have been given it alone.
         isolated: it may have ended an instance, so it is not put together with others again.
         suspects: those of whom one may have ended an instance, and which are tried again together; None where it is tried again alone.
-        due: when to look whether it is overdue, for :class:`hubserve.net.deadline_monitor.Sweeper`; 0 for never.
+        due: when to look whether it is overdue, for :class:`hubserve.net.deadline_monitor.DeadlineMonitor`; 0 for never.
         number: when it was queued first, among all work.
         queued_at: the same, on the clock of ``time.monotonic``.
         marks: the request's.
@@ -37,7 +37,7 @@ class QueuedRequest:
         queue_deadline: when it has waited too long, on the clock of ``time.monotonic``; 0 for never.
         delayed: it has waited too long, and is to wait until all others of its priority are computed.
         part: of which sequence it is part.
-        sequence: that sequence, as :mod:`hubserve.gateway.scheduling.sequences` keeps it.
+        sequence: that sequence, as :mod:`hubserve.gateway.scheduling.sequence_batcher` keeps it.
         has_controls: what the module is told of its sequence is in it.
         once: it is not to be computed a second time, whatever happens.
         filler: nobody asked for it; it only takes a place in a batch.
@@ -68,7 +68,7 @@ class QueuedRequest:
     filler: bool = False
     raw: Any = None
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """The deadline has passed, or it has waited too long: whoever asked is told."""
         now = time.monotonic()
         if self.answer.done():
@@ -125,4 +125,4 @@ class InstanceHandle(Protocol):
         """Return whether work may be computed behind or beside the present work: False for work that may end the instance."""
 
     def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
-        """Compute a batch, divided into calls of the given sizes; the batcher is told by :meth:`Batcher.answered` when it is answered."""
+        """Compute a batch, divided into calls of the given sizes; then call :meth:`Batcher.on_batch_done`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from hubserve.errors import HubError
-from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE
+from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 
 T = TypeVar("T")
 

@@ -49,7 +49,7 @@ def batch_settings(model: TritonModel, own: ModuleSettings, settings: ServerSett
         preferred_sizes=sorted(own.preferred_batch_sizes or given.get("preferred_batch_size", [])),
         max_delay_s=own.max_queue_delay_ms / 1e3 or given.get("max_queue_delay_microseconds", 0) / _US_PER_S,
         merge=model.backend != "python" or dynamic is not None or bool(model.config.get("sequence_batching", {}).get("iterative_sequence")),
-        takes_all=model.backend == "python",
+        greedy=model.backend == "python",
         policies=own_policies(own) if own.priority_levels or own.max_queue_wait_ms else _policies(model.name, given),
         preserve_ordering=own.preserve_ordering or bool(given.get("preserve_ordering")),
     )
@@ -99,7 +99,7 @@ def sequence_plan(model: TritonModel) -> SequencePlan | None:
     return SequencePlan(
         strategy=sequences.OLDEST if "oldest" in given else sequences.DIRECT,
         max_idle_s=(given.get("max_sequence_idle_microseconds") or _IDLE_US) / _US_PER_S,
-        places=oldest.get("max_candidate_sequences", 0),
+        slots=oldest.get("max_candidate_sequences", 0),
         preferred_sizes=sorted(oldest.get("preferred_batch_size", [])),
         max_delay_s=chosen.get("max_queue_delay_microseconds", 0) / _US_PER_S,
         min_utilization=direct.get("minimum_slot_utilization", 0.0),

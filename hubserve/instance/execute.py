@@ -47,7 +47,7 @@ class Batchable(NamedTuple):
     answer: str
 
 
-class Computed:
+class FrameResults:
     """The results of one frame, filled in as they come.
 
     Args:
@@ -131,7 +131,7 @@ class Prepared(NamedTuple):
         call_sizes: how the gateway wants the items of a group divided.
     """
 
-    computed: Computed
+    computed: FrameResults
     alone: List[Tuple[int, Callable[[], Any]]]
     groups: List[Group]
     call_sizes: List[int]
@@ -148,7 +148,7 @@ def prepare(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder]
     if "merged" in frame.header:
         return _prepare_merged(module, frame, encoder)
     calls = frame.header["calls"]
-    computed = Computed(len(calls), encoder)
+    computed = FrameResults(len(calls), encoder)
     alone: List[Tuple[int, Callable[[], Any]]] = []
     groups: Dict[_Key, List[Batchable]] = {}
     for index, call in enumerate(calls):
@@ -200,7 +200,7 @@ class Pictures:
 
 def _prepare_merged(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder]) -> Prepared:
     calls = frame.header["merged"]["calls"]
-    computed = Computed(len(calls), encoder)
+    computed = FrameResults(len(calls), encoder)
     try:
         arrays = guarded(partial(unpack_arrays, frame.header["merged"]["inputs"], frame.buffers))
         check_inputs(module.description.items_first(), arrays)
@@ -215,7 +215,7 @@ def _prepare_merged(module: LoadedModule, frame: Frame, encoder: Optional[Result
     return Prepared(computed, [], [Group(group, arrays)], frame.header.get("call_sizes", []))
 
 
-def compute(module: LoadedModule, prepared: Prepared, max_batch_size: int) -> Computed:
+def compute(module: LoadedModule, prepared: Prepared, max_batch_size: int) -> FrameResults:
     """Answer every call. Never raises for what a module's code does."""
     computed = prepared.computed
     start = time.perf_counter()
@@ -255,7 +255,7 @@ def _key(inputs: Dict[str, np.ndarray]) -> _Key:
     return tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(inputs.items()))
 
 
-def _compute_group(module: LoadedModule, together: Group, sizes: List[int], computed: Computed) -> None:
+def _compute_group(module: LoadedModule, together: Group, sizes: List[int], computed: FrameResults) -> None:
     """Compute calls of one form together; if that fails, halve until the bad one is alone."""
     group = together.calls
     try:
@@ -286,7 +286,7 @@ def _compute_group(module: LoadedModule, together: Group, sizes: List[int], comp
         start_item += call.items
 
 
-def _compute_alone(module: LoadedModule, call: Batchable, size: int, error: HubError, computed: Computed) -> None:
+def _compute_alone(module: LoadedModule, call: Batchable, size: int, error: HubError, computed: FrameResults) -> None:
     """One request that failed: if memory ran out, its own items are computed in ever smaller calls; anything else is its answer."""
     if isinstance(error, OutOfMemory) and min(size, call.items) > 1:
         _compute_group(module, Group([call]), _equal_sizes(call.items, (min(size, call.items) + 1) // 2), computed)
@@ -294,7 +294,7 @@ def _compute_alone(module: LoadedModule, call: Batchable, size: int, error: HubE
         computed.put_error(call.position, error)
 
 
-def _run(module: LoadedModule, group: Group, sizes: List[int], computed: Computed) -> Any:
+def _run(module: LoadedModule, group: Group, sizes: List[int], computed: FrameResults) -> Any:
     merged = group.merged or group.calls[0].inputs
     if group.merged is None and len(group.calls) > 1:
         merged = {name: np.concatenate([call.inputs[name] for call in group.calls]) for name in merged}
@@ -346,7 +346,7 @@ def _without_items(outputs: Any) -> Any:
     return {name: array[0] for name, array in outputs.items()} if isinstance(outputs, dict) else outputs[0]
 
 
-def _answer(module: LoadedModule, call: Batchable, outputs: Any, start_item: int, elapse_s: float, computed: Computed) -> None:
+def _answer(module: LoadedModule, call: Batchable, outputs: Any, start_item: int, elapse_s: float, computed: FrameResults) -> None:
     share = _slice(outputs, start_item, start_item + call.items)
     if call.answer == Face.JSON:
         whole = share if module.description.batched else _without_items(share)

@@ -24,13 +24,13 @@ def keep_large_buffers() -> None:
     mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
-def settle() -> None:
+def freeze_gc() -> None:
     """What was imported and loaded until now stays: the garbage collector need not look at it again and again, which takes tens of ms."""
     gc.collect()
     gc.freeze()
 
 
-def release() -> None:
+def trim_heap() -> None:
     """Give freed memory back to the system."""
     try:
         ctypes.CDLL(None).malloc_trim(0)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from hubserve.errors import HubError, OutOfMemory, from_wire
-from hubserve.instance.execute import Computed, guarded
+from hubserve.instance.execute import FrameResults, guarded
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.side_channel import SideChannel, writeable
 from hubserve.kinds.base import Face, LoadedModule
@@ -32,7 +32,7 @@ class PreparedWhole(NamedTuple):
         together: whether they are given to the module in one call.
     """
 
-    computed: Computed
+    computed: FrameResults
     requests: List[WholeRequest]
     positions: List[int]
     faces: List[str]
@@ -47,7 +47,7 @@ def prepare_whole(frame: Frame, encoder: Optional[ResultEncoder] = None) -> Prep
         encoder: writes JSON answers.
     """
     calls = frame.header["calls"]
-    prepared = PreparedWhole(Computed(len(calls), encoder), [], [], [], bool(frame.header.get("together")))
+    prepared = PreparedWhole(FrameResults(len(calls), encoder), [], [], [], bool(frame.header.get("together")))
     for position, call in enumerate(calls):
         try:
             prepared.requests.append(guarded(partial(_request, call, frame)))
@@ -74,7 +74,7 @@ def _request(call: Dict[str, Any], frame: Frame) -> WholeRequest:
     return WholeRequest(inputs=inputs, key=call["key"], **about)
 
 
-def compute_whole(module: LoadedModule, prepared: PreparedWhole, side: SideChannel) -> Computed:
+def compute_whole(module: LoadedModule, prepared: PreparedWhole, side: SideChannel) -> FrameResults:
     """Have the module answer. Never raises for what its code does."""
     computed, requests = prepared.computed, prepared.requests
     start = time.perf_counter()
@@ -113,7 +113,7 @@ def _answers(module: LoadedModule, requests: List[WholeRequest]) -> List[Answer]
         return [WholeResponse({}, None, error) for _ in requests]
 
 
-def _put(computed: Computed, position: int, face: str, answer: Answer, items: int) -> None:
+def _put(computed: FrameResults, position: int, face: str, answer: Answer, items: int) -> None:
     if isinstance(answer, Later):
         computed.results[position] = {"later": answer.again}
     elif answer.error:
@@ -127,7 +127,7 @@ def _put(computed: Computed, position: int, face: str, answer: Answer, items: in
             computed.put_error(position, error)
 
 
-def _put_answer(computed: Computed, position: int, face: str, answer: WholeResponse) -> None:
+def _put_answer(computed: FrameResults, position: int, face: str, answer: WholeResponse) -> None:
     if face == Face.JSON:
         computed.put_json(position, answer.outputs)
     else:

@@ -15,7 +15,7 @@ import numpy as np
 from hubserve.errors import HubError, LoadFailed, to_wire
 from hubserve.instance.execute import Prepared, call_items, compute, guarded, prepare
 from hubserve.instance.json_results import ResultEncoder
-from hubserve.instance.malloc_tuning import settle
+from hubserve.instance.malloc_tuning import freeze_gc
 from hubserve.instance.raw_requests import PreparedWhole, compute_whole, prepare_whole
 from hubserve.instance.side_channel import SideChannel
 from hubserve.instance.warmup import warm_up, zeros_of
@@ -26,7 +26,7 @@ from hubserve.kinds.import_hooks import share_with_children
 from hubserve.kinds.raw_requests import current_host, set_host
 from hubserve.types import ANY, BYTES, REST, specs_from_json
 from hubserve.wire import frames
-from hubserve.wire.arena import Arena, Halves
+from hubserve.wire.arena import Arena, ResponseBuffers
 
 #: what measuring batch sizes may take while the module loads
 _MEASURE_S = 0.5
@@ -61,7 +61,7 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
         leave_if_forked()
         if side and module.description.whole_requests:
             side.on_lost = partial(_shut, sock)
-        settle()
+        freeze_gc()
         frames.send(sock, {"op": "loaded", "description": module.description.to_json(), "times": times})
         ahead = bool(frame.header.get("decode_ahead")) and Face.PICTURE in module.description.faces
         encoder = ResultEncoder(frame.header.get("nan", "null"))
@@ -105,7 +105,7 @@ def _answer_frames(
     side: Optional[SideChannel],
     hung_after_s: float,
 ) -> None:
-    halves = Halves(arena) if arena else None
+    responses = ResponseBuffers(arena) if arena else None
     for prepared in received:
         if prepared is None:
             module.wait_if_held_up(hung_after_s)
@@ -117,9 +117,9 @@ def _answer_frames(
         else:
             computed = compute(module, prepared, max_batch_size)
         leave_if_forked()
-        if halves:
-            halves.turn()
-        frames.send(sock, computed.to_header(), computed.buffers, halves.place if halves else None)
+        if responses:
+            responses.begin_response()
+        frames.send(sock, computed.to_header(), computed.buffers, responses.store if responses else None)
 
 
 def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule, encoder: ResultEncoder) -> Iterator[Optional[_Prepared]]:

@@ -12,7 +12,7 @@ from typing import Protocol
 log = logging.getLogger("hubserve")
 
 
-class MayBeDue(Protocol):
+class Watched(Protocol):
     """What can be looked after.
 
     Attributes:
@@ -21,11 +21,11 @@ class MayBeDue(Protocol):
 
     due: float
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """Its time is up; it is told again at the next look unless it changes :attr:`due` or is taken out."""
 
 
-class Sweeper:
+class DeadlineMonitor:
     """Looks after things.
 
     Args:
@@ -34,16 +34,16 @@ class Sweeper:
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
-        self._items: set[MayBeDue] = set()
+        self._items: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, item: MayBeDue) -> None:
+    def add(self, item: Watched) -> None:
         """Look after it from now on."""
         self._items.add(item)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look)
 
-    def discard(self, item: MayBeDue) -> None:
+    def discard(self, item: Watched) -> None:
         """Look after it no more."""
         self._items.discard(item)
 
@@ -51,7 +51,7 @@ class Sweeper:
         now = time.monotonic()
         for item in [each for each in self._items if 0 < each.due <= now]:
             try:
-                item.on_due()
+                item.on_timeout()
             except Exception:  # the others are to be looked after all the same
                 log.exception("an unexpected error while ending what took too long")
         self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look) if self._items else None

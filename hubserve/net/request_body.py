@@ -8,9 +8,9 @@ from types import TracebackType
 from starlette.types import Scope
 
 from hubserve.errors import HubError, TooLarge, Unavailable
-from hubserve.net.admission import SMALL_BYTES, Pace, Ticket
+from hubserve.net.admission import SMALL_BYTES, Admission, Pace
 from hubserve.net.asgi import ClientGone
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.headers import header
 from hubserve.settings import ServerSettings
 
@@ -28,7 +28,7 @@ class TooSlow(HubError):
     code = "too_slow"
 
 
-async def read_body(scope: Scope, settings: ServerSettings, ticket: Ticket) -> memoryview:
+async def read_body(scope: Scope, settings: ServerSettings, ticket: Admission) -> memoryview:
     """The whole request body.
 
     Raises:
@@ -53,7 +53,7 @@ async def read_body(scope: Scope, settings: ServerSettings, ticket: Ticket) -> m
         ticket.check_room(announced)
     body = _Body(announced, limit, ticket)
     try:
-        with _Patience(settings.client_timeout_s, body, ticket.sweeper, exchange.task):
+        with _Patience(settings.client_timeout_s, body, ticket.deadlines, exchange.task):
             if not await exchange.read_into(body):
                 raise ClientGone("the client closed the connection before its request was complete")
         if body.size_bytes > limit:
@@ -76,7 +76,7 @@ class _Body:
         Unavailable: the server does not have enough memory for it at all.
     """
 
-    def __init__(self, announced_bytes: int, max_body_bytes: int, ticket: Ticket) -> None:
+    def __init__(self, announced_bytes: int, max_body_bytes: int, ticket: Admission) -> None:
         self.size_bytes = 0
         self._max_body_bytes = max_body_bytes
         self._ticket = ticket
@@ -134,18 +134,18 @@ class _Patience:
     """Ends the wait for a body whose sender is too slow.
 
     Attributes:
-        due: when it is; see :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: when it is; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
     """
 
-    def __init__(self, timeout_s: float, body: _Body, sweeper: Sweeper, task: "asyncio.Task[None] | None") -> None:
+    def __init__(self, timeout_s: float, body: _Body, deadlines: DeadlineMonitor, task: "asyncio.Task[None] | None") -> None:
         self._pace = Pace(timeout_s)
         self.due = self._pace.due
         self._body = body
-        self._sweeper = sweeper
+        self._deadlines = deadlines
         self._task = task
         self._over = False
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """The time is up, unless it came fast enough."""
         if self._pace.is_kept(self._body.size_bytes):
             self.due = self._pace.due
@@ -154,10 +154,10 @@ class _Patience:
             self._task.cancel()
 
     def __enter__(self) -> None:
-        self._sweeper.add(self)
+        self._deadlines.add(self)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._sweeper.discard(self)
+        self._deadlines.discard(self)
         if self._over and isinstance(error, asyncio.CancelledError):
             raise TooSlow(
                 f"only {self._body.size_bytes} bytes of the request's body came in {time.monotonic() - self._pace.start:.0f} s; "

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from hubserve.errors import HubError, TooLarge, safe_text, to_wire
-from hubserve.instance.malloc_tuning import release
+from hubserve.instance.malloc_tuning import trim_heap
 from hubserve.kinds.module_failures import traceback_of
 from hubserve.wire import frames
 
@@ -29,7 +29,7 @@ def main(descriptor: int) -> None:
             except (EOFError, OSError):
                 return
             del frame
-            release()
+            trim_heap()
 
 
 def _answer(frame: frames.Frame) -> tuple[dict[str, Any], list[Any]]:

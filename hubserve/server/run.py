@@ -14,7 +14,7 @@ import uvloop
 
 from hubserve.errors import ConfigError
 from hubserve.gateway.dataplane import DataPlane, ModulePlan
-from hubserve.instance.malloc_tuning import keep_large_buffers, settle
+from hubserve.instance.malloc_tuning import freeze_gc, keep_large_buffers
 from hubserve.net.connection_limits import MOST_WAITING, Connections, connections_for, raise_descriptor_limit
 from hubserve.net.http1.connection import http_protocol
 from hubserve.net.tcp_user_timeout import end_unread_answers
@@ -32,7 +32,7 @@ from hubserve.settings import ServerSettings
 
 if TYPE_CHECKING:
     from hubserve.net.http2.endpoint import Endpoint
-    from hubserve.protocols.open_inference.grpc.protocol import GrpcServer
+    from hubserve.protocols.open_inference.grpc.server import GrpcServer
 
 log = logging.getLogger("hubserve")
 
@@ -204,14 +204,14 @@ class _Gateway:
         names = ", ".join(module.plan.info.name for module in self._dataplane)
         log.info("%s is open; loading %s", address, names or "nothing")
         await load_modules(self._dataplane, address, may_all_fail=bool(self._settings.model_store))
-        settle()
+        freeze_gc()
         self._models.follow()
         self._engines.start()
 
 
 def _grpc_server(context: Context, connections: Connections) -> "GrpcServer":
     try:
-        from hubserve.protocols.open_inference.grpc.protocol import GrpcServer
+        from hubserve.protocols.open_inference.grpc.server import GrpcServer
     except (ImportError, RuntimeError) as error:
         raise ConfigError(f"grpc_port is set, but gRPC cannot be loaded ({error}). Run: pip install 'hubserve[grpc]'") from None
     return GrpcServer(context, connections)

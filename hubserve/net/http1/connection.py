@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from hubserve.net.admission import Admission
+from hubserve.net.admission import AdmissionControl
 from hubserve.net.connection_limits import Connections
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.http1.chunked import ChunkedDecoder
 from hubserve.net.http1.head_parser import BadRequest, Head
 from hubserve.net.http1.request_cycle import STATUS_LINES, Exchange
@@ -56,19 +56,21 @@ class _Shared:
         http2: for connections that turn out to be gRPC's; None where this port does not speak it.
     """
 
-    def __init__(self, client_timeout_s: float, admission: Admission, connections: Connections, http2: "Endpoint[Any] | None") -> None:
+    def __init__(
+        self, client_timeout_s: float, admission: AdmissionControl, connections: Connections, http2: "Endpoint[Any] | None"
+    ) -> None:
         self.client_timeout_s = client_timeout_s
         self.admission = admission
         self.connections = connections
         self.http2 = http2
-        self.sweeper = Sweeper(_SWEEP_EVERY_S)
+        self.deadlines = DeadlineMonitor(_SWEEP_EVERY_S)
         self.heads = Heads()
         self.default_lines = _DefaultLines()
         self.scratch = memoryview(bytearray(_SCRATCH_BYTES))
 
 
 def http_protocol(
-    client_timeout_s: float, admission: Admission, connections: Connections, http2: "Endpoint[Any] | None" = None
+    client_timeout_s: float, admission: AdmissionControl, connections: Connections, http2: "Endpoint[Any] | None" = None
 ) -> Callable[..., "HttpConnection"]:
     """A factory of connections, for uvicorn's setting ``http``.
 
@@ -90,7 +92,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     """One client's connection.
 
     Attributes:
-        due: when it is closed unless something happens; see :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: when it is closed unless something happens; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
         closed: whether the client can no longer be written to.
         may_write: set once the client has taken enough of what was written; None while there is nothing to wait for.
         unread: counts the bytes that the client has not taken.
@@ -102,7 +104,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._app = app
         self._server_state = server_state
         self._shared = shared
-        self._sweeper = shared.sweeper
+        self._deadlines = shared.deadlines
         self._scratch = shared.scratch
         self._client_timeout_s = shared.client_timeout_s
         self._is_new = True  # whether it is HTTP/2's is not known yet
@@ -117,7 +119,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._chunked: ChunkedDecoder | None = None
         self._unparsed = b""  # bytes received after a request that is being answered
         self.may_write: asyncio.Event | None = None
-        self.unread = UnreadAnswers(shared.admission, shared.sweeper, shared.client_timeout_s)
+        self.unread = UnreadAnswers(shared.admission, shared.deadlines, shared.client_timeout_s)
         self._is_paused = False
         self._stopping = False
         self._is_idle = False  # between an answer and the next request
@@ -137,7 +139,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._refuse(BadRequest(503, "the server has as many connections as it can (max_connections); try again later"))
             return
         self._server_state.connections.add(self)
-        self._sweeper.add(self)
+        self._deadlines.add(self)
         self.due = time.monotonic() + self._client_timeout_s
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it makes no difference
@@ -146,7 +148,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._room = None
         self._shared.connections.discard(self)
         self._server_state.connections.discard(self)
-        self._sweeper.discard(self)
+        self._deadlines.discard(self)
         self.unread.end()
         if self.may_write:
             self.may_write.set()
@@ -328,7 +330,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         """Make room for another connection."""
         self._transport.close()
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """The client is too slow, or has been idle for too long."""
         if self.closed or self._transport.is_closing():
             self._transport.close()

@@ -5,8 +5,8 @@ import struct
 import termios
 from typing import Any
 
-from hubserve.net.admission import Admission, Pace
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.admission import AdmissionControl, Pace
+from hubserve.net.deadline_monitor import DeadlineMonitor
 
 
 class UnreadAnswers:
@@ -14,19 +14,19 @@ class UnreadAnswers:
 
     Args:
         admission: counts the bytes.
-        sweeper: watches :attr:`due`.
+        deadlines: watches :attr:`due`.
         timeout_s: the length of a period of the client's pace.
 
     Attributes:
-        due: when the client's pace is looked at; 0 while it keeps up. See :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: when the client's pace is looked at; 0 while it keeps up. See :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
     """
 
-    __slots__ = ("_admission", "_held_bytes", "_left_bytes", "_pace", "_sweeper", "_timeout_s", "_transport", "due")
+    __slots__ = ("_admission", "_deadlines", "_held_bytes", "_left_bytes", "_pace", "_timeout_s", "_transport", "due")
 
-    def __init__(self, admission: Admission, sweeper: Sweeper, timeout_s: float) -> None:
+    def __init__(self, admission: AdmissionControl, deadlines: DeadlineMonitor, timeout_s: float) -> None:
         self.due = 0.0
         self._admission = admission
-        self._sweeper = sweeper
+        self._deadlines = deadlines
         self._timeout_s = timeout_s
         self._transport: Any = None
         self._pace: Pace | None = None
@@ -54,17 +54,17 @@ class UnreadAnswers:
         self._transport, self._left_bytes = transport, _unread_bytes(transport)
         self._pace = Pace(self._timeout_s)
         self.due = self._pace.due
-        self._sweeper.add(self)
+        self._deadlines.add(self)
 
     def end(self) -> None:
         """Stop waiting: the kernel has taken everything, or the client is gone."""
         if self._pace:
             self._pace, self.due = None, 0.0
-            self._sweeper.discard(self)
+            self._deadlines.discard(self)
             held, self._held_bytes = self._held_bytes, 0
             self._admission.release(held)
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         """Cut the client off unless it took enough."""
         if self._pace and not self._pace.is_kept(self._left_bytes - _unread_bytes(self._transport)):
             self._transport.abort()

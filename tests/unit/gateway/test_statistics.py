@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE
+from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 from hubserve.gateway.statistics import ModuleStatistics
 
 LOOP = asyncio.new_event_loop()  # runs nothing: futures need one

@@ -167,7 +167,7 @@ def test_sequences_are_as_sequence_batching_says(tmp_path: Path) -> None:
     assert list(sequences.states) == [State("i", "o", "float32", (1,), b"\0\0\x80?")]
     oldest = plan(tmp_path, "sequence_batching { oldest { max_candidate_sequences: 9 preferred_batch_size: [ 2 ] } }").sequences
     assert oldest is not None
-    assert (oldest.strategy, oldest.places, list(oldest.preferred_sizes), oldest.max_idle_s) == (OLDEST, 9, [2], 1.0)
+    assert (oldest.strategy, oldest.slots, list(oldest.preferred_sizes), oldest.max_idle_s) == (OLDEST, 9, [2], 1.0)
 
 
 def test_warm_up_and_response_cache_are_planned(tmp_path: Path) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hubserve.errors import InvalidInput, TooLarge
-from hubserve.net.admission import Ticket
-from hubserve.protocols.open_inference.core.errors import NotOffered
+from hubserve.errors import HubError, InvalidInput, TooLarge
+from hubserve.net.admission import Admission
 
 #: how much is decompressed at once: the first step directly, the others in a thread
 _STEP_BYTES = 1 << 20
@@ -22,7 +21,13 @@ _LEVEL = 1
 _EITHER = 32 + zlib.MAX_WBITS  # zlib's word for: gzip or zlib, as the data say
 
 
-async def decode_body(body: memoryview, coding: str, limit: int, ticket: Ticket) -> memoryview:
+class UnknownEncoding(HubError):
+    """The body has a content coding that the server does not decode."""
+
+    code = "unknown_encoding"
+
+
+async def decode_body(body: memoryview, coding: str, limit: int, ticket: Admission) -> memoryview:
     """A body without its content coding.
 
     Args:
@@ -31,7 +36,7 @@ async def decode_body(body: memoryview, coding: str, limit: int, ticket: Ticket)
         limit: the most bytes that it may have.
         ticket: accounts for them.
     Raises:
-        NotOffered: the coding is not known.
+        UnknownEncoding: the coding is not known.
         InvalidInput: the body is not of this coding.
         TooLarge: there are more bytes than ``limit``.
         Unavailable: the server has no memory for them now.
@@ -40,7 +45,7 @@ async def decode_body(body: memoryview, coding: str, limit: int, ticket: Ticket)
     if name in ("", "identity"):
         return body
     if name not in ("gzip", "deflate", "x-gzip"):
-        raise NotOffered(f"the content coding '{coding[:40]}' is not known here; send the body plain, or as gzip or deflate")
+        raise UnknownEncoding(f"the content coding '{coding[:40]}' is not known here; send the body plain, or as gzip or deflate")
     unpacker = _Unpacker(body, name, limit)
     while not unpacker.is_done:
         if unpacker.parts:

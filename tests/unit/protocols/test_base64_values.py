@@ -5,8 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubserve.protocols.base64_values import split_large_text
 from hubserve.protocols.documents import JsonBounds
-from hubserve.protocols.json_base64_split import split_large_text
 
 LARGE = "QUJD" * 2000
 

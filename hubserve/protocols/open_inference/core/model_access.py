@@ -1,49 +1,57 @@
-"""The models of a server, as its modules may use them, by the signatures that clients see; also loads and unloads them."""
+"""Let modules use other models of the server by the signatures that clients see, and load and unload models."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 import numpy as np
 
+from hubserve.gateway.dataplane import DataPlane
 from hubserve.gateway.model_access import DirectModelAccess
+from hubserve.protocols.open_inference.core.catalog import ModelCatalog
 from hubserve.protocols.open_inference.core.datatypes import datatype_of
 from hubserve.protocols.open_inference.core.encode import FINAL
-from hubserve.protocols.open_inference.core.inference import V2Inference
+from hubserve.protocols.open_inference.core.inference import Inference
+from hubserve.protocols.open_inference.core.repository import Repository
 from hubserve.protocols.open_inference.core.types import InferCall, InferResult, InputTensor, RequestedOutput
 from hubserve.types import InferRequest, InferResponse
 
 
 class OpenInferenceAccess(DirectModelAccess):
-    """Access to the models by way of the protocol.
+    """Access to the server's models through the protocol.
 
     Args:
-        v2: the protocol.
+        dataplane: the served modules.
+        catalog: finds models.
+        inference: answers inference requests.
+        repository: loads and unloads models.
     """
 
-    def __init__(self, v2: V2Inference) -> None:
-        super().__init__(v2.dataplane)
-        self._v2 = v2
+    def __init__(self, dataplane: DataPlane, catalog: ModelCatalog, inference: Inference, repository: Repository) -> None:
+        super().__init__(dataplane)
+        self._catalog = catalog
+        self._inference = inference
+        self._repository = repository
 
     async def infer(self, request: InferRequest) -> InferResponse:
-        """Answer a request by exactly one response; see :meth:`V2Inference.infer`."""
-        return _response(await self._v2.infer(await self._call(request)))
+        """Answer a request by exactly one response; see :meth:`Inference.infer`."""
+        return _response(await self._inference.infer(await self._call(request)))
 
     async def stream(self, request: InferRequest) -> AsyncGenerator[InferResponse]:
-        """Answer a request by any number of responses; see :meth:`V2Inference.stream`."""
-        async with aclosing(self._v2.stream(await self._call(request))) as results:
+        """Answer a request by any number of responses; see :meth:`Inference.stream`."""
+        async with aclosing(self._inference.stream(await self._call(request))) as results:
             async for result in results:
                 yield _response(result)
 
     async def load(self, name: str, config: str, files: Mapping[str, bytes]) -> None:
         """Load a model, or load it again."""
-        await self._v2.repository.load(name, {**({"config": config} if config else {}), **files})
+        await self._repository.load(name, {**({"config": config} if config else {}), **files})
 
     async def unload(self, name: str, dependents: bool) -> None:
         """Unload a model, and with ``dependents`` the models that only it uses."""
-        await self._v2.repository.unload(name, dependents=dependents)
+        await self._repository.unload(name, dependents=dependents)
 
     async def _call(self, request: InferRequest) -> InferCall:
-        signature = await self._v2.signature(request.module, request.version or "")
+        signature = await self._catalog.signature(request.module, request.version or "")
         specs = signature.inputs
         return InferCall(
             request.module,

@@ -9,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.errors import InvalidInput, TooLarge, Unavailable
-from hubserve.net.admission import Admission
-from hubserve.protocols.open_inference.core.content_encoding import decode_body, encode_body, wanted_coding
-from hubserve.protocols.open_inference.core.errors import NotOffered
+from hubserve.net.admission import AdmissionControl
+from hubserve.net.content_encoding import UnknownEncoding, decode_body, encode_body, wanted_coding
 
 
 def decode(body: bytes, coding: str, limit: int = 1 << 20, max_bytes: int = 1 << 30) -> bytes:
     async def run() -> bytes:
-        with Admission(10, max_bytes).admit() as ticket:
+        with AdmissionControl(10, max_bytes).admit() as ticket:
             return bytes(await decode_body(memoryview(body), coding, limit, ticket))
 
     return asyncio.run(run())
@@ -56,7 +55,7 @@ def test_what_is_not_so_packed_is_told(body: bytes, coding: str) -> None:
 
 @pytest.mark.parametrize("coding", ["br", "gzip, gzip", "zstd", "\u00e9"])
 def test_other_codings_are_not_offered(coding: str) -> None:
-    with pytest.raises(NotOffered, match="is not known here"):
+    with pytest.raises(UnknownEncoding, match="is not known here"):
         decode(b"", coding)
 
 
