@@ -5,14 +5,14 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.protocols.base64_values import split_large_text
+from hubserve.protocols.base64_values import split_large_value
 from hubserve.protocols.documents import JsonBounds
 
 LARGE = "QUJD" * 2000
 
 
 def split(text: str) -> dict[str, object] | None:
-    found = split_large_text(memoryview(text.encode()), "images", JsonBounds(500, 1 << 20))
+    found = split_large_value(memoryview(text.encode()), "images", JsonBounds(500, 1 << 20))
     return found and {key: str(value, "ascii") if isinstance(value, memoryview) else value for key, value in found.items()}
 
 
