@@ -97,7 +97,7 @@ def test_ids_versions_parameters_and_outputs_are_taken_over() -> None:
         (request(tensor("FP32", (1,), fp32_contents=[1.0], int_contents=[1])), "not int_contents"),
         (request(tensor("INT8", (1,), int_contents=[128])), "INT8 elements are from -128 to 127, got 128"),
         (request(tensor("UINT16", (1,), uint_contents=[1 << 16])), "UINT16 elements are from 0 to 65535"),
-        (request(tensor("FLOAT", (1,), fp32_contents=[1.0])), "'FLOAT' is no datatype"),
+        (request(tensor("FLOAT", (1,), fp32_contents=[1.0])), "'FLOAT' is not a datatype"),
         (request(tensor("BYTES", (1,)), raw=(b"\x09\0\0\0ab",)), "byte string 1 of 1 ends behind"),
     ],
 )

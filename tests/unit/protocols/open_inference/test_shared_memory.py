@@ -234,7 +234,7 @@ def test_a_region_that_nothing_uses_keeps_no_file_open(memory: SharedMemory, reg
 def test_regions_are_bounded_in_number(memory: SharedMemory, region: Any) -> None:
     for number in range(512):
         memory.register(str(number), key_of(region), 0, 256)
-    with pytest.raises(Unavailable, match="512 shared memory regions, which is the most"):
+    with pytest.raises(Unavailable, match="512 shared memory regions, which is its limit"):
         memory.register("input", key_of(region), 0, 256)
     memory.unregister("7")
     memory.register("input", key_of(region), 0, 256)
