@@ -45,7 +45,7 @@ def test_the_bytes_are_those_that_were_encoded(read: Read, size: int, spelling: 
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_what_is_not_base64_is_named_with_its_place(read: Read, size: int) -> None:
+def test_invalid_base64_is_refused_with_its_position(read: Read, size: int) -> None:
     text = spellings(bytes(size))["on one line"]
     wrong = text[:-3] + "%" + text[-2:]
     says = f"character {len(text) - 2} of {len(text)} is '%'"
@@ -57,7 +57,7 @@ def test_what_is_not_base64_is_named_with_its_place(read: Read, size: int) -> No
         read({"images": wrong, "about": {"shape": [size], "dtype": "uint8"}})
 
 
-def test_other_documents_stay_what_they_are(read: Read) -> None:
+def test_other_documents_are_returned_unchanged(read: Read) -> None:
     for document in ({"images": "AAAA", "more": 1}, {"texts": ["AAAA"]}, {}):
         found = read(document)
         assert (found.array, found.pictures, json.loads(found.text)) == (None, None, document)

@@ -120,7 +120,7 @@ def test_shared_memory_and_contents_exclude_each_other() -> None:
         decode_call(request(both))
 
 
-def test_bytes_that_are_no_message_are_refused_with_its_type() -> None:
+def test_bytes_of_another_message_are_refused_with_the_expected_type() -> None:
     with pytest.raises(InvalidInput, match="3 bytes are not a message of type inference.ModelInferRequest"):
         parse(service_pb2.ModelInferRequest, b"\xff\xff\xff")
 
@@ -154,13 +154,13 @@ def test_texts_are_cut_between_characters() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_whatever_bytes_come_there_is_a_call_or_a_reason(data: bytes) -> None:
+def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
     with suppress(InvalidInput):
         decode_call(parse(service_pb2.ModelInferRequest, data))
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255))
-def test_a_request_with_one_wrong_byte_is_a_call_or_has_a_reason(position: int, value: int) -> None:
+def test_a_request_with_one_wrong_byte_is_decoded_or_refused(position: int, value: int) -> None:
     whole = bytearray(request(tensor(), tensor("INT8", (3,), int_contents=[1, 2, 3]), raw=(bytes(12),)).SerializeToString())
     whole[position % len(whole)] = value
     with suppress(InvalidInput):
