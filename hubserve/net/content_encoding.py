@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hubserve.errors import HubError, InvalidInput, TooLarge
-from hubserve.net.admission import Ticket
+from hubserve.net.admission import Admission
 
 #: decompressed in one step: the first on the event loop, others in a thread
 _STEP_BYTES = 1 << 20
@@ -27,7 +27,7 @@ class UnknownEncoding(HubError):
     code = "unknown_encoding"
 
 
-async def decode_body(body: memoryview, coding: str, limit: int, ticket: Ticket) -> memoryview:
+async def decode_body(body: memoryview, coding: str, limit: int, ticket: Admission) -> memoryview:
     """Return a decompressed body.
 
     Args:

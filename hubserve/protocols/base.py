@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from starlette.types import Receive, Scope, Send
 
 from hubserve.gateway.dataplane import DataPlane
-from hubserve.net.admission import Admission
+from hubserve.net.admission import AdmissionControl
 from hubserve.net.hosts import Hosts
 from hubserve.protocols.admin import AdminSurface
 from hubserve.protocols.decoders import Decoders
@@ -48,7 +48,7 @@ class Context:
         self.models = models
         self.hosts = Hosts(settings, is_mounted=is_mounted)
         self.admin = AdminSurface(settings, self.hosts)
-        self.admission = Admission(settings.max_concurrency, settings.max_pending_bytes)
+        self.admission = AdmissionControl(settings.max_concurrency, settings.max_pending_bytes)
         self.bounds = JsonBounds.of(settings)
         self.decoders = Decoders()
         self.on_stop: list[Callable[[], None]] = []

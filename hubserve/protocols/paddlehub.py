@@ -27,7 +27,7 @@ from hubserve.errors import (
     usage_sentence,
 )
 from hubserve.gateway.dataplane import ServedModule
-from hubserve.net.admission import Ticket
+from hubserve.net.admission import Admission
 from hubserve.net.asgi import ClientGone, deadline_of, priority_of, respond, respond_options, while_connected
 from hubserve.net.content_encoding import UnknownEncoding, decode_body
 from hubserve.net.headers import header
@@ -128,7 +128,7 @@ class PaddleHubProtocol(Protocol):
             headers["connection"] = "close"
         await respond(send, http, _envelope(status, message), **headers)
 
-    async def _find(self, name: str, scope: Scope, ticket: Ticket) -> ServedModule:
+    async def _find(self, name: str, scope: Scope, ticket: Admission) -> ServedModule:
         """Return the module once it is loaded; if that fails, discard the request's body first."""
         try:
             module = await self.dataplane.loaded(name)
@@ -137,7 +137,7 @@ class PaddleHubProtocol(Protocol):
             raise
         return module
 
-    async def _decode(self, module: ServedModule, scope: Scope, ticket: Ticket) -> InferRequest:
+    async def _decode(self, module: ServedModule, scope: Scope, ticket: Admission) -> InferRequest:
         """Decode a request."""
         content_type = _content_type(scope)
         request = InferRequest(module.plan.info.name, deadline=deadline_of(scope, self.settings), priority=priority_of(scope))

@@ -16,9 +16,9 @@ from hubserve.gateway.background import repeat, run_in_background
 from hubserve.gateway.dataplane import DataPlane, ModulePlan
 from hubserve.gateway.triton_deployment import plan_model
 from hubserve.protocols.model_control import LOADING, UNAVAILABLE, UNLOADING, ModelState
+from hubserve.registry.installed import InstalledModules
 from hubserve.registry.model_store import StoredModel, find_models, store_folders, why_no_model
 from hubserve.registry.names import is_name
-from hubserve.registry.store import Store
 from hubserve.server.deployment import make_plans
 from hubserve.server.loading import note_loaded
 from hubserve.server.model_uploads import Uploads
@@ -158,7 +158,7 @@ class Models:
 
     def _is_known(self, name: str) -> bool:
         """Whether the settings or the registry know a module; a folder is none, however it is called."""
-        return name in self._settings.modules_info or (is_name(name) and bool(Store().versions(name)))
+        return name in self._settings.modules_info or (is_name(name) and bool(InstalledModules().versions(name)))
 
     def _require_explicit(self) -> None:
         mode = self._settings.model_control

@@ -81,9 +81,9 @@ def test_an_instance_runs_in_another_python_and_shares_memory_with_this_one(pyth
 #: a listener with configurable handshake timeout, number of instances and number of descriptors
 LISTEN = """
 import resource
-from hubserve.instance import __main__, listen
-listen.HANDSHAKE_TIMEOUT_S = {}
-listen._MAX_INSTANCES = {}
+from hubserve.instance import __main__, remote_listener
+remote_listener.HANDSHAKE_TIMEOUT_S = {}
+remote_listener._MAX_INSTANCES = {}
 resource.setrlimit(resource.RLIMIT_NOFILE, ({}, {}))
 __main__.main()
 """
@@ -356,7 +356,7 @@ def test_an_address_where_nothing_listens_is_told_with_what_to_start_there(start
     address = f"127.0.0.1:{free_port()}"
     server = start({"doubler": {**toy("doubler"), "addresses": [address], "token_file": str(token_file)}}, wait=False)
     assert server.process.wait(30) == 1
-    assert f"no instance is to be had at {address}" in server.log.read_text()
+    assert f"no instance is available at {address}" in server.log.read_text()
     assert f"python -m hubserve.instance --listen {address}" in server.log.read_text()
 
 

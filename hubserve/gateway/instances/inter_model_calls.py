@@ -77,7 +77,7 @@ async def answer_call(
         reply(channel, key, error, final=True)
     except Exception:
         log.exception("a request that a module made of module '%s' failed", header.get("module"))
-        reply(channel, key, ModuleFailed("the server failed; its log says why"), final=True)
+        reply(channel, key, ModuleFailed("the server failed; see the server log"), final=True)
 
 
 async def _infer(

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.errors import InvalidInput, TooLarge, Unavailable
-from hubserve.net.admission import Admission
+from hubserve.net.admission import AdmissionControl
 from hubserve.net.content_encoding import UnknownEncoding, decode_body, encode_body, wanted_coding
 
 
 def decode(body: bytes, coding: str, limit: int = 1 << 20, max_bytes: int = 1 << 30) -> bytes:
     async def run() -> bytes:
-        with Admission(10, max_bytes).admit() as ticket:
+        with AdmissionControl(10, max_bytes).admit() as ticket:
             return bytes(await decode_body(memoryview(body), coding, limit, ticket))
 
     return asyncio.run(run())

@@ -12,12 +12,12 @@ from typing import Any
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
 
-from hubserve.net.admission import Ticket
+from hubserve.net.admission import Admission
 from hubserve.net.content_encoding import decode_body
 from hubserve.net.grpc.call import Call, endpoint_of
 from hubserve.net.grpc.framing import Answer, Message
 from hubserve.net.grpc.service import Method, Service
-from hubserve.net.http2.endpoint import Bound
+from hubserve.net.http2.endpoint import ConnectionLimit
 from hubserve.protocols.base import Context
 from hubserve.protocols.open_inference.core.service import OpenInference
 from hubserve.protocols.open_inference.grpc.call_errors import check_small, deadline_of, memory_check, refusal
@@ -35,7 +35,7 @@ log = logging.getLogger("hubserve")
 
 SERVICE = "inference.GRPCInferenceService"
 
-Handler = Callable[[Message, Call, Ticket], Awaitable[Answer]]
+Handler = Callable[[Message, Call, Admission], Awaitable[Answer]]
 
 
 class GrpcServer:
@@ -43,13 +43,13 @@ class GrpcServer:
 
     Args:
         context: state that the server's protocols share.
-        bound: limit of connections.
+        connection_limit: limits the number of connections.
 
     Attributes:
         endpoint: state that its connections share.
     """
 
-    def __init__(self, context: Context, bound: Bound) -> None:
+    def __init__(self, context: Context, connection_limit: ConnectionLimit) -> None:
         self._context = context
         self._service = context.shared(OpenInference)
         self._streams: set[Stream] = set()
@@ -64,11 +64,11 @@ class GrpcServer:
             client_timeout_s=settings.client_timeout_s,
             budget=context.admission,
             deadlines=context.admission.deadlines,
-            unpack=self._unpack,
+            decompress=self._unpack,
             refuse=refusal,
         )
         self.endpoint = endpoint_of(service)
-        self.endpoint.bound = bound
+        self.endpoint.connection_limit = connection_limit
 
     async def start(self, listener: socket.socket, *, is_shared: bool = False, backlog: int = 100) -> None:
         """Start to accept connections.
@@ -125,13 +125,13 @@ class GrpcServer:
     def _restricted(self, handler: Handler) -> Handler:
         """Return a handler that lets only clients of the admin surface call ``handler``."""
 
-        async def answer(data: Message, call: Call, ticket: Ticket) -> Answer:
+        async def answer(data: Message, call: Call, ticket: Admission) -> Answer:
             self._context.admin.check_call(call.peer, call.metadata)
             return await handler(data, call, ticket)
 
         return answer
 
-    async def _infer(self, data: Message, call: Call, ticket: Ticket) -> Answer:
+    async def _infer(self, data: Message, call: Call, ticket: Admission) -> Answer:
         request = await read_message(data, self._service.large_requests)
         request.deadline, request.reserve = deadline_of(call, self._context.settings), ticket.reserve_more
         request.check_memory = memory_check(self._context, call)
@@ -159,7 +159,7 @@ def _decoding(message: type, call: Callable[[Any], Awaitable[Any]]) -> Handler:
     """Return a handler that decodes a message for ``call`` and encodes its response."""
     may_be_large = message is service_pb2.RepositoryModelLoadRequest  # may contain a model's files
 
-    async def answer(data: Message, _: Call, __: Ticket) -> Answer:
+    async def answer(data: Message, _: Call, __: Admission) -> Answer:
         if not may_be_large:
             check_small(data)
         return [(await call(parse(message, data))).SerializeToString()]

@@ -7,7 +7,7 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2
 
-from hubserve.net.admission import Admission
+from hubserve.net.admission import AdmissionControl
 from hubserve.net.grpc.call import Call
 from hubserve.net.grpc.framing import Answer
 from hubserve.protocols.open_inference.core.encode import FINAL
@@ -28,7 +28,7 @@ class ResponseQueue:
         admission: accounts for responses that wait for earlier ones.
     """
 
-    def __init__(self, call: Call, admission: Admission) -> None:
+    def __init__(self, call: Call, admission: AdmissionControl) -> None:
         self._call = call
         self._admission = admission
         self._requests: deque[RequestResponses] = deque()
@@ -78,7 +78,7 @@ class RequestResponses:
 
     __slots__ = ("_admission", "_call", "_is_direct", "_kept", "_kept_bytes", "id", "is_done", "is_final")
 
-    def __init__(self, call: Call, admission: Admission) -> None:
+    def __init__(self, call: Call, admission: AdmissionControl) -> None:
         self.id = ""
         self.is_done = False
         self.is_final = False

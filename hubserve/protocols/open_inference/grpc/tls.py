@@ -81,7 +81,7 @@ class TlsServer:
             return
         client.setblocking(False)
         handshake = _Handshake(client, self._endpoint.connect())
-        if not self._endpoint.bound.add(handshake, handshake):
+        if not self._endpoint.connection_limit.add(handshake, handshake):
             client.close()
             return
         task = self._loop.create_task(self._run(handshake))
@@ -96,7 +96,7 @@ class TlsServer:
         except (OSError, asyncio.TimeoutError) as error:
             log.debug("a TLS handshake failed: %s", error)
         finally:
-            self._endpoint.bound.discard(handshake)
+            self._endpoint.connection_limit.discard(handshake)
 
 
 class _Handshake:

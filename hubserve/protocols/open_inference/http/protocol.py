@@ -8,7 +8,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable, drop_frames
-from hubserve.net.admission import Ticket
+from hubserve.net.admission import Admission
 from hubserve.net.asgi import ClientGone, deadline_of, priority_of, while_connected
 from hubserve.net.content_encoding import decode_body, encode_body, wanted_coding
 from hubserve.net.headers import header
@@ -71,17 +71,17 @@ class OpenInferenceProtocol(Protocol):
 
     # --- health and descriptions ---
 
-    async def _live(self, scope: Scope, send: Send, ticket: Ticket) -> None:  # noqa: ARG002 - all handlers are called alike
+    async def _live(self, scope: Scope, send: Send, ticket: Admission) -> None:  # noqa: ARG002 - all handlers are called alike
         await respond_json(send, {"live": True})
 
-    async def _ready(self, scope: Scope, send: Send, ticket: Ticket) -> None:  # noqa: ARG002
+    async def _ready(self, scope: Scope, send: Send, ticket: Admission) -> None:  # noqa: ARG002
         if self._catalog.is_ready():
             await respond_json(send, {"ready": True})
             return
         reasons = [f"'{module.plan.info.name}': {module.not_ready_reason}" for module in self.dataplane if not module.ready]
         await respond_json(send, {"ready": False, "error": "not ready: " + "; ".join(reasons)}, 400)
 
-    async def _model_ready(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:  # noqa: ARG002
+    async def _model_ready(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
         try:
             module = self._catalog.find(model, version)
         except ModuleNotFound as error:
@@ -93,22 +93,22 @@ class OpenInferenceProtocol(Protocol):
             reason = f"'{model}' is not ready: {module.not_ready_reason}"
             await respond_json(send, {"name": model, "ready": False, "error": reason}, 400)
 
-    async def _server_metadata(self, scope: Scope, send: Send, ticket: Ticket) -> None:  # noqa: ARG002
+    async def _server_metadata(self, scope: Scope, send: Send, ticket: Admission) -> None:  # noqa: ARG002
         await respond_json(send, self._catalog.server_metadata())
 
-    async def _model_metadata(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:  # noqa: ARG002
+    async def _model_metadata(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
         await respond_json(send, await while_connected(scope, self._catalog.model_metadata(model, version)))
 
-    async def _model_config(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:  # noqa: ARG002
+    async def _model_config(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
         await respond_json(send, await while_connected(scope, self._catalog.model_config(model, version)))
 
-    async def _statistics(self, scope: Scope, send: Send, ticket: Ticket, model: str = "", version: str = "") -> None:  # noqa: ARG002
+    async def _statistics(self, scope: Scope, send: Send, ticket: Admission, model: str = "", version: str = "") -> None:  # noqa: ARG002
         await respond_json(send, self._catalog.statistics(model, version))
 
     def _controlled(self, handler: control.Handler) -> Handler:
         """Return a handler that lets only clients of the admin surface use ``handler``, and sends its result."""
 
-        async def answer(scope: Scope, send: Send, ticket: Ticket, **arguments: str) -> None:
+        async def answer(scope: Scope, send: Send, ticket: Admission, **arguments: str) -> None:
             self.context.admin.check(scope)
             document = control.read_document(await self._body(scope, ticket), self.context.bounds) if scope["method"] == "POST" else {}
             result = await handler(self._service, document, **arguments)
@@ -118,7 +118,7 @@ class OpenInferenceProtocol(Protocol):
 
     # --- inference ---
 
-    async def _infer(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
+    async def _infer(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:
         signature, admission = await self._admit(scope, ticket, model, version)
         with admission:
             body = await self._body(scope, ticket)
@@ -134,7 +134,7 @@ class OpenInferenceProtocol(Protocol):
         ticket.check_answer(sum(map(len, parts)))
         await respond(send, 200, parts, JSON if json_bytes is None else BINARY, headers)
 
-    async def _generate(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
+    async def _generate(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:
         signature, admission = await self._admit(scope, ticket, model, version)
         with admission:
             call = await self._reader.generate(await self._body(scope, ticket), signature)
@@ -152,7 +152,7 @@ class OpenInferenceProtocol(Protocol):
             )
         return results[0]
 
-    async def _generate_stream(self, scope: Scope, send: Send, ticket: Ticket, model: str, version: str = "") -> None:
+    async def _generate_stream(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:
         signature, admission = await self._admit(scope, ticket, model, version)
         with admission:
             call = await self._reader.generate(await self._body(scope, ticket), signature)
@@ -175,7 +175,7 @@ class OpenInferenceProtocol(Protocol):
     async def _encode_large(self, result: InferResult, binary: Any) -> Mapping[str, Any]:
         return await encode_large(result, binary, self._nan, self.context.decoders) if needs_steps(result, binary) else NOT_ENCODED
 
-    async def _admit(self, scope: Scope, ticket: Ticket, model: str, version: str) -> tuple[Signature, AbstractContextManager[None]]:
+    async def _admit(self, scope: Scope, ticket: Admission, model: str, version: str) -> tuple[Signature, AbstractContextManager[None]]:
         """Admit a request before its body is read; return the loaded model's signature and the ``with`` block of the admission."""
         try:
             signature = self._catalog.cached_signature(self._catalog.find(model, version))
@@ -187,12 +187,12 @@ class OpenInferenceProtocol(Protocol):
                 await read_body(scope, self.settings, ticket)
             raise
 
-    async def _body(self, scope: Scope, ticket: Ticket) -> memoryview:
+    async def _body(self, scope: Scope, ticket: Admission) -> memoryview:
         body = await read_body(scope, self.settings, ticket)
         coding = header(scope, b"content-encoding")
         return await decode_body(body, coding, self.settings.max_body_bytes, ticket) if coding else body
 
-    def _complete(self, call: InferCall, scope: Scope, ticket: Ticket, version: str) -> None:
+    def _complete(self, call: InferCall, scope: Scope, ticket: Admission, version: str) -> None:
         """Set the attributes of a request that come from its path, headers and connection."""
         call.version, call.reserve = version, ticket.reserve_more
         call.deadline, call.priority = deadline_of(scope, self.settings), priority_of(scope)

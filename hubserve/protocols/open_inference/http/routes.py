@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from starlette.types import Scope, Send
 
 from hubserve.bounded_cache import Recent
-from hubserve.net.admission import Ticket
+from hubserve.net.admission import Admission
 from hubserve.net.asgi import respond_options
 from hubserve.protocols.open_inference.core.errors import NotHere, WrongMethod
 
@@ -62,7 +62,7 @@ class Router:
 
 
 def _options(by_method: Mapping[str, Handler]) -> Handler:
-    async def respond(scope: Scope, send: Send, ticket: Ticket, **arguments: str) -> None:  # noqa: ARG001 - all handlers are called alike
+    async def respond(scope: Scope, send: Send, ticket: Admission, **arguments: str) -> None:  # noqa: ARG001 - all handlers are called alike
         await respond_options(send, ", ".join([*by_method, "OPTIONS"]))
 
     return respond
