@@ -27,14 +27,14 @@ class UnknownEncoding(HubError):
     code = "unknown_encoding"
 
 
-async def decode_body(body: memoryview, coding: str, limit: int, ticket: Admission) -> memoryview:
+async def decode_body(body: memoryview, coding: str, limit: int, admission: Admission) -> memoryview:
     """Return a decompressed body.
 
     Args:
         body: as received.
         coding: the header ``Content-Encoding``.
         limit: most bytes of the decompressed body.
-        ticket: accounts for them.
+        admission: accounts for them.
     Raises:
         UnknownEncoding: the coding is unknown.
         InvalidInput: the body does not have this coding.
@@ -52,7 +52,7 @@ async def decode_body(body: memoryview, coding: str, limit: int, ticket: Admissi
             await asyncio.to_thread(decompressor.step)
         else:
             decompressor.step()
-        ticket.reserve(len(body) + decompressor.size)
+        admission.reserve(len(body) + decompressor.size)
     if len(decompressor.parts) == 1:
         return memoryview(decompressor.parts[0])
     return await asyncio.to_thread(decompressor.joined)

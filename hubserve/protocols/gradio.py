@@ -111,8 +111,8 @@ class GradioProtocol(Protocol):
             await send(message)
 
         try:
-            with self.admission.admit() as ticket, self._limit:
-                body = await read_body(scope, self.settings, ticket)
+            with self.admission.admit() as admission, self._limit:
+                body = await read_body(scope, self.settings, admission)
                 port = await while_connected(scope, self._port_of(name))
                 if not slash:
                     location = f"{_PREFIX}{quote(name)}/app".encode()

@@ -90,13 +90,13 @@ class PaddleHubProtocol(Protocol):
             await respond(send, 405, _envelope("405", message), allow="POST")
             return
         try:
-            with self.admission.admit() as ticket:
-                module = await self._find(name, scope, ticket)
+            with self.admission.admit() as admission:
+                module = await self._find(name, scope, admission)
                 with module.admit():  # before the body is read
-                    request = await self._decode(module, scope, ticket)
+                    request = await self._decode(module, scope, admission)
                     response = await self._infer(module, request, scope)
                 results = response.json or b"null"
-                ticket.check_answer(len(results))
+                admission.check_answer(len(results))
                 await _respond_results(send, results)
         except ClientGone as error:
             drop_frames(error)
@@ -128,22 +128,22 @@ class PaddleHubProtocol(Protocol):
             headers["connection"] = "close"
         await respond(send, http, _envelope(status, message), **headers)
 
-    async def _find(self, name: str, scope: Scope, ticket: Admission) -> ServedModule:
+    async def _find(self, name: str, scope: Scope, admission: Admission) -> ServedModule:
         """Return the module once it is loaded; if that fails, discard the request's body first."""
         try:
             module = await self.dataplane.loaded(name)
         except HubError:
-            await read_body(scope, self.settings, ticket)
+            await read_body(scope, self.settings, admission)
             raise
         return module
 
-    async def _decode(self, module: ServedModule, scope: Scope, ticket: Admission) -> InferRequest:
+    async def _decode(self, module: ServedModule, scope: Scope, admission: Admission) -> InferRequest:
         """Decode a request."""
         content_type = _content_type(scope)
         request = InferRequest(module.plan.info.name, deadline=deadline_of(scope, self.settings), priority=priority_of(scope))
-        body = await read_body(scope, self.settings, ticket)
+        body = await read_body(scope, self.settings, admission)
         if coding := header(scope, b"content-encoding"):
-            body = await decode_body(body, coding, self.settings.max_body_bytes, ticket)
+            body = await decode_body(body, coding, self.settings.max_body_bytes, admission)
         if content_type == "multipart/form-data":
             apply_form(request, await read_form(scope, body), module, self._arguments.bounds)
         elif content_type == "application/json" or (content_type.startswith("application/") and content_type.endswith("+json")):
