@@ -4,34 +4,23 @@ The page runs in an app process in the module's environment, started at the firs
 to it. As in PaddleHub, ``/gradio/<module>`` redirects to ``/gradio/<module>/app``, the page itself.
 """
 
-import asyncio
 import html
-import time
-from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from hubserve.errors import HubError, LoadFailed, ModuleNotFound, TooLarge, Unavailable, UnsupportedFace, drop_frames
-from hubserve.gateway.background import repeat, run_in_background
-from hubserve.gateway.dataplane import ModulePlan, ServedModule
-from hubserve.gateway.instances.app_process import AppProcess
 from hubserve.instance.app_server import HOST
 from hubserve.net.asgi import ClientGone, while_connected
 from hubserve.net.headers import header
 from hubserve.net.request_body import TooSlow, read_body
-from hubserve.paths import tmp_dir
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.forwarding import Target, forward
+from hubserve.protocols.gradio_apps import GradioApps
 
 _PREFIX = "/gradio/"
-_CHECK_EVERY_S = 1.0
 _NO_BODY = (b"content-length", b"0")
-#: pause before an app process that could not be started is tried again
-_RETRY_AFTER_S = 5.0
-_METHOD = b"create_gradio_app"
-_MAX_SOURCE_BYTES = 4 << 20
 
 _STATUSES: tuple[tuple[type[HubError], int], ...] = (
     (ModuleNotFound, 404),
@@ -47,23 +36,6 @@ _PAGE = """<!doctype html>
 <body style="font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem">
 <h1>{status}</h1><p>{text}</p></body></html>
 """
-
-
-@dataclass
-class _App:
-    """A module's page: starting, running or failed."""
-
-    module: ServedModule
-    process: AppProcess | None = None
-    started: "asyncio.Task[int] | None" = None
-    failed_at: float = 0.0
-
-    def end(self) -> None:
-        """Stop the app process."""
-        if self.started:
-            self.started.cancel()
-        if self.process:
-            self.process.stop()
 
 
 class _PageLimit:
@@ -94,11 +66,9 @@ class GradioProtocol(Protocol):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._apps: dict[str, _App] = {}
-        self._watch: asyncio.Task[None] | None = None
-        self._is_stopping = False
+        self._apps = GradioApps(context.dataplane, _PREFIX)
         self._limit = _PageLimit(max(1, context.settings.max_concurrency // 2))
-        context.on_stop.append(self._stop)
+        context.on_stop.append(self._apps.stop)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
         """Answer one request."""
@@ -113,7 +83,9 @@ class GradioProtocol(Protocol):
         try:
             with self.admission.admit() as admission, self._limit:
                 body = await read_body(scope, self.settings, admission)
-                port = await while_connected(scope, self._port_of(name))
+                if not self.settings.gradio:
+                    raise UnsupportedFace("this server shows no pages of modules ('gradio' is false in its configuration)")
+                port = await while_connected(scope, self._apps.port_of(name))
                 if not slash:
                     location = f"{_PREFIX}{quote(name)}/app".encode()
                     await send_on({"type": "http.response.start", "status": 302, "headers": [(b"location", location), _NO_BODY]})
@@ -127,96 +99,6 @@ class GradioProtocol(Protocol):
             drop_frames(error)
             if not started:  # else the response breaks off, which the client sees
                 await _refuse(scope, send, error)
-
-    async def _port_of(self, name: str) -> int:
-        """Return the port of a module's page, after starting it if needed.
-
-        Raises:
-            HubError: the module is not served, has no page, or its page cannot be started.
-        """
-        if not self.settings.gradio:
-            raise UnsupportedFace("this server shows no pages of modules ('gradio' is false in its configuration)")
-        try:
-            module = self.dataplane.get(name)
-        except ModuleNotFound as error:
-            raise ModuleNotFound(f"Module {name} is not supported for gradio app. {error.message[:1].upper()}{error.message[1:]}") from None
-        if self._is_stopping:
-            raise Unavailable("the server is stopping; try again later")
-        app = self._apps.get(name)
-        if app is None or app.module is not module or self._has_ended(app):
-            if app:
-                app.end()
-            app = self._apps[name] = self._start(name, module)
-        assert app.started, "set by _start"
-        return await asyncio.shield(app.started)
-
-    def _has_ended(self, app: _App) -> bool:
-        if app.started is None or not app.started.done():
-            return False
-        if app.started.cancelled() or app.started.exception():
-            return time.monotonic() - app.failed_at > _RETRY_AFTER_S
-        return app.process is None or app.process.is_dead
-
-    def _start(self, name: str, module: ServedModule) -> _App:
-        if self._watch is None:
-            doing = "the pages of modules were checked"
-            self._watch = run_in_background(repeat(self._end_stale, _CHECK_EVERY_S, doing), doing)
-        app = _App(module)
-        app.started = asyncio.get_running_loop().create_task(_start_process(name, app))
-
-        def on_started(task: "asyncio.Task[int]") -> None:
-            if not task.cancelled() and task.exception():  # retrieving it also keeps asyncio from logging it
-                app.failed_at = time.monotonic()
-
-        app.started.add_done_callback(on_started)
-        return app
-
-    async def _end_stale(self) -> None:
-        """End the pages of modules that are no longer served, or were replaced by another version."""
-        for name, app in [*self._apps.items()]:
-            if all(each is not app.module for each in self.dataplane.versions(name)):
-                app.end()
-                self._apps.pop(name, None)
-
-    def _stop(self) -> None:
-        self._is_stopping = True
-        if self._watch:
-            self._watch.cancel()
-        for app in self._apps.values():
-            app.end()
-
-
-async def _start_process(name: str, app: _App) -> int:
-    """Start the app process of a page; return its port.
-
-    Raises:
-        UnsupportedFace: the module has no page, as its sources show; none of its code is run.
-        LoadFailed: the page cannot be started.
-    """
-    plan = app.module.plan
-    if not plan.instances or not await asyncio.to_thread(_has_app, plan):
-        raise UnsupportedFace(f"Module {name} is not supported for gradio app. It has no method create_gradio_app")
-    if plan.instances[0].address:
-        raise LoadFailed(f"module '{name}' runs on another machine, where its page cannot be started. Serve it without 'addresses'")
-    app.process = AppProcess(plan.instances[0], tmp_dir() / "gradio" / quote(name, safe=""), f"{_PREFIX}{quote(name)}")
-    await app.process.start()
-    return app.process.port
-
-
-def _has_app(plan: ModulePlan) -> bool:
-    """Return True if a source file in the module's folder contains the method's name."""
-    left = _MAX_SOURCE_BYTES
-    for path in sorted(plan.instances[0].folder.rglob("*.py"), key=lambda each: (each.name != "module.py", str(each))):
-        try:
-            source = path.read_bytes()
-        except OSError:
-            continue
-        if _METHOD in source:
-            return True
-        left -= len(source)
-        if left < 0:
-            break
-    return False
 
 
 def _split(scope: Scope) -> tuple[str, bytes, bytes]:
