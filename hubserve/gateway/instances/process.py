@@ -198,7 +198,7 @@ class InstanceProcess:
         return Connection(arena, self._end_hung, self._end_broken, self._on_lost)
 
     def infer(self, header: dict[str, Any], buffers: Sequence[Any], answered: Answered) -> None:
-        """Have it compute one frame of calls; see :mod:`hubserve.instance.execute`.
+        """Have it compute one frame of calls; see :mod:`hubserve.instance.frame_calls`.
 
         Args:
             header: the frame's.

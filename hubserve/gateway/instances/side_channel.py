@@ -12,7 +12,7 @@ from hubserve.gateway.instances.frame_reader import FrameProtocol, dumps
 from hubserve.gateway.instances.outcomes import Outcome, outcome_of, settle
 from hubserve.gateway.instances.raw_requests import RawRequest
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.instance.side_channel import WINDOW_BYTES, WINDOW_RESPONSES
+from hubserve.instance.open_requests import WINDOW_BYTES, WINDOW_RESPONSES
 from hubserve.types import InferResponse
 from hubserve.wire import frames
 
