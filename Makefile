@@ -6,14 +6,26 @@ BIN := $(VENV)/bin
 MODEL := inference/inference.pdmodel
 OCR := inference/ocr/rec/inference.pdmodel
 
-.PHONY: demo test check format ocr gpu bench bench-peers soak faults hostile fuzz gradio nightly clean
+PARALLEL := -n auto --dist loadfile
+# what make coverage runs; all tests where it is empty
+COVERED ?=
+
+.PHONY: demo test test-slow coverage check format docs docs-reference ocr gpu bench bench-peers soak faults hostile fuzz gradio nightly clean
 
 demo: $(MODEL)  ## install everything, serve the default classifier, classify a real photo
 	$(BIN)/python tools/demo.py
 
-test: $(MODEL) $(OCR)  ## all tests, after format, lint and types
+test: $(MODEL) $(OCR)  ## all tests but the slow ones, after format, lint and types; three workers for two cores
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
+test-slow: $(MODEL) $(OCR)  ## the tests that take long by nature: stress, fuzzers, environments from a package index
+	$(BIN)/python -m pytest $(PARALLEL) -m slow
+
+coverage: $(MODEL) $(OCR)  ## the lines and branches that all tests run, those of servers and instances included; slower than the tests alone
+	$(BIN)/python -m coverage run -m pytest $(COVERED) $(PARALLEL)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered
 
 check: $(VENV)/installed  ## format, lint and types; changes nothing
 	$(BIN)/ruff format --check .
@@ -23,6 +35,12 @@ check: $(VENV)/installed  ## format, lint and types; changes nothing
 format: $(VENV)/installed  ## rewrite the sources in the house's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/docs docs-reference  ## the documentation as a site, in site/; links and anchors are checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-reference: $(VENV)/installed  ## docs/reference/, from the sources
+	$(BIN)/python tools/reference.py
 
 ocr: $(OCR)  ## the models of hubmodules/ocr (16 MB, downloaded once)
 
@@ -42,7 +60,7 @@ faults: $(VENV)/installed  ## break installs, uninstalls and rollbacks at each o
 	$(BIN)/python -m tests.unit.registry.faults
 
 hostile: $(VENV)/installed  ## unpack ten thousand archives that mean harm; minutes
-	$(BIN)/python -m tests.unit.registry.install.hostile
+	$(BIN)/python -m tests.unit.registry.archives.hostile
 
 fuzz: $(VENV)/installed  ## send the server 200,000 requests and 40,000 connections that mean harm, the gateway 100,000 frames, read 5,000 requirements files; minutes
 	$(BIN)/python bench/fuzz_v2.py
@@ -64,7 +82,7 @@ bench-peers: $(MODEL)  ## measure the server against others; slow: the first run
 	$(BIN)/python bench/peers/classifier.py
 
 clean:  ## remove everything that the other targets make
-	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .demo build dist site *.egg-info .mypy_cache .ruff_cache .hypothesis .coverage*
 	find inference -mindepth 1 ! -name README.md -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -73,6 +91,10 @@ $(VENV)/installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --progress-bar on -e '.[all]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --progress-bar on -e '.[docs]'
 	touch $@
 
 $(MODEL): $(VENV)/installed $(wildcard tools/*.py)

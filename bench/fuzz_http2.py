@@ -15,8 +15,6 @@ import gzip
 import struct
 import sys
 import tempfile
-import time
-from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -25,9 +23,9 @@ from random import Random
 import grpc
 import hpack
 import uvloop
+from stress.fuzz_run import SHOWN, FuzzRun
 from stress.hostile_http2 import cost_promise
-from stress.processes import child_pids, descriptor_count, resident_mb
-from stress.report import Promise, growth_promise, print_report
+from stress.report import Promise, print_report
 from stress.server import Server, add_server_options, free_port, running_server
 
 from tests.unit.net.http2.raw import (
@@ -62,9 +60,6 @@ _CLIENT_TIMEOUT_S = 2
 _IDLE_S = 0.02
 _TIMEOUT_S = 30.0
 _GOOD_EVERY = 50
-_SAMPLES = 200
-_STRETCH = 0.2
-_SHOWN = 10
 _UNEXPECTED = ("unexpected error", "Traceback", "Fatal error", "exception")
 #: numbers that have broken servers
 _ODD = (0, 1, 2, 3, 4, 5, 9, 255, 2**14 - 1, 2**14, 2**14 + 1, 2**20, 2**20 + 1, 2**24 - 1, 2**31 - 1, 2**31, 2**32 - 1)
@@ -245,85 +240,59 @@ def main() -> int:
     found = {word: log.count(word) for word in _UNEXPECTED if word in log}
     promises.append(Promise("nothing unexpected is in the server's log", str(found or "nothing"), not found))
     promises.append(cost)
-    rows = [{"connections": f"mutated: ended by {end}", "found": str(count)} for end, count in sorted(run.ends.items())] + hostile
+    rows = [{"connections": f"mutated: ended by {end}", "found": str(count)} for end, count in sorted(run.outcomes.items())] + hostile
     title = f"{args.count} mutated connections, seed {args.seed}, in {run.took_s:.0f} s"
-    return print_report(title, rows, promises, {"failures": run.failures[:_SHOWN]}, as_json=args.json)
+    return print_report(title, rows, promises, {"failures": run.failures[:SHOWN]}, as_json=args.json)
 
 
-class _Run:
+class _Run(FuzzRun):
     def __init__(self, server: Server, port: int, count: int, seed: int) -> None:
-        self.ends: Counter[str] = Counter()
-        self.failures: list[dict[str, str]] = []
-        self.took_s = 0.0
-        self._server = server
+        super().__init__(server.process.pid, count, seed, senders=CONNECTIONS)
         self._port = port
-        self._count = count
-        self._random = Random(seed)
         self._recorded = recorded()
-        self._sent = 0
-        self._memory: list[float] = []
-        self._pid = server.process.pid
-        self._before = set(child_pids(self._pid))
-        self._descriptors = descriptor_count(self._pid)
 
-    async def all(self) -> None:
-        """Make all connections."""
-        start = time.monotonic()
-        await asyncio.gather(*(self._one_after_another() for _ in range(CONNECTIONS)))
-        self.took_s = time.monotonic() - start
-
-    async def _one_after_another(self) -> None:
-        while self._sent < self._count:
-            self._sent += 1
-            if self._sent % max(1, self._count // _SAMPLES) == 0:
-                self._memory.append(resident_mb(self._pid))
-            if self._sent % _GOOD_EVERY == 0:
-                await self._good()
-            await self._connect(mutated(self._random, self._random.choice(self._recorded)), self._random.choice((0, 1, 3)))
+    async def send(self) -> None:
+        """Make one connection, and a valid call from time to time."""
+        if self.sent % _GOOD_EVERY == 0:
+            await self._good()
+        await self._connect(mutated(self.random, self.random.choice(self._recorded)), self.random.choice((0, 1, 3)))
 
     async def _good(self) -> None:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self._port}") as channel:
             try:
                 await channel.unary_unary(_INFER)(whole_message("INT32"), timeout=_TIMEOUT_S)
             except grpc.aio.AioRpcError as error:
-                self.failures.append({"after": str(self._sent), "answer": f"{error.code().name}: {error.details()}"})
+                self.failures.append({"after": str(self.sent), "answer": f"{error.code().name}: {error.details()}"})
 
     async def _connect(self, data: bytes, cuts: int) -> None:
         try:
             reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self._port), _TIMEOUT_S)
         except (OSError, asyncio.TimeoutError) as error:
-            self.failures.append({"after": str(self._sent), "answer": repr(error)})
+            self.failures.append({"after": str(self.sent), "answer": repr(error)})
             return
         try:
-            for start, end in _pieces(self._random, len(data), cuts):
+            for start, end in _pieces(self.random, len(data), cuts):
                 if writer.transport.is_closing():
                     break
                 writer.write(data[start:end])
                 await asyncio.sleep(0)
             while await asyncio.wait_for(reader.read(1 << 16), _IDLE_S):
                 pass
-            self.ends["the server"] += 1
+            self.outcomes["the server"] += 1
         except asyncio.TimeoutError:
-            self.ends["the client"] += 1
+            self.outcomes["the client"] += 1
         except OSError:
-            self.ends["the server, before all was sent"] += 1
+            self.outcomes["the server, before all was sent"] += 1
         writer.close()
 
     def judge(self) -> list[Promise]:
-        """Hold what was found against what is promised."""
+        """Compare the results with the promises."""
         asyncio.run(self._good())
-        stretch = int(len(self._memory) * _STRETCH)
-        deadline = time.monotonic() + _TIMEOUT_S  # the server sees that a client left only when it looks
-        while (left := descriptor_count(self._pid)) > self._descriptors and time.monotonic() < deadline:
-            time.sleep(0.1)
-        after = set(child_pids(self._pid))
         return [
             Promise("right calls are answered, then and afterwards", f"{len(self.failures)} are not", not self.failures),
-            Promise(
-                "no process has ended", f"{len(self._before - after)} have", self._before == after and self._server.process.poll() is None
-            ),
-            Promise("no connection is left open", f"{self._descriptors} -> {left} descriptors", left <= self._descriptors),
-            growth_promise("the gateway", self._memory[stretch : 2 * stretch], self._memory[-stretch:]),
+            self.processes_promise(),
+            self.descriptors_promise(),
+            self.memory_promise(),
         ]
 
 

@@ -13,17 +13,14 @@ import asyncio
 import contextlib
 import sys
 import tempfile
-import time
-from collections import Counter
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import grpc
 import requests
 import uvloop
-from stress.processes import child_pids, descriptor_count, resident_mb
-from stress.report import Promise, growth_promise, print_report
+from stress.fuzz_run import SHOWN, FuzzRun
+from stress.report import Promise, print_report
 from stress.server import Server, add_server_options, free_port, running_server
 
 from tests.v2 import is_whole
@@ -36,9 +33,6 @@ _GRPC_ALLOWED = ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "DEADLI
 _GRPC_SHARE = 0.2
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _TIMEOUT_S = 60.0
-_SHOWN = 10
-_STRETCH = 0.2
-_SAMPLES = 200
 _MAX_BODY_BYTES = 1 << 20
 
 
@@ -61,55 +55,43 @@ def main() -> int:
     promises.append(
         Promise("nothing unexpected is in the server's log", f"{log.count('an unexpected error')} times", "an unexpected error" not in log)
     )
-    rows = [{"status": status, "answers": count} for status, count in sorted(run.statuses.items(), key=str)]
+    rows = [{"status": status, "answers": count} for status, count in sorted(run.outcomes.items())]
     title = f"{args.requests} mutated requests, seed {args.seed}, in {run.took_s:.0f} s"
-    return print_report(title, rows, promises, {"failures": run.failures[:_SHOWN]}, as_json=args.json)
+    return print_report(title, rows, promises, {"failures": run.failures[:SHOWN]}, as_json=args.json)
 
 
-class _Run:
+class _Run(FuzzRun):
     def __init__(self, server: Server, grpc_port: int, count: int, seed: int) -> None:
-        self.statuses: Counter[Any] = Counter()
-        self.failures: list[dict[str, str]] = []
-        self.took_s = 0.0
+        super().__init__(server.process.pid, count, seed, senders=CONNECTIONS)
         self._server = server
         self._grpc_port = grpc_port
-        self._count = count
-        self._random = Random(seed)
         self._cases = sorted(ALL_CASES)
-        self._sent = 0
-        self._memory: list[float] = []
-        self._before = set(child_pids(server.process.pid))
-        self._descriptors = descriptor_count(server.process.pid)
+        self._infer: Any = None
 
     async def all(self) -> None:
         """Send everything."""
-        start = time.monotonic()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self._grpc_port}") as channel:
-            infer = channel.unary_unary(_INFER)
-            await asyncio.gather(*(self._one_after_another(infer) for _ in range(CONNECTIONS)))
-        self.took_s = time.monotonic() - start
+            self._infer = channel.unary_unary(_INFER)
+            await super().all()
 
-    async def _one_after_another(self, infer: Any) -> None:
-        while self._sent < self._count:
-            self._sent += 1
-            if self._sent % max(1, self._count // _SAMPLES) == 0:
-                self._memory.append(resident_mb(self._server.process.pid))
-            if self._random.random() < _GRPC_SHARE:
-                await self._call(infer, mutated_message(self._random, "INT32", ("sizes", "shout")))
-            else:
-                await self._send(mutated(self._random, ALL_CASES[self._random.choice(self._cases)]))
+    async def send(self) -> None:
+        """Send a request of HTTP, or a call of gRPC."""
+        if self.random.random() < _GRPC_SHARE:
+            await self._call(mutated_message(self.random, "INT32", ("sizes", "shout")))
+        else:
+            await self._request(mutated(self.random, ALL_CASES[self.random.choice(self._cases)]))
 
-    async def _call(self, infer: Any, message: bytes) -> None:
+    async def _call(self, message: bytes) -> None:
         status, told = "OK", ""
         try:
-            await infer(message, timeout=_TIMEOUT_S)
+            await self._infer(message, timeout=_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             status, told = error.code().name, error.details() or ""
-        self.statuses[f"gRPC {status}"] += 1
+        self.outcomes[f"gRPC {status}"] += 1
         if status not in _GRPC_ALLOWED:
             self.failures.append({"request": repr(message[:2000]), "answer": f"{status}: {told}"})
 
-    async def _send(self, request: bytes) -> None:
+    async def _request(self, request: bytes) -> None:
         complete = is_complete(request)
         try:
             answer = await asyncio.wait_for(_exchange(self._server.port, request, complete), _TIMEOUT_S)
@@ -118,23 +100,21 @@ class _Run:
         while answer.startswith(b"HTTP/1.1 100"):
             answer = answer.partition(b"\r\n\r\n")[2]
         status = int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else "none" if complete else "none, it was not complete"
-        self.statuses[status] += 1
+        self.outcomes[str(status)] += 1
         if status == "none" or (isinstance(status, int) and status >= 500 and status not in _ALLOWED):
             self.failures.append({"request": repr(request[:2000]), "answer": repr(answer[:500])})
 
     def judge(self) -> list[Promise]:
-        """Hold what was found against what is promised."""
-        stretch = int(len(self._memory) * _STRETCH)
+        """Compare the results with the promises."""
         ready = requests.get(self._server.url + "/v2/health/ready", timeout=10).status_code
-        after, descriptors = set(child_pids(self._server.process.pid)), descriptor_count(self._server.process.pid)
         return [
             Promise(
                 "every complete request is answered, by no failure of the server's own", f"{len(self.failures)} are not", not self.failures
             ),
             Promise("the server is ready afterwards", f"status {ready}", ready == 200),
-            Promise("no instance has ended", f"{len(self._before - after)} have", self._before <= after),
-            Promise("no file is left open", f"{self._descriptors} -> {descriptors}", descriptors <= self._descriptors + CONNECTIONS),
-            growth_promise("the gateway", self._memory[stretch : 2 * stretch], self._memory[-stretch:]),
+            self.processes_promise(may_start=True),  # pictures are decoded in processes of their own
+            self.descriptors_promise(spare=CONNECTIONS),
+            self.memory_promise(),
         ]
 
 

@@ -12,12 +12,9 @@ import asyncio
 import logging
 import os
 import sys
-import time
-from collections import Counter
-from random import Random
 
 import uvloop
-from stress.processes import descriptor_count, resident_mb
+from stress.fuzz_run import SHOWN, FuzzRun
 from stress.report import Promise, print_report
 from stress.server import add_server_options
 
@@ -29,7 +26,6 @@ _SETTLED = 0.2
 #: a leak of one frame in ten would exceed this
 _MOST_GROWTH_MB = 32
 _SAMPLES = 100
-_SHOWN = 10
 _TIMEOUT_S = 30.0
 
 
@@ -42,63 +38,61 @@ def main() -> int:
     args = parser.parse_args()
     run = _Run(args.frames, args.seed)
     uvloop.run(run.all())
-    rows = [{"frames": name, "count": count} for name, count in sorted(run.counts.items())]
-    title = f"{args.frames} frames, seed {args.seed}, in {run.seconds:.0f} s"
-    return print_report(title, rows, run.judge(), {"errors": run.errors[:_SHOWN]}, as_json=args.json)
+    rows = [{"frames": name, "count": count} for name, count in sorted(run.outcomes.items())]
+    title = f"{args.frames} frames, seed {args.seed}, in {run.took_s:.0f} s"
+    return print_report(title, rows, run.judge(), {"errors": run.errors[:SHOWN]}, as_json=args.json)
 
 
-class _Run(logging.Handler):
+class _Run(FuzzRun):
     def __init__(self, frames: int, seed: int) -> None:
-        super().__init__(logging.ERROR)
-        self.counts: Counter[str] = Counter()
+        super().__init__(os.getpid(), frames, seed, senders=1, samples=_SAMPLES)
         self.errors: list[str] = []
-        self.seconds = 0.0
-        self._frames = frames
-        self._chance = Random(seed)
-        self._memory_mb: list[float] = []
-        self._descriptors: list[int] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep what the gateway's side logs as its own failure."""
-        self.errors.append(self.format(record))
+        self._arena = Arena.create()
 
     async def all(self) -> None:
-        """Send every frame."""
-        began = time.monotonic()
+        """Send every frame; the errors that the gateway's side logs count as failures, too."""
         watch_errors(asyncio.get_running_loop(), self.errors)
         log = logging.getLogger("hubserve")
-        log.addHandler(self)
+        log.addHandler(_Collector(self.errors))
         log.propagate = False
-        arena = Arena.create()
-        for number in range(self._frames):
-            try:
-                ends = await asyncio.wait_for(exchange(number, arena.fd, self._chance), _TIMEOUT_S)
-            except Exception as error:
-                self.errors.append(f"frame {number}: {error!r}")
-                continue
-            if len(ends.outcomes) != 1:
-                self.errors.append(f"frame {number}: its request was answered {len(ends.outcomes)} times; {ends.broken}")
-            self.counts["broken" if ends.broken else "taken for a frame"] += 1
-            self.counts[f"requests answered: {len(ends.outcomes)}"] += 1
-            if number % max(1, self._frames // _SAMPLES) == 0:
-                self._memory_mb.append(resident_mb(os.getpid()))
-                self._descriptors.append(descriptor_count(os.getpid()))
-        self.seconds = time.monotonic() - began
+        await super().all()
+
+    async def send(self) -> None:
+        """Exchange one frame."""
+        try:
+            ends = await asyncio.wait_for(exchange(self.sent, self._arena.fd, self.random), _TIMEOUT_S)
+        except Exception as error:
+            self.errors.append(f"frame {self.sent}: {error!r}")
+            return
+        if len(ends.outcomes) != 1:
+            self.errors.append(f"frame {self.sent}: its request was answered {len(ends.outcomes)} times; {ends.broken}")
+        self.outcomes["broken" if ends.broken else "taken for a frame"] += 1
+        self.outcomes[f"requests answered: {len(ends.outcomes)}"] += 1
 
     def judge(self) -> list[Promise]:
-        """Return the promises and the results."""
-        answered = self.counts["requests answered: 1"]
-        early, late = self._memory_mb[int(len(self._memory_mb) * _SETTLED)], self._memory_mb[-1]
+        """Compare the results with the promises."""
+        answered = self.outcomes["requests answered: 1"]
+        early, late = self.memory_mb[int(len(self.memory_mb) * _SETTLED)], self.memory_mb[-1]
         return [
-            Promise("each request is answered exactly once", f"{answered} of {self._frames}", answered == self._frames),
+            Promise("each request is answered exactly once", f"{answered} of {self.count}", answered == self.count),
             Promise("nothing fails unseen", self.errors[0][:200] if self.errors else "nothing did", not self.errors),
             Promise(f"memory grows by less than {_MOST_GROWTH_MB} MB", f"{early:.0f} -> {late:.0f} MB", late - early < _MOST_GROWTH_MB),
             Promise(
                 "descriptors are given back",
-                f"{self._descriptors[0]} -> {self._descriptors[-1]}",
-                self._descriptors[-1] <= self._descriptors[0] + 2,
+                f"{self.descriptors[0]} -> {self.descriptors[-1]}",
+                self.descriptors[-1] <= self.descriptors[0] + 2,
             ),
         ]
+
+
+class _Collector(logging.Handler):
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._errors = errors
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record's text."""
+        self._errors.append(self.format(record))
 
 
 if __name__ == "__main__":

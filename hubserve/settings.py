@@ -1,6 +1,8 @@
-"""The settings of a server: PaddleHub's ``config.json`` with more keys, and the command line's flags.
+"""Settings of a server, from PaddleHub's ``config.json`` with more keys or from the command line's flags.
 
-With ``--config`` the file counts, and flags that PaddleHub does not have beside it; otherwise the flags make the same object.
+With ``--config`` the file's settings apply, and of the flags only those that PaddleHub does not have; otherwise the flags make the same
+object.
+docs/reference/settings.md is generated from the fields' docstrings (tools/reference.py).
 """
 
 import difflib
@@ -34,179 +36,181 @@ _MOST_INSTANCES = 8
 
 
 class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """One module of ``modules_info``."""
+    """Settings of one module, in ``modules_info``."""
 
     init_args: dict[str, Any] = {}
-    """Arguments of the constructor or ``_initialize``; ``version`` and ``directory`` say what to load instead."""
+    """Arguments of the module's constructor or ``_initialize``. ``version`` and ``directory`` select the installed version, or a folder
+    or model file, to load."""
     predict_args: dict[str, Any] = {}
-    """Arguments of the serving method that a request may override."""
+    """Default arguments of the serving method; a request may override them."""
     workers: Count | None = None
-    """Instances of this module; else the server's ``workers``."""
+    """Number of instances of this module. Default: the server's ``workers``."""
     max_batch_size: Count | None = None
-    """The most items merged into one call, if less than the module's own limit."""
+    """Maximum items per call. It can only lower the module's own limit."""
     preferred_batch_sizes: list[Count] = []
-    """Numbers of items to merge requests up to; without them the sizes are learned."""
+    """Batch sizes, in items, to merge requests up to. Empty: batch sizes are learned."""
     max_queue_delay_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    """Milliseconds that a request may be kept waiting for others although an instance is idle."""
+    """Milliseconds to hold a request for a larger batch although an instance is idle."""
     max_queue_size: Count | None = None
-    """Requests that may wait; else the server's ``max_queue_size``."""
+    """Maximum number of queued requests; more are refused with 429. Default: the server's ``max_queue_size``."""
     max_queue_wait_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    """Milliseconds that a request may wait in the queue; then it is refused. 0 for no bound but the request's own."""
+    """Milliseconds after which a queued request is refused. 0: no limit except the request's own timeout."""
     priority_levels: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """Priorities that requests may have, from 1, which is computed first, to this. 0 for any number, lower ones first."""
+    """Number of priority levels; 1 is computed first. 0: any integer is a priority, lower ones first."""
     default_priority_level: Count | None = None
-    """The priority of requests that ask for none of ``priority_levels``; else the one in the middle."""
+    """Priority of requests that give none. Default: the middle one of ``priority_levels``."""
     preserve_ordering: bool = False
-    """Give answers in the order in which the requests came."""
+    """Send responses in the order in which requests arrived."""
     response_cache: bool = False
-    """Answer a request that came before with the same content by the answer that it got then, without computing. For modules that
-    always answer the same in the same way."""
+    """Answer a request with the cached response of an identical earlier one. Only for modules whose answers depend on the request alone."""
     load_timeout_s: Seconds = 300.0
     """Seconds that one instance may take to load."""
     compute_timeout_s: Seconds | None = None
-    """Seconds that one batch may take before its instance counts as hung and is replaced; else the server's ``request_timeout_s``."""
+    """Seconds that one batch may take before its instance counts as hung and is replaced. Default: the server's
+    ``request_timeout_s``."""
     addresses: list[str] = []
-    """``host:port`` of listeners on other machines (``python -m hubserve.instance --listen``): one instance runs at each of them,
-    instead of ``workers`` here. The module's folder must be at the same place there."""
+    """``host:port`` of listeners on other machines (``python -m hubserve.instance --listen``). One instance runs at each address, and
+    ``workers`` is ignored. The module's folder must have the same path there."""
     token_file: str = ""
-    """The key that is shared with the listeners at ``addresses``; ``hub key remote FILE`` makes one."""
+    """File of the key shared with the listeners at ``addresses``; ``hub key remote FILE`` creates one."""
     max_memory_mb: Count | None = None
-    """Resident MB at which an instance is replaced by a fresh one, between two batches."""
+    """Resident memory in MB at which an instance is replaced by a fresh one, between two batches."""
     environ: dict[str, str] = {}
-    """Environment variables of its instances, over those that the module itself asks for."""
+    """Environment variables of the instances; they override those that the module sets."""
     environment: str = ""
-    """The environment profile that it runs in, or ``host`` for the Python of hub; else what its install chose."""
+    """Environment profile to run in, or ``host`` for the Python of ``hub``. Default: the environment chosen at installation."""
     library_path: list[str] = []
-    """Folders put before ``LD_LIBRARY_PATH``; relative ones are looked up beside the configuration file."""
+    """Folders put in front of ``LD_LIBRARY_PATH``; relative ones are resolved beside the configuration file."""
     gpu: str | int | None = None
-    """GPUs of this module, such as ``"0,1"``; its instances are spread over them, and it computes there if its constructor takes
-    ``use_gpu``. ``""`` hides all GPUs from it. Else the server's."""
+    """GPUs of this module, such as ``"0,1"``; its instances are spread over them, and its constructor gets ``use_gpu=True`` if it
+    takes that argument. ``""`` hides all GPUs. Default: the server's ``gpu``."""
 
 
 class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Everything that ``hub serving start`` can be told."""
+    """Settings of a server."""
 
     modules_info: dict[str, ModuleSettings] = {}
-    """Name to settings."""
+    """Module names and their settings (see module settings)."""
     model_store: list[str] = []
-    """Folders of Triton models, one model in each of their folders, to serve besides; relative ones are looked up beside the configuration
-    file. ``modules_info`` may have settings of theirs."""
+    """Folders of Triton model repositories to serve too; relative ones are resolved beside the configuration file. ``modules_info`` may
+    hold settings of their models."""
     model_control: Literal["none", "poll", "explicit"] = "none"
-    """``none``: serve every model of the stores, as it was at the start. ``poll``: and follow what changes there. ``explicit``: serve
-    ``load_model``, and what clients have loaded."""
+    """``none``: serve all models of the stores as they are at start-up. ``poll``: also follow changes of the folders. ``explicit``: serve
+    ``load_model`` and the models that clients load."""
     load_model: list[str] = []
-    """With ``explicit``: the models to serve from the start; ``"*"`` for all."""
+    """Models to load at start-up when ``model_control`` is ``explicit``; ``"*"`` for all."""
     poll_s: Seconds = 15.0
-    """With ``poll``: seconds between two looks at the stores."""
+    """Seconds between two scans of the stores when ``model_control`` is ``poll``."""
     host: str = "127.0.0.1"
-    """The address to listen on; other machines reach it only if this is set to theirs or to 0.0.0.0."""
+    """Address to listen on. The default accepts connections from this machine only; ``0.0.0.0`` accepts all."""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = DEFAULT_PORT
-    """The port to listen on; 0 for any free one."""
+    """HTTP port to listen on; 0 for any free one."""
     grpc_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
-    """The port for v2 clients over gRPC, at the same address; 0 for any free one; that of ``port`` for one port for both. Not set: gRPC is
-    off."""
+    """gRPC port at the same address; 0 for any free one; the value of ``port`` for HTTP and gRPC on one port. Not set: no gRPC."""
     grpc_max_message_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
-    """The longest gRPC message of a client; else ``max_body_bytes``."""
+    """Maximum size of a client's gRPC message. Default: ``max_body_bytes``."""
     grpc_tls_cert: str = ""
-    """The PEM file of the certificate chain that gRPC clients see; relative ones are looked up beside the configuration file. Not set:
-    gRPC is not encrypted."""
+    """PEM file of the certificate chain for gRPC; a relative path is resolved beside the configuration file. Not set: gRPC is not
+    encrypted."""
     grpc_tls_key: str = ""
-    """The PEM file of that certificate's key."""
+    """PEM file of that certificate's private key."""
     v2_server_name: str = "triton"
-    """What the server calls itself in the metadata of the Open Inference Protocol; some clients look for Triton's name."""
+    """Server name in the metadata of the Open Inference Protocol; some clients expect Triton's."""
     use_multiprocess: bool | None = None
-    """True: run ``workers`` instances of each module; false: one. Not set: modules that compute batches get as many as under true."""
+    """True: run ``workers`` instances of each module. False: run one. Not set: like true for modules that compute batches and if
+    ``workers`` is set, else like false."""
     workers: Count | None = None
-    """Instances of each module; else one for each GPU of ``gpu``, or one for each core, as far as memory allows, up to 8."""
+    """Number of instances of each module. Default: one per GPU of ``gpu``, or else one per core, limited to one per GiB of free memory
+    and to 8."""
     use_gpu: bool = False
-    """Compute on GPUs, for modules whose constructor takes ``use_gpu``."""
+    """Pass ``use_gpu=True`` to modules whose constructor takes it."""
     gpu: str | int | None = None
-    """GPUs to use, such as ``"0,1"``; instances are spread over them. Else ``CUDA_VISIBLE_DEVICES``."""
+    """GPUs to use, such as ``"0,1"``; instances are spread over them. Default: ``CUDA_VISIBLE_DEVICES``."""
     max_body_bytes: Count = 64 << 20
-    """The longest request body."""
+    """Maximum size of a request body."""
     max_json_depth: Annotated[int, msgspec.Meta(ge=1, le=800)] = 500
-    """Maximum nesting of lists and objects in a client's JSON; deeper ones are refused with 400."""
+    """Maximum nesting of lists and objects in a client's JSON; deeper documents are refused with 400."""
     max_elements: Count = 10_000_000
-    """Values in a client's JSON document, and byte strings in a tensor; a request with more is refused with 413."""
+    """Maximum number of values in a client's JSON document and of byte strings in a tensor; more are refused with 413."""
     nan: Literal["null", "error", "token"] = "null"
-    """The form of NaN and Infinity in the JSON answers of modules, as at ``/predict``, since JSON has neither. ``token``: the words
-    that Python writes, which most other parsers refuse."""
+    """How JSON answers of modules (``/predict``) write NaN and Infinity, which JSON lacks. ``token``: as Python does; most other parsers
+    refuse it. ``error``: the request fails."""
     v2_nan: Literal["null", "error", "token"] = "token"
-    """As ``nan``, for tensors that the Open Inference Protocol answers as JSON, whose clients expect the words."""
+    """The same for JSON tensors of the Open Inference Protocol, whose clients expect the tokens."""
     max_queue_size: Count = 1024
-    """Requests that may wait for each module."""
+    """Maximum number of queued requests of each module; more are refused with 429."""
     response_cache_bytes: Count = 64 << 20
-    """The memory that the response cache of each module may take that has one."""
+    """Memory of the response cache of each module that has one."""
     request_timeout_s: Seconds = 300.0
     """Seconds after which a request is answered with an error."""
     remeasure_engines_after_idle_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
-    """An engine that ``auto`` chose while the machine was busy, or among others that were as fast, is measured once more when the machine
-    has been idle for so many seconds, by a process beside the server; one that is 10% faster takes over without a gap. 0: never."""
+    """Seconds of idleness after which an ``auto`` engine choice that was made on a busy machine, or between equally fast engines, is
+    measured again in a separate process. An engine that is 10% faster takes over without interruption. 0: never."""
     ready_timeout_s: Annotated[float, msgspec.Meta(ge=5)] = 30.0
-    """A module none of whose instances has answered for so long is reported as not ready."""
+    """Seconds without an answer from any of its instances after which a module is reported as not ready."""
     client_timeout_s: Seconds = 30.0
-    """Seconds that a client may take to send its headers. While it sends a body or takes an answer, 4 KiB per second must move in each
-    period of this length."""
+    """Seconds that a client may take to send its request head. While it sends a body or reads a response, at least 4 KiB per second
+    must move in each period of this length."""
     max_concurrency: Count = 4096
-    """Requests in progress at once; more are refused with 503."""
+    """Maximum number of requests in progress; more are refused with 503."""
     max_connections: Count | None = None
-    """Connections of clients at once, to all ports; a new one closes the one that has been idle for longest, or is refused. Not set: half
-    of the descriptors that the process may have, up to 16,384."""
+    """Maximum number of client connections over all ports. A further one replaces the longest idle connection, or is refused. Not set:
+    half of the file descriptors of the process, up to 16,384."""
     max_connections_per_peer: Count | None = None
-    """As ``max_connections``, for one address, or network of IPv6. Not set: three quarters of ``max_connections``."""
+    """The same for one IPv4 address or IPv6 network. Not set: three quarters of ``max_connections``."""
     max_pending_bytes: Count = 1 << 30
-    """Bytes of all request bodies that have come and of all answers that are not read yet. Larger bodies and answers than 64 KiB that would
-    be more are refused with 503."""
+    """Maximum memory of all received request bodies and unsent responses. Beyond it, bodies and responses larger than 64 KiB are
+    refused with 503."""
     drain_timeout_s: Seconds = 30.0
-    """Seconds that requests in progress get when the server is told to stop."""
+    """Seconds that requests in progress get to finish when the server stops."""
     shared_memory: bool = False
-    """Allow clients to have tensors in POSIX shared memory of this machine: any of it that the server's user may open."""
+    """Let clients pass tensors in POSIX shared memory of this machine: any region that the server's user may open."""
     admin: Literal["local", "off", "any"] = "local"
-    """Clients that may use the admin surface: load and unload models, register shared memory, change logging and tracing, read ``/status``.
-    ``local``: clients on this machine that connect directly, not through a proxy and not from a web page of another origin. ``off``: no
-    client. ``any``: every client that can reach the server."""
+    """Clients that may use the admin surface: load and unload models, register shared memory, change logging and tracing, read
+    ``/status``. ``local``: clients that connect directly from this machine, not through a proxy and not from a web page of another
+    origin. ``off``: none. ``any``: every client that can reach the server."""
     allowed_hosts: list[str] = []
-    """Names by which clients call the server (their ``Host`` header), besides ``localhost``, ``host``, this machine's name and IP
-    addresses; ``"*.example.com"`` for all below a domain, ``"*"`` for any. Not set: any name where other machines can reach ``host``,
-    none besides these where only this machine can."""
+    """Host names (``Host`` header) that clients may use besides ``localhost``, ``host``, this machine's name and IP addresses;
+    ``"*.example.com"`` for all names of a domain, ``"*"`` for any. Not set: any name if ``host`` is reachable from other machines,
+    else none besides these."""
     cors_origins: list[str] = []
-    """Origins of web pages that may use the server besides its own, such as ``"https://app.example.com"``; ``"*"`` for all. They never
-    get the admin surface, unless ``admin`` is ``any``."""
+    """Origins of other web pages that may use the server, such as ``"https://app.example.com"``; ``"*"`` for all. They have no access
+    to the admin surface unless ``admin`` is ``any``."""
     model_uploads: bool = False
-    """Whether clients that may load models may send the models' files, too. They may be code, which runs as the server's user."""
+    """Accept model files from clients that may load models. Such files may contain code, which runs as the server's user."""
     gradio: bool = True
-    """Whether to show the pages of modules that have ``create_gradio_app`` at ``/gradio/<module>``. Each runs in a process of its own, with
-    a copy of its module, from its first visit on."""
+    """Serve the pages of modules that have ``create_gradio_app`` at ``/gradio/<module>``. Each runs a copy of its module in its own
+    process, started at the first visit."""
     old_names: bool = True
-    """Give the code of PaddleHub modules the names that newer packages removed, such as ``numpy.float``. ``false``: such code fails."""
+    """Provide names that newer packages removed, such as ``numpy.float``, to the code of PaddleHub modules. ``false``: such code fails."""
     trace_dir: str = ""
-    """A folder into which clients may have the server write traces of requests. Not set: they may not."""
+    """Folder for request traces that clients may turn on. Not set: tracing is not allowed."""
 
     @property
     def has_one_port(self) -> bool:
-        """Whether gRPC is to be spoken at the port of HTTP."""
+        """Whether HTTP and gRPC share one port."""
         return self.grpc_port == self.port != 0
 
     def module(self, name: str) -> ModuleSettings:
-        """A module's own settings; the usual ones for a model of a store that ``modules_info`` does not name."""
+        """Return a module's settings, or the defaults for a store's model that ``modules_info`` does not name."""
         return self.modules_info.get(name) or ModuleSettings()
 
     def uses_gpu(self, name: str) -> bool:
-        """Whether a module is to compute on a GPU."""
+        """Return whether a module computes on a GPU."""
         own = self.module(name)
         if own.gpu is not None:
             return bool(str(own.gpu).strip())
         return bool(self.use_gpu or any(module.init_args.get("use_gpu") for module in self.modules_info.values()))
 
     def prefers_gpu(self, name: str) -> bool:
-        """Whether a module whose constructor takes ``use_gpu`` is given it."""
+        """Return the value of ``use_gpu`` for a module whose constructor takes it."""
         return self.uses_gpu(name) if self.module(name).gpu is not None else self.use_gpu
 
     def gpus(self, name: str) -> list[str]:
-        """The GPUs to spread a module's instances over; empty where none is used.
+        """Return the GPUs to spread a module's instances over; empty if it uses none.
 
         Raises:
-            ConfigError: a GPU is asked for and nothing says which.
+            ConfigError: a GPU is requested, and no setting names one.
         """
         if not self.uses_gpu(name):
             return []
@@ -221,11 +225,11 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return devices
 
     def device_environ(self, name: str, index: int) -> dict[str, str]:
-        """What tells an instance which GPU it may see.
+        """Return the environment variables that select an instance's GPU.
 
         Args:
-            name: the module's.
-            index: the instance's, from 0.
+            name: name of the module.
+            index: index of the instance, from 0.
         """
         devices = self.gpus(name)
         if devices:
@@ -233,11 +237,11 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return {"CUDA_VISIBLE_DEVICES": ""} if self.module(name).gpu is not None else {}
 
     def instance_count(self, name: str, batches: bool) -> int:
-        """How many instances of a module to run.
+        """Return the number of instances of a module.
 
         Args:
-            name: the module's.
-            batches: whether it computes batches: such a module has nothing that ties a client's requests to one process.
+            name: name of the module.
+            batches: whether it computes batches; such a module keeps no state of a client in one process.
         """
         if self.module(name).addresses:
             return len(self.module(name).addresses)
@@ -255,7 +259,7 @@ def _instances_for_this_machine() -> int:
 
 
 def log_note(text: str) -> None:
-    """Log that a key means something else than its writer may think."""
+    """Log a note about a key whose meaning differs from PaddleHub's."""
     log.warning("%s", text)
 
 
@@ -264,8 +268,8 @@ def read_config(path: Path, flags: Mapping[str, Any] | None = None, note: Note =
 
     Args:
         path: the file.
-        flags: settings that count instead of the file's.
-        note: takes a sentence for each key of PaddleHub's that means something else here, or nothing.
+        flags: settings that override the file's.
+        note: called with a sentence for each of PaddleHub's keys that has another meaning, or none, here.
     Raises:
         ConfigError: it cannot be read, is not JSON, or has an unknown or wrong key; the message gives file, key, reason and the
             nearest known key.
@@ -275,7 +279,7 @@ def read_config(path: Path, flags: Mapping[str, Any] | None = None, note: Note =
 
 
 def with_paths(settings: ServerSettings, config: Path) -> ServerSettings:
-    """Look relative paths of files up beside the configuration file; those of keys in the working directory first."""
+    """Resolve relative paths of files beside the configuration file; those of key files in the working directory first."""
     folder = config.absolute().parent
     files = {key: str(folder / value) for key in ("grpc_tls_cert", "grpc_tls_key") if (value := getattr(settings, key))}
     modules = {
@@ -301,8 +305,8 @@ def parse_settings(raw: Any, origin: str, note: Note = log_note) -> ServerSettin
 
     Args:
         raw: decoded JSON.
-        origin: the source's name in messages, such as a file's path.
-        note: takes a sentence for each key of PaddleHub's that means something else here, or nothing.
+        origin: name of the source in messages, such as a file's path.
+        note: called with a sentence for each of PaddleHub's keys that has another meaning, or none, here.
     """
     raw = modernise(raw, origin, note)
     _refuse_unknown_keys(raw, ServerSettings, origin, "")

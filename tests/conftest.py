@@ -1,12 +1,13 @@
 """Real servers, homes and models for every test."""
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import Any
 
 import pytest
 import requests
+from filelock import FileLock
 
 from tests.examples import load_profile
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ROOT / "tests" / "modules"
 START_TIMEOUT_S = 120
+MOST_WORKERS = 12
 
 load_profile()
 
@@ -27,21 +31,39 @@ load_profile()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nothing asks
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of workers for ``-n auto``: tests wait for servers half of their time."""
+    return min(MOST_WORKERS, (len(os.sched_getaffinity(0)) * 3 + 1) // 2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home for everything that a test does without one of its own, so that the user's stays as it is."""
+    folder = tmp_path_factory.mktemp("default-home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HUB_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def model_dir() -> Path:
     """The default classifier's folder; exported if it is not there yet."""
-    folder = ROOT / "inference"
-    if not (folder / "inference.pdmodel").is_file():
-        subprocess.run([sys.executable, str(ROOT / "tools" / "export_model.py")], cwd=ROOT, check=True)
-    return folder
+    return _exported("export_model.py", ROOT / "inference", "inference.pdmodel")
 
 
 @pytest.fixture(scope="session")
 def ocr_dir() -> Path:
     """The folder of the models of hubmodules/ocr; exported if they are not there yet."""
-    folder = ROOT / "inference" / "ocr"
-    if not (folder / "rec" / "inference.pdmodel").is_file():
-        subprocess.run([sys.executable, str(ROOT / "tools" / "export_ocr.py")], cwd=ROOT, check=True)
+    return _exported("export_ocr.py", ROOT / "inference" / "ocr", "rec/inference.pdmodel")
+
+
+def _exported(tool: str, folder: Path, file: str) -> Path:
+    """Return the folder that a tool fills; run the tool if the file is not there yet, in one worker only."""
+    lock = hashlib.sha256(str(folder).encode()).hexdigest()
+    with FileLock(Path(tempfile.gettempdir(), f"hubserve-tests-{os.getuid()}-{lock}.lock")):
+        if not (folder / file).is_file():
+            subprocess.run([sys.executable, str(ROOT / "tools" / tool)], cwd=ROOT, check=True)
     return folder
 
 
@@ -73,13 +95,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("HUB_HOME", str(folder))
     return folder
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def hub(*arguments: object, home: Path, **options: Any) -> "subprocess.CompletedProcess[str]":

@@ -191,12 +191,12 @@ class Ends:
         ours.setblocking(False)
         end: Connection | SideChannel
         if asked is None:
-            calls = DataPlane([]).calls
-            _, end = await loop.create_unix_connection(lambda: SideChannel(calls, self._break, self._closed.set), sock=ours)
+            models = DataPlane([]).model_access
+            _, end = await loop.create_unix_connection(lambda: SideChannel(models, self._break, self._closed.set), sock=ours)
             answer: asyncio.Future[InferResponse] = loop.create_future()
             work = QueuedRequest({}, [], 1, None, answer, raw=RawRequest())
             end.begin(work)
-            end.on_again = lambda work: work.answer.set_result(InferResponse())
+            end.on_rescheduled = lambda work: work.answer.set_result(InferResponse())
         else:
             _, end = await loop.create_unix_connection(
                 lambda: Connection(Arena(self._arena_fd), lambda _: None, self._break, lambda _: self._closed.set()), sock=ours
@@ -206,10 +206,8 @@ class Ends:
         await loop.sock_sendall(theirs, raw)
         theirs.close()
         await self._closed.wait()
-        if isinstance(end, Connection):
-            end.fail(InstanceDied("it ended"))
-        else:
-            end.lost(InstanceDied("it ended"))
+        end.fail(InstanceDied("it ended"))
+        if isinstance(end, SideChannel):
             self.outcomes.append("died" if isinstance(answer.exception(), InstanceDied) else "frame")
         end.close()
         await asyncio.sleep(0)

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 
+from hubserve import unsupported_platform
 from hubserve.cli.failures import reported
 
 #: name -> module
@@ -63,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0; 1 if it failed; 2 for a wrong command line; 130 after Ctrl-C.
     """
+    if refusal := unsupported_platform():
+        print(f"hub: {refusal}", file=sys.stderr)
+        return 1
     words = list(sys.argv[1:] if argv is None else argv) or ["help"]
     words[0] = _SHORTHANDS.get(words[0], words[0])
     if words[0] not in COMMANDS:

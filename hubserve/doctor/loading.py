@@ -73,7 +73,8 @@ async def _ask(module: ServedModule, folder: str) -> AsyncIterator[Finding]:
         yield Finding(NOTE, "sample", "it was not asked for anything: only its author knows what its serving method takes", file=folder)
     for face, request in samples.items():
         try:
-            answer = await module.infer(request)
+            with module.admit():
+                answer = await module.infer(request)
         except HubError as error:
             fix = "A made-up input may be one that the module rightly refuses; otherwise mend its code"
             yield Finding(WARNING, "sample", f"a made-up input ({face}) failed: {error.message}", fix, folder)

@@ -6,6 +6,7 @@ from hubserve.doctor.findings import Check, Finding, by_level, run_checks
 MACHINE_CHECKS: tuple[Check[[]], ...] = (
     software.check_python,
     software.check_packages,
+    software.check_opencv,
     software.check_hub_commands,
     software.check_variables,
     engines.check_engines,

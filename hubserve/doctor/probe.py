@@ -6,6 +6,7 @@ from typing import Any
 from hubserve.engines import engine_class
 from hubserve.engines.package_imports import import_package, import_paddle
 from hubserve.engines.package_versions import paddle_version, version_of
+from hubserve.errors import MissingDependency
 
 
 def import_engine(name: str) -> dict[str, Any]:
@@ -27,3 +28,16 @@ def import_engine(name: str) -> dict[str, Any]:
     cuda = bool(paddle.is_compiled_with_cuda())
     gpus = int(paddle.device.cuda.device_count()) if cuda else 0
     return {"version": paddle_version(), "seconds": seconds, "cuda": cuda, "gpus": gpus}
+
+
+def import_opencv() -> str:
+    """Import OpenCV and return its version.
+
+    Raises:
+        MissingDependency: it cannot be imported, for example because a library that it needs is not on this machine.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingDependency(str(error)) from error
+    return str(cv2.__version__)

@@ -12,11 +12,15 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding
+from hubserve.engines.subprocess_call import call_in_child
+from hubserve.errors import HubError
 from hubserve.paths import home
 from hubserve.registry.environments.dependency_resolution import PYTHONS_CACHE
+from hubserve.registry.environments.installed import OPENCV_BUILDS, find_installed, installed_opencv_builds, is_contrib
 from hubserve.registry.environments.interpreters import find_pythons
 
 _TRY_S = 10.0
+_OPENCV_TIMEOUT_S = 60.0
 
 
 def check_python(requires: str = "") -> Iterator[Finding]:
@@ -71,16 +75,36 @@ def compare_requirement(requirement: Requirement, *, needed: bool) -> Iterator[F
         requirement: a package and its versions.
         needed: whether it is an error if the package is missing, or of another version.
     """
-    wanted = f"{requirement.name}{requirement.specifier}"
+    found = find_installed(requirement.name)
+    # the build of OpenCV that is there is the one to upgrade: another one beside it would overwrite it
+    wanted = f"{found.name if found else requirement.name}{requirement.specifier}"
     fix = f"pip install '{wanted}'"
-    try:
-        version = metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
+    if found is None:
         if needed:
             yield Finding(ERROR, requirement.name, f"the package is needed and not installed in {sys.prefix}", fix)
-        return
-    if not requirement.specifier.contains(version, prereleases=True):
-        yield Finding(ERROR if needed else WARNING, requirement.name, f"version {version} is installed, and {wanted} is needed", fix)
+    elif not requirement.specifier.contains(found.version, prereleases=True):
+        yield Finding(ERROR if needed else WARNING, found.name, f"version {found.version} is installed, and {wanted} is needed", fix)
+
+
+def check_opencv() -> Iterator[Finding]:
+    """Find which build of OpenCV is installed, whether it is the only one, and whether it can be imported."""
+    builds = installed_opencv_builds()
+    if not builds:
+        return  # reported with the other packages
+    listed = ", ".join(f"{each.name} {each.version}" for each in builds)
+    # a build with the contributed modules stays one, because something may import them
+    headless = next(each for each in OPENCV_BUILDS if is_contrib(each) == any(is_contrib(build.name) for build in builds))
+    fix = f"pip uninstall -y {' '.join(each.name for each in builds)} && pip install {headless}"
+    if len(builds) > 1:
+        reason = f"several builds of OpenCV are installed ({listed}); they overwrite each other's files in the folder 'cv2'"
+        yield Finding(WARNING, "opencv", reason, fix)
+    try:
+        call_in_child("hubserve.doctor.probe:import_opencv", [], _OPENCV_TIMEOUT_S)
+    except HubError as error:
+        yield Finding(ERROR, "opencv", f"{listed} cannot be imported: {error.message}", fix)
+    else:
+        if len(builds) == 1:
+            yield Finding(NOTE, "opencv", listed)
 
 
 def check_hub_commands() -> Iterator[Finding]:

@@ -9,6 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from hubserve import unsupported_platform
+
+if unsupported_platform():  # before the imports below fail for want of what only Linux has
+    raise ImportError(unsupported_platform())
+
 try:
     import flask
 except ImportError as error:

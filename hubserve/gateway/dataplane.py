@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 from hubserve.errors import LoadFailed, ModuleNotFound, Unavailable
 from hubserve.gateway.background import repeat, run_in_background
+from hubserve.gateway.deadlock_detection import DeadlockDetector
 from hubserve.gateway.ensembles.ensemble import ServedEnsemble
-from hubserve.gateway.inter_model_calls import ModelCalls
+from hubserve.gateway.model_access import DirectModelAccess
 from hubserve.gateway.module_plan import ModulePlan
-from hubserve.gateway.served_model import MAX_PICTURES, ServedModule
+from hubserve.gateway.request_checks import MAX_PICTURES
+from hubserve.gateway.served_model import ServedModule
 from hubserve.types import InferRequest, InferResponse
+from hubserve.wire.model_access import ModelAccess
 
 __all__ = ["MAX_PICTURES", "DataPlane", "ModulePlan", "ServedModule"]
 
@@ -27,11 +30,12 @@ class DataPlane:
         drain_s: how long a version that is replaced or removed may take to finish its requests.
 
     Attributes:
-        calls: answers what modules ask of other modules.
+        deadlocks: the unanswered calls between modules.
     """
 
     def __init__(self, plans: Iterable[ModulePlan], drain_s: float = 30.0) -> None:
-        self.calls = ModelCalls(self)
+        self.deadlocks = DeadlockDetector()
+        self._model_access: ModelAccess = DirectModelAccess(self)
         #: name -> version -> module, the versions ascending
         self._modules: dict[str, dict[str, ServedModule]] = {}
         for plan in plans:
@@ -83,7 +87,17 @@ class DataPlane:
         return iter([module for versions in self._modules.values() for module in versions.values()])
 
     def _create(self, plan: ModulePlan) -> ServedModule:
-        return ServedModule(plan, self.calls) if plan.ensemble is None else ServedEnsemble(plan, self)
+        if plan.ensemble is not None:
+            return ServedEnsemble(plan, self, self.deadlocks, self.model_access)
+        return ServedModule(plan, self.deadlocks, self.model_access)
+
+    def model_access(self) -> ModelAccess:
+        """Return the models as modules may use them."""
+        return self._model_access
+
+    def provide_model_access(self, access: ModelAccess) -> None:
+        """Let modules use other models through ``access``, in place of the data plane itself."""
+        self._model_access = access
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Answer one request; see :meth:`ServedModule.infer`.
@@ -94,7 +108,7 @@ class DataPlane:
         module = self.get(request.module, request.version)
         if not module.is_loaded:
             module = await self.loaded(request.module, request.version)
-        with module.in_use():
+        with module.admit():
             return await module.infer(request)
 
     async def stream(self, request: InferRequest) -> AsyncIterator[InferResponse]:
@@ -106,7 +120,7 @@ class DataPlane:
         module = self.get(request.module, request.version)
         if not module.is_loaded:
             module = await self.loaded(request.module, request.version)
-        with module.in_use():
+        with module.admit():
             async for response in module.stream(request):
                 yield response
 
@@ -122,7 +136,7 @@ class DataPlane:
             try:
                 await module.loaded()
             except LoadFailed:
-                if module.was_given_up and self.get(name, version) is not module:
+                if module.was_stopped_loading and self.get(name, version) is not module:
                     continue
                 raise
             return module

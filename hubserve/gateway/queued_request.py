@@ -33,7 +33,7 @@ class QueuedRequest:
         number: when it was queued first, among all work.
         queued_at: the same, on the clock of ``time.monotonic``.
         marks: the request's.
-        asked_wait_s: how long it asks to wait at most; 0 for nothing. It counts where the queue's policy says so.
+        requested_wait_s: the longest wait that it asks for; 0 for none. The queue's policy says whether that counts.
         queue_deadline: when it has waited too long, on the clock of ``time.monotonic``; 0 for never.
         delayed: it has waited too long, and is to wait until all others of its priority are computed.
         part: of which sequence it is part.
@@ -58,7 +58,7 @@ class QueuedRequest:
     number: int = 0
     queued_at: float = 0.0
     marks: dict[str, int] | None = None
-    asked_wait_s: float = 0.0
+    requested_wait_s: float = 0.0
     queue_deadline: float = 0.0
     delayed: bool = False
     part: SequencePart | None = None

@@ -1,23 +1,20 @@
-"""Requests that are being answered, counted. Plain classes: a generator made a context manager takes several times as long."""
+"""Count the requests in progress. Plain classes: a generator made a context manager takes several times as long."""
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from hubserve.errors import HubError
-from hubserve.gateway.inter_model_calls import ModelCalls, Wait
+from hubserve.gateway.deadlock_detection import Callee, DeadlockDetector, Wait
 from hubserve.gateway.queued_request import QueuedRequest
+from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.net.deadline_monitor import DeadlineMonitor
-
-if TYPE_CHECKING:
-    from hubserve.gateway.served_model import ServedModule
 
 
 class InUse:
-    """While anybody is in its ``with`` block, what it belongs to is not ended under them.
+    """Counter of the ``with`` blocks in which a module is used; it is not ended while there are any.
 
     Attributes:
-        count: how many are.
+        count: how many there are.
     """
 
     __slots__ = ("count",)
@@ -32,42 +29,46 @@ class InUse:
         self.count -= 1
 
 
-class Counted:
-    """While admitted work is queued and answered.
+class RequestTracker:
+    """A ``with`` block around queueing and answering one request, which counts it and cancels it if it is left early.
 
     Args:
-        module: whose it is.
-        work: it.
-        calls: told of it where a module made the request.
-        deadlines: holds it until then.
+        module: that answers it.
+        statistics: of the module.
+        work: the request.
+        deadlocks: checks it if another module made it.
+        deadlines: forgets it when it ends.
     """
 
-    __slots__ = ("_calls", "_came_at", "_deadlines", "_module", "_wait", "_work")
+    __slots__ = ("_came_at", "_deadlines", "_deadlocks", "_module", "_statistics", "_wait", "_work")
 
-    def __init__(self, module: "ServedModule", work: QueuedRequest, calls: ModelCalls, deadlines: DeadlineMonitor) -> None:
+    def __init__(
+        self, module: Callee, statistics: ModuleStatistics, work: QueuedRequest, deadlocks: DeadlockDetector, deadlines: DeadlineMonitor
+    ) -> None:
         self._module = module
+        self._statistics = statistics
         self._work = work
-        self._calls = calls
+        self._deadlocks = deadlocks
         self._deadlines = deadlines
         self._wait: Wait | None = None
 
     def __enter__(self) -> None:
-        self._module.requests += 1
+        self._statistics.requests += 1
         self._came_at = time.monotonic()
         try:
-            self._wait = self._calls.begin(self._module, self._work)
+            self._wait = self._deadlocks.begin(self._module, self._work)
         except HubError as error:
             self.__exit__(type(error), error, None)
             raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        statistics = self._statistics
         if isinstance(error, HubError):
-            self._module.failures += 1
+            statistics.failures += 1
         if self._wait:
-            self._calls.end(self._wait)
-        statistics = self._module.statistics
+            self._deadlocks.end(self._wait)
         (statistics.success if kind is None else statistics.fail).add(time.monotonic() - self._came_at)
         self._deadlines.discard(self._work)
         raw = self._work.raw
         if raw is not None and raw.channel is not None:
-            raw.channel.given_up(raw.key)
+            raw.channel.cancel(raw.key)

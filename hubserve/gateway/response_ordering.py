@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Turns:
+class ResponseOrdering:
     """Holds back each answer until all that were asked for before are given, however those end."""
 
     def __init__(self) -> None:

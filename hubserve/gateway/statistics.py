@@ -90,6 +90,8 @@ class ModuleStatistics:
     """The numbers of one served module.
 
     Attributes:
+        requests: how many there were, in progress or ended.
+        failures: how many of them failed.
         last_inference_ms: when a batch was answered last, in milliseconds since 1970; 0 for never.
         inference_count: items of successful requests.
         execution_count: calls of the module.
@@ -102,6 +104,8 @@ class ModuleStatistics:
     """
 
     def __init__(self) -> None:
+        self.requests = 0
+        self.failures = 0
         self.last_inference_ms = 0
         self.inference_count = 0
         self.execution_count = 0
@@ -121,14 +125,14 @@ class ModuleStatistics:
             found = self.responses[position] = Responses()
         return found
 
-    def found(self, looked_s: float, took_s: float) -> None:
+    def add_cache_hit(self, lookup_s: float, took_s: float) -> None:
         """Count a request that the response cache answered.
 
         Args:
-            looked_s: looking into the cache.
+            lookup_s: of the lookup.
             took_s: all of it.
         """
-        self.cache_hit.add(looked_s)
+        self.cache_hit.add(lookup_s)
         self.queue.add(0.0)
         self.success.add(took_s)
 

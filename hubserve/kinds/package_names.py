@@ -9,7 +9,7 @@ from typing import Dict
 _OTHERS: Dict[str, str] = {
     "Bio": "biopython",
     "bs4": "beautifulsoup4",
-    "cv2": "opencv-python",
+    "cv2": "opencv-python-headless",
     "dateutil": "python-dateutil",
     "docx": "python-docx",
     "faiss": "faiss-cpu",

@@ -2,7 +2,7 @@
 
 A browser sends a page's request wherever the page says, and the server can tell it from another client's only by three headers that pages
 cannot set: ``Host``, ``Origin`` and ``Sec-Fetch-Site``. Pages of the origins in ``cors_origins`` are answered as the CORS protocol has it
-(https://fetch.spec.whatwg.org/#http-cors-protocol). See docs/adr/0024-web-pages.md.
+(https://fetch.spec.whatwg.org/#http-cors-protocol). See docs/adr/0024-protect-from-web-pages.md.
 """
 
 import logging

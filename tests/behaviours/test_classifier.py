@@ -20,7 +20,7 @@ from hubserve.module import encode_array
 from hubserve.vision.codecs import decode_picture
 from hubserve.vision.preprocess import ClassificationPreprocess
 from tests.conftest import ROOT, Server, Start, hub, servers
-from tests.engines_here import READ_PADDLE
+from tests.engines_here import READ_PADDLE, readers
 
 CLAS = ROOT / "hubmodules" / "clas"
 CAT_CLASSES = [285, 281, 282, 287, 284]
@@ -279,7 +279,7 @@ def test_use_gpu_without_a_gpu_is_told_what_to_do(start: Start, model_dir: Path)
     assert "paddlepaddle-gpu" in log
 
 
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "pytorch"])
+@pytest.mark.parametrize("engine", readers("pdmodel"))
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "missing"])
 def test_a_damaged_model_is_told_at_the_start(start: Start, model_dir: Path, tmp_path: Path, engine: str, damage: str) -> None:
     folder = tmp_path / "model"

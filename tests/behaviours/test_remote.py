@@ -58,7 +58,7 @@ def test_an_instance_runs_in_another_python_and_shares_memory_with_this_one(pyth
 
     async def scenario() -> tuple[np.ndarray, list[dict[str, object]], int]:
         spec = InstanceSpec("doubler", "paddlehub", MODULES / "doubler", "doubler", python=python)
-        instance = InstanceProcess(spec, DataPlane([]).calls)
+        instance = InstanceProcess(spec, DataPlane([]).model_access)
         await instance.start()
         try:
             buffers: list[object] = []
@@ -81,9 +81,9 @@ def test_an_instance_runs_in_another_python_and_shares_memory_with_this_one(pyth
 #: a listener with configurable handshake timeout, number of instances and number of descriptors
 LISTEN = """
 import resource
-from hubserve.instance import __main__, listen
-listen.HANDSHAKE_TIMEOUT_S = {}
-listen._MAX_INSTANCES = {}
+from hubserve.instance import __main__, remote_listener
+remote_listener.HANDSHAKE_TIMEOUT_S = {}
+remote_listener._MAX_INSTANCES = {}
 resource.setrlimit(resource.RLIMIT_NOFILE, ({}, {}))
 __main__.main()
 """
@@ -152,7 +152,7 @@ def double(server: Server, numbers: list[float]) -> object:
 def remote(found: Listener, token_file: Path | None = None) -> RemoteInstance:
     folder = MODULES / "doubler"
     spec = InstanceSpec("doubler", "paddlehub", folder, "doubler", address=found.address, token_file=str(token_file or found.token_file))
-    return RemoteInstance(spec, DataPlane([]).calls)
+    return RemoteInstance(spec, DataPlane([]).model_access)
 
 
 def test_a_module_is_served_by_instances_on_other_machines(start: Start, tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_an_address_where_nothing_listens_is_told_with_what_to_start_there(start
     address = f"127.0.0.1:{free_port()}"
     server = start({"doubler": {**toy("doubler"), "addresses": [address], "token_file": str(token_file)}}, wait=False)
     assert server.process.wait(30) == 1
-    assert f"no instance is to be had at {address}" in server.log.read_text()
+    assert f"no instance is available at {address}" in server.log.read_text()
     assert f"python -m hubserve.instance --listen {address}" in server.log.read_text()
 
 

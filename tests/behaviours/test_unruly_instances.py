@@ -20,7 +20,8 @@ from hubserve.errors import HubError, InstanceDied
 from hubserve.gateway.dataplane import DataPlane
 from hubserve.types import InferRequest
 from hubserve.wire import frames
-from tests.behaviours import test_python_backend, test_scheduling
+from tests.behaviours import test_scheduling
+from tests.behaviours.python_backend.planes import plan_of
 from tests.conftest import MODULES, Server, Start, servers, toy, wait_for
 
 TIMES = {"times": [], "took_s": 0.0, "calls_s": 0.0, "prepare_s": 0.0}
@@ -139,7 +140,7 @@ def check_answers_again(server: Server, before: int) -> None:
 @pytest.mark.parametrize("written", [b"\xde\xad\xbe\xef" * 64, b"close"])
 def test_a_second_socket_that_is_broken_or_closed_ends_its_instance_and_answers_its_request(written: bytes) -> None:
     async def scenario() -> None:
-        plane = DataPlane([test_python_backend.plan_of(MODULES / "triton" / "pb_unruly")])
+        plane = DataPlane([plan_of(MODULES / "triton" / "pb_unruly")])
         await plane.start()
         try:
             (module,) = plane
@@ -159,7 +160,7 @@ def test_a_second_socket_that_is_broken_or_closed_ends_its_instance_and_answers_
 @pytest.mark.usefixtures("home")
 def test_a_fork_of_a_model_is_told_that_it_cannot_ask_other_models() -> None:
     async def scenario() -> None:
-        plane = DataPlane([test_python_backend.plan_of(MODULES / "triton" / "pb_unruly")])
+        plane = DataPlane([plan_of(MODULES / "triton" / "pb_unruly")])
         await plane.start()
         try:
             assert await asyncio.wait_for(answer_of(plane, b"fork"), 30) == b"3"

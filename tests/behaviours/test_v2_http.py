@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,10 +199,11 @@ def test_an_output_of_bytes_has_no_classes(client: triton.InferenceServerClient)
 
 def test_shared_memory_carries_inputs_and_outputs(client: triton.InferenceServerClient) -> None:
     x = np.arange(12, dtype=np.float32).reshape(2, 6)
-    handle = shared_memory.create_shared_memory_region("both", "/hubserve_test_v2_both", 2 * x.nbytes)
+    key = f"/hubserve-{secrets.token_hex(6)}"
+    handle = shared_memory.create_shared_memory_region("both", key, 2 * x.nbytes)
     try:
         shared_memory.set_shared_memory_region(handle, [x])
-        client.register_system_shared_memory("both", "/hubserve_test_v2_both", 2 * x.nbytes)
+        client.register_system_shared_memory("both", key, 2 * x.nbytes)
         assert client.get_system_shared_memory_status("both")[0]["byte_size"] == 2 * x.nbytes
         sent = triton.InferInput("x", list(x.shape), "FP32")
         sent.set_shared_memory("both", x.nbytes)

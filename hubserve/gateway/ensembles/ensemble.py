@@ -1,24 +1,23 @@
 """An ensemble: a dataflow of served models, computed in the gateway. It has no instance of its own."""
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from hubserve.errors import HubError, InvalidInput, LoadFailed, ModuleNotFound
+from hubserve.gateway.deadlock_detection import DeadlockDetector
 from hubserve.gateway.ensembles.flow import EnsembleFlow, ModelFacts, State, needed_steps
 from hubserve.gateway.ensembles.plan import EnsemblePlan, EnsembleStep, unordered_pair
 from hubserve.gateway.instances.raw_requests import check_tensors
 from hubserve.gateway.module_plan import ModulePlan
-from hubserve.gateway.served_model import ServedModule
+from hubserve.gateway.request_checks import unsupported_face
+from hubserve.gateway.served_model import ServedModels, ServedModule
 from hubserve.kinds.base import Description, Face
 from hubserve.kinds.triton.api.config import using_decoupled_model_transaction_policy
 from hubserve.kinds.triton.config import DTYPES
 from hubserve.types import ANY, InferRequest, InferResponse, TensorSpec
-
-if TYPE_CHECKING:
-    from hubserve.gateway.dataplane import DataPlane
+from hubserve.wire.model_access import ModelAccess
 
 
 class ServedEnsemble(ServedModule):
@@ -26,20 +25,20 @@ class ServedEnsemble(ServedModule):
 
     Args:
         plan: with an ``ensemble``.
-        dataplane: has its models; each request looks for them again, so that they can be replaced under it.
+        served: the served modules; each request looks its models up again, so that they can be replaced meanwhile.
+        deadlocks, models: see :class:`ServedModule`.
     """
 
-    def __init__(self, plan: ModulePlan, dataplane: "DataPlane") -> None:
-        super().__init__(plan, dataplane.calls)
+    def __init__(self, plan: ModulePlan, served: ServedModels, deadlocks: DeadlockDetector, models: Callable[[], ModelAccess]) -> None:
+        super().__init__(plan, deadlocks, models)
         assert plan.ensemble is not None, "it is an ensemble"
         assert plan.config is not None, "it is a Triton model"
         self._ensemble: EnsemblePlan = plan.ensemble
         self._config: dict[str, Any] = plan.config
-        self._dataplane = dataplane
+        self._served = served
 
     async def start(self) -> None:
         """Wait until its models are loaded, and hold the dataflow against what they take and give; see the base class."""
-        self._loop = asyncio.get_running_loop()
         batch = int(self._config["max_batch_size"])
         self.description = Description(
             faces=[Face.TENSORS],
@@ -72,7 +71,7 @@ class ServedEnsemble(ServedModule):
 
     def _model(self, step: EnsembleStep) -> ServedModule:
         try:
-            return self._dataplane.get(step.model, step.version)
+            return self._served.get(step.model, step.version)
         except ModuleNotFound as error:
             raise ModuleNotFound(f"ensemble '{self.plan.info.name}' needs the model of its {step.place}: {error.message}") from None
 
@@ -162,12 +161,12 @@ class ServedEnsemble(ServedModule):
             await self.loaded()
         if self.description.decoupled:
             raise InvalidInput(f"ensemble '{self.plan.info.name}' is decoupled: it may give any number of responses. Ask it by a stream")
-        self.requests += 1
+        self.statistics.requests += 1
         came_at, tally = time.monotonic(), self.statistics.fail
         try:
             answer = await self._answer(request)
         except HubError:
-            self.failures += 1
+            self.statistics.failures += 1
             raise
         else:
             tally = self.statistics.success
@@ -185,7 +184,7 @@ class ServedEnsemble(ServedModule):
         if not self.description.decoupled:
             yield await self.infer(request)
             return
-        self.requests += 1
+        self.statistics.requests += 1
         came_at, tally = time.monotonic(), self.statistics.fail
         try:
             flow, wanted, state = self._begin(request)
@@ -193,7 +192,7 @@ class ServedEnsemble(ServedModule):
                 async for response in responses:
                     yield response
         except HubError:
-            self.failures += 1
+            self.statistics.failures += 1
             raise
         else:
             tally = self.statistics.success
@@ -203,10 +202,10 @@ class ServedEnsemble(ServedModule):
     def _begin(self, request: InferRequest) -> tuple[EnsembleFlow, list[str], State]:
         """Check a request; gives what computes it, the outputs that it wants, and where its answer begins."""
         if request.tensors is None or request.wants_json:
-            raise self.unsupported(Face.JSON if request.pictures is None else Face.PICTURE)
+            raise unsupported_face(self.name, self.description, Face.JSON if request.pictures is None else Face.PICTURE)
         check_tensors(self.plan.info.name, self.description, request.tensors)
         wanted = [each for each in self._ensemble.outputs if request.outputs is None or each in request.outputs]
-        flow = EnsembleFlow(self.plan.info.name, self._ensemble.inputs, request, self._dataplane.infer, self._dataplane.stream)
+        flow = EnsembleFlow(self.plan.info.name, self._ensemble.inputs, request, self._served.infer, self._served.stream)
         return flow, wanted, flow.start(needed_steps(self._ensemble.steps, wanted, self._facts))
 
     def _facts(self, step: EnsembleStep) -> ModelFacts:

@@ -1,10 +1,10 @@
-"""Requests for modules that are given them whole: what is checked, what is sent, and where many responses to one go."""
+"""Raw requests, which a module is given one by one rather than merged: their checks, frames and response streams."""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,43 +15,61 @@ from hubserve.kinds.base import Description, Face
 from hubserve.types import InferRequest, InferResponse
 from hubserve.wire.frames import pack_arrays
 
-if TYPE_CHECKING:
-    from hubserve.gateway.instances.side_channel import SideChannel
+
+class RequestChannel(Protocol):
+    """The side channel of an instance, as raw requests need it; see :class:`hubserve.gateway.instances.side_channel.SideChannel`.
+
+    Attributes:
+        open: the requests at the instance, by their keys there.
+        executing: the keys of those whose frames are not answered.
+    """
+
+    open: dict[int, QueuedRequest]
+    executing: set[int]
+
+    def begin(self, work: QueuedRequest) -> int:
+        """Register a request that is about to be sent, and return its key."""
+
+    def cancel(self, key: int) -> None:
+        """Cancel a request that is no longer waited for."""
+
+    def send(self, header: dict[str, Any], buffers: Sequence[Any] = ()) -> None:
+        """Send a frame."""
 
 
 class ResponseStream:
-    """The responses to one request, in their order; how many may wait here is bounded by the instance's window.
+    """The responses to one request, in order; the instance's window bounds how many wait here.
 
     Attributes:
-        started: whether there has been any: the request is not given to another instance then.
-        on_taken: is called for each that is taken.
+        started: whether there was a response: the request is not retried at another instance then.
+        on_consumed: called for each response that is consumed.
     """
 
     def __init__(self) -> None:
         self.started = False
-        self.on_taken: Callable[[], None] = _nothing
+        self.on_consumed: Callable[[], None] = _ignore
         self._waiting: deque[InferResponse] = deque()
         self._changed = asyncio.Event()
 
     def put(self, response: InferResponse) -> None:
-        """A response came."""
+        """Add a response."""
         self.started = True
         self._waiting.append(response)
         self._changed.set()
 
     async def responses(self, end: "asyncio.Future[Any]") -> AsyncIterator[InferResponse]:
-        """Every response, as it comes.
+        """Yield each response as it comes.
 
         Args:
-            end: is done when no more come.
+            end: done when no more responses come.
         Raises:
-            HubError: what ``end`` fails with, after the responses that came before.
+            HubError: the exception of ``end``, after the responses that came before it.
         """
         end.add_done_callback(lambda _: self._changed.set())
         while True:
             while self._waiting:
                 response = self._waiting.popleft()
-                self.on_taken()
+                self.on_consumed()
                 yield response
             if end.done():
                 end.result()
@@ -60,36 +78,36 @@ class ResponseStream:
             await self._changed.wait()
 
 
-def _nothing() -> None:
+def _ignore() -> None:
     pass
 
 
 @dataclass(slots=True, eq=False)
 class RawRequest:
-    """What is known of a request beside its work.
+    """The state of a raw request beside its :class:`QueuedRequest`.
 
     Attributes:
-        stream: where its responses go; None where exactly one is expected.
-        depth: how many modules have called one another until this request was made.
-        channel: of the instance that has it.
-        key: its number there.
+        stream: for its responses; None if exactly one is expected.
+        depth: how many modules have called one another up to this request.
+        channel: of the instance that has it; None while no instance has it.
+        key: its number at that instance.
         begun_at: when it was given to that instance, on the clock of ``time.monotonic``.
     """
 
     stream: ResponseStream | None = None
     depth: int = 0
-    channel: "SideChannel | None" = None
+    channel: RequestChannel | None = None
     key: int = 0
     begun_at: float = 0.0
 
 
-class Admitted(NamedTuple):
-    """What was found out of the tensors of a request.
+class CheckedTensors(NamedTuple):
+    """The result of checking a request's tensors.
 
     Attributes:
-        items: how many they hold.
-        key: only requests with the same one are put together.
-        inputs: as a frame describes them, the buffers' indices counted from 0.
+        items: the number of items that they hold.
+        key: only requests with the same key are merged.
+        inputs: their descriptions for a frame, with buffer indices from 0.
     """
 
     items: int
@@ -97,36 +115,36 @@ class Admitted(NamedTuple):
     inputs: list[dict[str, Any]]
 
 
-def admit_tensors(name: str, described: Description, merges: bool, tensors: dict[str, np.ndarray], buffers: list[Any]) -> Admitted:
-    """Check a whole request's tensors.
+def pack_raw_tensors(name: str, described: Description, merges: bool, tensors: dict[str, np.ndarray], buffers: list[Any]) -> CheckedTensors:
+    """Check a raw request's tensors, and append their bytes to ``buffers``.
 
     Args:
         name: the served name, for messages.
-        described: what the module takes.
+        described: of the module.
         merges: whether the module may be given several requests together.
-        tensors: the request's.
-        buffers: their bytes are appended to it.
+        tensors: of the request.
+        buffers: to append to.
     Raises:
         InvalidInput: the module cannot take them.
     """
     items = check_tensors(name, described, tensors)
     inputs = pack_arrays(tensors, buffers)
-    return Admitted(items, form_of_whole(described, inputs) if merges and described.batched else ONE_BY_ONE, inputs)
+    return CheckedTensors(items, _batch_key(described, inputs) if merges and described.batched else ONE_BY_ONE, inputs)
 
 
-def work_of_whole(
-    request: InferRequest, admitted: Admitted, buffers: list[Any], answer: "asyncio.Future[InferResponse]", raw: RawRequest
+def queue_raw_request(
+    request: InferRequest, checked: CheckedTensors, buffers: list[Any], answer: "asyncio.Future[InferResponse]", raw: RawRequest
 ) -> QueuedRequest:
-    """A whole request as work for the batcher.
+    """Return a raw request in the batcher's form.
 
     Args:
-        request: with tensors.
-        admitted: what was found out of them.
+        request: has tensors.
+        checked: the result of their check.
         buffers: their bytes.
-        answer: its asker waits for this.
-        raw: what else is known of it.
+        answer: resolved with the response.
+        raw: the request's further state.
     """
-    items, key, inputs = admitted
+    items, key, inputs = checked
     about: dict[str, Any] = {"items": items}
     if request.id:
         about["id"] = request.id
@@ -149,7 +167,7 @@ def check_tensors(name: str, described: Description, tensors: dict[str, np.ndarr
     """Check a request's inputs.
 
     Returns:
-        How many items they hold; 1 where they have no batch dimension.
+        The number of items that they hold; 1 if they have no batch dimension.
     Raises:
         InvalidInput: a name is missing or unknown, an array does not fit, the items differ in number, or are too many or none.
     """
@@ -175,24 +193,24 @@ def check_tensors(name: str, described: Description, tensors: dict[str, np.ndarr
     return count
 
 
-def form_of_whole(described: Description, inputs: list[dict[str, Any]]) -> tuple[Any, ...]:
-    """What requests must have in common to be given to the module together."""
+def _batch_key(described: Description, inputs: list[dict[str, Any]]) -> tuple[Any, ...]:
+    """Return the key that is equal for requests that the module may be given together."""
     ragged = described.ragged
     return tuple((each["name"], each["dtype"], *([] if each["name"] in ragged else each["shape"][1:])) for each in inputs)
 
 
-def frame_of_whole(batch: list[QueuedRequest], channel: "SideChannel") -> tuple[dict[str, Any], list[Any]]:
-    """The header and buffers of an ``infer`` frame for a module that is given whole requests. What is alike is told once."""
+def encode_raw_batch(batch: list[QueuedRequest], channel: RequestChannel) -> tuple[dict[str, Any], list[Any]]:
+    """Return the header and buffers of an ``infer`` frame of raw requests; equal input descriptions are sent once."""
     calls: list[dict[str, Any]] = []
     buffers: list[Any] = []
-    alike: dict[int, int] = {}
+    numbers: dict[int, int] = {}
     inputs: list[list[dict[str, Any]]] = []
     for work in batch:
         call = work.call
         described = call["inputs"]
-        number = alike.get(id(described))
+        number = numbers.get(id(described))
         if number is None:
-            number = alike[id(described)] = len(inputs)
+            number = numbers[id(described)] = len(inputs)
             inputs.append(described)
         calls.append(
             {"inputs": number, "buffer": len(buffers), "answer": call["answer"], "key": channel.begin(work), "request": call["request"]}

@@ -80,7 +80,7 @@ class Lanes:
                     f"Exceeds maximum queue size: module '{self._module}' has {waiting} requests of this priority waiting, "
                     "which is their limit; try again later"
                 )
-        wait_s = policy.wait_s(request.asked_wait_s)
+        wait_s = policy.wait_s(request.requested_wait_s)
         if wait_s:
             request.queue_deadline = request.queued_at + wait_s
             if policy.timeout_action == REJECT:

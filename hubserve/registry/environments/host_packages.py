@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from hubserve.registry.environments.installed import find_installed
 from hubserve.registry.environments.requirements import Requirements
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def unmet(requirements: Requirements) -> list[str]:
 
     found = [text for line in requirements.lines for text in _unmet(Requirement(line), ("",), set())]
     constraints = [Requirement(line) for line in requirements.constraints]
-    return found + [text for each in constraints if _version(each.name) is not None for text in _unmet(each, ("",), set())]
+    return found + [text for each in constraints if find_installed(each.name) for text in _unmet(each, ("",), set())]
 
 
 def _unmet(requirement: "Requirement", extras: Sequence[str], seen: set[tuple[str, str]]) -> list[str]:
@@ -25,23 +26,19 @@ def _unmet(requirement: "Requirement", extras: Sequence[str], seen: set[tuple[st
 
     if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
         return []
-    version = _version(requirement.name)
-    if requirement.url or version is None or not requirement.specifier.contains(version, prereleases=True):
-        return [f"{requirement} ({'not there' if version is None else f'has {version}'})"]
+    found = find_installed(requirement.name)
+    if found is None:
+        return [f"{requirement} (not there)"]
+    if requirement.url or not requirement.specifier.contains(found.version, prereleases=True):
+        other = f"{found.name} " if found.name != requirement.name else ""
+        return [f"{requirement} (has {other}{found.version})"]
     missing = []
     for extra in requirement.extras:
         if (requirement.name, extra) in seen:
             continue
         seen.add((requirement.name, extra))
-        for line in metadata.requires(requirement.name) or []:
+        for line in metadata.requires(found.name) or []:
             inner = Requirement(line)
             if inner.marker and "extra" in str(inner.marker):
                 missing += _unmet(inner, (extra,), seen)
     return missing
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from filelock import FileLock
 from packaging.requirements import Requirement
@@ -18,13 +20,14 @@ from hubserve.doctor import engines, hardware, home_checks, software
 from hubserve.doctor.findings import Finding
 from hubserve.doctor.machine import MACHINE_CHECKS
 from hubserve.engines.gpus import gpu_count
+from hubserve.registry.environments.installed import OPENCV_BUILDS
 from tests.conftest import MODULES, ROOT, hub
 from tests.unit.doctor.found import the, without_engines, worse_than_notes
 
 
 def elsewhere(check: str, **environ: str) -> list[Finding]:
     """What a check finds in a process with other environment variables."""
-    code = "import json\nfrom hubserve.doctor import engines, hardware, places, software\n"
+    code = "import json\nfrom hubserve.doctor import engines, hardware, home_checks, software\n"
     code += f"print(json.dumps([each.to_json() for each in {check}()]))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True)
@@ -39,7 +42,7 @@ def package(folder: Path, name: str, code: str) -> None:
 
 def distribution(folder: Path, name: str, version: str) -> str:
     """An import path where a package of another version is installed in front."""
-    about = folder / f"{name}-{version}.dist-info"
+    about = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     return f"{folder}{os.pathsep}{ROOT}"
@@ -74,6 +77,56 @@ def test_a_missing_package_is_an_error_only_if_it_is_needed() -> None:
     missing = Requirement("no-such-package>=2")
     assert the(software.compare_requirement(missing, needed=True), "no-such-package").fix == "pip install 'no-such-package>=2'"
     assert list(software.compare_requirement(missing, needed=False)) == []
+
+
+@pytest.mark.parametrize("build", OPENCV_BUILDS)
+def test_any_build_of_opencv_meets_the_requirement_and_the_one_that_is_there_is_upgraded(
+    build: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = Requirement("opencv-python-headless>=4.10")
+    for version in ("4.5", "4.11"):
+        folder = tmp_path / version
+        folder.mkdir()
+        distribution(folder, build, version)
+        monkeypatch.setattr(sys, "path", [str(folder)])
+        found = list(software.compare_requirement(needed, needed=True))
+        assert [(each.about, each.fix) for each in found] == ([(build, f"pip install '{build}>=4.10'")] if version == "4.5" else [])
+
+
+@pytest.mark.parametrize(
+    ("builds", "kept"),
+    [
+        (["opencv-python", "opencv-python-headless"], "opencv-python-headless"),
+        (["opencv-python-headless", "opencv-contrib-python"], "opencv-contrib-python-headless"),
+    ],
+)
+def test_several_builds_of_opencv_are_a_warning_with_the_command_that_leaves_one(
+    builds: list[str], kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for each in Path(cv2.__file__).parent, Path(np.__file__).parent, *Path(np.__file__).parents[1].glob("*.libs"):
+        (packages / each.name).symlink_to(each)
+    for each in builds:
+        distribution(packages, each, "4.11")
+    monkeypatch.setattr(sys, "path", [str(ROOT), str(packages), *(each for each in sys.path if "site-packages" not in each)])
+    found = the(software.check_opencv(), "opencv")
+    assert (found.level, "overwrite each other's files" in found.reason) == ("warning", True)
+    assert found.fix.endswith(f" && pip install {kept}")
+    assert all(f"{each} 4.11" in found.reason and each in found.fix for each in builds)
+
+
+def test_an_opencv_that_lacks_a_library_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package(tmp_path, "cv2", "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = the(software.check_opencv(), "opencv")
+    assert (found.level, "libGL.so.1: cannot open" in found.reason) == ("error", True)
+    assert found.fix.endswith("pip install opencv-python-headless")
+
+
+def test_the_build_of_opencv_of_this_environment_is_named() -> None:
+    found = the(software.check_opencv(), "opencv")
+    assert (found.level, found.reason.startswith(("opencv-python", "opencv-contrib-python"))) == ("note", True)
 
 
 def command(folder: Path, name: str, text: str = "#!/bin/sh\necho 1\n") -> str:

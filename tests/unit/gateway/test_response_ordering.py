@@ -4,7 +4,7 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.gateway.response_ordering import Turns
+from hubserve.gateway.response_ordering import ResponseOrdering
 
 ENDS = ["answer", "error", "leave"]
 
@@ -14,12 +14,12 @@ def test_answers_come_in_the_order_of_the_questions_whatever_becomes_of_others(c
     ends, order = case
 
     async def scenario() -> None:
-        turns, came = Turns(), []
+        ordering, came = ResponseOrdering(), []
         answers = [asyncio.get_running_loop().create_future() for _ in ends]
 
         async def ask(number: int) -> None:
             try:
-                assert await turns.wait(answers[number]) == number
+                assert await ordering.wait(answers[number]) == number
             finally:
                 came.append(number)
 

@@ -26,7 +26,13 @@ def message_for(name: str, **more: str) -> str:
 
 @pytest.mark.parametrize(
     ("name", "package"),
-    [("cv2", "opencv-python"), ("PIL.Image", "Pillow"), ("yaml", "PyYAML"), ("sklearn.svm", "scikit-learn"), ("skimage", "scikit-image")],
+    [
+        ("cv2", "opencv-python-headless"),
+        ("PIL.Image", "Pillow"),
+        ("yaml", "PyYAML"),
+        ("sklearn.svm", "scikit-learn"),
+        ("skimage", "scikit-image"),
+    ],
 )
 def test_a_known_import_names_its_package(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(__import__("sys").modules, name.partition(".")[0], raising=False)

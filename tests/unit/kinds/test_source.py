@@ -77,7 +77,7 @@ def test_a_folder_without_module_py_is_told_what_each_kind_looks_for(tmp_path: P
 
 
 def test_an_unknown_kind_is_told_the_known_ones() -> None:
-    with pytest.raises(LoadFailed, match="known are paddlehub"):
+    with pytest.raises(LoadFailed, match=f"known are {', '.join(KINDS)}"):
         get_kind("nonsense")
 
 

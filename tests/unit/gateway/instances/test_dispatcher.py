@@ -1,4 +1,4 @@
-"""What the gateway puts into a frame, and what an instance makes of it."""
+"""Encode batches as frames in the gateway, and compute them as an instance does."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.errors import from_wire
-from hubserve.gateway.instances.dispatcher import _frame_of
+from hubserve.gateway.instances.dispatcher import _encode_batch
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.instance.execute import compute
 from hubserve.instance.frame_calls import prepare
@@ -54,7 +54,7 @@ def work_of(a: np.ndarray, b: np.ndarray, answer: str) -> QueuedRequest:
 
 def computed_from(batch: list[QueuedRequest], call_sizes: list[int], module: LoadedModule) -> FrameResults:
     """Through the wire and back."""
-    header, buffers = _frame_of(batch)
+    header, buffers = _encode_batch(batch)
     raw = b"".join(bytes(piece) for piece in frames.encode({**header, "call_sizes": call_sizes}, buffers))
     header_bytes, _ = frames.decode_head(raw[: frames.HEAD.size])
     return compute(module, prepare(module, frames.decode_body(memoryview(raw)[frames.HEAD.size :], header_bytes)), LIMIT)

@@ -13,7 +13,7 @@ from unittest import mock
 
 from hubserve.gateway.instances.connection import Answered
 from hubserve.gateway.instances.dispatcher import InstanceDispatcher
-from hubserve.gateway.instances.process import InstanceProcess
+from hubserve.gateway.instances.instance import Instance
 from hubserve.gateway.instances.side_channel import SideChannel
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
@@ -215,7 +215,7 @@ def start(
 
 def seat_of(instance: SimulatedInstance, batcher: Batcher, book: LatencyStore) -> InstanceDispatcher:
     """Return a real seat for a simulated instance."""
-    return InstanceDispatcher(cast("InstanceProcess", instance), batcher, book, ModuleStatistics(), lambda _: None)
+    return InstanceDispatcher(cast("Instance", instance), batcher, book, ModuleStatistics(), lambda _: None)
 
 
 def request(key: str | None = "form", **options: Any) -> QueuedRequest:

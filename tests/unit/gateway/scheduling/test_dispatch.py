@@ -2,29 +2,26 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubserve.gateway.deadlock_detection import Callee, Caller, Wait
 from hubserve.gateway.instances.raw_requests import RawRequest
 from hubserve.gateway.instances.side_channel import SideChannel
-from hubserve.gateway.inter_model_calls import Caller, Wait
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
 from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.queue_policy import DELAY, REJECT, QueuePolicies, QueuePolicy
 from hubserve.types import InferResponse
+from hubserve.wire.model_access import ModelAccess
 
 from .simulation import Clock, Machine, SimulatedInstance, request, seat_of, simulate, start
-
-if TYPE_CHECKING:
-    from hubserve.gateway.inter_model_calls import ModelCalls
-    from hubserve.gateway.served_model import ServedModule
 
 _LIMIT = 4
 
@@ -235,7 +232,7 @@ def test_an_instance_whose_model_still_calls_another_from_a_thread_is_given_the_
         book = LatencyStore(Path("nowhere"), "")
         batcher = Batcher("m", BatchSettings(), book, schedule=asyncio.get_running_loop().call_soon)
         instance = SimulatedInstance(Machine(), lambda _: 0.2, whole=True)
-        channel = instance.side_channel = SideChannel(cast("ModelCalls", None), on_broken=print, on_lost=print)
+        channel = instance.side_channel = SideChannel(cast("Callable[[], ModelAccess]", None), on_broken=print, on_lost=print)
         batcher.add_instance(seat_of(instance, batcher, book))
         first, second = (request(ONE_BY_ONE, raw=RawRequest()) for _ in range(2))
         for each in (first, second):
@@ -243,7 +240,7 @@ def test_an_instance_whose_model_still_calls_another_from_a_thread_is_given_the_
         batcher.put(first)
         await asyncio.sleep(0.01)
         caller = Caller(channel, frozenset([first.raw.key]), 1, blocking=True)
-        channel.waits.add(Wait(caller, cast("ServedModule", None), request()))
+        channel.waits.add(Wait(caller, cast("Callee", None), request()))
         batcher.put(second)
         await asyncio.wait_for(first.answer, 1.0)
         await asyncio.wait_for(second.answer, 1.0)

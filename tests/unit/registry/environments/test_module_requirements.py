@@ -1,6 +1,7 @@
 """What a module says of its needs, in its source or in hub.json."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,28 @@ def test_this_python_has_it_or_not(line: str, reason: str) -> None:
     missing = unmet(Requirements((line,)))
     assert reason in " ".join(missing)
     assert bool(missing) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("installed", "line", "reason"),
+    [
+        ("opencv-python-headless", "opencv-python>=4.6", ""),
+        ("opencv-python", "opencv-python-headless", ""),
+        ("opencv-contrib-python", "OpenCV_Python", ""),
+        ("opencv-contrib-python-headless", "opencv-contrib-python", ""),
+        ("opencv-python-headless", "opencv-python<4.9", "opencv-python<4.9 (has opencv-python-headless 4.11)"),
+        ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python (not there)"),
+        ("opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python-headless (not there)"),
+    ],
+)
+def test_a_build_of_opencv_stands_in_for_another(
+    installed: str, line: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    about = tmp_path / f"{installed.replace('-', '_')}-4.11.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {installed}\nVersion: 4.11\n")
+    assert " ".join(unmet(Requirements((line,)))) == reason
 
 
 def test_a_constraint_counts_for_what_is_there_only() -> None:

@@ -1,0 +1,82 @@
+"""What all fuzzers share: send inputs, sample the process under test, and judge how it has come through."""
+
+import asyncio
+import time
+from collections import Counter
+from random import Random
+
+from stress.processes import child_pids, descriptor_count, resident_mb
+from stress.report import Promise, growth_promise
+
+#: failures that a report shows
+SHOWN = 10
+#: the share of the memory samples that is compared with the last ones, after as many in which memory settles
+_STRETCH = 0.2
+#: the server sees that a client has left only when it looks
+_CLOSING_S = 30.0
+
+
+class FuzzRun:
+    """Inputs sent by several senders at once, and their effects on one process.
+
+    Args:
+        pid: the process under test.
+        count: number of inputs.
+        seed: of the random changes.
+        senders: number of inputs on their way at once.
+        samples: number of samples of memory and descriptors.
+
+    Attributes:
+        outcomes: number of inputs by how they ended.
+        failures: inputs that did harm.
+        took_s: duration of the run in seconds.
+    """
+
+    def __init__(self, pid: int, count: int, seed: int, *, senders: int, samples: int = 200) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.failures: list[dict[str, str]] = []
+        self.took_s = 0.0
+        self.pid, self.count, self.sent = pid, count, 0
+        self.random = Random(seed)
+        self.memory_mb: list[float] = []
+        self.descriptors: list[int] = []
+        self._senders = senders
+        self._sample_every = max(1, count // samples)
+        self._children = set(child_pids(pid))
+        self._descriptors_before = descriptor_count(pid)
+
+    async def send(self) -> None:
+        """Send one input and record how it ended."""
+        raise NotImplementedError
+
+    async def all(self) -> None:
+        """Send all inputs."""
+        start = time.monotonic()
+        await asyncio.gather(*(self._send_one_after_another() for _ in range(self._senders)))
+        self.took_s = time.monotonic() - start
+
+    async def _send_one_after_another(self) -> None:
+        while self.sent < self.count:
+            self.sent += 1
+            if self.sent % self._sample_every == 0:
+                self.memory_mb.append(resident_mb(self.pid))
+                self.descriptors.append(descriptor_count(self.pid))
+            await self.send()
+
+    def processes_promise(self, *, may_start: bool = False) -> Promise:
+        """Neither the process nor one of its children has ended; none has started, unless they may."""
+        after = set(child_pids(self.pid))
+        kept = self._children <= after if may_start else self._children == after
+        return Promise("no process has ended", f"{len(self._children - after)} have", kept and resident_mb(self.pid) > 0)
+
+    def descriptors_promise(self, *, spare: int = 0) -> Promise:
+        """Every connection is closed in the end, but for a few spare ones."""
+        most, deadline = self._descriptors_before + spare, time.monotonic() + _CLOSING_S
+        while (left := descriptor_count(self.pid)) > most and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return Promise("no connection is left open", f"{self._descriptors_before} -> {left} descriptors", left <= most)
+
+    def memory_promise(self) -> Promise:
+        """Memory has not grown since it settled."""
+        stretch = int(len(self.memory_mb) * _STRETCH)
+        return growth_promise("the gateway", self.memory_mb[stretch : 2 * stretch], self.memory_mb[-stretch:])
