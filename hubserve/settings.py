@@ -166,7 +166,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     shared_memory: bool = False
     """Let clients pass tensors in POSIX shared memory of this machine: any region that the server's user may open."""
     admin: Literal["local", "off", "any"] = "local"
-    """Clients that may use the admin interface: load and unload models, register shared memory, change logging and tracing, read
+    """Clients that may use the admin surface: load and unload models, register shared memory, change logging and tracing, read
     ``/status``. ``local``: clients that connect directly from this machine, not through a proxy and not from a web page of another
     origin. ``off``: none. ``any``: every client that can reach the server."""
     allowed_hosts: list[str] = []
@@ -175,7 +175,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     else none besides these."""
     cors_origins: list[str] = []
     """Origins of other web pages that may use the server, such as ``"https://app.example.com"``; ``"*"`` for all. They have no access
-    to the admin interface unless ``admin`` is ``any``."""
+    to the admin surface unless ``admin`` is ``any``."""
     model_uploads: bool = False
     """Accept model files from clients that may load models. Such files may contain code, which runs as the server's user."""
     gradio: bool = True

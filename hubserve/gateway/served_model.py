@@ -26,7 +26,7 @@ from hubserve.gateway.scheduling.sequence_batcher import Queue, SequenceBatcher
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.kinds.base import Description
 from hubserve.paths import cache_dir
-from hubserve.registry.version_dirs import Hold
+from hubserve.registry.version_dirs import DirectoryLock
 from hubserve.types import ANY, InferRequest, InferResponse, specs_to_json
 from hubserve.wire.model_access import ModelAccess
 
@@ -55,7 +55,7 @@ class ServedModule:
         self.load_error = ""
         self._deadlocks = deadlocks
         self._use = InUse()
-        self._holds: list[Hold] = []
+        self._holds: list[DirectoryLock] = []
         self._loading: asyncio.Task[tuple[Description, list[tuple[int, float]]]] | None = None
         self._stopped = False
         self._loaded = asyncio.Event()
@@ -95,7 +95,7 @@ class ServedModule:
     def _hold_files(self) -> None:
         """Keep the files from being deleted while an instance may have to start from them again."""
         for folder in {spec.folder for spec in self.plan.instances if not spec.address and spec.folder.is_dir()}:
-            self._holds.append(Hold(folder))
+            self._holds.append(DirectoryLock(folder))
             if self._holds[-1].lost:
                 raise LoadFailed(f"'{folder}' was removed while it was to be loaded. Load the module again: hub serving reload")
 
@@ -126,7 +126,7 @@ class ServedModule:
         if not merges and "dynamic_batching" in (self.description.config or {}):  # the model itself asks for it
             merges = True  # the plan stays as it was, to be compared with others
             if isinstance(self.batcher, Batcher):
-                self.batcher.settings = replace(self.batcher.settings, merge=True)
+                self.batcher.allow_merging()
         self._hide_control_inputs()
         self._book.load()
         self._learn(warm_up)
@@ -149,7 +149,7 @@ class ServedModule:
             return
         form = batch_key({"name": name, "dtype": dtype, "shape": [1, *shape]} for name, (dtype, shape) in shapes.items())
         for items, seconds in warm_up:
-            self._book.of(form).believe(items, seconds)
+            self._book.of(form).adopt(items, seconds)
 
     async def loaded(self) -> None:
         """Wait until it is loaded.

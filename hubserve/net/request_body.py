@@ -8,7 +8,7 @@ from types import TracebackType
 from starlette.types import Scope
 
 from hubserve.errors import HubError, TooLarge, Unavailable
-from hubserve.net.admission import SMALL_BYTES, Pace, Ticket
+from hubserve.net.admission import SMALL_BYTES, Admission, Pace
 from hubserve.net.asgi import ClientGone
 from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.headers import header
@@ -28,7 +28,7 @@ class TooSlow(HubError):
     code = "too_slow"
 
 
-async def read_body(scope: Scope, settings: ServerSettings, ticket: Ticket) -> memoryview:
+async def read_body(scope: Scope, settings: ServerSettings, ticket: Admission) -> memoryview:
     """The whole request body.
 
     Raises:
@@ -76,7 +76,7 @@ class _Body:
         Unavailable: the server does not have enough memory for it at all.
     """
 
-    def __init__(self, announced_bytes: int, max_body_bytes: int, ticket: Ticket) -> None:
+    def __init__(self, announced_bytes: int, max_body_bytes: int, ticket: Admission) -> None:
         self.size_bytes = 0
         self._max_body_bytes = max_body_bytes
         self._ticket = ticket

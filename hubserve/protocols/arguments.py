@@ -10,9 +10,9 @@ import pybase64
 
 from hubserve.errors import InvalidInput
 from hubserve.module import JsonArray, check_about, decode_base64
+from hubserve.protocols.base64_values import split_large_text
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds, is_light, json_type, parse_json
-from hubserve.protocols.json_base64_split import split_large_text
 from hubserve.types import array_from_bytes
 from hubserve.wire.frames import Frame, pack_arrays, unpack_arrays
 

@@ -27,16 +27,15 @@ from hubserve.errors import (
     usage_sentence,
 )
 from hubserve.gateway.dataplane import ServedModule
-from hubserve.net.admission import Ticket
+from hubserve.net.admission import Admission
 from hubserve.net.asgi import ClientGone, deadline_of, priority_of, respond, respond_options, while_connected
+from hubserve.net.content_encoding import UnknownEncoding, decode_body
 from hubserve.net.headers import header
 from hubserve.net.request_body import TooSlow, read_body
 from hubserve.protocols.arguments import ArgumentReader, Places
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.documents import is_small_object
 from hubserve.protocols.forms import put_form, read_form
-from hubserve.protocols.open_inference.core.content_encoding import decode_body
-from hubserve.protocols.open_inference.core.errors import NotOffered
 from hubserve.types import InferRequest, InferResponse, array_from_bytes, parse_shape
 
 log = logging.getLogger("hubserve")
@@ -53,7 +52,7 @@ _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
     (NotJson, 400, "101"),
     (TooLarge, 413, "101"),
     (TooSlow, 408, "101"),
-    (NotOffered, 415, "101"),
+    (UnknownEncoding, 415, "101"),
     (ModuleNotFound, 200, "111"),
     (LoadFailed, 200, "111"),
     (Overloaded, 429, "101"),
@@ -129,7 +128,7 @@ class PaddleHubProtocol(Protocol):
             headers["connection"] = "close"
         await respond(send, http, _envelope(status, message), **headers)
 
-    async def _find(self, name: str, scope: Scope, ticket: Ticket) -> ServedModule:
+    async def _find(self, name: str, scope: Scope, ticket: Admission) -> ServedModule:
         """The module, loaded. One that cannot answer is told before the body is looked at."""
         try:
             module = await self.dataplane.loaded(name)
@@ -138,7 +137,7 @@ class PaddleHubProtocol(Protocol):
             raise
         return module
 
-    async def _decode(self, module: ServedModule, scope: Scope, ticket: Ticket) -> InferRequest:
+    async def _decode(self, module: ServedModule, scope: Scope, ticket: Admission) -> InferRequest:
         """Make a request of what was sent."""
         content_type = _content_type(scope)
         request = InferRequest(module.plan.info.name, deadline=deadline_of(scope, self.settings), priority=priority_of(scope))

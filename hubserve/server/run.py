@@ -32,7 +32,7 @@ from hubserve.settings import ServerSettings
 
 if TYPE_CHECKING:
     from hubserve.net.http2.endpoint import Endpoint
-    from hubserve.protocols.open_inference.grpc.protocol import GrpcServer
+    from hubserve.protocols.open_inference.grpc.server import GrpcServer
 
 log = logging.getLogger("hubserve")
 
@@ -211,7 +211,7 @@ class _Gateway:
 
 def _grpc_server(context: Context, connections: Connections) -> "GrpcServer":
     try:
-        from hubserve.protocols.open_inference.grpc.protocol import GrpcServer
+        from hubserve.protocols.open_inference.grpc.server import GrpcServer
     except (ImportError, RuntimeError) as error:
         raise ConfigError(f"grpc_port is set, but gRPC cannot be loaded ({error}). Run: pip install 'hubserve[grpc]'") from None
     return GrpcServer(context, connections)

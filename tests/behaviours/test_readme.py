@@ -1,4 +1,4 @@
-"""Runs what the README shows, in its order, in an empty home."""
+"""Runs what the README and the tour of the commands show, in their order, in an empty home."""
 
 import os
 import re
@@ -86,6 +86,15 @@ def test_every_command_of_the_readme_works_and_prints_what_is_shown(shell: Shell
     (shell.place / "hello").mkdir()
     (shell.place / "hello" / "__init__.py").touch()
     (shell.place / "hello" / "module.py").write_text(module)
+    follow(shell, text)
+
+
+def test_every_command_of_the_tour_works_and_prints_what_is_shown(shell: Shell) -> None:
+    follow(shell, (ROOT / "docs" / "tour.md").read_text("utf-8"))
+
+
+def follow(shell: Shell, text: str) -> None:
+    """Run the shown commands, block by block, and look for what is shown in what they print."""
     ran = 0
     for block in blocks("console", text):
         for command, shown in steps(block):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from hubserve.net.admission import Admission
+from hubserve.net.admission import AdmissionControl
 from hubserve.net.connection_limits import Connections
 from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.http1.chunked import ChunkedDecoder
@@ -56,7 +56,9 @@ class _Shared:
         http2: for connections that turn out to be gRPC's; None where this port does not speak it.
     """
 
-    def __init__(self, client_timeout_s: float, admission: Admission, connections: Connections, http2: "Endpoint[Any] | None") -> None:
+    def __init__(
+        self, client_timeout_s: float, admission: AdmissionControl, connections: Connections, http2: "Endpoint[Any] | None"
+    ) -> None:
         self.client_timeout_s = client_timeout_s
         self.admission = admission
         self.connections = connections
@@ -68,7 +70,7 @@ class _Shared:
 
 
 def http_protocol(
-    client_timeout_s: float, admission: Admission, connections: Connections, http2: "Endpoint[Any] | None" = None
+    client_timeout_s: float, admission: AdmissionControl, connections: Connections, http2: "Endpoint[Any] | None" = None
 ) -> Callable[..., "HttpConnection"]:
     """A factory of connections, for uvicorn's setting ``http``.
 

@@ -5,7 +5,7 @@ import struct
 import termios
 from typing import Any
 
-from hubserve.net.admission import Admission, Pace
+from hubserve.net.admission import AdmissionControl, Pace
 from hubserve.net.deadline_monitor import DeadlineMonitor
 
 
@@ -23,7 +23,7 @@ class UnreadAnswers:
 
     __slots__ = ("_admission", "_deadlines", "_held_bytes", "_left_bytes", "_pace", "_timeout_s", "_transport", "due")
 
-    def __init__(self, admission: Admission, deadlines: DeadlineMonitor, timeout_s: float) -> None:
+    def __init__(self, admission: AdmissionControl, deadlines: DeadlineMonitor, timeout_s: float) -> None:
         self.due = 0.0
         self._admission = admission
         self._deadlines = deadlines

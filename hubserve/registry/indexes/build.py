@@ -13,8 +13,11 @@ import msgspec
 
 from hubserve.errors import InstallError, ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind, module_folder
+from hubserve.registry.archives.outside_files import Assets
+from hubserve.registry.archives.packing import pack
+from hubserve.registry.archives.unpacking import unpack
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.digests import sync
+from hubserve.registry.digests import digest_of, sync
 from hubserve.registry.indexes.format import (
     ARCHIVES_FOLDER,
     INDEX_NAME,
@@ -29,13 +32,9 @@ from hubserve.registry.indexes.format import (
     read_module_document,
 )
 from hubserve.registry.indexes.select import Requirement, best
-from hubserve.registry.install.archive import unpack
-from hubserve.registry.install.outside_files import Assets
-from hubserve.registry.install.packing import pack
-from hubserve.registry.install.signing import load_private, sign
+from hubserve.registry.indexes.signing import load_private, sign
 from hubserve.registry.names import check_name, check_version, find_version, folder_name, version_key
 from hubserve.registry.progress import Progress, silent
-from hubserve.registry.sources.local import digest_of
 
 _SUFFIXES = (".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tar", ".zip")
 _LOCK_NAME = ".hubserve.lock"

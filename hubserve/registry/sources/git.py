@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from hubserve.errors import InstallError
-from hubserve.registry.install.extraction import safe_parts
+from hubserve.registry.archives.extraction import safe_parts
+from hubserve.registry.downloads.addresses import check_address, split_fragment, without_secrets
 from hubserve.registry.provenance import Origin
-from hubserve.registry.sources.addresses import check_address, split_fragment, without_secrets
-from hubserve.registry.sources.base import Fetched, Fetching, Request, Source
-from hubserve.registry.sources.local import unsigned
-from hubserve.registry.version_dirs import Hold
+from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, unsigned
+from hubserve.registry.version_dirs import DirectoryLock
 
 _SCHEMES = ("https", "http", "ssh", "file")
 _REF = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_./+-]{0,200}")
@@ -119,7 +118,7 @@ def _folder(request: Request) -> Iterator[Path]:
             if left.stat().st_mtime < time.time() - _LEFT_AFTER_S:
                 shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="git-", dir=request.downloads))
-    hold = Hold(folder)
+    hold = DirectoryLock(folder)
     try:
         yield folder
     finally:

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from uvicorn.server import ServerState
 
-from hubserve.net.admission import Admission
+from hubserve.net.admission import AdmissionControl
 from hubserve.net.connection_limits import Connections
 from hubserve.net.http1.connection import http_protocol
 
@@ -52,7 +52,7 @@ def asked(app: Any, times: int, loop: Callable[[], asyncio.AbstractEventLoop] = 
                 answers.append(answer.rpartition(b"\r\n")[2])
 
     async def serve() -> None:
-        make, state = http_protocol(20, Admission(100, 1 << 30), Connections(100, 100)), ServerState()
+        make, state = http_protocol(20, AdmissionControl(100, 1 << 30), Connections(100, 100)), ServerState()
         server = await asyncio.get_running_loop().create_server(lambda: make(SimpleNamespace(loaded_app=app), state, {}), "127.0.0.1", 0)
         thread = threading.Thread(target=client, args=(server.sockets[0].getsockname()[1],))
         thread.start()

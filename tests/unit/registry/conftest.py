@@ -1,18 +1,18 @@
-"""A store, and an index in a folder and behind an address."""
+"""A installer, and an index in a folder and behind an address."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hubserve.registry.store import Store
+from hubserve.registry.installer import Installer
 from tests.unit.registry.index_toys import put
 from tests.unit.registry.web import Web, served
 
 
 @pytest.fixture
-def store(home: Path) -> Store:
-    return Store(home)
+def installer(home: Path) -> Installer:
+    return Installer(home)
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 from hubserve.errors import HubError, InstallError
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.indexes.build import Published, publish
-from hubserve.registry.store import Installed, Store
+from hubserve.registry.installed import Installed
+from hubserve.registry.installer import Installer
 from tests.unit.registry.toys import write_module
 
 SETTINGS = InstallSettings()
@@ -20,15 +21,15 @@ def put(index: Path, source: Path, name: str = "toy", version: str = "1.0.0", **
     return publish(write_module(source, name, version, **files), index, SETTINGS, **options)
 
 
-def install(store: Store, source: str, *indexes: object) -> Installed:
-    return store.install(source, check=False, indexes=[str(each) for each in indexes] or None)
+def install(installer: Installer, source: str, *indexes: object) -> Installed:
+    return installer.install(source, check=False, indexes=[str(each) for each in indexes] or None)
 
 
-def refuse(store: Store, source: str, *indexes: object, words: tuple[str, ...] = (), kind: type[HubError] = InstallError) -> str:
+def refuse(installer: Installer, source: str, *indexes: object, words: tuple[str, ...] = (), kind: type[HubError] = InstallError) -> str:
     with pytest.raises(kind) as caught:
-        install(store, source, *indexes)
+        install(installer, source, *indexes)
     assert all(word in caught.value.message for word in words), caught.value.message
-    assert store.list() == []
+    assert installer.installed.all() == []
     return caught.value.message
 
 

@@ -9,29 +9,29 @@ import pytest
 
 from hubserve.errors import InstallError
 from hubserve.registry.indexes.format import MAX_VERSIONS, read_index_document, read_module_document
-from hubserve.registry.store import Store
+from hubserve.registry.installer import Installer
 from tests.unit.registry.index_toys import change, document, refuse
 from tests.unit.registry.web import Web
 
 
-def test_an_archive_that_was_changed_is_refused_wherever_it_is(store: Store, folder: Path, web: Web) -> None:
+def test_an_archive_that_was_changed_is_refused_wherever_it_is(installer: Installer, folder: Path, web: Web) -> None:
     archive = folder / "archives" / "toy-1.5.0.tar.gz"
     whole = archive.read_bytes()
     archive.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     for index in (folder, web.url):
-        refuse(store, "toy", index, words=("SHA-256", "toy-1.5.0.tar.gz"))
+        refuse(installer, "toy", index, words=("SHA-256", "toy-1.5.0.tar.gz"))
     archive.write_bytes(whole + b"more")
     for index in (folder, web.url):
-        refuse(store, "toy", index, words=("larger than",))
+        refuse(installer, "toy", index, words=("larger than",))
     archive.unlink()
-    refuse(store, "toy", folder, words=("not there", "hub index build"))
-    refuse(store, "toy", web.url, words=("404",))
+    refuse(installer, "toy", folder, words=("not there", "hub index build"))
+    refuse(installer, "toy", web.url, words=("404",))
 
 
-def test_an_archive_with_another_module_than_its_index_says_is_refused(store: Store, folder: Path) -> None:
+def test_an_archive_with_another_module_than_its_index_says_is_refused(installer: Installer, folder: Path) -> None:
     other = document(folder, "my_other")["versions"][0]
     change(folder, archive=other["archive"], sha256=other["sha256"], size_bytes=other["size_bytes"])
-    refuse(store, "toy==1.0.0", folder, words=("should hold toy 1.0.0, and holds my-other 3.0.0",))
+    refuse(installer, "toy==1.0.0", folder, words=("should hold toy 1.0.0, and holds my-other 3.0.0",))
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ def test_an_archive_with_another_module_than_its_index_says_is_refused(store: St
     ],
 )
 def test_a_hostile_entry_is_refused_and_nothing_else_is_asked_for(
-    store: Store, folder: Path, web: Web, fields: dict[str, Any], words: str
+    installer: Installer, folder: Path, web: Web, fields: dict[str, Any], words: str
 ) -> None:
     change(folder, **fields)
     for index in (folder, web.url):
-        message = refuse(store, "toy", index, words=("modules/toy.json",))
+        message = refuse(installer, "toy", index, words=("modules/toy.json",))
         assert words in message or "malformed" in message, message
     assert not any("archives" in path or "etc" in path for path, _headers in web.seen)
 
@@ -90,19 +90,19 @@ def test_a_hostile_entry_is_refused_and_nothing_else_is_asked_for(
     ],
     ids=lambda body: repr(body[:40]),
 )
-def test_a_hostile_list_of_names_is_refused_with_the_place_it_came_from(store: Store, folder: Path, web: Web, body: bytes) -> None:
+def test_a_hostile_list_of_names_is_refused_with_the_place_it_came_from(installer: Installer, folder: Path, web: Web, body: bytes) -> None:
     (folder / "index.json").write_bytes(body)
     for index in (folder, web.url):
-        refuse(store, "toy", index, words=("index.json",))
+        refuse(installer, "toy", index, words=("index.json",))
 
 
-def test_a_size_that_no_module_may_have_is_refused_before_anything_is_fetched(store: Store, folder: Path, web: Web) -> None:
+def test_a_size_that_no_module_may_have_is_refused_before_anything_is_fetched(installer: Installer, folder: Path, web: Web) -> None:
     change(folder, size_bytes=10**40)
-    refuse(store, "toy", web.url, words=("more than the", "install.max_bytes"))
+    refuse(installer, "toy", web.url, words=("more than the", "install.max_bytes"))
     assert not any("archives" in path for path, _headers in web.seen)
 
 
-def test_huge_counts_and_documents_are_refused(store: Store, folder: Path, web: Web) -> None:
+def test_huge_counts_and_documents_are_refused(installer: Installer, folder: Path, web: Web) -> None:
     many = {"schema_version": 1, "modules": {f"m{number}": {} for number in range(100_001)}}
     with pytest.raises(InstallError, match="100000 is the most"):
         read_index_document(json.dumps(many).encode(), "index")
@@ -111,27 +111,27 @@ def test_huge_counts_and_documents_are_refused(store: Store, folder: Path, web: 
     with pytest.raises(InstallError, match="10000 is the most"):
         read_module_document(json.dumps({"schema_version": 1, "name": "toy", "versions": versions}).encode(), "toy", "x")
     web.endless.add("/index.json")
-    refuse(store, "toy", web.url, words=("more than such a document may have",))
+    refuse(installer, "toy", web.url, words=("more than such a document may have",))
     with (folder / "index.json").open("wb") as file:
         file.truncate(33 << 20)
-    refuse(store, "toy", folder, words=("over",))
+    refuse(installer, "toy", folder, words=("over",))
 
 
-def test_an_index_that_tells_of_another_module_or_lost_its_document_is_refused(store: Store, folder: Path) -> None:
+def test_an_index_that_tells_of_another_module_or_lost_its_document_is_refused(installer: Installer, folder: Path) -> None:
     shutil.copy(folder / "modules" / "my_other.json", folder / "modules" / "toy.json")
-    refuse(store, "toy", folder, words=("is about 'my-other'",))
+    refuse(installer, "toy", folder, words=("is about 'my-other'",))
     (folder / "modules" / "toy.json").unlink()
-    refuse(store, "toy", folder, words=("has no modules/toy.json", "hub index build"))
+    refuse(installer, "toy", folder, words=("has no modules/toy.json", "hub index build"))
 
 
-def test_links_that_lead_out_of_a_local_index_are_not_read(store: Store, folder: Path, tmp_path: Path) -> None:
+def test_links_that_lead_out_of_a_local_index_are_not_read(installer: Installer, folder: Path, tmp_path: Path) -> None:
     archive = folder / "archives" / "toy-1.5.0.tar.gz"
     archive.rename(tmp_path / "away.tar.gz")
     archive.symlink_to(tmp_path / "away.tar.gz")
-    refuse(store, "toy", folder, words=("leads outside",))
+    refuse(installer, "toy", folder, words=("leads outside",))
 
 
-def test_a_digest_may_be_asked_for_beside_that_of_the_index(store: Store, folder: Path) -> None:
-    with pytest.raises(InstallError, match="was asked for"):
-        store.install("toy", check=False, indexes=[str(folder)], digest="0" * 64)
-    assert store.list() == []
+def test_a_digest_may_be_asked_for_beside_that_of_the_index(installer: Installer, folder: Path) -> None:
+    with pytest.raises(InstallError, match="was expected"):
+        installer.install("toy", check=False, indexes=[str(folder)], digest="0" * 64)
+    assert installer.installed.all() == []

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from hubserve.errors import InstallError, LoadFailed, ModuleNotFound
+from hubserve.registry.archives.packing import pack
 from hubserve.registry.indexes.build import build, publish
-from hubserve.registry.install.packing import pack
-from hubserve.registry.store import Store
+from hubserve.registry.installer import Installer
 from tests.unit.registry.index_toys import SETTINGS, document, install, put
 from tests.unit.registry.toys import tree, write_module
 
@@ -60,7 +60,7 @@ def test_a_build_that_fails_names_the_archive_and_writes_nothing(folder: Path, t
     assert {key: value for key, value in before.items() if "bad" not in key} == tree(folder)
 
 
-def test_a_version_is_not_published_twice_with_other_content(folder: Path, tmp_path: Path, store: Store) -> None:
+def test_a_version_is_not_published_twice_with_other_content(folder: Path, tmp_path: Path, installer: Installer) -> None:
     before = tree(folder)
     assert not put(folder, tmp_path / "1.0.0").added
     assert tree(folder) == before
@@ -68,7 +68,7 @@ def test_a_version_is_not_published_twice_with_other_content(folder: Path, tmp_p
         put(folder, tmp_path / "changed", more__txt="other")
     assert tree(folder) == before
     assert put(folder, tmp_path / "changed", force=True).added
-    assert (install(store, "toy==1.0.0", folder).folder / "more.txt").exists()
+    assert (install(installer, "toy==1.0.0", folder).folder / "more.txt").exists()
     assert len(list((folder / "archives").iterdir())) == 4
     build(folder, SETTINGS)
 
@@ -86,7 +86,7 @@ def test_what_is_no_module_is_not_published(folder: Path, tmp_path: Path) -> Non
     assert tree(folder) == before
 
 
-def test_several_that_publish_at_once_lose_nothing(home: Path, tmp_path: Path, store: Store) -> None:
+def test_several_that_publish_at_once_lose_nothing(home: Path, tmp_path: Path, installer: Installer) -> None:
     index, failures = tmp_path / "index", []
 
     def one(number: int) -> None:
@@ -102,4 +102,4 @@ def test_several_that_publish_at_once_lose_nothing(home: Path, tmp_path: Path, s
         each.join()
     assert failures == []
     assert [each["version"] for each in document(index)["versions"]] == [f"1.{number}" for number in range(6)]
-    assert install(store, "toy", index).info.version == "1.5"
+    assert install(installer, "toy", index).info.version == "1.5"

@@ -238,7 +238,7 @@ def given_out(batcher: Batcher, works: list[QueuedRequest]) -> list[int]:
 def test_requests_are_merged_only_as_far_as_it_helps() -> None:
     async def scenario() -> None:
         batcher = make(100, limit=16)
-        times = batcher._book.of("a")
+        times = batcher._latencies.of("a")
         for items in (1, 2, 4, 8, 16):
             for _ in range(9):
                 times.observe(items, 0.01 + 0.001 * items if items <= 4 else 0.02 * items)
@@ -259,15 +259,15 @@ def test_what_takes_all_that_waits_does_so_whatever_it_costs() -> None:
     async def scenario() -> None:
         batcher = make(100, limit=4, greedy=True)
         for items in 9 * (1, 2, 4):
-            batcher._book.of("a").believe(items, items * items * 0.001)
+            batcher._latencies.of("a").adopt(items, items * items * 0.001)
         assert given_out(batcher, [work() for _ in range(7)]) == [4, 3]
         batcher = make(100, limit=4, greedy=True)
         first, second = Desk(batcher), Desk(batcher)
         works = [work() for _ in range(4)]
-        batcher._soon = lambda _: None
+        batcher._schedule = lambda _: None
         for each in works:
             batcher.put(each)
-        batcher._seats = [first, second]
+        batcher._instances = [first, second]
         batcher.dispatch()
         assert [len(batch) for batch in [*first.batches, *second.batches]] == [2, 2], "idle instances share it"
 
@@ -316,7 +316,7 @@ def test_lower_priorities_go_first_and_are_not_merged_with_others() -> None:
 def test_a_batch_is_kept_small_enough_for_the_deadlines_in_it() -> None:
     async def scenario() -> None:
         batcher = make(100, limit=8)
-        times = batcher._book.of("a")
+        times = batcher._latencies.of("a")
         for items in (1, 2, 4, 8):
             for _ in range(9):
                 times.observe(items, 10.0 + items)
@@ -329,7 +329,7 @@ def test_a_batch_is_kept_small_enough_for_the_deadlines_in_it() -> None:
 def test_an_instance_that_is_about_to_finish_is_given_its_next_batch_before_it_has_and_only_one() -> None:
     async def scenario() -> None:
         batcher = make(100, limit=8)
-        times = batcher._book.of("a")
+        times = batcher._latencies.of("a")
         for items in (1, 2, 4, 8):
             for _ in range(9):
                 times.observe(items, 0.05 + 0.001 * items)

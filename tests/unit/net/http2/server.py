@@ -34,7 +34,7 @@ class Full(Exception):
 
 
 class CountedBudget:
-    """Counts the bytes held, up to a limit, as :class:`hubserve.net.admission.Admission` does."""
+    """Counts the bytes held, up to a limit, as :class:`hubserve.net.admission.AdmissionControl` does."""
 
     def __init__(self, most: int = 1 << 30) -> None:
         self.held = 0
@@ -68,9 +68,9 @@ class NotedConnection(Http2Connection):
 
     goodbyes: list[tuple[int, str]]
 
-    def _say_goodbye(self, code: ErrorCode, text: str) -> None:
+    def _go_away(self, code: ErrorCode, text: str) -> None:
         self.goodbyes.append((code, text))
-        super()._say_goodbye(code, text)
+        super()._go_away(code, text)
 
 
 class EchoServer:
@@ -111,7 +111,9 @@ class EchoServer:
             DEAF: Method(self._deaf, streams=True),
         }
         settings = {"max_calls": 300, "max_message_bytes": 64 << 20, "client_timeout_s": 30.0, **settings}
-        service = Service(self.methods, **settings, budget=self.budget, deadlines=self.deadlines, unpack=_unpack, refuse=self._refuse)
+        service = Service(
+            self.methods, **settings, budget=self.budget, deadlines=self.deadlines, decompress=_decompress, refuse=self._refuse
+        )
         self.endpoint = endpoint_of(service)
         self.calls = self.endpoint.accept.__self__
         self._server: asyncio.Server = self.run(self._listen())
@@ -284,7 +286,7 @@ def pattern(count: int) -> bytes:
     return whole[:count]
 
 
-async def _unpack(message: Message, coding: str) -> Message:
+async def _decompress(message: Message, coding: str) -> Message:
     if coding not in ("gzip", "deflate"):
         raise RpcError(Status.UNIMPLEMENTED, f"'{coding}' is not known here")
     return zlib.decompress(message, zlib.MAX_WBITS | 32)

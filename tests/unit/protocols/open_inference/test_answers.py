@@ -3,8 +3,8 @@ import json
 import numpy as np
 
 from hubserve.protocols.open_inference.core.types import InferResult, OutputTensor
+from hubserve.protocols.open_inference.http.encode import write_result
 from hubserve.protocols.open_inference.http.generate import write_generate
-from hubserve.protocols.open_inference.http.tensors import write_result
 
 HALF = "half a character: \ud800"
 

@@ -121,7 +121,7 @@ def test_shared_memory_and_contents_exclude_each_other() -> None:
 
 
 def test_bytes_that_are_no_message_are_refused_with_its_type() -> None:
-    with pytest.raises(InvalidInput, match="3 bytes came that are no message of type inference.ModelInferRequest"):
+    with pytest.raises(InvalidInput, match="3 bytes are not a message of type inference.ModelInferRequest"):
         parse(service_pb2.ModelInferRequest, b"\xff\xff\xff")
 
 
