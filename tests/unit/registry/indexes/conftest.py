@@ -1,4 +1,4 @@
-"""A installer, and an index in a folder and behind an address."""
+"""An installer, and an index in a folder and behind an address."""
 
 from collections.abc import Iterator
 from pathlib import Path
