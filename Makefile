@@ -60,7 +60,7 @@ faults: $(VENV)/installed  ## break installs, uninstalls and rollbacks at each o
 	$(BIN)/python -m tests.unit.registry.faults
 
 hostile: $(VENV)/installed  ## unpack ten thousand archives that mean harm; minutes
-	$(BIN)/python -m tests.unit.registry.install.hostile
+	$(BIN)/python -m tests.unit.registry.archives.hostile
 
 fuzz: $(VENV)/installed  ## send the server 200,000 requests and 40,000 connections that mean harm, the gateway 100,000 frames, read 5,000 requirements files; minutes
 	$(BIN)/python bench/fuzz_v2.py

@@ -24,7 +24,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from hubserve.net.admission import Admission
+from hubserve.net.admission import AdmissionControl
 from hubserve.net.grpc.call import endpoint_of
 from hubserve.net.grpc.service import Method, Service
 from hubserve.net.grpc.status import Status
@@ -62,18 +62,18 @@ async def serve_own() -> Any:
     async def echo(message: bytes | bytearray, _: Any) -> list[memoryview]:
         return [memoryview(message)]
 
-    async def unpack(message: bytes | bytearray, _: str) -> bytes | bytearray:
+    async def decompress(message: bytes | bytearray, _: str) -> bytes | bytearray:
         return message
 
-    admission = Admission(10_000, 1 << 30)
+    admission = AdmissionControl(10_000, 1 << 30)
     service = Service(
         methods={METHOD: Method(echo)},
         max_calls=10_000,
         max_message_bytes=1 << 30,
         client_timeout_s=30,
         budget=admission,
-        sweeper=admission.sweeper,
-        unpack=unpack,
+        deadlines=admission.deadlines,
+        decompress=decompress,
         refuse=lambda error: (Status.INTERNAL, str(error)),
     )
     endpoint = endpoint_of(service)

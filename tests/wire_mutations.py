@@ -22,7 +22,7 @@ from hubserve.gateway.instances.side_channel import SideChannel
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.types import InferResponse
 from hubserve.wire import frames
-from hubserve.wire.arena import HALF_BYTES, REQUESTS_BYTES, Arena
+from hubserve.wire.arena import REQUESTS_BYTES, RESPONSE_BUFFER_BYTES, Arena
 
 #: changes to one header, on average
 _CHANGES = 2
@@ -117,7 +117,7 @@ _ODD: list[Any] = [
     [0, 0],
     [-1, 4],
     [REQUESTS_BYTES, 4],
-    [REQUESTS_BYTES, HALF_BYTES + 1],
+    [REQUESTS_BYTES, RESPONSE_BUFFER_BYTES + 1],
     [2**40, 2**40],
     {},
     {"json": 0},

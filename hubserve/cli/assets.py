@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hubserve.cli.output import size_text
 
 if TYPE_CHECKING:
-    from hubserve.registry.install.outside_files import Assets
+    from hubserve.registry.archives.outside_files import Assets
 
 
 def add_assets_option(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_assets_option(parser: argparse.ArgumentParser) -> None:
 def wanted_assets(args: argparse.Namespace, source: Path) -> "Assets | None":
     """What is to be packed beside a module's folder; None for nothing, and where ``source`` is an archive."""
     from hubserve.kinds import module_folder
-    from hubserve.registry.install.outside_files import find_assets
+    from hubserve.registry.archives.outside_files import find_assets
 
     folder = module_folder(source.expanduser().absolute())
     return find_assets(folder) if folder.is_dir() and not args.no_assets else None

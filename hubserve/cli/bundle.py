@@ -22,15 +22,15 @@ def run(args: argparse.Namespace) -> int:
     from msgspec import to_builtins
 
     from hubserve.cli.progress import shown_progress
-    from hubserve.registry.install.bundles.build import SUFFIX, make_bundle
+    from hubserve.registry.bundles.build import SUFFIX, make_bundle
+    from hubserve.registry.installed import InstalledModules
     from hubserve.registry.names import split_reference
-    from hubserve.registry.store import Store
 
-    store = Store()
-    modules = list({each.folder: each for each in (store.get(*split_reference(name)) for name in args.modules)}.values())
+    installed = InstalledModules()
+    modules = list({each.folder: each for each in (installed.get(*split_reference(name)) for name in args.modules)}.values())
     first = modules[0].info
     with shown_progress() as progress:
-        bundle = make_bundle(store, modules, args.output or Path(f"{first.name}-{first.version}{SUFFIX}"), progress)
+        bundle = make_bundle(installed.home, modules, args.output or Path(f"{first.name}-{first.version}{SUFFIX}"), progress)
     if args.json:
         print_json({"path": str(bundle.path), **to_builtins(bundle.contents), "notes": bundle.notes})
         return 0

@@ -15,11 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Delete, and say how much is free again."""
     from hubserve.cli.progress import shown_progress
+    from hubserve.paths import home
     from hubserve.registry.clear_cache import clear
-    from hubserve.registry.store import Store
 
     with shown_progress() as progress:
-        freed = clear(Store(), progress)
+        freed = clear(home(), progress)
     if args.json:
         print_json({"freed_bytes": freed})
         return 0

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from hubserve.authoring.model_files import find_model
     from hubserve.authoring.pictures import gather
     from hubserve.cli.progress import shown_progress
-    from hubserve.registry.install.packing import pack
+    from hubserve.registry.archives.packing import pack
 
     _check_numbers(args)
     files = find_model(args.model_dir, args.model_filename, args.params_filename)

@@ -22,8 +22,8 @@ def run(args: argparse.Namespace) -> int:
     from hubserve.cli.progress import shown_progress
     from hubserve.paths import home
     from hubserve.registry.configuration import install_settings
-    from hubserve.registry.indexes.index_download import keep
     from hubserve.registry.sources import Request
+    from hubserve.registry.sources.index_download import keep
 
     with shown_progress() as progress:
         request = Request(args.name, home(), install_settings(home()), progress, indexes=args.index)

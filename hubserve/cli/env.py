@@ -35,22 +35,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what is asked."""
-    from hubserve.registry.store import Store
+    from hubserve.registry.installed import InstalledModules
 
     if bool(args.name) != (args.action in _WITH_NAME):
         need = f"needs {_WITH_NAME[args.action]}; 'hub env' lists them" if args.action in _WITH_NAME else "takes no name"
         raise InvalidInput(f"'hub env {args.action}' {need}.")
     if args.python and args.action != "build":
         raise InvalidInput(f"'hub env {args.action}' takes no --python. Only 'hub env build' does.")
-    store = Store()
+    home = InstalledModules().home
     if args.action == "list":
-        _list(store.home, as_json=args.json)
+        _list(home, as_json=args.json)
     elif args.action == "show":
-        _show(store.home, args.name, as_json=args.json)
+        _show(home, args.name, as_json=args.json)
     elif args.action == "prune":
-        _prune(store, as_json=args.json)
+        _prune(home, as_json=args.json)
     else:
-        return _build(store.home, args.name, args.python, as_json=args.json, anew=args.action == "check")
+        return _build(home, args.name, args.python, as_json=args.json, anew=args.action == "check")
     return 0
 
 
@@ -175,13 +175,14 @@ def _build(home: Path, name: str, python: str, *, as_json: bool, anew: bool) -> 
     return int(bool(broken))
 
 
-def _prune(store: Any, *, as_json: bool) -> None:
+def _prune(home: Path, *, as_json: bool) -> None:
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.configuration import install_settings
     from hubserve.registry.environments.usage import prune
+    from hubserve.registry.recovery import exclusive
 
-    with shown_progress() as progress, store.exclusive(progress):
-        pruned = prune(store.home, timeout_s=install_settings(store.home).lock_timeout_s, progress=progress)
+    with shown_progress() as progress, exclusive(home, progress):
+        pruned = prune(home, timeout_s=install_settings(home).lock_timeout_s, progress=progress)
     if as_json:
         print_json({"removed": pruned.removed, "freed_bytes": sum(pruned.removed.values()), "running": pruned.running})
         return

@@ -77,7 +77,7 @@ def environment_text(found: Any, home: Path) -> str:
         if manifest:
             reason = "" if manifest.chosen.why else why_own(read_needs(found.folder, found.info, allow_urls=True))
             return f"this Python, {host().version}{f', but {reason}' if reason else _reason(manifest)}"
-        foreseen = foresee(home, found.folder, found.info, Options(allow_urls=True), folders_beside(found.place))
+        foreseen = foresee(home, found.folder, found.info, Options(allow_urls=True), folders_beside(found.version_dir))
         if foreseen is None or (foreseen.environment and not foreseen.profile):
             return f"its own, once it is installed: {why_own(read_needs(found.folder, found.info, allow_urls=True))}"
     except HubError as error:

@@ -16,11 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Delete, and say how much is free again."""
     from hubserve.cli.progress import shown_progress
+    from hubserve.paths import home
     from hubserve.registry.gc import collect
-    from hubserve.registry.store import Store
 
     with shown_progress() as progress:
-        found = collect(Store(), progress, dry_run=args.dry_run)
+        found = collect(home(), progress, dry_run=args.dry_run)
     freed = [each for each in found if not each.in_use]
     in_use = [each for each in found if each.in_use]
     total_bytes = sum(each.size_bytes for each in freed)

@@ -33,14 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Import, and say what became of each; 1 if something is not there that could be."""
     from hubserve.cli.progress import shown_progress
+    from hubserve.registry.installer import Installer
     from hubserve.registry.paddlehub_import import find_folder, import_modules
-    from hubserve.registry.store import Store
 
-    store = Store()
-    folder = find_folder(store, args.folder)
+    installer = Installer()
+    folder = find_folder(installer.home, args.folder)
     done: list[Import] = []
     with shown_progress() as progress:
-        done += import_modules(store, folder, move=args.move, check=not args.no_check, progress=progress)
+        done += import_modules(installer, folder, move=args.move, check=not args.no_check, progress=progress)
     if args.json:
         print_json({"folder": str(folder), "modules": [{**each._asdict(), "folder": str(each.folder)} for each in done]})
     else:

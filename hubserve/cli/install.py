@@ -11,7 +11,7 @@ from hubserve.cli.server_notices import report_swaps, tell_servers
 from hubserve.errors import InstallError
 
 if TYPE_CHECKING:
-    from hubserve.registry.store import Installed
+    from hubserve.registry.install.transaction import InstallResult
 
 HELP = "install a module from a folder, an archive, an address, git, an index, or a bundle"
 
@@ -38,16 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Install, and say what is there now."""
-    from hubserve.registry.install.bundles.unpack import is_bundle
+    from hubserve.registry.bundles.open import is_bundle
 
     path = Path(args.source).expanduser()
     if path.is_file() and is_bundle(path):
         return _install_bundle(path, args)
     from hubserve.cli.progress import shown_progress
-    from hubserve.registry.store import Store
+    from hubserve.registry.installer import Installer
 
     with shown_progress() as progress:
-        installed = Store().install(
+        installed = Installer().install(
             args.source,
             progress=progress,
             check=not args.no_check,
@@ -66,16 +66,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _install_bundle(path: Path, args: argparse.Namespace) -> int:
     from hubserve.cli.progress import shown_progress
+    from hubserve.registry.bundles.install import install_bundle
     from hubserve.registry.digests import sha256_of
-    from hubserve.registry.install.bundles.install import install_bundle
-    from hubserve.registry.sources.addresses import check_sha256
-    from hubserve.registry.store import Store
+    from hubserve.registry.downloads.addresses import check_sha256
+    from hubserve.registry.installer import Installer
 
     if args.digest and check_sha256(args.digest) != sha256_of(path):
         raise InstallError(f"'{path}' does not have the digest {args.digest}. Fetch it again, from a place that you trust.")
     documents, kept = [], False
     with shown_progress() as progress:
-        for installed in install_bundle(Store(), path, check=not args.no_check, options=environment_options(args), progress=progress):
+        for installed in install_bundle(Installer(), path, check=not args.no_check, options=environment_options(args), progress=progress):
             if args.json:
                 documents.append(_document(installed))
             else:
@@ -85,13 +85,13 @@ def _install_bundle(path: Path, args: argparse.Namespace) -> int:
     return int(kept)
 
 
-def _document(installed: "Installed") -> dict[str, Any]:
+def _document(installed: "InstallResult") -> dict[str, Any]:
     manifest = installed.manifest
     swaps = list(tell_servers(manifest.info.name, manifest.info.version))
     return {**manifest.to_json(), "folder": str(installed.folder), "replaced": installed.replaced, "servers": swaps}
 
 
-def _report(installed: "Installed") -> bool:
+def _report(installed: "InstallResult") -> bool:
     """Tell what was installed, and what servers did with it; returns whether one kept what it had."""
     manifest = installed.manifest
     if reason := (manifest.provenance or {}).get("yanked"):

@@ -17,13 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one line per installed version."""
-    from hubserve.registry.store import Store
+    from hubserve.registry.installed import InstalledModules
 
-    store = Store()
-    listing = store.scan()
+    modules = InstalledModules()
+    listing = modules.scan()
     if args.json:
         versions = [{**each.manifest.to_json(), "folder": str(each.folder), "current": each.is_current} for each in listing.installed]
-        print_json({"home": str(store.home), "modules": versions, "notes": listing.notes})
+        print_json({"home": str(modules.home), "modules": versions, "notes": listing.notes})
         return 0
     if listing.installed:
         several = Counter(each.info.name for each in listing.installed)
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         ]
         print_table(("NAME", "VERSION", "KIND", "SUMMARY"), rows, cut="SUMMARY")
     else:
-        print(f"No module is installed in {store.home}. Install one with: hub install FOLDER_OR_ARCHIVE")
+        print(f"No module is installed in {modules.home}. Install one with: hub install FOLDER_OR_ARCHIVE")
     for note in listing.notes:
         print(f"Note: {note}", file=sys.stderr)
     return 0

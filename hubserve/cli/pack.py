@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     """Pack, and say what was packed."""
     from hubserve.cli.progress import shown_progress
     from hubserve.kinds import find_kind, module_folder
+    from hubserve.registry.archives.packing import pack
     from hubserve.registry.digests import sha256_of
-    from hubserve.registry.install.packing import pack
 
     folder = module_folder(args.folder.expanduser().absolute())
     info = find_kind(folder).describe(folder)

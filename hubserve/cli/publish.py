@@ -25,8 +25,8 @@ def run(args: argparse.Namespace) -> int:
     from hubserve.errors import InstallError
     from hubserve.paths import home
     from hubserve.registry.configuration import install_settings
+    from hubserve.registry.downloads.addresses import without_secrets
     from hubserve.registry.indexes.build import publish
-    from hubserve.registry.sources.addresses import without_secrets
 
     if "://" in args.index:
         raise InstallError(

@@ -17,11 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Go back, have running servers follow, and say what the name means now."""
     from hubserve.cli.progress import shown_progress
-    from hubserve.registry.store import Store
+    from hubserve.registry.installer import Installer
 
-    store = Store()
+    installer = Installer()
     with shown_progress() as progress:
-        done = store.rollback(args.name, progress=progress)
+        done = installer.rollback(args.name, progress=progress)
     info = done.now.info
     swaps = tell_servers(info.name, done.restored or info.version)
     if args.json:
@@ -33,5 +33,5 @@ def run(args: argparse.Namespace) -> int:
         meant = f"means {info.version} again, not {done.was}" if done.was != info.version else f"still means {info.version}"
         print(f"{info.name} {meant}{files}", flush=True)
         failed = report_swaps(swaps)
-    store.sweep()
+    installer.sweep()
     return int(failed)

@@ -28,18 +28,19 @@ def run(args: argparse.Namespace) -> int:
     """Run the module; its output and exit status are passed on."""
     from hubserve.registry.environments.launch import launch
     from hubserve.registry.environments.serving_environment import served_environment
+    from hubserve.registry.installed import InstalledModules
     from hubserve.registry.instance_command import instance_command, instance_environment
     from hubserve.registry.resolve import resolve
-    from hubserve.registry.store import Store
-    from hubserve.registry.version_dirs import Hold
+    from hubserve.registry.version_dirs import DirectoryLock
 
-    store = Store()
-    found = resolve(args.module, store)
-    hold = Hold(found.place)  # until this process ends
-    options = [*(["--json"] if args.json else []), "--run", str(found.place), "--import-name", found.import_name, "--kind", found.info.kind]
-    launched = launch(found.info, found.place, store.home, served_environment(store.home, found))
+    modules = InstalledModules()
+    found = resolve(args.module, modules)
+    hold = DirectoryLock(found.version_dir)  # until this process ends
+    options = [*(["--json"] if args.json else []), "--run", str(found.version_dir), "--import-name", found.import_name]
+    options += ["--kind", found.info.kind]
+    launched = launch(found.info, found.version_dir, modules.home, served_environment(modules.home, found))
     command = instance_command(*options, "--", *args.rest, python=launched.python)
-    environ = {**instance_environment(store.home, found.search_path, launched.python), **launched.environ}
+    environ = {**instance_environment(modules.home, found.search_path, launched.python), **launched.environ}
     sys.stdout.flush()
     child = subprocess.Popen(command, env=environ)
     try:

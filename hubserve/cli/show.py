@@ -20,20 +20,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what is known."""
     from hubserve.registry.engine_note import read_engine_note
+    from hubserve.registry.installed import InstalledModules
     from hubserve.registry.resolve import resolve
-    from hubserve.registry.store import Store
 
-    store = Store()
-    found = resolve(args.module, store)
-    versions = store.versions(found.info.name) if found.manifest else []
-    current = store.get(found.info.name).info.version if found.manifest else ""
+    modules = InstalledModules()
+    found = resolve(args.module, modules)
+    versions = modules.versions(found.info.name) if found.manifest else []
+    current = modules.get(found.info.name).info.version if found.manifest else ""
     engine = read_engine_note(found.info, found.folder)
     if args.json:
         print_json(
-            {**_document(found, versions), "current": current or None, "engine": engine, "runs_in": environment_text(found, store.home)}
+            {**_document(found, versions), "current": current or None, "engine": engine, "runs_in": environment_text(found, modules.home)}
         )
     else:
-        facts = {**_facts(found, versions, current), "Runs in": environment_text(found, store.home)}
+        facts = {**_facts(found, versions, current), "Runs in": environment_text(found, modules.home)}
         print_facts({**facts, "Engine": engine_text(engine) if engine else ""})
     return 0
 

@@ -20,16 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Remove, and say what is gone."""
     from hubserve.cli.progress import shown_progress
+    from hubserve.registry.installer import Installer
     from hubserve.registry.names import split_reference
-    from hubserve.registry.store import Store
 
     name, version = split_reference(args.name)
-    store = Store()
-    ports = _ports(store, name, version)
+    installer = Installer()
+    ports = _ports(installer, name, version)
     if ports and not args.force:
         raise _is_served(args.name, name, ports)
     with shown_progress() as progress:
-        removed = store.uninstall(name, version, progress=progress)
+        removed = installer.uninstall(name, version, progress=progress)
     swaps = take_from_servers(removed[0].info.name, ports)
     if args.json:
         told = list(swaps)
@@ -39,25 +39,25 @@ def run(args: argparse.Namespace) -> int:
         for each in removed:
             print(f"Removed {each.info.name} {each.info.version}", flush=True)
         failed = report_swaps(swaps)
-    _delete_files(store, removed, args.json)
+    _delete_files(installer, removed, args.json)
     return int(failed)
 
 
-def _ports(store: Any, name: str, version: str | None) -> list[int]:
+def _ports(installer: Any, name: str, version: str | None) -> list[int]:
     """The ports on which it is served now."""
     try:
-        one = store.get(name, version)
+        one = installer.installed.get(name, version)
     except HubError:  # uninstalling it says why
         return []
-    return serving_ports(one.folder.parent, [one.info.version] if version else store.versions(name))
+    return serving_ports(one.folder.parent, [one.info.version] if version else installer.installed.versions(name))
 
 
-def _delete_files(store: Any, removed: list[Any], as_json: bool) -> None:
+def _delete_files(installer: Any, removed: list[Any], as_json: bool) -> None:
     """The files that a server ran until now were left to it."""
-    if any(each.place.exists() for each in removed):
-        store.sweep()
+    if any(each.version_dir.exists() for each in removed):
+        installer.sweep()
     for each in removed:
-        if each.place.exists() and not as_json:
+        if each.version_dir.exists() and not as_json:
             print(f"The files of {each.info.version} are still in use; the next install, uninstall or hub gc deletes them.")
 
 

@@ -7,7 +7,7 @@ from hubserve.cli.output import add_json_option, print_json
 from hubserve.cli.tables import printable
 
 if TYPE_CHECKING:
-    from hubserve.registry.store import Installed, Store
+    from hubserve.registry.installed import Installed, InstalledModules
 
 HELP = "read every installed file again, and tell which is not as it was installed"
 
@@ -24,18 +24,18 @@ def run(args: argparse.Namespace) -> int:
     """Read and compare; 1 if anything is wrong."""
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.install.verification import verify
-    from hubserve.registry.store import Store
+    from hubserve.registry.installed import InstalledModules
 
-    store = Store()
-    installed, notes = _chosen(store, args.modules)
+    modules = InstalledModules()
+    installed, notes = _chosen(modules, args.modules)
     with shown_progress() as progress:
         verdicts = [verify(each, progress) for each in installed]
-    wrong = [each for each in verdicts if not each.is_whole]
+    wrong = [each for each in verdicts if not each.is_intact]
     if args.json:
         print_json({"modules": [each.to_json() for each in verdicts], "damaged": notes})
         return int(bool(wrong or notes))
     for verdict in verdicts:
-        print(f"{verdict.name} {verdict.version}: {'whole' if verdict.is_whole else 'NOT as it was installed'}")
+        print(f"{verdict.name} {verdict.version}: {'whole' if verdict.is_intact else 'NOT as it was installed'}")
         for problem in verdict.problems():
             print(f"  {printable(problem)}")
     for note in notes:
@@ -45,17 +45,17 @@ def run(args: argparse.Namespace) -> int:
     return int(bool(wrong or notes))
 
 
-def _chosen(store: "Store", references: list[str]) -> tuple[list["Installed"], list[str]]:
+def _chosen(modules: "InstalledModules", references: list[str]) -> tuple[list["Installed"], list[str]]:
     from hubserve.registry.names import split_reference
 
-    names = references or store.names()
+    names = references or modules.names()
     chosen, notes = [], []
     for reference in names:
         name, version = split_reference(reference)
         if version:
-            chosen.append(store.get(name, version))
+            chosen.append(modules.get(name, version))
             continue
-        listing = store.of(name)
+        listing = modules.of(name)
         chosen += listing.installed
         notes += listing.notes
     return chosen, notes

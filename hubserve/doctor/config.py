@@ -17,9 +17,9 @@ from hubserve.errors import ConfigError, HubError
 from hubserve.gateway.instances.remote_instance import connect
 from hubserve.instance.remote_listener import parse_address
 from hubserve.paths import home
+from hubserve.registry.downloads.canonical import is_loopback
 from hubserve.registry.environments.profile import HOST, get_profile
 from hubserve.registry.resolve import resolve
-from hubserve.registry.sources.canonical import is_loopback
 from hubserve.server import pidfile
 from hubserve.server.deployment import LOCATING, reference_of
 from hubserve.settings import ModuleSettings, ServerSettings, parse_settings, with_paths

@@ -11,11 +11,11 @@ from hubserve.doctor.hardware import existing
 from hubserve.errors import HubError
 from hubserve.paths import conf_dir, home, modules_dir, tmp_dir
 from hubserve.registry.configuration import load
-from hubserve.registry.history import is_draft, read_record
+from hubserve.registry.history import is_draft, read_history
 from hubserve.registry.legacy_layout import is_flat
 from hubserve.registry.lock import LOCK_NAME
 from hubserve.registry.manifest import read_manifest
-from hubserve.registry.recovery import is_settled, staging
+from hubserve.registry.recovery import links_match, staging_folders
 from hubserve.registry.version_dirs import is_link_draft
 from hubserve.server import pidfile
 from hubserve.settings import DEFAULT_PORT
@@ -113,15 +113,15 @@ def check_leftovers() -> Iterator[Finding]:
             yield Finding(
                 WARNING, "install", reason, "The next command that looks at the module finishes or undoes it: hub list", str(folder)
             )
-    for folder in sorted(staging(tmp_dir())):
+    for folder in sorted(staging_folders(tmp_dir())):
         reason = "an install was killed and left this behind"
         yield Finding(WARNING, "install", reason, f"The next install or uninstall removes it; or: rm -rf '{folder}'", str(folder))
 
 
 def _is_half_done(name_folder: Path) -> bool:
-    record = read_record(name_folder)
+    record = read_history(name_folder)
     drafts = any(is_draft(each) or is_link_draft(each) for each in name_folder.iterdir())
-    return drafts or (record is not None and not is_settled(name_folder, record))
+    return drafts or (record is not None and not links_match(name_folder, record))
 
 
 def _is_locked() -> bool:

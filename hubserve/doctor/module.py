@@ -20,8 +20,8 @@ from hubserve.kinds import find_kind
 from hubserve.kinds.package_names import package_of
 from hubserve.kinds.project_imports import find_in, folders_beside
 from hubserve.paths import modules_dir
+from hubserve.registry.archives.copying import measure_source
 from hubserve.registry.digests import measure
-from hubserve.registry.install.copying import measure_source
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.resolve import resolve
 

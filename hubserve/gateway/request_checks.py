@@ -13,7 +13,7 @@ from hubserve.gateway.deadlock_detection import current_depth
 from hubserve.gateway.instances.raw_requests import CheckedTensors, RawRequest, ResponseStream, pack_raw_tensors, queue_raw_request
 from hubserve.gateway.module_plan import ModulePlan
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, form_of
+from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE, batch_key
 from hubserve.kinds.base import Description, Face
 from hubserve.types import InferRequest, InferResponse, check_arrays, check_inputs
 from hubserve.wire.frames import pack_arrays
@@ -94,7 +94,7 @@ class RequestChecker:
                 check_arrays(described.inputs, tensors)
                 count, tensors = 1, {name: array[None] for name, array in tensors.items()}
             inputs = pack_arrays(tensors, buffers)
-            checked = CheckedTensors(count, form_of(inputs), inputs)
+            checked = CheckedTensors(count, batch_key(inputs), inputs)
         if layout is not None and all(isinstance(each, np.ndarray) for each in buffers):
             self._known[layout] = checked
         return checked

@@ -7,7 +7,7 @@ from hubserve.errors import HubError
 from hubserve.gateway.deadlock_detection import Callee, DeadlockDetector, Wait
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.statistics import ModuleStatistics
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 
 
 class InUse:
@@ -43,7 +43,7 @@ class RequestTracker:
     __slots__ = ("_came_at", "_deadlines", "_deadlocks", "_module", "_statistics", "_wait", "_work")
 
     def __init__(
-        self, module: Callee, statistics: ModuleStatistics, work: QueuedRequest, deadlocks: DeadlockDetector, deadlines: Sweeper
+        self, module: Callee, statistics: ModuleStatistics, work: QueuedRequest, deadlocks: DeadlockDetector, deadlines: DeadlineMonitor
     ) -> None:
         self._module = module
         self._statistics = statistics

@@ -14,10 +14,10 @@ from hubserve.gateway.request_checks import RequestChecker
 from hubserve.gateway.request_tracking import RequestTracker
 from hubserve.gateway.response_cache import ResponseCache, find_key
 from hubserve.gateway.response_ordering import ResponseOrdering
-from hubserve.gateway.scheduling.sequences import Queue
+from hubserve.gateway.scheduling.sequence_batcher import Queue
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.kinds.base import Description
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.types import InferRequest, InferResponse
 
 _DEADLINES_EVERY_S = 0.05
@@ -59,7 +59,7 @@ class Responder:
         self._unbatched = not (described.batched or described.whole_requests)
         self._cache = ResponseCache(plan.response_cache_bytes) if plan.response_cache_bytes else None
         self._ordering = ResponseOrdering() if plan.batching.preserve_ordering else None
-        self._deadlines = Sweeper(_DEADLINES_EVERY_S)
+        self._deadlines = DeadlineMonitor(_DEADLINES_EVERY_S)
 
     def infer(self, request: InferRequest) -> Awaitable[InferResponse]:
         """Answer one request.

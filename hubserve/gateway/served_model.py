@@ -18,14 +18,15 @@ from hubserve.gateway.instances.raw_requests import RequestChannel
 from hubserve.gateway.module_plan import ModulePlan
 from hubserve.gateway.request_tracking import InUse
 from hubserve.gateway.responder import Responder
-from hubserve.gateway.scheduling.batch_latency import TimesBook, form_of
+from hubserve.gateway.scheduling.batch_key import batch_key
 from hubserve.gateway.scheduling.batcher import Batcher
-from hubserve.gateway.scheduling.iterative import IterativeSequences
-from hubserve.gateway.scheduling.sequences import Queue, Sequences
+from hubserve.gateway.scheduling.iterative_batcher import IterativeSequenceBatcher
+from hubserve.gateway.scheduling.latency_store import LatencyStore
+from hubserve.gateway.scheduling.sequence_batcher import Queue, SequenceBatcher
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.kinds.base import Description
 from hubserve.paths import cache_dir
-from hubserve.registry.version_dirs import Hold
+from hubserve.registry.version_dirs import DirectoryLock
 from hubserve.types import ANY, InferRequest, InferResponse, specs_to_json
 from hubserve.wire.model_access import ModelAccess
 
@@ -54,7 +55,7 @@ class ServedModule:
         self.load_error = ""
         self._deadlocks = deadlocks
         self._use = InUse()
-        self._holds: list[Hold] = []
+        self._holds: list[DirectoryLock] = []
         self._loading: asyncio.Task[tuple[Description, list[tuple[int, float]]]] | None = None
         self._stopped = False
         self._loaded = asyncio.Event()
@@ -94,7 +95,7 @@ class ServedModule:
     def _hold_files(self) -> None:
         """Keep the files from being deleted while an instance may have to start from them again."""
         for folder in {spec.folder for spec in self.plan.instances if not spec.address and spec.folder.is_dir()}:
-            self._holds.append(Hold(folder))
+            self._holds.append(DirectoryLock(folder))
             if self._holds[-1].lost:
                 raise LoadFailed(f"'{folder}' was removed while it was to be loaded. Load the module again: hub serving reload")
 
@@ -125,7 +126,7 @@ class ServedModule:
         if not merges and "dynamic_batching" in (self.description.config or {}):  # the model itself asks for it
             merges = True  # the plan stays as it was, to be compared with others
             if isinstance(self.batcher, Batcher):
-                self.batcher.settings = replace(self.batcher.settings, merge=True)
+                self.batcher.allow_merging()
         self._hide_control_inputs()
         self._book.load()
         self._learn(warm_up)
@@ -133,11 +134,11 @@ class ServedModule:
 
     def _hide_control_inputs(self) -> None:
         """Hide from clients the inputs that the gateway gives to a module with sequences."""
-        if self.plan.sequences and isinstance(self.batcher, Sequences):
+        if self.plan.sequences and isinstance(self.batcher, SequenceBatcher):
             hidden = {spec.name for spec in self.plan.sequences.inputs}
             self.description = self.description._replace(inputs=[spec for spec in self.description.inputs if spec.name not in hidden])
             self.batcher.batched = self.description.batched or not self.description.whole_requests
-            self.batcher.fills_places &= not self.description.whole_requests
+            self.batcher.pads_slots &= not self.description.whole_requests
 
     def _is_worth_measuring(self) -> bool:
         return self.plan.info.batches and not self._book.is_saved()
@@ -146,9 +147,9 @@ class ServedModule:
         shapes = self.description.item_shapes()
         if not shapes or any(ANY in shape for _, shape in shapes.values()):
             return
-        form = form_of({"name": name, "dtype": dtype, "shape": [1, *shape]} for name, (dtype, shape) in shapes.items())
+        form = batch_key({"name": name, "dtype": dtype, "shape": [1, *shape]} for name, (dtype, shape) in shapes.items())
         for items, seconds in warm_up:
-            self._book.of(form).believe(items, seconds)
+            self._book.of(form).adopt(items, seconds)
 
     async def loaded(self) -> None:
         """Wait until it is loaded.
@@ -184,9 +185,9 @@ class ServedModule:
             await asyncio.sleep(0.01)
         await self.pool.stop(max(0.0, deadline - time.monotonic()))
         self._release_files()
-        self.save_times()
+        self.save_latencies()
 
-    def save_times(self) -> None:
+    def save_latencies(self) -> None:
         """Save the learned batch latencies for the next start."""
         self._book.save()
 
@@ -310,11 +311,11 @@ class ServedModels(Protocol):
         """Answer one request by any number of responses; see :meth:`hubserve.gateway.dataplane.DataPlane.stream`."""
 
 
-def _create_queue(plan: ModulePlan, book: TimesBook) -> Queue:
+def _create_queue(plan: ModulePlan, book: LatencyStore) -> Queue:
     name, settings = plan.info.name, plan.batching
     if plan.sequences:
-        return (IterativeSequences if plan.sequences.iterative else Sequences)(name, settings, plan.sequences, book)
-    return Batcher(name, settings, book, soon=lambda dispatch: asyncio.get_running_loop().call_soon(dispatch))
+        return (IterativeSequenceBatcher if plan.sequences.iterative else SequenceBatcher)(name, settings, plan.sequences, book)
+    return Batcher(name, settings, book, schedule=lambda dispatch: asyncio.get_running_loop().call_soon(dispatch))
 
 
 def _instance_specs(plan: ModulePlan) -> list[InstanceSpec]:
@@ -324,8 +325,8 @@ def _instance_specs(plan: ModulePlan) -> list[InstanceSpec]:
     return [replace(spec, extra_inputs=plan.sequences.inputs, warm_up=spec.warm_up or []) for spec in plan.instances]
 
 
-def _open_book(plan: ModulePlan) -> TimesBook:
+def _open_book(plan: ModulePlan) -> LatencyStore:
     first = plan.instances[0] if plan.instances else InstanceSpec(plan.info.name, plan.info.kind, Path(), "")
     about = f"{first.init_args} {first.defaults} {first.max_batch_size} {first.threads} {len(plan.instances)} {cpu_model()}"
     name = quote(f"{plan.info.name}-{plan.info.version}", safe="")  # a folder that is served without installing may have any name
-    return TimesBook(cache_dir() / "batching" / f"{name}.json", about)
+    return LatencyStore(cache_dir() / "batching" / f"{name}.json", about)

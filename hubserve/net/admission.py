@@ -1,35 +1,56 @@
-"""Bound what all requests together may take of the gateway: their number, and the bytes of their bodies and answers in memory.
+"""Limit what all requests together may take of the gateway: their number, and the memory for their bodies and responses.
 
-HTTP/1.1 and gRPC share one :class:`Admission`. Bytes are counted when they are there, not when they are announced:
+HTTP/1.1 and gRPC share one :class:`AdmissionControl`. Bytes are counted when they arrive, not when they are announced:
 
-- **A body that arrives.** Call :meth:`Admission.hold` for each part that came, with what is held of that body already. Up to
-  :data:`SMALL_BYTES` of a body are counted but never refused, so that others' large bodies cannot keep a client out. If the length of a
-  large body is announced, ask :meth:`Admission.check_room` for it first: what cannot fit now is refused before it is sent. Give the
-  bytes back with :meth:`Admission.release` once they are accounted for elsewhere (a :class:`Ticket`) or dropped.
-- **A request in progress** has a :class:`Ticket` from :meth:`Admission.admit`, which counts its body until its ``with`` block ends.
-- **An answer.** Before its first byte is sent, ask :meth:`Ticket.check_answer` (or :meth:`Admission.check_answer`): a large answer is
-  refused if others hold all there is; otherwise requests of a few bytes could fill the memory with answers that are never read. Then the
-  transport calls :meth:`Admission.hold_answer` with the whole length of a large answer, and :meth:`Admission.release` once it has been
-  written to the socket, or the stream or connection has ended. Answers of up to :data:`SMALL_BYTES` need not be counted: what a
-  connection may have of those unwritten is bounded by its write buffer.
-- **A slow client**, in either direction, is watched by a :class:`Pace`.
+- **A body.** Call :meth:`AdmissionControl.hold` for each part received, with what is held of that body already. Up to
+  :data:`SMALL_BYTES` of a body are counted but never refused, so that others' large bodies cannot keep a client out. If a large length
+  is announced, call :meth:`AdmissionControl.check_room` first: what cannot fit now is refused before it is sent. Call
+  :meth:`AdmissionControl.release` once the bytes are accounted for elsewhere (an :class:`Admission`) or dropped.
+- **A request in progress** has an :class:`Admission` from :meth:`AdmissionControl.admit`, which counts its body until its ``with`` block
+  ends.
+- **A response.** Before its first byte is sent, call :meth:`Admission.check_answer` (or :meth:`AdmissionControl.check_answer`): a large
+  response is refused if others hold all memory; otherwise requests of a few bytes could fill the memory with responses that are never
+  read. Then the transport calls :meth:`AdmissionControl.hold_answer` with the length of a large response, and
+  :meth:`AdmissionControl.release` once it is written to the socket, or the stream or connection has ended. Responses of up to
+  :data:`SMALL_BYTES` need not be counted: the write buffer of a connection limits what it may have of those.
+- **A slow client**, in either direction, is detected by a :class:`Pace`.
 """
 
 import time
 from types import TracebackType
+from typing import Protocol
 
 from hubserve.errors import Unavailable
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 
-#: bodies and answers up to this are never refused because of others' bytes
+#: bodies and responses up to this size are never refused because of others' bytes
 SMALL_BYTES = 64 << 10
-#: a client that sends a body or takes an answer more slowly than this holds memory for nothing
+#: a client that sends a body or reads a response more slowly than this holds memory for nothing
 SLOWEST_BYTES_PER_S = 4096
-_SWEEP_EVERY_S = 0.25
+_WATCH_EVERY_S = 0.25
 
 
-class Admission:
-    """Counts requests in progress and the bytes of their bodies and answers.
+class MemoryBudget(Protocol):
+    """Memory for bodies and responses, as connections use it; methods raise if there is not enough: :class:`AdmissionControl`."""
+
+    def hold(self, count: int, held: int = 0) -> None:
+        """Account for bytes that were received of a body which holds others already."""
+
+    def check_room(self, count: int) -> None:
+        """Check whether ``count`` bytes more would fit now."""
+
+    def check_answer(self, count: int, held: int = 0) -> None:
+        """Check whether a response of this length may be kept until its client has read it."""
+
+    def hold_answer(self, count: int) -> None:
+        """Account for a response that is not sent yet."""
+
+    def release(self, count: int) -> None:
+        """Release bytes that were held."""
+
+
+class AdmissionControl:
+    """Counts requests in progress and the bytes of their bodies and responses.
 
     Args:
         max_requests: how many there may be at once.
@@ -37,8 +58,8 @@ class Admission:
 
     Attributes:
         requests: in progress.
-        bytes: held now. Small bodies and answers are counted, too, so that it can be a little over ``max_bytes``.
-        sweeper: looks after what may become due.
+        bytes: held now. Small bodies and responses are counted, too, so that it can be a little over ``max_bytes``.
+        deadlines: watches the deadlines of requests.
     """
 
     def __init__(self, max_requests: int, max_bytes: int) -> None:
@@ -46,33 +67,33 @@ class Admission:
         self.max_bytes = max_bytes
         self.requests = 0
         self.bytes = 0
-        self.sweeper = Sweeper(_SWEEP_EVERY_S)
+        self.deadlines = DeadlineMonitor(_WATCH_EVERY_S)
 
-    def admit(self) -> "Ticket":
-        """Take in one request, until the ticket's ``with`` block ends.
+    def admit(self) -> "Admission":
+        """Admit one request, until the ``with`` block of its admission ends.
 
         Raises:
             Unavailable: there are too many.
         """
         if self.requests >= self.max_requests:
             raise Unavailable(f"the server has {self.requests} requests in progress, which is its limit (max_concurrency); try again later")
-        return Ticket(self)
+        return Admission(self)
 
     def hold(self, count: int, held: int = 0) -> None:
-        """Account for bytes that came.
+        """Account for received bytes.
 
         Args:
-            count: how many came.
-            held: how many bytes of the same body are accounted for already.
+            count: bytes received.
+            held: bytes of the same body that are accounted for already.
         Raises:
-            Unavailable: the body is large and the server has no room for more of it; nothing is counted then.
+            Unavailable: the body is large and the server has no memory for more of it; nothing is counted then.
         """
         if held + count > SMALL_BYTES:
             self.check_room(count)
         self.bytes += count
 
     def check_room(self, count: int) -> None:
-        """Check whether that many bytes more would fit now; nothing is counted.
+        """Check whether ``count`` bytes more would fit now; count nothing.
 
         Raises:
             Unavailable: they would not.
@@ -84,19 +105,19 @@ class Admission:
             )
 
     def release(self, count: int) -> None:
-        """Give back bytes that were held."""
+        """Release bytes that were held."""
         self.bytes -= count
 
     def check_answer(self, count: int, held: int = 0) -> None:
-        """Check whether an answer may be kept until its client has taken it; nothing is counted.
+        """Check whether a response may be kept until its client has read it; count nothing.
 
-        While others leave some room, an answer is accepted whatever its length, as its length is the model's choice.
+        While others leave some memory, a response is accepted whatever its length, as its length is the model's choice.
 
         Args:
             count: its length.
             held: bytes that its own request holds.
         Raises:
-            Unavailable: it is large, and others hold all bytes that there are.
+            Unavailable: it is large, and others hold all memory.
         """
         if count > SMALL_BYTES and self.bytes - held >= self.max_bytes:
             raise Unavailable(
@@ -105,76 +126,76 @@ class Admission:
             )
 
     def hold_answer(self, count: int) -> None:
-        """Account for an answer that is not written yet. It is never refused, but keeps other large bodies and answers out."""
+        """Account for a response that is not written yet. It is never refused, but keeps other large bodies and responses out."""
         self.bytes += count
 
 
-class Ticket:
-    """One admitted request.
+class Admission:
+    """Admission of one request.
 
     Attributes:
-        sweeper: ends what takes its sender too long.
+        deadlines: watches the deadlines of requests.
     """
 
-    def __init__(self, admission: Admission) -> None:
-        self.sweeper = admission.sweeper
-        self._admission = admission
+    def __init__(self, control: AdmissionControl) -> None:
+        self.deadlines = control.deadlines
+        self._control = control
         self._bytes = 0
 
-    def __enter__(self) -> "Ticket":
-        self._admission.requests += 1
+    def __enter__(self) -> "Admission":
+        self._control.requests += 1
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._admission.requests -= 1
-        self._admission.bytes -= self._bytes
+        self._control.requests -= 1
+        self._control.bytes -= self._bytes
 
     def reserve(self, count: int) -> None:
-        """Account for so many bytes in all, if they are more than before.
+        """Account for ``count`` bytes in all, if they are more than before.
 
         Raises:
-            Unavailable: they are more than :data:`SMALL_BYTES`, and the server does not have enough memory for them now.
+            Unavailable: they are more than :data:`SMALL_BYTES`, and the server has no memory for them now.
         """
         more = count - self._bytes
         if more <= 0:
             return
-        self._admission.hold(more, self._bytes)
+        self._control.hold(more, self._bytes)
         self._bytes = count
 
     def reserve_more(self, count: int) -> None:
-        """Account for so many bytes besides those before.
+        """Account for ``count`` bytes besides those before.
 
         Raises:
-            Unavailable: they are more than :data:`SMALL_BYTES` together, and the server does not have enough memory for them now.
+            Unavailable: they are more than :data:`SMALL_BYTES` together, and the server has no memory for them now.
         """
         self.reserve(self._bytes + count)
 
     def check_room(self, count: int) -> None:
-        """Check whether a body of an announced length would fit now; nothing is counted.
+        """Check whether a body of an announced length would fit now; count nothing.
 
         Raises:
             Unavailable: it is large, and would not.
         """
         if count > SMALL_BYTES:
-            self._admission.check_room(count - self._bytes)
+            self._control.check_room(count - self._bytes)
 
     def check_answer(self, count: int) -> None:
-        """Check whether the answer may be kept until its client has taken it: :meth:`Admission.check_answer`.
+        """Check whether the response may be kept until its client has read it: :meth:`AdmissionControl.check_answer`.
 
         Raises:
-            Unavailable: it is large, and others hold all bytes that there are.
+            Unavailable: it is large, and others hold all memory.
         """
-        self._admission.check_answer(count, self._bytes)
+        self._control.check_answer(count, self._bytes)
 
 
 class Pace:
-    """Check whether a client moves enough bytes, sending a body or taking an answer: :data:`SLOWEST_BYTES_PER_S` in each period.
+    """Check whether a client moves enough bytes, sending a body or reading a response: :data:`SLOWEST_BYTES_PER_S` in each period.
 
-    A caller keeps one for as long as it waits for the client, looks when :attr:`due` has passed, and ends the wait if the pace is
-    not kept. What was moved quickly before a period does not make up for what is not moved within it.
+    A caller keeps one while it waits for the client, checks it when :attr:`due` has passed, and ends the wait if the pace is not kept.
+    Bytes moved quickly before a period do not make up for those not moved within it.
 
     Args:
-        period_s: how long a period is: ``client_timeout_s``.
+        period_s: length of a period: ``client_timeout_s``.
 
     Attributes:
         start: when the wait began, on the clock of ``time.monotonic``.
@@ -190,10 +211,10 @@ class Pace:
         self._moved_bytes = 0
 
     def is_kept(self, moved_bytes: int) -> bool:
-        """Look at the end of a period; the next one begins if enough was moved.
+        """Check the pace at the end of a period; the next period begins if it was kept.
 
         Args:
-            moved_bytes: how much has been moved since the wait began.
+            moved_bytes: bytes moved since the wait began.
         """
         now = time.monotonic()
         if now < self.due:

@@ -1,4 +1,4 @@
-"""The protocols: one file and one row each."""
+"""Table of protocols: one file and one row each."""
 
 from importlib import import_module
 
@@ -9,17 +9,17 @@ __all__ = ["PROTOCOLS", "Context", "Protocol", "create_protocols", "protocol_cla
 #: name -> "package.module:Class"
 PROTOCOLS = {
     "paddlehub": "hubserve.protocols.paddlehub:PaddleHubProtocol",
-    "v2": "hubserve.protocols.open_inference.http.protocol:V2Protocol",
+    "v2": "hubserve.protocols.open_inference.http.protocol:OpenInferenceProtocol",
     "gradio": "hubserve.protocols.gradio:GradioProtocol",
 }
 
 
 def protocol_classes() -> list[type[Protocol]]:
-    """The class of every protocol in the table."""
+    """Return the class of every protocol in the table."""
     targets = [target.partition(":") for target in PROTOCOLS.values()]
     return [getattr(import_module(module), cls) for module, _, cls in targets]
 
 
 def create_protocols(context: Context) -> list[Protocol]:
-    """One object of every protocol in the table."""
+    """Create one object of every protocol in the table."""
     return [cls(context) for cls in protocol_classes()]

@@ -1,87 +1,83 @@
-"""The base class of HTTP protocols, and the context that the protocols of one server share."""
+"""Base class of HTTP protocols, and the context that the protocols of one server share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from starlette.types import Receive, Scope, Send
 
 from hubserve.gateway.dataplane import DataPlane
-from hubserve.net.admission import Admission
+from hubserve.net.admission import AdmissionControl
 from hubserve.net.hosts import Hosts
 from hubserve.protocols.admin import AdminSurface
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds
+from hubserve.protocols.model_control import ModelControl
 from hubserve.settings import ServerSettings
 
-if TYPE_CHECKING:
-    from hubserve.protocols.open_inference.core.inference import V2Inference
-    from hubserve.protocols.open_inference.core.repository import ModelControl
+T = TypeVar("T")
 
 
 class Context:
-    """What the protocols of one server share.
+    """State shared by the protocols of one server.
 
     Args:
         dataplane: the served modules.
         settings: the server's.
         models: loads and unloads models; None if that is not possible.
-        is_mounted: whether an application other than hubserve's own server serves them.
+        is_mounted: whether the protocols run inside another application instead of hubserve's own server.
 
     Attributes:
         dataplane: the served modules.
         settings: the server's.
-        models: loads and unloads models while the server runs; None where nothing can.
-        hosts: the names of the server.
-        admin: decides who may use the admin surface.
-        admission: bounds what all requests together may take.
-        bounds: of clients' JSON.
-        decoders: decode large requests.
+        models: loads and unloads models while the server runs; None if that is not possible.
+        hosts: the server's host names.
+        admin: access control of the admin surface.
+        admission: limits on requests in progress and their memory.
+        bounds: limits on clients' JSON.
+        decoders: decoder processes for large requests.
         on_stop: called when the server begins to stop, while requests are still in progress.
+        on_close: called once the last request has ended.
     """
 
     def __init__(
-        self, dataplane: DataPlane, settings: ServerSettings, models: "ModelControl | None" = None, *, is_mounted: bool = False
+        self, dataplane: DataPlane, settings: ServerSettings, models: ModelControl | None = None, *, is_mounted: bool = False
     ) -> None:
         self.dataplane = dataplane
         self.settings = settings
         self.models = models
         self.hosts = Hosts(settings, is_mounted=is_mounted)
         self.admin = AdminSurface(settings, self.hosts)
-        self.admission = Admission(settings.max_concurrency, settings.max_pending_bytes)
+        self.admission = AdmissionControl(settings.max_concurrency, settings.max_pending_bytes)
         self.bounds = JsonBounds.of(settings)
         self.decoders = Decoders()
         self.on_stop: list[Callable[[], None]] = []
+        self.on_close: list[Callable[[], None]] = [self.decoders.close]
+        self._shared: dict[Callable[[Context], Any], Any] = {}
 
-    @cached_property
-    def v2(self) -> "V2Inference":
-        """The Open Inference Protocol, for each transport that carries it."""
-        from hubserve.protocols.open_inference.core.inference import V2Inference
-        from hubserve.protocols.open_inference.core.inter_model_calls import OpenInferenceAccess
-
-        v2 = V2Inference(self.dataplane, self.settings, self.models, self.decoders)
-        self.dataplane.provide_model_access(OpenInferenceAccess(v2))
-        return v2
+    def shared(self, create: Callable[["Context"], T]) -> T:
+        """Return what ``create`` makes of this context, such as the state of one protocol over several transports; made once."""
+        if create not in self._shared:
+            self._shared[create] = create(self)
+        return cast("T", self._shared[create])
 
     def stop(self) -> None:
-        """End what would keep requests in progress for ever."""
-        for each in self.on_stop:
-            each()
+        """End requests that would otherwise stay open for as long as their clients want."""
+        for callback in self.on_stop:
+            callback()
 
     def close(self) -> None:
-        """Finish what the protocols do beside answering; called once no more requests are taken."""
-        if "v2" in self.__dict__:
-            self.v2.traces.close()
-        self.decoders.close()
+        """Release what the protocols hold; called once no more requests are accepted."""
+        for callback in reversed(self.on_close):
+            callback()
 
 
 class Protocol(ABC):
-    """One way in which clients speak over HTTP: a bare ASGI application for the paths under its prefixes.
+    """Base of HTTP protocols: a bare ASGI application for the paths under its prefixes.
 
     Attributes:
-        prefixes: with a ``/`` at its end one stands for all paths that begin so, otherwise for itself alone.
-        is_mountable: whether a WSGI application can answer so, which gives whole answers only.
+        prefixes: one that ends in ``/`` covers all paths that begin with it; any other covers exactly that path.
+        is_mountable: whether a WSGI application, which sends complete responses only, can serve it.
     """
 
     prefixes: ClassVar[tuple[str, ...]]

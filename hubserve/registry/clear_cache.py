@@ -1,4 +1,4 @@
-"""Deletes what a home holds beside its modules and settings."""
+"""Delete everything in a home except modules and settings."""
 
 import os
 import shutil
@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from hubserve.registry.progress import Progress, silent
-from hubserve.registry.store import Store
+from hubserve.registry.recovery import exclusive
 
 
-def clear(store: Store, progress: Progress = silent) -> dict[str, int]:
-    """Delete the contents of ``cache`` and ``tmp``; an install in another process is waited for, and sockets in use stay.
+def clear(home: Path, progress: Progress = silent) -> dict[str, int]:
+    """Delete the contents of ``cache`` and ``tmp``, after any install in another process has finished; sockets in use stay.
 
     Returns:
         ``cache`` and ``tmp``, each with the bytes that were freed.
@@ -19,10 +19,10 @@ def clear(store: Store, progress: Progress = silent) -> dict[str, int]:
         InstallError: another install did not finish in time.
     """
     freed = {}
-    with store.exclusive(progress):
+    with exclusive(home, progress):
         for name in ("cache", "tmp"):
             progress(f"clearing {name}")
-            freed[name] = _empty(store.home / name)
+            freed[name] = _empty(home / name)
     return freed
 
 
@@ -33,7 +33,7 @@ def _empty(folder: Path) -> int:
             if not any(_is_socket(inner) for inner in each.rglob("*")):
                 shutil.rmtree(each, ignore_errors=True)
         elif not _is_socket(each):
-            with suppress(OSError):  # not ours to delete, or gone already; what was freed is measured
+            with suppress(OSError):  # not permitted, or already gone; what was freed is measured
                 each.unlink()
     return before - _used_bytes(folder)
 

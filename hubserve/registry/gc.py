@@ -1,4 +1,4 @@
-"""Finds and deletes what nobody needs any more; ``hub clear`` empties the whole cache, this leaves what is of use."""
+"""Garbage collection: delete what no module uses. ``hub clear`` empties the whole cache; this keeps what is still useful."""
 
 import json
 import os
@@ -10,32 +10,31 @@ from typing import NamedTuple
 
 from hubserve.engines.file_cache import kept_with, origins
 from hubserve.errors import InstallError
-from hubserve.registry.history import read_record
+from hubserve.registry.history import read_history
 from hubserve.registry.legacy_layout import is_flat
 from hubserve.registry.progress import Progress, silent
-from hubserve.registry.recovery import staging
-from hubserve.registry.store import Store
-from hubserve.registry.version_changes import forget_replaced
-from hubserve.registry.version_dirs import is_held, is_place
+from hubserve.registry.recovery import locked, recover, staging_folders
+from hubserve.registry.version_changes import delete_replaced
+from hubserve.registry.version_dirs import is_locked, is_version_dir
 
-#: What is collected, as it is told.
+#: kinds of garbage, as they are printed
 STAGING, REPLACED, UNUSED, DOWNLOADS, ENGINES = (
-    "what unfinished installs left",
+    "leftovers of unfinished installs",
     "replaced copies",
     "files of uninstalled versions",
     "downloads",
-    "engine files of models that are gone",
+    "engine files of deleted models",
 )
 
 
 class Garbage(NamedTuple):
-    """One thing that nobody needs.
+    """One file or folder that no module uses.
 
     Attributes:
         kind: one of the names above.
         path: a file or a folder.
         size_bytes: of all of it.
-        in_use: whether a process runs it, so that it stays.
+        in_use: True if a process runs it, so that it stays.
     """
 
     kind: str
@@ -44,12 +43,12 @@ class Garbage(NamedTuple):
     in_use: bool = False
 
 
-def collect(store: Store, progress: Progress = silent, *, dry_run: bool = False) -> list[Garbage]:
-    """Delete what nobody needs; an install in another process is waited for.
+def collect(home: Path, progress: Progress = silent, *, dry_run: bool = False) -> list[Garbage]:
+    """Delete the garbage of a home, after any install in another process has finished.
 
     Args:
-        store: the home's.
-        progress: told how far it is.
+        home: the home.
+        progress: called as it proceeds.
         dry_run: delete nothing.
     Returns:
         What was deleted, or would be, and what is in use.
@@ -57,37 +56,37 @@ def collect(store: Store, progress: Progress = silent, *, dry_run: bool = False)
         InstallError: another install did not finish in time, or something could not be deleted.
     """
     try:
-        with store.lock(progress):
-            progress("looking for what nobody needs")
-            found = list(_find(store))
+        with locked(home, progress):
+            progress("looking for unused files")
+            found = list(_find(home))
             if not dry_run:
-                _delete(store, [each for each in found if not each.in_use], progress)
+                _delete(home, [each for each in found if not each.in_use], progress)
     except OSError as error:
         raise InstallError(
-            f"cannot delete what nobody needs: {error}. What is installed is as it was; mend the cause and try again."
+            f"cannot delete unused files: {error}. What is installed is unchanged; fix the problem and try again."
         ) from error
     return found
 
 
-def _find(store: Store) -> Iterator[Garbage]:
-    for each in staging(store.tmp):
+def _find(home: Path) -> Iterator[Garbage]:
+    for each in staging_folders(home / "tmp"):
         yield Garbage(STAGING, each, _size_bytes(each))
-    for name_folder in _name_folders(store):
-        record = read_record(name_folder)
-        if record is None:
+    for name_folder in _name_folders(home / "modules"):
+        history = read_history(name_folder)
+        if history is None:
             continue
-        for place in filter(is_place, name_folder.iterdir()):
-            if place.name not in record.versions.values():
-                kind = REPLACED if place.name in record.kept() else UNUSED
-                yield Garbage(kind, place, _size_bytes(place), is_held(place))
-    for each in (store.home / "cache" / "downloads").glob("*"):
-        if each.suffix != ".lock":  # it may be waited for
-            yield Garbage(DOWNLOADS, each, _size_bytes(each), each.is_dir() and is_held(each))
-    yield from _engine_files(store.home / "cache")
+        for directory in filter(is_version_dir, name_folder.iterdir()):
+            if directory.name not in history.versions.values():
+                kind = REPLACED if directory.name in history.replaced_dirs() else UNUSED
+                yield Garbage(kind, directory, _size_bytes(directory), is_locked(directory))
+    for each in (home / "cache" / "downloads").glob("*"):
+        if each.suffix != ".lock":  # another process may wait for it
+            yield Garbage(DOWNLOADS, each, _size_bytes(each), each.is_dir() and is_locked(each))
+    yield from _engine_files(home / "cache")
 
 
 def _engine_files(cache: Path) -> Iterator[Garbage]:
-    """Converted models, measured choices and notes that were made for files none of which is there any more."""
+    """Yield converted models, engine choices and notes whose model files no longer exist."""
     for made in [*cache.glob("onnx/*.onnx"), *cache.glob("engines/*.json")]:
         models = origins(made)
         if models and not any(each.exists() for each in models):
@@ -102,12 +101,12 @@ def _noted_folder(note: Path) -> Path:
     try:
         return Path(json.loads(note.read_text("utf-8"))["folder"])
     except (OSError, ValueError, KeyError, TypeError):
-        return note  # nobody knows what it was noted for
+        return note  # a note that cannot be read is kept
 
 
-def _delete(store: Store, garbage: list[Garbage], progress: Progress) -> None:
+def _delete(home: Path, garbage: list[Garbage], progress: Progress) -> None:
     for name_folder in {each.path.parent for each in garbage if each.kind == REPLACED}:
-        forget_replaced(name_folder, {each.path.name for each in garbage if each.path.parent == name_folder})
+        delete_replaced(name_folder, {each.path.name for each in garbage if each.path.parent == name_folder})
     total_bytes = sum(each.size_bytes for each in garbage)
     done_bytes = 0
     for each in garbage:
@@ -117,12 +116,12 @@ def _delete(store: Store, garbage: list[Garbage], progress: Progress) -> None:
         else:
             each.path.unlink(missing_ok=True)
         done_bytes += each.size_bytes
-    store.recover()
+    recover(home)
 
 
-def _name_folders(store: Store) -> list[Path]:
+def _name_folders(modules: Path) -> list[Path]:
     with suppress(OSError):
-        return [each for each in store.modules.iterdir() if each.is_dir() and not each.name.startswith(".") and not is_flat(each)]
+        return [each for each in modules.iterdir() if each.is_dir() and not each.name.startswith(".") and not is_flat(each)]
     return []
 
 

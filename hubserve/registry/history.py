@@ -1,12 +1,13 @@
-"""``.history.json`` beside a module's versions: which files each version is, what the bare name means, and what it meant before.
+"""``.history.json`` beside a module's versions: which files each version has, what the bare name means, and what it meant before.
 
-The record alone decides what is installed. It is replaced in one rename, so that every change of a module has happened or has not.
-A home without one is read as it lies: every folder is a version, and the newest is meant.
+The history alone decides what is installed. It is replaced by one rename, so every change of a module is atomic.
+A home without one is read from its folders: every folder is a version, and the newest is current.
 """
 
 import json
 import os
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,59 +15,80 @@ from typing import Any, NamedTuple
 from hubserve.errors import InstallError
 from hubserve.kinds.versions import RECORD_NAME
 from hubserve.registry.digests import sync
-from hubserve.registry.names import is_version
+from hubserve.registry.names import is_version, version_key
 
-__all__ = ["NO_VERSIONS", "RECORD_NAME", "Change", "Record", "commit", "is_draft", "read_record"]
+__all__ = ["NO_HISTORY", "RECORD_NAME", "Change", "History", "commit", "is_draft", "read_history"]
 
 _SCHEMA_VERSION = 1
 _DRAFT_SUFFIX = ".draft"
-_PLACE = re.compile(r"\.?[0-9A-Za-z][0-9A-Za-z.+!_-]*")
+_DIR_NAME = re.compile(r"\.?[0-9A-Za-z][0-9A-Za-z.+!_-]*")
 
 
 class Change(NamedTuple):
-    """What one installation changed, so that it can be taken back.
+    """One installation, with what is needed to roll it back.
 
     Attributes:
-        current: the version that the name meant before; "" for none.
+        current: the version that was current before; "" for none.
         version: the version that was installed.
-        place: the folder of the files that it had before, if they are kept; else "".
+        replaced_dir: the version directory that it replaced, if its files are kept; else "".
     """
 
     current: str
     version: str
-    place: str = ""
+    replaced_dir: str = ""
 
 
-class Record(NamedTuple):
-    """One module's record.
+class History(NamedTuple):
+    """The installed versions of one module, and the changes that can be rolled back.
 
     Attributes:
         current: the version that the bare name means; "" for none.
-        versions: each installed version, and the folder in the module's folder that holds its files.
-        changes: what can be taken back, from the oldest to the last.
+        versions: each installed version, and the name of its version directory in the module's folder.
+        changes: what can be rolled back, from the oldest to the newest.
     """
 
     current: str
     versions: dict[str, str]
     changes: tuple[Change, ...] = ()
 
-    def places(self) -> set[str]:
-        """Every folder that is needed."""
-        return {*self.versions.values(), *self.kept()}
+    def needed_dirs(self) -> set[str]:
+        """Return the version directories that must not be deleted."""
+        return {*self.versions.values(), *self.replaced_dirs()}
 
-    def kept(self) -> dict[str, str]:
-        """The folders that hold replaced files, with the version that they were."""
-        return {change.place: change.version for change in self.changes if change.place}
+    def replaced_dirs(self) -> dict[str, str]:
+        """Return the version directories that hold replaced files, each with its version."""
+        return {change.replaced_dir: change.version for change in self.changes if change.replaced_dir}
+
+    def without(self, removed: Collection[str]) -> "History":
+        """Return the history without some versions: the name means what it meant before, else the newest version that is left."""
+        versions = {version: directory for version, directory in self.versions.items() if version not in removed}
+        changes = []
+        for change in self.changes:
+            replaced_dir = "" if change.version in removed else change.replaced_dir
+            if change.current not in removed:
+                changes.append(change._replace(replaced_dir=replaced_dir))
+            elif replaced_dir:
+                changes.append(Change(change.version, change.version, replaced_dir))
+        if self.current in versions:
+            return History(self.current, versions, tuple(changes))
+        before = [each.current for each in reversed(self.changes) if each.current in versions]
+        newest = sorted(versions, key=version_key)[-1:]
+        return History([*before, *newest, ""][0], versions, tuple(changes))
+
+    def without_replaced(self, directories: Collection[str]) -> "History":
+        """Return the history without some replaced copies; a change that only they could roll back is dropped."""
+        changes = [each._replace(replaced_dir="") if each.replaced_dir in directories else each for each in self.changes]
+        return self._replace(changes=tuple(each for each in changes if each.replaced_dir or each.current != each.version))
 
 
-NO_VERSIONS = Record("", {})
+NO_HISTORY = History("", {})
 
 
-def read_record(name_folder: Path) -> Record | None:
-    """The record of a module's folder; None if there is none, or it is damaged.
+def read_history(name_folder: Path) -> History | None:
+    """Read the history in a module's folder; None if it is missing or damaged.
 
     Raises:
-        InstallError: it is there and cannot be read now, which must not be taken for having none.
+        InstallError: it exists and cannot be read now, which is not the same as a home without one.
     """
     path = name_folder / RECORD_NAME
     try:
@@ -74,47 +96,49 @@ def read_record(name_folder: Path) -> Record | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise InstallError(f"cannot read '{path}': {error.strerror}. Check its permissions and the disk, and try again.") from error
+        raise InstallError(f"cannot read '{path}': {error.strerror}. Check its permissions and the disk, then try again.") from error
     try:
         return _from_json(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
-def _from_json(document: dict[str, Any]) -> Record:
+def _from_json(document: dict[str, Any]) -> History:
     if not isinstance(document["schema_version"], int) or document["schema_version"] > _SCHEMA_VERSION:
-        raise ValueError("a newer hubserve wrote it")
-    versions = {_version(version): _place(place) for version, place in document["versions"].items()}
-    changes = [Change(_version(each["current"], ""), _version(each["version"]), _place(each["place"], "")) for each in document["changes"]]
-    return Record(_version(document["current"], ""), versions, tuple(changes))
+        raise ValueError("written by a newer hubserve")
+    versions = {_version(version): _dir_name(directory) for version, directory in document["versions"].items()}
+    changes = [
+        Change(_version(each["current"], ""), _version(each["version"]), _dir_name(each["place"], "")) for each in document["changes"]
+    ]
+    return History(_version(document["current"], ""), versions, tuple(changes))
 
 
 def _version(value: Any, *more: str) -> str:
     if value in more or (isinstance(value, str) and is_version(value)):
         return str(value)
-    raise ValueError(f"{value!r} is no version")
+    raise ValueError(f"not a version: {value!r}")
 
 
-def _place(value: Any, *more: str) -> str:
-    """A folder's name, which must not lead elsewhere."""
-    if value in more or (isinstance(value, str) and _PLACE.fullmatch(value)):
+def _dir_name(value: Any, *more: str) -> str:
+    """Check the name of a version directory, which must not lead out of the module's folder."""
+    if value in more or (isinstance(value, str) and _DIR_NAME.fullmatch(value)):
         return str(value)
-    raise ValueError(f"{value!r} is no folder's name")
+    raise ValueError(f"not a directory name: {value!r}")
 
 
-def commit(name_folder: Path, record: Record) -> None:
-    """Make ``record`` what holds from now on.
+def commit(name_folder: Path, history: History) -> None:
+    """Write a module's history; from then on it holds.
 
     Raises:
-        OSError: it could not be written; the one before holds.
+        OSError: it could not be written; the previous one holds.
     """
     path = name_folder / RECORD_NAME
     before = path.read_bytes() if path.exists() else None
-    _replace(path, _to_json(record))
+    _replace(path, _to_json(history))
     try:
         sync(name_folder)
     except OSError:
-        # A rename that may not outlast a power cut is no change; nobody was told of it yet.
+        # A rename that may not survive a power cut does not count, and nothing has been reported as done yet.
         if before is None:
             path.unlink()
         else:
@@ -131,21 +155,21 @@ def _replace(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(draft, path)
     except BaseException:
-        with suppress(OSError):  # it is replaced, or was never made
+        with suppress(OSError):  # already renamed, or never created
             draft.unlink()
         raise
 
 
-def _to_json(record: Record) -> bytes:
+def _to_json(history: History) -> bytes:
     document = {
         "schema_version": _SCHEMA_VERSION,
-        "current": record.current,
-        "versions": record.versions,
-        "changes": [each._asdict() for each in record.changes],
+        "current": history.current,
+        "versions": history.versions,
+        "changes": [{"current": each.current, "version": each.version, "place": each.replaced_dir} for each in history.changes],
     }
     return (json.dumps(document, indent=1) + "\n").encode()
 
 
 def is_draft(path: Path) -> bool:
-    """Whether a file is a record that was never finished."""
+    """Return True for a history that was never finished."""
     return path.name.startswith(RECORD_NAME + ".") and path.name.endswith(_DRAFT_SUFFIX)

@@ -1,4 +1,4 @@
-"""Modules that PaddleHub itself installed, ``modules/<name>/module.py``: their place is taken by versions only when the user says so."""
+"""Modules that PaddleHub itself installed, ``modules/<name>/module.py``, replaced by versions only on the user's request."""
 
 import os
 import shutil
@@ -12,20 +12,20 @@ _ASIDE_SUFFIX = ".flat"
 
 
 def is_flat(name_folder: Path) -> bool:
-    """Whether PaddleHub itself installed a module here: its files lie in the name's folder, without a version."""
+    """Return True if PaddleHub itself installed a module here: its files are in the name's folder, without a version."""
     return (name_folder / "module.py").is_file()
 
 
-def lie_aside(modules: Path) -> bool:
-    """Whether a take-over was cut off."""
+def has_unfinished_takeover(modules: Path) -> bool:
+    """Return True if a process was killed while it replaced a flat module."""
     return any(modules.glob(f".*{_ASIDE_SUFFIX}"))
 
 
 @contextmanager
-def set_aside(name_folder: Path) -> Iterator[None]:
-    """Have the flat module out of the way while a version is put in its place: gone if that was done, back if it failed.
+def moved_aside(name_folder: Path) -> Iterator[None]:
+    """Move a flat module aside while a version takes its place: it is deleted on success and moved back on failure.
 
-    Killed at any point, :func:`put_back` finds one or the other. Does nothing where no flat module is.
+    After a kill at any point, :func:`finish_takeovers` finds one or the other. Without a flat module this does nothing.
     """
     if not is_flat(name_folder):
         yield
@@ -35,23 +35,23 @@ def set_aside(name_folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _put_back(aside, name_folder)
+        _move_back(aside, name_folder)
         raise
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def put_back(modules: Path) -> None:
-    """Finish or undo what was cut off. Whoever calls holds the store's lock."""
+def finish_takeovers(modules: Path) -> None:
+    """Finish or undo take-overs that were interrupted; the caller holds the lock of the home."""
     for aside in modules.glob(f".*{_ASIDE_SUFFIX}"):
         name_folder = aside.with_name(aside.name[1 : -len(_ASIDE_SUFFIX)])
         if any(name_folder.glob(f"*/{MANIFEST_NAME}")):
             shutil.rmtree(aside, ignore_errors=True)
         else:
-            _put_back(aside, name_folder)
+            _move_back(aside, name_folder)
 
 
-def _put_back(aside: Path, name_folder: Path) -> None:
-    with suppress(OSError):  # it is gone already, or somebody has put something there since
+def _move_back(aside: Path, name_folder: Path) -> None:
+    with suppress(OSError):  # already gone, or in use again
         name_folder.rmdir()
     if not name_folder.exists():
         os.rename(aside, name_folder)

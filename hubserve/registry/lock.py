@@ -1,4 +1,4 @@
-"""One install or uninstall at a time in one home, whichever processes they are in."""
+"""The lock that serialises installs and uninstalls in one home, across processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,20 +15,20 @@ LOCK_NAME = ".hubserve.lock"
 
 
 @contextmanager
-def store_lock(modules: Path, timeout_s: float, progress: Progress = silent) -> Iterator[None]:
-    """Hold the lock of a store. The system releases it when the process ends, however it ends.
+def store_lock(folder: Path, timeout_s: float, progress: Progress = silent) -> Iterator[None]:
+    """Hold the lock of a folder in the home. The system releases it when the process ends, however it ends.
 
     Args:
-        modules: the folder of installed modules; made if it is missing.
+        folder: such as the folder of installed modules; created if it is missing.
         timeout_s: how long to wait for another process.
-        progress: told if there is a wait.
+        progress: called if there is a wait.
     Raises:
         InstallError: the other process did not finish in time.
     """
     from filelock import FileLock, Timeout
 
-    modules.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(modules / LOCK_NAME)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_NAME)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -37,7 +37,7 @@ def store_lock(modules: Path, timeout_s: float, progress: Progress = silent) -> 
     try:
         yield
     finally:
-        with suppress(OSError):  # what was done under it is done; the system releases it at the latest when the process ends
+        with suppress(OSError):  # the work is done, and the system releases the lock at the latest when the process ends
             lock.release()
 
 
@@ -48,6 +48,6 @@ def _wait(lock: "BaseFileLock", timeout_s: float) -> None:
         lock.acquire(timeout=timeout_s, poll_interval=0.05)
     except Timeout:
         raise InstallError(
-            f"another hub process has been installing or removing for more than {timeout_s:g} s. Wait for it, or end it, and try again; "
+            f"another hub process has been installing or removing for more than {timeout_s:g} s. Wait for it or stop it, then try again; "
             "hub config install.lock_timeout_s==SECONDS waits longer."
         ) from None

@@ -1,119 +1,115 @@
-"""Finishes or undoes what a process left half done when it was killed. Whoever calls holds the store's lock."""
+"""Recovery from changes that a killed process left unfinished: finish or undo them, under the lock of the home."""
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hubserve.errors import InstallError
 from hubserve.registry import legacy_layout
-from hubserve.registry.history import RECORD_NAME, Change, Record, commit, is_draft, read_record
-from hubserve.registry.names import is_version, version_key
-from hubserve.registry.version_dirs import delete, is_link_draft, is_place, settle, target
+from hubserve.registry.configuration import install_settings
+from hubserve.registry.history import RECORD_NAME, History, commit, is_draft, read_history
+from hubserve.registry.lock import store_lock
+from hubserve.registry.progress import Progress, silent
+from hubserve.registry.version_dirs import delete, ensure_link, entries_of, is_link_draft, is_version_dir, link_target
 
 _STAGING_PREFIXES = ("install-",)
 
 
-def recover(modules: Path, tmp: Path) -> None:
-    """Bring every module's folder in line with its record, and delete what is left over."""
-    for name_folder in _entries(modules):
+@contextmanager
+def exclusive(home: Path, progress: Progress = silent) -> Iterator[None]:
+    """Keep other processes from installing and removing, and recover from what a killed one left.
+
+    Raises:
+        InstallError: another process did not finish in time.
+    """
+    with locked(home, progress):
+        recover(home)
+        yield
+
+
+@contextmanager
+def locked(home: Path, progress: Progress = silent) -> Iterator[None]:
+    """Keep other processes from installing and removing, without recovery.
+
+    Raises:
+        InstallError: another process did not finish in time.
+    """
+    with store_lock(home / "modules", install_settings(home).lock_timeout_s, progress):
+        yield
+
+
+def recover(home: Path) -> None:
+    """Bring every module's folder in line with its history, and delete leftovers; the caller holds the lock."""
+    modules = home / "modules"
+    for name_folder in entries_of(modules):
         if name_folder.is_dir() and not name_folder.name.startswith("."):
-            with suppress(OSError, InstallError):  # one folder that cannot be mended does not keep the others from being used
-                mend(name_folder)
-    legacy_layout.put_back(modules)
-    for each in staging(tmp):
+            with suppress(OSError, InstallError):  # one folder that cannot be repaired must not block the others
+                repair(name_folder)
+    legacy_layout.finish_takeovers(modules)
+    for each in staging_folders(home / "tmp"):
         shutil.rmtree(each, ignore_errors=True)
 
 
-def staging(tmp: Path) -> Iterator[Path]:
-    """What unfinished installs left; they happen under the lock, so it belongs to nobody alive."""
+def staging_folders(tmp: Path) -> Iterator[Path]:
+    """Yield what unfinished installs left; installs run under the lock, so no live process owns it."""
     for prefix in _STAGING_PREFIXES:
         yield from tmp.glob(prefix + "*")
 
 
-def is_settled(name_folder: Path, record: Record) -> bool:
-    """Whether every version's name leads to the files that the record tells of."""
-    paths = {version: name_folder / version for version in record.versions}
-    return all(target(path) == record.versions[version] for version, path in paths.items() if os.path.lexists(path))
+def links_match(name_folder: Path, history: History) -> bool:
+    """Return True if every version's link leads to the version directory in the history."""
+    paths = {version: name_folder / version for version in history.versions}
+    return all(link_target(path) == history.versions[version] for version, path in paths.items() if os.path.lexists(path))
 
 
-def mend(name_folder: Path) -> None:
-    """Have the links of one module's folder lead where its record says, and delete what it does not tell of.
+def repair(name_folder: Path) -> None:
+    """Point the links of one module's folder where its history says, and delete what the history does not mention.
 
     Raises:
-        OSError: something could not be changed; what the record says holds.
-        InstallError: the record cannot be read.
+        OSError: something could not be changed; the history still holds.
+        InstallError: the history cannot be read.
     """
-    for each in _entries(name_folder):
+    for each in entries_of(name_folder):
         if is_draft(each) or is_link_draft(each):
             each.unlink()
-    record = read_record(name_folder)
-    if record is None:
-        _delete_places(name_folder, {target(each) for each in _entries(name_folder)})
-        remove_if_empty(name_folder)
+    history = read_history(name_folder)
+    if history is None:
+        _delete_version_dirs(name_folder, {link_target(each) for each in entries_of(name_folder)})
+        _remove_if_empty(name_folder)
         return
-    record = _without_deleted(name_folder, record)
-    for version, place in record.versions.items():
-        settle(name_folder, version, place)
-    for each in _entries(name_folder):
-        if each.is_symlink() and each.name not in record.versions:
+    history = _without_deleted(name_folder, history)
+    for version, directory in history.versions.items():
+        ensure_link(name_folder, version, directory)
+    for each in entries_of(name_folder):
+        if each.is_symlink() and each.name not in history.versions:
             each.unlink()
-    _delete_places(name_folder, record.places())
-    if not record.versions and not any(is_place(each) for each in _entries(name_folder)):
+    _delete_version_dirs(name_folder, history.needed_dirs())
+    if not history.versions and not any(is_version_dir(each) for each in entries_of(name_folder)):
         (name_folder / RECORD_NAME).unlink()
-        remove_if_empty(name_folder)
+        _remove_if_empty(name_folder)
 
 
-def _delete_places(name_folder: Path, needed: set[str]) -> None:
-    for each in _entries(name_folder):
-        if is_place(each) and each.name not in needed:
+def _delete_version_dirs(name_folder: Path, needed: set[str]) -> None:
+    for each in entries_of(name_folder):
+        if is_version_dir(each) and each.name not in needed:
             delete(each)
 
 
-def _without_deleted(name_folder: Path, record: Record) -> Record:
-    """Versions whose link or files somebody deleted by hand are no longer installed: a change never leaves them without."""
-    gone = {
+def _without_deleted(name_folder: Path, history: History) -> History:
+    """Drop the versions whose link or files were deleted by hand; no change of hub leaves a version without them."""
+    deleted = {
         version
-        for version, place in record.versions.items()
-        if not os.path.lexists(name_folder / version) or not (name_folder / place).is_dir()
+        for version, directory in history.versions.items()
+        if not os.path.lexists(name_folder / version) or not (name_folder / directory).is_dir()
     }
-    if gone:
-        record = without(record, gone)
-        commit(name_folder, record)
-    return record
+    if deleted:
+        history = history.without(deleted)
+        commit(name_folder, history)
+    return history
 
 
-def without(record: Record, gone: set[str]) -> Record:
-    """The record once some versions are no longer installed: the name means what it meant before, else the newest that is left."""
-    versions = {version: place for version, place in record.versions.items() if version not in gone}
-    changes = []
-    for change in record.changes:
-        place = "" if change.version in gone else change.place
-        if change.current not in gone:
-            changes.append(change._replace(place=place))
-        elif place:
-            changes.append(Change(change.version, change.version, place))
-    if record.current in versions:
-        return Record(record.current, versions, tuple(changes))
-    before = [each.current for each in reversed(record.changes) if each.current in versions]
-    newest = sorted(versions, key=version_key)[-1:]
-    return Record([*before, *newest, ""][0], versions, tuple(changes))
-
-
-def versions_on_disk(name_folder: Path) -> list[Path]:
-    """The folders, and links to folders, that can be versions: what is installed where there is no record."""
-    return [each for each in _entries(name_folder) if is_version(each.name) and each.is_dir()]
-
-
-def remove_if_empty(folder: Path) -> None:
-    """Remove a name's folder that holds no version any more."""
-    with suppress(OSError):  # it holds something, or is gone
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # not empty, or already gone
         folder.rmdir()
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []

@@ -1,6 +1,7 @@
-"""The changes of a module: a version is put in place, taken out, or what was before comes back. Whoever calls holds the store's lock.
+"""Changes of one module's versions: add, remove, roll back; the caller holds the lock of the home.
 
-Each makes ready what nobody sees, then commits one new record (:mod:`hubserve.registry.history`), then brings the folder in line with it.
+Each change prepares files that nothing refers to yet, commits one new history (:mod:`hubserve.registry.history`), then brings the folder
+in line with it.
 """
 
 from contextlib import suppress
@@ -8,153 +9,148 @@ from pathlib import Path
 
 from hubserve.errors import InstallError
 from hubserve.registry.digests import sync
-from hubserve.registry.history import Change, Record, commit, read_record
+from hubserve.registry.history import Change, History, commit, read_history
 from hubserve.registry.manifest import read_manifest
 from hubserve.registry.names import version_key
-from hubserve.registry.recovery import mend, versions_on_disk, without
-from hubserve.registry.version_dirs import adopt, link, move, new_place, settle, target
+from hubserve.registry.recovery import repair
+from hubserve.registry.version_dirs import adopt, ensure_link, link_target, link_version, move_to, new_version_dir, versions_on_disk
 
-_MOST_CHANGES = 50
+_MAX_CHANGES = 50
 
 
-def put_in_place(staged: Path, version_folder: Path, keep_replaced: int) -> tuple[Path, bool]:
-    """Make ``staged`` the version, and the version what the bare name means.
+def add_version(staged: Path, version_folder: Path, keep_replaced: int) -> tuple[Path, bool]:
+    """Install staged files as a version, and make it current.
 
     Args:
-        staged: its files, on the disk.
+        staged: the files, already on the disk.
         version_folder: ``modules/<name>/<version>``.
         keep_replaced: how many replaced copies of a version to keep.
     Returns:
-        The folder of its files, and whether it replaced the same version.
+        The version directory, and True if it replaced the same version.
     Raises:
-        InstallError: it could not be; everything is as it was.
+        InstallError: it failed; everything is as it was.
     """
     name_folder, version = version_folder.parent, version_folder.name
     try:
         _make_name_folder(name_folder)
-        record = _open_record(name_folder)
-        replaced = record.versions.get(version, "")
-        place = new_place(name_folder, version)
-        move(staged, place)
+        history = _open_history(name_folder)
+        replaced = history.versions.get(version, "")
+        version_dir = new_version_dir(name_folder, version)
+        move_to(staged, version_dir)
         if not replaced:
-            link(name_folder, version, place.name)
+            link_version(name_folder, version, version_dir.name)
             sync(name_folder)
-        changes = (*record.changes, Change(record.current, version, replaced))
-        after = Record(version, {**record.versions, version: place.name}, changes if record.current else ())
-        commit(name_folder, _within(after, keep_replaced))
+        changes = (*history.changes, Change(history.current, version, replaced))
+        after = History(version, {**history.versions, version: version_dir.name}, changes if history.current else ())
+        commit(name_folder, _bounded(after, keep_replaced))
     except BaseException as error:
-        _mend_quietly(name_folder)
+        _repair_if_possible(name_folder)
         if isinstance(error, OSError):
             raise InstallError(
-                f"cannot put the module in place: {error}. What was there is still there; mend the cause, try again."
+                f"cannot put the module in place: {error}. What was there is still there; fix the problem and try again."
             ) from error
         raise
-    _mend_quietly(name_folder)
-    return place, bool(replaced)
+    _repair_if_possible(name_folder)
+    return version_dir, bool(replaced)
 
 
-def take_out(name_folder: Path, version: str | None) -> None:
-    """Uninstall a version, or every version. Files that a process still runs are deleted by a later call, once it has ended.
+def remove_versions(name_folder: Path, version: str | None) -> None:
+    """Remove a version, or every version where None. Files that a process still runs are deleted later, once it has ended.
 
     Raises:
-        OSError: it could not be; everything is as it was.
+        OSError: it failed; everything is as it was.
     """
     try:
-        record = _open_record(name_folder)
-        commit(name_folder, without(record, {version} if version else {*record.versions}))
+        history = _open_history(name_folder)
+        commit(name_folder, history.without({version} if version else {*history.versions}))
     finally:
-        _mend_quietly(name_folder)
+        _repair_if_possible(name_folder)
 
 
-def way_back(name_folder: Path, name: str) -> tuple[Record, Record]:
-    """What taking the last change back does.
+def plan_rollback(name_folder: Path, name: str) -> tuple[History, History]:
+    """Find what rolling back the last change does.
 
     Returns:
-        The record now, and the one that :func:`go_back` is to be given.
+        The history now, and the one to give to :func:`roll_back`.
     Raises:
-        InstallError: there is nothing to go back to.
+        InstallError: there is nothing to roll back to.
         OSError: the folder cannot be read or written.
     """
-    before = _open_record(name_folder)
+    before = _open_history(name_folder)
     changes = before.changes
     while changes:
         change, changes = changes[-1], changes[:-1]
-        after = _taken_back(name_folder, before, change, changes)
+        after = _rolled_back(name_folder, before, change, changes)
         if after[:2] != before[:2]:
             return before, after
     raise InstallError(
-        f"'{name}' has nothing to go back to: no version that it meant before is installed, and no replaced files of {before.current} are "
-        f"kept. 'hub list' shows what is installed; hub install puts another version in place."
+        f"'{name}' has nothing to go back to: no version that was current before is installed, and no replaced files of {before.current} "
+        f"are kept. 'hub list' shows what is installed; hub install puts another version in place."
     )
 
 
-def go_back(name_folder: Path, after: Record) -> None:
-    """Take a change back.
+def roll_back(name_folder: Path, after: History) -> None:
+    """Apply a planned rollback.
 
     Raises:
-        OSError: it could not be done; everything is as it was.
+        OSError: it failed; everything is as it was.
     """
     commit(name_folder, after)
-    _mend_quietly(name_folder)
+    _repair_if_possible(name_folder)
 
 
-def forget_replaced(name_folder: Path, places: set[str]) -> None:
-    """Delete replaced copies; what they were kept for can no longer be taken back.
+def delete_replaced(name_folder: Path, directories: set[str]) -> None:
+    """Delete replaced copies; the changes that they were kept for can no longer be rolled back.
 
     Raises:
-        OSError: it could not be; everything is as it was.
+        OSError: it failed; everything is as it was.
     """
-    record = read_record(name_folder)
-    if record is not None:
-        commit(name_folder, _dropped(record, places))
-        _mend_quietly(name_folder)
+    history = read_history(name_folder)
+    if history is not None:
+        commit(name_folder, history.without_replaced(directories))
+        _repair_if_possible(name_folder)
 
 
-def _taken_back(name_folder: Path, record: Record, change: Change, changes: tuple[Change, ...]) -> Record:
-    versions = dict(record.versions)
-    if change.place and _is_whole(name_folder / change.place):
-        versions[change.version] = change.place
-    return Record(change.current if change.current in versions else record.current, versions, changes)
+def _rolled_back(name_folder: Path, history: History, change: Change, changes: tuple[Change, ...]) -> History:
+    versions = dict(history.versions)
+    if change.replaced_dir and _has_manifest(name_folder / change.replaced_dir):
+        versions[change.version] = change.replaced_dir
+    return History(change.current if change.current in versions else history.current, versions, changes)
 
 
-def _is_whole(place: Path) -> bool:
+def _has_manifest(version_dir: Path) -> bool:
     try:
-        read_manifest(place)
-    except InstallError:  # it was replaced because it was damaged, or somebody deleted it
+        read_manifest(version_dir)
+    except InstallError:  # it was replaced because it was damaged, or it was deleted by hand
         return False
     return True
 
 
-def _within(record: Record, keep_replaced: int) -> Record:
-    """Without the replaced copies that are more than are kept, the oldest first."""
+def _bounded(history: History, keep_replaced: int) -> History:
+    """Drop the oldest replaced copies beyond the number that is kept, and the oldest changes."""
     counts: dict[str, int] = {}
     dropped = set()
-    for change in reversed(record.changes):
-        if change.place:
+    for change in reversed(history.changes):
+        if change.replaced_dir:
             counts[change.version] = counts.get(change.version, 0) + 1
             if counts[change.version] > keep_replaced:
-                dropped.add(change.place)
-    record = _dropped(record, dropped)
-    return record._replace(changes=record.changes[-_MOST_CHANGES:])
+                dropped.add(change.replaced_dir)
+    history = history.without_replaced(dropped)
+    return history._replace(changes=history.changes[-_MAX_CHANGES:])
 
 
-def _dropped(record: Record, places: set[str]) -> Record:
-    changes = [each._replace(place="") if each.place in places else each for each in record.changes]
-    return record._replace(changes=tuple(each for each in changes if each.place or each.current != each.version))
-
-
-def _open_record(name_folder: Path) -> Record:
-    """The record to change; a folder without one, as older homes have them, gets one that says what lies in it."""
-    record = read_record(name_folder)
-    if record is not None:
-        return record
-    places = {each.name: target(each) or adopt(each) for each in versions_on_disk(name_folder)}
-    newest = sorted(places, key=version_key)[-1:]
-    record = Record("".join(newest), places)
-    commit(name_folder, record)
-    for version, place in places.items():
-        settle(name_folder, version, place)
-    return record
+def _open_history(name_folder: Path) -> History:
+    """Return the history to change; a folder without one, as in older homes, is given one from its version folders."""
+    history = read_history(name_folder)
+    if history is not None:
+        return history
+    directories = {each.name: link_target(each) or adopt(each) for each in versions_on_disk(name_folder)}
+    newest = sorted(directories, key=version_key)[-1:]
+    history = History("".join(newest), directories)
+    commit(name_folder, history)
+    for version, directory in directories.items():
+        ensure_link(name_folder, version, directory)
+    return history
 
 
 def _make_name_folder(name_folder: Path) -> None:
@@ -164,7 +160,7 @@ def _make_name_folder(name_folder: Path) -> None:
             sync(each)
 
 
-def _mend_quietly(name_folder: Path) -> None:
-    """The record holds already; what cannot be brought in line now, the next command brings."""
+def _repair_if_possible(name_folder: Path) -> None:
+    """Repair the folder; the history holds already, so the next command does what fails now."""
     with suppress(OSError, InstallError):
-        mend(name_folder)
+        repair(name_folder)

@@ -1,7 +1,8 @@
-"""Where the files of installed versions are: a folder each that never changes and never moves, with a link that bears the version.
+"""Version directories: the files of each installed version, in a directory that never changes and never moves, and a link to it.
 
-``modules/toy/1.0.0`` is a link to ``.1.0.0-4f2a9c1d`` beside it. Who runs the files knows the folder itself, so that nothing changes under
-them when the link is set to other files; a lock on the folder, which the system releases when they end, keeps it from being deleted.
+``modules/toy/1.0.0`` is a link to ``.1.0.0-4f2a9c1d`` beside it. A process that runs the files uses the directory itself, so that nothing
+changes under it when the link is pointed at other files. Its lock on the directory, which the system releases when it ends, keeps the
+directory from being deleted.
 """
 
 import ctypes
@@ -15,48 +16,62 @@ from contextlib import suppress
 from pathlib import Path
 
 from hubserve.registry.digests import sync, sync_tree
+from hubserve.registry.names import is_version
 
-_PLACE = re.compile(r"\.[^.].*-[0-9a-f]{8}")
+_VERSION_DIR = re.compile(r"\.[^.].*-[0-9a-f]{8}")
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
-def new_place(name_folder: Path, version: str) -> Path:
-    """A folder, not made yet, for the files of a version."""
+def new_version_dir(name_folder: Path, version: str) -> Path:
+    """Return an unused path for the files of a version; nothing is created."""
     return name_folder / f".{version}-{secrets.token_hex(4)}"
 
 
-def is_place(path: Path) -> bool:
-    """Whether a path is one that :func:`new_place` gives, and a folder."""
-    return bool(_PLACE.fullmatch(path.name)) and path.is_dir() and not path.is_symlink()
+def is_version_dir(path: Path) -> bool:
+    """Return True for a directory with a name from :func:`new_version_dir`."""
+    return bool(_VERSION_DIR.fullmatch(path.name)) and path.is_dir() and not path.is_symlink()
 
 
-def move(staged: Path, place: Path) -> None:
-    """Move a folder to its place, which nobody looks at yet, and wait until it is on the disk.
+def versions_on_disk(name_folder: Path) -> list[Path]:
+    """Return the folders, and links to folders, whose names are versions: what is installed where there is no history."""
+    return [each for each in entries_of(name_folder) if is_version(each.name) and each.is_dir()]
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """Return the entries of a folder; none if it does not exist."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def move_to(staged: Path, version_dir: Path) -> None:
+    """Move a folder to its version directory, which nothing refers to yet, and wait until it is on the disk.
 
     Raises:
-        OSError: it could not be; what is at the place then is of no use.
+        OSError: it failed; what exists at ``version_dir`` then is incomplete.
     """
     try:
-        os.rename(staged, place)
+        os.rename(staged, version_dir)
     except OSError as error:
-        if error.errno != errno.EXDEV:  # modules and tmp may be different file systems, each mounted from somewhere
+        if error.errno != errno.EXDEV:  # modules and tmp may be mounted from different file systems
             raise
-        shutil.copytree(staged, place)
-        sync_tree(place)
-    sync(place.parent)
+        shutil.copytree(staged, version_dir)
+        sync_tree(version_dir)
+    sync(version_dir.parent)
 
 
-def link(name_folder: Path, version: str, place: str) -> None:
-    """Have the version's name lead to a place, in one step.
+def link_version(name_folder: Path, version: str, directory: str) -> None:
+    """Point a version's link at a version directory, atomically.
 
     Raises:
-        OSError: it could not be; it leads where it led.
+        OSError: it failed; the link is as it was.
     """
     draft = name_folder / f".{version}.{os.getpid()}.link"
     with suppress(FileNotFoundError):
         draft.unlink()
-    os.symlink(place, draft)
+    os.symlink(directory, draft)
     try:
         os.replace(draft, name_folder / version)
     except OSError:
@@ -65,12 +80,12 @@ def link(name_folder: Path, version: str, place: str) -> None:
 
 
 def is_link_draft(path: Path) -> bool:
-    """Whether a path is a link that was never finished; those that are bear a version's name."""
+    """Return True for a link that was never finished; finished ones are named after a version."""
     return path.name.startswith(".") and path.is_symlink()
 
 
-def target(path: Path) -> str:
-    """Where a link leads; "" for what is none."""
+def link_target(path: Path) -> str:
+    """Return the target of a link; "" for anything else."""
     try:
         return os.readlink(path)
     except OSError:
@@ -78,51 +93,51 @@ def target(path: Path) -> str:
 
 
 def adopt(folder: Path) -> str:
-    """Give the files of a version's plain folder, as older homes have them, a place of their own.
+    """Turn a version's plain folder, as in older homes, into a version directory and a link.
 
     Returns:
-        The place's name. The folder has become a link to it; where the file system cannot exchange the two in one step, it is a folder
-        still, the place is a copy, and :func:`settle` finishes once the record tells of it.
+        The name of the version directory. If the file system cannot exchange the two names atomically, the folder still exists, the
+        version directory is a copy, and :func:`ensure_link` replaces the folder once the history refers to the copy.
     """
-    place = new_place(folder.parent, folder.name)
-    os.symlink(place.name, place)
-    if _exchange(place, folder):
+    version_dir = new_version_dir(folder.parent, folder.name)
+    os.symlink(version_dir.name, version_dir)
+    if _exchange(version_dir, folder):
         sync(folder.parent)
-        return place.name
-    place.unlink()
-    shutil.copytree(folder, place, symlinks=True)
-    sync_tree(place)
-    return place.name
+        return version_dir.name
+    version_dir.unlink()
+    shutil.copytree(folder, version_dir, symlinks=True)
+    sync_tree(version_dir)
+    return version_dir.name
 
 
-def settle(name_folder: Path, version: str, place: str) -> None:
-    """Have the version's name lead to the place that the record tells of.
+def ensure_link(name_folder: Path, version: str, directory: str) -> None:
+    """Make a version's name a link to the version directory that the history names, replacing a plain folder.
 
     Raises:
-        OSError: it could not be.
+        OSError: it failed.
     """
     path = name_folder / version
-    if target(path) == place:
+    if link_target(path) == directory:
         return
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-    link(name_folder, version, place)
+    link_version(name_folder, version, directory)
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two paths change places in one step; false where the system cannot."""
+    """Exchange two names atomically; return False where the system cannot."""
     exchange = getattr(ctypes.CDLL(None), "renameat2", None)
     return exchange is not None and exchange(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
 
 
-class Hold:
-    """Keeps a folder from being deleted as long as it is held, by this process.
+class DirectoryLock:
+    """Shared lock that keeps a directory from being deleted until it is released, or this process ends.
 
     Args:
-        folder: the folder.
+        folder: the directory.
 
     Attributes:
-        lost: whether the folder was gone, or was being deleted, when it was to be held.
+        lost: True if the directory was gone, or being deleted, when it was to be locked.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -134,22 +149,22 @@ class Hold:
             self.lost = not os.path.samestat(os.fstat(self._descriptor), folder.stat())
         except (FileNotFoundError, BlockingIOError):
             self.lost = True
-        except OSError:  # a file system without locks: deleting then goes by what the servers answer alone
+        except OSError:  # a file system without locks: deletions then rely on the servers' answers only
             self.lost = False
         if self.lost:
             self.release()
 
     def release(self) -> None:
-        """Hold it no more."""
+        """Allow the directory to be deleted."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
-def is_held(place: Path) -> bool:
-    """Whether some process runs the files of a place."""
+def is_locked(version_dir: Path) -> bool:
+    """Return True if a process holds a :class:`DirectoryLock`."""
     try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(version_dir, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return False
     try:
@@ -163,13 +178,13 @@ def is_held(place: Path) -> bool:
     return False
 
 
-def delete(place: Path) -> bool:
-    """Delete a place that no version needs any more, unless it is held; gives whether it is gone.
+def delete(version_dir: Path) -> bool:
+    """Delete a directory that no version needs, unless it is locked; return True if it is gone.
 
-    What is left because of an error is deleted by a later call.
+    What an error leaves behind is deleted by a later call.
     """
     try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(version_dir, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return True
     except OSError:
@@ -179,9 +194,9 @@ def delete(place: Path) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:  # as in Hold
+        except OSError:  # as in DirectoryLock
             pass
-        shutil.rmtree(place, ignore_errors=True)
-        return not place.exists()
+        shutil.rmtree(version_dir, ignore_errors=True)
+        return not version_dir.exists()
     finally:
         os.close(descriptor)

@@ -51,8 +51,8 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
         resolved = resolved._replace(environment=served_environment(home(), resolved, module.environment))
         if resolved.info.kind == TRITON:
             _refuse_init_args(name, init_args)
-            launched = launch(resolved.info, resolved.place, home(), resolved.environment)
-            plans += plan_model(resolved.place, settings, name, None, launched, [*search_path, *resolved.search_path])
+            launched = launch(resolved.info, resolved.version_dir, home(), resolved.environment)
+            plans += plan_model(resolved.version_dir, settings, name, None, launched, [*search_path, *resolved.search_path])
             continue
         gpus = settings.gpus(name)
         count = settings.instance_count(name, resolved.info.batches)
@@ -149,14 +149,14 @@ def _instance_spec(
 ) -> InstanceSpec:
     module = settings.modules_info[name]
     cores = len(os.sched_getaffinity(0))
-    launched = launch(resolved.info, resolved.place, home(), resolved.environment)
+    launched = launch(resolved.info, resolved.version_dir, home(), resolved.environment)
     environ = own_environ(name, module, launched, search_path)
     old_names = {} if settings.old_names else {OLD_NAMES_VARIABLE: "0"}
     return InstanceSpec(
         module=resolved.info.name,
         kind=resolved.info.kind,
         # another machine has its own copy of the folder, at the same name but not in the same place
-        folder=resolved.folder if module.addresses else resolved.place,
+        folder=resolved.folder if module.addresses else resolved.version_dir,
         import_name=resolved.import_name,
         init_args=init_args,
         defaults={"use_gpu": True} if settings.prefers_gpu(name) else {},

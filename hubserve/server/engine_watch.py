@@ -101,10 +101,10 @@ class EngineWatch:
         if is_changed:
             for slot in module.pool.slots:
                 before = slot.instance
-                slot.recycle(f"{result['engine']} computes it faster than {result['was']}")
+                slot.request_replacement(f"{result['engine']} computes it faster than {result['was']}")
                 end = time.monotonic() + _SWAP_TIMEOUT_S
                 # one that cannot be loaded leaves the old one in its place
-                while slot.instance in (before, None) and slot.unwanted and time.monotonic() < end:  # noqa: ASYNC110 - once in a life
+                while slot.instance in (before, None) and slot.replace_reason and time.monotonic() < end:  # noqa: ASYNC110 - once in a life
                     await asyncio.sleep(_LOOK_S)
                 if slot.instance is not None and slot.instance is not before:
                     engine = slot.instance.description.engine

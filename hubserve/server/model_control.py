@@ -15,10 +15,10 @@ from hubserve.errors import ConfigError, HubError, InvalidInput, LoadFailed, Mod
 from hubserve.gateway.background import repeat, run_in_background
 from hubserve.gateway.dataplane import DataPlane, ModulePlan
 from hubserve.gateway.triton_deployment import plan_model
-from hubserve.protocols.open_inference.core.repository import LOADING, UNAVAILABLE, UNLOADING, ModelState
+from hubserve.protocols.model_control import LOADING, UNAVAILABLE, UNLOADING, ModelState
+from hubserve.registry.installed import InstalledModules
 from hubserve.registry.model_store import StoredModel, find_models, store_folders, why_no_model
 from hubserve.registry.names import is_name
-from hubserve.registry.store import Store
 from hubserve.server.deployment import make_plans
 from hubserve.server.loading import note_loaded
 from hubserve.server.model_uploads import Uploads
@@ -58,7 +58,7 @@ class Models:
         self._absent: dict[str, ModelState] = {}
 
     def absent(self) -> list[ModelState]:
-        """See :class:`hubserve.protocols.open_inference.core.repository.ModelControl`."""
+        """See :class:`hubserve.protocols.model_control.ModelControl`."""
         try:
             stored = self._find()
         except ConfigError:  # a store that cannot be read now; what is known without it is told
@@ -68,7 +68,7 @@ class Models:
         return [state for name, state in states.items() if not self._dataplane.versions(name)]
 
     async def load(self, name: str, config: Mapping[str, Any] | None, files: Mapping[str, bytes]) -> None:
-        """See :class:`hubserve.protocols.open_inference.core.repository.ModelControl`. It goes on if the asker leaves."""
+        """See :class:`hubserve.protocols.model_control.ModelControl`. It goes on if the asker leaves."""
         self._require_explicit()
         if files and not self._settings.model_uploads:
             raise Unavailable(
@@ -78,7 +78,7 @@ class Models:
         await self._finish(self._load_in_turn(name, config, files))
 
     async def unload(self, name: str, dependents: bool) -> None:
-        """See :class:`hubserve.protocols.open_inference.core.repository.ModelControl`. It goes on if the asker leaves."""
+        """See :class:`hubserve.protocols.model_control.ModelControl`. It goes on if the asker leaves."""
         self._require_explicit()
         await self._finish(self._unload(name, dependents))
 
@@ -158,7 +158,7 @@ class Models:
 
     def _is_known(self, name: str) -> bool:
         """Whether the settings or the registry know a module; a folder is none, however it is called."""
-        return name in self._settings.modules_info or (is_name(name) and bool(Store().versions(name)))
+        return name in self._settings.modules_info or (is_name(name) and bool(InstalledModules().versions(name)))
 
     def _require_explicit(self) -> None:
         mode = self._settings.model_control

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from hubserve.errors import InvalidInput, LoadFailed, TooLarge
 from hubserve.paths import home
 from hubserve.protocols.open_inference.core.errors import NotPolled
-from hubserve.registry.version_dirs import Hold, delete
+from hubserve.registry.version_dirs import DirectoryLock, delete
 
 _MOST_FILES = 1000
 _MOST_PARTS = 10
@@ -26,7 +26,7 @@ class Uploads:
     def __init__(self, most_bytes: int) -> None:
         self._folder = home() / "uploaded"
         self._most_bytes = most_bytes
-        self._holds: dict[Path, Hold] = {}
+        self._holds: dict[Path, DirectoryLock] = {}
         self.sweep()
 
     def write(self, files: Mapping[str, bytes]) -> Path:
@@ -46,7 +46,7 @@ class Uploads:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             folder.mkdir(mode=0o700)
-            self._holds[folder] = Hold(folder)
+            self._holds[folder] = DirectoryLock(folder)
             for path, content in paths.items():
                 place = folder / path
                 place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Frames, shared memory and TLS between the gateway and its instances. Depends on neither."""
+"""Frames, shared memory and TLS between the gateway and its instances; depends on neither."""

@@ -1,7 +1,7 @@
-"""Set up TLS between a gateway and a listener that share one key file: both show the same certificate, and accept no other.
+"""Set up TLS between a gateway and a listener that share one key file: both present the same certificate, and accept no other.
 
 The file (``hub key remote FILE``) holds a private key and its self-signed certificate in PEM. Any holder of it is trusted; TLS 1.3 binds
-the proof of possession to the connection, so it cannot be passed on.
+the proof of possession to the connection, so it cannot be relayed.
 """
 
 import select
@@ -14,7 +14,7 @@ from typing import Callable, Dict
 
 from hubserve.errors import ConfigError
 
-#: the requests that a gateway makes after the handshake, each answered with OK or a reason, as lines
+#: lines that a gateway may send after the handshake; the answer is a line, OK or a reason
 ASK_INSTANCE, ASK_PROBE = "hubserve 2 instance", "hubserve 2 probe"
 OK = "ok"
 
@@ -24,7 +24,7 @@ _CERTIFICATE = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----")
 
 
 class Untrusted(ConnectionError):
-    """The other side does not have the key, or does not use TLS."""
+    """The peer does not have the key, or does not use TLS."""
 
 
 class SharedKey:
@@ -34,32 +34,32 @@ class SharedKey:
         path: the key file.
 
     Raises:
-        ConfigError: the file cannot be read, or holds no key and certificate.
+        ConfigError: the file cannot be read, or does not hold a key and a certificate.
     """
 
     def __init__(self, path: Path) -> None:
-        make = f"Make a key, and copy it to the other machine: hub key remote '{path}'"
+        advice = f"Make a key, and copy it to the other machine: hub key remote '{path}'"
         try:
             text = path.read_text("ascii")
         except OSError as error:
-            raise ConfigError(f"cannot read the token file '{path}': {error.strerror}. {make}") from None
+            raise ConfigError(f"cannot read the token file '{path}': {error.strerror}. {advice}") from None
         except UnicodeDecodeError:
             text = ""
         begin, end = (text.find(each) for each in _CERTIFICATE)
         if begin < 0 or end < begin:
-            raise ConfigError(f"the token file '{path}' holds no key and certificate; tokens of older versions are not accepted. {make}")
+            raise ConfigError(f"the token file '{path}' holds no key and certificate; tokens of older versions are not accepted. {advice}")
         self._path = path
         self._certificate = text[begin : end + len(_CERTIFICATE[1])] + "\n"
         try:
             self._der = ssl.PEM_cert_to_DER_cert(self._certificate)
             self._server, self._client = self._context(ssl.PROTOCOL_TLS_SERVER), self._context(ssl.PROTOCOL_TLS_CLIENT)
         except (ssl.SSLError, ValueError) as error:
-            raise ConfigError(f"the key in '{path}' cannot be used ({error}). {make}") from None
+            raise ConfigError(f"the key in '{path}' cannot be used ({error}). {advice}") from None
 
     def _context(self, protocol: int) -> ssl.SSLContext:
         context = ssl.SSLContext(protocol)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.check_hostname = False  # it is the certificate itself that is compared
+        context.check_hostname = False  # the certificate itself is compared
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_cert_chain(str(self._path), password="")
         context.load_verify_locations(cadata=self._certificate)
@@ -68,16 +68,16 @@ class SharedKey:
         return context
 
     def wrap(self, sock: socket.socket, *, server_side: bool) -> ssl.SSLSocket:
-        """Make a connection one of TLS; nothing is sent yet. The socket given is used up."""
+        """Wrap a connected socket in TLS without sending anything yet; the socket itself must not be used afterwards."""
         context = self._server if server_side else self._client
         return context.wrap_socket(sock, server_side=server_side, do_handshake_on_connect=False)
 
     def handshake(self, secured: ssl.SSLSocket) -> None:
-        """Do the handshake, all of it within the socket's timeout.
+        """Do the handshake within the socket's timeout.
 
         Raises:
-            Untrusted: the other side does not have the key, or speaks no TLS 1.3.
-            OSError: the connection broke, or the time is up.
+            Untrusted: the peer does not have the key, or does not speak TLS 1.3.
+            OSError: the connection broke, or timed out.
         """
         try:
             secured.do_handshake()
@@ -87,7 +87,7 @@ class SharedKey:
             raise Untrusted("it closed the connection before it proved that it has the key") from None
         except ssl.SSLError as error:
             raise Untrusted(
-                f"it speaks no TLS as hubserve does ({error.reason or error}); both sides must be of the same version"
+                f"it does not speak TLS as hubserve does ({error.reason or error}); both sides must run the same version"
             ) from None
         if secured.getpeercert(binary_form=True) != self._der:
             raise Untrusted("it has another key")
@@ -99,22 +99,22 @@ def send_line(sock: socket.socket, line: str) -> None:
 
 
 def receive_line(sock: socket.socket, deadline: float) -> str:
-    """Receive one line, and nothing behind it.
+    """Receive one line, and no byte beyond it.
 
     Args:
         sock: connected.
-        deadline: when it must be there, on the clock of ``time.monotonic``.
+        deadline: for the whole line, on the clock of ``time.monotonic``.
 
     Raises:
-        Untrusted: it is too long, or the connection ends within it.
-        OSError: the connection broke, or the time is up.
+        Untrusted: the line is too long, or the connection ended within it.
+        OSError: the connection broke, or the deadline has passed.
     """
     line = b""
     while not line.endswith(b"\n"):
         sock.settimeout(max(0.001, deadline - time.monotonic()))
         try:
             byte = sock.recv(1)
-        except ssl.SSLError as error:  # with TLS 1.3, a client learns only now that its certificate is refused
+        except ssl.SSLError as error:  # in TLS 1.3 a client learns only now that its certificate was refused
             raise Untrusted(f"it refused the key ({error.reason or error})") from None
         if not byte or len(line) == _MAX_LINE_BYTES:
             raise Untrusted("it closed the connection" if not byte else "it does not speak hubserve's protocol")
@@ -123,16 +123,16 @@ def receive_line(sock: socket.socket, deadline: float) -> str:
 
 
 def relay(secured: ssl.SSLSocket, local: socket.socket) -> None:
-    """Carry bytes both ways until one side ends; both are closed then."""
+    """Relay bytes both ways until one side ends, then close both."""
     with secured, local:
         secured.setblocking(False)
         local.setblocking(False)
-        with suppress(OSError):  # one side broke off: closing is all that can be reported to the other
+        with suppress(OSError):  # one side failed; all that can be reported to the other is the end
             _Relay(secured, local).run()
 
 
 class _Relay:
-    """At most one chunk is held in each direction, so that a slow side slows the other down."""
+    """Relay that holds at most one chunk per direction, so that a slow receiver slows the sender down."""
 
     def __init__(self, secured: ssl.SSLSocket, local: socket.socket) -> None:
         self._secured, self._local = secured, local
@@ -154,7 +154,7 @@ class _Relay:
                 poll.poll()
 
     def _move(self, source: socket.socket, target: socket.socket) -> int:
-        """Move what can be moved now: the number of bytes, -1 if the source has ended."""
+        """Move bytes without blocking and return their number; -1 if the source has ended."""
         if not self._unsent[target]:
             count = self._try(source, lambda: source.recv_into(self._buffers[source]), select.POLLIN)
             if count == 0:
@@ -167,7 +167,7 @@ class _Relay:
         return max(0, sent)
 
     def _try(self, sock: socket.socket, action: Callable[[], int], event: int) -> int:
-        """Call the action; if it would block, return -1 and note the event to wait for."""
+        """Return what the action returns; if it would block, record the event to wait for and return -1."""
         try:
             return action()
         except ssl.SSLWantReadError:

@@ -11,7 +11,7 @@ import pytest
 
 from hubserve.errors import DeadlineExceeded, HubError, InstanceDied, ModuleFailed
 from hubserve.gateway.dataplane import DataPlane
-from hubserve.gateway.instances import concurrent_dispatcher, pool, process
+from hubserve.gateway.instances import concurrent_dispatcher, instance, pool
 from hubserve.types import InferRequest, SequencePart
 from tests.behaviours.python_backend.planes import until
 from tests.behaviours.test_ensembles import served
@@ -148,7 +148,7 @@ def test_an_instance_that_dies_takes_only_the_request_with_it_that_it_dies_of(tm
 
 
 def test_so_many_are_at_an_instance_at_most_and_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concurrent_dispatcher, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(concurrent_dispatcher, "MAX_CONCURRENT", 3)
 
     async def use(plane: DataPlane) -> None:
         answers = await asyncio.gather(*(infer(plane, 3) for _ in range(12)))
@@ -168,7 +168,7 @@ def test_requests_of_a_sequence_are_computed_in_their_order(tmp_path: Path) -> N
 
 def test_an_instance_whose_event_loop_stands_still_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_PING_AFTER_S", 0.1)
-    monkeypatch.setattr(process, "PING_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(instance, "PING_TIMEOUT_S", 0.5)
 
     async def use(plane: DataPlane) -> None:
         before = (await infer(plane, 0))[3]

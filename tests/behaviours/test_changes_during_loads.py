@@ -11,7 +11,7 @@ import pytest
 
 from hubserve.errors import HubError
 from hubserve.gateway.dataplane import DataPlane, ModulePlan
-from hubserve.protocols.open_inference.core.inference import V2Inference
+from hubserve.protocols.open_inference.core.catalog import ModelCatalog
 from hubserve.server.deployment import make_plans
 from hubserve.settings import parse_settings
 from hubserve.types import InferRequest
@@ -87,8 +87,8 @@ def during_load(first: ModulePlan, scenario: Callable[[DataPlane, set[int]], Awa
 
 def test_what_replaces_a_loading_version_answers_those_who_waited_for_it(plan: Callable[..., ModulePlan]) -> None:
     async def scenario(plane: DataPlane, old: set[int]) -> None:
-        v2 = V2Inference(plane, parse_settings({"modules_info": {"late": {}}}, "test"))
-        waiting, signature = asyncio.create_task(ask(plane)), asyncio.create_task(v2.signature("late"))
+        catalog = ModelCatalog(plane, parse_settings({"modules_info": {"late": {}}}, "test"))
+        waiting, signature = asyncio.create_task(ask(plane)), asyncio.create_task(catalog.signature("late"))
         await asyncio.sleep(0)
         await plane.load(plan(answer="new"))
         assert await waiting == '"new"'
@@ -145,7 +145,7 @@ def test_a_version_that_is_replaced_while_an_instance_is_renewed_leaves_nothing(
             (module,) = plane
             for slot in module.pool.slots:
                 slot.spec = replace(slot.spec, init_args={**slot.spec.init_args, "load_s": LONG_S})
-                slot.recycle("it is to be renewed")
+                slot.request_replacement("it is to be renewed")
             await until(lambda: len(instances()) == 4)
             before = set(instances())
             await plane.load(plan(answer="new"))

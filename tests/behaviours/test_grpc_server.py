@@ -45,8 +45,8 @@ def test_tls_serves_clients_that_trust_the_certificate_and_no_others(start: Star
     ("settings", "said"),
     [
         ({"grpc_tls_cert": "cert.pem"}, "'grpc_tls_cert' is set but 'grpc_tls_key' is not"),
-        ({"grpc_tls_cert": "none.pem", "grpc_tls_key": "none.pem"}, "are no PEM files of a certificate and its key (No such file"),
-        ({"grpc_tls_cert": "config.json", "grpc_tls_key": "config.json"}, "are no PEM files of a certificate and its key"),
+        ({"grpc_tls_cert": "none.pem", "grpc_tls_key": "none.pem"}, "are not PEM files of a certificate and its key (No such file"),
+        ({"grpc_tls_cert": "config.json", "grpc_tls_key": "config.json"}, "are not PEM files of a certificate and its key"),
         ({"grpc_port": -1}, "grpc_port"),
         ({"grpc_max_message_bytes": 0}, "grpc_max_message_bytes"),
         ({"port": 8777, "grpc_port": 8777, "grpc_tls_cert": "a", "grpc_tls_key": "b"}, "give gRPC a port of its own"),

@@ -15,8 +15,8 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 
 from hubserve.errors import HubError, ModuleNotFound
+from hubserve.registry.installer import Installer
 from hubserve.registry.resolve import resolve
-from hubserve.registry.store import Store
 from tests import value_models
 from tests.behaviours.grpc_clients import tensor, texts
 from tests.conftest import Server, Start, free_port, hub
@@ -189,7 +189,7 @@ def test_a_file_is_installed_in_versions_and_everything_is_done_with_it(home: Pa
     assert (set(shown["versions"]), shown["version"], shown["kind"]) == ({"1.0.0", "1.1"}, "1.1", "model")
     bundled = hub("bundle", "my_model", "-o", tmp_path / "my.hub", home=home)
     assert bundled.returncode == 0, bundled.stderr
-    assert {each.info.version for each in Store().uninstall("my_model")} == {"1.0.0", "1.1"}
+    assert {each.info.version for each in Installer().uninstall("my_model")} == {"1.0.0", "1.1"}
     assert "Installed my_model 1.1" in hub("install", tmp_path / "my.hub", home=home).stdout
     ran = hub("run", "my_model", "--inputs", '{"x": [[1, 2]]}', home=home)
     assert ast.literal_eval(ran.stdout)["outputs"] == {"y": [[5, 14]]}, ran.stderr
@@ -226,13 +226,13 @@ def test_a_file_that_cannot_be_served_is_named_for_what_it_is(home: Path, tmp_pa
     data, reason = REFUSED[name]
     (tmp_path / name).write_bytes(data)
     with pytest.raises(HubError, match=re.escape(reason)):
-        Store().install(tmp_path / name)
+        Installer().install(tmp_path / name)
     assert not list((home / "modules").glob("[!.]*"))
 
 
 def test_a_folder_of_several_is_not_installed_as_one(home: Path, folder: Path) -> None:
     with pytest.raises(HubError, match="holds 9 models: .* Name one of the files"):
-        Store().install(folder)
+        Installer().install(folder)
 
 
 @pytest.mark.parametrize("reference", ["none.onnx", "./none.onnx"])
@@ -246,7 +246,7 @@ def test_a_link_to_a_file_keeps_its_name(home: Path, tmp_path: Path) -> None:
     scale(tmp_path / "blob").rename(tmp_path / "1f2e")
     (tmp_path / "net.onnx").symlink_to("1f2e")
     assert resolve(str(tmp_path / "net.onnx")).info.name == "net"
-    assert Store().install(tmp_path / "net.onnx").info.name == "net"
+    assert Installer().install(tmp_path / "net.onnx").info.name == "net"
     (tmp_path / "1f2e").unlink()
     assert hub("run", "net", "--inputs", '{"x": [[1, 2, 3, 4]]}', home=home).returncode == 0
 

@@ -9,7 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from hubserve.registry.store import Store
+import pytest
+
+from hubserve.registry.installer import Installer
 from tests.behaviours.test_swap import install, load
 from tests.conftest import ROOT, Start, hub, toy, wait_for
 from tests.unit.registry.toys import strays
@@ -64,7 +66,7 @@ def test_an_instance_that_dies_after_its_files_were_replaced_starts_again_from_t
         assert server.results("teller", a=1) == {"version": "1.0.0", "a": 1}
     assert server.stop() == 0
     hub("gc", home=home)
-    assert strays(Store(home)) == []
+    assert strays(Installer(home)) == []
 
 
 def test_what_is_served_is_removed_only_by_force_and_then_its_requests_end_first(  # type: ignore[no-untyped-def]
@@ -80,7 +82,7 @@ def test_what_is_served_is_removed_only_by_force_and_then_its_requests_end_first
     for words in (f"port {server.port}", f"hub serving stop -p {server.port}", "hub uninstall teller --force"):
         assert words in refused.stderr
     assert server.results("teller", a=1) == {"version": "1.0.0", "a": 1}
-    place = Store(home).get("teller").place
+    place = Installer(home).installed.get("teller").version_dir
     code = f"import requests; print(requests.post('{server.url}/predict/teller', json={{'seconds': 1.5}}, timeout=30).json()['status'])"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asking:
         wait_for(lambda: any(each["in_flight"] for each in server.status("teller")["instances"]))
@@ -130,6 +132,7 @@ def test_a_server_started_by_names_forgets_only_what_was_removed(install, home: 
         server.process.wait(60)
 
 
+@pytest.mark.slow
 def test_a_server_lives_through_installs_removals_rollbacks_and_verifications_of_its_module_at_once(  # type: ignore[no-untyped-def]
     install, start: Start, home: Path, tmp_path: Path
 ) -> None:
@@ -155,7 +158,7 @@ def test_a_server_lives_through_installs_removals_rollbacks_and_verifications_of
     assert all("Traceback" not in errors and "NOT as it was" not in out for out, errors in said), said
     assert {each["version"] for each in answers} <= {"1.0.0", "1.1.0"}
     assert hub("verify", home=home).returncode == 0
-    assert server.status("teller")["version"] == Store(home).get("teller").info.version
+    assert server.status("teller")["version"] == Installer(home).installed.get("teller").info.version
     assert server.stop() == 0
-    Store(home).sweep()
-    assert strays(Store(home)) == []
+    Installer(home).sweep()
+    assert strays(Installer(home)) == []

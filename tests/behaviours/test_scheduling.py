@@ -13,7 +13,7 @@ import pytest
 
 from hubserve.errors import ConfigError, HubError, Unavailable
 from hubserve.gateway.dataplane import DataPlane, ModulePlan
-from hubserve.protocols.open_inference.core.inference import V2Inference
+from hubserve.protocols.open_inference.core.catalog import ModelCatalog
 from hubserve.server.deployment import make_plans
 from hubserve.settings import parse_settings
 from hubserve.types import InferRequest
@@ -60,8 +60,8 @@ def counts(stats: dict[str, Any]) -> dict[str, int]:
 
 def test_every_request_is_counted_as_what_became_of_it() -> None:
     async def scenario(dataplane: DataPlane) -> None:
-        v2 = V2Inference(dataplane, parse_settings({"modules_info": {"doubler": {}}}, "test"))
-        (before,) = v2.statistics()["model_stats"]
+        catalog = ModelCatalog(dataplane, parse_settings({"modules_info": {"doubler": {}}}, "test"))
+        (before,) = catalog.statistics()["model_stats"]
         assert before["name"], before["version"] == ("doubler", "1.0.0")
         assert before["last_inference"] == before["execution_count"] == 0
         for _ in range(3):
@@ -70,7 +70,7 @@ def test_every_request_is_counted_as_what_became_of_it() -> None:
         with pytest.raises(HubError, match="not a number"):
             await dataplane.infer(numbers(float("nan")))
         await dataplane.infer(InferRequest("doubler", arguments=b'{"numbers": [1, 2]}'))
-        (stats,) = v2.statistics("doubler", "1.0.0")["model_stats"]
+        (stats,) = catalog.statistics("doubler", "1.0.0")["model_stats"]
         good = dict.fromkeys(("success", "queue", "compute_input", "compute_infer", "compute_output"), 10)
         assert counts(stats) == {**good, "fail": 1, "cache_hit": 0, "cache_miss": 0}
         assert stats["inference_count"] == 10
@@ -86,7 +86,7 @@ def test_every_request_is_counted_as_what_became_of_it() -> None:
 def test_the_time_that_a_module_computes_is_told_from_waiting() -> None:
     async def scenario(dataplane: DataPlane) -> None:
         await asyncio.gather(*(dataplane.infer(numbers(each)) for each in range(3)))
-        stats = V2Inference(dataplane, parse_settings({"modules_info": {"doubler": {}}}, "test")).statistics("doubler")["model_stats"][0]
+        stats = ModelCatalog(dataplane, parse_settings({"modules_info": {"doubler": {}}}, "test")).statistics("doubler")["model_stats"][0]
         assert stats["inference_stats"]["compute_infer"]["ns"] >= 3 * 50e6
         assert stats["inference_stats"]["queue"]["ns"] > 2 * 50e6, "the second waits for the first, the third for both"
 

@@ -55,15 +55,15 @@ def sums(numbers: Sequence[float]) -> list[float]:
     ("init_args", "options"),
     [
         ({"by": "place"}, {"strategy": DIRECT}),
-        ({"by": "id"}, {"strategy": OLDEST, "places": 6}),
-        ({"by": "id"}, {"strategy": OLDEST, "places": 3, "preferred_sizes": [2], "max_delay_s": 0.005}),
+        ({"by": "id"}, {"strategy": OLDEST, "slots": 6}),
+        ({"by": "id"}, {"strategy": OLDEST, "slots": 3, "preferred_sizes": [2], "max_delay_s": 0.005}),
         ({"by": "state"}, {"strategy": DIRECT, "states": [SUM]}),
-        ({"by": "state"}, {"strategy": OLDEST, "places": 5, "states": [SUM]}),
+        ({"by": "state"}, {"strategy": OLDEST, "slots": 5, "states": [SUM]}),
     ],
     ids=["direct", "oldest", "oldest with a preferred size", "direct with a state", "oldest with a state"],
 )
 def test_every_sequence_is_computed_in_order_by_one_instance(init_args: dict[str, Any], options: dict[str, Any]) -> None:
-    """With more sequences than there are places, and requests that all come at once."""
+    """With more sequences than slots, and requests that all come at once."""
     source = random.Random(7)
     sequences = {name: [source.randint(1, 99) for _ in range(source.randint(1, 8))] for name in range(1, 31)}
 
@@ -96,7 +96,7 @@ def test_requests_that_no_sequence_fits_are_refused_with_the_reason() -> None:
     async def scenario(dataplane: DataPlane) -> None:
         no_start = "for sequence 5 to model 'adder' must specify the START flag on the first request"
         no_id = "to model 'adder' must specify a non-zero or non-empty correlation ID"
-        no_number = "takes sequence ids as uint64: use a whole number of up to 18446744073709551615, not 'one'"
+        no_number = "takes sequence ids as uint64: use an integer from 0 to 18446744073709551615, not 'one'"
         await refused(dataplane, no_start, SequencePart(5), x=one)
         await refused(dataplane, no_id, SequencePart(0, start=True), x=one)
         await refused(dataplane, no_id, None, x=one)
@@ -127,7 +127,7 @@ def test_an_idle_sequence_gives_its_place_to_one_that_waits() -> None:
             await ask(dataplane, 1, 1)
 
     controls = [*CONTROLS[:3], Control("CORRID", CORRELATION_ID, "bytes")]
-    run(plan(strategy=OLDEST, places=1, max_idle_s=0.1, controls=controls), scenario)
+    run(plan(strategy=OLDEST, slots=1, max_idle_s=0.1, controls=controls), scenario)
 
 
 def test_an_instance_that_dies_of_a_batch_with_an_empty_place_is_replaced() -> None:
@@ -180,7 +180,7 @@ def test_a_request_that_fails_does_not_have_others_computed_twice(states: list[S
         assert (await ask(dataplane, 100, 2))["sum"] == 101.0
         assert (await ask(dataplane, 100, 1))["sum"] in ((101.0,) if states else (101.0, 111.0)), "10 is added once at most"
 
-    run(plan({"by": "state" if states else "id", "delay_s": 0.1}, strategy=OLDEST, places=4, states=states), scenario)
+    run(plan({"by": "state" if states else "id", "delay_s": 0.1}, strategy=OLDEST, slots=4, states=states), scenario)
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["new", "begun anew"])

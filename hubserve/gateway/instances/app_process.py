@@ -16,15 +16,15 @@ from hubserve.registry.instance_command import instance_command
 
 
 class AppProcess:
-    """A page that runs beside a module's instances, with a copy of the module of its own.
+    """A page that runs beside a module's instances, with its own copy of the module.
 
     Args:
-        spec: how the module's instances run.
+        spec: of the module's instances.
         scratch: an empty folder to run the page in.
         root_path: the path under which clients see the page.
 
     Attributes:
-        port: where it listens on this machine, once :meth:`start` has returned.
+        port: on which it listens on this machine, once :meth:`start` has returned.
         is_dead: whether its process has ended.
     """
 
@@ -52,7 +52,7 @@ class AppProcess:
             answer = await asyncio.wait_for(self._ask(self._sock), limit_s)
         except asyncio.TimeoutError:
             self.stop()
-            raise LoadFailed(f"the page of '{name}' did not start within {limit_s:g} s; see the server's log") from None
+            raise LoadFailed(f"the page of '{name}' did not start within {limit_s:g} s; see the server log") from None
         except OSError as error:
             self.stop()
             raise LoadFailed(f"the page of '{name}' cannot be started: {error}") from None
@@ -87,7 +87,7 @@ class AppProcess:
         while not line.endswith(b"\n"):
             part = await loop.sock_recv(sock, 64 << 10)
             if not part:
-                raise LoadFailed(f"the process of the page of '{spec.module}' ended while it started; the server's log has its last words")
+                raise LoadFailed(f"the process of the page of '{spec.module}' ended while it started; see the server log")
             line += part
         answer: dict[str, Any] = json.loads(line)
         return answer
@@ -96,7 +96,7 @@ class AppProcess:
         self.is_dead = True
 
     def stop(self) -> None:
-        """End the process at once; requests that it answers break off."""
+        """End the process at once, with the requests that it is answering."""
         self.is_dead = True
         if self._sock:
             self._sock.close()

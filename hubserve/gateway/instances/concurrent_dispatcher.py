@@ -1,6 +1,6 @@
-"""Gives requests to an instance whose module may have further ones before it has answered, such as a model with ``async def execute``.
+"""Send requests to an instance whose module takes further ones before it has answered, such as a model with ``async def execute``.
 
-The frame of a batch is answered as soon as the module has begun with it, and each request when its response comes by the second socket.
+The frame of a batch is answered as soon as the module has begun with it, each request when its response comes on the side channel.
 """
 
 import time
@@ -11,68 +11,68 @@ from hubserve.gateway.instances.dispatcher import InstanceDispatcher
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.wire.frames import Frame
 
-#: so many requests at most are at an instance at the same time; others wait in the queue, where they can still go to another one
-MOST_AT_ONCE = 1024
+#: requests at one instance at the same time; others wait in the queue, from where they can still go to another instance
+MAX_CONCURRENT = 1024
 
 
 class Suspects:
-    """Requests that an instance had when it ended. Nothing says which of them it ended of, so they are tried again in halves."""
+    """Requests that an instance had when it ended. Nothing shows which of them ended it, so they are retried in halves."""
 
     def __init__(self, works: list[QueuedRequest]) -> None:
         self._works = works
 
     @property
-    def is_one(self) -> bool:
-        """Return whether one request alone is to blame if the instance ends."""
+    def is_single(self) -> bool:
+        """Whether there is only one of them."""
         return len(self._works) == 1
 
     @property
-    def waits(self) -> bool:
-        """Return whether one of them waits in the queue."""
+    def is_queued(self) -> bool:
+        """Whether one of them waits in the queue."""
         return any(work.raw.channel is None and not work.answer.done() for work in self._works)
 
 
 class ConcurrentDispatcher(InstanceDispatcher):
-    """See the module; arguments as the base class."""
+    """An instance whose module computes several batches at the same time; arguments as the base class."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        assert self._channel is not None, "its module is given whole requests"
-        self._with_many = self._channel
-        self._tried: QueuedRequest | None = None  # one of those that are tried again at this instance, apart from all others
-        self._with_many.on_fewer = self._on_fewer
-        self._with_many.on_late_response = self._on_late_response
-        self._with_many.on_orphans = self._take_orphans
+        assert self._channel is not None, "its module takes raw requests"
+        self._requests = self._channel
+        self._retried: QueuedRequest | None = None  # one of the suspects that are retried at this instance, apart from other requests
+        self._requests.on_fewer = self._on_fewer
+        self._requests.on_late_response = self._on_late_response
+        self._requests.on_orphans = self._retry_orphans
 
     @property
     def is_open(self) -> bool:
-        """Return whether it may be given another batch."""
-        if self._tried and not (self._tried.suspects and self._tried.suspects.waits):
+        """Whether it may be given another batch."""
+        if self._retried and not (self._retried.suspects and self._retried.suspects.is_queued):
             return False
-        streams = self._with_many.decoupled  # those may be open for as long as their clients like
-        return super().is_open and (streams or len(self._with_many.open) < MOST_AT_ONCE)
+        streams = self._requests.decoupled  # they may stay open for as long as their clients want
+        return super().is_open and (streams or len(self._requests.open) < MAX_CONCURRENT)
 
     def admits(self, work: QueuedRequest) -> bool:
-        """Return whether work may be computed beside the present work: requests that may have ended an instance are computed alone."""
-        if self._tried:
-            return work.isolated and work.suspects is not None and work.suspects is self._tried.suspects
-        return not work.isolated or not (self.in_flight or self._with_many.open)
+        """Return whether a request may be computed beside those at the instance: one that may have ended an instance may not."""
+        if self._retried:
+            return work.isolated and work.suspects is not None and work.suspects is self._retried.suspects
+        return not work.isolated or not (self.in_flight or self._requests.open)
 
     def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
-        """See the base class."""
+        """Send a batch; see the base class."""
         now = time.monotonic()
         for work in batch:
             work.raw.begun_at = now
-        self._tried = batch[0] if batch[0].isolated else None
+        self._retried = batch[0] if batch[0].isolated else None
         super().give(batch, call_sizes)
 
-    def _would_blame(self, batch: list[QueuedRequest]) -> bool:
+    def _has_one_suspect(self, batch: list[QueuedRequest]) -> bool:
         suspects = batch[0].suspects
-        return super()._would_blame(batch) and not self._with_many.open and (suspects is None or suspects.is_one)
+        return super()._has_one_suspect(batch) and not self._requests.open and (suspects is None or suspects.is_single)
 
     def _on_fewer(self) -> None:
-        if not self._with_many.open:
-            self._tried = None
+        if not self._requests.open:
+            self._retried = None
         self._batcher.dispatch()
 
     def _note_answer(self, answer: Frame) -> None:
@@ -87,21 +87,21 @@ class ConcurrentDispatcher(InstanceDispatcher):
             super()._count(works, {**header, "results": results}, begun_at, busy_s)
 
     def _on_late_response(self, work: QueuedRequest) -> None:
-        """Count a request whose response has come."""
+        """Count a request whose response came on the side channel."""
         self.has_answered = True
         begun_at = work.raw.begun_at
         took_s = time.monotonic() - begun_at
         if work.answer.done() and not work.answer.cancelled() and work.answer.exception() is None:
             header = {"results": [{}], "times": [(work.count, took_s)], "took_s": took_s}
-            self._statistics.answered([work], header, begun_at, took_s)
+            self._statistics.add_batch([work], header, begun_at, took_s)
 
-    def _take_orphans(self, works: list[QueuedRequest], died: HubError) -> list[QueuedRequest]:
-        """Have other instances compute what this one had, but for streams."""
-        again = [work for work in works if work.raw.stream is None and not work.answer.done() and self._may_go_on(work, died, merged=True)]
+    def _retry_orphans(self, works: list[QueuedRequest], died: HubError) -> list[QueuedRequest]:
+        """Requeue the requests of the instance that ended; returns the streams, which are not retried."""
+        again = [work for work in works if work.raw.stream is None and not work.answer.done() and self._may_retry(work, died, merged=True)]
         middle = (len(again) + 1) // 2
         for half in (again[:middle], again[middle:]):
             suspects = Suspects(half)
             for work in half:
                 work.suspects = suspects
-        self._batcher.put_back(again)
+        self._batcher.requeue(again)
         return [work for work in works if work.raw.stream is not None]

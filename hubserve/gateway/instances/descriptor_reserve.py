@@ -1,4 +1,4 @@
-"""Descriptors that are kept for starting instances: clients may use up all others."""
+"""Reserve descriptors for starting instances: clients may use up all others."""
 
 import contextlib
 import errno
@@ -8,37 +8,37 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-#: of an instance: two socket pairs, its memory twice, pipes and the null device of its start, and the process itself
-_KEPT = 16
+#: for one instance: two socket pairs, its memory twice, pipes and the null device of its start, and the process itself
+_RESERVED = 16
 
 
 class Reserve:
-    """Open descriptors that can be given up for something more important.
+    """Open descriptors that can be released for something more important.
 
     Args:
         count: how many.
     """
 
-    def __init__(self, count: int = _KEPT) -> None:
+    def __init__(self, count: int = _RESERVED) -> None:
         self._count = count
         self._kept: list[int] = []
 
     def fill(self) -> None:
-        """Keep as many as there should be, or as can be had now."""
+        """Reserve the full count, or as many as are available."""
         with contextlib.suppress(OSError):
             while len(self._kept) < self._count:
                 self._kept.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
     def release(self) -> None:
-        """Close all that are kept."""
+        """Close all reserved descriptors."""
         while self._kept:
             os.close(self._kept.pop())
 
     def spend_on(self, work: Callable[[], T]) -> T:
-        """Do something that opens descriptors; try again with the reserved ones if none are left.
+        """Call something that opens descriptors; try again with the reserved ones if none are left.
 
         Raises:
-            OSError: what ``work`` raises.
+            OSError: ``work`` failed.
         """
         try:
             return work()
@@ -52,5 +52,5 @@ class Reserve:
             self.fill()
 
 
-#: descriptors belong to the process, so its reserve does too
+#: descriptors belong to the process, and so does their reserve
 RESERVE = Reserve()

@@ -1,4 +1,4 @@
-"""Gives batches to one instance, and each asker its answer."""
+"""Send batches to one instance, and resolve each request's future."""
 
 import logging
 import time
@@ -9,47 +9,48 @@ from typing import Any
 
 from hubserve.errors import HubError, InstanceDied
 from hubserve.gateway.instances.connection import NotComputed
+from hubserve.gateway.instances.instance import BROKEN, Instance
 from hubserve.gateway.instances.outcomes import Outcome, outcome_of, resolve
-from hubserve.gateway.instances.process import BROKEN, InstanceProcess
 from hubserve.gateway.instances.raw_requests import encode_raw_batch
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, TimesBook
+from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 from hubserve.gateway.scheduling.concurrency import SHARED_FROM
-from hubserve.gateway.scheduling.sequences import Queue
+from hubserve.gateway.scheduling.latency_store import LatencyStore
+from hubserve.gateway.scheduling.sequence_batcher import Queue
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.wire.arena import MAX_IN_FLIGHT
 from hubserve.wire.frames import Frame, WireError
 
 log = logging.getLogger("hubserve")
 
-#: What is sent ahead waits for what is computed, while another instance might become free: not worth it for slow modules.
+#: a batch that is sent ahead waits for the current one, while another instance might become free: not worth it for slower modules
 _QUICK_S = 0.1
 
 
 class InstanceDispatcher:
-    """An instance, as the batcher sees it.
+    """An instance as the batcher sees it; see :class:`hubserve.gateway.queued_request.InstanceHandle`.
 
     Args:
-        instance: it is ready.
-        batcher: where its batches come from.
-        book: is told how long they take.
-        statistics: is told of every batch that was answered.
-        on_out_of_memory: is told the number of items that were too many.
+        instance: a loaded one.
+        batcher: its batches come from there.
+        book: learns how long they take.
+        statistics: counts every answered batch.
+        on_out_of_memory: called with the number of items for which the engine had no memory.
 
     Attributes:
-        in_flight: batches that it has been given and has not answered.
-        given: batches that it has ever been given.
-        expected_s: of each batch in flight, how long it is expected to take.
+        in_flight: number of unanswered batches.
+        given: number of batches that it was ever given.
+        expected_s: the expected duration of each batch in flight.
         has_answered: whether it has computed anything yet.
-        closed: the server stops: what it has is not tried again.
-        retired: it is given no more, because it is about to be replaced.
+        closed: whether the server stops, so that requests are not retried.
+        retired: whether it is given no more batches, because it is about to be replaced.
     """
 
     def __init__(
         self,
-        instance: InstanceProcess,
+        instance: Instance,
         batcher: Queue,
-        book: TimesBook,
+        book: LatencyStore,
         statistics: ModuleStatistics,
         on_out_of_memory: Callable[[int], None],
     ) -> None:
@@ -62,11 +63,11 @@ class InstanceDispatcher:
         self._usual_s = _QUICK_S
         self._given_at: deque[float] = deque()
         self._answered_at = 0.0
-        self._total_s = 0.0  # what all instances had computed when this one began with its batch
+        self._total_s = 0.0  # computing time of all instances when this one began with its batch
         self._instance = instance
         self._channel = instance.side_channel
         if self._channel:
-            self._channel.on_rescheduled = lambda work: batcher.put_back([work])
+            self._channel.on_rescheduled = lambda work: batcher.requeue([work])
         self._batcher = batcher
         self._book = book
         self._statistics = statistics
@@ -79,33 +80,33 @@ class InstanceDispatcher:
 
     @property
     def unfinished(self) -> int:
-        """How many batches it has not answered; or, where modules may answer later, requests."""
+        """Number of unanswered batches, or of requests if they are answered one by one."""
         return max(self.in_flight, len(self._channel.open)) if self._channel else self.in_flight
 
     @property
     def is_open(self) -> bool:
-        """Whether it may be given another batch: one when it is idle, and one ahead if it is quick."""
+        """Whether it may be given another batch: one if it is idle, and one ahead if it is quick."""
         if not self.is_alive:
             return False
         return not self.in_flight or (self.in_flight < MAX_IN_FLIGHT and self._usual_s < _QUICK_S)
 
     def admits(self, work: QueuedRequest) -> bool:
-        """Return whether work may be computed behind the present work: False for work that may end the instance."""
+        """Return whether a request may be sent behind those in flight: False for one that may end the instance."""
         return not (work.isolated and self.in_flight)
 
     def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
-        """Send a batch to the instance; its askers are answered when the instance has."""
-        if self._would_blame(batch):
+        """Send a batch to the instance, whose answer resolves the requests' futures."""
+        if self._has_one_suspect(batch):
             batch[0].attempts += 1
         try:
-            header, buffers = encode_raw_batch(batch, self._channel) if self._channel else _frame_of(batch)
+            header, buffers = encode_raw_batch(batch, self._channel) if self._channel else _encode_batch(batch)
             if call_sizes:
                 header["call_sizes"] = call_sizes
             if batch[0].once:
                 header["once"] = True
             keys = [call["key"] for call in header["calls"]] if self._channel else []
         except Exception:
-            self._fail_to_give(batch)
+            self._fail_unsent(batch)
             return
         now = time.monotonic()
         self._given_at.append(now)
@@ -116,25 +117,25 @@ class InstanceDispatcher:
         try:
             self._instance.infer(header, buffers, partial(self._answered, batch, keys))
         except Exception:
-            self._fail_to_give(batch)
+            self._fail_unsent(batch)
 
-    def _would_blame(self, batch: list[QueuedRequest]) -> bool:
-        """Return whether one request alone is to blame if the instance ends now."""
+    def _has_one_suspect(self, batch: list[QueuedRequest]) -> bool:
+        """Return True if a single request is the cause if the instance ends now."""
         return len(batch) == 1
 
-    def _fail_to_give(self, batch: list[QueuedRequest]) -> None:
+    def _fail_unsent(self, batch: list[QueuedRequest]) -> None:
         """Fail a batch that could not be sent, so that its requests do not wait for ever."""
         log.exception("an unexpected error while a batch was given to an instance")
         self.retired = True
         self._instance.end("could not be given a batch")
-        _fail(batch, HubError("the server failed; its log says why"))
+        _fail(batch, HubError("the server failed; see the server log"))
 
     def _answered(self, batch: list[QueuedRequest], keys: list[int], answer: Frame | InstanceDied) -> None:
         self.in_flight -= 1
         now = time.monotonic()
         given_at = self._given_at.popleft()
         took_s = now - given_at
-        # a batch that was sent ahead is begun when the one before it is answered
+        # the instance begins with a batch that was sent ahead when it has answered the one before
         begun_at = max(given_at, self._answered_at)
         busy_s = now - begun_at
         self._answered_at = now
@@ -143,26 +144,26 @@ class InstanceDispatcher:
         self._total_s = total_s
         if not self.in_flight:
             self._book.concurrency.end(now)
-        # a rise counts at once, a fall bit by bit
+        # a rise counts at once, a fall gradually
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
         if isinstance(answer, InstanceDied):
-            self._put_back(batch, keys, answer)
+            self._retry(batch, keys, answer)
             return
         try:
             outcomes = _outcomes(batch, answer)
         except WireError as error:  # the connection ends the instance for it
             self.retired = True
-            self._put_back(batch, keys, self._instance.death(BROKEN + error.message))
+            self._retry(batch, keys, self._instance.death(BROKEN + error.message))
             raise
         self._note_answer(answer)
         try:
             self._learn(batch, answer.header, busy_s, shared)
             if batch[-1].sequence is not None:
-                _tell_sequences(batch, answer)
-            if self._channel:  # calls that its threads still make do not keep it from computing
+                _update_sequences(batch, answer)
+            if self._channel:  # calls that the module's threads still make do not block the next batch
                 self._channel.executing.difference_update(keys)
-            self._batcher.answered(self)  # first, so that the instance does not wait until all requests are answered
-        except Exception:  # requests whose answers are here get them in any case
+            self._batcher.on_batch_done(self)  # first: the instance must not wait for the resolving of all requests
+        except Exception:  # the requests are resolved in any case
             log.exception("an unexpected error while a batch was answered")
         if self._channel:
             for work, key, outcome in zip(batch, keys, outcomes, strict=True):
@@ -177,18 +178,18 @@ class InstanceDispatcher:
         self.has_answered = True
 
     def _count(self, batch: list[QueuedRequest], header: dict[str, Any], begun_at: float, busy_s: float) -> None:
-        self._statistics.answered(batch, header, begun_at, busy_s)
+        self._statistics.add_batch(batch, header, begun_at, busy_s)
 
-    def _put_back(self, batch: list[QueuedRequest], keys: list[int], died: InstanceDied) -> None:
-        """Have another instance compute the requests of an instance that died, or refuse them."""
+    def _retry(self, batch: list[QueuedRequest], keys: list[int], died: InstanceDied) -> None:
+        """Requeue the requests of an instance that died, or fail those that may not be retried."""
         merged = len(batch) > 1
-        if self._channel:  # but not what it has let go of in another way
+        if self._channel:  # except those that the instance has answered or handed back already
             batch = [work for work, key in zip(batch, keys, strict=False) if self._channel.forget(key)]
-        again = [work for work in batch if not (work.filler or work.answer.done()) and self._may_go_on(work, died, merged)]
+        again = [work for work in batch if not (work.filler or work.answer.done()) and self._may_retry(work, died, merged)]
         try:
-            self._batcher.put_back(again)
+            self._batcher.requeue(again)
         except Exception:
-            log.exception("an unexpected error while requests of an instance that died were put back")
+            log.exception("an unexpected error while requests of an instance that died were requeued")
             _fail(again, died)
 
     def _learn(self, batch: list[QueuedRequest], header: dict[str, Any], busy_s: float, shared: bool) -> None:
@@ -201,11 +202,11 @@ class InstanceDispatcher:
         if "out_of_memory" in header:
             self._on_out_of_memory(header["out_of_memory"])
 
-    def _may_go_on(self, work: QueuedRequest, error: BaseException, merged: bool) -> bool:
-        """Whether work of an instance that died is tried again: then alone, so that only what ends instances is refused."""
-        blameless = isinstance(error, NotComputed)  # it waited behind what the instance died of
-        has_begun = work.raw is not None and work.raw.stream is not None and work.raw.stream.started
-        if self.closed or has_begun or not (blameless or work.may_be_retried):
+    def _may_retry(self, work: QueuedRequest, error: BaseException, merged: bool) -> bool:
+        """Return True if a request of an instance that died is retried, in isolation, so that only the one that ends instances fails."""
+        blameless = isinstance(error, NotComputed)  # it waited behind the batch at which the instance died
+        has_responses = work.raw is not None and work.raw.stream is not None and work.raw.stream.started
+        if self.closed or has_responses or not (blameless or work.may_be_retried):
             work.answer.set_exception(error)
             return False
         if not blameless:
@@ -215,8 +216,8 @@ class InstanceDispatcher:
         return True
 
 
-def _frame_of(batch: list[QueuedRequest]) -> tuple[dict[str, Any], list[Any]]:
-    """The header and buffers of an ``infer`` frame. Arrays are put one behind the other, so that the instance need not merge them."""
+def _encode_batch(batch: list[QueuedRequest]) -> tuple[dict[str, Any], list[Any]]:
+    """Return the header and buffers of an ``infer`` frame; arrays are concatenated, so that the instance need not merge them."""
     buffers: list[Any] = []
     if all("inputs" in work.call for work in batch):
         first = batch[0].call["inputs"]
@@ -232,7 +233,7 @@ def _frame_of(batch: list[QueuedRequest]) -> tuple[dict[str, Any], list[Any]]:
 
 
 def _shifted(call: dict[str, Any], by: int) -> dict[str, Any]:
-    """A call whose buffers begin at index ``by`` of the frame instead of 0."""
+    """Return a call whose buffers begin at index ``by`` of the frame instead of 0."""
     if not by:
         return call
     shifted = dict(call)
@@ -245,10 +246,10 @@ def _shifted(call: dict[str, Any], by: int) -> dict[str, Any]:
     return shifted
 
 
-def _tell_sequences(batch: list[QueuedRequest], frame: Frame) -> None:
+def _update_sequences(batch: list[QueuedRequest], frame: Frame) -> None:
     for work, result in zip(batch, frame.header["results"], strict=True):
         if work.sequence is not None:
-            work.sequence.computed(work, result, frame)
+            work.sequence.on_computed(work, result, frame)
 
 
 def _outcomes(batch: list[QueuedRequest], frame: Frame) -> list[Outcome]:
@@ -259,7 +260,7 @@ def _outcomes(batch: list[QueuedRequest], frame: Frame) -> list[Outcome]:
     """
     most = sum(work.count for work in batch)
     if any(items > most for items, _ in frame.header["times"]):
-        raise WireError(f"a frame tells of calls with more than the {most} items that were given")
+        raise WireError(f"a frame reports calls with more than the {most} items that were sent")
     return [outcome_of(result, frame.buffers) for result in frame.header["results"]]
 
 

@@ -1,4 +1,4 @@
-"""Notices the end of a child process by the process itself: its sockets may live on in processes that it has forked."""
+"""Detect the end of a child process by its pid: its sockets may live on in processes that it has forked."""
 
 import asyncio
 import contextlib
@@ -6,12 +6,12 @@ import os
 import subprocess
 from collections.abc import Callable
 
-#: if the kernel has no process descriptors, or none is left
+#: poll interval if the kernel has no process descriptors, or none is left
 _LOOK_EVERY_S = 0.1
 
 
 class ExitWatch:
-    """Calls a function once when a child has ended, and reaps it.
+    """Watch on a child process: calls a function once when it has ended, and reaps it.
 
     Args:
         child: the process.
@@ -43,7 +43,7 @@ class ExitWatch:
         self._on_exit()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         if self._timer:
             self._timer.cancel()
         self._close()

@@ -1,6 +1,6 @@
-"""Checks the headers of frames from an instance: every field, before it is used.
+"""Check every field of the headers of frames from an instance before it is used.
 
-A module's code can write to its instance's sockets, on purpose or by a wrong descriptor. A frame that is not exactly what may come ends
+A module's code can write to its instance's sockets, on purpose or by a wrong descriptor. A frame that is not exactly an allowed one ends
 the instance; nothing of it reaches a client or another module.
 """
 
@@ -12,17 +12,17 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hubserve.kinds.base import Face
 from hubserve.types import BFLOAT16, BYTES, DTYPES, parse_dtype
-from hubserve.wire.arena import HALF_BYTES, REQUESTS_BYTES
+from hubserve.wire.arena import REQUESTS_BYTES, RESPONSE_BUFFER_BYTES
 from hubserve.wire.frames import WireError
 
 Count = Annotated[int, Meta(ge=0)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
-#: such a number would not be one of a clock
+#: a larger number cannot come from a clock
 Seconds = Annotated[float, Meta(ge=0, lt=1e9)]
 Parameters = dict[str, bool | int | float | str]
 
 _ITEM_BYTES = {**{name: parse_dtype(name).itemsize for name in DTYPES}, BFLOAT16: 2}
-#: each byte string stands behind its length
+#: each byte string is preceded by its length
 _LENGTH_BYTES = 4
 
 
@@ -167,15 +167,15 @@ def check_answer(asked: dict[str, Any], header: dict[str, Any]) -> None:
     """Check the header of a frame that answers another one.
 
     Args:
-        asked: the header of that one.
+        asked: the header of the answered frame.
         header: the received header.
     Raises:
-        WireError: it does not answer it, or a field is invalid.
+        WireError: it does not answer that frame, or a field is invalid.
     """
     op = header.get("op")
     answers = _ANSWERS[asked["op"]]
     if not isinstance(op, str) or op not in answers:
-        raise WireError(f"a frame of the form {_short(op)} came where {' or '.join(answers)} was asked for")
+        raise WireError(f"a frame of the form {_short(op)} answers one that expects {' or '.join(answers)}")
     checked = _convert(op, header, answers[op])
     if isinstance(checked, _Results):
         _check_results(asked, checked.results, _sizes(header))
@@ -191,7 +191,7 @@ def check_side_frame(header: dict[str, Any]) -> None:
     """
     op = header.get("op")
     if not isinstance(op, str) or op not in _SIDE:
-        raise WireError(f"there is no frame of the form {_short(op)} on the second socket")
+        raise WireError(f"a frame of the unknown form {_short(op)} on the second socket")
     checked = _convert(op, header, _SIDE[op])
     if isinstance(checked, _Response) and checked.outputs is not UNSET:
         _check_arrays(checked.outputs, _sizes(header))
@@ -199,10 +199,10 @@ def check_side_frame(header: dict[str, Any]) -> None:
         _check_arrays(checked.inputs, _sizes(header))
     elif isinstance(checked, _Ask):
         if checked.what not in _ASKED:
-            raise WireError(f"a frame asks for {_short(checked.what)}, which there is not")
+            raise WireError(f"a frame asks for {_short(checked.what)}, which is unknown")
         asked = _convert(checked.what, checked.arguments, _ASKED[checked.what])
         if isinstance(asked, _Load) and len(asked.files) != len(header["buffers"]):
-            raise WireError("a frame asks to load a model without the files that it names")
+            raise WireError("a frame asks to load a model, but lacks files that it names")
 
 
 def _convert(op: str, header: dict[str, Any], form: type[Struct] | None) -> Struct | None:
@@ -210,12 +210,12 @@ def _convert(op: str, header: dict[str, Any], form: type[Struct] | None) -> Stru
         return None
     try:
         return msgspec.convert(header, form)
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # half a surrogate pair where there is no text at all
-        raise WireError(f"a frame of the form '{op}' is broken: {_short(error)}") from None
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # a lone surrogate in an unexpected field
+        raise WireError(f"a frame of the form '{op}' is malformed: {_short(error)}") from None
 
 
 def _sizes(header: dict[str, Any]) -> list[int]:
-    """Return the length of each buffer. Those in the arena must fit into the half of it that an instance uses to answer one frame."""
+    """Return the length of each buffer. Those in the arena must fit into the half that an instance uses for one answer."""
     sizes, in_arena = [], 0
     for place in header["buffers"]:
         if isinstance(place, int):
@@ -223,8 +223,8 @@ def _sizes(header: dict[str, Any]) -> list[int]:
             continue
         offset, length = place
         in_arena += length
-        if offset < REQUESTS_BYTES or in_arena > HALF_BYTES:
-            raise WireError("a frame's buffers are not in the part of the shared memory that is for answers")
+        if offset < REQUESTS_BYTES or in_arena > RESPONSE_BUFFER_BYTES:
+            raise WireError("a frame's buffers lie outside of the shared memory for answers")
         sizes.append(length)
     return sizes
 
@@ -236,20 +236,20 @@ def _check_results(asked: dict[str, Any], results: list[_Result], sizes: list[in
     for result, face in zip(results, faces, strict=True):
         given = (result.json is not UNSET) + (result.outputs is not UNSET) + (result.error is not UNSET) + (result.later is not UNSET)
         if given != 1:
-            raise WireError("a frame has a result that is not exactly one of json, outputs, error and later")
+            raise WireError("a frame has a result that is not exactly one of json, outputs, error or later")
         if result.json is not UNSET:
             if face != Face.JSON or result.json >= len(sizes):
-                raise WireError("a frame has a JSON result that was not asked for, or without its buffer")
+                raise WireError("a frame has a JSON result that was not requested, or that lacks its buffer")
         elif result.outputs is not UNSET:
             if face != Face.TENSORS:
-                raise WireError("a frame has arrays where JSON was asked for")
+                raise WireError("a frame has arrays instead of the requested JSON")
             _check_arrays(result.outputs, sizes)
         elif result.later is not UNSET and "together" not in asked:
-            raise WireError("a frame puts a result off whose module cannot do that")
+            raise WireError("a frame defers a result, which its module cannot do")
 
 
 def _face(call: dict[str, Any]) -> str:
-    """Return the face of a call's answer; calls that the module computes outside of any batch are answered by JSON."""
+    """Return the face of a call's answer; calls that are computed outside of batches are answered by JSON."""
     return Face.JSON if "arguments" in call else call["answer"]
 
 
@@ -257,11 +257,11 @@ def _check_arrays(arrays: list[_Array], sizes: list[int]) -> None:
     for array in arrays:
         item_bytes = _ITEM_BYTES.get(array.dtype)
         if array.buffer >= len(sizes) or (item_bytes is None and array.dtype != BYTES):
-            raise WireError(f"a frame describes the array {_short(array.name)} without its buffer, or of a dtype that there is not")
+            raise WireError(f"a frame describes the array {_short(array.name)} without its buffer, or of an unknown dtype")
         size, items = sizes[array.buffer], prod(array.shape)
         if items * _LENGTH_BYTES > size if item_bytes is None else items * item_bytes != size:
             raise WireError(
-                f"a frame describes the array {_short(array.name)} as {array.dtype} {_short(array.shape)}, which {size} bytes are not"
+                f"a frame describes the array {_short(array.name)} as {array.dtype} {_short(array.shape)}, which does not fit {size} bytes"
             )
 
 

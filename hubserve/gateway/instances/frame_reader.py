@@ -1,7 +1,7 @@
-"""Reads frames from an instance's socket: small ones whole, one or more at once; a large one straight into its own buffer.
+"""Read frames from an instance's socket: small ones by way of a scratch buffer, a large one straight into its own buffer.
 
-An instance runs a module's code, which may write anything to its descriptors. So nothing is believed before it is checked, and no memory is
-touched for bytes that were only announced.
+An instance runs a module's code, which may write anything to its descriptors. Every field is checked before it is used, and memory is
+touched only as bytes arrive, whatever length a frame announces.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ _SCRATCH_BYTES = 64 << 10
 
 
 class FrameProtocol(asyncio.BufferedProtocol):
-    """One end of a socket that frames come from.
+    """The receiving end of a socket that carries frames.
 
     Args:
-        arena: where buffers may lie that are not sent; None for nowhere.
-        on_broken: called with the reason when the received bytes are not a frame, or not an allowed one; the socket is closed then.
+        arena: holds the buffers that are not sent; None for none.
+        on_broken: called with the reason when the received bytes are not an allowed frame, after the socket was closed.
 
     Attributes:
         heard_at: when something was last received, on the clock of ``time.monotonic``.
@@ -39,9 +39,9 @@ class FrameProtocol(asyncio.BufferedProtocol):
         self._on_broken = on_broken
         self._transport: asyncio.Transport | None = None
         self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
-        self._view = self._scratch  # where bytes go: the scratch, or the buffer of a frame that is larger
+        self._view = self._scratch  # receives bytes: the scratch, or the buffer of a larger frame
         self._filled = 0
-        self._header: dict[str, Any] | None = None  # of a frame whose payload has not come whole
+        self._header: dict[str, Any] | None = None  # of a frame whose payload is incomplete
         self._is_broken = False
 
     @abstractmethod
@@ -62,25 +62,25 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     @property
     def stalled_s(self) -> float:
-        """Return for how long the rest of a frame has been missing; 0 if none has begun."""
+        """Seconds for which the rest of a frame has been missing; 0 if none has begun."""
         return time.monotonic() - self.heard_at if self._filled else 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is ready."""
+        """Keep the transport."""
         self._transport = transport  # type: ignore[assignment]  # stream sockets have stream transports
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
-        """Where the next bytes go."""
+        """Return the buffer for the next bytes."""
         return self._view[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Some bytes came."""
+        """Handle received bytes."""
         if self._is_broken:
             return
         self.heard_at = time.monotonic()
         self._filled += nbytes
         try:
-            self._take_frames()
+            self._read_frames()
         except frames.WireError as error:
             self.break_off(error.message)
         except MemoryError:
@@ -89,39 +89,39 @@ class FrameProtocol(asyncio.BufferedProtocol):
             log.exception("an unexpected error while a frame of an instance was read")
             self.break_off("the gateway failed to read a frame")
 
-    def _take_frames(self) -> None:
+    def _read_frames(self) -> None:
         while self._filled >= frames.HEAD.size and not self._is_broken:
             header_bytes, payload_bytes = frames.decode_head(self._view[: frames.HEAD.size])
             start = frames.HEAD.size + header_bytes
             if self._header is None:
                 if self._filled < start:
-                    self._make_room(start)
+                    self._ensure_capacity(start)
                     return
                 self._header = frames.decode_header(self._view[frames.HEAD.size : start], payload_bytes, self._arena, _loads)
                 self.check(self._header)
             size = start + payload_bytes
             if self._filled < size:
-                self._make_room(size)
+                self._ensure_capacity(size)
                 return
             payload = self._view[start:size]
             if self._view is self._scratch:  # the next read overwrites it
                 payload = memoryview(bytes(payload))
             header, self._header = self._header, None
-            self._move(self._scratch, size)
-            self.on_frame(frames.cut(header, payload, self._arena))
+            self._switch_buffer(self._scratch, size)
+            self.on_frame(frames.split_payload(header, payload, self._arena))
 
-    def _make_room(self, size: int) -> None:
+    def _ensure_capacity(self, size: int) -> None:
         if size > len(self._view):
-            self._move(np.empty(size, np.uint8).data, 0)  # unlike a bytearray's, its pages are taken only as bytes come
+            self._switch_buffer(np.empty(size, np.uint8).data, 0)  # unlike a bytearray's, its pages are taken only as bytes come
 
-    def _move(self, to: memoryview, start: int) -> None:
-        """Go on in another buffer, with what came from ``start`` on."""
+    def _switch_buffer(self, to: memoryview, start: int) -> None:
+        """Continue in another buffer, with the bytes received from ``start`` on."""
         rest = bytes(self._view[start : self._filled])
         self._view, self._filled = to, len(rest)
         self._view[: len(rest)] = rest
 
     def break_off(self, reason: str) -> None:
-        """Read nothing more, and say why."""
+        """Stop reading, close the socket, and report the reason."""
         if self._is_broken:
             return
         self._is_broken = True
@@ -135,7 +135,7 @@ class FrameProtocol(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def write(self, pieces: list[Any]) -> None:
-        """Send what :func:`hubserve.wire.frames.encode` gave."""
+        """Send an encoded frame; see :func:`hubserve.wire.frames.encode`."""
         if self._transport is None:
             return
         if len(pieces) == 1:
@@ -145,10 +145,10 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
 
 def dumps(header: dict[str, Any]) -> bytes:
-    """A header as JSON."""
+    """Encode a header as JSON."""
     try:
         return orjson.dumps(header)
-    except TypeError:  # half a character in a text, which JSON in general allows; or a number beyond 64 bits
+    except TypeError:  # a lone surrogate, or a number beyond 64 bits: JSON allows both, orjson does not
         return frames.dump_header(header)
 
 

@@ -1,4 +1,4 @@
-"""What an instance is to run, and how."""
+"""Specify what an instance runs, where and how."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from hubserve.types import TensorSpec, specs_to_json
 
 @dataclass(frozen=True)
 class InstanceSpec:
-    """What an instance is to run, and where.
+    """The specification of one instance.
 
     Attributes:
         module: the served name, for messages.
@@ -22,7 +22,7 @@ class InstanceSpec:
         max_batch_size: a limit below the module's own; 0 for none.
         search_path: folders in which relative model paths are looked up.
         threads: cores that it may compute with.
-        decode_ahead: decode the pictures of the next batch while one is computed: of use where a core is free then.
+        decode_ahead: decode the pictures of the next batch while one is computed: useful if a core is free then.
         environ: further environment variables.
         load_timeout_s: how long it may take to load.
         compute_timeout_s: how long one batch may take before the instance counts as hung.
@@ -30,9 +30,9 @@ class InstanceSpec:
         python: the interpreter that it runs in; "" for the gateway's own.
         address: ``host:port`` of a listener on another machine (:mod:`hubserve.instance.remote_listener`); "" for this machine.
         token_file: with ``address``: the file of the key that is shared with it (:mod:`hubserve.wire.tls`).
-        extra_inputs: what its model takes besides what clients send, in the shape of one item.
+        extra_inputs: inputs of its model that clients do not send, in the shape of one item.
         warm_up: samples that it computes before it is ready, as :mod:`hubserve.instance.warmup` takes them; None for one item of zeros.
-        nan: what becomes of numbers in JSON answers that are not finite: "null", "error" or "token".
+        nan: how JSON answers show numbers that are not finite: "null", "error" or "token".
     """
 
     module: str
@@ -57,10 +57,10 @@ class InstanceSpec:
     nan: str = "null"
 
     def load_order(self, measure: bool) -> dict[str, Any]:
-        """The ``load`` frame's header.
+        """Return the header of the ``load`` frame.
 
         Args:
-            measure: whether it is to find out how long batches take.
+            measure: whether the instance measures how long batches take.
         """
         return {
             "op": "load",
@@ -79,12 +79,12 @@ class InstanceSpec:
         }
 
     def full_environ(self) -> dict[str, str]:
-        """The process's environment."""
+        """Return the environment variables of the process."""
         return {
             **instance_environment(home(), self.search_path, self.python),
             "PYTHONUNBUFFERED": "1",
             THREADS_VARIABLE: str(self.threads),
-            # numerical libraries start a thread per core each unless told; a user's own setting wins
+            # numerical libraries start a thread per core each by default; a user's own setting wins
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.threads)),
             **self.environ,
         }

@@ -1,29 +1,29 @@
-"""Read the outcome of each request from an instance's frame."""
+"""Decode the outcome of each request from an instance's frame, and resolve its future."""
 
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 from hubserve.errors import HubError, InvalidInput, from_wire, one_line, without_usage
-from hubserve.gateway.instances.unpacking import PackedResponse, answer_unpacked, has_many_strings
+from hubserve.gateway.instances.unpacking import PackedResponse, has_many_strings, resolve_unpacked
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.types import InferResponse
 from hubserve.wire.frames import WireError, unpack_arrays
 
 log = logging.getLogger("hubserve")
 
-#: None: its responses come in another way
+#: None if the responses come on the side channel
 Outcome = InferResponse | PackedResponse | HubError | None
 
 
 def outcome_of(result: dict[str, Any], buffers: Sequence[memoryview], final: bool = True, may_be_large: bool = True) -> Outcome:
-    """Read one result of a frame, or one response.
+    """Decode one result of a frame, or one response.
 
     Args:
         result: checked by :mod:`hubserve.gateway.instances.frame_checks`.
         buffers: the frame's.
         final: whether no more responses follow.
-        may_be_large: whether many byte strings may be left for :func:`resolve` to unpack.
+        may_be_large: whether large arrays of byte strings may be left for :func:`resolve` to unpack.
     Raises:
         WireError: its arrays cannot be read from their buffers.
     """
@@ -54,6 +54,6 @@ def resolve(work: QueuedRequest, outcome: InferResponse | PackedResponse | HubEr
             log.warning("a request was refused: %s", one_line(without_usage(outcome.message)))
         work.answer.set_exception(outcome)
     elif isinstance(outcome, PackedResponse):
-        answer_unpacked(work.answer, outcome)
+        resolve_unpacked(work.answer, outcome)
     else:
         work.answer.set_result(outcome)

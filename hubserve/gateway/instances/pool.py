@@ -1,21 +1,21 @@
-"""The instances of one served module: each is given batches by the batcher, is watched, and is replaced when it dies or has to go."""
+"""The instances of one served module: load, watch and replace them."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from hubserve.errors import HubError, InstanceDied, LoadFailed
 from hubserve.gateway.background import repeat, run_in_background
 from hubserve.gateway.instances.concurrent_dispatcher import ConcurrentDispatcher
 from hubserve.gateway.instances.dispatcher import InstanceDispatcher
+from hubserve.gateway.instances.instance import Instance
 from hubserve.gateway.instances.instance_spec import InstanceSpec
-from hubserve.gateway.instances.process import InstanceProcess
 from hubserve.gateway.instances.remote_instance import create_instance
-from hubserve.gateway.scheduling.batch_latency import TimesBook
-from hubserve.gateway.scheduling.sequences import Queue
+from hubserve.gateway.instances.slot import Slot
+from hubserve.gateway.scheduling.latency_store import LatencyStore
+from hubserve.gateway.scheduling.sequence_batcher import Queue
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.kinds.base import Description
 from hubserve.wire.model_access import ModelAccess
@@ -24,80 +24,24 @@ log = logging.getLogger("hubserve")
 
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 30.0
-#: where descriptors or memory were lacking, which may be there again at any moment
+#: after a lack of descriptors or memory, which may pass at any moment
 _LONGEST_RESOURCE_DELAY_S = 2.0
 _WATCH_EVERY_S = 1.0
-#: an idle instance that has not been heard of for so long is asked
+#: an idle instance that has been silent for so long is pinged
 _PING_AFTER_S = 2.0
-#: an instance this much over its bound is not given the time that its replacement takes to load
+#: an instance that exceeds its memory limit by this factor is ended before its replacement is loaded
 _FAR_OVER = 1.5
 _MB = 1 << 20
 
 
-class Slot:
-    """A place for one instance, which outlives the instances in it.
-
-    Attributes:
-        instance: the one in it now; None while it is being replaced.
-        seat: through which that instance is given its work.
-        restarts: how many have been replaced.
-        error: why the last one failed to load; "" when it loaded.
-        unwanted: why the instance is to be replaced although it lives; "" for no reason.
-        died_loading: whether the process of the last attempt to replace it ended while it loaded.
-    """
-
-    def __init__(self, spec: InstanceSpec) -> None:
-        self.spec = spec
-        self.instance: InstanceProcess | None = None
-        self.seat: InstanceDispatcher | None = None
-        self.restarts = 0
-        self.error = ""
-        self.unwanted = ""
-        self.died_loading = False
-        self._recycle = asyncio.Event()
-
-    def recycle(self, why: str) -> None:
-        """Have the instance replaced as soon as another one is loaded."""
-        if not self.unwanted:
-            self.unwanted = why
-            self._recycle.set()
-
-    async def until_unwanted(self) -> None:
-        """Wait until the instance is to be replaced."""
-        await self._recycle.wait()
-
-    def put(self, instance: InstanceProcess) -> None:
-        """Have an instance in this place from now on."""
-        self.instance, self.error, self.unwanted, self.died_loading = instance, "", "", False
-        self._recycle.clear()
-
-    @property
-    def serves(self) -> bool:
-        """Return True if its instance lives and is given work."""
-        return self.instance is not None and not self.instance.is_dead and not (self.seat and self.seat.retired)
-
-    def status(self) -> dict[str, Any]:
-        """For people and monitors to read."""
-        instance = self.instance
-        return {
-            "pid": instance.pid if instance else None,
-            "address": self.spec.address,
-            "in_flight": self.seat.in_flight if self.seat and instance else 0,
-            "memory_mb": round(instance.memory_bytes() / _MB, 1) if instance else 0,
-            "silent_s": round(instance.silent_s, 1) if instance else None,
-            "restarts": self.restarts,
-            "error": self.error,
-        }
-
-
 class Pool:
-    """Keeps one instance for each of the given specifications.
+    """One running instance for each of the given specifications.
 
     Args:
         specs: one for each instance, all of the same module version.
-        batcher: where the work comes from.
-        book: how long batches take.
-        statistics: what the module has done.
+        batcher: the module's queue.
+        book: the learned batch latencies.
+        statistics: of the module.
         models: returns the models that its module may use.
     """
 
@@ -105,7 +49,7 @@ class Pool:
         self,
         specs: Sequence[InstanceSpec],
         batcher: Queue,
-        book: TimesBook,
+        book: LatencyStore,
         statistics: ModuleStatistics,
         models: Callable[[], ModelAccess],
     ) -> None:
@@ -118,12 +62,12 @@ class Pool:
         self._leaving: dict[asyncio.Task[None], InstanceDispatcher] = {}
 
     async def start(self, measure: Callable[[], bool]) -> tuple[Description, list[tuple[int, float]]]:
-        """Load every instance; :meth:`serve` is to follow.
+        """Load every instance, before :meth:`serve`.
 
         Args:
-            measure: tells whether the first instance is to find out how long batches take.
+            measure: returns whether the first instance measures how long batches take.
         Returns:
-            What the module answers; items and seconds of the calls that warmed it up.
+            The module's description; items and seconds of the calls that warmed it up.
         Raises:
             LoadFailed: an instance could not load; none is left running.
         """
@@ -143,12 +87,12 @@ class Pool:
         return instances[0].description, instances[0].times
 
     def serve(self) -> None:
-        """Begin to compute what the batcher has."""
+        """Begin to compute queued batches."""
         self._tasks = [run_in_background(self._keep(slot), "an instance was kept running") for slot in self.slots]
         self._tasks.append(run_in_background(repeat(self._watch, _WATCH_EVERY_S, "instances were watched"), "instances were watched"))
 
     async def stop(self, drain_s: float) -> None:
-        """Wait up to ``drain_s`` for what is queued and being computed, then end every instance."""
+        """Wait up to ``drain_s`` for the queued requests and those in flight, then end every instance."""
         deadline = time.monotonic() + drain_s
         while (len(self._batcher) or self._in_flight()) and time.monotonic() < deadline:  # noqa: ASYNC110 - two counters to watch, once in a life
             await asyncio.sleep(0.01)
@@ -160,17 +104,17 @@ class Pool:
         await asyncio.gather(*(slot.instance.stop() for slot in self.slots if slot.instance))
 
     def _in_flight(self) -> int:
-        seats = [*(slot.seat for slot in self.slots if slot.seat), *self._leaving.values()]
-        return sum(seat.unfinished for seat in seats)
+        dispatchers = [*(slot.dispatcher for slot in self.slots if slot.dispatcher), *self._leaving.values()]
+        return sum(dispatcher.unfinished for dispatcher in dispatchers)
 
     # --- replacing ---
 
     async def _keep(self, slot: Slot) -> None:
-        """Serve from a slot for as long as the pool lives, whatever goes wrong."""
+        """Serve from a slot for as long as the pool lives, whatever fails."""
         delay_s = _FIRST_DELAY_S
         while True:
             try:
-                # an instance that has answered is replaced at once; one that dies at its start, or for no reason, ever later
+                # an instance that has answered is replaced at once; one that dies before is replaced after growing delays
                 if slot.instance is not None and await self._serve(slot, slot.instance):
                     delay_s = _FIRST_DELAY_S
                 if slot.instance is not None:
@@ -179,49 +123,49 @@ class Pool:
                 delay_s = min(delay_s * 2, await self._replace(slot))
             except Exception as error:
                 log.exception("an unexpected error while an instance of '%s' was kept running", slot.spec.module)
-                slot.error = f"the server failed to keep it running ({type(error).__name__}); its log says why"
+                slot.error = f"the server failed to keep it running ({type(error).__name__}); see the server log"
                 if slot.instance is not None:
                     slot.instance.kill()
                     slot.instance = None
                 await asyncio.sleep(_FIRST_DELAY_S)
 
-    async def _serve(self, slot: Slot, instance: InstanceProcess) -> bool:
-        """Have an instance compute batches until it dies or another one is in its place; gives whether it answered any."""
+    async def _serve(self, slot: Slot, instance: Instance) -> bool:
+        """Give batches to an instance until it dies or is replaced; returns whether it answered any."""
         out_of_memory = partial(self._lower_limit, slot)
         kind = ConcurrentDispatcher if instance.description.concurrent else InstanceDispatcher
-        seat = slot.seat = kind(instance, self._batcher, self._book, self._statistics, out_of_memory)
+        dispatcher = slot.dispatcher = kind(instance, self._batcher, self._book, self._statistics, out_of_memory)
         died = asyncio.create_task(instance.dead.wait())
         try:
-            self._batcher.add(seat)
+            self._batcher.add_instance(dispatcher)
             while not died.done():
-                unwanted = asyncio.create_task(slot.until_unwanted())
+                replace = asyncio.create_task(slot.until_replacement_requested())
                 try:
-                    await asyncio.wait({died, unwanted}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({died, replace}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    unwanted.cancel()
+                    replace.cancel()
                 if died.done():
                     break
-                if await self._recycle(slot, instance, seat):
-                    return seat.has_answered
+                if await self._replace_beside(slot, instance, dispatcher):
+                    return dispatcher.has_answered
                 await asyncio.wait({died}, timeout=_LONGEST_DELAY_S)
                 slot.put(instance)
         except asyncio.CancelledError:
-            seat.closed = True
+            dispatcher.closed = True
             raise
         finally:
             died.cancel()
-            self._batcher.remove(seat)
-        slot.instance = slot.seat = None
+            self._batcher.remove_instance(dispatcher)
+        slot.instance = slot.dispatcher = None
         slot.restarts += 1
-        return seat.has_answered
+        return dispatcher.has_answered
 
     async def _replace(self, slot: Slot) -> float:
-        """Load an instance into an empty slot; gives the longest time, in seconds, after which to try again if that failed."""
+        """Load an instance into an empty slot; returns the longest delay, in seconds, before the next try."""
         instance = create_instance(slot.spec, self._models)
         try:
             await instance.start()
         except HubError as error:
-            log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message)  # noqa: TRY400 - the message says it all
+            log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message)  # noqa: TRY400 - the message is complete
             if instance.died_loading and not slot.died_loading:  # one death while loading is not enough to refuse waiting requests
                 slot.died_loading = True
                 return _LONGEST_DELAY_S
@@ -235,42 +179,42 @@ class Pool:
         log.info("replaced an instance of '%s' (%s)", slot.spec.module, instance.place)
         return _LONGEST_DELAY_S
 
-    async def _recycle(self, slot: Slot, old: InstanceProcess, seat: InstanceDispatcher) -> bool:
-        """Load an instance beside one that has to go, then let that finish its batches and end it.
+    async def _replace_beside(self, slot: Slot, old: Instance, dispatcher: InstanceDispatcher) -> bool:
+        """Load an instance beside the old one, then let the old one finish its batches and end it.
 
         Returns:
-            Whether another one is in the slot now; if it could not be loaded, the old one stays.
+            False if the new one could not be loaded, so that the old one stays.
         """
-        log.info("replacing an instance of '%s' (%s): %s", slot.spec.module, old.place, slot.unwanted)
+        log.info("replacing an instance of '%s' (%s): %s", slot.spec.module, old.place, slot.replace_reason)
         instance = create_instance(slot.spec, self._models)
         try:
             await instance.start()
         except HubError as error:
             log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message)  # noqa: TRY400 - as above
-            seat.retired = False
+            dispatcher.retired = False
             self._batcher.dispatch()
             return False
-        seat.retired = True
+        dispatcher.retired = True
         slot.put(instance)
-        slot.seat = None
+        slot.dispatcher = None
         slot.restarts += 1
-        task = run_in_background(_finish(old, seat), "an instance finished its last requests")
-        self._leaving[task] = seat
+        task = run_in_background(_finish(old, dispatcher), "an instance finished its last requests")
+        self._leaving[task] = dispatcher
         task.add_done_callback(self._leaving.pop)
         return True
 
     def _lower_limit(self, slot: Slot, items: int) -> None:
-        """An engine had no memory for so many items: fewer from now on, and a process whose memory is in one piece again."""
+        """Limit batches to fewer items after an engine ran out of memory, and replace the process, whose memory is fragmented."""
         limit = max(1, items // 2)
         if limit < self._book.limit:
             log.warning("module '%s' ran out of memory with %d items; at most %d from now on", slot.spec.module, items, limit)
             self._book.lower_limit(limit)
-        slot.recycle("it ran out of memory")
+        slot.request_replacement("it ran out of memory")
 
     # --- watching ---
 
     async def _watch(self) -> None:
-        """Look after every instance's memory, and ask those that are idle for a sign of life."""
+        """Check every instance's memory and frames, and ping idle ones."""
         for slot in self.slots:
             if slot.instance is not None and not slot.instance.is_dead:
                 slot.instance.check_frames()
@@ -278,22 +222,22 @@ class Pool:
                 if slot.instance.is_idle and slot.instance.silent_s > _PING_AFTER_S:
                     slot.instance.ping()
 
-    def _check_memory(self, slot: Slot, instance: InstanceProcess) -> None:
-        bound_mb, memory_mb = slot.spec.max_memory_mb, instance.memory_bytes() / _MB
-        if not bound_mb or memory_mb <= bound_mb:
+    def _check_memory(self, slot: Slot, instance: Instance) -> None:
+        limit_mb, memory_mb = slot.spec.max_memory_mb, instance.memory_bytes() / _MB
+        if not limit_mb or memory_mb <= limit_mb:
             return
-        slot.recycle(f"it takes {memory_mb:.0f} MB, and max_memory_mb is {bound_mb}")
-        if memory_mb > _FAR_OVER * bound_mb and slot.seat:
-            slot.seat.retired = True
+        slot.request_replacement(f"it takes {memory_mb:.0f} MB, and max_memory_mb is {limit_mb}")
+        if memory_mb > _FAR_OVER * limit_mb and slot.dispatcher:
+            slot.dispatcher.retired = True
             if instance.is_idle:
                 instance.kill()
 
 
-async def _finish(instance: InstanceProcess, seat: InstanceDispatcher) -> None:
-    """Let an instance answer what it was given, and end it."""
+async def _finish(instance: Instance, dispatcher: InstanceDispatcher) -> None:
+    """Let an instance answer its batches, and end it."""
     try:
-        while seat.unfinished and not instance.dead.is_set():  # noqa: ASYNC110 - a counter to watch, once in a life
+        while dispatcher.unfinished and not instance.dead.is_set():  # noqa: ASYNC110 - a counter to watch, once in a life
             await asyncio.sleep(0.01)
     finally:
-        seat.closed = True
+        dispatcher.closed = True
         await instance.stop()

@@ -10,7 +10,7 @@ import numpy as np
 
 from hubserve.errors import InvalidInput
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE
+from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 from hubserve.kinds.base import Description, Face
 from hubserve.types import InferRequest, InferResponse
 from hubserve.wire.frames import pack_arrays

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from hubserve.errors import LoadFailed
+from hubserve.gateway.instances.instance import Instance
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.process import InstanceProcess
 from hubserve.instance.remote_listener import parse_address
@@ -19,31 +20,42 @@ from hubserve.wire.tls import ASK_INSTANCE, OK, SharedKey, Untrusted, receive_li
 _CONNECT_TIMEOUT_S = 10.0
 
 
-class RemoteInstance(InstanceProcess):
-    """As a local one, but what ends it is the end of the connection, and its memory is its own machine's affair."""
+class RemoteInstance(Instance):
+    """An instance on another machine. It ends with its connection, and its memory is unknown here."""
+
+    @property
+    def pid(self) -> int:
+        """Unknown here: 0."""
+        return 0
 
     @property
     def place(self) -> str:
-        """Its address."""
+        """Its address, for messages."""
         return self.spec.address
 
     def memory_bytes(self) -> int:
-        """Not known here: 0."""
+        """Return 0: it is unknown here."""
         return 0
 
     def kill(self) -> None:
-        """Close the connection, at which the other side ends the process."""
+        """Close the connection, at which the other machine ends the process."""
         if self._connection:
             self._connection.close()
 
-    async def _spawn(self) -> None:
+    async def _wait_until_ended(self, deadline: float) -> None:
+        """Return at once: nothing but the connection ends here."""
+
+    def _how_it_ended(self) -> str:
+        return "closed its socket"
+
+    async def _connect(self) -> None:
         address = parse_address(self.spec.address)
         key = SharedKey(Path(self.spec.token_file))
         try:
             sock = await _in_thread(lambda: _attach(address, key))
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
             raise LoadFailed(
-                f"'{self.spec.module}': no instance is to be had at {self.spec.address} ({error or 'no answer'}). "
+                f"'{self.spec.module}': no instance is available at {self.spec.address} ({error or 'no answer'}). "
                 f"Start one there, with the same key: python -m hubserve.instance --listen {self.spec.address} --token-file FILE"
             ) from None
         _, self._connection = await self._loop.create_unix_connection(lambda: self._new_connection(None), sock=sock)
@@ -66,7 +78,7 @@ def connect(address: tuple[str, int], key: SharedKey, ask: str, timeout_s: float
     Args:
         address: host and port.
         key: the shared key.
-        ask: one of the things that :mod:`hubserve.wire.tls` names.
+        ask: a request that :mod:`hubserve.wire.tls` names.
         timeout_s: for all of it.
     Raises:
         Untrusted: the peer does not have the key, is not a listener, or refuses; the message says why.
@@ -94,7 +106,7 @@ async def _in_thread(work: Callable[[], socket.socket]) -> socket.socket:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[socket.socket] = loop.create_future()
 
-    def settle(connected: socket.socket | None, error: Exception | None) -> None:
+    def resolve(connected: socket.socket | None, error: Exception | None) -> None:
         if done.cancelled():
             if connected:
                 connected.close()
@@ -110,12 +122,12 @@ async def _in_thread(work: Callable[[], socket.socket]) -> socket.socket:
         except Exception as error:
             failed = error
         with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(settle, connected, failed)
+            loop.call_soon_threadsafe(resolve, connected, failed)
 
     threading.Thread(target=run, name="hubserve-connect", daemon=True).start()
     return await done
 
 
-def create_instance(spec: InstanceSpec, models: Callable[[], ModelAccess]) -> InstanceProcess:
+def create_instance(spec: InstanceSpec, models: Callable[[], ModelAccess]) -> Instance:
     """Return an instance that is not started yet, on this machine or at the address of its specification."""
     return RemoteInstance(spec, models) if spec.address else InstanceProcess(spec, models)

@@ -7,7 +7,7 @@ from pathlib import Path
 from hubserve.errors import ConfigError
 
 _NAME = "hubserve remote instances"
-#: it ends when it is replaced, not at a date, and does not depend on how two machines' clocks are set (RFC 5280, 4.1.2.5)
+#: the key is valid until it is replaced, however two machines' clocks are set (RFC 5280, 4.1.2.5)
 _FROM, _UNTIL = datetime(2000, 1, 1, tzinfo=timezone.utc), datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
 
 
@@ -33,6 +33,6 @@ def make_key(path: Path) -> None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(private + certificate.public_bytes(Encoding.PEM))
     except FileExistsError:
-        raise ConfigError(f"'{path}' is there already, and keys are never overwritten. Name another file.") from None
+        raise ConfigError(f"'{path}' exists, and keys are never overwritten. Name another file.") from None
     except OSError as error:
-        raise ConfigError(f"cannot write '{path}': {error.strerror}. Name another file, or correct the cause.") from None
+        raise ConfigError(f"cannot write '{path}': {error.strerror}. Name another file, or fix the problem.") from None

@@ -1,4 +1,4 @@
-"""Unpack many byte strings of an instance's answer in a thread, off the event loop."""
+"""Unpack large arrays of byte strings in a thread, off the event loop."""
 
 import asyncio
 import math
@@ -13,7 +13,7 @@ from hubserve.wire.frames import unpack_arrays
 
 
 class PackedResponse(NamedTuple):
-    """A response whose arrays are not unpacked yet.
+    """A response whose arrays are still packed.
 
     Attributes:
         described: the arrays' descriptions, as in a frame's header.
@@ -27,12 +27,12 @@ class PackedResponse(NamedTuple):
 
 
 def has_many_strings(described: Sequence[dict[str, Any]]) -> bool:
-    """Return True if arrays hold so many byte strings that unpacking them would hold up the event loop."""
+    """Return True if arrays hold so many byte strings that unpacking them would delay the event loop."""
     return any(each["dtype"] == BYTES and math.prod(each["shape"]) > FEW_ELEMENTS for each in described)
 
 
 async def unpack(described: Sequence[dict[str, Any]], buffers: Sequence[memoryview]) -> dict[str, np.ndarray]:
-    """Make arrays of a frame's buffers; as :func:`hubserve.wire.frames.unpack_arrays`."""
+    """Unpack arrays from a frame's buffers; see :func:`hubserve.wire.frames.unpack_arrays`."""
     if not has_many_strings(described):
         return unpack_arrays(described, list(buffers))
     return await asyncio.to_thread(_arrays, described, list(buffers))
@@ -41,12 +41,12 @@ async def unpack(described: Sequence[dict[str, Any]], buffers: Sequence[memoryvi
 def _arrays(described: Sequence[dict[str, Any]], buffers: list[memoryview]) -> dict[str, np.ndarray]:
     arrays = unpack_arrays(described, buffers)
     for each in described:
-        if each["dtype"] == BYTES:  # whatever sends them on need not pack them again
+        if each["dtype"] == BYTES:  # passing them on needs no second packing
             arrays[each["name"]] = with_packed(arrays[each["name"]], buffers[each["buffer"]])
     return arrays
 
 
-def answer_unpacked(answer: "asyncio.Future[InferResponse]", packed: PackedResponse) -> None:
+def resolve_unpacked(answer: "asyncio.Future[InferResponse]", packed: PackedResponse) -> None:
     """Resolve a request's future once its arrays are unpacked."""
     unpacked = asyncio.get_running_loop().run_in_executor(None, _unpack, packed)
     unpacked.add_done_callback(partial(_resolve, answer))
@@ -57,7 +57,7 @@ def _unpack(packed: PackedResponse) -> InferResponse:
 
 
 def _resolve(answer: "asyncio.Future[InferResponse]", unpacked: "asyncio.Future[InferResponse]") -> None:
-    if answer.done():  # its asker has gone
+    if answer.done():  # it was cancelled
         unpacked.cancelled() or unpacked.exception()
     elif unpacked.cancelled():
         answer.cancel()

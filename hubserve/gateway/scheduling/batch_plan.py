@@ -1,11 +1,11 @@
-"""Says which batch sizes are worth computing, from what calls of each size cost."""
+"""Plan which batch sizes are worth computing, from the cost of calls of each size."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-#: A larger call must be better by this much: noise alone must not make requests wait for each other.
+#: a larger call must be better by this share: noise alone must not make requests wait for each other
 _MARGIN = 0.05
-#: Requests are merged only if that answers this share more of them in the same time: each waits for all.
+#: requests are merged only if that answers this share more of them in the same time, because each waits for all
 GAIN = 0.10
 #: the time an instance spends around one call of a module
 _CALL_OVERHEAD_S = 0.00005
@@ -31,22 +31,22 @@ NO_PLAN = Plan([], [], [])
 def make_plan(
     costs: Sequence[float], cautious: Sequence[float], candidates: Sequence[int], overhead_s: float, largest: int, before: Plan = NO_PLAN
 ) -> Plan:
-    """Divide every number of items.
+    """Return a plan for every number of items.
 
     Args:
         costs: of one call, in seconds, by its size from 0 up; infinite for sizes that must not be computed in one call.
-        cautious: the same, with what larger calls may cost more than was measured: what decides whether requests are merged.
-        candidates: sizes that a part may have, besides the whole; the largest first, 1 among them.
-        overhead_s: what a batch costs besides its calls.
-        largest: no batch may be larger.
-        before: the last plan; what it merges is merged until it clearly gains nothing.
+        cautious: the same, plus the measurement error of larger calls; decides whether requests are merged.
+        candidates: sizes that a part may have, besides all items; the largest first, 1 among them.
+        overhead_s: cost of a batch besides its calls.
+        largest: the largest batch allowed.
+        before: the previous plan; sizes that it merges stay merged until they clearly gain nothing.
     """
     calls = _calls(costs, candidates)
-    whole = [0.0]
+    in_one_batch = [0.0]
     for items in range(1, len(costs)):
-        whole.append(cautious[calls[items]] + whole[items - calls[items]])
+        in_one_batch.append(cautious[calls[items]] + in_one_batch[items - calls[items]])
     merged = {items for items, size in enumerate(before.batches) if size == items}
-    return Plan(calls, *_batches(whole, candidates, overhead_s, largest, merged))
+    return Plan(calls, *_batches(in_one_batch, candidates, overhead_s, largest, merged))
 
 
 def _calls(costs: Sequence[float], candidates: Sequence[int]) -> list[int]:
@@ -58,7 +58,7 @@ def _calls(costs: Sequence[float], candidates: Sequence[int]) -> list[int]:
         for size in candidates:
             if size < items:
                 cost = parts[size] + total[items - size]
-                if cost < best_total * (1 - 1e-9):  # of equals the largest
+                if cost < best_total * (1 - 1e-9):  # of equal ones the largest
                     best, best_total = size, cost
         first.append(best)
         total.append(best_total)
@@ -66,24 +66,24 @@ def _calls(costs: Sequence[float], candidates: Sequence[int]) -> list[int]:
 
 
 def _batches(
-    whole: Sequence[float], candidates: Sequence[int], overhead_s: float, largest: int, merged: set[int]
+    in_one_batch: Sequence[float], candidates: Sequence[int], overhead_s: float, largest: int, merged: set[int]
 ) -> tuple[list[int], list[float]]:
-    """Return the size of the first batch for every number of items, and what all its batches cost."""
+    """Return the size of the first batch for every number of items, and the cost of all its batches."""
     first, total = [0], [0.0]
-    single_s = whole[1] + overhead_s
-    for items in range(1, len(whole)):
+    single_s = in_one_batch[1] + overhead_s
+    for items in range(1, len(in_one_batch)):
         best, best_total = 1, single_s + total[items - 1]
         for size in candidates:
-            # a size that is not worth merging by itself is not worth it as a part either
+            # a size that is not worth merging on its own is not worth it as a part either
             if size < items and first[size] == size:
-                cost = whole[size] + overhead_s + total[items - size]
+                cost = in_one_batch[size] + overhead_s + total[items - size]
                 if cost < best_total * (1 - 1e-9):
                     best, best_total = size, cost
-        cost = whole[items] + overhead_s
+        cost = in_one_batch[items] + overhead_s
         margin, gain = (0.0, GAIN / 2) if items in merged else (_MARGIN, GAIN)
         if items == 1 or (items <= largest and cost * (1 + margin) <= best_total and cost * (1 + gain) <= items * single_s):
             best, best_total = items, cost
-        # the largest part goes first: while more requests come, the last ones would never be reached
+        # the largest part goes first: while requests keep arriving, a later part would never be reached
         first.append(max(best, first[items - best]))
         total.append(best_total)
     return first, total

@@ -2,7 +2,7 @@
 
 import time
 
-#: A call counts as shared if, on average, more instances than this computed during it.
+#: a call counts as shared if on average more instances than this computed during it
 SHARED_FROM = 1.25
 
 
@@ -15,7 +15,7 @@ class Concurrency:
         self._total_s = 0.0
 
     def begin(self, now: float) -> float:
-        """Record that an idle instance starts computing; returns what :meth:`total_s` does."""
+        """Record that an idle instance starts computing, and return :meth:`total_s`."""
         total_s = self.total_s(now)
         self._computing += 1
         return total_s
@@ -26,7 +26,7 @@ class Concurrency:
         self._computing -= 1
 
     def total_s(self, now: float) -> float:
-        """Seconds that all instances have computed by now."""
+        """Return the seconds that all instances together have computed by now."""
         self._total_s += self._computing * (now - self._since)
         self._since = now
         return self._total_s

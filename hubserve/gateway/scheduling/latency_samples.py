@@ -1,4 +1,4 @@
-"""Remembers how long calls took, by their number of items."""
+"""Recent durations of calls, by their number of items."""
 
 import math
 import statistics
@@ -7,22 +7,22 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-#: the median of this many times is used: one call that the machine disturbed does not count
-_REMEMBERED = 21
-#: a median of one sample may be wrong by this share, one of n samples by this share divided by the root of n
-_UNCERTAIN_SHARE = 0.1
-#: of normally distributed times the median's standard error is this times their median absolute deviation, divided by the root of n
-_DEVIATIONS = 1.86
+#: samples per size; their median is used, so that a single disturbed call does not count
+_MAX_SAMPLES = 21
+#: assumed error of a single sample; the median of n samples is wrong by this divided by the root of n
+_SAMPLE_ERROR = 0.1
+#: the standard error of the median of normally distributed times is this times their median absolute deviation / sqrt(n)
+_ERROR_PER_DEVIATION = 1.86
 
 
-class Samples:
-    """The last durations of each size of call.
+class LatencySamples:
+    """Most recent durations of calls of each size.
 
     Attributes:
         medians: of each size, in seconds, as of the last :meth:`refresh`.
-        cautious: the medians, made worse by their standard error for larger calls and better for one item: chance must not merge.
-        known: the sizes that were computed at least twice, ascending; all sizes while there is none.
-        merged_at: when a call of several items was observed last, on the clock of ``time.monotonic``; 0 for never.
+        cautious: the medians plus their standard error, minus it for one item, so that chance does not merge requests.
+        known: the sizes observed at least twice, ascending; all observed sizes if there are none.
+        merged_at: when a call of several items was last observed, on the clock of ``time.monotonic``; 0 for never.
     """
 
     def __init__(self) -> None:
@@ -39,60 +39,60 @@ class Samples:
         return bool(self._times)
 
     def add(self, items: int, seconds: float) -> bool:
-        """Remember one call; returns whether little was known of its size before."""
+        """Add one call, and return whether little was known about its size before."""
         now = self._seen_at[items] = time.monotonic()
         if items > 1:
             self.merged_at = now
         self._changed.add(items)
         times = self._times.get(items)
         if times is None:
-            self._times[items] = deque([seconds], maxlen=_REMEMBERED)
+            self._times[items] = deque([seconds], maxlen=_MAX_SAMPLES)
             self._first.add(items)
             return True
-        if items in self._first:  # an engine prepares itself when it first sees a shape: that time does not predict the next
+        if items in self._first:  # an engine prepares itself at the first call of a shape, so that time does not predict the next
             self._first.discard(items)
             times[0] = min(times[0], seconds)
             return True
         times.append(seconds)
         return False
 
-    def believe(self, items: int, seconds: float) -> None:
-        """Remember a time that is not a first call's: measured by a warm-up, or by an earlier start of the server."""
+    def adopt(self, items: int, seconds: float) -> None:
+        """Add a time that is not that of a first call: one from a warm-up, or from an earlier run of the server."""
         self.add(items, seconds)
         self._first.discard(items)
 
     def drop_above(self, limit: int) -> None:
-        """Forget larger calls."""
+        """Forget calls with more items than ``limit``."""
         self.refresh()
         for items in [each for each in self._times if each > limit]:
             del self._times[items], self.medians[items], self.cautious[items]
             self._first.discard(items)
 
     def refresh(self) -> None:
-        """Compute the medians."""
+        """Recompute the medians of sizes with new samples."""
         for items in self._changed:
             times = self._times[items]
             median = self.medians[items] = statistics.median(times)
             deviation = statistics.median(abs(each - median) for each in times)
-            error = max(_UNCERTAIN_SHARE * median, _DEVIATIONS * deviation) / math.sqrt(len(times))
+            error = max(_SAMPLE_ERROR * median, _ERROR_PER_DEVIATION * deviation) / math.sqrt(len(times))
             self.cautious[items] = median + (error if items > 1 else -min(error, median / 2))
         self._changed.clear()
         self.known = sorted(items for items in self._times if items not in self._first) or sorted(self._times)
 
     def count(self, items: int) -> int:
-        """Return how many calls of a size are remembered."""
+        """Return the number of samples of a size."""
         return len(self._times.get(items, ()))
 
     def age_s(self, items: int, now: float) -> float:
-        """Seconds since a size was observed last."""
+        """Return the seconds since a size was last observed."""
         return now - self._seen_at.get(items, 0.0)
 
 
-def interpolated(costs: Mapping[int, float], known: Sequence[int], items: int) -> float:
+def interpolate(costs: Mapping[int, float], known: Sequence[int], items: int) -> float:
     """Interpolate the cost of a number of items from those of known numbers.
 
-    Below the smallest known number it is proportional. Beyond the largest it keeps its last slope; if only one was ever measured,
-    two are assumed to cost the same, so that they are tried.
+    Below the smallest known number the cost is proportional; beyond the largest it keeps its last slope. If only calls of one item were
+    measured, calls of two are assumed to cost the same, so that they are tried.
 
     Args:
         costs: of each known number, in seconds.

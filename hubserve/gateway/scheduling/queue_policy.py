@@ -1,11 +1,11 @@
-"""What may wait in a module's queue, for how long, and what becomes of a request that has waited too long."""
+"""Limits on how many requests wait in a module's queue and for how long, by priority."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 #: a request that has waited too long is refused
 REJECT = "reject"
-#: it waits on, behind everything of its priority that has not waited too long
+#: it keeps waiting, behind all requests of its priority that have not waited too long
 DELAY = "delay"
 
 
@@ -14,8 +14,8 @@ class QueuePolicy:
     """How requests of one priority wait.
 
     Attributes:
-        max_queue_size: how many may wait; 0 for no bound but the module's.
-        timeout_s: how long one may wait; 0 for no bound.
+        max_queue_size: how many may wait; 0 for the module's limit alone.
+        timeout_s: how long one may wait; 0 for no limit.
         timeout_action: :data:`REJECT` or :data:`DELAY`.
         allow_timeout_override: whether a request may ask for a shorter time than ``timeout_s``.
     """
@@ -26,10 +26,10 @@ class QueuePolicy:
     allow_timeout_override: bool = False
 
     def wait_s(self, asked_s: float) -> float:
-        """How long a request may wait; 0 for no bound.
+        """Return how long a request may wait; 0 for no limit.
 
         Args:
-            asked_s: what the request itself asks for; 0 for nothing.
+            asked_s: how long the request itself asks to wait; 0 if it does not ask.
         """
         if not (self.allow_timeout_override and asked_s > 0):
             return self.timeout_s
@@ -41,10 +41,10 @@ class QueuePolicies:
     """How requests of each priority wait.
 
     Attributes:
-        levels: how many priorities there are: 1, which is computed first, to ``levels``; 0 for any number, lower ones first.
-        default_level: of requests that name none of them.
-        default: the policy of all levels that have none of their own.
-        by_level: the others.
+        levels: number of priorities: 1, which is computed first, to ``levels``; 0 for any integer, lower ones first.
+        default_level: of requests whose priority is not one of these.
+        default: the policy of all levels not in ``by_level``.
+        by_level: the policies of single levels.
     """
 
     levels: int = 0
@@ -53,16 +53,16 @@ class QueuePolicies:
     by_level: Mapping[int, QueuePolicy] = field(default_factory=dict)
 
     def level_of(self, priority: int) -> int:
-        """The level of a request that asks for a priority."""
+        """Return the level of a request that asks for a priority."""
         if not self.levels:
             return priority
         return priority if 1 <= priority <= self.levels else self.default_level
 
     def of(self, level: int) -> QueuePolicy:
-        """The policy of a level."""
+        """Return the policy of a level."""
         return self.by_level.get(level, self.default)
 
     @property
-    def bound(self) -> bool:
-        """Whether any of them bounds anything."""
+    def has_limits(self) -> bool:
+        """Whether any level has a limit."""
         return any(each.max_queue_size or each.timeout_s or each.allow_timeout_override for each in (self.default, *self.by_level.values()))

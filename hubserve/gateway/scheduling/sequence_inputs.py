@@ -1,4 +1,4 @@
-"""What a model is given besides what its clients send: what it is told of a request's sequence, and its state."""
+"""Inputs that the gateway adds to requests of sequences: controls that describe the sequence, and states that the model keeps."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ States = dict[str, np.ndarray]
 
 
 def check_id(controls: Sequence[Control], part: SequencePart) -> None:
-    """Check that the model can be told a sequence's id.
+    """Check that a sequence's ID fits the model's correlation ID input.
 
     Raises:
-        InvalidInput: the model takes numbers, and it is none or too large.
+        InvalidInput: the model takes numbers, and the ID is not a number or too large.
     """
     for control in controls:
         if control.kind != CORRELATION_ID or control.dtype == BYTES:
@@ -27,23 +27,23 @@ def check_id(controls: Sequence[Control], part: SequencePart) -> None:
         most = np.iinfo(control.dtype).max
         if not isinstance(part.id, int) or not 0 <= part.id <= most:
             raise InvalidInput(
-                f"the model takes sequence ids as {control.dtype}: use a whole number of up to {most}, not '{str(part.id)[:60]}'"
+                f"the model takes sequence ids as {control.dtype}: use an integer from 0 to {most}, not '{str(part.id)[:60]}'"
             )
 
 
 def control_inputs(controls: Sequence[Control], part: SequencePart | None, batched: bool) -> dict[str, np.ndarray]:
-    """What tells the model of a request.
+    """Return the control inputs of a request, by name.
 
     Args:
-        controls: what the model takes.
-        part: what it is part of; None for a place in a batch without a request.
+        controls: those that the model takes.
+        part: the request's part of its sequence; None for a filler.
         batched: whether the model's arrays have a batch dimension.
     """
     shape = (1, 1) if batched else (1,)
-    return {each.name: _control(each, part, shape) for each in controls}
+    return {each.name: _control_input(each, part, shape) for each in controls}
 
 
-def _control(control: Control, part: SequencePart | None, shape: tuple[int, ...]) -> np.ndarray:
+def _control_input(control: Control, part: SequencePart | None, shape: tuple[int, ...]) -> np.ndarray:
     if control.kind == CORRELATION_ID:
         number: Any = part.id if part else 0
         return (
@@ -52,56 +52,56 @@ def _control(control: Control, part: SequencePart | None, shape: tuple[int, ...]
             else np.full(shape, number, control.dtype)
         )
     if control.kind == START:
-        holds = part is not None and part.start
+        is_true = part is not None and part.start
     elif control.kind == END:
-        holds = part is not None and part.end
+        is_true = part is not None and part.end
     else:
-        holds = part is not None
-    return np.full(shape, control.true if holds else control.false, control.dtype)
+        is_true = part is not None
+    return np.full(shape, control.true if is_true else control.false, control.dtype)
 
 
-def equip(work: QueuedRequest, states: States, plan: SequencePlan, batched: bool) -> States:
-    """Put what the model is told, and its state, to what the client sent, unless it is there.
+def add_controls(request: QueuedRequest, states: States, plan: SequencePlan, batched: bool) -> States:
+    """Add control inputs and states to the next request of a sequence, unless it has them already.
 
     Args:
-        work: the next request of a sequence.
-        states: what the one before left.
-        plan: what the model takes.
-        batched: as :func:`control_inputs` has it.
+        request: the request.
+        states: those that the request before it left.
+        plan: the controls and states that the model takes.
+        batched: as for :func:`control_inputs`.
     Returns:
         The states that the model is given.
     """
-    if work.has_controls or work.part is None:
+    if request.has_controls or request.part is None:
         return states
-    work.has_controls = True
-    if work.part.start:
-        states = first_states(plan, batched)
-    extra = {**control_inputs(plan.controls, work.part, batched), **states}
+    request.has_controls = True
+    if request.part.start:
+        states = initial_states(plan, batched)
+    extra = {**control_inputs(plan.controls, request.part, batched), **states}
     if extra:
-        work.buffers = list(work.buffers)
-        work.call = {**work.call, "inputs": [*work.call["inputs"], *pack_arrays(extra, work.buffers)]}
-    if work.key is not None and states:
-        work.key = (work.key, tuple((name, *array.shape) for name, array in states.items()))
+        request.buffers = list(request.buffers)
+        request.call = {**request.call, "inputs": [*request.call["inputs"], *pack_arrays(extra, request.buffers)]}
+    if request.key is not None and states:
+        request.key = (request.key, tuple((name, *array.shape) for name, array in states.items()))
     return states
 
 
-def tell(work: QueuedRequest, plan: SequencePlan, batched: bool) -> None:
-    """Tell the model of a request that it is given once more; its :attr:`QueuedRequest.part` has changed since :func:`equip`."""
-    controls = control_inputs(plan.controls, work.part, batched)
-    if not (controls and work.has_controls):
+def update_controls(request: QueuedRequest, plan: SequencePlan, batched: bool) -> None:
+    """Replace the control inputs of a request whose :attr:`QueuedRequest.part` has changed since :func:`add_controls`."""
+    controls = control_inputs(plan.controls, request.part, batched)
+    if not (controls and request.has_controls):
         return
-    buffers = work.buffers[: -len(controls)]
-    work.call = {**work.call, "inputs": [*work.call["inputs"][: -len(controls)], *pack_arrays(controls, buffers)]}
-    work.buffers = buffers
+    buffers = request.buffers[: -len(controls)]
+    request.call = {**request.call, "inputs": [*request.call["inputs"][: -len(controls)], *pack_arrays(controls, buffers)]}
+    request.buffers = buffers
 
 
 def filler(sample: QueuedRequest, plan: SequencePlan, batched: bool) -> QueuedRequest:
-    """What stands at a place of a batch without a request: as large as one, and the model is told that it is none.
+    """Return a filler for a free slot: a request of the same shapes, whose control inputs say that there is no request.
 
     Args:
-        sample: a request of the batch, has_controls.
-        plan: what the model takes.
-        batched: as :func:`control_inputs` has it.
+        sample: a request of the batch, with its control inputs.
+        plan: the controls that the model takes.
+        batched: as for :func:`control_inputs`.
     """
     controls = control_inputs(plan.controls, None, batched)
     inputs: list[dict[str, Any]] = []
@@ -113,22 +113,22 @@ def filler(sample: QueuedRequest, plan: SequencePlan, batched: bool) -> QueuedRe
             inputs.append({**described, "buffer": len(buffers)})
             buffers.append(buffer)
     answer = asyncio.get_running_loop().create_future()
-    answer.add_done_callback(_ignore)
+    answer.add_done_callback(_ignore_error)
     return QueuedRequest({**sample.call, "inputs": inputs}, buffers, sample.count, sample.key, answer, once=True, filler=True)
 
 
-def _ignore(answer: "asyncio.Future[Any]") -> None:
-    """Nobody waits for it: that it failed is no news."""
+def _ignore_error(answer: "asyncio.Future[Any]") -> None:
+    """Retrieve a filler's exception, which asyncio would log otherwise."""
     if not answer.cancelled():
         answer.exception()
 
 
-def first_states(plan: SequencePlan, batched: bool) -> States:
-    """The states with which a sequence begins, by the name of the model's input."""
-    return {each.input_name: _first(each)[np.newaxis] if batched else _first(each) for each in plan.states}
+def initial_states(plan: SequencePlan, batched: bool) -> States:
+    """Return the states with which a sequence begins, by the name of the model's input."""
+    return {each.input_name: _initial(each)[np.newaxis] if batched else _initial(each) for each in plan.states}
 
 
-def _first(state: State) -> np.ndarray:
+def _initial(state: State) -> np.ndarray:
     shape = [abs(length) for length in state.shape]
     if state.initial is not None:
         return array_from_bytes(state.initial, state.dtype, shape)
@@ -138,16 +138,16 @@ def _first(state: State) -> np.ndarray:
 
 
 def next_states(plan: SequencePlan, result: dict[str, Any], frame: Frame) -> States | None:
-    """The states that one request's result leaves; None if the model did not give them all.
+    """Return the states that a request's result leaves, by the name of the model's input; None if the model did not return all of them.
 
     Args:
-        plan: says which.
+        plan: the states that the model keeps.
         result: one of a ``results`` frame.
         frame: that frame.
     """
     described = {each["name"]: each for each in result.get("outputs", ())}
     if any(each.output_name not in described for each in plan.states):
         return None
-    given = unpack_arrays([described[each.output_name] for each in plan.states], frame.buffers)
-    # copies: the frame's memory is used again
-    return {each.input_name: given[each.output_name].copy() for each in plan.states}
+    outputs = unpack_arrays([described[each.output_name] for each in plan.states], frame.buffers)
+    # copied, because the frame's memory is reused
+    return {each.input_name: outputs[each.output_name].copy() for each in plan.states}

@@ -1,4 +1,4 @@
-"""gRPC over HTTP/2: calls, as its published description of the protocol has them.
+"""gRPC calls over HTTP/2, by its published protocol description.
 
 https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 """
@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hubserve.net.grpc.framing import SMALL_BYTES, Answer, Message, MessageReader, prefixed
+from hubserve.net.admission import SLOWEST_BYTES_PER_S, SMALL_BYTES
+from hubserve.net.grpc.framing import Answer, Message, MessageReader, prefixed
 from hubserve.net.grpc.refusal import Refusal
 from hubserve.net.grpc.service import Head, Method, Service, make_head
 from hubserve.net.grpc.status import RpcError, Status, status_block
@@ -22,23 +23,21 @@ from hubserve.net.http2.streams import Stream
 log = logging.getLogger("hubserve")
 
 _HEAD = status(200) + literal(b"content-type", b"application/grpc") + literal(b"grpc-accept-encoding", b"identity,deflate,gzip")
-_NO_CALL = b"this port speaks gRPC: POST with the content type application/grpc\n"
-_ONE_MESSAGE = "the method takes one message, and none or several came"
-_CUT_OFF = "the call ends within a message"
+_NOT_GRPC = b"this port speaks gRPC: POST with the content type application/grpc\n"
+_ONE_MESSAGE = "the method takes one message; none or several were sent"
+_CUT_OFF = "the call ended within a message"
 _OK = status_block(Status.OK, "")
-#: so many requests of a connection are read beyond the limit for calls, to be told so
+#: requests of a connection that are read beyond the limit for calls, to be refused with a reason
 _MORE_STREAMS = 100
-#: messages of a stream that are put together before they are read
+#: messages of a stream that are joined before they are read
 _MOST_UNREAD = 128
-#: a client that sends a message or takes an answer more slowly than this holds a call and memory for nothing
-_SLOWEST_BYTES_PER_S = 4096
 
 
 class Calls:
-    """The calls in progress.
+    """Calls in progress.
 
     Args:
-        service: what answers them.
+        service: answers them.
     """
 
     def __init__(self, service: Service) -> None:
@@ -46,14 +45,14 @@ class Calls:
         self._open: set[Call] = set()
 
     def accept(self, stream: Stream, head: Head) -> None:
-        """Begin to answer what a stream asks."""
+        """Start to answer the request of a stream."""
         service = self._service
         method = service.methods.get(head.path)
         if head.refusal:
             fields = status(head.refusal) + literal(b"content-type", b"text/plain")
-            stream.receiver = Refusal(stream, service, fields, _NO_CALL, status_block(Status.UNKNOWN, ""))
+            stream.receiver = Refusal(stream, service, fields, _NOT_GRPC, status_block(Status.UNKNOWN, ""))
         elif method is None:
-            self._refuse(stream, Status.UNIMPLEMENTED, f"there is no method '{head.path[:120]}' here")
+            self._refuse(stream, Status.UNIMPLEMENTED, f"unknown method '{head.path[:120]}'")
         elif len(self._open) >= service.max_calls:
             text = f"the server has {len(self._open)} calls in progress, which is its limit (max_concurrency); try again later"
             self._refuse(stream, Status.RESOURCE_EXHAUSTED, text)
@@ -68,54 +67,54 @@ class Call:
     """One call; the receiver of its stream.
 
     Attributes:
-        due: when it takes its client too long; see :class:`hubserve.net.deadline_monitor.Sweeper`.
-        metadata: name -> value, of equal names the last.
-        deadline: when its client gives it up, on the clock of ``time.monotonic``; None for never.
+        due: when to check the client's pace; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
+        metadata: name -> value; the last one if a name is repeated.
+        deadline: the client's, on the clock of ``time.monotonic``; None for none.
     """
 
     __slots__ = (
-        "_coding",
-        "_forget",
+        "_accounted_bytes",
+        "_encoding",
         "_has_ended",
         "_head_sent",
-        "_held",
-        "_held_answers",
+        "_held_bytes",
         "_method",
         "_moved_bytes",
+        "_on_finished",
         "_reader",
         "_service",
         "_start",
         "_stream",
         "_task",
-        "_unsent",
+        "_unread_bytes",
         "_waiter",
         "deadline",
         "due",
         "metadata",
     )
 
-    def __init__(self, service: Service, stream: Stream, head: Head, method: Method, forget: Callable[["Call"], None]) -> None:
+    def __init__(self, service: Service, stream: Stream, head: Head, method: Method, on_finished: Callable[["Call"], None]) -> None:
         self.metadata = head.metadata
         self._start = time.monotonic()
         self.deadline = None if head.timeout_s is None else self._start + head.timeout_s
         self._service = service
         self._stream = stream
         self._method = method
-        self._forget = forget
-        self._coding = head.coding
+        self._on_finished = on_finished
+        self._encoding = head.encoding
         most = _MOST_UNREAD if method.streams else 1
         self._reader = MessageReader(service.max_message_bytes, most, service.budget)
-        self._held = 0
-        self._moved_bytes = 0  # of a message or an answer, when it was looked at
-        self._unsent = 0  # bytes of answers that the client has not taken
-        self._held_answers = 0  # of those, accounted for
+        self._held_bytes = 0
+        self._moved_bytes = 0  # of a message or a response, at the last check
+        self._unread_bytes = 0  # of responses, by the client
+        self._accounted_bytes = 0  # of those
         self._has_ended = False
         self._head_sent = False
         self._waiter: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         stream.receiver = self
         self.due = 0.0 if method.streams else self._start + service.client_timeout_s
-        service.sweeper.add(self)
+        service.deadlines.add(self)
         if method.streams:
             self._run(self._answer_stream())
 
@@ -123,25 +122,25 @@ class Call:
         self._task = asyncio.get_running_loop().create_task(answer)
         self._task.add_done_callback(self._finish)
 
-    # --- its stream's ---
+    # --- for its stream ---
 
-    def add(self, data: bytes) -> None:
-        """A part of the client's messages came."""
+    def feed(self, data: bytes) -> None:
+        """Receive a part of the client's messages."""
         try:
-            self._reader.add(data)
+            self._reader.feed(data)
         except Exception as error:
             self._fail(error)
         else:
             self._account(len(data))
 
-    def room(self) -> memoryview | None:
-        """Where the rest of a large message is to be put."""
-        return self._reader.room()
+    def receive_buffer(self) -> memoryview | None:
+        """Return the buffer for the rest of a large message."""
+        return self._reader.receive_buffer()
 
-    def filled(self, count: int) -> None:
-        """It has been put there."""
+    def buffer_filled(self, count: int) -> None:
+        """Receive ``count`` bytes that were read into :meth:`receive_buffer`."""
         try:
-            self._reader.filled(count)
+            self._reader.buffer_filled(count)
         except Exception as error:
             self._fail(error)
         else:
@@ -150,25 +149,25 @@ class Call:
     def _account(self, count: int) -> None:
         reader = self._reader
         if reader.complete and self._method.streams:
-            self._held += count  # until they are read
+            self._held_bytes += count  # until the messages are read
             self._wake()
         else:
-            self._stream.taken(count)
+            self._stream.credit(count)
         if not self._method.streams:
             if reader.complete and not reader.is_between:
                 self._fail(RpcError(Status.UNIMPLEMENTED, _ONE_MESSAGE))
         elif reader.complete or reader.is_between:
-            self.due = 0.0  # it is not the client that is waited for
+            self.due = 0.0  # the call does not wait for the client
         elif not self.due:
-            self._expect()
+            self._wait_for_client()
 
-    def _expect(self) -> None:
-        """From now on, the client is waited for."""
+    def _wait_for_client(self) -> None:
+        """Start to watch the client's pace."""
         self._start, self._moved_bytes = time.monotonic(), self._reader.received_bytes
         self.due = self._start + self._service.client_timeout_s
 
     def end(self) -> None:
-        """The client has no more messages."""
+        """Handle the end of the client's messages."""
         self._has_ended = True
         self.due = 0.0
         if self._method.streams:
@@ -179,30 +178,30 @@ class Call:
             self._fail(RpcError(Status.UNIMPLEMENTED, _ONE_MESSAGE) if self._reader.is_between else RpcError(Status.INTERNAL, _CUT_OFF))
 
     def lost(self) -> None:
-        """The client has given the call up, or left."""
+        """Handle that the client cancelled the call, or disconnected."""
         if self._task:
             self._task.cancel()
         else:
             self._finish()
 
-    def on_due(self) -> None:
-        """The client is too slow."""
+    def on_timeout(self) -> None:
+        """End the call unless the client keeps its pace."""
         is_sending = self._stream.sent_end
         moved = self._stream.sent_bytes if is_sending else self._reader.received_bytes
         now, timeout_s = time.monotonic(), self._service.client_timeout_s
-        if moved - self._moved_bytes >= _SLOWEST_BYTES_PER_S * timeout_s:  # data received quickly before does not make up for a pause
+        if moved - self._moved_bytes >= SLOWEST_BYTES_PER_S * timeout_s:  # data received quickly before does not make up for a pause
             self._moved_bytes, self.due = moved, now + timeout_s
         elif is_sending:
             self._stream.reset()
         else:
-            text = f"only {moved} bytes of a message came in {now - self._start:.0f} s; send it faster or raise 'client_timeout_s'"
+            text = f"only {moved} bytes of a message arrived in {now - self._start:.0f} s; send it faster or raise 'client_timeout_s'"
             self._fail(RpcError(Status.DEADLINE_EXCEEDED, text))
 
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # --- what answers it ---
+    # --- for its method ---
 
     async def _answer_unary(self) -> None:
         try:
@@ -221,11 +220,11 @@ class Call:
             self._fail(error)
 
     async def read(self) -> Message | None:
-        """The next message of a stream; None if the client has no more.
+        """Read the next message of a stream; return None at the end.
 
         Raises:
-            RpcError: what comes is no message, or too long, or cannot be unpacked.
-            HubError: there is no room for it now.
+            RpcError: the message is malformed or too long, or cannot be decompressed.
+            HubError: the server has no memory for it now.
         """
         while not self._reader.complete:
             if self._has_ended:
@@ -237,27 +236,27 @@ class Call:
         return await self._next()
 
     async def _next(self) -> Message:
-        message, packed = self._reader.next()
-        if self._held and not self._reader.complete:
-            self._stream.taken(self._held)
-            self._held = 0
+        message, compressed = self._reader.next()
+        if self._held_bytes and not self._reader.complete:
+            self._stream.credit(self._held_bytes)
+            self._held_bytes = 0
             if not self._reader.is_between and not self._has_ended:
-                self._expect()
-        if not packed:
+                self._wait_for_client()
+        if not compressed:
             return message
-        if not self._coding:
-            raise RpcError(Status.INTERNAL, "a message says that it is packed, and the call's headers do not say how (grpc-encoding)")
-        return await self._service.unpack(message, self._coding)
+        if not self._encoding:
+            raise RpcError(Status.INTERNAL, "compressed message in a call without 'grpc-encoding'")
+        return await self._service.decompress(message, self._encoding)
 
     def send(self, message: Answer, end: bytes = b"", *, is_checked: bool = False) -> None:
-        """Send a message, as soon as the client takes it.
+        """Send a message, as soon as the client accepts it.
 
         Args:
             message: in its parts.
-            end: a block of fields that the call ends with; b"" while there may be more.
-            is_checked: whether there is room for it; else it is looked for.
+            end: header block of the trailers; b"" if more messages may follow.
+            is_checked: whether the budget was checked already.
         Raises:
-            HubError: it is large, and others hold all the memory that there is for answers.
+            HubError: the message is large, and others hold all memory for responses.
         """
         size = sum(map(len, message))
         if size > SMALL_BYTES and not is_checked:
@@ -271,45 +270,49 @@ class Call:
             head = b""
         self._stream.send(head, last, end)
         if self._stream.pending:
-            self._hold_answer(size)
+            self._account_answer(size)
 
-    def _hold_answer(self, size: int) -> None:
-        """Account for an answer until its client has taken it."""
-        self._unsent += size
-        over = self._unsent - SMALL_BYTES - self._held_answers
-        if over > 0:
-            self._held_answers += over
-            self._service.budget.hold_answer(over)
+    def _account_answer(self, size: int) -> None:
+        """Account for a response until the client has read it."""
+        self._unread_bytes += size
+        excess = self._unread_bytes - SMALL_BYTES - self._accounted_bytes
+        if excess > 0:
+            self._accounted_bytes += excess
+            self._service.budget.hold_answer(excess)
 
     def _release_answers(self) -> None:
-        if self._held_answers:
-            self._service.budget.release(self._held_answers)
-        self._unsent = self._held_answers = 0
+        if self._accounted_bytes:
+            self._service.budget.release(self._accounted_bytes)
+        self._unread_bytes = self._accounted_bytes = 0
 
     @property
     def peer(self) -> str:
-        """The client's address, without the port; "" if it is not known."""
+        """The client's address, without the port; "" if unknown."""
         return self._stream.peer
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the client has not yet taken all that was sent."""
+        """Return True if parts of the response are queued."""
         return bool(self._stream.pending)
 
     @property
     def sent_bytes(self) -> int:
-        """How much of what had to wait has been sent."""
+        """Bytes sent of those that were queued."""
         return self._stream.sent_bytes
 
     async def flushed(self) -> None:
-        """Wait until it has; who waits is cancelled if the client gives the call up instead, or leaves."""
+        """Wait until all data is sent.
+
+        Raises:
+            asyncio.CancelledError: the client cancelled the call, or disconnected.
+        """
         await self._stream.flushed()
         self._release_answers()
 
     async def _flush(self) -> None:
-        """Wait until the client takes what was sent, though not for ever."""
+        """Wait until all data is sent, as long as the client keeps its pace."""
         if self._stream.pending:
-            self._stream.receiver = None  # whatever the client says now, it makes no difference to this
+            self._stream.receiver = None  # further messages of the client make no difference now
             self._moved_bytes = self._stream.sent_bytes
             self.due = time.monotonic() + self._service.client_timeout_s
             await self._stream.flushed()
@@ -317,7 +320,7 @@ class Call:
     def _fail(self, error: Exception) -> None:
         """End the call with a status."""
         code, text = (error.status, error.text) if isinstance(error, RpcError) else self._service.refuse(error)
-        self._stream.receiver = None  # the status may have to wait, and nothing more is to be made of what comes meanwhile
+        self._stream.receiver = None  # the status may be queued, and what arrives meanwhile is discarded
         if self._stream.drop_pending():
             self._head_sent = False
         self._stream.send(b"", b"", (b"" if self._head_sent else _HEAD) + status_block(code, text))
@@ -330,15 +333,17 @@ class Call:
         self.due = 0.0
         self._reader.close()
         self._release_answers()
-        self._service.sweeper.discard(self)
-        self._forget(self)
-        if not self._stream.sent_end:  # what answers it was cancelled from within, or failed at failing
+        self._service.deadlines.discard(self)
+        self._on_finished(self)
+        if not self._stream.sent_end:  # the method was cancelled from within, or _fail failed
             self._stream.reset(ErrorCode.INTERNAL_ERROR)
         if task and not task.cancelled() and (error := task.exception()):
             log.error("an unexpected error while answering a gRPC call", exc_info=error)
 
 
 def endpoint_of(service: Service) -> Endpoint[Head]:
-    """What connections of a server of this service share."""
-    most = service.max_calls + _MORE_STREAMS
-    return Endpoint(Http2Connection, make_head, Calls(service).accept, service.budget, service.sweeper, service.client_timeout_s, most)
+    """Return the endpoint that serves a service over HTTP/2."""
+    max_streams = service.max_calls + _MORE_STREAMS
+    return Endpoint(
+        Http2Connection, make_head, Calls(service).accept, service.budget, service.deadlines, service.client_timeout_s, max_streams
+    )

@@ -1,47 +1,26 @@
-"""gRPC's messages in a stream of bytes: a byte that says whether it is packed, four of its length, the message."""
+"""gRPC's length-prefixed messages: a byte that says whether the message is compressed, four of its length, the message."""
 
 import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
+from hubserve.net.admission import SMALL_BYTES, MemoryBudget
 from hubserve.net.grpc.status import RpcError, Status
 
-#: what came
+#: a received message
 Message = bytes | memoryview
-#: what goes: a message in parts
+#: a message to send, in parts
 Answer = Sequence[bytes | memoryview]
 
 _PREFIX = struct.Struct(">BI")
-#: so much of each call's messages and answers is not accounted for; calls are bounded in number
-SMALL_BYTES = 64 << 10
-#: a message's place has at most this many times the bytes that came of it
+#: a message's buffer has at most this many times the bytes received of it
 _GROWTH = 16
 
 
-class Budget(Protocol):
-    """Memory budget of all calls' messages and answers; methods raise the error that refuses a call if there is no room."""
-
-    def hold(self, count: int, held: int = 0) -> None:
-        """Account for bytes that came of a call that holds others already."""
-
-    def check_room(self, count: int) -> None:
-        """Check whether a message of this length would fit now."""
-
-    def check_answer(self, count: int, held: int = 0) -> None:
-        """Check whether an answer of this length may be kept until its client has taken it."""
-
-    def hold_answer(self, count: int) -> None:
-        """Account for an answer that is not written yet."""
-
-    def release(self, count: int) -> None:
-        """Give back bytes that were held."""
-
-
 def prefixed(parts: Answer, size: int) -> list[bytes | memoryview]:
-    """A message as it travels, in as few parts as there are without copying what is large.
+    """Return a message with its prefix, in as few parts as possible without copying large ones.
 
     Args:
         parts: the message, in its parts.
@@ -61,60 +40,61 @@ def prefixed(parts: Answer, size: int) -> list[bytes | memoryview]:
 
 
 class MessageReader:
-    """Puts the messages of one call together.
+    """Joins the messages of one call.
 
-    Memory is allocated and accounted for as bytes arrive, not as they are announced.
+    Memory is allocated and accounted for as bytes arrive, not as they are announced. The first 64 KiB are not accounted for, as calls are
+    limited in number.
 
     Args:
-        limit: the most bytes that one may have.
-        most: so many are put together before one is read; of more, the bytes are kept as they came.
+        limit: the most bytes of a message.
+        most: how many are joined before one is read; the bytes of further ones are kept as received.
         budget: accounts for the data kept beyond the first 64 KiB, until it is read.
 
     Attributes:
-        complete: messages to be read, and whether they are packed.
-        received_bytes: of the one that is coming.
+        complete: complete messages, and whether they are compressed.
+        received_bytes: of the incomplete message.
     """
 
     __slots__ = (
         "_backlog",
         "_budget",
+        "_buffered_bytes",
+        "_compressed",
         "_held",
-        "_kept_bytes",
         "_length",
         "_limit",
         "_message",
         "_most",
-        "_packed",
-        "_start",
+        "_prefix",
         "complete",
         "received_bytes",
     )
 
-    def __init__(self, limit: int, most: int, budget: Budget) -> None:
+    def __init__(self, limit: int, most: int, budget: MemoryBudget) -> None:
         self.complete: deque[tuple[Message, bool]] = deque()
         self.received_bytes = 0
         self._limit = limit
         self._most = most
         self._budget = budget
-        self._start = b""  # of a prefix
-        self._message: memoryview | None = None  # as much room as there is for it yet
+        self._prefix = b""  # as far as received
+        self._message: memoryview | None = None  # the buffer that it has so far
         self._length = 0  # of the message
-        self._packed = False
-        self._kept_bytes = 0  # of messages, in all
+        self._compressed = False
+        self._buffered_bytes = 0  # of messages, in all
         self._held = 0
         self._backlog = bytearray()
 
     @property
     def is_between(self) -> bool:
-        """Whether there is nothing of a message that is not complete."""
-        return self._message is None and not self._start and not self._backlog
+        """Return True if no message is incomplete."""
+        return self._message is None and not self._prefix and not self._backlog
 
-    def add(self, data: bytes) -> None:
-        """The next bytes came.
+    def feed(self, data: bytes) -> None:
+        """Receive the next bytes.
 
         Raises:
-            RpcError: they are no message, or one that is too long.
-            HubError: there is no room for it now.
+            RpcError: the message is malformed or too long.
+            HubError: the server has no memory for it now.
         """
         if self._backlog:
             self._backlog += data
@@ -122,12 +102,12 @@ class MessageReader:
             at = self._parse(data)
             if at < len(data):
                 self._backlog += data[at:]
-        if self._kept_bytes + len(self._backlog) > SMALL_BYTES:
+        if self._buffered_bytes + len(self._backlog) > SMALL_BYTES:
             self._account()
 
     def _account(self) -> None:
-        """Hold the bytes kept beyond the first 64 KiB, and no more."""
-        over = max(0, self._kept_bytes + len(self._backlog) - SMALL_BYTES)
+        """Account for the buffered bytes beyond the first 64 KiB."""
+        over = max(0, self._buffered_bytes + len(self._backlog) - SMALL_BYTES)
         if over > self._held:
             self._budget.hold(over - self._held, SMALL_BYTES + self._held)
         elif over < self._held:
@@ -135,7 +115,7 @@ class MessageReader:
         self._held = over
 
     def _parse(self, data: bytes | bytearray) -> int:
-        """Read messages until there are enough; returns how many bytes were needed."""
+        """Read messages until there are enough; return how many bytes were read."""
         at, end = 0, len(data)
         while at < end:
             if self._message is not None:
@@ -146,77 +126,76 @@ class MessageReader:
                 continue
             if len(self.complete) >= self._most:
                 break
-            if self._start or end - at < _PREFIX.size:
-                missing = _PREFIX.size - len(self._start)
-                self._start += data[at : at + missing]
+            if self._prefix or end - at < _PREFIX.size:
+                missing = _PREFIX.size - len(self._prefix)
+                self._prefix += data[at : at + missing]
                 at += missing
-                if len(self._start) == _PREFIX.size:
-                    packed, length = _PREFIX.unpack(self._start)
-                    self._begin(packed, length, end - at)
-                    self._start = b""
+                if len(self._prefix) == _PREFIX.size:
+                    compressed, length = _PREFIX.unpack(self._prefix)
+                    self._begin(compressed, length, end - at)
+                    self._prefix = b""
                 continue
-            packed, length = _PREFIX.unpack_from(data, at)
+            compressed, length = _PREFIX.unpack_from(data, at)
             at += _PREFIX.size
-            if packed <= 1 and length <= min(self._limit, SMALL_BYTES, end - at):
-                self.complete.append((bytes(data[at : at + length]), packed == 1))
-                self._kept_bytes += length
+            if compressed <= 1 and length <= min(self._limit, SMALL_BYTES, end - at):
+                self.complete.append((bytes(data[at : at + length]), compressed == 1))
+                self._buffered_bytes += length
                 at += length
             else:
-                self._begin(packed, length, end - at)
+                self._begin(compressed, length, end - at)
         return min(at, end)
 
-    def _begin(self, packed: int, length: int, come: int) -> None:
-        """Begin a message of which ``come`` bytes are here."""
-        if packed > 1:
-            raise RpcError(Status.INTERNAL, f"a message begins with {packed}, where 0 or 1 says whether it is packed")
+    def _begin(self, compressed: int, length: int, received: int) -> None:
+        """Begin a message of which ``received`` bytes are here."""
+        if compressed > 1:
+            raise RpcError(Status.INTERNAL, f"malformed message: its first byte is {compressed}, not 0 or 1 (compressed)")
         if length > self._limit:
-            text = (
-                f"a message of {length} bytes came, the limit is {self._limit}; send fewer items at once or raise 'grpc_max_message_bytes'"
-            )
+            text = f"a message of {length} bytes exceeds the limit of {self._limit}"
+            text += "; send fewer items at once or raise 'grpc_max_message_bytes'"
             raise RpcError(Status.RESOURCE_EXHAUSTED, text)
         if length > SMALL_BYTES:
             self._budget.check_room(length)
-        self._length, self._packed, self.received_bytes = length, packed == 1, 0
-        self._message = _room_for(length, come)
+        self._length, self._compressed, self.received_bytes = length, compressed == 1, 0
+        self._message = _allocate(length, received)
         self._advance(0)
 
-    def room(self) -> memoryview | None:
+    def receive_buffer(self) -> memoryview | None:
         """Return the buffer for the next part of a message."""
         return self._message[self.received_bytes :] if self._message is not None else None
 
-    def filled(self, count: int) -> None:
-        """Account for ``count`` bytes written to the buffer that :meth:`room` returned.
+    def buffer_filled(self, count: int) -> None:
+        """Account for ``count`` bytes written to the buffer that :meth:`receive_buffer` returned.
 
         Raises:
-            HubError: there is not enough room for more now.
+            HubError: the server has no memory for them now.
         """
         self._advance(count)
-        if self._kept_bytes > SMALL_BYTES:
+        if self._buffered_bytes > SMALL_BYTES:
             self._account()
 
     def _advance(self, count: int) -> None:
-        """Advance by ``count`` bytes that are in place in a message."""
+        """Advance by ``count`` bytes that are in the message's buffer."""
         self.received_bytes += count
-        self._kept_bytes += count
+        self._buffered_bytes += count
         message = self._message
         if message is None or self.received_bytes < len(message):
             return
         if self.received_bytes == self._length:
-            self.complete.append((message, self._packed))
+            self.complete.append((message, self._compressed))
             self._message = None
         else:
-            self._message = _room_for(self._length, self.received_bytes)
+            self._message = _allocate(self._length, self.received_bytes)
             self._message[: self.received_bytes] = message
 
     def next(self) -> tuple[Message, bool]:
-        """Take the first of the messages that are complete, and go on with what has been kept.
+        """Remove and return the first complete message, and continue with the bytes kept.
 
         Raises:
-            RpcError: that is no message, or one that is too long.
-            HubError: there is no room for it now.
+            RpcError: a message in them is malformed or too long.
+            HubError: the server has no memory for it now.
         """
         message = self.complete.popleft()
-        self._kept_bytes -= len(message[0])
+        self._buffered_bytes -= len(message[0])
         if self._backlog:
             del self._backlog[: self._parse(self._backlog)]
         if self._held:
@@ -224,20 +203,20 @@ class MessageReader:
         return message
 
     def close(self) -> None:
-        """Keep nothing."""
-        self._message, self._start = None, b""
+        """Discard everything."""
+        self._message, self._prefix = None, b""
         self.complete.clear()
         self._backlog.clear()
-        self._kept_bytes = 0
+        self._buffered_bytes = 0
         if self._held:
             self._account()
 
 
-def _room_for(length: int, come: int) -> memoryview:
-    """Memory for a message, or for a first part of it.
+def _allocate(length: int, received: int) -> memoryview:
+    """Allocate a buffer for a message, or for a first part of it.
 
     Args:
         length: the message's.
-        come: how many bytes of it are here.
+        received: how many bytes of it are here.
     """
-    return np.empty(min(length, max(SMALL_BYTES, come * _GROWTH)), np.uint8).data
+    return np.empty(min(length, max(SMALL_BYTES, received * _GROWTH)), np.uint8).data

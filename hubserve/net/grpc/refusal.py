@@ -1,4 +1,4 @@
-"""Requests that are refused."""
+"""Refuse requests without reading them."""
 
 import time
 
@@ -6,53 +6,53 @@ from hubserve.net.grpc.service import Service
 from hubserve.net.http2.streams import Stream
 
 #: how long, and for how many bytes, to wait for the end of a refused request
-_PATIENCE_S = 0.5
-_MUCH_BYTES = 64 << 10
+_MAX_WAIT_S = 0.5
+_MAX_BYTES = 64 << 10
 
 
 class Refusal:
-    """Answers a request without reading it; the receiver of its stream.
+    """Refusal of one request; the receiver of its stream.
 
-    It is answered once all of it is here, or much, or it takes long: some clients go wrong if they get their answer while they still send.
+    It is sent once the request is complete, large or late: some clients fail if they are answered while they still send.
 
     Args:
         stream: the request's.
         service: the service that the request was for.
-        answer: the data to send, as for :meth:`Stream.send`.
+        answer: the response, as for :meth:`Stream.send`.
 
     Attributes:
-        due: when it takes long; see :class:`hubserve.net.deadline_monitor.Sweeper`.
+        due: when to stop waiting for the end of the request; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
     """
 
     def __init__(self, stream: Stream, service: Service, *answer: bytes) -> None:
-        self.due = time.monotonic() + _PATIENCE_S
+        self.due = time.monotonic() + _MAX_WAIT_S
         self._stream = stream
-        self._sweeper = service.sweeper
+        self._deadlines = service.deadlines
         self._answer = answer
-        self._came_bytes = 0
-        self._sweeper.add(self)
+        self._received_bytes = 0
+        self._deadlines.add(self)
 
-    def add(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Discard a part of the request."""
-        self._stream.taken(len(data))
-        self._came_bytes += len(data)
-        if self._came_bytes > _MUCH_BYTES:
+        self._stream.credit(len(data))
+        self._received_bytes += len(data)
+        if self._received_bytes > _MAX_BYTES:
             self.end()
 
-    def room(self) -> None:
-        """Nowhere."""
+    def receive_buffer(self) -> None:
+        """Return None: refused bodies are discarded."""
 
-    def filled(self, count: int) -> None:
+    def buffer_filled(self, count: int) -> None:
         """Do nothing; not called, since there is no receive buffer."""
 
     def end(self) -> None:
-        """Answer."""
+        """Send the refusal."""
         self.lost()
         self._stream.receiver = None
         self._stream.send(*self._answer)
 
     def lost(self) -> None:
         """Handle that the client cancelled the request, or disconnected."""
-        self._sweeper.discard(self)
+        self._deadlines.discard(self)
 
-    on_due = end
+    on_timeout = end

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hubserve.net.deadline_monitor import Sweeper
-from hubserve.net.grpc.framing import Budget, Message
+from hubserve.net.admission import MemoryBudget
+from hubserve.net.deadline_monitor import DeadlineMonitor
+from hubserve.net.grpc.framing import Message
 from hubserve.net.grpc.status import Status
 from hubserve.net.http2.header_rules import Field
 
@@ -21,20 +22,20 @@ class Head:
     Attributes:
         path: service and method.
         metadata: name -> value; the last one if a name is repeated.
-        timeout_s: how long the client waits; None for no limit.
-        coding: how compressed messages are compressed; "" for none.
+        timeout_s: the client's timeout; None for none.
+        encoding: compression of compressed messages; "" for none.
         refusal: the HTTP status that answers a request that is not a gRPC call; 0 if it is one.
     """
 
     path: str
     metadata: Mapping[str, str]
     timeout_s: float | None
-    coding: str
+    encoding: str
     refusal: int
 
 
 def make_head(fields: list[Field]) -> Head:
-    """Make a head of the fields of a request."""
+    """Make the head of a request from its header fields."""
     metadata = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
     refusal = 0
     if metadata.get(":method") != "POST":
@@ -43,8 +44,8 @@ def make_head(fields: list[Field]) -> Head:
         refusal = 415
     timeout = _TIMEOUT.fullmatch(metadata.get("grpc-timeout", "").encode("latin-1"))
     timeout_s = int(timeout[1]) * _UNITS[timeout[2]] if timeout else None
-    coding = metadata.get("grpc-encoding", "")
-    return Head(metadata.get(":path", ""), metadata, timeout_s, "" if coding == "identity" else coding, refusal)
+    encoding = metadata.get("grpc-encoding", "")
+    return Head(metadata.get(":path", ""), metadata, timeout_s, "" if encoding == "identity" else encoding, refusal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,8 @@ class Method:
     """Handler of one method's calls.
 
     Attributes:
-        answer: of a unary one, takes the message and the call and gives the answer's message in its parts; of a stream, takes the call.
-        streams: whether the call is a stream of messages in both directions.
+        answer: handler; of a unary method, takes the message and the call and returns the response in parts; of a stream, takes the call.
+        streams: whether calls are streams of messages in both directions.
     """
 
     answer: Callable[..., Awaitable[Any]]
@@ -66,20 +67,20 @@ class Service:
 
     Attributes:
         methods: path -> method.
-        max_calls: how many may be in progress at once.
+        max_calls: calls that may be in progress at once.
         max_message_bytes: the longest message of a client.
-        client_timeout_s: how long a client may take for a message beyond what its length explains, and to take an answer.
-        budget: accounts for messages that are not complete, and answers that are not written.
-        sweeper: watches deadlines.
-        unpack: decompresses a message; takes the message and the name of its coding.
-        refuse: maps an error to a status and text.
+        client_timeout_s: period over which a client must keep its pace, sending a message or reading a response.
+        budget: accounts for incomplete messages, and for responses that are not sent.
+        deadlines: watches deadlines.
+        decompress: takes a message and the name of its encoding.
+        refuse: maps an error to a status and a text.
     """
 
     methods: Mapping[str, Method]
     max_calls: int
     max_message_bytes: int
     client_timeout_s: float
-    budget: Budget
-    sweeper: Sweeper
-    unpack: Callable[[Message, str], Awaitable[Message]]
+    budget: MemoryBudget
+    deadlines: DeadlineMonitor
+    decompress: Callable[[Message, str], Awaitable[Message]]
     refuse: Callable[[Exception], tuple[Status, str]]

@@ -1,16 +1,16 @@
-"""The statuses that end gRPC's calls."""
+"""gRPC statuses."""
 
 from enum import IntEnum
 from urllib.parse import quote
 
 from hubserve.net.http2.hpack_cache import literal
 
-#: of a text, what travels as it is
+#: characters of a message that are not percent-encoded
 _PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
 class Status(IntEnum):
-    """How a call ended."""
+    """Status that ends a call."""
 
     OK = 0
     CANCELLED = 1
@@ -32,10 +32,10 @@ class Status(IntEnum):
 
 
 class RpcError(Exception):
-    """A call ends with another status than OK.
+    """A call ends with a status other than OK.
 
     Attributes:
-        status: it.
+        status: the status.
         text: what happened, why, and what to do.
     """
 
@@ -46,7 +46,7 @@ class RpcError(Exception):
 
 
 def status_block(status: Status, text: str) -> bytes:
-    """The fields that tell how a call ended."""
-    told = literal(b"grpc-status", b"%d" % status)
-    text = text.strip(" ")  # a field's value neither begins nor ends with a space (RFC 9113, 8.2.1), and strict clients hold it to that
-    return told + literal(b"grpc-message", quote(text.encode("utf-8", "replace"), safe=_PLAIN).encode()) if text else told
+    """Encode the trailers of a call: its status and a message."""
+    block = literal(b"grpc-status", b"%d" % status)
+    text = text.strip(" ")  # strict clients refuse values that start or end with a space (RFC 9113, 8.2.1)
+    return block + literal(b"grpc-message", quote(text.encode("utf-8", "replace"), safe=_PLAIN).encode()) if text else block

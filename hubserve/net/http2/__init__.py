@@ -1,1 +1,1 @@
-"""HTTP/2, as far as gRPC needs it, and gRPC's calls on it."""
+"""HTTP/2 for servers (RFC 9113), as far as clients of gRPC use it."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from hubserve.bounded_cache import Recent
-from hubserve.net.deadline_monitor import Sweeper
-from hubserve.net.grpc.framing import Budget
+from hubserve.net.admission import MemoryBudget
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.http2.header_rules import Field
-from hubserve.net.http2.rate_limit import Bucket
+from hubserve.net.http2.rate_limit import TokenBucket
 from hubserve.net.http2.streams import Stream
 
-#: what is read at once, unless it goes where it belongs
+#: size of the shared receive buffer
 _SCRATCH_BYTES = 64 << 10
 #: seconds of processor time for costly headers: the burst, and the rate per second
 _DECODE_BUDGET = (0.1, 0.1)
@@ -22,18 +22,18 @@ _MOST_PEERS = 1024
 H = TypeVar("H")
 
 
-class Bound(Protocol):
-    """Bounds how many connections there are, of all protocols of a server."""
+class ConnectionLimit(Protocol):
+    """Limit of the number of connections, of all protocols of a server: :class:`hubserve.net.connection_limits.Connections`."""
 
     def add(self, connection: Any, transport: Any) -> bool:
-        """Count a connection; returns whether there is room for it."""
+        """Count a connection; return True if the limit allows it."""
 
     def discard(self, connection: Any) -> None:
         """Forget a connection that is closed, or was not counted."""
 
 
-class _NoBound:
-    def add(self, connection: Any, transport: Any) -> bool:  # noqa: ARG002 - as Bound has it
+class _NoLimit:
+    def add(self, connection: Any, transport: Any) -> bool:  # noqa: ARG002 - see ConnectionLimit
         return True
 
     def discard(self, connection: Any) -> None:
@@ -45,61 +45,60 @@ class Endpoint(Generic[H]):
     """State that the connections of one server share.
 
     Attributes:
-        make: makes a connection.
+        make_connection: makes a connection.
         make_head: turns a request's header fields into its head.
-        accept: begins to answer a request, and gives its stream a receiver.
-        budget: accounts for what is written but not yet taken by the client.
-        sweeper: looks after what may become due.
+        accept: starts to answer a request, and gives its stream a receiver.
+        budget: accounts for what is written and not yet read by the client.
+        deadlines: watches the connections' deadlines.
         client_timeout_s: how long a client may take to send the preface, and may be silent before it is sent a PING.
         max_streams: requests of one connection that may be in progress at once.
-        bound: bounds how many connections there are.
+        connection_limit: limits the number of connections.
         connections: those that are open.
+        scratch: receive buffer of all connections.
     """
 
-    make: "Callable[[Endpoint[H]], Any]"
+    make_connection: "Callable[[Endpoint[H]], Any]"
     make_head: Callable[[list[Field]], H]
     accept: Callable[[Stream, H], None]
-    budget: Budget
-    sweeper: Sweeper
+    budget: MemoryBudget
+    deadlines: DeadlineMonitor
     client_timeout_s: float
     max_streams: int
-    bound: Bound = field(default_factory=_NoBound)
+    connection_limit: ConnectionLimit = field(default_factory=_NoLimit)
     connections: set[Any] = field(default_factory=set)
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(_SCRATCH_BYTES)))
 
-    _budgets: Recent[str, Bucket] = field(default_factory=lambda: Recent(_MOST_PEERS))
-    _emptied: asyncio.Event | None = None
+    _decode_budgets: Recent[str, TokenBucket] = field(default_factory=lambda: Recent(_MOST_PEERS))
+    _all_closed: asyncio.Event | None = None
 
     def connect(self) -> Any:
-        """Make the protocol of one more client's connection."""
-        return self.make(self)
+        """Make the protocol of a new connection."""
+        return self.make_connection(self)
 
-    def decode_budget(self, transport: Any) -> Bucket:
+    def decode_budget(self, peer: str) -> TokenBucket:
         """Return the rate limit for the time spent decoding one client's headers.
 
         All connections of an address share it: otherwise a client that is cut off would get a new one by connecting again.
         """
-        address = transport.get_extra_info("peername")
-        peer = str(address[0]) if isinstance(address, tuple) else ""
-        budget = self._budgets.get(peer)
+        budget = self._decode_budgets.get(peer)
         if budget is None:
-            budget = self._budgets[peer] = Bucket(*_DECODE_BUDGET)
+            budget = self._decode_budgets[peer] = TokenBucket(*_DECODE_BUDGET)
         return budget
 
-    def left(self, connection: Any) -> None:
+    def connection_lost(self, connection: Any) -> None:
         """Forget a closed connection."""
-        self.bound.discard(connection)
+        self.connection_limit.discard(connection)
         self.connections.discard(connection)
-        if self._emptied and not self.connections:
-            self._emptied.set()
+        if self._all_closed and not self.connections:
+            self._all_closed.set()
 
     async def stop(self, drain_s: float) -> None:
-        """Begin no more requests, give those in progress ``drain_s`` to finish, and close all connections."""
+        """Refuse new requests, give those in progress ``drain_s`` to finish, and close all connections."""
         for connection in tuple(self.connections):
             connection.shutdown()
         if self.connections:
-            self._emptied = asyncio.Event()
+            self._all_closed = asyncio.Event()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._emptied.wait(), drain_s)
+                await asyncio.wait_for(self._all_closed.wait(), drain_s)
         for connection in tuple(self.connections):
             connection.abort()

@@ -1,10 +1,10 @@
-"""Which form the small frames have: RFC 9113, sections 6.3 to 6.9."""
+"""Check frames and settings against their definitions: RFC 9113, sections 6.3 to 6.9."""
 
 from hubserve.net.http2 import frames
 from hubserve.net.http2.frames import ConnectionFault, ErrorCode
 
-#: type of frame -> its name, its length (None for any), whether it is of the connection (None for either)
-_FORMS: dict[int, tuple[str, int | None, bool | None]] = {
+#: frame type -> its name, its length (None for any), whether it belongs to the connection (None for either)
+_DEFINITIONS: dict[int, tuple[str, int | None, bool | None]] = {
     frames.PRIORITY: ("PRIORITY", 5, False),
     frames.RST_STREAM: ("RST_STREAM", 4, False),
     frames.SETTINGS: ("SETTINGS", None, True),
@@ -15,7 +15,7 @@ _FORMS: dict[int, tuple[str, int | None, bool | None]] = {
 _SHORTEST_GOAWAY = 8
 
 
-def check_form(kind: int, flags: int, number: int, size: int) -> None:
+def check_frame(kind: int, flags: int, number: int, size: int) -> None:
     """Check a frame's length, and whether it may have a stream; HEADERS, CONTINUATION and unknown frames are not checked here.
 
     Args:
@@ -26,19 +26,19 @@ def check_form(kind: int, flags: int, number: int, size: int) -> None:
     Raises:
         ConnectionFault: the frame is malformed.
     """
-    form = _FORMS.get(kind)
-    if form is None:
+    definition = _DEFINITIONS.get(kind)
+    if definition is None:
         return
-    name, length, is_of_connection = form
+    name, length, is_of_connection = definition
     if is_of_connection is not None and (number == 0) != is_of_connection:
-        text = "of the connection, not of a stream" if is_of_connection else "of a stream, not of the connection"
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"a {name} frame is {text}")
+        text = f"{name} frame on stream {number}; it belongs to the connection" if is_of_connection else f"{name} frame without a stream"
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, text)
     if length is not None and size != length:
-        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a {name} frame has {length} bytes, this one {size}")
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"{name} frame of {size} bytes; it has {length}")
     if kind == frames.SETTINGS and (size % frames.SETTING.size or (flags & frames.ACK and size)):
-        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a SETTINGS frame has {size} bytes")
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"SETTINGS frame of {size} bytes")
     if kind == frames.GOAWAY and size < _SHORTEST_GOAWAY:
-        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a GOAWAY frame has {_SHORTEST_GOAWAY} bytes or more")
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"GOAWAY frame of {size} bytes; it has {_SHORTEST_GOAWAY} or more")
 
 
 def depends_on_itself(priority: bytes, number: int) -> bool:
@@ -55,11 +55,11 @@ def check_setting(name: int, value: int) -> None:
     """Check the value of one setting.
 
     Raises:
-        ConnectionFault: it cannot have that value.
+        ConnectionFault: the value is not allowed.
     """
     if name == frames.INITIAL_WINDOW_SIZE and value > frames.LARGEST_WINDOW:
-        raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the initial window is too large")
+        raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"INITIAL_WINDOW_SIZE {value} exceeds 2^31-1")
     if name == frames.ENABLE_PUSH and value > 1:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"ENABLE_PUSH is 0 or 1, not {value}")
     if name == frames.MAX_FRAME_SIZE and not frames.DEFAULT_FRAME_BYTES <= value <= frames.LARGEST_FRAME_BYTES:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"frames cannot be of {value} bytes")
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"MAX_FRAME_SIZE {value} is not from 16384 to 16777215")

@@ -1,4 +1,4 @@
-"""HTTP/2's frames: how they are written, and what is wrong with one. RFC 9113, sections 4, 6 and 7."""
+"""Constants and encoding of HTTP/2 frames: RFC 9113, sections 4, 6 and 7."""
 
 import struct
 from enum import IntEnum
@@ -15,14 +15,14 @@ HAS_PRIORITY = 0x20
 MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 0x3, 0x4, 0x5, 0x6
 ENABLE_PUSH = 0x2
 
-#: what holds until the other side says otherwise
+#: defaults that hold until the peer changes them
 DEFAULT_WINDOW = 65_535
 DEFAULT_FRAME_BYTES = 16_384
 LARGEST_WINDOW = LARGEST_STREAM = 2**31 - 1
 LARGEST_FRAME_BYTES = 2**24 - 1
 
-#: the 9 bytes that begin a frame: length and type, flags, stream
-FRAME_HEAD = struct.Struct(">IBI")
+#: a frame's 9-byte header: length and type, flags, stream
+FRAME_HEADER = struct.Struct(">IBI")
 U32 = struct.Struct(">I")
 SETTING = struct.Struct(">HI")
 
@@ -43,10 +43,10 @@ class ErrorCode(IntEnum):
 
 
 class ConnectionFault(Exception):
-    """What came cannot be understood, or must not go on: the connection ends.
+    """A connection error (RFC 9113, 5.4.1): the connection ends.
 
     Attributes:
-        code: why.
+        code: the error code sent in GOAWAY.
     """
 
     def __init__(self, code: ErrorCode, text: str) -> None:
@@ -54,8 +54,8 @@ class ConnectionFault(Exception):
         self.code = code
 
 
-def frame_head(kind: int, flags: int, stream: int, length: int) -> bytes:
-    """The first bytes of a frame.
+def frame_header(kind: int, flags: int, stream: int, length: int) -> bytes:
+    """Return the header of a frame.
 
     Args:
         kind: its type.
@@ -63,27 +63,27 @@ def frame_head(kind: int, flags: int, stream: int, length: int) -> bytes:
         stream: its stream's id; 0 for the connection.
         length: of its payload, in bytes.
     """
-    return FRAME_HEAD.pack(length << 8 | kind, flags, stream)
+    return FRAME_HEADER.pack(length << 8 | kind, flags, stream)
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """A whole frame."""
-    return FRAME_HEAD.pack(len(payload) << 8 | kind, flags, stream) + payload
+    """Return a complete frame."""
+    return FRAME_HEADER.pack(len(payload) << 8 | kind, flags, stream) + payload
 
 
 def settings_frame(settings: dict[int, int]) -> bytes:
-    """What this side expects of the other."""
+    """Return a SETTINGS frame."""
     return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*each) for each in settings.items()))
 
 
 def without_padding(payload: bytes, flags: int) -> bytes:
-    """What a frame holds between its padding.
+    """Return a payload without its padding.
 
     Raises:
-        ConnectionFault: there is more padding than frame.
+        ConnectionFault: the padding is longer than the payload.
     """
     if not flags & PADDED:
         return payload
     if not payload or payload[0] >= len(payload):
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame is padded beyond its end")
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "padding exceeds the frame")
     return payload[1 : len(payload) - payload[0]]

@@ -1,4 +1,4 @@
-"""Header fields: HPACK (RFC 7541), by the library of that name, and what spares it most of its work."""
+"""Decode header blocks: HPACK (RFC 7541), by the library of that name, with a cache that spares it most of its work."""
 
 import time
 from collections.abc import Callable
@@ -9,55 +9,55 @@ import hpack
 from hubserve.bounded_cache import Recent
 from hubserve.net.http2.frames import ConnectionFault, ErrorCode
 from hubserve.net.http2.header_rules import Field
-from hubserve.net.http2.rate_limit import Bucket
+from hubserve.net.http2.rate_limit import TokenBucket
 
 T = TypeVar("T")
 
 #: the most fields of a header list, table size updates included
 MAX_FIELDS = 128
-#: bytes that each are a reference to one field of the tables
+#: bytes that each refer to one field of the tables
 _REFERENCES = bytes(range(0x81, 0xFF))
-_REMEMBERED = 64
-#: of all header lists that are remembered for one connection
-_REMEMBERED_BYTES = 64 << 10
+_CACHED = 64
+#: of all header lists that are cached for one connection
+_CACHED_BYTES = 64 << 10
 _MAX_LITERAL = 126
-#: up to this size, decoding time is not counted: it is less than the time that answering a request takes
+#: up to this size, decoding time is not counted: it takes less time than answering a request
 _USUAL_FIELDS = 32
 _USUAL_BYTES = 512
-#: beyond it, so much is not counted: what usual headers take
+#: decoding time that is not counted beyond that size: what usual headers take
 _FREE_S = 50e-6
 _LONGEST_INTEGER = 10
 
 
-class FieldReader(Generic[T]):
-    """Reads the blocks of one connection, in their order.
+class HeaderDecoder(Generic[T]):
+    """Decodes the header blocks of one connection, in their order.
 
-    A client that asks again what it asked before sends a block of references alone. What those mean changes only with a block that has
-    something else in it, so that until one comes a block is looked up instead of being decoded.
+    A client that repeats a request sends a block of table references alone. Their meaning changes only with a block that contains anything
+    else; until one arrives, a block is looked up instead of being decoded.
 
     Args:
-        make: what becomes of the fields of a block.
+        make: makes the result from the fields of a block.
         max_bytes: the most bytes of a block, and of the list that it is decoded to (RFC 9113, 6.5.2: 32 more for each field).
-        budget: seconds of processor time for decoding that takes longer than usual; None for no bound.
+        budget: seconds of processor time for decoding that takes longer than usual; None for no limit.
     """
 
-    def __init__(self, make: Callable[[list[Field]], T], max_bytes: int, budget: Bucket | None = None) -> None:
+    def __init__(self, make: Callable[[list[Field]], T], max_bytes: int, budget: TokenBucket | None = None) -> None:
         self._make = make
         self._max_bytes = max_bytes
         self._budget = budget
         self._decoder = hpack.Decoder(max_header_list_size=max_bytes)
-        self._known: Recent[bytes, T] = Recent(_REMEMBERED)
-        self._known_bytes = 0
+        self._cache: Recent[bytes, T] = Recent(_CACHED)
+        self._cached_bytes = 0
 
     def read(self, block: bytes) -> T:
-        """What a block says.
+        """Return the result of a block, decoded or cached.
 
         Raises:
-            ConnectionFault: it is too large or too costly, or cannot be decoded, so that no later one can be either.
+            ConnectionFault: it is too large or too costly, or cannot be decoded; then no later one can be, either.
         """
-        known = self._known.get(block)
-        if known is not None:
-            return known
+        cached = self._cache.get(block)
+        if cached is not None:
+            return cached
         return self._read_new(block) if self._is_usual(block) or self._budget is None else self._read_counted(block, self._budget)
 
     def _is_usual(self, block: bytes) -> bool:
@@ -70,61 +70,59 @@ class FieldReader(Generic[T]):
             raise self._too_large()
         return count <= _USUAL_FIELDS and size <= _USUAL_BYTES
 
-    def _read_counted(self, block: bytes, budget: Bucket) -> T:
-        """Read a block on the account of its client."""
-        if not budget.take(0):
+    def _read_counted(self, block: bytes, budget: TokenBucket) -> T:
+        """Read a block, and charge its decoding time to the client."""
+        if not budget.consume(0):
             raise _too_costly()
         begin = time.thread_time()
         try:
             return self._read_new(block)
         finally:
-            if not budget.take(max(0.0, time.thread_time() - begin - _FREE_S)):
+            if not budget.consume(max(0.0, time.thread_time() - begin - _FREE_S)):
                 raise _too_costly()
 
     def _read_new(self, block: bytes) -> T:
         fields = self._decode(block)
-        made = self._make(fields)
+        result = self._make(fields)
         if block.translate(None, _REFERENCES):
-            self._forget()
+            self._clear()
         else:
-            self._remember(block, made, sum(len(name) + len(value) for name, value in fields))
-        return made
+            self._store(block, result, sum(len(name) + len(value) for name, value in fields))
+        return result
 
     def _decode(self, block: bytes) -> list[Field]:
         try:
             return [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
         except hpack.OversizedHeaderListError:
             raise self._too_large() from None
-        except hpack.HPACKError:  # its text has addresses of memory
+        except hpack.HPACKError:  # its text contains memory addresses
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block cannot be decoded (RFC 7541)") from None
 
-    def _remember(self, block: bytes, made: T, size: int) -> None:
-        if self._known_bytes + size > _REMEMBERED_BYTES:
-            self._forget()
-        self._known_bytes += size
-        self._known[block] = made
+    def _store(self, block: bytes, result: T, size: int) -> None:
+        if self._cached_bytes + size > _CACHED_BYTES:
+            self._clear()
+        self._cached_bytes += size
+        self._cache[block] = result
 
-    def _forget(self) -> None:
-        self._known.clear()
-        self._known_bytes = 0
+    def _clear(self) -> None:
+        self._cache.clear()
+        self._cached_bytes = 0
 
     def _too_large(self) -> ConnectionFault:
-        text = f"a request's headers are over the limit of {MAX_FIELDS} fields and {self._max_bytes} bytes; send fewer or shorter ones"
+        text = f"a request's headers exceed the limit of {MAX_FIELDS} fields and {self._max_bytes} bytes; send fewer or shorter ones"
         return ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, text)
 
 
 def _too_costly() -> ConnectionFault:
-    return ConnectionFault(
-        ErrorCode.ENHANCE_YOUR_CALM, "the headers of this client take too much time to decode; send fewer or shorter ones"
-    )
+    return ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "the headers of this client take too long to decode; send fewer or shorter ones")
 
 
 def count_fields(block: bytes, most: int) -> int:
-    """Count the fields and table size updates of a block without decoding them, which takes a tenth of the time.
+    """Count the fields and table size updates of a block without decoding them, which would take ten times as long.
 
     Args:
-        block: the block; if it is malformed, whatever can be counted is counted.
-        most: counting ends once there are more.
+        block: the block; of a malformed one, the fields before the fault are counted.
+        most: counting stops beyond this number.
     """
     at, count, end = 0, 0, len(block)
     while at < end and count <= most:
@@ -158,7 +156,7 @@ def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
 
 
 def literal(name: bytes, value: bytes) -> bytes:
-    """A field that goes into no table; for names of up to 126 bytes.
+    """Encode a field that goes into no table; for names of up to 126 bytes.
 
     Args:
         name: in lower case.
@@ -168,12 +166,12 @@ def literal(name: bytes, value: bytes) -> bytes:
 
 
 def status(code: int) -> bytes:
-    """The field ``:status``, which begins every answer."""
+    """Encode the field ``:status``, which starts every response."""
     return b"\x88" if code == 200 else b"\x08\x03%d" % code
 
 
 def _length(count: int) -> bytes:
-    """A string's length as an integer with a prefix of seven bits."""
+    """Encode a string's length as an integer with a prefix of seven bits."""
     if count <= _MAX_LITERAL:
         return bytes([count])
     rest, coded = count - 127, bytearray(b"\x7f")

@@ -1,14 +1,14 @@
-"""A bucket of tokens: so many at once, and so many per second."""
+"""Limit the rate of events by a token bucket."""
 
 import time
 
 
-class Bucket:
-    """Bounds how often something happens, or how much of something there is.
+class TokenBucket:
+    """Token bucket: a burst, and a rate per second.
 
     Args:
-        size: how often it may happen at once.
-        per_s: how often per second in the long run.
+        size: the burst.
+        per_s: the rate in the long run.
     """
 
     def __init__(self, size: float, per_s: float) -> None:
@@ -17,11 +17,11 @@ class Bucket:
         self._left = float(size)
         self._since = time.monotonic()
 
-    def take(self, count: float = 1) -> bool:
-        """Count something that happens; returns whether that is within the bounds.
+    def consume(self, count: float = 1) -> bool:
+        """Consume tokens; return True if that is within the limit.
 
         Args:
-            count: how often it happens, or how much of it.
+            count: how many tokens.
         """
         self._left -= count
         if self._left < 0:

@@ -1,4 +1,4 @@
-"""What goes to one client: as far as its windows allow, in turns, and all that is made in one turn of the loop in one write."""
+"""Send frames to one client: within its windows, streams in turn, and all frames of one turn of the event loop in one write."""
 
 import asyncio
 import contextlib
@@ -6,38 +6,38 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from hubserve.net.grpc.framing import Budget
+from hubserve.net.admission import MemoryBudget
 from hubserve.net.http2 import frames
 from hubserve.net.http2.frame_checks import check_setting
-from hubserve.net.http2.frames import ConnectionFault, ErrorCode, frame_head
+from hubserve.net.http2.frames import ConnectionFault, ErrorCode, frame_header
 from hubserve.net.http2.streams import Stream
 
-#: what is larger than this is written in parts instead of being joined
+#: larger writes are passed on in parts instead of being joined
 _JOINED_BYTES = 64 << 10
-#: so much is written of one stream before others get their turn
+#: bytes written of one stream before the next one's turn
 _TURN_BYTES = 256 << 10
-#: more is not written at once, even to a client that takes longer frames
+#: the longest frame written, even if the client accepts longer ones
 _LONGEST_FRAME = 1 << 20
 _WRITE_BUFFER_BYTES = 256 << 10
 
 
-class Outbox:
-    """It.
+class SendQueue:
+    """Send side of a connection.
 
     Args:
         transport: the connection's.
-        on_sent: is told of each stream whose answer is complete.
-        budget: accounts for what is written but not yet taken by the client.
+        on_sent: called with each stream whose response is sent completely.
+        budget: accounts for what is written and not yet read by the client.
 
     Attributes:
-        data_bytes: how many bytes were sent in DATA frames.
-        data_ends: how many pieces of answers were sent to their end in DATA frames.
-        initial_window: how many bytes of an answer the client takes without being asked again.
-        max_frame: the longest frame that it takes.
-        is_paused: whether it takes what is written too slowly.
+        data_bytes: bytes sent in DATA frames.
+        data_ends: parts of responses, as passed to :meth:`send`, that were sent completely.
+        initial_window: bytes of a new stream that the client accepts.
+        max_frame: the longest frame that the client accepts.
+        is_paused: whether the client reads too slowly.
     """
 
-    def __init__(self, transport: Any, on_sent: Callable[[Stream], None], budget: Budget) -> None:
+    def __init__(self, transport: Any, on_sent: Callable[[Stream], None], budget: MemoryBudget) -> None:
         self.data_bytes = 0
         self.data_ends = 0
         self.initial_window = frames.DEFAULT_WINDOW
@@ -46,23 +46,31 @@ class Outbox:
         self._transport = transport
         self._on_sent = on_sent
         self._budget = budget
-        self._unwritten = 0  # bytes that the client did not take when it was found to be slow
+        self._unwritten_bytes = 0  # in the transport when the client was found to be slow
+        self._reading_paused = False
         self._loop = asyncio.get_running_loop()
-        self._window = frames.DEFAULT_WINDOW  # of all streams together
+        self._window = frames.DEFAULT_WINDOW  # of the connection
         self._parts: list[bytes | memoryview] = []
         self._closed = False
-        self._waiting: deque[Stream] = deque()  # for their turn to send of a body
-        self._waiting_heads: deque[Stream] = deque()  # to send fields, which need no window
+        self._waiting: deque[Stream] = deque()  # to send data
+        self._waiting_headers: deque[Stream] = deque()  # to send header blocks, which need no window
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
 
     def write(self, *parts: bytes | memoryview) -> None:
-        """Write whole frames, at the end of this turn of the loop."""
+        """Write complete frames, at the end of this turn of the loop."""
         if not self._parts:
             self._loop.call_soon(self.flush)
         self._parts += parts
 
+    def reply(self, frame: bytes) -> None:
+        """Write a frame that the client caused, and stop reading while the client does not: otherwise replies would pile up."""
+        self.write(frame)
+        if self.is_paused and not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
     def flush(self) -> None:
-        """Write now what there is."""
+        """Pass on to the transport what was written."""
         parts, self._parts = self._parts, []
         if not parts or self._transport.is_closing():
             return
@@ -72,7 +80,7 @@ class Outbox:
             self._transport.writelines(parts)
 
     def send(self, stream: Stream, head: bytes, data: bytes | memoryview, end: bytes) -> None:
-        """Send parts of an answer, as :meth:`Stream.send` has them; what the client does not take yet waits."""
+        """Send parts of a response, see :meth:`Stream.send`; what the client does not accept yet is queued."""
         if self._closed:
             return
         size = len(data)
@@ -80,51 +88,51 @@ class Outbox:
             is_first = not stream.pending
             stream.queue(head, data, end)
             if is_first:
-                self._line_up(stream)
+                self._enqueue(stream)
             self.send_waiting()
             return
         parts: list[bytes | memoryview] = []
         if head:
-            parts += (frame_head(frames.HEADERS, frames.END_HEADERS, stream.id, len(head)), head)
+            parts += (frame_header(frames.HEADERS, frames.END_HEADERS, stream.id, len(head)), head)
         if size:
             self._window -= size
             stream.send_window -= size
             self.data_bytes += size
             self.data_ends += 1
-            parts += (frame_head(frames.DATA, 0, stream.id, size), data)
+            parts += (frame_header(frames.DATA, 0, stream.id, size), data)
         if end:
-            parts += (frame_head(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream.id, len(end)), end)
+            parts += (frame_header(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream.id, len(end)), end)
         self.write(*parts)
         if end:
             self._on_sent(stream)
 
     def send_waiting(self) -> None:
-        """Send what the client takes of answers that wait, in turns."""
+        """Send queued parts of responses as far as the client accepts them, streams in turn."""
         while not self.is_paused and not self._closed:
-            if self._waiting_heads:
-                stream = self._waiting_heads.popleft()
-                self._send_some(stream, 1)
+            if self._waiting_headers:
+                stream = self._waiting_headers.popleft()
+                self._send_turn(stream, 1)
             elif self._waiting and self._window > 0:
                 stream = self._waiting.popleft()
-                self._send_some(stream, _TURN_BYTES)
+                self._send_turn(stream, _TURN_BYTES)
             else:
                 return
             if stream.pending:
-                self._line_up(stream)
+                self._enqueue(stream)
             else:
                 stream.wake()
 
-    def _line_up(self, stream: Stream) -> None:
-        """Have a stream wait for its turn: whose own window is used up has none, so that nothing is looked at that cannot be sent."""
+    def _enqueue(self, stream: Stream) -> None:
+        """Queue a stream for its turn, unless its own window is used up: then it is not looked at before the window opens."""
         if stream.pending[0][0] != frames.DATA:
-            self._waiting_heads.append(stream)
+            self._waiting_headers.append(stream)
         elif stream.send_window > 0:
             self._waiting.append(stream)
         else:
             stream.is_blocked = True
 
-    def _send_some(self, stream: Stream, most: int) -> None:
-        """Send about so many bytes of what waits, if the client takes them."""
+    def _send_turn(self, stream: Stream, most: int) -> None:
+        """Send about ``most`` queued bytes of one stream, if the client accepts them."""
         sent = 0
         while stream.pending and sent < most:
             kind, flags, payload = stream.pending[0]
@@ -137,7 +145,7 @@ class Outbox:
                 stream.send_window -= size
                 self.data_bytes += size
                 self.data_ends += size == len(payload)
-            self.write(frame_head(kind, flags, stream.id, size), payload[:size])
+            self.write(frame_header(kind, flags, stream.id, size), payload[:size])
             sent += size
             stream.sent_bytes += size
             if size < len(payload):
@@ -149,61 +157,73 @@ class Outbox:
         self.flush()  # the transport may ask for a pause
 
     def drop(self, stream: Stream) -> None:
-        """Send nothing more of what waits of a stream."""
+        """Discard what is queued of a stream."""
         if stream.pending:
             stream.pending.clear()
             stream.is_blocked = False
-            for line in (self._waiting, self._waiting_heads):
+            for waiting in (self._waiting, self._waiting_headers):
                 with contextlib.suppress(ValueError):  # it is in one of them at most
-                    line.remove(stream)
+                    waiting.remove(stream)
 
     def pause(self) -> None:
-        """Write no more for now: the client takes it too slowly."""
+        """Pause: the client reads too slowly."""
         self.is_paused = True
-        self._unwritten = self._transport.get_write_buffer_size()
-        if self._unwritten:
-            self._budget.hold_answer(self._unwritten)
+        self._unwritten_bytes = self._transport.get_write_buffer_size()
+        if self._unwritten_bytes:
+            self._budget.hold_answer(self._unwritten_bytes)
 
     def resume(self) -> None:
-        """Resume: nothing that was written is left unsent."""
+        """Resume: the client reads again, and nothing is left in the transport."""
+        self.release()
+        if self._closed:
+            return
+        if self._reading_paused:
+            self._reading_paused = False
+            self._transport.resume_reading()
+        self.send_waiting()
+
+    def release(self) -> None:
+        """Release what is accounted for: it is sent, or the connection is lost."""
         self.is_paused = False
-        if self._unwritten:
-            self._budget.release(self._unwritten)
-            self._unwritten = 0
+        if self._unwritten_bytes:
+            self._budget.release(self._unwritten_bytes)
+            self._unwritten_bytes = 0
 
     def close(self) -> None:
-        """Send no more of any answer."""
+        """Send nothing more of any response."""
         self._closed = True
         self._waiting.clear()
-        self._waiting_heads.clear()
+        self._waiting_headers.clear()
 
-    # --- what the client says ---
+    # --- the client's windows and settings ---
 
-    def widen(self, more: int) -> None:
-        """The client takes so many bytes more of all streams together.
+    def window_opened(self, count: int) -> None:
+        """Handle that the client accepts ``count`` bytes more of all streams together.
 
         Raises:
-            ConnectionFault: that is none, or too many.
+            ConnectionFault: the count is 0, or the window becomes too large.
         """
-        self._window += more
-        if more == 0 or self._window > frames.LARGEST_WINDOW:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR if more else ErrorCode.PROTOCOL_ERROR, "the window is no proper one")
+        self._window += count
+        if count == 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0 bytes")
+        if self._window > frames.LARGEST_WINDOW:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes the window exceed 2^31-1")
 
-    def widen_stream(self, stream: Stream, more: int) -> None:
-        """The client takes so many bytes more of a stream, or less."""
-        stream.send_window += more
+    def stream_window_opened(self, stream: Stream, count: int) -> None:
+        """Handle that the client accepts ``count`` bytes more of a stream, or less."""
+        stream.send_window += count
         if stream.is_blocked and stream.send_window > 0:
             stream.is_blocked = False
             self._waiting.append(stream)
 
     def apply(self, settings: Iterable[tuple[int, int]], streams: Collection[Stream]) -> None:
-        """Follow the client's settings.
+        """Apply the client's settings.
 
         Args:
             settings: names and values.
-            streams: those that have begun.
+            streams: those in progress.
         Raises:
-            ConnectionFault: a value is not allowed for its setting, or makes a stream's window too large.
+            ConnectionFault: a value is not allowed, or makes a stream's window too large.
         """
         window = self.initial_window
         for name, value in settings:
@@ -215,11 +235,11 @@ class Outbox:
         self._set_initial_window(window, streams)
 
     def _set_initial_window(self, size: int, streams: Collection[Stream]) -> None:
-        """Apply a changed initial window to new streams and to all open ones."""
-        more, self.initial_window = size - self.initial_window, size
-        if not more:
+        """Apply a changed initial window to new streams and to those in progress."""
+        change, self.initial_window = size - self.initial_window, size
+        if not change:
             return
         for stream in streams:
-            self.widen_stream(stream, more)
+            self.stream_window_opened(stream, change)
             if stream.send_window > frames.LARGEST_WINDOW:
-                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the initial window makes another too large")
+                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE makes a stream's window exceed 2^31-1")

@@ -1,5 +1,4 @@
 """The Open Inference Protocol, version 2, with Triton's extensions.
 
-``inference.py`` is what it says, whatever carries it; ``http.py`` carries it over HTTP. ``datatypes.py`` has the names of datatypes,
-``errors.py`` what errors are called.
+``core`` is the protocol independent of its transport; ``http`` and ``grpc`` carry it and import from ``core``, never the reverse.
 """

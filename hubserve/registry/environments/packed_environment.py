@@ -17,9 +17,9 @@ from typing import Any
 
 from hubserve.errors import ConfigError, InstallError
 from hubserve.paths import cache_dir
+from hubserve.registry.archives.extraction import Extraction, Member, refused, safe_parts
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.environments.launch import Launch, with_libraries
-from hubserve.registry.install.extraction import Extraction, Member, refused, safe_parts
 from hubserve.registry.lock import store_lock
 
 PARAMETER = "EXECUTION_ENV_PATH"

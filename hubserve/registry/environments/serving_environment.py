@@ -30,7 +30,7 @@ def served_environment(home: Path, found: "Resolved", asked: str = "") -> str:
         ConfigError: the profile does not exist.
         InstallError: its packages cannot be had; the message says why.
     """
-    info, folder, manifest, beside = found.info, found.place, found.manifest, folders_beside(found.place)
+    info, folder, manifest, beside = found.info, found.version_dir, found.manifest, folders_beside(found.version_dir)
     if not asked and manifest:
         return found.environment
     packages = manifest.chosen.packages if manifest and asked != HOST else ()

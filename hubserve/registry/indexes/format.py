@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from hubserve.errors import InstallError
-from hubserve.registry.install.extraction import safe_parts
+from hubserve.registry.archives.extraction import safe_parts
 from hubserve.registry.names import check_name, check_version, folder_name
 
 SCHEMA_VERSION = 1
@@ -26,7 +26,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """A signature of :func:`hubserve.registry.install.signing.signed_text`.
+    """A signature of :func:`hubserve.registry.indexes.signatures.signed_text`.
 
     Attributes:
         key: the identifier of the key that made it.

@@ -9,6 +9,10 @@ from urllib.parse import quote, urlsplit
 
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
+from hubserve.registry.downloads.addresses import check_address, without_secrets
+from hubserve.registry.downloads.download import Downloaded, copied, downloaded
+from hubserve.registry.downloads.http import get_small
+from hubserve.registry.downloads.partial_file import Wanted
 from hubserve.registry.indexes.format import (
     INDEX_NAME,
     MAX_INDEX_BYTES,
@@ -22,9 +26,6 @@ from hubserve.registry.indexes.format import (
 )
 from hubserve.registry.names import folder_name
 from hubserve.registry.progress import Progress
-from hubserve.registry.sources.addresses import check_address, without_secrets
-from hubserve.registry.sources.download import Downloaded, Wanted, copied, downloaded
-from hubserve.registry.sources.http import get_small
 
 
 class Index(ABC):

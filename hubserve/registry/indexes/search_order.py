@@ -6,9 +6,9 @@ from pathlib import Path
 
 from hubserve.errors import ConfigError
 from hubserve.registry.configuration import install_settings, read_list, write_list
+from hubserve.registry.downloads.addresses import without_secrets
+from hubserve.registry.downloads.canonical import canonical_location
 from hubserve.registry.indexes.reader import open_index
-from hubserve.registry.sources.addresses import without_secrets
-from hubserve.registry.sources.canonical import canonical_location
 
 #: Addresses and folders with spaces between them; where it is set, the configured ones are not asked.
 VARIABLE = "HUB_INDEX"

@@ -1,6 +1,6 @@
-"""Remembers which files could be imported in which environment, so that the same is not tried again: an engine takes seconds to import.
+"""Cache of import checks that succeeded: importing an engine takes seconds, so the same files are not checked twice.
 
-Only what succeeded is remembered. Where a file, a package or a variable has changed, the module is tried anew.
+Only successes are cached. If a file, a package or an environment variable has changed, the module is checked again.
 """
 
 import hashlib
@@ -17,13 +17,13 @@ from hubserve.registry.environments.launch import Launch
 from hubserve.registry.instance_command import users_python_path
 
 
-class Checked:
-    """The memory of one module version in one environment.
+class ImportCheckCache:
+    """Cache entry of one module version in one environment.
 
     Args:
         home: the home.
         info: the module's metadata.
-        environment: the key of its environment; "" for the Python of hub.
+        environment: the key of its environment; "" for hub's Python.
         launched: how it is started there.
         folder: its files as they are now.
         search_path: folders in which its relative model paths are looked up.
@@ -33,31 +33,31 @@ class Checked:
         name = hashlib.sha256(json.dumps([info.name, info.version, environment]).encode()).hexdigest()
         self._path = home / "cache" / "checked" / name
         others = [info.name, info.version, environment or _host_packages(), hubserve.__version__, dict(launched.environ)]
-        everything = json.dumps([*others, [str(each) for each in search_path], users_python_path()])
-        self._others = everything.replace(str(folder), "")  # it is another one each time
+        conditions = json.dumps([*others, [str(each) for each in search_path], users_python_path()])
+        self._conditions = conditions.replace(str(folder), "")  # the staging folder differs each time
 
-    def knows(self, digest_of: Callable[[], str]) -> bool:
-        """Return whether files could be imported before; their digest is computed only where it may be known."""
+    def contains(self, digest_of: Callable[[], str]) -> bool:
+        """Return True if the same files could be imported before; their digest is computed only if there is an entry."""
         try:
             known = self._path.read_text("utf-8")
         except (OSError, ValueError):
             return False
         return known == self._entry(digest_of())
 
-    def note(self, digest: str) -> None:
-        """Remember that files of a digest could be imported."""
-        with suppress(OSError):  # they are tried again next time
+    def add(self, digest: str) -> None:
+        """Record that files with a digest could be imported."""
+        with suppress(OSError):  # they are checked again next time
             self._path.parent.mkdir(parents=True, exist_ok=True)
             partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
             partial.write_text(self._entry(digest), "utf-8")
             partial.replace(self._path)
 
     def _entry(self, digest: str) -> str:
-        return hashlib.sha256(f"{self._others}\n{digest}".encode()).hexdigest()
+        return hashlib.sha256(f"{self._conditions}\n{digest}".encode()).hexdigest()
 
 
 def _host_packages() -> str:
-    """Return what tells whether the packages of this Python have changed: their versions, and when their folders did."""
+    """Return a fingerprint of the packages of this Python: their versions, and when their folders changed."""
     found = [sys.version]
     for folder in sys.path:
         with suppress(OSError):

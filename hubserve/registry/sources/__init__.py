@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from hubserve.errors import HubError, InstallError
-from hubserve.registry.sources.addresses import without_secrets
+from hubserve.registry.downloads.addresses import without_secrets
 from hubserve.registry.sources.base import Fetched, Request, Source
 
 __all__ = ["SOURCES", "Fetched", "Request", "fetched", "find_source", "named_as_given"]

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
+from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.provenance import Origin
@@ -77,6 +78,14 @@ class Source(ABC):
 def is_path(text: str) -> bool:
     """Whether a text can only mean a file or folder."""
     return os.sep in text or "/" in text or text in ("", ".", "..") or text.startswith("~")
+
+
+def unsigned(what: str) -> InstallError:
+    """The error for something that carries no signature, where the settings ask for one."""
+    return InstallError(
+        f"{what} is refused: the setting install.require_signature is on, and only what is in an index can be signed. Publish it there "
+        "('hub publish --key FILE'), install the unpacked folder, or run: hub config install.require_signature==false"
+    )
 
 
 #: What a source's ``fetched`` yields, once.

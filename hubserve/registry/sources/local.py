@@ -1,16 +1,14 @@
 """A folder or an archive on this machine."""
 
-import hashlib
 from contextlib import contextmanager
 from pathlib import Path
 
 from hubserve.errors import InstallError, ModuleNotFound
 from hubserve.kinds import module_folder
-from hubserve.registry.install.archive import FORMATS
-from hubserve.registry.install.extraction import CHUNK_BYTES
-from hubserve.registry.progress import Progress
+from hubserve.registry.archives.unpacking import FORMATS
+from hubserve.registry.digests import check_digest, digest_of
 from hubserve.registry.provenance import Origin
-from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, is_path
+from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, is_path, unsigned
 
 
 class FolderSource(Source):
@@ -60,46 +58,6 @@ class ArchiveSource(Source):
 def local_path(request: Request) -> Path:
     """The path that a request names, absolute."""
     return Path(request.text).expanduser().absolute()
-
-
-def digest_of(path: Path, progress: Progress) -> str:
-    """A file's SHA-256, 64 hexadecimal digits.
-
-    Raises:
-        InstallError: it cannot be read.
-    """
-    digest, done_bytes = hashlib.sha256(), 0
-    try:
-        total_bytes = path.stat().st_size
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
-                done_bytes += len(chunk)
-                progress("verifying", done_bytes, total_bytes)
-    except OSError as error:
-        raise InstallError(f"cannot read '{path}': {error}. Mend the cause and try again.") from error
-    return digest.hexdigest()
-
-
-def check_digest(shown: str, sha256: str, wanted: str) -> None:
-    """Compare two digests; an empty one is not asked for.
-
-    Raises:
-        InstallError: they differ.
-    """
-    if wanted and sha256 != wanted:
-        raise InstallError(
-            f"{shown} is refused: its SHA-256 is {sha256}, and {wanted} was asked for. Either it was changed or damaged, or the digest is "
-            "another file's: ask whoever gave you the digest."
-        )
-
-
-def unsigned(what: str) -> InstallError:
-    """The error for something that carries no signature, where the settings ask for one."""
-    return InstallError(
-        f"{what} is refused: the setting install.require_signature is on, and only what is in an index can be signed. Publish it there "
-        "('hub publish --key FILE'), install the unpacked folder, or run: hub config install.require_signature==false"
-    )
 
 
 def _not_there(request: Request, path: Path) -> str:

@@ -11,10 +11,11 @@ from hubserve.engines.model_formats import is_model_name
 from hubserve.errors import HubError, InstallError
 from hubserve.kinds import find_kind
 from hubserve.kinds.model_file import CARD, KIND, Card, beside, card_of, has_card, only_graph
+from hubserve.registry.digests import check_digest, digest_of
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.provenance import Origin
-from hubserve.registry.sources.base import Fetched, Fetching, Request, Source
-from hubserve.registry.sources.local import check_digest, digest_of, local_path, unsigned
+from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, unsigned
+from hubserve.registry.sources.local import local_path
 
 #: of a model that is installed without one
 VERSION = "1.0.0"

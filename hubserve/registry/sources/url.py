@@ -4,11 +4,11 @@ import re
 from contextlib import contextmanager
 
 from hubserve.errors import InstallError
+from hubserve.registry.downloads.addresses import check_address, check_sha256, split_fragment, without_secrets
+from hubserve.registry.downloads.download import downloaded
+from hubserve.registry.downloads.partial_file import Wanted
 from hubserve.registry.provenance import Origin
-from hubserve.registry.sources.addresses import check_address, check_sha256, split_fragment, without_secrets
-from hubserve.registry.sources.base import Fetched, Fetching, Request, Source
-from hubserve.registry.sources.download import Wanted, downloaded
-from hubserve.registry.sources.local import unsigned
+from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, unsigned
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 

@@ -9,7 +9,7 @@ import requests
 
 from hubserve.errors import ConfigError, HubError, ModuleNotFound
 from hubserve.flask import blueprint
-from hubserve.registry.store import Store
+from hubserve.registry.installer import Installer
 from tests.behaviours.flask.applications import application, running
 from tests.conftest import MODULES, toy, wait_for
 from tests.triton_models import write_scale
@@ -49,14 +49,14 @@ def test_a_close_while_requests_run_answers_them_first() -> None:
 
 
 def test_a_module_that_was_uninstalled_after_the_application_was_made_is_a_503_with_the_reason(home: Path) -> None:
-    Store().install(MODULES / "shout")
+    Installer().install(MODULES / "shout")
     made = blueprint(["shout"])
     client = application(made).test_client()
-    Store().uninstall("shout")
+    Installer().uninstall("shout")
     answer = client.post("/predict/shout", json={"text": "a"})
     assert (answer.status_code, answer.headers["Retry-After"], answer.json["status"]) == (503, "5", "101")
     assert "no module 'shout' is installed" in answer.json["msg"]
-    Store().install(MODULES / "shout")
+    Installer().install(MODULES / "shout")
     assert client.post("/predict/shout", json={"text": "a"}).json["results"] == "A!"
     made.close()
 

@@ -67,7 +67,7 @@ async def test_a_call_is_given_up_with_the_request_that_it_is_made_for() -> None
         await asyncio.sleep(0.05)
         task.cancel()
         assert await planned(plane, {"call": "sum", "values": [2]}) == [2.0]
-        assert not plane.calls._waits
+        assert not plane.deadlocks._waits
 
 
 def test_errors_of_models_keep_their_codes() -> None:
@@ -93,6 +93,8 @@ async def test_clients_that_leave_at_any_moment_leave_nothing_behind() -> None:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
         assert await planned(plane, plans["together"]) == [[0.0], [1.0], [2.0], [3.0]]
-        talks = [slot.instance.talk for module in plane for slot in module.pool.slots if slot.instance]
-        await until(lambda: not any(talk.open or talk.executing or talk.waits or talk._tasks for talk in talks if talk))
-        assert not plane.calls._waits
+        channels = [slot.instance.side_channel for module in plane for slot in module.pool.slots if slot.instance]
+        await until(
+            lambda: not any(channel.open or channel.executing or channel.waits or channel._calls for channel in channels if channel)
+        )
+        assert not plane.deadlocks._waits

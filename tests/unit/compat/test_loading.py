@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubserve.registry.store import Store
+from hubserve.registry.installer import Installer
 from tests.conftest import MODULES, ROOT
 from tests.unit.compat.script import run_script
 from tests.unit.registry.toys import write_module
@@ -70,7 +70,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for version in ("1.9.0", "1.10.0"):
         source = write_module(tmp_path_factory.mktemp("source"), "my-toy", version)
         (source / "module.py").write_text((source / "module.py").read_text().replace("hubserve.module", "paddlehub.module.module"))
-        Store(home).install(source, check=False)
+        Installer(home).install(source, check=False)
     return home
 
 
@@ -160,7 +160,7 @@ def test_an_installed_module_finds_its_model_where_it_was_installed_from(home: P
     text = (source / "module.py").read_text()
     text += "\n    def __init__(self):\n        from hubserve.module import find_folder\n"
     (source / "module.py").write_text(text + "        self.model = find_folder('../inference', self.directory)\n")
-    Store(home).install(source, check=False)
+    Installer(home).install(source, check=False)
     script = """
     import os
     import paddlehub as hub

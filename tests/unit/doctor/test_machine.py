@@ -27,7 +27,7 @@ from tests.unit.doctor.found import the, without_engines, worse_than_notes
 
 def elsewhere(check: str, **environ: str) -> list[Finding]:
     """What a check finds in a process with other environment variables."""
-    code = "import json\nfrom hubserve.doctor import engines, hardware, places, software\n"
+    code = "import json\nfrom hubserve.doctor import engines, hardware, home_checks, software\n"
     code += f"print(json.dumps([each.to_json() for each in {check}()]))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True)

@@ -8,8 +8,8 @@ import pytest
 
 from hubserve.doctor.module import examine_module
 from hubserve.registry.engine_note import note_engine
+from hubserve.registry.installer import Installer
 from hubserve.registry.resolve import resolve
-from hubserve.registry.store import Store
 from tests.conftest import MODULES, ROOT
 from tests.unit.doctor.found import the, without_engines, worse_than_notes
 
@@ -155,7 +155,7 @@ def test_a_source_with_links_and_what_is_not_installed_of_it_has_not_changed(fol
     (folder / "data").symlink_to(tmp_path / "disk")
     (folder / ".git").mkdir()
     (folder / ".git" / "HEAD").write_text("ref")
-    Store(home).install(folder, check=False)
+    Installer(home).install(folder, check=False)
     assert "source" not in [each.about for each in examine_module("thing")]
     (tmp_path / "disk" / "weights").write_text("two")
     assert "has changed since it was installed from there" in the(examine_module("thing"), "source").reason
@@ -244,7 +244,7 @@ def test_the_engine_that_computed_a_module_last_is_told_and_missed(folder: Path)
 
 
 def test_installed_files_that_have_changed_are_an_error_and_a_changed_source_is_a_note(folder: Path) -> None:
-    installed = Store().install(make(folder))
+    installed = Installer().install(make(folder))
     assert worse_than_notes(examine_module("thing")) == []
     (folder / "more.py").touch()
     assert the(examine_module("thing"), "source").level == "note"

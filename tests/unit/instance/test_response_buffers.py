@@ -1,18 +1,18 @@
-from hubserve.wire.arena import ARENA_BYTES, HALF_BYTES, MIN_BUFFER_BYTES, REQUESTS_BYTES, Arena, Halves
+from hubserve.wire.arena import ARENA_BYTES, MIN_BUFFER_BYTES, REQUESTS_BYTES, RESPONSE_BUFFER_BYTES, Arena, ResponseBuffers
 
 
-def place(halves: Halves, content: bytes) -> int | None:
-    return halves.place([memoryview(content)], len(content))
+def store(buffers: ResponseBuffers, content: bytes) -> int | None:
+    return buffers.store([memoryview(content)], len(content))
 
 
-def test_answers_take_turns_and_never_touch_the_requests_or_the_answer_before() -> None:
+def test_responses_alternate_and_never_touch_requests_or_the_response_before() -> None:
     arena = Arena.create()
-    halves = Halves(arena)
+    buffers = ResponseBuffers(arena)
     spans = []
     for turn in range(4):
-        halves.turn()
+        buffers.begin_response()
         content = bytes([turn + 1]) * MIN_BUFFER_BYTES
-        offset, second = place(halves, content), place(halves, content)
+        offset, second = store(buffers, content), store(buffers, content)
         assert offset is not None
         assert second is not None
         assert offset + len(content) <= second
@@ -23,10 +23,10 @@ def test_answers_take_turns_and_never_touch_the_requests_or_the_answer_before() 
     assert REQUESTS_BYTES <= first[0] < first[1] <= second_span[0] < second_span[1] <= ARENA_BYTES
 
 
-def test_small_answers_and_those_without_room_travel_through_the_socket() -> None:
-    halves = Halves(Arena.create())
-    halves.turn()
-    assert place(halves, bytes(MIN_BUFFER_BYTES - 1)) is None
-    assert place(halves, bytes(HALF_BYTES + 1)) is None
-    assert place(halves, bytes(HALF_BYTES)) is not None
-    assert place(halves, bytes(MIN_BUFFER_BYTES)) is None
+def test_small_responses_and_those_without_room_travel_through_the_socket() -> None:
+    buffers = ResponseBuffers(Arena.create())
+    buffers.begin_response()
+    assert store(buffers, bytes(MIN_BUFFER_BYTES - 1)) is None
+    assert store(buffers, bytes(RESPONSE_BUFFER_BYTES + 1)) is None
+    assert store(buffers, bytes(RESPONSE_BUFFER_BYTES)) is not None
+    assert store(buffers, bytes(MIN_BUFFER_BYTES)) is None

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 
 
 class Item:
@@ -12,7 +12,7 @@ class Item:
         self.told = 0
         self._failure = failure
 
-    def on_due(self) -> None:
+    def on_timeout(self) -> None:
         self.told += 1
         self.due = 0.0
         if self._failure:
@@ -21,16 +21,16 @@ class Item:
 
 def test_what_is_due_is_told_although_something_else_fails_at_it(caplog: pytest.LogCaptureFixture) -> None:
     async def look() -> list[Item]:
-        sweeper, soon = Sweeper(0.01), time.monotonic() + 0.02
+        deadlines, soon = DeadlineMonitor(0.01), time.monotonic() + 0.02
         items = [Item(soon, ValueError("it cannot be ended")), Item(soon), Item(soon + 0.1), Item(0.0)]
         for item in items:
-            sweeper.add(item)
+            deadlines.add(item)
         for _ in range(500):
             if items[2].told:
                 break
             await asyncio.sleep(0.01)
         for item in items:
-            sweeper.discard(item)
+            deadlines.discard(item)
         return items
 
     assert [item.told for item in asyncio.run(look())] == [1, 1, 1, 0]

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 from hubserve.errors import HubError
 from hubserve.registry.digests import measure
-from hubserve.registry.history import NO_VERSIONS, read_record
+from hubserve.registry.history import NO_HISTORY, read_history
 from hubserve.registry.install.verification import verify
-from hubserve.registry.store import Store
+from hubserve.registry.installer import Installer
 from tests.unit.registry.toys import pack, strays, write_module
 from tests.unit.registry.tracing import Fault, can_trace, run_with_fault, run_with_hook
 
@@ -54,21 +54,21 @@ class Run(NamedTuple):
         return self.outcome.startswith("crashed") and not interrupted
 
 
-def _install(name: str) -> Callable[[Store, Path], Any]:
-    return lambda store, scratch: store.install(scratch / name, check=False)
+def _install(name: str) -> Callable[[Installer, Path], Any]:
+    return lambda installer, scratch: installer.install(scratch / name, check=False)
 
 
 #: what is done: the modules that are installed before, and the action
-ACTIONS: dict[str, tuple[tuple[str, ...], Callable[[Store, Path], Any]]] = {
+ACTIONS: dict[str, tuple[tuple[str, ...], Callable[[Installer, Path], Any]]] = {
     "first install": ((), _install("new")),
     "new version": (("old",), _install("second")),
     "new version from an archive": (("old",), _install("second.tar.gz")),
     "same version again": (("old",), _install("new")),
     "same version a third time": (("old", "new"), _install("old")),
-    "uninstall a version": (("old", "second"), lambda store, _: store.uninstall("toy", "2.0.0")),
-    "uninstall": (("old", "second", "new"), lambda store, _: store.uninstall("toy")),
-    "roll a version back": (("old", "second"), lambda store, _: store.rollback("toy")),
-    "roll files back": (("old", "new"), lambda store, _: store.rollback("toy")),
+    "uninstall a version": (("old", "second"), lambda installer, _: installer.uninstall("toy", "2.0.0")),
+    "uninstall": (("old", "second", "new"), lambda installer, _: installer.uninstall("toy")),
+    "roll a version back": (("old", "second"), lambda installer, _: installer.rollback("toy")),
+    "roll files back": (("old", "new"), lambda installer, _: installer.rollback("toy")),
     "older home": (("old", "second", "plain"), _install("new")),
 }
 
@@ -85,36 +85,36 @@ def make_modules(scratch: Path) -> None:
 def prepare(scratch: Path, action: str, home: Path) -> None:
     """The home that an action finds."""
     home.mkdir()
-    store = Store(home)
+    installer = Installer(home)
     for name in ACTIONS[action][0]:
         if name == "plain":
-            _make_plain(store.modules / "toy")
+            _make_plain(installer.installed.modules / "toy")
         else:
-            store.install(scratch / name, check=False)
+            installer.install(scratch / name, check=False)
 
 
 def _make_plain(name_folder: Path) -> None:
-    """A folder per version and no record, as older homes have them."""
-    record = read_record(name_folder) or NO_VERSIONS
-    for version, place in record.versions.items():
+    """Turn the home into one of plain version folders without a history, as older homes are."""
+    history = read_history(name_folder) or NO_HISTORY
+    for version, directory in history.versions.items():
         (name_folder / version).unlink()
-        (name_folder / place).rename(name_folder / version)
+        (name_folder / directory).rename(name_folder / version)
     (name_folder / ".history.json").unlink()
 
 
-def state(store: Store) -> State:
+def state(installer: Installer) -> State:
     """All that a user can find of the module: versions, files, what the name means, and what can be taken back."""
-    listing = store.scan()
+    listing = installer.installed.scan()
     assert not listing.notes, listing.notes
     versions = []
     for each in listing.installed:
         if each.info.name != "toy":
             continue
         assert measure(each.folder).digest == each.manifest.digest, "a mixture"
-        assert verify(each).is_whole, "a mixture"
+        assert verify(each).is_intact, "a mixture"
         versions.append((each.info.version, (each.folder / "which.txt").read_text(), each.is_current))
-    record = read_record(store.modules / "toy") or NO_VERSIONS
-    kept = [(each.current, each.version, _text(store.modules / "toy" / each.place)) for each in record.changes]
+    history = read_history(installer.installed.modules / "toy") or NO_HISTORY
+    kept = [(each.current, each.version, _text(installer.installed.modules / "toy" / each.replaced_dir)) for each in history.changes]
     return tuple(versions), tuple(kept)
 
 
@@ -125,7 +125,7 @@ def _text(place: Path) -> str:
 def act(action: str, scratch: Path, home: Path) -> int:
     """Do it, and give how it ended: refused, it must have changed nothing, and done, all."""
     try:
-        ACTIONS[action][1](Store(home), scratch)
+        ACTIONS[action][1](Installer(home), scratch)
     except HubError:
         return REFUSED
     except KeyboardInterrupt:
@@ -151,20 +151,20 @@ class Bench:
         self._run = run_with_fault if traced else run_with_hook
         self.names = {DONE: "done", REFUSED: "refused", INTERRUPTED: "interrupted", -9: "killed", -2: "interrupted"}
         make_modules(scratch)
-        Store(scratch / "warm-up").install(scratch / "old", check=False)  # what is imported lazily is imported now
-        Store(scratch / "warm-up").install(scratch / "second.tar.gz", check=False)
-        Store(scratch / "warm-up").rollback("toy")
-        state(Store(scratch / "warm-up"))
+        Installer(scratch / "warm-up").install(scratch / "old", check=False)  # what is imported lazily is imported now
+        Installer(scratch / "warm-up").install(scratch / "second.tar.gz", check=False)
+        Installer(scratch / "warm-up").rollback("toy")
+        state(Installer(scratch / "warm-up"))
 
     def states(self, action: str) -> tuple[State, State]:
         """What is before and after an action that nothing disturbs."""
         home = self.scratch / f"reference-{action}"
         prepare(self.scratch, action, home)
-        before = state(Store(home))
+        before = state(Installer(home))
         template = self.scratch / f"template-{action}"
         shutil.copytree(home, template, symlinks=True)
         assert act(action, self.scratch, home) == DONE
-        return before, state(Store(home))
+        return before, state(Installer(home))
 
     def runs(self, action: str, fault: Fault, every: int, offset: int = 0) -> Iterator[Run]:
         """Break an action at each of its calls, or at every N-th."""
@@ -187,16 +187,16 @@ class Bench:
         return cached[action]
 
     def _judge(self, home: Path, old: State, new: State, status: int) -> str:
-        store = Store(home)
+        installer = Installer(home)
         try:
-            found = state(store)
+            found = state(installer)
             name = "old" if found == old else "new" if found == new else f"a third state: {found}"
             if (status == DONE and name == "old") or (status == REFUSED and name == "new") or status in (CRASHED, 99):
                 name = f"{name}, although the process said otherwise"
-            store.install(self.scratch / "other", check=False)  # the next command mends the rest
-            if state(store) != found:
-                return f"{name}, and then another: {state(store)}"
-            return f"{name}, and left {strays(store)}" if strays(store) else name
+            installer.install(self.scratch / "other", check=False)  # the next command mends the rest
+            if state(installer) != found:
+                return f"{name}, and then another: {state(installer)}"
+            return f"{name}, and left {strays(installer)}" if strays(installer) else name
         except (AssertionError, HubError, OSError) as error:
             return f"nothing that can be used: {error}"
 

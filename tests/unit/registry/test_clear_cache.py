@@ -6,33 +6,33 @@ from pathlib import Path
 import pytest
 
 from hubserve.registry.clear_cache import clear
-from hubserve.registry.store import Store
+from hubserve.registry.installer import Installer
 from tests.unit.registry.toys import write_module
 
 
 def test_cache_and_tmp_are_emptied_and_the_modules_stay(tmp_path: Path) -> None:
-    store = Store(tmp_path / "home")
-    store.install(write_module(tmp_path / "src"), check=False)
+    installer = Installer(tmp_path / "home")
+    installer.install(write_module(tmp_path / "src"), check=False)
     for place, size_bytes in (("cache/models/a", 1000), ("cache/b", 500), ("tmp/install-stale/c", 30), ("tmp/d", 4), ("conf/e", 9)):
-        path = store.home / place
+        path = installer.home / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(size_bytes))
-    (store.home / "cache" / "link").symlink_to(tmp_path / "src")
-    freed = clear(store)
+    (installer.home / "cache" / "link").symlink_to(tmp_path / "src")
+    freed = clear(installer.home)
     assert 1500 <= freed["cache"] < 1600
     assert freed["tmp"] >= 4
-    assert list((store.home / "cache").iterdir()) == list((store.home / "tmp").iterdir()) == []
-    assert (store.home / "conf" / "e").exists()
+    assert list((installer.home / "cache").iterdir()) == list((installer.home / "tmp").iterdir()) == []
+    assert (installer.home / "conf" / "e").exists()
     assert (tmp_path / "src" / "module.py").exists()
-    assert store.versions("toy") == ["1.0.0"]
-    assert clear(store) == {"cache": 0, "tmp": 0}
+    assert installer.installed.versions("toy") == ["1.0.0"]
+    assert clear(installer.home) == {"cache": 0, "tmp": 0}
 
 
 def test_a_socket_of_a_running_server_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path / "home")
-    (store.tmp / "server").mkdir(parents=True)
-    monkeypatch.chdir(store.tmp / "server")  # a socket's path must be short
+    installer = Installer(tmp_path / "home")
+    (installer.home / "tmp" / "server").mkdir(parents=True)
+    monkeypatch.chdir(installer.home / "tmp" / "server")  # a socket's path must be short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket")
-        clear(store)
-        assert (store.tmp / "server" / "socket").is_socket()
+        clear(installer.home)
+        assert (installer.home / "tmp" / "server" / "socket").is_socket()

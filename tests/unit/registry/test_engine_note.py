@@ -8,8 +8,8 @@ import pytest
 
 from hubserve.cli import main
 from hubserve.registry.engine_note import note_engine, read_engine_note
+from hubserve.registry.installer import Installer
 from hubserve.registry.resolve import resolve
-from hubserve.registry.store import Store
 from tests.unit.registry.toys import write_module
 
 MEASURED = {
@@ -27,7 +27,7 @@ ENGINE: dict[str, Any] = {"name": "onnxruntime", "reason": "auto: onnxruntime, b
 
 
 def installed(tmp_path: Path) -> Any:
-    Store().install(write_module(tmp_path / "src"), check=False)
+    Installer().install(write_module(tmp_path / "src"), check=False)
     return resolve("toy")
 
 
@@ -82,7 +82,7 @@ def test_a_note_counts_for_these_files_in_this_place_only(home: Path, tmp_path: 
     found = installed(tmp_path)
     note_engine(found.info, found.folder, ENGINE)
     assert read_engine_note(found.info, tmp_path / "src") is None
-    Store().install(write_module(tmp_path / "src", extra="CHANGED = True"), check=False)
+    Installer().install(write_module(tmp_path / "src", extra="CHANGED = True"), check=False)
     again = resolve("toy")
     assert again.folder == found.folder
     assert read_engine_note(again.info, again.folder) is None

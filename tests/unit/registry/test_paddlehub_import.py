@@ -8,15 +8,15 @@ import pytest
 
 from hubserve.errors import InstallError, ModuleNotFound
 from hubserve.registry import legacy_layout
+from hubserve.registry.installer import Installer
 from hubserve.registry.paddlehub_import import Import, find_folder, import_modules
-from hubserve.registry.store import Store
 from tests.conftest import hub
 from tests.unit.registry.toys import tree, write_module
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "home")
+def installer(tmp_path: Path) -> Installer:
+    return Installer(tmp_path / "home")
 
 
 @pytest.fixture
@@ -36,98 +36,98 @@ def results(done: list[Import]) -> dict[str, str]:
     return {each.folder.name: each.result for each in done}
 
 
-def test_every_module_is_imported_and_what_fails_does_not_keep_the_rest(store: Store, theirs: Path) -> None:
+def test_every_module_is_imported_and_what_fails_does_not_keep_the_rest(installer: Installer, theirs: Path) -> None:
     before = tree(theirs)
-    done = list(import_modules(store, theirs))
+    done = list(import_modules(installer, theirs))
     assert results(done) == {"ancient": "failed", "broken": "failed", "my_other": "imported", "toy": "imported"}
     reasons = {each.folder.name: each.reason for each in done}
     assert "module_desc.pb" in reasons["ancient"]
     assert "a_package_that_nobody_has" in reasons["broken"]
     assert tree(theirs) == before, "the original is left in place"
-    assert {(each.info.name, each.info.version) for each in store.list()} == {("my-other", "2.0.0"), ("toy", "1.0.0")}
-    assert (store.get("toy").folder / "assets.txt").read_text() == "weights"
+    assert {(each.info.name, each.info.version) for each in installer.installed.all()} == {("my-other", "2.0.0"), ("toy", "1.0.0")}
+    assert (installer.installed.get("toy").folder / "assets.txt").read_text() == "weights"
 
 
-def test_importing_again_changes_nothing_and_brings_what_is_new(store: Store, theirs: Path) -> None:
-    list(import_modules(store, theirs, check=False))
-    installed = tree(store.modules)
-    assert results(list(import_modules(store, theirs, check=False))) == {
+def test_importing_again_changes_nothing_and_brings_what_is_new(installer: Installer, theirs: Path) -> None:
+    list(import_modules(installer, theirs, check=False))
+    installed = tree(installer.installed.modules)
+    assert results(list(import_modules(installer, theirs, check=False))) == {
         "ancient": "failed",
         "broken": "unchanged",
         "my_other": "unchanged",
         "toy": "unchanged",
     }
-    assert tree(store.modules) == installed
+    assert tree(installer.installed.modules) == installed
     (theirs / "toy" / "assets.txt").write_text("better weights")
     write_module(theirs / "my_other", "my-other", "2.1.0")
-    again = results(list(import_modules(store, theirs, check=False)))
+    again = results(list(import_modules(installer, theirs, check=False)))
     assert (again["toy"], again["my_other"], again["broken"]) == ("imported", "imported", "unchanged")
-    assert (store.get("toy").folder / "assets.txt").read_text() == "better weights"
-    assert store.versions("my-other") == ["2.0.0", "2.1.0"]
+    assert (installer.installed.get("toy").folder / "assets.txt").read_text() == "better weights"
+    assert installer.installed.versions("my-other") == ["2.0.0", "2.1.0"]
 
 
-def test_files_that_cannot_be_read_fail_one_module_only(store: Store, theirs: Path) -> None:
-    list(import_modules(store, theirs, check=False))
+def test_files_that_cannot_be_read_fail_one_module_only(installer: Installer, theirs: Path) -> None:
+    list(import_modules(installer, theirs, check=False))
     (theirs / "my_other" / "weights").symlink_to(theirs / "nowhere")
-    again = {each.folder.name: each for each in import_modules(store, theirs, check=False)}
+    again = {each.folder.name: each for each in import_modules(installer, theirs, check=False)}
     assert (again["my_other"].result, again["toy"].result) == ("failed", "unchanged")
     assert "leads nowhere" in again["my_other"].reason
 
 
-def test_a_version_from_elsewhere_is_not_replaced(store: Store, theirs: Path, tmp_path: Path) -> None:
-    store.install(write_module(tmp_path / "mine", mine__txt="mine"), check=False)
-    toy = next(each for each in import_modules(store, theirs, check=False) if each.name == "toy")
+def test_a_version_from_elsewhere_is_not_replaced(installer: Installer, theirs: Path, tmp_path: Path) -> None:
+    installer.install(write_module(tmp_path / "mine", mine__txt="mine"), check=False)
+    toy = next(each for each in import_modules(installer, theirs, check=False) if each.name == "toy")
     assert toy.result == "left"
     assert str(tmp_path / "mine") in toy.reason
-    assert (store.get("toy").folder / "mine.txt").exists()
+    assert (installer.installed.get("toy").folder / "mine.txt").exists()
 
 
 def test_the_folder_is_the_one_given_or_its_modules_or_this_homes_or_the_users(
-    store: Store, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installer: Installer, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert find_folder(store, theirs) == find_folder(store, theirs.parent) == theirs
+    assert find_folder(installer.home, theirs) == find_folder(installer.home, theirs.parent) == theirs
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ModuleNotFound, match=r"\.paddlehub/modules"):
-        find_folder(store, None)
+        find_folder(installer.home, None)
     write_module(tmp_path / ".paddlehub" / "modules" / "toy")
-    assert find_folder(store, None) == tmp_path / ".paddlehub" / "modules"
-    write_module(store.modules / "toy")
-    assert find_folder(store, None) == store.modules
+    assert find_folder(installer.home, None) == tmp_path / ".paddlehub" / "modules"
+    write_module(installer.installed.modules / "toy")
+    assert find_folder(installer.home, None) == installer.installed.modules
     with pytest.raises(ModuleNotFound, match="nowhere"):
-        find_folder(store, tmp_path / "nowhere")
+        find_folder(installer.home, tmp_path / "nowhere")
 
 
-def test_modules_in_this_home_are_left_alone_until_the_user_says_so(store: Store) -> None:
-    write_module(store.modules / "toy", assets__txt="weights")
-    before = tree(store.modules)
-    (left,) = import_modules(store, store.modules)
+def test_modules_in_this_home_are_left_alone_until_the_user_says_so(installer: Installer) -> None:
+    write_module(installer.installed.modules / "toy", assets__txt="weights")
+    before = tree(installer.installed.modules)
+    (left,) = import_modules(installer, installer.installed.modules)
     assert (left.result, "--move" in left.reason) == ("left", True)
-    assert tree(store.modules) == before
-    (moved,) = import_modules(store, store.modules, move=True)
+    assert tree(installer.installed.modules) == before
+    (moved,) = import_modules(installer, installer.installed.modules, move=True)
     assert moved.result == "moved"
-    assert store.get("toy").folder == store.modules / "toy" / "1.0.0"
-    assert (store.modules / "toy" / "1.0.0" / "assets.txt").read_text() == "weights"
-    assert not legacy_layout.is_flat(store.modules / "toy")
-    assert sorted(each.name for each in store.modules.iterdir()) == [".hubserve.lock", "toy"]
-    assert list(import_modules(store, store.modules, move=True)) == []
+    assert installer.installed.get("toy").folder == installer.installed.modules / "toy" / "1.0.0"
+    assert (installer.installed.modules / "toy" / "1.0.0" / "assets.txt").read_text() == "weights"
+    assert not legacy_layout.is_flat(installer.installed.modules / "toy")
+    assert sorted(each.name for each in installer.installed.modules.iterdir()) == [".hubserve.lock", "toy"]
+    assert list(import_modules(installer, installer.installed.modules, move=True)) == []
 
 
-def test_a_module_that_cannot_be_moved_stays_as_it_was(store: Store) -> None:
-    write_module(store.modules / "toy", extra="import a_package_that_nobody_has")
-    before = tree(store.modules / "toy")
-    (failed,) = import_modules(store, store.modules, move=True)
+def test_a_module_that_cannot_be_moved_stays_as_it_was(installer: Installer) -> None:
+    write_module(installer.installed.modules / "toy", extra="import a_package_that_nobody_has")
+    before = tree(installer.installed.modules / "toy")
+    (failed,) = import_modules(installer, installer.installed.modules, move=True)
     assert (failed.result, "a_package_that_nobody_has" in failed.reason) == ("failed", True)
-    assert tree(store.modules / "toy") == before
+    assert tree(installer.installed.modules / "toy") == before
 
 
 @pytest.mark.parametrize("fails_at", [1, 2])
-def test_a_rename_that_fails_leaves_the_flat_module(store: Store, monkeypatch: pytest.MonkeyPatch, fails_at: int) -> None:
-    write_module(store.modules / "toy")
-    before = tree(store.modules / "toy")
+def test_a_rename_that_fails_leaves_the_flat_module(installer: Installer, monkeypatch: pytest.MonkeyPatch, fails_at: int) -> None:
+    write_module(installer.installed.modules / "toy")
+    before = tree(installer.installed.modules / "toy")
     rename, calls = os.rename, []
 
     def failing(source: Path, target: Path) -> None:
-        if Path(target).is_relative_to(store.modules):
+        if Path(target).is_relative_to(installer.installed.modules):
             calls.append(target)
             if len(calls) == fails_at:
                 raise OSError(28, "No space left on device")
@@ -135,26 +135,26 @@ def test_a_rename_that_fails_leaves_the_flat_module(store: Store, monkeypatch: p
 
     monkeypatch.setattr(os, "rename", failing)
     with pytest.raises(InstallError, match="No space left on device"):
-        store.install(store.modules / "toy", check=False, replace_flat=True)
+        installer.install(installer.installed.modules / "toy", check=False, replace_flat=True)
     monkeypatch.undo()
-    assert tree(store.modules / "toy") == before
-    assert not legacy_layout.lie_aside(store.modules)
+    assert tree(installer.installed.modules / "toy") == before
+    assert not legacy_layout.has_unfinished_takeover(installer.installed.modules)
 
 
 @pytest.mark.parametrize("when", ["before", "between", "after"])
-def test_what_a_killed_take_over_left_is_undone_or_finished(store: Store, when: str) -> None:
-    folder = write_module(store.modules / "toy")
+def test_what_a_killed_take_over_left_is_undone_or_finished(installer: Installer, when: str) -> None:
+    folder = write_module(installer.installed.modules / "toy")
     before = tree(folder)
-    folder.rename(store.modules / ".toy.flat")
+    folder.rename(installer.installed.modules / ".toy.flat")
     if when == "between":
         folder.mkdir()
     if when == "after":
-        write_module(store.home / "src")
-        store.modules.joinpath(".toy.flat").rename(store.home / "kept")
-        store.install(store.home / "src", check=False)
-        store.home.joinpath("kept").rename(store.modules / ".toy.flat")
-    listing = store.scan()
-    assert not legacy_layout.lie_aside(store.modules)
+        write_module(installer.home / "src")
+        installer.installed.modules.joinpath(".toy.flat").rename(installer.home / "kept")
+        installer.install(installer.home / "src", check=False)
+        installer.home.joinpath("kept").rename(installer.installed.modules / ".toy.flat")
+    listing = installer.installed.scan()
+    assert not legacy_layout.has_unfinished_takeover(installer.installed.modules)
     if when == "after":
         assert [each.info.version for each in listing.installed] == ["1.0.0"]
     else:

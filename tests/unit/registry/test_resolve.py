@@ -5,76 +5,80 @@ from pathlib import Path
 import pytest
 
 from hubserve.errors import InstallError, InvalidInput, LoadFailed, ModuleNotFound
+from hubserve.registry.installer import Installer
 from hubserve.registry.resolve import resolve
-from hubserve.registry.store import Store
 from tests.unit.registry.toys import pack, write_module
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "home")
+def installer(tmp_path: Path) -> Installer:
+    return Installer(tmp_path / "home")
 
 
-def test_an_installed_module_is_found_with_the_folder_it_came_from_on_its_search_path(tmp_path: Path, store: Store) -> None:
+def test_an_installed_module_is_found_with_the_folder_it_came_from_on_its_search_path(tmp_path: Path, installer: Installer) -> None:
     source = write_module(tmp_path / "src" / "toy", "my-toy")
-    store.install(source, check=False)
-    found = resolve("my-toy", store)
-    assert (found.folder, found.import_name) == (store.modules / "my_toy" / "1.0.0", "my_toy")
+    installer.install(source, check=False)
+    found = resolve("my-toy", installer.installed)
+    assert (found.folder, found.import_name) == (installer.installed.modules / "my_toy" / "1.0.0", "my_toy")
     assert found.search_path == [source, source.parent]
     assert found.manifest is not None
-    assert resolve("my-toy==1.0", store) == found
+    assert resolve("my-toy==1.0", installer.installed) == found
 
 
-def test_a_module_from_an_archive_has_no_search_path(tmp_path: Path, store: Store) -> None:
-    store.install(pack(tmp_path / "toy.tar", write_module(tmp_path / "src"), "w", "toy"), check=False)
-    assert resolve("toy", store).search_path == []
+def test_a_module_from_an_archive_has_no_search_path(tmp_path: Path, installer: Installer) -> None:
+    installer.install(pack(tmp_path / "toy.tar", write_module(tmp_path / "src"), "w", "toy"), check=False)
+    assert resolve("toy", installer.installed).search_path == []
 
 
 @pytest.mark.parametrize(("name", "import_name"), [("toy", "toy"), ("my-toy", "my_toy"), ("toy-1.0.0", "toy_1_0_0"), ("3d", "3d")])
-def test_a_folder_is_used_as_it_is_under_a_name_that_can_be_imported(tmp_path: Path, store: Store, name: str, import_name: str) -> None:
+def test_a_folder_is_used_as_it_is_under_a_name_that_can_be_imported(
+    tmp_path: Path, installer: Installer, name: str, import_name: str
+) -> None:
     folder = write_module(tmp_path / "src" / name)
-    found = resolve(str(folder) + "/", store)
+    found = resolve(str(folder) + "/", installer.installed)
     assert (found.folder, found.import_name, found.search_path, found.manifest) == (folder, import_name, [folder.parent], None)
 
 
-def test_a_bare_word_is_the_installed_module_and_else_a_folder_here(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bare_word_is_the_installed_module_and_else_a_folder_here(
+    tmp_path: Path, installer: Installer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_module(tmp_path / "toy", version="3.0.0")
     monkeypatch.chdir(tmp_path)
-    assert resolve("toy", store).folder == folder
+    assert resolve("toy", installer.installed).folder == folder
     monkeypatch.chdir(folder)
-    assert resolve(".", store).import_name == "toy"
+    assert resolve(".", installer.installed).import_name == "toy"
     monkeypatch.chdir(tmp_path)
-    store.install(write_module(tmp_path / "src"), check=False)
-    assert resolve("toy", store).info.version == "1.0.0"
-    assert resolve("./toy", store).info.version == "3.0.0"
+    installer.install(write_module(tmp_path / "src"), check=False)
+    assert resolve("toy", installer.installed).info.version == "1.0.0"
+    assert resolve("./toy", installer.installed).info.version == "3.0.0"
     with pytest.raises(ModuleNotFound, match="no version 3"):
-        resolve("toy==3.0.0", store)
+        resolve("toy==3.0.0", installer.installed)
 
 
-def test_a_module_py_stands_for_its_folder(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_py_stands_for_its_folder(tmp_path: Path, installer: Installer, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_module(tmp_path / "src" / "toy")
-    wanted = resolve(str(folder), store)
-    assert resolve(str(folder / "module.py"), store) == wanted
+    wanted = resolve(str(folder), installer.installed)
+    assert resolve(str(folder / "module.py"), installer.installed) == wanted
     monkeypatch.chdir(folder)
-    assert resolve("module.py", store) == resolve("./module.py", store) == wanted
-    store.install(folder / "module.py", check=False)
-    assert resolve("toy", store).search_path == [folder, folder.parent]
+    assert resolve("module.py", installer.installed) == resolve("./module.py", installer.installed) == wanted
+    installer.install(folder / "module.py", check=False)
+    assert resolve("toy", installer.installed).search_path == [folder, folder.parent]
     (folder / "other.py").touch()
     with pytest.raises(ModuleNotFound, match=r"no folder '.*other\.py'"):
-        resolve("./other.py", store)
+        resolve("./other.py", installer.installed)
     with pytest.raises(InstallError, match="a module is a folder that holds a module.py"):
-        store.install(folder / "other.py", check=False)
+        installer.install(folder / "other.py", check=False)
 
 
-def test_what_is_not_there_is_told_apart(tmp_path: Path, store: Store) -> None:
+def test_what_is_not_there_is_told_apart(tmp_path: Path, installer: Installer) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModuleNotFound, match="hub install"):
-        resolve("toy", store)
+        resolve("toy", installer.installed)
     with pytest.raises(ModuleNotFound, match="no folder"):
-        resolve(str(tmp_path / "gone"), store)
+        resolve(str(tmp_path / "gone"), installer.installed)
     with pytest.raises(LoadFailed, match=r"module\.py"):
-        resolve(str(tmp_path / "empty"), store)
+        resolve(str(tmp_path / "empty"), installer.installed)
     with pytest.raises(InvalidInput, match="NAME==VERSION"):
-        resolve("toy==", store)
+        resolve("toy==", installer.installed)
     with pytest.raises(LoadFailed):
-        resolve("..", store)
+        resolve("..", installer.installed)

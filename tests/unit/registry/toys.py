@@ -5,8 +5,8 @@ import os
 import tarfile
 from pathlib import Path
 
-from hubserve.registry.history import RECORD_NAME, read_record
-from hubserve.registry.store import Store
+from hubserve.registry.history import RECORD_NAME, read_history
+from hubserve.registry.installer import Installer
 
 SOURCE = '''"""A module for tests."""
 
@@ -60,20 +60,20 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-def strays(store: Store) -> list[str]:
-    """What lies in a home's ``modules`` and ``tmp`` although no record tells of it."""
-    found = os.listdir(store.tmp) if store.tmp.exists() else []
-    for name_folder in store.modules.glob("[!.]*"):
-        record = read_record(name_folder)
-        if record is None:  # an older home's, of plain folders, some of which may have been adopted
+def strays(installer: Installer) -> list[str]:
+    """Return what lies in a home's ``modules`` and ``tmp`` without being in a history."""
+    found = os.listdir(installer.home / "tmp") if (installer.home / "tmp").exists() else []
+    for name_folder in installer.installed.modules.glob("[!.]*"):
+        history = read_history(name_folder)
+        if history is None:  # an older home of plain folders, some of which may have been adopted
             entries = [*name_folder.iterdir()]
             versions = {each.name for each in entries if each.name[0] != "."}
-            places = {os.readlink(each) for each in entries if each.is_symlink() and each.name in versions}
-            found += [each.name for each in entries if each.name not in versions | places] if versions else [name_folder.name]
+            directories = {os.readlink(each) for each in entries if each.is_symlink() and each.name in versions}
+            found += [each.name for each in entries if each.name not in versions | directories] if versions else [name_folder.name]
             continue
-        known = {*record.versions, *record.places(), RECORD_NAME}
+        known = {*history.versions, *history.needed_dirs(), RECORD_NAME}
         found += [each.name for each in name_folder.iterdir() if each.name not in known]
-        found += [version for version, place in record.versions.items() if os.readlink(name_folder / version) != place]
-        if not record.versions:
+        found += [version for version, directory in history.versions.items() if os.readlink(name_folder / version) != directory]
+        if not history.versions:
             found.append(name_folder.name)
     return sorted(found)

@@ -62,7 +62,7 @@ def received(sock: socket.socket, size: int, pause_s: float = 0) -> bytes:
     return bytes(data)
 
 
-def test_both_ways_at_once_everything_arrives_in_order(pair: Pair) -> None:
+def test_both_directions_at_once_arrive_in_order(pair: Pair) -> None:
     sending = [threading.Thread(target=each.sendall, args=(DATA,)) for each in (pair.one, pair.other)]
     for each in sending:
         each.start()
@@ -76,7 +76,7 @@ def test_both_ways_at_once_everything_arrives_in_order(pair: Pair) -> None:
         each.join()
 
 
-def test_who_does_not_read_holds_the_sender_up_and_not_the_memory(pair: Pair) -> None:
+def test_a_slow_reader_slows_the_sender_down_instead_of_filling_memory(pair: Pair) -> None:
     pair.one.setblocking(False)
     sent = 0
     with suppress(BlockingIOError):
@@ -87,7 +87,7 @@ def test_who_does_not_read_holds_the_sender_up_and_not_the_memory(pair: Pair) ->
 
 
 @pytest.mark.parametrize("closed", ["one", "other"])
-def test_an_end_on_one_side_is_an_end_on_the_other_after_what_was_sent(pair: Pair, closed: str) -> None:
+def test_an_end_on_one_side_ends_the_other_after_all_data(pair: Pair, closed: str) -> None:
     ends, stays = (pair.one, pair.other) if closed == "one" else (pair.other, pair.one)
 
     def send() -> None:
@@ -115,7 +115,7 @@ def test_lines_are_bounded_in_length_and_time() -> None:
         receive_line(other, time.monotonic() - 1)
 
 
-def test_a_key_must_be_whole(tmp_path: Path) -> None:
+def test_an_incomplete_key_is_refused(tmp_path: Path) -> None:
     make_key(tmp_path / "key")
     make_key(tmp_path / "another")
     text, another = (tmp_path / "key").read_text(), (tmp_path / "another").read_text()

@@ -1,4 +1,4 @@
-"""The protocol's names of datatypes, and hubserve's.
+"""Convert between the protocol's datatypes and raw tensors, and numpy arrays.
 
 BYTES are numpy arrays of dtype object that hold ``bytes``. BF16 are numpy arrays of uint16: the upper halves of float32.
 """
@@ -29,36 +29,36 @@ DTYPE_OF = {
     "BF16": BFLOAT16,
     "BYTES": BYTES,
 }
-#: an array of up to so many bytes is copied, which takes less time than the ways to view it
+#: an array of up to this many bytes is copied, which is faster than making a view
 _COPIED_BYTES = 4096
 DATATYPE_OF = {dtype: datatype for datatype, dtype in DTYPE_OF.items()}
 
 
 def dtype_of(datatype: Any) -> str:
-    """A TensorSpec's dtype.
+    """Return the TensorSpec dtype of a datatype.
 
     Args:
         datatype: a client's, such as "FP32".
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is not a datatype of the protocol.
     """
     dtype = DTYPE_OF.get(datatype) if isinstance(datatype, str) else None
     if dtype is None:
-        raise InvalidInput(f"'{shown(datatype, 40)}' is no datatype; use one of {', '.join(DTYPE_OF)}")
+        raise InvalidInput(f"'{shown(datatype, 40)}' is not a datatype; use one of {', '.join(DTYPE_OF)}")
     return dtype
 
 
 def config_type_of(datatype: str) -> str:
-    """A datatype's name in a model configuration, such as "TYPE_FP32"; BYTES is "TYPE_STRING" there."""
+    """Return a datatype's name in a model configuration, such as "TYPE_FP32"; BYTES is "TYPE_STRING" there."""
     return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
 
 
 def datatype_of(array: np.ndarray, dtype: str = "") -> str:
-    """The protocol's name of an array's datatype, such as "FP32".
+    """Return the protocol's datatype of an array, such as "FP32".
 
     Args:
         array: anything that hubserve's wire carries.
-        dtype: of its TensorSpec, which tells bfloat16 from uint16.
+        dtype: of its TensorSpec, which distinguishes bfloat16 from uint16.
     """
     return "BF16" if dtype == BFLOAT16 and array.dtype == np.uint16 else DATATYPE_OF[dtype_name(array)]
 
@@ -67,18 +67,18 @@ def array_from_raw(data: Any, datatype: Any, shape: Any) -> np.ndarray:
     """Decode a tensor's binary form: little-endian elements in C order; BYTES each behind its length as uint32.
 
     Args:
-        data: any bytes-like object; it is viewed and not copied, unless for BYTES.
+        data: any bytes-like object; BYTES are copied, other elements viewed.
         datatype: a client's.
         shape: a client's.
     Raises:
-        InvalidInput: datatype or shape are unusable, or do not account for exactly the data.
-        ManyElements: these are more BYTES than the event loop has time for.
+        InvalidInput: datatype or shape are unusable, or do not match the length of the data.
+        ManyElements: called on the event loop for more BYTES than it has time to decode.
     """
     return array_of_dtype(data, dtype_of(datatype), shape)
 
 
 class ManyElements(Exception):
-    """A tensor has so many byte strings that it must be decoded off the event loop.
+    """A tensor has too many byte strings to be decoded on the event loop.
 
     Attributes:
         count: the number of byte strings.
@@ -110,7 +110,7 @@ def _is_on_loop() -> bool:
 
 
 def raw_from_array(array: np.ndarray) -> Any:
-    """A tensor's binary form: bytes, or a view of a contiguous array's."""
+    """Return a tensor's binary form: bytes, or a view of a contiguous array's."""
     if array.dtype.kind in "OSU":
         return pack_bytes(array)
     if array.nbytes <= _COPIED_BYTES:

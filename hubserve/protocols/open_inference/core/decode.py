@@ -1,4 +1,4 @@
-"""Makes the data plane's request of the protocol's."""
+"""Decode the protocol's requests into the data plane's."""
 
 import time
 from collections.abc import Hashable
@@ -13,7 +13,7 @@ from hubserve.protocols.open_inference.core.signatures import ARGUMENTS, PICTURE
 from hubserve.protocols.open_inference.core.types import InferCall, InputTensor
 from hubserve.types import InferRequest, SequencePart, TensorSpec, fits, parse_shape
 
-#: parameters that are the protocol's own: modules are not given them
+#: parameters of the protocol itself, which are not passed to modules
 _RESERVED = {
     "sequence_id",
     "sequence_start",
@@ -25,23 +25,23 @@ _RESERVED = {
 _SHOWN = 80
 
 
-class RequestMaker:
-    """Checks what a client sent against what a model takes.
+class RequestDecoder:
+    """Checks the inputs of a request against the model's signature and converts them.
 
     Args:
         signature: the model's.
-        shared_memory: where inputs may lie.
+        shared_memory: regions that inputs may refer to.
     """
 
     def __init__(self, signature: Signature, shared_memory: SharedMemory) -> None:
         self._signature = signature
         self._shared_memory = shared_memory
 
-    def make(self, call: InferCall) -> InferRequest:
-        """The request.
+    def decode(self, call: InferCall) -> InferRequest:
+        """Return the data plane's request.
 
         Raises:
-            InvalidInput: the model does not take this; the message says what was expected and what came.
+            InvalidInput: the inputs do not fit the model; the message says what was expected and received.
         """
         signature = self._signature
         request = InferRequest(
@@ -50,23 +50,23 @@ class RequestMaker:
         request.version = signature.version
         request.sequence = call.sequence
         if call.parameters:
-            _schedule(request, call.parameters, signature)
+            _apply_parameters(request, call.parameters, signature)
         if call.outputs:
             request.outputs = list(dict.fromkeys(each.name for each in call.outputs))
         request.layout = call.layout or _layout_of(call)
-        if request.layout in signature.fitting:
+        if request.layout in signature.accepted_layouts:
             request.tensors = {each.name: self._array(call, each) for each in call.inputs}
             return request
-        inputs = self._named(call)
+        inputs = self._inputs_by_name(call)
         if signature.has_tensors:
-            self._put_tensors(request, call, inputs)
+            self._set_tensors(request, call, inputs)
             if request.layout is not None and request.tensors is not None:
-                signature.fitting[request.layout] = None
+                signature.accepted_layouts[request.layout] = None
         else:
-            self._put_json(request, call, inputs)
+            self._set_json(request, call, inputs)
         return request
 
-    def _named(self, call: InferCall) -> dict[str, InputTensor]:
+    def _inputs_by_name(self, call: InferCall) -> dict[str, InputTensor]:
         known = self._signature.inputs
         inputs = {}
         for each in call.inputs:
@@ -85,7 +85,7 @@ class RequestMaker:
             )
         return inputs
 
-    def _put_tensors(self, request: InferRequest, call: InferCall, inputs: dict[str, InputTensor]) -> None:
+    def _set_tensors(self, request: InferRequest, call: InferCall, inputs: dict[str, InputTensor]) -> None:
         signature = self._signature
         tensors: dict[str, np.ndarray] = {}
         for name, sent in inputs.items():
@@ -118,7 +118,7 @@ class RequestMaker:
                 "send fewer items at once"
             )
 
-    def _put_json(self, request: InferRequest, call: InferCall, inputs: dict[str, InputTensor]) -> None:
+    def _set_json(self, request: InferRequest, call: InferCall, inputs: dict[str, InputTensor]) -> None:
         for name, sent in inputs.items():
             if sent.datatype != "BYTES":
                 raise InvalidInput(
@@ -136,39 +136,39 @@ class RequestMaker:
         elements = self._elements(call, inputs[ARGUMENTS.name])
         if len(elements) != 1:
             raise InvalidInput(f"input '{ARGUMENTS.name}' must hold one JSON object, its shape is {list(inputs[ARGUMENTS.name].shape)}")
-        request.arguments = elements[0]  # they are read when all else is in order
+        request.arguments = elements[0]  # parsed after all other checks, as that takes longest
 
     def _array(self, call: InferCall, sent: InputTensor) -> np.ndarray:
         if sent.data is not None:
             return sent.data
-        about = sent.parameters
-        part = self._shared_memory.part(
-            about.get("shared_memory_region", ""), about.get("shared_memory_offset", 0), about.get("shared_memory_byte_size", 0)
+        where = sent.parameters
+        section = self._shared_memory.section(
+            where.get("shared_memory_region", ""), where.get("shared_memory_offset", 0), where.get("shared_memory_byte_size", 0)
         )
         parse_shape(list(sent.shape))
         if call.reserve:
-            call.reserve(part.byte_size)
-        return array_from_raw(part.read(), sent.datatype, sent.shape)
+            call.reserve(section.byte_size)
+        return array_from_raw(section.read(), sent.datatype, sent.shape)
 
     def _elements(self, call: InferCall, sent: InputTensor) -> list[Any]:
         return list(self._array(call, sent).ravel())
 
 
 def _layout_of(call: InferCall) -> Hashable | None:
-    """What is checked of a request's inputs; None where their elements count, too."""
+    """Return the properties of a request's inputs that are checked, as a cache key; None if elements are checked, too."""
     layout = tuple((each.name, each.datatype, each.shape) for each in call.inputs)
     return None if any(datatype == "BYTES" for _, datatype, _ in layout) else layout
 
 
-def _schedule(request: InferRequest, parameters: dict[str, Any], signature: Signature) -> None:
-    """Take the protocol's own parameters out, and do as they say."""
+def _apply_parameters(request: InferRequest, parameters: dict[str, Any], signature: Signature) -> None:
+    """Apply the protocol's own parameters to a request, and pass on the others."""
     request.parameters = {name: value for name, value in parameters.items() if name not in _RESERVED}
-    priority, timeout_us = _whole(parameters, "priority"), _whole(parameters, "timeout")
+    priority, timeout_us = _uint64(parameters, "priority"), _uint64(parameters, "timeout")
     if priority:
         request.priority = priority
     if timeout_us:
         request.parameters["timeout"] = timeout_us
-    if timeout_us and signature.module.description.config is None:  # what a Triton model makes of it says the policy of its queue
+    if timeout_us and signature.module.description.config is None:  # a Triton model's queue policy decides itself
         deadline = time.monotonic() + timeout_us / 1e6
         request.deadline = deadline if request.deadline is None else min(deadline, request.deadline)
     sequence = parameters.get("sequence_id", 0)
@@ -178,7 +178,7 @@ def _schedule(request: InferRequest, parameters: dict[str, Any], signature: Sign
         request.sequence = SequencePart(sequence, _flag(parameters, "sequence_start"), _flag(parameters, "sequence_end"))
 
 
-def _whole(parameters: dict[str, Any], name: str) -> int:
+def _uint64(parameters: dict[str, Any], name: str) -> int:
     value = parameters.get(name, 0)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 21:
         value = int(value)

@@ -1,4 +1,4 @@
-"""What errors are called in the protocol: an HTTP status, or the name of a gRPC status code."""
+"""Map errors to the protocol's HTTP and gRPC status codes."""
 
 from hubserve.errors import (
     Cancelled,
@@ -15,21 +15,22 @@ from hubserve.errors import (
     Unsupported,
 )
 from hubserve.net.asgi import ClientGone
+from hubserve.net.content_encoding import UnknownEncoding
 from hubserve.net.request_body import TooSlow
 from hubserve.protocols.admin import Forbidden
 
 
 class NotHere(HubError):
-    """There is nothing of that name or at that path."""
+    """No resource has that name or path."""
 
     code = "not_here"
 
 
 class WrongMethod(HubError):
-    """The path takes other HTTP methods.
+    """The path does not support this HTTP method.
 
     Attributes:
-        allowed: those.
+        allowed: the supported methods, for the header ``Allow``.
     """
 
     code = "wrong_method"
@@ -40,23 +41,24 @@ class WrongMethod(HubError):
 
 
 class NotOffered(HubError):
-    """The protocol has this, but it is not to be had here or in this way."""
+    """The protocol has this feature, but this server or this model does not offer it."""
 
     code = "not_offered"
 
 
 class NotPolled(InvalidInput):
-    """The repository has no such model, or cannot hold it; gRPC clients of Triton look for this text and status."""
+    """The repository does not contain the model and cannot; gRPC clients of Triton look for this text and status."""
 
     code = "not_polled"
 
 
-#: error -> (HTTP status, name of a ``grpc.StatusCode``); the first class that fits counts
+#: error -> (HTTP status, name of a ``grpc.StatusCode``); the first matching class wins
 _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
     (NotHere, 404, "NOT_FOUND"),
     (Forbidden, 403, "PERMISSION_DENIED"),
     (WrongMethod, 405, "UNIMPLEMENTED"),
     (NotOffered, 501, "UNIMPLEMENTED"),
+    (UnknownEncoding, 501, "UNIMPLEMENTED"),
     (TooLarge, 413, "RESOURCE_EXHAUSTED"),
     (TooSlow, 408, "DEADLINE_EXCEEDED"),
     (ClientGone, 499, "CANCELLED"),
@@ -76,10 +78,10 @@ _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
 
 
 def http_status(error: HubError) -> int:
-    """The HTTP status that answers an error."""
+    """Return the HTTP status of an error."""
     return next(http for cls, http, _ in _STATUSES if isinstance(error, cls))
 
 
 def grpc_status(error: HubError) -> str:
-    """The name of the ``grpc.StatusCode`` that answers an error."""
+    """Return the name of the ``grpc.StatusCode`` of an error."""
     return next(grpc for cls, _, grpc in _STATUSES if isinstance(error, cls))

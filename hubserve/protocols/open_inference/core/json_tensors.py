@@ -1,4 +1,4 @@
-"""Tensors as lists of JSON values, and back."""
+"""Convert between tensors and lists of JSON values."""
 
 import asyncio
 import json
@@ -16,18 +16,18 @@ from hubserve.protocols.open_inference.core.datatypes import dtype_of
 from hubserve.types import BFLOAT16, BYTES, parse_shape
 
 _NUMBERS = frozenset((int, float))
-_DEEPEST = 32
-#: so much is encoded before others get their turn; an element takes as long as some bytes more
+_MAX_DEPTH = 32
+#: encoded in one step, before other tasks may run; an element counts as some bytes more than its length
 _STEP_ELEMENTS = 16 << 10
 _STEP_BYTES = 256 << 10
 _ELEMENT_BYTES = 64
-#: kind of numpy dtype -> types of JSON values that make one
+#: kind of numpy dtype -> accepted types of JSON values
 _TYPES = {"f": _NUMBERS, "i": frozenset((int,)), "u": frozenset((int,)), "b": frozenset((bool, int))}
 _EXPECTED = {"f": "numbers", "i": "whole numbers", "u": "whole numbers", "b": "true or false"}
 
 
 def array_from_values(values: Any, datatype: Any, shape: Any, name: str) -> np.ndarray:
-    """The tensor that a client wrote as JSON.
+    """Return the tensor that a client sent as JSON.
 
     Args:
         values: a list in row-major order, flat or nested in any way.
@@ -35,11 +35,11 @@ def array_from_values(values: Any, datatype: Any, shape: Any, name: str) -> np.n
         shape: the client's.
         name: of the input, for messages.
     Raises:
-        InvalidInput: datatype or shape are unusable, or the values are not of this datatype or not as many.
+        InvalidInput: datatype or shape are unusable, or type or number of the values do not match them.
     """
     dtype, lengths = dtype_of(datatype), parse_shape(shape)
     if not isinstance(values, list):
-        raise InvalidInput(f"the data of input '{name}' must be a list, got {_shown(values)}")
+        raise InvalidInput(f"the data of input '{name}' must be a list, got {_shorten(values)}")
     flat = _flatten(values, name)
     count = 1
     for length in lengths:  # Python integers: a huge shape must not overflow into a fitting one
@@ -53,13 +53,13 @@ def array_from_values(values: Any, datatype: Any, shape: Any, name: str) -> np.n
 
 
 def _flatten(values: list[Any], name: str) -> list[Any]:
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         if not values or type(values[0]) is not list:
             return values
         if set(map(type, values)) != {list}:
             raise InvalidInput(f"the data of input '{name}' mix lists and values; nest them evenly, or not at all")
         values = list(chain.from_iterable(values))
-    raise InvalidInput(f"the data of input '{name}' are nested more than {_DEEPEST} deep; a flat list will do")
+    raise InvalidInput(f"the data of input '{name}' are nested more than {_MAX_DEPTH} deep; a flat list will do")
 
 
 def _elements(flat: list[Any], dtype: str, datatype: str, name: str) -> np.ndarray:
@@ -95,11 +95,11 @@ def _whole_numbers(flat: list[Any], target: np.dtype, datatype: str, name: str) 
 
 def _wrong_type(name: str, datatype: str, expected: str, flat: list[Any], types: set[Any]) -> InvalidInput:
     wrong = next(each for each in flat if type(each) not in types)
-    return InvalidInput(f"the data of input '{name}' must be {expected} for {datatype}, got {_shown(wrong)}")
+    return InvalidInput(f"the data of input '{name}' must be {expected} for {datatype}, got {_shorten(wrong)}")
 
 
 def _upper_halves(array: np.ndarray) -> np.ndarray:
-    """Float32 as BF16, rounded to the nearest."""
+    """Return float32 numbers as BF16, rounded to the nearest."""
     words = array.view(np.uint32)
     rounded = words + 0x7FFF + ((words >> 16) & 1)
     return np.where(np.isnan(array), (words >> 16) | 0x40, rounded >> 16).astype(np.uint16)
@@ -111,9 +111,9 @@ def values_of(array: np.ndarray, datatype: str, nan: str = "token") -> bytes:
     Args:
         array: the tensor.
         datatype: the protocol's.
-        nan: how NaN and Infinity are written: "null", "token" for the words, or "error".
+        nan: NaN and Infinity become "null", or the words ("token"), or raise ("error").
     Raises:
-        ModuleFailed: the tensor has one, and ``nan`` is "error".
+        ModuleFailed: the tensor holds NaN or Infinity, and ``nan`` is "error".
     """
     flat = array.ravel()
     if datatype == "BYTES":
@@ -154,7 +154,7 @@ def _numbers_in_steps(flat: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _texts_in_steps(flat: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield elements in groups of this many bytes; a longer one alone."""
+    """Yield elements in groups of about ``_STEP_BYTES``; a longer element alone."""
     start = size = 0
     for index, element in enumerate(flat):
         more = len(element) + _ELEMENT_BYTES
@@ -176,7 +176,7 @@ async def _long_text(element: Any) -> bytes:
     return b'"%s"' % b"".join(parts)
 
 
-def _shown(value: Any) -> str:
+def _shorten(value: Any) -> str:
     return dump_json(beginning(value)).decode()[:80]
 
 
@@ -185,7 +185,7 @@ def _text(element: Any) -> str:
 
 
 def dump_json(value: Any) -> bytes:
-    """JSON, also of texts with half a character."""
+    """Return a value as JSON; texts may hold lone surrogates."""
     try:
         return orjson.dumps(value)
     except TypeError:

@@ -1,4 +1,4 @@
-"""The protocol's logging settings: they hold for all that this process logs of hubserve."""
+"""The protocol's log settings, which apply to all of hubserve's log records in this process."""
 
 import logging
 import time
@@ -8,11 +8,11 @@ from hubserve.errors import InvalidInput, shown
 
 _LEVELS = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
 _DEFAULT, _ISO = "default", "ISO8601"
-_HIGHEST_VERBOSE = 2**31 - 1
+_MAX_VERBOSE = 2**31 - 1
 
 
 class LogFormatter(logging.Formatter):
-    """Lines of the server's log; how they show the time can be changed while it runs.
+    """Formatter of the server's log; its time format can be changed while the server runs.
 
     Attributes:
         time_format: ``default``, local time with milliseconds, or ``ISO8601``, UTC.
@@ -24,14 +24,14 @@ class LogFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
-        """The time of one line."""
+        """Return the time of one record."""
         if self.time_format == _ISO:
             return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
         return super().formatTime(record, datefmt)
 
 
 class _Switches(logging.Filter):
-    """Which levels are logged. The loggers of a process are shared, and so there is one of these."""
+    """Filter by the levels that are switched on; one per process, as loggers are."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,27 +48,27 @@ class _Switches(logging.Filter):
 _switches = _Switches()
 
 
-class Logs:
-    """What the server logs."""
+class LogSettings:
+    """Log settings of the server."""
 
     def __init__(self) -> None:
         self._logger = logging.getLogger("hubserve")
 
     def settings(self) -> dict[str, Any]:
-        """``{"log_info": true, "log_verbose_level": 0, "log_format": "default", ...}``."""
+        """Return ``{"log_info": true, "log_verbose_level": 0, "log_format": "default", ...}``."""
         return {"log_file": "", **_switches.on, "log_verbose_level": _switches.verbose, "log_format": LogFormatter.time_format}
 
     def update(self, changes: dict[str, Any]) -> dict[str, Any]:
-        """Change some settings; gives what then holds.
+        """Change some settings, and return all.
 
         Raises:
-            InvalidInput: a setting is unknown or its value unusable; nothing has changed.
+            InvalidInput: a setting is unknown or its value unusable; nothing is changed.
         """
         if not isinstance(changes, dict):
             raise InvalidInput(f"log settings must be an object, got {type(changes).__name__}")
         for name, value in changes.items():
             self._check(name, value)
-        self._logger.addFilter(_switches)  # once, however often
+        self._logger.addFilter(_switches)  # adding it again has no effect
         _switches.on |= {name: value for name, value in changes.items() if name in _LEVELS}
         if "log_verbose_level" in changes:
             _switches.verbose = changes["log_verbose_level"]
@@ -86,5 +86,5 @@ class Logs:
             raise InvalidInput("log file location can not be updated through network protocol; the log goes to the server's standard error")
         if name == "log_format" and value not in (_DEFAULT, _ISO):
             raise InvalidInput(f"log_format must be '{_DEFAULT}' or '{_ISO}', got {shown(value, 40)!r}")
-        if name == "log_verbose_level" and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _HIGHEST_VERBOSE):
+        if name == "log_verbose_level" and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_VERBOSE):
             raise InvalidInput(f"log_verbose_level must be a whole number from 0 up, got {shown(value, 40)!r}")

@@ -1,68 +1,24 @@
-"""The protocol's model repository: what could be served, and loading and unloading it by name."""
+"""The model repository extension: list, load and unload models."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable
 from hubserve.gateway.dataplane import DataPlane, ServedModule
 from hubserve.protocols.documents import JsonBounds, parse_json
+from hubserve.protocols.model_control import LOADING, READY, UNAVAILABLE, ModelControl, ModelState
 from hubserve.protocols.open_inference.core.errors import NotPolled
 
-READY, LOADING, UNLOADING, UNAVAILABLE = "READY", "LOADING", "UNLOADING", "UNAVAILABLE"
 _FILE = "file:"
-#: of a model's configuration, which the largest ensembles keep within
+#: limits of a model's configuration; the largest ensembles are within them
 _CONFIG_BOUNDS = JsonBounds(depth=50, values=100_000)
-
-
-class ModelState(NamedTuple):
-    """One model, or one version of it.
-
-    Attributes:
-        name: as clients say it.
-        version: "" where it is not known.
-        state: one of READY, LOADING, UNLOADING and UNAVAILABLE.
-        reason: why it is unavailable.
-    """
-
-    name: str
-    version: str
-    state: str
-    reason: str = ""
-
-
-class ModelControl(Protocol):
-    """Who can load and unload models while the server runs."""
-
-    def absent(self) -> list[ModelState]:
-        """The models that are not served now, but could be, are about to be, or have been."""
-
-    async def load(self, name: str, config: Mapping[str, Any] | None, files: Mapping[str, bytes]) -> None:
-        """Load a model, or load it again in place of what is served by that name.
-
-        Args:
-            name: of the model.
-            config: takes the place of its own configuration; its numbers may be texts.
-            files: path in the model's folder -> content; where there are any, they are the whole folder.
-        Raises:
-            Unavailable: models are not loaded by clients here.
-            HubError: it cannot be loaded. What was served before is served still.
-        """
-
-    async def unload(self, name: str, dependents: bool) -> None:
-        """Stop to serve a model, and with ``dependents`` those that it is made of and nobody else needs.
-
-        Raises:
-            Unavailable: models are not unloaded by clients here.
-            HubError: there is no such model.
-        """
 
 
 class Repository:
     """Loads and unloads models as the server's ``model_control`` allows.
 
     Args:
-        dataplane: what is served.
-        models: does it; None where nobody can.
+        dataplane: the served modules.
+        models: loads and unloads models; None if that is not possible.
     """
 
     def __init__(self, dataplane: DataPlane, models: ModelControl | None = None) -> None:
@@ -70,7 +26,7 @@ class Repository:
         self._models = models
 
     def index(self, *, ready_only: bool = False) -> list[dict[str, Any]]:
-        """``[{"name", "version", "state", "reason"}, ...]``; ``state`` is ``READY``, ``LOADING``, ``UNLOADING`` or ``UNAVAILABLE``."""
+        """Return ``[{"name", "version", "state", "reason"}, ...]`` with the states of :mod:`hubserve.protocols.model_control`."""
         states = [_state(module) for module in self._dataplane] + (self._models.absent() if self._models else [])
         return [each._asdict() for each in states if each.state == READY or not ready_only]
 
@@ -82,7 +38,7 @@ class Repository:
             parameters: ``config`` (the text of a JSON object) and ``file:<path in the model's folder>`` (bytes), each optional.
         Raises:
             Unavailable: the server's ``model_control`` is not ``explicit``.
-            InvalidInput: it cannot be loaded; the message begins with ``failed to load``. What was served before is served still.
+            InvalidInput: it cannot be loaded; the message begins with ``failed to load``. The model served before stays served.
         """
         models = self._control()
         try:
@@ -94,7 +50,7 @@ class Repository:
             raise failure(f"failed to load '{name[:200]}', {error.message}", error.detail) from None
 
     async def unload(self, name: str, *, dependents: bool = False) -> None:
-        """Stop to serve a model, and with ``dependents`` those that an ensemble of this name is made of.
+        """Stop serving a model; with ``dependents`` also the steps of an ensemble of this name.
 
         Raises:
             Unavailable: the server's ``model_control`` is not ``explicit``.
@@ -124,7 +80,7 @@ def _state(module: ServedModule) -> ModelState:
 
 
 def _overrides(parameters: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, bytes]]:
-    """The configuration and the files that a client sent."""
+    """Return the configuration and the files that a client sent."""
     unknown = [name for name in parameters if name != "config" and not name.startswith(_FILE)]
     if unknown:
         raise InvalidInput(f"the load parameter '{str(unknown[0])[:80]}' is not known; there are 'config' and '{_FILE}<path>'")

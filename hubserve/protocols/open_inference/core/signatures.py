@@ -1,8 +1,8 @@
-"""What each module takes and gives in the protocol's terms, whatever its kind.
+"""Describe each module's inputs and outputs as tensors of the protocol, whatever its kind.
 
-A module with tensors takes and gives these; one that also takes pictures has them in place of its input as BYTES, encoded. A module that
-answers JSON has one input ``arguments`` and one output ``results``, BYTES of shape [1] that hold JSON, and one that takes whole pictures
-an input ``pictures`` in place of the arguments.
+A module with tensors keeps them; if it also takes pictures, its one input may be sent as BYTES, encoded pictures. A module that answers
+JSON has one input ``arguments`` and one output ``results``, BYTES of shape [1] that hold JSON; one that takes complete pictures has an
+input ``pictures`` that may be sent instead of the arguments.
 """
 
 from collections.abc import Callable, Hashable
@@ -21,15 +21,15 @@ ARGUMENTS = TensorSpec("arguments", BYTES, (1,))
 PICTURES = TensorSpec("pictures", BYTES, (ANY,))
 RESULTS = TensorSpec("results", BYTES, (1,))
 
-_REMEMBERED = 256
+_MAX_LAYOUTS = 256
 
 
 class Signature:
-    """What one loaded module takes and gives.
+    """Inputs and outputs of one loaded module.
 
     Args:
-        module: it is loaded.
-        step_labels: gives the labels of an output of an ensemble's step; by default steps have none.
+        module: loaded.
+        step_labels: returns the labels of an output of an ensemble's step; by default steps have none.
 
     Attributes:
         name, version: the module's.
@@ -38,9 +38,10 @@ class Signature:
         is_batched: whether the first dimension of its tensors is the batch.
         inputs, outputs: name to specification, in the order of the model's configuration.
         optional: names of inputs that may be left out.
-        may_lack_inputs: whether a request without any input is one.
-        max_batch_size: the most items that one request may hold; 0 for no such bound.
-        fitting: layouts of requests that were found to fit.
+        may_lack_inputs: whether a request without any input is valid.
+        datatypes: name of an input -> the protocol's datatype.
+        max_batch_size: most items of one request; 0 for no limit.
+        accepted_layouts: layouts of requests that have passed all checks.
     """
 
     def __init__(self, module: ServedModule, step_labels: Callable[[EnsembleStep, str], list[str]] = lambda *_: []) -> None:
@@ -61,21 +62,21 @@ class Signature:
         self.may_lack_inputs = self.has_tensors and self.optional >= self.inputs.keys()
         self.datatypes = {spec.name: DATATYPE_OF[spec.dtype] for spec in inputs}
         self.max_batch_size = int(described.config.get("max_batch_size") or 0) if described.config else 0
-        self.fitting: Recent[Hashable, None] = Recent(_REMEMBERED)
+        self.accepted_layouts: Recent[Hashable, None] = Recent(_MAX_LAYOUTS)
         self._labels: dict[str, list[str]] = {}
 
     @property
     def usage(self) -> str:
-        """Return the rest of a message about a wrong request: the arguments of a module that takes JSON; else ""."""
+        """The rest of a message about a wrong request: the arguments of a module that takes JSON; else ""."""
         if self.has_tensors or ARGUMENTS.name not in self.inputs or not self.module.description.usage:
             return ""
         return f"{usage_sentence(self.module.description.usage)}, as the text in input '{ARGUMENTS.name}'"
 
     def metadata(self, versions: list[str]) -> dict[str, Any]:
-        """The protocol's model metadata.
+        """Return the protocol's model metadata.
 
         Args:
-            versions: that are served of this name.
+            versions: served by this name.
         """
         config = self.module.description.config or {}
         return {
@@ -90,12 +91,12 @@ class Signature:
         return {"name": spec.name, "datatype": DATATYPE_OF[spec.dtype], "shape": self.shape_of(spec)}
 
     def shape_of(self, spec: TensorSpec) -> list[int]:
-        """A specification's shape, any number of items allowed."""
+        """Return a specification's shape, with -1 for the batch dimension."""
         shape = [ANY, *spec.shape[1:]] if self.is_batched else spec.shape
         return [length for length in shape if length != REST]
 
     def config(self) -> dict[str, Any]:
-        """The JSON form of ``inference.ModelConfig``: a Triton model's own, and for other modules one that says the same as they do."""
+        """Return the JSON form of ``inference.ModelConfig``: a Triton model's own, or an equivalent one for other modules."""
         described = self.module.description
         if described.config is not None:
             return described.config
@@ -151,24 +152,24 @@ class Signature:
         return config
 
     def _dims(self, spec: TensorSpec) -> list[int]:
-        # dimensions of a configuration leave the batch out, and a tensor of single numbers has one of length 1
+        # a configuration's dims omit the batch; a tensor of one number per item has [1]
         dims = [length for length in spec.shape if length != REST]
         return (dims[1:] or [1]) if self.is_batched else dims
 
     def labels(self, output: str) -> list[str]:
-        """Return what the classes of an output are called, by index; none for one whose model has no labels.
+        """Return the class labels of an output, by index; empty if its model has none.
 
-        An ensemble's output that names no labels has those of the model that gives it.
+        An ensemble's output without labels has those of the step that produces it.
 
         Raises:
-            HubError: the file that the configuration names cannot be read.
+            HubError: the configured label file cannot be read.
         """
         if output not in self._labels:
             self._labels[output] = self._read_labels(output)
         return self._labels[output] or self._labels_of_step(output)
 
     def _labels_of_step(self, output: str) -> list[str]:
-        ensemble = self.module.plan.ensemble  # not remembered: its steps may be loaded again with others
+        ensemble = self.module.plan.ensemble  # not cached: its steps may be reloaded with others
         sources = ((step, name) for step in ensemble.steps for name, tensor in step.outputs.items() if tensor == output) if ensemble else ()
         return next((self._step_labels(step, name) for step, name in sources), [])
 

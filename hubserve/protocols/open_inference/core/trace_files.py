@@ -1,4 +1,4 @@
-"""Writes traces into one folder: each file is a JSON array at any time, however the server ends."""
+"""Write traces into files that are valid JSON arrays at any time, however the server ends."""
 
 import asyncio
 import logging
@@ -11,56 +11,56 @@ import orjson
 log = logging.getLogger("hubserve")
 
 _WRITE_EVERY_S = 1.0
-_MOST_WAITING = 100
-#: what clients may have written by one server, in all its files
-_MOST_BYTES = 256 << 20
-_MOST_FILES = 1000
+_MAX_BUFFERED = 100
+#: limits of what clients can make one server write
+_MAX_BYTES = 256 << 20
+_MAX_FILES = 1000
 _END = b"\n]\n"
 
 
 class TraceFiles:
-    """The files of one folder. A file that was there before is begun anew.
+    """Trace files of one folder, written about once a second. A file left by an earlier server is overwritten.
 
     Args:
-        folder: where they are to be.
+        folder: of the files.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._waiting: dict[str, list[bytes]] = {}
+        self._buffered: dict[str, list[bytes]] = {}
         self._count = 0
         self._ends: dict[str, int] = {}
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._is_over = False
+        self._has_failed = False
 
     def add(self, name: str, trace: dict[str, Any]) -> None:
-        """Have a trace written soon.
+        """Buffer a trace.
 
         Args:
             name: of the file.
-            trace: an element of the array.
+            trace: becomes an element of the array.
         """
-        if self._is_over:
+        if self._has_failed:
             return
-        self._waiting.setdefault(name, []).append(orjson.dumps(trace))
+        self._buffered.setdefault(name, []).append(orjson.dumps(trace))
         self._count += 1
-        if self._count >= _MOST_WAITING:
+        if self._count >= _MAX_BUFFERED:
             self.write()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_WRITE_EVERY_S, self.write)
 
     def write(self) -> None:
-        """Write what waits. What cannot be written is told in the log, and ends the writing."""
+        """Write the buffered traces; after a failure, which is logged, no more are written."""
         if self._timer:
             self._timer.cancel()
         self._timer, self._count = None, 0
-        waiting, self._waiting = self._waiting, {}
-        for name, traces in waiting.items():
+        buffered, self._buffered = self._buffered, {}
+        for name, traces in buffered.items():
             content = b",\n".join(traces)
             self._bytes += len(content)
-            if self._bytes > _MOST_BYTES or (name not in self._ends and len(self._ends) >= _MOST_FILES):
-                self._give_up(f"there are {len(self._ends)} files with {self._bytes >> 20} MiB, which is the most that one server writes")
+            if self._bytes > _MAX_BYTES or (name not in self._ends and len(self._ends) >= _MAX_FILES):
+                self._give_up(f"there are {len(self._ends)} files with {self._bytes >> 20} MiB, which is the limit of one server")
                 return
             try:
                 self._append(name, content)
@@ -80,5 +80,5 @@ class TraceFiles:
             file.write(_END)
 
     def _give_up(self, reason: str) -> None:
-        self._is_over = True
+        self._has_failed = True
         log.error("no more traces are written: %s. Start the server again once there is room.", reason)

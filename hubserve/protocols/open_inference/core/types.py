@@ -1,6 +1,6 @@
-"""Requests and answers of the protocol, whatever carries them."""
+"""Requests and results of the protocol, independent of the transport."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,17 +8,22 @@ import numpy as np
 
 from hubserve.types import SequencePart
 
+#: most inputs, outputs or parameters in one place; no model has that many
+MAX_NAMED = 4096
+#: name of an output -> its elements encoded in advance; here, none is
+NOT_ENCODED: Mapping[str, Any] = {}
+
 
 @dataclass(slots=True)
 class InputTensor:
     """One input of a request.
 
     Attributes:
-        name: its name.
+        name: of the model's input.
         datatype: the protocol's, such as "FP32".
         shape: one length per dimension.
         data: the array, of that shape and dtype (:mod:`hubserve.protocols.open_inference.core.datatypes`); None if in shared memory.
-        parameters: ``shared_memory_region``, ``shared_memory_byte_size`` and ``shared_memory_offset`` say where it is then.
+        parameters: for data in shared memory ``shared_memory_region``, ``shared_memory_byte_size`` and ``shared_memory_offset``.
     """
 
     name: str
@@ -33,9 +38,9 @@ class RequestedOutput:
     """One output that a request asks for.
 
     Attributes:
-        name: its name.
-        parameters: ``classification`` (number of classes) and ``shared_memory_*`` as in :class:`InputTensor` are handled here; the others
-            are the transport's.
+        name: of the model's output.
+        parameters: ``classification`` (number of classes) and ``shared_memory_*`` as in :class:`InputTensor` are handled here; others
+            belong to the transport.
     """
 
     name: str
@@ -49,16 +54,16 @@ class InferCall:
     Attributes:
         model: the served name.
         version: "" for the default.
-        id: the client's; given back.
-        parameters: the client's. Of these ``priority``, ``timeout`` (microseconds) and ``sequence_*`` are handled here.
-        inputs: what it sent.
-        outputs: what it asks for; none for all.
+        id: the client's; returned in the result.
+        parameters: the client's. ``priority``, ``timeout`` (microseconds) and ``sequence_*`` are handled here.
+        inputs: tensors sent.
+        outputs: requested outputs; empty for all.
         deadline: on the clock of ``time.monotonic``; None for none.
         priority: lower ones are computed first.
-        sequence: the sequence that it is part of, if any.
-        layout: requests with the same one are alike in all but the elements of their inputs; None where that is not known.
-        check_memory: raises Forbidden unless the client may have tensors in shared memory; None if every client may.
-        reserve: accounts for bytes that are read from elsewhere for it; raises what it is refused with if there is no room for them.
+        sequence: the sequence that the request is part of, if any.
+        layout: equal layouts mean requests that differ only in the elements of their inputs; None if unknown.
+        check_memory: raises Forbidden unless the client may use shared memory; None if every client may.
+        reserve: accounts for bytes read from elsewhere for this request; raises if there is no room for them.
     """
 
     model: str
@@ -76,18 +81,18 @@ class InferCall:
 
     @property
     def shares_memory(self) -> bool:
-        """Return True if any of its tensors is in, or goes to, shared memory."""
+        """True if any of its tensors is read from, or written to, shared memory."""
         return any(each.data is None for each in self.inputs) or any("shared_memory_region" in each.parameters for each in self.outputs)
 
 
 @dataclass(slots=True)
 class OutputTensor:
-    """One output of an answer; as :class:`InputTensor`.
+    """One output of a result; attributes as in :class:`InputTensor`.
 
     Attributes:
-        array: its elements; None if they have been put into shared memory.
-        requested: how the client asked for it; None if it asked for nothing in particular.
-        parameters: where in shared memory it is.
+        array: the elements; None if they are in shared memory.
+        requested: how the client requested it; None if it did not.
+        parameters: for data in shared memory the region, offset and size.
     """
 
     name: str
@@ -100,7 +105,7 @@ class OutputTensor:
 
 @dataclass(slots=True)
 class InferResult:
-    """The answer to one request; the outputs in the order of the model's configuration."""
+    """Result of one request; outputs are in the order of the model's configuration."""
 
     model_name: str
     model_version: str

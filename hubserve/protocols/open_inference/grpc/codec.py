@@ -1,4 +1,4 @@
-"""The protocol's messages for gRPC, and what they say: requests to :class:`InferCall`, answers from :class:`InferResult`."""
+"""Convert gRPC messages: requests to :class:`InferCall`, and :class:`InferResult` to responses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -11,14 +11,13 @@ from tritonclient.grpc import service_pb2
 from hubserve.errors import InvalidInput, shown
 from hubserve.net.grpc.framing import Message
 from hubserve.protocols.open_inference.core.datatypes import array_from_raw, dtype_of, raw_from_array
-from hubserve.protocols.open_inference.core.inference import InferCall, InferResult, InputTensor, RequestedOutput
+from hubserve.protocols.open_inference.core.types import MAX_NAMED, NOT_ENCODED, InferCall, InferResult, InputTensor, RequestedOutput
 from hubserve.protocols.open_inference.grpc.raw_tensors import split_request
-from hubserve.protocols.open_inference.http.tensors import MOST_NAMED, NOTHING
 from hubserve.types import parse_shape
 
 M = TypeVar("M")
 
-#: parameter of a request: whether a stream of answers is closed by one without outputs
+#: parameter of a request: whether a final response without outputs ends its stream of responses
 EMPTY_FINAL = "triton_enable_empty_final_response"
 
 #: datatype -> the field of ``InferTensorContents`` that holds its elements; FP16 and BF16 have none
@@ -37,8 +36,8 @@ _CONTENTS = {
     "BYTES": "bytes_contents",
 }
 _REGION = "shared_memory_region"
-#: more lengths than any shape may have
-_SHOWN_LENGTHS = 64
+#: more dimensions than any shape may have
+_MAX_DIMS = 64
 
 
 def parse(message: type[M], data: Message) -> M:
@@ -46,15 +45,15 @@ def parse(message: type[M], data: Message) -> M:
 
     Args:
         message: its class.
-        data: what came.
+        data: its encoding.
     Raises:
-        InvalidInput: that is something else.
+        InvalidInput: the data are not such a message.
     """
     try:
         return message.FromString(data)  # type: ignore[attr-defined,no-any-return]  # generated classes have no types
     except DecodeError:
         name = message.DESCRIPTOR.full_name  # type: ignore[attr-defined]
-        raise InvalidInput(f"{len(data)} bytes came that are no message of type {name}; make them with the published stubs") from None
+        raise InvalidInput(f"{len(data)} bytes are not a message of type {name}; encode it with the published stubs") from None
 
 
 def message_from_json(message: M, content: Mapping[str, Any]) -> M:
@@ -67,12 +66,12 @@ def parse_request(data: Message, parts: tuple[Message, list[memoryview] | None] 
     """Decode a ``ModelInferRequest``.
 
     Args:
-        data: what came.
-        parts: what :func:`hubserve.protocols.open_inference.grpc.raw_tensors.split_request` made of it, where the caller has it.
+        data: its encoding.
+        parts: result of :func:`hubserve.protocols.open_inference.grpc.raw_tensors.split_request`, if the caller has it.
     Returns:
-        The message, and views of its raw contents where they are not in it.
+        The message, and views of its raw contents if they were split off, else None.
     Raises:
-        InvalidInput: it is something else.
+        InvalidInput: the data are not such a message.
     """
     rest, raws = parts or split_request(data)
     try:
@@ -82,17 +81,17 @@ def parse_request(data: Message, parts: tuple[Message, list[memoryview] | None] 
 
 
 def decode_call(request: Any, raws: Sequence[Any] | None = None) -> InferCall:
-    """What a ``ModelInferRequest`` asks for; all but deadline, priority and sequence.
+    """Convert a ``ModelInferRequest``, without deadline, priority and sequence.
 
     Args:
         request: the message.
-        raws: its raw contents, if they are not in it.
+        raws: its raw contents, if they were split off.
     Raises:
-        InvalidInput: its tensors contradict themselves, or there are very many of them.
+        InvalidInput: its tensors contradict themselves, or there are too many.
     """
     for name in ("inputs", "outputs"):
-        if len(getattr(request, name)) > MOST_NAMED:
-            raise InvalidInput(f"the request has {len(getattr(request, name))} {name}, and at most {MOST_NAMED} are taken")
+        if len(getattr(request, name)) > MAX_NAMED:
+            raise InvalidInput(f"the request has {len(getattr(request, name))} {name}, and at most {MAX_NAMED} are taken")
     return InferCall(
         model=request.model_name,
         version=request.model_version,
@@ -104,29 +103,29 @@ def decode_call(request: Any, raws: Sequence[Any] | None = None) -> InferCall:
 
 
 def _inputs(request: Any, raw: Sequence[Any]) -> list[InputTensor]:
-    taken = 0
+    used = 0
     inputs = []
     for tensor in request.inputs:
         parameters = _parameters(tensor.parameters)
-        shape = parse_shape(tensor.shape[:_SHOWN_LENGTHS])
+        shape = parse_shape(tensor.shape[:_MAX_DIMS])
         data = None
         if _REGION in parameters:
             _refuse_contents(tensor, request.model_name, "shared memory")
         elif raw:
             _refuse_contents(tensor, request.model_name, "raw_input_contents")
-            if taken == len(raw):
+            if used == len(raw):
                 raise _wrong_count(request, len(raw))
-            data = _named(tensor.name, array_from_raw, raw[taken], tensor.datatype, shape)
-            taken += 1
+            data = _decode_named(tensor.name, array_from_raw, raw[used], tensor.datatype, shape)
+            used += 1
         else:
-            data = _named(tensor.name, _from_contents, tensor.contents, tensor.datatype, shape)
+            data = _decode_named(tensor.name, _from_contents, tensor.contents, tensor.datatype, shape)
         inputs.append(InputTensor(tensor.name, tensor.datatype, shape, data, parameters))
-    if taken != len(raw):
+    if used != len(raw):
         raise _wrong_count(request, len(raw))
     return inputs
 
 
-def _named(name: str, decode: Any, *arguments: Any) -> Any:
+def _decode_named(name: str, decode: Any, *arguments: Any) -> Any:
     try:
         return decode(*arguments)
     except InvalidInput as error:
@@ -171,7 +170,7 @@ def _from_contents(contents: Any, datatype: str, shape: tuple[int, ...]) -> np.n
 def _numbers(elements: Any, dtype: np.dtype, datatype: str) -> np.ndarray:
     if dtype.kind in "bf" or dtype.itemsize > 2:
         return np.fromiter(elements, dtype, len(elements))
-    wide = np.fromiter(elements, np.int64, len(elements))  # narrow ones travel as 32 bits
+    wide = np.fromiter(elements, np.int64, len(elements))  # elements of 8 and 16 bits are sent as 32 bits
     least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
     if len(wide) and not least <= wide.min() <= wide.max() <= most:
         raise InvalidInput(f"{datatype} elements are from {least} to {most}, got {wide.min()} to {wide.max()}")
@@ -179,19 +178,19 @@ def _numbers(elements: Any, dtype: np.dtype, datatype: str) -> np.ndarray:
 
 
 def _parameters(sent: Any) -> dict[str, Any]:
-    if len(sent) > MOST_NAMED:
-        raise InvalidInput(f"there are {len(sent)} parameters in one place, and at most {MOST_NAMED} are taken")
+    if len(sent) > MAX_NAMED:
+        raise InvalidInput(f"there are {len(sent)} parameters in one place, and at most {MAX_NAMED} are taken")
     return {name: parameter_value(name, each) for name, each in sent.items()} if sent else {}
 
 
 def parameter_value(name: str, parameter: Any) -> Any:
-    """What a parameter or a setting holds.
+    """Return the value of a parameter or a setting.
 
     Args:
-        name: what it is called.
-        parameter: a message that has one of several fields set.
+        name: of the parameter, for messages.
+        parameter: a message with one of several fields set.
     Raises:
-        InvalidInput: it has none.
+        InvalidInput: no field is set.
     """
     chosen = parameter.WhichOneof("parameter_choice")
     if chosen is None:
@@ -199,15 +198,15 @@ def parameter_value(name: str, parameter: Any) -> Any:
     return getattr(parameter, chosen)
 
 
-def fill_response(response: Any, result: InferResult, encoded: Mapping[str, Any] = NOTHING) -> list[Any]:
-    """Put a result into a message, but for the contents of its tensors.
+def fill_response(response: Any, result: InferResult, encoded: Mapping[str, Any] = NOT_ENCODED) -> list[Any]:
+    """Fill a message with a result, without the contents of its tensors.
 
     Args:
         response: an empty ``ModelInferResponse``.
-        result: what to give.
-        encoded: contents that are encoded already, by the names of their outputs.
+        result: of a request.
+        encoded: name of an output -> its contents, if they are encoded already.
     Returns:
-        Those contents, raw: bytes-like, one for each output.
+        The raw contents: bytes-like, one for each output.
     """
     response.model_name, response.model_version, response.id = result.model_name, result.model_version, result.id
     _set_parameters(response.parameters, result.parameters)
@@ -215,7 +214,7 @@ def fill_response(response: Any, result: InferResult, encoded: Mapping[str, Any]
     for output in result.outputs:
         tensor = response.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
         _set_parameters(tensor.parameters, output.parameters)
-        # clients find a tensor's contents by its place among the outputs, also where others are in shared memory
+        # clients find contents by the index of the output, so outputs in shared memory have empty ones
         if output.name in encoded:
             raws.append(encoded[output.name])
         else:
@@ -235,6 +234,6 @@ def _set_parameters(sent: Any, parameters: Mapping[str, Any]) -> None:
             sent[name].string_param = sendable(str(value))
 
 
-def sendable(text: str, most_bytes: int | None = None) -> str:
-    """A text that may cross the wire: lone surrogates become question marks, and what is over ``most_bytes`` of UTF-8 is cut off."""
-    return text.encode("utf-8", "replace")[:most_bytes].decode("utf-8", "ignore")
+def sendable(text: str, max_bytes: int | None = None) -> str:
+    """Return a text that a message may hold: lone surrogates become question marks, and UTF-8 beyond ``max_bytes`` is cut off."""
+    return text.encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")

@@ -1,4 +1,4 @@
-"""``grpc.health.v1.Health``: whether the server is ready, asked once or watched."""
+"""The health service ``grpc.health.v1.Health``: report if the server is ready, once or at every change."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -16,24 +16,24 @@ from hubserve.protocols.open_inference.grpc.long_calls import LongCalls
 SERVICE = "grpc.health.v1.Health"
 
 _STATUS = health_pb2.HealthCheckResponse
-_MOST_WATCHERS = 100
+_MAX_WATCHERS = 100
 _POLL_S = 0.2
 
 
 class Health:
-    """Answers its calls.
+    """Answers the calls of the health service.
 
     Args:
-        is_ready: says whether the server is ready.
-        services: names that may be asked for.
-        timeout_s: how long a client that watches may take to say what.
+        is_ready: returns whether the server is ready.
+        services: names of services with this status.
+        timeout_s: time in which a client of ``Watch`` must send its request.
     """
 
     def __init__(self, is_ready: Callable[[], bool], services: Collection[str], timeout_s: float) -> None:
         self._is_ready = is_ready
         self._services = services
         self._timeout_s = timeout_s
-        self._calls = LongCalls(_MOST_WATCHERS, "Health/Watch")
+        self._calls = LongCalls(_MAX_WATCHERS, "Health/Watch")
         self._changed = asyncio.Event()
         self._polling: asyncio.Task[None] | None = None
         self._watchers = 0
@@ -47,18 +47,18 @@ class Health:
         if request.service not in self._services:
             known = "' or '".join(self._services)
             raise NotHere(f"the service '{request.service[:80]}' is unknown here; ask for '{known}'")
-        return _STATUS(status=self._now())
+        return _STATUS(status=self._status())
 
-    def _now(self) -> int:
+    def _status(self) -> int:
         return int(_STATUS.SERVING if self._is_ready() else _STATUS.NOT_SERVING)
 
     async def watch(self, call: Call) -> None:
-        """Answer ``Watch``: the status now, and again whenever it is another one.
+        """Answer ``Watch``: send the status now and after every change.
 
-        An unknown service is watched, too, as the protocol has it.
+        As the protocol requires, an unknown service can be watched, too.
 
         Raises:
-            HubError: too many calls watch, no request comes, or the server is being stopped.
+            HubError: too many calls watch, no request was received, or the server is being stopped.
         """
         with self._calls.open():
             service = await self._service(call)
@@ -73,9 +73,9 @@ class Health:
         try:
             data = await asyncio.wait_for(self._calls.wait(call.read()), self._timeout_s)
         except (TimeoutError, asyncio.TimeoutError):
-            raise DeadlineExceeded(f"no request came in {self._timeout_s:.0f} s; send which service to watch") from None
+            raise DeadlineExceeded(f"no request was received in {self._timeout_s:.0f} s; send the service to watch") from None
         if data is None:
-            raise InvalidInput("no request came; send which service to watch")
+            raise InvalidInput("no request was received; send the service to watch")
         check_small(data)
         return str(parse(health_pb2.HealthCheckRequest, data).service)
 
@@ -83,12 +83,12 @@ class Health:
         sent = None
         while True:
             changed = self._changed
-            status = self._now() if is_known else _STATUS.SERVICE_UNKNOWN
+            status = self._status() if is_known else _STATUS.SERVICE_UNKNOWN
             if status != sent:
                 call.send([_STATUS(status=status).SerializeToString()])
                 sent = status
             try:
-                await self._calls.wait(call.flushed())  # a client that does not take its answers gets the last one later
+                await self._calls.wait(call.flushed())  # a client that reads slowly gets only the latest status
                 await self._calls.wait(changed.wait())
             except Unavailable:
                 if is_known and sent != _STATUS.NOT_SERVING:
@@ -96,11 +96,11 @@ class Health:
                 raise
 
     async def _poll(self) -> None:
-        """Wake the watching calls at every change of status, as long as there are any."""
-        last = self._now()
+        """Wake the watching calls at every change of status, while there are any."""
+        last = self._status()
         while self._watchers:
             await asyncio.sleep(_POLL_S)
-            now = self._now()
+            now = self._status()
             if now != last:
                 last = now
                 self._changed.set()

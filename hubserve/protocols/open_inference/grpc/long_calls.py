@@ -1,4 +1,4 @@
-"""Bound calls that last as long as their clients want, and end them when the server stops."""
+"""Limit calls that last as long as their clients want, and end them when the server stops."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -11,16 +11,16 @@ T = TypeVar("T")
 
 
 class LongCalls:
-    """The calls of one kind that are open.
+    """Open calls of one method.
 
     Args:
-        most: how many may be open at once.
-        what: how messages call one of them.
+        limit: most calls open at once.
+        method: its name, for messages.
     """
 
-    def __init__(self, most: int, what: str) -> None:
-        self._most = most
-        self._what = what
+    def __init__(self, limit: int, method: str) -> None:
+        self._limit = limit
+        self._method = method
         self._waiting: set[asyncio.Task[Any]] = set()
         self._count = 0
         self._is_closed = False
@@ -34,8 +34,8 @@ class LongCalls:
             Unavailable: the server is being stopped.
         """
         self._require_open()
-        if self._count >= self._most:
-            raise Overloaded(f"the server has {self._count} calls of {self._what} open, which is its limit; end another one first")
+        if self._count >= self._limit:
+            raise Overloaded(f"the server has {self._count} calls of {self._method} open, which is its limit; end another one first")
         self._count += 1
         try:
             yield
@@ -44,10 +44,10 @@ class LongCalls:
 
     def _require_open(self) -> None:
         if self._is_closed:
-            raise Unavailable(f"the server is being stopped; call {self._what} again")
+            raise Unavailable(f"the server is being stopped; call {self._method} again")
 
     async def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for something, but not longer than the server takes calls.
+        """Return the result of a coroutine, which is cancelled when the server stops.
 
         Raises:
             Unavailable: the server is being stopped.
@@ -65,7 +65,7 @@ class LongCalls:
             task.cancel()
 
     def close(self) -> None:
-        """End every wait from now on."""
+        """End every wait, and refuse further ones."""
         self._is_closed = True
         for task in self._waiting:
             task.cancel()

@@ -1,8 +1,8 @@
-"""The bytes of tensors beside the messages that carry them.
+"""Keep the raw contents of tensors out of the generated message classes, which would copy them.
 
-A message's class copies them when it is decoded, when they are read from it, when they are put into it and when it is encoded. But in the
-wire format (https://protobuf.dev/programming-guides/encoding/) the entries of a ``bytes`` field are their own bytes behind a tag and a
-length, and may stand anywhere among the other fields: so they are taken out before the rest is decoded, and follow it once it is encoded.
+A class copies a ``bytes`` field when it is decoded, read, set and encoded. In the wire format
+(https://protobuf.dev/programming-guides/encoding/) its entries are plain bytes behind a tag and a length, and may stand anywhere among the
+other fields: so they are split off before the rest is decoded, and appended once the rest is encoded.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,17 @@ from tritonclient.grpc import service_pb2
 
 from hubserve.net.grpc.framing import Message
 
-_BYTES_TYPE = 2
-_FIXED = {1: 8, 5: 4}  # type of a field -> its length
-#: a shorter message is copied in less time than it is looked through
+_LENGTH_DELIMITED = 2
+#: wire type of a field of fixed length -> its length
+_FIXED = {1: 8, 5: 4}
+#: copying a shorter message is faster than scanning it
 _SMALL_BYTES = 32 << 10
-#: a message of more fields is not looked through to its end
-_MOST_FIELDS = 1024
+#: a message of more fields is not scanned
+_MAX_FIELDS = 1024
 
 
 def _tag(message: Any, field: str) -> int:
-    return int(message.DESCRIPTOR.fields_by_name[field].number) << 3 | _BYTES_TYPE
+    return int(message.DESCRIPTOR.fields_by_name[field].number) << 3 | _LENGTH_DELIMITED
 
 
 _RAW_INPUT = _tag(service_pb2.ModelInferRequest, "raw_input_contents")
@@ -30,26 +31,26 @@ _INFER_RESPONSE = bytes([_tag(service_pb2.ModelStreamInferResponse, "infer_respo
 
 
 def split_request(message: Message) -> tuple[Message, list[memoryview] | None]:
-    """Take the raw contents of tensors out of an encoded ``ModelInferRequest``.
+    """Split the raw contents of tensors off an encoded ``ModelInferRequest``.
 
     Args:
-        message: what came.
+        message: its encoding.
     Returns:
-        The rest of it, and views of the contents; the message as it came and None if it is short, or unusual, or wrong, which decoding it
-        will tell.
+        The rest of it, and views of the contents; or the message itself and None if it is short, has many fields, or is invalid, which its
+        class reports when it decodes it.
     """
     if len(message) < _SMALL_BYTES:
         return message, None
     view, rest, raws = memoryview(message), [], []
     at = start = 0
     try:
-        for _ in range(_MOST_FIELDS):
+        for _ in range(_MAX_FIELDS):
             if at >= len(view):
                 break
             begin = at
             tag, at = _varint(view, at)
             kind = tag & 7
-            if kind == _BYTES_TYPE:
+            if kind == _LENGTH_DELIMITED:
                 length, at = _varint(view, at)
                 if tag == _RAW_INPUT:
                     rest.append(view[start:begin])
@@ -67,16 +68,16 @@ def split_request(message: Message) -> tuple[Message, list[memoryview] | None]:
     return b"".join((*rest, view[start:])), raws
 
 
-def has_many_fields(message: bytes | bytearray, most: int) -> bool:
-    """Return True if an encoded message has more than ``most`` fields, which its class makes objects of; False if it is not a message."""
+def has_many_fields(message: bytes | bytearray, limit: int) -> bool:
+    """Return True if an encoded message has more than ``limit`` fields; False if it has fewer or is not a message."""
     view, at = memoryview(message), 0
     try:
-        for _ in range(most):
+        for _ in range(limit):
             if at >= len(view):
                 return False
             tag, at = _varint(view, at)
             kind = tag & 7
-            if kind == _BYTES_TYPE:
+            if kind == _LENGTH_DELIMITED:
                 length, at = _varint(view, at)
                 at += length
             elif kind == 0:
@@ -89,7 +90,7 @@ def has_many_fields(message: bytes | bytearray, most: int) -> bool:
 
 
 def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    """A number of up to 64 bits, and where what follows it begins."""
+    """Return the number of up to 64 bits at an offset, and the offset behind it."""
     value = view[at]
     if value < 128:
         return value, at + 1
@@ -102,7 +103,7 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
     raise IndexError
 
 
-def _coded(value: int) -> bytes:
+def _encode_varint(value: int) -> bytes:
     coded = bytearray()
     while value > 127:
         coded.append(value & 127 | 128)
@@ -115,12 +116,12 @@ def response_parts(message: Any, raws: Sequence[Any]) -> list[Any]:
     """Encode a ``ModelInferResponse``.
 
     Args:
-        message: all of it but the raw contents.
-        raws: those, bytes-like, one for each output.
+        message: all but the raw contents.
+        raws: raw contents, bytes-like, one for each output.
     """
     parts = [message.SerializeToString()]
     for raw in raws:
-        parts += (_RAW_OUTPUT + _coded(len(raw)), raw)
+        parts += (_RAW_OUTPUT + _encode_varint(len(raw)), raw)
     return parts
 
 
@@ -128,11 +129,11 @@ def stream_response_parts(message: Any, raws: Sequence[Any]) -> list[Any]:
     """Encode a ``ModelStreamInferResponse``.
 
     Args:
-        message: all of it but the raw contents.
-        raws: those of its ``infer_response``, bytes-like, one for each output.
+        message: all but the raw contents.
+        raws: raw contents of its ``infer_response``, bytes-like, one for each output.
     """
     if not raws:
         return [message.SerializeToString()]
     rest = service_pb2.ModelStreamInferResponse(error_message=message.error_message).SerializeToString()
     inner = response_parts(message.infer_response, raws)
-    return [rest + _INFER_RESPONSE + _coded(sum(map(len, inner))), *inner]
+    return [rest + _INFER_RESPONSE + _encode_varint(sum(map(len, inner))), *inner]

@@ -1,6 +1,6 @@
-"""gRPC's server reflection, by which tools such as grpcurl list and describe the services of a server.
+"""Server reflection of gRPC, by which tools such as grpcurl list and describe the services of a server.
 
-``grpc.reflection.v1`` and ``v1alpha`` have the same messages; they are described here, since no package that the server has brings both.
+``grpc.reflection.v1`` and ``v1alpha`` have the same messages; they are described here because none of the server's dependencies has both.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,21 +15,21 @@ from hubserve.protocols.open_inference.grpc.codec import parse
 from hubserve.protocols.open_inference.grpc.long_calls import LongCalls
 
 _VERSIONS = ("v1", "v1alpha")
-_MOST_CALLS = 100
+_MAX_CALLS = 100
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _TEXT, _NUMBER, _BYTES, _MESSAGE = _FIELD.TYPE_STRING, _FIELD.TYPE_INT32, _FIELD.TYPE_BYTES, _FIELD.TYPE_MESSAGE
-_ASKED, _ANSWERED = "message_request", "message_response"
-#: message -> its fields: name, number, type, message type, whether it is a list, the oneof that it is part of
+_REQUEST, _RESPONSE = "message_request", "message_response"
+#: message -> its fields: name, number, type, message type, is repeated, oneof
 _MESSAGES: dict[str, list[tuple[str, int, Any, str, bool, str]]] = {
     "ExtensionRequest": [("containing_type", 1, _TEXT, "", False, ""), ("extension_number", 2, _NUMBER, "", False, "")],
     "ServerReflectionRequest": [
         ("host", 1, _TEXT, "", False, ""),
-        ("file_by_filename", 3, _TEXT, "", False, _ASKED),
-        ("file_containing_symbol", 4, _TEXT, "", False, _ASKED),
-        ("file_containing_extension", 5, _MESSAGE, "ExtensionRequest", False, _ASKED),
-        ("all_extension_numbers_of_type", 6, _TEXT, "", False, _ASKED),
-        ("list_services", 7, _TEXT, "", False, _ASKED),
+        ("file_by_filename", 3, _TEXT, "", False, _REQUEST),
+        ("file_containing_symbol", 4, _TEXT, "", False, _REQUEST),
+        ("file_containing_extension", 5, _MESSAGE, "ExtensionRequest", False, _REQUEST),
+        ("all_extension_numbers_of_type", 6, _TEXT, "", False, _REQUEST),
+        ("list_services", 7, _TEXT, "", False, _REQUEST),
     ],
     "FileDescriptorResponse": [("file_descriptor_proto", 1, _BYTES, "", True, "")],
     "ExtensionNumberResponse": [("base_type_name", 1, _TEXT, "", False, ""), ("extension_number", 2, _NUMBER, "", True, "")],
@@ -39,23 +39,23 @@ _MESSAGES: dict[str, list[tuple[str, int, Any, str, bool, str]]] = {
     "ServerReflectionResponse": [
         ("valid_host", 1, _TEXT, "", False, ""),
         ("original_request", 2, _MESSAGE, "ServerReflectionRequest", False, ""),
-        ("file_descriptor_response", 4, _MESSAGE, "FileDescriptorResponse", False, _ANSWERED),
-        ("all_extension_numbers_response", 5, _MESSAGE, "ExtensionNumberResponse", False, _ANSWERED),
-        ("list_services_response", 6, _MESSAGE, "ListServiceResponse", False, _ANSWERED),
-        ("error_response", 7, _MESSAGE, "ErrorResponse", False, _ANSWERED),
+        ("file_descriptor_response", 4, _MESSAGE, "FileDescriptorResponse", False, _RESPONSE),
+        ("all_extension_numbers_response", 5, _MESSAGE, "ExtensionNumberResponse", False, _RESPONSE),
+        ("list_services_response", 6, _MESSAGE, "ListServiceResponse", False, _RESPONSE),
+        ("error_response", 7, _MESSAGE, "ErrorResponse", False, _RESPONSE),
     ],
 }
 
 
 class Reflection:
-    """Answers about the services of a server, and about itself.
+    """Describes the services of a server, reflection included.
 
     Args:
-        files: the descriptors of the files that describe the services.
+        files: descriptors of the files that define the services.
         services: their full names.
 
     Attributes:
-        names: of the reflection services.
+        names: full names of the reflection services.
     """
 
     def __init__(self, files: Iterable[Any], services: Iterable[str]) -> None:
@@ -68,10 +68,10 @@ class Reflection:
         self._files = {each.name: each for file in (*files, *own) for each in _with_dependencies(file)}
         kinds = [own[0].message_types_by_name[name] for name in ("ServerReflectionRequest", "ServerReflectionResponse")]
         self._request, self._response = map(message_factory.GetMessageClass, kinds)
-        self._calls = LongCalls(_MOST_CALLS, "ServerReflectionInfo")
+        self._calls = LongCalls(_MAX_CALLS, "ServerReflectionInfo")
 
-    async def converse(self, call: Call) -> None:
-        """Answer one request after the other."""
+    async def answer(self, call: Call) -> None:
+        """Answer one request of a call after the other."""
         with self._calls.open():
             while (data := await self._calls.wait(call.read())) is not None:
                 check_small(data)
@@ -84,31 +84,31 @@ class Reflection:
 
     def _answer(self, request: Any) -> Any:
         response = self._response(valid_host=request.host, original_request=request)
-        asked = request.WhichOneof(_ASKED)
-        if asked == "list_services":
+        kind = request.WhichOneof(_REQUEST)
+        if kind == "list_services":
             for name in self._services:
                 response.list_services_response.service.add(name=name)
-        elif asked == "file_by_filename":
-            self._give_file(response, self._files.get(request.file_by_filename), f"file '{request.file_by_filename[:200]}'")
-        elif asked == "file_containing_symbol":
+        elif kind == "file_by_filename":
+            self._add_file(response, self._files.get(request.file_by_filename), f"file '{request.file_by_filename[:200]}'")
+        elif kind == "file_containing_symbol":
             symbol = request.file_containing_symbol
-            self._give_file(response, self._defining(symbol), f"symbol '{symbol[:200]}'")
-        elif asked == "all_extension_numbers_of_type" and self._defining(request.all_extension_numbers_of_type):
+            self._add_file(response, self._defining(symbol), f"symbol '{symbol[:200]}'")
+        elif kind == "all_extension_numbers_of_type" and self._defining(request.all_extension_numbers_of_type):
             response.all_extension_numbers_response.base_type_name = request.all_extension_numbers_of_type
-        elif asked:
-            self._give_file(response, None, "such extension")
+        elif kind:
+            self._add_file(response, None, "such extension")
         else:
-            _give_error(response, Status.INVALID_ARGUMENT, "the request asks for nothing; set one of the fields of message_request")
+            _set_error(response, Status.INVALID_ARGUMENT, "the request asks for nothing; set one of the fields of message_request")
         return response
 
-    def _give_file(self, response: Any, file: Any, what: str) -> None:
+    def _add_file(self, response: Any, file: Any, what: str) -> None:
         if file is None:
-            _give_error(response, Status.NOT_FOUND, f"there is no {what} here; list_services lists what can be described")
+            _set_error(response, Status.NOT_FOUND, f"there is no {what} here; list_services lists what can be described")
             return
         response.file_descriptor_response.file_descriptor_proto.extend(each.serialized_pb for each in _with_dependencies(file))
 
     def _defining(self, symbol: str) -> Any:
-        """Return the file that defines a symbol; None if none of the services' does."""
+        """Return the file that defines a symbol, or None."""
         for file in self._files.values():
             inside = symbol[len(file.package) + 1 :] if symbol.startswith(file.package + ".") else symbol if not file.package else ""
             name, _, rest = inside.partition(".")
@@ -130,13 +130,13 @@ def _is_in_message(message: Any, symbol: str) -> bool:
     return not rest and any(name in each for each in (message.fields_by_name, message.enum_types_by_name, message.oneofs_by_name))
 
 
-def _give_error(response: Any, code: Status, text: str) -> None:
+def _set_error(response: Any, code: Status, text: str) -> None:
     response.error_response.error_code = int(code)
     response.error_response.error_message = text
 
 
 def _with_dependencies(file: Any) -> Iterator[Any]:
-    """Yield a file and those that it needs, each once."""
+    """Yield a file and its dependencies, each once."""
     found: dict[str, Any] = {}
     waiting = [file]
     while waiting:
@@ -152,7 +152,7 @@ def _file_name(version: str) -> str:
 
 
 def _file(version: str) -> Any:
-    """Describe the service of one version."""
+    """Return the file that defines one version of the service."""
     package = f"grpc.reflection.{version}"
     file = descriptor_pb2.FileDescriptorProto(name=_file_name(version), package=package, syntax="proto3")
     for name, fields in _MESSAGES.items():

@@ -1,6 +1,6 @@
-"""Accept gRPC's encrypted connections.
+"""Accept gRPC connections with TLS.
 
-asyncio can do the handshake before there is a protocol; but then connections whose clients stall in the handshake are not counted.
+asyncio could do the handshake itself, but then connections whose clients stall in the handshake would not count towards the limits.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from hubserve.settings import ServerSettings
 
 log = logging.getLogger("hubserve")
 
-#: where a connection cannot be accepted, it is tried again after this
+#: pause after a failure to accept a connection
 _PAUSE_S = 0.1
 
 
@@ -32,19 +32,19 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext:
         context.load_cert_chain(settings.grpc_tls_cert, settings.grpc_tls_key)
     except OSError as error:
         files = f"'{settings.grpc_tls_cert}' and '{settings.grpc_tls_key}'"
-        raise ConfigError(f"{files} are no PEM files of a certificate and its key ({error.strerror}); gRPC with TLS needs both") from None
+        raise ConfigError(f"{files} are not PEM files of a certificate and its key ({error.strerror}); gRPC with TLS needs both") from None
     context.set_alpn_protocols(["h2"])
     return context
 
 
 class TlsServer:
-    """Accepts connections, which count from then on, and does their handshakes.
+    """Accepts connections, which count towards the limits at once, and does their handshakes.
 
     Args:
-        endpoint: makes the connections.
+        endpoint: creates the protocol objects of connections.
         context: of TLS.
-        timeout_s: how long a handshake may take.
-        listener: where clients connect.
+        timeout_s: longest time of a handshake.
+        listener: a listening socket.
     """
 
     def __init__(self, endpoint: Endpoint[Any], context: ssl.SSLContext, timeout_s: float, listener: socket.socket) -> None:
@@ -74,14 +74,14 @@ class TlsServer:
             client, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionError):
             return
-        except OSError as error:  # no descriptors, most likely; those that wait can wait a little longer
+        except OSError as error:  # most likely out of descriptors: pause, as waiting clients would wake the loop at once
             log.warning("cannot accept a connection for gRPC: %s", error)
             self._loop.remove_reader(self._listener)
             self._loop.call_later(_PAUSE_S, self._listen)
             return
         client.setblocking(False)
         handshake = _Handshake(client, self._endpoint.connect())
-        if not self._endpoint.bound.add(handshake, handshake):
+        if not self._endpoint.connection_limit.add(handshake, handshake):
             client.close()
             return
         task = self._loop.create_task(self._run(handshake))
@@ -96,15 +96,15 @@ class TlsServer:
         except (OSError, asyncio.TimeoutError) as error:
             log.debug("a TLS handshake failed: %s", error)
         finally:
-            self._endpoint.bound.discard(handshake)
+            self._endpoint.connection_limit.discard(handshake)
 
 
 class _Handshake:
-    """A connection before it speaks HTTP/2, with what :class:`hubserve.net.connection_limits.Connections` needs of it.
+    """A connection during its handshake, as :class:`hubserve.net.connection_limits.Connections` needs it.
 
     Args:
         client: its socket.
-        connection: the protocol that it gets after the handshake.
+        connection: its protocol object after the handshake.
     """
 
     def __init__(self, client: socket.socket, connection: Any) -> None:
@@ -113,14 +113,14 @@ class _Handshake:
         self.idle_since = time.monotonic()
 
     def get_extra_info(self, name: str) -> Any:
-        """Return what a transport's method of this name returns."""
+        """Return the client's address for "peername", like a transport."""
         try:
             return self.client.getpeername() if name == "peername" else None
-        except OSError:  # it has left already
+        except OSError:  # the client has disconnected
             return None
 
     def evict(self) -> None:
-        """Make room for another connection, unless it is its own."""
+        """Close the connection unless its handshake is complete."""
         if not self.connection.is_connected:
             with contextlib.suppress(OSError):
                 self.client.shutdown(socket.SHUT_RDWR)

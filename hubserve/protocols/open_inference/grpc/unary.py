@@ -1,4 +1,4 @@
-"""The calls of the gRPC service that neither compute nor stream: a message in, a message out."""
+"""Answer the unary calls of the gRPC service that do not compute."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from tritonclient.grpc import service_pb2
 
 from hubserve.errors import InvalidInput, ModuleNotFound
-from hubserve.protocols.open_inference.core.inference import V2Inference
+from hubserve.protocols.open_inference.core.service import OpenInference
 from hubserve.protocols.open_inference.grpc.codec import message_from_json, parameter_value
 
 #: calls that are part of the admin surface (:mod:`hubserve.protocols.admin`)
@@ -25,17 +25,19 @@ ADMIN_CALLS = {
 }
 
 
-class Calls:
-    """Answers them.
+class UnaryCalls:
+    """Handlers of these calls: from request message to response message.
 
     Args:
-        inference: the protocol.
+        service: the protocol.
+
     Attributes:
-        table: name of a call -> what answers it.
+        table: name of a call -> its handler.
     """
 
-    def __init__(self, inference: V2Inference) -> None:
-        self._inference = inference
+    def __init__(self, service: OpenInference) -> None:
+        self._service = service
+        self._catalog = service.catalog
         self.table: dict[str, Callable[[Any], Awaitable[Any]]] = {
             "ServerLive": self._live,
             "ServerReady": self._ready,
@@ -58,41 +60,41 @@ class Calls:
         }
 
     async def _live(self, _: Any) -> Any:
-        return service_pb2.ServerLiveResponse(live=self._inference.live())
+        return service_pb2.ServerLiveResponse(live=True)
 
     async def _ready(self, _: Any) -> Any:
-        return service_pb2.ServerReadyResponse(ready=self._inference.ready())
+        return service_pb2.ServerReadyResponse(ready=self._catalog.is_ready())
 
     async def _model_ready(self, request: Any) -> Any:
         try:
-            ready = self._inference.model_ready(request.name, request.version)
+            ready = self._catalog.find(request.name, request.version).ready
         except ModuleNotFound:
             ready = False
         return service_pb2.ModelReadyResponse(ready=ready)
 
     async def _server_metadata(self, _: Any) -> Any:
-        return message_from_json(service_pb2.ServerMetadataResponse(), self._inference.server_metadata())
+        return message_from_json(service_pb2.ServerMetadataResponse(), self._catalog.server_metadata())
 
     async def _model_metadata(self, request: Any) -> Any:
-        metadata = await self._inference.model_metadata(request.name, request.version)
+        metadata = await self._catalog.model_metadata(request.name, request.version)
         return message_from_json(service_pb2.ModelMetadataResponse(), metadata)
 
     async def _model_config(self, request: Any) -> Any:
-        config = await self._inference.model_config(request.name, request.version)
+        config = await self._catalog.model_config(request.name, request.version)
         return message_from_json(service_pb2.ModelConfigResponse(), {"config": config})
 
     async def _statistics(self, request: Any) -> Any:
-        statistics = self._inference.statistics(request.name, request.version)
+        statistics = self._catalog.statistics(request.name, request.version)
         return message_from_json(service_pb2.ModelStatisticsResponse(), statistics)
 
     async def _index(self, request: Any) -> Any:
         _require_no_repository(request)
-        models = self._inference.repository.index(ready_only=request.ready)
+        models = self._service.repository.index(ready_only=request.ready)
         return message_from_json(service_pb2.RepositoryIndexResponse(), {"models": models})
 
     async def _load(self, request: Any) -> Any:
         _require_no_repository(request)
-        await self._inference.repository.load(request.model_name, _values(request.parameters))
+        await self._service.repository.load(request.model_name, _values(request.parameters))
         return service_pb2.RepositoryModelLoadResponse()
 
     async def _unload(self, request: Any) -> Any:
@@ -100,37 +102,37 @@ class Calls:
         dependents = _values(request.parameters).get("unload_dependents", False)
         if not isinstance(dependents, bool):
             raise InvalidInput(f"the parameter 'unload_dependents' must be true or false, got {str(dependents)[:80]}")
-        await self._inference.repository.unload(request.model_name, dependents=dependents)
+        await self._service.repository.unload(request.model_name, dependents=dependents)
         return service_pb2.RepositoryModelUnloadResponse()
 
     async def _regions(self, request: Any) -> Any:
-        regions = {each["name"]: each for each in self._inference.shared_memory.status(request.name)}
+        regions = {each["name"]: each for each in self._service.shared_memory.status(request.name)}
         return message_from_json(service_pb2.SystemSharedMemoryStatusResponse(), {"regions": regions})
 
     async def _register(self, request: Any) -> Any:
-        self._inference.shared_memory.register(request.name, request.key, request.offset, request.byte_size)
+        self._service.shared_memory.register(request.name, request.key, request.offset, request.byte_size)
         return service_pb2.SystemSharedMemoryRegisterResponse()
 
     async def _unregister(self, request: Any) -> Any:
-        self._inference.shared_memory.unregister(request.name)
+        self._service.shared_memory.unregister(request.name)
         return service_pb2.SystemSharedMemoryUnregisterResponse()
 
     async def _cuda_regions(self, request: Any) -> Any:
-        self._inference.cuda_shared_memory.status(request.name)
+        self._service.cuda_shared_memory.status(request.name)
         return service_pb2.CudaSharedMemoryStatusResponse()
 
     async def _register_cuda(self, request: Any) -> Any:
-        self._inference.cuda_shared_memory.register(request.name)
+        self._service.cuda_shared_memory.register(request.name)
         return service_pb2.CudaSharedMemoryRegisterResponse()
 
     async def _unregister_cuda(self, request: Any) -> Any:
-        self._inference.cuda_shared_memory.unregister(request.name)
+        self._service.cuda_shared_memory.unregister(request.name)
         return service_pb2.CudaSharedMemoryUnregisterResponse()
 
     async def _trace(self, request: Any) -> Any:
         changes = {name: _trace_value(name, list(each.value)) for name, each in request.settings.items()}
-        traces = self._inference.traces
-        settings = traces.update(request.model_name, changes) if changes else traces.settings(request.model_name)
+        tracer = self._service.tracer
+        settings = tracer.update(request.model_name, changes) if changes else tracer.settings(request.model_name)
         response = service_pb2.TraceSettingResponse()
         for name, value in settings.items():
             response.settings[name].value.extend(value if isinstance(value, list) else [str(value)])
@@ -138,7 +140,7 @@ class Calls:
 
     async def _logs(self, request: Any) -> Any:
         changes = _values(request.settings)
-        settings = self._inference.logs.update(changes) if changes else self._inference.logs.settings()
+        settings = self._service.logs.update(changes) if changes else self._service.logs.settings()
         response = service_pb2.LogSettingsResponse()
         for name, value in settings.items():
             field = "bool_param" if isinstance(value, bool) else "uint32_param" if isinstance(value, int) else "string_param"
@@ -151,7 +153,7 @@ def _values(sent: Any) -> dict[str, Any]:
 
 
 def _trace_value(name: str, values: list[str]) -> Any:
-    """As the HTTP form has it: a list for the level, a text for the others, None to take a model's own away."""
+    """Return a value as over HTTP: a list for the level, a text for other settings, None to reset one."""
     if not values:
         return None
     return values if name == "trace_level" or len(values) > 1 else values[0]

@@ -1,11 +1,11 @@
-"""The generate extension: a flat JSON object in, a flat JSON object out, for any model.
+"""The generate extension: a flat JSON object as request and as response, for any model.
 
-Keys that are names of the model's inputs are its inputs; ``id`` is the request's; what else there is, and what is in ``parameters``, are
-parameters. An output of one element is answered as that element, any other as a list; parameters of the response are keys of it, too.
+Keys that name inputs of the model are inputs; ``id`` is the request's id; all other keys, and those in ``parameters``, are parameters.
+An output of one element becomes that element, any other a list; parameters of the response become keys of it, too.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -14,26 +14,24 @@ from hubserve.protocols.documents import JsonBounds, json_type, parse_object
 from hubserve.protocols.open_inference.core.datatypes import DATATYPE_OF
 from hubserve.protocols.open_inference.core.encode import FINAL
 from hubserve.protocols.open_inference.core.json_tensors import array_from_values, dump_json, values_of
+from hubserve.protocols.open_inference.core.large_requests import InputSignature
 from hubserve.protocols.open_inference.core.signatures import Signature
-from hubserve.protocols.open_inference.core.types import InferCall, InferResult, InputTensor
-from hubserve.protocols.open_inference.http.tensors import MOST_NAMED, NOTHING, read_parameters, read_text
+from hubserve.protocols.open_inference.core.types import MAX_NAMED, NOT_ENCODED, InferCall, InferResult, InputTensor
+from hubserve.protocols.open_inference.http.decode import read_parameters, read_text
 from hubserve.types import BYTES, TensorSpec
 
-if TYPE_CHECKING:
-    from hubserve.protocols.open_inference.core.large_requests import Takes
-
-_DEEPEST = 32
+_MAX_DEPTH = 32
 
 
-def read_generate(body: memoryview, signature: "Signature | Takes", bounds: JsonBounds) -> InferCall:
+def read_generate(body: memoryview, signature: Signature | InputSignature, bounds: JsonBounds) -> InferCall:
     """Decode a request.
 
     Args:
         body: JSON.
         signature: of the model.
-        bounds: of the document.
+        bounds: limits of the document.
     Raises:
-        InvalidInput: it cannot be made a request of this model.
+        InvalidInput: it is not a request for this model.
     """
     document = parse_object(body, "the request", bounds)
     call = InferCall(signature.name, parameters=dict(read_parameters(document, "the request")))
@@ -46,16 +44,16 @@ def read_generate(body: memoryview, signature: "Signature | Takes", bounds: Json
         elif key != "parameters":
             if not isinstance(value, (str, int, float)):
                 raise InvalidInput(
-                    f"'{key[:80]}' is no input of model '{signature.name}', whose inputs are {', '.join(signature.inputs)}; and as a "
+                    f"'{key[:80]}' is not an input of model '{signature.name}', whose inputs are {', '.join(signature.inputs)}; and as a "
                     f"parameter it must be a text, a number or a boolean, got {json_type(value)}"
                 )
             call.parameters[key] = value
-    if len(call.parameters) > MOST_NAMED:
-        raise InvalidInput(f"the request has {len(call.parameters)} parameters, and at most {MOST_NAMED} are taken")
+    if len(call.parameters) > MAX_NAMED:
+        raise InvalidInput(f"the request has {len(call.parameters)} parameters, and at most {MAX_NAMED} are taken")
     return call
 
 
-def _input(signature: "Signature | Takes", spec: TensorSpec, value: Any) -> InputTensor:
+def _input(signature: Signature | InputSignature, spec: TensorSpec, value: Any) -> InputTensor:
     if spec.dtype == BYTES:
         value = _texts(value)
     elif signature.takes_pictures and _is_of_texts(value):
@@ -75,8 +73,8 @@ def _is_of_texts(value: Any) -> bool:
 
 
 def _texts(value: Any, depth: int = 0) -> Any:
-    """A JSON object for an input of BYTES is its text."""
-    if isinstance(value, list) and depth < _DEEPEST:
+    """Return a value for an input of BYTES: JSON objects become their text."""
+    if isinstance(value, list) and depth < _MAX_DEPTH:
         return [_texts(each, depth + 1) for each in value]
     return dump_json(value).decode() if isinstance(value, dict) else value
 
@@ -89,8 +87,8 @@ def _shape_of(value: Any) -> list[int]:
     return shape
 
 
-def write_generate(result: InferResult, nan: str = "token", encoded: Mapping[str, Any] = NOTHING) -> bytes:
-    """Encode one answer; arguments as :func:`hubserve.protocols.open_inference.http.tensors.write_result` takes them."""
+def write_generate(result: InferResult, nan: str = "token", encoded: Mapping[str, Any] = NOT_ENCODED) -> bytes:
+    """Encode one result; arguments as for :func:`hubserve.protocols.open_inference.http.encode.write_result`."""
     document: dict[str, Any] = {"model_name": result.model_name, "model_version": result.model_version}
     if result.id:
         document["id"] = result.id

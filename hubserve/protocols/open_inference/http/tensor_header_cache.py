@@ -1,7 +1,7 @@
-"""What the JSON in front of binary tensors says, remembered by its bytes.
+"""Cache the decoded JSON in front of binary tensors by its bytes.
 
-A client that sends one request after the other to the same model sends the same JSON again and again: only what follows it differs. So it
-is decoded and checked once.
+A client that sends one request after the other to the same model sends the same JSON again and again; only the tensors behind it differ.
+So it is decoded and checked once.
 """
 
 from dataclasses import replace
@@ -11,16 +11,16 @@ import numpy as np
 from hubserve.bounded_cache import Recent
 from hubserve.protocols.open_inference.core.types import InferCall, InputTensor
 
-#: of so many texts it is remembered what they say, of up to so many bytes each
-_REMEMBERED = 256
+_MAX_HEADERS = 256
+#: longer JSON is not cached
 _MAX_BYTES = 2048
 
 
-class Layout:
-    """What one text says. Requests of one layout are alike in all but the elements of their inputs.
+class TensorHeader:
+    """Decoded JSON of one form of request; it serves as :attr:`InferCall.layout`, too.
 
     Args:
-        call: of that text, read and found to be in order; every input is an array of numbers.
+        call: decoded from that JSON and valid; every input is an array of numbers.
     """
 
     __slots__ = ("_call", "_inputs", "_size_bytes")
@@ -30,19 +30,19 @@ class Layout:
         self._inputs = []
         start = 0
         for each in call.inputs:
-            assert each.data is not None, "it came behind the text"
+            assert each.data is not None, "only binary inputs are cached"
             self._inputs.append((each.name, each.datatype, each.shape, each.parameters, each.data.dtype, each.data.size, start))
             start += each.data.nbytes
         self._size_bytes = start
 
     def call(self, model: str, rest: memoryview) -> InferCall | None:
-        """A request of this layout.
+        """Return a request with this JSON and other elements.
 
         Args:
             model: the served name.
-            rest: what follows the text.
+            rest: the binary tensors.
         Returns:
-            The request; None if ``rest`` is not as long as the text says.
+            The request; None if ``rest`` does not have the length that the JSON gives.
         """
         if len(rest) != self._size_bytes:
             return None
@@ -54,34 +54,33 @@ class Layout:
         return InferCall(model, id=call.id, parameters=call.parameters, inputs=inputs, outputs=call.outputs, layout=self)
 
 
-class Layouts:
-    """The layouts of what came lately."""
+class TensorHeaderCache:
+    """Decoded JSON of recent requests."""
 
     def __init__(self) -> None:
-        self._known: Recent[bytes, Layout] = Recent(_REMEMBERED)
+        self._headers: Recent[bytes, TensorHeader] = Recent(_MAX_HEADERS)
 
     def read(self, text: memoryview, model: str, rest: memoryview) -> InferCall | None:
-        """A request whose text came before; None if it did not.
+        """Return a request with cached JSON, or None if its JSON is not cached.
 
         Args:
             text: JSON.
             model: the served name.
-            rest: what follows the text.
+            rest: the binary tensors.
         """
-        layout = self._known.get(bytes(text)) if len(text) <= _MAX_BYTES else None
-        return layout.call(model, rest) if layout else None
+        header = self._headers.get(bytes(text)) if len(text) <= _MAX_BYTES else None
+        return header.call(model, rest) if header else None
 
-    def remember(self, text: memoryview, call: InferCall) -> None:
-        """Keep what a text says, if it says all but the elements.
+    def add(self, text: memoryview, call: InferCall) -> None:
+        """Cache JSON, if all inputs of its request are binary numbers.
 
         Args:
             text: JSON.
-            call: what was read of it.
+            call: decoded from it.
         """
-        if len(text) <= _MAX_BYTES and all(_is_plain(each) for each in call.inputs):
-            call.layout = self._known[bytes(text)] = Layout(call)
+        if len(text) <= _MAX_BYTES and all(_is_binary_number(each) for each in call.inputs):
+            call.layout = self._headers[bytes(text)] = TensorHeader(call)
 
 
-def _is_plain(tensor: InputTensor) -> bool:
-    """Whether it is an array of numbers that came behind the text."""
+def _is_binary_number(tensor: InputTensor) -> bool:
     return tensor.data is not None and tensor.data.dtype != object and tensor.data.size > 0 and "binary_data_size" in tensor.parameters

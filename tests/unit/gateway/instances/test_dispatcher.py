@@ -1,4 +1,4 @@
-"""What the gateway puts into a frame, and what an instance makes of it."""
+"""Encode batches as frames in the gateway, and compute them as an instance does."""
 
 import asyncio
 import json
@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.errors import from_wire
-from hubserve.gateway.instances.dispatcher import _frame_of
+from hubserve.gateway.instances.dispatcher import _encode_batch
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.instance.execute import Computed, compute, prepare
+from hubserve.instance.execute import compute
+from hubserve.instance.frame_calls import prepare
+from hubserve.instance.frame_results import FrameResults
 from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.types import ANY, TensorSpec
 from hubserve.wire import frames
@@ -50,9 +52,9 @@ def work_of(a: np.ndarray, b: np.ndarray, answer: str) -> QueuedRequest:
     return QueuedRequest(call, buffers, len(a), "form", asyncio.Future(loop=LOOP))
 
 
-def computed_from(batch: list[QueuedRequest], call_sizes: list[int], module: LoadedModule) -> Computed:
+def computed_from(batch: list[QueuedRequest], call_sizes: list[int], module: LoadedModule) -> FrameResults:
     """Through the wire and back."""
-    header, buffers = _frame_of(batch)
+    header, buffers = _encode_batch(batch)
     raw = b"".join(bytes(piece) for piece in frames.encode({**header, "call_sizes": call_sizes}, buffers))
     header_bytes, _ = frames.decode_head(raw[: frames.HEAD.size])
     return compute(module, prepare(module, frames.decode_body(memoryview(raw)[frames.HEAD.size :], header_bytes)), LIMIT)
@@ -61,7 +63,7 @@ def computed_from(batch: list[QueuedRequest], call_sizes: list[int], module: Loa
 @given(
     st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.sampled_from([Face.JSON, Face.TENSORS])), min_size=1, max_size=10), st.data()
 )
-def test_every_request_gets_its_own_share_whatever_travels_with_it(shapes: list[tuple[int, bool, str]], data: st.DataObject) -> None:
+def test_every_request_gets_its_own_share_of_any_batch(shapes: list[tuple[int, bool, str]], data: st.DataObject) -> None:
     start, batch, expected = 0, [], []
     for count, is_bad, answer in shapes:
         a = np.arange(start, start + 2 * count, dtype=np.float32).reshape(count, 2)

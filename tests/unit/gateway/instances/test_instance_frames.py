@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hubserve.gateway.instances.connection import Connection
 from hubserve.gateway.instances.frame_checks import check_answer, check_side_frame
 from hubserve.wire import frames
-from hubserve.wire.arena import HALF_BYTES, REQUESTS_BYTES, Arena
+from hubserve.wire.arena import REQUESTS_BYTES, RESPONSE_BUFFER_BYTES, Arena
 from tests.wire_mutations import EXCHANGES, Ends, exchange, watch_errors
 
 ARENA = Arena.create()
@@ -29,7 +29,7 @@ def results(*found: Any, buffers: Any = (8,), **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("asked", "header", "buffers"), EXCHANGES)
-def test_what_instances_send_is_accepted(asked: dict[str, Any] | None, header: dict[str, Any], buffers: list[bytes]) -> None:
+def test_frames_that_instances_send_are_accepted(asked: dict[str, Any] | None, header: dict[str, Any], buffers: list[bytes]) -> None:
     whole = {**header, "buffers": [len(each) for each in buffers]}
     if asked is None:
         check_side_frame(whole)
@@ -40,25 +40,28 @@ def test_what_instances_send_is_accepted(asked: dict[str, Any] | None, header: d
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        ({"op": "pong", "buffers": []}, "where results was asked for"),
-        ({"op": ["results"], "buffers": []}, "where results was asked for"),
+        ({"op": "pong", "buffers": []}, "answers one that expects results"),
+        ({"op": ["results"], "buffers": []}, "answers one that expects results"),
         ({"op": "results", "buffers": []}, "missing required field"),
         (results(buffers=[]), "0 results for 1 calls"),
         (results({}), "not exactly one of"),
         (results({"json": 0, "error": {"code": "", "message": "", "detail": ""}}), "not exactly one of"),
-        (results({"json": 0}), "was not asked for"),
-        (results({"later": True}), "whose module cannot do that"),
+        (results({"json": 0}), "was not requested"),
+        (results({"later": True}), "which its module cannot do"),
         (results({"error": "no"}), "Expected `object`"),
         (results({"error": {"code": 1, "message": "", "detail": ""}}), "Expected `str`"),
         (results({"outputs": [{**ARRAY, "buffer": 1}]}), "without its buffer"),
         (results({"outputs": [{**ARRAY, "buffer": -1}]}), ">= 0"),
         (results({"outputs": [{**ARRAY, "buffer": True}]}), "Expected `int`"),
-        (results({"outputs": [{**ARRAY, "dtype": "object"}]}), "of a dtype that there is not"),
-        (results({"outputs": [{**ARRAY, "shape": [3]}]}), "which 8 bytes are not"),
+        (results({"outputs": [{**ARRAY, "dtype": "object"}]}), "of an unknown dtype"),
+        (results({"outputs": [{**ARRAY, "shape": [3]}]}), "which does not fit 8 bytes"),
         (results({"outputs": [{**ARRAY, "shape": [-2, -1]}]}), ">= 0"),
-        (results({"outputs": [{**ARRAY, "dtype": "bytes", "shape": [1 << 40]}]}), "which 8 bytes are not"),
-        (results({"outputs": [ARRAY]}, buffers=[[0, 8]]), "not in the part"),
-        (results({"outputs": [ARRAY]}, buffers=[[REQUESTS_BYTES, 8], [REQUESTS_BYTES, HALF_BYTES]]), "not in the part"),
+        (results({"outputs": [{**ARRAY, "dtype": "bytes", "shape": [1 << 40]}]}), "which does not fit 8 bytes"),
+        (results({"outputs": [ARRAY]}, buffers=[[0, 8]]), "outside of the shared memory"),
+        (
+            results({"outputs": [ARRAY]}, buffers=[[REQUESTS_BYTES, 8], [REQUESTS_BYTES, RESPONSE_BUFFER_BYTES]]),
+            "outside of the shared memory",
+        ),
         (results({"outputs": [ARRAY]}, took_s=float("nan")), "took_s"),
         (results({"outputs": [ARRAY]}, took_s="1"), "took_s"),
         (results({"outputs": [ARRAY]}, times=[[0, 0.1]]), "times"),
@@ -66,7 +69,7 @@ def test_what_instances_send_is_accepted(asked: dict[str, Any] | None, header: d
         (results({"outputs": [ARRAY], "parameters": {"a": []}}), "parameters"),
     ],
 )
-def test_a_frame_that_does_not_answer_what_was_asked_is_refused(header: dict[str, Any], reason: str) -> None:
+def test_a_frame_that_does_not_answer_the_request_is_refused(header: dict[str, Any], reason: str) -> None:
     with pytest.raises(frames.WireError, match=reason):
         check_answer(INFER, header)
 
@@ -84,7 +87,7 @@ def test_a_frame_that_does_not_answer_what_was_asked_is_refused(header: dict[str
         {"op": "drop", "key": 0},
     ],
 )
-def test_a_frame_of_the_second_socket_that_is_none_is_refused(header: dict[str, Any]) -> None:
+def test_a_malformed_frame_of_the_second_socket_is_refused(header: dict[str, Any]) -> None:
     with pytest.raises(frames.WireError):
         check_side_frame({**header, "buffers": [8]})
 
@@ -96,14 +99,14 @@ async def answered_by(raw: bytes, asked: dict[str, Any] | None = INFER) -> Ends:
 
 
 @pytest.mark.parametrize("payload_bytes", [3 << 30, 64 << 30])
-def test_what_is_announced_takes_no_memory_and_a_header_is_read_before_its_payload_has_come(payload_bytes: int) -> None:
+def test_announced_bytes_take_no_memory_and_a_header_is_checked_before_its_payload_arrives(payload_bytes: int) -> None:
     raw = frames.HEAD.pack(b"HUB1", 100, payload_bytes) + b"x" * 100
     ends = asyncio.run(answered_by(raw))
     assert ends.outcomes == ["died"]
-    assert "header is broken" in ends.broken[0]
+    assert "invalid header" in ends.broken[0]
 
 
-def test_a_large_payload_is_taken_as_it_comes() -> None:
+def test_a_large_payload_is_read_as_it_arrives() -> None:
     async def scenario() -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -135,11 +138,11 @@ def test_a_frame_that_answers_nothing_breaks_the_connection() -> None:
     frame = frames.HEAD.pack(b"HUB1", len(text), 0) + text
     ends = asyncio.run(answered_by(frame + frame, {"op": "ping"}))
     assert ends.outcomes == ["frame"]
-    assert ends.broken == ["a frame came that answers none"]
+    assert ends.broken == ["a frame answers none that was sent"]
 
 
 @pytest.mark.parametrize("key", [2, 1 << 40])
-def test_a_response_to_a_request_that_there_never_was_breaks_the_second_socket(key: int) -> None:
+def test_a_response_to_an_unknown_request_breaks_the_second_socket(key: int) -> None:
     text = json.dumps({"op": "response", "key": key, "final": True, "buffers": []}).encode()
     ends = asyncio.run(answered_by(frames.HEAD.pack(b"HUB1", len(text), 0) + text, None))
     assert ends.outcomes == ["died"]
@@ -147,7 +150,7 @@ def test_a_response_to_a_request_that_there_never_was_breaks_the_second_socket(k
 
 
 @given(st.integers(0, len(EXCHANGES) - 1), st.integers(0, 1 << 60))
-def test_whatever_comes_each_request_is_answered_once_and_nothing_fails_unseen(number: int, seed: int) -> None:
+def test_any_frame_answers_each_request_once_and_no_failure_goes_unnoticed(number: int, seed: int) -> None:
     errors: list[str] = []
 
     async def scenario() -> None:

@@ -13,11 +13,11 @@ from unittest import mock
 
 from hubserve.gateway.instances.connection import Answered
 from hubserve.gateway.instances.dispatcher import InstanceDispatcher
-from hubserve.gateway.instances.process import InstanceProcess
+from hubserve.gateway.instances.instance import Instance
 from hubserve.gateway.instances.side_channel import SideChannel
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.gateway.scheduling.batch_latency import TimesBook
 from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
+from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.wire.frames import Frame
 
@@ -199,23 +199,23 @@ def start(
         slowdown: factor on the time of a call, by the number of instances that compute.
         settings: of the batcher.
     """
-    book = TimesBook(Path("nowhere"), "")
+    book = LatencyStore(Path("nowhere"), "")
     book.limit = limit
     for size in measured:
         took_s = seconds(size)
         for _ in range(2):  # the first call of a size prepares the engine, the second shows how long it takes
             book.of("form").observe(size, took_s)
-    batcher = Batcher("m", BatchSettings(**settings), book, soon=asyncio.get_running_loop().call_soon)
+    batcher = Batcher("m", BatchSettings(**settings), book, schedule=asyncio.get_running_loop().call_soon)
     machine = Machine(slowdown)
     made = [SimulatedInstance(machine, seconds, whole) for _ in range(instances)]
     for instance in made:
-        batcher.add(seat_of(instance, batcher, book))
+        batcher.add_instance(seat_of(instance, batcher, book))
     return batcher, made
 
 
-def seat_of(instance: SimulatedInstance, batcher: Batcher, book: TimesBook) -> InstanceDispatcher:
+def seat_of(instance: SimulatedInstance, batcher: Batcher, book: LatencyStore) -> InstanceDispatcher:
     """Return a real seat for a simulated instance."""
-    return InstanceDispatcher(cast("InstanceProcess", instance), batcher, book, ModuleStatistics(), lambda _: None)
+    return InstanceDispatcher(cast("Instance", instance), batcher, book, ModuleStatistics(), lambda _: None)
 
 
 def request(key: str | None = "form", **options: Any) -> QueuedRequest:

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, BatchTimes, TimesBook
+from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
+from hubserve.gateway.scheduling.batch_latency import BatchLatency
+from hubserve.gateway.scheduling.latency_store import LatencyStore
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
-def learned(seconds: Callable[[int], float], limit: int = 64, overhead_s: float = 0.0002) -> BatchTimes:
-    times = BatchTimes(limit, overhead_s)
+def learned(seconds: Callable[[int], float], limit: int = 64, overhead_s: float = 0.0002) -> BatchLatency:
+    times = BatchLatency(limit, overhead_s)
     for items in SIZES:
         if items <= limit:
             for _ in range(9):
@@ -45,7 +47,7 @@ def test_where_the_cost_per_item_rises_again_the_best_size_is_kept() -> None:
 
 
 def test_nothing_known_means_everything_is_tried() -> None:
-    times = BatchTimes(8)
+    times = BatchLatency(8)
     assert (times.batch_size(5), times.batch_size(50), times.estimate(3)) == (5, 8, None)
     assert times.call_sizes(20) == [8, 8, 4]
     times.observe(1, 0.01)
@@ -53,7 +55,7 @@ def test_nothing_known_means_everything_is_tried() -> None:
 
 
 def test_the_first_call_of_a_size_is_not_believed_for_long() -> None:
-    times = BatchTimes(8)
+    times = BatchLatency(8)
     times.observe(8, 5.0)
     times.observe(8, 0.08)
     assert times.estimate(8) == pytest.approx(0.08)
@@ -79,7 +81,7 @@ def test_a_lower_limit_is_kept_at_once() -> None:
     st.integers(1, 200),
 )
 def test_whatever_was_measured_the_plan_holds_all_items_within_the_limit(measured: dict[int, float], limit: int, items: int) -> None:
-    times = BatchTimes(limit)
+    times = BatchLatency(limit)
     for size, seconds in measured.items():
         times.observe(size, seconds)
         times.observe(size, seconds)
@@ -104,8 +106,8 @@ def test_the_book_is_read_back_by_the_next_start_and_by_no_other_engine(tmp_path
     path = tmp_path / "cache" / "m.json"
     form = (("x", "float32", 3, 224, 224),)
 
-    def book(about: str) -> TimesBook:
-        made = TimesBook(path, about)
+    def book(about: str) -> LatencyStore:
+        made = LatencyStore(path, about)
         made.limit = 8
         made.load()
         return made
@@ -128,15 +130,15 @@ def test_the_book_is_read_back_by_the_next_start_and_by_no_other_engine(tmp_path
 
 def test_a_book_that_cannot_be_written_is_only_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
-    book = TimesBook(tmp_path / "file" / "m.json", "")
+    book = LatencyStore(tmp_path / "file" / "m.json", "")
     book.limit = 2
     book.of("x").observe(1, 0.1)
     book.save()
-    assert "cannot be kept" in caplog.text
+    assert "cannot save" in caplog.text
 
 
 def test_forms_beyond_the_bound_replace_the_oldest(tmp_path: Path) -> None:
-    book = TimesBook(tmp_path / "m.json", "")
+    book = LatencyStore(tmp_path / "m.json", "")
     for length in range(100):
         book.of(("x", length)).observe(1, 0.1)
     assert len(book.to_json()) == 64
@@ -144,7 +146,7 @@ def test_forms_beyond_the_bound_replace_the_oldest(tmp_path: Path) -> None:
 
 def test_requests_that_are_answered_one_by_one_travel_together_only_while_they_are_quick() -> None:
     def together(seconds: float) -> list[int]:
-        times = TimesBook(Path("nowhere"), "").of(ONE_BY_ONE)
+        times = LatencyStore(Path("nowhere"), "").of(ONE_BY_ONE)
         for _ in range(9):
             times.observe(1, seconds)
         return [times.batch_size(waiting) for waiting in (1, 5, 100)]
@@ -154,24 +156,24 @@ def test_requests_that_are_answered_one_by_one_travel_together_only_while_they_a
     assert together(0.005) == [1, 1, 1]
 
 
-def observe(times: BatchTimes, items: int, seconds: float, count: int = 9, shared: bool = False) -> None:
+def observe(times: BatchLatency, items: int, seconds: float, count: int = 9, shared: bool = False) -> None:
     for _ in range(count):
         times.observe(items, seconds, shared)
 
 
 def test_idle_instances_share_unless_they_slow_each_other_down_too_much() -> None:
-    apart, serial = BatchTimes(8), BatchTimes(8)
+    apart, serial = BatchLatency(8), BatchLatency(8)
     for times, factor in ((apart, 1.1), (serial, 2.0)):
         observe(times, 8, 0.018)
         observe(times, 4, factor * 0.014, shared=True)
-    assert apart.share(8, 2, alone=True) == 4
-    assert serial.share(8, 2, alone=True) == 8
-    assert serial.share(8, 2, alone=False) == 4, "an instance that is idle beside one that computes takes its part"
-    assert BatchTimes(8).share(8, 3, alone=True) == 3, "where nothing is known they share"
+    assert apart.share(8, 2, exclusive=True) == 4
+    assert serial.share(8, 2, exclusive=True) == 8
+    assert serial.share(8, 2, exclusive=False) == 4, "an instance that is idle beside one that computes takes its part"
+    assert BatchLatency(8).share(8, 3, exclusive=True) == 3, "where nothing is known they share"
 
 
 def test_a_size_that_gained_nothing_is_not_tried_again_soon() -> None:
-    times = BatchTimes(8)
+    times = BatchLatency(8)
     observe(times, 1, 0.01)
     assert times.batch_size(8) == 2
     times.observe(2, 0.02)
@@ -184,7 +186,7 @@ def test_a_size_that_gained_nothing_is_not_tried_again_soon() -> None:
 
 
 def test_a_size_that_gains_is_followed_by_its_double() -> None:
-    times = BatchTimes(32)
+    times = BatchLatency(32)
     observe(times, 1, 0.011)
     for size in (2, 4, 8, 16, 32):
         for _ in range(2):
@@ -193,11 +195,11 @@ def test_a_size_that_gains_is_followed_by_its_double() -> None:
 
 
 def test_times_beside_others_are_read_back_too(tmp_path: Path) -> None:
-    first, again = TimesBook(tmp_path / "m.json", "a"), TimesBook(tmp_path / "m.json", "a")
+    first, again = LatencyStore(tmp_path / "m.json", "a"), LatencyStore(tmp_path / "m.json", "a")
     first.limit = again.limit = 8
     observe(first.of("x"), 8, 0.018)
     observe(first.of("x"), 4, 0.028, shared=True)
     first.save()
     again.load()
     assert (again.of("x").to_json(), again.of("x").to_json(shared=True)) == ({"8": 18.0}, {"4": 28.0})
-    assert again.of("x").share(8, 2, alone=True) == 8
+    assert again.of("x").share(8, 2, exclusive=True) == 8

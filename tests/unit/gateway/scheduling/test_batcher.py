@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hubserve.errors import DeadlineExceeded, Overloaded, Unavailable
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.gateway.scheduling.batch_latency import TimesBook
 from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
+from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.queue_policy import DELAY, QueuePolicies, QueuePolicy
 from hubserve.types import InferResponse
 
@@ -25,11 +25,11 @@ def at_once(dispatch: Callable[[], None]) -> None:
     dispatch()
 
 
-def make(max_queue_size: int = 10, limit: int = 1, soon: Callable[[Callable[[], None]], Any] = at_once, **settings: Any) -> Batcher:
+def make(max_queue_size: int = 10, limit: int = 1, schedule: Callable[[Callable[[], None]], Any] = at_once, **settings: Any) -> Batcher:
     """A batcher that knows nothing about times yet, so that it merges all it can."""
-    book = TimesBook(Path("nowhere"), "")
+    book = LatencyStore(Path("nowhere"), "")
     book.limit = limit
-    return Batcher("m", BatchSettings(max_queue_size, **settings), book, soon=soon)
+    return Batcher("m", BatchSettings(max_queue_size, **settings), book, schedule=schedule)
 
 
 class Desk:
@@ -72,7 +72,7 @@ class Desk:
     def answer(self) -> None:
         for each in self.waiting.pop(0):
             each.answer.set_result(InferResponse())
-        self.batcher.answered(self)
+        self.batcher.on_batch_done(self)
 
 
 @given(
@@ -93,7 +93,7 @@ def test_whatever_is_queued_is_given_out_once_in_order_and_in_allowed_batches(
                 each.answer.cancel()
         seats = [Desk(batcher) for _ in range(desks)]
         for seat in seats:
-            batcher.add(seat)
+            batcher.add_instance(seat)
         while busy := [seat for seat in seats if seat.waiting]:
             busy[0].answer()
         batches = [batch for seat in seats for batch in seat.batches]
@@ -118,7 +118,7 @@ def test_an_idle_instance_gets_new_work_at_once_and_alone() -> None:
     async def scenario() -> None:
         batcher = make(limit=8)
         desk = Desk(batcher)
-        batcher.add(desk)
+        batcher.add_instance(desk)
         first = work()
         batcher.put(first)
         assert desk.batches == [[first]]
@@ -130,7 +130,7 @@ def test_a_busy_instance_is_sent_ahead_only_what_cannot_grow() -> None:
     async def scenario() -> None:
         batcher = make(limit=3)
         desk = Desk(batcher)
-        batcher.add(desk)
+        batcher.add_instance(desk)
         works = [work() for _ in range(4)]
         batcher.put(works[0])
         batcher.put(works[1])
@@ -155,8 +155,8 @@ def test_idle_instances_come_before_busy_ones() -> None:
     async def scenario() -> None:
         batcher = make()
         first, second = Desk(batcher), Desk(batcher)
-        batcher.add(first)
-        batcher.add(second)
+        batcher.add_instance(first)
+        batcher.add_instance(second)
         for _ in range(2):
             batcher.put(work(key=None))
         assert [len(first.batches), len(second.batches)] == [1, 1]
@@ -168,12 +168,12 @@ def test_an_instance_that_is_gone_is_given_nothing() -> None:
     async def scenario() -> None:
         batcher = make()
         gone, there = Desk(batcher), Desk(batcher)
-        batcher.add(gone)
-        batcher.remove(gone)
+        batcher.add_instance(gone)
+        batcher.remove_instance(gone)
         one = work()
         batcher.put(one)
         assert len(batcher) == 1
-        batcher.add(there)
+        batcher.add_instance(there)
         assert (gone.batches, there.batches) == ([], [[one]])
 
     asyncio.run(scenario())
@@ -202,7 +202,7 @@ def test_work_past_its_deadline_is_answered_and_never_computed() -> None:
         batcher.put(late)
         batcher.put(on_time)
         desk = Desk(batcher)
-        batcher.add(desk)
+        batcher.add_instance(desk)
         assert desk.batches == [[on_time]]
         with pytest.raises(DeadlineExceeded):
             await late.answer
@@ -215,9 +215,9 @@ def test_work_that_is_put_back_comes_first() -> None:
         batcher = make()
         waiting, returned = work(key="b"), work(key="a")
         batcher.put(waiting)
-        batcher.put_back([returned])
+        batcher.requeue([returned])
         desk = Desk(batcher)
-        batcher.add(desk)
+        batcher.add_instance(desk)
         desk.answer()
         assert desk.batches == [[returned], [waiting]]
 
@@ -229,7 +229,7 @@ def given_out(batcher: Batcher, works: list[QueuedRequest]) -> list[int]:
     for each in works:
         batcher.put(each)
     desk = Desk(batcher)
-    batcher.add(desk)
+    batcher.add_instance(desk)
     while desk.waiting:
         desk.answer()
     return [sum(each.count for each in batch) for batch in desk.batches]
@@ -238,7 +238,7 @@ def given_out(batcher: Batcher, works: list[QueuedRequest]) -> list[int]:
 def test_requests_are_merged_only_as_far_as_it_helps() -> None:
     async def scenario() -> None:
         batcher = make(100, limit=16)
-        times = batcher._book.of("a")
+        times = batcher._latencies.of("a")
         for items in (1, 2, 4, 8, 16):
             for _ in range(9):
                 times.observe(items, 0.01 + 0.001 * items if items <= 4 else 0.02 * items)
@@ -257,17 +257,17 @@ def test_preferred_sizes_are_kept_and_the_rest_goes_as_it_is() -> None:
 
 def test_what_takes_all_that_waits_does_so_whatever_it_costs() -> None:
     async def scenario() -> None:
-        batcher = make(100, limit=4, takes_all=True)
+        batcher = make(100, limit=4, greedy=True)
         for items in 9 * (1, 2, 4):
-            batcher._book.of("a").believe(items, items * items * 0.001)
+            batcher._latencies.of("a").adopt(items, items * items * 0.001)
         assert given_out(batcher, [work() for _ in range(7)]) == [4, 3]
-        batcher = make(100, limit=4, takes_all=True)
+        batcher = make(100, limit=4, greedy=True)
         first, second = Desk(batcher), Desk(batcher)
         works = [work() for _ in range(4)]
-        batcher._soon = lambda _: None
+        batcher._schedule = lambda _: None
         for each in works:
             batcher.put(each)
-        batcher._seats = [first, second]
+        batcher._instances = [first, second]
         batcher.dispatch()
         assert [len(batch) for batch in [*first.batches, *second.batches]] == [2, 2], "idle instances share it"
 
@@ -278,7 +278,7 @@ def test_with_a_delay_an_idle_instance_waits_for_a_full_batch_but_no_longer() ->
     async def scenario() -> None:
         batcher = make(100, limit=4, max_delay_s=0.05)
         desk = Desk(batcher)
-        batcher.add(desk)
+        batcher.add_instance(desk)
         first = [work() for _ in range(2)]
         for each in first:
             batcher.put(each)
@@ -305,7 +305,7 @@ def test_lower_priorities_go_first_and_are_not_merged_with_others() -> None:
         for each in (late, usual, urgent):
             batcher.put(each)
         desk = Desk(batcher)
-        batcher.add(desk)
+        batcher.add_instance(desk)
         while desk.waiting:
             desk.answer()
         assert desk.batches == [[urgent], [usual], [late]]
@@ -316,7 +316,7 @@ def test_lower_priorities_go_first_and_are_not_merged_with_others() -> None:
 def test_a_batch_is_kept_small_enough_for_the_deadlines_in_it() -> None:
     async def scenario() -> None:
         batcher = make(100, limit=8)
-        times = batcher._book.of("a")
+        times = batcher._latencies.of("a")
         for items in (1, 2, 4, 8):
             for _ in range(9):
                 times.observe(items, 10.0 + items)
@@ -329,12 +329,12 @@ def test_a_batch_is_kept_small_enough_for_the_deadlines_in_it() -> None:
 def test_an_instance_that_is_about_to_finish_is_given_its_next_batch_before_it_has_and_only_one() -> None:
     async def scenario() -> None:
         batcher = make(100, limit=8)
-        times = batcher._book.of("a")
+        times = batcher._latencies.of("a")
         for items in (1, 2, 4, 8):
             for _ in range(9):
                 times.observe(items, 0.05 + 0.001 * items)
         desk = Desk(batcher)
-        batcher.add(desk)
+        batcher.add_instance(desk)
         first, waiting, suspect = work(), [work() for _ in range(3)], work(isolated=True)
         batcher.put(first)
         for each in waiting:
@@ -374,7 +374,7 @@ def test_lower_priorities_come_first_and_each_has_its_bound(arrivals: list[tuple
                 batcher.put(new)
                 admitted.append(new)
         desk = Desk(batcher)
-        batcher.add(desk)
+        batcher.add_instance(desk)
         while desk.waiting:
             desk.answer()
         given_out = [each for batch in desk.batches for each in batch]
@@ -404,7 +404,7 @@ def test_work_that_waited_too_long_is_refused_or_let_wait_behind_the_rest_of_its
         for each in late:
             batcher.put(each)
         desk = Desk(batcher)
-        batcher.add(desk)
+        batcher.add_instance(desk)
         while desk.waiting:
             desk.answer()
         assert desk.batches == [[late[2]], [late[0]], [early[0], early[2]], [late[1]]]
@@ -425,16 +425,16 @@ def test_a_request_may_ask_for_a_shorter_wait_than_the_default_but_not_for_a_lon
 def test_what_comes_in_one_turn_is_given_out_together_and_fills_no_queue_while_an_instance_is_idle() -> None:
     async def scenario() -> None:
         later: list[Callable[[], None]] = []
-        batcher = make(2, limit=8, soon=later.append)
+        batcher = make(2, limit=8, schedule=later.append)
         first, second = Desk(batcher), Desk(batcher)
-        batcher.add(first)
+        batcher.add_instance(first)
         together = [work(), work()]
         for each in together:
             batcher.put(each)
         assert (first.batches, len(later)) == ([], 1)
         later.pop()()
         assert first.batches == [together]
-        batcher.add(second)
+        batcher.add_instance(second)
         many = [work() for _ in range(3)]
         for each in many:
             batcher.put(each)  # the third finds the queue full, and an instance that has nothing to do

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hubserve.gateway.scheduling.batch_latency import BatchTimes
+from hubserve.gateway.scheduling.batch_latency import BatchLatency
 
 from .simulation import Measured, closed_loop
 
@@ -37,7 +37,7 @@ def contending(instances: int) -> float:
 
 def one_takes_all(*args: Any, **options: Any) -> Measured:
     """Run the same loop with an idle instance taking all that waits, up to its batch size."""
-    with mock.patch.object(BatchTimes, "share", lambda _self, waiting, _idle, _alone: waiting):
+    with mock.patch.object(BatchLatency, "share", lambda _self, waiting, _idle, _alone: waiting):
         return closed_loop(*args, **options)
 
 

@@ -14,8 +14,9 @@ from hubserve.gateway.deadlock_detection import Callee, Caller, Wait
 from hubserve.gateway.instances.raw_requests import RawRequest
 from hubserve.gateway.instances.side_channel import SideChannel
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.gateway.scheduling.batch_latency import ONE_BY_ONE, TimesBook
+from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
+from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.queue_policy import DELAY, REJECT, QueuePolicies, QueuePolicy
 from hubserve.types import InferResponse
 from hubserve.wire.model_access import ModelAccess
@@ -61,32 +62,32 @@ class Desk:
         for each in batch:
             if not each.answer.done():
                 each.answer.set_result(InferResponse())
-        self.batcher.answered(self)
+        self.batcher.on_batch_done(self)
 
     def die(self) -> None:
         """Die and be replaced: its requests are retried, each alone."""
-        self.batcher.remove(self)
+        self.batcher.remove_instance(self)
         batches, self.waiting = self.waiting, deque()
         self.is_alive = False
         for batch in batches:
             works = [each for each in batch if not each.answer.done()]
             for each in works:
                 each.isolated = True
-            self.batcher.put_back(works)
+            self.batcher.requeue(works)
 
 
 class Dispatching:
     """A batcher, its seats, and all admitted requests."""
 
     def __init__(self, clock: Clock, settings: BatchSettings, desks: int) -> None:
-        book = TimesBook(Path("nowhere"), "")
+        book = LatencyStore(Path("nowhere"), "")
         book.limit = _LIMIT
         self.clock = clock
-        self.batcher = Batcher("m", settings, book, soon=asyncio.get_running_loop().call_soon)
+        self.batcher = Batcher("m", settings, book, schedule=asyncio.get_running_loop().call_soon)
         self.desks = [Desk(self.batcher) for _ in range(desks)]
         self.works: list[QueuedRequest] = []
         for desk in self.desks:
-            self.batcher.add(desk)
+            self.batcher.add_instance(desk)
 
     def put(self, count: int, key: Hashable | None, priority: int, wait_s: float) -> None:
         answer = asyncio.get_running_loop().create_future()
@@ -102,7 +103,7 @@ class Dispatching:
         elif what == "die":
             desk.die()
             self.desks[self.desks.index(desk)] = Desk(self.batcher)
-            self.batcher.add(self.desks[number % len(self.desks)])
+            self.batcher.add_instance(self.desks[number % len(self.desks)])
         elif what == "cancel" and self.works:
             self.works[number % len(self.works)].answer.cancel()
 
@@ -213,7 +214,7 @@ def test_everything_admitted_is_given_out_after_a_bounded_number_of_answers(
         await asyncio.sleep(50 * call_s)
         before = answers
         retried, unmerged, other = request(isolated=True), request(key=None), request(key="other")
-        batcher.put_back([retried])
+        batcher.requeue([retried])
         batcher.put(unmerged)
         batcher.put(other)
         done = asyncio.gather(retried.answer, unmerged.answer, other.answer)
@@ -228,11 +229,11 @@ def test_everything_admitted_is_given_out_after_a_bounded_number_of_answers(
 
 def test_an_instance_whose_model_still_calls_another_from_a_thread_is_given_the_next_batch() -> None:
     async def scenario(_: Clock) -> None:
-        book = TimesBook(Path("nowhere"), "")
-        batcher = Batcher("m", BatchSettings(), book, soon=asyncio.get_running_loop().call_soon)
+        book = LatencyStore(Path("nowhere"), "")
+        batcher = Batcher("m", BatchSettings(), book, schedule=asyncio.get_running_loop().call_soon)
         instance = SimulatedInstance(Machine(), lambda _: 0.2, whole=True)
         channel = instance.side_channel = SideChannel(cast("Callable[[], ModelAccess]", None), on_broken=print, on_lost=print)
-        batcher.add(seat_of(instance, batcher, book))
+        batcher.add_instance(seat_of(instance, batcher, book))
         first, second = (request(ONE_BY_ONE, raw=RawRequest()) for _ in range(2))
         for each in (first, second):
             each.call.update(inputs=[], request={})

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from hubserve.errors import HubError
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.gateway.scheduling.batch_latency import TimesBook
 from hubserve.gateway.scheduling.batcher import BatchSettings
+from hubserve.gateway.scheduling.latency_store import LatencyStore
+from hubserve.gateway.scheduling.sequence_batcher import SequenceBatcher
 from hubserve.gateway.scheduling.sequence_plan import DIRECT, OLDEST, SequencePlan
-from hubserve.gateway.scheduling.sequences import Sequences
 from hubserve.types import InferResponse, SequencePart
 from hubserve.wire.frames import Frame
 
@@ -23,7 +23,7 @@ NAMES = [1, 2, 3, "a", "b"]
 class Instance:
     """A seat that computes when it is told to, and may die."""
 
-    def __init__(self, queue: Sequences) -> None:
+    def __init__(self, queue: SequenceBatcher) -> None:
         self.queue = queue
         self.expected_s: deque[float] = deque()
         self.batches: list[list[QueuedRequest]] = []
@@ -54,8 +54,8 @@ class Instance:
         batch = self.waiting.pop(0)
         for work in batch:
             if work.sequence is not None:
-                work.sequence.computed(work, {"outputs": []}, Frame({}, []))
-        self.queue.answered(self)
+                work.sequence.on_computed(work, {"outputs": []}, Frame({}, []))
+        self.queue.on_batch_done(self)
         for work in batch:
             if not work.answer.done():
                 work.answer.set_result(InferResponse())
@@ -63,8 +63,8 @@ class Instance:
     def die(self) -> None:
         self.is_alive = False
         batches, self.waiting = self.waiting, []
-        self.queue.put_back([work for batch in batches for work in batch])
-        self.queue.remove(self)
+        self.queue.requeue([work for batch in batches for work in batch])
+        self.queue.remove_instance(self)
 
 
 events = st.one_of(
@@ -80,12 +80,12 @@ def test_whatever_happens_a_sequence_is_computed_in_order_at_one_place_and_every
     happens: list[tuple[str, Any, str]], strategy: str, places: int, limit: int
 ) -> None:
     async def scenario() -> None:
-        book = TimesBook(Path("nowhere"), "")
+        book = LatencyStore(Path("nowhere"), "")
         book.limit = limit
-        queue = Sequences("m", BatchSettings(100), SequencePlan(strategy, 60.0, places), book)
+        queue = SequenceBatcher("m", BatchSettings(100), SequencePlan(strategy, 60.0, places), book)
         instances = [Instance(queue) for _ in range(2)]
         for each in instances:
-            queue.add(each)
+            queue.add_instance(each)
         works: list[QueuedRequest] = []
         for what, which, how in happens:
             if what == "ask":
@@ -103,7 +103,7 @@ def test_whatever_happens_a_sequence_is_computed_in_order_at_one_place_and_every
             elif what == "die":
                 instances[which % len(instances)].die()
                 instances[which % len(instances)] = fresh = Instance(queue)
-                queue.add(fresh)
+                queue.add_instance(fresh)
             check(instances, strategy, places, limit)
             await asyncio.sleep(0)
         for _ in range(2 * len(works) + 2):
@@ -145,10 +145,10 @@ def check(instances: list[Instance], strategy: str, places: int, limit: int) -> 
 
 def test_a_request_that_the_module_wants_to_have_again_comes_before_the_rest_of_its_sequence() -> None:
     async def scenario() -> None:
-        book = TimesBook(Path("nowhere"), "")
-        queue = Sequences("m", BatchSettings(100), SequencePlan(OLDEST, 60.0, 1), book)
+        book = LatencyStore(Path("nowhere"), "")
+        queue = SequenceBatcher("m", BatchSettings(100), SequencePlan(OLDEST, 60.0, 1), book)
         instance = Instance(queue)
-        queue.add(instance)
+        queue.add_instance(instance)
         works = []
         for index in range(2):
             part = SequencePart(1, start=not index, end=bool(index))
@@ -156,9 +156,9 @@ def test_a_request_that_the_module_wants_to_have_again_comes_before_the_rest_of_
             queue.put(works[-1])
         (batch,) = instance.waiting
         instance.waiting.clear()
-        batch[0].sequence.computed(batch[0], {"later": True}, Frame({}, []))
-        queue.answered(instance)
-        queue.put_back(batch)
+        batch[0].sequence.on_computed(batch[0], {"later": True}, Frame({}, []))
+        queue.on_batch_done(instance)
+        queue.requeue(batch)
         instance.answer()
         instance.answer()
         assert [work for batch in instance.batches for work in batch] == [works[0], works[0], works[1]]

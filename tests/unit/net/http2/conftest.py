@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hubserve.net.http2 import connection
+from hubserve.net.http2 import session
 from tests.unit.net.http2.server import EchoServer, serving
 
 Start = Callable[..., EchoServer]
@@ -15,7 +15,7 @@ Start = Callable[..., EchoServer]
 @pytest.fixture(autouse=True)
 def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests wait until nothing is left, which clients that go on with answered requests put off."""
-    monkeypatch.setattr(connection, "_LINGER_S", 0.05)
+    monkeypatch.setattr(session, "_LINGER_S", 0.05)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from hubserve.net.deadline_monitor import Sweeper
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.grpc.call import Call, endpoint_of
 from hubserve.net.grpc.framing import Answer, Message
 from hubserve.net.grpc.service import Method, Service
@@ -34,7 +34,7 @@ class Full(Exception):
 
 
 class CountedBudget:
-    """Counts the bytes held, up to a limit, as :class:`hubserve.net.admission.Admission` does."""
+    """Counts the bytes held, up to a limit, as :class:`hubserve.net.admission.AdmissionControl` does."""
 
     def __init__(self, most: int = 1 << 30) -> None:
         self.held = 0
@@ -68,9 +68,9 @@ class NotedConnection(Http2Connection):
 
     goodbyes: list[tuple[int, str]]
 
-    def _say_goodbye(self, code: ErrorCode, text: str) -> None:
+    def _go_away(self, code: ErrorCode, text: str) -> None:
         self.goodbyes.append((code, text))
-        super()._say_goodbye(code, text)
+        super()._go_away(code, text)
 
 
 class EchoServer:
@@ -99,7 +99,7 @@ class EchoServer:
         self._thread.start()
         gc.freeze()  # what is there already is not looked at in the end
         self._gate = asyncio.Event()
-        self.sweeper = Sweeper(0.02)
+        self.deadlines = DeadlineMonitor(0.02)
         self.methods = {
             ECHO: Method(self._echo),
             STREAM: Method(self._stream, streams=True),
@@ -111,7 +111,9 @@ class EchoServer:
             DEAF: Method(self._deaf, streams=True),
         }
         settings = {"max_calls": 300, "max_message_bytes": 64 << 20, "client_timeout_s": 30.0, **settings}
-        service = Service(self.methods, **settings, budget=self.budget, sweeper=self.sweeper, unpack=_unpack, refuse=self._refuse)
+        service = Service(
+            self.methods, **settings, budget=self.budget, deadlines=self.deadlines, decompress=_decompress, refuse=self._refuse
+        )
         self.endpoint = endpoint_of(service)
         self.calls = self.endpoint.accept.__self__
         self._server: asyncio.Server = self.run(self._listen())
@@ -187,7 +189,7 @@ class EchoServer:
             found = {
                 "connections": len(self.endpoint.connections),
                 "calls": len(self.calls._open),
-                "looked after": len(self.sweeper._items),
+                "looked after": len(self.deadlines._items),
                 "bytes": self.budget.held,
                 "tasks": len([each for each in asyncio.all_tasks() if each is not mine]),
             }
@@ -284,7 +286,7 @@ def pattern(count: int) -> bytes:
     return whole[:count]
 
 
-async def _unpack(message: Message, coding: str) -> Message:
+async def _decompress(message: Message, coding: str) -> Message:
     if coding not in ("gzip", "deflate"):
         raise RpcError(Status.UNIMPLEMENTED, f"'{coding}' is not known here")
     return zlib.decompress(message, zlib.MAX_WBITS | 32)

@@ -10,7 +10,7 @@ from hubserve.net.grpc.call import Call
 from hubserve.net.grpc.framing import Message
 from hubserve.net.grpc.service import Method
 from hubserve.net.grpc.status import Status
-from hubserve.net.http2 import connection as connection_module
+from hubserve.net.http2 import session as session_module
 from hubserve.net.http2.frames import ErrorCode
 from tests.conftest import wait_for
 from tests.unit.net.http2.conftest import Start
@@ -79,7 +79,7 @@ def test_a_call_that_failed_is_not_begun_anew_while_its_status_waits(server: Ech
         connection = paused(server, client)
         client.send(frame(DATA, 0, 1, b"\2\0\0\0\0"), frame(DATA, 0, 1, prefixed(pattern(100_000))[:-1]))
         client.send(frame(DATA, 0, 1, b"x"), frame(DATA, END_STREAM, 1, prefixed(b"y")))
-        wait_for(lambda: server.look(lambda: connection.streams[1].received_end))
+        wait_for(lambda: server.look(lambda: connection.streams.in_progress[1].received_end))
         server.look(connection.resume_writing)
         assert client.answer(1).status == Status.INTERNAL
         assert server.budget.held == 0
@@ -94,7 +94,7 @@ def test_a_failure_that_overtakes_the_beginning_of_an_answer_has_a_beginning_of_
         client.send(frame(DATA, 0, 1, prefixed(b"one")))
         wait_for(lambda: server.asked)
         client.send(frame(DATA, 0, 1, b"\2\0\0\0\0"))
-        wait_for(lambda: server.look(lambda: connection.streams[1].sent_end))
+        wait_for(lambda: server.look(lambda: connection.streams.in_progress[1].sent_end))
         server.look(connection.resume_writing)
         answer = client.answer(1)
         assert answer.fields[":status"] == "200"
@@ -158,7 +158,7 @@ def test_a_method_that_writes_to_a_client_that_gives_up_is_cancelled(server: Ech
 
 
 def test_a_client_may_finish_a_request_that_is_answered_already(server: EchoServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "_LINGER_S", 1.0)
+    monkeypatch.setattr(session_module, "_LINGER_S", 1.0)
     with Raw(server.port) as client:
         client.send(client.headers(1, "/test.Echo/None"))
         assert client.answer(1).status == Status.UNIMPLEMENTED
@@ -166,7 +166,7 @@ def test_a_client_may_finish_a_request_that_is_answered_already(server: EchoServ
         client.synchronize()
         assert client.answer(1).reset is None
         connection = server.connection(client)
-        assert not server.look(lambda: connection.streams)
+        assert not server.look(lambda: connection.streams.in_progress)
 
 
 def test_a_client_that_goes_on_with_a_request_that_is_answered_is_stopped(server: EchoServer) -> None:
@@ -176,4 +176,4 @@ def test_a_client_that_goes_on_with_a_request_that_is_answered_is_stopped(server
         client.send(frame(DATA, 0, 1, prefixed(pattern(100_000))))
         assert client.until(RST_STREAM, 1).payload == u32(ErrorCode.NO_ERROR)
         connection = server.connection(client)
-        assert not server.look(lambda: connection.streams)
+        assert not server.look(lambda: connection.streams.in_progress)

@@ -123,7 +123,7 @@ def test_a_client_that_breaks_a_rule_is_told_which_and_sent_away(one_server: Ech
 def test_what_does_not_begin_as_it_should_is_sent_away(server: EchoServer, first: bytes) -> None:
     with Raw(server.port, greet=False) as client:
         client.send(first)
-        assert client.goodbye() == (PROTOCOL_ERROR, "what came is not HTTP/2")
+        assert client.goodbye() == (PROTOCOL_ERROR, "not an HTTP/2 preface")
 
 
 def test_a_stream_s_window_that_is_no_proper_one_ends_the_stream_alone(server: EchoServer) -> None:

@@ -194,9 +194,9 @@ def test_answers_to_a_client_that_does_not_read_do_not_pile_up(server: EchoServe
     with Raw(server.port, read_bytes=4096) as client:
         connection = server.connection(client)
         with in_background(client, iter([what] * 500)):
-            wait_for(lambda: not connection._reading)
+            wait_for(lambda: connection._send_queue._reading_paused)
         assert server.look(connection._transport.get_write_buffer_size) < 2 * MIB
-        while not connection._reading:  # it goes on once it does read
+        while connection._send_queue._reading_paused:  # it goes on once it does read
             client.next()
 
 
@@ -214,7 +214,7 @@ def test_refusals_to_a_client_that_does_not_read_do_not_pile_up(start: Start, mo
                 yield b"".join(frame(HEADERS, END_HEADERS, number, block) for number in range(first, first + 4000, 2))
 
         with in_background(client, calls()):
-            wait_for(lambda: not connection._reading)
+            wait_for(lambda: connection._send_queue._reading_paused)
         assert server.look(connection._transport.get_write_buffer_size) < 2 * MIB
 
 
@@ -242,7 +242,7 @@ def test_many_settings_in_a_frame_cost_no_more_than_one(server: EchoServer) -> N
         client.send(client.call(401, ECHO, b"next"))
         assert client.answer(401).messages == [b"next"]
         connection = server.connection(client)
-        assert {each.send_window for each in server.look(lambda: list(connection.streams.values()))} == {65_535}
+        assert {each.send_window for each in server.look(lambda: list(connection.streams.in_progress.values()))} == {65_535}
 
 
 def test_windows_that_grow_little_by_little_do_not_have_all_that_waits_looked_at(server: EchoServer) -> None:
@@ -250,13 +250,13 @@ def test_windows_that_grow_little_by_little_do_not_have_all_that_waits_looked_at
         client.send(*(client.call(number, ECHO, b"waits") for number in range(1, 401, 2)))
         wait_for(lambda: len(server.asked) == 200)
         connection, looked = server.connection(client), []
-        plain = connection.outbox._send_some
-        connection.outbox._send_some = lambda *given: looked.append(1) or plain(*given)
+        plain = connection._send_queue._send_turn
+        connection._send_queue._send_turn = lambda *given: looked.append(1) or plain(*given)
         client.send(*[frame(WINDOW_UPDATE, 0, 1, u32(1))] * 5)
         client.send(*[frame(WINDOW_UPDATE, 0, 0, u32(1))] * 1000)
         client.synchronize()
         assert len(looked) < 50
-        del connection.outbox._send_some
+        del connection._send_queue._send_turn
         client.send(*(frame(WINDOW_UPDATE, 0, number, u32(100)) for number in range(1, 401, 2)))
         assert all(client.answer(number).messages == [b"waits"] for number in range(1, 401, 2))
 
@@ -267,12 +267,12 @@ def test_a_connection_s_window_that_grows_little_by_little_does_not_have_all_tha
         wait_for(lambda: len(server.asked) == 200)
         client.synchronize()
         connection, looked = server.connection(client), []
-        plain = connection.outbox._send_some
-        connection.outbox._send_some = lambda *given: looked.append(1) or plain(*given)
+        plain = connection._send_queue._send_turn
+        connection._send_queue._send_turn = lambda *given: looked.append(1) or plain(*given)
         client.send(*[frame(WINDOW_UPDATE, 0, 0, u32(1))] * 1000)
         client.synchronize()
         assert len(looked) < 3000
-        del connection.outbox._send_some
+        del connection._send_queue._send_turn
         client.send(frame(WINDOW_UPDATE, 0, 0, u32(MIB)))
         assert all(client.answer(number).messages for number in range(1, 401, 2))
 
@@ -311,5 +311,5 @@ def test_answers_count_until_they_are_written_and_are_refused_when_there_is_no_r
         client.send(*(client.call(number, SIZED, b"%d" % (4 * MIB)) for number in range(1, 81, 2)))
         wait_for(lambda: len(server.asked) == 40)
         assert 10 * MIB <= server.budget.held < 20 * MIB
-        assert len(server.look(lambda: [each for each in server.endpoint.connections for _ in each.streams])) < 45
+        assert len(server.look(lambda: [each for each in server.endpoint.connections for _ in each.streams.in_progress])) < 45
     wait_for(lambda: server.budget.held == 0)

@@ -18,7 +18,7 @@ CONNECTION_WINDOW = 16 * MIB
 def is_given_back(server: EchoServer, client: Raw) -> None:
     """All that came has been given back, or is about to be."""
     connection = server.connection(client)
-    assert server.look(lambda: connection.inbox._window + connection.inbox._untold_bytes) == CONNECTION_WINDOW
+    assert server.look(lambda: connection._receive_flow._window + connection._receive_flow._credit) == CONNECTION_WINDOW
 
 
 def test_uploads_that_are_cancelled_cost_no_window(server: EchoServer) -> None:
@@ -113,11 +113,11 @@ def test_a_client_that_resets_what_waits_for_it_sets_its_memory_free(server: Ech
             client.send(client.headers(number, FIRST), frame(DATA, 0, number, prefixed(b"1000000")))
         wait_for(lambda: len(server.asked) == 20)
         connection = server.connection(client)
-        assert server.look(lambda: len(connection.streams)) == 20
+        assert server.look(lambda: len(connection.streams.in_progress)) == 20
         for number in range(1, 41, 2):
             client.send(frame(RST_STREAM, 0, number, u32(8)))
         client.synchronize()
-        wait_for(lambda: server.look(lambda: not connection.streams and not server.calls._open))
-        assert server.look(lambda: not connection.outbox._waiting)
+        wait_for(lambda: server.look(lambda: not connection.streams.in_progress and not server.calls._open))
+        assert server.look(lambda: not connection._send_queue._waiting)
         client.send(client.call(41, STREAM))
         assert client.answer(41).status == Status.OK

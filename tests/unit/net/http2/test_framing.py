@@ -26,13 +26,13 @@ class Feeder:
 
     def give(self, part: bytes, direct: bool) -> None:
         while part:
-            room = self._reader.room() if direct else None
+            room = self._reader.receive_buffer() if direct else None
             if room is None:
-                self._reader.add(part)
+                self._reader.feed(part)
                 return
             count = min(len(room), len(part))
             room[:count] = part[:count]
-            self._reader.filled(count)
+            self._reader.buffer_filled(count)
             part = part[count:]
 
 
@@ -62,13 +62,13 @@ def test_messages_are_the_same_however_their_bytes_are_cut(
 def test_a_reader_that_is_closed_at_any_moment_holds_nothing(sizes: list[int], until: int, most: int, read: int) -> None:
     budget = CountedBudget()
     reader = MessageReader(LIMIT, most, budget)
-    reader.add(b"".join(prefixed(pattern(size)) for size in sizes)[:until])
+    reader.feed(b"".join(prefixed(pattern(size)) for size in sizes)[:until])
     for _ in range(min(read, len(reader.complete))):
         reader.next()
     reader.close()
     assert budget.held == 0
     assert reader.is_between
-    assert reader.room() is None
+    assert reader.receive_buffer() is None
 
 
 @given(st.binary(max_size=60), st.integers(1, 3))
@@ -76,7 +76,7 @@ def test_whatever_comes_is_messages_or_refused(data: bytes, most: int) -> None:
     budget = CountedBudget()
     reader = MessageReader(1000, most, budget)
     with contextlib.suppress(RpcError):
-        reader.add(data)
+        reader.feed(data)
         while reader.complete:
             reader.next()
     reader.close()
@@ -88,15 +88,15 @@ def test_whatever_comes_is_messages_or_refused(data: bytes, most: int) -> None:
 def test_a_message_over_the_limit_or_of_no_known_kind_is_refused_wherever_it_is_cut(first: bytes, cut: int) -> None:
     for bad, status in ((struct.pack(">BI", 0, LIMIT + 1), Status.RESOURCE_EXHAUSTED), (b"\2\0\0\0\0", Status.INTERNAL)):
         reader = MessageReader(LIMIT, 8, CountedBudget())
-        reader.add(first + bad[:cut])
+        reader.feed(first + bad[:cut])
         with pytest.raises(RpcError) as refused:
-            reader.add(bad[cut:] + bytes(10))
+            reader.feed(bad[cut:] + bytes(10))
         assert refused.value.status == status
 
 
 def test_what_is_refused_in_the_backlog_is_refused_when_its_turn_comes() -> None:
     reader = MessageReader(LIMIT, 1, CountedBudget(100_000))
-    reader.add(prefixed(b"a") + prefixed(b"b") + struct.pack(">BI", 0, 150_000))
+    reader.feed(prefixed(b"a") + prefixed(b"b") + struct.pack(">BI", 0, 150_000))
     assert reader.next() == (b"a", False)
     with pytest.raises(Full):
         reader.next()
@@ -106,12 +106,12 @@ def test_the_budget_is_held_as_bytes_come_until_they_are_read() -> None:
     budget = CountedBudget()
     reader = MessageReader(LIMIT, 2, budget)
     first = prefixed(pattern(100_000))
-    reader.add(first[:6])
+    reader.feed(first[:6])
     assert budget.held == 0, "an announcement holds nothing"
-    reader.add(first[6 : 70_000 + 5])
+    reader.feed(first[6 : 70_000 + 5])
     assert budget.held == 70_000 - FREE
     rest = prefixed(pattern(70_000)) + prefixed(pattern(80_000))
-    reader.add(first[70_000 + 5 :] + rest)
+    reader.feed(first[70_000 + 5 :] + rest)
     assert budget.held == 170_000 + 80_005 - FREE, "the third counts, too, although it is not begun"
     assert not reader.is_between
     reader.next()
@@ -126,7 +126,7 @@ def test_small_messages_that_are_not_read_count_as_large_ones_do() -> None:
     budget = CountedBudget()
     reader = MessageReader(LIMIT, 4, budget)
     for _ in range(100):
-        reader.add(prefixed(bytes(10_000)))
+        reader.feed(prefixed(bytes(10_000)))
     assert budget.held == 4 * 10_000 + 96 * 10_005 - FREE
     while reader.complete:
         reader.next()
@@ -136,14 +136,14 @@ def test_small_messages_that_are_not_read_count_as_large_ones_do() -> None:
 @pytest.mark.parametrize("come", [0, 1, 5_000, 100_000])
 def test_the_place_of_a_message_grows_with_what_has_come(come: int) -> None:
     reader = MessageReader(64 << 20, 1, CountedBudget())
-    reader.add(struct.pack(">BI", 0, 64 << 20) + bytes(come))
+    reader.feed(struct.pack(">BI", 0, 64 << 20) + bytes(come))
     assert reader._message is not None
     assert len(reader._message) <= max(FREE, 16 * come)
 
 
 def test_a_message_that_cannot_fit_now_is_refused_by_its_prefix_unless_it_is_small() -> None:
     reader = MessageReader(LIMIT, 1, CountedBudget(0))
-    reader.add(prefixed(bytes(FREE)))
+    reader.feed(prefixed(bytes(FREE)))
     assert len(reader.next()[0]) == FREE
     with pytest.raises(Full):
-        reader.add(prefixed(bytes(FREE + 1))[:5])
+        reader.feed(prefixed(bytes(FREE + 1))[:5])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hubserve.net.grpc.service import make_head
 from hubserve.net.grpc.status import Status, status_block
 from hubserve.net.http2.frames import ConnectionFault, ErrorCode
-from hubserve.net.http2.hpack_cache import FieldReader, count_fields, literal, status
-from hubserve.net.http2.rate_limit import Bucket
+from hubserve.net.http2.hpack_cache import HeaderDecoder, count_fields, literal, status
+from hubserve.net.http2.rate_limit import TokenBucket
 from tests.unit.net.http2.raw import fields_of
 
 NAMES = st.sampled_from([b":path", b":method", b"x", b"content-type", b"te", b"grpc-timeout"])
@@ -22,7 +22,7 @@ STEPS = st.lists(st.one_of(st.tuples(LISTS, st.booleans()), st.sampled_from([0, 
 
 @given(STEPS)
 def test_a_remembered_block_says_what_it_said_whatever_came_between(steps: list[object]) -> None:
-    encoder, plain, reader = hpack.Encoder(), hpack.Decoder(), FieldReader(list, 1 << 16)
+    encoder, plain, reader = hpack.Encoder(), hpack.Decoder(), HeaderDecoder(list, 1 << 16)
     for step in steps:
         if isinstance(step, int):
             if encoder.header_table_size != step:  # hpack forgets to tell of a size that is set twice
@@ -36,7 +36,7 @@ def test_a_remembered_block_says_what_it_said_whatever_came_between(steps: list[
 
 @given(st.lists(LISTS, min_size=1, max_size=6), st.lists(st.integers(0, 5), max_size=30))
 def test_requests_that_come_again_and_again_are_told_apart(lists: list[list[tuple[bytes, bytes, bool]]], order: list[int]) -> None:
-    encoder, plain, reader = hpack.Encoder(), hpack.Decoder(), FieldReader(list, 1 << 16)
+    encoder, plain, reader = hpack.Encoder(), hpack.Decoder(), HeaderDecoder(list, 1 << 16)
     for number in order:
         block = encoder.encode([each[:2] for each in lists[number % len(lists)]])
         assert reader.read(block) == [(bytes(name), bytes(value)) for name, value in plain.decode(block, raw=True)]
@@ -44,7 +44,7 @@ def test_requests_that_come_again_and_again_are_told_apart(lists: list[list[tupl
 
 @given(st.lists(st.binary(max_size=30), max_size=20))
 def test_whatever_is_in_a_block_it_is_decoded_or_refused(blocks: list[bytes]) -> None:
-    plain, reader = hpack.Decoder(), FieldReader(list, 1 << 16)
+    plain, reader = hpack.Decoder(), HeaderDecoder(list, 1 << 16)
     for block in blocks:
         try:
             expected = [(bytes(name), bytes(value)) for name, value in plain.decode(block, raw=True)]
@@ -58,7 +58,7 @@ def test_whatever_is_in_a_block_it_is_decoded_or_refused(blocks: list[bytes]) ->
 
 def test_a_block_of_references_is_decoded_once() -> None:
     made: list[object] = []
-    encoder, reader = hpack.Encoder(), FieldReader(lambda fields: made.append(fields) or fields, 1 << 16)
+    encoder, reader = hpack.Encoder(), HeaderDecoder(lambda fields: made.append(fields) or fields, 1 << 16)
     blocks = [encoder.encode([(":method", "POST"), (":path", "/a")]) for _ in range(10)]
     for block in blocks:
         reader.read(block)
@@ -66,15 +66,15 @@ def test_a_block_of_references_is_decoded_once() -> None:
 
 
 def test_no_more_blocks_are_remembered_than_are_of_use() -> None:
-    reader = FieldReader(list, 1 << 16)
+    reader = HeaderDecoder(list, 1 << 16)
     for first in range(0x82, 0x8F):
         for second in range(0x82, 0x8F):
             reader.read(bytes([first, second]))
-    assert len(reader._known) <= 64
+    assert len(reader._cache) <= 64
 
 
 def test_fields_over_the_limit_are_refused_however_small_their_block() -> None:
-    encoder, reader = hpack.Encoder(), FieldReader(list, 1 << 16)
+    encoder, reader = hpack.Encoder(), HeaderDecoder(list, 1 << 16)
     reader.read(encoder.encode([("x", "y" * 4000)]))
     with pytest.raises(ConnectionFault) as refused:
         reader.read(b"\xbe" * 20)
@@ -91,7 +91,7 @@ COSTLY = b"\0\x81\x1f\x81\x1f"
     ids=["references", "Huffman", "table sizes", "indexed", "long"],
 )
 def test_a_block_over_the_limits_is_refused_before_it_is_decoded(block: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = FieldReader(list, 16_384)
+    reader = HeaderDecoder(list, 16_384)
     monkeypatch.setattr(reader._decoder, "decode", lambda *_, **__: pytest.fail("it is decoded"))
     with pytest.raises(ConnectionFault, match="128 fields and 16384 bytes") as refused:
         reader.read(block)
@@ -111,32 +111,32 @@ def test_whatever_is_in_a_block_its_fields_are_counted(block: bytes) -> None:
     assert count_fields(block, 50) <= 51
 
 
-def read_often(block: bytes, budget: Bucket) -> None:
+def read_often(block: bytes, budget: TokenBucket) -> None:
     for _ in range(1000):
-        FieldReader(list, 16_384, budget).read(block)
+        HeaderDecoder(list, 16_384, budget).read(block)
 
 
 def test_costly_blocks_use_up_a_budget_and_plain_ones_do_not() -> None:
-    budget = Bucket(0.02, 1e-6)
+    budget = TokenBucket(0.02, 1e-6)
     plain = hpack.Encoder().encode(fields_of("/test.Echo/Echo"))
     read_often(plain, budget)
     with pytest.raises(ConnectionFault) as refused:
         read_often(COSTLY * 100, budget)
     assert refused.value.code == ErrorCode.ENHANCE_YOUR_CALM
-    FieldReader(list, 16_384, budget).read(plain)
-    reader = FieldReader(list, 16_384, budget)
+    HeaderDecoder(list, 16_384, budget).read(plain)
+    reader = HeaderDecoder(list, 16_384, budget)
     reader._decoder.decode = lambda *_, **__: pytest.fail("it is decoded although nothing is left")  # type: ignore[method-assign]
     with pytest.raises(ConnectionFault):
         reader.read(COSTLY * 100)
 
 
 def test_what_is_remembered_of_large_header_lists_is_bounded() -> None:
-    encoder, reader = hpack.Encoder(), FieldReader(list, 16_384)
+    encoder, reader = hpack.Encoder(), HeaderDecoder(list, 16_384)
     reader.read(encoder.encode([("x", "y" * 3000)]))
     for first in range(0x82, 0x8F):
         for second in range(0x82, 0x8F):
             reader.read(bytes([first, second, 0xBE]))
-    assert sum(len(name) + len(value) for fields in reader._known.values() for name, value in fields) <= 64 << 10
+    assert sum(len(name) + len(value) for fields in reader._cache.values() for name, value in fields) <= 64 << 10
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_what_is_remembered_of_large_header_lists_is_bounded() -> None:
 )
 def test_what_is_told_of_a_block_that_cannot_be_decoded_has_no_address_of_memory(block: bytes) -> None:
     with pytest.raises(ConnectionFault) as refused:
-        FieldReader(list, 16_384).read(block)
+        HeaderDecoder(list, 16_384).read(block)
     assert str(refused.value) == "a header block cannot be decoded (RFC 7541)"
 
 

@@ -36,7 +36,7 @@ REFUSED_STREAM, CALM = 7, 11
 pytestmark = pytest.mark.parametrize("start", ["uvloop"], indirect=True)
 
 
-LATE = "a frame or a request's headers did not come in time"
+LATE = "a frame or header block was not completed in time"
 
 
 @pytest.mark.parametrize("rest", [b"", frame(CONTINUATION, 0, 1, b"\x82"), frame(CONTINUATION, 0, 1, b"\x82")[:5]])
@@ -175,7 +175,7 @@ def test_a_client_that_does_not_say_what_it_speaks_is_sent_away(start: Start, fi
     server = start(client_timeout_s=0.2)
     with Raw(server.port, greet=False) as client:
         client.send(first)
-        assert client.goodbye() == (0, "nothing came in time")
+        assert client.goodbye() == (0, "no HTTP/2 preface arrived in time")
 
 
 def test_a_silent_client_is_asked_whether_it_lives_and_sent_away_if_it_does_not(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,9 +198,9 @@ def test_a_client_that_is_sent_away_and_does_not_leave_is_not_kept(start: Start)
         for number in range(1, 21, 2):  # more than what lies between the two takes
             client.send(client.call(number, SIZED, b"%d" % (4 << 20)))
         connection = server.connection(client)
-        wait_for(lambda: server.look(lambda: connection.outbox.is_paused))
+        wait_for(lambda: server.look(lambda: connection._send_queue.is_paused))
         client.send(frame(PING))
-        wait_for(lambda: connection._closed)
+        wait_for(lambda: connection._session.closed)
         wait_for(lambda: connection._transport.get_write_buffer_size() == 0)
         wait_for(lambda: not server.endpoint.connections)
 

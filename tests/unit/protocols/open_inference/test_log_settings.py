@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hubserve.errors import InvalidInput
-from hubserve.protocols.open_inference.core.log_settings import LogFormatter, Logs
+from hubserve.protocols.open_inference.core.log_settings import LogFormatter, LogSettings
 
 log = logging.getLogger("hubserve")
 FIRST = {"log_file": "", "log_info": True, "log_warning": True, "log_error": True, "log_verbose_level": 0, "log_format": "default"}
@@ -25,7 +25,7 @@ def console() -> Iterator[io.StringIO]:
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     yield stream
-    Logs().update(FIRST)
+    LogSettings().update(FIRST)
     root.removeHandler(handler)
     root.setLevel(before)
 
@@ -39,31 +39,31 @@ def printed(stream: io.StringIO) -> list[str]:
     return [line.rpartition(" ")[2] for line in stream.getvalue().splitlines()]
 
 
-def test_the_first_settings_are_what_the_server_does_anyway(console: io.StringIO) -> None:
-    assert Logs().settings() == FIRST
+def test_the_default_settings_describe_what_the_server_does(console: io.StringIO) -> None:
+    assert LogSettings().settings() == FIRST
     assert printed(console) == ["info", "warning", "error"]
 
 
 @pytest.mark.parametrize("level", ["info", "warning", "error"])
 def test_each_level_can_be_turned_off_and_on(console: io.StringIO, level: str) -> None:
-    told = Logs().update({f"log_{level}": False})
+    told = LogSettings().update({f"log_{level}": False})
     assert told == FIRST | {f"log_{level}": False}
     assert printed(console) == [each for each in ("info", "warning", "error") if each != level]
-    Logs().update({f"log_{level}": True})
+    LogSettings().update({f"log_{level}": True})
     assert printed(console) == ["info", "warning", "error"]
 
 
-def test_verbose_messages_come_when_they_are_asked_for(console: io.StringIO) -> None:
-    assert Logs().update({"log_verbose_level": 1, "log_info": False})["log_verbose_level"] == 1
+def test_verbose_messages_can_be_turned_on(console: io.StringIO) -> None:
+    assert LogSettings().update({"log_verbose_level": 1, "log_info": False})["log_verbose_level"] == 1
     assert printed(console) == ["debug", "warning", "error"]
-    Logs().update({"log_verbose_level": 0})
+    LogSettings().update({"log_verbose_level": 0})
     assert printed(console) == ["warning", "error"]
 
 
-def test_the_time_can_be_written_in_another_way(console: io.StringIO) -> None:
+def test_the_time_format_can_be_changed(console: io.StringIO) -> None:
     printed(console)
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO at info\n", console.getvalue())
-    Logs().update({"log_format": "ISO8601"})
+    LogSettings().update({"log_format": "ISO8601"})
     printed(console)
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO at info\n", console.getvalue())
 
@@ -85,9 +85,9 @@ def test_the_time_can_be_written_in_another_way(console: io.StringIO) -> None:
 )
 def test_what_cannot_be_set_is_refused_and_changes_nothing(console: io.StringIO, changes: Any, told: str) -> None:
     with pytest.raises(InvalidInput, match=told):
-        Logs().update({"log_warning": False, **changes} if isinstance(changes, dict) else changes)
-    assert Logs().settings() == FIRST
+        LogSettings().update({"log_warning": False, **changes} if isinstance(changes, dict) else changes)
+    assert LogSettings().settings() == FIRST
 
 
-def test_all_settings_can_be_sent_back_as_they_came(console: io.StringIO) -> None:
-    assert Logs().update(Logs().settings()) == FIRST
+def test_all_settings_can_be_sent_back_as_received(console: io.StringIO) -> None:
+    assert LogSettings().update(LogSettings().settings()) == FIRST

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hubserve.protocols.open_inference.core.types import InferCall, InputTensor, RequestedOutput
-from hubserve.protocols.open_inference.http.tensor_header_cache import Layouts
+from hubserve.protocols.open_inference.http.tensor_header_cache import TensorHeaderCache
 
 TEXT = memoryview(b'{"inputs": "as far as this test goes"}')
 
@@ -18,13 +18,13 @@ def call(*arrays: np.ndarray | None, binary: bool = True) -> InferCall:
     return InferCall("first", id="7", parameters={"p": 1}, inputs=inputs, outputs=[RequestedOutput("y")])
 
 
-def test_the_same_text_means_the_same_arrays_of_other_elements() -> None:
-    layouts = Layouts()
+def test_cached_json_applies_to_other_elements() -> None:
+    cache = TensorHeaderCache()
     one, two = np.zeros((1, 3), np.float32), np.zeros((2, 2), np.int16)
-    assert layouts.read(TEXT, "second", memoryview(bytes(20))) is None
+    assert cache.read(TEXT, "second", memoryview(bytes(20))) is None
     before = call(one, two)
-    layouts.remember(TEXT, before)
-    found = layouts.read(TEXT, "second", memoryview(np.arange(3, dtype=np.float32).tobytes() + np.arange(4, dtype=np.int16).tobytes()))
+    cache.add(TEXT, before)
+    found = cache.read(TEXT, "second", memoryview(np.arange(3, dtype=np.float32).tobytes() + np.arange(4, dtype=np.int16).tobytes()))
     assert found is not None
     assert (found.model, found.id, found.parameters, found.outputs) == ("second", "7", {"p": 1}, [RequestedOutput("y")])
     assert found.layout is before.layout is not None
@@ -37,10 +37,10 @@ def test_the_same_text_means_the_same_arrays_of_other_elements() -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [0, 11, 13])
-def test_what_is_not_as_long_as_the_text_says_is_left_to_those_who_tell_why(size_bytes: int) -> None:
-    layouts = Layouts()
-    layouts.remember(TEXT, call(np.zeros(3, np.float32)))
-    assert layouts.read(TEXT, "m", memoryview(bytes(size_bytes))) is None
+def test_a_body_of_another_length_is_not_answered_from_the_cache(size_bytes: int) -> None:
+    cache = TensorHeaderCache()
+    cache.add(TEXT, call(np.zeros(3, np.float32)))
+    assert cache.read(TEXT, "m", memoryview(bytes(size_bytes))) is None
 
 
 @pytest.mark.parametrize(
@@ -52,18 +52,18 @@ def test_what_is_not_as_long_as_the_text_says_is_left_to_those_who_tell_why(size
         pytest.param(call(np.zeros((0, 3), np.float32)), id="no elements"),
     ],
 )
-def test_a_text_that_does_not_say_all_is_not_remembered(unlike: InferCall) -> None:
-    layouts = Layouts()
-    layouts.remember(TEXT, unlike)
+def test_only_json_of_binary_numbers_is_cached(unlike: InferCall) -> None:
+    cache = TensorHeaderCache()
+    cache.add(TEXT, unlike)
     assert unlike.layout is None
-    assert layouts.read(TEXT, "m", memoryview(b"")) is None
+    assert cache.read(TEXT, "m", memoryview(b"")) is None
 
 
-def test_a_long_text_is_not_remembered_nor_are_any_elements_kept() -> None:
-    layouts, array = Layouts(), np.zeros(3, np.float32)
-    layouts.remember(memoryview(b" " * 3000), call(array))
-    assert layouts.read(memoryview(b" " * 3000), "m", memoryview(bytes(12))) is None
-    layouts.remember(TEXT, call(array))
+def test_neither_long_json_nor_elements_are_cached() -> None:
+    cache, array = TensorHeaderCache(), np.zeros(3, np.float32)
+    cache.add(memoryview(b" " * 3000), call(array))
+    assert cache.read(memoryview(b" " * 3000), "m", memoryview(bytes(12))) is None
+    cache.add(TEXT, call(array))
     seen = weakref.ref(array)
     del array
     gc.collect()

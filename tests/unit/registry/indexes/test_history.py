@@ -8,12 +8,12 @@ import pytest
 
 from hubserve.errors import ConfigError, InstallError
 from hubserve.registry.configuration import InstallSettings
+from hubserve.registry.indexes import keys, trusted_keys
 from hubserve.registry.indexes.build import publish, yank
-from hubserve.registry.indexes.index_download import keep
 from hubserve.registry.indexes.select import Requirement
-from hubserve.registry.install import signing
+from hubserve.registry.installer import Installer
 from hubserve.registry.sources import Request
-from hubserve.registry.store import Store
+from hubserve.registry.sources.index_download import keep
 from tests.unit.registry.toys import write_module
 from tests.unit.registry.web import served
 
@@ -24,13 +24,13 @@ class Shop:
     """A signed index with toy 1.0.0, a copy of it as it was, and a home that trusts its key."""
 
     def __init__(self, folder: Path, home: Path) -> None:
-        self.folder, self.store = folder, Store(home)
+        self.folder, self.installer = folder, Installer(home)
         self.index, self.old = folder / "index", folder / "old"
         self.key = folder / "key"
-        signing.generate(self.key)
+        keys.generate(self.key)
         self.put("1.0.0")
         self.keep_copy()
-        signing.trust(home, "ada", signing.parse_public(f"{self.key}.pub"))
+        trusted_keys.trust(home, "ada", keys.parse_public(f"{self.key}.pub"))
 
     def put(self, version: str, *, key: bool = True, force: bool = False, **files: str) -> None:
         source = write_module(self.folder / f"{version}{len(files)}", version=version, **files)
@@ -46,7 +46,7 @@ class Shop:
         shutil.copytree(self.old, self.index)
 
     def install(self, text: str = "toy", index: object = None, **options: bool) -> str:
-        return self.store.install(text, check=False, indexes=[str(index or self.index)], **options).info.version
+        return self.installer.install(text, check=False, indexes=[str(index or self.index)], **options).info.version
 
     def refuse(self, text: str = "toy", *words: str, index: object = None) -> None:
         with pytest.raises(InstallError) as refused:
@@ -54,7 +54,9 @@ class Shop:
         assert all(word in refused.value.message for word in (*words, "--allow-downgrade")), refused.value.message
 
     def download(self, text: str = "toy", **options: bool) -> str:
-        return keep(Request(text, self.store.home, SETTINGS, indexes=[str(self.index)])._replace(**options), self.folder / "out").version
+        return keep(
+            Request(text, self.installer.home, SETTINGS, indexes=[str(self.index)])._replace(**options), self.folder / "out"
+        ).version
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_an_old_copy_of_a_signed_index_is_refused_even_where_the_module_is_not_i
     shop.refuse("toy>=1", "2.0.0")
     with pytest.raises(InstallError, match="--allow-downgrade"):
         shop.download()
-    assert shop.store.list() == []
+    assert shop.installer.installed.all() == []
 
 
 def test_an_older_version_is_installed_where_the_user_names_it_or_a_range_without_the_newer(shop: Shop) -> None:
@@ -92,7 +94,7 @@ def test_what_was_allowed_once_is_what_the_index_is_held_to_from_then_on(shop: S
 
 
 def test_a_version_below_the_installed_one_is_refused_whatever_the_index_had(shop: Shop, tmp_path: Path) -> None:
-    shop.store.install(write_module(tmp_path / "mine", version="3.0.0"), check=False)
+    shop.installer.install(write_module(tmp_path / "mine", version="3.0.0"), check=False)
     shop.refuse("toy", "3.0.0 is installed, which is newer")
     assert shop.install("toy<3") == "1.0.0"
 
@@ -126,7 +128,7 @@ def test_the_memory_is_of_the_place_however_it_is_written(shop: Shop) -> None:
     with served() as web:
         web.folder = shop.index
         assert shop.install(index=f"http://localhost:{web.port}/") == "2.0.0"
-        shop.store.uninstall("toy")
+        shop.installer.uninstall("toy")
         shop.go_back()
         shop.refuse("toy", "the index had 2.0.0", index=f"http://127.1:{web.port}/./")
     assert shop.install() == "1.0.0", "the folder itself is another place, which was never asked"
@@ -137,12 +139,12 @@ def test_only_what_a_trusted_key_signed_is_remembered(shop: Shop) -> None:
     assert shop.install("toy==1.0.0") == "1.0.0"
     shop.go_back()
     assert shop.install() == "1.0.0"
-    history = json.loads((shop.store.home / "conf" / "index_history.json").read_text())
+    history = json.loads((shop.installer.home / "conf" / "index_history.json").read_text())
     assert list(history["indexes"][str(shop.index.resolve())]["toy"]) == ["1.0.0"]
 
 
 def test_an_index_without_trusted_keys_is_free_to_go_back(shop: Shop) -> None:
-    signing.distrust(shop.store.home, "ada")
+    trusted_keys.distrust(shop.installer.home, "ada")
     shop.put("2.0.0")
     assert shop.install() == "2.0.0"
     shop.go_back()
@@ -152,7 +154,7 @@ def test_an_index_without_trusted_keys_is_free_to_go_back(shop: Shop) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema_version": 2}', '{"indexes": {"x": 3}}', "[" * 100_000])
 def test_a_memory_that_cannot_be_read_is_an_error_with_its_place(shop: Shop, text: str) -> None:
     shop.install()
-    path = shop.store.home / "conf" / "index_history.json"
+    path = shop.installer.home / "conf" / "index_history.json"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"index_history\.json"):
         shop.install()

@@ -8,16 +8,16 @@ import pytest
 
 from hubserve.cli import main
 from hubserve.registry.install.verification import verify
+from hubserve.registry.installer import Installer
 from hubserve.registry.manifest import FILES_NAME, MANIFEST_NAME
-from hubserve.registry.store import Store
 from tests.unit.registry.toys import write_module
 
 
 @pytest.fixture
-def store(home: Path, tmp_path: Path) -> Store:
-    store = Store(home)
-    store.install(write_module(tmp_path / "src", data__txt="data", more__txt="more"), check=False)
-    return store
+def installer(home: Path, tmp_path: Path) -> Installer:
+    installer = Installer(home)
+    installer.install(write_module(tmp_path / "src", data__txt="data", more__txt="more"), check=False)
+    return installer
 
 
 def said(capsys: pytest.CaptureFixture[str], status: int, *words: str) -> str:
@@ -26,20 +26,20 @@ def said(capsys: pytest.CaptureFixture[str], status: int, *words: str) -> str:
     return capsys.readouterr().out
 
 
-def test_what_is_as_it_was_installed_is_whole(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    (store.get("toy").folder / "__pycache__").mkdir()
-    (store.get("toy").folder / "__pycache__" / "module.pyc").write_text("made by running it")
+def test_what_is_as_it_was_installed_is_whole(installer: Installer, capsys: pytest.CaptureFixture[str]) -> None:
+    (installer.installed.get("toy").folder / "__pycache__").mkdir()
+    (installer.installed.get("toy").folder / "__pycache__" / "module.pyc").write_text("made by running it")
     assert said(capsys, 0) == said(capsys, 0, "toy") == said(capsys, 0, "toy==1.0.0") == "toy 1.0.0: whole\n"
     assert json.loads(said(capsys, 0, "--json"))["modules"][0]["ok"] is True
 
 
-def test_each_file_that_is_changed_missing_or_extra_is_named(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = store.get("toy").folder
+def test_each_file_that_is_changed_missing_or_extra_is_named(installer: Installer, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = installer.installed.get("toy").folder
     (folder / "data.txt").write_text("dat\u0430")
     (folder / "more.txt").unlink()
     (folder / "extra").mkdir()
     (folder / "extra" / "more.py").write_text("")
-    verdict = verify(store.get("toy"))
+    verdict = verify(installer.installed.get("toy"))
     assert (verdict.changed, verdict.missing, verdict.extra) == (["data.txt"], ["more.txt"], ["extra/more.py"])
     lines = said(capsys, 1).splitlines()
     assert lines[:4] == ["toy 1.0.0: NOT as it was installed", "  changed: data.txt", "  missing: more.txt", "  extra: extra/more.py"]
@@ -47,30 +47,32 @@ def test_each_file_that_is_changed_missing_or_extra_is_named(store: Store, capsy
     assert [each["changed"] for each in document["modules"]] == [["data.txt"]]
 
 
-def test_without_the_list_it_is_still_known_that_something_changed(store: Store, tmp_path: Path) -> None:
-    folder = store.get("toy").folder
+def test_without_the_list_it_is_still_known_that_something_changed(installer: Installer, tmp_path: Path) -> None:
+    folder = installer.installed.get("toy").folder
     (folder / FILES_NAME).unlink()
-    assert verify(store.get("toy")).is_whole
+    assert verify(installer.installed.get("toy")).is_intact
     (folder / "data.txt").write_text("other")
-    assert "is not known" in verify(store.get("toy")).error
+    assert "which ones is unknown" in verify(installer.installed.get("toy")).error
 
 
-def test_a_list_that_was_made_to_fit_does_not_deceive(store: Store) -> None:
-    folder = store.get("toy").folder
+def test_a_list_that_was_made_to_fit_does_not_deceive(installer: Installer) -> None:
+    folder = installer.installed.get("toy").folder
     (folder / "data.txt").write_text("other")
     listed = json.loads((folder / FILES_NAME).read_text())
     del listed["sha256"]["data.txt"]
     (folder / FILES_NAME).write_text(json.dumps(listed))
-    assert verify(store.get("toy")).extra == ["data.txt"]
+    assert verify(installer.installed.get("toy")).extra == ["data.txt"]
 
 
-def test_a_damaged_manifest_and_files_that_are_gone_are_told(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store.install(write_module(tmp_path / "other", "other"), check=False)
-    (store.get("other").folder / MANIFEST_NAME).write_text("{")
+def test_a_damaged_manifest_and_files_that_are_gone_are_told(
+    installer: Installer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installer.install(write_module(tmp_path / "other", "other"), check=False)
+    (installer.installed.get("other").folder / MANIFEST_NAME).write_text("{")
     out = said(capsys, 1)
     assert "toy 1.0.0: whole" in out
     assert "is damaged" in out
-    one = store.get("toy")
-    shutil.rmtree(one.place)
-    assert not verify(one).is_whole
+    one = installer.installed.get("toy")
+    shutil.rmtree(one.version_dir)
+    assert not verify(one).is_intact
     assert said(capsys, 1, "nobody") == ""

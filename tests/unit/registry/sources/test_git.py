@@ -8,8 +8,8 @@ import pytest
 
 from hubserve.errors import HubError, InstallError
 from hubserve.registry import configuration
+from hubserve.registry.installer import Installer
 from hubserve.registry.sources.git import parse_repository
-from hubserve.registry.store import Store
 from tests.unit.registry.toys import write_module
 from tests.unit.registry.web import served
 
@@ -28,8 +28,8 @@ def commit(folder: Path, message: str = "change") -> str:
 
 
 @pytest.fixture
-def store(home: Path) -> Store:
-    return Store(home)
+def installer(home: Path) -> Installer:
+    return Installer(home)
 
 
 @pytest.fixture
@@ -45,22 +45,24 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-def refuse(store: Store, source: str, *words: str) -> str:
+def refuse(installer: Installer, source: str, *words: str) -> str:
     with pytest.raises(HubError) as caught:
-        store.install(source, check=False)
+        installer.install(source, check=False)
     assert all(word in caught.value.message for word in words), caught.value.message
-    assert store.list() == []
-    assert not list((store.home / "cache").glob("downloads/*"))
+    assert installer.installed.all() == []
+    assert not list((installer.home / "cache").glob("downloads/*"))
     return caught.value.message
 
 
 @pytest.mark.parametrize(
     ("ref", "version"), [("", "2.0.0"), ("@v1", "1.0.0"), ("@main", "2.0.0"), ("@{first}", "1.0.0"), ("@{short}", "1.0.0")]
 )
-def test_a_tag_a_branch_or_a_commit_is_installed_and_its_commit_kept(store: Store, repository: Path, ref: str, version: str) -> None:
+def test_a_tag_a_branch_or_a_commit_is_installed_and_its_commit_kept(
+    installer: Installer, repository: Path, ref: str, version: str
+) -> None:
     first, newest = git(repository, "rev-parse", "v1^{commit}"), git(repository, "rev-parse", "main")
     ref = ref.format(first=first, short=first[:9])
-    installed = store.install(f"git+file://{repository}{ref}")
+    installed = installer.install(f"git+file://{repository}{ref}")
     assert installed.info.version == version
     provenance = installed.manifest.provenance or {}
     assert provenance["kind"] == "git"
@@ -69,45 +71,45 @@ def test_a_tag_a_branch_or_a_commit_is_installed_and_its_commit_kept(store: Stor
     assert provenance.get("ref", "") == ref.lstrip("@")
     assert installed.manifest.source_folder == ""
     assert not (installed.folder / ".git").exists()
-    assert not list((store.home / "cache").glob("downloads/*"))
+    assert not list((installer.home / "cache").glob("downloads/*"))
 
 
-def test_a_repository_behind_a_plain_web_server_is_fetched_whole(store: Store, repository: Path) -> None:
+def test_a_repository_behind_a_plain_web_server_is_fetched_whole(installer: Installer, repository: Path) -> None:
     git(repository, "update-server-info")
     with served() as web:
         web.folder = repository / ".git"
-        installed = store.install(f"git+{web.url}/@v1", check=False)
+        installed = installer.install(f"git+{web.url}/@v1", check=False)
         assert any(path == "/info/refs" for path, _headers in web.seen) or web.seen
     assert installed.info.version == "1.0.0"
 
 
-def test_a_folder_of_a_repository_is_installed(store: Store, repository: Path) -> None:
-    installed = store.install(f"git+file://{repository}@main#subdirectory=deep/other", check=False)
+def test_a_folder_of_a_repository_is_installed(installer: Installer, repository: Path) -> None:
+    installed = installer.install(f"git+file://{repository}@main#subdirectory=deep/other", check=False)
     assert (installed.info.name, installed.info.version) == ("other", "3.0.0")
     assert (installed.manifest.provenance or {})["subdirectory"] == "deep/other"
 
 
 @pytest.mark.parametrize("subdirectory", ["gone", "../repo", "/etc", "deep/../../x"])
-def test_a_folder_that_is_not_in_the_repository_is_refused(store: Store, repository: Path, subdirectory: str) -> None:
-    refuse(store, f"git+file://{repository}#subdirectory={subdirectory}")
+def test_a_folder_that_is_not_in_the_repository_is_refused(installer: Installer, repository: Path, subdirectory: str) -> None:
+    refuse(installer, f"git+file://{repository}#subdirectory={subdirectory}")
 
 
-def test_a_link_in_a_repository_leads_nowhere_else(store: Store, repository: Path, tmp_path: Path) -> None:
+def test_a_link_in_a_repository_leads_nowhere_else(installer: Installer, repository: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     write_module(tmp_path / "secret")
     (repository / "out").symlink_to(tmp_path / "secret")
     commit(repository)
-    refuse(store, f"git+file://{repository}#subdirectory=out", "has no folder")
-    refuse(store, f"git+file://{repository}", "leads outside the module")
+    refuse(installer, f"git+file://{repository}#subdirectory=out", "has no folder")
+    refuse(installer, f"git+file://{repository}", "leads outside the module")
 
 
-def test_what_is_not_there_is_told_with_gits_reason(store: Store, repository: Path, tmp_path: Path) -> None:
-    refuse(store, f"git+file://{repository}@v9", "'v9'", "find remote ref")
-    refuse(store, f"git+file://{repository}@{'a' * 40}", "a" * 40)
-    refuse(store, f"git+file://{tmp_path}/gone", "does not appear to be a git repository")
+def test_what_is_not_there_is_told_with_gits_reason(installer: Installer, repository: Path, tmp_path: Path) -> None:
+    refuse(installer, f"git+file://{repository}@v9", "'v9'", "find remote ref")
+    refuse(installer, f"git+file://{repository}@{'a' * 40}", "a" * 40)
+    refuse(installer, f"git+file://{tmp_path}/gone", "does not appear to be a git repository")
 
 
-def test_no_hook_no_submodule_and_no_filter_of_the_repository_is_run(store: Store, repository: Path, tmp_path: Path) -> None:
+def test_no_hook_no_submodule_and_no_filter_of_the_repository_is_run(installer: Installer, repository: Path, tmp_path: Path) -> None:
     proof = tmp_path / "it-ran"
     for name in ("post-checkout", "post-merge", "reference-transaction", "pre-auto-gc"):
         hook = repository / ".git" / "hooks" / name
@@ -124,7 +126,7 @@ def test_no_hook_no_submodule_and_no_filter_of_the_repository_is_run(store: Stor
     (repository / ".gitconfig").write_text(f'[filter "evil"]\nsmudge = touch {proof}\n')
     commit(repository)
     proof.unlink(missing_ok=True)
-    installed = store.install(f"git+file://{repository}", check=False)
+    installed = installer.install(f"git+file://{repository}", check=False)
     assert not proof.exists()
     assert not list((installed.folder / "inner").iterdir())
 
@@ -147,8 +149,8 @@ def test_no_hook_no_submodule_and_no_filter_of_the_repository_is_run(store: Stor
         "git+https://example.invalid/x.git#sha256=1",
     ],
 )
-def test_what_git_could_take_for_an_option_or_a_command_is_refused(store: Store, source: str) -> None:
-    refuse(store, source)
+def test_what_git_could_take_for_an_option_or_a_command_is_refused(installer: Installer, source: str) -> None:
+    refuse(installer, source)
     assert not Path("/tmp/hubserve-ran").exists()
 
 
@@ -166,37 +168,37 @@ def test_an_address_is_split_where_people_mean_it(text: str, parts: tuple[str, s
     assert parse_repository(text, allow_http=False) == parts
 
 
-def test_without_git_the_error_says_so(store: Store, repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_git_the_error_says_so(installer: Installer, repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    refuse(store, f"git+file://{repository}", "no command 'git'", "Install git")
+    refuse(installer, f"git+file://{repository}", "no command 'git'", "Install git")
 
 
-def test_a_surrounding_git_means_nothing(store: Store, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_surrounding_git_means_nothing(installer: Installer, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("GIT_DIR", tmp_path / "x"), ("GIT_WORK_TREE", tmp_path), ("GIT_INDEX_FILE", tmp_path / "i")):
         monkeypatch.setenv(name, str(value))
-    assert store.install(f"git+file://{repository}", check=False).info.version == "2.0.0"
+    assert installer.install(f"git+file://{repository}", check=False).info.version == "2.0.0"
 
 
-def test_a_repository_over_the_limits_is_refused_before_it_is_checked_out(store: Store, repository: Path) -> None:
-    configuration.change(store.home, "install.max_files", 3)
-    refuse(store, f"git+file://{repository}", "more than the 3 files")
-    configuration.change(store.home, "install.max_files", 100)
-    configuration.change(store.home, "install.max_bytes", 500)
-    refuse(store, f"git+file://{repository}", "500 bytes")
+def test_a_repository_over_the_limits_is_refused_before_it_is_checked_out(installer: Installer, repository: Path) -> None:
+    configuration.change(installer.home, "install.max_files", 3)
+    refuse(installer, f"git+file://{repository}", "more than the 3 files")
+    configuration.change(installer.home, "install.max_files", 100)
+    configuration.change(installer.home, "install.max_bytes", 500)
+    refuse(installer, f"git+file://{repository}", "500 bytes")
 
 
-def test_what_a_killed_process_left_goes_after_a_day(store: Store, repository: Path) -> None:
-    downloads = store.home / "cache" / "downloads"
+def test_what_a_killed_process_left_goes_after_a_day(installer: Installer, repository: Path) -> None:
+    downloads = installer.home / "cache" / "downloads"
     for name in ("git-old", "git-new"):
         (downloads / name).mkdir(parents=True)
     os.utime(downloads / "git-old", (0, 0))
-    store.install(f"git+file://{repository}", check=False)
+    installer.install(f"git+file://{repository}", check=False)
     assert [each.name for each in downloads.iterdir()] == ["git-new"]
 
 
-def test_a_password_is_in_no_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    configuration.change(store.home, "install.fetch_timeout_s", 5)
+def test_a_password_is_in_no_message(installer: Installer, monkeypatch: pytest.MonkeyPatch) -> None:
+    configuration.change(installer.home, "install.fetch_timeout_s", 5)
     with pytest.raises(InstallError) as caught:
-        store.install("git+http://ada:geheim@127.0.0.1:9/x.git", check=False)
+        installer.install("git+http://ada:geheim@127.0.0.1:9/x.git", check=False)
     assert "127.0.0.1:9" in caught.value.message
     assert "geheim" not in caught.value.message + caught.value.detail

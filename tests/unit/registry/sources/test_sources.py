@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hubserve.errors import HubError
+from hubserve.registry.archives.extraction import safe_parts
 from hubserve.registry.configuration import InstallSettings
+from hubserve.registry.downloads.addresses import without_secrets
 from hubserve.registry.indexes.format import read_module_document
 from hubserve.registry.indexes.select import Requirement, best, parse_requirement
-from hubserve.registry.install.extraction import safe_parts
 from hubserve.registry.sources import SOURCES, Request, find_source, get_source
-from hubserve.registry.sources.addresses import without_secrets
 from hubserve.registry.sources.base import Source
 from hubserve.registry.sources.git import parse_repository
 from tests.examples import examples

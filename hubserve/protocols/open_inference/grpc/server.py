@@ -1,0 +1,167 @@
+"""Serve ``inference.GRPCInferenceService`` on the gateway's event loop, with gRPC's health and reflection services.
+
+Messages are decoded here rather than in the gRPC layer, so that bytes of another message get a response that says so.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from grpc_health.v1 import health_pb2
+from tritonclient.grpc import service_pb2
+
+from hubserve.net.admission import Admission
+from hubserve.net.content_encoding import decode_body
+from hubserve.net.grpc.call import Call, endpoint_of
+from hubserve.net.grpc.framing import Answer, Message
+from hubserve.net.grpc.service import Method, Service
+from hubserve.net.http2.endpoint import ConnectionLimit
+from hubserve.protocols.base import Context
+from hubserve.protocols.open_inference.core.service import OpenInference
+from hubserve.protocols.open_inference.grpc.call_errors import check_small, deadline_of, memory_check, refusal
+from hubserve.protocols.open_inference.grpc.codec import fill_response, parse
+from hubserve.protocols.open_inference.grpc.health import SERVICE as HEALTH_SERVICE
+from hubserve.protocols.open_inference.grpc.health import Health
+from hubserve.protocols.open_inference.grpc.large_messages import encode_large, read_message
+from hubserve.protocols.open_inference.grpc.raw_tensors import response_parts
+from hubserve.protocols.open_inference.grpc.reflection import Reflection
+from hubserve.protocols.open_inference.grpc.stream import Stream
+from hubserve.protocols.open_inference.grpc.tls import TlsServer, tls_context
+from hubserve.protocols.open_inference.grpc.unary import ADMIN_CALLS, UnaryCalls
+
+log = logging.getLogger("hubserve")
+
+SERVICE = "inference.GRPCInferenceService"
+
+Handler = Callable[[Message, Call, Admission], Awaitable[Answer]]
+
+
+class GrpcServer:
+    """gRPC server of the protocol.
+
+    Args:
+        context: state that the server's protocols share.
+        connection_limit: limits the number of connections.
+
+    Attributes:
+        endpoint: state that its connections share.
+    """
+
+    def __init__(self, context: Context, connection_limit: ConnectionLimit) -> None:
+        self._context = context
+        self._service = context.shared(OpenInference)
+        self._streams: set[Stream] = set()
+        self._server: asyncio.Server | TlsServer | None = None
+        settings = context.settings
+        self._health = Health(self._service.catalog.is_ready, ("", SERVICE), settings.client_timeout_s)
+        self._reflection = Reflection([service_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR], [SERVICE, HEALTH_SERVICE])
+        service = Service(
+            methods={f"/{service}/{name}": each for service, methods in self._services().items() for name, each in methods.items()},
+            max_calls=settings.max_concurrency,
+            max_message_bytes=settings.grpc_max_message_bytes or settings.max_body_bytes,
+            client_timeout_s=settings.client_timeout_s,
+            budget=context.admission,
+            deadlines=context.admission.deadlines,
+            decompress=self._unpack,
+            refuse=refusal,
+        )
+        self.endpoint = endpoint_of(service)
+        self.endpoint.connection_limit = connection_limit
+
+    async def start(self, listener: socket.socket, *, is_shared: bool = False, backlog: int = 100) -> None:
+        """Start to accept connections.
+
+        Args:
+            listener: a listening socket.
+            is_shared: the HTTP server accepts connections on the socket, and hands those that speak gRPC to :attr:`endpoint`.
+            backlog: most connections that wait to be accepted.
+        Raises:
+            ConfigError: the TLS files cannot be used.
+        """
+        settings = self._context.settings
+        tls = tls_context(settings) if settings.grpc_tls_cert else None
+        if tls:
+            self._server = TlsServer(self.endpoint, tls, settings.client_timeout_s, listener)
+        elif not is_shared:
+            self._server = await asyncio.get_running_loop().create_server(self.endpoint.connect, sock=listener, backlog=backlog)
+        host, port = listener.getsockname()[:2]
+        log.info("grpc://%s:%d is open%s", f"[{host}]" if ":" in host else host, port, ", with TLS" if tls else "")
+
+    async def stop(self, drain_s: float) -> None:
+        """Accept no more calls, and let those in progress finish for at most ``drain_s``."""
+        if self._server:
+            self._server.close()
+        for stream in self._streams:
+            stream.close()
+        self._health.close()
+        self._reflection.close()
+        await self.endpoint.stop(drain_s)
+
+    def _services(self) -> dict[str, dict[str, Method]]:
+        methods = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+        messages = {each.name: getattr(service_pb2, each.input_type.name) for each in methods}
+        handlers = {name: _decoding(messages[name], call) for name, call in UnaryCalls(self._service).table.items()}
+        handlers |= {name: self._restricted(handlers[name]) for name in ADMIN_CALLS}
+        inference = {name: Method(self._admitting(handler)) for name, handler in handlers.items()}
+        inference["ModelInfer"] = Method(self._admitting(self._infer))
+        inference["ModelStreamInfer"] = Method(self._stream, streams=True)
+        check = _decoding(health_pb2.HealthCheckRequest, self._health.check)
+        health = {"Check": Method(self._admitting(check)), "Watch": Method(self._health.watch, streams=True)}
+        reflection = {"ServerReflectionInfo": Method(self._reflection.answer, streams=True)}
+        return {SERVICE: inference, HEALTH_SERVICE: health, **dict.fromkeys(self._reflection.names, reflection)}
+
+    def _admitting(self, handler: Handler) -> Callable[[Message, Call], Awaitable[Answer]]:
+        """Return a handler that calls ``handler`` within the server's limits on requests and memory."""
+
+        async def answer(data: Message, call: Call) -> Answer:
+            with self._context.admission.admit() as admission:
+                admission.reserve(len(data))
+                return await handler(data, call, admission)
+
+        return answer
+
+    def _restricted(self, handler: Handler) -> Handler:
+        """Return a handler that lets only clients of the admin surface call ``handler``."""
+
+        async def answer(data: Message, call: Call, admission: Admission) -> Answer:
+            self._context.admin.check_call(call.peer, call.metadata)
+            return await handler(data, call, admission)
+
+        return answer
+
+    async def _infer(self, data: Message, call: Call, admission: Admission) -> Answer:
+        request = await read_message(data, self._service.large_requests)
+        request.deadline, request.reserve = deadline_of(call, self._context.settings), admission.reserve_more
+        request.check_memory = memory_check(self._context, call)
+        response = service_pb2.ModelInferResponse()
+        result = await self._service.inference.infer(request)
+        raws = fill_response(response, result, await encode_large(result, self._context.decoders))
+        return response_parts(response, raws)
+
+    async def _stream(self, call: Call) -> None:
+        stream = Stream(self._service, self._context, call)
+        self._streams.add(stream)
+        try:
+            await stream.run()
+        finally:
+            self._streams.discard(stream)
+
+    async def _unpack(self, message: Message, coding: str) -> Message:
+        settings = self._context.settings
+        limit = settings.grpc_max_message_bytes or settings.max_body_bytes
+        with self._context.admission.admit() as admission:
+            return bytes(await decode_body(memoryview(message), coding, limit, admission))
+
+
+def _decoding(message: type, call: Callable[[Any], Awaitable[Any]]) -> Handler:
+    """Return a handler that decodes a message for ``call`` and encodes its response."""
+    may_be_large = message is service_pb2.RepositoryModelLoadRequest  # may contain a model's files
+
+    async def answer(data: Message, _: Call, __: Admission) -> Answer:
+        if not may_be_large:
+            check_small(data)
+        return [(await call(parse(message, data))).SerializeToString()]
+
+    return answer

@@ -1,0 +1,1 @@
+"""Pack module folders into archives, unpack archives safely, and copy folders."""

@@ -1,0 +1,146 @@
+"""Files outside a module's folder that it reads, such as a model that lies beside it: found, so that they can travel with it.
+
+A module names them by relative paths, which are looked up in the folder that it was installed from and in that folder's parent (see
+:func:`hubserve.module.find_folder`). An archive that carries them has a folder ``.assets``: a part of the tree around the module as it was,
+and ``assets.json``, which says where in it the module's folder lay. Looked up from there, the module's relative paths hold as they are.
+"""
+
+import ast
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from hubserve.errors import InstallError
+from hubserve.kinds.project_imports import folders_beside
+from hubserve.kinds.project_requirements import imports_beside
+from hubserve.registry.archives.extraction import safe_parts
+
+FOLDER = ".assets"
+INDEX = "assets.json"
+_SCHEMA_VERSION = 1
+_MAX_LITERAL = 1024
+_MAX_SOURCE_BYTES = 8 << 20
+#: what a model's own folder holds
+_MODEL_SUFFIXES = frozenset({".pdmodel", ".pdiparams", ".onnx"})
+_MODEL_NAMES = frozenset({"__model__"})
+
+
+class Assets(NamedTuple):
+    """What a module reads from outside its folder.
+
+    Attributes:
+        source: the place in the packed tree that stands for the folder that the module was installed from.
+        files: where each file is, and its place in the packed tree.
+        named: the paths as the module's sources name them.
+        fixed: absolute paths that the sources name and that exist here: they cannot travel.
+        beside: what the sources import from beside the folder, such as ``utils``: it does not travel either.
+    """
+
+    source: PurePosixPath
+    files: list[tuple[Path, PurePosixPath]]
+    named: list[str]
+    fixed: list[str]
+    beside: list[str]
+
+    def to_json_text(self) -> str:
+        """The text of ``assets.json``."""
+        return json.dumps({"schema_version": _SCHEMA_VERSION, "source": str(self.source), "named": self.named}, indent=2) + "\n"
+
+
+def find_assets(folder: Path, source: Path | None = None) -> Assets:
+    """Find what a module's sources name outside its folder; none of its code is run.
+
+    Args:
+        folder: the module's files.
+        source: the folder that it was installed from, if that is another one.
+    Returns:
+        The files of folders and files that are named as relative paths with a ``/``. Of a folder with a model's files, those that lie
+        in it directly are taken; of any other, everything.
+    Raises:
+        InstallError: two of them would need the same place.
+    """
+    source = (source or folder).resolve()
+    places: dict[Path, str] = {}
+    fixed = []
+    for literal in sorted(set(_literals(folder))):
+        if literal.startswith("/"):
+            if _is_file_or_folder(Path(literal)) and len(Path(literal).parts) > 2:
+                fixed.append(literal)
+        elif (found := _look_up(literal, folder, source)) is not None:
+            places.setdefault(found, literal)
+    root = Path(os.path.commonpath([source.parent, *(each.parent for each in places)]))
+    files = sorted({each for place in places for each in _files_of(place)})
+    # safe_parts: what could not be unpacked is better found now
+    packed = [(each.resolve(), PurePosixPath(*safe_parts(each.relative_to(root).as_posix()))) for each in files]
+    beside = imports_beside(folder, folders_beside(folder))
+    return Assets(PurePosixPath(source.relative_to(root).as_posix()), packed, sorted(places.values()), fixed, beside)
+
+
+def _literals(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.rglob("*.py")):
+        if path.stat().st_size > _MAX_SOURCE_BYTES or any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError, RecursionError):  # nothing that Python would run
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _may_be_a_path(node.value):
+                yield node.value
+
+
+def _may_be_a_path(text: str) -> bool:
+    return "/" in text.strip("/") and len(text) <= _MAX_LITERAL and "://" not in text and text.isprintable()
+
+
+def _look_up(literal: str, folder: Path, source: Path) -> Path | None:
+    """What a relative path means, unless it is a part of the module, or holds it."""
+    for base in (source, source.parent):
+        found = Path(os.path.normpath(base / literal))
+        if _is_file_or_folder(found):
+            real, own = found.resolve(), {folder.resolve(), source}
+            return None if any(each == real or each in real.parents or real in each.parents for each in own) else found
+    return None
+
+
+def _is_file_or_folder(path: Path) -> bool:
+    try:
+        return path.is_file() or path.is_dir()
+    except OSError:  # a name that no file can have
+        return False
+
+
+def _files_of(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    direct = [each for each in place.iterdir() if each.is_file()]
+    if any(each.suffix in _MODEL_SUFFIXES or each.name in _MODEL_NAMES for each in direct):
+        return direct
+    return [each for each in place.rglob("*") if each.is_file()]
+
+
+def packed_source(folder: Path) -> PurePosixPath | None:
+    """Where, in an unpacked module, the place is that stands for the folder that it was packed from.
+
+    Args:
+        folder: the module's files.
+    Returns:
+        The place, relative to ``folder``; None for a module without assets.
+    Raises:
+        InstallError: ``assets.json`` is damaged, or names a place outside.
+    """
+    path = folder / FOLDER / INDEX
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        if document["schema_version"] > _SCHEMA_VERSION:
+            raise InstallError(
+                f"'{FOLDER}/{INDEX}' was written by a newer hubserve. Upgrade hubserve, or pack the module again with this one."
+            )
+        parts: Sequence[str] = safe_parts(document["source"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InstallError(f"'{FOLDER}/{INDEX}' is damaged ({type(error).__name__}: {error}). Pack the module again.") from None
+    return PurePosixPath(FOLDER, *parts)

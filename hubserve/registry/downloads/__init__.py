@@ -1,0 +1,1 @@
+"""Download files over HTTPS: addresses, bounded requests, and downloads that resume."""
