@@ -24,7 +24,7 @@ def test_an_archive_that_was_changed_is_refused_wherever_it_is(installer: Instal
     for index in (folder, web.url):
         refuse(installer, "toy", index, words=("larger than",))
     archive.unlink()
-    refuse(installer, "toy", folder, words=("not there", "hub index build"))
+    refuse(installer, "toy", folder, words=("does not exist", "hub index build"))
     refuse(installer, "toy", web.url, words=("404",))
 
 
@@ -39,11 +39,11 @@ def test_an_archive_with_another_module_than_its_index_says_is_refused(installer
     [
         ({"archive": "../../etc/passwd"}, "climbs"),
         ({"archive": "/etc/passwd"}, "absolute"),
-        ({"archive": "https://example.invalid/x.tar.gz"}, "no path inside"),
+        ({"archive": "https://example.invalid/x.tar.gz"}, "not a path inside"),
         ({"archive": "//example.invalid/x.tar.gz"}, "absolute"),
         ({"archive": "a\\..\\b"}, "backslash"),
-        ({"archive": "archives/x?y#z"}, "no path inside"),
-        ({"archive": "archives/%2e%2e/%2e%2e/x"}, "no path inside"),
+        ({"archive": "archives/x?y#z"}, "not a path inside"),
+        ({"archive": "archives/%2e%2e/%2e%2e/x"}, "not a path inside"),
         ({"archive": ""}, "no archive"),
         ({"archive": 3}, "archive"),
         ({"archive": "a\nb"}, "control characters"),

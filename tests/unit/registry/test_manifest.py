@@ -61,7 +61,7 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, content: str) -> None:
 
 
 def test_a_missing_manifest_means_that_hub_did_not_install_it(tmp_path: Path) -> None:
-    with pytest.raises(InstallError, match="hub did not install it"):
+    with pytest.raises(InstallError, match="was not installed by hub"):
         read_manifest(tmp_path)
 
 

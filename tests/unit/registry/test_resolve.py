@@ -66,7 +66,7 @@ def test_a_module_py_stands_for_its_folder(tmp_path: Path, installer: Installer,
     (folder / "other.py").touch()
     with pytest.raises(ModuleNotFound, match=r"no folder '.*other\.py'"):
         resolve("./other.py", installer.installed)
-    with pytest.raises(InstallError, match="a module is a folder that holds a module.py"):
+    with pytest.raises(InstallError, match="a module is a folder with a module.py"):
         installer.install(folder / "other.py", check=False)
 
 

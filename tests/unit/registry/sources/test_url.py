@@ -162,7 +162,7 @@ def test_a_digest_is_checked_of_a_file_here_too_and_of_a_folder_means_nothing(in
     path = tmp_path / "toy-1.0.0.tar.gz"
     refuse(installer, str(path), "is refused", digest="1" * 64)
     refuse(installer, str(tmp_path / "src"), "a digest is of an archive", digest="1" * 64)
-    refuse(installer, str(path), "is no digest", digest="sha256:12")
+    refuse(installer, str(path), "is not a digest", digest="sha256:12")
     found = install(installer, str(path), digest="SHA256:" + hashlib.sha256(archive).hexdigest().upper())
     assert found.manifest.provenance == {"kind": "archive", "sha256": check_sha256(hashlib.sha256(archive).hexdigest())}
 
@@ -255,7 +255,7 @@ def test_a_fragment_that_means_nothing_is_refused(installer: Installer, web: Web
 
 def test_what_is_no_archive_is_told_by_its_address(installer: Installer, web: Web, home: Path) -> None:
     web.files["/page"] = b"<html>Sign in</html>"
-    message = refuse(installer, f"{web.url}/page", f"{web.url}/page", "no .tar")
+    message = refuse(installer, f"{web.url}/page", f"{web.url}/page", "not a .tar")
     assert str(home) not in message
 
 
