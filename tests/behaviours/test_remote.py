@@ -94,7 +94,7 @@ FORKS = LISTEN.replace(
 import sys
 from pathlib import Path
 from hubserve.wire.tls import SharedKey
-listen.listen("127.0.0.1:0", SharedKey(Path(sys.argv[-1])), lambda fd: ["sh", "-c", "sleep 5 & exit 0"])
+remote_listener.listen("127.0.0.1:0", SharedKey(Path(sys.argv[-1])), lambda fd: ["sh", "-c", "sleep 5 & exit 0"])
 """,
 )
 
@@ -304,7 +304,7 @@ def test_a_listener_outlives_running_out_of_descriptors(tmp_path: Path) -> None:
 def test_more_instances_than_there_are_places_are_refused_with_the_reason(tmp_path: Path) -> None:
     with listener(tmp_path, instances=1) as found:
         first = found.connect(ASK_INSTANCE)
-        with pytest.raises(Untrusted, match="1 instances run there already"):
+        with pytest.raises(Untrusted, match="1 instances are running there already"):
             found.connect(ASK_INSTANCE)
         first.close()
         wait_for(lambda: not found.instances())
@@ -336,7 +336,7 @@ def test_an_older_listener_is_recognised_by_its_greeting(tmp_path: Path) -> None
 
         thread = threading.Thread(target=greet)
         thread.start()
-        with pytest.raises(Untrusted, match="both sides must be of the same version"):
+        with pytest.raises(Untrusted, match="both sides must run the same version"):
             connect(server.getsockname()[:2], SharedKey(tmp_path / "token"), ASK_INSTANCE, 20)
         thread.join()
 
@@ -364,7 +364,7 @@ def test_an_address_where_nothing_listens_is_told_with_what_to_start_there(start
     ("options", "says"),
     [
         (["--listen", "127.0.0.1:0"], "--listen needs --token-file"),
-        (["--listen", "nowhere", "--token-file", "TOKEN"], "'nowhere' is no address"),
+        (["--listen", "nowhere", "--token-file", "TOKEN"], "'nowhere' is not an address"),
         (["--listen", "127.0.0.1:0", "--token-file", "OLD"], "tokens of older versions are not accepted"),
         (["--listen", "127.0.0.1:0", "--token-file", "BROKEN"], "cannot be used"),
         (["--listen", "127.0.0.1:0", "--token-file", "/nowhere/token"], "cannot read the token file"),

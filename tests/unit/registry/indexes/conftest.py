@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hubserve.registry.installer import Installer
-from tests.unit.registry.index_toys import put
+from tests.unit.registry.indexes.toy_indexes import put
 from tests.unit.registry.web import Web, served
 
 
