@@ -13,7 +13,7 @@ FILES_NAME = ".hubserve.files.json"
 SCHEMA_VERSION = 1
 
 
-class Chosen(NamedTuple):
+class EnvironmentChoice(NamedTuple):
     """Choice of an installed version's environment.
 
     Attributes:
@@ -60,7 +60,7 @@ class Manifest(NamedTuple):
     size_bytes: int
     environment: str = ""
     provenance: dict[str, str] | None = None
-    chosen: Chosen = Chosen()
+    chosen: EnvironmentChoice = EnvironmentChoice()
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of the file."""
@@ -126,9 +126,11 @@ def _from_json(document: dict[str, Any]) -> Manifest:
     return Manifest(info=info, files=files, size_bytes=size_bytes, environment=environment, provenance=provenance, chosen=chosen, **texts)
 
 
-def _chosen(document: dict[str, Any]) -> Chosen:
+def _chosen(document: dict[str, Any]) -> EnvironmentChoice:
     texts = {key: _text(document.get(key, "")) for key in ("profile", "asked", "why")}
-    return Chosen(**texts, packages=tuple(map(_text, document.get("packages", ()))), lacks=tuple(map(_text, document.get("lacks", ()))))
+    return EnvironmentChoice(
+        **texts, packages=tuple(map(_text, document.get("packages", ()))), lacks=tuple(map(_text, document.get("lacks", ())))
+    )
 
 
 def _text(value: Any) -> str:

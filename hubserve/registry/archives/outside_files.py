@@ -62,20 +62,20 @@ def find_assets(folder: Path, source: Path | None = None) -> Assets:
         InstallError: a file's name cannot be packed.
     """
     source = (source or folder).resolve()
-    places: dict[Path, str] = {}
+    literals: dict[Path, str] = {}
     fixed = []
     for literal in sorted(set(_literals(folder))):
         if literal.startswith("/"):
             if _is_file_or_folder(Path(literal)) and len(Path(literal).parts) > 2:
                 fixed.append(literal)
         elif (found := _look_up(literal, folder, source)) is not None:
-            places.setdefault(found, literal)
-    root = Path(os.path.commonpath([source.parent, *(each.parent for each in places)]))
-    files = sorted({each for place in places for each in _files_of(place)})
+            literals.setdefault(found, literal)
+    root = Path(os.path.commonpath([source.parent, *(each.parent for each in literals)]))
+    files = sorted({each for path in literals for each in _files_of(path)})
     # safe_parts: refuse now what could not be unpacked
     packed = [(each.resolve(), PurePosixPath(*safe_parts(each.relative_to(root).as_posix()))) for each in files]
     beside = imports_beside(folder, folders_beside(folder))
-    return Assets(PurePosixPath(source.relative_to(root).as_posix()), packed, sorted(places.values()), fixed, beside)
+    return Assets(PurePosixPath(source.relative_to(root).as_posix()), packed, sorted(literals.values()), fixed, beside)
 
 
 def _literals(folder: Path) -> Iterator[str]:
@@ -112,13 +112,13 @@ def _is_file_or_folder(path: Path) -> bool:
         return False
 
 
-def _files_of(place: Path) -> list[Path]:
-    if place.is_file():
-        return [place]
-    direct = [each for each in place.iterdir() if each.is_file()]
+def _files_of(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    direct = [each for each in path.iterdir() if each.is_file()]
     if any(each.suffix in _MODEL_SUFFIXES or each.name in _MODEL_NAMES for each in direct):
         return direct
-    return [each for each in place.rglob("*") if each.is_file()]
+    return [each for each in path.rglob("*") if each.is_file()]
 
 
 def packed_source(folder: Path) -> PurePosixPath | None:

@@ -13,7 +13,7 @@ import msgspec
 from hubserve.errors import ConfigError, InstallError
 from hubserve.registry.downloads.canonical import index_key
 from hubserve.registry.indexes.format import Release
-from hubserve.registry.indexes.select import Chosen, Requirement, best
+from hubserve.registry.indexes.select import ChosenRelease, Requirement, best
 from hubserve.registry.indexes.signatures import is_signed
 from hubserve.registry.indexes.trusted_keys import TrustedKey
 from hubserve.registry.lock import store_lock
@@ -46,7 +46,7 @@ class Document(msgspec.Struct):
     indexes: dict[str, dict[str, Versions]] = {}
 
 
-def guard(home: Path, chosen: Chosen, requirement: Requirement, keys: list[TrustedKey], *, installed: str, allow: bool) -> None:
+def guard(home: Path, chosen: ChosenRelease, requirement: Requirement, keys: list[TrustedKey], *, installed: str, allow: bool) -> None:
     """Refuse a choice that goes back to an older state; record what the index has now.
 
     Args:
@@ -77,7 +77,7 @@ def guard(home: Path, chosen: Chosen, requirement: Requirement, keys: list[Trust
             _write(path, document)
 
 
-def goes_back(before: Versions, chosen: Chosen, requirement: Requirement, installed: str) -> str:
+def goes_back(before: Versions, chosen: ChosenRelease, requirement: Requirement, installed: str) -> str:
     """Return why a choice goes back to an older state; "" if it does not. An older version given by ``==`` is the user's decision."""
     release = chosen.release
     seen = before.get(release.version)
@@ -97,7 +97,7 @@ def goes_back(before: Versions, chosen: Chosen, requirement: Requirement, instal
     return ""
 
 
-def _merged(before: Mapping[str, Seen], chosen: Chosen, keys: list[TrustedKey]) -> Versions:
+def _merged(before: Mapping[str, Seen], chosen: ChosenRelease, keys: list[TrustedKey]) -> Versions:
     """Add what is signed now. A version's first archive stays on record, and a withdrawal until the version is chosen by ``==``."""
     after = dict(before)
     for release in chosen.document.versions:

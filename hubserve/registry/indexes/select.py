@@ -43,7 +43,7 @@ class Requirement(NamedTuple):
         return self.name + self.versions
 
 
-class Chosen(NamedTuple):
+class ChosenRelease(NamedTuple):
     """A version in an index.
 
     Attributes:
@@ -74,7 +74,7 @@ def parse_requirement(text: str) -> Requirement | None:
     return requirement
 
 
-def choose(requirement: Requirement, indexes: Sequence[Index]) -> Chosen:
+def choose(requirement: Requirement, indexes: Sequence[Index]) -> ChosenRelease:
     """Return the newest matching version in the first index that has one; later indexes are not searched then.
 
     An index that cannot be read is an error and is not skipped: otherwise blocking it would be enough to have another one searched.
@@ -91,7 +91,7 @@ def choose(requirement: Requirement, indexes: Sequence[Index]) -> Chosen:
             continue
         release = best(document.versions, requirement)
         if release is not None:
-            return Chosen(index, document.name, release, document)
+            return ChosenRelease(index, document.name, release, document)
         looked.append(f"{index.shown} ({_versions_text(document.versions)})")
     raise ModuleNotFound(
         f"no index has {requirement}. Looked in: {'; '.join(looked)}. Check the name with 'hub search', or add another index: "

@@ -10,7 +10,7 @@ from hubserve.registry.downloads.download import Downloaded
 from hubserve.registry.indexes.history import guard
 from hubserve.registry.indexes.reader import Index, open_index
 from hubserve.registry.indexes.search_order import in_effect
-from hubserve.registry.indexes.select import Chosen, Requirement, choose, holds, parse_requirement
+from hubserve.registry.indexes.select import ChosenRelease, Requirement, choose, holds, parse_requirement
 from hubserve.registry.indexes.signatures import verify
 from hubserve.registry.indexes.trusted_keys import TrustedKey, keys_for
 from hubserve.registry.provenance import Origin
@@ -48,7 +48,7 @@ class IndexSource(Source):
 
 
 @contextmanager
-def archive_of(requirement: Requirement, request: Request) -> Iterator[tuple[Chosen, Downloaded, dict[str, str]]]:
+def archive_of(requirement: Requirement, request: Request) -> Iterator[tuple[ChosenRelease, Downloaded, dict[str, str]]]:
     """Provide the archive of the version that a requirement means, verified, and its provenance.
 
     Raises:
@@ -86,7 +86,7 @@ def open_indexes(request: Request) -> list[Index]:
     return [open_index(each, request.settings) for each in in_effect(request.home, request.indexes)]
 
 
-def verified_key(chosen: Chosen, request: Request) -> TrustedKey | None:
+def verified_key(chosen: ChosenRelease, request: Request) -> TrustedKey | None:
     """Return the trusted key that signed a version; None if no signature is required.
 
     Raises:
@@ -96,7 +96,7 @@ def verified_key(chosen: Chosen, request: Request) -> TrustedKey | None:
     return verify(chosen.name, chosen.release, keys, required=request.settings.require_signature, shown=chosen.where.shown)
 
 
-def _provenance(chosen: Chosen, archive: Downloaded, key: TrustedKey | None) -> dict[str, str]:
+def _provenance(chosen: ChosenRelease, archive: Downloaded, key: TrustedKey | None) -> dict[str, str]:
     found = {
         "kind": IndexSource.name,
         "index": chosen.where.shown,
