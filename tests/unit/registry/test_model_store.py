@@ -1,4 +1,4 @@
-"""Which entries of a store are models, and what is said of the others."""
+"""Entries of a store: models, and the reports about others."""
 
 import logging
 from pathlib import Path

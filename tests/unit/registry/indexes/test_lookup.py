@@ -67,7 +67,7 @@ def test_a_download_from_an_index_goes_on_where_it_was_cut(installer: Installer,
     assert [each.get("Range") for each in web.asked("/archives/toy-1.5.0.tar.gz")] == [None, "bytes=100-"]
 
 
-def test_an_unknown_name_tells_where_was_looked_and_what_is_near(installer: Installer, folder: Path, tmp_path: Path) -> None:
+def test_an_unknown_name_is_refused_with_the_searched_indexes_and_similar_names(installer: Installer, folder: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     build(empty, SETTINGS)
