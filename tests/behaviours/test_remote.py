@@ -94,7 +94,7 @@ FORKS = LISTEN.replace(
 import sys
 from pathlib import Path
 from hubserve.wire.tls import SharedKey
-listen.listen("127.0.0.1:0", SharedKey(Path(sys.argv[-1])), lambda fd: ["sh", "-c", "sleep 5 & exit 0"])
+remote_listener.listen("127.0.0.1:0", SharedKey(Path(sys.argv[-1])), lambda fd: ["sh", "-c", "sleep 5 & exit 0"])
 """,
 )
 
