@@ -336,7 +336,7 @@ def test_an_older_listener_is_recognised_by_its_greeting(tmp_path: Path) -> None
 
         thread = threading.Thread(target=greet)
         thread.start()
-        with pytest.raises(Untrusted, match="both sides must be of the same version"):
+        with pytest.raises(Untrusted, match="both sides must run the same version"):
             connect(server.getsockname()[:2], SharedKey(tmp_path / "token"), ASK_INSTANCE, 20)
         thread.join()
 
