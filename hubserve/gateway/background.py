@@ -1,4 +1,4 @@
-"""Run tasks that are not awaited: their errors are logged, and they are kept until they end."""
+"""Run tasks that are not awaited: log their errors, and keep them until they end."""
 
 import asyncio
 import logging
@@ -33,11 +33,11 @@ def run_in_background(work: Coroutine[Any, Any, T], doing: str) -> "asyncio.Task
 
 
 async def repeat(work: Callable[[], Awaitable[None]], every_s: float, doing: str) -> None:
-    """Do something again and again until cancelled; a failure is logged, and does not end it.
+    """Call something periodically until cancelled; failures are logged.
 
     Args:
-        work: called each time, and awaited.
-        every_s: the pause before each time.
+        work: called and awaited.
+        every_s: the pause before each call.
         doing: completes "an unexpected error while ...".
     """
     while True:

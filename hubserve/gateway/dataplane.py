@@ -1,4 +1,4 @@
-"""The served modules by name. Every protocol speaks to this and to nothing below it."""
+"""The data plane: the served modules by name, which all protocols use and nothing below it."""
 
 import asyncio
 import logging
@@ -23,11 +23,11 @@ _SAVE_EVERY_S = 30.0
 
 
 class DataPlane:
-    """Every served module.
+    """The served modules.
 
     Args:
-        plans: the modules.
-        drain_s: how long a version that is replaced or removed may take to finish its requests.
+        plans: of the modules that are served from the start.
+        drain_s: for how long a version that is replaced or removed may finish its requests.
 
     Attributes:
         deadlocks: the unanswered calls between modules.
@@ -36,32 +36,34 @@ class DataPlane:
     def __init__(self, plans: Iterable[ModulePlan], drain_s: float = 30.0) -> None:
         self.deadlocks = DeadlockDetector()
         self._model_access: ModelAccess = DirectModelAccess(self)
-        #: name -> version -> module, the versions ascending
+        #: name to version to module, with ascending versions
         self._modules: dict[str, dict[str, ServedModule]] = {}
         for plan in plans:
             self._modules.setdefault(plan.info.name, {})[plan.info.version] = self._create(plan)
         self._drain_s = drain_s
-        self._changing: dict[str, asyncio.Lock] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
         self._draining: set[asyncio.Task[None]] = set()
-        self._arriving: set[ServedModule] = set()  # those that load to replace another one
+        self._replacements: set[ServedModule] = set()  # versions that still load, to replace others
         self._saver: asyncio.Task[None] | None = None
         self._stopped = False
 
     async def start(self) -> None:
-        """Load every module, side by side; one that fails does not disturb the others."""
-        doing = "what was learned about batches was kept"  # also for a start after a crash
-        self._saver = run_in_background(repeat(self._save_times, _SAVE_EVERY_S, doing), doing)
+        """Load every module concurrently; the failure of one does not affect the others."""
+        doing = "learned batch latencies were saved"  # periodically, for a start after a crash, too
+        self._saver = run_in_background(repeat(self._save_latencies, _SAVE_EVERY_S, doing), doing)
         await asyncio.gather(*(module.start() for module in self))
 
     async def stop(self, drain_s: float) -> None:
-        """Finish what was admitted, for at most ``drain_s``, and end every instance."""
+        """Finish admitted requests, for at most ``drain_s``, and end every instance."""
         self._stopped = True
         if self._saver:
             self._saver.cancel()
-        await asyncio.gather(*(module.stop(0) for module in self._arriving), *(module.stop(drain_s) for module in self), *self._draining)
+        await asyncio.gather(
+            *(module.stop(0) for module in self._replacements), *(module.stop(drain_s) for module in self), *self._draining
+        )
 
     def get(self, name: str, version: str | None = None) -> ServedModule:
-        """A served module; without a version the last one that could be loaded.
+        """Return a served module; without a version, the latest one that did not fail to load.
 
         Raises:
             ModuleNotFound: it is not served, or not in that version.
@@ -72,15 +74,15 @@ class DataPlane:
         if version is None:
             if len(versions) == 1:
                 return next(iter(versions.values()))
-            last = [*versions.values()]
-            return next((each for each in reversed(last) if not each.load_error), last[-1])
+            modules = [*versions.values()]
+            return next((each for each in reversed(modules) if not each.load_error), modules[-1])
         if version not in versions:
-            there = f"version {next(iter(versions))} is" if len(versions) == 1 else f"versions {', '.join(versions)} are"
-            raise ModuleNotFound(f"module '{name}' version {version} is not served here; {there}")
+            served = f"version {next(iter(versions))} is" if len(versions) == 1 else f"versions {', '.join(versions)} are"
+            raise ModuleNotFound(f"module '{name}' version {version} is not served here; {served}")
         return versions[version]
 
     def versions(self, name: str) -> list[ServedModule]:
-        """Every version of a module that is served, ascending; empty where it is not served."""
+        """Return every served version of a module, ascending; empty if it is not served."""
         return [*self._modules.get(name, {}).values()]
 
     def __iter__(self) -> Iterator[ServedModule]:
@@ -112,7 +114,7 @@ class DataPlane:
             return await module.infer(request)
 
     async def stream(self, request: InferRequest) -> AsyncIterator[InferResponse]:
-        """Answer one request by as many responses as its module gives; one that is not decoupled gives exactly one.
+        """Answer one request by as many responses as its module gives; exactly one if it is not decoupled.
 
         Raises:
             HubError: see :meth:`infer`; also after some responses.
@@ -125,7 +127,7 @@ class DataPlane:
                 yield response
 
     async def loaded(self, name: str, version: str | None = None) -> ServedModule:
-        """Return a served module, once it is loaded; one that replaces it meanwhile is returned instead.
+        """Return a served module once it is loaded, or the one that has replaced it meanwhile.
 
         Raises:
             ModuleNotFound: see :meth:`get`.
@@ -142,19 +144,18 @@ class DataPlane:
             return module
 
     async def load(self, *plans: ModulePlan) -> None:
-        """Serve a module, in place of the one of its name if there is one.
+        """Serve a module, in place of the one with its name if there is one.
 
-        That one answers until the new one is loaded, and then finishes its requests; if it still loads then, it is given up.
+        The old one answers until the new one is loaded, and then finishes its requests; if it is still loading then, that is cancelled.
 
         Args:
-            plans: one for each version that is to be served from now on, ascending, all of one name; versions that are not among them are
-                served no more.
+            plans: one for each version to serve from now on, ascending, all of one name; other versions are no longer served.
         Raises:
-            LoadFailed: one cannot be loaded; what was served before is served still.
+            LoadFailed: one cannot be loaded; the previous versions are still served.
             Unavailable: the server stops.
         """
         name = plans[0].info.name
-        async with self._changing.setdefault(name, asyncio.Lock()):
+        async with self._locks.setdefault(name, asyncio.Lock()):
             if self._stopped:
                 raise Unavailable("the server is stopping")
             new, old = {plan.info.version: self._create(plan) for plan in plans}, self._modules.get(name, {})
@@ -168,8 +169,8 @@ class DataPlane:
                 log.info("module '%s': version %s now answers in place of %s", name, ", ".join(new), ", ".join(old))
 
     async def _start(self, name: str, modules: list[ServedModule]) -> None:
-        """Load every version, or leave none of their processes behind."""
-        self._arriving.update(modules)
+        """Load every version, or end the processes of all of them."""
+        self._replacements.update(modules)
         try:
             await asyncio.gather(*(module.start() for module in modules))
             failed = next((module for module in modules if module.load_error), None)
@@ -180,21 +181,21 @@ class DataPlane:
             await asyncio.gather(*(module.stop(0) for module in modules))
             raise
         finally:
-            self._arriving.difference_update(modules)
+            self._replacements.difference_update(modules)
 
     async def unload(self, name: str) -> None:
-        """Stop to serve a module; it finishes what it has, then its processes end.
+        """Stop serving a module: finish its requests, then end its processes.
 
         Raises:
             ModuleNotFound: it is not served.
         """
         self.get(name)
-        async with self._changing.setdefault(name, asyncio.Lock()):
+        async with self._locks.setdefault(name, asyncio.Lock()):
             modules = self._modules.pop(name, None)
             if modules:
                 await asyncio.gather(*(module.stop(self._drain_s) for module in modules.values()))
                 log.info("module '%s' is no longer served", name)
 
-    async def _save_times(self) -> None:
+    async def _save_latencies(self) -> None:
         for module in self:
-            module.save_times()
+            module.save_latencies()

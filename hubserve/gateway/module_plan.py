@@ -1,4 +1,4 @@
-"""Describe how one version of one module is served."""
+"""Plan how one version of one module is served."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,20 +13,20 @@ from hubserve.kinds.base import ModuleInfo
 
 @dataclass(frozen=True)
 class ModulePlan:
-    """One module to serve.
+    """The plan of one module version.
 
     Attributes:
         info: its metadata.
         instances: one specification for each instance.
         predict_args: arguments that a JSON request may override.
         batching: how requests are queued and merged.
-        ready_timeout_s: an instance that has not been heard of for longer does not count as ready.
-        sequences: how requests are put together to sequences; None for a module without.
-        response_cache_bytes: how much its response cache may hold; 0 for none.
-        config: of a Triton model: its configuration as far as it is known before it is loaded.
-        ensemble: a dataflow of other modules that answers in place of instances, of which there are none then.
-        model_folder: of a module without instances, where its files are.
-        error: why it cannot be served, which every request for it reports; "" if it can. There are no instances then either.
+        ready_timeout_s: an instance that has been silent for longer does not count as ready.
+        sequences: how requests form sequences; None for a module without.
+        response_cache_bytes: size of its response cache; 0 for none.
+        config: of a Triton model: its configuration as known before it is loaded.
+        ensemble: the dataflow of other modules that answers in place of instances.
+        model_folder: the folder of a module without instances.
+        error: why it cannot be served, for every request; "" if it can. It has no instances then.
     """
 
     info: ModuleInfo
@@ -43,5 +43,5 @@ class ModulePlan:
 
     @property
     def folder(self) -> Path | None:
-        """Return where its files are; None if it cannot be served."""
+        """Its folder; None if it cannot be served."""
         return self.instances[0].folder if self.instances else self.model_folder

@@ -1,4 +1,4 @@
-"""What is queued, and where it goes: one admitted request, and an instance as the queue sees it."""
+"""The batcher's view of a request and of an instance."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from hubserve.errors import DeadlineExceeded, Unavailable
 from hubserve.types import InferResponse, SequencePart
 
-#: work that ended this many instances by itself is not tried again
+#: a request that ended this many instances by itself is not retried
 _MAX_ATTEMPTS = 2
 
 
@@ -19,29 +19,29 @@ class QueuedRequest:
     """One admitted request.
 
     Attributes:
-        call: its part of an ``infer`` frame's header, the buffers' indices counted from 0.
+        call: its part of an ``infer`` frame's header, with buffer indices from 0.
         buffers: its buffers.
-        count: how many items it holds.
-        key: only work with the same key is given to an instance together; None for work that is always given alone.
-        answer: its asker waits for this.
+        count: the number of items that it holds.
+        key: only requests with the same key are given to an instance together; None for one that is always given alone.
+        answer: the future that its caller waits for.
         deadline: on the clock of ``time.monotonic``; None for none.
         priority: lower ones go first.
-        attempts: how many instances have been given it alone.
-        isolated: it may have ended an instance, so it is not put together with others again.
-        suspects: those of whom one may have ended an instance, and which are tried again together; None where it is tried again alone.
-        due: when to look whether it is overdue, for :class:`hubserve.net.deadline_monitor.DeadlineMonitor`; 0 for never.
-        number: when it was queued first, among all work.
-        queued_at: the same, on the clock of ``time.monotonic``.
-        marks: the request's.
+        attempts: how many instances were given it alone.
+        isolated: whether it may have ended an instance, so that it is no longer merged with others.
+        suspects: the requests of which one may have ended an instance, and which are retried together; None if it is retried alone.
+        due: when to call :meth:`on_timeout`, for :class:`hubserve.net.deadline_monitor.DeadlineMonitor`; 0 for never.
+        number: its position in the order of first queueing.
+        queued_at: when it was first queued, on the clock of ``time.monotonic``.
+        marks: of the request; see :class:`hubserve.types.InferRequest`.
         requested_wait_s: the longest wait that it asks for; 0 for none. The queue's policy says whether that counts.
-        queue_deadline: when it has waited too long, on the clock of ``time.monotonic``; 0 for never.
-        delayed: it has waited too long, and is to wait until all others of its priority are computed.
-        part: of which sequence it is part.
+        queue_deadline: until when it may wait in the queue, on the clock of ``time.monotonic``; 0 for as long as it must.
+        delayed: whether it has waited too long, and goes after all others of its priority now.
+        part: its part of a sequence; None for none.
         sequence: that sequence, as :mod:`hubserve.gateway.scheduling.sequence_batcher` keeps it.
-        has_controls: what the module is told of its sequence is in it.
-        once: it is not to be computed a second time, whatever happens.
-        filler: nobody asked for it; it only takes a place in a batch.
-        raw: a :class:`hubserve.gateway.instances.raw_requests.RawRequest`, for modules that are given whole requests; None for others.
+        has_controls: whether it holds the control inputs of its sequence.
+        once: whether it must not be computed a second time.
+        filler: whether it is no client's request, and only fills a place in a batch.
+        raw: a :class:`hubserve.gateway.instances.raw_requests.RawRequest`, for modules that take raw requests; None for others.
     """
 
     call: dict[str, Any]
@@ -69,7 +69,7 @@ class QueuedRequest:
     raw: Any = None
 
     def on_timeout(self) -> None:
-        """The deadline has passed, or it has waited too long: whoever asked is told."""
+        """Fail the request if its deadline or its time in the queue has passed."""
         now = time.monotonic()
         if self.answer.done():
             return
@@ -83,31 +83,31 @@ class QueuedRequest:
             self.due = self.deadline or 0.0
 
     def refuse(self) -> None:
-        """It has waited too long: whoever asked is told."""
+        """Fail the request because it has waited too long in the queue."""
         self.answer.set_exception(Unavailable("Request timeout expired: the module was too busy to begin with it in time; try again later"))
 
     @property
     def may_be_retried(self) -> bool:
-        """Whether another instance may be given it after the first one died."""
+        """Whether it may be retried at another instance after one died."""
         return self.attempts < _MAX_ATTEMPTS
 
 
 class InstanceHandle(Protocol):
-    """Where batches go: an instance, as the batcher sees it.
+    """An instance, as the batcher sees it.
 
     Attributes:
-        expected_s: of each batch that is not answered, how long it is expected to take; 0 where that is not known.
+        expected_s: the expected duration of each unanswered batch; 0 if unknown.
     """
 
     expected_s: deque[float]
 
     @property
     def in_flight(self) -> int:
-        """How many batches it has been given and has not answered."""
+        """Number of unanswered batches."""
 
     @property
     def given(self) -> int:
-        """How many batches it has ever been given."""
+        """Number of batches that it was ever given."""
 
     @property
     def is_alive(self) -> bool:
@@ -115,14 +115,14 @@ class InstanceHandle(Protocol):
 
     @property
     def unfinished(self) -> int:
-        """Return the number of unanswered batches, or of requests if they are answered one by one."""
+        """Number of unanswered batches, or of requests if they are answered one by one."""
 
     @property
     def is_open(self) -> bool:
-        """Whether it may be given another one."""
+        """Whether it may be given another batch."""
 
     def admits(self, work: QueuedRequest) -> bool:
-        """Return whether work may be computed behind or beside the present work: False for work that may end the instance."""
+        """Return whether a request may be computed behind or beside those in flight: False for one that may end the instance."""
 
     def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
         """Compute a batch, divided into calls of the given sizes; then call :meth:`Batcher.on_batch_done`."""

@@ -1,4 +1,4 @@
-"""Keeps answers, so that a question that comes again need not be computed again."""
+"""Cache responses, so that an equal request need not be computed again."""
 
 import asyncio
 import json
@@ -9,17 +9,17 @@ import numpy as np
 
 from hubserve.types import InferRequest, InferResponse, packed
 
-#: what an entry takes besides its arrays, roughly
+#: approximate size of an entry besides its arrays
 _ENTRY_BYTES = 512
 #: a request of up to this many bytes is hashed directly
 _SMALL_BYTES = 4 << 20
 
 
 class ResponseCache:
-    """The answers of one module version that were asked for last.
+    """Size-bounded cache of one module version's responses, least recently used first out.
 
     Args:
-        max_bytes: how much they may take.
+        max_bytes: the bound of their total size.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -32,39 +32,39 @@ class ResponseCache:
 
     @property
     def nbytes(self) -> int:
-        """How much the answers take."""
+        """Total size of the responses."""
         return self._bytes
 
     def get(self, key: bytes) -> InferResponse | None:
-        """The answer to a question; None if it is not known. Its arrays cannot be written to."""
+        """Return a cached response, whose arrays are read-only, or None."""
         entry = self._entries.get(key)
         if entry is None:
             return None
         self._entries.move_to_end(key)
         return entry[1]
 
-    def put(self, key: bytes, answer: InferResponse) -> None:
-        """Keep an answer, and forget those that were not asked for for the longest time if it does not fit otherwise."""
-        size = _ENTRY_BYTES + _size(answer)
+    def put(self, key: bytes, response: InferResponse) -> None:
+        """Add a response, and drop the least recently used ones until it fits."""
+        size = _ENTRY_BYTES + _size(response)
         if size > self._max_bytes:
             return
         if key in self._entries:
             self._bytes -= self._entries.pop(key)[0]
-        self._entries[key] = (size, _copy(answer))
+        self._entries[key] = (size, _copy(response))
         self._bytes += size
         while self._bytes > self._max_bytes:
             self._bytes -= self._entries.popitem(last=False)[1][0]
 
 
 async def find_key(request: InferRequest) -> bytes:
-    """Return what :func:`key_of` does; a large request is hashed in a thread, so that other tasks can run."""
+    """Return the request's cache key; a large request is hashed in a thread, off the event loop."""
     arrays = (request.tensors or {}).values()
     size = sum(array.nbytes for array in arrays) + sum(map(len, [request.arguments or b"", *(request.pictures or ())]))
     return key_of(request) if size <= _SMALL_BYTES else await asyncio.to_thread(key_of, request)
 
 
 def key_of(request: InferRequest) -> bytes:
-    """What two requests have in common that have the same answer, whoever asks and when."""
+    """Return the cache key of a request: equal for requests that have the same response."""
     digest = blake2b(digest_size=24)
     about = [request.wants_json, request.outputs, sorted(request.parameters.items())]
     digest.update(json.dumps(about, default=repr).encode("utf-8", "surrogatepass"))
@@ -81,9 +81,9 @@ def key_of(request: InferRequest) -> bytes:
     return digest.digest()
 
 
-def _size(answer: InferResponse) -> int:
-    arrays = (answer.tensors or {}).values()
-    return len(answer.json or b"") + sum(_array_size(array) for array in arrays)
+def _size(response: InferResponse) -> int:
+    arrays = (response.tensors or {}).values()
+    return len(response.json or b"") + sum(_array_size(array) for array in arrays)
 
 
 def _array_size(array: np.ndarray) -> int:
@@ -91,11 +91,11 @@ def _array_size(array: np.ndarray) -> int:
     return array.nbytes + texts
 
 
-def _copy(answer: InferResponse) -> InferResponse:
-    """An answer in memory of its own: what comes from an instance lies where the next answers will."""
+def _copy(response: InferResponse) -> InferResponse:
+    """Return a response with its own, read-only memory: that of an instance's answer is overwritten by later ones."""
     tensors = None
-    if answer.tensors is not None:
-        tensors = {name: array.copy() for name, array in answer.tensors.items()}
+    if response.tensors is not None:
+        tensors = {name: array.copy() for name, array in response.tensors.items()}
         for array in tensors.values():
             array.setflags(write=False)
-    return answer._replace(json=None if answer.json is None else memoryview(bytes(answer.json)), tensors=tensors)
+    return response._replace(json=None if response.json is None else memoryview(bytes(response.json)), tensors=tensors)

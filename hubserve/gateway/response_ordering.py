@@ -1,4 +1,4 @@
-"""Gives answers in the order of the questions."""
+"""Release responses in the order of their requests."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -8,28 +8,28 @@ T = TypeVar("T")
 
 
 class ResponseOrdering:
-    """Holds back each answer until all that were asked for before are given, however those end."""
+    """Order of responses: each is held back until all requests before it have ended, however they end."""
 
     def __init__(self) -> None:
         self._last: asyncio.Future[None] | None = None
 
     async def wait(self, answer: Awaitable[T]) -> T:
-        """Wait for an answer and for its turn; who calls first comes first.
+        """Wait for an answer and for all that were waited for before it.
 
         Args:
-            answer: what it raises is raised in its turn.
+            answer: its exception, too, is raised in order.
         """
-        before, mine = self._last, asyncio.get_running_loop().create_future()
-        self._last = mine
+        previous, own = self._last, asyncio.get_running_loop().create_future()
+        self._last = own
         try:
             try:
                 return await answer
             finally:
-                if before is not None and not before.done():
-                    await asyncio.shield(before)
+                if previous is not None and not previous.done():
+                    await asyncio.shield(previous)
         finally:
-            # who leaves early hands its place on: the next one still waits for those before it
-            if before is None or before.done():
-                mine.set_result(None)
+            # after a cancellation the next one still waits for those before this one
+            if previous is None or previous.done():
+                own.set_result(None)
             else:
-                before.add_done_callback(lambda _: mine.set_result(None))
+                previous.add_done_callback(lambda _: own.set_result(None))

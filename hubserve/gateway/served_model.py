@@ -185,9 +185,9 @@ class ServedModule:
             await asyncio.sleep(0.01)
         await self.pool.stop(max(0.0, deadline - time.monotonic()))
         self._release_files()
-        self.save_times()
+        self.save_latencies()
 
-    def save_times(self) -> None:
+    def save_latencies(self) -> None:
         """Save the learned batch latencies for the next start."""
         self._book.save()
 

@@ -1,8 +1,8 @@
-"""What a served module has done since it was loaded, in numbers.
+"""Count what a served module has done since it was loaded.
 
-The way of a request is divided so: it waits in the queue until its instance begins with its batch; its *input* is decoded and merged, the
-module *computes*, and its *output* is cut, encoded and handed back. What the way to the instance and back takes belongs to input and
-output by halves. Every request of a batch is counted with the whole time of its batch.
+A request's time is divided into: waiting in the queue until its instance begins with its batch, decoding and merging the *input*,
+*computing*, and cutting, encoding and returning the *output*. Half of the transfer time to the instance and back counts as input, half
+as output. Every request of a batch is counted with the full time of its batch.
 """
 
 import asyncio
@@ -19,25 +19,25 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Tally:
-    """How often something happened, and how long it took in all."""
+    """Number and total duration of events."""
 
     count: int = 0
     seconds: float = 0.0
 
     def add(self, seconds: float, count: int = 1) -> None:
-        """It happened ``count`` times and took so long in all."""
+        """Add ``count`` events that took ``seconds`` in total."""
         self.count += count
         self.seconds += seconds
 
     @property
     def ns(self) -> int:
-        """Nanoseconds."""
+        """Total duration in nanoseconds."""
         return int(self.seconds * 1e9)
 
 
 @dataclass(slots=True)
 class Execution:
-    """Calls of a module with one number of items; all are counted together, because they are counted often."""
+    """Number and durations of a module's calls with one number of items; in one object, because it is updated often."""
 
     count: int = 0
     input_s: float = 0.0
@@ -45,7 +45,7 @@ class Execution:
     output_s: float = 0.0
 
     def add(self, input_s: float, infer_s: float, output_s: float, count: int = 1) -> None:
-        """So many calls took so long in all."""
+        """Add ``count`` calls with their total durations."""
         self.count += count
         self.input_s += input_s
         self.infer_s += infer_s
@@ -53,7 +53,7 @@ class Execution:
 
     @property
     def compute_input(self) -> Tally:
-        """Decoding and merging."""
+        """Decoding and merging of inputs."""
         return Tally(self.count, self.input_s)
 
     @property
@@ -63,19 +63,19 @@ class Execution:
 
     @property
     def compute_output(self) -> Tally:
-        """Cutting and encoding."""
+        """Cutting and encoding of outputs."""
         return Tally(self.count, self.output_s)
 
 
 @dataclass(slots=True)
 class Responses:
-    """What modules that may answer one request many times gave as the n-th response of a request.
+    """The n-th responses to requests of a decoupled module.
 
     Attributes:
-        compute_infer: from the response before it, or from when the request was begun, to this one.
-        compute_output: handing it on.
-        success, fail, cancel: how each ended.
-        empty: those that only say that there are no more.
+        compute_infer: from the previous response, or from when the request was begun, to this one.
+        compute_output: passing it on.
+        success, fail, cancel: by how each ended.
+        empty: those that only end the stream.
     """
 
     compute_infer: Tally = field(default_factory=Tally)
@@ -87,20 +87,20 @@ class Responses:
 
 
 class ModuleStatistics:
-    """The numbers of one served module.
+    """The counters of one served module.
 
     Attributes:
-        requests: how many there were, in progress or ended.
-        failures: how many of them failed.
-        last_inference_ms: when a batch was answered last, in milliseconds since 1970; 0 for never.
+        requests: the number of requests, including those in progress.
+        failures: the number of requests that failed.
+        last_inference_ms: when the last batch was answered, in milliseconds since 1970; 0 for never.
         inference_count: items of successful requests.
         execution_count: calls of the module.
-        success, fail: requests, from when they are admitted until they are answered; successes include answers of the response cache.
-        queue: waiting of successful requests.
+        success, fail: requests, from when they are checked until they are answered; successes include those from the response cache.
+        queue: the waiting of successful requests.
         computed: the computing of successful requests.
-        cache_hit, cache_miss: looking into the response cache; of a miss, and putting the answer there.
-        executions: number of items in a call -> these calls.
-        responses: position of a response, from 0 -> those responses.
+        cache_hit, cache_miss: lookups in the response cache; a miss includes adding the response.
+        executions: number of items in a call to the calls with it.
+        responses: position of a response, from 0, to the responses at it.
     """
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class ModuleStatistics:
         self.responses: dict[int, Responses] = {}
 
     def response(self, position: int) -> Responses:
-        """The responses at a position, from 0."""
+        """Return the counters of the responses at a position, from 0."""
         found = self.responses.get(position)
         if found is None:
             found = self.responses[position] = Responses()
@@ -130,17 +130,17 @@ class ModuleStatistics:
 
         Args:
             lookup_s: of the lookup.
-            took_s: all of it.
+            took_s: of the request, lookup included.
         """
         self.cache_hit.add(lookup_s)
         self.queue.add(0.0)
         self.success.add(took_s)
 
     async def streamed(self, responses: AsyncIterator[T]) -> AsyncIterator[T]:
-        """Count the responses to one request on their way.
+        """Count the responses to one request while passing them on.
 
         Args:
-            responses: as they come.
+            responses: to pass on.
         """
         position, since = 0, time.monotonic()
         try:
@@ -159,34 +159,34 @@ class ModuleStatistics:
             self.response(position).cancel.add(time.monotonic() - since)
             raise
 
-    def answered(self, batch: Sequence[Any], header: dict[str, Any], begun_at: float, busy_s: float) -> None:
+    def add_batch(self, batch: Sequence[Any], header: dict[str, Any], begun_at: float, busy_s: float) -> None:
         """Count one answered batch.
 
         Args:
             batch: its :class:`hubserve.gateway.queued_request.QueuedRequest`.
-            header: of its ``results`` frame.
+            header: of the ``results`` frame.
             begun_at: when the instance began with it, on the clock of ``time.monotonic``.
-            busy_s: from then until the answer was here.
+            busy_s: from then until the answer arrived.
         """
-        good = [
+        counted = [
             work
             for work, result in zip(batch, header["results"], strict=True)
-            # what has failed, what the module wants to have again, and what nobody asked for does not count
+            # failed requests, those that the module wants once more, and fillers do not count
             if "error" not in result and result.get("later") is not True and not work.filler
         ]
-        if not good:
+        if not counted:
             return
         prepare_s, took_s = header.get("prepare_s", 0.0), header["took_s"]
         calls_s = header.get("calls_s", took_s)
-        way_s = max(0.0, busy_s - prepare_s - took_s) / 2
-        input_s, output_s = prepare_s + way_s, max(0.0, took_s - calls_s) + way_s
+        transfer_s = max(0.0, busy_s - prepare_s - took_s) / 2
+        input_s, output_s = prepare_s + transfer_s, max(0.0, took_s - calls_s) + transfer_s
         self.last_inference_ms = int(time.time() * 1e3)
         for work in batch:
             if work.marks is not None:
                 _mark(work, begun_at, begun_at + input_s, begun_at + busy_s - output_s, begun_at + busy_s)
-        number = len(good)
-        self.inference_count += sum(work.count for work in good)
-        self.queue.add(sum(max(0.0, begun_at - work.queued_at) for work in good), number)
+        number = len(counted)
+        self.inference_count += sum(work.count for work in counted)
+        self.queue.add(sum(max(0.0, begun_at - work.queued_at) for work in counted), number)
         if batch[0].key in (None, ONE_BY_ONE) and not header["times"]:
             share = number / len(batch)
             self.computed.add(input_s * share, calls_s * share, output_s * share, number)
@@ -205,11 +205,11 @@ class ModuleStatistics:
         execution.add(input_s, infer_s, output_s, count)
 
     def by_batch_size(self) -> Iterable[tuple[int, Execution]]:
-        """Number of items in a call, ascending, and these calls."""
+        """Return numbers of items in a call, ascending, with the counters of the calls."""
         return sorted(self.executions.items())
 
 
 def _mark(work: Any, begun_at: float, input_end: float, output_start: float, answered_at: float) -> None:
-    """Note when the last instance that was given a request did what with it."""
+    """Record the times of a request's steps at its last instance."""
     seconds = {"queued": work.queued_at, "begun": begun_at, "computing": input_end, "computed": output_start, "answered": answered_at}
     work.marks.update((name, int(at * 1e9)) for name, at in seconds.items())

@@ -1,4 +1,4 @@
-"""What is to be run for a Triton model: the versions, the instances of each, and how their requests are queued."""
+"""Plan a Triton model: its versions, their instances, and their queues."""
 
 import logging
 import os
@@ -24,35 +24,35 @@ from hubserve.settings import ModuleSettings, ServerSettings
 
 log = logging.getLogger("hubserve")
 
-#: entries of a store that are not models and are named in the log
-_MOST_NAMED = 20
+#: entries of a store that are not models and are listed in the log
+_MAX_LISTED = 20
 
 
 class Device(NamedTuple):
-    """Where one instance computes.
+    """The device of one instance.
 
     Attributes:
-        kind: ``CPU``, ``GPU`` or ``MODEL``, where the model chooses by itself.
-        gpu: its number, of those that this process may see.
-        shown: what ``CUDA_VISIBLE_DEVICES`` calls it.
+        kind: ``CPU``, ``GPU``, or ``MODEL`` if the model chooses by itself.
+        gpu: its number among those visible to this process.
+        visible_name: its name in ``CUDA_VISIBLE_DEVICES``.
     """
 
     kind: str = "CPU"
     gpu: int = 0
-    shown: str = ""
+    visible_name: str = ""
 
 
 def plan_stores(settings: ServerSettings, search_path: Sequence[Path] = (), only: str | None = None) -> list[ModulePlan]:
-    """Plan the models of the settings' stores that are to be served from the start; all, unless ``model_control`` is ``explicit``.
+    """Plan the models of the settings' stores that are served from the start: all, unless ``model_control`` is ``explicit``.
 
     Args:
-        settings: the server's.
-        search_path: where relative stores are looked up first.
-        only: plan the model of this name alone, whether it is to be served from the start or not.
+        settings: of the server.
+        search_path: folders in which relative stores are looked up first.
+        only: plan only the model of this name, whether it is served from the start or not.
     Returns:
-        Also a plan with an ``error`` for each that cannot be served.
+        The plans; that of a model that cannot be served has an ``error``.
     Raises:
-        ConfigError: a store is no folder, or one that is to be loaded is in none of them.
+        ConfigError: a store is not a folder, or no store holds a model that ``load_model`` names.
     """
     stores = store_folders(settings.model_store, search_path)
     models = find_models(stores)
@@ -71,18 +71,16 @@ def plan_stores(settings: ServerSettings, search_path: Sequence[Path] = (), only
 
 
 def _log_others(stores: Sequence[Path]) -> None:
-    """Name what stores hold beside models, once for each start or reload."""
+    """Log what stores hold beside models, once for each start or reload."""
     for store in dict.fromkeys(stores):
         names = other_entries(store)
         if names:
-            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-            log.info(
-                "model store '%s': passed over, because they hold nothing of a model: %s%s", store, ", ".join(names[:_MOST_NAMED]), more
-            )
+            more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+            log.info("model store '%s': skipped, because they hold no model: %s%s", store, ", ".join(names[:_MAX_LISTED]), more)
 
 
 def plan_stored(model: StoredModel, settings: ServerSettings) -> list[ModulePlan]:
-    """Plan one model of a store; where that fails, one plan that has the reason as ``error``."""
+    """Plan one model of a store; if that fails, return one plan with the reason as its ``error``."""
     try:
         if model.problem:
             raise ConfigError(model.problem)
@@ -102,24 +100,24 @@ def plan_model(
     """Plan every version of a Triton model that its version policy chooses.
 
     Args:
-        folder: it holds ``config.pbtxt`` and a folder for each version. To serve files that a client sent, write them into a folder of
-            this form, and give the model's name.
-        settings: the server's; its ``modules_info`` may have settings of this model's, which come before what ``config.pbtxt`` says.
-        name: what the model is called; by default what ``config.pbtxt`` says, else as the folder.
-        config: a decoded JSON object that takes the place of ``config.pbtxt``; its numbers may be texts.
-        launched: in which Python its instances run, and with which variables; this one where None.
+        folder: holds ``config.pbtxt`` and a folder for each version. To serve files that a client sent, write them into a folder of
+            this form, and pass the model's name.
+        settings: of the server; the settings of this model in ``modules_info`` take precedence over ``config.pbtxt``.
+        name: of the model; by default the one in ``config.pbtxt``, else the folder's.
+        config: a decoded JSON object that replaces ``config.pbtxt``; its numbers may be texts.
+        launched: the Python and the environment variables of its instances; None for those of this process.
         search_path: folders in which relative paths are looked up.
     Returns:
-        One plan for each version, ascending: for :meth:`hubserve.gateway.dataplane.DataPlane.load`, all together.
+        One plan for each version, ascending, to be passed to :meth:`hubserve.gateway.dataplane.DataPlane.load` together.
     Raises:
-        ConfigError: the configuration cannot be honoured.
-        LoadFailed: no version is there, or no model file.
-        MissingDependency: reading the configuration needs what is not installed.
+        ConfigError: the configuration cannot be fulfilled.
+        LoadFailed: there is no version, or no model file.
+        MissingDependency: a package that reads the configuration is not installed.
     """
     model = open_model(folder.absolute(), name, config)
     ignored = passed_over(model.config, model.backend)
     if ignored:
-        log.warning("model '%s': its configuration sets what has no effect here: %s", model.name, "; ".join(ignored))
+        log.warning("model '%s': fields of its configuration have no effect here: %s", model.name, "; ".join(ignored))
     if model.backend == ENSEMBLE:
         _require_no_settings(model.name, settings)
         ensemble = plan_ensemble(model.config)
@@ -162,10 +160,10 @@ def plan_model(
 
 
 def _require_no_settings(name: str, settings: ServerSettings) -> None:
-    """An ensemble is computed by its models, so that nothing but its folder can be said of it."""
-    own, usual = settings.module(name), ModuleSettings()
+    """Refuse settings for an ensemble, which is computed by its models and has none but its folder."""
+    own, default = settings.module(name), ModuleSettings()
     for field in own.__struct_fields__:
-        if field != "init_args" and getattr(own, field) != getattr(usual, field):
+        if field != "init_args" and getattr(own, field) != getattr(default, field):
             raise ConfigError(
                 f"modules_info.{name}.{field}: an ensemble has no instances, queue or cache of its own. Remove it, or give it to a model "
                 "of the ensemble."
@@ -173,7 +171,7 @@ def _require_no_settings(name: str, settings: ServerSettings) -> None:
 
 
 def _devices(model: TritonModel, settings: ServerSettings) -> list[Device]:
-    """One for each instance."""
+    """Return the device of each instance."""
     groups = model.config["instance_group"] or [{}]
     own = settings.module(model.name)
     if own.workers and len(groups) > 1:
@@ -184,24 +182,24 @@ def _devices(model: TritonModel, settings: ServerSettings) -> list[Device]:
     for group in groups:
         kind = group.get("kind", "KIND_AUTO")
         gpus = group.get("gpus", [])
-        asks = kind == "KIND_GPU" or bool(gpus) or (kind == "KIND_AUTO" and settings.prefers_gpu(model.name))
-        if asks and model.backend not in CPU_ONLY:
-            each = [Device("GPU", gpu, _shown(gpu)) for gpu in gpus] or _all_gpus(model.name, settings)
-            devices += each * (own.workers or group.get("count") or 1)
+        on_gpu = kind == "KIND_GPU" or bool(gpus) or (kind == "KIND_AUTO" and settings.prefers_gpu(model.name))
+        if on_gpu and model.backend not in CPU_ONLY:
+            group_devices = [Device("GPU", gpu, _visible_name(gpu)) for gpu in gpus] or _all_gpus(model.name, settings)
+            devices += group_devices * (own.workers or group.get("count") or 1)
         else:
             merges = model.backend != "python" and "sequence_batching" not in model.config
             count = own.workers or group.get("count") or settings.instance_count(model.name, merges)
             devices += [Device("MODEL" if kind == "KIND_MODEL" else "CPU")] * count
     if len(devices) > MOST_INSTANCES:
         raise ConfigError(
-            f"model '{model.name}': {len(devices)} instances are asked for, and a model may have {MOST_INSTANCES}. "
+            f"model '{model.name}': {len(devices)} instances are configured, and a model may have {MOST_INSTANCES}. "
             "Lower the counts in instance_group."
         )
     return devices
 
 
 def _all_gpus(name: str, settings: ServerSettings) -> list[Device]:
-    """Return those that the settings or ``CUDA_VISIBLE_DEVICES`` name; if neither is set, all of this machine."""
+    """Return the GPUs that the settings or ``CUDA_VISIBLE_DEVICES`` name; if neither is set, all of this machine."""
     chosen = settings.module(name).gpu if settings.module(name).gpu is not None else settings.gpu
     listed = str(chosen) if chosen is not None else os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
@@ -229,8 +227,8 @@ def _spec(
     cores = len(os.sched_getaffinity(0))
     environ = own_environ(model.name, own, launched, search_path)
     device_id = device.gpu
-    if device.kind == "GPU" and model.backend != "python":  # engines compute on the first GPU that they see; a model.py is told which
-        environ["CUDA_VISIBLE_DEVICES"] = device.shown
+    if device.kind == "GPU" and model.backend != "python":  # engines use the first visible GPU; a model.py gets its number
+        environ["CUDA_VISIBLE_DEVICES"] = device.visible_name
         device_id = 0
     return InstanceSpec(
         module=model.name,
@@ -256,7 +254,7 @@ def _spec(
 
 
 def own_environ(name: str, own: ModuleSettings, launched: Launch, search_path: Sequence[Path]) -> dict[str, str]:
-    """The environment variables that a module's own settings ask for, over those that it is started with anyway.
+    """Return the environment variables of a module's own settings, on top of those of its launch.
 
     Raises:
         ConfigError: one may not be set.
@@ -267,9 +265,9 @@ def own_environ(name: str, own: ModuleSettings, launched: Launch, search_path: S
     return with_libraries({**launched.environ, **own.environ}, absolute_folders(own.library_path, search_path))
 
 
-def _shown(number: int) -> str:
-    """What ``CUDA_VISIBLE_DEVICES`` calls the GPU that is the one of this number among those that this process may see."""
+def _visible_name(number: int) -> str:
+    """Return the name in ``CUDA_VISIBLE_DEVICES`` of the GPU with this number among those visible to this process."""
     visible = [each.strip() for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
     if visible and number >= len(visible):
-        raise ConfigError(f"GPU {number} is asked for, and CUDA_VISIBLE_DEVICES shows {len(visible)}: {', '.join(visible)}")
+        raise ConfigError(f"GPU {number} is configured, and CUDA_VISIBLE_DEVICES shows {len(visible)}: {', '.join(visible)}")
     return visible[number] if visible else str(number)

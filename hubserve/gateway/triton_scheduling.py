@@ -1,4 +1,4 @@
-"""How a Triton model's configuration has its requests queued, merged and put together to sequences."""
+"""Plan how the requests of a Triton model are queued, merged and put into sequences."""
 
 import math
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ from hubserve.kinds.triton.model_folder import TritonModel
 from hubserve.settings import ModuleSettings, ServerSettings
 
 _US_PER_S = 1e6
-#: what a sequence is idle for at most, where the configuration does not say
-_IDLE_US = 1_000_000
+#: default of the longest idle time of a sequence
+_MAX_IDLE_US = 1_000_000
 _CONTROLS = {
     "CONTROL_SEQUENCE_START": sequences.START,
     "CONTROL_SEQUENCE_READY": sequences.READY,
@@ -28,16 +28,16 @@ _FLAGS = {"int32_false_true": "int32", "fp32_false_true": "float32", "bool_false
 
 
 def own_policies(own: ModuleSettings) -> QueuePolicies:
-    """How requests of each priority wait, as the server's settings have it."""
+    """Return the queue policies of a module's own settings."""
     default = own.default_priority_level or (own.priority_levels + 1) // 2
     return QueuePolicies(own.priority_levels, default, QueuePolicy(timeout_s=own.max_queue_wait_ms / 1e3))
 
 
 def batch_settings(model: TritonModel, own: ModuleSettings, settings: ServerSettings) -> BatchSettings:
-    """How requests are queued and merged.
+    """Return how requests are queued and merged.
 
-    A model of files merges them in any case, because nobody can tell; a ``model.py`` sees how many came together, and gets several only
-    where its configuration has ``dynamic_batching``: then all that wait, as its author expects.
+    Requests to a model of files are always merged, because it cannot see that. A ``model.py`` sees how many came together, and gets
+    several only if its configuration has ``dynamic_batching``: then all that wait, as its author expects.
 
     Raises:
         ConfigError: a priority has no level.
@@ -83,7 +83,7 @@ def sequence_plan(model: TritonModel) -> SequencePlan | None:
     """Return how requests form sequences; None for a model without sequences.
 
     Raises:
-        ConfigError: a control or a state is incomplete, or there is a state beside ``iterative_sequence``.
+        ConfigError: a control or a state is incomplete, or both a state and ``iterative_sequence`` are configured.
         LoadFailed: the file of an initial state cannot be read.
     """
     given = model.config.get("sequence_batching")
@@ -91,14 +91,14 @@ def sequence_plan(model: TritonModel) -> SequencePlan | None:
         return None
     if given.get("iterative_sequence") and given.get("state"):
         raise ConfigError(
-            f"model '{model.name}': sequence_batching.state does not go with iterative_sequence, whose model is given the same request "
-            "again. Have the model keep its state itself, by the correlation id, or remove one of the two."
+            f"model '{model.name}': sequence_batching.state cannot be combined with iterative_sequence, whose model is given the same "
+            "request again. Have the model keep its state itself, by the correlation id, or remove one of the two."
         )
     direct, oldest = given.get("direct", {}), given.get("oldest", {})
     chosen = oldest if "oldest" in given else direct
     return SequencePlan(
         strategy=sequences.OLDEST if "oldest" in given else sequences.DIRECT,
-        max_idle_s=(given.get("max_sequence_idle_microseconds") or _IDLE_US) / _US_PER_S,
+        max_idle_s=(given.get("max_sequence_idle_microseconds") or _MAX_IDLE_US) / _US_PER_S,
         slots=oldest.get("max_candidate_sequences", 0),
         preferred_sizes=sorted(oldest.get("preferred_batch_size", [])),
         max_delay_s=chosen.get("max_queue_delay_microseconds", 0) / _US_PER_S,
@@ -155,10 +155,10 @@ def _initial(model: TritonModel, where: str, initial: Any) -> bytes | None:
 
 
 def warm_up_samples(model: TritonModel) -> list[dict[str, Any]] | None:
-    """What an instance computes before it is ready, as :mod:`hubserve.instance.warmup` takes it; None where the configuration says nothing.
+    """Return the warm-up samples of an instance, as :mod:`hubserve.instance.warmup` takes them; None if none are configured.
 
     Raises:
-        ConfigError: an input has no data, or a datatype that there is not.
+        ConfigError: an input has no data, or an unknown datatype.
     """
     samples = model.config["model_warmup"]
     return [_sample(model.name, each) for each in samples] or None

@@ -135,7 +135,7 @@ def test_optional_inputs_are_left_out_and_what_does_not_come_of_them_too(tmp_pat
         assert await ask(plane, request("strict_end", ["a"], x=[1])) == {"a": [1]}
         with pytest.raises(ModuleFailed, match=r"step 2 \(model 'same'\): the model's answer lacks the outputs \['B'\]"):
             await ask(plane, request("chain", x=[1]))
-        with pytest.raises(ModuleFailed, match=r"step 1 \(model 'same'\) gave no output 'A'; it gave B"):
+        with pytest.raises(ModuleFailed, match=r"step 1 \(model 'same'\) returned no output 'A'; it returned B"):
             await ask(plane, request("strict_end", ["b"], y=[2]))
         with pytest.raises(InvalidInput, match="unexpected inference input 'z'"):
             await ask(plane, request("chain", z=[1]))

@@ -141,4 +141,4 @@ def test_classes_are_called_as_the_model_calls_them_that_gives_the_output(
 
 def test_a_gpu_that_is_asked_for_in_vain_is_named_and_the_cpu_computes(labelled: Server, client: Any) -> None:
     assert client.is_model_ready("on_gpu")
-    assert "model 'on_gpu': its configuration sets what has no effect here: instance_group[0] asks for a GPU" in labelled.log.read_text()
+    assert "model 'on_gpu': fields of its configuration have no effect here: instance_group[0] asks for a GPU" in labelled.log.read_text()

@@ -1,4 +1,4 @@
-"""An ensemble: a dataflow of served models, computed in the gateway. It has no instance of its own."""
+"""Serve an ensemble: a dataflow of served models, computed in the gateway without instances of its own."""
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -24,7 +24,7 @@ class ServedEnsemble(ServedModule):
     """One version of an ensemble.
 
     Args:
-        plan: with an ``ensemble``.
+        plan: has an ``ensemble``.
         served: the served modules; each request looks its models up again, so that they can be replaced meanwhile.
         deadlocks, models: see :class:`ServedModule`.
     """
@@ -38,7 +38,7 @@ class ServedEnsemble(ServedModule):
         self._served = served
 
     async def start(self) -> None:
-        """Wait until its models are loaded, and hold the dataflow against what they take and give; see the base class."""
+        """Wait until its models are loaded, and check the dataflow against their inputs and outputs; see the base class."""
         batch = int(self._config["max_batch_size"])
         self.description = Description(
             faces=[Face.TENSORS],
@@ -51,7 +51,7 @@ class ServedEnsemble(ServedModule):
             config=self._config,
         )
         try:
-            self._refuse_circle(self._ensemble, (self.plan.info.name,))
+            self._check_acyclic(self._ensemble, (self.plan.info.name,))
             for step in self._ensemble.steps:
                 await self._loaded_model(step)
             self._check_datatypes()
@@ -61,13 +61,13 @@ class ServedEnsemble(ServedModule):
         finally:
             self._loaded.set()
 
-    def _refuse_circle(self, ensemble: EnsemblePlan, above: tuple[str, ...]) -> None:
+    def _check_acyclic(self, ensemble: EnsemblePlan, above: tuple[str, ...]) -> None:
         for step in ensemble.steps:
             if step.model in above:
                 raise LoadFailed(f"ensemble '{self.plan.info.name}': {step.place} is part of itself: {' -> '.join([*above, step.model])}")
             inner = self._model(step).plan.ensemble
             if inner is not None:
-                self._refuse_circle(inner, (*above, step.model))
+                self._check_acyclic(inner, (*above, step.model))
 
     def _model(self, step: EnsembleStep) -> ServedModule:
         try:
@@ -97,10 +97,10 @@ class ServedEnsemble(ServedModule):
         given = {spec.name for spec in described.outputs}
         absent = next((each for each in step.outputs if each not in given), None)
         if absent is not None:
-            raise LoadFailed(f"{where} has no output '{absent}'; it gives {', '.join(sorted(given))}")
+            raise LoadFailed(f"{where} has no output '{absent}'; it has {', '.join(sorted(given))}")
 
     def _check_datatypes(self) -> None:
-        """Every tensor has one datatype, whoever gives and takes it."""
+        """Check that every tensor has one datatype for all steps that produce or consume it."""
         known = {spec.name: (spec.dtype, "the ensemble") for spec in [*self.description.inputs, *self.description.outputs]}
         for step in self._ensemble.steps:
             described = self._model(step).description
@@ -109,14 +109,14 @@ class ServedEnsemble(ServedModule):
                     tensor = names.get(spec.name)
                     if tensor is None:
                         continue
-                    dtype, who = known.setdefault(tensor, (spec.dtype, step.place))
+                    dtype, where = known.setdefault(tensor, (spec.dtype, step.place))
                     if dtype != spec.dtype:
                         raise LoadFailed(
-                            f"ensemble '{self.plan.info.name}': tensor '{tensor}' is {dtype} for {who}, and {spec.dtype} for {step.place}"
+                            f"ensemble '{self.plan.info.name}': tensor '{tensor}' is {dtype} for {where}, and {spec.dtype} for {step.place}"
                         )
 
     def _check_decoupled(self) -> None:
-        """An ensemble with a decoupled step answers as often as that one; its configuration says so to clients."""
+        """Mark an ensemble with a decoupled step as decoupled, also in the configuration that clients see."""
         decoupled = [step for step in self._ensemble.steps if self._model(step).description.decoupled]
         if not decoupled:
             return
@@ -124,14 +124,14 @@ class ServedEnsemble(ServedModule):
         if pair:
             raise LoadFailed(
                 f"ensemble '{self.plan.info.name}': {pair[0].place} and {pair[1].place} each answer any number of times, and neither needs "
-                "the other one, so nothing says which of their answers belong together. Put one of them behind the other."
+                "the other one, so it is undefined which of their answers belong together. Put one of them behind the other."
             )
         config = {**self._config, "model_transaction_policy": {"decoupled": True}}
         self.description = self.description._replace(decoupled=True, config=config)
 
     @property
     def ready(self) -> bool:
-        """Whether every model of it can answer."""
+        """Whether all of its models can answer."""
         return not self.not_ready_reason
 
     @property
@@ -151,12 +151,12 @@ class ServedEnsemble(ServedModule):
         return ""
 
     def check_room(self) -> None:
-        """Refuse a request that its models would refuse; see the base class."""
+        """Raise the errors with which its models would refuse a request; see the base class."""
         for step in self._ensemble.steps:
             self._model(step).check_room()
 
     async def infer(self, request: InferRequest) -> InferResponse:
-        """Answer one request; what goes wrong in a step names it. See the base class."""
+        """Answer one request; errors of a step name it. See the base class."""
         if not self._loaded.is_set() or self.load_error:
             await self.loaded()
         if self.description.decoupled:
@@ -200,7 +200,7 @@ class ServedEnsemble(ServedModule):
             tally.add(time.monotonic() - came_at)
 
     def _begin(self, request: InferRequest) -> tuple[EnsembleFlow, list[str], State]:
-        """Check a request; gives what computes it, the outputs that it wants, and where its answer begins."""
+        """Check a request; returns its flow, the requested outputs, and the initial state."""
         if request.tensors is None or request.wants_json:
             raise unsupported_face(self.name, self.description, Face.JSON if request.pictures is None else Face.PICTURE)
         check_tensors(self.plan.info.name, self.description, request.tensors)

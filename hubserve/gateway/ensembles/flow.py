@@ -1,4 +1,4 @@
-"""Computes one request of an ensemble: which of its steps are needed, and what goes from one to the next."""
+"""Compute one request of an ensemble: choose the needed steps, and pass tensors from one to the next."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -12,24 +12,24 @@ from hubserve.errors import HubError, InvalidInput, ModuleFailed
 from hubserve.gateway.ensembles.plan import EnsembleStep
 from hubserve.types import InferRequest, InferResponse
 
-#: name -> array; None for a tensor that this request does not have
+#: name to array; None for a tensor that this request lacks
 Tensors = dict[str, np.ndarray | None]
 
 
 class NeededStep(NamedTuple):
-    """A step that an answer depends on.
+    """A step on which an answer depends.
 
     Attributes:
-        step: it.
-        outputs: the model's names of the outputs that are used.
-        firm: those that the answer cannot do without; others go to optional inputs alone.
-        required: the ensemble's tensors that the model cannot do without.
+        step: of the ensemble.
+        outputs: the model's names of the used outputs.
+        mandatory: those that the answer requires; others go to optional inputs only.
+        required: the ensemble's tensors that the model requires.
         decoupled: whether the model answers any number of times.
     """
 
     step: EnsembleStep
     outputs: Sequence[str]
-    firm: Collection[str]
+    mandatory: Collection[str]
     required: Collection[str]
     decoupled: bool
 
@@ -38,7 +38,7 @@ class ModelFacts(NamedTuple):
     """The facts of a step's model.
 
     Attributes:
-        optional: its inputs that may be left out.
+        optional: its optional inputs.
         decoupled: whether it answers any number of times.
     """
 
@@ -47,28 +47,28 @@ class ModelFacts(NamedTuple):
 
 
 def needed_steps(steps: Sequence[EnsembleStep], wanted: Collection[str], facts: Callable[[EnsembleStep], ModelFacts]) -> list[NeededStep]:
-    """Find the steps without which some tensors would not come about, or would be others.
+    """Return the steps on which some tensors depend.
 
     Args:
         steps: of the ensemble.
         wanted: the tensors.
-        facts: tells of a step's model.
+        facts: returns the facts of a step's model.
     """
     known = {step.number: facts(step) for step in steps}
-    used, firm = set(wanted), set(wanted)
+    used, mandatory = set(wanted), set(wanted)
     size = -1
-    while size != len(used) + len(firm):
-        size = len(used) + len(firm)
+    while size != len(used) + len(mandatory):
+        size = len(used) + len(mandatory)
         for step in steps:
             if used.intersection(step.outputs.values()):
                 used.update(step.inputs.values())
-            if firm.intersection(step.outputs.values()):
-                firm.update(_required(step, known[step.number]))
+            if mandatory.intersection(step.outputs.values()):
+                mandatory.update(_required(step, known[step.number]))
     return [
         NeededStep(
             step,
             [name for name, tensor in step.outputs.items() if tensor in used],
-            {name for name, tensor in step.outputs.items() if tensor in firm},
+            {name for name, tensor in step.outputs.items() if tensor in mandatory},
             _required(step, known[step.number]),
             known[step.number].decoupled,
         )
@@ -86,8 +86,8 @@ class State:
     """The progress of one answer.
 
     Attributes:
-        tensors: those that are known.
-        lacking: of each tensor that does not come, why.
+        tensors: the known ones.
+        lacking: the reason for each tensor that this request lacks.
         waiting: the steps that have not begun.
         final: whether no more answers follow.
     """
@@ -102,10 +102,10 @@ class EnsembleFlow:
     """The steps of one request.
 
     Args:
-        name: the ensemble's.
+        name: of the ensemble.
         inputs: the names of the ensemble's own inputs.
-        request: the client's, checked.
-        infer, stream: have a model answer.
+        request: of the client, checked.
+        infer, stream: answer requests to models.
     """
 
     def __init__(
@@ -123,27 +123,27 @@ class EnsembleFlow:
         self._stream = stream
 
     def start(self, needed: Sequence[NeededStep]) -> State:
-        """Return where an answer begins."""
+        """Return the initial state of an answer."""
         sent = self._request.tensors or {}
         lacking = {name: f"the request does not have the optional input '{name}'" for name in self._inputs if name not in sent}
         return State({**dict.fromkeys(lacking), **sent}, lacking, list(needed))
 
     async def answer(self, state: State, wanted: Sequence[str]) -> InferResponse:
-        """Compute all steps, each as soon as its inputs are there, and return the answer.
+        """Compute all steps, each as soon as its inputs are known, and return the answer.
 
         Raises:
-            HubError: a step failed, or a tensor that is wanted cannot be computed; the message names the step.
+            HubError: a step failed, or a wanted tensor cannot be computed; the message names the step.
         """
         running: dict[asyncio.Task[InferResponse], NeededStep] = {}
         try:
             while True:
                 for needed in self._ready(state, decoupled=False):
-                    running[asyncio.create_task(self._run(needed.step, self._asked(needed, state)))] = needed
+                    running[asyncio.create_task(self._run(needed.step, self._request_to(needed, state)))] = needed
                 if not running:
                     break
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    self._take(running.pop(task), task.result(), state)
+                    self._store(running.pop(task), task.result(), state)
         finally:
             for task in running:
                 task.cancel()
@@ -151,7 +151,7 @@ class EnsembleFlow:
         return InferResponse(tensors={} if state.waiting else self._outputs(state, wanted), final=state.final)
 
     async def answers(self, state: State, wanted: Sequence[str]) -> AsyncIterator[InferResponse]:
-        """Compute all steps, those that follow a decoupled one once for each of its responses, and give each answer.
+        """Compute all steps, those behind a decoupled one once for each of its responses, and yield each answer.
 
         Raises:
             HubError: see :meth:`answer`; also after some answers.
@@ -161,16 +161,16 @@ class EnsembleFlow:
         if needed is None:
             yield answer
             return
-        async with aclosing(self._responses(needed.step, self._asked(needed, state))) as responses:
+        async with aclosing(self._responses(needed.step, self._request_to(needed, state))) as responses:
             async for response in responses:
                 next_state = State(dict(state.tensors), dict(state.lacking), list(state.waiting), state.final and response.final)
-                self._take(needed, response, next_state)
+                self._store(needed, response, next_state)
                 async with aclosing(cast("AsyncGenerator[InferResponse]", self.answers(next_state, wanted))) as following:
                     async for each in following:
                         yield each
 
     def _ready(self, state: State, decoupled: bool) -> list[NeededStep]:
-        """Take out the steps that can be computed now; what cannot be computed at all is noted."""
+        """Remove and return the steps that can be computed now; outputs that cannot be computed are marked as lacking."""
         ready: list[NeededStep] = []
         changed = True
         while changed:
@@ -190,40 +190,40 @@ class EnsembleFlow:
                     ready.append(needed)
         return ready
 
-    def _asked(self, needed: NeededStep, state: State) -> InferRequest:
-        step, request = needed.step, self._request
+    def _request_to(self, needed: NeededStep, state: State) -> InferRequest:
+        step, own = needed.step, self._request
         tensors = {name: state.tensors[tensor] for name, tensor in step.inputs.items()}
         return InferRequest(
             step.model,
             step.version,
             tensors={name: array for name, array in tensors.items() if array is not None},
             wants_json=False,
-            deadline=request.deadline,
-            priority=request.priority,
+            deadline=own.deadline,
+            priority=own.priority,
             # a model that leaves out an output requested by name has failed; outputs for optional inputs alone may be left out
-            outputs=list(needed.outputs) if len(needed.firm) == len(needed.outputs) else None,
-            id=request.id,
-            parameters=request.parameters,
-            sequence=request.sequence,
+            outputs=list(needed.outputs) if len(needed.mandatory) == len(needed.outputs) else None,
+            id=own.id,
+            parameters=own.parameters,
+            sequence=own.sequence,
         )
 
-    async def _run(self, step: EnsembleStep, asked: InferRequest) -> InferResponse:
+    async def _run(self, step: EnsembleStep, request: InferRequest) -> InferResponse:
         try:
-            return await self._infer(asked)
+            return await self._infer(request)
         except HubError as error:
-            raise self._placed(step, error) from None
+            raise self._located(step, error) from None
 
-    async def _responses(self, step: EnsembleStep, asked: InferRequest) -> AsyncGenerator[InferResponse]:
+    async def _responses(self, step: EnsembleStep, request: InferRequest) -> AsyncGenerator[InferResponse]:
         try:
-            async with aclosing(cast("AsyncGenerator[InferResponse]", self._stream(asked))) as responses:
+            async with aclosing(cast("AsyncGenerator[InferResponse]", self._stream(request))) as responses:
                 async for response in responses:
                     yield response
         except HubError as error:
-            raise self._placed(step, error) from None
+            raise self._located(step, error) from None
 
-    def _placed(self, step: EnsembleStep, error: HubError) -> HubError:
-        """Return the error of a step, with its place."""
-        # the client's input fits the ensemble, so the client is to blame only if all of the step's inputs are the client's tensors
+    def _located(self, step: EnsembleStep, error: HubError) -> HubError:
+        """Return the error of a step, with the step in its message."""
+        # the client's request fits the ensemble, so it causes the error only if it has all of the step's inputs
         is_clients = set(step.inputs.values()) <= set(self._inputs)
         kind = ModuleFailed if isinstance(error, InvalidInput) and not is_clients else type(error)
         return kind(f"{self._where(step)}: {error.message}", error.detail)
@@ -231,16 +231,16 @@ class EnsembleFlow:
     def _where(self, step: EnsembleStep) -> str:
         return f"ensemble '{self._name}', {step.place}"
 
-    def _take(self, needed: NeededStep, response: InferResponse, state: State) -> None:
-        """Note what a step gave."""
+    def _store(self, needed: NeededStep, response: InferResponse, state: State) -> None:
+        """Store the outputs of a step."""
         given: Mapping[str, np.ndarray] = response.tensors or {}
         for name in needed.outputs:
             tensor = needed.step.outputs[name]
             if name in given:
                 state.tensors[tensor] = given[name]
                 continue
-            message = f"{self._where(needed.step)} gave no output '{name}'; it gave {', '.join(given) or 'none'}"
-            if name in needed.firm:
+            message = f"{self._where(needed.step)} returned no output '{name}'; it returned {', '.join(given) or 'none'}"
+            if name in needed.mandatory:
                 raise ModuleFailed(message)
             state.tensors[tensor], state.lacking[tensor] = None, message
 

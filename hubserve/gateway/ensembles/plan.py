@@ -1,4 +1,4 @@
-"""An ensemble's dataflow, checked: which steps there are, what each takes and gives, and in which order they can be computed."""
+"""Check an ensemble's dataflow: its steps, their inputs and outputs, and that they can be put in order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ class EnsembleStep:
     """One model of an ensemble.
 
     Attributes:
-        number: its place in the configuration, from 1, for messages.
+        number: its position in the configuration, from 1, for messages.
         model: the served name.
         version: of the model; None for its default.
-        inputs: the model's name for each input -> the ensemble's tensor.
-        outputs: the model's name for each output that is used -> the ensemble's tensor.
+        inputs: the model's name of each input to the ensemble's tensor.
+        outputs: the model's name of each used output to the ensemble's tensor.
     """
 
     number: int
@@ -27,7 +27,7 @@ class EnsembleStep:
 
     @property
     def place(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"step {self.number} (model '{self.model}'{f' version {self.version}' if self.version else ''})"
 
 
@@ -61,15 +61,15 @@ def plan_ensemble(config: Mapping[str, Any]) -> EnsemblePlan:
     for step in steps:
         for tensor in step.outputs.values():
             if tensor in sources:
-                raise ConfigError(f"{where}: tensor '{tensor}' is given by {sources[tensor]} and by {step.place}. Rename one of the two.")
+                raise ConfigError(f"{where}: tensor '{tensor}' has two sources: {sources[tensor]} and {step.place}. Rename one of the two.")
             sources[tensor] = step.place
     for step in steps:
         for tensor in step.inputs.values():
             if tensor not in sources:
-                raise ConfigError(f"{where}: {step.place} takes tensor '{tensor}', which no input and no step gives")
+                raise ConfigError(f"{where}: {step.place} takes tensor '{tensor}', which is no input and no step's output")
     missing = next((each for each in outputs if each not in sources), None)
     if missing is not None:
-        raise ConfigError(f"{where}: no step gives its output '{missing}'")
+        raise ConfigError(f"{where}: no step has its output '{missing}'")
     unused = next((each for each in inputs if not any(each in step.inputs.values() for step in steps) and each not in outputs), None)
     if unused is not None:
         raise ConfigError(f"{where}: no step takes its input '{unused}'. Remove it.")
@@ -92,18 +92,18 @@ def _check_order(where: str, steps: tuple[EnsembleStep, ...], inputs: tuple[str,
         ready = [step for step in left if known.issuperset(step.inputs.values())]
         if not ready:
             circle = ", ".join(step.place for step in left)
-            raise ConfigError(f"{where}: each of these waits for another one, so none can begin: {circle}")
+            raise ConfigError(f"{where}: these steps wait for one another in a circle: {circle}")
         for step in ready:
             known.update(step.outputs.values())
             left.remove(step)
 
 
 def unordered_pair(steps: Sequence[EnsembleStep], some: Sequence[EnsembleStep]) -> tuple[EnsembleStep, EnsembleStep] | None:
-    """Find two steps of which neither needs what the other one gives, directly or through others; None if there are none.
+    """Return two steps that do not depend on each other, directly or through others; None if there are none.
 
     Args:
         steps: all of the ensemble.
-        some: those that are compared.
+        some: the compared ones.
     """
     sources = {tensor: step for step in steps for tensor in step.outputs.values()}
     above: dict[int, set[int]] = {}

@@ -93,7 +93,7 @@ class ConcurrentDispatcher(InstanceDispatcher):
         took_s = time.monotonic() - begun_at
         if work.answer.done() and not work.answer.cancelled() and work.answer.exception() is None:
             header = {"results": [{}], "times": [(work.count, took_s)], "took_s": took_s}
-            self._statistics.answered([work], header, begun_at, took_s)
+            self._statistics.add_batch([work], header, begun_at, took_s)
 
     def _retry_orphans(self, works: list[QueuedRequest], died: HubError) -> list[QueuedRequest]:
         """Requeue the requests of the instance that ended; returns the streams, which are not retried."""

@@ -178,7 +178,7 @@ class InstanceDispatcher:
         self.has_answered = True
 
     def _count(self, batch: list[QueuedRequest], header: dict[str, Any], begun_at: float, busy_s: float) -> None:
-        self._statistics.answered(batch, header, begun_at, busy_s)
+        self._statistics.add_batch(batch, header, begun_at, busy_s)
 
     def _retry(self, batch: list[QueuedRequest], keys: list[int], died: InstanceDied) -> None:
         """Requeue the requests of an instance that died, or fail those that may not be retried."""

@@ -15,7 +15,7 @@ def answer_of(size: int) -> InferResponse:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["put", "get"]), st.integers(0, 8), st.integers(0, 4000))), st.integers(0, 8000))
-def test_it_holds_what_was_asked_for_last_within_its_bytes(steps: list[tuple[str, int, int]], max_bytes: int) -> None:
+def test_it_keeps_the_most_recently_used_responses_within_its_size(steps: list[tuple[str, int, int]], max_bytes: int) -> None:
     cache = ResponseCache(max_bytes)
     model: dict[bytes, int] = {}  # the one asked for last is the last
     for what, name, size in steps:
@@ -38,7 +38,7 @@ def test_it_holds_what_was_asked_for_last_within_its_bytes(steps: list[tuple[str
         assert cache.nbytes == sum(each + 512 for each in model.values()) <= max_bytes
 
 
-def test_answers_lie_in_memory_of_their_own_and_cannot_be_changed() -> None:
+def test_cached_responses_have_their_own_memory_and_are_read_only() -> None:
     cache, answer = ResponseCache(1 << 20), answer_of(10)
     text = bytearray(b'{"a": 1}')
     cache.put(b"arrays", answer)
@@ -59,7 +59,7 @@ def request(tensors: dict[str, Any] | None = None, **more: Any) -> InferRequest:
     return InferRequest("m", tensors=tensors, **more)
 
 
-def test_only_equal_questions_have_the_same_key() -> None:
+def test_only_equal_requests_have_the_same_key() -> None:
     x = np.arange(6, dtype=np.int32)
     texts = np.array([b"ab", b"c"], object)
     different = [

@@ -10,7 +10,7 @@ ENDS = ["answer", "error", "leave"]
 
 
 @given(st.lists(st.sampled_from(ENDS), max_size=12).flatmap(lambda ends: st.tuples(st.just(ends), st.permutations(range(len(ends))))))
-def test_answers_come_in_the_order_of_the_questions_whatever_becomes_of_others(case: tuple[list[str], list[int]]) -> None:
+def test_responses_come_in_the_order_of_their_requests_however_others_end(case: tuple[list[str], list[int]]) -> None:
     ends, order = case
 
     async def scenario() -> None:

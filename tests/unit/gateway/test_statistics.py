@@ -27,7 +27,7 @@ def header(results: list[bool], **more: Any) -> dict[str, Any]:
 def test_a_batchs_time_is_divided_and_counted_for_each_request_and_once_for_the_batch() -> None:
     counted = ModuleStatistics()
     header_ = header([True, True], times=[(3, 0.5)], calls_s=0.5, took_s=0.625, prepare_s=0.125)
-    counted.answered(batch_of([1, 2], queued_at=1.0), header_, begun_at=3.0, busy_s=1.0)
+    counted.add_batch(batch_of([1, 2], queued_at=1.0), header_, begun_at=3.0, busy_s=1.0)
     assert (counted.inference_count, counted.execution_count) == (3, 1)
     assert (counted.queue.count, counted.queue.seconds) == (2, 4.0)
     each = counted.computed
@@ -42,9 +42,9 @@ def test_a_batchs_time_is_divided_and_counted_for_each_request_and_once_for_the_
 
 def test_failed_requests_are_not_counted_as_computed() -> None:
     counted = ModuleStatistics()
-    counted.answered(batch_of([2]), header([False], took_s=1.0), begun_at=1.0, busy_s=1.0)
+    counted.add_batch(batch_of([2]), header([False], took_s=1.0), begun_at=1.0, busy_s=1.0)
     assert (counted.inference_count, counted.execution_count, counted.queue.count, counted.last_inference_ms) == (0, 0, 0, 0)
-    counted.answered(batch_of([2, 1]), header([True, False], times=[(2, 0.5)], took_s=0.5), begun_at=1.0, busy_s=0.5)
+    counted.add_batch(batch_of([2, 1]), header([True, False], times=[(2, 0.5)], took_s=0.5), begun_at=1.0, busy_s=0.5)
     assert (counted.inference_count, counted.execution_count, counted.queue.count) == (2, 1, 1)
 
 
@@ -54,13 +54,13 @@ def test_failed_requests_are_not_counted_as_computed() -> None:
         max_size=10,
     )
 )
-def test_the_sums_hold_whatever_comes(batches: list[tuple[list[tuple[int, bool]], bool, float]]) -> None:
+def test_the_sums_are_consistent_for_any_batches(batches: list[tuple[list[tuple[int, bool]], bool, float]]) -> None:
     counted = ModuleStatistics()
     for requests, one_by_one, seconds in batches:
         counts, results = [count for count, _ in requests], [good for _, good in requests]
         works = batch_of([1] * len(counts), ONE_BY_ONE) if one_by_one else batch_of(counts)
         times = [] if one_by_one else [(count, seconds) for count, good in requests if good]
-        counted.answered(works, header(results, times=times, took_s=seconds * len(times), calls_s=seconds * len(times)), 1.0, seconds)
+        counted.add_batch(works, header(results, times=times, took_s=seconds * len(times), calls_s=seconds * len(times)), 1.0, seconds)
     good = [(count, one_by_one) for requests, one_by_one, _ in batches for count, good in requests if good]
     assert counted.inference_count == sum(1 if one_by_one else count for count, one_by_one in good)
     assert counted.queue.count == counted.computed.compute_infer.count == len(good)

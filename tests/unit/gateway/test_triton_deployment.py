@@ -36,7 +36,7 @@ def plan(store: Path, config: str, **settings: Any) -> ModulePlan:
         ("instance_group [ { count: 2 } ]", {"modules_info": {"m": {"workers": 5}}}, 5),
     ],
 )
-def test_instances_are_as_many_as_the_groups_say(tmp_path: Path, group: str, settings: dict[str, Any], count: int) -> None:
+def test_instance_groups_decide_the_number_of_instances(tmp_path: Path, group: str, settings: dict[str, Any], count: int) -> None:
     specs = plan(tmp_path, group, **settings).instances
     assert [spec.init_args["instance"] for spec in specs] == [{"index": index, "kind": "CPU", "device_id": 0} for index in range(count)]
 
@@ -49,7 +49,7 @@ def python_model(store: Path, config: str, **settings: Any) -> ModulePlan:
     return only
 
 
-def test_a_model_in_python_has_one_instance_and_whole_requests_apart_unless_it_asks_for_more(tmp_path: Path) -> None:
+def test_a_python_model_has_one_instance_and_unmerged_requests_by_default(tmp_path: Path) -> None:
     alone = python_model(tmp_path / "a", "")
     assert (len(alone.instances), alone.batching.merge) == (1, False)
     together = python_model(tmp_path / "b", "max_batch_size: 4 dynamic_batching { } instance_group [ { count: 3 } ]")
@@ -65,11 +65,11 @@ def test_each_request_of_an_iterative_model_is_a_sequence_without_a_state_beside
     assert sequences is not None
     assert (sequences.iterative, sequences.strategy, [each.name for each in sequences.inputs]) == (True, "oldest", ["id"])
     state = "state { input_name: 'S' output_name: 'T' data_type: TYPE_FP32 dims: 1 }"
-    with pytest.raises(ConfigError, match="sequence_batching.state does not go with iterative_sequence"):
+    with pytest.raises(ConfigError, match="sequence_batching.state cannot be combined with iterative_sequence"):
         python_model(tmp_path / "c", f"sequence_batching {{ iterative_sequence: true {state} }}")
 
 
-def test_instances_on_gpus_see_theirs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instances_on_gpus_see_only_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
     (tmp_path / "m" / "1").mkdir(parents=True)
     (tmp_path / "m" / "1" / "model.pdmodel").write_bytes(b"")
@@ -83,7 +83,7 @@ def test_instances_on_gpus_see_theirs_alone(tmp_path: Path, monkeypatch: pytest.
     (one,) = plan_model(tmp_path / "m", settings)
     assert [spec.environ["CUDA_VISIBLE_DEVICES"] for spec in one.instances] == ["4", "5", "6"]
     config.write_text("instance_group [ { kind: KIND_GPU gpus: [ 3 ] } ]")
-    with pytest.raises(ConfigError, match="GPU 3 is asked for, and CUDA_VISIBLE_DEVICES shows 3: 4, 5, 6"):
+    with pytest.raises(ConfigError, match="GPU 3 is configured, and CUDA_VISIBLE_DEVICES shows 3: 4, 5, 6"):
         plan_model(tmp_path / "m", settings)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     config.write_text("instance_group [ { kind: KIND_GPU } ]")
@@ -98,7 +98,7 @@ def test_instances_on_gpus_see_theirs_alone(tmp_path: Path, monkeypatch: pytest.
     ]
 
 
-def test_queues_are_as_dynamic_batching_says(tmp_path: Path) -> None:
+def test_queues_follow_dynamic_batching(tmp_path: Path) -> None:
     batching = plan(
         tmp_path,
         """dynamic_batching {
@@ -148,7 +148,7 @@ def test_incomplete_configurations_are_reported(tmp_path: Path, config: str, rea
     assert reason in raised.value.message
 
 
-def test_sequences_are_as_sequence_batching_says(tmp_path: Path) -> None:
+def test_sequences_follow_sequence_batching(tmp_path: Path) -> None:
     (tmp_path / "m" / "initial_state").mkdir(parents=True)
     (tmp_path / "m" / "initial_state" / "first").write_bytes(b"\0\0\x80?")
     sequences = plan(
@@ -192,7 +192,7 @@ def test_a_bad_model_is_planned_with_its_error_and_the_others_as_they_are(tmp_pa
     assert "two stores hold a model of this name" in errors["double"]
 
 
-def test_explicit_control_plans_what_is_named_only(tmp_path: Path) -> None:
+def test_explicit_control_plans_only_named_models(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_scale(tmp_path, name)
     raw = {"model_store": [str(tmp_path)], "model_control": "explicit"}
@@ -210,18 +210,18 @@ def test_explicit_control_plans_what_is_named_only(tmp_path: Path) -> None:
         ("{ model_name: 'a' input_map { key: 'x' value: 'in' } }", "step 1 (model 'a') needs model_name and output_map"),
         (
             "{ model_name: 'a' input_map { key: 'x' value: 'q' } output_map { key: 'y' value: 'out' } }",
-            "takes tensor 'q', which no input and no",
+            "takes tensor 'q', which is no input and no",
         ),
-        ("{ model_name: 'a' input_map { key: 'x' value: 'in' } output_map { key: 'y' value: 'q' } }", "no step gives its output 'out'"),
+        ("{ model_name: 'a' input_map { key: 'x' value: 'in' } output_map { key: 'y' value: 'q' } }", "no step has its output 'out'"),
         (
             "{ model_name: 'a' input_map { key: 'x' value: 'in' } output_map { key: 'y' value: 'out' } },"
             "{ model_name: 'b' model_version: 2 input_map { key: 'x' value: 'in' } output_map { key: 'y' value: 'out' } }",
-            "tensor 'out' is given by step 1 (model 'a') and by step 2 (model 'b' version 2)",
+            "tensor 'out' has two sources: step 1 (model 'a') and step 2 (model 'b' version 2)",
         ),
         (
             "{ model_name: 'a' input_map { key: 'x' value: 'out' } input_map { key: 'w' value: 'in' } output_map { key: 'y' value: 'q' } },"
             "{ model_name: 'b' input_map { key: 'x' value: 'q' } output_map { key: 'y' value: 'out' } }",
-            "each of these waits for another one, so none can begin: step 1 (model 'a'), step 2 (model 'b')",
+            "these steps wait for one another in a circle: step 1 (model 'a'), step 2 (model 'b')",
         ),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_dataflow_that_cannot_be_computed_is_refused(tmp_path: Path, steps: st
 
 
 @pytest.mark.parametrize("own", [{"response_cache": True}, {"workers": 2}, {"max_queue_size": 4}])
-def test_an_ensemble_is_told_nothing_that_only_its_models_could_heed(tmp_path: Path, own: dict[str, Any]) -> None:
+def test_settings_that_only_the_models_of_an_ensemble_could_use_are_refused(tmp_path: Path, own: dict[str, Any]) -> None:
     maps = "input_map { key: 'x' value: 'in' } output_map { key: 'y' value: 'out' }"
     steps = f"ensemble_scheduling {{ step [ {{ model_name: 'm' model_version: -1 {maps} }} ] }}"
     (tmp_path / "e").mkdir()

@@ -63,7 +63,7 @@ def computed_from(batch: list[QueuedRequest], call_sizes: list[int], module: Loa
 @given(
     st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.sampled_from([Face.JSON, Face.TENSORS])), min_size=1, max_size=10), st.data()
 )
-def test_every_request_gets_its_own_share_whatever_travels_with_it(shapes: list[tuple[int, bool, str]], data: st.DataObject) -> None:
+def test_every_request_gets_its_own_share_of_any_batch(shapes: list[tuple[int, bool, str]], data: st.DataObject) -> None:
     start, batch, expected = 0, [], []
     for count, is_bad, answer in shapes:
         a = np.arange(start, start + 2 * count, dtype=np.float32).reshape(count, 2)

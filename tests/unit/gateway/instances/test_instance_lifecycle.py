@@ -19,7 +19,7 @@ from hubserve.wire.arena import Arena
 
 
 @pytest.mark.parametrize("has_pidfd", [True, False])
-def test_the_end_of_a_process_is_told_once_and_it_is_reaped(monkeypatch: pytest.MonkeyPatch, has_pidfd: bool) -> None:
+def test_the_end_of_a_process_is_reported_once_and_it_is_reaped(monkeypatch: pytest.MonkeyPatch, has_pidfd: bool) -> None:
     if not has_pidfd:
         monkeypatch.delattr(os, "pidfd_open")
 
@@ -52,7 +52,7 @@ def no_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_descriptors_that_are_kept_are_spent_on_what_has_no_others(no_descriptors: None) -> None:
+def test_reserved_descriptors_are_used_when_no_others_are_left(no_descriptors: None) -> None:
     reserve = Reserve(4)
     reserve.fill()
     crowd: list[int] = []
@@ -72,7 +72,7 @@ def test_descriptors_that_are_kept_are_spent_on_what_has_no_others(no_descriptor
             os.close(each)
 
 
-def test_what_is_done_again_and_again_goes_on_after_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+def test_periodic_work_continues_after_a_failure(caplog: pytest.LogCaptureFixture) -> None:
     done: list[int] = []
     enough = asyncio.Event()
 
