@@ -13,7 +13,7 @@ from typing import Any
 import hubserve
 from hubserve.bench.payloads import sample_inputs
 from hubserve.errors import HubError
-from hubserve.instance.execute import guarded
+from hubserve.instance.guard import guarded
 from hubserve.instance.parent_death import die_with_parent
 from hubserve.kinds import LoadedModule, get_kind
 

@@ -97,7 +97,7 @@ def _report(installed: "InstallResult") -> bool:
     if reason := (manifest.provenance or {}).get("yanked"):
         print(f"Note: {manifest.info.name} {manifest.info.version} was withdrawn from its index: {reason}", file=sys.stderr)
     swaps = tell_servers(manifest.info.name, manifest.info.version)
-    verb = "Replaced" if installed.replaced else "InstallResult"
+    verb = "Replaced" if installed.replaced else "Installed"
     size = f"{manifest.files} file{'' if manifest.files == 1 else 's'}, {size_text(manifest.size_bytes)}"
     print(f"{verb} {installed.info.name} {installed.info.version} ({size}) in {installed.folder}", flush=True)
     print(choice_text(manifest), flush=True)

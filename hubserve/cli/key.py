@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _generate(args: argparse.Namespace) -> int:
-    from hubserve.registry.indexes.signing import generate, key_identifier, public_path
+    from hubserve.registry.indexes.keys import generate, key_identifier, public_path
 
     text = generate(args.file)
     print(f"The private key is in {args.file}: keep it to yourself. The public key {key_identifier(text)} is in {public_path(args.file)}:")
@@ -43,8 +43,9 @@ def _generate(args: argparse.Namespace) -> int:
 
 def _trust(args: argparse.Namespace) -> int:
     from hubserve.paths import home
+    from hubserve.registry.indexes.keys import key_identifier, parse_public
     from hubserve.registry.indexes.search_order import shown
-    from hubserve.registry.indexes.signing import key_identifier, parse_public, trust
+    from hubserve.registry.indexes.trusted_keys import trust
 
     text = parse_public(args.key)
     index = args.index if "://" in args.index or not args.index else str(Path(args.index).expanduser().absolute())
@@ -57,7 +58,7 @@ def _trust(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     from hubserve.paths import home
-    from hubserve.registry.indexes.signing import trusted_keys
+    from hubserve.registry.indexes.trusted_keys import trusted_keys
 
     keys = trusted_keys(home())
     if args.json:
@@ -71,7 +72,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _remove(args: argparse.Namespace) -> int:
     from hubserve.paths import home
-    from hubserve.registry.indexes.signing import distrust
+    from hubserve.registry.indexes.trusted_keys import distrust
 
     for each in distrust(home(), args.name):
         print(f"The key {each.identifier} of {each.name} is trusted no more")

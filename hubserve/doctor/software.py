@@ -69,7 +69,7 @@ def check_packages() -> Iterator[Finding]:
 
 
 def compare_requirement(requirement: Requirement, *, needed: bool) -> Iterator[Finding]:
-    """Whether this environment meets a requirement.
+    """Compare this environment with a requirement.
 
     Args:
         requirement: a package and its versions.
@@ -108,7 +108,7 @@ def check_opencv() -> Iterator[Finding]:
 
 
 def check_hub_commands() -> Iterator[Finding]:
-    """Which ``hub`` the shell finds."""
+    """Compare the ``hub`` that the shell finds with this one."""
     folders = [Path(each) for each in os.environ.get("PATH", "").split(os.pathsep) if each]
     found = list(
         dict.fromkeys((each / "hub").resolve() for each in folders if os.access(each / "hub", os.X_OK) and (each / "hub").is_file())

@@ -1,4 +1,4 @@
-"""Served modules in a Flask application of one's own: ``app.register_blueprint(hubserve.flask.blueprint(["clas_system"]))``."""
+"""Serve modules in a Flask application: ``app.register_blueprint(hubserve.flask.blueprint(["clas_system"]))``."""
 
 import atexit
 import io
@@ -23,8 +23,8 @@ import orjson
 from werkzeug.exceptions import HTTPException
 
 from hubserve.errors import ConfigError, HubError
-from hubserve.flask.exchange import WsgiExchange
 from hubserve.flask.gateway import Closed, Gateway
+from hubserve.flask.request_cycle import WsgiRequestCycle
 from hubserve.protocols import protocol_classes
 from hubserve.server.deployment import find_modules, make_plans
 from hubserve.server.reload import MakePlans
@@ -33,7 +33,7 @@ from hubserve.settings import ServerSettings, parse_settings, read_config
 __all__ = ["HubBlueprint", "blueprint"]
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")
-#: addresses that clients make of one that ends in a slash; PaddleHub's protocol takes them as it does without
+#: paths of clients whose base address ends in a slash; PaddleHub's protocol accepts them
 _MORE_SLASHES = ("/predict//<path:rest>", "//predict/<path:rest>")
 _PAGES = ("/health/live", "/health/ready", "/status")
 
@@ -46,17 +46,17 @@ def blueprint(
     name: str = "hubserve",
     pages: bool = False,
 ) -> "HubBlueprint":
-    """A blueprint that answers ``POST /predict/<module>`` as ``hub serving start`` does.
+    """Return a blueprint that answers ``POST /predict/<module>`` as ``hub serving start`` does.
 
     Args:
         modules: installed modules (``NAME`` or ``NAME==VERSION``) and folders.
-        config: instead: the path of a ``config.json``, or the same as a dict. Its ``host``, ``port`` and ``client_timeout_s`` are the
-            affair of whatever runs the application, and so of no effect here.
-        url_prefix: what to put in front: with ``"/ml"``, ``/ml/predict/<module>``.
+        config: instead: the path of a ``config.json``, or the same as a dict. Its ``host``, ``port`` and ``client_timeout_s`` have
+            no effect, as another server runs the application.
+        url_prefix: prefix of all paths: with ``"/ml"``, ``/ml/predict/<module>``.
         name: the blueprint's; two in one application need two names.
         pages: whether to answer ``/health/live``, ``/health/ready`` and ``/status`` too.
     Raises:
-        ConfigError: neither or both of modules and config are given, or the settings are wrong.
+        ConfigError: neither or both of modules and config are given, or the settings are invalid.
         HubError: a module is not installed.
     """
     if (modules is None) == (config is None):
@@ -84,10 +84,10 @@ def blueprint(
 
 
 class HubBlueprint(flask.Blueprint):
-    """See :func:`blueprint`, which makes it.
+    """Blueprint that serves modules; made by :func:`blueprint`.
 
     Instances are started by the first request in a process, or by :meth:`start`; never when the application is imported, so that the
-    parent process of a reloader or of a pre-forking server has none. They end with the process, or by :meth:`close`.
+    parent process of a reloader or of a pre-forking server has none. They end with the process, or with :meth:`close`.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class HubBlueprint(flask.Blueprint):
         search_path: Sequence[Path] = (),
     ) -> None:
         super().__init__(name, __name__, url_prefix=url_prefix)
-        make_plans()  # what is not installed is told now, not by the first request
+        make_plans()  # report modules that are not installed now, not at the first request
         self._settings = settings
         self._make_plans = make_plans
         self._search_path = search_path
@@ -147,16 +147,16 @@ class HubBlueprint(flask.Blueprint):
 
     def _answer(self, path: str) -> flask.Response:
         body = _Body()
-        exchange = WsgiExchange(_scope(path), body.length, body.read)
-        exchange.prepare()
+        cycle = WsgiRequestCycle(_scope(path), body.length, body.read)
+        cycle.prepare()
         while True:
             try:
                 gateway = self._running()
-            except HubError as error:  # such as a module that has been uninstalled since the application was started
-                told = {"status": "101", "msg": error.message, "results": "", "error": error.message}
-                return flask.Response(orjson.dumps(told), 503, content_type="application/json", headers={"Retry-After": "5"})
+            except HubError as error:  # such as a module that was uninstalled since the application started
+                failure = {"status": "101", "msg": error.message, "results": "", "error": error.message}
+                return flask.Response(orjson.dumps(failure), 503, content_type="application/json", headers={"Retry-After": "5"})
             try:
-                answer = gateway.answer(exchange)
+                answer = gateway.answer(cycle)
             except Closed:  # just now, by another thread
                 self._drop(gateway)
                 continue
@@ -165,10 +165,10 @@ class HubBlueprint(flask.Blueprint):
             return flask.Response(answer.body, answer.status, headers=answer.headers)
 
     def _running(self) -> Gateway:
-        """Return the gateway of this process. If setup fails, every waiting request fails, and the next request tries again.
+        """Return the gateway of this process. If its setup fails, all waiting requests fail, and the next request tries again.
 
         Raises:
-            HubError: it cannot be set up.
+            HubError: the setup failed.
         """
         with self._lock:
             if self._gateway is None:
@@ -182,20 +182,20 @@ class HubBlueprint(flask.Blueprint):
         return gateway
 
     def _drop(self, gateway: Gateway) -> None:
-        """Have the next request start another gateway in place of this one, which has ended."""
+        """Forget a gateway that has ended, so that the next request starts another one."""
         with self._lock:
             if self._gateway is gateway:
                 self._gateway = None
 
     def _forget(self) -> None:
-        """After a fork: threads and child processes are the parent's, and its event loop must not be touched."""
+        """Forget the gateway after a fork: its threads and child processes are the parent's, and its event loop must not be touched."""
         if self._gateway:
             self._inherited.append(self._gateway)
         self._lock, self._gateway = threading.Lock(), None
 
 
 def _scope(path: str) -> dict[str, Any]:
-    """ASGI's, of the request that Flask has at hand."""
+    """Return the ASGI scope of Flask's current request."""
     request = flask.request
     environ = request.environ
     return {
@@ -215,34 +215,34 @@ def _scope(path: str) -> dict[str, Any]:
 
 
 class _Body:
-    """The body of the request that Flask has at hand.
+    """Body of Flask's current request.
 
     Attributes:
-        length: as announced; None where it was not.
-        failed: werkzeug's error at reading it: the client left, or it is over the application's own ``MAX_CONTENT_LENGTH``.
+        length: as announced; None if it was not.
+        failed: werkzeug's error while reading: the client disconnected, or the body exceeds the application's own ``MAX_CONTENT_LENGTH``.
     """
 
     def __init__(self) -> None:
         self.length = flask.request.content_length
         self.failed: HTTPException | None = None
         self._stream: IO[bytes] = flask.request.stream
-        self._is_begun = False
+        self._has_started = False
 
     def read(self, count: int) -> bytes:
-        """Up to so many bytes; ``b""`` at its end.
+        """Read up to ``count`` bytes; return ``b""`` at the end.
 
         Raises:
-            OSError: it broke off; :attr:`failed` may say why.
+            OSError: the body is incomplete; :attr:`failed` may say why.
         """
         try:
             part = self._stream.read(count)
-            if not part and not self._is_begun:  # something in the application, such as its log, has read it before
+            if not part and not self._has_started:  # other code of the application, such as a log, has read it before
                 self._stream = io.BytesIO(flask.request.get_data())
                 part = self._stream.read(count)
         except HTTPException as error:
             self.failed = error
             raise OSError(str(error)) from error
-        self._is_begun = True
+        self._has_started = True
         return part
 
 

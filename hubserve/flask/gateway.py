@@ -1,4 +1,4 @@
-"""A data plane on an event loop in a thread of its own, inside somebody's process."""
+"""Data plane on an event loop in a thread of its own, inside the process of another application."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from typing import Any
 import uvloop
 
 from hubserve.errors import HubError
-from hubserve.flask.exchange import Answer, WsgiExchange
+from hubserve.flask.request_cycle import Response, WsgiRequestCycle
 from hubserve.gateway.dataplane import DataPlane, ModulePlan
 from hubserve.protocols import Context
 from hubserve.server.app import build_app
@@ -23,7 +23,7 @@ log = logging.getLogger("hubserve")
 
 
 class Closed(Exception):
-    """The gateway takes no more requests."""
+    """The gateway accepts no more requests."""
 
 
 class Gateway:
@@ -33,8 +33,8 @@ class Gateway:
 
     Args:
         settings: the server's.
-        make_plans: gives the modules.
-        address: what stands in front of ``/predict/<module>``, for the log.
+        make_plans: returns the modules.
+        address: prefix of ``/predict/<module>``, for the log.
         search_path: folders in which relative model stores are looked up first.
     """
 
@@ -56,39 +56,39 @@ class Gateway:
         self._thread.start()
 
     def wait_until_running(self) -> None:
-        """Wait until requests are taken.
+        """Wait until requests are accepted.
 
         Raises:
-            HubError: it cannot be set up; raised in every thread that waits.
+            HubError: setup failed; raised in every thread that waits.
         """
         self._running.wait()
         if self._failure:
             raise _as_hub_error(self._failure)
 
-    def answer(self, exchange: WsgiExchange) -> Answer:
-        """Answer one request; any number of threads may ask at once, and what they ask is computed together.
+    def answer(self, cycle: WsgiRequestCycle) -> Response:
+        """Answer one request; requests of several threads are computed together.
 
         Raises:
-            Closed: it takes no more requests; another gateway can be asked with the same exchange.
+            Closed: the gateway accepts no more requests; another one can answer the same request cycle.
         """
-        with self._lock:  # the loop does not end while something is handed to it
+        with self._lock:  # the loop must not end while a request is passed to it
             if self._closed or self._loop is None:
                 raise Closed
-            self._loop.call_soon_threadsafe(self._begin, exchange)
-        return exchange.wait()
+            self._loop.call_soon_threadsafe(self._start, cycle)
+        return cycle.wait()
 
     def wait_until_loaded(self) -> None:
-        """Wait until every module is loaded, or has failed to.
+        """Wait until every module is loaded, or has failed to load.
 
         Raises:
-            HubError: something beside the modules failed, so that nothing is served.
+            HubError: something other than a module failed, so that nothing is served.
         """
         self._loaded.wait()
         if self._failure:
             raise _as_hub_error(self._failure)
 
     def close(self) -> None:
-        """Finish what is in progress, for at most ``drain_timeout_s``, and end every instance."""
+        """Finish requests in progress, for at most ``drain_timeout_s``, and end every instance."""
         self._running.wait()
         with self._lock:
             if not self._closed and self._loop:
@@ -99,11 +99,11 @@ class Gateway:
 
     def _run(self) -> None:
         try:
-            uvloop.run(self._live(self._make_plans()))
+            uvloop.run(self._serve(self._make_plans()))
         except BaseException as error:
             self._failure = error
             log.exception("the modules of this application cannot be served")
-        finally:  # whatever happened, no thread waits for ever
+        finally:  # no thread may wait for ever
             with self._lock:
                 self._closed = True
             self._running.set()
@@ -111,12 +111,12 @@ class Gateway:
 
     # --- on the loop ---
 
-    def _begin(self, exchange: WsgiExchange) -> None:
-        exchange.task = asyncio.create_task(exchange.run(self._app))
-        self._tasks.add(exchange.task)
-        exchange.task.add_done_callback(self._tasks.discard)
+    def _start(self, cycle: WsgiRequestCycle) -> None:
+        cycle.task = asyncio.create_task(cycle.run(self._app))
+        self._tasks.add(cycle.task)
+        cycle.task.add_done_callback(self._tasks.discard)
 
-    async def _live(self, plans: Sequence[ModulePlan]) -> None:
+    async def _serve(self, plans: Sequence[ModulePlan]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         dataplane = DataPlane(plans, self._settings.drain_timeout_s)
         models = Models(dataplane, self._settings, self._search_path)
@@ -145,9 +145,9 @@ class Gateway:
         try:
             await load_modules(dataplane, self._address)
             models.follow()
-        except HubError:  # requests are told, too
+        except HubError:  # responses report it, too
             log.exception("no module is served")
-        except Exception:  # nothing is known of what is served: requests are refused, and a later one starts again
+        except Exception:  # requests are refused, and a later one starts another gateway
             self._stop.set()
             raise
         self._loaded.set()

@@ -30,19 +30,17 @@ _COMPAT = Path(__file__).resolve().parent.parent / "compat"
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Do what the arguments say; returns the exit status."""
+    """Run the mode that the arguments select, and return the exit status."""
     parser = argparse.ArgumentParser(prog="hubserve.instance")
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--serve-fd", type=int, metavar="FD", help="serve the gateway at the other end of this socket")
-    mode.add_argument("--app-fd", type=int, metavar="FD", help="run the module's page for the gateway at the other end of this socket")
+    mode.add_argument("--app-fd", type=int, metavar="FD", help="run the module's web page for the gateway at the other end of this socket")
     mode.add_argument("--listen", metavar="HOST:PORT", help="run instances for gateways on other machines")
-    mode.add_argument("--check", type=Path, metavar="FOLDER", help="import the module and construct nothing")
+    mode.add_argument("--check", type=Path, metavar="FOLDER", help="import the module without constructing it")
     mode.add_argument("--run", type=Path, metavar="FOLDER", help="call the module's @runnable method")
-    parser.add_argument("--json", action="store_true", help="with --run: print JSON instead of Python's form")
-    parser.add_argument("--arena-fd", type=int, metavar="FD", help="with --serve-fd: the memory that the gateway shares")
-    parser.add_argument(
-        "--side-fd", type=int, metavar="FD", help="with --serve-fd: a second socket, for modules that are given whole requests"
-    )
+    parser.add_argument("--json", action="store_true", help="with --run: print JSON instead of Python's notation")
+    parser.add_argument("--arena-fd", type=int, metavar="FD", help="with --serve-fd: the memory shared with the gateway")
+    parser.add_argument("--side-fd", type=int, metavar="FD", help="with --serve-fd: the side channel, for modules that take raw requests")
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="with --listen: the key that gateways must have, made by hub key remote"
     )
@@ -55,7 +53,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         return _listen(parser, args)
     faulthandler.enable()
     hide_neighbours()
-    # behind everything else: a real paddlehub in this environment is preferred
+    # last, so that a real paddlehub in this environment is preferred
     sys.path.extend([*filter(None, os.environ.get(BEHIND_VARIABLE, "").split(os.pathsep)), str(_COMPAT)])
     parent_death.die_with_parent()
     if args.serve_fd is not None:
@@ -78,7 +76,7 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 
 def _prepare(name: str, folder: Path) -> Kind:
-    """Return a kind, set up for code that is about to be imported: ``sys.argv`` is as in a script without arguments."""
+    """Return a kind, with the process set up to import module code: ``sys.argv`` is that of a script without arguments."""
     kind = get_kind(name)
     sys.argv = [str(kind.code_file(folder.absolute(), {}))]
     share_with_children(always=True)
@@ -93,14 +91,14 @@ def _run(args: argparse.Namespace) -> None:
         raise
     except BaseException as error:
         raise as_failure(error) from error
-    as_json = args.json or args.kind != "paddlehub"  # of the kinds of module, PaddleHub has that one
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text of a module may be in no encoding
+    as_json = args.json or args.kind != "paddlehub"  # --json is an option of PaddleHub's modules only
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a module's text may not be encodable
     print(ResultEncoder().encode(answer).decode("utf-8", "replace") if as_json else answer)  # noqa: T201 - the command's result
 
 
 def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     if args.token_file is None:
-        parser.error("--listen needs --token-file: whoever connects can have this machine run code")
+        parser.error("--listen needs --token-file, because clients that connect can run code on this machine")
     command = [sys.executable, "-m", "hubserve.instance", "--serve-fd"]
     try:
         return listen(args.listen, SharedKey(args.token_file), lambda fd: [*command, str(fd)])
@@ -114,11 +112,11 @@ def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 def _serve(fd: int, arena_fd: Optional[int], side_fd: Optional[int]) -> int:
     ignore_signals()
     keep_large_buffers()
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a module prints is log, wherever the gateway's stdout goes
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a module prints is log output, wherever the gateway's stdout goes
     arena = None
     if arena_fd is not None:
         arena = Arena(arena_fd)
-        os.close(arena_fd)  # it stays mapped
+        os.close(arena_fd)  # the mapping stays
     side = _socket(side_fd) if side_fd is not None else None
     with _socket(fd) as sock:
         return serve(sock, arena, side)
@@ -132,11 +130,11 @@ def _serve_app(fd: int) -> int:
             order = json.loads(lines.readline())
         status = serve_app(sock, _prepare(order["kind"], Path(order["folder"])), order)
         sys.stderr.flush()
-        os._exit(status)  # the page's threads would keep the process
+        os._exit(status)  # the page's threads would keep the process alive
 
 
 def _socket(fd: int) -> socket.socket:
-    """Return an inherited socket that programs started by the module do not inherit."""
+    """Return a socket for an inherited descriptor, which programs started by the module do not inherit."""
     os.set_inheritable(fd, False)
     return socket.socket(fileno=fd)
 

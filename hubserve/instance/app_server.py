@@ -1,4 +1,4 @@
-"""Run the page that a module's ``create_gradio_app`` makes, at a port of this machine that the gateway passes requests on to."""
+"""Serve the web page of a module's ``create_gradio_app`` at a local port, to which the gateway forwards requests."""
 
 import inspect
 import json
@@ -21,13 +21,13 @@ _CONNECT_EVERY_S = 0.05
 
 
 def serve_app(sock: socket.socket, kind: Kind, order: Dict[str, Any]) -> int:
-    """Load a module and run its page until the gateway closes the socket; returns the exit status.
+    """Load a module and serve its page until the gateway closes the socket; return the exit status.
 
     Args:
-        sock: is sent one line: ``{"port": number}`` or ``{"error": ...}``.
+        sock: connected to the gateway; gets one line, ``{"port": number}`` or ``{"error": ...}``.
         kind: the module's.
-        order: ``folder``, ``import_name``, ``init_args`` and ``defaults`` as :meth:`hubserve.kinds.base.Kind.load` takes them, ``scratch``,
-            the folder to run the page in, and ``root_path``, under which clients see it.
+        order: ``folder``, ``import_name``, ``init_args`` and ``defaults`` as for :meth:`hubserve.kinds.base.Kind.load`, ``scratch``, the
+            working directory of the page, and ``root_path``, its path for clients.
     """
     try:
         module = kind.load(Path(order["folder"]), order["import_name"], order["init_args"], order["defaults"])
@@ -44,7 +44,7 @@ def serve_app(sock: socket.socket, kind: Kind, order: Dict[str, Any]) -> int:
 
 
 def _create(module: LoadedModule) -> Any:
-    """Call the module's method, with advice for the failures that a missing or newer gradio has."""
+    """Call the module's method, with advice for the errors of a missing or newer gradio."""
     try:
         return module.create_app()
     except ModuleNotFoundError as error:
@@ -59,17 +59,17 @@ def _create(module: LoadedModule) -> Any:
             raise
         version = getattr(sys.modules.get("gradio"), "__version__", "unknown")
         raise LoadFailed(
-            f"the page was written for another gradio than {version}: {error}. For gr.inputs and gr.outputs add 'gradio<4' to the "
-            "module's requirements.txt and install the module again"
+            f"the page was written for another version of gradio than {version}: {error}. For gr.inputs and gr.outputs add 'gradio<4' "
+            "to the module's requirements.txt and install the module again"
         ) from None
 
 
 def _launch(app: Any, scratch: str, root_path: str) -> int:
-    """Have the page listen; returns its port.
+    """Start the page's server and return its port.
 
-    Older versions of gradio give any file of their working directory to clients, and write files there, so they get an empty one.
+    Older versions of gradio serve any file of their working directory, and write files there, so the page runs in an empty one.
     """
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # it sends reports to its makers otherwise
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # otherwise it sends usage reports to gradio's servers
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY", ""), HOST, "localhost"]))
     os.chdir(scratch)
     for _ in range(_TRIES - 1):
@@ -83,7 +83,7 @@ def _launch(app: Any, scratch: str, root_path: str) -> int:
 
 
 def _launch_at(app: Any, port: int, root_path: str) -> None:
-    wanted = {
+    options = {
         "server_name": HOST,
         "server_port": port,
         "root_path": root_path,
@@ -93,18 +93,18 @@ def _launch_at(app: Any, port: int, root_path: str) -> None:
         "quiet": True,
         "ssr_mode": False,
     }
-    known = inspect.signature(app.launch).parameters
-    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())
-    given = {key: value for key, value in wanted.items() if takes_any or key in known}
-    if "prevent_thread_lock" in given:
-        app.launch(**given)
+    parameters = inspect.signature(app.launch).parameters
+    has_var_keyword = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+    accepted = {key: value for key, value in options.items() if has_var_keyword or key in parameters}
+    if "prevent_thread_lock" in accepted:
+        app.launch(**accepted)
         _wait_until_open(port, [])
         return
     failed: List[BaseException] = []
 
     def launch() -> None:
         try:
-            app.launch(**given)
+            app.launch(**accepted)
         except BaseException as error:
             failed.append(error)
 
@@ -113,7 +113,7 @@ def _launch_at(app: Any, port: int, root_path: str) -> None:
 
 
 def _wait_until_open(port: int, failed: List[BaseException]) -> None:
-    """Wait until something listens; the gateway bounds the time."""
+    """Wait until a server listens at the port; the gateway limits the time."""
     while True:
         if failed:
             raise failed[0]

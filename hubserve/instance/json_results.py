@@ -1,6 +1,6 @@
-"""Write what a module returned as JSON.
+"""Encode the results of modules as JSON.
 
-Beyond JSON's own types it takes numpy's, dates and times, ``Decimal``, ``UUID``, paths, enums, dataclasses, bytes that are UTF-8, and any
+Beyond JSON's own types it accepts numpy's, dates and times, ``Decimal``, ``UUID``, paths, enums, dataclasses, bytes that are UTF-8, and any
 mapping, sequence or set. Numbers that are not finite become ``null`` unless the server's setting ``nan`` says otherwise.
 """
 
@@ -23,15 +23,15 @@ import numpy as np
 from hubserve.errors import HubError, ModuleFailed, safe_text
 from hubserve.kinds.module_failures import as_failure, traceback_of
 
-_SHOWN = 80
-_OWN_TYPES = (type(None), str, int, float, dict, list, tuple)
+_MAX_SHOWN = 80
+_JSON_TYPES = (type(None), str, int, float, dict, list, tuple)
 
 
 class ResultEncoder:
-    """Encodes results; ordinary ones by the standard library's C encoder alone.
+    """Encoder of results; ordinary ones need the standard library's C encoder only.
 
     Args:
-        nan: what becomes of NaN and Infinity: "null"; "error", a failed request; or "token", the words that Python writes.
+        nan: how NaN and Infinity are encoded: "null"; "error" fails the request; "token" writes them as Python does.
     """
 
     def __init__(self, nan: str = "null") -> None:
@@ -39,17 +39,17 @@ class ResultEncoder:
         self._json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=plain, allow_nan=nan == "token")
 
     def encode(self, value: Any) -> bytes:
-        """Encode one result, whatever it holds and however its own code fails.
+        """Encode one result, even if methods of its own classes fail.
 
         Raises:
-            ModuleFailed: it cannot be JSON; the message says where in it and why.
+            ModuleFailed: it cannot be written as JSON; the message says which part and why.
         """
         try:
             return self._encode(value)
         except HubError:
             raise
         except RecursionError:
-            raise ModuleFailed("the module's answer is nested too deep, or contains itself, and cannot be written as JSON") from None
+            raise ModuleFailed("the module's answer is nested too deeply, or contains itself, and cannot be written as JSON") from None
         except MemoryError as error:
             raise as_failure(error) from error
         except BaseException as error:  # code of the value's own class may raise anything
@@ -58,13 +58,13 @@ class ResultEncoder:
     def _encode(self, value: Any) -> bytes:
         try:
             text = self._json.encode(value)
-        except (TypeError, ValueError):  # an unusual key, a number that is not finite, or no JSON: walking the value tells which
+        except (TypeError, ValueError):  # an unusual key, a number that is not finite, or not JSON: _walk finds out
             text = self._json.encode(self._walk(value))
         return text.encode("utf-8", "surrogatepass")
 
     def _walk(self, value: Any) -> Any:
-        """Copy a value into JSON's own types; one call for each level, so that what a client may send can be given back."""
-        while not isinstance(value, _OWN_TYPES):
+        """Copy a value into JSON's own types; one call per level, so that values as deep as clients may send can be returned."""
+        while not isinstance(value, _JSON_TYPES):
             if isinstance(value, np.ndarray) and value.dtype.kind == "f" and np.isfinite(value).all():
                 return value.tolist()
             try:
@@ -76,14 +76,14 @@ class ResultEncoder:
         if not isinstance(value, (dict, list, tuple)):
             return value
         is_dict = isinstance(value, dict)
-        made: List[Tuple[Any, Any]] = []
-        for place, each in value.items() if isinstance(value, dict) else enumerate(value):
-            name = _key(place) if is_dict else place
+        entries: List[Tuple[Any, Any]] = []
+        for position, each in value.items() if isinstance(value, dict) else enumerate(value):
+            name = _key(position) if is_dict else position
             try:
-                made.append((name, self._walk(each)))
+                entries.append((name, self._walk(each)))
             except _NotJson as error:
-                raise error.at(f"[{str(name)[:_SHOWN]!r}]" if is_dict else f"[{name}]") from None
-        return dict(made) if is_dict else [each for _, each in made]
+                raise error.at(f"[{str(name)[:_MAX_SHOWN]!r}]" if is_dict else f"[{name}]") from None
+        return dict(entries) if is_dict else [each for _, each in entries]
 
     def _not_finite(self, value: float) -> None:
         if self._nan == "error":
@@ -98,13 +98,13 @@ class _NotJson(ModuleFailed):
     code = ModuleFailed.code
 
     def __init__(self, reason: str, where: str = "") -> None:
-        super().__init__(f"the module's answer cannot be written as JSON{', at ' + where[:_SHOWN] if where else ''}: {reason}")
+        super().__init__(f"the module's answer cannot be written as JSON{', at ' + where[:_MAX_SHOWN] if where else ''}: {reason}")
         self._reason = reason
         self._where = where
 
-    def at(self, place: str) -> "_NotJson":
+    def at(self, container: str) -> "_NotJson":
         """Return this error as seen from the container that the part is in."""
-        return _NotJson(self._reason, place + self._where)
+        return _NotJson(self._reason, container + self._where)
 
 
 def _key(key: Any) -> Any:
@@ -119,18 +119,18 @@ def _key(key: Any) -> Any:
         name = key
     if isinstance(name, (str, int, float)):
         return _key(name)
-    raise _NotJson(f"a key is a {type(key).__name__}; keys must be texts, numbers or booleans")
+    raise _NotJson(f"a key is a {type(key).__name__}; keys must be strings, numbers or booleans")
 
 
 def plain(value: Any) -> Any:
-    """Take one step from any other type towards JSON's; what ``json.dumps`` takes as ``default``.
+    """Convert a value one step towards JSON's types, as the ``default`` of ``json.dumps``.
 
     Raises:
-        TypeError: there is no such step; the message says what to return instead.
+        TypeError: there is no such conversion; the message says what to return instead.
     """
-    for types, step in _STEPS:
+    for types, convert in _CONVERSIONS:
         if isinstance(value, types):
-            return step(value)
+            return convert(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError(_advice(value))
@@ -159,21 +159,21 @@ def _plain_bytes(value: Any) -> str:
 def _sorted(value: Any) -> List[Any]:
     try:
         return sorted(value)
-    except TypeError:  # of types that have no order among them
+    except TypeError:  # elements that cannot be compared
         return list(value)
 
 
 def _advice(value: Any) -> str:
     name = type(value).__name__
     if inspect.iscoroutine(value):
-        return f"{name} is not a JSON type. The method is 'async def', and nobody awaits it: make it 'def'"
+        return f"{name} is not a JSON type. The method is 'async def' and is never awaited: define it with 'def'"
     if inspect.isgenerator(value) or inspect.isasyncgen(value) or hasattr(value, "__next__"):
-        return f"{name} is not a JSON type. A request has one answer: collect what comes in a list, and return that"
-    return f"{name} is not a JSON type. Return numbers, texts, lists and dicts"
+        return f"{name} is not a JSON type. A request has one answer: collect the values in a list and return it"
+    return f"{name} is not a JSON type. Return numbers, strings, lists and dicts"
 
 
-#: types, and the step that :func:`plain` takes from them; the first that fits counts
-_STEPS: Tuple[Tuple[Any, Callable[[Any], Any]], ...] = (
+#: types and their conversions by :func:`plain`; the first match counts
+_CONVERSIONS: Tuple[Tuple[Any, Callable[[Any], Any]], ...] = (
     (np.ndarray, _plain_array),
     (np.generic, lambda value: _plain_array(np.asarray(value))),
     (Set, _sorted),

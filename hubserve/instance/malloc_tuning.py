@@ -1,4 +1,4 @@
-"""How the allocator treats the large buffers that every request brings, in the gateway and in instances."""
+"""Tune memory management for the large buffers of requests, in the gateway and in instances."""
 
 import ctypes
 import gc
@@ -11,27 +11,27 @@ _KEPT_BYTES = 64 << 20
 
 
 def keep_large_buffers() -> None:
-    """Reuse freed buffers of up to 32 MiB instead of mapping new pages for each request, and keep at most 64 MiB of them.
+    """Reuse freed buffers of up to 32 MiB, keeping at most 64 MiB of them, instead of mapping new pages for each request.
 
     Fresh pages cost a fault for every 4 KiB: in the gateway, with batches of eight images, that took as long as all other work on a
     request together; in an instance, as long as decoding and preparing a picture.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # not glibc: its own ways must do
+    except (OSError, AttributeError):  # not glibc
         return
     mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD_BYTES)
     mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def freeze_gc() -> None:
-    """What was imported and loaded until now stays: the garbage collector need not look at it again and again, which takes tens of ms."""
+    """Exempt all present objects from garbage collection, which would traverse them repeatedly for tens of ms."""
     gc.collect()
     gc.freeze()
 
 
 def trim_heap() -> None:
-    """Give freed memory back to the system."""
+    """Return freed memory to the system."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):  # not glibc

@@ -1,4 +1,4 @@
-"""Ties an instance's life to that of the process that started it."""
+"""End an instance when the process that started it ends."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ def die_with_parent() -> None:
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    except (OSError, AttributeError):  # not Linux: the closed socket still ends an instance between two calls
+    except (OSError, AttributeError):  # not Linux: the closed socket still ends the instance between two calls
         return
-    if os.getppid() != parent:  # it ended before the request was in force
+    if os.getppid() != parent:  # the parent ended before prctl took effect
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,8 +1,9 @@
-"""Computes the calls of one frame for a module that is given whole requests.
+"""Compute the calls of a frame for a module that takes raw requests.
 
-The frame's ``inputs`` describe arrays, their ``buffer`` counted from the first of their request. Each of its ``calls`` has the number of
-its ``inputs`` in there and the ``buffer`` that is their first, its ``answer`` as :mod:`hubserve.instance.execute` says, its ``key``, and a
-``request``: ``items`` and, where the client gave them, ``id``, ``parameters``, ``outputs``, ``sequence``, ``priority``, ``timeout_us``.
+The frame's ``inputs`` lists descriptions of arrays, whose ``buffer`` is relative to the first buffer of their request. Each of its
+``calls`` has the index of its ``inputs`` in that list, its first ``buffer``, its ``answer`` as in :mod:`hubserve.instance.frame_calls`, its
+``key``, and a ``request``: ``items`` and, where the client gave them, ``id``, ``parameters``, ``outputs``, ``sequence``, ``priority``,
+``timeout_us``.
 The frame's ``together`` says whether the module is given them in one call. A result may also have ``parameters``, or be
 ``{"later": again}`` (see :class:`hubserve.kinds.raw_requests.Later`).
 """
@@ -12,47 +13,49 @@ from functools import partial
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from hubserve.errors import HubError, OutOfMemory, from_wire
-from hubserve.instance.execute import FrameResults, guarded
+from hubserve.instance.frame_results import FrameResults
+from hubserve.instance.guard import guarded
 from hubserve.instance.json_results import ResultEncoder
-from hubserve.instance.side_channel import SideChannel, writeable
+from hubserve.instance.replies import writeable
+from hubserve.instance.side_channel import SideChannel
 from hubserve.kinds.base import Face, LoadedModule
 from hubserve.kinds.raw_requests import Answer, Later, WholeRequest, WholeResponse
 from hubserve.types import SequencePart
 from hubserve.wire.frames import Frame, unpack_arrays
 
 
-class PreparedWhole(NamedTuple):
-    """A frame whose requests are ready to be given to the module.
+class PreparedRequests(NamedTuple):
+    """A frame whose requests are ready for the module.
 
     Attributes:
-        computed: what is answered already, because it cannot be used.
+        results: with the errors of the requests that cannot be computed.
         requests: the others.
-        positions: their places in the frame.
+        positions: their indices in the frame.
         faces: of their answers.
-        together: whether they are given to the module in one call.
+        together: whether the module is given them in one call.
     """
 
-    computed: FrameResults
+    results: FrameResults
     requests: List[WholeRequest]
     positions: List[int]
     faces: List[str]
     together: bool
 
 
-def prepare_whole(frame: Frame, encoder: Optional[ResultEncoder] = None) -> PreparedWhole:
-    """Decode the calls of an ``infer`` frame. Never raises, whatever is sent.
+def prepare_requests(frame: Frame, encoder: Optional[ResultEncoder] = None) -> PreparedRequests:
+    """Decode the requests of an ``infer`` frame; what cannot be decoded becomes the error of its request.
 
     Args:
-        frame: with the calls.
+        frame: the frame.
         encoder: writes JSON answers.
     """
     calls = frame.header["calls"]
-    prepared = PreparedWhole(FrameResults(len(calls), encoder), [], [], [], bool(frame.header.get("together")))
+    prepared = PreparedRequests(FrameResults(len(calls), encoder), [], [], [], bool(frame.header.get("together")))
     for position, call in enumerate(calls):
         try:
             prepared.requests.append(guarded(partial(_request, call, frame)))
         except HubError as error:
-            prepared.computed.put_error(position, error)
+            prepared.results.put_error(position, error)
         else:
             prepared.positions.append(position)
             prepared.faces.append(call["answer"])
@@ -60,23 +63,23 @@ def prepare_whole(frame: Frame, encoder: Optional[ResultEncoder] = None) -> Prep
 
 
 def _request(call: Dict[str, Any], frame: Frame) -> WholeRequest:
-    about = call["request"]
+    fields = call["request"]
     first, described = call["buffer"], frame.header["inputs"][call["inputs"]]
-    places, buffers = (each[first : first + len(described)] for each in (frame.header["buffers"], frame.buffers))
+    locations, buffers = (each[first : first + len(described)] for each in (frame.header["buffers"], frame.buffers))
     inputs = unpack_arrays(described, buffers)
     for each in described:
         name, array = each["name"], inputs[each["name"]]
-        # The gateway writes over its part of the arena once it has its answer, and a module may keep what it is given.
-        in_arena = isinstance(places[each["buffer"]], list) and array.dtype != object
+        # The gateway overwrites its part of the arena once it has the answer, but a module may keep its inputs.
+        in_arena = isinstance(locations[each["buffer"]], list) and array.dtype != object
         inputs[name] = array.copy() if in_arena else writeable(array)
-    if about.get("sequence"):
-        about["sequence"] = SequencePart(*about["sequence"])
-    return WholeRequest(inputs=inputs, key=call["key"], **about)
+    if fields.get("sequence"):
+        fields["sequence"] = SequencePart(*fields["sequence"])
+    return WholeRequest(inputs=inputs, key=call["key"], **fields)
 
 
-def compute_whole(module: LoadedModule, prepared: PreparedWhole, side: SideChannel) -> FrameResults:
-    """Have the module answer. Never raises for what its code does."""
-    computed, requests = prepared.computed, prepared.requests
+def compute_requests(module: LoadedModule, prepared: PreparedRequests, side: SideChannel) -> FrameResults:
+    """Have the module answer its requests; whatever its code raises becomes the error of a request."""
+    results, requests = prepared.results, prepared.requests
     start = time.perf_counter()
     side.begin([request.key for request in requests])
     width = max(1, len(requests)) if prepared.together else 1
@@ -86,24 +89,29 @@ def compute_whole(module: LoadedModule, prepared: PreparedWhole, side: SideChann
         answers = _answers(module, some)
         took_s = time.perf_counter() - began
         items = sum(request.items for request in some)
-        computed.times.append((items, took_s))
-        computed.calls_s += took_s
+        results.times.append((items, took_s))
+        results.calls_s += took_s
         for position, face, answer in zip(prepared.positions[first:], prepared.faces[first:], answers):
-            _put(computed, position, face, answer, items)
-    done = []
-    for request, position in zip(requests, prepared.positions):
-        result = computed.results[position] or {}
+            _put(results, position, face, answer, items)
+    _finish(module, prepared, side)
+    results.took_s = time.perf_counter() - start
+    return results
+
+
+def _finish(module: LoadedModule, prepared: PreparedRequests, side: SideChannel) -> None:
+    """Report to the side channel which requests are answered, which are computed again, and which errors end a stream of responses."""
+    results, done = prepared.results.results, []
+    for request, position in zip(prepared.requests, prepared.positions):
+        result = results[position] or {}
         if result.get("later"):
             side.again(request.key)
         elif "error" in result and module.description.decoupled:
-            # behind the responses that were sent before, which go the same way
+            # sent the same way as the responses before it, so that it arrives after them
             side.abandon(request.key, from_wire(result["error"]))
-            computed.results[position] = {"later": False}
+            results[position] = {"later": False}
         elif "later" not in result:
             done.append(request.key)
     side.finish(done)
-    computed.took_s = time.perf_counter() - start
-    return computed
 
 
 def _answers(module: LoadedModule, requests: List[WholeRequest]) -> List[Answer]:
@@ -113,24 +121,24 @@ def _answers(module: LoadedModule, requests: List[WholeRequest]) -> List[Answer]
         return [WholeResponse({}, None, error) for _ in requests]
 
 
-def _put(computed: FrameResults, position: int, face: str, answer: Answer, items: int) -> None:
+def _put(results: FrameResults, position: int, face: str, answer: Answer, items: int) -> None:
     if isinstance(answer, Later):
-        computed.results[position] = {"later": answer.again}
+        results.results[position] = {"later": answer.again}
     elif answer.error:
         if isinstance(answer.error, OutOfMemory):
-            computed.out_of_memory = min(computed.out_of_memory or items, items)
-        computed.put_error(position, answer.error)
+            results.note_out_of_memory(items)
+        results.put_error(position, answer.error)
     else:
         try:
-            guarded(partial(_put_answer, computed, position, face, answer))
+            guarded(partial(_put_answer, results, position, face, answer))
         except HubError as error:
-            computed.put_error(position, error)
+            results.put_error(position, error)
 
 
-def _put_answer(computed: FrameResults, position: int, face: str, answer: WholeResponse) -> None:
+def _put_answer(results: FrameResults, position: int, face: str, answer: WholeResponse) -> None:
     if face == Face.JSON:
-        computed.put_json(position, answer.outputs)
+        results.put_json(position, answer.outputs)
     else:
-        computed.put_outputs(position, answer.outputs)
+        results.put_outputs(position, answer.outputs)
     if answer.parameters:
-        computed.results[position] = {**(computed.results[position] or {}), "parameters": answer.parameters}
+        results.results[position] = {**(results.results[position] or {}), "parameters": answer.parameters}

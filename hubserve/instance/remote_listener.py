@@ -1,7 +1,7 @@
-"""Instances for a gateway on another machine: ``python -m hubserve.instance --listen HOST:PORT --token-file FILE``.
+"""Start instances for gateways on other machines: ``python -m hubserve.instance --listen HOST:PORT --token-file FILE``.
 
-Each connection that has the key gets an instance process of its own, which lives as long as the connection. A thread carries what travels
-between the connection, which is encrypted (:mod:`hubserve.wire.tls`), and the process's socket.
+Each connection that proves to have the key gets an instance process of its own, which lives as long as the connection. A thread relays the
+bytes between the connection, which is encrypted (:mod:`hubserve.wire.tls`), and the process's socket.
 """
 
 import errno
@@ -17,38 +17,38 @@ from typing import Callable, List, Tuple
 from hubserve.errors import ConfigError
 from hubserve.wire.tls import ASK_INSTANCE, ASK_PROBE, OK, SharedKey, Untrusted, receive_line, relay, send_line
 
-#: for the whole handshake up to the answer to the gateway's request; below the 10 s after which a gateway gives up
+#: for the handshake and the gateway's request; below the 10 s after which a gateway gives up
 HANDSHAKE_TIMEOUT_S = 8.0
 _MAX_HANDSHAKES = 64
 _MAX_INSTANCES = 256
 _STOP_TIMEOUT_S = 10.0
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 1.0
 _TLS_HANDSHAKE = b"\x16"
-#: older gateways wait to be greeted, with 36 bytes; they call this no hubserve instance
+#: older gateways wait for a greeting of 36 bytes, and report that this is not one
 _TO_OLD_GATEWAYS = b"hubserve: this listener speaks TLS 1.3; upgrade the gateway\n"
 #: a gateway whose machine has failed is noticed within a minute, whether or not data is in flight to it
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 
 
 def parse_address(address: str) -> Tuple[str, int]:
-    """``host:port`` in its parts.
+    """Split ``host:port`` into its parts.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the address is malformed.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
-        raise ConfigError(f"'{address}' is no address; it must look like 10.0.0.5:9000")
+        raise ConfigError(f"'{address}' is not an address; it must look like 10.0.0.5:9000")
     return host.strip("[]"), int(port)
 
 
 def listen(address: str, key: SharedKey, command: Callable[[int], List[str]]) -> int:
-    """Start an instance for each gateway that connects; until the process is ended.
+    """Start an instance for each gateway that connects, until this process is ended.
 
     Args:
         address: where to listen, ``host:port``; port 0 for any free one, which is printed.
-        key: what gateways must have.
-        command: the command line of an instance that serves the given descriptor.
+        key: gateways must have it.
+        command: returns the command line of an instance that serves the given descriptor.
     """
     host, port = parse_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -59,13 +59,13 @@ def listen(address: str, key: SharedKey, command: Callable[[int], List[str]]) ->
         except OSError as error:
             raise ConfigError(f"cannot listen on {address}: {error.strerror}") from None
         listener.listen()
-        _say(f"listening on {host}:{listener.getsockname()[1]}")
+        _log(f"listening on {host}:{listener.getsockname()[1]}")
         _Listener(listener, key, command).run()
     return 0
 
 
-def _say(text: str) -> None:
-    with suppress(OSError, ValueError):  # the reader of the log may have gone
+def _log(text: str) -> None:
+    with suppress(OSError, ValueError):  # the reader of stderr may have closed it
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
@@ -76,14 +76,16 @@ class _Handshake:
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.sock, self.peer = sock, peer
 
-    def cut(self) -> None:
-        """End the connection from another thread; its own sees the end, and closes it."""
+    def abort(self) -> None:
+        """Shut the connection down from another thread; its own thread sees the end and closes it."""
         with suppress(OSError):
-            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # TLS's own would take its state away from that thread
+            socket.socket.shutdown(
+                self.sock, socket.SHUT_RDWR
+            )  # the method of SSLSocket would discard TLS state that the other thread uses
 
 
 class _Handshakes:
-    """The handshakes in progress. If there are too many, the peer with the most of them loses its oldest."""
+    """The handshakes in progress; beyond their limit, the peer with the most of them loses its oldest."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -93,7 +95,7 @@ class _Handshakes:
         with self._lock:
             if len(self._open) >= _MAX_HANDSHAKES:
                 peers = [each.peer for each in self._open]
-                self._open.pop(peers.index(max(peers, key=peers.count))).cut()
+                self._open.pop(peers.index(max(peers, key=peers.count))).abort()
             self._open.append(handshake)
 
     def discard(self, handshake: _Handshake) -> None:
@@ -106,7 +108,7 @@ class _Listener:
     def __init__(self, listener: socket.socket, key: SharedKey, command: Callable[[int], List[str]]) -> None:
         self._listener, self._key, self._command = listener, key, command
         self._handshakes = _Handshakes()
-        self._places = threading.BoundedSemaphore(_MAX_INSTANCES)
+        self._free_instances = threading.BoundedSemaphore(_MAX_INSTANCES)
 
     def run(self) -> None:
         delay_s = _FIRST_DELAY_S
@@ -115,7 +117,7 @@ class _Listener:
                 sock, (peer, *_) = self._listener.accept()
             except OSError as error:
                 if error.errno != errno.ECONNABORTED:  # most likely no descriptors are left: connections wait until some are closed
-                    _say(f"cannot accept connections now ({error.strerror}); trying again")
+                    _log(f"cannot accept connections now ({error.strerror}); trying again")
                     time.sleep(delay_s)
                     delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
                 continue
@@ -125,7 +127,7 @@ class _Listener:
             try:
                 threading.Thread(target=self._attend, args=(handshake,), daemon=True).start()
             except RuntimeError as error:
-                _say(f"refused {peer}: {error}")
+                _log(f"refused {peer}: {error}")
                 self._handshakes.discard(handshake)
                 sock.close()
 
@@ -141,18 +143,18 @@ class _Listener:
             if asked == ASK_INSTANCE:
                 self._serve(secured)
             else:
-                send_line(secured, OK if asked == ASK_PROBE else "it is of another version; upgrade the older side")
+                send_line(secured, OK if asked == ASK_PROBE else "it runs another version; upgrade the older side")
         except socket.timeout:
-            _say(f"refused {handshake.peer}: it did not prove within {HANDSHAKE_TIMEOUT_S:g} s that it has the key")
+            _log(f"refused {handshake.peer}: it did not prove within {HANDSHAKE_TIMEOUT_S:g} s that it has the key")
         except Untrusted as error:
-            _say(f"refused {handshake.peer}: {error}")
+            _log(f"refused {handshake.peer}: {error}")
         except Exception as error:
-            _say(f"lost {handshake.peer}: {error}")
+            _log(f"lost {handshake.peer}: {error}")
         finally:
             handshake.sock.close()
 
     def _secured(self, handshake: _Handshake, deadline: float) -> ssl.SSLSocket:
-        """Return the connection once the gateway has proved that it has the key."""
+        """Do the TLS handshake, and return the connection once the gateway has proved that it has the key."""
         handshake.sock.settimeout(HANDSHAKE_TIMEOUT_S)
         try:
             first = handshake.sock.recv(1, socket.MSG_PEEK)
@@ -172,18 +174,18 @@ class _Listener:
         return secured
 
     def _serve(self, secured: ssl.SSLSocket) -> None:
-        if not self._places.acquire(blocking=False):
-            send_line(secured, f"{_MAX_INSTANCES} instances run there already")
+        if not self._free_instances.acquire(blocking=False):
+            send_line(secured, f"{_MAX_INSTANCES} instances are running there already")
             return
         try:
             child, ours = self._start(secured)
             with ours:
-                _carry(secured, ours, child)
+                _relay_to(secured, ours, child)
         finally:
-            self._places.release()
+            self._free_instances.release()
 
     def _start(self, secured: socket.socket) -> "Tuple[subprocess.Popen[bytes], socket.socket]":
-        """Start an instance; its process, and the other end of its socket."""
+        """Start an instance, and return its process and the other end of its socket."""
         try:
             ours, theirs = socket.socketpair()
             with theirs:
@@ -198,13 +200,13 @@ class _Listener:
             raise
 
 
-def _carry(secured: ssl.SSLSocket, ours: socket.socket, child: "subprocess.Popen[bytes]") -> None:
-    """Carry the traffic between an instance and its gateway; the process has ended when this returns."""
+def _relay_to(secured: ssl.SSLSocket, ours: socket.socket, child: "subprocess.Popen[bytes]") -> None:
+    """Relay bytes between an instance and its gateway until either ends; the process has ended when this returns."""
 
     def watch() -> None:
         child.wait()
         with suppress(OSError):
-            ours.shutdown(socket.SHUT_RDWR)  # a process that it forked may hold the other end still
+            ours.shutdown(socket.SHUT_RDWR)  # a process forked by it may still hold the other end
 
     try:
         threading.Thread(target=watch, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The instance's life: load the module, then answer frames until the gateway closes the socket."""
+"""Serve the gateway: load the module, then answer frames until the gateway closes the socket."""
 
 import contextlib
 import queue
@@ -10,44 +10,43 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
-import numpy as np
-
 from hubserve.errors import HubError, LoadFailed, to_wire
-from hubserve.instance.execute import Prepared, call_items, compute, guarded, prepare
+from hubserve.instance.execute import compute
+from hubserve.instance.frame_calls import PreparedFrame, prepare
+from hubserve.instance.guard import guarded
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.malloc_tuning import freeze_gc
-from hubserve.instance.raw_requests import PreparedWhole, compute_whole, prepare_whole
+from hubserve.instance.raw_requests import PreparedRequests, compute_requests, prepare_requests
 from hubserve.instance.side_channel import SideChannel
-from hubserve.instance.warmup import warm_up, zeros_of
+from hubserve.instance.warmup import compute_samples, compute_zeros
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.kinds.forks import leave_if_forked, prepare_forks
 from hubserve.kinds.import_hooks import share_with_children
 from hubserve.kinds.raw_requests import current_host, set_host
-from hubserve.types import ANY, BYTES, REST, specs_from_json
+from hubserve.types import ANY, specs_from_json
 from hubserve.wire import frames
 from hubserve.wire.arena import Arena, ResponseBuffers
 
-#: what measuring batch sizes may take while the module loads
-_MEASURE_S = 0.5
-#: how long computation beside this thread may stand still, unless the gateway sets another limit
+#: how long computation outside this thread may make no progress, unless the gateway sets another limit
 _HUNG_AFTER_S = 300.0
 
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)
-_Prepared = Union[Prepared, PreparedWhole]
+#: a frame that is ready to compute; None for a ping
+_Prepared = Union[PreparedFrame, PreparedRequests, None]
 
 
 def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socket.socket] = None) -> int:
-    """Answer the gateway at the other end; returns the exit status.
+    """Serve the gateway at the other end, and return the exit status.
 
     Args:
-        sock: connected to it.
-        arena: the memory that it shares; None if it is on another machine.
-        side_sock: connected to it, too, for modules that are given whole requests; None if it is on another machine.
+        sock: connected to the gateway.
+        arena: the memory that the gateway shares; None if it is on another machine.
+        side_sock: a second socket, for modules that take raw requests; None if the gateway is on another machine.
     """
     side = SideChannel(side_sock) if side_sock else None
     set_host(side)
-    prepare_forks(partial(_forget, sock, side))
+    prepare_forks(partial(_close_in_fork, sock, side))
     try:
         frame = frames.receive(sock)
         try:
@@ -60,12 +59,12 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
             return 1
         leave_if_forked()
         if side and module.description.whole_requests:
-            side.on_lost = partial(_shut, sock)
+            side.on_lost = partial(_shut_down, sock)
         freeze_gc()
         frames.send(sock, {"op": "loaded", "description": module.description.to_json(), "times": times})
         ahead = bool(frame.header.get("decode_ahead")) and Face.PICTURE in module.description.faces
         encoder = ResultEncoder(frame.header.get("nan", "null"))
-        received = (_frames_ahead if ahead else _frames)(sock, arena, module, encoder)
+        received = (_prepared_ahead if ahead else _prepared_frames)(sock, arena, module, encoder)
         hung_after_s = float(frame.header.get("compute_timeout_s") or _HUNG_AFTER_S)
         try:
             _answer_frames(received, sock, arena, module, max_batch_size, side, hung_after_s)
@@ -76,15 +75,15 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
     return 0
 
 
-def _forget(sock: socket.socket, side: Optional[SideChannel]) -> None:
-    """Close what connects with the gateway, in a process that was forked."""
+def _close_in_fork(sock: socket.socket, side: Optional[SideChannel]) -> None:
+    """Close the sockets to the gateway in a process that was forked."""
     sock.close()
     if side:
-        side.forget()
+        side.close_in_fork()
 
 
-def _shut(sock: socket.socket) -> None:
-    """Have the instance end: without its second socket its requests would never be answered."""
+def _shut_down(sock: socket.socket) -> None:
+    """End the instance, whose requests would never be answered without the side channel."""
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
 
@@ -93,11 +92,14 @@ def _close(module: LoadedModule) -> None:
     try:
         guarded(module.close)
     except HubError as error:
-        sys.stderr.write(f"the module failed while it was ended: {error.message}\n{error.detail}")
+        sys.stderr.write(f"the module failed while it was closed: {error.message}\n{error.detail}")
+
+
+# --- frames ---
 
 
 def _answer_frames(
-    received: Iterator[Optional[_Prepared]],
+    received: Iterator[_Prepared],
     sock: socket.socket,
     arena: Optional[Arena],
     module: LoadedModule,
@@ -111,19 +113,19 @@ def _answer_frames(
             module.wait_if_held_up(hung_after_s)
             frames.send(sock, {"op": "pong"})
             continue
-        if isinstance(prepared, PreparedWhole):
-            assert side is not None, "it was made sure of when the module was loaded"
-            computed = compute_whole(module, prepared, side)
+        if isinstance(prepared, PreparedRequests):
+            assert side is not None, "_load checked it"
+            results = compute_requests(module, prepared, side)
         else:
-            computed = compute(module, prepared, max_batch_size)
+            results = compute(module, prepared, max_batch_size)
         leave_if_forked()
         if responses:
             responses.begin_response()
-        frames.send(sock, computed.to_header(), computed.buffers, responses.store if responses else None)
+        frames.send(sock, results.to_header(), results.buffers, responses.store if responses else None)
 
 
-def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule, encoder: ResultEncoder) -> Iterator[Optional[_Prepared]]:
-    """What the gateway sends, one after the other; None for a ping."""
+def _prepared_frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule, encoder: ResultEncoder) -> Iterator[_Prepared]:
+    """Yield the frames of the gateway, ready to compute."""
     receiver = frames.Receiver(sock, arena)
     while True:
         frame = receiver.receive()
@@ -131,23 +133,21 @@ def _frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule, e
             yield None
             continue
         began = time.perf_counter()
-        prepared = prepare_whole(frame, encoder) if module.description.whole_requests else prepare(module, frame, encoder)
-        prepared.computed.once = bool(frame.header.get("once"))
-        prepared.computed.prepare_s = time.perf_counter() - began
+        prepared = prepare_requests(frame, encoder) if module.description.whole_requests else prepare(module, frame, encoder)
+        prepared.results.once = bool(frame.header.get("once"))
+        prepared.results.prepare_s = time.perf_counter() - began
         yield prepared
 
 
-def _frames_ahead(
-    sock: socket.socket, arena: Optional[Arena], module: LoadedModule, encoder: ResultEncoder
-) -> Iterator[Optional[_Prepared]]:
-    """The same, read and prepared by a thread of their own."""
-    ahead: "queue.Queue[Tuple[Optional[_Prepared], Optional[BaseException]]]" = queue.Queue(1)
+def _prepared_ahead(sock: socket.socket, arena: Optional[Arena], module: LoadedModule, encoder: ResultEncoder) -> Iterator[_Prepared]:
+    """Yield the same, read and prepared by another thread while the frame before is computed."""
+    ahead: "queue.Queue[Tuple[_Prepared, Optional[BaseException]]]" = queue.Queue(1)
 
     def read() -> None:
         try:
-            for prepared in _frames(sock, arena, module, encoder):
+            for prepared in _prepared_frames(sock, arena, module, encoder):
                 ahead.put((prepared, None))
-        except BaseException as error:  # raised again where the frames are used
+        except BaseException as error:  # raised again in the computing thread
             ahead.put((None, error))
 
     threading.Thread(target=read, name="hubserve-reader", daemon=True).start()
@@ -158,7 +158,17 @@ def _frames_ahead(
         yield prepared
 
 
+# --- loading ---
+
+
 def _load(order: Dict[str, Any]) -> Tuple[LoadedModule, int, List[Tuple[int, float]]]:
+    """Load a module and warm it up.
+
+    Args:
+        order: the header of a ``load`` frame.
+    Returns:
+        The module, the most items in one call, and items and seconds of the calls of the warm-up.
+    """
     folder, kind = Path(order["folder"]), get_kind(order["kind"])
     sys.argv = [str(kind.code_file(folder, order["init_args"]))]  # as for a script: a module may parse its arguments
     share_with_children(always=True)
@@ -167,58 +177,18 @@ def _load(order: Dict[str, Any]) -> Tuple[LoadedModule, int, List[Tuple[int, flo
     max_batch_size = min(limit, module.description.max_batch_size)
     module.description = _with_inputs(module.description, order.get("extra_inputs") or [])._replace(max_batch_size=max_batch_size)
     if module.description.whole_requests and current_host() is None:
-        raise LoadFailed(
-            "it is given whole requests, which instances on other machines are not; serve it from an instance of the server's own machine"
-        )
+        raise LoadFailed("it takes raw requests, which instances on other machines cannot; serve it from the gateway's own machine")
     samples = order.get("warm_up")
     if samples is not None:
-        warm_up(module, samples, folder)
+        compute_samples(module, samples, folder)
         return module, max_batch_size, []
-    times = _warm_up(module, max_batch_size if order.get("measure") else 1)
+    times = compute_zeros(module, max_batch_size if order.get("measure") else 1)
     return module, max_batch_size, times
 
 
 def _with_inputs(description: Description, extra: List[Dict[str, Any]]) -> Description:
-    """The description with inputs that the gateway adds to each request, unless the module names them itself."""
+    """Return the description with the inputs that the gateway adds to each request, unless the module declares them itself."""
     batch = (ANY,) if description.batched else ()
     known = {spec.name for spec in description.inputs}
     added = [spec._replace(shape=(*batch, *spec.shape)) for spec in specs_from_json(extra) if spec.name not in known]
     return description._replace(inputs=[*description.inputs, *added])
-
-
-def _warm_up(module: LoadedModule, largest: int) -> List[Tuple[int, float]]:
-    """Compute items of zeros, so that no client pays for the first call and a model that cannot run is found now.
-
-    Returns:
-        Items and seconds of calls of up to ``largest`` items, as far as the time allows.
-    Raises:
-        LoadFailed: the module cannot compute even one.
-    """
-    shapes = module.description.item_shapes()
-    if module.description.whole_requests:
-        return []  # they may have effects beyond their answers: only those that were asked for are computed
-    if shapes is None or any(ANY in shape or REST in shape or dtype == BYTES for dtype, shape in shapes.values()):
-        return []  # nothing says which lengths, or which texts, would do
-    deadline = time.perf_counter() + _MEASURE_S
-    times: List[Tuple[int, float]] = []
-    size = 1
-    while size <= largest:
-        zeros = {name: zeros_of(dtype, (size, *shape)) for name, (dtype, shape) in shapes.items()}
-        try:
-            # the first call of a size prepares the engine, the second shows how long it takes
-            took_s = [_timed(module, zeros) for _ in range(2 if largest > 1 else 1)][-1]
-        except HubError as error:
-            if size > 1:
-                break  # it may be memory: what clients send will tell
-            raise LoadFailed(f"the module loaded, but its first call failed: {error.message}", error.detail) from error
-        times.append((size, took_s))
-        if time.perf_counter() + 4 * took_s > deadline:
-            break
-        size = largest if size < largest < 2 * size else 2 * size
-    return times
-
-
-def _timed(module: LoadedModule, inputs: Dict[str, np.ndarray]) -> float:
-    start = time.perf_counter()
-    call_items(module, inputs)
-    return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""ASGI helpers that the protocols share: deadline and priority of a request, waiting while its client is connected, responses."""
+"""Helpers for ASGI applications: a request's deadline and priority, waiting while its client is connected, responses."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class ClientGone(HubError):
-    """The client closed the connection before it was answered."""
+    """The client disconnected before the response was complete."""
 
     code = "client_gone"
 
@@ -24,7 +24,7 @@ class ClientGone(HubError):
 def deadline_of(scope: Scope, settings: ServerSettings) -> float:
     """Return a request's deadline on the clock of ``time.monotonic``.
 
-    A client can ask for less time in the header ``X-Hub-Timeout-Ms`` than the settings give.
+    A client can set less time in the header ``X-Hub-Timeout-Ms`` than the settings give.
 
     Raises:
         InvalidInput: the header is not a positive number of milliseconds.
@@ -61,21 +61,21 @@ async def while_connected(scope: Scope, answer: Awaitable[T]) -> T:
     """Wait for a response for as long as the client is connected.
 
     Args:
-        scope: ASGI scope from hubserve's own HTTP connection, which notices that the client leaves.
-        answer: cancelled when the client leaves.
+        scope: ASGI's, from a connection of :mod:`hubserve.net.http1`, which notices that the client disconnects.
+        answer: cancelled when the client disconnects.
     Raises:
-        ClientGone: the client left.
+        ClientGone: the client disconnected.
     """
-    exchange = scope["extensions"]["hubserve"]
-    exchange.cancel_when_gone = True
+    cycle = scope["extensions"]["hubserve"]
+    cycle.cancel_on_disconnect = True
     try:
         return await answer
     except asyncio.CancelledError:
-        if exchange.gone:
-            raise ClientGone("the client closed the connection before its answer came") from None
+        if cycle.disconnected:
+            raise ClientGone("the client closed the connection before it was answered") from None
         raise
     finally:
-        exchange.cancel_when_gone = False
+        cycle.cancel_on_disconnect = False
 
 
 async def respond(send: Send, status: int, body: bytes, **headers: Any) -> None:

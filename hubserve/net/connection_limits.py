@@ -1,7 +1,7 @@
-"""Bound the number of connections: in all, so that descriptors are left for everything else, and of one address.
+"""Limit the number of connections: in all, so that descriptors are left for everything else, and of one address.
 
-If there is no room for a new one, the longest idle connection of the address with the most connections is closed: so a client that
-opens connections without end closes its own. A connection is idle while no request of it is in progress, whether it ever had one or not.
+At the limit, the longest idle connection of the address with the most connections is closed for a new one: so a client that opens
+connections without end closes its own. A connection is idle while no request of it is in progress, even if it never had one.
 """
 
 import logging
@@ -15,19 +15,19 @@ from hubserve.errors import ConfigError
 
 log = logging.getLogger("hubserve")
 
-#: more descriptors than this are not asked for
+#: the most descriptors that are requested
 _MOST_DESCRIPTORS = 1 << 16
 _MOST_CONNECTIONS = 1 << 14
 #: connections that may wait to be accepted
 MOST_WAITING = 2048
-#: of the descriptors, those that waiting connections may take before the first of them is looked at
-_SHARE_OF_WAITING = 4
-#: all that one address may have, so that others always get in
+#: the share of the descriptors that waiting connections may take before the first of them is handled
+_WAITING_DIVISOR = 4
+#: the share of the connections that one address may have, so that others always get one
 _SHARE_OF_ONE_PEER = 0.75
-#: of the descriptors, for connections
+#: the largest share of the descriptors for connections
 _LARGEST_SHARE = 0.75
-#: how long not to search after no idle connection was found
-_REST_S = 0.05
+#: seconds without a search after no idle connection was found
+_SEARCH_PAUSE_S = 0.05
 _LOG_EVERY_S = 60.0
 _IPV6_NETWORK_GROUPS = 4
 _ALL = "*"
@@ -50,12 +50,12 @@ class Connection(Protocol):
 
 
 class Connections:
-    """The connections of a server, of all its ports.
+    """Connections of a server, of all its ports.
 
     Args:
-        most: the maximum number of connections.
-        most_per_peer: the maximum number of one address.
-        backlog: how many may wait to be accepted at each port.
+        most: the most connections.
+        most_per_peer: the most connections of one address.
+        backlog: connections that may wait to be accepted at each port.
 
     Attributes:
         backlog: see Args.
@@ -67,9 +67,9 @@ class Connections:
         self._most_per_peer = most_per_peer
         self._peer_of: dict[Connection, str] = {}
         self._by_peer: dict[str, dict[Connection, None]] = {}
-        self._idle: dict[str, deque[tuple[float, Connection]]] = {}  # when they were looked for, first those to be closed first
+        self._idle: dict[str, deque[tuple[float, Connection]]] = {}  # as of the last search, longest idle first
         self._by_size: dict[int, dict[str, None]] = {}  # number of connections -> addresses that have so many
-        self._rest_until: dict[str, float] = {}  # by address, or for all of them
+        self._search_again: dict[str, float] = {}  # when; by address, or for all
         self._logged = 0.0
 
     def __len__(self) -> int:
@@ -77,13 +77,13 @@ class Connections:
         return len(self._peer_of)
 
     def add(self, connection: Connection, transport: Any) -> bool:
-        """Count a new connection; may close another one for it.
+        """Count a new connection; close another one for it if necessary.
 
         Args:
             connection: the new connection.
-            transport: its transport, which knows the client's address.
+            transport: its transport, which has the client's address.
         Returns:
-            Whether there is room for it; if not, the caller closes it.
+            True if the limits allow it; if not, the caller closes it.
         """
         peer = _peer(transport.get_extra_info("peername"))
         mine = self._by_peer.get(peer, {})
@@ -107,13 +107,13 @@ class Connections:
         del mine[connection]
         self._resized(peer, len(mine) + 1, len(mine))
         if not mine:
-            for table in (self._by_peer, self._idle, self._rest_until):
+            for table in (self._by_peer, self._idle, self._search_again):
                 table.pop(peer, None)
 
     def _evict(self, group: str, peers: Iterable[str]) -> bool:
-        """Close one idle connection, of the first of these addresses that has one; returns whether there was one."""
+        """Close one idle connection, of the first of these addresses that has one; return True if there was one."""
         now = time.monotonic()
-        if now < self._rest_until.get(group, 0.0):
+        if now < self._search_again.get(group, 0.0):
             return False
         for peer in peers:
             victim = self._longest_idle(peer)
@@ -121,11 +121,11 @@ class Connections:
                 self.discard(victim)
                 victim.evict()
                 return True
-        self._rest_until[group] = now + _REST_S
+        self._search_again[group] = now + _SEARCH_PAUSE_S
         return False
 
     def _largest_first(self) -> Iterator[str]:
-        """Yield the addresses, those with most connections first."""
+        """Yield the addresses, those with the most connections first."""
         for size in sorted(self._by_size, reverse=True):
             yield from tuple(self._by_size[size])
 
@@ -139,7 +139,7 @@ class Connections:
             self._by_size.setdefault(after, {})[peer] = None
 
     def _longest_idle(self, peer: str) -> Connection | None:
-        """Return the longest idle connection of an address; all are looked at only when those found before are used up."""
+        """Return the longest idle connection of an address; search all only once those found before are used up."""
         for is_new in (False, True):
             if is_new:
                 self._idle[peer] = deque(sorted(((each.idle_since, each) for each in self._by_peer[peer] if each.idle_since), key=_since))
@@ -172,7 +172,7 @@ def _peer(address: Any) -> str:
 
 
 def raise_descriptor_limit() -> int:
-    """Have as many descriptors as the system lets this process have, up to 65,536; returns how many."""
+    """Raise this process's limit of descriptors as far as the system allows, up to 65,536; return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -182,14 +182,14 @@ def raise_descriptor_limit() -> int:
 
 
 def connections_for(descriptors: int, most: int | None, most_per_peer: int | None) -> Connections:
-    """Make the bound of a server.
+    """Return the connection limits of a server.
 
     Args:
-        descriptors: how many there are: half of them are for connections, if not configured; the rest for instances and files.
+        descriptors: this process's limit; by default, half of it is for connections, the rest for instances and files.
         most: the setting ``max_connections``.
         most_per_peer: the setting ``max_connections_per_peer``.
     Raises:
-        ConfigError: there are not enough descriptors for that.
+        ConfigError: there are not enough descriptors for ``most``.
     """
     if most and most > descriptors * _LARGEST_SHARE:
         raise ConfigError(
@@ -197,5 +197,5 @@ def connections_for(descriptors: int, most: int | None, most_per_peer: int | Non
             "raise the limit (ulimit -n), or lower max_connections"
         )
     most = most or max(1, min(descriptors // 2, _MOST_CONNECTIONS))
-    backlog = min(MOST_WAITING, descriptors // _SHARE_OF_WAITING)
+    backlog = min(MOST_WAITING, descriptors // _WAITING_DIVISOR)
     return Connections(most, most_per_peer or max(1, int(most * _SHARE_OF_ONE_PEER)), backlog)

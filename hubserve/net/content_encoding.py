@@ -1,4 +1,4 @@
-"""Content codings of bodies: gzip and deflate."""
+"""Decode and encode the content codings of bodies: gzip and deflate."""
 
 import asyncio
 import gzip
@@ -10,15 +10,15 @@ import numpy as np
 from hubserve.errors import HubError, InvalidInput, TooLarge
 from hubserve.net.admission import Admission
 
-#: how much is decompressed at once: the first step directly, the others in a thread
+#: decompressed in one step: the first on the event loop, others in a thread
 _STEP_BYTES = 1 << 20
-#: so much is given to zlib and taken from it at once
-_PACKED_BYTES = 64 << 10
-_PART_BYTES = 256 << 10
-#: small answers are packed where they are: a thread would cost more
+#: input and output of one call of zlib
+_INPUT_BYTES = 64 << 10
+_OUTPUT_BYTES = 256 << 10
+#: bodies up to this are compressed on the event loop, as a thread would cost more
 _SMALL_BYTES = 16 << 10
 _LEVEL = 1
-_EITHER = 32 + zlib.MAX_WBITS  # zlib's word for: gzip or zlib, as the data say
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # zlib detects which
 
 
 class UnknownEncoding(HubError):
@@ -27,44 +27,44 @@ class UnknownEncoding(HubError):
     code = "unknown_encoding"
 
 
-async def decode_body(body: memoryview, coding: str, limit: int, ticket: Admission) -> memoryview:
-    """A body without its content coding.
+async def decode_body(body: memoryview, coding: str, limit: int, admission: Admission) -> memoryview:
+    """Return a decompressed body.
 
     Args:
-        body: as it came.
+        body: as received.
         coding: the header ``Content-Encoding``.
-        limit: the most bytes that it may have.
-        ticket: accounts for them.
+        limit: most bytes of the decompressed body.
+        admission: accounts for them.
     Raises:
-        UnknownEncoding: the coding is not known.
-        InvalidInput: the body is not of this coding.
-        TooLarge: there are more bytes than ``limit``.
-        Unavailable: the server has no memory for them now.
+        UnknownEncoding: the coding is unknown.
+        InvalidInput: the body does not have this coding.
+        TooLarge: the decompressed body exceeds ``limit``.
+        Unavailable: the server has no memory for it now.
     """
     name = coding.strip().lower()
     if name in ("", "identity"):
         return body
     if name not in ("gzip", "deflate", "x-gzip"):
         raise UnknownEncoding(f"the content coding '{coding[:40]}' is not known here; send the body plain, or as gzip or deflate")
-    unpacker = _Unpacker(body, name, limit)
-    while not unpacker.is_done:
-        if unpacker.parts:
-            await asyncio.to_thread(unpacker.step)
+    decompressor = _Decompressor(body, name, limit)
+    while not decompressor.is_done:
+        if decompressor.parts:
+            await asyncio.to_thread(decompressor.step)
         else:
-            unpacker.step()
-        ticket.reserve(len(body) + unpacker.size)
-    if len(unpacker.parts) == 1:
-        return memoryview(unpacker.parts[0])
-    return await asyncio.to_thread(unpacker.joined)
+            decompressor.step()
+        admission.reserve(len(body) + decompressor.size)
+    if len(decompressor.parts) == 1:
+        return memoryview(decompressor.parts[0])
+    return await asyncio.to_thread(decompressor.joined)
 
 
-class _Unpacker:
-    """Unpacks a body step by step.
+class _Decompressor:
+    """Decompresses a body step by step.
 
     Attributes:
         parts: the decompressed parts.
-        size: how many bytes that are.
-        is_done: whether it is all.
+        size: bytes of all parts.
+        is_done: whether the body is complete.
     """
 
     def __init__(self, body: memoryview, name: str, limit: int) -> None:
@@ -76,31 +76,31 @@ class _Unpacker:
         self._body = body
         self._at = 0
         self._rest: Any = b""
-        self._unpack = zlib.decompressobj(-zlib.MAX_WBITS if name == "deflate" and not _is_zlib(body) else _EITHER)
+        self._zlib = zlib.decompressobj(-zlib.MAX_WBITS if name == "deflate" and not _is_zlib(body) else _GZIP_OR_ZLIB)
 
     def step(self) -> None:
-        """Unpack some more.
+        """Decompress about ``_STEP_BYTES`` more.
 
         Raises:
-            InvalidInput: the body is not of this coding.
+            InvalidInput: the body does not have this coding.
             TooLarge: it is over the limit.
         """
         start = self.size
         while self.size - start < _STEP_BYTES and not self.is_done:
             if not self._rest:
-                self._rest = self._body[self._at : self._at + _PACKED_BYTES]
+                self._rest = self._body[self._at : self._at + _INPUT_BYTES]
                 self._at += len(self._rest)
             try:
-                part = self._unpack.decompress(self._rest, _PART_BYTES)
+                part = self._zlib.decompress(self._rest, _OUTPUT_BYTES)
             except zlib.error as error:
                 raise InvalidInput(f"the body is not {self._name}: {error}") from None
-            self._rest = self._unpack.unconsumed_tail
-            self._keep(part)
+            self._rest = self._zlib.unconsumed_tail
+            self._add(part)
 
-    def _keep(self, part: bytes) -> None:
+    def _add(self, part: bytes) -> None:
         left = len(self._body) - self._at
-        self.is_done = self._unpack.eof
-        if self.is_done and (self._unpack.unused_data or left):
+        self.is_done = self._zlib.eof
+        if self.is_done and (self._zlib.unused_data or left):
             raise InvalidInput(f"the body goes on behind its {self._name} data")
         if not part and not self._rest and not left and not self.is_done:
             raise InvalidInput(f"the body ends before its {self._name} data do")
@@ -113,7 +113,7 @@ class _Unpacker:
         self.parts.append(part)
 
     def joined(self) -> memoryview:
-        """Return the whole body; other tasks may run between two parts."""
+        """Return the complete body; called in a thread, other threads run between two parts."""
         whole = np.empty(self.size, np.uint8).data  # unlike a bytearray, not zeroed first
         at = 0
         for part in self.parts:
@@ -123,22 +123,22 @@ class _Unpacker:
 
 
 def _is_zlib(body: memoryview) -> bool:
-    """Whether it begins as zlib's form does, which HTTP calls deflate; some senders leave it out."""
+    """Return True if a body begins with zlib's header, which HTTP's deflate requires and some senders omit."""
     return len(body) >= 2 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
 
 
 def wanted_coding(accepted: str) -> str:
-    """The coding of an answer; "" for none.
+    """Return the coding of a response from the header ``Accept-Encoding``; "" for none.
 
-    Packing takes longer than sending on any but slow networks, so it is done only for clients that name one coding and nothing else, as
-    Triton's do where they are told to; libraries' usual lists are not taken for a wish.
+    Compressing takes longer than sending except on slow networks, so it is done only for clients that name exactly one coding, as
+    Triton's do on request; the lists that HTTP libraries send by default do not count.
     """
     name = accepted.strip().lower()
     return name if name in ("gzip", "deflate") else ""
 
 
 async def encode_body(parts: list[Any], coding: str) -> bytes:
-    """A body in a content coding."""
+    """Return a compressed body."""
     whole = b"".join(parts)
     if len(whole) <= _SMALL_BYTES:
         return _encode(whole, coding)

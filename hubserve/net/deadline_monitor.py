@@ -1,7 +1,7 @@
-"""Ends what takes too long, without a timer for each.
+"""Watch many deadlines without a timer for each.
 
-Nearly everything is done long before its time is up, so that a timer would be set and cancelled for nothing, several times a request. Here
-everything that may become due is looked at a few times a second.
+Nearly all deadlines are never reached, so that a timer would be set and cancelled for nothing, several times a request. Here all watched
+items are checked a few times a second.
 """
 
 import asyncio
@@ -13,23 +13,23 @@ log = logging.getLogger("hubserve")
 
 
 class Watched(Protocol):
-    """What can be looked after.
+    """An item with a deadline.
 
     Attributes:
-        due: when, on the clock of ``time.monotonic``; 0 for not now.
+        due: the deadline, on the clock of ``time.monotonic``; 0 for none.
     """
 
     due: float
 
     def on_timeout(self) -> None:
-        """Its time is up; it is told again at the next look unless it changes :attr:`due` or is taken out."""
+        """Handle that the deadline has passed; called again at the next check unless :attr:`due` changes or the item is discarded."""
 
 
 class DeadlineMonitor:
-    """Looks after things.
+    """Calls :meth:`Watched.on_timeout` of items whose deadline has passed.
 
     Args:
-        every_s: how often; they are told at most so much too late.
+        every_s: the interval of the checks, and so the most by which a call is late.
     """
 
     def __init__(self, every_s: float) -> None:
@@ -38,20 +38,20 @@ class DeadlineMonitor:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, item: Watched) -> None:
-        """Look after it from now on."""
+        """Watch an item."""
         self._items.add(item)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look)
+            self._timer = asyncio.get_running_loop().call_later(self._every_s, self._check)
 
     def discard(self, item: Watched) -> None:
-        """Look after it no more."""
+        """Stop watching an item."""
         self._items.discard(item)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = time.monotonic()
         for item in [each for each in self._items if 0 < each.due <= now]:
             try:
                 item.on_timeout()
-            except Exception:  # the others are to be looked after all the same
-                log.exception("an unexpected error while ending what took too long")
-        self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look) if self._items else None
+            except Exception:  # must not keep the others from being checked
+                log.exception("an unexpected error while handling a timeout")
+        self._timer = asyncio.get_running_loop().call_later(self._every_s, self._check) if self._items else None

@@ -2,7 +2,7 @@
 
 from starlette.types import Scope
 
-#: in ASGI's scope, the request's headers by name; the first one if a name is repeated
+#: key in ASGI's scope: the request's headers by name; the first one if a name is repeated
 HEADERS = "hubserve.headers"
 
 
@@ -13,7 +13,7 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
         scope: ASGI's.
     """
     headers: dict[bytes, bytes] | None = scope.get(HEADERS)
-    if headers is None:  # each request looks up several of them
+    if headers is None:  # each request looks up several headers
         headers = scope[HEADERS] = dict(reversed(scope["headers"]))
     return headers
 

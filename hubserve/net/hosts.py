@@ -1,7 +1,7 @@
-"""Check the names by which clients may call this server: the accepted values of a request's ``Host``.
+"""Check a request's ``Host`` against the names of this server.
 
-A page of a foreign domain can have that domain's name lead to 127.0.0.1 (DNS rebinding), and then counts as the server's own page to the
-browser. Only the name in ``Host`` reveals this. An IP address there is never such a name.
+A page of a foreign domain can make that domain's name resolve to 127.0.0.1 (DNS rebinding); to the browser, it is then the server's own
+page. Only the name in ``Host`` reveals this. An IP address there is never such a name.
 """
 
 import ipaddress
@@ -11,11 +11,11 @@ from hubserve.settings import ServerSettings
 
 
 class Hosts:
-    """Check which names are the server's.
+    """Names of a server.
 
     Args:
         settings: the server's.
-        is_mounted: whether the modules are served by another application, which has names of its own.
+        is_mounted: whether another application, which has names of its own, serves the modules.
     """
 
     def __init__(self, settings: ServerSettings, *, is_mounted: bool = False) -> None:
@@ -24,11 +24,11 @@ class Hosts:
         if not is_mounted:
             self._names.add(settings.host.lower())
         self._suffixes = (".localhost", *(name[1:] for name in allowed if name.startswith("*.")))
-        is_open = is_mounted or not _leads_to_loopback(settings.host)
+        is_open = is_mounted or not _resolves_to_loopback(settings.host)
         self._accepts_any = "*" in allowed or (is_open and not allowed)
 
     def accepts(self, host: str) -> bool:
-        """Return True if requests that call the server by this name are answered.
+        """Return True if requests with this host are answered.
 
         Args:
             host: the header's value; "" if it was not sent, but every browser sends it.
@@ -36,7 +36,7 @@ class Hosts:
         return self._accepts_any or self.is_own(host)
 
     def is_own(self, host: str) -> bool:
-        """Return True if this is certainly a name of the server: its own, one that the settings name, or an IP address."""
+        """Return True if this is certainly a name of the server: its own, one of the settings, or an IP address."""
         if not host:
             return True
         name = _name(host)
@@ -49,7 +49,7 @@ def is_loopback(host: str) -> bool:
     return address.is_loopback if address else host.lower() == "localhost"
 
 
-def _leads_to_loopback(host: str) -> bool:
+def _resolves_to_loopback(host: str) -> bool:
     """Return True if an address to listen on, which may be a name, can be reached from this machine only."""
     if is_loopback(host) or not host or _address(host):
         return is_loopback(host)
@@ -61,7 +61,7 @@ def _leads_to_loopback(host: str) -> bool:
 
 
 def _name(host: str) -> str:
-    """Return the name or address in front of the port."""
+    """Return the name or address without the port."""
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return name.lower().removesuffix(".")
 

@@ -1,4 +1,4 @@
-"""Restrict the admin surface: load and unload models, register shared memory, change logging and tracing, read the status."""
+"""Restrict the admin surface: loading and unloading models, shared memory, log and trace settings, and the status page."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,30 +9,30 @@ from hubserve.net.headers import header, headers_of
 from hubserve.net.hosts import Hosts, is_loopback
 from hubserve.settings import ServerSettings
 
-#: set in ASGI's scope of a request that a web page of another, allowed origin makes
+#: key of the ASGI scope, set for requests from a web page of another, allowed origin
 CROSS_ORIGIN = "hubserve.cross_origin"
-#: each proxy adds at least one of these, or one that begins with ``x-forwarded-``
-_OF_PROXIES = {"forwarded", "via", "x-real-ip"}
+#: proxies add at least one of these headers, or one that begins with ``x-forwarded-``
+_PROXY_HEADERS = {"forwarded", "via", "x-real-ip"}
 _WHAT = "the admin surface (models, shared memory, logging, tracing, status)"
-_REMEDY = "Connect directly from the server's machine, or set 'admin' to 'any' to let everybody use it who can reach the server"
+_REMEDY = "Connect directly from the server's machine, or set 'admin' to 'any' to let every client use it that can reach the server"
 
 
 class Forbidden(HubError):
-    """The client may not do this."""
+    """The client has no access."""
 
     code = "forbidden"
 
 
 class AdminSurface:
-    """Checks the clients that ask for it.
+    """Access control of the admin surface.
 
     Args:
-        settings: the server's; ``admin`` says who may.
-        hosts: the names of the server.
+        settings: the server's; ``admin`` says which clients have access.
+        hosts: the server's host names.
     """
 
     def __init__(self, settings: ServerSettings, hosts: Hosts) -> None:
-        self._who = settings.admin
+        self._access = settings.admin
         self._hosts = hosts
 
     def check(self, scope: Scope) -> None:
@@ -43,7 +43,7 @@ class AdminSurface:
         Raises:
             Forbidden: the message says why.
         """
-        if self._who == "any":
+        if self._access == "any":
             return
         host = header(scope, b"host")
         if scope.get(CROSS_ORIGIN):
@@ -61,15 +61,15 @@ class AdminSurface:
         Raises:
             Forbidden: the message says why.
         """
-        if self._who != "any":
+        if self._access != "any":
             self._check_client(peer, metadata)
 
     def _check_client(self, peer: str, headers: Iterable[str]) -> None:
-        if self._who == "off":
+        if self._access == "off":
             raise Forbidden(f"{_WHAT} is off on this server: 'admin' is 'off'. Set it to 'local' or 'any' to use it")
         if not is_loopback(peer):
             raise _refusal(f"answers only clients on the server's machine, and this request comes from {peer or 'an unknown address'}")
-        proxy = next((name for name in headers if name in _OF_PROXIES or name.startswith("x-forwarded-")), "")
+        proxy = next((name for name in headers if name in _PROXY_HEADERS or name.startswith("x-forwarded-")), "")
         if proxy:
             raise _refusal(f"answers only clients that connect directly, and this request came through a proxy (its header {proxy})")
 

@@ -1,24 +1,19 @@
-"""Read the JSON arguments of a module's serving method, where they came from whatever protocol."""
+"""Read the JSON arguments of a module's serving method, whatever protocol carries them."""
 
-import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import pybase64
 
 from hubserve.errors import InvalidInput
-from hubserve.module import JsonArray, check_about, decode_base64
-from hubserve.protocols.base64_values import split_large_text
+from hubserve.module import JsonArray, check_about
+from hubserve.protocols.base64_values import decode_large_value, decode_value, split_large_value
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds, is_light, json_type, parse_json
 from hubserve.types import array_from_bytes
 from hubserve.wire.frames import Frame, pack_arrays, unpack_arrays
 
-#: so much base64 is decoded before others get their turn: a multiple of four characters
-_STEP_CHARS = 1 << 20
-_IN_DECODER = "hubserve.protocols.arguments:decode"
 _ARRAY = "array"
 
 
@@ -26,10 +21,10 @@ class Arguments(NamedTuple):
     """Parsed contents of a document.
 
     Attributes:
-        text: the JSON object to give to the module, any bytes-like object.
-        array: that the module takes in place of the object, if it was sent.
-        pictures: encoded ones that the module takes in place of the object, if they were sent.
-        found: what the document is instead of an object, in words; "" if it is an object.
+        text: the JSON object for the module, any bytes-like object.
+        array: sent in place of the object, if the module accepts that.
+        found: what the document is if it is not an object, in words; else "".
+        pictures: encoded pictures sent in place of the object, if the module accepts that.
     """
 
     text: Any
@@ -38,8 +33,8 @@ class Arguments(NamedTuple):
     pictures: list[Any] | None = None
 
 
-class Places(NamedTuple):
-    """The places of a document for input that is computed as a batch rather than given to the serving method.
+class BatchKeys(NamedTuple):
+    """Keys of a document whose values are computed as a batch rather than passed to the serving method.
 
     Attributes:
         array: the keys of an array.
@@ -50,18 +45,18 @@ class Places(NamedTuple):
     pictures: str = ""
 
 
-_NO_PLACES = Places()
+_NO_KEYS = BatchKeys()
 
 
 class ArgumentReader:
-    """Reads them: small documents at once, large ones in a process that decodes for the gateway.
+    """Reads documents: small ones on the event loop, large ones in a decoder process.
 
     Args:
-        decoders: those processes.
-        bounds: of a document.
+        decoders: the decoder processes.
+        bounds: limits of a document.
 
     Attributes:
-        bounds: those.
+        bounds: limits of a document.
     """
 
     def __init__(self, decoders: Decoders, bounds: JsonBounds) -> None:
@@ -69,124 +64,90 @@ class ArgumentReader:
         self.bounds = bounds
 
     async def read(
-        self, text: Any, what: str, predict_args: Mapping[str, Any], places: Places = _NO_PLACES, *, any_encoding: bool = False
+        self, text: Any, what: str, predict_args: Mapping[str, Any], keys: BatchKeys = _NO_KEYS, *, any_encoding: bool = False
     ) -> Arguments:
-        """Check a document, and lay it over the arguments that the server's configuration gives.
+        """Check a document, and add the arguments of the server's configuration that it does not override.
 
         Args:
             text: any bytes-like object.
             what: it is, for messages.
             predict_args: the configuration's.
-            places: of what the module takes in place of an object, if it does.
+            keys: of batch input, if the module accepts that.
             any_encoding: see :func:`hubserve.protocols.documents.parse_json`.
         Raises:
             NotJson: it is not JSON, or nested too deep.
             TooLarge: it holds too many values.
-            InvalidInput: the array or the pictures in it cannot be used.
+            InvalidInput: the array or the pictures in it are invalid.
         """
-        places = _NO_PLACES if predict_args else places
-        found = await self._read_large_text(text, places)
-        if found is not None:
-            return found
+        keys = _NO_KEYS if predict_args else keys
+        arguments = await self._read_large_value(text, keys)
+        if arguments is not None:
+            return arguments
         if is_light(text):
-            return _read(text, what, self.bounds, predict_args, places, any_encoding)
-        arguments = {"what": what, "bounds": self.bounds, "predict_args": predict_args, "places": places, "any_encoding": any_encoding}
-        frame = await self._decoders.call(_IN_DECODER, arguments, [text], lambda frame: frame)
+            return _read(text, what, self.bounds, predict_args, keys, any_encoding)
+        job = {"what": what, "bounds": self.bounds, "predict_args": predict_args, "keys": keys, "any_encoding": any_encoding}
+        frame = await self._decoders.call(f"{__name__}:decode", job, [text], lambda frame: frame)
         return _from_frame(frame, text)
 
-    async def _read_large_text(self, text: Any, places: Places) -> Arguments | None:
-        """Read a document of one large base64 text without parsing that; None if it is another one, or not strict base64."""
-        where, key = places.array, places.array.data if places.array else places.pictures
-        split = split_large_text(text, key, self.bounds) if key else None
-        if split is None:
+    async def _read_large_value(self, text: Any, keys: BatchKeys) -> Arguments | None:
+        """Read a document of one large base64 value without parsing that; None if the document has another form."""
+        key = keys.array.data if keys.array else keys.pictures
+        document = split_large_value(text, key, self.bounds) if key else None
+        if document is None:
             return None
-        if where is not None and split.keys() == set(where):
-            check_about(split[where.about])
-            raw = await _decode_base64(split[where.data])
-            return None if raw is None else Arguments(text, _array(split, where, raw))
-        if split.keys() == {places.pictures}:
-            raw = await _decode_base64(split[places.pictures])
+        if keys.array is not None and document.keys() == set(keys.array):
+            check_about(document[keys.array.about])
+            raw = await decode_large_value(document[keys.array.data])
+            return None if raw is None else Arguments(text, _array(document, keys.array, raw))
+        if document.keys() == {keys.pictures}:
+            raw = await decode_large_value(document[keys.pictures])
             return None if raw is None else Arguments(text, pictures=[raw])
         return None
 
 
-def _read(text: Any, what: str, bounds: JsonBounds, predict_args: Mapping[str, Any], places: Places, any_encoding: bool) -> Arguments:
-    arguments = parse_json(text, what, bounds, any_encoding=any_encoding)
-    if not isinstance(arguments, dict):
-        return Arguments(text, found=json_type(arguments))
-    where = places.array
-    if where is not None and arguments.keys() == set(where):
-        check_about(arguments[where.about])
-        if not isinstance(arguments[where.data], str):
-            raise InvalidInput(f"'{where.data}' must be base64 text of an array's bytes, got {json_type(arguments[where.data])}")
-        return Arguments(text, _array(arguments, where, _raw(arguments[where.data], f"'{where.data}'")))
-    if arguments.keys() == {places.pictures}:
-        return Arguments(text, pictures=_pictures(arguments[places.pictures], places.pictures))
+def _read(text: Any, what: str, bounds: JsonBounds, predict_args: Mapping[str, Any], keys: BatchKeys, any_encoding: bool) -> Arguments:
+    document = parse_json(text, what, bounds, any_encoding=any_encoding)
+    if not isinstance(document, dict):
+        return Arguments(text, found=json_type(document))
+    if keys.array is not None and document.keys() == set(keys.array):
+        check_about(document[keys.array.about])
+        data = document[keys.array.data]
+        if not isinstance(data, str):
+            raise InvalidInput(f"'{keys.array.data}' must be base64 text of an array's bytes, got {json_type(data)}")
+        return Arguments(text, _array(document, keys.array, decode_value(data, f"'{keys.array.data}'")))
+    if document.keys() == {keys.pictures}:
+        return Arguments(text, pictures=_pictures(document[keys.pictures], keys.pictures))
     if predict_args:
-        exact = json.loads(bytes(text))  # orjson makes floats of integers beyond 64 bits
+        exact = json.loads(bytes(text))  # orjson turns integers beyond 64 bits into floats
         return Arguments(json.dumps({**predict_args, **exact}, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     return Arguments(text)
 
 
-def _array(arguments: Mapping[str, Any], where: JsonArray, raw: Any) -> np.ndarray:
-    about = arguments[where.about]
+def _array(document: Mapping[str, Any], keys: JsonArray, raw: Any) -> np.ndarray:
+    about = document[keys.about]
     return array_from_bytes(raw, about["dtype"], about["shape"])
 
 
 def _pictures(sent: Any, key: str) -> list[bytes]:
-    """Return encoded pictures of one base64 text, or a list of such."""
-    listed = sent if isinstance(sent, list) else [sent]
-    if not listed or not set(map(type, listed)) <= {str}:
-        wrong = next((each for each in listed if not isinstance(each, str)), None) if listed else "an empty list"
+    """Return encoded pictures from one base64 text, or a list of them."""
+    texts = sent if isinstance(sent, list) else [sent]
+    if not texts or not set(map(type, texts)) <= {str}:
+        wrong = next((each for each in texts if not isinstance(each, str)), None) if texts else "an empty list"
         got = wrong if isinstance(wrong, str) else ("a list with " if isinstance(sent, list) else "") + json_type(wrong)
         raise InvalidInput(f"'{key}' must be base64 text of a picture (PNG, JPEG, ...), or a list of such texts, got {got}")
-    places = (f"'{key}'" if len(listed) == 1 else f"'{key}', picture {number} of {len(listed)}," for number in range(1, len(listed) + 1))
-    return [_raw(text, place) for text, place in zip(listed, places, strict=True)]
+    names = (f"'{key}'" if len(texts) == 1 else f"'{key}', picture {number} of {len(texts)}," for number in range(1, len(texts) + 1))
+    return [decode_value(text, name) for text, name in zip(texts, names, strict=True)]
 
 
-def _strict(text: Any) -> bytes | None:
-    try:
-        # validate=True also selects the vectorised decoder
-        return pybase64.b64decode(text, validate=True)
-    except ValueError:
-        return None
-
-
-def _raw(text: Any, what: str) -> bytes:
-    decoded = _strict(text)
-    if decoded is not None:
-        return decoded
-    try:
-        return decode_base64(text)
-    except ValueError as error:
-        raise InvalidInput(f"{what} is not valid base64: {error}") from None
-
-
-async def _decode_base64(text: memoryview) -> Any:
-    """Decode a large text in steps; None if it is not strict base64, which says nothing about other spellings."""
-    if len(text) <= _STEP_CHARS:
-        return _strict(text)
-    raw = np.empty(len(text) // 4 * 3, np.uint8).data  # unlike a bytearray, not zeroed first
-    filled = 0
-    for start in range(0, len(text), _STEP_CHARS):
-        step = _strict(text[start : start + _STEP_CHARS])
-        if step is None or (len(step) != _STEP_CHARS // 4 * 3 and start + _STEP_CHARS < len(text)):
-            return None
-        raw[filled : filled + len(step)] = step
-        filled += len(step)
-        await asyncio.sleep(0)
-    return raw[:filled]
-
-
-# --- between the gateway and a process that decodes ---
+# --- between the gateway and a decoder process ---
 
 
 def decode(arguments: dict[str, Any], buffers: list[memoryview]) -> tuple[dict[str, Any], list[Any]]:
-    """Do what :meth:`ArgumentReader.read` says, in a process that decodes."""
-    array, pictures = arguments["places"]
-    places = Places(array and JsonArray(*array), pictures)
+    """Do the work of :meth:`ArgumentReader.read` in a decoder process."""
+    array, pictures = arguments["keys"]
+    keys = BatchKeys(array and JsonArray(*array), pictures)
     bounds = JsonBounds(*arguments["bounds"])
-    read = _read(buffers[0], arguments["what"], bounds, arguments["predict_args"], places, arguments["any_encoding"])
+    read = _read(buffers[0], arguments["what"], bounds, arguments["predict_args"], keys, arguments["any_encoding"])
     if read.pictures is not None:
         return {"pictures": len(read.pictures)}, read.pictures
     if read.array is not None:

@@ -1,4 +1,4 @@
-"""Run a process that decodes large requests for the gateway: ``main`` answers one frame after the other, until the gateway ends."""
+"""Entry point of a decoder process: call the functions that the gateway names, one after the other, until the gateway ends."""
 
 import gc
 import signal
@@ -13,14 +13,14 @@ from hubserve.instance.malloc_tuning import trim_heap
 from hubserve.kinds.module_failures import traceback_of
 from hubserve.wire import frames
 
-#: the gateway parses the answer; only buffers may be large
+#: the gateway parses the header on its event loop; only buffers may be large
 _MAX_HEADER_BYTES = 1 << 20
 
 
 def main(descriptor: int) -> None:
     """Serve the gateway at the other end of a socket."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes; the gateway says when this one is to end
-    gc.disable()  # JSON has no cycles, and millions of values would be scanned again and again
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes; the gateway ends this one
+    gc.disable()  # JSON has no cycles, and the collector would scan millions of values repeatedly
     with socket.socket(fileno=descriptor) as sock:
         while True:
             try:
@@ -41,7 +41,7 @@ def _answer(frame: frames.Frame) -> tuple[dict[str, Any], list[Any]]:
         return {"error": to_wire(error)}, []
     except MemoryError:
         return {"error": to_wire(TooLarge("there is not enough memory to decode the request; send fewer items at once"))}, []
-    except BaseException as error:  # whatever was sent, the next request is decoded
+    except BaseException as error:  # the next request must still be decoded
         sys.stderr.write(traceback_of(error))
         return {"error": to_wire(HubError(f"the request could not be decoded: {safe_text(error)}; the server's log has the details"))}, []
     return header, buffers

@@ -1,9 +1,8 @@
-"""Decode large requests in processes of their own.
+"""Decode large requests in decoder processes.
 
-A JSON parser does not let other threads run while it works, and 20 MB take it a second; so on the event loop, and in any thread of the
-gateway, it would hold up every client. The processes are started when they are needed, and end when they have had nothing to do for a
-while. What they are sent and what they answer are frames of :mod:`hubserve.wire.frames`; the threads that do this sit in system calls,
-where others may run.
+A JSON parser holds the interpreter lock while it works, a second for 20 MB; on the event loop or in a thread of the gateway it would block
+every client. Decoder processes are started on demand and ended after some idle time. They exchange frames of :mod:`hubserve.wire.frames`
+with threads of the gateway, which wait in system calls without the lock.
 """
 
 import asyncio
@@ -24,20 +23,20 @@ from hubserve.wire import frames
 log = logging.getLogger("hubserve")
 
 T = TypeVar("T")
-#: large requests that are decoded at once; others wait for their turn
+#: large requests that are decoded at once; others wait
 _PROCESSES = 2
-#: a process that takes longer is ended; the most values that a request may have take seconds
+#: a process that takes longer is killed; a request with as many values as allowed takes seconds
 _TIMEOUT_S = 120.0
-#: a process that has been unused for this long is ended, which frees its memory
+#: a process that was idle for this long is ended, which frees its memory
 _IDLE_S = 30.0
-#: the child sees this process's import path as it is now, however that came about
+#: gives the child this process's import path
 _START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from hubserve.protocols.decoder_process import main; main(int(sys.argv[2]))"
 )
 
 
 class Decoders:
-    """Some processes, as many as are needed, up to two."""
+    """Pool of up to two decoder processes, started on demand."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_PROCESSES, "hubserve-decoder")
@@ -49,13 +48,13 @@ class Decoders:
         """Call a function in one of the processes.
 
         Args:
-            function: ``"package.module:function"``; it takes the arguments and the buffers, and returns a header and buffers.
+            function: ``"package.module:function"``; it is called with the arguments and the buffers, and returns a header and buffers.
             arguments: JSON values.
             buffers: bytes-like objects.
-            read: makes the result from the answer; called in a thread.
+            read: converts the response; called in a thread.
         Raises:
-            HubError: the one that the function raised.
-            Unavailable: the process ended twice over it, or none can be started.
+            HubError: raised by the function.
+            Unavailable: two processes died while they ran it, or none can be started.
         """
         loop = asyncio.get_running_loop()
         header = {"function": function, "arguments": arguments}
@@ -65,7 +64,7 @@ class Decoders:
             loop.call_later(_IDLE_S, self._end_idle)
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Call a function in one of the threads, for work in many small steps, between which others may run."""
+        """Call a function in one of the threads, for work in many small steps that lets other threads run in between."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
     def close(self) -> None:
@@ -77,7 +76,7 @@ class Decoders:
 
     def _end_idle(self) -> None:
         for decoder in [each for each in self._idle if time.monotonic() - each.used_at >= _IDLE_S]:
-            with contextlib.suppress(ValueError):  # a thread has just taken it
+            with contextlib.suppress(ValueError):  # a thread has just acquired it
                 self._idle.remove(decoder)
                 decoder.end()
 
@@ -85,11 +84,11 @@ class Decoders:
 
     def _call(self, header: dict[str, Any], buffers: Sequence[Any], read: Callable[[frames.Frame], T]) -> T:
         for _ in range(2):
-            decoder = self._take()
+            decoder = self._acquire()
             try:
-                frame = decoder.exchange(header, buffers)
-            except (OSError, EOFError, frames.WireError) as error:  # it was killed, maybe for want of memory
-                log.warning("a process that decodes large requests ended: %s", error)
+                frame = decoder.request(header, buffers)
+            except (OSError, EOFError, frames.WireError) as error:  # it was killed, perhaps because memory ran out
+                log.warning("a decoder process ended: %s", error)
                 decoder.end()
                 continue
             else:
@@ -101,7 +100,7 @@ class Decoders:
             return read(frame)
         raise Unavailable("the request could not be decoded: the process that did it ended twice; send fewer items at once")
 
-    def _take(self) -> "_Decoder":
+    def _acquire(self) -> "_Decoder":
         if self._closed:
             raise Unavailable("the server is being stopped; send the request again")
         try:
@@ -113,10 +112,10 @@ class Decoders:
 
 
 class _Decoder:
-    """One decoder process, and the socket that connects to it.
+    """One decoder process and its socket.
 
     Attributes:
-        used_at: when it last answered, on the clock of ``time.monotonic``.
+        used_at: time of its last response, on the clock of ``time.monotonic``.
     Raises:
         Unavailable: it cannot be started.
     """
@@ -135,15 +134,15 @@ class _Decoder:
         self._socket.settimeout(_TIMEOUT_S)
         self.used_at = 0.0
 
-    def exchange(self, header: dict[str, Any], buffers: Sequence[Any]) -> frames.Frame:
-        """Send a frame, and wait for its answer."""
+    def request(self, header: dict[str, Any], buffers: Sequence[Any]) -> frames.Frame:
+        """Send a frame, and return the response."""
         frames.send(self._socket, header, buffers)
         frame = frames.receive(self._socket)
         self.used_at = time.monotonic()
         return frame
 
     def end(self) -> None:
-        """End the process; the socket then wakes a thread that waits for its answer."""
+        """Kill the process; closing the socket wakes a thread that waits for its response."""
         self._child.kill()
         self._child.wait()
         with contextlib.suppress(OSError):

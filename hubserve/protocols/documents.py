@@ -9,14 +9,14 @@ import orjson
 from hubserve.errors import InvalidInput, NotJson, TooLarge
 from hubserve.settings import ServerSettings
 
-#: a document of up to this many bytes is parsed directly, whatever it holds
+#: a document of up to this many bytes is parsed on the event loop
 SMALL_BYTES = 64 << 10
-#: so is a longer one of few values, such as one large text; orjson reads a text in a millisecond for each 2 MiB
-_MOST_BYTES = 4 << 20
+#: so is a longer one of few values, such as one large text; orjson reads 2 MiB of text in a millisecond
+_MAX_LIGHT_BYTES = 4 << 20
 _FEW_VALUES = 16 << 10
-#: how much is looked through at once
+#: scanned at once
 _PIECE_BYTES = 256 << 10
-#: what makes a document's structure, and everything else
+#: structural characters of JSON, and all others
 _MARKS = b'[]{},"'
 _OTHERS = bytes(set(range(256)) - set(_MARKS))
 _STEPS = bytes.maketrans(b"[{]},", b"\x01\x01\xff\xff\x00")
@@ -34,15 +34,15 @@ class JsonBounds(NamedTuple):
     values: int
 
     def check_byte_strings(self, count: int) -> None:
-        """Check how many byte strings the tensors of a request hold; each takes as long as ten values of a document.
+        """Check the number of byte strings in the tensors of a request; each takes as long as ten values of a document.
 
         Raises:
-            TooLarge: they are too many.
+            TooLarge: there are too many.
         """
-        most = max(_FEW_VALUES, self.values // 10)
-        if count > most:
+        limit = max(_FEW_VALUES, self.values // 10)
+        if count > limit:
             raise TooLarge(
-                f"the request holds {count} byte strings, and this server takes {most}, a tenth of 'max_elements'; "
+                f"the request holds {count} byte strings, and this server takes {limit}, a tenth of 'max_elements'; "
                 "send fewer, or raise that"
             )
 
@@ -61,7 +61,7 @@ def is_light(text: Any) -> bool:
     size = len(text)
     if size <= SMALL_BYTES:
         return True
-    if size > _MOST_BYTES:
+    if size > _MAX_LIGHT_BYTES:
         return False
     values = 0
     view = memoryview(text)
@@ -74,8 +74,8 @@ def is_light(text: Any) -> bool:
 
 
 def is_small_object(text: Any, bounds: JsonBounds) -> bool:
-    """Return True if a text is a small JSON object within bounds; False if that is not certain, and :func:`parse_json` says more."""
-    if len(text) > SMALL_BYTES or _may_pass(text, bounds):
+    """Return True if a text is certainly a small JSON object within bounds; :func:`parse_json` decides about others."""
+    if len(text) > SMALL_BYTES or _may_exceed(text, bounds):
         return False
     try:
         return isinstance(orjson.loads(text), dict)
@@ -83,13 +83,13 @@ def is_small_object(text: Any, bounds: JsonBounds) -> bool:
         return False
 
 
-def _may_pass(text: Any, bounds: JsonBounds) -> bool:
+def _may_exceed(text: Any, bounds: JsonBounds) -> bool:
     """Return True if a document may exceed its bounds: every level and every value takes characters."""
     depth, values = bounds
     size = len(text)
     if size <= 2 * depth and size <= values:
         return False
-    raw = whole_of(text)
+    raw = buffer_of(text)
     return bool(size > values or raw.count(b"[") + raw.count(b"{") > depth)
 
 
@@ -99,19 +99,19 @@ def parse_json(text: Any, what: str, bounds: JsonBounds, *, any_encoding: bool =
     Args:
         text: any bytes-like object.
         what: it is, for messages.
-        bounds: of the document.
-        any_encoding: take UTF-16 and UTF-32, too, as Python's own parser does.
+        bounds: limits of the document.
+        any_encoding: accept UTF-16 and UTF-32, too, as Python's own parser does.
     Raises:
         NotJson: it is not JSON, or nested too deep.
         TooLarge: it holds too many values.
     """
-    if _may_pass(text, bounds):
-        _check(whole_of(text), what, bounds)
+    if _may_exceed(text, bounds):
+        _check(buffer_of(text), what, bounds)
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         reason: Exception = error
-    raw = whole_of(text)
+    raw = buffer_of(text)
     encoding = json.detect_encoding(raw) if any_encoding else "utf-8"
     if not encoding.startswith("utf-8"):
         return parse_json(_as_utf8(raw, encoding, what), what, bounds)
@@ -130,10 +130,10 @@ def _as_utf8(raw: Any, encoding: str, what: str) -> bytes:
         raise NotJson(f"{what} is not valid JSON: {error}") from None
 
 
-def whole_of(text: Any) -> Any:
-    """Return the bytes or bytearray behind a view of all of it, or a copy: these have methods that a view lacks."""
-    whole = getattr(text, "obj", text)
-    return whole if isinstance(whole, (bytes, bytearray)) and len(whole) == len(text) else bytes(text)
+def buffer_of(text: Any) -> Any:
+    """Return the bytes or bytearray behind a complete view, or a copy, for methods that a memoryview lacks."""
+    buffer = getattr(text, "obj", text)
+    return buffer if isinstance(buffer, (bytes, bytearray)) and len(buffer) == len(text) else bytes(text)
 
 
 def _check(raw: Any, what: str, bounds: JsonBounds) -> None:
@@ -150,23 +150,23 @@ def _check(raw: Any, what: str, bounds: JsonBounds) -> None:
 
 
 def structure_of(raw: Any, bounds: JsonBounds | None = None) -> tuple[int, int]:
-    """Return how deep a document is nested, and how many values it holds at most; text that is not JSON also gives some numbers.
+    """Return the depth of a document and an upper bound of its number of values; both are meaningless if it is not JSON.
 
     Args:
         raw: bytes or a bytearray.
         bounds: the scan stops once they are exceeded.
     """
     depth = deepest = values = 0
-    inside, ahead = False, b""  # a text; a backslash whose meaning the next piece decides
+    in_text, carried = False, b""  # inside a text; a backslash that escapes the next piece's first character
     for start in range(0, len(raw), _PIECE_BYTES):
-        piece = ahead + bytes(raw[start : start + _PIECE_BYTES])
+        piece = carried + bytes(raw[start : start + _PIECE_BYTES])
         kept = piece.rstrip(b"\\")
-        ahead = b"\\" if (len(piece) - len(kept)) % 2 else b""  # pairs of them stand for themselves
+        carried = b"\\" if (len(piece) - len(kept)) % 2 else b""  # pairs are escaped backslashes
         if b"\\" in kept:
             kept = kept.replace(b"\\\\", b"").replace(b'\\"', b"")
         parts = kept.translate(None, _OTHERS).split(b'"')
-        outside = b"".join(parts[1::2] if inside else parts[::2])
-        inside ^= len(parts) % 2 == 0
+        outside = b"".join(parts[1::2] if in_text else parts[::2])
+        in_text ^= len(parts) % 2 == 0
         steps = np.frombuffer(outside.translate(_STEPS), np.int8)
         if not len(steps):
             continue

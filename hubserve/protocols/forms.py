@@ -1,4 +1,4 @@
-"""Read multipart forms: files and base64 texts are pictures, other fields are arguments of the module's method."""
+"""Decode multipart forms: files and base64 texts are pictures, other fields are arguments of the module's method."""
 
 import asyncio
 import json
@@ -18,12 +18,12 @@ from hubserve.kinds.base import Description, Face
 from hubserve.protocols.documents import JsonBounds, is_light, parse_json
 from hubserve.types import InferRequest
 
-#: so much of a multipart body is parsed before others get their turn
+#: parsed in one step, before other tasks may run
 _STEP_BYTES = 64 << 10
-_MOST_FIELDS = 1024
+_MAX_FIELDS = 1024
 #: fields whose text is base64 of a picture
 _PICTURE_FIELDS = ("images", "image")
-#: the type of arguments that the method passes on without knowing them: settings, as a rule, which are numbers or true or false
+#: type of arguments that the method passes on as keyword arguments: usually settings, numbers or booleans
 _PASSED_ON = "passed on"
 _WORDS = {"true": True, "True": True, "false": False, "False": False}
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d{1,30})?([eE][-+]?\d{1,3})?")
@@ -31,7 +31,7 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
 
 class Field(NamedTuple):
-    """One field of a form: its name, and the bytes of a file or a text."""
+    """One field of a form; its value is the bytes of a file, or a text."""
 
     name: str
     value: bytes | str
@@ -41,10 +41,10 @@ async def read_form(scope: Scope, body: memoryview) -> list[Field]:
     """Parse a multipart body.
 
     Raises:
-        InvalidInput: it is not one, or has too many fields.
+        InvalidInput: the body is not a form, or has too many fields.
     """
     try:
-        form = await _FormRequest(scope, body).form(max_files=MAX_PICTURES, max_fields=_MOST_FIELDS, max_part_size=len(body))
+        form = await _FormRequest(scope, body).form(max_files=MAX_PICTURES, max_fields=_MAX_FIELDS, max_part_size=len(body))
     except MultiPartException as error:
         raise InvalidInput(f"the multipart body cannot be read: {error.message}") from None
     try:
@@ -54,29 +54,29 @@ async def read_form(scope: Scope, body: memoryview) -> list[Field]:
 
 
 class _FormRequest(Request):
-    """A request whose body has been read already, within its limit."""
+    """Request for starlette's form parser whose body has already been read."""
 
     def __init__(self, scope: Scope, body: memoryview) -> None:
         super().__init__(scope)
-        self._whole = body
+        self._body_bytes = body
 
     async def stream(self) -> AsyncIterator[bytes]:  # type: ignore[override]  # an async generator either way
-        for start in range(0, len(self._whole), _STEP_BYTES):
-            yield bytes(self._whole[start : start + _STEP_BYTES])
+        for start in range(0, len(self._body_bytes), _STEP_BYTES):
+            yield bytes(self._body_bytes[start : start + _STEP_BYTES])
             await asyncio.sleep(0)
         yield b""
 
 
-def put_form(request: InferRequest, fields: list[Field], module: ServedModule, bounds: JsonBounds) -> None:
-    """Make a form a request.
+def apply_form(request: InferRequest, fields: list[Field], module: ServedModule, bounds: JsonBounds) -> None:
+    """Fill a request from a form.
 
     Args:
-        request: gets pictures, arguments, or both.
+        request: its pictures, arguments, or both are set.
         fields: of the form.
-        module: that is asked.
-        bounds: of JSON in texts.
+        module: the request's.
+        bounds: limits of JSON in texts.
     Raises:
-        InvalidInput: the module cannot take this; the message says what it takes.
+        InvalidInput: the module does not accept these fields; the message says what it accepts.
     """
     described = module.description
     if Face.PICTURE not in described.faces:
@@ -86,7 +86,7 @@ def put_form(request: InferRequest, fields: list[Field], module: ServedModule, b
     pictures: list[Any] = [field.value for field in fields if isinstance(field.value, bytes) or field.name in names]
     rest = [field for field in fields if not isinstance(field.value, bytes) and field.name not in names]
     arguments = _arguments(rest, described, bounds)
-    if rest and pictures and described.picture_item is not None:  # items of a batch come without arguments
+    if rest and pictures and described.picture_item is not None:  # items of a batch have no arguments
         if not module.plan.info.serving_method:
             names_of_rest = ", ".join(f"'{name[:80]}'" for name in list(arguments)[:8])
             raise InvalidInput(f"with pictures this module takes no further fields; the form has {names_of_rest}")
@@ -108,22 +108,22 @@ def _as_base64(value: bytes | str) -> str:
 
 
 def _arguments(fields: list[Field], described: Description, bounds: JsonBounds) -> dict[str, Any]:
-    """Return keyword arguments: each text as the type that the method's argument has, files as lists of base64 texts."""
+    """Return keyword arguments: texts converted to the types of the method's arguments, files as lists of base64 texts."""
     types = described.argument_types or {}
     collected: dict[str, list[bytes | str]] = {}
     for name, value in fields:
         alias = _PICTURE_FIELDS[0]
-        # forms of PaddleHub 1 have "image", which later modules call "images"
-        known = alias if name == _PICTURE_FIELDS[1] and name not in types and alias in types else name
-        collected.setdefault(known, []).append(value)
-    found = {}
+        # PaddleHub 1 used "image", later modules use "images"
+        argument = alias if name == _PICTURE_FIELDS[1] and name not in types and alias in types else name
+        collected.setdefault(argument, []).append(value)
+    arguments = {}
     for name, values in collected.items():
         try:
-            found[name] = _argument(values, types.get(name, _PASSED_ON), bounds)
+            arguments[name] = _argument(values, types.get(name, _PASSED_ON), bounds)
         except HubError as error:
-            got = f"the form's field '{name[:80]}' cannot be used: {error.message}"
-            raise InvalidInput(got + usage_sentence(described.usage)) from None
-    return found
+            message = f"the form's field '{name[:80]}' cannot be used: {error.message}"
+            raise InvalidInput(message + usage_sentence(described.usage)) from None
+    return arguments
 
 
 def _argument(values: list[bytes | str], kind: str, bounds: JsonBounds) -> Any:
@@ -158,7 +158,7 @@ def _of_type(text: str, kind: str, bounds: JsonBounds) -> Any:
 
 
 def _json_of(text: str, bounds: JsonBounds) -> Any:
-    """Return the list or object that a text is in JSON; None if it is another text."""
+    """Parse a text that is a JSON list or object; None for any other text."""
     encoded = text.encode("utf-8", "surrogatepass")
     if not text.lstrip().startswith(("[", "{")) or not is_light(encoded):
         return None

@@ -1,37 +1,26 @@
-"""``/gradio/<module>``: the page that a module's ``create_gradio_app`` makes, as PaddleHub 2.3 and later serve it.
+"""``/gradio/<module>``: the page that a module's ``create_gradio_app`` creates, as in PaddleHub 2.3 and later.
 
-The page runs in a process of its own, in the module's environment, from its first visit on; everything below ``/gradio/<module>/`` is
-passed on to it. As in PaddleHub, ``/gradio/<module>`` leads to ``/gradio/<module>/app``, which is the page itself.
+The page runs in an app process in the module's environment, started at the first visit; requests below ``/gradio/<module>/`` are forwarded
+to it. As in PaddleHub, ``/gradio/<module>`` redirects to ``/gradio/<module>/app``, the page itself.
 """
 
-import asyncio
 import html
-import time
-from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from hubserve.errors import HubError, LoadFailed, ModuleNotFound, TooLarge, Unavailable, UnsupportedFace, drop_frames
-from hubserve.gateway.background import repeat, run_in_background
-from hubserve.gateway.dataplane import ModulePlan, ServedModule
-from hubserve.gateway.instances.app_process import AppProcess
 from hubserve.instance.app_server import HOST
 from hubserve.net.asgi import ClientGone, while_connected
 from hubserve.net.headers import header
 from hubserve.net.request_body import TooSlow, read_body
-from hubserve.paths import tmp_dir
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.forwarding import Target, forward
+from hubserve.protocols.gradio_apps import GradioApps
 
 _PREFIX = "/gradio/"
-_LOOK_EVERY_S = 1.0
 _NO_BODY = (b"content-length", b"0")
-#: a page that cannot be started is not tried again for so long
-_RETRY_AFTER_S = 5.0
-_METHOD = b"create_gradio_app"
-_MOST_SOURCE_BYTES = 4 << 20
 
 _STATUSES: tuple[tuple[type[HubError], int], ...] = (
     (ModuleNotFound, 404),
@@ -49,36 +38,19 @@ _PAGE = """<!doctype html>
 """
 
 
-@dataclass
-class _App:
-    """A page of a module: it starts, runs, or could not be started."""
-
-    module: ServedModule
-    process: AppProcess | None = None
-    started: "asyncio.Task[int] | None" = None
-    failed_at: float = 0.0
-
-    def end(self) -> None:
-        """End its process."""
-        if self.started:
-            self.started.cancel()
-        if self.process:
-            self.process.stop()
-
-
-class _Share:
-    """Leaves room for other requests than those to pages, whose streams last as long as a page is open.
+class _PageLimit:
+    """Limit of requests to pages, whose streams last as long as a page is open, to leave room for others.
 
     Args:
-        most: requests to pages at once.
+        limit: most requests to pages in progress.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._count = 0
 
     def __enter__(self) -> None:
-        if self._count >= self._most:
+        if self._count >= self._limit:
             raise Unavailable(f"{self._count} requests to pages of modules are in progress, half of max_concurrency; try again later")
         self._count += 1
 
@@ -87,18 +59,16 @@ class _Share:
 
 
 class GradioProtocol(Protocol):
-    """See the module's text."""
+    """Handler of ``/gradio/<module>`` and everything below it."""
 
     prefixes = (_PREFIX,)
     is_mountable = False
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._apps: dict[str, _App] = {}
-        self._watch: asyncio.Task[None] | None = None
-        self._is_stopping = False
-        self._share = _Share(max(1, context.settings.max_concurrency // 2))
-        context.on_stop.append(self._stop)
+        self._apps = GradioApps(context.dataplane, _PREFIX)
+        self._limit = _PageLimit(max(1, context.settings.max_concurrency // 2))
+        context.on_stop.append(self._apps.stop)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
         """Answer one request."""
@@ -111,9 +81,11 @@ class GradioProtocol(Protocol):
             await send(message)
 
         try:
-            with self.admission.admit() as ticket, self._share:
-                body = await read_body(scope, self.settings, ticket)
-                port = await while_connected(scope, self._running(name))
+            with self.admission.admit() as admission, self._limit:
+                body = await read_body(scope, self.settings, admission)
+                if not self.settings.gradio:
+                    raise UnsupportedFace("this server shows no pages of modules ('gradio' is false in its configuration)")
+                port = await while_connected(scope, self._apps.port_of(name))
                 if not slash:
                     location = f"{_PREFIX}{quote(name)}/app".encode()
                     await send_on({"type": "http.response.start", "status": 302, "headers": [(b"location", location), _NO_BODY]})
@@ -125,102 +97,12 @@ class GradioProtocol(Protocol):
             drop_frames(error)
         except HubError as error:
             drop_frames(error)
-            if not started:  # else the answer breaks off, which the client sees
+            if not started:  # else the response breaks off, which the client sees
                 await _refuse(scope, send, error)
-
-    async def _running(self, name: str) -> int:
-        """Return the port of a module's page, which is started if it does not run.
-
-        Raises:
-            HubError: the module is not served, has no page, or its page cannot be started.
-        """
-        if not self.settings.gradio:
-            raise UnsupportedFace("this server shows no pages of modules ('gradio' is false in its configuration)")
-        try:
-            module = self.dataplane.get(name)
-        except ModuleNotFound as error:
-            raise ModuleNotFound(f"Module {name} is not supported for gradio app. {error.message[:1].upper()}{error.message[1:]}") from None
-        if self._is_stopping:
-            raise Unavailable("the server is stopping; try again later")
-        app = self._apps.get(name)
-        if app is None or app.module is not module or self._is_over(app):
-            if app:
-                app.end()
-            app = self._apps[name] = self._start(name, module)
-        assert app.started, "it is set where the page is made"
-        return await asyncio.shield(app.started)
-
-    def _is_over(self, app: _App) -> bool:
-        if app.started is None or not app.started.done():
-            return False
-        if app.started.cancelled() or app.started.exception():
-            return time.monotonic() - app.failed_at > _RETRY_AFTER_S
-        return app.process is None or app.process.is_dead
-
-    def _start(self, name: str, module: ServedModule) -> _App:
-        if self._watch is None:
-            doing = "the pages of modules were looked after"
-            self._watch = run_in_background(repeat(self._look, _LOOK_EVERY_S, doing), doing)
-        app = _App(module)
-        app.started = asyncio.get_running_loop().create_task(_begin(name, app))
-
-        def on_started(task: "asyncio.Task[int]") -> None:
-            if not task.cancelled() and task.exception():  # asking for it also keeps asyncio from complaining that it was not
-                app.failed_at = time.monotonic()
-
-        app.started.add_done_callback(on_started)
-        return app
-
-    async def _look(self) -> None:
-        """End the pages of modules that are no longer served, or in another version."""
-        for name, app in [*self._apps.items()]:
-            if all(each is not app.module for each in self.dataplane.versions(name)):
-                app.end()
-                self._apps.pop(name, None)
-
-    def _stop(self) -> None:
-        self._is_stopping = True
-        if self._watch:
-            self._watch.cancel()
-        for app in self._apps.values():
-            app.end()
-
-
-async def _begin(name: str, app: _App) -> int:
-    """Start a page; returns its port.
-
-    Raises:
-        UnsupportedFace: the module has none, which is found out without running any of its code.
-        LoadFailed: it cannot be started.
-    """
-    plan = app.module.plan
-    if not plan.instances or not await asyncio.to_thread(_has_app, plan):
-        raise UnsupportedFace(f"Module {name} is not supported for gradio app. It has no method create_gradio_app")
-    if plan.instances[0].address:
-        raise LoadFailed(f"module '{name}' runs on another machine, where its page cannot be started. Serve it without 'addresses'")
-    app.process = AppProcess(plan.instances[0], tmp_dir() / "gradio" / quote(name, safe=""), f"{_PREFIX}{quote(name)}")
-    await app.process.start()
-    return app.process.port
-
-
-def _has_app(plan: ModulePlan) -> bool:
-    """Return whether a file of the module's folder names the method."""
-    left = _MOST_SOURCE_BYTES
-    for path in sorted(plan.instances[0].folder.rglob("*.py"), key=lambda each: (each.name != "module.py", str(each))):
-        try:
-            source = path.read_bytes()
-        except OSError:
-            continue
-        if _METHOD in source:
-            return True
-        left -= len(source)
-        if left < 0:
-            break
-    return False
 
 
 def _split(scope: Scope) -> tuple[str, bytes, bytes]:
-    """Return the module's name, the slash behind it or b"", and the rest of the path as it was sent."""
+    """Return the module's name, the slash behind it or b"", and the rest of the raw path."""
     name, slash, rest = scope["raw_path"][len(_PREFIX) :].partition(b"/")
     return unquote(name.decode("latin-1")), slash, rest
 

@@ -1,8 +1,8 @@
 """PaddleHub Serving's protocol: ``POST /predict/<module>``, answered by ``{"status", "msg", "results"}``.
 
-A JSON body's keys are the arguments of the module's serving method, as in PaddleHub. Beyond PaddleHub, modules that can take them
-also get ``image/*`` bodies, ``multipart/form-data``, and ``application/octet-stream`` arrays that are described by the headers
-``X-Hub-Shape: 1,3,224,224`` and ``X-Hub-Dtype: float32``. The answer is the same, and so are the batches. See docs/requests.md.
+The keys of a JSON body are the arguments of the module's serving method, as in PaddleHub. Modules that accept them can also be sent
+``image/*`` bodies, ``multipart/form-data``, and ``application/octet-stream`` arrays described by the headers ``X-Hub-Shape: 1,3,224,224``
+and ``X-Hub-Dtype: float32``; responses and batches are the same. See docs/requests.md.
 """
 
 import json
@@ -32,22 +32,22 @@ from hubserve.net.asgi import ClientGone, deadline_of, priority_of, respond, res
 from hubserve.net.content_encoding import UnknownEncoding, decode_body
 from hubserve.net.headers import header
 from hubserve.net.request_body import TooSlow, read_body
-from hubserve.protocols.arguments import ArgumentReader, Places
+from hubserve.protocols.arguments import ArgumentReader, BatchKeys
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.documents import is_small_object
-from hubserve.protocols.forms import put_form, read_form
+from hubserve.protocols.forms import apply_form, read_form
 from hubserve.types import InferRequest, InferResponse, array_from_bytes, parse_shape
 
 log = logging.getLogger("hubserve")
 
 _PREFIX = "/predict/"
-#: around a module's answer; a longer one is not copied into them
-_BEFORE, _BEHIND = b'{"status":"000","msg":"","results":', b"}"
+#: before and after a module's results; results over ``_JOINED_BYTES`` are sent without copying
+_BEFORE, _AFTER = b'{"status":"000","msg":"","results":', b"}"
 _JOINED_BYTES = 1 << 20
-#: in front of the name in addresses of PaddleHub 1
-_OLD_PLACES = ("image/", "text/")
+#: prefixes of the module's name in PaddleHub 1
+_OLD_PREFIXES = ("image/", "text/")
 
-#: error -> (HTTP status, PaddleHub status); the first class that fits counts
+#: error -> (HTTP status, PaddleHub status); the first matching class wins
 _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
     (NotJson, 400, "101"),
     (TooLarge, 413, "101"),
@@ -64,11 +64,11 @@ _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
 
 
 class _OldUsage(Exception):
-    """The content type is one that PaddleHub took in its first versions only."""
+    """The content type is one that only the first versions of PaddleHub accepted."""
 
 
 class PaddleHubProtocol(Protocol):
-    """See the module's text."""
+    """Handler of ``/predict/<module>``."""
 
     prefixes = (_PREFIX,)
 
@@ -80,7 +80,7 @@ class PaddleHubProtocol(Protocol):
         """Answer one request."""
         name = unquote(scope["path"][len(_PREFIX) :]).strip("/")
         if not name or "/" in name:
-            await respond(send, 404, _envelope("404", _nothing_at(scope["path"], name)))
+            await respond(send, 404, _envelope("404", _not_found_text(scope["path"], name)))
             return
         if scope["method"] == "OPTIONS":
             await respond_options(send, "POST, OPTIONS")
@@ -90,13 +90,13 @@ class PaddleHubProtocol(Protocol):
             await respond(send, 405, _envelope("405", message), allow="POST")
             return
         try:
-            with self.admission.admit() as ticket:
-                module = await self._find(name, scope, ticket)
+            with self.admission.admit() as admission:
+                module = await self._find(name, scope, admission)
                 with module.admit():  # before the body is read
-                    request = await self._decode(module, scope, ticket)
+                    request = await self._decode(module, scope, admission)
                     response = await self._infer(module, request, scope)
                 results = response.json or b"null"
-                ticket.check_answer(len(results))
+                admission.check_answer(len(results))
                 await _respond_results(send, results)
         except ClientGone as error:
             drop_frames(error)
@@ -128,24 +128,24 @@ class PaddleHubProtocol(Protocol):
             headers["connection"] = "close"
         await respond(send, http, _envelope(status, message), **headers)
 
-    async def _find(self, name: str, scope: Scope, ticket: Admission) -> ServedModule:
-        """The module, loaded. One that cannot answer is told before the body is looked at."""
+    async def _find(self, name: str, scope: Scope, admission: Admission) -> ServedModule:
+        """Return the module once it is loaded; if that fails, discard the request's body first."""
         try:
             module = await self.dataplane.loaded(name)
         except HubError:
-            await read_body(scope, self.settings, ticket)
+            await read_body(scope, self.settings, admission)
             raise
         return module
 
-    async def _decode(self, module: ServedModule, scope: Scope, ticket: Admission) -> InferRequest:
-        """Make a request of what was sent."""
+    async def _decode(self, module: ServedModule, scope: Scope, admission: Admission) -> InferRequest:
+        """Decode a request."""
         content_type = _content_type(scope)
         request = InferRequest(module.plan.info.name, deadline=deadline_of(scope, self.settings), priority=priority_of(scope))
-        body = await read_body(scope, self.settings, ticket)
+        body = await read_body(scope, self.settings, admission)
         if coding := header(scope, b"content-encoding"):
-            body = await decode_body(body, coding, self.settings.max_body_bytes, ticket)
+            body = await decode_body(body, coding, self.settings.max_body_bytes, admission)
         if content_type == "multipart/form-data":
-            put_form(request, await read_form(scope, body), module, self._arguments.bounds)
+            apply_form(request, await read_form(scope, body), module, self._arguments.bounds)
         elif content_type == "application/json" or (content_type.startswith("application/") and content_type.endswith("+json")):
             await _decode_json(request, body, module, self._arguments)
         elif content_type.startswith("image/"):
@@ -163,24 +163,24 @@ def _content_type(scope: Scope) -> str:
 
 async def _respond_results(send: Send, results: Any) -> None:
     if len(results) <= _JOINED_BYTES:
-        await respond(send, 200, _BEFORE + results + _BEHIND)
+        await respond(send, 200, _BEFORE + results + _AFTER)
         return
-    length = b"%d" % (len(_BEFORE) + len(results) + len(_BEHIND))
+    length = b"%d" % (len(_BEFORE) + len(results) + len(_AFTER))
     headers = [(b"content-type", b"application/json"), (b"content-length", length)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for part in (_BEFORE, results):
         await send({"type": "http.response.body", "body": part, "more_body": True})
-    await send({"type": "http.response.body", "body": _BEHIND})
+    await send({"type": "http.response.body", "body": _AFTER})
 
 
 async def _decode_json(request: InferRequest, body: memoryview, module: ServedModule, reader: ArgumentReader) -> None:
     described, predict_args = module.description, module.plan.predict_args
-    places = Places(described.json_array, described.json_pictures)
-    if not any(places) and not predict_args and is_small_object(body, reader.bounds):
+    keys = BatchKeys(described.json_array, described.json_pictures)
+    if not any(keys) and not predict_args and is_small_object(body, reader.bounds):
         request.arguments = body
         return
     try:
-        arguments = await reader.read(body, "the body", predict_args, places, any_encoding=True)
+        arguments = await reader.read(body, "the body", predict_args, keys, any_encoding=True)
     except InvalidInput as error:
         raise type(error)(error.message + usage_sentence(described.usage)) from None
     if arguments.array is not None:
@@ -207,8 +207,8 @@ def _decode_array(scope: Scope, body: memoryview, module: ServedModule) -> dict[
     return {specs[0].name: array_from_bytes(body, header(scope, b"x-hub-dtype") or specs[0].dtype, lengths)}
 
 
-def _nothing_at(path: str, name: str) -> str:
-    old = next((each for each in _OLD_PLACES if name.startswith(each)), None)
+def _not_found_text(path: str, name: str) -> str:
+    old = next((each for each in _OLD_PREFIXES if name.startswith(each)), None)
     if old:
         return f"there is nothing at {path}, which is an address of PaddleHub 1; use {_PREFIX}{name.removeprefix(old)}"
     return f"there is nothing at {path}; use {_PREFIX}<module>"

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hubserve.net.headers import HEADERS, header, headers_of
 from hubserve.net.hosts import Hosts
-from hubserve.net.http1.request_cycle import UNEXPECTED
+from hubserve.net.http1.request_cycle import INTERNAL_ERROR_BODY
 from hubserve.protocols.admin import CROSS_ORIGIN
 from hubserve.settings import ServerSettings
 
@@ -136,7 +136,7 @@ class CorsRequest:
             if self._started:
                 raise
             log.exception("an unexpected error while answering %s %s", scope["method"], scope["path"])
-            await _send_json(send_allowed, 500, UNEXPECTED)
+            await _send_json(send_allowed, 500, INTERNAL_ERROR_BODY)
 
 
 def _preflight(scope: Scope) -> Iterator[tuple[bytes, bytes]]:

@@ -15,15 +15,15 @@ import uvloop
 from hubserve.errors import ConfigError
 from hubserve.gateway.dataplane import DataPlane, ModulePlan
 from hubserve.instance.malloc_tuning import freeze_gc, keep_large_buffers
-from hubserve.net.connection_limits import MOST_WAITING, Connections, connections_for, raise_descriptor_limit
+from hubserve.net.connection_limits import Connections, connections_for, raise_descriptor_limit
 from hubserve.net.http1.connection import http_protocol
-from hubserve.net.tcp_user_timeout import end_unread_answers
 from hubserve.protocols import Context
 from hubserve.protocols.open_inference.core.log_settings import LogFormatter
 from hubserve.server import pidfile
 from hubserve.server.admin_socket import Control
 from hubserve.server.app import build_app
 from hubserve.server.engine_watch import EngineWatch
+from hubserve.server.listener import bind
 from hubserve.server.loading import load_modules
 from hubserve.server.model_control import Models
 from hubserve.server.reload import MakePlans, Reloader
@@ -57,46 +57,12 @@ def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence
     keep_large_buffers()
     connections = connections_for(raise_descriptor_limit(), settings.max_connections, settings.max_connections_per_peer)
     plans = make_plans()
-    with bind(settings.host, settings.port, backlog=connections.backlog) as listener:
-        end_unread_answers(listener, settings.client_timeout_s)
+    with bind(settings.host, settings.port, settings.client_timeout_s, connections.backlog) as listener:
         try:
             with contextlib.suppress(KeyboardInterrupt):
                 uvloop.run(_Gateway(settings, plans, make_plans, listener, connections, search_path).run())
         finally:
             drop_lost_output()
-
-
-def bind(host: str, port: int, option: str = "-p", purpose: str = "", backlog: int = MOST_WAITING) -> socket.socket:
-    """Listen on an address.
-
-    Args:
-        host: the address.
-        port: 0 for any free one.
-        option: what changes the port.
-        purpose: what it is for, where it is not HTTP.
-        backlog: how many connections may wait to be accepted. All of them are accepted before the first of them is looked at, and take a
-            descriptor each.
-    Raises:
-        ConfigError: it is in use, or not one of this machine's; the message says by whom where that is known.
-    """
-    if port and (running := pidfile.find(port)):
-        raise ConfigError(
-            f"port {port} is already served by hub serving (pid {running.pid}, modules {', '.join(running.modules)}); "
-            f"end it with 'hub serving stop -p {port}' or choose another port with {option}"
-        )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
-    try:
-        listener.bind((host, port))
-        listener.listen(backlog)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise ConfigError(
-            f"cannot listen{purpose} on {host}:{port}: {error}. Choose another port with {option}, or end what uses it"
-        ) from None
-    return listener
 
 
 class _Server(uvicorn.Server):
@@ -194,9 +160,10 @@ class _Gateway:
         )
 
     def _grpc_listener(self) -> socket.socket:
-        listener = bind(self._settings.host, self._settings.grpc_port or 0, "--grpc-port", " for gRPC", self._connections.backlog)
-        end_unread_answers(listener, self._settings.client_timeout_s)
-        return listener
+        settings = self._settings
+        return bind(
+            settings.host, settings.grpc_port or 0, settings.client_timeout_s, self._connections.backlog, "--grpc-port", " for gRPC"
+        )
 
     async def _load(self) -> None:
         host, port = self._listener.getsockname()[:2]

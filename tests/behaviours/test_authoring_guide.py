@@ -34,6 +34,7 @@ def shell(tmp_path: Path, model_dir: Path, cat_photo: Path) -> Iterator[Shell]:
             server.wait()
 
 
+@pytest.mark.slow
 def test_every_command_of_the_guide_works_and_prints_what_is_shown(shell: Shell) -> None:
     ran = 0
     for block in blocks("console", GUIDE):

@@ -54,6 +54,7 @@ def test_what_is_called_offline_has_no_network(tmp_path: Path, namespace: str) -
     assert "URLError" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_classifier_and_the_reader_are_served_on_a_machine_without_a_network(
     home: Path, tmp_path: Path, cat_photo: Path, page_photo: Path
 ) -> None:

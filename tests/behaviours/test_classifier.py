@@ -359,6 +359,7 @@ def test_hub_run_classifies_a_photo(home: Path, model_dir: Path, cat_photo: Path
     assert json.loads(done.stdout)["prediction"][0]["class_ids"] == CAT_CLASSES
 
 
+@pytest.mark.slow
 def test_a_384_model_works_by_the_clients_flags(start: Start, cat_photo: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model384"
     export = [sys.executable, "tools/export_model.py", "--image-size", "384", "--output", str(folder)]

@@ -163,6 +163,7 @@ def test_what_cannot_be_resolved_or_imported_is_not_installed_and_nothing_is_lef
     assert host().version in lost.stderr
 
 
+@pytest.mark.slow
 def test_an_environment_can_be_seen_and_pruned_but_not_from_under_a_server(
     home: Path, tmp_path: Path, packages: Path, start: Start
 ) -> None:
@@ -189,6 +190,7 @@ def test_an_environment_can_be_seen_and_pruned_but_not_from_under_a_server(
     assert hub("env", "show", home=home).returncode == 1
 
 
+@pytest.mark.slow
 def test_a_pruned_environment_is_told_with_the_remedy(home: Path, tmp_path: Path, packages: Path) -> None:
     source = write(tmp_path / "lost", "conflicted==1.0\n")
     key = str(install(source, home)["environment"])
@@ -225,6 +227,7 @@ def test_ctrl_c_while_an_environment_is_built_leaves_nothing(home: Path, interru
     assert not (home / "modules" / "slow").exists()
 
 
+@pytest.mark.slow
 def test_two_installs_at_once_that_need_the_same_share_one_environment(home: Path, tmp_path: Path, packages: Path) -> None:
     sources = [write(tmp_path / name, "conflicted==2.0\n") for name in ("left", "right")]
     commands = [[sys.executable, "-m", "hubserve", "install", str(each)] for each in sources]

@@ -16,7 +16,7 @@ import pytest
 
 from hubserve.cli import main
 from hubserve.registry.indexes.format import read_index_document, read_module_document
-from hubserve.registry.indexes.signing import signed_text
+from hubserve.registry.indexes.signatures import signed_text
 from tests.conftest import ROOT, wait_for
 from tests.unit.registry.toys import tree, write_module
 from tests.unit.registry.web import served

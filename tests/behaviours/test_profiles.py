@@ -85,6 +85,7 @@ def listed(home: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return next(each for each in document["profiles"] if each["name"] == "olden"), document["environments"]
 
 
+@pytest.mark.slow
 def test_two_installs_at_once_build_one_environment_and_a_later_one_is_quick_about_it(with_profile: Path, tmp_path: Path) -> None:
     home, environ = with_profile, {**os.environ, "HUB_HOME": str(with_profile)}
     assert listed(home)[0]["built"] is None
@@ -134,6 +135,7 @@ def test_modules_are_served_with_the_profiles_variables_and_pythonpath_behind_it
     assert seen["path"].index(str(mine)) > seen["path"].index(seen["environ"]["OLDEN"])
 
 
+@pytest.mark.slow
 def test_requirements_are_added_to_a_profile_and_packages_by_hand_too(with_profile: Path, tmp_path: Path, start: Start) -> None:
     home = with_profile
     both = install(home, write(tmp_path / "both", "import of_old, heavy", "heavy\n"))
@@ -152,6 +154,7 @@ def test_requirements_are_added_to_a_profile_and_packages_by_hand_too(with_profi
         assert seen["environ"]["OLDEN"]
 
 
+@pytest.mark.slow
 def test_a_profile_is_named_by_the_user_the_module_or_the_servers_settings(with_profile: Path, tmp_path: Path, start: Start) -> None:
     home = with_profile
     assert install(home, "--environment", "olden", write(tmp_path / "named", "import json"))["environment_choice"]["asked"] == "olden"
@@ -208,6 +211,7 @@ def test_a_profile_is_built_beforehand_and_names_what_it_cannot_keep(with_profil
     assert listed(home)[0]["built"] is None
 
 
+@pytest.mark.slow
 def test_a_bundle_carries_the_profile_of_its_modules(with_profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(with_profile, write(tmp_path / "packed"))
     bundle, other = tmp_path / "packed.bundle.tar", tmp_path / "other"

@@ -79,7 +79,7 @@ def shell(tmp_path: Path, model_dir: Path, cat_photo: Path) -> Iterator[Shell]:
             server.wait()
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.zh.md"])
+@pytest.mark.parametrize("readme", ["README.md", pytest.param("README.zh.md", marks=pytest.mark.slow)])
 def test_every_command_of_the_readme_works_and_prints_what_is_shown(shell: Shell, readme: str) -> None:
     text = (ROOT / readme).read_text("utf-8")
     (module,) = blocks("python", text)

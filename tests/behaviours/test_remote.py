@@ -304,7 +304,7 @@ def test_a_listener_outlives_running_out_of_descriptors(tmp_path: Path) -> None:
 def test_more_instances_than_there_are_places_are_refused_with_the_reason(tmp_path: Path) -> None:
     with listener(tmp_path, instances=1) as found:
         first = found.connect(ASK_INSTANCE)
-        with pytest.raises(Untrusted, match="1 instances run there already"):
+        with pytest.raises(Untrusted, match="1 instances are running there already"):
             found.connect(ASK_INSTANCE)
         first.close()
         wait_for(lambda: not found.instances())
@@ -364,7 +364,7 @@ def test_an_address_where_nothing_listens_is_told_with_what_to_start_there(start
     ("options", "says"),
     [
         (["--listen", "127.0.0.1:0"], "--listen needs --token-file"),
-        (["--listen", "nowhere", "--token-file", "TOKEN"], "'nowhere' is no address"),
+        (["--listen", "nowhere", "--token-file", "TOKEN"], "'nowhere' is not an address"),
         (["--listen", "127.0.0.1:0", "--token-file", "OLD"], "tokens of older versions are not accepted"),
         (["--listen", "127.0.0.1:0", "--token-file", "BROKEN"], "cannot be used"),
         (["--listen", "127.0.0.1:0", "--token-file", "/nowhere/token"], "cannot read the token file"),

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from hubserve.registry.installer import Installer
 from tests.behaviours.test_swap import install, load
 from tests.conftest import ROOT, Start, hub, toy, wait_for
@@ -130,6 +132,7 @@ def test_a_server_started_by_names_forgets_only_what_was_removed(install, home: 
         server.process.wait(60)
 
 
+@pytest.mark.slow
 def test_a_server_lives_through_installs_removals_rollbacks_and_verifications_of_its_module_at_once(  # type: ignore[no-untyped-def]
     install, start: Start, home: Path, tmp_path: Path
 ) -> None:

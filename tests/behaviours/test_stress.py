@@ -30,6 +30,7 @@ def found(report: dict[str, Any], promise: str) -> bool | None:
     return next(each["held"] for each in report["promises"] if promise in each["text"])
 
 
+@pytest.mark.slow
 def test_batching_answers_every_request_with_its_own_double() -> None:
     report = stress("batching", "--rates", "100", "--rounds", "1", "--seconds", "1")
     (row,) = report["rows"]
@@ -37,6 +38,7 @@ def test_batching_answers_every_request_with_its_own_double() -> None:
     assert (report["failures"], found(report, "none lost")) == ([], True)
 
 
+@pytest.mark.slow
 def test_soak_sends_exactly_what_it_is_told_and_leaves_no_descriptor_behind() -> None:
     report = stress("soak", "--small", "300", "--large", "20")
     (row,) = report["rows"]
@@ -46,6 +48,7 @@ def test_soak_sends_exactly_what_it_is_told_and_leaves_no_descriptor_behind() ->
     assert report["samples"]
 
 
+@pytest.mark.slow
 def test_an_overloaded_module_answers_or_refuses_and_loses_nothing() -> None:
     report = stress("overload", "--seconds", "1", "--look-seconds", "0.3", "--times", "4")
     assert found(report, "answered right, or refused")
@@ -55,6 +58,7 @@ def test_an_overloaded_module_answers_or_refuses_and_loses_nothing() -> None:
     assert overload["refused"] > 0
 
 
+@pytest.mark.slow
 def test_chaos_loses_no_answer_while_instances_are_killed_and_clients_send_garbage() -> None:
     options = ["--minutes", "0.1", "--load", "0.2", "--look-seconds", "0.5", "--without", "hang,leak,install,reload,swap,announce,reader"]
     report = stress("chaos", *options)

@@ -182,7 +182,7 @@ async def answer_of(plane: DataPlane, written: bytes) -> bytes:
 def test_requests_are_answered_and_the_module_goes_on_when_the_gateways_own_code_fails(home: Path) -> None:
     async def scenario(plane: DataPlane) -> None:
         module = plane.get("doubler")
-        for failing in ("answered", "put_back", "add", "remove"):
+        for failing in ("on_batch_done", "requeue", "add_instance", "remove_instance"):
             instance = module.pool.slots[0].instance
             assert instance is not None
             whole = getattr(module.batcher, failing)
@@ -193,7 +193,7 @@ def test_requests_are_answered_and_the_module_goes_on_when_the_gateways_own_code
 
             setattr(module.batcher, failing, fail)
             asked = [asyncio.create_task(plane.infer(test_scheduling.numbers(1.0))) for _ in range(3)]
-            if failing != "answered":
+            if failing != "on_batch_done":
                 instance.kill()
             for outcome in await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30):
                 assert isinstance(outcome, HubError) or outcome.tensors["y"][0, 0] == 2.0

@@ -180,7 +180,7 @@ class Instance(ABC):
     # --- computing ---
 
     def infer(self, header: dict[str, Any], buffers: Sequence[Any], answered: Answered) -> None:
-        """Send one frame of calls to compute; see :mod:`hubserve.instance.execute`.
+        """Send one frame of calls to compute; see :mod:`hubserve.instance.frame_calls`.
 
         Args:
             header: of the frame.

@@ -11,7 +11,7 @@ from hubserve.errors import Cancelled, HubError, InvalidInput, ModuleFailed, to_
 from hubserve.gateway.deadlock_detection import Caller, CallingChannel, set_caller
 from hubserve.gateway.instances.raw_requests import RawRequest
 from hubserve.gateway.instances.unpacking import unpack
-from hubserve.instance.side_channel import WINDOW_BYTES, WINDOW_RESPONSES
+from hubserve.instance.open_requests import WINDOW_BYTES, WINDOW_RESPONSES
 from hubserve.types import BFLOAT16, InferRequest, InferResponse, SequencePart
 from hubserve.wire import frames
 from hubserve.wire.model_access import ModelAccess

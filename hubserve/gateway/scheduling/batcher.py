@@ -9,7 +9,7 @@ instance, which then does not wait for the gateway between two batches.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from hubserve.errors import HubError
@@ -97,6 +97,7 @@ class Batcher:
 
     def allow_merging(self) -> None:
         """Merge requests although the settings do not; call this only while the queue is empty."""
+        self.settings = replace(self.settings, merge=True)
         self._lanes.merge = True
 
     # --- instances ---

@@ -1,4 +1,4 @@
-"""Decode chunked bodies (RFC 9112, 7.1) as they come."""
+"""Decode chunked bodies (RFC 9112, 7.1) as they arrive."""
 
 import re
 from enum import Enum, auto
@@ -7,9 +7,9 @@ from hubserve.net.http1.head_parser import FIELD_LINE, BadRequest
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _LINE_END = b"\r\n"
-#: the size line of a chunk has seldom more than this
+#: the size line of a chunk is seldom longer
 _USUAL_LINE_BYTES = 20
-#: what longer lines (extensions) and trailers may have besides, of one body together
+#: bytes of one body that longer lines (extensions) and trailers may have in addition
 _MAX_EXTRA_BYTES = 16 << 10
 
 
@@ -22,14 +22,14 @@ class _Next(Enum):
 
 
 class ChunkedDecoder:
-    """Decodes one body. Extensions and trailers are passed over, and bounded."""
+    """Decoder of one body. Extensions and trailers are ignored, and limited."""
 
     __slots__ = ("_extra_bytes", "_left_bytes", "_line", "_next")
 
     def __init__(self) -> None:
         self._next = _Next.SIZE
         self._left_bytes = 0  # of a chunk
-        self._line = b""  # the beginning of a line
+        self._line = b""  # the start of a line
         self._extra_bytes = 0
 
     @property
@@ -60,25 +60,25 @@ class ChunkedDecoder:
             line_end = data.find(b"\n", at) + 1
             line = data[at : line_end or end]
             if self._next is not _Next.DATA_END:
-                self._bound(len(line))
+                self._limit(len(line))
             if not line_end:
                 self._keep(line)
                 break
-            self._take_line(line)
+            self._decode_line(line)
             at = line_end
         return parts[0] if len(parts) == 1 else b"".join(parts), data[at:] if self.is_complete else b""
 
-    def _bound(self, line_bytes: int) -> None:
+    def _limit(self, line_bytes: int) -> None:
         if self._extra_bytes + line_bytes > _MAX_EXTRA_BYTES + _USUAL_LINE_BYTES:
-            raise BadRequest(400, f"the chunks' extensions and trailers are over {_MAX_EXTRA_BYTES} bytes; send fewer")
+            raise BadRequest(400, f"the chunks' extensions and trailers exceed {_MAX_EXTRA_BYTES} bytes; send fewer")
 
     def _keep(self, line: bytes) -> None:
-        """Keep a line whose end has not been received; what follows a chunk is known without it."""
+        """Keep a line whose end has not been received; the end of a chunk is checked without it."""
         if self._next is _Next.DATA_END and line != b"\r":
             raise _malformed()
         self._line = line
 
-    def _take_line(self, line: bytes) -> None:
+    def _decode_line(self, line: bytes) -> None:
         if self._next is _Next.SIZE:
             size = _SIZE_LINE.fullmatch(line)
             if size is None:

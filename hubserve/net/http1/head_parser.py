@@ -1,8 +1,8 @@
 """Parse request heads, strictly.
 
-What RFC 9112 forbids is refused, and so is most of what it lets a server tolerate: a proxy in front may understand it in another way, and
-would then see other requests on the connection than this server (request smuggling). The grammar is two regular expressions; what a request
-of that grammar must not say besides is checked below. All of it is here, so that a head that gets through needs no second look.
+What RFC 9112 forbids is refused, and so is most of what it lets a server tolerate: a proxy in front may understand it differently, and
+would then see other requests on the connection than this server (request smuggling). The grammar is two regular expressions, further rules
+are checked below, and no later code checks a head again.
 """
 
 import re
@@ -21,7 +21,7 @@ _FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*)\r\n")
 FIELD_LINE = re.compile(_TOKEN + rb":" + _VALUE)
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[A-Za-z0-9:.%\-_~]+\])(?::[0-9]*)?")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^?#]*)\??([^#]*)", re.IGNORECASE)
-#: headers that may be there once only
+#: headers that must not be repeated
 _SINGLE = (b"host", b"content-length", b"transfer-encoding")
 _METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"}
 #: a number with more digits than this is not accepted as a length
@@ -30,11 +30,11 @@ MAX_FIELDS = 256
 
 
 class BadRequest(Exception):
-    """The input is not a request that an application answers.
+    """The received bytes are not a request that an application answers.
 
     Args:
-        status: the HTTP status that answers it.
-        text: what is wrong and what to do.
+        status: the HTTP status of the response.
+        text: what is wrong, and what to do.
     """
 
     def __init__(self, status: int, text: str) -> None:
@@ -47,10 +47,10 @@ class Head:
     """A parsed request head.
 
     Attributes:
-        scope: ASGI's scope of its requests, without what differs between connections.
+        scope: ASGI's scope of its requests, without the connection's values.
         keep_alive: whether another request may follow.
         announced_bytes: the announced length of the body; 0 if none was announced.
-        is_chunked: whether the body comes in chunks.
+        is_chunked: whether the body is chunked.
         expects_continue: whether the client waits for "100 Continue" before it sends the body.
     """
 
@@ -65,9 +65,9 @@ def parse_head(raw: bytes) -> Head:
     """Parse a head.
 
     Args:
-        raw: all of it, with the empty line at its end.
+        raw: the complete head, with the empty line at its end.
     Raises:
-        BadRequest: it is malformed or ambiguous, or asks for something that is not offered.
+        BadRequest: it is malformed or ambiguous, or requests something that is not supported.
     """
     line = _REQUEST_LINE.match(raw)
     if line is None or not _FIELDS.fullmatch(raw, line.end()):
@@ -76,7 +76,7 @@ def parse_head(raw: bytes) -> Head:
     if method not in _METHODS:
         raise BadRequest(501, "the method is not one of " + ", ".join(sorted(each.decode() for each in _METHODS)))
     if major != b"1" or minor not in b"01":
-        raise BadRequest(505, "the version of HTTP is not offered here; send HTTP/1.1")
+        raise BadRequest(505, "this version of HTTP is not supported; send HTTP/1.1")
     is_1_0 = minor == b"0"
     headers = [(name.lower(), value.rstrip(b" \t")) for name, value in _FIELD.findall(raw, line.end())]
     if len(headers) > MAX_FIELDS:
@@ -87,14 +87,14 @@ def parse_head(raw: bytes) -> Head:
         _check_single(headers)
     _check_host(named.get(b"host"), is_1_0)
     path, query, authority = _read_target(method, target)
-    if authority:  # RFC 9112, 3.2.2: it takes the place of the header
+    if authority:  # RFC 9112, 3.2.2: it replaces the header
         _check_host(authority, is_1_0)
         headers = [(b"host", authority), *(each for each in headers if each[0] != b"host")]
         named[b"host"] = authority
     length, is_chunked = _framing(named, is_1_0)
     expected = named.get(b"expect", b"").lower()
     if expected not in (b"", b"100-continue"):
-        raise BadRequest(417, "the header Expect asks for what is not offered here; leave it out, or send 100-continue")
+        raise BadRequest(417, "this value of the header Expect is not supported; leave it out, or send 100-continue")
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -113,10 +113,10 @@ def parse_head(raw: bytes) -> Head:
 
 
 def check_request_line(raw: bytes) -> None:
-    """Refuse a first line that cannot begin a request, before the rest of its head has come.
+    """Refuse a malformed request line before the rest of its head has arrived.
 
     Raises:
-        BadRequest: it cannot.
+        BadRequest: the line is malformed.
     """
     if not _REQUEST_LINE.match(raw):
         raise _malformed(raw)
@@ -131,7 +131,7 @@ def _malformed(raw: bytes) -> BadRequest:
 def _check_single(headers: list[tuple[bytes, bytes]]) -> None:
     for name in _SINGLE:
         if sum(each == name for each, _ in headers) > 1:
-            raise BadRequest(400, f"the header {name.decode().title()} is there several times; send it once")
+            raise BadRequest(400, f"the header {name.decode().title()} is repeated; send it once")
 
 
 def _check_host(host: bytes | None, is_1_0: bool) -> None:
@@ -143,14 +143,14 @@ def _check_host(host: bytes | None, is_1_0: bool) -> None:
 
 
 def _framing(named: dict[bytes, bytes], is_1_0: bool) -> tuple[int, bool]:
-    """Return the announced length of the body, and whether it comes in chunks."""
+    """Return the announced length of the body, and whether it is chunked."""
     length = named.get(b"content-length")
     coding = named.get(b"transfer-encoding")
     if coding is not None:
         if length is not None:
-            raise BadRequest(400, "both Content-Length and Transfer-Encoding are there; send one of them")
+            raise BadRequest(400, "the request has both Content-Length and Transfer-Encoding; send one of them")
         if coding.lower() != b"chunked":
-            raise BadRequest(400, "the transfer coding is not offered here; send 'chunked' alone")
+            raise BadRequest(400, "this transfer coding is not supported; send 'chunked' alone")
         if is_1_0:
             raise BadRequest(400, "HTTP/1.0 has no Transfer-Encoding; send Content-Length, or HTTP/1.1")
         return 0, True

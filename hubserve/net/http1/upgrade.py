@@ -1,13 +1,16 @@
-"""Bytes of a connection that has changed to another protocol."""
+"""Switch a connection to another protocol: streams of bytes after "101 Switching Protocols", or HTTP/2."""
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
+
+from hubserve.net.http2.endpoint import Endpoint
 
 _LIMIT_BYTES = 64 << 10
 
 
-class _Successor(asyncio.StreamReaderProtocol):
-    """Takes the place of an HTTP connection, which is still notified when the connection closes."""
+class _StreamProtocol(asyncio.StreamReaderProtocol):
+    """Replaces an HTTP connection, which is still notified when the connection closes."""
 
     def __init__(self, reader: asyncio.StreamReader, on_lost: Callable[[Exception | None], None]) -> None:
         super().__init__(reader)
@@ -18,22 +21,36 @@ class _Successor(asyncio.StreamReaderProtocol):
         self._on_lost(exc)
 
 
-def take_streams(
+def switch_to_streams(
     transport: asyncio.Transport, early: bytes, on_lost: Callable[[Exception | None], None]
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Read and write a connection's bytes from now on.
+    """Return streams of a connection's bytes.
 
     Args:
         transport: the connection's.
-        early: bytes that came already.
+        early: bytes received already.
         on_lost: called when the connection has closed.
     """
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=_LIMIT_BYTES, loop=loop)
-    protocol = _Successor(reader, on_lost)
+    protocol = _StreamProtocol(reader, on_lost)
     transport.set_protocol(protocol)
     transport.set_write_buffer_limits(_LIMIT_BYTES)
     protocol.connection_made(transport)
     if early:
         reader.feed_data(early)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def switch_to_http2(transport: Any, endpoint: Endpoint[Any], data: bytes) -> None:
+    """Let an HTTP/2 connection replace an HTTP/1.1 connection.
+
+    Args:
+        transport: the connection's.
+        endpoint: makes the HTTP/2 connection.
+        data: bytes received already.
+    """
+    connection = endpoint.connect()
+    transport.set_protocol(connection)
+    connection.connection_made(transport)
+    connection.received(data)

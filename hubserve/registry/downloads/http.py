@@ -18,7 +18,7 @@ CHUNK_BYTES = 256 << 10
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 #: Less than this in a whole ``fetch_timeout_s`` counts as nothing.
-LEAST_BYTES = 1024
+MIN_PROGRESS_BYTES = 1024
 
 
 class Interrupted(InstallError):
@@ -105,7 +105,7 @@ def chunks(response: "Response", settings: InstallSettings, url: str) -> Iterato
             received_bytes += len(chunk)
             yield chunk
             if time.monotonic() - since > settings.fetch_timeout_s:
-                if received_bytes < LEAST_BYTES:
+                if received_bytes < MIN_PROGRESS_BYTES:
                     raise Interrupted(
                         f"'{without_secrets(url)}' sent only {received_bytes} bytes in {settings.fetch_timeout_s} s, so it was given up. "
                         "Try again later, or wait longer: hub config install.fetch_timeout_s==SECONDS"

@@ -26,7 +26,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """A signature of :func:`hubserve.registry.indexes.signing.signed_text`.
+    """A signature of :func:`hubserve.registry.indexes.signatures.signed_text`.
 
     Attributes:
         key: the identifier of the key that made it.

@@ -14,7 +14,8 @@ from hubserve.errors import ConfigError, InstallError
 from hubserve.registry.downloads.canonical import index_key
 from hubserve.registry.indexes.format import Release
 from hubserve.registry.indexes.select import Chosen, Requirement, best
-from hubserve.registry.indexes.signing import TrustedKey, is_signed
+from hubserve.registry.indexes.signatures import is_signed
+from hubserve.registry.indexes.trusted_keys import TrustedKey
 from hubserve.registry.lock import store_lock
 from hubserve.registry.names import folder_name, version_key
 

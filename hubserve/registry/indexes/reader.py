@@ -10,8 +10,9 @@ from urllib.parse import quote, urlsplit
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.downloads.addresses import check_address, without_secrets
-from hubserve.registry.downloads.download import Downloaded, Wanted, copied, downloaded
+from hubserve.registry.downloads.download import Downloaded, copied, downloaded
 from hubserve.registry.downloads.http import get_small
+from hubserve.registry.downloads.partial_file import Wanted
 from hubserve.registry.indexes.format import (
     INDEX_NAME,
     MAX_INDEX_BYTES,

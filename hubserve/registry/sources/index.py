@@ -11,7 +11,8 @@ from hubserve.registry.indexes.history import guard
 from hubserve.registry.indexes.reader import Index, open_index
 from hubserve.registry.indexes.search_order import in_effect
 from hubserve.registry.indexes.select import Chosen, Requirement, choose, holds, parse_requirement
-from hubserve.registry.indexes.signing import TrustedKey, keys_for, verify
+from hubserve.registry.indexes.signatures import verify
+from hubserve.registry.indexes.trusted_keys import TrustedKey, keys_for
 from hubserve.registry.provenance import Origin
 from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, is_path
 

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 from hubserve.errors import InstallError
 from hubserve.registry.downloads.addresses import check_address, check_sha256, split_fragment, without_secrets
-from hubserve.registry.downloads.download import Wanted, downloaded
+from hubserve.registry.downloads.download import downloaded
+from hubserve.registry.downloads.partial_file import Wanted
 from hubserve.registry.provenance import Origin
 from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, unsigned
 

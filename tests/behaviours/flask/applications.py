@@ -16,7 +16,6 @@ from hubserve.flask import HubBlueprint
 from tests.conftest import MODULES, ROOT
 
 JSON = {"Content-Type": "application/json"}
-LARGE = json.dumps({"text": "a" * 900_000})
 
 
 @contextlib.contextmanager
@@ -54,6 +53,8 @@ def array(values: Any, **headers: str) -> dict[str, Any]:
 def text(body: bytes | str, **headers: str) -> dict[str, Any]:
     return {"data": body, "headers": {**JSON, **{name.replace("_", "-"): value for name, value in headers.items()}}}
 
+
+LARGE = json.dumps({"text": "a" * 900_000})
 
 APP = f"""
 import os

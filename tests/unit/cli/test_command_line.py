@@ -98,7 +98,7 @@ def test_an_unexpected_error_is_logged_whole_and_told_in_a_line(
     (home / "modules").write_text("a file where a folder belongs")
     assert main(["uninstall", "toy"]) == 1  # an expected one: the system's reason is told
     assert "cannot uninstall 'toy'" in capsys.readouterr().err
-    monkeypatch.setattr("hubserve.registry.store.Store.scan", lambda _self: 1 / 0)
+    monkeypatch.setattr("hubserve.registry.installed.InstalledModules.scan", lambda _self: 1 / 0)
     assert main(["list"]) == 1
     error = capsys.readouterr().err
     assert error.splitlines()[-1].startswith("hub: unexpected ZeroDivisionError")

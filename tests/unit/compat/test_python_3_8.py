@@ -11,6 +11,8 @@ from tests.conftest import MODULES, ROOT
 from tests.unit.compat.test_published_imports import LINES
 from tests.unit.test_architecture import find_python
 
+pytestmark = pytest.mark.slow  # its numpy comes from a package index
+
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:

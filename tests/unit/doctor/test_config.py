@@ -212,7 +212,7 @@ def test_addresses_where_nothing_or_something_else_listens_are_errors(examine: E
     assert [each.about for each in found] == [f"modules_info.shout.addresses.{index}" for index in range(3)]
     assert "Connection refused" in found[0].reason
     assert "it does not speak TLS" in found[1].reason
-    assert "is no address" in found[2].reason
+    assert "is not an address" in found[2].reason
 
 
 def test_other_machines_are_not_connected_to_unless_asked(examine: Examine, path: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.errors import from_wire
-from hubserve.instance.execute import compute, prepare
+from hubserve.instance.execute import compute
+from hubserve.instance.frame_calls import prepare
 from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.types import ANY, TensorSpec
 from hubserve.vision.codecs import encode_picture

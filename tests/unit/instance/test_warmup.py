@@ -1,4 +1,4 @@
-"""What a module computes before it is ready."""
+"""Warm-up: what a module computes before it is ready."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hubserve.errors import LoadFailed
-from hubserve.instance.warmup import warm_up
+from hubserve.instance.warmup import compute_samples
 from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.types import pack_bytes
 
@@ -34,7 +34,7 @@ def test_each_sample_is_computed_as_often_and_as_large_as_it_says(tmp_path: Path
     module = Recorder()
     first = {"name": "a", "batch_size": 3, "count": 2, "inputs": {"x": of("float32", [2], "zeros"), "text": of("bytes", [1], "zeros")}}
     second = {"name": "b", "inputs": {"x": of("int64", [4], "zeros")}}
-    warm_up(module, [first, second], tmp_path)
+    compute_samples(module, [first, second], tmp_path)
     assert [(call["x"].shape, call["x"].dtype.name) for call in module.calls] == [((3, 2), "float32")] * 2 + [((1, 4), "int64")]
     assert module.calls[0]["text"].tolist() == [[b""]] * 3
 
@@ -42,7 +42,7 @@ def test_each_sample_is_computed_as_often_and_as_large_as_it_says(tmp_path: Path
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16", "int8", "uint64", "bool", "bytes"])
 def test_random_data_are_of_the_datatype_and_differ_from_zeros(tmp_path: Path, dtype: str) -> None:
     module = Recorder(batched=False)
-    warm_up(module, [{"inputs": {"x": of(dtype, [50, 20], "random")}}], tmp_path)
+    compute_samples(module, [{"inputs": {"x": of(dtype, [50, 20], "random")}}], tmp_path)
     (call,) = module.calls
     assert call["x"].shape == (50, 20), "no batch dimension is added"
     assert call["x"].dtype.name == {"bfloat16": "uint16", "bytes": "object"}.get(dtype, dtype)
@@ -55,7 +55,7 @@ def test_a_file_holds_one_item_in_binary_form(tmp_path: Path) -> None:
     (tmp_path / "warmup" / "texts").write_bytes(pack_bytes(np.array([b"a", b""], object)))
     module = Recorder()
     inputs = {"x": of("float32", [3], "file", file="numbers"), "t": of("bytes", [2], "file", file="texts")}
-    warm_up(module, [{"batch_size": 2, "inputs": inputs}], tmp_path)
+    compute_samples(module, [{"batch_size": 2, "inputs": inputs}], tmp_path)
     assert module.calls[0]["x"].tolist() == [[0, 1, 2]] * 2
     assert module.calls[0]["t"].tolist() == [[b"a", b""]] * 2
 
@@ -68,11 +68,11 @@ def test_a_file_holds_one_item_in_binary_form(tmp_path: Path) -> None:
         ({"x": of("float32", [1], "file", file="../secret")}, "is outside"),
         ({"x": of("float32", [1], "file", file="/etc/hostname")}, "is outside"),
         ({"x": of("float32", [2], "file", file="short")}, "needs 8 bytes, but 3 came"),
-        ({"x": of("float32", [-1, 3], "zeros")}, "must be whole numbers"),
+        ({"x": of("float32", [-1, 3], "zeros")}, "must consist of integers"),
     ],
 )
 def test_what_cannot_be_computed_fails_the_load_with_the_samples_name(tmp_path: Path, inputs: dict[str, Any], reason: str) -> None:
     (tmp_path / "warmup").mkdir()
     (tmp_path / "warmup" / "short").write_bytes(b"abc")
     with pytest.raises(LoadFailed, match=f"'early'.*{reason}"):
-        warm_up(Recorder(), [{"name": "early", "inputs": inputs}], tmp_path)
+        compute_samples(Recorder(), [{"name": "early", "inputs": inputs}], tmp_path)

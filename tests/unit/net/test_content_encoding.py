@@ -22,16 +22,16 @@ def decode(body: bytes, coding: str, limit: int = 1 << 20, max_bytes: int = 1 <<
 
 
 @given(st.binary(max_size=4000), st.sampled_from(["gzip", "deflate"]))
-def test_what_is_packed_is_unpacked_again(body: bytes, coding: str) -> None:
+def test_a_compressed_body_is_decompressed_again(body: bytes, coding: str) -> None:
     assert decode(asyncio.run(encode_body([body[:7], memoryview(body)[7:]], coding)), coding) == body
 
 
-def test_large_bodies_are_packed_and_unpacked_in_steps() -> None:
+def test_large_bodies_are_compressed_and_decompressed_in_steps() -> None:
     body = bytes(range(256)) * 20_000
     assert decode(asyncio.run(encode_body([body], "gzip")), "gzip", limit=len(body)) == body
 
 
-def test_deflate_without_its_frame_is_taken_too() -> None:
+def test_raw_deflate_is_accepted() -> None:
     assert decode(zlib.compress(b"hello" * 100)[2:-4], "deflate") == b"hello" * 100
 
 
@@ -41,24 +41,24 @@ def test_more_than_the_limit_is_refused(limit: int) -> None:
         decode(gzip.compress(b" " * (1 << 20)), "gzip", limit)
 
 
-def test_what_the_server_has_no_memory_for_is_refused_before_all_of_it_is_unpacked() -> None:
+def test_a_body_beyond_the_memory_limit_is_refused_before_it_is_complete() -> None:
     with pytest.raises(Unavailable, match="max_pending_bytes"):
         decode(gzip.compress(b" " * (64 << 20)), "gzip", limit=1 << 30, max_bytes=4 << 20)
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"\x1f\x8b", gzip.compress(b"hello", mtime=0)[:-3], gzip.compress(b"hello", mtime=0) + b"!"])
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_what_is_not_so_packed_is_told(body: bytes, coding: str) -> None:
+def test_a_body_of_another_coding_is_refused(body: bytes, coding: str) -> None:
     with pytest.raises(InvalidInput):
         decode(body, coding)
 
 
 @pytest.mark.parametrize("coding", ["br", "gzip, gzip", "zstd", "\u00e9"])
-def test_other_codings_are_not_offered(coding: str) -> None:
+def test_unknown_codings_are_refused(coding: str) -> None:
     with pytest.raises(UnknownEncoding, match="is not known here"):
         decode(b"", coding)
 
 
-def test_only_one_coding_by_itself_is_a_wish() -> None:
+def test_only_a_single_coding_is_used() -> None:
     asked = ["gzip", " Deflate ", "gzip, deflate", "gzip;q=1", "*", "", "br"]
     assert [wanted_coding(each) for each in asked] == ["gzip", "deflate", "", "", "", "", ""]

@@ -19,21 +19,21 @@ BODY = bytes(range(256)) * 4096
 FIRST_BYTES = 16 << 10
 
 
-class Taker:
-    """Takes a body into a place of its own, and counts what came there without a detour."""
+class Receiver:
+    """Receives a body in a buffer of its own, and counts the bytes read directly into it."""
 
     def __init__(self, size: int) -> None:
         self.whole = bytearray(size)
         self.size = self.direct = 0
 
-    def add(self, chunk: bytes) -> None:
-        self.whole[self.size : self.size + len(chunk)] = chunk
-        self.size += len(chunk)
+    def feed(self, data: bytes) -> None:
+        self.whole[self.size : self.size + len(data)] = data
+        self.size += len(data)
 
-    def room(self) -> memoryview:
+    def receive_buffer(self) -> memoryview:
         return memoryview(self.whole)[self.size :]
 
-    def filled(self, count: int) -> None:
+    def buffer_filled(self, count: int) -> None:
         self.size += count
         self.direct += count
 
@@ -74,18 +74,18 @@ async def respond(send: Any, body: bytes) -> None:
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_a_large_body_that_comes_at_once_is_read_to_where_it_stays(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    takers: list[Taker] = []
+    receivers: list[Receiver] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(0.05)  # all of it is here by now, and there is no place for it yet
-        exchange, taker = scope["extensions"]["hubserve"], Taker(len(BODY))
-        takers.append(taker)
-        assert await exchange.read_into(taker)
-        await respond(send, b"%d." % taker.size)
+        cycle, receiver = scope["extensions"]["hubserve"], Receiver(len(BODY))
+        receivers.append(receiver)
+        assert await cycle.read_into(receiver)
+        await respond(send, b"%d." % receiver.size)
 
     assert asked(app, 3, loop) == [b"%d." % len(BODY)] * 3  # from the second time on, the head is known
-    assert all(bytes(taker.whole) == BODY for taker in takers)
-    assert all(taker.direct >= len(BODY) - FIRST_BYTES for taker in takers)
+    assert all(bytes(receiver.whole) == BODY for receiver in receivers)
+    assert all(receiver.direct >= len(BODY) - FIRST_BYTES for receiver in receivers)
 
 
 @pytest.mark.parametrize("parts", [0, 1, 1000])

@@ -10,12 +10,12 @@ import pytest
 
 from hubserve.errors import InvalidInput
 from hubserve.module import JsonArray
-from hubserve.protocols.arguments import ArgumentReader, Arguments, Places
+from hubserve.protocols.arguments import ArgumentReader, Arguments, BatchKeys
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds
 from tests.spellings import spellings
 
-PLACES = Places(JsonArray("images", "about"), "images")
+KEYS = BatchKeys(JsonArray("images", "about"), "images")
 #: read at once; decoded beside the parser; decoded in steps; beyond what is parsed on the event loop
 SIZES = (7, 10_001, 1_700_003, 4_000_001)
 
@@ -28,7 +28,7 @@ def read() -> Iterator[Read]:
     """Reads documents, with the same processes for all tests."""
     decoders = Decoders()
     reader = ArgumentReader(decoders, JsonBounds(20, 1000))
-    yield lambda document, places=PLACES: asyncio.run(reader.read(json.dumps(document).encode(), "the body", {}, places))
+    yield lambda document, keys=KEYS: asyncio.run(reader.read(json.dumps(document).encode(), "the body", {}, keys))
     decoders.close()
 
 
@@ -45,7 +45,7 @@ def test_the_bytes_are_those_that_were_encoded(read: Read, size: int, spelling: 
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_what_is_not_base64_is_named_with_its_place(read: Read, size: int) -> None:
+def test_invalid_base64_is_refused_with_its_position(read: Read, size: int) -> None:
     text = spellings(bytes(size))["on one line"]
     wrong = text[:-3] + "%" + text[-2:]
     says = f"character {len(text) - 2} of {len(text)} is '%'"
@@ -57,9 +57,9 @@ def test_what_is_not_base64_is_named_with_its_place(read: Read, size: int) -> No
         read({"images": wrong, "about": {"shape": [size], "dtype": "uint8"}})
 
 
-def test_other_documents_stay_what_they_are(read: Read) -> None:
+def test_other_documents_are_returned_unchanged(read: Read) -> None:
     for document in ({"images": "AAAA", "more": 1}, {"texts": ["AAAA"]}, {}):
         found = read(document)
         assert (found.array, found.pictures, json.loads(found.text)) == (None, None, document)
-    assert read({"images": "AAAA"}, Places()).pictures is None
-    assert np.array_equal(read({"a": "AQI=", "b": {"shape": [2], "dtype": "uint8"}}, Places(JsonArray("a", "b"))).array, [1, 2])  # type: ignore[arg-type]
+    assert read({"images": "AAAA"}, BatchKeys()).pictures is None
+    assert np.array_equal(read({"a": "AQI=", "b": {"shape": [2], "dtype": "uint8"}}, BatchKeys(JsonArray("a", "b"))).array, [1, 2])  # type: ignore[arg-type]

@@ -52,7 +52,7 @@ def test_a_function_is_given_its_arguments_and_buffers_in_another_process(decode
     ("how", "error", "words"),
     [("known", InvalidInput, "no"), ("memory", TooLarge, "memory"), ("other", HubError, "oh"), ("exit", HubError, "3")],
 )
-def test_what_goes_wrong_is_raised_and_the_process_goes_on(decoders: Decoders, how: str, error: type[Exception], words: str) -> None:
+def test_errors_are_raised_and_the_process_continues(decoders: Decoders, how: str, error: type[Exception], words: str) -> None:
     before = call(decoders, "echo").header["pid"]
     with pytest.raises(error, match=words):
         call(decoders, "fail", how=how)
@@ -78,7 +78,7 @@ def test_a_request_that_ends_two_processes_is_refused(decoders: Decoders) -> Non
     assert call(decoders, "echo").header["pid"]
 
 
-def test_several_are_decoded_at_once_by_two_processes(decoders: Decoders) -> None:
+def test_concurrent_requests_are_decoded_by_two_processes(decoders: Decoders) -> None:
     async def all_at_once() -> set[int]:
         frames = [decoders.call(HERE + "echo", {}, [b"x" * 100_000], lambda frame: frame) for _ in range(8)]
         return {frame.header["pid"] for frame in await asyncio.gather(*frames)}
@@ -86,7 +86,7 @@ def test_several_are_decoded_at_once_by_two_processes(decoders: Decoders) -> Non
     assert len(asyncio.run(all_at_once())) <= 2
 
 
-def test_a_process_without_work_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_process_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_IDLE_S", 0.05)
     decoders = Decoders()
 
@@ -101,7 +101,7 @@ def test_a_process_without_work_is_ended(monkeypatch: pytest.MonkeyPatch) -> Non
     decoders.close()
 
 
-def test_after_the_end_nothing_is_started() -> None:
+def test_a_closed_pool_starts_no_process() -> None:
     decoders = Decoders()
     pid = call(decoders, "echo").header["pid"]
     decoders.close()

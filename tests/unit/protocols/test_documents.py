@@ -35,7 +35,7 @@ def count_of(value: Any) -> int:
 
 
 @given(values, st.sampled_from([1, 2, 3, 7, 1 << 18]), st.booleans())
-def test_depth_is_exact_and_values_are_never_too_few(value: Any, piece_bytes: int, ascii_only: bool) -> None:
+def test_depth_is_exact_and_the_number_of_values_an_upper_bound(value: Any, piece_bytes: int, ascii_only: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "_PIECE_BYTES", piece_bytes)  # strings and escapes cross the boundaries of pieces
         depth, count = structure_of(json.dumps(value, ensure_ascii=ascii_only).encode())
@@ -44,7 +44,7 @@ def test_depth_is_exact_and_values_are_never_too_few(value: Any, piece_bytes: in
 
 
 @given(st.binary(max_size=200), st.integers(1, 9))
-def test_what_is_not_json_is_looked_through_all_the_same(data: bytes, piece_bytes: int) -> None:
+def test_text_that_is_not_json_is_scanned_without_errors(data: bytes, piece_bytes: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "_PIECE_BYTES", piece_bytes)
         structure_of(data)
@@ -53,7 +53,7 @@ def test_what_is_not_json_is_looked_through_all_the_same(data: bytes, piece_byte
 
 
 @given(values)
-def test_what_is_within_bounds_is_parsed(value: Any) -> None:
+def test_documents_within_bounds_are_parsed(value: Any) -> None:
     assert parse_json(memoryview(json.dumps(value).encode()), "it", JsonBounds(100, 10_000)) == value
 
 
@@ -65,20 +65,20 @@ def test_integers_of_any_size_stay_exact_beside_the_arguments_of_the_configurati
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[1,"[",', "]"), (' [ "\\\\\\"[", ', "]")])
 @pytest.mark.parametrize("levels", [21, 500, 5000])
-def test_a_document_is_as_deep_as_the_bound_and_no_deeper(opening: str, closing: str, levels: int) -> None:
+def test_the_depth_is_bounded(opening: str, closing: str, levels: int) -> None:
     with pytest.raises(NotJson, match="nested 20 deep"):
         parse_json((opening * levels + "1" + closing * levels).encode(), "it", BOUNDS)
     parse_json((opening * 20 + "1" + closing * 20).encode(), "it", BOUNDS)
 
 
-def test_a_document_holds_so_many_values_and_no_more() -> None:
+def test_the_number_of_values_is_bounded() -> None:
     assert len(parse_json(json.dumps([1] * 999).encode(), "it", BOUNDS)) == 999
     for value in ([1] * 1001, [[]] * 600, {str(each): each for each in range(1001)}):
         with pytest.raises(TooLarge, match="more than 1000 values"):
             parse_json(json.dumps(value).encode(), "it", BOUNDS)
 
 
-def test_numbers_that_are_not_finite_and_halves_of_characters_are_taken() -> None:
+def test_nan_infinity_and_lone_surrogates_are_accepted() -> None:
     assert parse_json(b"[Infinity, -Infinity]", "it", BOUNDS) == [float("inf"), -float("inf")]
     assert parse_json(rb'"\ud800"', "it", BOUNDS) == "\ud800"
     with pytest.raises(NotJson):

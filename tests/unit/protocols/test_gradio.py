@@ -19,10 +19,10 @@ class Exchange:
     """As much of a connection's exchange as a request without a body needs."""
 
     gone = False
-    cancel_when_gone = False
+    cancel_on_disconnect = False
     announced_bytes = 0
 
-    def take_body(self) -> bytes:
+    def buffered_body(self) -> bytes:
         return b""
 
 
@@ -55,13 +55,13 @@ def test_pages_can_be_switched_off_and_are_refused_once_the_server_stops(home: P
 
 
 @pytest.mark.parametrize("path", ["/gradio/nothing", "/gradio/", "/gradio/%2E%2E/x"])
-def test_what_is_not_served_has_no_page(home: Path, path: str) -> None:
+def test_modules_that_are_not_served_have_no_page(home: Path, path: str) -> None:
     status, answer = ask(path)
     assert (status, answer["status"], answer["results"]) == (404, "111", "")
     assert "is not supported for gradio app. Module" in answer["msg"]
 
 
-def test_a_module_that_runs_on_another_machine_has_none_here(home: Path, tmp_path: Path) -> None:
+def test_a_module_on_another_machine_has_no_page(home: Path, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("k" * 64)
     status, answer = ask("/gradio/paged", module={"addresses": ["127.0.0.1:1"], "token_file": str(key)})

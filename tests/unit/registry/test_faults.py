@@ -3,10 +3,13 @@
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 from tests.unit.registry.faults import ACTIONS, Bench, every_run
 from tests.unit.registry.tracing import Fault, can_trace, run_with_fault, run_with_hook
 
 
+@pytest.mark.slow
 def test_broken_anywhere_it_leaves_the_old_state_or_the_new(tmp_path: Path) -> None:
     """A sample; ``make faults`` breaks every step."""
     found = defaultdict(set)
@@ -22,6 +25,7 @@ def test_broken_anywhere_it_leaves_the_old_state_or_the_new(tmp_path: Path) -> N
     assert len(runs) > 150
 
 
+@pytest.mark.slow
 def test_without_ptrace_the_steps_that_python_tells_of_are_broken(tmp_path: Path) -> None:
     bench = Bench(tmp_path, traced=False)
     runs = [run for action in ("first install", "roll files back") for fault in Fault for run in bench.runs(action, fault, 7)]

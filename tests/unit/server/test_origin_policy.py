@@ -7,7 +7,7 @@ import pytest
 
 from hubserve.errors import ConfigError
 from hubserve.net.hosts import Hosts
-from hubserve.net.http1.request_cycle import UNEXPECTED
+from hubserve.net.http1.request_cycle import INTERNAL_ERROR_BODY
 from hubserve.server.origin_policy import CorsRequest, OriginPolicy, Refusal
 from hubserve.settings import ServerSettings, parse_settings
 
@@ -76,7 +76,7 @@ def test_a_page_can_read_that_the_server_failed() -> None:
 
     sent = answer(judge(policy(cors_origins=[PAGE]), origin=PAGE), app)
     assert (sent[0]["status"], dict(sent[0]["headers"])[b"access-control-allow-origin"]) == (500, PAGE.encode())
-    assert sent[1]["body"] == UNEXPECTED
+    assert sent[1]["body"] == INTERNAL_ERROR_BODY
 
 
 def test_names_are_remembered_only_up_to_a_bound() -> None:

@@ -44,7 +44,7 @@ def dtype_of(datatype: Any) -> str:
     """
     dtype = DTYPE_OF.get(datatype) if isinstance(datatype, str) else None
     if dtype is None:
-        raise InvalidInput(f"'{shown(datatype, 40)}' is no datatype; use one of {', '.join(DTYPE_OF)}")
+        raise InvalidInput(f"'{shown(datatype, 40)}' is not a datatype; use one of {', '.join(DTYPE_OF)}")
     return dtype
 
 

@@ -43,7 +43,7 @@ class SharedMemory:
         if name in self._regions:
             raise InvalidInput(f"shared memory region '{shorten(name)}' already in manager; unregister it first, or choose another name")
         if len(self._regions) >= _MAX_REGIONS:
-            raise Unavailable(f"the server has {_MAX_REGIONS} shared memory regions, which is the most; unregister some")
+            raise Unavailable(f"the server has {_MAX_REGIONS} shared memory regions, which is its limit; unregister some")
         start, size = _bytes_number("offset", offset, 0), _bytes_number("byte_size", byte_size, 1)
         self._regions[name] = Region(name, key, start, size)
 

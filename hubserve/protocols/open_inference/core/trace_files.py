@@ -60,7 +60,7 @@ class TraceFiles:
             content = b",\n".join(traces)
             self._bytes += len(content)
             if self._bytes > _MAX_BYTES or (name not in self._ends and len(self._ends) >= _MAX_FILES):
-                self._give_up(f"there are {len(self._ends)} files with {self._bytes >> 20} MiB, which is the most that one server writes")
+                self._give_up(f"there are {len(self._ends)} files with {self._bytes >> 20} MiB, which is the limit of one server")
                 return
             try:
                 self._append(name, content)

@@ -116,24 +116,24 @@ class GrpcServer:
         """Return a handler that calls ``handler`` within the server's limits on requests and memory."""
 
         async def answer(data: Message, call: Call) -> Answer:
-            with self._context.admission.admit() as ticket:
-                ticket.reserve(len(data))
-                return await handler(data, call, ticket)
+            with self._context.admission.admit() as admission:
+                admission.reserve(len(data))
+                return await handler(data, call, admission)
 
         return answer
 
     def _restricted(self, handler: Handler) -> Handler:
         """Return a handler that lets only clients of the admin surface call ``handler``."""
 
-        async def answer(data: Message, call: Call, ticket: Admission) -> Answer:
+        async def answer(data: Message, call: Call, admission: Admission) -> Answer:
             self._context.admin.check_call(call.peer, call.metadata)
-            return await handler(data, call, ticket)
+            return await handler(data, call, admission)
 
         return answer
 
-    async def _infer(self, data: Message, call: Call, ticket: Admission) -> Answer:
+    async def _infer(self, data: Message, call: Call, admission: Admission) -> Answer:
         request = await read_message(data, self._service.large_requests)
-        request.deadline, request.reserve = deadline_of(call, self._context.settings), ticket.reserve_more
+        request.deadline, request.reserve = deadline_of(call, self._context.settings), admission.reserve_more
         request.check_memory = memory_check(self._context, call)
         response = service_pb2.ModelInferResponse()
         result = await self._service.inference.infer(request)
@@ -151,8 +151,8 @@ class GrpcServer:
     async def _unpack(self, message: Message, coding: str) -> Message:
         settings = self._context.settings
         limit = settings.grpc_max_message_bytes or settings.max_body_bytes
-        with self._context.admission.admit() as ticket:
-            return bytes(await decode_body(memoryview(message), coding, limit, ticket))
+        with self._context.admission.admit() as admission:
+            return bytes(await decode_body(memoryview(message), coding, limit, admission))
 
 
 def _decoding(message: type, call: Callable[[Any], Awaitable[Any]]) -> Handler:

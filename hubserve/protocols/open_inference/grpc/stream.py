@@ -109,10 +109,10 @@ class Stream:
 
     async def _answer(self, data: Message, responses: RequestResponses) -> None:
         try:
-            with self._context.admission.admit() as ticket:
-                ticket.reserve(len(data))
+            with self._context.admission.admit() as admission:
+                admission.reserve(len(data))
                 request = await read_message(data, self._service.large_requests, responses.set_id)
-                request.deadline, request.reserve = deadline_of(self._call, self._context.settings), ticket.reserve_more
+                request.deadline, request.reserve = deadline_of(self._call, self._context.settings), admission.reserve_more
                 request.check_memory = memory_check(self._context, self._call)
                 await self._infer(request, responses)
         except Exception as error:

@@ -112,7 +112,7 @@ def read_text(document: dict[str, Any], key: str, what: str) -> str:
     if not isinstance(value, str):
         raise InvalidInput(f"'{key}' of {what} must be a text, got {json_type(value)}")
     if not value.isascii() and value.encode("utf-8", "replace").decode() != value:
-        raise InvalidInput(f"'{key}' of {what} holds half a character; send whole ones")
+        raise InvalidInput(f"'{key}' of {what} holds half a character (a lone surrogate); send complete characters")
     return value
 
 

@@ -44,7 +44,7 @@ def read_generate(body: memoryview, signature: Signature | InputSignature, bound
         elif key != "parameters":
             if not isinstance(value, (str, int, float)):
                 raise InvalidInput(
-                    f"'{key[:80]}' is no input of model '{signature.name}', whose inputs are {', '.join(signature.inputs)}; and as a "
+                    f"'{key[:80]}' is not an input of model '{signature.name}', whose inputs are {', '.join(signature.inputs)}; and as a "
                     f"parameter it must be a text, a number or a boolean, got {json_type(value)}"
                 )
             call.parameters[key] = value

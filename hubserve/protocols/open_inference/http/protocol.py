@@ -61,8 +61,8 @@ class OpenInferenceProtocol(Protocol):
         """Answer one request."""
         try:
             handler, arguments = self._router.find(scope["method"], scope["path"])
-            with self.admission.admit() as ticket:
-                await handler(scope, send, ticket, **arguments)
+            with self.admission.admit() as admission:
+                await handler(scope, send, admission, **arguments)
         except ClientGone as error:
             drop_frames(error)
         except HubError as error:
@@ -71,17 +71,17 @@ class OpenInferenceProtocol(Protocol):
 
     # --- health and descriptions ---
 
-    async def _live(self, scope: Scope, send: Send, ticket: Admission) -> None:  # noqa: ARG002 - all handlers are called alike
+    async def _live(self, scope: Scope, send: Send, admission: Admission) -> None:  # noqa: ARG002 - all handlers are called alike
         await respond_json(send, {"live": True})
 
-    async def _ready(self, scope: Scope, send: Send, ticket: Admission) -> None:  # noqa: ARG002
+    async def _ready(self, scope: Scope, send: Send, admission: Admission) -> None:  # noqa: ARG002
         if self._catalog.is_ready():
             await respond_json(send, {"ready": True})
             return
         reasons = [f"'{module.plan.info.name}': {module.not_ready_reason}" for module in self.dataplane if not module.ready]
         await respond_json(send, {"ready": False, "error": "not ready: " + "; ".join(reasons)}, 400)
 
-    async def _model_ready(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
+    async def _model_ready(self, scope: Scope, send: Send, admission: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
         try:
             module = self._catalog.find(model, version)
         except ModuleNotFound as error:
@@ -93,24 +93,24 @@ class OpenInferenceProtocol(Protocol):
             reason = f"'{model}' is not ready: {module.not_ready_reason}"
             await respond_json(send, {"name": model, "ready": False, "error": reason}, 400)
 
-    async def _server_metadata(self, scope: Scope, send: Send, ticket: Admission) -> None:  # noqa: ARG002
+    async def _server_metadata(self, scope: Scope, send: Send, admission: Admission) -> None:  # noqa: ARG002
         await respond_json(send, self._catalog.server_metadata())
 
-    async def _model_metadata(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
+    async def _model_metadata(self, scope: Scope, send: Send, admission: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
         await respond_json(send, await while_connected(scope, self._catalog.model_metadata(model, version)))
 
-    async def _model_config(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
+    async def _model_config(self, scope: Scope, send: Send, admission: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
         await respond_json(send, await while_connected(scope, self._catalog.model_config(model, version)))
 
-    async def _statistics(self, scope: Scope, send: Send, ticket: Admission, model: str = "", version: str = "") -> None:  # noqa: ARG002
+    async def _statistics(self, scope: Scope, send: Send, admission: Admission, model: str = "", version: str = "") -> None:  # noqa: ARG002
         await respond_json(send, self._catalog.statistics(model, version))
 
     def _controlled(self, handler: control.Handler) -> Handler:
         """Return a handler that lets only clients of the admin surface use ``handler``, and sends its result."""
 
-        async def answer(scope: Scope, send: Send, ticket: Admission, **arguments: str) -> None:
+        async def answer(scope: Scope, send: Send, admission: Admission, **arguments: str) -> None:
             self.context.admin.check(scope)
-            document = control.read_document(await self._body(scope, ticket), self.context.bounds) if scope["method"] == "POST" else {}
+            document = control.read_document(await self._body(scope, admission), self.context.bounds) if scope["method"] == "POST" else {}
             result = await handler(self._service, document, **arguments)
             await respond(send, 200, [] if result is None else [dump_json(result)])
 
@@ -118,12 +118,12 @@ class OpenInferenceProtocol(Protocol):
 
     # --- inference ---
 
-    async def _infer(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:
-        signature, admission = await self._admit(scope, ticket, model, version)
-        with admission:
-            body = await self._body(scope, ticket)
+    async def _infer(self, scope: Scope, send: Send, admission: Admission, model: str, version: str = "") -> None:
+        signature, in_use = await self._admit(scope, admission, model, version)
+        with in_use:
+            body = await self._body(scope, admission)
             call = await self._reader.infer(body, header(scope, b"inference-header-content-length"), signature)
-            self._complete(call, scope, ticket, version)
+            self._complete(call, scope, admission, version)
             result = await while_connected(scope, self._inference.infer(call, signature))
         binary = call.parameters.get("binary_data_output")
         parts, json_bytes = write_result(result, binary, self._nan, await self._encode_large(result, binary))
@@ -131,17 +131,17 @@ class OpenInferenceProtocol(Protocol):
         coding = wanted_coding(header(scope, b"accept-encoding"))
         if coding:
             parts, headers = [await encode_body(parts, coding)], [*headers, (b"content-encoding", coding.encode())]
-        ticket.check_answer(sum(map(len, parts)))
+        admission.check_answer(sum(map(len, parts)))
         await respond(send, 200, parts, JSON if json_bytes is None else BINARY, headers)
 
-    async def _generate(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:
-        signature, admission = await self._admit(scope, ticket, model, version)
-        with admission:
-            call = await self._reader.generate(await self._body(scope, ticket), signature)
-            self._complete(call, scope, ticket, version)
+    async def _generate(self, scope: Scope, send: Send, admission: Admission, model: str, version: str = "") -> None:
+        signature, in_use = await self._admit(scope, admission, model, version)
+        with in_use:
+            call = await self._reader.generate(await self._body(scope, admission), signature)
+            self._complete(call, scope, admission, version)
             result = await while_connected(scope, self._only_result(call, signature))
         body = write_generate(result, self._nan, await self._encode_large(result, False))
-        ticket.check_answer(len(body))
+        admission.check_answer(len(body))
         await respond(send, 200, [body])
 
     async def _only_result(self, call: InferCall, signature: Signature) -> InferResult:
@@ -152,11 +152,11 @@ class OpenInferenceProtocol(Protocol):
             )
         return results[0]
 
-    async def _generate_stream(self, scope: Scope, send: Send, ticket: Admission, model: str, version: str = "") -> None:
-        signature, admission = await self._admit(scope, ticket, model, version)
-        with admission:
-            call = await self._reader.generate(await self._body(scope, ticket), signature)
-            self._complete(call, scope, ticket, version)
+    async def _generate_stream(self, scope: Scope, send: Send, admission: Admission, model: str, version: str = "") -> None:
+        signature, in_use = await self._admit(scope, admission, model, version)
+        with in_use:
+            call = await self._reader.generate(await self._body(scope, admission), signature)
+            self._complete(call, scope, admission, version)
             async with aclosing(self._inference.stream(call, signature)) as results:
                 await while_connected(scope, self._send_events(EventStream(send), results))
 
@@ -175,8 +175,8 @@ class OpenInferenceProtocol(Protocol):
     async def _encode_large(self, result: InferResult, binary: Any) -> Mapping[str, Any]:
         return await encode_large(result, binary, self._nan, self.context.decoders) if needs_steps(result, binary) else NOT_ENCODED
 
-    async def _admit(self, scope: Scope, ticket: Admission, model: str, version: str) -> tuple[Signature, AbstractContextManager[None]]:
-        """Admit a request before its body is read; return the loaded model's signature and the ``with`` block of the admission."""
+    async def _admit(self, scope: Scope, admission: Admission, model: str, version: str) -> tuple[Signature, AbstractContextManager[None]]:
+        """Admit a request before its body is read; return the loaded model's signature and a ``with`` block that keeps it in use."""
         try:
             signature = self._catalog.cached_signature(self._catalog.find(model, version))
             if signature is None:
@@ -184,17 +184,17 @@ class OpenInferenceProtocol(Protocol):
             return signature, signature.module.admit()
         except HubError as error:
             if not isinstance(error, Unavailable):
-                await read_body(scope, self.settings, ticket)
+                await read_body(scope, self.settings, admission)
             raise
 
-    async def _body(self, scope: Scope, ticket: Admission) -> memoryview:
-        body = await read_body(scope, self.settings, ticket)
+    async def _body(self, scope: Scope, admission: Admission) -> memoryview:
+        body = await read_body(scope, self.settings, admission)
         coding = header(scope, b"content-encoding")
-        return await decode_body(body, coding, self.settings.max_body_bytes, ticket) if coding else body
+        return await decode_body(body, coding, self.settings.max_body_bytes, admission) if coding else body
 
-    def _complete(self, call: InferCall, scope: Scope, ticket: Admission, version: str) -> None:
+    def _complete(self, call: InferCall, scope: Scope, admission: Admission, version: str) -> None:
         """Set the attributes of a request that come from its path, headers and connection."""
-        call.version, call.reserve = version, ticket.reserve_more
+        call.version, call.reserve = version, admission.reserve_more
         call.deadline, call.priority = deadline_of(scope, self.settings), priority_of(scope)
         if self.settings.shared_memory:
             call.check_memory = partial(self.context.admin.check, scope)

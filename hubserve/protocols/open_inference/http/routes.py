@@ -62,7 +62,7 @@ class Router:
 
 
 def _options(by_method: Mapping[str, Handler]) -> Handler:
-    async def respond(scope: Scope, send: Send, ticket: Admission, **arguments: str) -> None:  # noqa: ARG001 - all handlers are called alike
+    async def respond(scope: Scope, send: Send, admission: Admission, **arguments: str) -> None:  # noqa: ARG001 - all handlers are called alike
         await respond_options(send, ", ".join([*by_method, "OPTIONS"]))
 
     return respond

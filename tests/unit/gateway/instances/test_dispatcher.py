@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from hubserve.errors import from_wire
 from hubserve.gateway.instances.dispatcher import _encode_batch
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.instance.execute import FrameResults, compute, prepare
+from hubserve.instance.execute import compute
+from hubserve.instance.frame_calls import prepare
+from hubserve.instance.frame_results import FrameResults
 from hubserve.kinds.base import Description, Face, LoadedModule
 from hubserve.types import ANY, TensorSpec
 from hubserve.wire import frames

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.net.http1.head_parser import MAX_FIELDS, BadRequest, Head, parse_head
-from hubserve.net.http1.request_head_cache import MAX_HEAD_BYTES, HeadReader, Heads
+from hubserve.net.http1.request_head_cache import MAX_HEAD_BYTES, HeadReader, RequestHeadCache
 
 LINE = b"POST /predict/m?x=%20 HTTP/1.1\r\n"
 HEAD = LINE + b"Host: x\r\nContent-Length: 5\r\n\r\n"
@@ -17,11 +17,11 @@ def get(*lines: bytes, line: bytes = b"GET / HTTP/1.1") -> bytes:
 
 def refused(raw: bytes) -> int:
     """Return the status of the refusal; the head must be refused again, not cached."""
-    heads = Heads()
+    heads = RequestHeadCache()
     with pytest.raises(BadRequest) as first:
-        HeadReader(heads).take(raw)
+        HeadReader(heads).read(raw)
     with pytest.raises(BadRequest):
-        HeadReader(heads).take(raw)  # and is not cached as valid
+        HeadReader(heads).read(raw)  # and is not cached as valid
     return first.value.status
 
 
@@ -142,7 +142,7 @@ def test_what_is_malformed_or_ambiguous_is_refused(raw: bytes, status: int) -> N
 
 
 def test_a_head_that_came_before_is_found_at_the_front_of_what_comes() -> None:
-    heads = Heads()
+    heads = RequestHeadCache()
     assert heads.find(HEAD + b"12345") == (None, len(HEAD))
     known = heads.read(HEAD)
     assert heads.find(HEAD + b"12345" + HEAD) == (known, len(HEAD))
@@ -152,7 +152,7 @@ def test_a_head_that_came_before_is_found_at_the_front_of_what_comes() -> None:
 
 
 def test_long_heads_are_not_cached_and_no_number_of_heads_fills_the_memory() -> None:
-    heads = Heads()
+    heads = RequestHeadCache()
     heads.read(HEAD.replace(b"Host: x", b"Host: " + b"x" * 3000))
     for number in range(1000):
         heads.read(HEAD.replace(b"/m", b"/%d" % number))
@@ -164,20 +164,20 @@ def test_long_heads_are_not_cached_and_no_number_of_heads_fills_the_memory() -> 
 def test_however_heads_are_cut_they_are_the_same(raws: list[bytes], data: st.DataObject) -> None:
     whole = b"".join(raws)
     cuts = sorted({0, len(whole), *data.draw(st.lists(st.integers(0, len(whole)), max_size=10))})
-    reader, found = HeadReader(Heads()), []
+    reader, found = HeadReader(RequestHeadCache()), []
     for start, end in pairwise(cuts):
         rest = whole[start:end]
         while rest:
-            head, rest = reader.take(rest)
+            head, rest = reader.read(rest)
             found += [head] if head else []
     assert found == [parse_head(raw.lstrip(b"\r\n")) for raw in raws]
-    assert not reader.is_within
+    assert not reader.is_within_head
 
 
 @given(st.binary(max_size=60))
 def test_no_bytes_are_taken_for_a_request_and_none_upset_the_reader(line: bytes) -> None:
     try:
-        head, _ = HeadReader(Heads()).take(line + b"\r\n\r\n")
+        head, _ = HeadReader(RequestHeadCache()).read(line + b"\r\n\r\n")
     except BadRequest:
         return
     assert head is None or isinstance(head, Head)

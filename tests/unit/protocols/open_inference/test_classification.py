@@ -27,7 +27,7 @@ def test_labels_are_added_where_there_are_any() -> None:
     assert found.tolist() == [b"0.750000:2", b"0.500000:0:cat", b"0.250000:1"]
 
 
-def test_what_is_no_number_comes_last() -> None:
+def test_nan_comes_last() -> None:
     scores = np.array([[np.nan, -np.inf, 1.0, np.inf]], np.float16)
     assert best_classes(scores, 9, [], is_batched=True).tolist() == [[b"inf:3", b"1.000000:2", b"nan:0", b"-inf:1"]]
 
@@ -36,11 +36,11 @@ def test_an_unsigned_zero_is_the_least() -> None:
     assert best_classes(np.array([0, 255, 7], np.uint8), 2, [], is_batched=False).tolist() == [b"255.000000:1", b"7.000000:2"]
 
 
-def test_nothing_has_no_classes() -> None:
+def test_an_empty_tensor_has_no_classes() -> None:
     assert best_classes(np.zeros((2, 0)), 3, [], is_batched=True).shape == (2, 0)
 
 
 @pytest.mark.parametrize("count", [-1, 1.5, "3", True, None])
-def test_a_count_that_is_none_is_told(count: object) -> None:
+def test_an_invalid_count_is_refused(count: object) -> None:
     with pytest.raises(InvalidInput, match="number of classes"):
         class_count({"classification": count}, "y")

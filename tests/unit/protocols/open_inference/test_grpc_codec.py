@@ -97,7 +97,7 @@ def test_ids_versions_parameters_and_outputs_are_taken_over() -> None:
         (request(tensor("FP32", (1,), fp32_contents=[1.0], int_contents=[1])), "not int_contents"),
         (request(tensor("INT8", (1,), int_contents=[128])), "INT8 elements are from -128 to 127, got 128"),
         (request(tensor("UINT16", (1,), uint_contents=[1 << 16])), "UINT16 elements are from 0 to 65535"),
-        (request(tensor("FLOAT", (1,), fp32_contents=[1.0])), "'FLOAT' is no datatype"),
+        (request(tensor("FLOAT", (1,), fp32_contents=[1.0])), "'FLOAT' is not a datatype"),
         (request(tensor("BYTES", (1,)), raw=(b"\x09\0\0\0ab",)), "byte string 1 of 1 ends behind"),
     ],
 )
@@ -120,7 +120,7 @@ def test_shared_memory_and_contents_exclude_each_other() -> None:
         decode_call(request(both))
 
 
-def test_bytes_that_are_no_message_are_refused_with_its_type() -> None:
+def test_bytes_of_another_message_are_refused_with_the_expected_type() -> None:
     with pytest.raises(InvalidInput, match="3 bytes are not a message of type inference.ModelInferRequest"):
         parse(service_pb2.ModelInferRequest, b"\xff\xff\xff")
 
@@ -154,13 +154,13 @@ def test_texts_are_cut_between_characters() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_whatever_bytes_come_there_is_a_call_or_a_reason(data: bytes) -> None:
+def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
     with suppress(InvalidInput):
         decode_call(parse(service_pb2.ModelInferRequest, data))
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255))
-def test_a_request_with_one_wrong_byte_is_a_call_or_has_a_reason(position: int, value: int) -> None:
+def test_a_request_with_one_wrong_byte_is_decoded_or_refused(position: int, value: int) -> None:
     whole = bytearray(request(tensor(), tensor("INT8", (3,), int_contents=[1, 2, 3]), raw=(bytes(12),)).SerializeToString())
     whole[position % len(whole)] = value
     with suppress(InvalidInput):

@@ -47,7 +47,7 @@ def plainly(data: bytes) -> Any:
 @pytest.mark.parametrize(
     "raws", [(LARGE.tobytes(),), (b"", LARGE.tobytes(), b"abc"), (LARGE.tobytes(), LARGE.tobytes()), (bytes(1 << 22),)]
 )
-def test_large_tensors_are_views_of_what_came(raws: tuple[bytes, ...]) -> None:
+def test_large_tensors_are_views_of_the_message(raws: tuple[bytes, ...]) -> None:
     data = bytearray(request(*raws).SerializeToString())
     call = quickly(data)
     assert told(call) == told(plainly(bytes(data)))
@@ -56,7 +56,7 @@ def test_large_tensors_are_views_of_what_came(raws: tuple[bytes, ...]) -> None:
     assert np.shares_memory(np.frombuffer(data, np.uint8), largest.data)
 
 
-def test_entries_may_stand_anywhere_and_fields_that_are_not_known_are_passed_over() -> None:
+def test_entries_may_stand_anywhere_and_unknown_fields_are_skipped() -> None:
     whole = request(LARGE.tobytes())
     parts = [service_pb2.ModelInferRequest(raw_input_contents=[b"first"]), whole, service_pb2.ModelInferRequest(model_name="last")]
     unknown = b"\x98\x06\x01" + b"\xa1\x06" + bytes(8) + b"\xad\x06" + bytes(4) + b"\xb2\x06\x02ab"  # of every type, numbers from 99 on
@@ -76,7 +76,7 @@ def test_a_message_of_very_many_fields_is_left_to_its_class() -> None:
     st.lists(st.binary(max_size=300), max_size=4),
     st.lists(st.tuples(st.integers(0, 2000), st.sampled_from("sid"), st.integers(0, 255)), max_size=4),
 )
-def test_whatever_comes_means_what_it_means_to_the_message_s_class(
+def test_a_split_message_equals_the_decoded_one(
     monkeypatch: pytest.MonkeyPatch, raws: list[bytes], changes: list[tuple[int, str, int]]
 ) -> None:
     monkeypatch.setattr(raw_tensors, "_SMALL_BYTES", 0)
@@ -93,7 +93,7 @@ def test_whatever_comes_means_what_it_means_to_the_message_s_class(
 
 
 @pytest.mark.parametrize("raws", [[], [b""], [b"abc", b""], [LARGE.tobytes(), b"x" * 127, b"y" * 128]])
-def test_what_is_written_is_read_by_the_message_s_class(raws: list[bytes]) -> None:
+def test_encoded_responses_are_decoded_by_the_message_s_class(raws: list[bytes]) -> None:
     response = service_pb2.ModelInferResponse(model_name="m", id="7")
     for _ in raws:
         response.outputs.add(name="y", datatype="UINT8", shape=[1])

@@ -19,7 +19,7 @@ NUMBERS = [each for each in DTYPE_OF if each not in ("BYTES", "BF16")]
 
 
 @given(st.sampled_from(NUMBERS).flatmap(lambda name: st.tuples(st.just(name), hnp.arrays(DTYPE_OF[name], hnp.array_shapes(min_side=0)))))
-def test_numbers_survive_the_way_there_and_back(case: tuple[str, np.ndarray]) -> None:
+def test_numbers_survive_a_round_trip(case: tuple[str, np.ndarray]) -> None:
     datatype, array = case
     again = array_from_values(json.loads(values_of(array, datatype)), datatype, list(array.shape), "x")
     assert again.dtype == array.dtype
@@ -28,7 +28,7 @@ def test_numbers_survive_the_way_there_and_back(case: tuple[str, np.ndarray]) ->
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
-def test_texts_survive_the_way_there_and_back(elements: list[str]) -> None:
+def test_texts_survive_a_round_trip(elements: list[str]) -> None:
     array = array_from_values(elements, "BYTES", [len(elements)], "x")
     assert [each.decode() for each in array] == elements
     assert json.loads(values_of(array, "BYTES")) == elements
@@ -47,7 +47,7 @@ def test_bf16_is_rounded_to_the_nearest_of_even_last_digit(number: float) -> Non
         assert values[1] == exact
 
 
-def test_bf16_that_is_no_number_stays_none() -> None:
+def test_nan_stays_nan_in_bf16() -> None:
     assert json.dumps(json.loads(values_of(array_from_values([float("nan")], "BF16", [1], "x"), "BF16"))) == "[NaN]"
 
 
@@ -73,16 +73,16 @@ def test_values_may_be_nested_in_any_way(values: Any) -> None:
         ([[2], 1], "FP32", [2], "mix lists and values"),
         ([b"x"], "BYTES", [1], "must be texts"),
         ("x", "BYTES", [1], "must be a list"),
-        ([], "FP4", [0], "is no datatype"),
+        ([], "FP4", [0], "is not a datatype"),
         ([], "FP32", [-1], "from 0 up"),
     ],
 )
-def test_what_is_not_of_the_datatype_or_shape_is_told(values: Any, datatype: str, shape: Any, text: str) -> None:
+def test_values_of_another_datatype_or_shape_are_refused(values: Any, datatype: str, shape: Any, text: str) -> None:
     with pytest.raises(InvalidInput, match=text):
         array_from_values(values, datatype, shape, "x")
 
 
-def test_half_a_character_is_no_reason_to_fail() -> None:
+def test_lone_surrogates_are_accepted() -> None:
     assert json.loads(dump_json({"error": "\ud800"})) == {"error": "\ud800"}
 
 
@@ -97,20 +97,20 @@ def in_steps(array: np.ndarray, datatype: str, nan: str = "token") -> bytes:
 
 
 @given(st.sampled_from(NUMBERS).flatmap(lambda name: st.tuples(st.just(name), hnp.arrays(DTYPE_OF[name], hnp.array_shapes(min_side=0)))))
-def test_numbers_that_are_written_in_steps_are_the_same(case: tuple[str, np.ndarray]) -> None:
+def test_numbers_encoded_in_steps_are_the_same(case: tuple[str, np.ndarray]) -> None:
     datatype, array = case
     written = [np.array(json.loads(text), array.dtype) for text in (in_steps(array, datatype), values_of(array, datatype))]
     assert np.array_equal(*written, equal_nan=array.dtype.kind == "f")
 
 
 @given(st.lists(st.text(max_size=12).map(lambda each: each.encode("utf-8", "replace")) | st.binary(max_size=12)))
-def test_texts_that_are_written_in_steps_are_the_same(elements: list[bytes]) -> None:
+def test_texts_encoded_in_steps_are_the_same(elements: list[bytes]) -> None:
     array = np.empty(len(elements), object)
     array[:] = elements
     assert json.loads(in_steps(array, "BYTES")) == json.loads(values_of(array, "BYTES"))
 
 
-def test_numbers_that_are_not_finite_are_what_is_asked_for() -> None:
+def test_nan_and_infinity_are_encoded_as_configured() -> None:
     array = np.array([1, np.nan, np.inf], np.float32)
     assert values_of(array, "FP32") == b"[1.0, NaN, Infinity]"
     assert values_of(array, "FP32", "null") == in_steps(array, "FP32", "null") == b"[1.0,null,null]"

@@ -39,7 +39,7 @@ def printed(stream: io.StringIO) -> list[str]:
     return [line.rpartition(" ")[2] for line in stream.getvalue().splitlines()]
 
 
-def test_the_first_settings_are_what_the_server_does_anyway(console: io.StringIO) -> None:
+def test_the_default_settings_describe_what_the_server_does(console: io.StringIO) -> None:
     assert LogSettings().settings() == FIRST
     assert printed(console) == ["info", "warning", "error"]
 
@@ -53,14 +53,14 @@ def test_each_level_can_be_turned_off_and_on(console: io.StringIO, level: str) -
     assert printed(console) == ["info", "warning", "error"]
 
 
-def test_verbose_messages_come_when_they_are_asked_for(console: io.StringIO) -> None:
+def test_verbose_messages_can_be_turned_on(console: io.StringIO) -> None:
     assert LogSettings().update({"log_verbose_level": 1, "log_info": False})["log_verbose_level"] == 1
     assert printed(console) == ["debug", "warning", "error"]
     LogSettings().update({"log_verbose_level": 0})
     assert printed(console) == ["warning", "error"]
 
 
-def test_the_time_can_be_written_in_another_way(console: io.StringIO) -> None:
+def test_the_time_format_can_be_changed(console: io.StringIO) -> None:
     printed(console)
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO at info\n", console.getvalue())
     LogSettings().update({"log_format": "ISO8601"})
@@ -89,5 +89,5 @@ def test_what_cannot_be_set_is_refused_and_changes_nothing(console: io.StringIO,
     assert LogSettings().settings() == FIRST
 
 
-def test_all_settings_can_be_sent_back_as_they_came(console: io.StringIO) -> None:
+def test_all_settings_can_be_sent_back_as_received(console: io.StringIO) -> None:
     assert LogSettings().update(LogSettings().settings()) == FIRST

@@ -51,7 +51,7 @@ def read(memory: SharedMemory, offset: int = 0, byte_size: int = VALUES.nbytes) 
     return np.frombuffer(memory.section("input", offset, byte_size).read(), np.float32)
 
 
-def test_what_a_client_put_into_a_region_is_read(memory: SharedMemory, region: Any) -> None:
+def test_a_client_s_data_are_read_from_a_region(memory: SharedMemory, region: Any) -> None:
     memory.register("input", key_of(region), 0, VALUES.nbytes)
     assert np.array_equal(read(memory), VALUES)
     client.set_shared_memory_region(region, [VALUES * 2])
@@ -63,7 +63,7 @@ def test_a_key_may_do_without_its_slash(memory: SharedMemory, region: Any) -> No
     assert np.array_equal(read(memory), VALUES)
 
 
-def test_offsets_of_the_region_and_of_the_part_add_up(memory: SharedMemory, region: Any) -> None:
+def test_offsets_of_region_and_section_add_up(memory: SharedMemory, region: Any) -> None:
     memory.register("input", key_of(region), 64, 128)
     assert np.array_equal(read(memory, 32, 16), VALUES[24:28])
 
@@ -76,13 +76,13 @@ def test_a_client_sees_what_is_written(memory: SharedMemory, region: Any) -> Non
     assert np.array_equal(client.get_contents_as_numpy(region, np.float32, [6], 0), VALUES[:6])
 
 
-def test_nothing_at_all_can_be_written(memory: SharedMemory, region: Any) -> None:
+def test_an_empty_array_can_be_written(memory: SharedMemory, region: Any) -> None:
     memory.register("input", key_of(region), 0, 256)
     memory.section("input", 256, 0).write(np.empty((0, 4), np.float32))
     assert memory.section("input", 0, 0).read().nbytes == 0
 
 
-def test_an_output_longer_than_its_part_is_refused(memory: SharedMemory, region: Any) -> None:
+def test_an_output_longer_than_its_section_is_refused(memory: SharedMemory, region: Any) -> None:
     memory.register("input", key_of(region), 0, 256)
     with pytest.raises(InvalidInput, match="has 8 bytes, and its part of shared memory region 'input' only 7"):
         memory.section("input", 0, 7).write(bytes(8))
@@ -90,14 +90,14 @@ def test_an_output_longer_than_its_part_is_refused(memory: SharedMemory, region:
 
 
 @pytest.mark.parametrize(("offset", "byte_size"), [(0, 257), (256, 1), (1, 256), (2**63 - 1, 2**63 - 1)])
-def test_a_part_that_is_not_inside_its_region_is_refused(memory: SharedMemory, region: Any, offset: int, byte_size: int) -> None:
+def test_a_section_outside_its_region_is_refused(memory: SharedMemory, region: Any, offset: int, byte_size: int) -> None:
     memory.register("input", key_of(region), 0, 256)
     with pytest.raises(InvalidInput, match="'input' has 256 bytes"):
         memory.section("input", offset, byte_size)
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.5, "16", None, True, 2**63, 10**40])
-def test_an_offset_or_size_that_is_no_number_of_bytes_is_refused(memory: SharedMemory, region: Any, wrong: Any) -> None:
+def test_an_invalid_offset_or_size_is_refused(memory: SharedMemory, region: Any, wrong: Any) -> None:
     with pytest.raises(InvalidInput, match="'offset' must be a whole number"):
         memory.register("input", key_of(region), wrong, 16)
     with pytest.raises(InvalidInput, match="'byte_size' must be a whole number"):
@@ -123,7 +123,7 @@ def test_a_name_is_registered_once(memory: SharedMemory, region: Any) -> None:
     assert memory.status("input") == [{"name": "input", "key": key_of(region), "offset": 0, "byte_size": 16}]
 
 
-def test_a_region_that_is_not_registered_is_told(memory: SharedMemory, region: Any) -> None:
+def test_an_unregistered_region_is_refused(memory: SharedMemory, region: Any) -> None:
     memory.unregister("input")
     with pytest.raises(NotHere, match="Unable to find system shared memory region: 'input'"):
         memory.status("input")
@@ -139,18 +139,18 @@ def test_a_region_that_is_not_registered_is_told(memory: SharedMemory, region: A
 @pytest.mark.parametrize(
     "key", ["", "/", "//", ".", "..", "/..", "../etc/passwd", "/../etc/passwd", "/a/b", "a/", "a\0b", "a" * 300, "\ud800/x", None, 7, b"a"]
 )
-def test_a_key_that_is_no_plain_name_is_refused(memory: SharedMemory, key: Any) -> None:
+def test_a_key_with_a_path_is_refused(memory: SharedMemory, key: Any) -> None:
     with pytest.raises(InvalidInput, match="is not a key of a POSIX shared memory object"):
         memory.register("input", key, 0, 1)
 
 
 @pytest.mark.parametrize("key", ["/hubserve-nothing-here", "/\ud800"])
-def test_a_key_of_nothing_is_told(memory: SharedMemory, key: str) -> None:
+def test_a_key_without_an_object_is_refused(memory: SharedMemory, key: str) -> None:
     with pytest.raises(InvalidInput, match="Unable to open shared memory region"):
         memory.register("input", key, 0, 1)
 
 
-def test_links_folders_and_pipes_are_no_shared_memory(memory: SharedMemory, tmp_path: Path) -> None:
+def test_links_folders_and_pipes_are_refused(memory: SharedMemory, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(bytes(100))
     path = FOLDER / f"hubserve-{secrets.token_hex(6)}"
@@ -174,7 +174,7 @@ def test_links_folders_and_pipes_are_no_shared_memory(memory: SharedMemory, tmp_
         path.unlink()
 
 
-def test_a_file_that_is_cut_short_is_an_error_and_not_the_end_of_the_server(memory: SharedMemory, region: Any) -> None:
+def test_a_truncated_file_is_an_error_and_does_not_end_the_server(memory: SharedMemory, region: Any) -> None:
     memory.register("input", key_of(region), 0, 256)
     section = memory.section("input", 0, 256)
     os.truncate(path_of(region), 100)
@@ -187,7 +187,7 @@ def test_a_file_that_is_cut_short_is_an_error_and_not_the_end_of_the_server(memo
     assert np.array_equal(np.frombuffer(section.read(), np.float32)[:25], VALUES[:25])
 
 
-def test_a_file_that_another_process_cuts_and_grows_all_the_time_ends_nothing(memory: SharedMemory, region: Any) -> None:
+def test_a_file_that_another_process_keeps_truncating_does_not_end_the_server(memory: SharedMemory, region: Any) -> None:
     memory.register("input", key_of(region), 0, 256)
     saws = "import os, sys\nprint('cutting', flush=True)\nwhile True:\n    os.truncate(sys.argv[1], 0)\n    os.truncate(sys.argv[1], 256)\n"
     with subprocess.Popen([sys.executable, "-c", saws, str(path_of(region))], stdout=subprocess.PIPE) as process:
@@ -207,7 +207,7 @@ def test_a_file_that_another_process_cuts_and_grows_all_the_time_ends_nothing(me
     assert outcomes <= {256, -1}
 
 
-def test_a_part_outlives_its_region_and_its_file(memory: SharedMemory, region: Any) -> None:
+def test_a_section_outlives_its_region_and_its_file(memory: SharedMemory, region: Any) -> None:
     memory.register("input", key_of(region), 0, 256)
     section = memory.section("input", 0, 256)
     memory.unregister("input")
@@ -234,7 +234,7 @@ def test_a_region_that_nothing_uses_keeps_no_file_open(memory: SharedMemory, reg
 def test_regions_are_bounded_in_number(memory: SharedMemory, region: Any) -> None:
     for number in range(512):
         memory.register(str(number), key_of(region), 0, 256)
-    with pytest.raises(Unavailable, match="512 shared memory regions, which is the most"):
+    with pytest.raises(Unavailable, match="512 shared memory regions, which is its limit"):
         memory.register("input", key_of(region), 0, 256)
     memory.unregister("7")
     memory.register("input", key_of(region), 0, 256)

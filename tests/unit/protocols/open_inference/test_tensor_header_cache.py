@@ -18,7 +18,7 @@ def call(*arrays: np.ndarray | None, binary: bool = True) -> InferCall:
     return InferCall("first", id="7", parameters={"p": 1}, inputs=inputs, outputs=[RequestedOutput("y")])
 
 
-def test_the_same_text_means_the_same_arrays_of_other_elements() -> None:
+def test_cached_json_applies_to_other_elements() -> None:
     cache = TensorHeaderCache()
     one, two = np.zeros((1, 3), np.float32), np.zeros((2, 2), np.int16)
     assert cache.read(TEXT, "second", memoryview(bytes(20))) is None
@@ -37,7 +37,7 @@ def test_the_same_text_means_the_same_arrays_of_other_elements() -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [0, 11, 13])
-def test_what_is_not_as_long_as_the_text_says_is_left_to_those_who_tell_why(size_bytes: int) -> None:
+def test_a_body_of_another_length_is_not_answered_from_the_cache(size_bytes: int) -> None:
     cache = TensorHeaderCache()
     cache.add(TEXT, call(np.zeros(3, np.float32)))
     assert cache.read(TEXT, "m", memoryview(bytes(size_bytes))) is None
@@ -52,14 +52,14 @@ def test_what_is_not_as_long_as_the_text_says_is_left_to_those_who_tell_why(size
         pytest.param(call(np.zeros((0, 3), np.float32)), id="no elements"),
     ],
 )
-def test_a_text_that_does_not_say_all_is_not_remembered(unlike: InferCall) -> None:
+def test_only_json_of_binary_numbers_is_cached(unlike: InferCall) -> None:
     cache = TensorHeaderCache()
     cache.add(TEXT, unlike)
     assert unlike.layout is None
     assert cache.read(TEXT, "m", memoryview(b"")) is None
 
 
-def test_a_long_text_is_not_remembered_nor_are_any_elements_kept() -> None:
+def test_neither_long_json_nor_elements_are_cached() -> None:
     cache, array = TensorHeaderCache(), np.zeros(3, np.float32)
     cache.add(memoryview(b" " * 3000), call(array))
     assert cache.read(memoryview(b" " * 3000), "m", memoryview(bytes(12))) is None

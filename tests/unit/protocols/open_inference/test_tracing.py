@@ -1,4 +1,4 @@
-"""Which requests are traced, and what is written of them."""
+"""Trace settings, sampling and trace files."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ def count(tracer: Tracer, requests: int, model: str = "doubler") -> int:
     return asyncio.run(run())
 
 
-def test_nothing_is_traced_at_first(folder: Path) -> None:
+def test_nothing_is_traced_by_default(folder: Path) -> None:
     tracer = make(folder)
     assert tracer.settings() == {
         "trace_level": ["OFF"],
@@ -65,7 +65,7 @@ def test_nothing_is_traced_at_first(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_every_so_many_requests_one_is_traced(folder: Path) -> None:
+def test_every_nth_request_is_traced(folder: Path) -> None:
     tracer = make(folder)
     assert tracer.update("", {"trace_level": ["TIMESTAMPS"], "trace_rate": "7"})["trace_rate"] == "7"
     assert count(tracer, 20) == 2
@@ -92,7 +92,7 @@ def test_no_more_than_trace_count_are_traced(folder: Path) -> None:
     assert count(tracer, 4) == 4
 
 
-def test_a_model_has_settings_of_its_own_until_they_are_taken_away(folder: Path) -> None:
+def test_a_model_has_its_own_settings_until_they_are_reset(folder: Path) -> None:
     tracer = make(folder)
     tracer.update("doubler", {"trace_level": "TIMESTAMPS", "trace_rate": "2", "trace_file": "own.json"})
     assert tracer.settings("doubler")["trace_level"] == ["TIMESTAMPS"]
@@ -115,21 +115,21 @@ def test_a_model_may_be_left_out(folder: Path) -> None:
     assert count(tracer, 3, "doubler") == 3
 
 
-def test_clearing_the_settings_of_all_models_brings_the_first_ones_back(folder: Path) -> None:
+def test_clearing_the_settings_of_all_models_restores_the_defaults(folder: Path) -> None:
     tracer = make(folder)
     before = tracer.settings()
     tracer.update("", {**EACH, "trace_count": "5", "log_frequency": "2", "trace_file": "other"})
     assert tracer.update("", dict.fromkeys(["trace_level", "trace_rate", "trace_count", "log_frequency", "trace_file"])) == before
 
 
-def test_with_log_frequency_so_many_traces_are_in_each_file(folder: Path) -> None:
+def test_log_frequency_is_the_number_of_traces_in_each_file(folder: Path) -> None:
     tracer = make(folder)
     tracer.update("", {**EACH, "log_frequency": "2", "trace_file": "t"})
     assert count(tracer, 5) == 5
     assert {path.name: len(json.loads(path.read_bytes())) for path in folder.iterdir()} == {"t.0": 2, "t.1": 2, "t.2": 1}
 
 
-def test_a_file_is_json_whenever_it_is_looked_at_and_begun_anew_by_each_server(folder: Path) -> None:
+def test_a_file_is_valid_json_at_any_time_and_overwritten_by_each_server(folder: Path) -> None:
     tracer = make(folder)
     tracer.update("", EACH)
     lengths = []
@@ -143,7 +143,7 @@ def test_a_file_is_json_whenever_it_is_looked_at_and_begun_anew_by_each_server(f
     assert len(json.loads((folder / "trace.json").read_bytes())) == 1
 
 
-def test_what_waits_is_written_without_the_server_ending(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buffered_traces_are_written_while_the_server_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace_files, "_WRITE_EVERY_S", 0.01)
     tracer = make(folder)
     tracer.update("", EACH)
@@ -173,7 +173,7 @@ def test_a_request_that_failed_is_traced_with_the_reason(folder: Path) -> None:
     assert json.loads((folder / "trace.json").read_bytes())[0]["error"] == "too wide"
 
 
-def test_the_way_of_a_request_through_its_instance_is_told(folder: Path) -> None:
+def test_a_trace_has_the_timestamps_of_the_instance(folder: Path) -> None:
     async def run() -> None:
         plane = dataplane()
         await plane.start()
@@ -252,7 +252,7 @@ def test_without_a_folder_for_traces_a_client_cannot_have_files_written() -> Non
     assert tracer.update("", {"trace_rate": "9", "trace_level": ["OFF"]})["trace_rate"] == "9"
 
 
-def test_a_folder_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="the server cannot write to its trace_dir"):
         make(tmp_path / "nothing").update("", EACH)
 

@@ -2,9 +2,12 @@
 
 from collections import Counter
 
+import pytest
+
 from tests.unit.registry.archives.hostile import run
 
 
+@pytest.mark.slow
 def test_no_archive_writes_outside_its_folder_or_fails_without_a_reason() -> None:
     reasons: Counter[str] = Counter()
     run(400, lambda reason: reasons.update([reason]))

@@ -8,7 +8,7 @@ import pytest
 
 from hubserve.errors import ConfigError, InstallError
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.indexes import signing
+from hubserve.registry.indexes import keys, trusted_keys
 from hubserve.registry.indexes.build import publish, yank
 from hubserve.registry.indexes.select import Requirement
 from hubserve.registry.installer import Installer
@@ -27,10 +27,10 @@ class Shop:
         self.folder, self.installer = folder, Installer(home)
         self.index, self.old = folder / "index", folder / "old"
         self.key = folder / "key"
-        signing.generate(self.key)
+        keys.generate(self.key)
         self.put("1.0.0")
         self.keep_copy()
-        signing.trust(home, "ada", signing.parse_public(f"{self.key}.pub"))
+        trusted_keys.trust(home, "ada", keys.parse_public(f"{self.key}.pub"))
 
     def put(self, version: str, *, key: bool = True, force: bool = False, **files: str) -> None:
         source = write_module(self.folder / f"{version}{len(files)}", version=version, **files)
@@ -144,7 +144,7 @@ def test_only_what_a_trusted_key_signed_is_remembered(shop: Shop) -> None:
 
 
 def test_an_index_without_trusted_keys_is_free_to_go_back(shop: Shop) -> None:
-    signing.distrust(shop.installer.home, "ada")
+    trusted_keys.distrust(shop.installer.home, "ada")
     shop.put("2.0.0")
     assert shop.install() == "2.0.0"
     shop.go_back()

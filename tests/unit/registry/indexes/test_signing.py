@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from hubserve.errors import ConfigError, InstallError
 from hubserve.registry import configuration
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.indexes import signing
+from hubserve.registry.indexes import keys, signatures, trusted_keys
 from hubserve.registry.indexes.build import build, publish
 from hubserve.registry.indexes.format import Release
 from hubserve.registry.installed import Installed
@@ -33,7 +33,7 @@ def installer(home: Path) -> Installer:
 
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
-    signing.generate(tmp_path / "key")
+    keys.generate(tmp_path / "key")
     return tmp_path / "key"
 
 
@@ -45,7 +45,7 @@ def signed(tmp_path: Path, home: Path, key: Path) -> Path:
 
 
 def trust(installer: Installer, key: Path, name: str = "ada", index: object = "") -> None:
-    signing.trust(installer.home, name, signing.parse_public(str(signing.public_path(key))), str(index))
+    trusted_keys.trust(installer.home, name, keys.parse_public(str(keys.public_path(key))), str(index))
 
 
 def install(installer: Installer, index: Path, text: str = "toy") -> Installed:
@@ -86,11 +86,11 @@ def test_without_trusted_keys_nothing_is_asked_for_and_nothing_claimed(installer
 def test_what_nobody_signed_is_refused_once_a_key_is_trusted(installer: Installer, tmp_path: Path, home: Path, key: Path) -> None:
     publish(write_module(tmp_path / "src"), tmp_path / "index", SETTINGS)
     trust(installer, key)
-    refuse(installer, tmp_path / "index", "nobody signed it", "hub publish --key")
+    refuse(installer, tmp_path / "index", "it is not signed", "hub publish --key")
 
 
 def test_another_key_is_refused_by_its_identifier(installer: Installer, signed: Path, key: Path, tmp_path: Path) -> None:
-    signing.generate(tmp_path / "other")
+    keys.generate(tmp_path / "other")
     trust(installer, tmp_path / "other", "bob")
     refuse(installer, signed, signature(signed)["key"], "not trusted", "bob")
 
@@ -103,9 +103,9 @@ def test_a_wrong_signature_is_refused(installer: Installer, signed: Path, key: P
     if what == "other key's identifier":
         private = Ed25519PrivateKey.generate()
         release = Release("1.0.0", "x", "0" * 64, 1)
-        wrong = {**right, "value": signing.sign(private, "toy", release).value}
+        wrong = {**right, "value": signatures.sign(private, "toy", release).value}
     elif what == "another version's":
-        own = signing.sign(signing.load_private(key), "toy", Release("0.9.0", "x", "0" * 64, 1))
+        own = signatures.sign(keys.load_private(key), "toy", Release("0.9.0", "x", "0" * 64, 1))
         wrong = {"key": own.key, "value": own.value}
     else:
         values = {
@@ -116,14 +116,14 @@ def test_a_wrong_signature_is_refused(installer: Installer, signed: Path, key: P
         }
         wrong = {**right, "value": values[what], "algorithm": "none" if what == "algorithm" else "ed25519"}
     change(signed, signature=wrong)
-    refuse(installer, signed, "signature is not the one", "ada")
+    refuse(installer, signed, "its signature by ada", "is not valid")
 
 
 @pytest.mark.parametrize("fields", [{"version": "1.0.1"}, {"sha256": "0" * 64}, {"size_bytes": 7}])
 def test_a_signature_holds_for_one_archive_alone(installer: Installer, signed: Path, key: Path, fields: dict[str, Any]) -> None:
     trust(installer, key)
     change(signed, **fields)
-    refuse(installer, signed, "signature is not the one")
+    refuse(installer, signed, "key is not valid")
 
 
 def test_a_signature_of_one_module_is_none_of_another(installer: Installer, signed: Path, key: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_signature_of_one_module_is_none_of_another(installer: Installer, sign
     document = json.loads((signed / "modules" / "toy.json").read_text())
     (signed / "modules" / "wanted.json").write_text(json.dumps({**document, "name": "wanted"}))
     (signed / "index.json").write_text('{"schema_version": 1, "modules": {"wanted": {}}}')
-    with pytest.raises(InstallError, match="signature is not the one"):
+    with pytest.raises(InstallError, match="key is not valid"):
         install(installer, signed, "wanted")
 
 
@@ -147,7 +147,7 @@ def test_an_index_is_the_same_however_its_place_is_written(installer: Installer,
     publish(write_module(tmp_path / "src"), tmp_path / "index", SETTINGS)
     (tmp_path / "link").symlink_to(tmp_path / "index")
     trust(installer, key, index=f"{tmp_path}/link/")
-    refuse(installer, tmp_path / "index", "nobody signed it")
+    refuse(installer, tmp_path / "index", "it is not signed")
     with served() as web:
         web.folder = tmp_path / "index"
         trust(installer, key, "bob", f"http://LocalHost:{web.port}/")
@@ -159,7 +159,7 @@ def test_an_index_is_the_same_however_its_place_is_written(installer: Installer,
             ("LOCALHOST", "/%2e"),
             ("[::ffff:127.0.0.1]", "?token"),
         ):
-            with pytest.raises(InstallError, match="nobody signed it"):
+            with pytest.raises(InstallError, match="it is not signed"):
                 installer.install("toy", check=False, indexes=[f"HTTP://{host}:{web.port}{path}"])
         with pytest.raises(ConfigError, match="trusted already"):
             trust(installer, key, "bob", f"http://127.0.0.1:{web.port}")
@@ -184,7 +184,7 @@ def test_signatures_outlive_a_build_with_the_archives_that_they_were_made_for(
     assert (signed / "modules" / "toy.json").read_bytes() == before, "the same archive keeps its signature"
     publish(write_module(tmp_path / "src", more__txt="x"), signed, SETTINGS, force=True)
     trust(installer, key)
-    refuse(installer, signed, "nobody signed it")
+    refuse(installer, signed, "it is not signed")
     publish(tmp_path / "src", signed, SETTINGS, key=key)
     assert install(installer, signed).info.name == "toy"
 
@@ -192,25 +192,23 @@ def test_signatures_outlive_a_build_with_the_archives_that_they_were_made_for(
 def test_what_is_signed_is_canonical() -> None:
     release = Release("1.0", "archives/x", "ab" * 32, 12, summary="not signed")
     expected = '{"name":"caf\\u00e9","purpose":"hubserve module 1","sha256":"' + "ab" * 32 + '","size_bytes":12,"version":"1.0"}'
-    assert signing.signed_text("café", release) == expected.encode()
-    assert signing.signed_text("café", msgspec.structs.replace(release, archive="y", summary="")) == expected.encode()
+    assert signatures.signed_text("café", release) == expected.encode()
+    assert signatures.signed_text("café", msgspec.structs.replace(release, archive="y", summary="")) == expected.encode()
 
 
 def test_a_private_key_is_its_owners_alone_and_never_overwritten(key: Path) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     before = key.read_bytes()
     with pytest.raises(ConfigError, match="never overwritten"):
-        signing.generate(key)
+        keys.generate(key)
     assert key.read_bytes() == before
 
 
 def test_a_public_key_is_taken_as_text_as_file_and_as_pem(key: Path, tmp_path: Path) -> None:
-    text = signing.public_path(key).read_text().strip()
+    text = keys.public_path(key).read_text().strip()
     pem = tmp_path / "pem"
-    pem.write_bytes(signing.load_private(key).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    assert {signing.parse_public(each) for each in (text, f" {text} ada@example.invalid\n", str(pem), str(signing.public_path(key)))} == {
-        text
-    }
+    pem.write_bytes(keys.load_private(key).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    assert {keys.parse_public(each) for each in (text, f" {text} ada@example.invalid\n", str(pem), str(keys.public_path(key)))} == {text}
 
 
 @pytest.mark.parametrize("text", ["ed25519:", "ed25519:AAAA", "ed25519:" + "!" * 44, "gone", "{private}", "{elliptic}"])
@@ -219,39 +217,39 @@ def test_what_is_no_public_key_is_not_trusted(key: Path, tmp_path: Path, text: s
     public = generate_private_key(SECP256R1()).public_key()
     elliptic.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     with pytest.raises(ConfigError, match="key") as caught:
-        signing.parse_public(text.format(private=key, elliptic=elliptic))
+        keys.parse_public(text.format(private=key, elliptic=elliptic))
     assert "BEGIN" not in caught.value.message
-    assert ("private key, which nobody" in caught.value.message) == (text == "{private}")
+    assert ("private key, which must be kept secret" in caught.value.message) == (text == "{private}")
 
 
 def test_what_is_no_private_key_signs_nothing(tmp_path: Path, key: Path, home: Path) -> None:
-    encrypted = signing.load_private(key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    encrypted = keys.load_private(key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
     other = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    for content in (encrypted, other, signing.public_path(key).read_bytes(), b""):
+    for content in (encrypted, other, keys.public_path(key).read_bytes(), b""):
         (tmp_path / "bad").write_bytes(content)
         with pytest.raises(ConfigError, match="no unencrypted Ed25519 private key"):
             publish(write_module(tmp_path / "src"), tmp_path / "index", SETTINGS, key=tmp_path / "bad")
     with pytest.raises(ConfigError, match="cannot read"):
-        signing.load_private(tmp_path / "gone")
+        keys.load_private(tmp_path / "gone")
     assert not (tmp_path / "index").exists()
 
 
 def test_keys_are_listed_and_removed_by_name_or_identifier_and_outlive_a_reset(installer: Installer, key: Path, tmp_path: Path) -> None:
     trust(installer, key)
-    signing.generate(tmp_path / "second")
+    keys.generate(tmp_path / "second")
     trust(installer, tmp_path / "second", "bob", "https://example.invalid/index")
     with pytest.raises(ConfigError, match="already"):
         trust(installer, tmp_path / "second", "ada")
     configuration.reset(installer.home)
-    assert [(each.name, each.scope) for each in signing.trusted_keys(installer.home)] == [
+    assert [(each.name, each.scope) for each in trusted_keys.trusted_keys(installer.home)] == [
         ("ada", ""),
         ("bob", "https://example.invalid/index"),
     ]
-    signing.distrust(installer.home, signing.trusted_keys(installer.home)[0].identifier)
-    signing.distrust(installer.home, "bob")
-    assert signing.trusted_keys(installer.home) == []
+    trusted_keys.distrust(installer.home, trusted_keys.trusted_keys(installer.home)[0].identifier)
+    trusted_keys.distrust(installer.home, "bob")
+    assert trusted_keys.trusted_keys(installer.home) == []
     with pytest.raises(ConfigError, match="no key of 'bob'"):
-        signing.distrust(installer.home, "bob")
+        trusted_keys.distrust(installer.home, "bob")
 
 
 def test_a_damaged_key_in_the_settings_stops_an_install(installer: Installer, signed: Path, key: Path) -> None:

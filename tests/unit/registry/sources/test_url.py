@@ -84,7 +84,7 @@ def test_a_download_that_is_cut_goes_on_where_it_stopped(installer: Installer, w
 def test_what_came_before_a_failure_is_kept_for_the_next_try(
     installer: Installer, web: Web, archive: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hubserve.registry.downloads.download._PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr("hubserve.registry.downloads.partial_file._PAUSES_S", (0.0, 0.0))
     web.cuts["/toy.tar.gz"] = [200_000, 0, 0, 0]
     message = refuse(installer, f"{web.url}/toy.tar.gz", "was cut", "200000 bytes are kept")
     assert "Try again" in message
@@ -142,7 +142,7 @@ def test_a_beginning_of_another_file_is_thrown_away_once_the_digest_tells(
     with pytest.raises(InstallError, match="SHA-256"):
         install(installer, source, progress=damage)
     assert kept(installer) == []
-    monkeypatch.setattr("hubserve.registry.downloads.download._PAUSES_S", (0.0,))
+    monkeypatch.setattr("hubserve.registry.downloads.partial_file._PAUSES_S", (0.0,))
     web.cuts["/toy.tar.gz"] = [200_000, 0, 0]
     refuse(installer, source, "was cut")
     with kept(installer)[0].open("r+b") as file:
@@ -178,7 +178,7 @@ def test_a_body_that_is_too_large_or_never_ends_is_given_up(installer: Installer
 def test_a_server_that_drips_or_is_silent_is_given_up(
     installer: Installer, web: Web, archive: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hubserve.registry.downloads.download._PAUSES_S", (0.0,))
+    monkeypatch.setattr("hubserve.registry.downloads.partial_file._PAUSES_S", (0.0,))
     configuration.change(installer.home, "install.fetch_timeout_s", 1)
     web.drips.add("/toy.tar.gz")
     refuse(installer, f"{web.url}/toy.tar.gz", "sent only", "install.fetch_timeout_s")

@@ -12,7 +12,7 @@ from hubserve.errors import InstallError, LoadFailed, ModuleNotFound
 from hubserve.registry.archives.packing import pack
 from hubserve.registry.indexes.build import build, publish
 from hubserve.registry.installer import Installer
-from tests.unit.registry.index_toys import SETTINGS, document, install, put
+from tests.unit.registry.indexes.toy_indexes import SETTINGS, document, install, put
 from tests.unit.registry.toys import tree, write_module
 
 

@@ -9,7 +9,7 @@ from hubserve.protocols.open_inference.http.generate import write_generate
 HALF = "half a character: \ud800"
 
 
-def test_what_a_model_says_beside_its_outputs_may_be_any_text() -> None:
+def test_parameters_of_a_response_may_hold_any_text() -> None:
     result = InferResult("m", "1", "", [OutputTensor("y", "FP32", (1,), np.ones(1, np.float32))], {"why": HALF, "sure": 0.5})
     (head,), length = write_result(result, binary_default=False)
     assert length is None

@@ -10,7 +10,7 @@ import pytest
 from hubserve.errors import InstallError
 from hubserve.registry.indexes.format import MAX_VERSIONS, read_index_document, read_module_document
 from hubserve.registry.installer import Installer
-from tests.unit.registry.index_toys import change, document, refuse
+from tests.unit.registry.indexes.toy_indexes import change, document, refuse
 from tests.unit.registry.web import Web
 
 

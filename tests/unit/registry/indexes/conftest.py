@@ -1,4 +1,4 @@
-"""A installer, and an index in a folder and behind an address."""
+"""An installer, and an index in a folder and behind an address."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hubserve.registry.installer import Installer
-from tests.unit.registry.index_toys import put
+from tests.unit.registry.indexes.toy_indexes import put
 from tests.unit.registry.web import Web, served
 
 

@@ -9,7 +9,7 @@ import pytest
 from hubserve.errors import HubError, InstallError
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.indexes.build import Published, publish
-from hubserve.registry.installed import Installed
+from hubserve.registry.install.transaction import InstallResult
 from hubserve.registry.installer import Installer
 from tests.unit.registry.toys import write_module
 
@@ -21,7 +21,7 @@ def put(index: Path, source: Path, name: str = "toy", version: str = "1.0.0", **
     return publish(write_module(source, name, version, **files), index, SETTINGS, **options)
 
 
-def install(installer: Installer, source: str, *indexes: object) -> Installed:
+def install(installer: Installer, source: str, *indexes: object) -> InstallResult:
     return installer.install(source, check=False, indexes=[str(each) for each in indexes] or None)
 
 

@@ -17,7 +17,7 @@ from hubserve.registry.indexes.select import Requirement, best, parse_requiremen
 from hubserve.registry.installer import Installer
 from hubserve.registry.sources import Request
 from hubserve.registry.sources.index_download import keep
-from tests.unit.registry.index_toys import SETTINGS, install, put, refuse
+from tests.unit.registry.indexes.toy_indexes import SETTINGS, install, put, refuse
 from tests.unit.registry.toys import write_module
 from tests.unit.registry.web import Web, served
 
