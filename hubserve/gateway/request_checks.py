@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hubserve.bounded_cache import Recent
+from hubserve.bounded_cache import BoundedCache
 from hubserve.errors import InvalidInput, UnsupportedFace, usage_sentence
 from hubserve.gateway.deadlock_detection import current_depth
 from hubserve.gateway.instances.raw_requests import CheckedTensors, RawRequest, ResponseStream, pack_raw_tensors, queue_raw_request
@@ -37,7 +37,7 @@ class RequestChecker:
         self._predict_args = plan.predict_args
         self._described = described
         self._merges_raw = merges or plan.sequences is not None
-        self._known: Recent[Hashable | None, CheckedTensors] = Recent(_LAYOUTS_REMEMBERED)
+        self._known: BoundedCache[Hashable | None, CheckedTensors] = BoundedCache(_LAYOUTS_REMEMBERED)
 
     def convert(
         self, request: InferRequest, answer: "asyncio.Future[InferResponse]", stream: ResponseStream | None = None
