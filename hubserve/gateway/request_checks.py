@@ -14,7 +14,7 @@ from hubserve.gateway.instances.raw_requests import CheckedTensors, RawRequest, 
 from hubserve.gateway.module_plan import ModulePlan
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE, batch_key
-from hubserve.kinds.base import Description, Face
+from hubserve.kinds.description import Description, Face
 from hubserve.types import InferRequest, InferResponse, check_arrays, check_inputs
 from hubserve.wire.frames import pack_arrays
 

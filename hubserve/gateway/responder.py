@@ -16,7 +16,7 @@ from hubserve.gateway.response_cache import ResponseCache, find_key
 from hubserve.gateway.response_ordering import ResponseOrdering
 from hubserve.gateway.scheduling.sequence_batcher import Queue
 from hubserve.gateway.statistics import ModuleStatistics
-from hubserve.kinds.base import Description
+from hubserve.kinds.description import Description
 from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.types import InferRequest, InferResponse
 

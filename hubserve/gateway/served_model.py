@@ -24,7 +24,7 @@ from hubserve.gateway.scheduling.iterative_batcher import IterativeSequenceBatch
 from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.sequence_batcher import Queue, SequenceBatcher
 from hubserve.gateway.statistics import ModuleStatistics
-from hubserve.kinds.base import Description
+from hubserve.kinds.description import Description
 from hubserve.paths import cache_dir
 from hubserve.registry.version_dirs import DirectoryLock
 from hubserve.types import ANY, InferRequest, InferResponse, specs_to_json

@@ -18,7 +18,8 @@ from hubserve.instance.guard import guarded
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.replies import writeable
 from hubserve.instance.side_channel import SideChannel
-from hubserve.kinds.base import Face, LoadedModule
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Face
 from hubserve.kinds.raw_requests import Answer, Later, WholeRequest, WholeResponse
 from hubserve.types import SequencePart
 from hubserve.wire.frames import Frame, unpack_arrays

@@ -20,7 +20,8 @@ from hubserve.instance.raw_requests import PreparedRequests, compute_requests, p
 from hubserve.instance.side_channel import SideChannel
 from hubserve.instance.warmup import compute_samples, compute_zeros
 from hubserve.kinds import get_kind
-from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Description, Face
 from hubserve.kinds.forks import leave_if_forked, prepare_forks
 from hubserve.kinds.import_hooks import share_with_children
 from hubserve.kinds.raw_requests import current_host, set_host

@@ -1,7 +1,7 @@
 """Read a module's metadata from its source, without running it.
 
-A module says which Python it needs in ``@moduleinfo(requires_python=..., environment={...})``, or in a file ``hub.json`` with these two keys,
-for modules that the real PaddleHub, whose ``moduleinfo`` takes no further keywords, must load as well. One of the two, never both.
+A module says which Python it needs in ``@moduleinfo(requires_python=..., environment={...})``. Modules that the real PaddleHub must load
+as well, whose ``moduleinfo`` takes no further keywords, say it in a file ``hub.json`` with these two keys. One of the two, never both.
 """
 
 import ast

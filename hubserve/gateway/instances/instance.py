@@ -13,7 +13,7 @@ from hubserve.gateway.instances.connection import Answered, Connection
 from hubserve.gateway.instances.frame_reader import FrameProtocol
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.side_channel import SideChannel
-from hubserve.kinds.base import Description
+from hubserve.kinds.description import Description
 from hubserve.wire import frames
 from hubserve.wire.arena import Arena
 from hubserve.wire.model_access import ModelAccess

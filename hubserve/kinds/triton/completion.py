@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 from hubserve.errors import LoadFailed
-from hubserve.kinds.base import Description, Face
+from hubserve.kinds.description import Description, Face
 from hubserve.kinds.module_failures import failures_named
 from hubserve.kinds.triton.api.config import ModelConfig, using_decoupled_model_transaction_policy
 from hubserve.kinds.triton.reshape import reshapes_of, why_impossible

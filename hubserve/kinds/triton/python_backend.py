@@ -13,7 +13,8 @@ from typing import Any, Awaitable, Dict, List
 import numpy as np
 
 from hubserve.errors import HubError, LoadFailed, ModuleFailed
-from hubserve.kinds.base import Description, LoadedModule
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Description
 from hubserve.kinds.forks import leave_if_forked
 from hubserve.kinds.import_hooks import share_with_children
 from hubserve.kinds.module_failures import as_failure, failures_named

@@ -13,7 +13,7 @@ from hubserve.bounded_cache import BoundedCache
 from hubserve.errors import HubError, usage_sentence
 from hubserve.gateway.dataplane import ServedModule
 from hubserve.gateway.ensembles.plan import EnsembleStep
-from hubserve.kinds.base import Face
+from hubserve.kinds.description import Face
 from hubserve.protocols.open_inference.core.datatypes import DATATYPE_OF, config_type_of
 from hubserve.types import ANY, BYTES, REST, TensorSpec
 

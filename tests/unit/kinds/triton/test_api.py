@@ -187,7 +187,7 @@ def test_log_lines_say_where_they_come_from(capsys: pytest.CaptureFixture[str]) 
     pb_utils.Logger.log("well", pb_utils.Logger.INFO)
     pb_utils.Logger.log_verbose("too much")
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("W test_triton_api.py:")
+    assert first.startswith("W test_api.py:")
     assert first.endswith("] look out")
     assert second.startswith("I test_triton_api.py:")
 
