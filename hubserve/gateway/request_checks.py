@@ -57,7 +57,7 @@ class RequestChecker:
         if request.tensors is not None:
             self._require(Face.TENSORS)
             checked = self._check_tensors(request.tensors, buffers, request.layout)
-            if described.whole_requests:
+            if described.raw_requests:
                 return queue_raw_request(request, checked, buffers, answer, RawRequest(stream, current_depth()))
             call: dict[str, Any] = {"face": Face.TENSORS, "inputs": checked.inputs, "answer": wants}
             return QueuedRequest(call, buffers, checked.items, checked.key, answer, request.deadline, request.priority)
@@ -85,7 +85,7 @@ class RequestChecker:
             buffers.extend(map(np.ascontiguousarray, tensors.values()))
             return known
         described = self._described
-        if described.whole_requests:
+        if described.raw_requests:
             checked = pack_raw_tensors(self._name, described, self._merges_raw, tensors, buffers)
         else:
             if described.batched:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hubserve.errors import UnsupportedFace
 from hubserve.kinds.description import Description, Face
-from hubserve.kinds.raw_requests import Answer, WholeRequest
+from hubserve.kinds.raw_requests import Answer, RawRequest
 
 
 class ModuleInfo(NamedTuple):
@@ -61,13 +61,13 @@ class LoadedModule(ABC):
         """
         raise self.unsupported(Face.TENSORS)
 
-    def call_requests(self, requests: List[WholeRequest]) -> List[Answer]:  # noqa: ARG002 - as above
+    def call_requests(self, requests: List[RawRequest]) -> List[Answer]:  # noqa: ARG002 - as above
         """Answer requests that were put together, but not merged.
 
         Args:
             requests: at least one.
         Returns:
-            For each, in order, its response, or :class:`~hubserve.kinds.raw_requests.Later`.
+            For each, in order, its response, or :class:`~hubserve.kinds.raw_requests.Deferred`.
         """
         raise self.unsupported(Face.TENSORS)
 

@@ -25,11 +25,11 @@ class Description(NamedTuple):
         max_batch_size: the most items in one call; 1 where requests cannot be merged.
         engine: what computes, for people to read: ``{"name", "reason", ...}``.
         batched: whether the first dimension of its tensors is the batch; False: each request is computed as it is.
-        whole_requests: whether it is given requests (:meth:`LoadedModule.call_requests`) rather than merged arrays.
+        raw_requests: whether it is given requests (:meth:`LoadedModule.call_requests`) rather than merged arrays.
         decoupled: whether it may answer one request by any number of responses; see :meth:`hubserve.gateway.dataplane.DataPlane.stream`.
-        concurrent: whether it may be given further requests before it has answered; only with ``whole_requests``.
-        optional: names of inputs that a request may leave out; only with ``whole_requests``.
-        ragged: names of inputs that requests of one batch may bring in different shapes; only with ``whole_requests``.
+        concurrent: whether it may be given further requests before it has answered; only with ``raw_requests``.
+        optional: names of inputs that a request may leave out; only with ``raw_requests``.
+        ragged: names of inputs that requests of one batch may bring in different shapes; only with ``raw_requests``.
         config: the completed configuration of a Triton model, in the JSON form of ``inference.ModelConfig``; None for other kinds.
         labels: output name -> what its classes are called, by index; None for a module without.
         json_pictures: the key under which a JSON request may carry pictures as base64, to be items of a batch; "" for none.
@@ -45,7 +45,7 @@ class Description(NamedTuple):
     max_batch_size: int = 1
     engine: Optional[Dict[str, Any]] = None
     batched: bool = True
-    whole_requests: bool = False
+    raw_requests: bool = False
     decoupled: bool = False
     concurrent: bool = False
     optional: Sequence[str] = ()
@@ -82,7 +82,7 @@ class Description(NamedTuple):
             "max_batch_size": self.max_batch_size,
             "engine": self.engine,
             "batched": self.batched,
-            "whole_requests": self.whole_requests,
+            "raw_requests": self.raw_requests,
             "decoupled": self.decoupled,
             "concurrent": self.concurrent,
             "optional": list(self.optional),
@@ -106,7 +106,7 @@ class Description(NamedTuple):
             max_batch_size=described["max_batch_size"],
             engine=described["engine"],
             batched=described["batched"],
-            whole_requests=described["whole_requests"],
+            raw_requests=described["raw_requests"],
             decoupled=described["decoupled"],
             concurrent=described["concurrent"],
             optional=described["optional"],

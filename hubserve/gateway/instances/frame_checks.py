@@ -71,7 +71,7 @@ class _Description(Struct):
     max_batch_size: AtLeastOne
     engine: dict[str, Any] | None
     batched: bool
-    whole_requests: bool
+    raw_requests: bool
     decoupled: bool
     concurrent: bool
     optional: list[str]

@@ -157,7 +157,7 @@ class Instance(ABC):
             await self.stop(grace_s=0)
             raise
         self.times = [(int(items), float(seconds)) for items, seconds in frame.header["times"]]
-        if self.side_channel and not self.description.whole_requests:
+        if self.side_channel and not self.description.raw_requests:
             self.side_channel.close()
             self.side_channel = None
         if self.side_channel:
