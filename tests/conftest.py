@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import signal
@@ -17,12 +18,13 @@ import pytest
 import requests
 from filelock import FileLock
 
+from hubserve import cli
 from tests.examples import load_profile
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ROOT / "tests" / "modules"
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 240  # several engines may be measured first, while other workers compute
 MOST_WORKERS = 12
 
 load_profile()
@@ -125,6 +127,18 @@ def hub(*arguments: object, home: Path, **options: Any) -> "subprocess.Completed
     environ = {**os.environ, "HUB_HOME": str(home), **options.pop("environ", {})}
     options = {"cwd": ROOT, "timeout": 180, **options}
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, **options)
+
+
+def hub_here(*arguments: object, home: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the ``hub`` command in this process: enough where its arguments are refused before anything starts."""
+    words, out, err = list(map(str, arguments)), io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setenv("HUB_HOME", str(home))
+        try:
+            status = cli.main(words)
+        except SystemExit as end:
+            status = int(end.code or 0)
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
 
 class Server:
