@@ -216,6 +216,13 @@ def start(home: Path, tmp_path: Path) -> Iterator[Start]:
         yield function
 
 
+@pytest.fixture(scope="session")
+def toys(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of three toys with the usual settings, for tests that leave it as it is and write no traceback into its log."""
+    with servers(shared_home, tmp_path_factory.mktemp("toys")) as start:
+        yield start({name: toy(name) for name in ("shout", "doubler", "faulty")})
+
+
 def toy(name: str, **init_args: Any) -> dict[str, Any]:
     """The ``modules_info`` entry that serves a toy module from its folder."""
     return {"init_args": {"directory": str(MODULES / name), **init_args}}
