@@ -87,7 +87,7 @@ def make_parser(name: str) -> CommandParser:
     command = import_module(COMMANDS[name])
     parser = CommandParser(prog=f"hub {name}", description=command.HELP, allow_abbrev=False)
     command.add_arguments(parser)
-    parser.add_argument("--debug", action="store_true", help="if it fails, show where")
+    parser.add_argument("--debug", action="store_true", help="on failure, show the traceback")
     return parser
 
 

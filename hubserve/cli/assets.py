@@ -15,7 +15,7 @@ def add_assets_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-assets",
         action="store_true",
-        help="leave out the files outside of the module's folder that its sources name by relative paths, such as a model beside it",
+        help="omit files outside the module's folder that its sources refer to by relative paths, such as a model beside it",
     )
 
 

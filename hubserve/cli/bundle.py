@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hubserve.cli.output import add_json_option, print_json, size_text
 
-HELP = "put modules and everything that they need into one file, for a machine without a network"
+HELP = "pack modules and everything that they need into one file, for a machine without a network"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 
 from hubserve.cli.output import add_json_option, print_json, size_text
 
-HELP = "delete what can be made again (cache) and what was left over (tmp)"
+HELP = "delete cached and temporary files"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

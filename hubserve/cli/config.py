@@ -14,7 +14,7 @@ HELP = "show or change the settings"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("setting", metavar="KEY==VALUE|KEY|reset", nargs="*", help="set a key, show one, or go back to the defaults")
+    parser.add_argument("setting", metavar="KEY==VALUE|KEY|reset", nargs="*", help="set a key, show one, or restore the defaults")
     add_json_option(parser)
 
 

@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="an installed module, any module's folder, or a server's configuration (default: this machine)",
     )
-    parser.add_argument("--load", action="store_true", help="load the modules, too, and have them compute a made-up input; runs their code")
-    parser.add_argument("--network", action="store_true", help="connect to the other machines that a configuration names")
-    parser.add_argument("-q", "--quiet", action="store_true", help="leave out the notes")
+    parser.add_argument("--load", action="store_true", help="also load the modules and compute a synthetic input; runs their code")
+    parser.add_argument("--network", action="store_true", help="connect to the other machines in a configuration")
+    parser.add_argument("-q", "--quiet", action="store_true", help="omit the notes")
     add_json_option(parser)
 
 

@@ -3,7 +3,7 @@
 import argparse
 from importlib import import_module
 
-HELP = "show this list, or what one command takes"
+HELP = "list the commands, or explain one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,12 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         nargs="?",
         type=Path,
-        help="where they are (default: in this home, else in ~/.paddlehub/modules)",
+        help="where they are (default: this home, else ~/.paddlehub/modules)",
     )
-    parser.add_argument(
-        "--move", action="store_true", help="make those in this home versions in their place; PaddleHub no longer finds them"
-    )
-    parser.add_argument("--no-check", action="store_true", help="do not import each once first, because what they need will come later")
+    parser.add_argument("--move", action="store_true", help="move those in this home to versions; PaddleHub no longer finds them")
+    parser.add_argument("--no-check", action="store_true", help="skip the import check, for example if requirements are installed later")
     add_json_option(parser)
 
 

@@ -26,12 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "git+https://HOST/REPOSITORY[@TAG-OR-COMMIT][#subdirectory=FOLDER]; NAME, NAME==VERSION, 'NAME>=1,<2' from an index; "
         "or a file made by hub bundle",
     )
-    parser.add_argument("--name", default="", metavar="NAME", help="what a model's own files are to be called (default: as the file)")
-    parser.add_argument("--version", default="", metavar="VERSION", help="the version of such a module (default: 1.0.0)")
-    parser.add_argument("--digest", default="", metavar="sha256:DIGITS", help="refuse an archive with any other digest")
+    parser.add_argument("--name", default="", metavar="NAME", help="name of a module made from model files (default: the file's name)")
+    parser.add_argument("--version", default="", metavar="VERSION", help="version of such a module (default: 1.0.0)")
+    parser.add_argument("--digest", default="", metavar="sha256:DIGITS", help="refuse an archive with another digest")
     add_index_option(parser)
     add_downgrade_option(parser)
-    parser.add_argument("--no-check", action="store_true", help="do not import it once first, because what it needs will come later")
+    parser.add_argument("--no-check", action="store_true", help="skip the import check, for example if requirements are installed later")
     add_environment_options(parser)
     add_json_option(parser)
 

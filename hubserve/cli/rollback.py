@@ -5,7 +5,7 @@ import argparse
 from hubserve.cli.output import add_json_option, print_json
 from hubserve.cli.server_notices import report_swaps, tell_servers
 
-HELP = "take back the last change of a module: the version, or the files, before"
+HELP = "undo the last change of a module: restore the previous version or files"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

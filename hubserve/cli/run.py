@@ -19,9 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.usage = "hub run [-h] [--json] [--debug] NAME[==VERSION]|FOLDER [ARGUMENT ...]"
     parser.add_argument(
-        "module", metavar="NAME[==VERSION]|FOLDER", help="an installed module, or any module's folder; what follows is for it"
+        "module",
+        metavar="NAME[==VERSION]|FOLDER",
+        help="an installed module, or any module's folder; all further arguments are passed to it",
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of Python's form; give it before the module")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of Python's form; must precede the module")
 
 
 def run(args: argparse.Namespace) -> int:

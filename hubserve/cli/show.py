@@ -8,7 +8,7 @@ from hubserve.cli.environment import environment_text
 from hubserve.cli.output import add_json_option, print_json, size_text
 from hubserve.cli.tables import print_facts
 
-HELP = "describe a module, without running any of its code"
+HELP = "describe a module without running its code"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

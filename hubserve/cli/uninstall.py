@@ -13,7 +13,7 @@ HELP = "remove an installed module"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("name", metavar="NAME[==VERSION]", help="the module; without a version, every version of it")
-    parser.add_argument("--force", action="store_true", help="if it is served, have the servers finish its requests and unload it")
+    parser.add_argument("--force", action="store_true", help="if it is served, let the servers finish its requests and unload it")
     add_json_option(parser)
 
 

@@ -9,7 +9,7 @@ from hubserve.cli.tables import printable
 if TYPE_CHECKING:
     from hubserve.registry.installed import Installed, InstalledModules
 
-HELP = "read every installed file again, and tell which is not as it was installed"
+HELP = "check all installed files and list changed, missing and extra ones"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
