@@ -24,7 +24,7 @@ from hubserve.gateway.scheduling.iterative_batcher import IterativeSequenceBatch
 from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.sequence_batcher import Queue, SequenceBatcher
 from hubserve.gateway.statistics import ModuleStatistics
-from hubserve.kinds.base import Description
+from hubserve.kinds.description import Description
 from hubserve.paths import cache_dir
 from hubserve.registry.version_dirs import DirectoryLock
 from hubserve.types import ANY, InferRequest, InferResponse, specs_to_json
@@ -137,8 +137,8 @@ class ServedModule:
         if self.plan.sequences and isinstance(self.batcher, SequenceBatcher):
             hidden = {spec.name for spec in self.plan.sequences.inputs}
             self.description = self.description._replace(inputs=[spec for spec in self.description.inputs if spec.name not in hidden])
-            self.batcher.batched = self.description.batched or not self.description.whole_requests
-            self.batcher.pads_slots &= not self.description.whole_requests
+            self.batcher.batched = self.description.batched or not self.description.raw_requests
+            self.batcher.pads_slots &= not self.description.raw_requests
 
     def _is_worth_measuring(self) -> bool:
         return self.plan.info.batches and not self._latencies.is_saved()

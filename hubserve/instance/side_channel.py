@@ -25,7 +25,7 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Sequence
 from hubserve.errors import HubError, InstanceDied, to_wire
 from hubserve.instance.open_requests import OpenRequests
 from hubserve.instance.replies import CallReplies
-from hubserve.kinds.raw_requests import Call, Host, Replies, WholeResponse
+from hubserve.kinds.raw_requests import Call, Host, RawResponse, Replies
 from hubserve.wire import frames
 
 _SERVER_GONE = "the server has ended"
@@ -108,7 +108,7 @@ class SideChannel(Host):
         """Record that requests are answered."""
         self._requests.remove(keys)
 
-    def again(self, key: int) -> None:
+    def reschedule(self, key: int) -> None:
         """See the base class."""
         self.finish([key])
         self._sender.send({"op": "again", "key": key}, ())
@@ -125,7 +125,7 @@ class SideChannel(Host):
         """See the base class."""
         return self._requests.has_acted(keys)
 
-    def respond(self, key: int, response: Optional[WholeResponse], final: bool) -> None:
+    def respond(self, key: int, response: Optional[RawResponse], final: bool) -> None:
         """See the base class."""
         self._requests.mark_acted([key])
         header: Dict[str, Any] = {"op": "response", "key": key, "final": final}
@@ -236,7 +236,7 @@ def _nothing() -> None:
     pass
 
 
-def _described(response: WholeResponse, buffers: List[Any]) -> Dict[str, Any]:
+def _described(response: RawResponse, buffers: List[Any]) -> Dict[str, Any]:
     if response.error:
         return {"error": to_wire(response.error)}
     described: Dict[str, Any] = {"outputs": frames.pack_arrays(response.outputs, buffers)}

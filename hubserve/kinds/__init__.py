@@ -4,7 +4,8 @@ from importlib import import_module
 from pathlib import Path
 
 from hubserve.errors import LoadFailed
-from hubserve.kinds.base import Face, Kind, LoadedModule, ModuleInfo
+from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
+from hubserve.kinds.description import Face
 
 __all__ = ["KINDS", "Face", "Kind", "LoadedModule", "ModuleInfo", "find_kind", "get_kind", "module_folder"]
 

@@ -10,8 +10,9 @@ import numpy as np
 from hubserve.errors import LoadFailed, WrongArguments, usage_sentence
 from hubserve.kinds import source
 from hubserve.kinds.annotations import import_leniently
-from hubserve.kinds.base import Description, Face, Kind, LoadedModule, ModuleInfo
+from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
 from hubserve.kinds.called_methods import CalledMethod
+from hubserve.kinds.description import Description, Face
 from hubserve.kinds.import_hooks import install_package
 from hubserve.kinds.module_failures import failures_named
 from hubserve.kinds.removed_names import runtime

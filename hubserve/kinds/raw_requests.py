@@ -13,7 +13,7 @@ class WrongAnswers(ModuleFailed):
     """A module did not answer its requests as it must: it will not if it is asked again."""
 
 
-class WholeRequest(NamedTuple):
+class RawRequest(NamedTuple):
     """One request, as its client sent it.
 
     Attributes:
@@ -39,7 +39,7 @@ class WholeRequest(NamedTuple):
     items: int = 1
 
 
-class WholeResponse(NamedTuple):
+class RawResponse(NamedTuple):
     """One answer: outputs, or an error.
 
     Attributes:
@@ -55,17 +55,17 @@ class WholeResponse(NamedTuple):
     dtypes: Optional[Dict[str, str]] = None
 
 
-class Later(NamedTuple):
+class Deferred(NamedTuple):
     """What :meth:`hubserve.kinds.base.LoadedModule.call_requests` returns for a request that is not answered by its return.
 
     Attributes:
-        again: give the request to the module once more, in a later batch; otherwise it is answered through :class:`Host`.
+        reschedule: give the request to the module once more, in a later batch; otherwise it is answered through :class:`Host`.
     """
 
-    again: bool = False
+    reschedule: bool = False
 
 
-Answer = Union[WholeResponse, Later]
+Answer = Union[RawResponse, Deferred]
 
 
 class Call(NamedTuple):
@@ -104,12 +104,12 @@ class Replies(ABC):
     """The responses to a :class:`Call`, as they come."""
 
     @abstractmethod
-    def take(self) -> Optional[WholeResponse]:
+    def next_response(self) -> Optional[RawResponse]:
         """Wait for the next response; None when there are no more."""
 
     @abstractmethod
     def notify(self, ready: Callable[[], None]) -> None:
-        """Have a function called once, from any thread, as soon as :meth:`take` need not wait."""
+        """Have a function called once, from any thread, as soon as :meth:`next_response` need not wait."""
 
     @abstractmethod
     def close(self) -> None:
@@ -124,7 +124,7 @@ class Host(ABC):
         """Return whether any of these unanswered requests has sent or asked for something; True also if another one may have."""
 
     @abstractmethod
-    def respond(self, key: int, response: Optional[WholeResponse], final: bool) -> None:
+    def respond(self, key: int, response: Optional[RawResponse], final: bool) -> None:
         """Send one response to a request.
 
         It waits while the client has not yet taken what was sent before. What nobody waits for any more is dropped.
@@ -145,7 +145,7 @@ class Host(ABC):
         """
 
     @abstractmethod
-    def again(self, key: int) -> None:
+    def reschedule(self, key: int) -> None:
         """Have a request given to the module once more; what was sent for it comes before that."""
 
     @abstractmethod

@@ -22,7 +22,7 @@ def note_engine(info: ModuleInfo, folder: Path, engine: dict[str, Any] | None) -
     Args:
         info: the module.
         folder: its files.
-        engine: as :attr:`hubserve.kinds.base.Description.engine`; None, for a module that reports none, removes the note.
+        engine: as :attr:`hubserve.kinds.description.Description.engine`; None, for a module that reports none, removes the note.
     """
     path = _path(info, folder)
     with suppress(OSError):

@@ -26,7 +26,7 @@ def choices_of(engine: dict[str, Any] | None) -> list[Kept]:
     """Return the cached choices that a module's engines use.
 
     Args:
-        engine: as :attr:`hubserve.kinds.base.Description.engine`; a module with several networks has one entry for each in it.
+        engine: as :attr:`hubserve.kinds.description.Description.engine`; a module with several networks has one entry for each in it.
     """
     named = {each.get("choice") for each in measurements(engine)} - {None, ""}
     kept = {name_of(each): each for each in sorted(all_kept(), key=lambda each: each.path.stat().st_mtime)} if named else {}

@@ -13,7 +13,7 @@ from hubserve.gateway.instances.raw_requests import check_tensors
 from hubserve.gateway.module_plan import ModulePlan
 from hubserve.gateway.request_checks import unsupported_face
 from hubserve.gateway.served_model import ServedModels, ServedModule
-from hubserve.kinds.base import Description, Face
+from hubserve.kinds.description import Description, Face
 from hubserve.kinds.triton.api.config import using_decoupled_model_transaction_policy
 from hubserve.kinds.triton.config import DTYPES
 from hubserve.types import ANY, InferRequest, InferResponse, TensorSpec

@@ -13,7 +13,7 @@ from hubserve.gateway.instances.connection import Answered, Connection
 from hubserve.gateway.instances.frame_reader import FrameProtocol
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.side_channel import SideChannel
-from hubserve.kinds.base import Description
+from hubserve.kinds.description import Description
 from hubserve.wire import frames
 from hubserve.wire.arena import Arena
 from hubserve.wire.model_access import ModelAccess
@@ -157,7 +157,7 @@ class Instance(ABC):
             await self.stop(grace_s=0)
             raise
         self.times = [(int(items), float(seconds)) for items, seconds in frame.header["times"]]
-        if self.side_channel and not self.description.whole_requests:
+        if self.side_channel and not self.description.raw_requests:
             self.side_channel.close()
             self.side_channel = None
         if self.side_channel:

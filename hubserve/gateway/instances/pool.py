@@ -17,7 +17,7 @@ from hubserve.gateway.instances.slot import Slot
 from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.sequence_batcher import Queue
 from hubserve.gateway.statistics import ModuleStatistics
-from hubserve.kinds.base import Description
+from hubserve.kinds.description import Description
 from hubserve.wire.model_access import ModelAccess
 
 log = logging.getLogger("hubserve")

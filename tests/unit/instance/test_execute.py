@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hubserve.errors import from_wire
 from hubserve.instance.execute import compute
 from hubserve.instance.frame_calls import prepare
-from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Description, Face
 from hubserve.types import ANY, TensorSpec
 from hubserve.vision.codecs import encode_picture
 from hubserve.wire import frames

@@ -8,7 +8,8 @@ import pytest
 
 from hubserve.errors import LoadFailed
 from hubserve.instance.warmup import compute_samples
-from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Description, Face
 from hubserve.types import pack_bytes
 
 

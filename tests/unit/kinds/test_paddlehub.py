@@ -5,7 +5,7 @@ import pytest
 
 from hubserve.errors import LoadFailed
 from hubserve.kinds import get_kind
-from hubserve.kinds.base import Face
+from hubserve.kinds.description import Face
 
 MODULE = """
 from hubserve.module import ANY, TensorSpec, batch, moduleinfo

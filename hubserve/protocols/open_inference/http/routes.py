@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from starlette.types import Scope, Send
 
-from hubserve.bounded_cache import Recent
+from hubserve.bounded_cache import BoundedCache
 from hubserve.net.admission import Admission
 from hubserve.net.asgi import respond_options
 from hubserve.protocols.open_inference.core.errors import NoSuchResource, WrongMethod
@@ -34,7 +34,7 @@ class Router:
             if method == "GET":
                 by_method["HEAD"] = handler
         self._routes = [(re.compile(pattern), by_method) for pattern, by_method in handlers.items()]
-        self._cache: Recent[tuple[str, str], tuple[Handler, dict[str, str]]] = Recent(_MAX_ROUTES)
+        self._cache: BoundedCache[tuple[str, str], tuple[Handler, dict[str, str]]] = BoundedCache(_MAX_ROUTES)
 
     def find(self, method: str, path: str) -> tuple[Handler, dict[str, str]]:
         """Return a request's handler and its keyword arguments.
