@@ -1,4 +1,4 @@
-"""The option of commands that pack a module: whether what it reads from outside its folder comes along."""
+"""Option of commands that pack a module: whether to include files that it reads from outside its folder."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def add_assets_option(parser: argparse.ArgumentParser) -> None:
-    """Declare it."""
+    """Declare the option."""
     parser.add_argument(
         "--no-assets",
         action="store_true",
@@ -20,7 +20,7 @@ def add_assets_option(parser: argparse.ArgumentParser) -> None:
 
 
 def wanted_assets(args: argparse.Namespace, source: Path) -> "Assets | None":
-    """What is to be packed beside a module's folder; None for nothing, and where ``source`` is an archive."""
+    """Return the files to pack beside a module's folder; None for none, or if ``source`` is an archive."""
     from hubserve.kinds import module_folder
     from hubserve.registry.archives.outside_files import find_assets
 
@@ -29,7 +29,7 @@ def wanted_assets(args: argparse.Namespace, source: Path) -> "Assets | None":
 
 
 def print_assets(assets: "Assets | None") -> None:
-    """Tell what came along, and what could not."""
+    """Print what was included, and what could not be."""
     if assets is None:
         return
     if assets.files:

@@ -142,7 +142,7 @@ def _measure(args: argparse.Namespace, target: "Target", requests: Sequence[Any]
 
 @contextmanager
 def _target(args: argparse.Namespace) -> Iterator["Target"]:
-    """The server that is meant, or one of its own."""
+    """Yield the chosen server, or start one."""
     from hubserve.bench.loops import Place
     from hubserve.bench.target import look, started
     from hubserve.cli.progress import shown_progress
@@ -166,7 +166,7 @@ def _target(args: argparse.Namespace) -> Iterator["Target"]:
 
 
 def _name(reference: str, *, remote: bool) -> tuple[str, str | None]:
-    """The module's name, and the version that is asked for; a module that another process serves need not be installed here."""
+    """Return the module's name and the requested version; a module that another process serves need not be installed here."""
     from hubserve.registry.names import is_name, split_reference
     from hubserve.registry.resolve import resolve
 
@@ -184,7 +184,7 @@ def _ports_that_serve(name: str) -> list[int]:
 
 
 def _running_port(args: argparse.Namespace, name: str) -> int | None:
-    """The port of a server that serves the module already; a folder is always served anew."""
+    """Return the port of a server that already serves the module; a folder is always served anew."""
     if args.host not in _LOCAL_HOSTS:
         raise ConfigError(f"nothing says which port of {args.host} is meant; give it with -p")
     ports = [] if os.sep in args.module else _ports_that_serve(name)
@@ -201,7 +201,7 @@ def _port_of(pid: int) -> int:
 
 @contextmanager
 def _raw(args: argparse.Namespace, target: "Target", kind: str, settings: "Settings", measured: "Measured") -> Iterator["Raw | None"]:
-    """The engine alone, loaded; None, and why in ``measured``, where it cannot be."""
+    """Yield the loaded engine alone; None, with the reason in ``measured``, if it cannot be loaded."""
     from hubserve.bench.raw_engine import RawEngine, reason_to_leave_out
     from hubserve.cli.progress import shown_progress
 
@@ -227,7 +227,7 @@ def _raw(args: argparse.Namespace, target: "Target", kind: str, settings: "Setti
 
 
 def _load_order(target: "Target") -> dict[str, Any]:
-    """What the server told its instances to load.
+    """Return what the server's instances load.
 
     Raises:
         HubError: it does not tell.

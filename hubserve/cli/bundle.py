@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the bundle, and say what it holds."""
+    """Write the bundle and print its contents."""
     from msgspec import to_builtins
 
     from hubserve.cli.progress import shown_progress

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Delete, and say how much is free again."""
+    """Delete the files and print the freed space."""
     from hubserve.cli.progress import shown_progress
     from hubserve.paths import home
     from hubserve.registry.clear_cache import clear

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Change what is asked for, then print the settings in effect."""
+    """Change the given settings, then print the settings in effect."""
     from hubserve.paths import home
     from hubserve.registry import configuration
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _apply(place: Path, setting: str) -> str:
-    """Change a setting, or go back to the defaults; returns the key that is meant."""
+    """Change a setting, or restore the defaults; return the setting's key."""
     from hubserve.registry import configuration
 
     if setting == "reset":

@@ -41,7 +41,7 @@ def _add_picture_arguments(group: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the module, and say what to type next."""
+    """Write the module and print the next commands."""
     from hubserve.authoring.convert import Request, convert
     from hubserve.authoring.model_files import find_model
     from hubserve.authoring.pictures import gather

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is found; 1 if there are errors."""
+    """Print the findings; return 1 if there are errors."""
     from hubserve.doctor.findings import ERROR, LEVELS, NOTE, by_level
 
     found = by_level(_examine(args))

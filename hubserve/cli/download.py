@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch, verify, and say where it is."""
+    """Download and verify the archive and print its path."""
     from hubserve.cli.progress import shown_progress
     from hubserve.paths import home
     from hubserve.registry.configuration import install_settings

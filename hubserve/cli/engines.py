@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List, or measure."""
+    """List the engines, or measure them."""
     return _measure(args) if args.command == "measure" else _list(args)
 
 
@@ -64,7 +64,7 @@ def _models_text(models: list[str]) -> str:
 
 
 def load_text(measured: dict[str, Any]) -> str:
-    """Return what else the machine did while engines were measured, and whether they are measured again: ``; the machine was busy ...``."""
+    """Return the load of the machine during the measurement, and whether it is repeated: ``; the machine was busy ...``."""
     load, again = measured.get("load") or {}, measured.get("again")
     others = load.get("others_cores")
     busy = f" ({others} cores by others)" if load.get("busy") and others is not None else ""

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is asked."""
+    """Run the action; return the exit status."""
     from hubserve.registry.installed import InstalledModules
 
     if bool(args.name) != (args.action in _WITH_NAME):

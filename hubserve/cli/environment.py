@@ -1,4 +1,4 @@
-"""The options of ``hub install`` about environments, and what ``hub show`` says of them."""
+"""Options of ``hub install`` about environments, and their description in ``hub show``."""
 
 import argparse
 from pathlib import Path
@@ -25,7 +25,7 @@ def add_environment_options(parser: argparse.ArgumentParser) -> None:
 
 
 def environment_options(args: argparse.Namespace) -> Any:
-    """What the options say, as the registry takes it."""
+    """Return the options as the registry's choice."""
     from hubserve.registry.environments.install_options import Options
 
     return Options(
@@ -52,7 +52,7 @@ def choice_text(manifest: Any) -> str:
 
 
 def environment_text(found: Any, home: Path) -> str:
-    """What a module runs in, in words.
+    """Return a description of what a module runs in.
 
     Args:
         found: a :class:`hubserve.registry.resolve.Resolved`.

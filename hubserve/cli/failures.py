@@ -1,4 +1,4 @@
-"""How a command's failure reaches its user: one line, and an exit status."""
+"""Report of a command's failure: one line and an exit status."""
 
 import json
 import os

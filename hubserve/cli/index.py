@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the action says."""
+    """Run the action; return the exit status."""
     return {"build": _build, "yank": _yank, "list": _list, "add": _add, "remove": _remove}[args.action](args)
 
 

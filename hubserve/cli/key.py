@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the action says."""
+    """Run the action; return the exit status."""
     actions = {"generate": _generate, "trust": _trust, "list": _list, "remove": _remove, "remote": _remote}
     return actions[args.action](args)
 

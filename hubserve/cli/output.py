@@ -1,4 +1,4 @@
-"""What commands print beside tables."""
+"""Output of commands besides tables."""
 
 import argparse
 import json
@@ -37,7 +37,7 @@ def print_json(document: Any) -> None:
 
 
 def size_text(size_bytes: int) -> str:
-    """A size for people: ``17.2 MB``."""
+    """Return a readable size: ``17.2 MB``."""
     size = float(size_bytes)
     for unit in _UNITS:
         if size < 1000 or unit == _UNITS[-1]:

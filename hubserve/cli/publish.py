@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Publish, and say what the index has now."""
+    """Publish the module and print the index's versions."""
     from hubserve.cli.progress import shown_progress
     from hubserve.errors import InstallError
     from hubserve.paths import home

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Go back, have running servers follow, and say what the name means now."""
+    """Roll back, notify running servers, and print the current version."""
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.installer import Installer
 

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the module; its output and exit status are passed on."""
+    """Run the module; pass its output and exit status on."""
     from hubserve.registry.environments.launch import launch
     from hubserve.registry.environments.serving_environment import served_environment
     from hubserve.registry.installed import InstalledModules
@@ -64,7 +64,7 @@ def _wait(child: subprocess.Popen[bytes], name: str) -> int:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """A terminal's Ctrl-C has reached the child as well; a signal to this process alone has not."""
+    """End the child with increasing force: a terminal's Ctrl-C has reached it too, a signal to this process alone has not."""
     for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         try:
             child.wait(_PATIENCE_S if how != signal.SIGINT else 0.5)

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Hit(NamedTuple):
-    """A module in an index.
+    """Module in an index.
 
     Attributes:
         name, summary: as the index has them.

@@ -1,4 +1,4 @@
-"""What running servers do with modules that change under them, for people to read."""
+"""Notices to running servers about changed modules, and their answers as text."""
 
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from hubserve.server import admin_socket, pidfile
 
 
 def tell_servers(name: str, version: str) -> Iterator[dict[str, Any]]:
-    """Tell every server of this home that a version was installed; those that serve it without naming another version swap to it.
+    """Notify every server of this home of an installed version; those that serve the module without pinning another version swap to it.
 
     Returns:
         As they come, the servers' answers, with their ``port``.
@@ -19,7 +19,7 @@ def tell_servers(name: str, version: str) -> Iterator[dict[str, Any]]:
 
 
 def take_from_servers(name: str, ports: Iterable[int]) -> Iterator[dict[str, Any]]:
-    """Tell servers that versions of a module are no longer installed: they serve one that is, or the module no more.
+    """Notify servers of removed versions of a module: they serve an installed one, or unload the module.
 
     Returns:
         As they come, when the last request to what was uninstalled is answered, the servers' answers, with their ``port``.
@@ -39,7 +39,7 @@ def _tell(port: int, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def serving_ports(folder: Path, versions: Container[str]) -> list[int]:
-    """The ports on which servers of this home serve any of these versions from a module's folder in the store."""
+    """Return the ports of this home's servers that serve any of these versions from a module's folder in the store."""
     return [port for port in pidfile.running_servers() if any(_is_one_of(told, folder, versions) for told in _served(port))]
 
 
@@ -55,7 +55,7 @@ def _served(port: int) -> list[dict[str, Any]]:
 
 
 def report_swaps(swaps: Iterable[dict[str, Any]]) -> bool:
-    """Print a line for each answer as it comes; gives whether any tells of a failure."""
+    """Print a line for each answer as it arrives; return whether any reports a failure."""
     failed = False
     for told in swaps:
         print(swap_text(told), flush=True)
@@ -64,7 +64,7 @@ def report_swaps(swaps: Iterable[dict[str, Any]]) -> bool:
 
 
 def swap_text(told: dict[str, Any]) -> str:
-    """One line about one module of one server."""
+    """Return one line about one module of one server."""
     where = f"server on port {told['port']}: " if "port" in told else ""
     name, version, was = told["module"], told["version"], told["was"]
     if told["error"]:

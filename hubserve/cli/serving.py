@@ -136,7 +136,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the action says; returns the exit status."""
+    """Run the action; return the exit status."""
     return {"start": _start, "stop": _stop, "status": _status, "reload": _reload}[args.action](args)
 
 
@@ -238,7 +238,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _local_status(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Return the status of a server of this user's home, whatever address it listens on and whichever clients may ask over HTTP."""
+    """Return the status of a server of this user's home, on any address and with any ``admin`` setting."""
     if args.host not in _LOCAL_HOSTS or pidfile.find(args.port) is None:
         return None
     try:
@@ -290,6 +290,6 @@ def _status_row(module: dict[str, Any]) -> list[str]:
 
 
 def _times_text(forms: list[dict[str, Any]]) -> str:
-    """How long calls take by their number of items, of the form of item that came first."""
+    """Return the duration of calls by their number of items, for the first form of item."""
     times = {**forms[0]["ms"], **forms[0]["shared_ms"]} if forms else {}
     return " ".join(f"{items}:{times[items]:.3g}" for items in sorted(times, key=int)) or "-"

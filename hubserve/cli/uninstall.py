@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Remove, and say what is gone."""
+    """Remove the versions and print them."""
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.installer import Installer
     from hubserve.registry.names import split_reference
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ports(installer: Any, name: str, version: str | None) -> list[int]:
-    """The ports on which it is served now."""
+    """Return the ports that serve it."""
     try:
         one = installer.installed.get(name, version)
     except HubError:  # uninstalling it says why
@@ -53,7 +53,7 @@ def _ports(installer: Any, name: str, version: str | None) -> list[int]:
 
 
 def _delete_files(installer: Any, removed: list[Any], as_json: bool) -> None:
-    """The files that a server ran until now were left to it."""
+    """Delete the files that a server was still running."""
     if any(each.version_dir.exists() for each in removed):
         installer.sweep()
     for each in removed:

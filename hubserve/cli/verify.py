@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read and compare; 1 if anything is wrong."""
+    """Compare the files; return 1 if any differs."""
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.install.verification import verify
     from hubserve.registry.installed import InstalledModules
