@@ -234,8 +234,8 @@ def _load_order(target: "Target") -> dict[str, Any]:
     """
     from hubserve.server import admin_socket
 
-    for told in admin_socket.ask(target.place.port, {"op": "load order", "module": target.module["name"]}):
-        return dict(told["order"])
+    for notice in admin_socket.ask(target.place.port, {"op": "load order", "module": target.module["name"]}):
+        return dict(notice["order"])
     raise HubError(f"the server no longer serves '{target.module['name']}'")
 
 

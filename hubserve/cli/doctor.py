@@ -47,7 +47,7 @@ def _examine(args: argparse.Namespace) -> list[Any]:
         from hubserve.doctor.machine import examine_machine
 
         if args.load:
-            raise ConfigError("--load needs to be told what: hub doctor --load NAME, FOLDER or CONFIG.JSON")
+            raise ConfigError("--load needs a target: hub doctor --load NAME, FOLDER or CONFIG.JSON")
         return examine_machine()
     path = Path(args.target)
     if path.suffix == ".json" or path.is_file():

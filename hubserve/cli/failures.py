@@ -56,9 +56,9 @@ def _tell(error: HubError, *, debug: bool, as_json: bool) -> None:
 
 
 def _unexpected(error: Exception, words: Sequence[str]) -> HubError:
-    told = HubError(f"unexpected {type(error).__name__}: {error}. {_log(error, words)}")
-    told.__cause__ = error
-    return told
+    reported_error = HubError(f"unexpected {type(error).__name__}: {error}. {_log(error, words)}")
+    reported_error.__cause__ = error
+    return reported_error
 
 
 def _log(error: Exception, words: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubserve.cli.output import add_json_option, print_json
-from hubserve.cli.server_notices import swap_text, tell_servers
+from hubserve.cli.server_notices import swap_text, notify_servers
 
 if TYPE_CHECKING:
     from hubserve.registry.paddlehub_import import Import
@@ -43,10 +43,10 @@ def run(args: argparse.Namespace) -> int:
         print_json({"folder": str(folder), "modules": [{**each._asdict(), "folder": str(each.folder)} for each in done]})
     else:
         _print(folder, done)
-    swapped = [told for each in done if each.result in ("imported", "moved") for told in tell_servers(each.name, each.version)]
-    for told in swapped:
-        print(swap_text(told), file=sys.stderr, flush=True)
-    return int(any(each.result in ("failed", "left") for each in done) or any(told["error"] for told in swapped))
+    swapped = [notice for each in done if each.result in ("imported", "moved") for notice in notify_servers(each.name, each.version)]
+    for notice in swapped:
+        print(swap_text(notice), file=sys.stderr, flush=True)
+    return int(any(each.result in ("failed", "left") for each in done) or any(notice["error"] for notice in swapped))
 
 
 def _print(folder: Path, done: list["Import"]) -> None:

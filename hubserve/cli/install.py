@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubserve.cli.environment import add_environment_options, choice_text, environment_options
 from hubserve.cli.output import add_downgrade_option, add_index_option, add_json_option, print_json, size_text
-from hubserve.cli.server_notices import report_swaps, tell_servers
+from hubserve.cli.server_notices import report_swaps, notify_servers
 from hubserve.errors import InstallError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _install_bundle(path: Path, args: argparse.Namespace) -> int:
 
 def _document(installed: "InstallResult") -> dict[str, Any]:
     manifest = installed.manifest
-    swaps = list(tell_servers(manifest.info.name, manifest.info.version))
+    swaps = list(notify_servers(manifest.info.name, manifest.info.version))
     return {**manifest.to_json(), "folder": str(installed.folder), "replaced": installed.replaced, "servers": swaps}
 
 
@@ -96,7 +96,7 @@ def _report(installed: "InstallResult") -> bool:
     manifest = installed.manifest
     if reason := (manifest.provenance or {}).get("yanked"):
         print(f"Note: {manifest.info.name} {manifest.info.version} was withdrawn from its index: {reason}", file=sys.stderr)
-    swaps = tell_servers(manifest.info.name, manifest.info.version)
+    swaps = notify_servers(manifest.info.name, manifest.info.version)
     verb = "Replaced" if installed.replaced else "Installed"
     size = f"{manifest.files} file{'' if manifest.files == 1 else 's'}, {size_text(manifest.size_bytes)}"
     print(f"{verb} {installed.info.name} {installed.info.version} ({size}) in {installed.folder}", flush=True)

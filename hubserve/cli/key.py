@@ -83,6 +83,6 @@ def _remote(args: argparse.Namespace) -> int:
     from hubserve.gateway.instances.remote_key import make_key
 
     make_key(args.file)
-    print(f"The key is in {args.file}: whoever has it can run code there and answer for your models. Copy it to the other machine, then")
+    print(f"The key is in {args.file}: its holders can run code there and answer for your models. Copy it to the other machine, then")
     print(f"start there: python -m hubserve.instance --listen HOST:PORT --token-file {args.file.name}")
     return 0

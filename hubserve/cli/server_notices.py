@@ -8,7 +8,7 @@ from hubserve.errors import HubError
 from hubserve.server import admin_socket, pidfile
 
 
-def tell_servers(name: str, version: str) -> Iterator[dict[str, Any]]:
+def notify_servers(name: str, version: str) -> Iterator[dict[str, Any]]:
     """Notify every server of this home of an installed version; those that serve the module without pinning another version swap to it.
 
     Returns:
@@ -30,9 +30,9 @@ def take_from_servers(name: str, ports: Iterable[int]) -> Iterator[dict[str, Any
 
 def _tell(port: int, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     try:
-        for told in admin_socket.ask(port, request):
-            if told["state"] != "unchanged":
-                yield {**told, "port": port}
+        for notice in admin_socket.ask(port, request):
+            if notice["state"] != "unchanged":
+                yield {**notice, "port": port}
     except HubError as error:  # what is installed stands, whatever a server says
         version = request.get("version", "")
         yield {"module": request["module"], "version": version, "was": "", "state": "kept", "error": error.message, "port": port}
@@ -40,11 +40,11 @@ def _tell(port: int, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def serving_ports(folder: Path, versions: Container[str]) -> list[int]:
     """Return the ports of this home's servers that serve any of these versions from a module's folder in the store."""
-    return [port for port in pidfile.running_servers() if any(_is_one_of(told, folder, versions) for told in _served(port))]
+    return [port for port in pidfile.running_servers() if any(_is_one_of(notice, folder, versions) for notice in _served(port))]
 
 
-def _is_one_of(told: dict[str, Any], folder: Path, versions: Container[str]) -> bool:
-    return Path(told["folder"]).parent == folder and told["version"] in versions
+def _is_one_of(notice: dict[str, Any], folder: Path, versions: Container[str]) -> bool:
+    return Path(notice["folder"]).parent == folder and notice["version"] in versions
 
 
 def _served(port: int) -> list[dict[str, Any]]:
@@ -57,19 +57,19 @@ def _served(port: int) -> list[dict[str, Any]]:
 def report_swaps(swaps: Iterable[dict[str, Any]]) -> bool:
     """Print a line for each answer as it arrives; return whether any reports a failure."""
     failed = False
-    for told in swaps:
-        print(swap_text(told), flush=True)
-        failed = failed or bool(told["error"])
+    for notice in swaps:
+        print(swap_text(notice), flush=True)
+        failed = failed or bool(notice["error"])
     return failed
 
 
-def swap_text(told: dict[str, Any]) -> str:
+def swap_text(notice: dict[str, Any]) -> str:
     """Return one line about one module of one server."""
-    where = f"server on port {told['port']}: " if "port" in told else ""
-    name, version, was = told["module"], told["version"], told["was"]
-    if told["error"]:
-        return f"{where}{name} {was or version} is kept: {told['error']}"
-    if told["state"] == "unloaded":
+    where = f"server on port {notice['port']}: " if "port" in notice else ""
+    name, version, was = notice["module"], notice["version"], notice["was"]
+    if notice["error"]:
+        return f"{where}{name} {was or version} is kept: {notice['error']}"
+    if notice["state"] == "unloaded":
         return f"{where}{name} {was} is no longer served"
     if not was:
         return f"{where}{name} {version} is served"

@@ -210,14 +210,14 @@ def _why_no_server(port: int) -> str:
 
 
 def _reload(args: argparse.Namespace) -> int:
-    told = []
+    notices = []
     for line in admin_socket.ask(args.port, {"op": "reload", "modules": args.modules}):
-        told.append(line)
+        notices.append(line)
         if not args.json:
             print(swap_text(line), flush=True)
     if args.json:
-        print(json.dumps(told, ensure_ascii=False, indent=2))
-    return int(any(line["error"] for line in told))
+        print(json.dumps(notices, ensure_ascii=False, indent=2))
+    return int(any(line["error"] for line in notices))
 
 
 def _status(args: argparse.Namespace) -> int:

@@ -32,9 +32,9 @@ def run(args: argparse.Namespace) -> int:
         removed = installer.uninstall(name, version, progress=progress)
     swaps = take_from_servers(removed[0].info.name, ports)
     if args.json:
-        told = list(swaps)
-        print_json({"removed": [{"name": each.info.name, "version": each.info.version} for each in removed], "servers": told})
-        failed = any(each["error"] for each in told)
+        notices = list(swaps)
+        print_json({"removed": [{"name": each.info.name, "version": each.info.version} for each in removed], "servers": notices})
+        failed = any(each["error"] for each in notices)
     else:
         for each in removed:
             print(f"Removed {each.info.name} {each.info.version}", flush=True)
