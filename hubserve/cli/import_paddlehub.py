@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubserve.cli.output import add_json_option, print_json
-from hubserve.cli.server_notices import swap_text, notify_servers
+from hubserve.cli.server_notices import notify_servers, swap_text
 
 if TYPE_CHECKING:
     from hubserve.registry.paddlehub_import import Import

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubserve.cli.environment import add_environment_options, choice_text, environment_options
 from hubserve.cli.output import add_downgrade_option, add_index_option, add_json_option, print_json, size_text
-from hubserve.cli.server_notices import report_swaps, notify_servers
+from hubserve.cli.server_notices import notify_servers, report_swaps
 from hubserve.errors import InstallError
 
 if TYPE_CHECKING:

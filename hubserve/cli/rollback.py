@@ -3,7 +3,7 @@
 import argparse
 
 from hubserve.cli.output import add_json_option, print_json
-from hubserve.cli.server_notices import report_swaps, notify_servers
+from hubserve.cli.server_notices import notify_servers, report_swaps
 
 HELP = "undo the last change of a module: restore the previous version or files"
 
