@@ -84,9 +84,25 @@ def cat_photo() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Conversions and measured engine choices of all workers: measuring a model takes seconds of every core."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "engine-cache"
+
+
+def share_engine_cache(home: Path, cache: Path) -> Path:
+    """Let a home use the shared conversions and engine choices, which are keyed by the model's bytes; return the home."""
+    for name in ("engines", "onnx"):
+        (cache / name).mkdir(parents=True, exist_ok=True)
+        (home / "cache").mkdir(parents=True, exist_ok=True)
+        (home / "cache" / name).symlink_to(cache / name, target_is_directory=True)
+    return home
+
+
+@pytest.fixture(scope="session")
+def shared_home(tmp_path_factory: pytest.TempPathFactory, engine_cache: Path) -> Path:
     """A home for servers that many tests use."""
-    return tmp_path_factory.mktemp("home")
+    return share_engine_cache(tmp_path_factory.mktemp("home"), engine_cache)
 
 
 @pytest.fixture
@@ -95,6 +111,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("HUB_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def measured_home(home: Path, engine_cache: Path) -> Path:
+    """A home of the test's own in which no engine need be measured that another test has measured."""
+    return share_engine_cache(home, engine_cache)
 
 
 def hub(*arguments: object, home: Path, **options: Any) -> "subprocess.CompletedProcess[str]":

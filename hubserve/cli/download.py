@@ -23,11 +23,11 @@ def run(args: argparse.Namespace) -> int:
     from hubserve.paths import home
     from hubserve.registry.configuration import install_settings
     from hubserve.registry.sources import Request
-    from hubserve.registry.sources.index_download import keep
+    from hubserve.registry.sources.index_download import download_archive
 
     with shown_progress() as progress:
         request = Request(args.name, home(), install_settings(home()), progress, indexes=args.index)
-        kept = keep(request._replace(allow_downgrade=args.allow_downgrade), args.output)
+        kept = download_archive(request._replace(allow_downgrade=args.allow_downgrade), args.output)
     if args.json:
         print_json(kept._asdict())
     else:

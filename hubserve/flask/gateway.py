@@ -15,7 +15,7 @@ from hubserve.gateway.dataplane import DataPlane, ModulePlan
 from hubserve.protocols import Context
 from hubserve.server.app import build_app
 from hubserve.server.loading import load_modules
-from hubserve.server.model_control import Models
+from hubserve.server.model_control import ModelRepository
 from hubserve.server.reload import MakePlans
 from hubserve.settings import ServerSettings
 
@@ -119,7 +119,7 @@ class Gateway:
     async def _serve(self, plans: Sequence[ModulePlan]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         dataplane = DataPlane(plans, self._settings.drain_timeout_s)
-        models = Models(dataplane, self._settings, self._search_path)
+        models = ModelRepository(dataplane, self._settings, self._search_path)
         context = Context(dataplane, self._settings, models, is_mounted=True)
         self._app = build_app(context)
         self._running.set()
@@ -141,7 +141,7 @@ class Gateway:
         if has_failed:
             loading.result()
 
-    async def _load(self, dataplane: DataPlane, models: Models) -> None:
+    async def _load(self, dataplane: DataPlane, models: ModelRepository) -> None:
         try:
             await load_modules(dataplane, self._address)
             models.follow()

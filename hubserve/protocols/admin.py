@@ -7,10 +7,9 @@ from starlette.types import Scope
 from hubserve.errors import HubError
 from hubserve.net.headers import header, headers_of
 from hubserve.net.hosts import Hosts, is_loopback
+from hubserve.net.origin_policy import CROSS_ORIGIN
 from hubserve.settings import ServerSettings
 
-#: key of the ASGI scope, set for requests from a web page of another, allowed origin
-CROSS_ORIGIN = "hubserve.cross_origin"
 #: proxies add at least one of these headers, or one that begins with ``x-forwarded-``
 _PROXY_HEADERS = {"forwarded", "via", "x-real-ip"}
 _WHAT = "the admin surface (models, shared memory, logging, tracing, status)"

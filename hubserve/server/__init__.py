@@ -1,1 +1,1 @@
-"""Puts the protocols on one port, and keeps the process that serves them."""
+"""The server: all protocols on one port, and the process that serves them."""

@@ -1,6 +1,6 @@
-"""How ``hub`` commands speak to a running server: JSON lines over a Unix socket that only its user can open.
+"""Let ``hub`` commands control a running server: JSON lines over a Unix socket that only its user can open.
 
-One line asks, ``{"op": "reload", ...}``; each line of the answer tells of one module, and the last is ``{"done": true}`` or
+One line is the request, ``{"op": "reload", ...}``; each line of the response is about one module, and the last is ``{"done": true}`` or
 ``{"error": "..."}``.
 """
 
@@ -22,12 +22,12 @@ _LONGEST_LINE_BYTES = 1 << 20
 _CONNECT_TIMEOUT_S = 5.0
 
 
-class Control:
-    """The server's end.
+class AdminSocket:
+    """The server's end of the socket.
 
     Args:
-        port: the one that it serves.
-        answer: gives the lines that answer a request.
+        port: the server's.
+        answer: returns the lines of the response to a request.
     """
 
     def __init__(self, port: int, answer: Answer) -> None:
@@ -36,13 +36,13 @@ class Control:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen; a socket that a killed server left behind is taken over."""
+        """Listen, in place of a socket that a killed server left behind."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
         try:
-            with _short(self._path) as name:
+            with _short_name(self._path) as name:
                 listener.bind(name)
         finally:
             os.umask(before)
@@ -50,24 +50,24 @@ class Control:
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=_LONGEST_LINE_BYTES)
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._server:
             self._server.close()
         self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async for line in self._lines(await reader.readline()):
+            async for line in self._response(await reader.readline()):
                 writer.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
                 await writer.drain()
-        except (ConnectionError, ValueError, RecursionError):  # the command was interrupted, or is none of ours
+        except (ConnectionError, ValueError, RecursionError):  # the command was interrupted, or is not a hub command
             pass
         finally:
             writer.close()
 
-    async def _lines(self, question: bytes) -> AsyncIterator[dict[str, Any]]:
+    async def _response(self, request: bytes) -> AsyncIterator[dict[str, Any]]:
         try:
-            async for line in self._answer(json.loads(question)):
+            async for line in self._answer(json.loads(request)):
                 yield line
         except HubError as error:
             yield {"error": error.message}
@@ -76,38 +76,38 @@ class Control:
 
 
 def ask(port: int, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Ask the server on a port.
+    """Send a request to the server on a port.
 
     Args:
-        port: the one that it serves.
+        port: the server's.
         request: ``{"op": ...}``.
     Returns:
-        What it tells, line by line, as it comes.
+        The response, line by line, as it arrives.
     Raises:
-        HubError: no server answers, it refused, or it ended.
+        HubError: no server answers, it refused the request, or it ended.
     """
     path = _path(port)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_CONNECT_TIMEOUT_S)
         try:
-            with _short(path) as name:
+            with _short_name(path) as name:
                 connection.connect(name)
         except OSError as error:
             raise HubError(
                 f"no hub server of this user's home answers on port {port} ({error.strerror or error}); "
                 f"'hub serving status -p {port}' tells whether one runs"
             ) from None
-        connection.settimeout(None)  # loading a model takes its time
+        connection.settimeout(None)  # loading a model may take long
         connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile("r", encoding="utf-8") as lines:
             for line in lines:
-                told = json.loads(line)
-                if "done" in told:
+                answer = json.loads(line)
+                if "done" in answer:
                     return
-                if "error" in told and "module" not in told:
-                    raise HubError(told["error"])
-                yield told
-    raise HubError(f"the server on port {port} ended before it had answered; its log says why")
+                if "error" in answer and "module" not in answer:
+                    raise HubError(answer["error"])
+                yield answer
+    raise HubError(f"the server on port {port} ended before it answered; see its log")
 
 
 def _path(port: int) -> Path:
@@ -115,8 +115,8 @@ def _path(port: int) -> Path:
 
 
 @contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
-    """A name for a path that is never too long for a Unix socket."""
+def _short_name(path: Path) -> Iterator[str]:
+    """Return a name for a path that is never too long for a Unix socket."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"

@@ -1,4 +1,4 @@
-"""The ASGI application: each protocol under its prefixes, and hubserve's own pages beside them."""
+"""ASGI application: each protocol under its prefixes, and hubserve's own pages."""
 
 import html
 import re
@@ -14,18 +14,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hubserve import __version__
 from hubserve.gateway.dataplane import DataPlane
+from hubserve.net.origin_policy import OriginPolicy
 from hubserve.protocols import Context, create_protocols
 from hubserve.protocols.admin import AdminSurface, Forbidden
-from hubserve.server.origin_policy import OriginPolicy
 from hubserve.server.status import server_status
 
 _SLASHES = re.compile("/{2,}")
 
 
 def build_app(context: Context) -> ASGIApp:
-    """The application that uvicorn runs."""
+    """Return the application that uvicorn runs."""
     mounted = [(prefix, protocol) for protocol in create_protocols(context) for prefix in protocol.prefixes]
-    surface = _surface(context.dataplane, context.admin)
+    own_pages = _own_pages(context.dataplane, context.admin)
     policy = OriginPolicy(context.settings, context.hosts)
 
     def route(scope: Scope) -> ASGIApp:
@@ -33,14 +33,14 @@ def build_app(context: Context) -> ASGIApp:
             for prefix, protocol in mounted:
                 if scope["path"] == prefix or (prefix.endswith("/") and scope["path"].startswith(prefix)):
                     return protocol
-        return surface
+        return own_pages
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and "//" in scope["path"]:
             _drop_slashes(scope)
-        verdict = policy.judge(scope) if scope["type"] == "http" else None
-        if verdict:
-            await verdict.answer(route(scope), scope, receive, send)
+        other = policy.check(scope) if scope["type"] == "http" else None
+        if other:
+            await other.answer(route(scope), scope, receive, send)
         else:
             await route(scope)(scope, receive, send)
 
@@ -48,13 +48,13 @@ def build_app(context: Context) -> ASGIApp:
 
 
 def _drop_slashes(scope: Scope) -> None:
-    """Take ``//predict/x`` for ``/predict/x``, as clients make it of an address that ends in a slash; other paths stay as they are."""
+    """Read ``//predict/x``, which clients make from an address that ends in a slash, as ``/predict/x``; other paths stay as they are."""
     path = _SLASHES.sub("/", scope["path"])
     if path.startswith("/predict/"):
         scope["path"] = path
 
 
-def _surface(dataplane: DataPlane, admin: AdminSurface) -> Starlette:
+def _own_pages(dataplane: DataPlane, admin: AdminSurface) -> Starlette:
     def json(content: Any, status: int = 200) -> Response:
         return Response(orjson.dumps(content), status, media_type="application/json")
 

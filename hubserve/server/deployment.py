@@ -1,4 +1,4 @@
-"""Turns settings into what is to be run: which folder, how many instances, which device and how many threads each."""
+"""Plan the deployment of modules from the settings: folders, instances, devices, threads."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from hubserve.registry.model_store import find_models, store_folders
 from hubserve.registry.resolve import Resolved, each_model, named_file, resolve
 from hubserve.settings import ServerSettings
 
-#: arguments that say which folder is loaded, and are not the module's own
+#: arguments that determine which folder is loaded, and are not passed to the module
 LOCATING = ("directory", "version", "name")
 
 
@@ -31,11 +31,11 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
     Args:
         settings: the server's.
         search_path: folders in which relative model paths are looked up first, such as the configuration file's.
-        only: plan the module of this name alone, whatever has become of the others.
+        only: plan only the module of this name.
     Raises:
         ModuleNotFound: a module or version is not installed.
-        LoadFailed: a folder is no module.
-        ConfigError: a module is called otherwise, or a GPU is asked for and nothing says which.
+        LoadFailed: a folder is not a module.
+        ConfigError: a module has another name, or a GPU is requested without saying which.
     """
     stored = find_models(store_folders(settings.model_store, search_path))
     plans = plan_stores(settings, search_path, only)
@@ -44,7 +44,7 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
             continue
         resolved = resolve(reference_of(name, module.init_args, search_path))
         init_args = {key: value for key, value in module.init_args.items() if key not in LOCATING}
-        if resolved.info.kind == MODEL and resolved.manifest is None:  # a file that is used as it is may be called anything
+        if resolved.info.kind == MODEL and resolved.manifest is None:  # a model file that is not installed may have any name
             resolved = resolved._replace(info=resolved.info._replace(name=name), import_name=name)
         if resolved.info.name != name:
             raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
@@ -78,14 +78,14 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
 
 
 def reference_of(name: str, init_args: Mapping[str, Any], search_path: Sequence[Path] = ()) -> str:
-    """Return what :func:`hubserve.registry.resolve.resolve` is given for a module of ``modules_info``.
+    """Return the reference of a module of ``modules_info``, for :func:`hubserve.registry.resolve.resolve`.
 
     Args:
         name: the module's.
-        init_args: its own; ``directory`` comes before ``version``.
-        search_path: folders in which a relative directory is looked up that is not in the working directory.
+        init_args: its own; ``directory`` takes precedence over ``version``.
+        search_path: folders in which a relative directory is looked up after the working directory.
     Raises:
-        ModuleNotFound: a relative directory is in none of these places.
+        ModuleNotFound: a relative directory is in none of them.
     """
     directory, version = init_args.get("directory"), init_args.get("version")
     if not directory:
@@ -93,12 +93,12 @@ def reference_of(name: str, init_args: Mapping[str, Any], search_path: Sequence[
     folder = Path(str(directory)).expanduser()
     if folder.is_absolute():
         return str(folder)
-    places = list(dict.fromkeys((Path.cwd() / folder, *(each / folder for each in search_path))))
-    for place in places:
-        if place.exists():
-            return str(place)
+    candidates = list(dict.fromkeys((Path.cwd() / folder, *(each / folder for each in search_path))))
+    for candidate in candidates:
+        if candidate.exists():
+            return str(candidate)
     raise ModuleNotFound(
-        f"modules_info.{name}.init_args.directory: no folder exists at {' or '.join(repr(str(each)) for each in places)}. "
+        f"modules_info.{name}.init_args.directory: no folder exists at {' or '.join(repr(str(each)) for each in candidates)}. "
         "Give the module's folder, absolute, or relative to the working directory or to the configuration file."
     )
 
@@ -111,14 +111,14 @@ def _refuse_init_args(name: str, init_args: dict[str, object]) -> None:
 
 
 def find_modules(references: Sequence[str]) -> dict[str, Any]:
-    """The ``modules_info`` that serves some modules as they are.
+    """Return the ``modules_info`` that serves some modules with default settings.
 
     Args:
-        references: installed modules (``NAME`` or ``NAME==VERSION``), folders and models' files; a folder of several models is each of
+        references: installed modules (``NAME`` or ``NAME==VERSION``), folders and model files; a folder of several models stands for all of
             them. ``NAME=FILE`` serves a file under that name.
     Raises:
         ModuleNotFound: a module or version is not installed.
-        ConfigError: two are called the same.
+        ConfigError: two have the same name.
     """
     modules: dict[str, Any] = {}
     for given in [each for reference in references for each in each_model(reference)]:
@@ -155,7 +155,7 @@ def _instance_spec(
     return InstanceSpec(
         module=resolved.info.name,
         kind=resolved.info.kind,
-        # another machine has its own copy of the folder, at the same name but not in the same place
+        # another machine has its own copy of the folder, under the same name but at another path
         folder=resolved.folder if module.addresses else resolved.version_dir,
         import_name=resolved.import_name,
         init_args=init_args,

@@ -1,4 +1,4 @@
-"""``hub engines measure``: a module's engines are measured now, as its instances would."""
+"""Measure a module's engines as its instances would: ``hub engines measure``."""
 
 import asyncio
 import json
@@ -21,15 +21,15 @@ _DRAIN_S = 5.0
 
 
 def measure_engines(reference: str, progress: Progress = silent) -> tuple[str, list[dict[str, Any]]]:
-    """Measure the engines of each of a module's models, with the options that it was last loaded with, and keep the fastest.
+    """Measure the engines of each of a module's models, with the options of the last load, and select the fastest.
 
     Args:
         reference: an installed module, or a folder; one that was never loaded is loaded once, which measures it.
-        progress: called with what is being done.
+        progress: called with a description of each step.
     Returns:
         The module's name; and ``was``, ``engine`` and ``reason`` for each model.
     Raises:
-        HubError: it cannot be loaded or measured, or it does not choose its engines by measuring.
+        HubError: the module cannot be loaded or measured, or does not select its engines by measuring.
     """
     settings = parse_settings({"modules_info": find_modules([reference]), "workers": 1}, "hub engines")
     plan = make_plans(settings, [])[0]
@@ -42,7 +42,7 @@ def measure_engines(reference: str, progress: Progress = silent) -> tuple[str, l
     engine = asyncio.run(_load_once(plan))
     found = choices_of(engine)
     if not found:
-        why = (engine or {}).get("reason") or "it tells of no engine"
+        why = (engine or {}).get("reason") or "it reports no engine"
         raise LoadFailed(f"there is nothing to measure for '{name}' ({why}). Set its engine to 'auto' to choose by measuring.")
     return name, [{"was": each.verdict.engine, "engine": each.verdict.engine, "reason": each.verdict.reason} for each in found]
 

@@ -18,20 +18,21 @@ from hubserve.server.loading import note_loaded
 
 log = logging.getLogger("hubserve")
 
-_LOOKS = 6
-#: how often one choice is tried to be measured, if the machine is busy again each time
+#: checks of the machine's load within the idle time
+_CHECKS = 6
+#: attempts to measure one choice, if the machine is busy again each time
 _MOST_TRIALS = 3
 _TIMEOUT_S = 1800.0
 _SWAP_TIMEOUT_S = 600.0
-_LOOK_S = 0.2
+_CHECK_S = 0.2
 
 
 class EngineWatch:
-    """Looks after the engine choices of one server.
+    """Background task that remeasures engine choices of one server.
 
     Args:
-        dataplane: what it serves.
-        after_idle_s: for how long the machine must have been idle; 0: nothing is ever measured again.
+        dataplane: the modules that it serves.
+        after_idle_s: seconds that the machine must have been idle; 0 to never remeasure.
     """
 
     def __init__(self, dataplane: DataPlane, after_idle_s: float) -> None:
@@ -41,12 +42,12 @@ class EngineWatch:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start to watch."""
         if self._after_idle_s:
             self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Watch no more, and end what measures."""
+        """Stop watching, and end a measurement in progress."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -54,7 +55,7 @@ class EngineWatch:
     async def _run(self) -> None:
         idle = IdleSince(os.cpu_count() or 1)
         while True:
-            await asyncio.sleep(self._after_idle_s / _LOOKS)
+            await asyncio.sleep(self._after_idle_s / _CHECKS)
             if idle.idle_s(used(), time.monotonic()) < self._after_idle_s:
                 continue
             try:
@@ -62,11 +63,11 @@ class EngineWatch:
                 if found:
                     await self._measure(*found)
             except Exception:
-                log.exception("engines cannot be measured again: this server does so no more")
+                log.exception("cannot remeasure engines; this server stops doing so")
                 return
 
     def _unsure(self) -> tuple[ServedModule, Kept] | None:
-        """Return a choice that needs measuring again, and a module that computes by it."""
+        """Return a choice that needs remeasuring, and a module that uses it."""
         for module in self._dataplane:
             if module.load_error or not module.plan.instances or module.plan.instances[0].address:
                 continue
@@ -92,7 +93,7 @@ class EngineWatch:
             log.info("'%s' was measured again: %s", name, result["reason"])
             self._trials[path] = _MOST_TRIALS
             for each in list(self._dataplane):
-                if any(told.get("choice") == name_of(kept) for told in measurements(each.description.engine)):
+                if any(measured.get("choice") == name_of(kept) for measured in measurements(each.description.engine)):
                     await self._renew(each, result, is_changed=result["state"] == "changed")
 
     async def _renew(self, module: ServedModule, result: dict[str, Any], is_changed: bool) -> None:
@@ -103,9 +104,9 @@ class EngineWatch:
                 before = slot.instance
                 slot.request_replacement(f"{result['engine']} computes it faster than {result['was']}")
                 end = time.monotonic() + _SWAP_TIMEOUT_S
-                # one that cannot be loaded leaves the old one in its place
-                while slot.instance in (before, None) and slot.replace_reason and time.monotonic() < end:  # noqa: ASYNC110 - once in a life
-                    await asyncio.sleep(_LOOK_S)
+                # if the new instance cannot be loaded, the old one stays
+                while slot.instance in (before, None) and slot.replace_reason and time.monotonic() < end:  # noqa: ASYNC110 - rare
+                    await asyncio.sleep(_CHECK_S)
                 if slot.instance is not None and slot.instance is not before:
                     engine = slot.instance.description.engine
         elif engine and engine.get("measured"):
@@ -115,14 +116,14 @@ class EngineWatch:
 
 
 async def _result_of(command: Any, environ: dict[str, str]) -> dict[str, Any]:
-    """Return the JSON that a process writes; the process is ended with this task."""
+    """Return the JSON output of a process, which ends together with this task."""
     process = await asyncio.create_subprocess_exec(
         *command, env=environ, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, start_new_session=True
     )
-    result: dict[str, Any] = {"error": "the process that measures them ended without a result; see the server's log"}
+    result: dict[str, Any] = {"error": "the measuring process ended without a result; see the server log"}
     try:
-        told, _ = await asyncio.wait_for(process.communicate(), _TIMEOUT_S)
-        result = json.loads(told)
+        output, _ = await asyncio.wait_for(process.communicate(), _TIMEOUT_S)
+        result = json.loads(output)
     except (ValueError, asyncio.TimeoutError):
         pass
     finally:

@@ -1,4 +1,4 @@
-"""Loads what is to be served, and tells how that went: in the log, and in the notes that ``hub show`` reads."""
+"""Load the modules of a server, and report the result in the log and in the notes that ``hub show`` reads."""
 
 import logging
 import time
@@ -11,19 +11,19 @@ log = logging.getLogger("hubserve")
 
 
 async def load_modules(dataplane: DataPlane, address: str, *, may_all_fail: bool = False) -> None:
-    """Load every module; the log names those that fail, which do not disturb the others.
+    """Load every module; those that fail are logged, and do not affect the others.
 
     Args:
-        dataplane: what is to be served.
-        address: what stands in front of ``/predict/<module>``, for the log.
-        may_all_fail: whether the server stays up without any module that is loaded.
+        dataplane: the modules.
+        address: prefix of ``/predict/<module>``, for the log.
+        may_all_fail: whether the server stays up without any loaded module.
     Raises:
         LoadFailed: no module at all could be loaded, and ``may_all_fail`` is not set.
     """
     start = time.monotonic()
     await dataplane.start()
     failed = [module for module in dataplane if module.load_error]
-    for module in failed:  # logged at once, also where the server is about to end for it
+    for module in failed:  # logged first, as the server may end because of it
         log.error("module '%s' is not served: %s", module.plan.info.name, module.load_error)
     if failed and len(failed) == len(list(dataplane)):
         if may_all_fail:
@@ -32,11 +32,11 @@ async def load_modules(dataplane: DataPlane, address: str, *, may_all_fail: bool
         raise LoadFailed("; ".join(f"{module.plan.info.name}: {module.load_error}" for module in failed))
     for module in dataplane:
         if not module.load_error:
-            _tell_ready(module, address)
+            _log_ready(module, address)
     log.info("loaded in %.1f s", time.monotonic() - start)
 
 
-def _tell_ready(module: ServedModule, address: str) -> None:
+def _log_ready(module: ServedModule, address: str) -> None:
     info, engine = module.plan.info, module.description.engine
     note_loaded(module)
     by = f", engine {engine['name']}" if engine and engine.get("name") else ""

@@ -1,4 +1,4 @@
-"""Loads and unloads models while the server runs: because a client asks for it, or because a model store has changed."""
+"""Load and unload models while the server runs: at a client's request, or because a model store changed."""
 
 import asyncio
 import logging
@@ -29,17 +29,17 @@ log = logging.getLogger("hubserve")
 
 #: loads in progress at once; each starts processes
 _MOST_LOADS = 4
-#: names that are told of although they are not served
+#: names that are reported although they are not served
 _MOST_ABSENT = 1000
 _UPLOADED_NAME = re.compile(r"[\w+-][\w.+-]{0,99}")
 T = TypeVar("T")
 
 
-class Models:
-    """What a server could serve, beside what it serves.
+class ModelRepository:
+    """Models that a server can load, and those that it serves.
 
     Args:
-        dataplane: what is served.
+        dataplane: the models that it serves.
         settings: the server's.
         search_path: folders in which relative model stores are looked up first.
     """
@@ -58,17 +58,17 @@ class Models:
         self._absent: dict[str, ModelState] = {}
 
     def absent(self) -> list[ModelState]:
-        """See :class:`hubserve.protocols.model_control.ModelControl`."""
+        """List the models that are not served: see :class:`hubserve.protocols.model_control.ModelControl`."""
         try:
             stored = self._find()
-        except ConfigError:  # a store that cannot be read now; what is known without it is told
+        except ConfigError:  # a store that cannot be read now: report what is known without it
             stored = {}
         states = {model.name: ModelState(model.name, "", UNAVAILABLE, model.problem or "not loaded") for model in stored.values()}
         states |= self._absent | self._busy
         return [state for name, state in states.items() if not self._dataplane.versions(name)]
 
     async def load(self, name: str, config: Mapping[str, Any] | None, files: Mapping[str, bytes]) -> None:
-        """See :class:`hubserve.protocols.model_control.ModelControl`. It goes on if the asker leaves."""
+        """Load a model, even if the client disconnects: see :class:`hubserve.protocols.model_control.ModelControl`."""
         self._require_explicit()
         if files and not self._settings.model_uploads:
             raise Unavailable(
@@ -78,14 +78,14 @@ class Models:
         await self._finish(self._load_in_turn(name, config, files))
 
     async def unload(self, name: str, dependents: bool) -> None:
-        """See :class:`hubserve.protocols.model_control.ModelControl`. It goes on if the asker leaves."""
+        """Unload a model, even if the client disconnects: see :class:`hubserve.protocols.model_control.ModelControl`."""
         self._require_explicit()
         await self._finish(self._unload(name, dependents))
 
     def follow(self) -> None:
-        """Look at the stores every ``poll_s`` from now on, where ``model_control`` is ``poll``; until :meth:`stop`."""
+        """Start to poll the stores every ``poll_s``, if ``model_control`` is ``poll``; until :meth:`stop`."""
         if self._watch:
-            doing = "the model stores were looked at"
+            doing = "the model stores were polled"
             task = run_in_background(repeat(self._follow_stores, self._settings.poll_s, doing), doing)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -96,7 +96,7 @@ class Models:
         try:
             changed, gone = await asyncio.to_thread(self._watch.changes)
         except ConfigError as error:
-            log.error("the model stores cannot be looked at: %s", error.message)  # noqa: TRY400 - the message says it all
+            log.error("cannot poll the model stores: %s", error.message)  # noqa: TRY400 - the message says it all
             return
         done: set[str] = set()
         for name in [name for name in changed if not self._is_configured(name)]:
@@ -109,7 +109,7 @@ class Models:
             self._absent.pop(name, None)
 
     async def stop(self) -> None:
-        """Give up loads in progress."""
+        """Cancel loads in progress."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -120,20 +120,20 @@ class Models:
             self._uploads.release(folder)
         self._uploaded.clear()
 
-    # --- what is there ---
+    # --- lookup ---
 
     def _find(self) -> dict[str, StoredModel]:
         return find_models(store_folders(self._settings.model_store, self._search_path))
 
     def _is_configured(self, name: str) -> bool:
-        """Whether the settings say where the module of this name is, so that a store's does not count."""
+        """Return True if the settings locate the module of this name; a store's model of that name is ignored then."""
         return bool(self._settings.module(name).init_args)
 
     def _plan(self, name: str, config: Mapping[str, Any] | None, folder: Path | None) -> list[ModulePlan]:
-        """What is to be run for a name.
+        """Plan the versions of a model.
 
         Raises:
-            HubError: nothing can be.
+            HubError: there are none.
         """
         if folder is not None:
             if not _UPLOADED_NAME.fullmatch(name):
@@ -157,7 +157,7 @@ class Models:
         return make_plans(only_this, self._search_path, only=name)
 
     def _is_known(self, name: str) -> bool:
-        """Whether the settings or the registry know a module; a folder is none, however it is called."""
+        """Return True if the settings or the registry have a module of this name; folders do not count."""
         return name in self._settings.modules_info or (is_name(name) and bool(InstalledModules().versions(name)))
 
     def _require_explicit(self) -> None:
@@ -168,10 +168,10 @@ class Models:
                 f"'{mode}'. Start it with --model-control explicit"
             )
 
-    # --- changing what is served ---
+    # --- changes ---
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something to its end, whether or not anybody waits for it still."""
+        """Complete a change even if its caller is cancelled."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
@@ -185,7 +185,7 @@ class Models:
     def _forget(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) and not isinstance(error, HubError):
-            log.error("a model's loading or unloading broke off", exc_info=error)
+            log.error("an unexpected error while loading or unloading a model", exc_info=error)
 
     def _lock(self, name: str) -> asyncio.Lock:
         lock = self._locks.get(name)
@@ -207,19 +207,19 @@ class Models:
         try:
             await self._load(name, None, None, done)
         except HubError as error:
-            kept = "; what was served before is served still" if self._dataplane.versions(name) else ""
+            kept = "; the previous version is still served" if self._dataplane.versions(name) else ""
             log.error("failed to load '%s', which has changed: %s%s", name, error.message, kept)  # noqa: TRY400 - as above
-        except Exception:  # one bad folder must not end the watching of all others
+        except Exception:  # one bad folder must not end the polling of all others
             log.exception("failed to load '%s', which has changed", name)
 
     async def _load(self, name: str, config: Mapping[str, Any] | None, folder: Path | None, done: set[str]) -> None:
-        """Load a model, after those that it is made of and that are not served.
+        """Load a model, after its steps that are not served.
 
         Args:
-            name: of the model.
-            config: takes the place of its own.
-            folder: with files that a client sent; None for the model's own.
-            done: gets its name and theirs; those that are in it are not loaded.
+            name: the model's.
+            config: replaces its own.
+            folder: of uploaded files; None for the model's own.
+            done: names of models that are not loaded again; the loaded ones are added.
         """
         done.add(name)
         while True:
@@ -232,7 +232,7 @@ class Models:
                         await self._replace(name, plans, folder)
                         return
                 except HubError as error:
-                    if not isinstance(error, ModuleNotFound):  # a client may ask for any name
+                    if not isinstance(error, ModuleNotFound):  # a client may request any name
                         self._note(ModelState(name, "", UNAVAILABLE, error.message))
                     raise
                 finally:
@@ -241,7 +241,7 @@ class Models:
                 try:
                     await self._load(part, None, None, done)
                 except HubError as error:
-                    reason = f"'{part}', which it is made of, cannot be loaded: {error.message}"
+                    reason = f"its step '{part}' cannot be loaded: {error.message}"
                     self._note(ModelState(name, "", UNAVAILABLE, reason))
                     raise LoadFailed(reason) from None
 
@@ -283,7 +283,7 @@ class Models:
                 await self._unload(part, dependents)
 
     def _note(self, state: ModelState) -> None:
-        """Remember why a model is not served."""
+        """Record why a model is not served."""
         self._absent.pop(state.name, None)
         self._absent[state.name] = state
         if len(self._absent) > _MOST_ABSENT:
@@ -291,5 +291,5 @@ class Models:
 
 
 def _parts(plans: Sequence[ModulePlan]) -> list[str]:
-    """The models that ensembles are made of, each once."""
+    """Return the models of ensembles' steps, each once."""
     return list(dict.fromkeys(step.model for plan in plans if plan.ensemble for step in plan.ensemble.steps))

@@ -1,4 +1,4 @@
-"""The folders of models whose files clients have sent. None outlives its server by more than the next one's start."""
+"""Store model files that clients upload. Folders that a killed server left behind are deleted when the next one starts."""
 
 import os
 import secrets
@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from hubserve.errors import InvalidInput, LoadFailed, TooLarge
 from hubserve.paths import home
-from hubserve.protocols.open_inference.core.errors import NotPolled
+from hubserve.protocols.model_control import NotInRepository
 from hubserve.registry.version_dirs import DirectoryLock, delete
 
 _MOST_FILES = 1000
@@ -17,26 +17,26 @@ _LONGEST_PART_BYTES = 255
 
 
 class Uploads:
-    """Private folders in the home.
+    """Folders of uploaded models in the home.
 
     Args:
-        most_bytes: how much one model's files may have together.
+        most_bytes: the most bytes of one model's files.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self._folder = home() / "uploaded"
         self._most_bytes = most_bytes
-        self._holds: dict[Path, DirectoryLock] = {}
+        self._locks: dict[Path, DirectoryLock] = {}
         self.sweep()
 
     def write(self, files: Mapping[str, bytes]) -> Path:
-        """Make a folder of these files. It is kept until :meth:`release`, and then for as long as an instance runs from it.
+        """Write files to a new folder. It is kept until :meth:`release`, and then for as long as an instance runs from it.
 
         Args:
             files: path in the folder -> content.
         Raises:
-            InvalidInput: a path leads out of the folder, or there are two of one file.
-            TooLarge: there are too many, or they are too long.
+            InvalidInput: a path leads out of the folder, or two files have the same path.
+            TooLarge: there are too many files, or they are too large.
             LoadFailed: they cannot be written.
         """
         paths = {_inside(path): content for path, content in files.items()}
@@ -46,11 +46,11 @@ class Uploads:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             folder.mkdir(mode=0o700)
-            self._holds[folder] = DirectoryLock(folder)
+            self._locks[folder] = DirectoryLock(folder)
             for path, content in paths.items():
-                place = folder / path
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with open(place, "xb") as file:
+                target = folder / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with open(target, "xb") as file:
                     file.write(content)
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             self.release(folder)
@@ -61,26 +61,30 @@ class Uploads:
         return folder
 
     def release(self, folder: Path) -> None:
-        """Delete a folder, now or once no instance runs from it any more."""
-        hold = self._holds.pop(folder, None)
-        if hold:
-            hold.release()
+        """Delete a folder, now or once no instance runs from it."""
+        lock = self._locks.pop(folder, None)
+        if lock:
+            lock.release()
         self.sweep()
 
     def sweep(self) -> None:
-        """Delete what nobody uses: of this server, and of others that were killed."""
+        """Delete unused folders, of this server and of killed ones."""
         with suppress(OSError):
             for entry in list(os.scandir(self._folder)):
-                if Path(entry.path) not in self._holds:
+                if Path(entry.path) not in self._locks:
                     delete(Path(entry.path))
 
 
 def _inside(path: str) -> PurePosixPath:
-    """A path that stays in its folder."""
+    """Return a path that stays in its folder.
+
+    Raises:
+        InvalidInput: it does not.
+    """
     parts = path.split("/")
     fits = len(parts) <= _MOST_PARTS and all(part not in ("", ".", "..") and part.isprintable() and "\\" not in part for part in parts)
     if any(len(part.encode()) > _LONGEST_PART_BYTES for part in parts):
-        raise NotPolled(
+        raise NotInRepository(
             f"failed to poll from model repository: 'file:{path[:80]}...' is not a path in the model's folder: each name in it may have "
             f"{_LONGEST_PART_BYTES} bytes"
         )

@@ -1,7 +1,7 @@
-"""Remembers which process serves which port: ``conf/serving_<port>.json``, as PaddleHub writes it.
+"""Record which process serves which port: ``conf/serving_<port>.json``, as PaddleHub writes it.
 
-A server holds a lock on its file (``flock``) for as long as it lives, so that the kernel says whether one runs. A file alone proves
-nothing: it outlives a killed server, and process ids are used again.
+A server holds a lock on its file (``flock``) while it runs, so that the kernel knows whether it does. A file alone proves nothing: it
+outlives a killed server, and process ids are reused.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from hubserve.paths import conf_dir
 
 log = logging.getLogger("hubserve")
 
-#: in /proc/<pid>/stat, counted behind the command's name: the state, and when the process started
+#: fields of /proc/<pid>/stat after the command's name: the state, and when the process started
 _STATE, _START = 0, 19
 
 
@@ -27,7 +27,7 @@ class Process(NamedTuple):
 
     Attributes:
         pid: its id.
-        start_ticks: when it started, in clock ticks since the machine did.
+        start_ticks: when it started, in clock ticks since boot.
     """
 
     pid: int
@@ -40,11 +40,11 @@ class Process(NamedTuple):
 
 
 class Running(NamedTuple):
-    """A server that runs.
+    """A running server.
 
     Attributes:
-        process: the one that serves.
-        modules: the names that it was started with.
+        process: its process.
+        modules: names of the modules that it was started with.
         start_time: seconds since the epoch.
     """
 
@@ -59,13 +59,13 @@ class Running(NamedTuple):
 
 
 def path_for(port: int) -> Path:
-    """The file of the server on a port."""
+    """Return the file of the server on a port."""
     return conf_dir() / f"serving_{port}.json"
 
 
 @contextlib.contextmanager
 def held(port: int, modules: list[str]) -> Iterator[None]:
-    """Note this process as the server on a port, until the ``with`` block ends."""
+    """Record this process as the server on a port, until the ``with`` block ends."""
     path = path_for(port)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -76,7 +76,7 @@ def held(port: int, modules: list[str]) -> Iterator[None]:
             log.warning("'%s' cannot be locked (%s), so that 'hub serving stop' will not find this server", path, error.strerror)
         json.dump({"pid": os.getpid(), "module": modules, "start_time": time.time()}, file)
         file.flush()
-        with _changing():
+        with _lock_folder():
             partial.replace(path)
         try:
             yield
@@ -85,19 +85,19 @@ def held(port: int, modules: list[str]) -> Iterator[None]:
 
 
 def find(port: int) -> Running | None:
-    """Return the server that runs on a port.
+    """Return the running server of a port.
 
     Returns:
         The server; None if no process holds the file's lock, or its holder is not the process that the file names.
     """
     try:
         with path_for(port).open(encoding="utf-8") as file:
-            noted = _read(file)
-            process = find_process(noted.pid) if noted else None
-            # the lock is looked at last: the process that was seen before is then the one that holds it
-            if noted is None or process is None or not _has_open(process.pid, file) or not _is_locked(file):
+            recorded = _read(file)
+            process = find_process(recorded.pid) if recorded else None
+            # checked last: then the process found before is the one that holds the lock
+            if recorded is None or process is None or not _has_open(process.pid, file) or not _is_locked(file):
                 return None
-            return Running(process, noted.modules, noted.start_time)
+            return Running(process, recorded.modules, recorded.start_time)
     except OSError:
         return None
 
@@ -106,10 +106,10 @@ def find_unproven(port: int) -> int | None:
     """Return the id of a process that a file names without proof that it is the server; None if no such process runs."""
     try:
         with path_for(port).open(encoding="utf-8") as file:
-            noted = _read(file)
+            recorded = _read(file)
     except OSError:
         return None
-    return noted.pid if noted and find_process(noted.pid) else None
+    return recorded.pid if recorded and find_process(recorded.pid) else None
 
 
 def remove_stale(port: int) -> None:
@@ -121,7 +121,7 @@ def remove_stale(port: int) -> None:
 
 
 def running_servers() -> dict[int, Running]:
-    """Every server that runs for this home, by its port."""
+    """Return the running servers of this home, by port."""
     ports = [int(path.stem.partition("_")[2]) for path in conf_dir().glob("serving_*.json") if path.stem.partition("_")[2].isdigit()]
     return {port: running for port in sorted(ports) if (running := find(port))}
 
@@ -136,16 +136,16 @@ def find_process(pid: int) -> Process | None:
     return None if fields[_STATE] in "ZX" else Process(pid, int(fields[_START]))
 
 
-class _Noted(NamedTuple):
+class _Record(NamedTuple):
     pid: int
     modules: list[str]
     start_time: float
 
 
-def _read(file: IO[str]) -> _Noted | None:
+def _read(file: IO[str]) -> _Record | None:
     try:
         raw = json.load(file)
-        return _Noted(int(raw["pid"]), [str(each) for each in raw["module"]], float(raw["start_time"]))
+        return _Record(int(raw["pid"]), [str(each) for each in raw["module"]], float(raw["start_time"]))
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -164,7 +164,7 @@ def _has_open(pid: int, file: IO[str]) -> bool:
     try:
         with os.scandir(f"/proc/{pid}/fd") as opened:
             return any(_is_file(each.path, ours) for each in opened)
-    except OSError:  # it has ended, or is another user's
+    except OSError:  # the process has ended, or is another user's
         return False
 
 
@@ -176,15 +176,15 @@ def _is_file(path: str, wanted: os.stat_result) -> bool:
 
 
 def _remove(path: Path, file: IO[str]) -> None:
-    """Delete a file by its path, unless another server has put its own there since."""
-    with contextlib.suppress(OSError), _changing():
+    """Delete a file by its path, unless another server has replaced it."""
+    with contextlib.suppress(OSError), _lock_folder():
         if os.path.samestat(path.stat(), os.fstat(file.fileno())):
             path.unlink()
 
 
 @contextlib.contextmanager
-def _changing() -> Iterator[None]:
-    """Keep other processes from adding or removing files meanwhile."""
+def _lock_folder() -> Iterator[None]:
+    """Keep other processes from adding or removing files in the meantime."""
     folder = os.open(conf_dir(), os.O_RDONLY | os.O_DIRECTORY)
     try:
         with contextlib.suppress(OSError):  # a file system without locks: two servers would have to start at the same moment

@@ -1,4 +1,4 @@
-"""Brings what is served in line with the settings and with what is installed, without a gap."""
+"""Apply changed settings and installed versions to a running server, without a gap."""
 
 import asyncio
 from collections import defaultdict
@@ -12,38 +12,38 @@ from hubserve.server.status import server_status
 
 
 class MakePlans(Protocol):
-    """Reads the settings and the registry."""
+    """Function that plans the modules of the settings."""
 
     def __call__(self, only: str | None = None) -> Sequence[ModulePlan]:
-        """The plans of every module of the settings, or of one, whatever has become of the others."""
+        """Return the plans of all modules of the settings, or of one."""
 
 
 class Reloader:
-    """Swaps modules of a running server.
+    """Reloads modules of a running server.
 
     Args:
-        dataplane: what is served.
+        dataplane: the modules that it serves.
         make_plans: reads the settings and the registry again.
     """
 
     def __init__(self, dataplane: DataPlane, make_plans: MakePlans) -> None:
         self._dataplane = dataplane
         self._make_plans = make_plans
-        self._following: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def answer(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Do what a command asks.
+        """Carry out the request of a command.
 
         Args:
-            request: ``{"op": "reload", "modules": [...]}``, all where none is named; ``{"op": "installed", "module", "version"}``;
-                ``{"op": "removed", "module"}`` once a version is uninstalled; or, which change nothing, ``{"op": "served"}``,
-                ``{"op": "status"}`` and ``{"op": "load order", "module"}``, which asks for the load order that an instance gets.
+            request: ``{"op": "reload", "modules": [...]}``, all if none is named; ``{"op": "installed", "module", "version"}``;
+                ``{"op": "removed", "module"}`` once a version is uninstalled; or, without effect, ``{"op": "served"}``,
+                ``{"op": "status"}`` and ``{"op": "load order", "module"}``, which requests the load order of an instance.
         Returns:
             For each module ``{"module", "version", "was", "state", "error"}``;
             ``state`` is ``loaded``, ``kept``, ``unloaded`` or ``unchanged``. For ``served`` ``{"module", "version", "folder"}``;
-            for ``status`` what ``GET /status`` answers.
+            for ``status`` the content of ``GET /status``.
         Raises:
-            HubError: the settings cannot be used, or the request is none of these. Nothing has changed.
+            HubError: the settings are invalid, or the request is unknown; nothing has changed.
         """
         op = request.get("op")
         if op == "load order":
@@ -54,15 +54,15 @@ class Reloader:
         elif op == "status":
             yield server_status(self._dataplane)
         elif op == "served":
-            for told in self._tell_served():
-                yield told
+            for module in self._list_served():
+                yield module
         elif op == "installed":
-            async with self._following[request["module"]]:  # of two changes the later one is looked at last
+            async with self._locks[request["module"]]:  # of two changes, the later one is applied last
                 plans = await asyncio.to_thread(self._make_plans, request["module"])
                 if plans:
                     yield await self._swap(plans, request["version"])
         elif op == "removed":
-            async with self._following[request["module"]]:
+            async with self._locks[request["module"]]:
                 yield await self._remove(request["module"])
         elif op == "reload":
             by_name: defaultdict[str, list[ModulePlan]] = defaultdict(list)
@@ -70,37 +70,37 @@ class Reloader:
                 by_name[each.info.name].append(each)
             names = request.get("modules") or [*by_name, *(name for name in self._served() if name not in by_name)]
             for name in names:
-                # what a client had loaded is not among the modules of the start, but can be found by its name
+                # modules loaded by clients are not in the settings, but can be found by name
                 yield await self._reload(name, by_name[name] or await asyncio.to_thread(self._make_plans, name))
         else:
             raise HubError(f"the server does not know the operation '{op}'; it may be of another version than the command")
 
-    def _tell_served(self) -> Iterator[dict[str, Any]]:
+    def _list_served(self) -> Iterator[dict[str, Any]]:
         for module in self._dataplane:
             if not module.load_error:
                 plan = module.plan
                 yield {"module": plan.info.name, "version": plan.info.version, "folder": str(plan.folder or "")}
 
     async def _remove(self, name: str) -> dict[str, Any]:
-        """Serve what is still installed of a module in place of what was uninstalled; else serve it no more."""
+        """Serve another installed version of a module in place of the uninstalled one; unload the module if there is none."""
         served = self._served().get(name)
         if served is None:
             return {"module": name, "version": "", "was": "", "state": "unchanged", "error": ""}
         try:
             plans = await asyncio.to_thread(self._make_plans, name)
-        except HubError:  # no version, or not the one that the settings name, is installed any more
+        except HubError:  # no version, or not that of the settings, is installed
             plans = []
         if plans:
             version = plans[-1].info.version
-            told = {"module": name, "version": version, "was": version, "state": "unchanged", "error": ""}
+            result = {"module": name, "version": version, "was": version, "state": "unchanged", "error": ""}
             if list(plans) != served:
-                told = await self._load(plans)
-            if not told["error"]:
-                return told
+                result = await self._load(plans)
+            if not result["error"]:
+                return result
         return await self._reload(name, ())
 
     def _served(self) -> dict[str, list[ModulePlan]]:
-        """The plans of every served module, one for each version."""
+        """Return the plans of the served modules, one for each version."""
         served = defaultdict(list)
         for module in self._dataplane:
             served[module.plan.info.name].append(module.plan)
@@ -116,19 +116,19 @@ class Reloader:
         return {"module": name, "version": "", "was": was[-1].info.version, "state": "unloaded", "error": ""}
 
     async def _swap(self, plans: Sequence[ModulePlan], version: str) -> dict[str, Any]:
-        """Load what was just installed, if that is what the settings ask for."""
+        """Load a version that was just installed, if the settings select it."""
         info = plans[-1].info
-        # the files of a place never change; on other machines the folder's name is all that is known
+        # the files of a version's folder never change; of other machines, only the folder's name is known
         is_elsewhere = any(spec.address for plan in plans for spec in plan.instances)
         if list(plans) == self._served().get(info.name) and (version != info.version or not is_elsewhere):
             return {"module": info.name, "version": info.version, "was": info.version, "state": "unchanged", "error": ""}
         return await self._load(plans)
 
     async def _load(self, plans: Sequence[ModulePlan]) -> dict[str, Any]:
-        """Serve these versions of one module in place of those that are served now."""
+        """Replace the served versions of one module by others."""
         info = plans[-1].info
         served = self._served().get(info.name)
-        told = {
+        result = {
             "module": info.name,
             "version": info.version,
             "was": served[-1].info.version if served else "",
@@ -138,7 +138,7 @@ class Reloader:
         try:
             await self._dataplane.load(*plans)
         except HubError as error:
-            return {**told, "state": "kept", "error": error.message}
+            return {**result, "state": "kept", "error": error.message}
         for module in self._dataplane.versions(info.name):
             note_loaded(module)
-        return told
+        return result

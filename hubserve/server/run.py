@@ -1,4 +1,4 @@
-"""The gateway's life: bind, load, serve, drain, end."""
+"""Run the gateway: bind, load, serve, drain, end."""
 
 import asyncio
 import contextlib
@@ -20,14 +20,14 @@ from hubserve.net.http1.connection import http_protocol
 from hubserve.protocols import Context
 from hubserve.protocols.open_inference.core.log_settings import LogFormatter
 from hubserve.server import pidfile
-from hubserve.server.admin_socket import Control
+from hubserve.server.admin_socket import AdminSocket
 from hubserve.server.app import build_app
 from hubserve.server.engine_watch import EngineWatch
 from hubserve.server.listener import bind
 from hubserve.server.loading import load_modules
-from hubserve.server.model_control import Models
+from hubserve.server.model_control import ModelRepository
 from hubserve.server.reload import MakePlans, Reloader
-from hubserve.server.shutdown_signals import Ending, drop_lost_output
+from hubserve.server.shutdown_signals import ShutdownSignals, drop_lost_output
 from hubserve.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hubserve")
 
-#: seconds that an end at once may take
-_HURRY_S = 0.5
+#: seconds for an immediate end
+_IMMEDIATE_S = 0.5
 
 
 def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence[Path] = ()) -> None:
-    """Serve until a signal ends it; see :class:`hubserve.server.shutdown_signals.Ending`.
+    """Serve until a signal arrives; see :class:`hubserve.server.shutdown_signals.ShutdownSignals`.
 
     Args:
-        settings: the server's own.
-        make_plans: gives the modules; called again for each reload.
+        settings: the server's.
+        make_plans: returns the modules; called again for each reload.
         search_path: folders in which relative model stores are looked up first.
     Raises:
-        ConfigError: the address cannot be listened on.
-        LoadFailed: no module at all could be loaded.
+        ConfigError: the address cannot be used.
+        LoadFailed: no module could be loaded.
     """
     console = logging.StreamHandler(sys.stderr)
     console.setFormatter(LogFormatter())
@@ -66,11 +66,11 @@ def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, without its signal handlers: the gateway has its own, which end with status 0 after draining."""
+    """uvicorn without its signal handlers: those of the gateway end with status 0 after draining."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
+        """Do nothing."""
         yield
 
 
@@ -89,20 +89,20 @@ class _Gateway:
         self._listener = listener
         self._connections = connections
         self._dataplane = DataPlane(plans, settings.drain_timeout_s)
-        self._models = Models(self._dataplane, settings, search_path)
+        self._models = ModelRepository(self._dataplane, settings, search_path)
         self._engines = EngineWatch(self._dataplane, settings.remeasure_engines_after_idle_s)
         self._context = Context(self._dataplane, settings, self._models)
         self._grpc_server: GrpcServer | None = None
         self._server: _Server
-        self._control = Control(listener.getsockname()[1], Reloader(self._dataplane, make_plans).answer)
+        self._control = AdminSocket(listener.getsockname()[1], Reloader(self._dataplane, make_plans).answer)
 
     async def run(self) -> None:
-        """Load and serve; requests that come while a module loads wait for it."""
-        ending = Ending()  # from here on no signal ends the process before its file is removed
+        """Load and serve; requests that arrive while their module loads wait for it."""
+        signals = ShutdownSignals()  # from here on, no signal ends the process before its pid file is removed
         with pidfile.held(self._listener.getsockname()[1], [plan.info.name for plan in self._plans]):
-            await self._serve(ending)
+            await self._serve(signals)
 
-    async def _serve(self, ending: Ending) -> None:
+    async def _serve(self, signals: ShutdownSignals) -> None:
         self._grpc_server = None if self._settings.grpc_port is None else _grpc_server(self._context, self._connections)
         on_one_port = self._settings.has_one_port
         self._server = _Server(self._config(self._grpc_server.endpoint if self._grpc_server and on_one_port else None))
@@ -112,43 +112,43 @@ class _Gateway:
         await self._control.start()
         serving = asyncio.create_task(self._server.serve([self._listener]))
         loading = asyncio.create_task(self._load())
-        stopping = asyncio.create_task(ending.asked())
+        stopping = asyncio.create_task(signals.wait())
         try:
             await asyncio.wait({serving, loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
                 loading.result()
                 await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if ending.is_asked:
-                log.info("stopping: no new connections, finishing what is in progress; Ctrl-C again ends at once")
+            if signals.is_received:
+                log.info("stopping: no new connections, finishing requests in progress; Ctrl-C again ends at once")
             self._control.stop()
             loading.cancel()
             stopping.cancel()
-            if not await ending.unless_hurried(self._drain(loading, serving, self._settings.drain_timeout_s)):
+            if not await signals.run_unless_immediate(self._drain(loading, serving, self._settings.drain_timeout_s)):
                 log.warning("ending at once; requests in progress are not answered")
                 self._server.force_exit = True
-                with contextlib.suppress(asyncio.TimeoutError):  # the kernel ends instances that compute, together with this process
-                    await asyncio.wait_for(self._drain(loading, serving, 0), _HURRY_S)
+                with contextlib.suppress(asyncio.TimeoutError):  # the kernel ends computing instances together with this process
+                    await asyncio.wait_for(self._drain(loading, serving, 0), _IMMEDIATE_S)
             self._context.close()
             self._models.close()
         if serving.done():
             serving.result()
 
     async def _drain(self, loading: "asyncio.Task[None]", serving: "asyncio.Task[None]", drain_s: float) -> None:
-        """Finish what is in progress, for at most ``drain_s``, and end every instance."""
+        """Finish requests in progress, for at most ``drain_s``, and end all instances."""
         self._context.stop()
         await asyncio.gather(loading, self._models.stop(), self._engines.stop(), return_exceptions=True)
         self._server.should_exit = True
         if self._grpc_server:
             await self._grpc_server.stop(drain_s)
-        await asyncio.wait({serving})  # not by awaiting it: it must continue if this is cancelled
+        await asyncio.wait({serving})  # not awaited directly: it must continue if this is cancelled
         await self._dataplane.stop(drain_s)
 
     def _config(self, http2: "Endpoint[Any] | None") -> uvicorn.Config:
         settings = self._settings
         return uvicorn.Config(
             build_app(self._context),
-            http=http_protocol(settings.client_timeout_s, self._context.admission, self._connections, http2),  # type: ignore[arg-type]  # uvicorn calls whatever it is given
+            http=http_protocol(settings.client_timeout_s, self._context.admission, self._connections, http2),  # type: ignore[arg-type]  # uvicorn calls any factory
             backlog=self._connections.backlog,
             lifespan="off",
             log_config=None,

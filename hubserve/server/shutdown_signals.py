@@ -1,4 +1,4 @@
-"""When the gateway ends, and how: by which signal."""
+"""Signals that end the gateway."""
 
 import asyncio
 import os
@@ -8,66 +8,66 @@ from collections.abc import Coroutine
 from typing import Any
 
 
-class Ending:
-    """Learns from signals that the server is to end.
+class ShutdownSignals:
+    """Handlers of the signals that end the server.
 
-    SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal was closed) let requests in progress finish. SIGQUIT, and SIGINT for the second
-    time, do not. SIGHUP keeps being ignored in a process that was started so, as ``nohup`` does.
+    SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal was closed) let requests in progress finish. SIGQUIT, and a second
+    SIGINT, do not. SIGHUP stays ignored in a process that was started so, as ``nohup`` does.
     """
 
     def __init__(self) -> None:
-        self._asked = asyncio.Event()
-        self._hurried = asyncio.Event()
+        self._received = asyncio.Event()
+        self._immediate = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                loop.add_signal_handler(number, self._ask, number)
-        loop.add_signal_handler(signal.SIGQUIT, self._hurry)
+                loop.add_signal_handler(number, self._stop, number)
+        loop.add_signal_handler(signal.SIGQUIT, self._stop_now)
 
-    def _ask(self, number: signal.Signals) -> None:
-        if number == signal.SIGINT and self._asked.is_set():
-            self._hurry()
-        self._asked.set()
+    def _stop(self, number: signal.Signals) -> None:
+        if number == signal.SIGINT and self._received.is_set():
+            self._stop_now()
+        self._received.set()
 
-    def _hurry(self) -> None:
-        self._asked.set()
-        self._hurried.set()
+    def _stop_now(self) -> None:
+        self._received.set()
+        self._immediate.set()
 
     @property
-    def is_asked(self) -> bool:
-        """Return True if the server was asked to end."""
-        return self._asked.is_set()
+    def is_received(self) -> bool:
+        """Return True if a signal was received."""
+        return self._received.is_set()
 
-    async def asked(self) -> None:
-        """Wait until the server is to end."""
-        await self._asked.wait()
+    async def wait(self) -> None:
+        """Wait for a signal."""
+        await self._received.wait()
 
-    async def unless_hurried(self, drain: Coroutine[Any, Any, None]) -> bool:
-        """Let requests in progress finish, unless the server must end at once.
+    async def run_unless_immediate(self, drain: Coroutine[Any, Any, None]) -> bool:
+        """Let requests in progress finish, unless a signal requests an immediate end.
 
         Args:
-            drain: waits for the requests; is cancelled if there is no time for it.
+            drain: waits for the requests; cancelled by such a signal.
         Returns:
-            Whether it finished.
+            True if it finished.
         """
-        draining, hurried = asyncio.create_task(drain), asyncio.create_task(self._hurried.wait())
+        draining, immediate = asyncio.create_task(drain), asyncio.create_task(self._immediate.wait())
         try:
-            await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({draining, immediate}, return_when=asyncio.FIRST_COMPLETED)
             if draining.done():
                 draining.result()
             return draining.done()
         finally:
-            for task in (draining, hurried):
+            for task in (draining, immediate):
                 task.cancel()
-            await asyncio.gather(draining, hurried, return_exceptions=True)
+            await asyncio.gather(draining, immediate, return_exceptions=True)
 
 
 def drop_lost_output() -> None:
-    """Discard text for a terminal or pipe that is gone: Python would end with status 120 because it cannot write it."""
+    """Discard buffered output for a closed terminal or pipe: otherwise Python would end with status 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, stream.fileno())
+            os.close(devnull)

@@ -7,5 +7,5 @@ from hubserve.gateway.dataplane import DataPlane
 
 
 def server_status(dataplane: DataPlane) -> dict[str, Any]:
-    """``{"hubserve": its version, "modules": [...]}``."""
+    """Return ``{"hubserve": version, "modules": [...]}``."""
     return {"hubserve": __version__, "modules": [module.status() for module in dataplane]}

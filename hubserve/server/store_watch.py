@@ -1,4 +1,4 @@
-"""Notices what changes in model stores."""
+"""Detect changes in model stores."""
 
 import hashlib
 import os
@@ -12,28 +12,28 @@ _MOST_ENTRIES = 100_000
 
 
 class StoreWatch:
-    """Compares the models of some stores with how they were.
+    """Comparison of model stores with their last state.
 
     Args:
-        find: gives the models of the stores.
+        find: returns the models of the stores.
     """
 
     def __init__(self, find: Callable[[], Mapping[str, StoredModel]]) -> None:
         self._find = find
         self._models: dict[str, StoredModel] = {}
-        self._known = self._look()
+        self._known = self._scan()
 
     def changes(self) -> tuple[list[str], list[str]]:
-        """The models that are new or other ones since this was asked last, and those that are gone.
+        """Return the models that are new or changed since the last call, and those that are gone.
 
         Raises:
-            ConfigError: a store cannot be read. Then nothing counts as gone.
+            ConfigError: a store cannot be read; nothing counts as gone then.
         """
-        known, now = self._known, self._look()
+        known, now = self._known, self._scan()
         self._known = now
         return [name for name in now if now[name] != known.get(name)], [name for name in known if name not in now]
 
-    def _look(self) -> dict[str, str]:
+    def _scan(self) -> dict[str, str]:
         found = self._find()
         # a model whose files are being replaced may look like an ordinary folder for a while
         emptied = {name: model for name, model in self._models.items() if name not in found and model.folder.is_dir()}
@@ -42,7 +42,7 @@ class StoreWatch:
 
 
 def _fingerprint(model: StoredModel) -> str:
-    """Changes whenever a file of the model does: its path, size, time or place on the disk."""
+    """Return a digest that changes with each file of the model: its path, size, time or inode."""
     digest = hashlib.blake2b(f"{model.folder}\n{model.problem}\n".encode("utf-8", "surrogateescape"))
     for count, line in enumerate(_entries(model.folder, 0)):
         if count >= _MOST_ENTRIES:
@@ -60,7 +60,7 @@ def _entries(folder: Path | str, depth: int) -> Iterator[str]:
     for entry in entries:
         try:
             stat = entry.stat()
-        except OSError:  # gone since, or a link to nothing
+        except OSError:  # deleted meanwhile, or a broken link
             yield f"{depth} {entry.name} -\n"
             continue
         if entry.is_dir():

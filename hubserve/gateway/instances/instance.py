@@ -71,8 +71,8 @@ class Instance(ABC):
 
     @property
     @abstractmethod
-    def place(self) -> str:
-        """Where it runs, for messages."""
+    def location(self) -> str:
+        """Its location, for messages."""
 
     @abstractmethod
     def memory_bytes(self) -> int:
@@ -111,12 +111,12 @@ class Instance(ABC):
 
     @property
     def is_dead(self) -> bool:
-        """Whether it can no longer be given frames."""
+        """True if it can no longer be given frames."""
         return self._connection is None or self._connection.closed
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has answered every frame."""
+        """True if it has answered every frame."""
         return self._connection is None or not self._connection.unanswered
 
     @property
@@ -255,4 +255,4 @@ class Instance(ABC):
             how: completes "the process of module ..."; "" for the known reason.
         """
         how = how or self._end_reason or self._how_it_ended()
-        return InstanceDied(f"the process of module '{self.spec.module}' ({self.place}) {how}; see the server log")
+        return InstanceDied(f"the process of module '{self.spec.module}' ({self.location}) {how}; see the server log")

@@ -161,7 +161,7 @@ def test_an_ensemble_that_lacks_something_is_not_loaded_and_says_what(shared: An
     client, store = shared
     write_scale(store, "one")
     write_ensemble(store, "both", "one", "nothing")
-    with pytest.raises(InferenceServerException, match="failed to load 'both', 'nothing', which it is made of, cannot be loaded"):
+    with pytest.raises(InferenceServerException, match="failed to load 'both', its step 'nothing' cannot be loaded"):
         client.load_model("both")
     write_ensemble(store, "round", "circle", "one")
     write_ensemble(store, "circle", "round", "one")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.net.hosts import Hosts, is_loopback
-from hubserve.protocols.admin import CROSS_ORIGIN, AdminSurface, Forbidden
+from hubserve.net.origin_policy import CROSS_ORIGIN
+from hubserve.protocols.admin import AdminSurface, Forbidden
 from hubserve.settings import ServerSettings
 
 

@@ -1,4 +1,4 @@
-"""Breaks installs, uninstalls and rollbacks at each of their calls on the file system, and looks for anything but the old state or the new.
+"""Break installs, uninstalls and rollbacks at each of their file system calls, and look for anything but the old state or the new one.
 
 Run it: python -m tests.unit.registry.faults [--every N]; prints a table, and exits with 1 if any run left a third state.
 """
@@ -49,7 +49,7 @@ class Run(NamedTuple):
 
     @property
     def crashed(self) -> bool:
-        """Whether the process died of itself; an interrupt may end Python so while it imports a compiled package."""
+        """True if the process crashed; an interrupt while Python imports a compiled package may look like that, and does not count."""
         interrupted = self.fault == Fault.INTERRUPT.value and self.outcome == f"crashed with {-signal.SIGSEGV}"
         return self.outcome.startswith("crashed") and not interrupted
 
@@ -157,7 +157,7 @@ class Bench:
         state(Installer(scratch / "warm-up"))
 
     def states(self, action: str) -> tuple[State, State]:
-        """What is before and after an action that nothing disturbs."""
+        """Return the states before and after an undisturbed action."""
         home = self.scratch / f"reference-{action}"
         prepare(self.scratch, action, home)
         before = state(Installer(home))
@@ -285,7 +285,7 @@ def main() -> int:
     parser.add_argument("--action", action="append", default=[], choices=[*ACTIONS], help="break only this")
     args = parser.parse_args()
     traced = can_trace()
-    print("each system call on the file system" if traced else "no ptrace here: each step that Python's audit events tell of")
+    print("each system call on the file system" if traced else "no ptrace here: each step with a Python audit event")
     counts: Counter[tuple[str, str]] = Counter()
     found: Counter[tuple[str, str, str]] = Counter()
     bad: list[Run] = []

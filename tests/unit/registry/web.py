@@ -13,7 +13,7 @@ DATE = "Sat, 01 Jan 2022 00:00:00 GMT"
 
 
 class Web:
-    """What the server has, and how it behaves.
+    """Files and behaviour of the server.
 
     Attributes:
         files: path -> bytes.

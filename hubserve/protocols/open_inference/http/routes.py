@@ -8,7 +8,7 @@ from starlette.types import Scope, Send
 from hubserve.bounded_cache import BoundedCache
 from hubserve.net.admission import Admission
 from hubserve.net.asgi import respond_options
-from hubserve.protocols.open_inference.core.errors import NotHere, WrongMethod
+from hubserve.protocols.open_inference.core.errors import NoSuchResource, WrongMethod
 
 PREFIX = "/v2/"
 _MAX_ROUTES = 256
@@ -40,7 +40,7 @@ class Router:
         """Return a request's handler and its keyword arguments.
 
         Raises:
-            NotHere: the protocol does not have this path.
+            NoSuchResource: the protocol does not have this path.
             WrongMethod: the path does not support this method.
         """
         return self._cache.get((method, path)) or self._match(method, path)
@@ -58,7 +58,7 @@ class Router:
             if len(path) <= _MAX_PATH_CHARS:
                 self._cache[method, path] = found
             return found
-        raise NotHere(f"there is nothing at {path[:200]}; paths of the protocol begin with /v2/models/<model> or /v2/health")
+        raise NoSuchResource(f"there is nothing at {path[:200]}; paths of the protocol begin with /v2/models/<model> or /v2/health")
 
 
 def _options(by_method: Mapping[str, Handler]) -> Handler:

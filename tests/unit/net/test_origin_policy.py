@@ -8,14 +8,14 @@ import pytest
 from hubserve.errors import ConfigError
 from hubserve.net.hosts import Hosts
 from hubserve.net.http1.request_cycle import INTERNAL_ERROR_BODY
-from hubserve.server.origin_policy import CorsRequest, OriginPolicy, Refusal
+from hubserve.net.origin_policy import CorsRequest, OriginPolicy, Refusal
 from hubserve.settings import ServerSettings, parse_settings
 
 PAGE = "https://app.example.com"
 
 
 def judge(policy: OriginPolicy, method: str = "POST", **headers: str) -> Any:
-    return policy.judge(scope(method, **headers))
+    return policy.check(scope(method, **headers))
 
 
 def scope(method: str = "POST", **headers: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Limit what web pages may do: requests that call the server by a foreign name, or come from a page of another origin, are refused.
+"""Limit what web pages may do: refuse requests to a foreign host name, and requests from pages of other origins.
 
-A browser sends a page's request wherever the page says, and the server can tell it from another client's only by three headers that pages
-cannot set: ``Host``, ``Origin`` and ``Sec-Fetch-Site``. Pages of the origins in ``cors_origins`` are answered as the CORS protocol has it
+A browser sends a page's request to any address, and the server can distinguish it from other clients' only by three headers that pages
+cannot set: ``Host``, ``Origin`` and ``Sec-Fetch-Site``. Pages of the origins in ``cors_origins`` are answered by the CORS protocol
 (https://fetch.spec.whatwg.org/#http-cors-protocol). See docs/adr/0024-protect-from-web-pages.md.
 """
 
@@ -16,22 +16,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hubserve.net.headers import HEADERS, header, headers_of
 from hubserve.net.hosts import Hosts
 from hubserve.net.http1.request_cycle import INTERNAL_ERROR_BODY
-from hubserve.protocols.admin import CROSS_ORIGIN
 from hubserve.settings import ServerSettings
 
 log = logging.getLogger("hubserve")
 
-_HOSTS_REMEMBERED = 256
+#: key of the ASGI scope, set for requests from a web page of another, allowed origin
+CROSS_ORIGIN = "hubserve.cross_origin"
+
+_CACHED_HOSTS = 256
 _METHODS = b"GET, HEAD, POST"
 _PREFLIGHT_VALID_S = b"600"
-#: headers of answers that a page may read beside the usual ones
+#: response headers that a page may read besides the usual ones
 _EXPOSED = b"Inference-Header-Content-Length, Retry-After, Allow"
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1000}")
-_USUAL_PORT = {"http": ":80", "https": ":443"}
+_DEFAULT_PORT = {"http": ":80", "https": ":443"}
 
 
 class OriginPolicy:
-    """Decides about each request before anything else looks at it.
+    """Check of each request before an application gets it.
 
     Args:
         settings: the server's.
@@ -40,53 +42,49 @@ class OriginPolicy:
 
     def __init__(self, settings: ServerSettings, hosts: Hosts) -> None:
         self._hosts = hosts
-        self._allowed = {_normal(each) for each in settings.cors_origins}
+        self._allowed = {_normalized(each) for each in settings.cors_origins}
         self._accepted: set[bytes] = set()  # values of Host
 
-    def judge(self, scope: Scope) -> "Refusal | CorsRequest | None":
-        """Return what answers a request instead of the application.
+    def check(self, scope: Scope) -> "Refusal | CorsRequest | None":
+        """Check a request.
 
         Args:
             scope: ASGI's.
         Returns:
-            None if it is answered as usual, as almost every request is.
+            None if the application answers it, as almost always; else what answers in its place.
         """
         headers = scope.get(HEADERS) or headers_of(scope)
         if headers.get(b"host", b"") in self._accepted and b"origin" not in headers and b"sec-fetch-site" not in headers:
             return None
-        return self._refuse_host(scope) or self._judge_origin(scope)
+        return self._check_host(scope) or self._check_origin(scope)
 
-    def _refuse_host(self, scope: Scope) -> "Refusal | None":
+    def _check_host(self, scope: Scope) -> "Refusal | None":
         host = header(scope, b"host")
         if not self._hosts.accepts(host):
-            return Refusal(421, f"this server is not called '{host[:80]}'; if it is, add that name to 'allowed_hosts' in its configuration")
-        if len(self._accepted) >= _HOSTS_REMEMBERED:
+            return Refusal(421, f"this server is not named '{host[:80]}'; if it is, add that name to 'allowed_hosts' in its configuration")
+        if len(self._accepted) >= _CACHED_HOSTS:
             self._accepted.clear()
         self._accepted.add(headers_of(scope).get(b"host", b""))
         return None
 
-    def _judge_origin(self, scope: Scope) -> "Refusal | CorsRequest | None":
+    def _check_origin(self, scope: Scope) -> "Refusal | CorsRequest | None":
         origin, site = header(scope, b"origin"), header(scope, b"sec-fetch-site")
-        if site in ("same-origin", "none"):  # also where a proxy has changed Host or the scheme
+        if site in ("same-origin", "none"):  # even if a proxy has changed Host or the scheme
             return None
         if not origin:
             if not site or "*" in self._allowed or _is_navigation(scope):
                 return None
-            return Refusal(
-                403, f"a web page of another site ({site}) may not use this server; have it send its Origin, by fetch in mode 'cors'"
-            )
-        normal = _normal(origin)
+            return Refusal(403, f"a web page of another site ({site}) may not use this server; send its Origin, by fetch in mode 'cors'")
+        normal = _normalized(origin)
         if normal in _own_origins(scope):
             return None
         if not self._allowed & {"*", normal}:
-            return Refusal(
-                403, f"web pages of the origin '{origin[:80]}' may not use this server; if they are to, add it to 'cors_origins'"
-            )
+            return Refusal(403, f"web pages of the origin '{origin[:80]}' may not use this server; to allow it, add it to 'cors_origins'")
         return CorsRequest("*" if "*" in self._allowed else origin)
 
 
 class Refusal:
-    """Answers a request that is refused.
+    """Response to a refused request.
 
     Args:
         status: the HTTP status.
@@ -95,19 +93,19 @@ class Refusal:
 
     def __init__(self, status: int, message: str) -> None:
         self.status = status
-        # for clients of any protocol: PaddleHub's look into "msg", those of the Open Inference Protocol into "error"
+        # for clients of any protocol: PaddleHub's read "msg", those of the Open Inference Protocol "error"
         self._body = orjson.dumps({"status": str(status), "msg": message, "results": "", "error": message})
 
-    async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - both verdicts are called alike
+    async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - same signature as CorsRequest
         """Send the refusal."""
         await _send_json(send, self.status, self._body)
 
 
 class CorsRequest:
-    """Answer a request of a page whose origin is allowed.
+    """Response to a request of a page whose origin is allowed.
 
     Args:
-        allowed: the value of the answer's ``Access-Control-Allow-Origin``.
+        allowed: the value of its ``Access-Control-Allow-Origin``.
     """
 
     def __init__(self, allowed: str) -> None:
@@ -115,7 +113,7 @@ class CorsRequest:
         self._started = False
 
     async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have the application answer, or answer the browser's question that comes before such a request."""
+        """Run the application, or answer the browser's preflight request."""
         if scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method"):
             headers = [*self._headers, *_preflight(scope)]
             await send({"type": "http.response.start", "status": 204, "headers": headers})
@@ -157,13 +155,13 @@ def _own_origins(scope: Scope) -> set[str]:
     host, scheme = header(scope, b"host"), scope["scheme"]
     proxy_host = header(scope, b"x-forwarded-host").partition(",")[0].strip()
     proxy_scheme = header(scope, b"x-forwarded-proto").partition(",")[0].strip()
-    return {_normal(f"{proxy_scheme or scheme}://{name}") for name in (host, proxy_host) if name}
+    return {_normalized(f"{proxy_scheme or scheme}://{name}") for name in (host, proxy_host) if name}
 
 
-def _normal(origin: str) -> str:
+def _normalized(origin: str) -> str:
     """Return an origin in lower case, without the default port of its scheme."""
     lower = origin.lower()
-    return lower.removesuffix(_USUAL_PORT.get(lower.partition("://")[0], ""))
+    return lower.removesuffix(_DEFAULT_PORT.get(lower.partition("://")[0], ""))
 
 
 def _is_navigation(scope: Scope) -> bool:
