@@ -12,7 +12,7 @@ __all__ = ["KINDS", "Face", "Kind", "LoadedModule", "ModuleInfo", "find_kind", "
 #: name -> "package.module:Class", in the order in which they are tried on a folder
 KINDS = {
     "paddlehub": "hubserve.kinds.paddlehub:PaddleHubKind",
-    "triton": "hubserve.kinds.triton.repository:TritonKind",
+    "triton": "hubserve.kinds.triton.kind:TritonKind",
     "model": "hubserve.kinds.model_file:ModelKind",
 }
 
