@@ -7,7 +7,7 @@ from hubserve.types import ANY, TensorSpec, specs_from_json, specs_to_json
 
 
 class Face:
-    """The names of the three forms of request."""
+    """Names of the three forms of request."""
 
     TENSORS = "tensors"
     JSON = "json"
@@ -15,26 +15,26 @@ class Face:
 
 
 class Description(NamedTuple):
-    """What a loaded module answers; the instance sends it to the gateway.
+    """The requests that a loaded module answers; its instance sends it to the gateway.
 
     Attributes:
         faces: those of :class:`Face` that it supports.
         inputs, outputs: of the tensors face.
-        json_array: where a JSON request carries the tensors, if it may.
-        picture_item: dtype and shape of the item that one picture becomes; None for a module that answers pictures as they are, or none.
-        max_batch_size: the most items in one call; 1 where requests cannot be merged.
-        engine: what computes, for people to read: ``{"name", "reason", ...}``.
+        json_array: the keys under which a JSON request may carry the tensors; None if it may not.
+        picture_item: dtype and shape of the item that one picture becomes; None for a module without a picture face or without items.
+        max_batch_size: the most items in one call; 1 if requests cannot be merged.
+        engine: the engine, for people to read: ``{"name", "reason", ...}``.
         batched: whether the first dimension of its tensors is the batch; False: each request is computed as it is.
-        raw_requests: whether it is given requests (:meth:`LoadedModule.call_requests`) rather than merged arrays.
-        decoupled: whether it may answer one request by any number of responses; see :meth:`hubserve.gateway.dataplane.DataPlane.stream`.
-        concurrent: whether it may be given further requests before it has answered; only with ``raw_requests``.
+        raw_requests: whether it receives requests (:meth:`LoadedModule.call_requests`) rather than merged arrays.
+        decoupled: whether it may answer one request with any number of responses; see :meth:`hubserve.gateway.dataplane.DataPlane.stream`.
+        concurrent: whether it may receive further requests before it has answered; only with ``raw_requests``.
         optional: names of inputs that a request may leave out; only with ``raw_requests``.
-        ragged: names of inputs that requests of one batch may bring in different shapes; only with ``raw_requests``.
+        ragged: names of inputs whose shapes may differ between the requests of a batch; only with ``raw_requests``.
         config: the completed configuration of a Triton model, in the JSON form of ``inference.ModelConfig``; None for other kinds.
-        labels: output name -> what its classes are called, by index; None for a module without.
-        json_pictures: the key under which a JSON request may carry pictures as base64, to be items of a batch; "" for none.
-        usage: what JSON requests hold, in words and examples, for messages; "" where that is not known.
-        argument_types: of JSON arguments, by name: "bool", "int", "float", "str", "list", "dict", or "" where that is not known.
+        labels: output name -> names of its classes, by index; None for a module without labels.
+        json_pictures: the key under which a JSON request may carry pictures as base64, as items of a batch; "" for none.
+        usage: the form of JSON requests, in words and examples, for messages; "" if unknown.
+        argument_types: of JSON arguments, by name: "bool", "int", "float", "str", "list", "dict", or "" if unknown.
     """
 
     faces: Sequence[str]
@@ -57,9 +57,9 @@ class Description(NamedTuple):
     argument_types: Optional[Dict[str, str]] = None
 
     def item_shapes(self) -> Optional[Dict[str, Tuple[str, Tuple[int, ...]]]]:
-        """Input name -> dtype and shape of one item, without the batch dimension; None for modules without tensors.
+        """Return input name -> dtype and shape of one item, without the batch dimension; None for modules without tensors.
 
-        A picture's item says more than the input's specification, which may leave lengths open.
+        A picture's item has exact lengths where the input's specification may leave them open.
         """
         if Face.TENSORS not in self.faces:
             return None
@@ -68,11 +68,11 @@ class Description(NamedTuple):
         return {spec.name: (spec.dtype, tuple(spec.shape[1:])) for spec in self.items_first()}
 
     def items_first(self) -> List[TensorSpec]:
-        """The inputs as they cross the wire: the items as first dimension, also for a module that is not :attr:`batched`."""
+        """Return the inputs as they cross the wire: with items as first dimension, also for a module that is not :attr:`batched`."""
         return list(self.inputs) if self.batched else [spec._replace(shape=(ANY, *spec.shape)) for spec in self.inputs]
 
     def to_json(self) -> Dict[str, Any]:
-        """As a JSON object, for the wire."""
+        """Return the description as a JSON object, for the wire."""
         return {
             "faces": list(self.faces),
             "inputs": specs_to_json(self.inputs),
@@ -96,7 +96,7 @@ class Description(NamedTuple):
 
     @classmethod
     def from_json(cls, described: Dict[str, Any]) -> "Description":
-        """The reverse of :meth:`to_json`."""
+        """Rebuild a description from :meth:`to_json`."""
         return cls(
             faces=described["faces"],
             inputs=specs_from_json(described["inputs"]),

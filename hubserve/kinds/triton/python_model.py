@@ -23,7 +23,7 @@ from hubserve.kinds.triton.api.config import set_model_dir
 from hubserve.kinds.triton.api.loop import ModelLoop
 from hubserve.kinds.triton.api.requests import PARENTS, InferenceRequest, Server, attach
 from hubserve.kinds.triton.api.responses import InferenceResponse, InferenceResponseSender
-from hubserve.kinds.triton.completion import complete, describe
+from hubserve.kinds.triton.python_config import complete, describe
 from hubserve.kinds.triton.reshape import reshapes_of
 from hubserve.types import BFLOAT16
 
