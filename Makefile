@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL := inference/inference.pdmodel
 OCR := inference/ocr/rec/inference.pdmodel
 
-PARALLEL := -n auto --dist loadfile
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 # what make coverage runs; all tests where it is empty
 COVERED ?=
 

@@ -1,4 +1,4 @@
-"""Read base64 as clients write it: strictly first, then with everything that encoders and browsers put around it."""
+"""Decode base64 as clients write it: strictly first, then with the additions of encoders and browsers."""
 
 import base64
 import binascii
@@ -59,7 +59,7 @@ def _decode_loosely(text: Any) -> bytes:
 
 
 def _content(sent: bytes) -> Tuple[bytes, int]:
-    """Return the base64 of a text, without white space and without what a data: URL has in front, and where it begins."""
+    """Return the base64 inside a text, without surrounding white space and the head of a data: URL, and the position where it begins."""
     start = len(sent) - len(sent.lstrip(_SPACE))
     url = _URL.match(sent, start)
     if url is None:

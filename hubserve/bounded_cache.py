@@ -1,4 +1,4 @@
-"""What was found out lately, kept so that it need not be found out again."""
+"""A dict of bounded size."""
 
 from typing import TypeVar
 
@@ -6,11 +6,13 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(dict[K, V]):
-    """A dict that forgets what it was given first once it is full: clients may send what is new for ever.
+class BoundedCache(dict[K, V]):
+    """Size-bounded cache, oldest entry first out: clients may send new keys forever.
+
+    Reading or overwriting an entry does not make it newer.
 
     Args:
-        limit: how many entries it keeps.
+        limit: the number of entries that it keeps.
     """
 
     def __init__(self, limit: int) -> None:

@@ -33,7 +33,7 @@ _SHOWN_CHARACTERS = 300
 
 
 class ServerError(HubError):
-    """The server answered with an error, with something else than an answer, or not at all.
+    """The server answered with an error, without a result, or not at all.
 
     Attributes:
         status: the answer's ``status``, such as ``"101"``; empty if there was none.
@@ -57,7 +57,7 @@ class _File(NamedTuple):
 
 
 class Client:
-    """Sends requests to one module, and keeps its connections open between them. Threads may share it.
+    """Client of one module, which keeps its connections open between requests. Threads may share it.
 
     Every method that sends returns the answer's ``results`` and raises :class:`ServerError` if there are none.
 
@@ -67,7 +67,7 @@ class Client:
         connections: how many to keep open.
 
     Raises:
-        ConfigError: ``server_url`` is no such address, or ``timeout_s`` is not above 0.
+        ConfigError: ``server_url`` is not such an address, or ``timeout_s`` is not above 0.
     """
 
     def __init__(self, server_url: str, timeout_s: float = 60.0, connections: int = 16) -> None:
@@ -99,14 +99,14 @@ class Client:
             images: one array [N, 3, H, W], one [3, H, W], or a list of [3, H, W] of equal size and dtype (or in the order H, W, 3).
 
         Raises:
-            InvalidInput: they are none of these, or none.
+            InvalidInput: they have another form, or the list is empty.
             ServerError: see the class.
         """
         data, about = encode_array(_stack(images))
         return self.call(images=data, revert_params=about)
 
     def predict_array(self, array: np.ndarray) -> Any:
-        """Send one array as it is: a third less to send than base64, and nothing to decode.
+        """Send one array as raw bytes: a third fewer bytes than base64, and nothing to decode.
 
         Args:
             array: the whole batch, such as float32 [N, 3, H, W].
@@ -130,7 +130,7 @@ class Client:
             pictures: one or several, each the path of a file or the bytes of one, in any format that the server reads.
 
         Raises:
-            InvalidInput: a file cannot be read or is no picture, or there are none.
+            InvalidInput: a file cannot be read or is not a picture, or the list is empty.
             ServerError: see the class.
         """
         listed = [pictures] if isinstance(pictures, (str, bytes, PathLike)) else list(pictures)
@@ -142,7 +142,7 @@ class Client:
         return self._send(files=[("images", tuple(file)) for file in files])
 
     def call(self, **arguments: Any) -> Any:
-        """Call any module that takes JSON.
+        """Send keyword arguments as JSON to any module that takes them.
 
         Args:
             **arguments: the keyword arguments of the module's serving method.
@@ -178,7 +178,7 @@ class Client:
                 f"cannot connect to {self.server_url} ({cause.reason}). Is the server running? "
                 f"Start it with `hub serving start -m {self.module}`, or correct the address."
             )
-        return ServerError(f"the connection to {self.server_url} broke before the answer came ({error}). Look at the server's log.")
+        return ServerError(f"the connection to {self.server_url} broke before the answer came ({error}). See the server log.")
 
     def _results(self, response: requests.Response) -> Any:
         shown = response.content[:_SHOWN_CHARACTERS].decode("utf-8", "replace").strip()
@@ -209,7 +209,7 @@ def _module_name(server_url: str) -> str:
     try:
         parts = urlsplit(server_url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError as error:  # the port is no number, or the brackets of an IPv6 address do not match
+    except ValueError as error:  # the port is not a number, or the brackets of an IPv6 address do not match
         raise ConfigError(f"{wanted}: {error}") from error
     name = parts.path.rstrip("/").rpartition("/")[2]
     if not usable or not name:

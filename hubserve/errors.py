@@ -6,7 +6,7 @@ carries only a ``code``, the name under which it crosses the wire between an ins
 
 from typing import Any, Callable, Dict, Iterator, List, Optional, Type
 
-#: a longer text of an error is cut: a module may have put a whole request into it
+#: longer error texts are cut: a module may have put a whole request into one
 _MAX_TEXT = 16 << 10
 _LONG_KEY = 1024
 _USAGE = ". This module takes "
@@ -28,12 +28,12 @@ class HubError(Exception):
 
     @property
     def message(self) -> str:
-        """The text that the user reads."""
+        """Message for the user."""
         return str(self)
 
 
 class InvalidInput(HubError):
-    """What the client sent cannot be used; sending it again will fail again."""
+    """The client's request cannot be used; sending it again will fail again."""
 
     code = "invalid_input"
 
@@ -81,25 +81,25 @@ class OutOfMemory(ModuleFailed):
 
 
 class NotFound(ModuleFailed):
-    """The module says that what the request names is not there."""
+    """The module reports that an object named by the request does not exist."""
 
     code = "not_found"
 
 
 class Exists(ModuleFailed):
-    """The module says that what the request would make is there already."""
+    """The module reports that an object that the request would create exists already."""
 
     code = "exists"
 
 
 class Unsupported(ModuleFailed):
-    """The module says that it does not offer what the request asks for."""
+    """The module reports that it does not support the request."""
 
     code = "unsupported"
 
 
 class Cancelled(ModuleFailed):
-    """The module gave the request up because nobody waited for it any more."""
+    """The module abandoned the request because its client no longer waits for an answer."""
 
     code = "cancelled"
 
@@ -111,7 +111,7 @@ class LoadFailed(HubError):
 
 
 class MissingDependency(LoadFailed):
-    """A package that is not installed is needed."""
+    """A required package is not installed."""
 
     code = "missing_dependency"
 
@@ -184,46 +184,46 @@ def safe_text(value: Any, form: Callable[[Any], str] = str) -> str:
 
 
 def one_line(text: str, length: int = 500) -> str:
-    """Return the beginning of a text in which a client may have put anything, without line breaks and control characters, for a log."""
+    """Return the beginning of an untrusted text for a log, without line breaks and control characters."""
     return "".join(each if each.isprintable() else " " for each in text[:length])
 
 
 def usage_sentence(usage: str) -> str:
-    """Return how a message goes on: what the module takes; "" where that is not known."""
+    """Return the sentence that ends an error message with the module's usage; "" if that is unknown."""
     return _USAGE + usage if usage else ""
 
 
 def without_usage(message: str) -> str:
-    """Return a message without what :func:`usage_sentence` added to it."""
+    """Return a message without the sentence that :func:`usage_sentence` added to it."""
     return message.partition(_USAGE)[0]
 
 
 def shown(value: Any, length: int = 80) -> str:
-    """Return the beginning of a client's value as Python writes it, without making a text of all of it."""
+    """Return the beginning of the text of a client's value, without building the text of all of it."""
     return str(beginning(value, length))[:length]
 
 
 def beginning(value: Any, length: int = 80) -> Any:
-    """Return as much of a client's JSON value as the first ``length`` characters of its text can show."""
+    """Return the part of a client's JSON value that the first ``length`` characters of its text can show."""
     return _beginning(value, [length])
 
 
 def _beginning(value: Any, left: List[int]) -> Any:
     left[0] -= 1  # every value takes a character at least
     if isinstance(value, (list, tuple)):
-        taken = []
+        items = []
         for each in value:
             if left[0] < 0:
                 break
-            taken.append(_beginning(each, left))
-        return tuple(taken) if isinstance(value, tuple) else taken
+            items.append(_beginning(each, left))
+        return tuple(items) if isinstance(value, tuple) else items
     if isinstance(value, dict):
         some = {}
         for key, each in value.items():
             if left[0] < 0:
                 break
             name = _beginning(key, left)
-            # a short key stays whole: its beginning may be another key
+            # a short key is kept in full: its beginning may be another key
             is_long = isinstance(key, (str, bytes)) and len(key) > _LONG_KEY
             some[name if is_long else key] = _beginning(each, left)
         return some
@@ -235,23 +235,23 @@ def _beginning(value: Any, left: List[int]) -> Any:
 
 
 def to_wire(error: BaseException) -> Dict[str, Any]:
-    """Describe an error for the wire; an error that is not a HubError is described as a ModuleFailed."""
+    """Return the wire form of an error; an error that is not a HubError becomes a ModuleFailed."""
     if isinstance(error, HubError):
         return {"code": error.code, "message": safe_text(error), "detail": safe_text(error.detail)}
     return {"code": ModuleFailed.code, "message": safe_text(error), "detail": safe_text(error, repr)}
 
 
 def from_wire(described: Dict[str, Any]) -> HubError:
-    """Rebuild an error that :func:`to_wire` described; an unknown code becomes a plain HubError."""
+    """Rebuild an error from :func:`to_wire`; an unknown code becomes a plain HubError."""
     cls = BY_CODE.get(described.get("code", ""), HubError)
     return cls(str(described.get("message", "")), str(described.get("detail", "")))
 
 
 def drop_frames(error: BaseException) -> None:
-    """Let go of the frames that an error, and those it came of, passed through, and so of the buffers that these have as variables.
+    """Release the frames of an error and of its causes, and with them the buffers in their local variables.
 
-    To be called where an error is answered rather than logged. An error that is reachable from one of its own frames, such as by a future
-    that was awaited there, would otherwise keep a request's body until the garbage collector looks, which can be many requests later.
+    Call it where an error is answered rather than logged. An error that is reachable from one of its own frames, such as by a future
+    that was awaited there, would otherwise keep a request's body until the garbage collector runs, which can be many requests later.
     """
     pending: List[Optional[BaseException]] = [error]
     seen = set()

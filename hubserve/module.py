@@ -1,4 +1,4 @@
-"""What a module author imports.
+"""The names that a module's author imports.
 
 A module is a class with :func:`moduleinfo` on it. With :func:`serving` on a method it answers JSON, one request at a time::
 
@@ -14,7 +14,7 @@ With :func:`batch` on a method that computes many items at once, the server merg
 takes arrays and (with a ``preprocess`` method) pictures too. One request then passes through::
 
     JSON arrays -----------.
-    raw arrays  ------------+-> the @batch method, many requests at once -> postprocess(outputs, elapse_s), each request alone
+    raw arrays  ------------+-> the @batch method, many requests at once -> postprocess(outputs, elapse_s), one request at a time
     pictures -> preprocess -'
 
 A module whose pictures are not one batch (a pipeline of several networks, say) takes encoded pictures with :func:`pictures`.
@@ -61,7 +61,7 @@ THREADS_VARIABLE = "HUBSERVE_THREADS"
 
 
 class JsonArray(NamedTuple):
-    """Says that a JSON request carries the batch as one base64 array.
+    """The keys under which a JSON request carries its batch as one base64 array.
 
     Attributes:
         data: the key of the base64 text of the raw little-endian bytes.
@@ -73,7 +73,7 @@ class JsonArray(NamedTuple):
 
 
 class BatchSpec(NamedTuple):
-    """How a :func:`batch` method may be called; see there."""
+    """The arguments of :func:`batch`; see there."""
 
     json: Optional[JsonArray]
     max_batch_size: int
@@ -93,8 +93,8 @@ def moduleinfo(
     """Name a class as the module of its file.
 
     The arguments must be literals: they are read from the source without running it. ``meta`` is accepted as in PaddleHub;
-    a class given there becomes a base of the module. ``requires_python`` (``">=3.8,<3.10"``) and ``environment`` say which Python the
-    module is to run in; docs/environments.md has them.
+    a class given there becomes a base of the module. ``requires_python`` (``">=3.8,<3.10"``) and ``environment`` choose the Python that
+    the module runs in; docs/environments.md describes them.
     """
 
     def decorate(cls: Any) -> Any:
@@ -111,7 +111,7 @@ def moduleinfo(
 
 
 def _with_own_super(cls: type) -> type:
-    """Point the methods' ``super()`` at a class that was made from another one's members."""
+    """Point ``super()`` in the methods of a class that was copied from another one at the copy."""
     for member in vars(cls).values():
         function = getattr(member, "__func__", member)
         code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None) or ()
@@ -136,8 +136,8 @@ def runnable(method: F) -> F:
 def pictures(method: F) -> F:
     """Mark the method that answers encoded pictures, one request at a time, where they are not items of a :func:`batch` method.
 
-    It is called with the request's pictures, uint8 (H, W, 3) BGR: an iterable with a ``len``, out of which each comes decoded when it is
-    asked for. The server's ``predict_args`` are its keyword arguments; what it returns is the result.
+    It is called with the request's pictures, uint8 (H, W, 3) BGR: an iterable with a ``len`` that decodes each picture when it is
+    reached. The server's ``predict_args`` are its keyword arguments; what it returns is the result.
     """
     method._pictures = True  # type: ignore[attr-defined]  # as above
     return method
@@ -155,21 +155,21 @@ def batch(json: Any = None, max_batch_size: int = 32) -> Any:
     """Mark the method that computes many items at once; without arguments, ``@batch`` and ``@batch()`` are the same.
 
     It is called with one keyword argument per input, an array whose first dimension is the batch, and returns one array
-    (or a dict of arrays) with the same first dimension. The arrays that it is given are valid until it returns: copy what is to
-    be kept. The object must have attributes ``inputs`` and ``outputs``, lists of :class:`TensorSpec`, once it is constructed; an
+    (or a dict of arrays) with the same first dimension. The arrays that it is given are valid until it returns: copy what you
+    keep. The object must have attributes ``inputs`` and ``outputs``, lists of :class:`TensorSpec`, once it is constructed; an
     engine's can be used as they are. Two more methods are used where present:
 
-    - ``preprocess(picture)``: one decoded picture, uint8 (H, W, 3) BGR -> one item, without the batch dimension; it is called from a thread
-      of its own while the batch before is computed, so it must not change what the batch method uses;
+    - ``preprocess(picture)``: one decoded picture, uint8 (H, W, 3) BGR -> one item, without the batch dimension; it is called from another
+      thread while the previous batch is computed, so it must not change what the batch method uses;
     - ``postprocess(outputs, elapse_s)``: one request's share of what the batch method returned -> that request's JSON answer.
 
-    An attribute ``output_labels``, where there is one, says what an output's classes are called: ``{"scores": ["cat", "dog"]}``.
+    An optional attribute ``output_labels`` names the classes of an output: ``{"scores": ["cat", "dog"]}``.
 
     Args:
-        json: which keys of a JSON request hold the batch; without it JSON requests go to the :func:`serving` method. An attribute
-            ``json_array`` of the object, where there is one, counts instead.
-        max_batch_size: the most items that one call is given; an attribute of the object by that name, where there is one,
-            counts instead, and settings can lower it.
+        json: the keys of a JSON request that hold the batch; without it JSON requests go to the :func:`serving` method. An attribute
+            ``json_array`` of the object takes precedence.
+        max_batch_size: the most items in one call; an attribute ``max_batch_size`` of the object takes precedence, and settings can lower
+            it.
     """
     if callable(json):
         return batch()(json)
@@ -219,14 +219,14 @@ def encode_array(array: np.ndarray) -> Tuple[str, Dict[str, Any]]:
 
 
 def instance_threads() -> int:
-    """How many threads this instance should compute with: its share of the machine's cores."""
+    """Return the number of threads that this instance should compute with: its share of the machine's cores."""
     configured = os.environ.get(THREADS_VARIABLE, "")
     return int(configured) if configured.isdigit() and configured != "0" else len(os.sched_getaffinity(0))
 
 
 def _search_path(module_directory: Any) -> List[Path]:
     configured = [Path(each) for each in os.environ.get(SEARCH_PATH_VARIABLE, "").split(os.pathsep) if each]
-    # PaddleHub modules are written to be used from the folder that holds the module's folder; the module's own comes last.
+    # PaddleHub modules are written to run from the folder that holds the module's folder; the module's own folder comes last.
     own = Path(module_directory).absolute()
     ordered = [Path.cwd(), *configured, own.parent, own]
     return list(dict.fromkeys(ordered))
@@ -238,8 +238,8 @@ def _find(path: Any, module_directory: Any, exists: Callable[[Path], bool], what
     for candidate in tried:
         if exists(candidate):
             return candidate.resolve()
-    places = ", ".join(str(each) for each in tried)
-    raise LoadFailed(f"cannot find the {what} '{path}': looked at {places}. Give an absolute path or put it there.")
+    searched = ", ".join(str(each) for each in tried)
+    raise LoadFailed(f"cannot find the {what} '{path}': looked at {searched}. Give an absolute path or put it there.")
 
 
 def find_folder(path: Any, module_directory: Any) -> Path:
@@ -249,7 +249,7 @@ def find_folder(path: Any, module_directory: Any) -> Path:
     module was installed from, and the module's own, in that order.
 
     Raises:
-        LoadFailed: it is in none of them; the message lists every place.
+        LoadFailed: it is in none of them; the message lists every path that was tried.
     """
     return _find(path, module_directory, Path.is_dir, "folder")
 

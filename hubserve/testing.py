@@ -1,4 +1,4 @@
-"""For the tests of a module: the real module, behind a real server.
+"""Test helper for modules: serve the real module behind a real server.
 
 from pathlib import Path
 
@@ -38,13 +38,13 @@ def served(folder: str | PathLike[str], *, start_timeout_s: float = 120, **init_
     """Serve a module's folder on a free port of this machine for as long as the context lasts.
 
     Args:
-        folder: the module's; nothing is installed.
+        folder: the module's folder; nothing is installed.
         start_timeout_s: how long it may take until the module can answer.
         **init_args: arguments of the module's constructor (or ``_initialize``).
     Returns:
         A client of the module.
     Raises:
-        LoadFailed: the folder is no module, or the module does not start; with what the server said.
+        LoadFailed: the folder is not a module, or the module does not start; the message ends with the server's log.
     """
     path = Path(folder).expanduser().resolve()
     name = find_kind(path).describe(path).name
@@ -75,13 +75,13 @@ def _wait_until_ready(server: "subprocess.Popen[bytes]", port: int, name: str, l
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise LoadFailed(f"the server of '{name}' ended while it started, and said:\n{log.read_text('utf-8', 'replace')[-4000:]}")
+            raise LoadFailed(f"the server of '{name}' ended while it started; its log:\n{log.read_text('utf-8', 'replace')[-4000:]}")
         try:
             with opener.open(f"http://127.0.0.1:{port}/health/ready", timeout=5):
                 return
         except (URLError, OSError):
             time.sleep(_POLL_S)
-    raise LoadFailed(f"'{name}' was not ready within {timeout_s:g} s; the server said:\n{log.read_text('utf-8', 'replace')[-4000:]}")
+    raise LoadFailed(f"'{name}' was not ready within {timeout_s:g} s; the server's log:\n{log.read_text('utf-8', 'replace')[-4000:]}")
 
 
 def _stop(server: "subprocess.Popen[bytes]") -> None:

@@ -50,13 +50,13 @@ _MAX_ELEMENTS = 1 << 48
 
 
 class TensorSpec(NamedTuple):
-    """What a model takes or gives under one name.
+    """Name, datatype and shape of one input or output of a model.
 
     Attributes:
         name: the tensor's name.
         dtype: one of :data:`DTYPES`, :data:`BYTES` or :data:`BFLOAT16`.
-        shape: one length per dimension, the batch dimension first; :data:`ANY` where any length will do, :data:`REST` at the end where
-            nothing is known of further dimensions.
+        shape: one length per dimension, the batch dimension first; :data:`ANY` for any length, :data:`REST` at the end if further
+            dimensions are unknown.
     """
 
     name: str
@@ -64,7 +64,7 @@ class TensorSpec(NamedTuple):
     shape: Tuple[int, ...]
 
     def check(self, array: np.ndarray) -> None:
-        """Raise InvalidInput, naming what was expected and what came, unless ``array`` fits."""
+        """Raise InvalidInput, with the expected and the actual dtype or shape, unless ``array`` fits."""
         got_dtype = dtype_name(array)
         if got_dtype != ("uint16" if self.dtype == BFLOAT16 else self.dtype):
             raise InvalidInput(f"input '{self.name}' must be {self.dtype}, got {got_dtype}")
@@ -73,12 +73,12 @@ class TensorSpec(NamedTuple):
             raise InvalidInput(f"input '{self.name}' must have shape {list(self.shape)} (-1: any length{rest}), got {list(array.shape)}")
 
     def to_json(self) -> Dict[str, Any]:
-        """The same as a JSON object."""
+        """Return the specification as a JSON object."""
         return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
 
     @classmethod
     def from_json(cls, described: Dict[str, Any]) -> "TensorSpec":
-        """The reverse of :meth:`to_json`."""
+        """Rebuild a specification from :meth:`to_json`."""
         return cls(described["name"], described["dtype"], tuple(described["shape"]))
 
 
@@ -129,7 +129,7 @@ def parse_shape(shape: Any) -> Tuple[int, ...]:
 
 
 def dtype_name(array: np.ndarray) -> str:
-    """An array's dtype as a TensorSpec has it; :data:`BYTES` for texts and objects."""
+    """Return an array's dtype as a TensorSpec has it; :data:`BYTES` for texts and objects."""
     name = _NAMES.get(array.dtype)
     if name is None:
         name = BYTES if array.dtype.kind in _TEXTS else str(array.dtype.name)
@@ -168,20 +168,20 @@ _LENGTH = struct.Struct("<I")
 
 
 class _WithPacked(np.ndarray):
-    """Byte strings that are in one buffer already."""
+    """Byte strings that carry their packed form."""
 
     packed: Any = None
 
 
 def with_packed(array: np.ndarray, packed: Any) -> np.ndarray:
-    """Attach to byte strings what :func:`pack_bytes` gives for them, for arrays that are never changed."""
+    """Attach the result of :func:`pack_bytes` to an array of byte strings that never changes."""
     view = array.view(_WithPacked)
     view.packed = packed
     return view
 
 
 def pack_bytes(array: np.ndarray) -> Any:
-    """Byte strings in one buffer: each behind its length as a little-endian uint32, in C order.
+    """Pack byte strings into one buffer: each after its length as a little-endian uint32, in C order.
 
     Args:
         array: of ``bytes`` or ``str``, of any shape.
@@ -202,7 +202,7 @@ def pack_bytes(array: np.ndarray) -> Any:
 
 
 def unpack_bytes(data: Any, shape: Any) -> np.ndarray:
-    """The reverse of :func:`pack_bytes`.
+    """Unpack the buffer of :func:`pack_bytes`.
 
     Args:
         data: any bytes-like object; the elements are copies of its parts.
@@ -210,7 +210,7 @@ def unpack_bytes(data: Any, shape: Any) -> np.ndarray:
     Returns:
         An array of dtype object that holds ``bytes``.
     Raises:
-        InvalidInput: the data do not hold exactly so many elements.
+        InvalidInput: the data do not hold exactly that many elements.
     """
     lengths, view = parse_shape(shape), memoryview(data)
     count = 1
@@ -263,7 +263,7 @@ def array_from_bytes(data: Any, dtype: Any, shape: Any) -> np.ndarray:
 
 
 def check_arrays(specs: Sequence[TensorSpec], arrays: Dict[str, Any]) -> None:
-    """Check named arrays against their specifications, whatever their first dimensions mean.
+    """Check named arrays against their specifications, without comparing their first dimensions.
 
     Raises:
         InvalidInput: a name is missing or unknown, or an array does not fit.
@@ -283,7 +283,7 @@ def check_inputs(specs: Sequence[TensorSpec], arrays: Dict[str, Any]) -> int:
     """Check named arrays against their specifications.
 
     Args:
-        specs: what the module takes; the first dimension of each is the batch.
+        specs: the module's inputs; the first dimension of each is the batch.
         arrays: name to array.
     Returns:
         The number of items: the common length of the first dimension; 1 for a module without inputs.
@@ -306,17 +306,17 @@ def check_inputs(specs: Sequence[TensorSpec], arrays: Dict[str, Any]) -> int:
 
 
 def specs_to_json(specs: Sequence[TensorSpec]) -> List[Dict[str, Any]]:
-    """Several specifications as JSON objects."""
+    """Return several specifications as JSON objects."""
     return [spec.to_json() for spec in specs]
 
 
 def specs_from_json(described: Sequence[Dict[str, Any]]) -> List[TensorSpec]:
-    """The reverse of :func:`specs_to_json`."""
+    """Rebuild specifications from :func:`specs_to_json`."""
     return [TensorSpec.from_json(each) for each in described]
 
 
 class SequencePart(NamedTuple):
-    """Which sequence a request is part of: those of one sequence are computed in order, by one instance.
+    """Membership of a request in a sequence; requests of one sequence are computed in order, by one instance.
 
     Attributes:
         id: a number from 1 up, or a text.
@@ -331,25 +331,26 @@ class SequencePart(NamedTuple):
 class InferRequest:
     """One request on its way from a protocol to a module.
 
-    Exactly one of ``tensors``, ``arguments`` and ``pictures`` is given; it decides the face that the module is asked by. Beside pictures
-    that are not items of a batch, arguments may appear, including those of the server's configuration.
+    Exactly one of ``tensors``, ``arguments`` and ``pictures`` is given; it selects the face of the module that answers. Pictures that are
+    not items of a batch may come with arguments, including those of the server's configuration.
 
     Attributes:
         module: the served name.
-        version: as installed; None for the one that is served.
+        version: as installed; None for the served one.
         tensors: name to array, the batch as first dimension.
         arguments: a JSON object, as any bytes-like object.
         pictures: encoded pictures, one item each, as any bytes-like objects.
-        wants_json: whether the answer is to be JSON rather than tensors.
-        outputs: the names of the tensors that are wanted; None for all.
-        id: the client's, for modules that see whole requests.
-        parameters: the client's, for modules that see whole requests: text, numbers and booleans by name.
+        wants_json: whether the client wants JSON rather than tensors.
+        outputs: the names of the requested tensors; None for all.
+        id: the client's, for modules that see raw requests.
+        parameters: the client's, for modules that see raw requests: text, numbers and booleans by name.
         sequence: the sequence that it is part of, if any.
         deadline: on the clock of ``time.monotonic``; None for none.
         priority: lower ones are computed first.
-        layout: requests to one module with the same one have tensors of the same names, dtypes and shapes, so that what was checked of one
-            holds for the others; None where that is not known.
-        marks: gets where the request has been and when, in nanoseconds of ``time.monotonic_ns``; None where nobody wants to know.
+        layout: key of the names, dtypes and shapes of the tensors: requests to one module with equal keys need to be checked only once;
+            None if unknown.
+        marks: collects the stages that the request passed and their times, in nanoseconds of ``time.monotonic_ns``; None if it is not
+            traced.
     """
 
     __slots__ = (
@@ -404,9 +405,9 @@ class InferResponse(NamedTuple):
     """The answer to one request.
 
     Attributes:
-        json: the bytes of the JSON answer, if that was wanted.
+        json: the bytes of the JSON answer, if JSON was requested.
         tensors: name to array, otherwise.
-        parameters: text, numbers and booleans by name, from modules that give them.
+        parameters: text, numbers and booleans by name, from modules that set them.
         final: whether no more responses follow; the last one of a stream may say so, or the stream just ends.
     """
 

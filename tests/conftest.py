@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import signal
@@ -17,12 +18,13 @@ import pytest
 import requests
 from filelock import FileLock
 
+from hubserve import cli
 from tests.examples import load_profile
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ROOT / "tests" / "modules"
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 240  # several engines may be measured first, while other workers compute
 MOST_WORKERS = 12
 
 load_profile()
@@ -84,9 +86,25 @@ def cat_photo() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Conversions and measured engine choices of all workers: measuring a model takes seconds of every core."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "engine-cache"
+
+
+def share_engine_cache(home: Path, cache: Path) -> Path:
+    """Let a home use the shared conversions and engine choices, which are keyed by the model's bytes; return the home."""
+    for name in ("engines", "onnx"):
+        (cache / name).mkdir(parents=True, exist_ok=True)
+        (home / "cache").mkdir(parents=True, exist_ok=True)
+        (home / "cache" / name).symlink_to(cache / name, target_is_directory=True)
+    return home
+
+
+@pytest.fixture(scope="session")
+def shared_home(tmp_path_factory: pytest.TempPathFactory, engine_cache: Path) -> Path:
     """A home for servers that many tests use."""
-    return tmp_path_factory.mktemp("home")
+    return share_engine_cache(tmp_path_factory.mktemp("home"), engine_cache)
 
 
 @pytest.fixture
@@ -97,12 +115,30 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def measured_home(home: Path, engine_cache: Path) -> Path:
+    """A home of the test's own in which no engine need be measured that another test has measured."""
+    return share_engine_cache(home, engine_cache)
+
+
 def hub(*arguments: object, home: Path, **options: Any) -> "subprocess.CompletedProcess[str]":
     """Run the ``hub`` command."""
     command = [sys.executable, "-m", "hubserve", *map(str, arguments)]
     environ = {**os.environ, "HUB_HOME": str(home), **options.pop("environ", {})}
     options = {"cwd": ROOT, "timeout": 180, **options}
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, **options)
+
+
+def hub_here(*arguments: object, home: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the ``hub`` command in this process: enough where its arguments are refused before anything starts."""
+    words, out, err = list(map(str, arguments)), io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setenv("HUB_HOME", str(home))
+        try:
+            status = cli.main(words)
+        except SystemExit as end:
+            status = int(end.code or 0)
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
 
 class Server:
@@ -178,6 +214,13 @@ def start(home: Path, tmp_path: Path) -> Iterator[Start]:
     """Start servers of the test's own: ``start({name: settings}, **server_settings)``."""
     with servers(home, tmp_path) as function:
         yield function
+
+
+@pytest.fixture(scope="session")
+def toys(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of three toys with the usual settings, for tests that leave it as it is and write no traceback into its log."""
+    with servers(shared_home, tmp_path_factory.mktemp("toys")) as start:
+        yield start({name: toy(name) for name in ("shout", "doubler", "faulty")})
 
 
 def toy(name: str, **init_args: Any) -> dict[str, Any]:

@@ -39,7 +39,7 @@ _DESCRIPTION = {
     "max_batch_size": 4,
     "engine": {"name": "toy"},
     "batched": True,
-    "whole_requests": False,
+    "raw_requests": False,
     "decoupled": False,
     "concurrent": False,
     "optional": [],

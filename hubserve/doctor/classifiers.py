@@ -92,7 +92,7 @@ def scores(engine: dict[str, Any] | None) -> Iterator[Finding]:
     """Yield findings about the scores that a loaded classifier reported.
 
     Args:
-        engine: of its :class:`hubserve.kinds.base.Description`; None for one that was never loaded.
+        engine: of its :class:`hubserve.kinds.description.Description`; None for one that was never loaded.
     """
     kind = (engine or {}).get("scores")
     if engine is None:

@@ -70,7 +70,7 @@ class Wait:
 
     @property
     def blocks_instance(self) -> bool:
-        """Whether the calling instance computes nothing else meanwhile."""
+        """True if the calling instance computes nothing else meanwhile."""
         if self.work.answer.done():
             return False
         caller = self.caller

@@ -40,7 +40,7 @@ class QueuedRequest:
         sequence: that sequence, as :mod:`hubserve.gateway.scheduling.sequence_batcher` keeps it.
         has_controls: whether it holds the control inputs of its sequence.
         once: whether it must not be computed a second time.
-        filler: whether it is no client's request, and only fills a place in a batch.
+        filler: whether it comes from no client, and only fills a slot of a batch.
         raw: a :class:`hubserve.gateway.instances.raw_requests.RawRequest`, for modules that take raw requests; None for others.
     """
 
@@ -88,7 +88,7 @@ class QueuedRequest:
 
     @property
     def may_be_retried(self) -> bool:
-        """Whether it may be retried at another instance after one died."""
+        """True if it may be retried at another instance after one died."""
         return self.attempts < _MAX_ATTEMPTS
 
 
@@ -111,7 +111,7 @@ class InstanceHandle(Protocol):
 
     @property
     def is_alive(self) -> bool:
-        """Whether it computes what it is given."""
+        """True if it computes what it is given."""
 
     @property
     def unfinished(self) -> int:
@@ -119,7 +119,7 @@ class InstanceHandle(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether it may be given another batch."""
+        """True if it may be given another batch."""
 
     def admits(self, work: QueuedRequest) -> bool:
         """Return whether a request may be computed behind or beside those in flight: False for one that may end the instance."""

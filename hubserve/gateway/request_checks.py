@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from hubserve.bounded_cache import Recent
+from hubserve.bounded_cache import BoundedCache
 from hubserve.errors import InvalidInput, UnsupportedFace, usage_sentence
 from hubserve.gateway.deadlock_detection import current_depth
 from hubserve.gateway.instances.raw_requests import CheckedTensors, RawRequest, ResponseStream, pack_raw_tensors, queue_raw_request
 from hubserve.gateway.module_plan import ModulePlan
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE, batch_key
-from hubserve.kinds.base import Description, Face
+from hubserve.kinds.description import Description, Face
 from hubserve.types import InferRequest, InferResponse, check_arrays, check_inputs
 from hubserve.wire.frames import pack_arrays
 
@@ -37,7 +37,7 @@ class RequestChecker:
         self._predict_args = plan.predict_args
         self._described = described
         self._merges_raw = merges or plan.sequences is not None
-        self._known: Recent[Hashable | None, CheckedTensors] = Recent(_LAYOUTS_REMEMBERED)
+        self._known: BoundedCache[Hashable | None, CheckedTensors] = BoundedCache(_LAYOUTS_REMEMBERED)
 
     def convert(
         self, request: InferRequest, answer: "asyncio.Future[InferResponse]", stream: ResponseStream | None = None
@@ -57,7 +57,7 @@ class RequestChecker:
         if request.tensors is not None:
             self._require(Face.TENSORS)
             checked = self._check_tensors(request.tensors, buffers, request.layout)
-            if described.whole_requests:
+            if described.raw_requests:
                 return queue_raw_request(request, checked, buffers, answer, RawRequest(stream, current_depth()))
             call: dict[str, Any] = {"face": Face.TENSORS, "inputs": checked.inputs, "answer": wants}
             return QueuedRequest(call, buffers, checked.items, checked.key, answer, request.deadline, request.priority)
@@ -85,7 +85,7 @@ class RequestChecker:
             buffers.extend(map(np.ascontiguousarray, tensors.values()))
             return known
         described = self._described
-        if described.whole_requests:
+        if described.raw_requests:
             checked = pack_raw_tensors(self._name, described, self._merges_raw, tensors, buffers)
         else:
             if described.batched:

@@ -16,7 +16,7 @@ from hubserve.gateway.response_cache import ResponseCache, find_key
 from hubserve.gateway.response_ordering import ResponseOrdering
 from hubserve.gateway.scheduling.sequence_batcher import Queue
 from hubserve.gateway.statistics import ModuleStatistics
-from hubserve.kinds.base import Description
+from hubserve.kinds.description import Description
 from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.types import InferRequest, InferResponse
 
@@ -56,7 +56,7 @@ class Responder:
         self._loop = asyncio.get_running_loop()
         self._states = [state.output_name for state in plan.sequences.states] if plan.sequences else []
         self._declared = {spec.name for spec in described.outputs}
-        self._unbatched = not (described.batched or described.whole_requests)
+        self._unbatched = not (described.batched or described.raw_requests)
         self._cache = ResponseCache(plan.response_cache_bytes) if plan.response_cache_bytes else None
         self._ordering = ResponseOrdering() if plan.batching.preserve_ordering else None
         self._deadlines = DeadlineMonitor(_DEADLINES_EVERY_S)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from urllib.parse import quote
 
 from hubserve.engines.selection_cache import cpu_model
@@ -24,7 +24,7 @@ from hubserve.gateway.scheduling.iterative_batcher import IterativeSequenceBatch
 from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.sequence_batcher import Queue, SequenceBatcher
 from hubserve.gateway.statistics import ModuleStatistics
-from hubserve.kinds.base import Description
+from hubserve.kinds.description import Description
 from hubserve.paths import cache_dir
 from hubserve.registry.version_dirs import DirectoryLock
 from hubserve.types import ANY, InferRequest, InferResponse, specs_to_json
@@ -59,11 +59,11 @@ class ServedModule:
         self._loading: asyncio.Task[tuple[Description, list[tuple[int, float]]]] | None = None
         self._stopped = False
         self._loaded = asyncio.Event()
-        self._book = _open_book(plan)
+        self._latencies = _open_latencies(plan)
         self._responder: Responder
-        self.batcher: Queue = _create_queue(plan, self._book)
+        self.batcher: Queue = _create_queue(plan, self._latencies)
         self.statistics = ModuleStatistics()
-        self.pool = Pool(_instance_specs(plan), self.batcher, self._book, self.statistics, models)
+        self.pool = Pool(_instance_specs(plan), self.batcher, self._latencies, self.statistics, models)
 
     @property
     def name(self) -> str:
@@ -121,14 +121,14 @@ class ServedModule:
         Args:
             warm_up: items and seconds of the calls that warmed it up.
         """
-        self._book.limit = self.description.max_batch_size
+        self._latencies.limit = self.description.max_batch_size
         merges = self.plan.batching.merge
         if not merges and "dynamic_batching" in (self.description.config or {}):  # the model itself asks for it
             merges = True  # the plan stays as it was, to be compared with others
             if isinstance(self.batcher, Batcher):
                 self.batcher.allow_merging()
         self._hide_control_inputs()
-        self._book.load()
+        self._latencies.load()
         self._learn(warm_up)
         self._responder = Responder(self, self.plan, self.description, merges, self.batcher, self.statistics, self._deadlocks)
 
@@ -137,11 +137,11 @@ class ServedModule:
         if self.plan.sequences and isinstance(self.batcher, SequenceBatcher):
             hidden = {spec.name for spec in self.plan.sequences.inputs}
             self.description = self.description._replace(inputs=[spec for spec in self.description.inputs if spec.name not in hidden])
-            self.batcher.batched = self.description.batched or not self.description.whole_requests
-            self.batcher.pads_slots &= not self.description.whole_requests
+            self.batcher.batched = self.description.batched or not self.description.raw_requests
+            self.batcher.pads_slots &= not self.description.raw_requests
 
     def _is_worth_measuring(self) -> bool:
-        return self.plan.info.batches and not self._book.is_saved()
+        return self.plan.info.batches and not self._latencies.is_saved()
 
     def _learn(self, warm_up: list[tuple[int, float]]) -> None:
         shapes = self.description.item_shapes()
@@ -149,7 +149,7 @@ class ServedModule:
             return
         form = batch_key({"name": name, "dtype": dtype, "shape": [1, *shape]} for name, (dtype, shape) in shapes.items())
         for items, seconds in warm_up:
-            self._book.of(form).adopt(items, seconds)
+            self._latencies.of(form).adopt(items, seconds)
 
     async def loaded(self) -> None:
         """Wait until it is loaded.
@@ -163,12 +163,12 @@ class ServedModule:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether it has been loaded."""
+        """True if it has been loaded."""
         return self._loaded.is_set() and not self.load_error
 
     @property
     def was_stopped_loading(self) -> bool:
-        """Whether it was stopped before it was loaded."""
+        """True if it was stopped before it was loaded."""
         return self._stopped and bool(self.load_error)
 
     async def stop(self, drain_s: float) -> None:
@@ -189,7 +189,7 @@ class ServedModule:
 
     def save_latencies(self) -> None:
         """Save the learned batch latencies for the next start."""
-        self._book.save()
+        self._latencies.save()
 
     # --- requests ---
 
@@ -248,17 +248,17 @@ class ServedModule:
 
     @property
     def requests(self) -> int:
-        """How many requests it has had."""
+        """Number of its requests."""
         return self.statistics.requests
 
     @property
     def failures(self) -> int:
-        """How many of its requests failed."""
+        """Number of its failed requests."""
         return self.statistics.failures
 
     @property
     def ready(self) -> bool:
-        """Whether an instance answered within ``ready_timeout_s``."""
+        """True if an instance answered within ``ready_timeout_s``."""
         return any(slot.serves and slot.instance and slot.instance.silent_s < self.plan.ready_timeout_s for slot in self.pool.slots)
 
     @property
@@ -287,8 +287,8 @@ class ServedModule:
             "json_array": described.json_array and list(described.json_array),
             "picture_item": described.picture_item and described.picture_item.to_json(),
             "engine": described.engine,
-            "max_batch_size": min(described.max_batch_size, self._book.limit),
-            "batch_times": self._book.to_json(),
+            "max_batch_size": min(described.max_batch_size, self._latencies.limit),
+            "batch_times": self._latencies.to_json(),
             "queue": len(self.batcher),
             "requests": self.requests,
             "failures": self.failures,
@@ -298,24 +298,11 @@ class ServedModule:
         }
 
 
-class ServedModels(Protocol):
-    """The served modules by name, for those that call others by their names."""
-
-    def get(self, name: str, version: str | None = None) -> ServedModule:
-        """Return a served module; see :meth:`hubserve.gateway.dataplane.DataPlane.get`."""
-
-    async def infer(self, request: InferRequest) -> InferResponse:
-        """Answer one request; see :meth:`hubserve.gateway.dataplane.DataPlane.infer`."""
-
-    def stream(self, request: InferRequest) -> AsyncIterator[InferResponse]:
-        """Answer one request by any number of responses; see :meth:`hubserve.gateway.dataplane.DataPlane.stream`."""
-
-
-def _create_queue(plan: ModulePlan, book: LatencyStore) -> Queue:
+def _create_queue(plan: ModulePlan, latencies: LatencyStore) -> Queue:
     name, settings = plan.info.name, plan.batching
     if plan.sequences:
-        return (IterativeSequenceBatcher if plan.sequences.iterative else SequenceBatcher)(name, settings, plan.sequences, book)
-    return Batcher(name, settings, book, schedule=lambda dispatch: asyncio.get_running_loop().call_soon(dispatch))
+        return (IterativeSequenceBatcher if plan.sequences.iterative else SequenceBatcher)(name, settings, plan.sequences, latencies)
+    return Batcher(name, settings, latencies, schedule=lambda dispatch: asyncio.get_running_loop().call_soon(dispatch))
 
 
 def _instance_specs(plan: ModulePlan) -> list[InstanceSpec]:
@@ -325,7 +312,7 @@ def _instance_specs(plan: ModulePlan) -> list[InstanceSpec]:
     return [replace(spec, extra_inputs=plan.sequences.inputs, warm_up=spec.warm_up or []) for spec in plan.instances]
 
 
-def _open_book(plan: ModulePlan) -> LatencyStore:
+def _open_latencies(plan: ModulePlan) -> LatencyStore:
     first = plan.instances[0] if plan.instances else InstanceSpec(plan.info.name, plan.info.kind, Path(), "")
     about = f"{first.init_args} {first.defaults} {first.max_batch_size} {first.threads} {len(plan.instances)} {cpu_model()}"
     name = quote(f"{plan.info.name}-{plan.info.version}", safe="")  # a folder that is served without installing may have any name

@@ -14,7 +14,7 @@ from hubserve.gateway.module_plan import ModulePlan
 from hubserve.gateway.triton_scheduling import batch_settings, sequence_plan, warm_up_samples
 from hubserve.kinds.base import ModuleInfo
 from hubserve.kinds.triton.config import ENSEMBLE
-from hubserve.kinds.triton.fields import CPU_ONLY, MOST_INSTANCES, passed_over
+from hubserve.kinds.triton.fields import CPU_ONLY, MOST_INSTANCES, ignored_fields
 from hubserve.kinds.triton.model_folder import KIND, TritonModel, open_model, own_config
 from hubserve.registry.environments.launch import Launch, absolute_folders, with_libraries
 from hubserve.registry.environments.module_requirements import variable_problem
@@ -115,7 +115,7 @@ def plan_model(
         MissingDependency: a package that reads the configuration is not installed.
     """
     model = open_model(folder.absolute(), name, config)
-    ignored = passed_over(model.config, model.backend)
+    ignored = ignored_fields(model.config, model.backend)
     if ignored:
         log.warning("model '%s': fields of its configuration have no effect here: %s", model.name, "; ".join(ignored))
     if model.backend == ENSEMBLE:

@@ -91,7 +91,7 @@ def _run(args: argparse.Namespace) -> None:
         raise
     except BaseException as error:
         raise as_failure(error) from error
-    as_json = args.json or args.kind != "paddlehub"  # --json is an option of PaddleHub's modules only
+    as_json = args.json or args.kind != "paddlehub"  # PaddleHub's own command prints Python's notation
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a module's text may not be encodable
     print(ResultEncoder().encode(answer).decode("utf-8", "replace") if as_json else answer)  # noqa: T201 - the command's result
 

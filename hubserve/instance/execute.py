@@ -10,7 +10,8 @@ from hubserve.errors import HubError, ModuleFailed, OutOfMemory
 from hubserve.instance.frame_calls import ArrayCall, CallGroup, PreparedFrame, slice_items
 from hubserve.instance.frame_results import FrameResults
 from hubserve.instance.guard import guarded
-from hubserve.kinds.base import Face, LoadedModule
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Face
 
 
 def compute(module: LoadedModule, prepared: PreparedFrame, max_batch_size: int) -> FrameResults:

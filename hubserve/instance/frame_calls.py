@@ -20,7 +20,8 @@ from hubserve.errors import HubError, InvalidInput
 from hubserve.instance.frame_results import FrameResults
 from hubserve.instance.guard import guarded
 from hubserve.instance.json_results import ResultEncoder
-from hubserve.kinds.base import Face, LoadedModule
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Face
 from hubserve.kinds.module_failures import as_failure
 from hubserve.types import check_inputs
 from hubserve.wire.frames import Frame, unpack_arrays

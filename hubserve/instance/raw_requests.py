@@ -5,7 +5,7 @@ The frame's ``inputs`` lists descriptions of arrays, whose ``buffer`` is relativ
 ``key``, and a ``request``: ``items`` and, where the client gave them, ``id``, ``parameters``, ``outputs``, ``sequence``, ``priority``,
 ``timeout_us``.
 The frame's ``together`` says whether the module is given them in one call. A result may also have ``parameters``, or be
-``{"later": again}`` (see :class:`hubserve.kinds.raw_requests.Later`).
+``{"later": again}`` (see :class:`hubserve.kinds.raw_requests.Deferred`).
 """
 
 import time
@@ -18,8 +18,9 @@ from hubserve.instance.guard import guarded
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.replies import writeable
 from hubserve.instance.side_channel import SideChannel
-from hubserve.kinds.base import Face, LoadedModule
-from hubserve.kinds.raw_requests import Answer, Later, WholeRequest, WholeResponse
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Face
+from hubserve.kinds.raw_requests import Answer, Deferred, RawRequest, RawResponse
 from hubserve.types import SequencePart
 from hubserve.wire.frames import Frame, unpack_arrays
 
@@ -36,7 +37,7 @@ class PreparedRequests(NamedTuple):
     """
 
     results: FrameResults
-    requests: List[WholeRequest]
+    requests: List[RawRequest]
     positions: List[int]
     faces: List[str]
     together: bool
@@ -62,7 +63,7 @@ def prepare_requests(frame: Frame, encoder: Optional[ResultEncoder] = None) -> P
     return prepared
 
 
-def _request(call: Dict[str, Any], frame: Frame) -> WholeRequest:
+def _request(call: Dict[str, Any], frame: Frame) -> RawRequest:
     fields = call["request"]
     first, described = call["buffer"], frame.header["inputs"][call["inputs"]]
     locations, buffers = (each[first : first + len(described)] for each in (frame.header["buffers"], frame.buffers))
@@ -74,7 +75,7 @@ def _request(call: Dict[str, Any], frame: Frame) -> WholeRequest:
         inputs[name] = array.copy() if in_arena else writeable(array)
     if fields.get("sequence"):
         fields["sequence"] = SequencePart(*fields["sequence"])
-    return WholeRequest(inputs=inputs, key=call["key"], **fields)
+    return RawRequest(inputs=inputs, key=call["key"], **fields)
 
 
 def compute_requests(module: LoadedModule, prepared: PreparedRequests, side: SideChannel) -> FrameResults:
@@ -104,7 +105,7 @@ def _finish(module: LoadedModule, prepared: PreparedRequests, side: SideChannel)
     for request, position in zip(prepared.requests, prepared.positions):
         result = results[position] or {}
         if result.get("later"):
-            side.again(request.key)
+            side.reschedule(request.key)
         elif "error" in result and module.description.decoupled:
             # sent the same way as the responses before it, so that it arrives after them
             side.abandon(request.key, from_wire(result["error"]))
@@ -114,16 +115,16 @@ def _finish(module: LoadedModule, prepared: PreparedRequests, side: SideChannel)
     side.finish(done)
 
 
-def _answers(module: LoadedModule, requests: List[WholeRequest]) -> List[Answer]:
+def _answers(module: LoadedModule, requests: List[RawRequest]) -> List[Answer]:
     try:
         return guarded(partial(module.call_requests, requests))
     except HubError as error:
-        return [WholeResponse({}, None, error) for _ in requests]
+        return [RawResponse({}, None, error) for _ in requests]
 
 
 def _put(results: FrameResults, position: int, face: str, answer: Answer, items: int) -> None:
-    if isinstance(answer, Later):
-        results.results[position] = {"later": answer.again}
+    if isinstance(answer, Deferred):
+        results.results[position] = {"later": answer.reschedule}
     elif answer.error:
         if isinstance(answer.error, OutOfMemory):
             results.note_out_of_memory(items)
@@ -135,7 +136,7 @@ def _put(results: FrameResults, position: int, face: str, answer: Answer, items:
             results.put_error(position, error)
 
 
-def _put_answer(results: FrameResults, position: int, face: str, answer: WholeResponse) -> None:
+def _put_answer(results: FrameResults, position: int, face: str, answer: RawResponse) -> None:
     if face == Face.JSON:
         results.put_json(position, answer.outputs)
     else:

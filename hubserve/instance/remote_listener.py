@@ -79,9 +79,8 @@ class _Handshake:
     def abort(self) -> None:
         """Shut the connection down from another thread; its own thread sees the end and closes it."""
         with suppress(OSError):
-            socket.socket.shutdown(
-                self.sock, socket.SHUT_RDWR
-            )  # the method of SSLSocket would discard TLS state that the other thread uses
+            # SSLSocket's own method would discard TLS state that the other thread uses
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
 
 class _Handshakes:

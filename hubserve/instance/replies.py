@@ -7,7 +7,7 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Protocol, Tuple
 import numpy as np
 
 from hubserve.errors import from_wire
-from hubserve.kinds.raw_requests import Replies, WholeResponse
+from hubserve.kinds.raw_requests import RawResponse, Replies
 from hubserve.wire import frames
 
 #: op, key, final, buffers: a header with no more than these carries no response
@@ -62,7 +62,7 @@ class CallReplies(Replies):
         for each in callbacks:
             each()
 
-    def take(self) -> Optional[WholeResponse]:
+    def next_response(self) -> Optional[RawResponse]:
         """See the base class."""
         with self._changed:
             while not self._waiting and not self._final:
@@ -73,9 +73,9 @@ class CallReplies(Replies):
         if not header["final"]:
             self._caller.consumed(self._key)
         if "error" in header:
-            return WholeResponse({}, None, from_wire(header["error"]))
+            return RawResponse({}, None, from_wire(header["error"]))
         arrays = {name: writeable(array) for name, array in frames.unpack_arrays(header["outputs"], buffers).items()}
-        return WholeResponse(arrays, header.get("parameters"), None, header.get("dtypes"))
+        return RawResponse(arrays, header.get("parameters"), None, header.get("dtypes"))
 
     def value(self) -> Any:
         """Wait for the reply to :meth:`hubserve.kinds.raw_requests.Host.ask`, and return its value.

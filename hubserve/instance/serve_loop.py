@@ -20,7 +20,8 @@ from hubserve.instance.raw_requests import PreparedRequests, compute_requests, p
 from hubserve.instance.side_channel import SideChannel
 from hubserve.instance.warmup import compute_samples, compute_zeros
 from hubserve.kinds import get_kind
-from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Description, Face
 from hubserve.kinds.forks import leave_if_forked, prepare_forks
 from hubserve.kinds.import_hooks import share_with_children
 from hubserve.kinds.raw_requests import current_host, set_host
@@ -58,7 +59,7 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
             frames.send(sock, {"op": "failed", "error": to_wire(error)})
             return 1
         leave_if_forked()
-        if side and module.description.whole_requests:
+        if side and module.description.raw_requests:
             side.on_lost = partial(_shut_down, sock)
         freeze_gc()
         frames.send(sock, {"op": "loaded", "description": module.description.to_json(), "times": times})
@@ -133,7 +134,7 @@ def _prepared_frames(sock: socket.socket, arena: Optional[Arena], module: Loaded
             yield None
             continue
         began = time.perf_counter()
-        prepared = prepare_requests(frame, encoder) if module.description.whole_requests else prepare(module, frame, encoder)
+        prepared = prepare_requests(frame, encoder) if module.description.raw_requests else prepare(module, frame, encoder)
         prepared.results.once = bool(frame.header.get("once"))
         prepared.results.prepare_s = time.perf_counter() - began
         yield prepared
@@ -176,7 +177,7 @@ def _load(order: Dict[str, Any]) -> Tuple[LoadedModule, int, List[Tuple[int, flo
     limit = order.get("max_batch_size") or module.description.max_batch_size
     max_batch_size = min(limit, module.description.max_batch_size)
     module.description = _with_inputs(module.description, order.get("extra_inputs") or [])._replace(max_batch_size=max_batch_size)
-    if module.description.whole_requests and current_host() is None:
+    if module.description.raw_requests and current_host() is None:
         raise LoadFailed("it takes raw requests, which instances on other machines cannot; serve it from the gateway's own machine")
     samples = order.get("warm_up")
     if samples is not None:

@@ -6,7 +6,7 @@ Its frames are those of :mod:`hubserve.wire.frames`, but they are not requests a
 op            direction         content
 ============  ================  =====================================================================================
 ``response``  to the gateway    ``key`` of a request; ``outputs``, ``parameters`` or ``error``; ``final``
-``again``     to the gateway    ``key`` of a request that the module is to be given once more
+``again``     to the gateway    ``key`` of a request that the module is given once more
 ``taken``     both              ``key`` of a request or call, ``count`` of its responses that have been consumed
 ``cancel``    to the instance   ``key`` of a request whose answer is not wanted any more
 ``call``      to the gateway    ``key`` of a call, and the fields of :class:`hubserve.kinds.raw_requests.Call`
@@ -19,17 +19,63 @@ op            direction         content
 import itertools
 import socket
 import threading
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, Optional, Sequence
 
 from hubserve.errors import HubError, InstanceDied, to_wire
-from hubserve.instance.frame_sender import FrameSender
 from hubserve.instance.open_requests import OpenRequests
 from hubserve.instance.replies import CallReplies
-from hubserve.kinds.raw_requests import Call, Host, Replies, WholeResponse
+from hubserve.kinds.raw_requests import Call, Host, RawResponse, Replies
 from hubserve.wire import frames
 
 _SERVER_GONE = "the server has ended"
 _FORKED = "a process that a model forks cannot make requests of other models or send responses; do it in the instance itself"
+
+
+class _FrameSender:
+    """Sender of frames for several threads, even one that must not wait.
+
+    Args:
+        sock: connected to the gateway.
+        on_error: called when the socket cannot be written to.
+    """
+
+    def __init__(self, sock: socket.socket, on_error: Callable[[], None]) -> None:
+        self._sock = sock
+        self._on_error = on_error
+        self._lock = threading.Lock()
+        self._deferred: Deque[Dict[str, Any]] = deque()
+
+    def send(self, header: Dict[str, Any], buffers: Sequence[Any]) -> None:
+        """Send a frame, waiting for other threads and for the socket."""
+        with self._lock:
+            self._write(header, buffers)
+        self._send_deferred()
+
+    def defer(self, header: Dict[str, Any]) -> None:
+        """Send a frame without waiting for other threads: if one is sending, it sends this frame, too."""
+        self._deferred.append(header)
+        self._send_deferred()
+
+    def reset(self) -> None:
+        """Replace the lock in a forked process, where a thread that held it will never release it, and drop deferred frames."""
+        self._lock = threading.Lock()
+        self._deferred.clear()
+
+    def _send_deferred(self) -> None:
+        # The thread that holds the lock checks again after it has released it, so that no frame is left behind.
+        while self._deferred and self._lock.acquire(blocking=False):
+            try:
+                while self._deferred:
+                    self._write(self._deferred.popleft(), ())
+            finally:
+                self._lock.release()
+
+    def _write(self, header: Dict[str, Any], buffers: Sequence[Any]) -> None:
+        try:
+            frames.send(self._sock, header, buffers)
+        except OSError:
+            self._on_error()
 
 
 class SideChannel(Host):
@@ -45,7 +91,7 @@ class SideChannel(Host):
     def __init__(self, sock: socket.socket) -> None:
         self.on_lost: Callable[[], None] = _nothing
         self._sock = sock
-        self._sender = FrameSender(sock, self._lose)
+        self._sender = _FrameSender(sock, self._lose)
         self._requests = OpenRequests()
         self._replies: Dict[int, CallReplies] = {}
         self._keys = itertools.count(1)
@@ -62,7 +108,7 @@ class SideChannel(Host):
         """Record that requests are answered."""
         self._requests.remove(keys)
 
-    def again(self, key: int) -> None:
+    def reschedule(self, key: int) -> None:
         """See the base class."""
         self.finish([key])
         self._sender.send({"op": "again", "key": key}, ())
@@ -79,7 +125,7 @@ class SideChannel(Host):
         """See the base class."""
         return self._requests.has_acted(keys)
 
-    def respond(self, key: int, response: Optional[WholeResponse], final: bool) -> None:
+    def respond(self, key: int, response: Optional[RawResponse], final: bool) -> None:
         """See the base class."""
         self._requests.mark_acted([key])
         header: Dict[str, Any] = {"op": "response", "key": key, "final": final}
@@ -190,7 +236,7 @@ def _nothing() -> None:
     pass
 
 
-def _described(response: WholeResponse, buffers: List[Any]) -> Dict[str, Any]:
+def _described(response: RawResponse, buffers: List[Any]) -> Dict[str, Any]:
     if response.error:
         return {"error": to_wire(response.error)}
     described: Dict[str, Any] = {"outputs": frames.pack_arrays(response.outputs, buffers)}

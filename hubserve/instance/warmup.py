@@ -19,7 +19,7 @@ from hubserve.errors import HubError, LoadFailed
 from hubserve.instance.execute import call_items
 from hubserve.instance.guard import guarded
 from hubserve.kinds.base import LoadedModule
-from hubserve.kinds.raw_requests import WholeRequest, WholeResponse
+from hubserve.kinds.raw_requests import RawRequest, RawResponse
 from hubserve.types import ANY, BFLOAT16, BYTES, REST, array_from_bytes
 
 FOLDER = "warmup"
@@ -56,7 +56,7 @@ def compute_zeros(module: LoadedModule, largest: int) -> List[Tuple[int, float]]
         LoadFailed: the module cannot compute even one item.
     """
     shapes = module.description.item_shapes()
-    if module.description.whole_requests:
+    if module.description.raw_requests:
         return []  # they may have effects beyond their answers: only configured samples are computed
     if shapes is None or any(ANY in shape or REST in shape or dtype == BYTES for dtype, shape in shapes.values()):
         return []  # suitable lengths or strings are unknown
@@ -87,7 +87,7 @@ def _timed(module: LoadedModule, inputs: Dict[str, np.ndarray]) -> float:
 
 def _compute(module: LoadedModule, item: Dict[str, np.ndarray], count: int) -> None:
     batched = module.description.batched
-    if module.description.whole_requests:
+    if module.description.raw_requests:
         _compute_requests(module, {name: array[np.newaxis] if batched else array for name, array in item.items()}, count)
         return
     inputs = {name: np.stack([array] * count) if batched else array for name, array in item.items()}
@@ -96,9 +96,9 @@ def _compute(module: LoadedModule, item: Dict[str, np.ndarray], count: int) -> N
 
 def _compute_requests(module: LoadedModule, inputs: Dict[str, np.ndarray], count: int) -> None:
     # no client's request has a negative key: late answers go nowhere
-    requests = [WholeRequest(-number, {name: array.copy() for name, array in inputs.items()}) for number in range(1, count + 1)]
+    requests = [RawRequest(-number, {name: array.copy() for name, array in inputs.items()}) for number in range(1, count + 1)]
     for answer in guarded(lambda: module.call_requests(requests)):
-        if isinstance(answer, WholeResponse) and answer.error:
+        if isinstance(answer, RawResponse) and answer.error:
             raise answer.error
 
 

@@ -4,36 +4,37 @@ from importlib import import_module
 from pathlib import Path
 
 from hubserve.errors import LoadFailed
-from hubserve.kinds.base import Face, Kind, LoadedModule, ModuleInfo
+from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
+from hubserve.kinds.description import Face
 
 __all__ = ["KINDS", "Face", "Kind", "LoadedModule", "ModuleInfo", "find_kind", "get_kind", "module_folder"]
 
-#: name -> "package.module:Class", in the order in which they are asked whether they recognise a folder
+#: name -> "package.module:Class", in the order in which they are tried on a folder
 KINDS = {
     "paddlehub": "hubserve.kinds.paddlehub:PaddleHubKind",
-    "triton": "hubserve.kinds.triton.repository:TritonKind",
+    "triton": "hubserve.kinds.triton.kind:TritonKind",
     "model": "hubserve.kinds.model_file:ModelKind",
 }
 
 
 def get_kind(name: str) -> Kind:
-    """The kind of that name.
+    """Return the kind of a name.
 
     Raises:
-        LoadFailed: there is none.
+        LoadFailed: the name is unknown.
     """
     if name not in KINDS:
-        raise LoadFailed(f"there is no module kind '{name}'; known are {', '.join(KINDS)}")
+        raise LoadFailed(f"unknown module kind '{name}'; known kinds are {', '.join(KINDS)}")
     module, _, cls = KINDS[name].partition(":")
     kind: Kind = getattr(import_module(module), cls)()
     return kind
 
 
 def find_kind(folder: Path) -> Kind:
-    """Return the kind that recognises a folder, or a model's file.
+    """Return the kind that recognises a folder or a model file.
 
     Raises:
-        LoadFailed: it is neither, or none does; the message says what each kind looks for.
+        LoadFailed: no kind recognises it; the message says what each kind looks for.
     """
     if folder.is_file() and get_kind("model").recognises(folder):
         return get_kind("model")
@@ -48,6 +49,6 @@ def find_kind(folder: Path) -> Kind:
 
 
 def module_folder(path: Path) -> Path:
-    """Return the folder that a path means: a kind's main file, such as ``module.py``, stands for the folder that it is in."""
+    """Return the module folder of a path: a kind's main file, such as ``module.py``, stands for its folder."""
     is_main = path.is_file() and any(path.name == get_kind(name).main_file for name in KINDS)
     return path.parent if is_main else path

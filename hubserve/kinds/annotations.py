@@ -1,6 +1,6 @@
 """Import modules whose annotations use undefined names: ``def scale(size: Tuple[int])`` without the import of ``Tuple``.
 
-Annotations say nothing that the code needs, and Python 3.14 and newer do not evaluate them. Older ones end the import with a NameError.
+The code does not need its annotations, and Python 3.14 and newer do not evaluate them. Older ones end the import with a NameError.
 """
 
 import __future__
@@ -17,12 +17,12 @@ from typing import Any, Iterator, Optional, Set
 
 from hubserve.kinds.removed_names.runtime import is_of_user
 
-#: that many files of one module may have such annotations
+#: the most files of one module that may have such annotations
 _MOST_FILES = 50
 
 
 def import_leniently(name: str) -> ModuleType:
-    """Import a module; a file that fails because of a name in an annotation is imported again without its annotations being evaluated."""
+    """Import a module; a file that fails because of a name in an annotation is imported again with its annotations unevaluated."""
     for _ in range(_MOST_FILES):
         try:
             return import_module(name)
@@ -36,7 +36,7 @@ def import_leniently(name: str) -> ModuleType:
 
 
 def _file_of_annotation(error: NameError) -> Optional[str]:
-    """Return the file whose annotation raised the error, and log it; None where something else did."""
+    """Return the file whose annotation raised the error, and log it; None if the error has another cause."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     name = getattr(error, "name", None) or str(error).partition("'")[2].partition("'")[0]
     try:
@@ -45,11 +45,11 @@ def _file_of_annotation(error: NameError) -> Optional[str]:
     except (OSError, SyntaxError, ValueError):
         return None
     named = (each for annotation in _annotations(tree) for each in ast.walk(annotation) if isinstance(each, ast.Name) and each.id == name)
-    place = next((each for each in named), None)
-    if place is None or _is_bound(tree, name) or not is_of_user(frame.filename):
+    first = next((each for each in named), None)
+    if first is None or _is_bound(tree, name) or not is_of_user(frame.filename):
         return None
     sys.stderr.write(
-        f"{frame.filename}, line {place.lineno}: '{name}' in an annotation is not defined; the file's annotations are left out\n"
+        f"{frame.filename}, line {first.lineno}: '{name}' in an annotation is not defined; the file's annotations are left out\n"
     )
     return frame.filename
 
@@ -61,7 +61,7 @@ def _annotations(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def _is_bound(tree: ast.AST, name: str) -> bool:
-    """Return whether the file binds the name anywhere: then the error comes from the order of statements, not from an annotation."""
+    """Return True if the file binds the name anywhere: then the order of its statements is the cause, not an annotation."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)) and any((each.asname or each.name.split(".")[0]) == name for each in node.names):
             return True
@@ -80,13 +80,13 @@ def _finder() -> "_WithoutAnnotations":
 
 
 class _WithoutAnnotations(MetaPathFinder):
-    """Finds the files that are in its set."""
+    """Finder of the files whose annotations must stay unevaluated."""
 
     def __init__(self) -> None:
         self.files: Set[str] = set()
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:
-        """Answer for files of the set only."""
+        """Return a spec for the files of the set only."""
         found = PathFinder.find_spec(fullname, path, target)
         if found is None or found.origin not in self.files or found.origin is None:
             return None
@@ -95,7 +95,7 @@ class _WithoutAnnotations(MetaPathFinder):
 
 
 class _Loader(SourceFileLoader):
-    """Loads a file as if it began with ``from __future__ import annotations``; compiled files of others are not used."""
+    """Loader that compiles a file as if it began with ``from __future__ import annotations``; cached bytecode is not used."""
 
     def get_code(self, fullname: str) -> Optional[CodeType]:
         """Compile the source."""

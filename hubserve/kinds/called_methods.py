@@ -1,4 +1,4 @@
-"""Calls of a module's method with a client's arguments; wrong arguments are distinguished from faults of the module."""
+"""Call a module's method with a client's arguments, and distinguish wrong arguments from faults of the module."""
 
 import inspect
 import json
@@ -28,49 +28,49 @@ _KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 
 class CalledMethod:
-    """A method that clients' arguments go to.
+    """A method that is called with clients' arguments.
 
     Args:
         method: bound to the module.
-        given: how many positional arguments come from the server itself.
-        usage: what it takes, in words; "" for what its signature says.
+        given: the number of positional arguments that come from the server itself.
+        usage: its arguments, in words; "" to derive them from its signature.
 
     Attributes:
-        types: name of each argument -> "bool", "int", "float", "str", "list" or "dict" as its annotation, its default or its
-            name ("images") says; else "".
-        usage: what it takes, in words, with an example.
+        types: name of each argument -> "bool", "int", "float", "str", "list" or "dict" by its annotation, its default or its
+            name ("images"); "" if none of them says.
+        usage: its arguments, in words, with an example.
     """
 
     def __init__(self, method: Callable[..., Any], given: int = 0, usage: str = "") -> None:
         self._method = method
         own = _parameters(method, given, follow_wrapped=False)
-        # a wrapped function may take more or fewer arguments than its wrapper: only a call shows it
+        # a wrapped function may take other arguments than its wrapper: only a call shows it
         self._is_certain = own is not None
-        taken = list((own or _parameters(method, given, follow_wrapped=True) or {}).values())
-        self._takes_any = own is None or any(each.kind is each.VAR_KEYWORD for each in taken)
-        self._named = {each.name: each for each in taken if each.kind in _KINDS}
+        parameters = list((own or _parameters(method, given, follow_wrapped=True) or {}).values())
+        self._takes_any = own is None or any(each.kind is each.VAR_KEYWORD for each in parameters)
+        self._named = {each.name: each for each in parameters if each.kind in _KINDS}
         self.types = {name: _type_of(each) for name, each in self._named.items()}
-        self.usage = usage[:_LONGEST_USAGE] if usage or (own is None and not self._named) else self._say()
+        self.usage = usage[:_LONGEST_USAGE] if usage or (own is None and not self._named) else self._describe()
 
     def __call__(self, arguments: Mapping[str, Any], *given: Any) -> Any:
-        """Call it with a client's arguments.
+        """Call the method with a client's arguments.
 
         Raises:
-            WrongArguments: they are not those that it takes.
+            WrongArguments: an argument is missing or unknown.
         """
-        wrong = self._wrong(arguments)
+        wrong = self._mismatch(arguments)
         if wrong:
             raise WrongArguments(wrong)
         try:
             return self._method(*given, **arguments)
         except TypeError as error:
-            wrong = self._why(error, arguments)
+            wrong = self._mismatch_in(error, arguments)
             if not wrong:
                 raise
         raise WrongArguments(wrong)
 
-    def _wrong(self, arguments: Mapping[str, Any]) -> str:
-        """Say which arguments are missing or not known; "" if none."""
+    def _mismatch(self, arguments: Mapping[str, Any]) -> str:
+        """Name the arguments that are missing or unknown; "" if there are none."""
         if not self._is_certain:
             return ""
         missing = [name for name, each in self._named.items() if each.default is each.empty and name not in arguments]
@@ -82,8 +82,8 @@ class CalledMethod:
             parts.append(_listed("is not known", "are not known", unknown) + hint)
         return ", and ".join(parts)
 
-    def _why(self, error: TypeError, arguments: Mapping[str, Any]) -> str:
-        """Say what was wrong with the arguments, if that is what a TypeError from within the method means; else ""."""
+    def _mismatch_in(self, error: TypeError, arguments: Mapping[str, Any]) -> str:
+        """Name the wrong arguments that a TypeError from within the method reports; "" if it has another cause."""
         text = safe_text(error)
         unexpected = _UNEXPECTED.search(text)
         if unexpected and self._takes_any and unexpected[2] in arguments and unexpected[2] not in self._named:
@@ -104,7 +104,7 @@ class CalledMethod:
         rest = [each for each in found if each not in self._named]
         return f"; further ones are {', '.join(rest[:20])}" if rest else ""
 
-    def _say(self) -> str:
+    def _describe(self) -> str:
         required = [name for name, each in self._named.items() if each.default is each.empty]
         optional = [f"{name} ({_default(each.default)})" for name, each in self._named.items() if each.default is not each.empty]
         parts = [", ".join(required)] if required else []
@@ -117,7 +117,7 @@ class CalledMethod:
 
 
 def _parameters(method: Any, given: int, *, follow_wrapped: bool) -> Optional[Dict[str, inspect.Parameter]]:
-    """Return the parameters that clients' arguments may fill; None where any are taken, or it cannot be known."""
+    """Return the parameters that clients' arguments may fill; None if it takes any arguments, or its signature is unknown."""
     try:
         found = list(inspect.signature(method, follow_wrapped=follow_wrapped).parameters.values())
     except (TypeError, ValueError):
@@ -159,7 +159,7 @@ def _listed(one: str, several: str, names: Sequence[str]) -> str:
 
 
 def _is_raised_in(error: BaseException, method: Any) -> bool:
-    """Return True if an error was raised by a call that the method itself makes, not deeper."""
+    """Return True if the error was raised by a call in the method itself, not deeper."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

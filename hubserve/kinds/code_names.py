@@ -1,4 +1,4 @@
-"""Read which names a Python file imports and uses, from its source alone."""
+"""Read the names that a Python file imports and uses, from its source alone."""
 
 import ast
 import warnings
@@ -12,14 +12,14 @@ _IMPORTERS = frozenset({"importlib.import_module", "importlib.__import__", "__im
 
 
 class Found(NamedTuple):
-    """One name at one place of a file.
+    """One use of a name in a file.
 
     Attributes:
-        name: dotted, as the package has it: ``numpy.float`` for ``np.float``.
+        name: dotted, without aliases: ``numpy.float`` for ``np.float``.
         line: in the file.
-        optional: it stands where the code goes on without it.
+        optional: the code handles its absence.
         in_function: it is needed when a function runs, not when the file is imported.
-        call: where it is called: how many arguments it has by position, and the names of the others.
+        call: of a call, the number of positional arguments and the names of the others.
     """
 
     name: str
@@ -30,13 +30,13 @@ class Found(NamedTuple):
 
 
 class CodeNames(NamedTuple):
-    """The names that one file uses.
+    """The names that a file uses.
 
     Attributes:
         imports: modules: ``a.b`` for ``import a.b`` and ``from a.b import c``.
-        uses: names of imported modules: ``a.b.c`` for ``from a.b import c`` and for ``a.b.c(...)``.
+        uses: names in imported modules: ``a.b.c`` for ``from a.b import c`` and for ``a.b.c(...)``.
         methods: attributes of other objects that are called.
-        module_names: the names under ``@moduleinfo``.
+        module_names: the names given to ``@moduleinfo``.
     """
 
     imports: Tuple[Found, ...]
@@ -50,7 +50,7 @@ def read_code_names(path: Path) -> CodeNames:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not Python 3, is too large or is nested too deeply; the text says where.
+        ValueError: it is not Python 3, is too large or is nested too deeply; the message says where.
     """
     if path.stat().st_size > _MAX_SOURCE_BYTES:
         raise ValueError(f"it is larger than {_MAX_SOURCE_BYTES >> 20} MiB")
@@ -69,7 +69,7 @@ def read_code_names(path: Path) -> CodeNames:
 
 
 def _aliases(tree: ast.AST) -> Dict[str, Set[str]]:
-    """Return what each imported name of a file stands for; more than one thing where there are several imports of it."""
+    """Return the dotted names that each imported name of a file stands for; several if it is imported more than once."""
     aliases: Dict[str, Set[str]] = {}
     for node in ast.walk(tree):
         for name, target in _bound(node):
@@ -88,7 +88,7 @@ def _bound(node: ast.AST) -> Iterator[Tuple[str, str]]:
 
 
 class _Reader(ast.NodeVisitor):
-    """Walk a file, aware of what surrounds each name."""
+    """Visitor that collects names with their context."""
 
     def __init__(self) -> None:
         self.aliases: Dict[str, Set[str]] = {}
@@ -118,7 +118,7 @@ class _Reader(ast.NodeVisitor):
         for each in node.body:
             self.visit(each)
         self._guards.pop()
-        # the alternative that the code tries instead is not needed by itself, either
+        # the alternative in the handler is not required by itself, either
         for handler in node.handlers:
             self._guards.append(caught(handler.type))
             self.generic_visit(handler)
@@ -186,7 +186,7 @@ class _Reader(ast.NodeVisitor):
 
 
 def caught(node: Optional[ast.AST]) -> Set[str]:
-    """Return the names of the errors that an ``except`` takes."""
+    """Return the names of the errors that an ``except`` catches."""
     if node is None:
         return {"BaseException"}
     return {_last(each) for each in (node.elts if isinstance(node, ast.Tuple) else [node])}
@@ -197,7 +197,7 @@ def _last(node: ast.AST) -> str:
 
 
 def is_main(node: ast.AST) -> bool:
-    """Return whether the test is ``__name__ == "__main__"``."""
+    """Return True if the test is ``__name__ == "__main__"``."""
     return isinstance(node, ast.Compare) and _last(node.left) == "__name__"
 
 

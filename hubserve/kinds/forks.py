@@ -1,7 +1,7 @@
-"""Make processes that a module forks begin as any process does; they are not instances.
+"""Keep processes that a module forks from acting as instances.
 
-A fork has everything of its parent. Without care it would ignore the signals that its parent ignores, hold the parent's sockets open, and
-answer the parent's requests once it comes out of the module's code.
+A fork inherits the state of its parent. Without care it would ignore the signals that its parent ignores, hold the parent's sockets open,
+and answer the parent's requests once it returns from the module's code.
 """
 
 import contextlib
@@ -12,35 +12,35 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, Optional, Set
 
-#: signals that a terminal or an init system sends to a whole process group, and what a process does by default
+#: signals that a terminal or an init system sends to a process group, and their default handlers
 _DEFAULTS: Dict[int, Any] = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 _is_fork = False
 _blocked = threading.local()
 
 
 def ignore_signals() -> None:
-    """Have this process go on at signals to its process group, and those that it starts end at them.
+    """Keep this process alive at signals to its process group, but not the programs that it starts.
 
-    By a handler that does nothing, because a program that is started inherits what is ignored, but no handlers.
+    This needs a handler that does nothing: a started program inherits ignored signals, but not handlers.
     """
     for number in _DEFAULTS:
-        signal.signal(number, _go_on)
+        signal.signal(number, _ignore)
         signal.siginterrupt(number, False)
 
 
-def _go_on(*_: Any) -> None:
-    """Ignore a signal: the gateway decides when an instance ends, even if a terminal or an init system signals the whole process group."""
+def _ignore(*_: Any) -> None:
+    """Do nothing: the gateway decides when an instance ends, even if a terminal or an init system signals the process group."""
 
 
 def prepare_forks(forget: Callable[[], None]) -> None:
-    """Have processes that are forked from now on begin with default signals.
+    """Restore the default signals in processes that are forked from now on.
 
     Args:
-        forget: called in each of them, to close what belongs to the instance alone.
+        forget: called in each of them, to close the instance's own resources.
     """
 
     def begin() -> None:
-        global _is_fork  # noqa: PLW0603 - it is of the process, as that is
+        global _is_fork  # noqa: PLW0603 - a property of the process
         _is_fork = True
         try:
             forget()
@@ -51,7 +51,7 @@ def prepare_forks(forget: Callable[[], None]) -> None:
 
 
 def _block() -> None:
-    """Block signals, so that one that comes early is delivered only once the fork has its default handlers."""
+    """Block signals until the fork has its default handlers."""
     _blocked.before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULTS)
 
 
@@ -63,16 +63,16 @@ def _unblock() -> None:
 
 def _restore_signals() -> None:
     for number, default in _DEFAULTS.items():
-        if signal.getsignal(number) is _go_on:  # the module may have installed another one
+        if signal.getsignal(number) is _ignore:  # the module may have installed another one
             signal.signal(number, default)
     _unblock()
 
 
 def leave_if_forked(error: Optional[BaseException] = None) -> None:
-    """End this process if it is a fork that has come out of the module's code; it must not go on as a second instance.
+    """End this process if it is a fork that has left the module's code; it must not act as a second instance.
 
     Args:
-        error: the exception that it came out by; None if the code returned.
+        error: the exception that left the code; None if the code returned.
     """
     if not _is_fork:
         return

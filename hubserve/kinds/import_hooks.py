@@ -1,6 +1,6 @@
 """Make a module's folder importable under its name, and installed modules importable from one another.
 
-What is importable in the module's process is also importable in every interpreter that it starts, through their environment variables.
+Interpreters that the module's process starts get the same imports, through environment variables.
 """
 
 import json
@@ -20,31 +20,31 @@ from hubserve.kinds.removed_names import runtime
 from hubserve.kinds.versions import current_version
 from hubserve.paths import modules_dir
 
-#: the modules that are packages of this process, by package name
+#: package name -> folder of the modules that this process has imported
 LOADED: Dict[str, Path] = {}
 
 _OWN_PATH = frozenset(sys.path)
-#: holds a file that every Python imports at its start
+#: the folder of a file that Python imports at its start
 _CHILDREN = Path(__file__).resolve().parent / "child_start"
 _VARIABLE = "HUBSERVE_IMPORTS"
 _is_shared = False
 
 
 def hide_neighbours() -> None:
-    """Take the folder that hubserve lies in off the path: in a checkout, its ``tools`` and ``tests`` would hide those of modules."""
+    """Take the parent folder of hubserve off the path: in a checkout, its ``tools`` and ``tests`` would hide those of modules."""
     own = Path(hubserve.__file__).resolve().parent.parent
     paths = sysconfig.get_paths()
-    if own not in {Path(paths["purelib"]).resolve(), Path(paths["platlib"]).resolve()}:  # there they are installed packages
+    if own not in {Path(paths["purelib"]).resolve(), Path(paths["platlib"]).resolve()}:  # those hold installed packages
         sys.path[:] = [each for each in sys.path if not each or Path(each).resolve() != own]
 
 
 def share_with_children(*, always: bool = False) -> None:
-    """Have interpreters that this process starts import the packages, and from the folders, that it imports now.
+    """Pass this process's packages and import path to the interpreters that it starts.
 
     Args:
-        always: do so again whenever there are more; before it was asked for nothing is done.
+        always: turn sharing on for this process; without it nothing is done until sharing is on.
     """
-    global _is_shared  # noqa: PLW0603 - it is of the process, as the environment is
+    global _is_shared  # noqa: PLW0603 - a property of the process, as its environment
     _is_shared |= always
     if not _is_shared:
         return
@@ -63,7 +63,7 @@ def share_with_children(*, always: bool = False) -> None:
 
 
 def install_package(name: str, folder: Path) -> None:
-    """Make ``folder`` the package ``name`` in this process, whatever the folder itself is called.
+    """Import ``folder`` as the package ``name``, whatever the name of the folder.
 
     Raises:
         LoadFailed: a package of that name is already imported, or its ``__init__.py`` fails.
@@ -75,8 +75,8 @@ def install_package(name: str, folder: Path) -> None:
         raise LoadFailed(f"a module cannot be called '{name}': a package of that name is already imported here. Rename the folder.")
     _InstalledModules.install()
     look_beside(name, folder)
-    # Published modules import from beside their folder, and from inside it. Installed ones are found by the finder: with the modules folder
-    # on the path, each name's folder of versions would be a package itself.
+    # Published modules import from beside their folder, and from inside it. The finder finds installed ones: with the modules folder on the
+    # path, each folder of versions would be a package itself.
     for path in (folder.parent, folder):
         if path != modules_dir() and str(path) not in sys.path:
             sys.path.append(str(path))
@@ -92,7 +92,7 @@ def install_package(name: str, folder: Path) -> None:
     except BaseException as error:
         del sys.modules[name], LOADED[name]
         raise LoadFailed(
-            f"cannot import '{folder / '__init__.py'}': {type(error).__name__}: {error}. Mend it; it may be an empty file."
+            f"cannot import '{folder / '__init__.py'}': {type(error).__name__}: {error}. Fix it; it may be an empty file."
         ) from error
 
 
@@ -108,25 +108,25 @@ def _package_spec(name: str, folder: Path) -> ModuleSpec:
 
 
 class _InstalledModules(MetaPathFinder):
-    """Finds ``import other_module`` as that version of the installed module which its bare name means."""
+    """Finder of installed modules: ``import other_module`` imports the current version."""
 
     @classmethod
     def install(cls) -> None:
-        """Add it once, behind every other finder."""
+        """Add the finder once, after every other finder."""
         if not any(isinstance(each, cls) for each in sys.meta_path):
             sys.meta_path.append(cls())
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
-        """Answer for top-level names only; the rest is found through the package's path."""
+        """Find top-level names only; submodules are found through the package's path."""
         return find_package(fullname) if path is None else None
 
 
 def find_package(name: str, folder: Optional[str] = None) -> Optional[ModuleSpec]:
-    """Find the import spec of a module as a package; None if there is no module of this name.
+    """Return the import spec of a module as a package; None if there is no module of this name.
 
     Args:
-        name: of the package.
-        folder: the module's files; None for those of the installed version that the bare name means.
+        name: the package's.
+        folder: the module's files; None for those of its current installed version.
     """
     found = current_version(name) if folder is None else Path(folder)
     return _package_spec(name, found) if found else None

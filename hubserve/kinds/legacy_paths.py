@@ -1,7 +1,7 @@
-"""The installed modules as PaddleHub lays them out, ``<name>/<files>``, for modules that find their files by that path.
+"""PaddleHub's layout of installed modules, ``<name>/<files>``, for modules that find their files by that path.
 
-About one published module in twenty opens ``MODULE_HOME/<its own name>/...``. Versions lie side by side in a home, so such modules are
-given a folder of links instead: each name leads to the version that runs here, or to the newest one.
+About one published module in twenty opens ``MODULE_HOME/<its own name>/...``. A home holds several versions of a module, so such modules
+get a folder of links instead: each name leads to the version that runs in this process, else to the current one.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ _FOLDER = "module_home"
 
 
 def module_home() -> Path:
-    """The folder of links for this process; the modules folder itself if it cannot be made."""
+    """Return the folder of links for this process; the modules folder itself if it cannot be made."""
     links = {**_installed(), **LOADED}
     if not links:
         return modules_dir()
-    own = "|".join(f"{name}={_place(folder)}" for name, folder in sorted(LOADED.items()))
+    own = "|".join(f"{name}={_version_key(folder)}" for name, folder in sorted(LOADED.items()))
     view = home() / _FOLDER / hashlib.sha256(own.encode()).hexdigest()[:16]
     try:
         view.mkdir(parents=True, exist_ok=True)
@@ -43,8 +43,8 @@ def _installed() -> Dict[str, Path]:
     return {}
 
 
-def _place(folder: Path) -> str:
-    """What tells one version from another; an install tries each in a staging folder of a new name, one at a time."""
+def _version_key(folder: Path) -> str:
+    """Return a key of a module's version; all staging folders share one, because an install tries one module at a time."""
     return "staging" if tmp_dir() in folder.parents else str(folder)
 
 
@@ -55,7 +55,7 @@ def _link(link: Path, target: Path) -> None:
     with suppress(FileNotFoundError):
         partial.unlink()
     partial.symlink_to(target, target_is_directory=True)
-    os.replace(str(partial), str(link))  # another process may be making the same one
+    os.replace(str(partial), str(link))  # another process may make the same link
 
 
 def _remove_stale(kept: Path) -> None:

@@ -1,7 +1,7 @@
-"""A model's own files, served as they are: ``model.onnx``, ``inference.pdmodel`` with its weights, ``model.pt``, ``model.xml``.
+"""Modules that are a model's own files: ``model.onnx``, ``inference.pdmodel`` with its weights, ``model.pt``, ``model.xml``.
 
-Such a module is a file, or a folder that holds the files of one model. An installed one has a card beside them, ``hub-model.json``, which
-says its name, its version and which file is the model's: the folder of an installed version is called otherwise.
+Such a module is a file, or a folder that holds the files of one model. An installed one has a card beside them, ``hub-model.json``, with
+its name, its version and the file of the model, because the folder of an installed version has another name.
 """
 
 import json
@@ -17,17 +17,17 @@ from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
 
 KIND = "model"
 CARD = "hub-model.json"
-#: the version of a file that is served as it is: Triton's name of a model's first version
+#: the version of a file that is served without an install: Triton's name of a model's first version
 FIRST_VERSION = "1"
 _MOST_NAME_BYTES = 100
 
 
 class Card(NamedTuple):
-    """The file that describes an installed model.
+    """The card of an installed model.
 
     Attributes:
         name, version: the module's.
-        file: the model's, in the folder.
+        file: name of the model's file in the folder.
     """
 
     name: str
@@ -36,13 +36,13 @@ class Card(NamedTuple):
 
 
 class ModelKind(Kind):
-    """Models without any code or configuration beside them. ``init_args`` are the settings of :mod:`hubserve.kinds.model_settings`."""
+    """Models without code or configuration. ``init_args`` are the settings of :mod:`hubserve.kinds.model_settings`."""
 
     name = KIND
     looks_for = f"a model's own files: {KNOWN}"
 
     def recognises(self, folder: Path) -> bool:
-        """See the base class; a file is recognised by its name, also where it cannot be served, so that it can be said why."""
+        """See the base class; a file is recognised by its name, even if it cannot be served: the error then says why."""
         if folder.is_file():
             return is_model_name(folder)
         return (folder / CARD).is_file() or bool(graphs_in(folder) or others_in(folder))
@@ -63,11 +63,11 @@ class ModelKind(Kind):
         )
 
     def import_only(self, folder: Path, import_name: str) -> None:  # noqa: ARG002 - the base class's signature
-        """Look at the model's files; they are loaded when they are served."""
+        """Check that the model's files exist; they are loaded when they are served."""
         files_of(folder)
 
     def load(self, folder: Path, import_name: str, init_args: Dict[str, Any], defaults: Dict[str, Any]) -> LoadedModule:
-        """See the base class; the module is called as it is imported unless a card says its name."""
+        """See the base class; the module's name is its import name, unless it has a card."""
         from hubserve.kinds.triton.file_backend import load_plain_model
 
         name = card_of(folder).name if has_card(folder) else import_name
@@ -80,10 +80,10 @@ def has_card(folder: Path) -> bool:
 
 
 def card_of(folder: Path) -> Card:
-    """Read the card of an installed model, or make one for a file or folder that is used as it is.
+    """Read the card of an installed model, or make one for a file or folder that is not installed.
 
     Raises:
-        LoadFailed: it is damaged, or the folder holds no model, or several.
+        LoadFailed: the card is damaged, or the folder holds no model, or several.
     """
     if folder.is_file():
         check_form(folder)
@@ -121,7 +121,7 @@ def only_graph(folder: Path) -> Path:
         )
     for each in others_in(folder):
         check_form(each)
-    raise LoadFailed(f"'{folder}' holds no model that can be served here. Those that can are {KNOWN}.")
+    raise LoadFailed(f"'{folder}' holds no model that can be served here. Supported files are {KNOWN}.")
 
 
 def all_graphs(folder: Path) -> List[Path]:
@@ -133,7 +133,7 @@ def all_graphs(folder: Path) -> List[Path]:
 
 
 def files_of(folder: Path) -> Any:
-    """Find the files of the model that a file or folder is.
+    """Find the files of the model in a file or folder.
 
     Raises:
         LoadFailed: one is missing.
@@ -159,7 +159,7 @@ def beside(graph: Path) -> Sequence[Path]:
 
 
 def valid_name(text: str) -> str:
-    """Make a module's name of a file's or a folder's."""
+    """Turn the name of a file or folder into a valid module name."""
     name = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", text)).lstrip("-").strip("_") or KIND
     while len(name.encode("utf-8")) > _MOST_NAME_BYTES:
         name = name[:-1]

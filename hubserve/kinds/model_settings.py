@@ -1,13 +1,13 @@
-"""The ``init_args`` of a model that is served as it is.
+"""The ``init_args`` of a model file.
 
 ``engine``
-    a name of :data:`hubserve.engines.ENGINES`, or ``auto``. By default ONNX files have ONNX Runtime, Paddle's the
-    fastest that agrees with Paddle, and others the only one that there is.
+    a name of :data:`hubserve.engines.ENGINES`, or ``auto``. The default is ONNX Runtime for ONNX files, for Paddle's the fastest engine
+    that agrees with Paddle, and for others the only engine that loads them.
 ``max_batch_size``
-    the most items in one call, or 0 where the first dimension counts no items. By default judged by the model.
+    the most items in one call, or 0 if the first dimension does not count items. By default judged by the model.
 ``inputs``, ``outputs``
-    lists of ``{"name", "datatype", "shape"}``, for TorchScript, which does not say these itself.
-The options of engines
+    lists of ``{"name", "datatype", "shape"}``, for TorchScript files, which do not contain them.
+Options of engines
     such as ``cpu_num_threads`` and ``use_gpu`` (:class:`hubserve.engines.EngineOptions`), and the parameters that Triton documents for
     the model's backend (:mod:`hubserve.engines.tuning`).
 """
@@ -35,10 +35,10 @@ class Settings(NamedTuple):
     """The settings of one model.
 
     Attributes:
-        engine: the name of one, or "auto".
-        options: for it.
-        max_batch_size: None where it is judged by the model.
-        notes: settings without effect, and why.
+        engine: its name, or "auto".
+        options: of the engine.
+        max_batch_size: None to judge it by the model.
+        notes: settings without effect, and the reasons.
     """
 
     engine: str
@@ -52,8 +52,8 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
 
     Args:
         name: the model's, for messages.
-        backend: Triton's name for what computes files of its form.
-        init_args: as the server's configuration has them.
+        backend: Triton's name of the backend for the file's format.
+        init_args: from the server's configuration.
         use_gpu: whether the server's settings prefer GPUs.
     Raises:
         ConfigError: a setting is unknown or cannot be used.
@@ -63,7 +63,7 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
     for key in given:
         if not is_known(backend, key):
             known = [*_OWN, *_OPTIONS, *PARAMETERS.get(backend, {})]
-            raise ConfigError(f"{where}a model of {backend} has no setting '{key}'; it has {', '.join(known)}")
+            raise ConfigError(f"{where}a model of {backend} has no setting '{key}'; its settings are {', '.join(known)}")
     tuning = read_tuning(backend, {key: _text(value) for key, value in given.items()}, where)
     engine = str(init_args.get("engine") or _default_engine(backend))
     most = init_args.get("max_batch_size")
@@ -106,8 +106,8 @@ def _spec(where: str, described: Any) -> TensorSpec:
     if isinstance(described, dict):
         datatype, shape = str(described.get("datatype", "")), described.get("shape")
         dtype: Dict[str, str] = {**_DATATYPES, **{each: each for each in _DATATYPES.values()}}
-        whole = isinstance(shape, list) and all(isinstance(each, int) and not isinstance(each, bool) and each >= ANY for each in shape)
-        if isinstance(described.get("name"), str) and datatype in dtype and whole and set(described) == {"name", "datatype", "shape"}:
+        is_shape = isinstance(shape, list) and all(isinstance(each, int) and not isinstance(each, bool) and each >= ANY for each in shape)
+        if isinstance(described.get("name"), str) and datatype in dtype and is_shape and set(described) == {"name", "datatype", "shape"}:
             return TensorSpec(described["name"], dtype[datatype], tuple(shape or ()))
     raise ConfigError(
         f'{where}{described!r} is not a tensor; write it like {{"name": "x", "datatype": "FP32", "shape": [-1, 3]}} '

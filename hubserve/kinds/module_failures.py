@@ -1,4 +1,4 @@
-"""What a module's code raises, as errors of hubserve."""
+"""Turn exceptions of a module's code into errors of hubserve."""
 
 import re
 import sys
@@ -11,14 +11,14 @@ from hubserve.kinds.import_hooks import LOADED
 from hubserve.kinds.package_names import package_of
 from hubserve.kinds.project_imports import AROUND
 
-#: how engines say it, who have exceptions of their own
+#: texts of the engines' own exceptions
 _NO_MEMORY = re.compile(r"out of memory|ResourceExhausted|bad_alloc|[Ff]ailed to allocate memory")
 
 _TRACEBACK_CHARACTERS = 12 << 10
 
 
 class failures_named:  # noqa: N801 - reads as a phrase where it is used
-    """Turn whatever a module's code raises into a LoadFailed that says what was being done, with the traceback for the log."""
+    """Context manager that turns any exception of a module's code into a LoadFailed with the failed action and the traceback."""
 
     def __init__(self, doing: str) -> None:
         self._doing = doing
@@ -32,26 +32,24 @@ class failures_named:  # noqa: N801 - reads as a phrase where it is used
         detail = traceback_of(error)
         if isinstance(error, ModuleNotFoundError) and error.name:
             raise MissingDependency(f"{self._doing}: {_missing(error.name)}", detail) from error
-        where = _last_place(error)
-        raise LoadFailed(
-            f"{self._doing}: {type(error).__name__}: {safe_text(error)}{where}. Mend the module and try again.", detail
-        ) from error
+        where = _raised_at(error)
+        raise LoadFailed(f"{self._doing}: {type(error).__name__}: {safe_text(error)}{where}. Fix the module and retry.", detail) from error
 
 
 def _missing(name: str) -> str:
-    """Return what a missing import is, and what to do. A package is named only where it is certain which one has the import."""
+    """Return the cause of a missing import, and the remedy. A package is named only if it is certain that it provides the import."""
     top = name.partition(".")[0]
     if top in LOADED and top != name:
         return (
-            f"it imports its own '{name.partition('.')[2]}', which is not in its folder '{LOADED[top]}'. Get the whole module from where "
-            "it is published, or write what is missing, and install it again."
+            f"it imports its own '{name.partition('.')[2]}', which is not in its folder '{LOADED[top]}'. Get the complete module from its "
+            "publisher, or add the missing file, and install it again."
         )
     found = sys.modules.get(top)
     if found is not None and top != name:
-        place = getattr(found, "__file__", None) or next(iter(getattr(found, "__path__", ())), "this Python")
+        path = getattr(found, "__file__", None) or next(iter(getattr(found, "__path__", ())), "this Python")
         return (
-            f"it imports '{name}', and the '{top}' that is found here ({place}) has no such part. Another '{top}' is meant, or another "
-            "version of it: name that in the module's requirements.txt, or move the one that is found away, and install the module again."
+            f"it imports '{name}', and the '{top}' that is found here ({path}) has no such part. The module needs another '{top}', or "
+            "another version of it: add that to the module's requirements.txt, or remove the one found here, and install the module again."
         )
     package = package_of(top)
     if package:
@@ -60,8 +58,8 @@ def _missing(name: str) -> str:
     gone = next((each.origin for each in AROUND.values() if each.gone), None)
     if gone is not None:
         return (
-            f"it imports '{top}', which is not installed, and what lay beside the folder that the module was installed from is gone with "
-            f"it: '{gone}'. Put it back, or install the module again from where it is now."
+            f"it imports '{top}', which is not installed, and the folder that the module was installed from no longer exists: '{gone}'. "
+            "Restore it, or install the module again from its new place."
         )
     return (
         f"it imports '{top}', which is not installed{_looked_beside()}. If '{top}' is a part of the project that the module comes from, "
@@ -71,7 +69,7 @@ def _missing(name: str) -> str:
 
 
 def _looked_beside() -> str:
-    """Return what was looked at beside the place that the module came from."""
+    """Return where the import was looked up beside the folder that the module was installed from."""
     for each in AROUND.values():
         refused = f"; not looked at: '{each.refused}', where every user of this machine can put files" if each.refused else ""
         return f" and does not lie beside the module's folder '{each.origin}'{refused}"
@@ -79,18 +77,18 @@ def _looked_beside() -> str:
 
 
 def _or_here() -> str:
-    """Return the advice to install it by hand; an environment that was made for modules has a record of what it holds."""
+    """Return the advice to install the package by hand; "" in an environment of modules, which is built from a lock file."""
     made_for_modules = Path(sys.prefix, "environment.json").is_file()
     return "" if made_for_modules else f", or install it into this Python: {sys.executable}"
 
 
-def _last_place(error: BaseException) -> str:
+def _raised_at(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     return f" (at {frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def as_failure(error: BaseException) -> ModuleFailed:
-    """Return what a module raised as an error with exactly the exception's text, as far as it has one. Never raises."""
+    """Return a module's exception as an error with the exception's own text, if it has one. Never raises."""
     detail, text = traceback_of(error), safe_text(error)
     if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
         return OutOfMemory(f"the module ran out of memory: {text}".rstrip(": "), detail)
@@ -100,7 +98,7 @@ def as_failure(error: BaseException) -> ModuleFailed:
 
 
 def traceback_of(error: BaseException) -> str:
-    """Return an exception's traceback as Python prints it; only the beginning and the end of a long one."""
+    """Return the traceback of an exception; of a long one only the beginning and the end."""
     return safe_text(error, _traceback_of)
 
 

@@ -1,4 +1,4 @@
-"""Read what a module's code needs from its environment: the packages that it imports, and the names that newer ones removed."""
+"""Read the requirements of a module's code: the packages that it imports, and the names that newer ones removed."""
 
 import os
 import re
@@ -12,20 +12,20 @@ from hubserve.kinds import removed_names
 from hubserve.kinds.code_names import CodeNames, Found, read_code_names
 from hubserve.kinds.versions import current_version
 
-#: modules of the standard library that some of Python 3.6 to 3.13 lack
+#: modules of the standard library that are missing from some of Python 3.6 to 3.13
 _STANDARD_ONCE = """
     __future__ __main__ _bootlocale _dummy_thread aifc asynchat asyncore audioop binhex cgi cgitb chunk contextvars crypt
     dataclasses distutils dummy_threading formatter graphlib imghdr imp lib2to3 macpath mailcap msilib nis nntplib
     ossaudiodev parser pipes smtpd sndhdr spwd sunau symbol telnetlib tomllib uu xdrlib zoneinfo
 """
-#: modules of Python 2 alone; code that still names them has an alternative
+#: modules of Python 2 only; code that still imports them has an alternative
 _PYTHON_2 = """
     __builtin__ BaseHTTPServer ConfigParser HTMLParser Queue SimpleHTTPServer SocketServer StringIO Tkinter cPickle cStringIO commands
     cookielib copy_reg httplib md5 sets sha thread tkMessageBox urllib2 urlparse
 """
-#: files that are not part of the module that is served
+#: files that are not part of the served module
 _ASIDE = re.compile(r"(test_.*|.*_test|test|tests|setup|conftest)\.py|(test|tests|testing)/.*")
-_PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages"})
+_SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
 class Place(NamedTuple):
@@ -33,8 +33,8 @@ class Place(NamedTuple):
 
     Attributes:
         file: relative to the module's folder.
-        line: in it.
-        optional: the code goes on without it: it is tried, or stands in a test of the module.
+        line: in the file.
+        optional: the code handles its absence, or is a test of the module.
         in_function: it is needed when a function runs, not when the file is imported.
     """
 
@@ -45,13 +45,13 @@ class Place(NamedTuple):
 
 
 class ModuleScan(NamedTuple):
-    """The needs of the code of one folder.
+    """The requirements of the code of one folder.
 
     Attributes:
         imports: top-level names that neither the standard library, the folder nor hubserve provides, and where they are imported.
-        dotted: the same with their dots, as imported: ``skimage.io`` for ``from skimage.io import imread``.
+        dotted: the same as dotted names: ``skimage.io`` for ``from skimage.io import imread``.
         removed: names that newer packages removed: ``numpy.float``, ``paddle.fluid``; see :mod:`hubserve.kinds.removed_names`.
-        unreadable: files that are not Python 3, and why.
+        unreadable: files that are not Python 3, and the reasons.
     """
 
     imports: Dict[str, Tuple[Place, ...]]
@@ -61,7 +61,7 @@ class ModuleScan(NamedTuple):
 
 
 def scan_module(folder: Path, beside: Sequence[Path] = ()) -> ModuleScan:
-    """Read all Python files of a module's folder. Nothing is imported, and no file of it is an error.
+    """Read all Python files of a module's folder. Nothing is imported, and unreadable files are not errors.
 
     Args:
         folder: the module's files.
@@ -100,9 +100,9 @@ def _read(folder: Path) -> Tuple[Dict[str, CodeNames], Dict[str, str]]:
 
 
 def python_files(folder: Path) -> Iterator[Path]:
-    """Return the Python files of a folder, in order; hidden folders and those that tools make are left out."""
+    """Yield the Python files of a folder, in order, without hidden folders and those of tools."""
     for place, folders, files in os.walk(str(folder)):
-        folders[:] = sorted(each for each in folders if not each.startswith(".") and each not in _PASSED_OVER)
+        folders[:] = sorted(each for each in folders if not each.startswith(".") and each not in _SKIPPED_FOLDERS)
         for name in sorted(files):
             if name.endswith(".py"):
                 yield Path(place, name)
@@ -113,7 +113,7 @@ def _names_of(read: Iterable[CodeNames]) -> Set[str]:
 
 
 def is_provided(top: str, places: Sequence[Path]) -> bool:
-    """Return True for a top-level name that needs no package: of Python, hubserve or an installed module, or in one of the places."""
+    """Return True for a top-level name that needs no package: of Python, hubserve, an installed module or one of the places."""
     return top in _standard_names() or top in _compat_names() or any(_holds(each, top) for each in places) or _is_installed(top)
 
 

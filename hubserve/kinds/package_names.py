@@ -1,6 +1,6 @@
-"""Which package of the index has a name that code imports: the few that are well known. Any other is never guessed.
+"""The packages that provide well-known imports. Others are never guessed.
 
-A name may be an unrelated package's on the index, or a folder of the project that the code was taken from, such as ``utils``.
+A name may belong to an unrelated package on the index, or to a folder of the project that the code was taken from, such as ``utils``.
 """
 
 from typing import Dict
@@ -35,6 +35,6 @@ _SAME = """
 
 
 def package_of(name: str) -> str:
-    """Return the package that has an import name, as the index calls it; "" where it is not known for certain."""
+    """Return the package that provides an import, by its name on the index; "" if that is uncertain."""
     top = name.partition(".")[0]
     return _OTHERS.get(top) or (top if top in _SAME.split() else "")

@@ -1,4 +1,4 @@
-"""PaddleHub modules: a folder whose ``module.py`` has a class under ``@moduleinfo``."""
+"""Modules of PaddleHub: a folder whose ``module.py`` has a class under ``@moduleinfo``."""
 
 import inspect
 import json
@@ -10,8 +10,9 @@ import numpy as np
 from hubserve.errors import LoadFailed, WrongArguments, usage_sentence
 from hubserve.kinds import source
 from hubserve.kinds.annotations import import_leniently
-from hubserve.kinds.base import Description, Face, Kind, LoadedModule, ModuleInfo
+from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
 from hubserve.kinds.called_methods import CalledMethod
+from hubserve.kinds.description import Description, Face
 from hubserve.kinds.import_hooks import install_package
 from hubserve.kinds.module_failures import failures_named
 from hubserve.kinds.removed_names import runtime
@@ -30,7 +31,7 @@ class PaddleHubKind(Kind):
     main_file = "module.py"
 
     def recognises(self, folder: Path) -> bool:
-        """A ``module.py`` is enough; what is wrong inside it is told by :meth:`describe`."""
+        """See the base class; a ``module.py`` is enough, :meth:`describe` reports errors inside it."""
         return (folder / "module.py").is_file()
 
     def describe(self, folder: Path) -> ModuleInfo:
@@ -53,7 +54,7 @@ class PaddleHubKind(Kind):
 
 
 class PaddleHubModule(LoadedModule):
-    """One constructed PaddleHub module.
+    """A constructed PaddleHub module.
 
     Attributes:
         module: the object of the author's class.
@@ -103,7 +104,7 @@ class PaddleHubModule(LoadedModule):
         )
 
     def _usage(self, array: Optional[Tuple[JsonArray, TensorSpec]], pictures: str) -> str:
-        """Return what JSON requests hold, in words and examples."""
+        """Return the form of JSON requests, in words and examples."""
         forms = [json.dumps({pictures: ["<base64 of a picture>"]})] if pictures else []
         if array:
             keys, spec = array
@@ -185,7 +186,7 @@ def _import_class(folder: Path, import_name: str) -> Type[Any]:
 
 
 def _refuse_unfinished(cls: Type[Any], path: Path) -> None:
-    """Refuse methods that answer clients and would give something that is not an answer yet.
+    """Refuse methods for requests that return something else than an answer.
 
     Raises:
         LoadFailed: one is a generator function or a coroutine function.
@@ -195,18 +196,18 @@ def _refuse_unfinished(cls: Type[Any], path: Path) -> None:
         method = getattr(cls, name, None) if isinstance(name, str) and name else None
         if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
             raise LoadFailed(
-                f"'{path}': {cls.__name__}.{name} is 'async def', and nobody would await it: an instance computes one request at a time. "
-                "Make it 'def', and call asyncio.run(...) in it where it has to wait for coroutines."
+                f"'{path}': {cls.__name__}.{name} is 'async def', which is never awaited: an instance computes one request at a time. "
+                "Make it 'def', and call asyncio.run(...) in it to wait for coroutines."
             )
         if inspect.isgeneratorfunction(method):
             raise LoadFailed(
                 f"'{path}': {cls.__name__}.{name} is a generator (it has 'yield'), and a request has one answer. "
-                "Collect what it yields in a list, and return that."
+                "Collect its values in a list, and return that."
             )
 
 
 def _construct(cls: Type[Any], folder: Path, init_args: Dict[str, Any], defaults: Dict[str, Any]) -> Any:
-    """Construct as PaddleHub does, but pass ``directory`` only to constructors that take it."""
+    """Construct a module as PaddleHub does, but pass ``directory`` only to constructors that take it."""
     cls.directory = str(folder)
     initialize = getattr(cls, "_initialize", None)
     if initialize is None:
@@ -218,7 +219,7 @@ def _construct(cls: Type[Any], folder: Path, init_args: Dict[str, Any], defaults
 
 
 def _with_defaults(function: Callable[..., Any], given: Dict[str, Any], defaults: Dict[str, Any]) -> Dict[str, Any]:
-    """Add those defaults that the function can take; what was given explicitly is never dropped, so a wrong name still fails."""
+    """Add the defaults that a function takes; explicit arguments are never dropped, so a wrong name still fails."""
     if function is object.__init__:
         return given
     parameters = inspect.signature(function).parameters.values()
@@ -228,7 +229,7 @@ def _with_defaults(function: Callable[..., Any], given: Dict[str, Any], defaults
 
 
 def _find_marked(module: Any, marker: str, named_by: str = "") -> Optional[Callable[..., Any]]:
-    """The method that carries a decorator's mark, also on a base class; the real paddlehub names it in an attribute instead."""
+    """Return the method that carries a decorator's mark, also on a base class; the real paddlehub names it in an attribute instead."""
     name = _marked_name(type(module), marker)
     if name is not None:
         return getattr(module, name)  # type: ignore[no-any-return]  # a bound method

@@ -1,8 +1,8 @@
-"""Imports that lie beside the folder that a module was installed from: the ``tools`` and ``utils`` of the project that it is a part of.
+"""Import code beside the folder that a module was installed from: the ``tools`` and ``utils`` of its project.
 
-An installed module is a copy of one folder of its project. What the project's guide has on the path, because its commands are run in the
-project's folder, is found here in the folders around the one that was installed. It is looked for when nothing else has the name, so
-installed packages are never hidden.
+An installed module is a copy of one folder of its project. The project's own guide runs commands in the project's folder, so that all of it
+is on the path; here such imports are found in the folders around the one that was installed. They come after every other import, so that
+they never hide installed packages.
 """
 
 import json
@@ -19,14 +19,14 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from hubserve.paths import modules_dir, tmp_dir
 
 _MANIFEST = ".hubserve.json"
-#: how many folders above the module's own are looked at
+#: the number of folders above the module's own that are searched
 _LEVELS = 4
-#: the folder that holds one of these is a project's own; above it are the neighbours of the project, not its parts
+#: the folder that holds one of these is a project's top folder, where the search ends
 _PROJECT_FILES = (".git", ".hg", "setup.py", "pyproject.toml")
 
 
 class Surroundings(NamedTuple):
-    """The folders in which imports beside a module are searched.
+    """The folders around a module's origin in which its imports are searched.
 
     Attributes:
         origin: the folder that the module was installed from.
@@ -44,7 +44,7 @@ class Surroundings(NamedTuple):
         return not self.origin.is_dir()
 
 
-#: those of the modules that this process has loaded, by the name of their package
+#: package name -> surroundings of the modules that this process has loaded
 AROUND: Dict[str, Surroundings] = {}
 
 
@@ -74,10 +74,10 @@ def _anyone_can_write(folder: Path) -> bool:
 
 
 def origin_of(folder: Path) -> Optional[Path]:
-    """Return the folder that a module's files came from; None if it is not on this machine.
+    """Return the folder that a module was installed from; None if it is not on this machine.
 
     Args:
-        folder: its files: of an installed version, or any folder that is used as it is.
+        folder: of an installed version, or of a module that is not installed, which is its own origin.
     """
     folder = folder.absolute()
     if tmp_dir() in folder.parents:  # being installed: the installer knows where it comes from
@@ -88,18 +88,18 @@ def origin_of(folder: Path) -> Optional[Path]:
         source = json.loads((folder / _MANIFEST).read_text("utf-8"))["source_folder"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    # a relative one stands for what an archive brought with it
+    # a relative one is a folder inside the archive that the module came from
     return Path(source) if isinstance(source, str) and os.path.isabs(source) else None
 
 
 def folders_beside(folder: Path) -> Tuple[Path, ...]:
-    """Return the folders around the place that a module's files came from; none if that place is not on this machine."""
+    """Return the folders around the one that a module was installed from; none if that is not on this machine."""
     origin = origin_of(folder)
     return surroundings(origin).folders if origin is not None else ()
 
 
 def look_beside(name: str, folder: Path) -> None:
-    """Have imports found beside the place that a module came from, if it came from a folder of this machine.
+    """Find imports beside the folder that a module was installed from, if that is on this machine.
 
     Args:
         name: the module's package.
@@ -112,7 +112,7 @@ def look_beside(name: str, folder: Path) -> None:
 
 
 def came_from(name: str, origin: Path) -> None:
-    """Note the folder that a module is, or is being, installed from.
+    """Record the folder that a module is, or is being, installed from.
 
     Args:
         name: the module's package.
@@ -122,7 +122,7 @@ def came_from(name: str, origin: Path) -> None:
 
 
 def find_in(folders: Sequence[str], name: str) -> Optional[ModuleSpec]:
-    """Return the spec of a top-level import that one of some folders has; None if none does."""
+    """Return the spec of a top-level import that one of the folders provides; None if none does."""
     spec = PathFinder.find_spec(name, list(folders))
     if spec is not None and (spec.loader is None or spec.origin is None):
         spec = _plain_package(spec)
@@ -146,10 +146,10 @@ def is_project(spec: ModuleSpec) -> bool:
 
 
 class _ProjectLoader(SourceFileLoader):
-    """Runs a project's own ``__init__.py``, which often imports all of it, what only training needs included; its parts do without."""
+    """Loader of a project's own ``__init__.py``, which often imports all of it, code for training included; it may fail."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Go on where a package is missing: the parts that the module imports are tried by themselves."""
+        """Run the file, and log a missing package: the parts that the module imports are imported without it."""
         try:
             super().exec_module(module)
         except ImportError as error:
@@ -157,27 +157,27 @@ class _ProjectLoader(SourceFileLoader):
 
 
 def _plain_package(spec: ModuleSpec) -> Optional[ModuleSpec]:
-    """Return the spec of a package without ``__init__.py``; None for a folder of data that has the name by chance."""
+    """Return the spec of a package without ``__init__.py``; None for a folder without code that has the name by chance."""
     places = list(spec.submodule_search_locations or ())
     if not any(next(Path(place).glob(pattern), None) is not None for place in places for pattern in ("*.py", "*/*.py", "*/*/*.py")):
         return None
     package = ModuleSpec(spec.name, None, is_package=True)
-    # a list of its own: Python would look the folders of such a package up in sys.path again
+    # a plain list: Python would look up the folders of a namespace package in sys.path again
     package.submodule_search_locations = places
     return package
 
 
 class _Beside(MetaPathFinder):
-    """Finds what nothing else found in the folders around the loaded modules."""
+    """Finder that searches the folders around the loaded modules, after every other finder."""
 
     @classmethod
     def install(cls) -> None:
-        """Add it once, behind every other finder."""
+        """Add the finder once, after every other finder."""
         if not any(isinstance(each, cls) for each in sys.meta_path):
             sys.meta_path.append(cls())
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
-        """Answer for top-level names only; the rest is found through the package's path."""
+        """Find top-level names only; submodules are found through the package's path."""
         if path is not None:
             return None
         return find_in([str(folder) for each in AROUND.values() for folder in each.folders], fullname)

@@ -1,6 +1,6 @@
-"""Which packages a module needs by way of what it imports from beside its folder: a project's ``tools`` imports others in turn.
+"""Find the packages that a module needs indirectly, by the code that it imports from beside its folder, such as a project's ``tools``.
 
-Only files that such an import runs are read, and of these only what they import when they are imported themselves.
+Only files that such an import runs are read, and of these only the imports that run with them.
 """
 
 import ast
@@ -20,17 +20,17 @@ from hubserve.kinds.project_imports import find_in, is_project
 
 
 def needs_beside(folder: Path, beside: Sequence[Path]) -> Dict[str, Place]:
-    """Return the names that are needed beside a module's folder, each with the first place that needs it; nothing is run.
+    """Return the missing imports of the code beside a module's folder, each with the first place that needs it; nothing is run.
 
     Args:
         folder: the module's files.
         beside: the folders around it, the nearest first.
     """
-    walk = _Walk(beside)
+    walk = _ImportWalk(beside)
     for path in python_files(folder):
         with suppress(OSError, ValueError):
             walk.follow_own(read_code_names(path))
-    walk.go()
+    walk.run()
     return walk.needed
 
 
@@ -40,7 +40,7 @@ def imports_beside(folder: Path, beside: Sequence[Path]) -> List[str]:
     for path in python_files(folder) if beside else ():
         with suppress(OSError, ValueError):
             names.update(each.name.partition(".")[0] for each in read_code_names(path).imports)
-    hidden = ("", os.getcwd(), str(Path(hubserve.__file__).resolve().parent.parent))  # where an instance does not look
+    hidden = ("", os.getcwd(), str(Path(hubserve.__file__).resolve().parent.parent))  # not on the path of an instance
     own = [str(folder), *(each for each in sys.path if each not in hidden)]
     folders = [str(each) for each in beside]
     return sorted(
@@ -48,7 +48,13 @@ def imports_beside(folder: Path, beside: Sequence[Path]) -> List[str]:
     )
 
 
-class _Walk:
+class _ImportWalk:
+    """A walk along imports, from file to file, in the folders beside a module.
+
+    Attributes:
+        needed: missing import -> the first place that needs it.
+    """
+
     def __init__(self, beside: Sequence[Path]) -> None:
         self._beside = [str(each) for each in beside]
         self._roots = set(beside)
@@ -58,13 +64,13 @@ class _Walk:
         self.needed: Dict[str, Place] = {}
 
     def follow_own(self, names: CodeNames) -> None:
-        """Follow what a file of the module's own imports; what it needs of packages is known."""
+        """Follow the imports of one of the module's own files, whose requirements are known already."""
         for each in (*names.imports, *names.uses):
             if not each.optional:
                 self._follow(each.name)
 
-    def go(self) -> None:
-        """Read every file that is imported, and what those import."""
+    def run(self) -> None:
+        """Read every file that is imported, directly or indirectly."""
         while self._pending:
             path, package = self._pending.pop()
             with suppress(OSError, ValueError, SyntaxError, RecursionError), warnings.catch_warnings():
@@ -90,15 +96,15 @@ class _Walk:
         return [str(each) for each in path.parents if each in self._roots or not self._roots.isdisjoint(each.parents)]
 
     def _follow(self, name: str, folders: Sequence[str] = ()) -> bool:
-        """Note the files that an import runs; whether it lies beside."""
+        """Add the files that an import runs; return True if they are beside the module."""
         if is_provided(name.partition(".")[0], ()):
-            return False  # found before the files beside the module: a checkout of PaddleHub has a folder paddlehub, too
+            return False  # it comes before files beside the module: a checkout of PaddleHub has a folder paddlehub, too
         parts = name.split(".")
         spec = self._find(parts[0], folders or self._beside)
         if spec is None:
             return False
         places = [Path(each) for each in spec.submodule_search_locations or ()]
-        if spec.origin and not is_project(spec):  # a project's own __init__.py may fail: it is done without then
+        if spec.origin and not is_project(spec):  # a project's own __init__.py may fail
             self._add(Path(spec.origin), parts[0] if places else "")
         for depth, part in enumerate(parts[1:], start=2):
             package = ".".join(parts[:depth])
@@ -134,8 +140,8 @@ class _Import(NamedTuple):
     Attributes:
         name: in full.
         line: in the file.
-        optional: the file goes on without it.
-        is_part: it is relative, or may be an attribute: whether it is there is seen by looking.
+        optional: the file handles its absence.
+        is_part: it is relative, or may be an attribute, so that it is not a package by itself.
     """
 
     name: str
@@ -145,7 +151,7 @@ class _Import(NamedTuple):
 
 
 def _imports(tree: ast.AST, package: str) -> Iterator[_Import]:
-    """Yield what a file imports when it is imported itself."""
+    """Yield the imports that run when the file is imported."""
     pending: List[Tuple[ast.AST, bool]] = [(tree, False)]
     while pending:
         node, optional = pending.pop()
@@ -162,7 +168,7 @@ def _imports(tree: ast.AST, package: str) -> Iterator[_Import]:
 
 
 def _statements(node: ast.AST, optional: bool) -> Iterator[Tuple[ast.AST, bool]]:
-    """Yield the statements inside of one, and whether the file goes on without them."""
+    """Yield the statements inside a statement, and whether the file handles their failure."""
     handlers: List[ast.ExceptHandler] = getattr(node, "handlers", [])
     is_tried = any(NO_IMPORT & caught(each.type) for each in handlers)
     is_aside = isinstance(node, ast.If) and is_main(node.test)

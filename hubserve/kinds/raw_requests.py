@@ -1,4 +1,4 @@
-"""Whole requests: what modules are given that want to see each request by itself, and what they may ask of the server."""
+"""Raw requests, for modules that handle each request themselves, and the services that a server offers to such modules."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
@@ -10,22 +10,22 @@ from hubserve.types import SequencePart
 
 
 class WrongAnswers(ModuleFailed):
-    """A module did not answer its requests as it must: it will not if it is asked again."""
+    """The module returned answers of a wrong form; calling it again would not help."""
 
 
-class WholeRequest(NamedTuple):
-    """One request, as its client sent it.
+class RawRequest(NamedTuple):
+    """One request as its client sent it.
 
     Attributes:
-        key: its number at this instance, for :class:`Host`.
+        key: its number in this instance, for :class:`Host`.
         inputs: name to array, in the client's order; the arrays may be kept and written to.
         id: the client's; "" for none.
         parameters: the client's.
-        outputs: the names that are wanted; None for all.
+        outputs: the names of the requested outputs; None for all.
         sequence: the sequence that it is part of, if any.
-        priority: as the client gave it.
-        timeout_us: as the client gave it, in microseconds; 0 for none.
-        items: how many items of a batch it holds.
+        priority: the client's.
+        timeout_us: the client's, in microseconds; 0 for none.
+        items: the number of batch items in it.
     """
 
     key: int
@@ -39,14 +39,14 @@ class WholeRequest(NamedTuple):
     items: int = 1
 
 
-class WholeResponse(NamedTuple):
-    """One answer: outputs, or an error.
+class RawResponse(NamedTuple):
+    """One response: outputs, or an error.
 
     Attributes:
         outputs: name to array.
         parameters: text, numbers and booleans by name.
-        error: why there is no answer.
-        dtypes: of outputs whose datatype the array does not show: :data:`~hubserve.types.BFLOAT16` by name; None for none.
+        error: the reason why there are no outputs.
+        dtypes: by output name, the datatypes that an array cannot express, which is :data:`~hubserve.types.BFLOAT16`; None for none.
     """
 
     outputs: Dict[str, np.ndarray]
@@ -55,35 +55,35 @@ class WholeResponse(NamedTuple):
     dtypes: Optional[Dict[str, str]] = None
 
 
-class Later(NamedTuple):
-    """What :meth:`hubserve.kinds.base.LoadedModule.call_requests` returns for a request that is not answered by its return.
+class Deferred(NamedTuple):
+    """Result of :meth:`hubserve.kinds.base.LoadedModule.call_requests` for a request that is answered later.
 
     Attributes:
-        again: give the request to the module once more, in a later batch; otherwise it is answered through :class:`Host`.
+        reschedule: pass the request to the module once more, in a later batch; otherwise the answer comes through :class:`Host`.
     """
 
-    again: bool = False
+    reschedule: bool = False
 
 
-Answer = Union[WholeResponse, Later]
+Answer = Union[RawResponse, Deferred]
 
 
 class Call(NamedTuple):
-    """A request that a module makes of another module of the same server.
+    """A request of a module to another module of the same server.
 
     Attributes:
         module: the served name.
         version: "" for the default.
         inputs: name to array.
-        outputs: the names that are wanted; empty for all.
-        id: given back with the answer.
+        outputs: the names of the requested outputs; empty for all.
+        id: returned with the answer.
         parameters: text, numbers and booleans by name.
         sequence: the sequence that it is part of, if any.
-        timeout_us: after which it is given up, in microseconds; 0 for not before the request that it is made for.
+        timeout_us: in microseconds; 0 for the deadline of the request that it is made for.
         many: whether any number of responses may come, rather than exactly one.
         parents: the keys of the requests that it is made for.
-        blocking: whether it is made from within their computing, which ends no sooner than it is answered.
-        halting: whether nothing else is computed until it is answered, not even requests that are computed beside them.
+        blocking: whether it is made while they are computed, so that they end no sooner than it is answered.
+        halting: whether the module computes nothing else until it is answered, not even concurrent requests.
     """
 
     module: str
@@ -101,75 +101,75 @@ class Call(NamedTuple):
 
 
 class Replies(ABC):
-    """The responses to a :class:`Call`, as they come."""
+    """Stream of the responses to a :class:`Call`."""
 
     @abstractmethod
-    def take(self) -> Optional[WholeResponse]:
+    def next_response(self) -> Optional[RawResponse]:
         """Wait for the next response; None when there are no more."""
 
     @abstractmethod
     def notify(self, ready: Callable[[], None]) -> None:
-        """Have a function called once, from any thread, as soon as :meth:`take` need not wait."""
+        """Call a function once, from any thread, as soon as :meth:`next_response` would not block."""
 
     @abstractmethod
     def close(self) -> None:
-        """No more are wanted: the call is given up if it is not answered yet."""
+        """Discard further responses; a call that is not answered yet is cancelled."""
 
 
 class Host(ABC):
-    """The services of an instance for a module that takes whole requests. Any thread may call it."""
+    """The services of an instance for a module that receives raw requests. Any thread may call it."""
 
     @abstractmethod
     def has_acted(self, keys: Sequence[int]) -> bool:
-        """Return whether any of these unanswered requests has sent or asked for something; True also if another one may have."""
+        """Return True if any of these unanswered requests has sent a response or made a call, or if that is uncertain."""
 
     @abstractmethod
-    def respond(self, key: int, response: Optional[WholeResponse], final: bool) -> None:
+    def respond(self, key: int, response: Optional[RawResponse], final: bool) -> None:
         """Send one response to a request.
 
-        It waits while the client has not yet taken what was sent before. What nobody waits for any more is dropped.
+        It blocks while the client has not read earlier responses. A response that no client waits for is dropped.
 
         Args:
             key: the request's.
-            response: None to say only that no more will come.
-            final: whether no more will come.
+            response: None to end the stream without a further response.
+            final: whether it is the last one.
         """
 
     @abstractmethod
     def abandon(self, key: int, error: Optional[HubError]) -> None:
-        """Say that no more will come, without ever waiting, also from within a destructor.
+        """End the responses to a request without ever blocking, also from within a destructor.
 
         Args:
             key: the request's.
-            error: why; None if that is no failure.
+            error: the reason; None for a regular end.
         """
 
     @abstractmethod
-    def again(self, key: int) -> None:
-        """Have a request given to the module once more; what was sent for it comes before that."""
+    def reschedule(self, key: int) -> None:
+        """Pass a request to the module once more, after the responses that it has sent so far."""
 
     @abstractmethod
     def open_keys(self) -> List[int]:
-        """The keys of all requests that this instance has not finished."""
+        """Return the keys of all requests that this instance has not finished."""
 
     @abstractmethod
     def is_cancelled(self, key: int) -> bool:
-        """Whether nobody waits for a request's answer any more."""
+        """Return True if no client waits for the request's answer any more."""
 
     @abstractmethod
     def call(self, call: Call) -> Replies:
-        """Make a request of another module."""
+        """Send a request to another module."""
 
     @abstractmethod
     def ask(self, what: str, arguments: Dict[str, Any], buffers: Sequence[bytes] = ()) -> Any:
-        """Ask the server for something else.
+        """Ask the server for another service.
 
         Args:
             what: "is_ready", "load" or "unload".
             arguments: JSON, among them the module's name.
             buffers: the content of files.
         Raises:
-            HubError: it refuses.
+            HubError: the server refuses.
         """
 
 
@@ -177,10 +177,10 @@ _host: List[Host] = []
 
 
 def set_host(host: Optional[Host]) -> None:
-    """Say what this process's modules are hosted by; None for nothing any more."""
+    """Set the host of this process's modules; None to remove it."""
     _host[:] = [host] if host else []
 
 
 def current_host() -> Optional[Host]:
-    """What this process's modules are hosted by, if they are served."""
+    """Return the host of this process's modules, or None if they are not served."""
     return _host[0] if _host else None

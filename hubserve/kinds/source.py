@@ -1,6 +1,11 @@
-"""Reads a module's metadata from its source, without running it."""
+"""Read a module's metadata from its source, without running it.
+
+A module says which Python it needs in ``@moduleinfo(requires_python=..., environment={...})``. Modules that the real PaddleHub must load
+as well, whose ``moduleinfo`` takes no further keywords, say it in a file ``hub.json`` with these two keys. One of the two, never both.
+"""
 
 import ast
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple, Union
@@ -8,16 +13,17 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple, 
 import hubserve
 from hubserve.errors import LoadFailed
 from hubserve.kinds.base import ModuleInfo
-from hubserve.kinds.declared import KEYS, read_declared
 
 _MAX_SOURCE_BYTES = 8 << 20
 _MODELS = ["hubserve", "models"]
-#: decorators that say what a method is for
+_PYTHON_FILE = "hub.json"
+_PYTHON_KEYS = ("requires_python", "environment")
+#: decorators of the methods that the server calls
 _MARKS = ("serving", "runnable", "batch", "pictures")
 Method = Union[ast.FunctionDef, ast.AsyncFunctionDef]
 
 
-#: base classes that published modules import, and what they bring
+#: base class that published modules import -> decorator -> the method that it brings
 _KNOWN_BASES: Dict[str, Dict[str, str]] = {
     "EmbeddingModule": {"serving": "calc_similarity"},
     "ImageClassifierModule": {"serving": "serving_method", "runnable": "run_cmd"},
@@ -32,17 +38,17 @@ _KNOWN_BASES: Dict[str, Dict[str, str]] = {
 
 
 class ModuleClass(NamedTuple):
-    """The class under ``@moduleinfo``, as its source has it."""
+    """The class under ``@moduleinfo``, as its source describes it."""
 
     class_name: str
     metadata: Dict[str, Any]
     #: decorator name -> method name, also of base classes in the same file, of hubserve's ready-made ones and of those of PaddleHub
     marked: Dict[str, str]
-    #: what it says of its environment; see :mod:`hubserve.kinds.declared`
-    declared: Dict[str, Any]
+    #: ``requires_python``, a text, and ``environment``, an object; empty if the module does not say
+    python: Dict[str, Any]
 
     def to_info(self, kind: str) -> ModuleInfo:
-        """What ``hub show`` says."""
+        """Return the metadata that ``hub show`` prints."""
         texts: Dict[str, Any] = {
             key: str(self.metadata.get(key) or "") for key in ("name", "version", "author", "author_email", "summary", "type")
         }
@@ -52,7 +58,7 @@ class ModuleClass(NamedTuple):
             runnable="runnable" in self.marked,
             batches="batch" in self.marked,
             **texts,
-            **self.declared,
+            **self.python,
         )
 
 
@@ -60,8 +66,8 @@ def read_module_class(path: Path) -> ModuleClass:
     """Find the first class of a file that is decorated with a call of ``moduleinfo``.
 
     Raises:
-        LoadFailed: the file cannot be read or parsed, has no such class, its name and version are not literal texts, or two methods of the
-            class carry one decorator.
+        LoadFailed: the file cannot be read or parsed or has no such class, name and version are not literal texts, two methods of the class
+            carry one decorator, or :func:`_python_of` fails.
     """
     tree = _parse(path)
     bases = _own_bases(tree)
@@ -73,12 +79,12 @@ def read_module_class(path: Path) -> ModuleClass:
                 _refuse_second_marks(path, node)
                 marked = _marked_methods(node, {**bases, **{each.name: each for each in classes}}, set())
                 metadata = _metadata(path, decorator)
-                return ModuleClass(node.name, metadata, {**inherited, **marked}, read_declared(path.parent, metadata))
+                return ModuleClass(node.name, metadata, {**inherited, **marked}, _python_of(path.parent, metadata))
     raise LoadFailed(f"'{path}' has no class under @moduleinfo(name=..., version=...). Decorate the class that is the module.")
 
 
 def _own_bases(tree: ast.AST) -> Dict[str, ast.ClassDef]:
-    """The classes that a file imports from :mod:`hubserve.models`, with their own bases, read from hubserve's sources."""
+    """Return the classes that a file imports from :mod:`hubserve.models`, with their own bases, read from hubserve's sources."""
     imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[:2] == _MODELS]
     names = {alias.asname or alias.name: alias.name for node in imported for alias in node.names}
     known = _ready_made() if names else {}
@@ -94,14 +100,14 @@ def _ready_made() -> Dict[str, ast.ClassDef]:
 def _parse(path: Path) -> ast.AST:
     try:
         if path.stat().st_size > _MAX_SOURCE_BYTES:
-            raise LoadFailed(f"'{path}' is over {_MAX_SOURCE_BYTES >> 20} MiB: that is no module source.")
+            raise LoadFailed(f"'{path}' is over {_MAX_SOURCE_BYTES >> 20} MiB, too large for a module's source.")
         return ast.parse(path.read_bytes(), filename=str(path))
     except OSError as error:
         raise LoadFailed(f"cannot read '{path}': {error.strerror}. Give the folder that holds the module's files.") from None
     except SyntaxError as error:
-        raise LoadFailed(f"'{path}' is not valid Python: line {error.lineno}: {error.msg}. Mend it and try again.") from None
+        raise LoadFailed(f"'{path}' is not valid Python: line {error.lineno}: {error.msg}. Fix the problem and retry.") from None
     except (ValueError, RecursionError, MemoryError) as error:  # null bytes; nesting that no parser takes
-        raise LoadFailed(f"'{path}' is not valid Python: {error or type(error).__name__}. Mend it and try again.") from None
+        raise LoadFailed(f"'{path}' is not valid Python: {error or type(error).__name__}. Fix the problem and retry.") from None
 
 
 def _metadata(path: Path, call: ast.Call) -> Dict[str, Any]:
@@ -111,8 +117,8 @@ def _metadata(path: Path, call: ast.Call) -> Dict[str, Any]:
     for key, value in given:
         try:
             metadata[key] = ast.literal_eval(value)
-        except ValueError:  # meta=SomeClass, or a computed text: not known without running the file
-            if key in KEYS:
+        except ValueError:  # meta=SomeClass, or a computed text: unknown without running the file
+            if key in _PYTHON_KEYS:
                 raise LoadFailed(f"'{path}', line {call.lineno}: {key}= must be a literal: it is read without running the file.") from None
     for key in ("name", "version"):
         if not isinstance(metadata.get(key), str) or not metadata[key]:
@@ -134,7 +140,7 @@ def _marked_methods(node: ast.ClassDef, classes: Dict[str, ast.ClassDef], seen: 
 
 
 def _own_marks(node: ast.ClassDef) -> Iterator[Tuple[Method, str]]:
-    """Methods of a class body with the decorators that say what they are for."""
+    """Yield the methods of a class body that carry a decorator of :data:`_MARKS`, with that decorator."""
     for member in node.body:
         if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef)):
             for decorator in member.decorator_list:
@@ -159,7 +165,7 @@ def _refuse_second_marks(path: Path, node: ast.ClassDef) -> None:
 
 
 def _known_marks(bases: Sequence[ast.AST]) -> Dict[str, str]:
-    """What base classes bring that are known by their name."""
+    """Return the marked methods of base classes that are known by name."""
     marked: Dict[str, str] = {}
     for base in reversed(bases):
         marked.update(_KNOWN_BASES.get(_name(base), {}))
@@ -167,7 +173,50 @@ def _known_marks(bases: Sequence[ast.AST]) -> Dict[str, str]:
 
 
 def _name(node: ast.AST) -> str:
-    """``moduleinfo`` for both ``moduleinfo`` and ``module.moduleinfo``."""
+    """Return the last part of a name: ``moduleinfo`` for both ``moduleinfo`` and ``module.moduleinfo``."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _python_of(folder: Path, keywords: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the fields of :class:`hubserve.kinds.base.ModuleInfo` that choose a Python.
+
+    Args:
+        folder: the module's folder.
+        keywords: literal keywords of its ``@moduleinfo``, if it has one.
+    Returns:
+        ``requires_python``, a text, and ``environment``, an object; empty if the module does not say.
+    Raises:
+        LoadFailed: ``hub.json`` is unreadable or has another key, a value is of another type, or both places are used.
+    """
+    given, where = {key: keywords[key] for key in _PYTHON_KEYS if keywords.get(key)}, "@moduleinfo"
+    path = folder / _PYTHON_FILE
+    if path.is_file():
+        if given:
+            raise LoadFailed(f"'{path}' and @moduleinfo both state the module's requirements ({', '.join(given)}). Keep one of the two.")
+        given, where = _read_python_file(path), f"'{path}'"
+    return {"requires_python": _typed(given, "requires_python", str, where), "environment": _typed(given, "environment", dict, where)}
+
+
+def _read_python_file(path: Path) -> Dict[str, Any]:
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise LoadFailed(f"'{path}' cannot be read as JSON: {error}. Fix or delete it.") from None
+    if not isinstance(document, dict):
+        raise LoadFailed(f"'{path}' must hold a JSON object, got {type(document).__name__}. Fix or delete it.")
+    for key in document:
+        if key not in _PYTHON_KEYS:
+            raise LoadFailed(f"'{path}' has an unknown key '{str(key)[:60]}'. Known are {' and '.join(_PYTHON_KEYS)}.")
+    return document
+
+
+def _typed(given: Dict[str, Any], key: str, wanted: type, where: str) -> Any:
+    value = given.get(key)
+    if not value:
+        return wanted()
+    if not isinstance(value, wanted):
+        example = '">=3.8,<3.10"' if wanted is str else '{"environ": {"NAME": "value"}}'
+        raise LoadFailed(f"{where}: {key} has a wrong type, {type(value).__name__}. Write it like {example}.")
+    return value

@@ -1,4 +1,4 @@
-"""Which installed version of a module is meant, told by its folder alone: what instances and scripts can do without the registry."""
+"""Find and compare installed versions by their folders alone, for instances and scripts, which do without the registry."""
 
 import json
 import re
@@ -7,10 +7,10 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 from hubserve.paths import modules_dir
 
-#: release numbers, whether it is a final release, what follows them
+#: release numbers, 0 for a pre-release or else 1, and the parts after the release numbers
 VersionKey = Tuple[List[int], int, List[Tuple[int, str]]]
 
-#: beside a module's versions: which of them its bare name means; see :mod:`hubserve.registry.history`
+#: file beside a module's versions with the current one; see :mod:`hubserve.registry.history`
 RECORD_NAME = ".history.json"
 
 _CONDITION = re.compile(r"\s*(>=|<=|==|=|>|<)?\s*(.+?)\s*")
@@ -25,7 +25,7 @@ _COMPARE: Dict[str, Callable[[VersionKey, VersionKey], bool]] = {
 
 
 def version_key(version: str) -> VersionKey:
-    """Sort key: numbers by their value, trailing zeros without weight, ``1.0rc1`` before ``1.0`` and ``1.0.post1`` behind it."""
+    """Return the sort key of a version: numbers by value, without trailing zeros, ``1.0rc1`` < ``1.0`` < ``1.0.post1``."""
     parts = re.findall(r"[0-9]+|[A-Za-z]+", version)
     count = next((index for index, part in enumerate(parts) if not part.isdigit()), len(parts))
     release = [int(part) for part in parts[:count]]
@@ -36,7 +36,7 @@ def version_key(version: str) -> VersionKey:
 
 
 def satisfies(version: str, condition: str) -> bool:
-    """Whether a version is as asked for: ``1.2.0``, ``>=1.1``, ``<2``; nothing asked is always satisfied."""
+    """Return True if a version meets a condition such as ``1.2.0``, ``>=1.1`` or ``<2``; an empty condition is always met."""
     matched = _CONDITION.fullmatch(condition or "")
     if not matched:
         return True
@@ -44,27 +44,27 @@ def satisfies(version: str, condition: str) -> bool:
 
 
 def installed_versions(folder_name: str) -> Dict[str, Path]:
-    """The installed versions of a module, from the oldest to the newest; none where PaddleHub itself put it there (:func:`flat_folder`)."""
+    """Return the installed versions of a module, oldest first; none if PaddleHub itself installed it (see :func:`flat_folder`)."""
     if flat_folder(folder_name):
         return {}
     try:
         folders = [each for each in (modules_dir() / folder_name).iterdir() if each.is_dir() and not each.name.startswith((".", "__"))]
     except OSError:
         return {}
-    # resolved: what is run is run from where its files really are, so that nothing changes under it
+    # resolved: a running version is not affected when a link changes
     return {each.name: each.resolve() for each in sorted(folders, key=lambda each: version_key(each.name))}
 
 
 def flat_folder(folder_name: str) -> Optional[Path]:
-    """The folder of a module that PaddleHub installed itself, ``modules/<name>/module.py``; None if there is none."""
+    """Return the folder of a module that PaddleHub itself installed, ``modules/<name>/module.py``, or None."""
     folder = modules_dir() / folder_name
     return folder if (folder / "module.py").is_file() else None
 
 
 def current_version(folder_name: str) -> Optional[Path]:
-    """The files of the version that a module's bare name means; None if it is not installed.
+    """Return the folder of a module's current version; None if it is not installed.
 
-    Homes of PaddleHub's time have no record of it: there it is the newest, or the only one, which PaddleHub itself installed.
+    Homes of PaddleHub have no history file: the current version is then the newest, or the one that PaddleHub installed.
     """
     name_folder = modules_dir() / folder_name
     try:
@@ -79,7 +79,7 @@ def current_version(folder_name: str) -> Optional[Path]:
 
 
 def source_folders(version_folder: Path) -> List[Path]:
-    """Where an installed version's relative model paths are looked up: the folder that it was installed from, and that one's parent."""
+    """Return the folders to look up an installed version's relative model paths: the one that it was installed from, and its parent."""
     try:
         source = json.loads((version_folder / ".hubserve.json").read_text("utf-8"))["source_folder"]
     except (OSError, ValueError, KeyError, TypeError):  # a folder that is not installed, or was not installed from a folder

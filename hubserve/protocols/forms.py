@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from hubserve.errors import HubError, InvalidInput, usage_sentence
 from hubserve.gateway.dataplane import MAX_PICTURES, ServedModule
-from hubserve.kinds.base import Description, Face
+from hubserve.kinds.description import Description, Face
 from hubserve.protocols.documents import JsonBounds, is_light, parse_json
 from hubserve.types import InferRequest
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+from hubserve.errors import InvalidInput
+
 READY, LOADING, UNLOADING, UNAVAILABLE = "READY", "LOADING", "UNLOADING", "UNAVAILABLE"
 
 
@@ -22,6 +24,12 @@ class ModelState(NamedTuple):
     reason: str = ""
 
 
+class NotInRepository(InvalidInput):
+    """The repository has no such model, or cannot hold it; gRPC clients of Triton look for this text and status."""
+
+    code = "not_polled"
+
+
 class ModelControl(Protocol):
     """Loads and unloads models while the server runs."""
 
@@ -37,6 +45,7 @@ class ModelControl(Protocol):
             files: path in the model's folder -> content; if not empty, they are the complete folder.
         Raises:
             Unavailable: clients may not load models on this server.
+            NotInRepository: no model store contains the model, or its files do not fit one.
             HubError: it cannot be loaded; the model served before stays served.
         """
 

@@ -1,4 +1,4 @@
-"""``conf/config.json`` in the home: the settings of this machine that outlive one command."""
+"""``conf/config.json`` in the home: the settings that ``hub config`` changes."""
 
 import json
 import os
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from hubserve.config_file.lenient_json import NotJson, parse_json
 from hubserve.errors import ConfigError
 
-#: Keys that PaddleHub 1.x keeps in the same file; they are its own, so they are neither used nor removed.
+#: keys of PaddleHub 1.x in the same file; they are neither used nor removed
 PADDLEHUB_KEYS = ("server_url", "resource_storage_server_url", "debug", "log_level", "hub_name")
 
-#: Lists that commands of their own change: ``hub index``, ``hub key``. A reset keeps them, for without its keys a home would trust more.
+#: lists that ``hub index`` and ``hub key`` change; a reset keeps them, because without its keys a home would trust more
 LISTS = ("indexes", "trusted_keys")
 
 _SECTION = "install"
@@ -26,18 +26,18 @@ PADDLEHUB_SETTINGS = {
 
 
 class InstallSettings(NamedTuple):
-    """What ``hub install`` accepts.
+    """Limits and options of ``hub install``.
 
     Attributes:
         max_files: the most files and folders in one module.
         max_bytes: the most bytes in one module, unpacked.
-        max_ratio: the most that an archive may grow by when it is unpacked; the first 64 MiB are free.
+        max_ratio: the most that an archive may grow by when it is unpacked; the first 64 MiB do not count.
         check_timeout_s: seconds that importing the module may take.
         lock_timeout_s: seconds to wait for another install or uninstall.
         keep_replaced: how many replaced copies of each version are kept for ``hub rollback``.
-        fetch_timeout_s: seconds that a server may send nothing, or next to nothing.
-        allow_http: fetch over ``http://`` from other machines too, where anybody on the way can read and change it.
-        require_signature: refuse what is fetched unless a trusted key signed it, also where no key is trusted for its index.
+        fetch_timeout_s: seconds that a server may send nothing, or almost nothing.
+        allow_http: fetch over ``http://`` from other machines too, although others can read and change it on the way.
+        require_signature: refuse a download unless a trusted key signed it, even where no key is trusted for its index.
     """
 
     max_files: int = 50_000
@@ -51,7 +51,7 @@ class InstallSettings(NamedTuple):
     require_signature: bool = False
 
 
-#: every key that ``hub config`` knows, with its default
+#: every key of ``hub config``, with its default
 DEFAULTS: dict[str, int] = {f"{_SECTION}.{key}": value for key, value in InstallSettings()._asdict().items()}
 
 
@@ -60,7 +60,7 @@ _LEAST = {f"{_SECTION}.keep_replaced": 0}
 
 
 def config_file(home: Path) -> Path:
-    """Where the settings are."""
+    """Return the path of the settings file."""
     return home / "conf" / "config.json"
 
 
@@ -80,14 +80,14 @@ def load(home: Path) -> dict[str, int]:
         if key != _SECTION:
             raise ConfigError(f"'{path}' has an unknown key '{key}'{nearest(key, [_SECTION])}. Remove it, or run 'hub config reset'.")
         if not isinstance(value, dict):
-            raise ConfigError(f"'{path}': '{key}' must be an object, got {type(value).__name__}. Mend it, or run 'hub config reset'.")
+            raise ConfigError(f"'{path}': '{key}' must be an object, got {type(value).__name__}. Fix it, or run 'hub config reset'.")
         for name, number in value.items():
             changed[f"{key}.{name}"] = check_setting(f"{key}.{name}", number)
     return changed
 
 
 def install_settings(home: Path) -> InstallSettings:
-    """The settings of ``hub install``: those of the file over the defaults.
+    """Return the settings of ``hub install``: the defaults, overridden by the file.
 
     Raises:
         ConfigError: as :func:`load`.
@@ -100,7 +100,7 @@ def change(home: Path, key: str, value: Any) -> None:
     """Set one key and keep the rest.
 
     Raises:
-        ConfigError: the key is unknown or the value unusable; the file is as it was.
+        ConfigError: the key is unknown or the value invalid; the file is unchanged.
     """
     load(home)
     document = _read(config_file(home))
@@ -109,10 +109,10 @@ def change(home: Path, key: str, value: Any) -> None:
 
 
 def reset(home: Path) -> None:
-    """Go back to the defaults; PaddleHub's own keys stay, and so do indexes and trusted keys.
+    """Reset the settings to the defaults; PaddleHub's own keys, indexes and trusted keys stay.
 
     Raises:
-        ConfigError: the file is not JSON, so that PaddleHub's keys cannot be told from ours.
+        ConfigError: the file is not JSON, so that PaddleHub's keys cannot be found in it.
     """
     path = config_file(home)
     if path.exists():
@@ -120,15 +120,15 @@ def reset(home: Path) -> None:
 
 
 def read_list(home: Path, key: str) -> list[dict[str, str]]:
-    """One of :data:`LISTS`: objects whose values are texts.
+    """Return one of :data:`LISTS`: objects whose values are texts.
 
     Raises:
-        ConfigError: the file is damaged, or the list is none.
+        ConfigError: the file is damaged, or the value is not such a list.
     """
     path = config_file(home)
     rows: Any = _read(path).get(key, [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) and all(isinstance(each, str) for each in row.values()) for row in rows):
-        raise ConfigError(f"'{path}': '{key}' must be a list of objects whose values are texts. Mend it, or delete the key '{key}'.")
+        raise ConfigError(f"'{path}': '{key}' must be a list of objects whose values are texts. Fix it, or delete the key '{key}'.")
     return [*rows]
 
 
@@ -143,11 +143,11 @@ def write_list(home: Path, key: str, rows: list[dict[str, str]]) -> None:
 
 
 def check_setting(key: str, value: Any) -> int:
-    """The value of a known key as a number, or as a bool where its default is one.
+    """Return the value of a known key as a number, or as a bool if its default is one.
 
     Raises:
-        ConfigError: the key is unknown, or the value is no whole number from 1 up (from 0 up where that has a meaning), or neither true
-            nor false.
+        ConfigError: the key is unknown, or the value is not a whole number from 1 up (from 0 up where that has a meaning), or neither
+            true nor false.
     """
     check_key(key)
     text, least = str(value).strip(), _LEAST.get(key, 1)
@@ -167,7 +167,7 @@ def _check_switch(key: str, text: str) -> bool:
 
 
 def check_key(key: str) -> None:
-    """Raise ConfigError, naming the known keys, unless ``key`` is one of :data:`DEFAULTS`."""
+    """Raise ConfigError, naming the known keys, unless ``key`` is in :data:`DEFAULTS`."""
     if key not in DEFAULTS:
         raise ConfigError(
             f"there is no setting '{key[:80]}'{nearest(key, list(DEFAULTS))}. Known are {', '.join(DEFAULTS)}.".replace("?.", "?")
@@ -175,7 +175,7 @@ def check_key(key: str) -> None:
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """``; did you mean 'x'?`` where a known word is close, else nothing."""
+    """Return ``; did you mean 'x'?`` if a known word is close, else ""."""
     close = get_close_matches(word, known, n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
@@ -188,9 +188,9 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read '{path}': {error.strerror}. Check its permissions.") from None
     except NotJson as error:
-        raise ConfigError(f"'{path}' is not valid JSON: {error}. Mend it or delete it.") from None
+        raise ConfigError(f"'{path}' is not valid JSON: {error}. Fix it or delete it.") from None
     if not isinstance(document, dict):
-        raise ConfigError(f"'{path}' must hold a JSON object, got {type(document).__name__}. Mend it or delete it.")
+        raise ConfigError(f"'{path}' must hold a JSON object, got {type(document).__name__}. Fix it or delete it.")
     return document
 
 

@@ -1,4 +1,4 @@
-"""Which engine computes a module: the server notes it once the module is loaded, so that it can be told without running anything."""
+"""Note of the engine that a module uses: the server writes it once the module is loaded, and ``hub show`` reads it."""
 
 import hashlib
 import json
@@ -17,12 +17,12 @@ _SCHEMA = 1
 
 
 def note_engine(info: ModuleInfo, folder: Path, engine: dict[str, Any] | None) -> None:
-    """Note what a served module says of its engine; a home that cannot be written stays without the note.
+    """Write a note of a served module's engine; if the home cannot be written, there is none.
 
     Args:
         info: the module.
         folder: its files.
-        engine: as :attr:`hubserve.kinds.base.Description.engine`; None, for a module that tells none, removes the note.
+        engine: as :attr:`hubserve.kinds.description.Description.engine`; None, for a module that reports none, removes the note.
     """
     path = _path(info, folder)
     with suppress(OSError):
@@ -38,7 +38,7 @@ def note_engine(info: ModuleInfo, folder: Path, engine: dict[str, Any] | None) -
 
 
 def read_engine_note(info: ModuleInfo, folder: Path) -> dict[str, Any] | None:
-    """What was noted last for exactly these files, with ``noted_at``; None if nothing was, or the note is damaged."""
+    """Return the latest note for exactly these files, with ``noted_at``; None if there is none, or it is damaged."""
     try:
         noted = json.loads(_path(info, folder).read_text("utf-8"))
         return {**noted["engine"], "noted_at": str(noted["noted_at"])} if noted["schema"] == _SCHEMA else None
@@ -50,7 +50,7 @@ def _path(info: ModuleInfo, folder: Path) -> Path:
     try:
         digest = read_manifest(folder).digest
     except InstallError:
-        digest = ""  # a folder that is used as it is
-    # a version that was installed again is another module, and so is one of the same name elsewhere
+        digest = ""  # a folder that is not installed
+    # a reinstalled version counts as another module, and so does one of the same name in another folder
     which = hashlib.sha256(f"{info.name}|{info.version}|{folder.resolve()}|{digest}".encode()).hexdigest()[:32]
     return cache_dir() / "choices" / f"{which}.json"

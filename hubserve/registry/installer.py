@@ -35,7 +35,7 @@ class RollbackResult(NamedTuple):
 
 
 class Installer:
-    """Installs, uninstalls and rolls back the modules of one home; any number of processes may do so at once.
+    """Installations, removals and rollbacks in one home; any number of processes may make them at once.
 
     Args:
         home: the home; ``$HUB_HOME`` or its default where None.

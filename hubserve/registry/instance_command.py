@@ -1,4 +1,4 @@
-"""How the registry starts an instance process."""
+"""Command line and environment variables of instance processes."""
 
 import hashlib
 import os
@@ -10,13 +10,13 @@ from pathlib import Path
 import hubserve
 from hubserve.module import BEHIND_VARIABLE, SEARCH_PATH_VARIABLE
 
-#: ``-c`` puts the working directory first on the path, where a stray json.py would be imported instead of the real one
+#: ``-c`` puts the working directory first on the path, where a file json.py would hide the standard library's
 START = "import sys; sys.path[:1] == [''] and sys.path.pop(0); from {module} import main; sys.exit({call})"
 _START = START.format(module="hubserve.instance.__main__", call="main()")
 
 
 def instance_command(*arguments: str, python: str = "") -> list[str]:
-    """The command line of ``hubserve.instance``.
+    """Return the command line of ``hubserve.instance``.
 
     Args:
         arguments: its arguments.
@@ -26,12 +26,12 @@ def instance_command(*arguments: str, python: str = "") -> list[str]:
 
 
 def instance_environment(home: Path, search_path: Sequence[Path], python: str = "") -> dict[str, str]:
-    """This process's environment, with the home, the search path for models, and hubserve itself importable.
+    """Return the environment variables of an instance: this process's, with the home, the search path, and hubserve importable.
 
     Args:
         home: the home.
         search_path: folders in which relative model paths are looked up.
-        python: the interpreter of a module's own environment, which is to see nothing else of this one; "" for this one.
+        python: the interpreter of a module's own environment, which must not see the packages of this one; "" for this one.
     """
     package = Path(hubserve.__file__).resolve().parent
     common = {"HUB_HOME": str(home), SEARCH_PATH_VARIABLE: os.pathsep.join(str(each) for each in search_path)}
@@ -42,8 +42,8 @@ def instance_environment(home: Path, search_path: Sequence[Path], python: str = 
     return {
         **kept,
         **common,
-        "PYTHONPATH": str(_alone(package, home)),
-        # the instance puts them behind the packages of its environment, which they must not hide
+        "PYTHONPATH": str(_isolated(package, home)),
+        # the instance appends them to its path, so that they do not hide the packages of its environment
         BEHIND_VARIABLE: os.pathsep.join(_foreign_python_path()),
         "PYTHONNOUSERSITE": "1",
         "VIRTUAL_ENV": str(programs.parent),
@@ -52,23 +52,23 @@ def instance_environment(home: Path, search_path: Sequence[Path], python: str = 
 
 
 def users_python_path() -> list[str]:
-    """Return the folders of ``PYTHONPATH``, absolute; that of hubserve itself is left out."""
+    """Return the folders in ``PYTHONPATH``, absolute, without that of hubserve itself."""
     own = str(Path(hubserve.__file__).resolve().parent.parent)
     return [os.path.abspath(each) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each and each != own]
 
 
 def _foreign_python_path() -> list[str]:
-    """Return the folders that another Python may see: packages of this Python would not fit it."""
+    """Return the folders in ``PYTHONPATH`` that another Python can use: packages of this Python are incompatible with it."""
     return [each for each in users_python_path() if not os.path.realpath(each).startswith(os.path.realpath(sys.prefix) + os.sep)]
 
 
-def _alone(package: Path, home: Path) -> Path:
-    """A folder that holds hubserve and nothing else: what lies beside an installed hubserve are the packages of its own Python."""
+def _isolated(package: Path, home: Path) -> Path:
+    """Return a folder that holds only hubserve: beside an installed hubserve are the packages of its own Python."""
     digest = hashlib.sha256(str(package).encode()).hexdigest()[:12]
     folder = home / "environments" / f".hubserve-{digest}"
     link = folder / package.name
     if not link.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # another process was as quick
+        with suppress(FileExistsError):  # another process created it just now
             link.symlink_to(package, target_is_directory=True)
     return folder

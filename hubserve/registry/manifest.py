@@ -1,4 +1,4 @@
-"""``.hubserve.json``: what the registry knows of an installed version."""
+"""``.hubserve.json``: the manifest of an installed version."""
 
 import json
 from pathlib import Path
@@ -8,20 +8,20 @@ from hubserve.errors import InstallError
 from hubserve.kinds.base import ModuleInfo
 
 MANIFEST_NAME = ".hubserve.json"
-#: beside it: the digest of each file, so that it can be told which one has changed
+#: beside it: the digest of each file, so that ``hub verify`` can name those that changed
 FILES_NAME = ".hubserve.files.json"
 SCHEMA_VERSION = 1
 
 
-class Chosen(NamedTuple):
-    """The choice of an installed version's environment.
+class EnvironmentChoice(NamedTuple):
+    """Choice of an installed version's environment.
 
     Attributes:
-        profile: the name of the profile that it stands on; "" for none.
-        asked: what the user named by ``--environment``; "" where hub chose.
-        packages: what the user added by ``--with``.
+        profile: the name of the profile that it is based on; "" for none.
+        asked: the user's ``--environment``; "" for an automatic choice.
+        packages: the user's ``--with``.
         why: the reason, as the end of a sentence.
-        lacks: what is missing there; sentences.
+        lacks: what is missing in the environment; sentences.
     """
 
     profile: str = ""
@@ -32,20 +32,20 @@ class Chosen(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """One installed version.
+    """Manifest of one installed version.
 
     Attributes:
         info: the metadata, read from the source without running it.
         source: what it was installed from, absolute.
-        source_folder: relative model paths are looked up there and in its parent: the source where that was a folder; else the place
-            that stands for it among the assets that came with the archive, relative to the module's files; else empty.
+        source_folder: relative model paths are looked up there and in its parent: the source if that was a folder; else the folder that
+            stands for it among the assets in the archive, relative to the module's files; else empty.
         import_folder: the package name under which the module is imported.
         installed_at: UTC, ISO 8601.
         digest: of the files; see :class:`hubserve.registry.digests.Contents`.
-        files: how many there are.
+        files: number of files.
         size_bytes: of all of them.
         environment: the key of the environment that it runs in; "" for the host's Python.
-        provenance: where it came from, and what was verified of that: ``kind`` (of source), ``url`` (without credentials), ``sha256`` (of
+        provenance: its origin, and what was verified about it: ``kind`` (of source), ``url`` (without credentials), ``sha256`` (of
             the archive), ``commit``, ``index``, ``signed_by``, as far as they apply; see :mod:`hubserve.registry.sources`.
         chosen: how the environment was chosen.
     """
@@ -60,10 +60,10 @@ class Manifest(NamedTuple):
     size_bytes: int
     environment: str = ""
     provenance: dict[str, str] | None = None
-    chosen: Chosen = Chosen()
+    chosen: EnvironmentChoice = EnvironmentChoice()
 
     def to_json(self) -> dict[str, Any]:
-        """As it is written."""
+        """Return the document of the file."""
         return {
             "schema_version": SCHEMA_VERSION,
             "name": self.info.name,
@@ -92,7 +92,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a version's folder.
 
     Raises:
-        InstallError: it is missing, damaged, or written by a newer hubserve.
+        InstallError: it is missing or damaged, or a newer hubserve wrote it.
     """
     path = folder / MANIFEST_NAME
     try:
@@ -100,7 +100,7 @@ def read_manifest(folder: Path) -> Manifest:
         schema_version = document["schema_version"]
     except FileNotFoundError:
         raise InstallError(
-            f"'{folder}' has no {MANIFEST_NAME}, so hub did not install it. Delete the folder, or install it again."
+            f"'{folder}' has no {MANIFEST_NAME}, so it was not installed by hub. Delete the folder, or install it again."
         ) from None
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise _damaged(path, error) from None
@@ -126,9 +126,11 @@ def _from_json(document: dict[str, Any]) -> Manifest:
     return Manifest(info=info, files=files, size_bytes=size_bytes, environment=environment, provenance=provenance, chosen=chosen, **texts)
 
 
-def _chosen(document: dict[str, Any]) -> Chosen:
+def _chosen(document: dict[str, Any]) -> EnvironmentChoice:
     texts = {key: _text(document.get(key, "")) for key in ("profile", "asked", "why")}
-    return Chosen(**texts, packages=tuple(map(_text, document.get("packages", ()))), lacks=tuple(map(_text, document.get("lacks", ()))))
+    return EnvironmentChoice(
+        **texts, packages=tuple(map(_text, document.get("packages", ()))), lacks=tuple(map(_text, document.get("lacks", ())))
+    )
 
 
 def _text(value: Any) -> str:

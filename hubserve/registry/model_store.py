@@ -1,6 +1,6 @@
 """Model stores: folders that hold one Triton model in each folder, ``<store>/<model>/<version>/<files>``.
 
-What is in a store is told here; :func:`hubserve.gateway.triton_deployment.plan_model` makes of one such folder what is to be run.
+This module lists stores; :func:`hubserve.gateway.triton_deployment.plan_model` turns one such folder into plans.
 """
 
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from typing import NamedTuple
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton.config import CONFIG_NAME, MODEL_NAMES
 
-#: the file system's own, which only root can read
+#: belongs to the file system, and only root can read it
 _LOST = "lost+found"
-#: files by which a folder is taken for a model's, also where they lie in the wrong place
+#: files that mark a folder as a model's, even where they are in the wrong place
 _SIGNS = frozenset((CONFIG_NAME, *MODEL_NAMES.values(), "model.json"))
 
 
 class StoredModel(NamedTuple):
-    """One folder of a store.
+    """One model's folder in a store.
 
     Attributes:
-        name: the folder's, and the model's.
+        name: of the folder and the model.
         folder: absolute.
-        problem: why it cannot be served whatever it holds; "" for no reason.
+        problem: why it cannot be served, independent of its content; "" if it can.
     """
 
     name: str
@@ -31,13 +31,13 @@ class StoredModel(NamedTuple):
 
 
 def store_folders(stores: Sequence[str], search_path: Sequence[Path] = ()) -> list[Path]:
-    """The stores, absolute.
+    """Return the absolute paths of stores.
 
     Args:
-        stores: as a user named them.
-        search_path: where relative ones are looked up before the working directory.
+        stores: as the user gave them.
+        search_path: folders to look up relative ones in, before the working directory.
     Raises:
-        ConfigError: one is no folder.
+        ConfigError: one is not a folder.
     """
     return [_folder(each, search_path) for each in stores]
 
@@ -52,9 +52,9 @@ def _folder(store: str, search_path: Sequence[Path]) -> Path:
 
 
 def find_models(stores: Sequence[Path]) -> dict[str, StoredModel]:
-    """Return the models of some stores by name, whether or not they can be served.
+    """Return the models in some stores by name, whether or not they can be served.
 
-    Folders that hold nothing of a model are left out: see :func:`other_entries`.
+    Folders without any of a model's files are left out: see :func:`other_entries`.
 
     Args:
         stores: as :func:`store_folders` gives them.
@@ -73,15 +73,15 @@ def find_models(stores: Sequence[Path]) -> dict[str, StoredModel]:
 
 
 def other_entries(store: Path) -> list[str]:
-    """Return the names of what a store holds beside its models: files, hidden folders and folders that hold nothing of a model."""
+    """Return the names of a store's other entries: files, hidden folders and folders without any of a model's files."""
     return [each.name for each in _entries(store) if not _may_be_model(each)]
 
 
 def why_no_model(stores: Sequence[Path], name: str) -> str:
-    """Return why a folder of this name in one of some stores is not a model's; "" if the folder does not exist."""
+    """Return why the folder of this name in some stores is not a model's; "" if there is no such folder."""
     for store in stores:
         if name in {each.name for each in _entries(store) if each.is_dir()}:
-            return f"'{store / name}' holds nothing of a model: neither {CONFIG_NAME} nor a folder that is called 1"
+            return f"'{store / name}' holds no model: neither {CONFIG_NAME} nor a folder that is called 1"
     return ""
 
 
@@ -99,13 +99,13 @@ def _entries(store: Path) -> list[Path]:
 
 
 def _may_be_model(folder: Path) -> bool:
-    """Return whether a folder may be a model's, judged by names alone: True also for an incomplete one, so that it is reported."""
+    """Return True if a folder may be a model's, judged by names only; incomplete models count, so that they are reported."""
     if folder.name.startswith(".") or folder.name == _LOST or not folder.is_dir():
         return False
     try:
         inside = list(folder.iterdir())
         return any(_is_sign(each) or (each.is_dir() and any(_is_sign(deeper) for deeper in each.iterdir())) for each in inside)
-    except OSError:  # opening it says why it cannot be read
+    except OSError:  # loading it reports why it cannot be read
         return True
 
 

@@ -1,4 +1,4 @@
-"""Names and versions: which can be folders, how they sort, how a user writes them."""
+"""Names and versions of modules: which are valid, how they sort, how a user writes them."""
 
 import re
 import unicodedata
@@ -12,12 +12,12 @@ _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")
 
 
 def folder_name(name: str) -> str:
-    """The folder that holds a module's versions, which is also the package name under which it is imported."""
+    """Return the name of the folder that holds a module's versions, which is also its import name."""
     return name.replace("-", "_")
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be a module's name: one folder, and a package."""
+    """Return True if a text can be a module's name: that of a folder and of a package."""
     return bool(_NAME.fullmatch(text)) and len(text.encode("utf-8")) <= _MAX_NAME_BYTES and unicodedata.is_normalized("NFC", text)
 
 
@@ -25,7 +25,7 @@ def check_name(name: str) -> None:
     """Refuse a module name that cannot be a folder and a package.
 
     Raises:
-        InstallError: with the reason.
+        InstallError: the name is invalid; the message says why.
     """
     if not is_name(name):
         raise InstallError(
@@ -35,7 +35,7 @@ def check_name(name: str) -> None:
 
 
 def is_version(text: str) -> bool:
-    """Whether a text can be a module's version, and so a folder."""
+    """Return True if a text can be a module's version, and the name of a folder."""
     return bool(_VERSION.fullmatch(text)) and ".." not in text
 
 
@@ -43,7 +43,7 @@ def check_version(version: str) -> None:
     """Refuse a version that cannot be a folder.
 
     Raises:
-        InstallError: with the reason.
+        InstallError: the version is invalid; the message says why.
     """
     if not is_version(version):
         raise InstallError(
@@ -63,12 +63,12 @@ def split_reference(reference: str) -> tuple[str, str | None]:
     name, separator, version = reference.partition("==")
     name, version = name.strip(), version.strip()
     if not name or (separator and not version):
-        raise InvalidInput(f"{_shown(reference)} names no module: write NAME or NAME==VERSION, such as clas_system==1.0.0.")
+        raise InvalidInput(f"{_shown(reference)} is not a module: write NAME or NAME==VERSION, such as clas_system==1.0.0.")
     return name, version if separator else None
 
 
 def version_key(version: str) -> Any:
-    """Sort key: versions as PEP 440 orders them; texts that are no such version sort before, by their letters."""
+    """Return a sort key: versions in the order of PEP 440, after all other texts, which sort alphabetically."""
     from packaging.version import InvalidVersion, Version
 
     try:
@@ -78,7 +78,7 @@ def version_key(version: str) -> Any:
 
 
 def find_version(wanted: str, present: list[str]) -> str | None:
-    """The present version that is meant: the same text, else an equal one (``1.0`` finds ``1.0.0``), else None."""
+    """Return the present version that a text means: the same text, else an equal version (``1.0`` finds ``1.0.0``), else None."""
     if wanted in present:
         return wanted
     return next((each for each in present if version_key(each)[:2] == version_key(wanted)[:2]), None)

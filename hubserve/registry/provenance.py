@@ -1,4 +1,4 @@
-"""Where a module's files came from, and what was promised of them there."""
+"""The origin of a module's files, and what its index promised about them."""
 
 from typing import NamedTuple
 
@@ -6,13 +6,13 @@ from hubserve.errors import InstallError
 
 
 class Origin(NamedTuple):
-    """Where something that is about to be installed came from.
+    """Origin of files that are to be installed.
 
     Attributes:
-        shown: for people to read, without credentials.
-        provenance: what the manifest keeps; see :class:`hubserve.registry.manifest.Manifest`.
-        name, version: which module an index promised; empty where nobody promised any.
-        is_local: whether the user's own files are meant, beside which relative model paths are looked up.
+        shown: text for people, without credentials.
+        provenance: kept in the manifest; see :class:`hubserve.registry.manifest.Manifest`.
+        name, version: the module that an index promised; empty without an index.
+        is_local: True for the user's own files, beside which relative model paths are looked up.
     """
 
     shown: str
@@ -22,13 +22,13 @@ class Origin(NamedTuple):
     is_local: bool = True
 
     def check_promised(self, name: str, version: str) -> None:
-        """Compare what was found inside with what the index said.
+        """Compare the module that was found with the one that the index promised.
 
         Raises:
             InstallError: it is another module, or another version.
         """
         if self.name and (name, version) != (self.name, self.version):
             raise InstallError(
-                f"{self.shown} should hold {self.name} {self.version}, and holds {name} {version}: its index is wrong about it. "
-                "Tell the index's owner to run: hub index build DIR"
+                f"{self.shown} should hold {self.name} {self.version}, and holds {name} {version}: its index is wrong. "
+                "Ask the index's owner to run: hub index build DIR"
             )

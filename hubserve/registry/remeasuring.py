@@ -1,4 +1,4 @@
-"""Starts :mod:`hubserve.engines.remeasure` in the Python of a module, and finds the engine choices that a module made."""
+"""Start :mod:`hubserve.engines.remeasure` in a module's Python, and find the engine choices that a module uses."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,10 +11,10 @@ _START = START.format(module="hubserve.engines.remeasure", call="main(sys.argv[1
 
 
 def remeasure_command(path: Path, margin: float, only_if_idle: bool, python: str) -> Sequence[str]:
-    """Return the command line that measures one choice again; its environment is an instance's.
+    """Return the command line that measures one choice again; it runs with the environment variables of an instance.
 
     Args:
-        path: of the choice in the cache.
+        path: the choice's file in the cache.
         margin: see :func:`hubserve.engines.remeasure.remeasure`.
         only_if_idle: see there.
         python: the interpreter.
@@ -23,10 +23,10 @@ def remeasure_command(path: Path, margin: float, only_if_idle: bool, python: str
 
 
 def choices_of(engine: dict[str, Any] | None) -> list[Kept]:
-    """Return the choices in the cache that a module's engines are from.
+    """Return the cached choices that a module's engines use.
 
     Args:
-        engine: as :attr:`hubserve.kinds.base.Description.engine`; a module of several networks has one entry for each inside it.
+        engine: as :attr:`hubserve.kinds.description.Description.engine`; a module with several networks has one entry for each in it.
     """
     named = {each.get("choice") for each in measurements(engine)} - {None, ""}
     kept = {name_of(each): each for each in sorted(all_kept(), key=lambda each: each.path.stat().st_mtime)} if named else {}
@@ -34,12 +34,12 @@ def choices_of(engine: dict[str, Any] | None) -> list[Kept]:
 
 
 def name_of(kept: Kept) -> str:
-    """Return the name of a choice, which is also among the figures that a module reports."""
+    """Return the name of a choice, which is also part of the measurements that a module reports."""
     return str((kept.verdict.measured or {}).get("choice", ""))
 
 
 def measurements(engine: Any) -> Iterator[dict[str, Any]]:
-    """Yield the figures in what a module reports of its engine, or engines."""
+    """Yield the measurements in a module's report about its engine or engines."""
     if isinstance(engine, dict):
         if isinstance(engine.get("measured"), dict) and engine["measured"]:
             yield engine["measured"]

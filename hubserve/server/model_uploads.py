@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from hubserve.errors import InvalidInput, LoadFailed, TooLarge
 from hubserve.paths import home
-from hubserve.protocols.open_inference.core.errors import NotPolled
+from hubserve.protocols.model_control import NotInRepository
 from hubserve.registry.version_dirs import DirectoryLock, delete
 
 _MOST_FILES = 1000
@@ -84,7 +84,7 @@ def _inside(path: str) -> PurePosixPath:
     parts = path.split("/")
     fits = len(parts) <= _MOST_PARTS and all(part not in ("", ".", "..") and part.isprintable() and "\\" not in part for part in parts)
     if any(len(part.encode()) > _LONGEST_PART_BYTES for part in parts):
-        raise NotPolled(
+        raise NotInRepository(
             f"failed to poll from model repository: 'file:{path[:80]}...' is not a path in the model's folder: each name in it may have "
             f"{_LONGEST_PART_BYTES} bytes"
         )

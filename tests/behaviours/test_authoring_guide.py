@@ -11,20 +11,21 @@ import pytest
 from hubserve.errors import LoadFailed
 from hubserve.testing import served
 from tests.behaviours.test_readme import Shell, blocks, steps
-from tests.conftest import ROOT
+from tests.conftest import ROOT, share_engine_cache
 from tests.unit.registry.toys import write_module
 
 GUIDE = (ROOT / "docs" / "authoring.md").read_text("utf-8")
 
 
 @pytest.fixture
-def shell(tmp_path: Path, model_dir: Path, cat_photo: Path) -> Iterator[Shell]:
+def shell(tmp_path: Path, model_dir: Path, cat_photo: Path, engine_cache: Path) -> Iterator[Shell]:
     """A folder with the default model and the photo, as in a clone."""
     place = tmp_path / "place"
     (place / ".demo").mkdir(parents=True)
     (place / "inference").symlink_to(model_dir)
     shutil.copy(cat_photo, place / ".demo" / "cat.png")
     shell = Shell(place, tmp_path / "home")
+    share_engine_cache(tmp_path / "home" / ".paddlehub", engine_cache)
     shell.environ["PYTHONPATH"] = str(ROOT)
     try:
         yield shell

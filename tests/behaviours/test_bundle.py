@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import MODULES, ROOT, hub
+from tests.conftest import MODULES, ROOT, hub, share_engine_cache
 from tests.unit.registry.toys import tar_of, write_module
 
 OFFLINE = [sys.executable, str(ROOT / "tests" / "offline.py")]
@@ -56,8 +56,9 @@ def test_what_is_called_offline_has_no_network(tmp_path: Path, namespace: str) -
 
 @pytest.mark.slow
 def test_the_classifier_and_the_reader_are_served_on_a_machine_without_a_network(
-    home: Path, tmp_path: Path, cat_photo: Path, page_photo: Path
+    measured_home: Path, engine_cache: Path, tmp_path: Path, cat_photo: Path, page_photo: Path
 ) -> None:
+    home = measured_home
     for module in ("clas", "ocr"):
         done = hub("install", ROOT / "hubmodules" / module, home=home)
         assert done.returncode == 0, done.stderr
@@ -66,7 +67,7 @@ def test_the_classifier_and_the_reader_are_served_on_a_machine_without_a_network
     assert made.returncode == 0, made.stderr
     assert made.stdout.startswith("Bundled clas_system 1.0.0, ocr_system 1.0.0 (")
 
-    other_home = tmp_path / "other"
+    other_home = share_engine_cache(tmp_path / "other", engine_cache)
     installed = offline(sys.executable, "-m", "hubserve", "install", bundle, home=other_home)
     assert installed.returncode == 0, installed.stderr
     assert [line.split()[:2] for line in installed.stdout.splitlines() if line.startswith("Installed")] == [

@@ -293,17 +293,17 @@ def test_a_damaged_model_is_told_at_the_start(start: Start, model_dir: Path, tmp
     assert "inference.pdiparams" in server.log.read_text().rpartition("hub: ")[2]
 
 
-def test_everything_in_the_guide_works_in_its_order(home: Path, model_dir: Path, cat_photo: Path, tmp_path: Path) -> None:
-    install = hub("install", "hubmodules/clas/", home=home)
+def test_everything_in_the_guide_works_in_its_order(measured_home: Path, model_dir: Path, cat_photo: Path, tmp_path: Path) -> None:
+    install = hub("install", "hubmodules/clas/", home=measured_home)
     assert install.returncode == 0, install.stderr
-    assert "clas_system" in hub("list", home=home).stdout
-    assert "Classifies images" in hub("show", "clas_system", home=home).stdout
+    assert "clas_system" in hub("list", home=measured_home).stdout
+    assert "Classifies images" in hub("show", "clas_system", home=measured_home).stdout
     port_free_config = json.loads((ROOT / "deploy" / "config.json").read_text())
     assert port_free_config["port"] == 8866
     from tests.conftest import free_port
 
     port = free_port()
-    server = Server(["-m", "clas_system", "-p", str(port)], port, home, tmp_path / "log")
+    server = Server(["-m", "clas_system", "-p", str(port)], port, measured_home, tmp_path / "log")
     try:
         server.wait_until_ready()
         command = [sys.executable, "tools/test_client.py", "--server_url", f"{server.url}/predict/clas_system"]
@@ -313,20 +313,22 @@ def test_everything_in_the_guide_works_in_its_order(home: Path, model_dir: Path,
         assert "File:chelsea.png, The result(s): class_ids: [285, 281, 282, 287, 284]" in client.stdout
         assert "Egyptian cat" in client.stdout
         assert "The average top-1 score: 0.37" in client.stdout
-        (engine,) = [line for line in hub("show", "clas_system", home=home).stdout.splitlines() if line.startswith("Engine")]
+        (engine,) = [line for line in hub("show", "clas_system", home=measured_home).stdout.splitlines() if line.startswith("Engine")]
         assert "(chosen by measuring on 20" in engine
         assert f" {server.status('clas_system')['engine']['name']} (" in engine
-        assert hub("serving", "stop", "-p", port, home=home).returncode == 0
+        assert hub("serving", "stop", "-p", port, home=measured_home).returncode == 0
     finally:
         server.process.kill()
         server.process.wait()
-    assert hub("uninstall", "clas_system", home=home).returncode == 0
-    assert "clas_system" not in hub("list", home=home).stdout
+    assert hub("uninstall", "clas_system", home=measured_home).returncode == 0
+    assert "clas_system" not in hub("list", home=measured_home).stdout
 
 
 @pytest.mark.parametrize("folder", [ROOT, ROOT / "deploy"])
-def test_the_shipped_config_starts_from_the_top_and_from_its_own_folder(home: Path, model_dir: Path, tmp_path: Path, folder: Path) -> None:
-    assert hub("install", "hubmodules/clas/", home=home).returncode == 0
+def test_the_shipped_config_starts_from_the_top_and_from_its_own_folder(
+    measured_home: Path, model_dir: Path, tmp_path: Path, folder: Path
+) -> None:
+    assert hub("install", "hubmodules/clas/", home=measured_home).returncode == 0
     from tests.conftest import free_port
 
     port = free_port()
@@ -335,7 +337,7 @@ def test_the_shipped_config_starts_from_the_top_and_from_its_own_folder(home: Pa
     (tmp_path / "deploy").mkdir()
     (tmp_path / "inference").symlink_to(model_dir)
     (tmp_path / "deploy" / "config.json").write_text(json.dumps(config))
-    server = Server(["-c", str(tmp_path / "deploy" / "config.json")], port, home, tmp_path / "log")
+    server = Server(["-c", str(tmp_path / "deploy" / "config.json")], port, measured_home, tmp_path / "log")
     try:
         server.wait_until_ready()
         assert server.stop() == 0
@@ -344,8 +346,8 @@ def test_the_shipped_config_starts_from_the_top_and_from_its_own_folder(home: Pa
         server.process.wait()
 
 
-def test_the_module_alone_is_checked_by_running_its_file(model_dir: Path, cat_photo: Path, tmp_path: Path) -> None:
-    environ = {**os.environ, "HUB_HOME": str(tmp_path)}
+def test_the_module_alone_is_checked_by_running_its_file(model_dir: Path, cat_photo: Path, measured_home: Path) -> None:
+    environ = {**os.environ, "HUB_HOME": str(measured_home)}
     alone = subprocess.run(
         [sys.executable, "hubmodules/clas/module.py", str(cat_photo)], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
     )
@@ -353,8 +355,8 @@ def test_the_module_alone_is_checked_by_running_its_file(model_dir: Path, cat_ph
     assert subprocess.run([sys.executable, "hubmodules/clas/module.py"], cwd=ROOT, env=environ, capture_output=True, check=True).stdout
 
 
-def test_hub_run_classifies_a_photo(home: Path, model_dir: Path, cat_photo: Path) -> None:
-    done = hub("run", "--json", "hubmodules/clas", "--image_file", cat_photo, home=home)
+def test_hub_run_classifies_a_photo(measured_home: Path, model_dir: Path, cat_photo: Path) -> None:
+    done = hub("run", "--json", "hubmodules/clas", "--image_file", cat_photo, home=measured_home)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["prediction"][0]["class_ids"] == CAT_CLASSES
 

@@ -1,4 +1,4 @@
-"""Ensembles: what is computed when, and what is told when a step fails."""
+"""Ensembles: when each step is computed, and what is reported when one fails."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -126,7 +126,7 @@ def test_an_ensemble_of_ensembles_answers_and_is_ready_as_long_as_its_models_are
     served(tmp_path, use)
 
 
-def test_what_does_not_fit_together_is_told_when_it_is_loaded(tmp_path: Path) -> None:
+def test_an_ensemble_whose_parts_do_not_fit_fails_to_load_with_the_reason(tmp_path: Path) -> None:
     write_scale(tmp_path, "twice")
     write_scale(tmp_path, "broken", "nonsense")
     ensemble(tmp_path, "absent", step("nobody", "in", "out"))
@@ -138,12 +138,12 @@ def test_what_does_not_fit_together_is_told_when_it_is_loaded(tmp_path: Path) ->
     ensemble(tmp_path, "itself", step("itself", "in", "out", source="in", result="out"))
     ensemble(tmp_path, "one", step("other", "in", "out", source="in", result="out"))
     ensemble(tmp_path, "other", step("one", "in", "out", source="in", result="out"))
-    told = {
+    reasons = {
         "absent": "needs the model of its step 1 (model 'nobody'): module 'nobody' is not served here",
         "version": "needs the model of its step 1 (model 'twice' version 4): module 'twice' version 4 is not served here",
         "failed": "ensemble 'failed', step 1 (model 'broken') could not be loaded: ",
         "input": "step 1 (model 'twice') has no input 'z'; it takes x",
-        "output": "step 1 (model 'twice') has no output 'z'; it gives y",
+        "output": "step 1 (model 'twice') has no output 'z'; it has y",
         "datatype": "tensor 'in' is int32 for the ensemble, and float32 for step 1 (model 'twice')",
         "itself": "step 1 (model 'itself') is part of itself: itself -> itself",
         "one": "is part of itself: ",
@@ -151,7 +151,7 @@ def test_what_does_not_fit_together_is_told_when_it_is_loaded(tmp_path: Path) ->
     }
 
     async def use(dataplane: DataPlane) -> None:
-        for name, text in told.items():
+        for name, text in reasons.items():
             assert text in dataplane.get(name).load_error
             assert not dataplane.get(name).ready
             with pytest.raises(LoadFailed):

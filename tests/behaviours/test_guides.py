@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MODULES, Server, free_port, hub
+from tests.conftest import MODULES, Server, free_port, hub, share_engine_cache
 
 NAME = "guide_clas"
 
@@ -41,8 +41,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory, cat_photo: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+def home(tmp_path_factory: pytest.TempPathFactory, engine_cache: Path) -> Path:
+    return share_engine_cache(tmp_path_factory.mktemp("home"), engine_cache)
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def test_a_model_that_comes_later_makes_it_ready(hopeless: Server) -> None:
         assert client.is_model_ready("scale")
         client.unload_model("broken")
         assert client.is_server_ready()
-        with pytest.raises(Exception, match="failed to load 'docs', .*holds nothing of a model"):
+        with pytest.raises(Exception, match="failed to load 'docs', .*holds no model"):
             client.load_model("docs")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, free_port, wait_for
+from tests.conftest import ROOT, free_port, share_engine_cache, wait_for
 
 SHOWN_PORT = "8866"
 
@@ -59,7 +59,7 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, model_dir: Path, cat_photo: Path) -> Iterator[Shell]:
+def shell(tmp_path: Path, model_dir: Path, cat_photo: Path, engine_cache: Path) -> Iterator[Shell]:
     """A copy of what the README's commands touch, and the module that it shows."""
     place = tmp_path / "clone"
     place.mkdir()
@@ -70,6 +70,7 @@ def shell(tmp_path: Path, model_dir: Path, cat_photo: Path) -> Iterator[Shell]:
     shutil.copy(cat_photo, place / ".demo" / "cat.png")
     config = place / "deploy" / "config.json"
     shell = Shell(place, tmp_path / "home")
+    share_engine_cache(tmp_path / "home" / ".paddlehub", engine_cache)
     config.write_text(config.read_text().replace(SHOWN_PORT, shell.port))
     try:
         yield shell

@@ -39,13 +39,13 @@ def test_a_character_that_does_not_belong_is_named_with_its_place(data, place, w
         ("data:image/png;base64,QU*D", "character 25 of 26 is '\\*'"),
     ],
 )
-def test_what_is_not_base64_is_refused_with_the_reason(text, says):
+def test_broken_base64_is_refused_with_the_reason(text, says):
     for form in (text, text.encode()):
         with pytest.raises(ValueError, match=says):
             decode_base64(form)
 
 
 @pytest.mark.parametrize("value", [7, None, ["QUJD"], {}])
-def test_what_is_not_a_text_is_refused(value):
+def test_other_types_than_text_are_refused(value):
     with pytest.raises(TypeError, match=f"not a text but {type(value).__name__}"):
         decode_base64(value)

@@ -1,10 +1,10 @@
-from hubserve.bounded_cache import Recent
+from hubserve.bounded_cache import BoundedCache
 
 
-def test_what_was_put_in_first_is_forgotten_first() -> None:
-    recent: Recent[str, int] = Recent(2)
-    recent["a"], recent["b"] = 1, 2
-    recent["a"] = 3  # it is there already
-    assert recent == {"a": 3, "b": 2}
-    recent["c"] = 4
-    assert recent == {"b": 2, "c": 4}
+def test_a_full_cache_drops_its_oldest_entry() -> None:
+    cache: BoundedCache[str, int] = BoundedCache(2)
+    cache["a"], cache["b"] = 1, 2
+    cache["a"] = 3  # overwrites an entry, which stays the oldest
+    assert cache == {"a": 3, "b": 2}
+    cache["c"] = 4
+    assert cache == {"b": 2, "c": 4}

@@ -57,7 +57,7 @@ class Received(NamedTuple):
         ]
 
     def count(self):
-        """How many images came."""
+        """Return the number of images in the request."""
         if self.media_type == "multipart/form-data":
             return len(self.files())
         return 1 if self.media_type.startswith("image/") else len(self.array())
@@ -285,7 +285,7 @@ def test_an_error_in_the_answer_is_raised_with_its_status_and_text(server, clien
         (200, b"x" * 100000, "x{300}\\. Is"),
     ],
 )
-def test_what_is_not_an_answer_is_an_error_that_shows_it(server, client, code, body, says):
+def test_a_response_that_is_not_an_answer_is_an_error_that_shows_it(server, client, code, body, says):
     server.answer = lambda _: (code, body)
     with pytest.raises(ServerError, match=says) as raised:
         client.predict(images(1))
@@ -294,7 +294,7 @@ def test_what_is_not_an_answer_is_an_error_that_shows_it(server, client, code, b
     assert [each.method for each in server.received] == ["POST"]  # a redirect is not followed
 
 
-def test_a_server_that_is_not_running_is_said_to_be_so():
+def test_a_server_that_is_not_running_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}/predict/{MODULE}") as client, pytest.raises(ServerError) as raised:
@@ -352,7 +352,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machines_own_addresses
         "http://[::1/x",
     ],
 )
-def test_an_address_that_is_none_is_refused_with_an_example(url):
+def test_a_wrong_address_is_refused_with_an_example(url):
     with pytest.raises(ConfigError, match="such as http://127.0.0.1:8866/predict/clas_system"):
         Client(url)
 

@@ -95,3 +95,14 @@ def test_a_generated_page_is_current(name: str) -> None:
 def test_every_setting_is_explained() -> None:
     for struct in (reference.settings.ServerSettings, reference.settings.ModuleSettings):
         assert set(reference.field_docs(struct)) == set(struct.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "architecture.md"], ids=lambda path: path.relative_to(DOCS).as_posix()
+)
+def test_source_files_that_a_page_names_exist(page: Path) -> None:
+    """The architecture is left out: it names files relative to the room of the paragraph."""
+    shown = set(re.findall(r'title="([^"]+)"', page.read_text("utf-8")))
+    for name in re.findall(r"`([\w-]+/[\w/-]+\.py)`", page.read_text("utf-8")):
+        places = (ROOT / name, ROOT / "hubserve" / name)
+        assert name in shown or name.endswith("/1/model.py") or any(place.exists() for place in places), f"{name}: there is no such file"

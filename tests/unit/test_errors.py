@@ -21,7 +21,7 @@ def test_a_foreign_exception_becomes_module_failed_and_an_unknown_code_a_plain_e
     assert type(from_wire({"code": "from the future", "message": "x"})) is HubError
 
 
-def test_an_error_that_is_answered_keeps_nothing_of_where_it_came_from() -> None:
+def test_an_answered_error_keeps_no_frames() -> None:
     class Buffer:
         pass
 

@@ -19,7 +19,7 @@ def test_base64_that_is_broken_into_lines_is_the_same_as_on_one(data, newline, a
 
 
 @pytest.mark.parametrize("text", ["@@@@AAAA", "AAAA\n@@@@", "AAAAA", "AA AA", "é", "AAAA\nA"])
-def test_what_is_no_base64_is_refused(text):
+def test_broken_base64_is_refused(text):
     with pytest.raises(ValueError, match=r"."):
         decode_base64(text)
     with pytest.raises(InvalidInput, match="not valid base64"):

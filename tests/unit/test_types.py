@@ -38,12 +38,12 @@ def test_unusable_shapes_are_refused(shape: object) -> None:
 
 
 @pytest.mark.parametrize("shape", [[0], [0, 3, 224, 224], [1 << 16, 0], [0, 1 << 31], [3, 0, 1 << 40]])
-def test_an_array_of_nothing_may_have_any_sensible_shape(shape: list[int]) -> None:
+def test_an_empty_array_may_have_any_sensible_shape(shape: list[int]) -> None:
     assert array_from_bytes(b"", "float64", shape).shape == tuple(shape)
 
 
 @pytest.mark.parametrize("shape", [[1 << 31, 0], [1, 1 << 17, 0, 3], [0, 1 << 62, 4], [0, 10**30], [10**30, 0]])
-def test_a_shape_cannot_claim_any_number_of_items_by_no_bytes(shape: list[int]) -> None:
+def test_a_shape_cannot_claim_many_items_without_bytes(shape: list[int]) -> None:
     with pytest.raises(InvalidInput, match="empty items"):
         array_from_bytes(b"", "float32", shape)
 
@@ -63,7 +63,7 @@ def test_a_shape_that_does_not_account_for_the_bytes_is_refused_also_where_64_bi
         (np.zeros((0, 3, 224, 224), np.float32), "batch is empty"),
     ],
 )
-def test_an_array_that_does_not_fit_is_told_what_was_expected_and_what_came(array: np.ndarray, words: str) -> None:
+def test_an_array_that_does_not_fit_is_refused_with_the_expected_and_the_actual_form(array: np.ndarray, words: str) -> None:
     spec = TensorSpec("x", "float32", (ANY, 3, 224, 224))
     with pytest.raises(InvalidInput, match=words):
         check_inputs([spec], {"x": array})
@@ -95,7 +95,7 @@ def test_arrays_whose_elements_cannot_be_sent_are_refused_with_their_dtype(given
         packed(given[1])
 
 
-def test_objects_that_are_no_byte_strings_are_refused() -> None:
+def test_objects_that_are_not_byte_strings_are_refused() -> None:
     with pytest.raises(InvalidInput, match="holds a float"):
         packed(np.array([b"a", 1.5], object))
 

@@ -10,10 +10,11 @@ from hubserve.gateway.deadlock_detection import DeadlockDetector
 from hubserve.gateway.ensembles.flow import EnsembleFlow, ModelFacts, State, needed_steps
 from hubserve.gateway.ensembles.plan import EnsemblePlan, EnsembleStep, unordered_pair
 from hubserve.gateway.instances.raw_requests import check_tensors
+from hubserve.gateway.model_access import ServedModels
 from hubserve.gateway.module_plan import ModulePlan
 from hubserve.gateway.request_checks import unsupported_face
-from hubserve.gateway.served_model import ServedModels, ServedModule
-from hubserve.kinds.base import Description, Face
+from hubserve.gateway.served_model import ServedModule
+from hubserve.kinds.description import Description, Face
 from hubserve.kinds.triton.api.config import using_decoupled_model_transaction_policy
 from hubserve.kinds.triton.config import DTYPES
 from hubserve.types import ANY, InferRequest, InferResponse, TensorSpec
@@ -64,7 +65,7 @@ class ServedEnsemble(ServedModule):
     def _check_acyclic(self, ensemble: EnsemblePlan, above: tuple[str, ...]) -> None:
         for step in ensemble.steps:
             if step.model in above:
-                raise LoadFailed(f"ensemble '{self.plan.info.name}': {step.place} is part of itself: {' -> '.join([*above, step.model])}")
+                raise LoadFailed(f"ensemble '{self.plan.info.name}': {step.label} is part of itself: {' -> '.join([*above, step.model])}")
             inner = self._model(step).plan.ensemble
             if inner is not None:
                 self._check_acyclic(inner, (*above, step.model))
@@ -73,10 +74,10 @@ class ServedEnsemble(ServedModule):
         try:
             return self._served.get(step.model, step.version)
         except ModuleNotFound as error:
-            raise ModuleNotFound(f"ensemble '{self.plan.info.name}' needs the model of its {step.place}: {error.message}") from None
+            raise ModuleNotFound(f"ensemble '{self.plan.info.name}' needs the model of its {step.label}: {error.message}") from None
 
     async def _loaded_model(self, step: EnsembleStep) -> None:
-        model, where = self._model(step), f"ensemble '{self.plan.info.name}', {step.place}"
+        model, where = self._model(step), f"ensemble '{self.plan.info.name}', {step.label}"
         try:
             await model.loaded()
         except LoadFailed as error:
@@ -109,10 +110,10 @@ class ServedEnsemble(ServedModule):
                     tensor = names.get(spec.name)
                     if tensor is None:
                         continue
-                    dtype, where = known.setdefault(tensor, (spec.dtype, step.place))
+                    dtype, where = known.setdefault(tensor, (spec.dtype, step.label))
                     if dtype != spec.dtype:
                         raise LoadFailed(
-                            f"ensemble '{self.plan.info.name}': tensor '{tensor}' is {dtype} for {where}, and {spec.dtype} for {step.place}"
+                            f"ensemble '{self.plan.info.name}': tensor '{tensor}' is {dtype} for {where}, and {spec.dtype} for {step.label}"
                         )
 
     def _check_decoupled(self) -> None:
@@ -123,7 +124,7 @@ class ServedEnsemble(ServedModule):
         pair = unordered_pair(self._ensemble.steps, decoupled)
         if pair:
             raise LoadFailed(
-                f"ensemble '{self.plan.info.name}': {pair[0].place} and {pair[1].place} each answer any number of times, and neither needs "
+                f"ensemble '{self.plan.info.name}': {pair[0].label} and {pair[1].label} each answer any number of times, and neither needs "
                 "the other one, so it is undefined which of their answers belong together. Put one of them behind the other."
             )
         config = {**self._config, "model_transaction_policy": {"decoupled": True}}
@@ -131,7 +132,7 @@ class ServedEnsemble(ServedModule):
 
     @property
     def ready(self) -> bool:
-        """Whether all of its models can answer."""
+        """True if all of its models can answer."""
         return not self.not_ready_reason
 
     @property
@@ -147,7 +148,7 @@ class ServedEnsemble(ServedModule):
             except ModuleNotFound as error:
                 return error.message
             if reason:
-                return f"{step.place} is not ready: {reason}"
+                return f"{step.label} is not ready: {reason}"
         return ""
 
     def check_room(self) -> None:

@@ -229,7 +229,7 @@ class EnsembleFlow:
         return kind(f"{self._where(step)}: {error.message}", error.detail)
 
     def _where(self, step: EnsembleStep) -> str:
-        return f"ensemble '{self._name}', {step.place}"
+        return f"ensemble '{self._name}', {step.label}"
 
     def _store(self, needed: NeededStep, response: InferResponse, state: State) -> None:
         """Store the outputs of a step."""

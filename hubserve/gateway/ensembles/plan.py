@@ -26,7 +26,7 @@ class EnsembleStep:
     outputs: Mapping[str, str]
 
     @property
-    def place(self) -> str:
+    def label(self) -> str:
         """Its name in messages."""
         return f"step {self.number} (model '{self.model}'{f' version {self.version}' if self.version else ''})"
 
@@ -61,12 +61,12 @@ def plan_ensemble(config: Mapping[str, Any]) -> EnsemblePlan:
     for step in steps:
         for tensor in step.outputs.values():
             if tensor in sources:
-                raise ConfigError(f"{where}: tensor '{tensor}' has two sources: {sources[tensor]} and {step.place}. Rename one of the two.")
-            sources[tensor] = step.place
+                raise ConfigError(f"{where}: tensor '{tensor}' has two sources: {sources[tensor]} and {step.label}. Rename one of the two.")
+            sources[tensor] = step.label
     for step in steps:
         for tensor in step.inputs.values():
             if tensor not in sources:
-                raise ConfigError(f"{where}: {step.place} takes tensor '{tensor}', which is no input and no step's output")
+                raise ConfigError(f"{where}: {step.label} takes tensor '{tensor}', which is neither an input nor a step's output")
     missing = next((each for each in outputs if each not in sources), None)
     if missing is not None:
         raise ConfigError(f"{where}: no step has its output '{missing}'")
@@ -82,7 +82,7 @@ def _step(where: str, number: int, given: Mapping[str, Any]) -> EnsembleStep:
     known = str(version) if version and version > 0 else None
     step = EnsembleStep(number, given.get("model_name", ""), known, given.get("input_map", {}), given.get("output_map", {}))
     if not (step.model and step.outputs):
-        raise ConfigError(f"{where}: {step.place} needs model_name and output_map")
+        raise ConfigError(f"{where}: {step.label} needs model_name and output_map")
     return step
 
 
@@ -91,7 +91,7 @@ def _check_order(where: str, steps: tuple[EnsembleStep, ...], inputs: tuple[str,
     while left:
         ready = [step for step in left if known.issuperset(step.inputs.values())]
         if not ready:
-            circle = ", ".join(step.place for step in left)
+            circle = ", ".join(step.label for step in left)
             raise ConfigError(f"{where}: these steps wait for one another in a circle: {circle}")
         for step in ready:
             known.update(step.outputs.values())

@@ -23,12 +23,12 @@ class Suspects:
 
     @property
     def is_single(self) -> bool:
-        """Whether there is only one of them."""
+        """True if there is only one of them."""
         return len(self._works) == 1
 
     @property
     def is_queued(self) -> bool:
-        """Whether one of them waits in the queue."""
+        """True if one of them waits in the queue."""
         return any(work.raw.channel is None and not work.answer.done() for work in self._works)
 
 
@@ -46,7 +46,7 @@ class ConcurrentDispatcher(InstanceDispatcher):
 
     @property
     def is_open(self) -> bool:
-        """Whether it may be given another batch."""
+        """True if it may be given another batch."""
         if self._retried and not (self._retried.suspects and self._retried.suspects.is_queued):
             return False
         streams = self._requests.decoupled  # they may stay open for as long as their clients want

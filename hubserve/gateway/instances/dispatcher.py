@@ -33,7 +33,7 @@ class InstanceDispatcher:
     Args:
         instance: a loaded one.
         batcher: its batches come from there.
-        book: learns how long they take.
+        latencies: learns how long they take.
         statistics: counts every answered batch.
         on_out_of_memory: called with the number of items for which the engine had no memory.
 
@@ -50,7 +50,7 @@ class InstanceDispatcher:
         self,
         instance: Instance,
         batcher: Queue,
-        book: LatencyStore,
+        latencies: LatencyStore,
         statistics: ModuleStatistics,
         on_out_of_memory: Callable[[int], None],
     ) -> None:
@@ -69,13 +69,13 @@ class InstanceDispatcher:
         if self._channel:
             self._channel.on_rescheduled = lambda work: batcher.requeue([work])
         self._batcher = batcher
-        self._book = book
+        self._latencies = latencies
         self._statistics = statistics
         self._on_out_of_memory = on_out_of_memory
 
     @property
     def is_alive(self) -> bool:
-        """Whether it computes what it is given."""
+        """True if it computes what it is given."""
         return not (self.retired or self._instance.is_dead or (self._channel is not None and self._channel.is_blocked))
 
     @property
@@ -85,7 +85,7 @@ class InstanceDispatcher:
 
     @property
     def is_open(self) -> bool:
-        """Whether it may be given another batch: one if it is idle, and one ahead if it is quick."""
+        """True if it may be given another batch: one if it is idle, and one ahead if it is quick."""
         if not self.is_alive:
             return False
         return not self.in_flight or (self.in_flight < MAX_IN_FLIGHT and self._usual_s < _QUICK_S)
@@ -111,7 +111,7 @@ class InstanceDispatcher:
         now = time.monotonic()
         self._given_at.append(now)
         if not self.in_flight:
-            self._total_s = self._book.concurrency.begin(now)
+            self._total_s = self._latencies.concurrency.begin(now)
         self.given += 1
         self.in_flight += 1
         try:
@@ -139,11 +139,11 @@ class InstanceDispatcher:
         begun_at = max(given_at, self._answered_at)
         busy_s = now - begun_at
         self._answered_at = now
-        total_s = self._book.concurrency.total_s(now)
+        total_s = self._latencies.concurrency.total_s(now)
         shared = total_s - self._total_s > SHARED_FROM * busy_s
         self._total_s = total_s
         if not self.in_flight:
-            self._book.concurrency.end(now)
+            self._latencies.concurrency.end(now)
         # a rise counts at once, a fall gradually
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
         if isinstance(answer, InstanceDied):
@@ -195,7 +195,7 @@ class InstanceDispatcher:
     def _learn(self, batch: list[QueuedRequest], header: dict[str, Any], busy_s: float, shared: bool) -> None:
         key = batch[0].key
         if key is not None:
-            times = self._book.of(key)
+            times = self._latencies.of(key)
             for items, seconds in [(1, header["took_s"] / len(batch))] if key == ONE_BY_ONE else header["times"]:
                 times.observe(items, seconds, shared)
             times.observe_overhead(max(0.0, busy_s - header["took_s"]))

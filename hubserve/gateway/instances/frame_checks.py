@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from hubserve.kinds.base import Face
+from hubserve.kinds.description import Face
 from hubserve.types import BFLOAT16, BYTES, DTYPES, parse_dtype
 from hubserve.wire.arena import REQUESTS_BYTES, RESPONSE_BUFFER_BYTES
 from hubserve.wire.frames import WireError
@@ -71,7 +71,7 @@ class _Description(Struct):
     max_batch_size: AtLeastOne
     engine: dict[str, Any] | None
     batched: bool
-    whole_requests: bool
+    raw_requests: bool
     decoupled: bool
     concurrent: bool
     optional: list[str]

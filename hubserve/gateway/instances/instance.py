@@ -13,7 +13,7 @@ from hubserve.gateway.instances.connection import Answered, Connection
 from hubserve.gateway.instances.frame_reader import FrameProtocol
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.side_channel import SideChannel
-from hubserve.kinds.base import Description
+from hubserve.kinds.description import Description
 from hubserve.wire import frames
 from hubserve.wire.arena import Arena
 from hubserve.wire.model_access import ModelAccess
@@ -71,8 +71,8 @@ class Instance(ABC):
 
     @property
     @abstractmethod
-    def place(self) -> str:
-        """Where it runs, for messages."""
+    def location(self) -> str:
+        """Its location, for messages."""
 
     @abstractmethod
     def memory_bytes(self) -> int:
@@ -111,12 +111,12 @@ class Instance(ABC):
 
     @property
     def is_dead(self) -> bool:
-        """Whether it can no longer be given frames."""
+        """True if it can no longer be given frames."""
         return self._connection is None or self._connection.closed
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has answered every frame."""
+        """True if it has answered every frame."""
         return self._connection is None or not self._connection.unanswered
 
     @property
@@ -157,7 +157,7 @@ class Instance(ABC):
             await self.stop(grace_s=0)
             raise
         self.times = [(int(items), float(seconds)) for items, seconds in frame.header["times"]]
-        if self.side_channel and not self.description.whole_requests:
+        if self.side_channel and not self.description.raw_requests:
             self.side_channel.close()
             self.side_channel = None
         if self.side_channel:
@@ -255,4 +255,4 @@ class Instance(ABC):
             how: completes "the process of module ..."; "" for the known reason.
         """
         how = how or self._end_reason or self._how_it_ended()
-        return InstanceDied(f"the process of module '{self.spec.module}' ({self.place}) {how}; see the server log")
+        return InstanceDied(f"the process of module '{self.spec.module}' ({self.location}) {how}; see the server log")

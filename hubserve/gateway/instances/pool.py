@@ -17,7 +17,7 @@ from hubserve.gateway.instances.slot import Slot
 from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.sequence_batcher import Queue
 from hubserve.gateway.statistics import ModuleStatistics
-from hubserve.kinds.base import Description
+from hubserve.kinds.description import Description
 from hubserve.wire.model_access import ModelAccess
 
 log = logging.getLogger("hubserve")
@@ -40,7 +40,7 @@ class Pool:
     Args:
         specs: one for each instance, all of the same module version.
         batcher: the module's queue.
-        book: the learned batch latencies.
+        latencies: the learned batch latencies.
         statistics: of the module.
         models: returns the models that its module may use.
     """
@@ -49,13 +49,13 @@ class Pool:
         self,
         specs: Sequence[InstanceSpec],
         batcher: Queue,
-        book: LatencyStore,
+        latencies: LatencyStore,
         statistics: ModuleStatistics,
         models: Callable[[], ModelAccess],
     ) -> None:
         self.slots = [Slot(spec) for spec in specs]
         self._batcher = batcher
-        self._book = book
+        self._latencies = latencies
         self._statistics = statistics
         self._models = models
         self._tasks: list[asyncio.Task[None]] = []
@@ -133,7 +133,7 @@ class Pool:
         """Give batches to an instance until it dies or is replaced; returns whether it answered any."""
         out_of_memory = partial(self._lower_limit, slot)
         kind = ConcurrentDispatcher if instance.description.concurrent else InstanceDispatcher
-        dispatcher = slot.dispatcher = kind(instance, self._batcher, self._book, self._statistics, out_of_memory)
+        dispatcher = slot.dispatcher = kind(instance, self._batcher, self._latencies, self._statistics, out_of_memory)
         died = asyncio.create_task(instance.dead.wait())
         try:
             self._batcher.add_instance(dispatcher)
@@ -176,7 +176,7 @@ class Pool:
                 self._batcher.fail_all(LoadFailed(f"module '{slot.spec.module}' has no running instance: {error.message}"))
             return _LONGEST_DELAY_S
         slot.put(instance)
-        log.info("replaced an instance of '%s' (%s)", slot.spec.module, instance.place)
+        log.info("replaced an instance of '%s' (%s)", slot.spec.module, instance.location)
         return _LONGEST_DELAY_S
 
     async def _replace_beside(self, slot: Slot, old: Instance, dispatcher: InstanceDispatcher) -> bool:
@@ -185,7 +185,7 @@ class Pool:
         Returns:
             False if the new one could not be loaded, so that the old one stays.
         """
-        log.info("replacing an instance of '%s' (%s): %s", slot.spec.module, old.place, slot.replace_reason)
+        log.info("replacing an instance of '%s' (%s): %s", slot.spec.module, old.location, slot.replace_reason)
         instance = create_instance(slot.spec, self._models)
         try:
             await instance.start()
@@ -206,9 +206,9 @@ class Pool:
     def _lower_limit(self, slot: Slot, items: int) -> None:
         """Limit batches to fewer items after an engine ran out of memory, and replace the process, whose memory is fragmented."""
         limit = max(1, items // 2)
-        if limit < self._book.limit:
+        if limit < self._latencies.limit:
             log.warning("module '%s' ran out of memory with %d items; at most %d from now on", slot.spec.module, items, limit)
-            self._book.lower_limit(limit)
+            self._latencies.lower_limit(limit)
         slot.request_replacement("it ran out of memory")
 
     # --- watching ---

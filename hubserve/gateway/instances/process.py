@@ -49,8 +49,8 @@ class InstanceProcess(Instance):
         return self._child.pid if self._child else 0
 
     @property
-    def place(self) -> str:
-        """Where it runs, for messages."""
+    def location(self) -> str:
+        """Its location, for messages."""
         return f"pid {self.pid}"
 
     def memory_bytes(self) -> int:

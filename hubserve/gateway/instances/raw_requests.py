@@ -11,7 +11,7 @@ import numpy as np
 from hubserve.errors import InvalidInput
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
-from hubserve.kinds.base import Description, Face
+from hubserve.kinds.description import Description, Face
 from hubserve.types import InferRequest, InferResponse
 from hubserve.wire.frames import pack_arrays
 

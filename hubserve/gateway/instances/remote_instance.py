@@ -29,7 +29,7 @@ class RemoteInstance(Instance):
         return 0
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Its address, for messages."""
         return self.spec.address
 

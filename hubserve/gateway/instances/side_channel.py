@@ -59,7 +59,7 @@ class SideChannel(FrameProtocol):
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the instance computes nothing because it waits for another module."""
+        """True if the instance computes nothing because it waits for another module."""
         return any(wait.blocks_instance for wait in self.waits)
 
     # --- requests ---

@@ -21,7 +21,7 @@ class Slot:
         dispatcher: sends batches to that instance.
         restarts: how many instances were replaced.
         error: why the last one failed to load; "" if it loaded.
-        replace_reason: why the instance is to be replaced although it lives; "" for no reason.
+        replace_reason: why the instance will be replaced although it lives; "" for no reason.
         died_loading: whether the process of the last attempt to replace it ended while it loaded.
     """
 
@@ -42,7 +42,7 @@ class Slot:
             self._replace_requested.set()
 
     async def until_replacement_requested(self) -> None:
-        """Wait until the instance is to be replaced."""
+        """Wait until a replacement is requested."""
         await self._replace_requested.wait()
 
     def put(self, instance: Instance) -> None:
@@ -52,7 +52,7 @@ class Slot:
 
     @property
     def serves(self) -> bool:
-        """Whether its instance lives and is given work."""
+        """True if its instance lives and is given work."""
         return self.instance is not None and not self.instance.is_dead and not (self.dispatcher and self.dispatcher.retired)
 
     def status(self) -> dict[str, Any]:

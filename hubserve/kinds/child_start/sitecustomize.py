@@ -1,7 +1,7 @@
-"""Python imports this by itself at its start, in every interpreter that a module's process starts: it can import what the module can.
+"""Give every Python interpreter that a module's process starts the imports of that module. Python imports this file at its start.
 
-Such as the processes of ``multiprocessing`` with ``spawn`` or ``forkserver``, which import the functions that they are given by the name of
-the module's package.
+Processes of ``multiprocessing`` with ``spawn`` or ``forkserver``, for example, import the functions that they receive by the name of the
+module's package.
 """
 
 import json
@@ -16,12 +16,12 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class _Packages(MetaPathFinder):
-    """Finds a module's package, and installed modules, as its instance does.
+    """Finder of a module's package, and of installed modules, as in its instance.
 
     Args:
         packages: package name -> folder.
         installed: the folder of the installed modules.
-        old_names: give their code the names that newer packages removed.
+        old_names: restore the names that newer packages removed.
     """
 
     def __init__(self, packages: Dict[str, str], installed: str, old_names: bool) -> None:
@@ -30,7 +30,7 @@ class _Packages(MetaPathFinder):
         self._old_names = old_names
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
-        """Answer for top-level names only; hubserve is imported only for names that it may know."""
+        """Find top-level names only; hubserve is imported only for names of modules."""
         is_known = fullname in self._packages or os.path.isdir(os.path.join(self._installed, fullname))
         if path is not None or not is_known:
             return None
@@ -44,34 +44,34 @@ class _Packages(MetaPathFinder):
 
 
 class _Hubserve(MetaPathFinder):
-    """Finds hubserve itself where its folder was taken off the path.
+    """Finder of hubserve itself, whose folder was taken off the path.
 
     Args:
-        folder: the package.
+        folder: the package's folder.
     """
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - as above
-        """Answer for hubserve only."""
+        """Find hubserve only."""
         if fullname != "hubserve":
             return None
         return spec_from_file_location(fullname, os.path.join(self._folder, "__init__.py"), submodule_search_locations=[self._folder])
 
 
 class _Beside(MetaPathFinder):
-    """Finds what lies beside the places that the modules came from, as the instance does, behind every other finder.
+    """Finder of files beside the folders that the modules were installed from, as in the instance, after every other finder.
 
     Args:
-        folders: those that are looked at.
+        folders: the folders to search.
     """
 
     def __init__(self, folders: List[str]) -> None:
         self._folders = folders
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
-        """Answer for top-level names only; hubserve is imported only where a folder or file may be meant."""
+        """Find top-level names only; hubserve is imported only if a folder or file of that name exists."""
         if path is not None or not any(self._may_hold(folder, fullname) for folder in self._folders):
             return None
         from hubserve.kinds.project_imports import find_in
@@ -84,7 +84,7 @@ class _Beside(MetaPathFinder):
         return any(map(os.path.exists, tried)) or os.path.basename(folder).lower().replace("-", "_") == name.lower()
 
 
-def _begin() -> None:
+def _install_finders() -> None:
     sys.path[:] = [each for each in sys.path if os.path.abspath(each) != _HERE]
     text = os.environ.get("HUBSERVE_IMPORTS")
     if text:
@@ -99,13 +99,13 @@ def _begin() -> None:
         sys.meta_path.append(_Beside(known["beside"]))
 
 
-def _go_on() -> None:
-    """Import the file of this name that would have been imported without this one."""
+def _import_shadowed() -> None:
+    """Import the ``sitecustomize`` that this file hides."""
     spec = PathFinder.find_spec("sitecustomize", sys.path)
     if spec is not None and spec.loader is not None:
         sys.modules["sitecustomize"] = module_from_spec(spec)
         spec.loader.exec_module(sys.modules["sitecustomize"])
 
 
-_begin()
-_go_on()
+_install_finders()
+_import_shadowed()

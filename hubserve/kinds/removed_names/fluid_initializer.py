@@ -1,4 +1,4 @@
-"""Stands for ``paddle.fluid.initializer``: the initializers of weights by their old names."""
+"""Replacement of ``paddle.fluid.initializer``: the initializers of weights by their old names."""
 
 from typing import Any
 
@@ -18,9 +18,9 @@ _NOW = {
 
 
 def __getattr__(name: str) -> Any:
-    """Find what Paddle has still, with and without ``Initializer`` at the end."""
+    """Return an initializer that Paddle still has, with or without ``Initializer`` at the end of its name."""
     from importlib import import_module
 
     short = name[: -len("Initializer")] if name.endswith("Initializer") else name
-    place = "paddle.nn.initializer" if short in _NOW else "paddle.base.initializer"
-    return getattr(import_module(place), _NOW.get(short, name))
+    module = "paddle.nn.initializer" if short in _NOW else "paddle.base.initializer"
+    return getattr(import_module(module), _NOW.get(short, name))

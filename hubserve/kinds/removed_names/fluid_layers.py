@@ -1,4 +1,4 @@
-"""Stands for ``paddle.fluid.layers``: functions of it that have another name now, and what ``paddle.base.layers`` kept."""
+"""Replacement of ``paddle.fluid.layers``: its functions that have another name now, and those that ``paddle.base.layers`` kept."""
 
 from typing import Any, Optional
 
@@ -23,7 +23,7 @@ _SAME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Find what Paddle has still."""
+    """Return a function that Paddle still has."""
     from importlib import import_module
 
     if name.startswith("elementwise_"):
@@ -40,7 +40,7 @@ def matmul(x: Any, y: Any, transpose_x: bool = False, transpose_y: bool = False,
 
 
 def soft_relu(x: Any, threshold: float = 40.0, name: Optional[str] = None) -> Any:  # noqa: ARG001
-    """Return ``log(1 + exp(x))``, where ``x`` is cut to ``threshold`` on both sides."""
+    """Return ``log(1 + exp(x))``, with ``x`` clipped to ``threshold`` on both sides."""
     import paddle
 
     return paddle.log(1 + paddle.exp(paddle.clip(x, -threshold, threshold)))
@@ -55,7 +55,7 @@ def resize_nearest(
     align_corners: bool = True,
     data_format: str = "NCHW",
 ) -> Any:
-    """Return pictures of another size, each value from the nearest one; with ``align_corners`` the corners stay where they are."""
+    """Resize pictures by nearest neighbour; ``align_corners`` keeps the corners in place."""
     import paddle
 
     rows, columns = (2, 3) if data_format == "NCHW" else (1, 2)
@@ -64,22 +64,22 @@ def resize_nearest(
         after = int(out_shape[position]) if out_shape is not None else int(before * scale)
         if align_corners:
             ratio = (before - 1) / (after - 1) if after > 1 else 0.0
-            places = [int(ratio * index + 0.5) for index in range(after)]
+            positions = [int(ratio * index + 0.5) for index in range(after)]
         else:
-            places = [min(before - 1, int(before / after * index)) for index in range(after)]
-        input = paddle.gather(input, paddle.to_tensor(places), axis)  # noqa: A001 - as Paddle called it
+            positions = [min(before - 1, int(before / after * index)) for index in range(after)]
+        input = paddle.gather(input, paddle.to_tensor(positions), axis)  # noqa: A001 - as Paddle called it
     return input
 
 
 def squeeze(input: Any, axes: Any, name: Optional[str] = None) -> Any:  # noqa: A002, ARG001
-    """Return a tensor without dimensions of length 1."""
+    """Remove dimensions of length 1."""
     import paddle
 
     return paddle.squeeze(input, axes)
 
 
 def unsqueeze(input: Any, axes: Any, name: Optional[str] = None) -> Any:  # noqa: A002, ARG001
-    """Return a tensor with dimensions of length 1 put in."""
+    """Insert dimensions of length 1."""
     import paddle
 
     return paddle.unsqueeze(input, axes)

@@ -11,7 +11,7 @@ NINF, NZERO, PZERO = -np.inf, -0.0, 0.0
 
 
 def fromstring(original: Callable[..., Any], note: Note) -> Optional[Callable[..., Any]]:
-    """Read text by numpy's own function, and bytes, which numpy 2.3 and newer refuse, by ``frombuffer``; None where it reads both."""
+    """Wrap ``fromstring`` to read bytes, which numpy 2.3 and newer refuse, by ``frombuffer``; None if it still reads them."""
     if _reads_bytes(original):
         return None
 
@@ -22,7 +22,7 @@ def fromstring(original: Callable[..., Any], note: Note) -> Optional[Callable[..
         data = string.encode() if isinstance(string, str) else string
         if len(data) % np.dtype(dtype).itemsize and count < 0:
             raise ValueError("string size must be a multiple of element size")
-        return np.frombuffer(data, dtype, count).copy()  # a copy may be written to, as the old function's array
+        return np.frombuffer(data, dtype, count).copy()  # writable, like the old function's array
 
     return replacement
 
@@ -43,7 +43,7 @@ def asscalar(a: Any) -> Any:
 
 
 def in1d(ar1: Any, ar2: Any, assume_unique: bool = False, invert: bool = False, **options: Any) -> Any:
-    """Say for each value of a flat array whether it is in another one."""
+    """Test for each value of a flat array whether it is in another one."""
     return np.isin(np.asarray(ar1).ravel(), ar2, assume_unique=assume_unique, invert=invert, **options)
 
 
@@ -63,7 +63,7 @@ def alen(a: Any) -> int:
 
 
 def find_common_type(array_types: Sequence[Any], scalar_types: Sequence[Any]) -> Any:
-    """Return the type that arrays and scalars of these types have together: that of the arrays, unless a scalar is of a higher kind."""
+    """Return the common type of arrays and scalars: that of the arrays, unless a scalar is of a higher kind."""
     arrays = [np.dtype(each) for each in array_types]
     scalars = [np.dtype(each) for each in scalar_types]
     if not arrays or not scalars:
@@ -82,7 +82,7 @@ def obj2sctype(rep: Any, default: Any = None) -> Any:
 
 
 def issubclass_(arg1: Any, arg2: Any) -> bool:
-    """Return whether it is a subclass; False for a value that is not a class."""
+    """Return True for a subclass; False for a value that is not a class."""
     return isinstance(arg1, type) and issubclass(arg1, arg2)
 
 
@@ -108,5 +108,5 @@ def ndarray_newbyteorder(array: Any, new_order: str = "S") -> Any:
 
 
 def ndarray_ptp(array: Any, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
-    """Return the largest value less the smallest."""
+    """Return the difference between the largest and the smallest value."""
     return np.ptp(array, axis=axis, out=out, keepdims=keepdims)

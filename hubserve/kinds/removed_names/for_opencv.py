@@ -15,7 +15,7 @@ def estimate_rigid_transform(src: Any, dst: Any, fullAffine: bool, *_: Any, **__
 
 
 def convert_fp16(src: Any, *_: Any, **__: Any) -> Any:
-    """Return float32 as the bits of float16, and the other way round."""
+    """Convert float32 to the bits of float16, or back."""
     if src.dtype == np.float32:
         return src.astype(np.float16).view(np.int16)
     return src.view(np.float16).astype(np.float32)

@@ -14,7 +14,7 @@ def _elementwise(name: str, now: str) -> Callable[..., Any]:
         import paddle
 
         if axis != -1:
-            # y's first dimension stands below this one of x
+            # y's first dimension is aligned with this one of x
             y = paddle.reshape(y, [1] * axis + list(y.shape) + [1] * (x.ndim - axis - y.ndim))
         result = getattr(paddle, now)(x, y)
         return getattr(_functional(), act)(result) if act else result
@@ -51,28 +51,28 @@ reduce_prod, reduce_all, reduce_any = map(_reduce, ("prod", "all", "any"))
 
 
 def fill_constant(shape: Any, dtype: Any, value: Any, *_: Any, **__: Any) -> Any:
-    """Return a tensor of one value."""
+    """Return a tensor filled with one value."""
     import paddle
 
     return paddle.full(shape, value, dtype)
 
 
 def to_variable(value: Any, name: Optional[str] = None, zero_copy: Any = None, dtype: Any = None) -> Any:  # noqa: ARG001
-    """Return a tensor of an array."""
+    """Convert an array to a tensor."""
     import paddle
 
     return paddle.to_tensor(value, dtype=dtype)
 
 
 def hard_sigmoid(x: Any, slope: float = 0.2, offset: float = 0.5, name: Optional[str] = None) -> Any:  # noqa: ARG001
-    """Return ``slope * x + offset``, cut to 0 to 1."""
+    """Return ``slope * x + offset``, clipped to 0 to 1."""
     import paddle
 
     return paddle.clip(slope * x + offset, 0.0, 1.0)
 
 
 def hard_swish(x: Any, threshold: float = 6.0, scale: float = 6.0, offset: float = 3.0, name: Optional[str] = None) -> Any:  # noqa: ARG001
-    """Return ``x * (x + offset) / scale``, where the second factor is cut to 0 to ``threshold``."""
+    """Return ``x * (x + offset) / scale``, with the second factor clipped to 0 to ``threshold``."""
     import paddle
 
     return x * paddle.clip(x + offset, 0.0, threshold) / scale
@@ -83,7 +83,7 @@ def hard_sigmoid_layer(name: Optional[str] = None) -> Any:
     from paddle.nn import Layer
 
     class HSigmoid(Layer):  # type: ignore[misc, unused-ignore]  # Paddle may be without types
-        """Computes it."""
+        """Layer of :func:`hard_sigmoid`."""
 
         def forward(self, x: Any) -> Any:
             """See :func:`hard_sigmoid`."""
@@ -100,7 +100,7 @@ def reflection_pad(padding: Any, data_format: Any = "NCHW", name: Optional[str] 
 
 
 def l2_normalize(x: Any, axis: int = -1, epsilon: float = 1e-12, name: Optional[str] = None) -> Any:  # noqa: ARG001
-    """Return vectors of length 1."""
+    """Scale vectors to length 1."""
     import paddle
 
     return x / paddle.sqrt(paddle.clip(paddle.sum(x * x, axis=axis, keepdim=True), min=epsilon))
@@ -119,7 +119,7 @@ def pool2d(
     exclusive: bool = True,
     data_format: str = "NCHW",
 ) -> Any:
-    """Return the maximum or the average of windows."""
+    """Compute the maximum or the average of windows."""
     functional = _functional()
     if global_pooling:
         pool = functional.adaptive_max_pool2d if pool_type == "max" else functional.adaptive_avg_pool2d

@@ -9,28 +9,28 @@ Size = Tuple[int, int]
 
 
 def is_image(value: Any) -> bool:
-    """Return whether it is a picture."""
+    """Return True for a picture."""
     from PIL import Image
 
     return isinstance(value, Image.Image)
 
 
 def offset(image: Any, xoffset: int, yoffset: Any = None) -> Any:
-    """Return a picture whose content has moved around its edges."""
+    """Shift a picture's content, wrapped around its edges."""
     from PIL import ImageChops
 
     return ImageChops.offset(image, xoffset, yoffset)
 
 
 def getsize(font: Any, text: Any, *args: Any, **kwargs: Any) -> Size:
-    """Return the width and height of a line; the height counts from the top of the line, not of its letters."""
+    """Return the width and height of a line; the height includes the space above its letters."""
     left, top, right, bottom = font.getbbox(text, **_by_name(args, kwargs))
     height = bottom + kwargs.get("stroke_width", 0) if hasattr(font, "path") or hasattr(font, "layout_engine") else bottom - top
     return int(right - left), int(height)
 
 
 def getoffset(font: Any, text: Any) -> Size:
-    """Return where a line's letters begin."""
+    """Return the offset of a line's letters."""
     left, top, _, _ = font.getbbox(text)
     return int(left), int(top)
 
@@ -56,7 +56,7 @@ def textsize(
     language: Any = None,
     stroke_width: float = 0,
 ) -> Size:
-    """Return the width and height of a text that is drawn."""
+    """Return the width and height of a drawn text."""
     font = font or draw.getfont()
     if len(_lines(text)) > 1:
         return multiline_textsize(draw, text, font, spacing, direction, features, language, stroke_width)
@@ -66,7 +66,7 @@ def textsize(
 
 
 def multiline_textsize(draw: Any, text: Any, font: Any = None, spacing: float = 4, *args: Any, **kwargs: Any) -> Size:
-    """Return the width and height of several lines that are drawn."""
+    """Return the width and height of several drawn lines."""
     font = font or draw.getfont()
     options = _by_name(args, kwargs)
     line_height = textsize(draw, "A", font, stroke_width=options.get("stroke_width", 0))[1] + spacing

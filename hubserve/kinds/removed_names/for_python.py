@@ -13,7 +13,7 @@ def getargspec(func: Any) -> ArgSpec:
     """Return the parameters of a function.
 
     Raises:
-        ValueError: it has parameters by name only, or annotations, as ever.
+        ValueError: it has keyword-only parameters or annotations, as in the original.
     """
     spec = inspect.getfullargspec(func)
     if spec.kwonlyargs or spec.annotations:
@@ -22,7 +22,7 @@ def getargspec(func: Any) -> ArgSpec:
 
 
 def formatargspec(args: Any, varargs: Any = None, varkw: Any = None, defaults: Any = None, *_: Any) -> str:
-    """Write parameters as they stand in a definition."""
+    """Format parameters as in a function definition."""
     given = list(defaults or ())
     plain = len(args) - len(given)
     parts = [str(each) if index < plain else f"{each}={given[index - plain]!r}" for index, each in enumerate(args)]
@@ -35,8 +35,8 @@ def linux_distribution(*_: Any, **__: Any) -> Tuple[str, str, str]:
     """Return the name, version and code name of the Linux distribution."""
     with suppress(OSError):
         lines = (line.partition("=") for line in Path("/etc/os-release").read_text("utf-8").splitlines())
-        said = {key: value.strip("'\"") for key, _, value in lines}
-        return said.get("NAME", ""), said.get("VERSION_ID", ""), said.get("VERSION_CODENAME", "")
+        release = {key: value.strip("'\"") for key, _, value in lines}
+        return release.get("NAME", ""), release.get("VERSION_ID", ""), release.get("VERSION_CODENAME", "")
     return "", "", ""
 
 
@@ -48,17 +48,17 @@ def unescape(self: Any, text: str) -> str:  # noqa: ARG001 - a method of HTMLPar
 
 
 def is_alive(thread: Any) -> bool:
-    """Return whether a thread runs."""
+    """Return True if a thread runs."""
     return bool(thread.is_alive())
 
 
 def getchildren(element: Any) -> Any:
-    """Return the elements of an element."""
+    """Return the direct children of an element."""
     return list(element)
 
 
 def getiterator(element: Any, tag: Any = None) -> Any:
-    """Return an element and everything in it."""
+    """Return an element and all of its descendants."""
     return list(element.iter(tag))
 
 
@@ -73,7 +73,7 @@ def array_fromstring(array: Any, data: Any) -> None:
 
 
 def yaml_load(original: Callable[..., Any], note: Callable[[], None]) -> Optional[Callable[..., Any]]:
-    """Give the loader that PyYAML 5 took where none is given; None where PyYAML still does so."""
+    """Wrap a function to default to the loader of PyYAML 5; None if PyYAML still has a default."""
     loader = inspect.signature(original).parameters.get("Loader")
     if loader is None or loader.default is not loader.empty:
         return None

@@ -5,7 +5,7 @@ from typing import Dict
 _OWN = "hubserve.kinds.removed_names.for_numpy"
 
 NAMES: Dict[str, str] = {
-    # names of Python's own types, until 1.24
+    # aliases of Python's own types, until 1.24
     "numpy.bool": "builtins:bool",
     "numpy.complex": "builtins:complex",
     "numpy.float": "builtins:float",
@@ -14,7 +14,7 @@ NAMES: Dict[str, str] = {
     "numpy.object": "builtins:object",
     "numpy.str": "builtins:str",
     "numpy.unicode": "builtins:str",
-    # second names of scalar types
+    # aliases of scalar types
     "numpy.bool8": "numpy:bool_",
     "numpy.bytes0": "numpy:bytes_",
     "numpy.cfloat": "numpy:complex128",
@@ -41,7 +41,7 @@ NAMES: Dict[str, str] = {
     "numpy.PINF": "numpy:inf",
     "numpy.PZERO": f"{_OWN}:PZERO",
     "numpy.infty": "numpy:inf",
-    # functions that have another name
+    # renamed functions
     "numpy.alltrue": "numpy:all",
     "numpy.cumproduct": "numpy:cumprod",
     "numpy.loads": "pickle:loads",
@@ -57,7 +57,7 @@ NAMES: Dict[str, str] = {
     "numpy.typeDict": "numpy:sctypeDict",
     "numpy.byte_bounds": "numpy.lib.array_utils:byte_bounds",
     "numpy.DataSource": "numpy.lib.npyio:DataSource",
-    # functions that are gone
+    # removed functions
     "numpy.alen": f"{_OWN}:alen",
     "numpy.asfarray": f"{_OWN}:asfarray",
     "numpy.asscalar": f"{_OWN}:asscalar",
@@ -66,7 +66,7 @@ NAMES: Dict[str, str] = {
     "numpy.issubclass_": f"{_OWN}:issubclass_",
     "numpy.msort": f"{_OWN}:msort",
     "numpy.obj2sctype": f"{_OWN}:obj2sctype",
-    # these are not about arrays; a separate package has the replacement
+    # financial functions, now in a package of their own
     "numpy.fv": "",
     "numpy.irr": "",
     "numpy.npv": "",

@@ -1,4 +1,4 @@
-"""The module ``imp``, which Python 3.12 removed, as far as modules use it: loading a file as a module."""
+"""The parts of the module ``imp``, which Python 3.12 removed, that modules use to load a file as a module."""
 
 import importlib.util
 import sys
@@ -30,7 +30,7 @@ def load_source(name: str, pathname: str, file: Any = None) -> ModuleType:  # no
 
 
 def find_module(name: str, path: Optional[Sequence[str]] = None) -> Tuple[Any, str, Tuple[str, str, int]]:
-    """Return an open file, its path, and what it is.
+    """Return an open file, its path and its type.
 
     Raises:
         ImportError: the module does not exist.
@@ -48,5 +48,5 @@ def find_module(name: str, path: Optional[Sequence[str]] = None) -> Tuple[Any, s
 
 
 def load_module(name: str, file: Any, filename: str, details: Tuple[str, str, int]) -> ModuleType:  # noqa: ARG001
-    """Import what :func:`find_module` found."""
+    """Import the result of :func:`find_module`."""
     return load_source(name, f"{filename}/__init__.py" if details[2] == PKG_DIRECTORY else filename)

@@ -15,7 +15,7 @@ NAMES: Dict[str, str] = {
     "cv2.estimateRigidTransform": f"{_OWN}:estimate_rigid_transform",
     "cv2.linearPolar": f"{_OWN}:linear_polar",
     "cv2.logPolar": f"{_OWN}:log_polar",
-    # version 5 has them in other wheels, or no more
+    # version 5 has them in other wheels, or not at all
     "cv2.AKAZE_create": "",
     "cv2.BRISK_create": "",
     "cv2.CascadeClassifier": "",

@@ -56,17 +56,17 @@ NAMES: Dict[str, str] = {
     "paddle.nn.initializer.UniformInitializer": "paddle.nn.initializer:Uniform",
     "paddle.nn.initializer.Xavier": f"{_OWN}:xavier",
     "paddle.nn.initializer.XavierInitializer": f"{_OWN}:xavier",
-    # the predictor of Paddle 1, which is there still under another name
+    # the predictor of Paddle 1, which still exists under another name
     **{f"paddle.inference.{name}": f"paddle.base.core:{name}" for name in ["AnalysisConfig", "PaddleBuf", "PaddleDType", "PaddleTensor"]},
     "paddle.inference.create_paddle_predictor": "paddle.base.core:create_paddle_predictor",
-    # a way of writing programs of its own, which Paddle 1 has
+    # the programming interface of Paddle 1
     "paddle.fluid": "",
 }
 
 WRAPPED: Dict[str, str] = {"paddle.inference.Config": "hubserve.kinds.removed_names.for_paddle_inference:config"}
 
-#: What of ``paddle.fluid`` is there still, since Paddle 2.6 under another name. It is not enough for programs that were written with it,
-#: and so no replacement; packages such as ``ppgan`` need a name or two of it, and it is all that there is where no Paddle 1 can be had.
+#: The parts of ``paddle.fluid`` that still exist, since Paddle 2.6 under another name. They do not replace it: programs that were written
+#: with it need more. Packages such as ``ppgan`` need a name or two of it, and no more is available where Paddle 1 cannot be installed.
 LEFT_OVER: Dict[str, str] = {
     "paddle.fluid": "paddle.base",
     "paddle.fluid.dataloader": "paddle.io.dataloader",

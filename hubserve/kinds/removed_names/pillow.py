@@ -17,7 +17,7 @@ NAMES: Dict[str, str] = {
     "PIL.Image.VERSION": "PIL:__version__",
     "PIL.Image.fromstring": "PIL.Image:frombytes",
     "PIL.Image.isImageType": f"{_OWN}:is_image",
-    # second names of the members of enumerations, which some versions lack
+    # aliases of members of enumerations, which some versions lack
     **{f"PIL.Image.{name}": f"PIL.Image:Resampling.{name}" for name in ["NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS"]},
     **{
         f"PIL.Image.{name}": f"PIL.Image:Transpose.{name}"

@@ -1,7 +1,7 @@
-"""Give old code the names that the packages of its process removed.
+"""Restore the names that newer packages removed, for old code.
 
-A package is changed when it is imported, and only where it lacks something. Attributes of modules are found by ``__getattr__`` of the
-module, and only for code outside of Python's own and installed packages: those look for a name to learn which version they have.
+A package is patched when it is imported, and only where it lacks a name. Attributes of modules are found by the module's ``__getattr__``,
+and only for code outside the standard library and installed packages, which look for a name to detect a version.
 """
 
 import gc
@@ -30,7 +30,7 @@ _logged: Set[str] = set()
 
 
 class _Changes(NamedTuple):
-    """The changes of one module by the attribute's name: added attributes, wrappers of functions, and methods of classes."""
+    """The patches of one module, by attribute: added attributes, wrappers of functions, and methods of classes."""
 
     names: Dict[str, str]
     wrapped: Dict[str, str]
@@ -38,7 +38,7 @@ class _Changes(NamedTuple):
 
 
 def install() -> None:
-    """Have this process's code find removed names, unless ``HUB_OLD_NAMES`` is 0. Nothing is imported for it."""
+    """Restore removed names in this process, unless ``HUB_OLD_NAMES`` is 0. Nothing is imported for it."""
     if os.environ.get(VARIABLE) == "0" or is_installed():
         return
     changes = _by_module()
@@ -51,7 +51,7 @@ def install() -> None:
 
 
 def is_installed() -> bool:
-    """Return whether this process finds removed names."""
+    """Return True if this process finds removed names."""
     return any(isinstance(each, _Watch) for each in sys.meta_path)
 
 
@@ -75,14 +75,14 @@ def _by_module() -> Dict[str, _Changes]:
 
 
 class _Watch(MetaPathFinder):
-    """Changes modules as soon as they have been imported, by whatever finder finds them."""
+    """Finder that patches modules right after their import, whichever finder finds them."""
 
     def __init__(self, changes: Dict[str, _Changes]) -> None:
         self._changes = changes
         self._asking: Set[str] = set()
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:
-        """Answer for the modules of the tables only."""
+        """Find the modules of the tables only, through the other finders."""
         wanted = self._changes.get(fullname)
         if wanted is None or fullname in self._asking:
             return None
@@ -115,23 +115,23 @@ def _ask_others(watch: MetaPathFinder, fullname: str, path: Any, target: Any) ->
 
 
 class _OldModules(MetaPathFinder):
-    """Finds modules that are gone, behind every other finder."""
+    """Finder of removed modules, after every other finder."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:  # noqa: ARG002 - the protocol's signature
-        """Answer with the module that took the place of an old one, for user code."""
+        """Find the replacement of a removed module, for user code."""
         replacement, for_all = _replacement_of(fullname)
         if not replacement or not _is_findable(replacement):
             return None
         caller = _caller()
         if caller is None and not for_all:
             return None
-        if "." not in fullname.partition(".")[2]:  # of a package, once
+        if "." not in fullname.partition(".")[2]:  # once for a package
             _log(fullname, replacement, caller)
         return ModuleSpec(fullname, _Alias(replacement), is_package=True)
 
 
 def _replacement_of(module: str) -> Tuple[str, bool]:
-    """Return what took the place of a module, or of the package that it was in, and whether packages find it, too."""
+    """Return the replacement of a module, or of the package that it was in, and whether packages find it, too."""
     table = TABLES.get(module.split(".", maxsplit=1)[0])
     left_over = getattr(table, "LEFT_OVER", {})
     known = {**getattr(table, "MODULES", {}), **left_over}
@@ -149,17 +149,17 @@ def _is_findable(module: str) -> bool:
 
 
 class _Alias(Loader):
-    """Loads a module by importing another one."""
+    """Loader of a module whose content is another module's."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def create_module(self, spec: ModuleSpec) -> Optional[ModuleType]:  # noqa: ARG002 - the protocol's signature
-        """Make an empty module."""
+        """Return None, for an empty module."""
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give it everything that the other one has, but modules that have a replacement of their own."""
+        """Copy the other module's attributes, without modules that have a replacement of their own."""
         other = import_module(self._name)
         kept = {"__name__", "__spec__", "__loader__", "__package__", "__path__", "__getattr__"}
         inner = {name for name in vars(other) if f"{module.__name__}.{name}" in _left_over()}
@@ -215,7 +215,7 @@ def _finder_of(module: ModuleType, missing: Dict[str, str]) -> Callable[[str], A
 
 
 def _present(original: Optional[Callable[[str], Any]], name: str) -> Optional[Tuple[Any, bool]]:
-    """Ask the package's own ``__getattr__``, which may have the name still."""
+    """Ask the package's own ``__getattr__``, which may still have the name."""
     if original is None:
         return None
     with warnings.catch_warnings(), suppress(AttributeError, ImportError, RuntimeError):
@@ -225,8 +225,8 @@ def _present(original: Optional[Callable[[str], Any]], name: str) -> Optional[Tu
 
 
 def _resolve(replacement: str) -> Any:
-    place, _, attributes = replacement.partition(":")
-    found: Any = import_module(place)
+    module, _, attributes = replacement.partition(":")
+    found: Any = import_module(module)
     for each in filter(None, attributes.split(".")):
         found = getattr(found, each)
     return found
@@ -246,7 +246,7 @@ def _set_on_type(owner: Any, name: str, function: Callable[..., Any]) -> None:
     try:
         setattr(owner, name, function)
     except TypeError:
-        # such a class refuses it, and shows its dictionary through a proxy only
+        # a class in C refuses it, and shows its dictionary through a proxy only
         behind = [each for each in gc.get_referents(vars(owner)) if isinstance(each, dict)]
         if len(behind) == 1 and sys.implementation.name == "cpython":
             behind[0][name] = function
@@ -254,7 +254,7 @@ def _set_on_type(owner: Any, name: str, function: Callable[..., Any]) -> None:
 
 
 def _caller() -> Optional[FrameType]:
-    """Return the frame that asked for a name, if it is code of a user; None if it is an installed package or Python itself."""
+    """Return the frame that asked for a name if it is user code; None for an installed package or Python itself."""
     frame: Optional[FrameType] = sys._getframe(1)
     while frame is not None and (frame.f_code.co_filename.startswith("<frozen ") or os.path.dirname(frame.f_code.co_filename) == _HERE):
         frame = frame.f_back
@@ -263,12 +263,12 @@ def _caller() -> Optional[FrameType]:
 
 @lru_cache(maxsize=4096)
 def is_of_user(file: str) -> bool:
-    """Return whether a file is neither Python's own nor of an installed package."""
+    """Return True for a file of user code: neither Python's own nor of an installed package."""
     return not (_PACKAGES.search(file) or os.path.abspath(file).startswith(_STANDARD))
 
 
 def _log_call(name: str, replacement: str) -> None:
-    """Log the place of the first call, in any code."""
+    """Log the place of the first call, by any code."""
     frame: Optional[FrameType] = sys._getframe(1)
     while frame is not None and os.path.dirname(frame.f_code.co_filename) == _HERE:
         frame = frame.f_back
@@ -279,16 +279,16 @@ def _log(name: str, replacement: str, frame: Optional[FrameType]) -> None:
     if name in _logged or replacement == f"{name}:":  # a module, which is logged when it is imported
         return
     _logged.add(name)
-    place = f"{frame.f_code.co_filename}, line {frame.f_lineno}: " if frame is not None else ""
+    position = f"{frame.f_code.co_filename}, line {frame.f_lineno}: " if frame is not None else ""
     package = name.partition(".")[0]
     version = getattr(sys.modules.get(package), "__version__", "")
     holder = f"{package} {version}" if version else f"Python {sys.version_info[0]}.{sys.version_info[1]}"
     with suppress(OSError, ValueError):  # a log that has been closed
-        sys.stderr.write(f"{place}{holder} no longer has {name}; {_shown(replacement)} is used in its place\n")
+        sys.stderr.write(f"{position}{holder} no longer has {name}; {_shown(replacement)} is used in its place\n")
 
 
 def _shown(replacement: str) -> str:
-    place, _, attribute = replacement.partition(":")
-    if place.startswith("hubserve."):
+    module, _, attribute = replacement.partition(":")
+    if module.startswith("hubserve."):
         return "a replacement by hub"
-    return attribute if place == "builtins" else f"{place}.{attribute}".rstrip(".")
+    return attribute if module == "builtins" else f"{module}.{attribute}".rstrip(".")

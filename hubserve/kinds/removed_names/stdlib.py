@@ -34,7 +34,7 @@ METHODS: Dict[str, str] = {
     "xml.etree.ElementTree.Element.getiterator": f"{_OWN}:getiterator",
 }
 
-#: whole modules, where what took their place is installed
+#: removed modules, for environments that have the replacement
 MODULES: Dict[str, str] = {
     "distutils": "setuptools._distutils",
     "imp": "hubserve.kinds.removed_names.old_imp",

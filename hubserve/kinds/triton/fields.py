@@ -10,7 +10,6 @@ from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 from hubserve.engines.tuning import PARAMETERS, is_known
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton.config import DTYPES, ENSEMBLE
-from hubserve.kinds.triton.ignored_fields import why_harmless
 from hubserve.kinds.triton.reshape import why_impossible
 
 FILES = ("onnxruntime", "openvino", "paddle", "pytorch")
@@ -81,6 +80,30 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "ensemble_scheduling.step.output_map": (ENSEMBLE,),
 }
 
+_FASTER = "changes how fast a model computes, not its answers"
+_INSTANCES = "changes where and when instances compute, not their answers"
+_NO_INSTANCES = "an ensemble has no instances of its own; give it to the models of its steps"
+
+#: field, with all that is in it -> the backends with which it is passed over where it is not supported, and why it changes no answer
+HARMLESS: Dict[str, Tuple[Sequence[str], str]] = {
+    "optimization": (_ALL, _FASTER),
+    "instance_group": (_ALL, _INSTANCES),
+    "cc_model_filenames": (_ALL, "the usual file is used on every device"),
+    "metric_tags": (_ALL, "changes metrics, not answers"),
+    "model_metrics": (_ALL, "changes metrics, not answers"),
+    "input.is_non_linear_format_io": (_ALL, "is about TensorRT models only"),
+    "output.is_non_linear_format_io": (_ALL, "is about TensorRT models only"),
+    "input.optional": (FILES, "requests must give every input of this model"),
+    "sequence_batching.oldest.preserve_ordering": (_ALL, "answers of a sequence keep their order anyway"),
+    "sequence_batching.state.use_same_buffer_for_input_output": (_ALL, "changes where states are kept, not what they are"),
+    "sequence_batching.state.use_growable_memory": (_ALL, "changes where states are kept, not what they are"),
+    "ensemble_scheduling.max_inflight_requests": (_ALL, "changes how many responses wait between steps, not answers"),
+    "parameters": ((ENSEMBLE,), "nothing reads the parameters of an ensemble"),
+    "default_model_filename": ((ENSEMBLE,), "an ensemble has no file"),
+    "model_warmup": ((ENSEMBLE,), _NO_INSTANCES),
+    "response_cache": ((ENSEMBLE,), "an ensemble's answers are not cached; give it to the models of its steps"),
+}
+
 #: the parameter that names another engine for a file
 _ENGINE = "engine"
 
@@ -98,7 +121,7 @@ def check_config(config: Mapping[str, Any], backend: str) -> None:
         ConfigError: naming everything that is refused, or what is wrong.
     """
     name = config["name"]
-    refused = [(place, _why_not(field, backend)) for place, field in _unsupported(config, backend) if not why_harmless(field, backend)]
+    refused = [(place, _why_not(field, backend)) for place, field in _unsupported(config, backend) if not _why_harmless(field, backend)]
     if refused:
         listed = "; ".join(f"{place} ({why})" for place, why in refused)
         raise ConfigError(f"model '{name}': its configuration sets what is not supported: {listed}. Remove it.")
@@ -114,14 +137,14 @@ def check_config(config: Mapping[str, Any], backend: str) -> None:
         _check_group(name, backend, f"instance_group[{number}]", group)
 
 
-def passed_over(config: Mapping[str, Any], backend: str) -> List[str]:
+def ignored_fields(config: Mapping[str, Any], backend: str) -> List[str]:
     """Return what a configuration sets that has no effect here and changes no answer, each with the reason.
 
     Args:
         config: one that :func:`check_config` accepts.
         backend: which one computes the model.
     """
-    ignored = [f"{place} ({why_harmless(field, backend)})" for place, field in _unsupported(config, backend)]
+    ignored = [f"{place} ({_why_harmless(field, backend)})" for place, field in _unsupported(config, backend)]
     if backend in FILES:
         known = ", ".join((*PARAMETERS[backend], _ENGINE))
         unknown = [key for key in config.get("parameters", {}) if key != _ENGINE and not is_known(backend, key)]
@@ -130,6 +153,14 @@ def passed_over(config: Mapping[str, Any], backend: str) -> List[str]:
         if group.get("kind") == "KIND_GPU" or group.get("gpus"):
             ignored.append(f"instance_group[{number}] asks for a GPU ({backend} models compute on the CPU here)")
     return ignored
+
+
+def _why_harmless(field: str, backend: str) -> str:
+    """Return why a field may be passed over with a backend; "" if answers could differ without it."""
+    for harmless, (backends, why) in HARMLESS.items():
+        if backend in backends and (field == harmless or field.startswith(harmless + ".")):
+            return why
+    return ""
 
 
 def _unsupported(config: Mapping[str, Any], backend: str) -> List[Tuple[str, str]]:

@@ -12,7 +12,8 @@ from hubserve.engines.base import ModelFiles, Signature
 from hubserve.engines.model_formats import backend_of_file
 from hubserve.engines.tuning import read_tuning
 from hubserve.errors import ConfigError, InvalidInput, ModuleFailed
-from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Description, Face
 from hubserve.kinds.model_settings import read_settings
 from hubserve.kinds.triton.binding import Binding, bind, complete, configured_specs
 from hubserve.kinds.triton.config import backend_of, empty_config

@@ -6,7 +6,7 @@ framing of its body, follows from the bytes of its head, so that a head that was
 
 import re
 
-from hubserve.bounded_cache import Recent
+from hubserve.bounded_cache import BoundedCache
 from hubserve.net.http1.head_parser import BadRequest, Head, check_request_line, parse_head
 
 _LINE_END = b"\r\n"
@@ -23,7 +23,7 @@ class RequestHeadCache:
     """Size-bounded cache of the heads of one server's requests."""
 
     def __init__(self) -> None:
-        self._cache: Recent[bytes, Head] = Recent(_CACHED)
+        self._cache: BoundedCache[bytes, Head] = BoundedCache(_CACHED)
 
     def find(self, data: bytes) -> tuple[Head | None, int]:
         """Look up the head that received bytes start with.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from hubserve.bounded_cache import Recent
+from hubserve.bounded_cache import BoundedCache
 from hubserve.net.admission import MemoryBudget
 from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.http2.header_rules import Field
@@ -68,7 +68,7 @@ class Endpoint(Generic[H]):
     connections: set[Any] = field(default_factory=set)
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(_SCRATCH_BYTES)))
 
-    _decode_budgets: Recent[str, TokenBucket] = field(default_factory=lambda: Recent(_MOST_PEERS))
+    _decode_budgets: BoundedCache[str, TokenBucket] = field(default_factory=lambda: BoundedCache(_MOST_PEERS))
     _all_closed: asyncio.Event | None = None
 
     def connect(self) -> Any:

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import hpack
 
-from hubserve.bounded_cache import Recent
+from hubserve.bounded_cache import BoundedCache
 from hubserve.net.http2.frames import ConnectionFault, ErrorCode
 from hubserve.net.http2.header_rules import Field
 from hubserve.net.http2.rate_limit import TokenBucket
@@ -46,7 +46,7 @@ class HeaderDecoder(Generic[T]):
         self._max_bytes = max_bytes
         self._budget = budget
         self._decoder = hpack.Decoder(max_header_list_size=max_bytes)
-        self._cache: Recent[bytes, T] = Recent(_CACHED)
+        self._cache: BoundedCache[bytes, T] = BoundedCache(_CACHED)
         self._cached_bytes = 0
 
     def read(self, block: bytes) -> T:

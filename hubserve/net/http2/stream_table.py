@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from hubserve.bounded_cache import Recent
+from hubserve.bounded_cache import BoundedCache
 from hubserve.net.http2.frames import ConnectionFault, ErrorCode
 from hubserve.net.http2.streams import Stream
 
@@ -23,7 +23,7 @@ class StreamTable:
         self.in_progress: dict[int, Stream] = {}
         self.highest = 0
         self.last_accepted = 0
-        self._reset: Recent[int, None] = Recent(_REMEMBERED)
+        self._reset: BoundedCache[int, None] = BoundedCache(_REMEMBERED)
         self._skipped: deque[range] = deque(maxlen=_REMEMBERED)
 
     def open(self, number: int) -> None:

@@ -1,7 +1,7 @@
-"""Copies a module's folder as it is meant, not as it lies: links resolved, leftovers left out.
+"""Copy a module's folder, with links resolved and leftovers of other programs left out.
 
-A link that leads outside is followed where the user named the folder, whose links are then as much the user's as the folder is: weights on
-another disk, say. In what came from elsewhere it is refused, because a stranger could have any file of this machine copied.
+A link that leads outside is followed in a folder that the user named, for example to weights on another disk. In a fetched module it is
+refused, because its author could have any file of this machine copied.
 """
 
 import os
@@ -17,7 +17,7 @@ from hubserve.registry.digests import CHUNK_BYTES, Contents, digest_files
 from hubserve.registry.manifest import FILES_NAME, MANIFEST_NAME
 from hubserve.registry.progress import Progress, silent
 
-#: Made by other programs, or by an earlier install.
+#: created by other programs, or by an earlier install
 LEFT_OUT = frozenset(
     {
         "__pycache__",
@@ -39,9 +39,9 @@ class Entry(NamedTuple):
     """One file or folder of a module.
 
     Attributes:
-        path: where it really is; links are resolved.
+        path: its real path; links are resolved.
         relative: its path in the module.
-        status: of what is there.
+        status: of the real file.
     """
 
     path: Path
@@ -50,7 +50,7 @@ class Entry(NamedTuple):
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder; else it is a regular file."""
+        """True for a folder, False for a regular file."""
         return stat.S_ISDIR(self.status.st_mode)
 
 
@@ -59,17 +59,17 @@ def copy_folder(
 ) -> None:
     """Copy the regular files of ``source`` into the empty folder ``target``.
 
-    A link is copied as what it points to.
+    Links are copied as what they point to.
 
     Args:
         source: the folder.
         target: the empty folder.
-        limits: how much is copied at most; the defaults where None.
-        progress: gets the progress.
-        follow_links: whether links may lead outside ``source``.
+        limits: the most to copy; the defaults where None.
+        progress: called as it proceeds.
+        follow_links: allow links to lead outside ``source``.
     Raises:
-        InstallError: a link leads outside although it may not, or in a circle, a file is neither regular nor a folder, or there is more
-            than ``limits`` allow.
+        InstallError: a link leads outside without ``follow_links``, or in a circle, an entry is neither a regular file nor a folder, or
+            ``limits`` are exceeded.
         OSError: reading or writing failed.
     """
     found = list_folder(source, limits, follow_links=follow_links)
@@ -85,7 +85,7 @@ def copy_folder(
 
 
 def list_folder(source: Path, limits: InstallSettings | None = None, *, follow_links: bool = False) -> list[Entry]:
-    """What of ``source`` belongs to the module, each folder before what it holds, sorted by name.
+    """List the entries of ``source`` that belong to the module, each folder before its content, sorted by name.
 
     Raises:
         InstallError: as :func:`copy_folder`.
@@ -102,28 +102,28 @@ def list_folder(source: Path, limits: InstallSettings | None = None, *, follow_l
 
 
 def measure_source(source: Path) -> Contents:
-    """Read what an install from a folder would copy; the digest is that of the installed files if nothing has changed.
+    """Digest what an install from a folder would copy; the result equals that of the installed files if nothing has changed.
 
     Raises:
-        InstallError: it cannot be installed now.
+        InstallError: it cannot be installed.
     """
     entries = list_folder(source, InstallSettings(max_files=sys.maxsize, max_bytes=sys.maxsize), follow_links=True)
     return digest_files({each.relative.as_posix(): each.path for each in entries if not each.is_folder})[0]
 
 
 def size_of(entries: Iterable[Entry]) -> int:
-    """The bytes of all the files."""
+    """Return the size of all files in bytes."""
     return sum(each.status.st_size for each in entries if not each.is_folder)
 
 
 def _walk(root: Path | None, folder: Path, relative: Path, above: tuple[Path, ...]) -> Iterator[Entry]:
-    """List what a folder holds.
+    """Yield the entries of a folder, recursively.
 
     Args:
-        root: where links may lead to, itself left out; None for anywhere.
+        root: the folder that links must stay below; None for no restriction.
         folder: the folder, its links resolved.
         relative: its path in the module.
-        above: the folders that hold it.
+        above: the folders above it.
     """
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
         if entry.name in LEFT_OUT:
@@ -147,7 +147,7 @@ def _target_of_link(root: Path | None, link: Path, above: tuple[Path, ...]) -> P
     try:
         target = link.resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: a circle of links, before Python 3.13
-        raise InstallError(f"the link '{link}' leads nowhere. Remove it, or put the file there.") from None
+        raise InstallError(f"the link '{link}' is broken. Remove it, or create its target.") from None
     if root is not None and root not in target.parents:
         raise InstallError(
             f"the link '{link}' leads outside the module, to '{target}', and only links in a folder that you install from this machine are "
@@ -169,7 +169,7 @@ def _check_limits(source: Path, files: int, size_bytes: int, limits: InstallSett
 
 
 def _copy_file(source: Path, target: Path) -> Iterator[int]:
-    """Copy, yielding the size of each chunk."""
+    """Copy a file, and yield the size of each chunk."""
     with source.open("rb") as reader:
         executable = os.fstat(reader.fileno()).st_mode & stat.S_IXUSR
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o755 if executable else 0o644)

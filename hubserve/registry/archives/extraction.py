@@ -1,4 +1,4 @@
-"""Writes an archive's members into one folder, and nowhere else."""
+"""Write an archive's members into one folder, and nowhere else."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.digests import CHUNK_BYTES
 
-#: Below this, growth is not looked at: a small archive of small files may shrink a lot.
+#: up to this size the ratio is not checked, because small archives can compress very well
 _FREE_OF_RATIO_BYTES = 64 << 20
 _MAX_DEPTH = 32
 _MAX_PART_BYTES = 255
@@ -17,20 +17,20 @@ _MAX_NAME_BYTES = 1024
 
 
 class Source(Protocol):
-    """Where a member's bytes come from."""
+    """Readable source of a member's bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """At most ``size`` bytes; none at the end."""
+        """Read at most ``size`` bytes; none at the end."""
 
 
 class Member(NamedTuple):
     """One regular file or folder of an archive.
 
     Attributes:
-        name: as the archive has it.
-        is_folder: a folder holds no bytes.
-        executable: whether its owner may run it.
-        open: gives its bytes.
+        name: as in the archive.
+        is_folder: True for a folder, which has no bytes.
+        executable: True if its owner may run it.
+        open: opens its bytes for reading.
     """
 
     name: str
@@ -40,13 +40,13 @@ class Member(NamedTuple):
 
 
 def refused(name: str, why: str, remedy: str = "Repack the archive without it, from the module's folder.") -> InstallError:
-    """The error for a member that is not extracted."""
+    """Return the error for a refused member."""
     shown = name if len(name) <= 120 else name[:120] + "..."
     return InstallError(f"the archive's member {shown!a} is refused: {why}. {remedy}")
 
 
 class Extraction:
-    """One extraction into an empty folder. Sizes are counted as they are written; what the archive says of itself is not believed.
+    """Extraction into an empty folder. Sizes are counted while writing; those given in the archive are not trusted.
 
     Args:
         target: an empty folder.
@@ -124,10 +124,10 @@ def _raise_limit(key: str) -> str:
 
 
 def safe_parts(name: str) -> tuple[str, ...]:
-    """The folders and the file of a member's name.
+    """Return the folders and the file of a member's name.
 
     Raises:
-        InstallError: the name could leave the folder, or cannot be one on every system.
+        InstallError: the name could leave the folder, or is not valid on every system.
     """
     why = _why_unsafe(name)
     if why:

@@ -1,8 +1,8 @@
-"""Files outside a module's folder that it reads, such as a model that lies beside it: found, so that they can travel with it.
+"""Find files outside a module's folder that it reads, such as a model beside it, so that they can be packed with it.
 
 A module names them by relative paths, which are looked up in the folder that it was installed from and in that folder's parent (see
-:func:`hubserve.module.find_folder`). An archive that carries them has a folder ``.assets``: a part of the tree around the module as it was,
-and ``assets.json``, which says where in it the module's folder lay. Looked up from there, the module's relative paths hold as they are.
+:func:`hubserve.module.find_folder`). An archive with such files has a folder ``.assets``: the needed part of the tree around the module,
+and ``assets.json``, which gives the position of the module's folder in it. Looked up from there, its relative paths work unchanged.
 """
 
 import ast
@@ -22,20 +22,20 @@ INDEX = "assets.json"
 _SCHEMA_VERSION = 1
 _MAX_LITERAL = 1024
 _MAX_SOURCE_BYTES = 8 << 20
-#: what a model's own folder holds
+#: mark a folder as a model's own
 _MODEL_SUFFIXES = frozenset({".pdmodel", ".pdiparams", ".onnx"})
 _MODEL_NAMES = frozenset({"__model__"})
 
 
 class Assets(NamedTuple):
-    """What a module reads from outside its folder.
+    """Files that a module reads from outside its folder.
 
     Attributes:
-        source: the place in the packed tree that stands for the folder that the module was installed from.
-        files: where each file is, and its place in the packed tree.
-        named: the paths as the module's sources name them.
-        fixed: absolute paths that the sources name and that exist here: they cannot travel.
-        beside: what the sources import from beside the folder, such as ``utils``: it does not travel either.
+        source: the path in the packed tree that stands for the folder that the module was installed from.
+        files: path of each file, and its path in the packed tree.
+        named: the paths as they are in the module's sources.
+        fixed: absolute paths in the sources that exist here; they cannot be packed.
+        beside: what the sources import from beside the folder, such as ``utils``; it cannot be packed either.
     """
 
     source: PurePosixPath
@@ -45,37 +45,37 @@ class Assets(NamedTuple):
     beside: list[str]
 
     def to_json_text(self) -> str:
-        """The text of ``assets.json``."""
+        """Return the text of ``assets.json``."""
         return json.dumps({"schema_version": _SCHEMA_VERSION, "source": str(self.source), "named": self.named}, indent=2) + "\n"
 
 
 def find_assets(folder: Path, source: Path | None = None) -> Assets:
-    """Find what a module's sources name outside its folder; none of its code is run.
+    """Find the files outside a module's folder that its sources name; none of its code is run.
 
     Args:
         folder: the module's files.
         source: the folder that it was installed from, if that is another one.
     Returns:
-        The files of folders and files that are named as relative paths with a ``/``. Of a folder with a model's files, those that lie
-        in it directly are taken; of any other, everything.
+        The files, and the content of folders, that are named as relative paths with a ``/``. Of a folder with a model's files, only those
+        directly in it; of any other folder, everything.
     Raises:
-        InstallError: two of them would need the same place.
+        InstallError: a file's name cannot be packed.
     """
     source = (source or folder).resolve()
-    places: dict[Path, str] = {}
+    literals: dict[Path, str] = {}
     fixed = []
     for literal in sorted(set(_literals(folder))):
         if literal.startswith("/"):
             if _is_file_or_folder(Path(literal)) and len(Path(literal).parts) > 2:
                 fixed.append(literal)
         elif (found := _look_up(literal, folder, source)) is not None:
-            places.setdefault(found, literal)
-    root = Path(os.path.commonpath([source.parent, *(each.parent for each in places)]))
-    files = sorted({each for place in places for each in _files_of(place)})
-    # safe_parts: what could not be unpacked is better found now
+            literals.setdefault(found, literal)
+    root = Path(os.path.commonpath([source.parent, *(each.parent for each in literals)]))
+    files = sorted({each for path in literals for each in _files_of(path)})
+    # safe_parts: refuse now what could not be unpacked
     packed = [(each.resolve(), PurePosixPath(*safe_parts(each.relative_to(root).as_posix()))) for each in files]
     beside = imports_beside(folder, folders_beside(folder))
-    return Assets(PurePosixPath(source.relative_to(root).as_posix()), packed, sorted(places.values()), fixed, beside)
+    return Assets(PurePosixPath(source.relative_to(root).as_posix()), packed, sorted(literals.values()), fixed, beside)
 
 
 def _literals(folder: Path) -> Iterator[str]:
@@ -84,7 +84,7 @@ def _literals(folder: Path) -> Iterator[str]:
             continue
         try:
             tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError, RecursionError):  # nothing that Python would run
+        except (SyntaxError, ValueError, RecursionError):  # Python could not run it either
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and _may_be_a_path(node.value):
@@ -96,7 +96,7 @@ def _may_be_a_path(text: str) -> bool:
 
 
 def _look_up(literal: str, folder: Path, source: Path) -> Path | None:
-    """What a relative path means, unless it is a part of the module, or holds it."""
+    """Look a relative path up; return None for a part of the module and for a folder that holds it."""
     for base in (source, source.parent):
         found = Path(os.path.normpath(base / literal))
         if _is_file_or_folder(found):
@@ -112,24 +112,24 @@ def _is_file_or_folder(path: Path) -> bool:
         return False
 
 
-def _files_of(place: Path) -> list[Path]:
-    if place.is_file():
-        return [place]
-    direct = [each for each in place.iterdir() if each.is_file()]
+def _files_of(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    direct = [each for each in path.iterdir() if each.is_file()]
     if any(each.suffix in _MODEL_SUFFIXES or each.name in _MODEL_NAMES for each in direct):
         return direct
-    return [each for each in place.rglob("*") if each.is_file()]
+    return [each for each in path.rglob("*") if each.is_file()]
 
 
 def packed_source(folder: Path) -> PurePosixPath | None:
-    """Where, in an unpacked module, the place is that stands for the folder that it was packed from.
+    """Return the path in an unpacked module that stands for the folder that it was packed from.
 
     Args:
         folder: the module's files.
     Returns:
-        The place, relative to ``folder``; None for a module without assets.
+        The path, relative to ``folder``; None for a module without assets.
     Raises:
-        InstallError: ``assets.json`` is damaged, or names a place outside.
+        InstallError: ``assets.json`` is damaged, or names a path outside.
     """
     path = folder / FOLDER / INDEX
     try:

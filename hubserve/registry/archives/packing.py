@@ -1,4 +1,4 @@
-"""Packs a module's folder into one archive. The same files give the same bytes, whoever packs them, when and where."""
+"""Pack a module's folder into one archive. The same files always give the same bytes."""
 
 import gzip
 import io
@@ -21,32 +21,32 @@ from hubserve.registry.configuration import install_settings
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.progress import Progress, silent
 
-#: what an archive's name may end in
+#: allowed endings of an archive's name
 SUFFIXES = (".tar.gz", ".tar.xz")
 
 
 def pack(folder: Path, target: Path | None = None, progress: Progress = silent, assets: Assets | None = None) -> Path:
-    """Make an archive of a module's folder that ``hub install`` takes; none of the module's code is run.
+    """Pack a module's folder into an archive for ``hub install``; none of the module's code is run.
 
     Links inside the folder are packed as what they point to; ``__pycache__``, ``.git`` and the like are left out.
 
     Args:
         folder: the module's files.
         target: the archive, whose name ends in one of :data:`SUFFIXES`, or an existing folder to put ``NAME-VERSION.tar.gz`` into; the
-            working directory where None. An archive that is there is replaced once the new one is whole.
-        progress: told how far it is.
-        assets: what the module reads from outside its folder, if that is to be packed with it.
+            working directory where None. An existing archive is replaced once the new one is complete.
+        progress: called as it proceeds.
+        assets: files outside the module's folder to pack with it.
     Returns:
         The archive, absolute.
     Raises:
-        LoadFailed: the folder is no module.
-        InstallError: a name, a link or the target is refused, or reading or writing failed; the message says why. No archive was made.
+        LoadFailed: the folder is not a module.
+        InstallError: a name, a link or the target is refused, or reading or writing failed; the message says why. Nothing was written.
     """
     folder = module_folder(folder.expanduser().absolute())
     info = find_kind(folder).describe(folder)
     check_name(info.name)
     check_version(info.version)
-    archive = _place(folder, target, info)
+    archive = _archive_path(folder, target, info)
     entries = list_folder(folder, install_settings(home()))
     if assets and assets.files:
         entries += _entries_of(assets, {each.relative.parts[0] for each in entries}, folder)
@@ -54,34 +54,34 @@ def pack(folder: Path, target: Path | None = None, progress: Progress = silent, 
         with _replacing(archive) as file, _compressed(file, archive) as stream:
             _write(stream, folder_name(info.name), entries, assets.to_json_text() if assets and assets.files else "", progress)
     except (OSError, lzma.LZMAError) as error:
-        raise InstallError(f"cannot pack '{folder}' into '{archive}': {error}. Mend the cause and pack it again.") from error
+        raise InstallError(f"cannot pack '{folder}' into '{archive}': {error}. Fix the problem and pack it again.") from error
     return archive
 
 
-def _entries_of(assets: Assets, taken: set[str], folder: Path) -> list[Entry]:
-    if ASSETS_FOLDER in taken:
+def _entries_of(assets: Assets, names: set[str], folder: Path) -> list[Entry]:
+    if ASSETS_FOLDER in names:
         raise InstallError(f"'{folder}' has a folder {ASSETS_FOLDER} already, so its assets cannot be packed into one. Rename it.")
-    return [Entry(path, Path(ASSETS_FOLDER, place), path.stat()) for path, place in assets.files]
+    return [Entry(path, Path(ASSETS_FOLDER, packed), path.stat()) for path, packed in assets.files]
 
 
-def _place(folder: Path, target: Path | None, info: ModuleInfo) -> Path:
+def _archive_path(folder: Path, target: Path | None, info: ModuleInfo) -> Path:
     target = Path.cwd() if target is None else target.expanduser().absolute()
     archive = target / f"{info.name}-{info.version}{SUFFIXES[0]}" if target.is_dir() else target
     if not archive.name.endswith(SUFFIXES):
-        raise InstallError(f"'{archive}' names no archive that hub makes: let its name end in {' or '.join(SUFFIXES)}.")
+        raise InstallError(f"'{archive}' cannot be the name of an archive that hub makes: it must end in {' or '.join(SUFFIXES)}.")
     if archive.is_dir() or not archive.parent.is_dir():
-        why = "is a folder" if archive.is_dir() else "lies in a folder that does not exist"
+        why = "is a folder" if archive.is_dir() else "is in a folder that does not exist"
         raise InstallError(f"cannot write '{archive}': it {why}. Name another file, or make the folder first.")
     if folder.resolve() in archive.resolve().parents:
         raise InstallError(
-            f"'{archive}' would lie in the module's own folder, and be packed with it the next time. Name a place outside of '{folder}'."
+            f"'{archive}' would be in the module's own folder, and be packed with it the next time. Name a file outside '{folder}'."
         )
     return archive
 
 
 @contextmanager
 def _replacing(archive: Path) -> Iterator[IO[bytes]]:
-    """A file that becomes ``archive`` if all goes well, and is gone otherwise."""
+    """Yield a temporary file that becomes ``archive`` on success, and is deleted on failure."""
     partial = archive.with_name(f".{archive.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
@@ -96,7 +96,7 @@ def _replacing(archive: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _compressed(file: IO[bytes], archive: Path) -> Iterator[IO[bytes]]:
-    # Neither the archive's name nor the time of day goes into the bytes.
+    # Keep the archive's name and the time out of the bytes.
     if archive.name.endswith(".xz"):
         with lzma.LZMAFile(file, "wb", preset=6) as stream:
             yield cast(IO[bytes], stream)

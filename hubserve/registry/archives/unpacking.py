@@ -1,7 +1,7 @@
-"""Unpacks an archive that somebody else made.
+"""Unpack an untrusted archive.
 
-Nothing is written outside the folder that is given, whatever the archive holds: only regular files and folders are accepted, their names
-are checked, and their sizes are counted while they are written.
+Nothing is written outside the target folder, whatever the archive holds: only regular files and folders are accepted, their names are
+checked, and their sizes are counted while they are written.
 """
 
 import bz2
@@ -20,19 +20,19 @@ from hubserve.registry.archives.extraction import Extraction, Member, refused
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.progress import Progress, silent
 
-#: The formats, as a user knows them.
+#: supported formats, for messages
 FORMATS = ".tar, .tar.gz, .tar.xz, .tar.bz2 or .zip"
 
 _COMPRESSED: tuple[tuple[bytes, Any], ...] = ((b"\x1f\x8b", gzip.open), (b"\xfd7zXZ\x00", lzma.open), (b"BZh", bz2.open))
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 _BLOCK_BYTES = 512
-#: A tar header that asks for more in one piece is hostile: real ones hold a path.
+#: larger reads come from hostile tar headers: real ones hold a path
 _MAX_TAR_READ_BYTES = 1 << 20
-#: A zip's table of contents is read in one piece; this is room for more than a hundred thousand files.
+#: a zip's central directory is read at once; this is enough for more than a hundred thousand files
 _MAX_ZIP_READ_BYTES = 16 << 20
 _MAX_TAIL_BYTES = 16 << 20
 
-# What the standard library's readers raise on damaged input; they name no common base.
+# The standard library's readers raise these on damaged input; there is no common base class.
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -56,15 +56,15 @@ def unpack(archive: Path, target: Path, limits: InstallSettings | None = None, p
     """Unpack ``archive`` into the empty folder ``target``.
 
     Args:
-        archive: a file of one of :data:`FORMATS`; its content decides which, not its name.
+        archive: a file in one of :data:`FORMATS`, recognised by its content, not its name.
         target: an empty folder.
         limits: how much may be written; the defaults where None.
-        progress: told how far it is.
+        progress: called as it proceeds.
     Returns:
         The folder that holds the module's files: ``target``, or the single folder in it, however deep.
     Raises:
-        InstallError: the archive is damaged or of no known format, or a member is refused; the message names the member, the reason
-            and what to do. ``target`` may then hold some files; nothing else was touched.
+        InstallError: the archive is damaged or in an unknown format, or a member is refused; the message names the member, the reason
+            and what to do. ``target`` may then hold some files; nothing else was written.
     """
     size_bytes = archive.stat().st_size
     with archive.open("rb") as file:
@@ -75,7 +75,7 @@ def unpack(archive: Path, target: Path, limits: InstallSettings | None = None, p
         extraction = Extraction(target, size_bytes, limits or InstallSettings(), report)
         members = _members(file, archive)
         while (member := _next(members, archive)) is not None:
-            extraction.write(_guarded(member, archive))
+            extraction.write(_with_damage_reported(member, archive))
     return _module_root(target)
 
 
@@ -99,13 +99,13 @@ def _next(members: Iterator[Member], archive: Path) -> Member | None:
 
 def _damaged(archive: Path, error: BaseException) -> InstallError:
     return InstallError(
-        f"'{archive}' cannot be unpacked: it is damaged, or no {FORMATS} archive ({type(error).__name__}: {str(error)[:200]}). "
+        f"'{archive}' cannot be unpacked: it is damaged, or not a {FORMATS} archive ({type(error).__name__}: {str(error)[:200]}). "
         "Fetch or pack it again."
     )
 
 
-def _guarded(member: Member, archive: Path) -> Member:
-    """The same member, but damage in its bytes is told apart from trouble with writing them."""
+def _with_damage_reported(member: Member, archive: Path) -> Member:
+    """Return the member with read errors reported as a damaged archive, to distinguish them from write errors."""
 
     class Guarded:
         def __init__(self) -> None:
@@ -125,7 +125,7 @@ def _guarded(member: Member, archive: Path) -> Member:
 
 
 class _Bounded:
-    """A file whose single reads are bounded, so that no header can make its parser fill the memory."""
+    """A file with bounded single reads, so that no header can make its parser exhaust the memory."""
 
     def __init__(self, file: IO[bytes], max_read_bytes: int) -> None:
         self._file = file
@@ -135,9 +135,7 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(self._max_read_bytes + 1 if size < 0 else min(size, self._max_read_bytes + 1))
         if len(data) > self._max_read_bytes:
-            raise InstallError(
-                f"the archive is refused: its headers are over {self._max_read_bytes} bytes, as no honest one's are. Pack the module again."
-            )
+            raise InstallError(f"the archive is refused: its headers are over {self._max_read_bytes} bytes. Pack the module again.")
         return data
 
     def seekable(self) -> bool:
@@ -164,7 +162,7 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
 
 
 def _check_tar_end(bounded: _Bounded, offset: int, archive: Path) -> None:
-    """The reader stops silently at a broken header; a whole archive ends with a block of zeros, and its checksum holds."""
+    """Check that the archive ends with a block of zeros: the reader stops silently at a broken header. Reading on checks the checksum."""
     bounded.seek(offset)
     if bounded.read(_BLOCK_BYTES) != bytes(_BLOCK_BYTES):
         raise InstallError(f"'{archive}' is cut off or damaged: its last part is missing. Fetch or pack it again.")
@@ -172,7 +170,7 @@ def _check_tar_end(bounded: _Bounded, offset: int, archive: Path) -> None:
     while chunk := bounded.read(_MAX_TAR_READ_BYTES):
         tail_bytes += len(chunk)
         if tail_bytes > _MAX_TAIL_BYTES:
-            raise InstallError(f"'{archive}' is refused: much data follows its end. Pack the module again.")
+            raise InstallError(f"'{archive}' is refused: too much data follows its end. Pack the module again.")
 
 
 def _zip_members(file: IO[bytes]) -> Iterator[Member]:
@@ -195,7 +193,7 @@ def _zip_opener(pack: zipfile.ZipFile, info: zipfile.ZipInfo) -> Any:
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
-    name = info.orig_filename  # the other one is cut at the first zero byte
+    name = info.orig_filename  # filename is cut at the first zero byte
     if name.isascii() or info.flag_bits & 0x800:
         return name
     try:

@@ -58,7 +58,7 @@ def make_bundle(home: Path, modules: Sequence[Installed], target: Path, progress
     """
     target = target.expanduser().absolute()
     if target.is_dir() or not target.parent.is_dir():
-        why = "is a folder" if target.is_dir() else "lies in a folder that does not exist"
+        why = "is a folder" if target.is_dir() else "is in a folder that does not exist"
         raise InstallError(f"cannot write '{target}': it {why}. Name another file, or make the folder first.")
     tmp = home / "tmp"
     tmp.mkdir(parents=True, exist_ok=True)
@@ -94,8 +94,8 @@ def _pack_module(module: Installed, scratch: Path, notes: list[str], progress: P
     progress(f"packing {info.name} {info.version}")
     source = module.version_dir / module.manifest.source_folder if module.manifest.source_folder else None
     assets = find_assets(module.version_dir, source)
-    for place in assets.fixed:
-        notes.append(f"{info.name} names '{place}', a path on this machine only; it is not in the bundle")
+    for path in assets.fixed:
+        notes.append(f"{info.name} names '{path}', a path on this machine only; it is not in the bundle")
     if assets.beside:
         notes.append(
             f"{info.name} imports {', '.join(assets.beside)} from beside the folder that it was installed from; that is not in "

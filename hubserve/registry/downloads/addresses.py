@@ -1,4 +1,4 @@
-"""Addresses: what of them may be shown, which may be fetched from, and what their fragments mean."""
+"""URLs of downloads: which are allowed, how to show them without secrets, how to parse their fragments."""
 
 import re
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -11,14 +11,14 @@ _PORTS = {"https": 443, "http": 80}
 
 
 def without_secrets(url: str) -> str:
-    """The address as it may be shown and kept: no user, password, query or fragment."""
+    """Return a URL without user, password, query and fragment, so that it can be shown and stored."""
     parts = _split(url)
     host = parts.netloc.rpartition("@")[2].lower()
     return parts._replace(netloc=host, query="", fragment="").geturl()
 
 
 def check_address(url: str, *, allow_http: bool) -> SplitResult:
-    """The parts of an address that may be fetched from.
+    """Return the parts of a URL that may be fetched.
 
     Raises:
         InstallError: it is neither https nor http, or http to another machine without ``allow_http``.
@@ -31,7 +31,7 @@ def check_address(url: str, *, allow_http: bool) -> SplitResult:
         )
     if parts.scheme == "http" and not (allow_http or is_loopback(parts.hostname)):
         raise InstallError(
-            f"'{shown}' is not fetched: over http:// anybody on the way could read and change it. Use https://, or allow it: "
+            f"'{shown}' is not fetched: over http:// others could read and change it on the way. Use https://, or allow it: "
             "hub config install.allow_http==true"
         )
     return parts
@@ -42,24 +42,26 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise InstallError(f"{url.partition('@')[2][:120] or url[:120]!a} is no address: {error}. Write https://HOST/PATH.") from None
+        raise InstallError(
+            f"{url.partition('@')[2][:120] or url[:120]!a} is not a valid address: {error}. Write https://HOST/PATH."
+        ) from None
     if any(each.isspace() or not each.isprintable() for each in url):
         raise InstallError("the address holds spaces or control characters. Write a space in an address as %20.")
     return parts
 
 
 def origin_of(parts: SplitResult) -> tuple[str, str, int]:
-    """Scheme, host and port: what credentials are for."""
+    """Return scheme, host and port: the scope of credentials."""
     return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
 
 
 def credentials_of(parts: SplitResult) -> tuple[str, str] | None:
-    """User and password of an address."""
+    """Return user and password of a URL; None without either."""
     return (unquote(parts.username or ""), unquote(parts.password or "")) if parts.username or parts.password else None
 
 
 def split_fragment(text: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
-    """Take ``#key=value&key=value`` off an address.
+    """Split ``#key=value&key=value`` from an address.
 
     Raises:
         InstallError: a key is not among ``known``, or its value is missing.
@@ -69,19 +71,17 @@ def split_fragment(text: str, known: tuple[str, ...]) -> tuple[str, dict[str, st
     values = {key: unquote(value) for key, _, value in pairs}
     bad = next((key or "=" for key, value in values.items() if key not in known or not value), "")
     if bad:
-        raise InstallError(
-            f"{('#' + bad)[:80]!a} behind an address means nothing here. Known: {', '.join(f'#{each}=...' for each in known)}."
-        )
+        raise InstallError(f"{('#' + bad)[:80]!a} after an address is unknown. Known: {', '.join(f'#{each}=...' for each in known)}.")
     return address, values
 
 
 def check_sha256(text: str) -> str:
-    """64 hexadecimal digits out of ``sha256:DIGITS`` or the digits alone; empty stays empty.
+    """Return the 64 hexadecimal digits of ``sha256:DIGITS`` or ``DIGITS``; an empty text stays empty.
 
     Raises:
-        InstallError: it is no such digest.
+        InstallError: it is not such a digest.
     """
     digits = text.strip().lower().removeprefix("sha256:").removeprefix("sha256=")
     if digits and not _SHA256.fullmatch(digits):
-        raise InstallError(f"{text[:80]!a} is no digest: write sha256: and 64 hexadecimal digits, as sha256sum prints them.")
+        raise InstallError(f"{text[:80]!a} is not a digest: write sha256: and 64 hexadecimal digits, as sha256sum prints them.")
     return digits

@@ -1,7 +1,7 @@
-"""Give each address and folder one spelling, so that what is recorded for a location holds in every spelling of it.
+"""Canonical spelling of addresses and folders, so that what is recorded for a location holds in every spelling of it.
 
-Where two spellings may mean the same place they become one, even if some server tells them apart: a key that is trusted for an index must
-not be escaped by writing the index's address in another way.
+Spellings that may mean the same location become one, even if some servers distinguish them: writing an index's address in another way must
+not avoid the key that is trusted for the index.
 """
 
 import ipaddress
@@ -16,10 +16,10 @@ _PLAIN = "!$&'()*+,;=:@"
 
 
 def canonical_host(host: str) -> str:
-    """Return a host's name in lower case and ASCII, an address in its usual form, and ``localhost`` for whatever means this machine.
+    """Return a host's name in lower case and ASCII, an IP address in its usual form, and ``localhost`` for every name of this machine.
 
     Args:
-        host: as it stands in an address, without brackets; ``127.1``, ``0x7f000001`` and ``2130706433`` are addresses, too.
+        host: as in a URL, without brackets; ``127.1``, ``0x7f000001`` and ``2130706433`` are addresses, too.
     """
     name = _ascii(host).rstrip(".").lower()
     if name in _LOOPBACK_NAMES or name.endswith("." + LOOPBACK) or is_loopback(name):
@@ -27,11 +27,11 @@ def canonical_host(host: str) -> str:
     address = _address(name)
     if address is None:
         return name
-    return LOOPBACK if address.is_unspecified else address.compressed  # what is sent to 0.0.0.0 or :: arrives at this machine
+    return LOOPBACK if address.is_unspecified else address.compressed  # 0.0.0.0 and :: connect to this machine
 
 
 def is_loopback(host: str) -> bool:
-    """Return True if a host means this machine without a name lookup: ``localhost``, or a loopback address."""
+    """Return True for ``localhost`` and loopback addresses; no name is looked up."""
     address = _address(host)
     return host.lower() == LOOPBACK if address is None else address.is_loopback
 
@@ -39,7 +39,7 @@ def is_loopback(host: str) -> bool:
 def _ascii(host: str) -> str:
     if host.isascii():
         return host
-    import idna  # what requests asks with
+    import idna  # as requests does
 
     try:
         return idna.encode(host, uts46=True).decode("ascii")
@@ -58,7 +58,7 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def canonical_location(location: str) -> str:
-    """Return the one spelling of an index's place, without credentials, query and fragment; a folder's is its real path.
+    """Return the canonical spelling of an index's location, without credentials, query and fragment; for a folder, its real path.
 
     Args:
         location: ``https://HOST/PATH`` or a folder.
@@ -69,14 +69,14 @@ def canonical_location(location: str) -> str:
         parts = urlsplit(location)
         host, port = canonical_host(parts.hostname or ""), parts.port
     except ValueError:
-        return location  # not an address: it is refused where it is opened
+        return location  # not a valid address: opening it fails
     shown = f"[{host}]" if ":" in host else host
     authority = shown if port in (None, _PORTS.get(parts.scheme)) else f"{shown}:{port}"
     return f"{parts.scheme}://{authority}{_canonical_path(parts.path)}"
 
 
 def index_key(location: str) -> str:
-    """Return what trusted keys and memories of an index are kept by: its place, whether it is reached by https or http."""
+    """Return the key under which trusted keys and seen versions of an index are stored: its location, the same for https and http."""
     canonical = canonical_location(location)
     return canonical.partition(":")[2] if "://" in canonical else canonical
 

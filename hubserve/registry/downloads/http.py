@@ -1,4 +1,4 @@
-"""One GET request, bounded in every way: redirects, silence, size. Credentials stay with the host that they are for."""
+"""GET requests with limits on redirects, silence and size. Credentials are sent to their own host only."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 256 << 10
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
-#: Less than this in a whole ``fetch_timeout_s`` counts as nothing.
+#: less than this in a period of ``fetch_timeout_s`` counts as nothing
 MIN_PROGRESS_BYTES = 1024
 
 
 class Interrupted(InstallError):
-    """The connection was cut, refused or silent; a later try may get further."""
+    """The connection was cut, refused or silent; a later try may succeed."""
 
 
 class NoAnswer(Interrupted):
-    """There was not even the head of an answer."""
+    """There was no response, not even its head."""
 
 
 @contextmanager
 def get(url: str, settings: InstallSettings, headers: Mapping[str, str] | None = None) -> Iterator["Response"]:
-    """Send one GET request and follow redirects; the body is not read yet, and comes as it was sent (``Accept-Encoding: identity``).
+    """Send a GET request and follow redirects; the body is not read yet, and is not compressed (``Accept-Encoding: identity``).
 
     Args:
-        url: where from; a user and password in it are sent to its own host only.
+        url: a user and password in it are sent to its own host only.
         settings: whether http is allowed, and how long a server may be silent.
-        headers: more headers.
+        headers: additional headers.
     Raises:
         InstallError: an address or a redirect is refused.
-        NoAnswer: there is no answer.
+        NoAnswer: there is no response.
     """
     import requests
 
@@ -66,17 +66,17 @@ def get(url: str, settings: InstallSettings, headers: Mapping[str, str] | None =
             return
         response.close()
         target = _redirected(target, response.headers["Location"])
-    raise InstallError(f"'{without_secrets(url)}' redirects more than {MAX_REDIRECTS} times. Give the address that it leads to in the end.")
+    raise InstallError(f"'{without_secrets(url)}' redirects more than {MAX_REDIRECTS} times. Give the address that it finally leads to.")
 
 
 def _redirected(url: str, location: str) -> str:
     target = urljoin(url, location)
     if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
         raise InstallError(
-            f"'{without_secrets(url)}' redirects to '{without_secrets(target)}', which is not https: anybody on the way could change what "
-            "comes from there, so it is not followed. Give another address."
+            f"'{without_secrets(url)}' redirects to '{without_secrets(target)}', which is not https, so it is not followed: others could "
+            "change the file on the way. Give another address."
         )
-    # Only the user gives credentials, never the server.
+    # Credentials come from the user only, never from the server.
     return urlsplit(target)._replace(netloc=urlsplit(target).netloc.rpartition("@")[2]).geturl()
 
 
@@ -85,17 +85,17 @@ def _no_answer(url: str, error: BaseException) -> NoAnswer:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost reason, because the outer ones repeat the address with all that is in it."""
+    """Return the innermost reason; the outer ones repeat the address with its secrets."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
     return f"{type(error).__name__}: {str(error)[:150]}"
 
 
 def chunks(response: "Response", settings: InstallSettings, url: str) -> Iterator[bytes]:
-    """The body, as it comes, with no encoding undone.
+    """Yield the body as it arrives, without decoding it.
 
     Raises:
-        Interrupted: the connection is cut, silent, or next to silent.
+        Interrupted: the connection is cut, silent, or almost silent.
     """
     import urllib3
 
@@ -107,7 +107,7 @@ def chunks(response: "Response", settings: InstallSettings, url: str) -> Iterato
             if time.monotonic() - since > settings.fetch_timeout_s:
                 if received_bytes < MIN_PROGRESS_BYTES:
                     raise Interrupted(
-                        f"'{without_secrets(url)}' sent only {received_bytes} bytes in {settings.fetch_timeout_s} s, so it was given up. "
+                        f"'{without_secrets(url)}' sent only {received_bytes} bytes in {settings.fetch_timeout_s} s, so it was stopped. "
                         "Try again later, or wait longer: hub config install.fetch_timeout_s==SECONDS"
                     )
                 since, received_bytes = time.monotonic(), 0
@@ -116,11 +116,11 @@ def chunks(response: "Response", settings: InstallSettings, url: str) -> Iterato
 
 
 def get_small(url: str, settings: InstallSettings, max_bytes: int) -> bytes | None:
-    """A small document; None if there is none at that address.
+    """Return a small document; None if the address has none.
 
     Raises:
         InstallError: it is over ``max_bytes``, or the server answers with an error.
-        Interrupted: there is no answer, or not all of it.
+        Interrupted: there is no response, or only a part of it.
     """
     with get(url, settings) as response:
         if response.status_code in (404, 410):
@@ -140,7 +140,7 @@ def get_small(url: str, settings: InstallSettings, max_bytes: int) -> bytes | No
 
 
 def content_length(response: "Response") -> int | None:
-    """How many bytes the server announced, if it did."""
+    """Return the announced number of bytes; None if there is none."""
     with suppress(KeyError, ValueError):
         return max(0, int(response.headers["Content-Length"]))
     return None
@@ -150,15 +150,15 @@ def check_status(response: "Response", url: str) -> None:
     """Accept 200 and 206.
 
     Raises:
-        InstallError: any other status; the message says what it means.
-        Interrupted: a status that may pass.
+        InstallError: any other status; the message explains it.
+        Interrupted: a temporary status.
     """
     status, shown = response.status_code, without_secrets(url)
     if status in (200, 206):
         return
     if status in (408, 425, 429) or status >= 500:
-        raise Interrupted(f"'{shown}' answers with status {status}: it cannot serve now. Try again later.")
+        raise Interrupted(f"'{shown}' answers with status {status}: it is not available now. Try again later.")
     if status in (401, 403, 407):
-        raise InstallError(f"'{shown}' answers with status {status}: it wants credentials, or others. Put them into ~/.netrc.")
+        raise InstallError(f"'{shown}' answers with status {status}: it needs credentials, or other ones. Put them into ~/.netrc.")
     why = "there is nothing at this address" if status in (404, 410) else str(response.reason or "unexpected")[:80]
     raise InstallError(f"'{shown}' answers with status {status}: {why}. Check the address.")

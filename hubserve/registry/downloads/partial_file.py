@@ -84,7 +84,7 @@ class PartialFile:
         return 0
 
     def delete(self) -> None:
-        """Start again from nothing."""
+        """Delete the part and its state."""
         for each in (self.path, self._state):
             with suppress(FileNotFoundError):
                 each.unlink()

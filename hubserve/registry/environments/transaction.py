@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hubserve.kinds.base import ModuleInfo
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.environments.install_options import Options
-from hubserve.registry.manifest import Chosen
+from hubserve.registry.manifest import EnvironmentChoice
 from hubserve.registry.progress import Progress
 
 
@@ -21,7 +21,7 @@ class Prepared(NamedTuple):
     """
 
     key: str
-    chosen: Chosen
+    chosen: EnvironmentChoice
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def provided_environment(
     options = options or Options()
     decided = decide(home, staged, info, options, beside, timeout_s=settings.lock_timeout_s, progress=progress)
     environment = decided.environment
-    chosen = Chosen(decided.profile, options.profile, options.packages, decided.why, decided.lacks)
+    chosen = EnvironmentChoice(decided.profile, options.profile, options.packages, decided.why, decided.lacks)
     try:
         yield Prepared(environment.key if environment else "", chosen)
     except BaseException:

@@ -1,5 +1,5 @@
-"""Indexes: static folders of JSON and archives, on this machine or behind any web server, in which modules are looked up by name.
+"""Indexes: static folders of JSON and archives, local or on a web server, in which modules are looked up by name.
 
 The format is described in docs/index-format.md. :mod:`~hubserve.registry.indexes.build` writes an index,
-:mod:`~hubserve.registry.indexes.reader` reads one, :mod:`~hubserve.registry.indexes.select` looks through several in order.
+:mod:`~hubserve.registry.indexes.reader` reads one, :mod:`~hubserve.registry.indexes.select` chooses a version from several.
 """

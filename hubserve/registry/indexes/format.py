@@ -1,6 +1,6 @@
-"""What is written in an index: ``index.json`` with the names, ``modules/<name>.json`` with one module's versions.
+"""Documents of an index: ``index.json`` with the names, ``modules/<name>.json`` with one module's versions.
 
-Nothing that is read is believed before it is checked: an index may be anybody's.
+Everything that is read is checked, because an index may be hostile.
 """
 
 import json
@@ -29,7 +29,7 @@ class Signature(msgspec.Struct, frozen=True):
     """A signature of :func:`hubserve.registry.indexes.signatures.signed_text`.
 
     Attributes:
-        key: the identifier of the key that made it.
+        key: the identifier of the key.
         value: base64 of 64 bytes.
         algorithm: always ``ed25519``.
     """
@@ -43,16 +43,16 @@ class Release(msgspec.Struct, frozen=True, omit_defaults=True):
     """One version of a module.
 
     Attributes:
-        version: as the module says it.
+        version: as in the module.
         archive: the path of its archive in the index, with ``/`` between folders.
         sha256: 64 hexadecimal digits, of the archive.
         size_bytes: of the archive.
         kind: of module.
         summary: one sentence.
-        requires_python: the Pythons that the module asks for, as PEP 440 writes ranges; "" for any.
+        requires_python: the Python versions that the module supports, a range as in PEP 440; "" for any.
         requirements_sha256: of its requirements.txt, 64 hexadecimal digits; "" without one.
-        signature: by whoever published it.
-        yanked: why it should not be used any more; "" if it may be.
+        signature: by its publisher.
+        yanked: why it was withdrawn; "" if it was not.
     """
 
     version: str
@@ -76,10 +76,10 @@ class ModuleDocument(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What ``index.json`` says of one module.
+    """Entry of one module in ``index.json``.
 
     Attributes:
-        latest: the version that is installed by name alone; "" if all are yanked.
+        latest: the version that its bare name installs; "" if all are yanked.
         summary: of that version.
     """
 
@@ -95,18 +95,18 @@ class IndexDocument(msgspec.Struct, frozen=True):
 
 
 def module_path(name: str) -> str:
-    """Where a module's versions are listed; ``-`` and ``_`` are the same."""
+    """Return the path of a module's document; ``-`` and ``_`` are equivalent."""
     return f"{MODULES_FOLDER}/{folder_name(name)}.json"
 
 
 def read_index_document(body: bytes, shown: str) -> IndexDocument:
-    """Check an ``index.json``.
+    """Decode and check an ``index.json``.
 
     Args:
         body: its bytes.
-        shown: what it is called in messages.
+        shown: its name in messages.
     Raises:
-        InstallError: it is no such document, or a newer hubserve's.
+        InstallError: it is not such a document, or was written by a newer hubserve.
     """
     document: IndexDocument = _decoded(body, IndexDocument, shown)
     if len(document.modules) > MAX_NAMES:
@@ -117,10 +117,10 @@ def read_index_document(body: bytes, shown: str) -> IndexDocument:
 
 
 def read_module_document(body: bytes, name: str, shown: str) -> ModuleDocument:
-    """Check a ``modules/<name>.json``.
+    """Decode and check a ``modules/<name>.json``.
 
     Raises:
-        InstallError: it is no such document, is another module's, or an entry could do harm; the message names it.
+        InstallError: it is not such a document, is another module's, or has a harmful entry; the message names it.
     """
     document: ModuleDocument = _decoded(body, ModuleDocument, shown)
     if folder_name(document.name) != folder_name(name):
@@ -138,7 +138,7 @@ def read_module_document(body: bytes, name: str, shown: str) -> ModuleDocument:
 def _check_release(release: Release, shown: str) -> None:
     _checked(shown, check_version, release.version, "a version")
     if "://" in release.archive or any(each in release.archive for each in "?#%"):
-        raise _wrong(shown, f"the archive {release.archive[:80]!a} is no path inside of the index")
+        raise _wrong(shown, f"the archive {release.archive[:80]!a} is not a path inside the index")
     _checked(shown, safe_parts, release.archive, "an archive's path")
     if not safe_parts(release.archive):
         raise _wrong(shown, f"version {release.version} has no archive")
@@ -168,9 +168,9 @@ def _decoded(body: bytes, cls: Any, shown: str) -> Any:
 
 
 def _wrong(shown: str, why: str) -> InstallError:
-    return InstallError(f"'{shown}' is not what an index should hold: {why}. Check the index's address, or tell its owner.")
+    return InstallError(f"'{shown}' is not a valid document of an index: {why}. Check the index's address, or report it to its owner.")
 
 
 def encoded(document: msgspec.Struct) -> bytes:
-    """A document as it is written: the same for the same content, readable, with a newline at its end."""
+    """Return the bytes of a document: indented JSON, the same bytes for the same content."""
     return (json.dumps(msgspec.to_builtins(document), indent=1, ensure_ascii=False) + "\n").encode()

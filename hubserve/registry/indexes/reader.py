@@ -1,4 +1,4 @@
-"""Reads one index, wherever it is."""
+"""Read one index, local or remote."""
 
 import stat
 from abc import ABC, abstractmethod
@@ -29,11 +29,11 @@ from hubserve.registry.progress import Progress
 
 
 class Index(ABC):
-    """One index.
+    """An index.
 
     Attributes:
         location: its address or folder, as it was given.
-        shown: the same for people to read, without credentials.
+        shown: the same for messages, without credentials.
     """
 
     def __init__(self, location: str, shown: str) -> None:
@@ -41,7 +41,7 @@ class Index(ABC):
         self._names: dict[str, Summary] | None = None
 
     def names(self) -> dict[str, Summary]:
-        """Every module's name; read once.
+        """Return the entry of every module by its name; they are read once.
 
         Raises:
             HubError: the index cannot be read.
@@ -50,14 +50,14 @@ class Index(ABC):
             body = self._read(INDEX_NAME, MAX_INDEX_BYTES)
             if body is None:
                 raise InstallError(
-                    f"'{self.shown}' is no index: it has no {INDEX_NAME}. Check the address; 'hub index build DIR' makes a folder of "
-                    "archives one."
+                    f"'{self.shown}' is not an index: it has no {INDEX_NAME}. Check the address; 'hub index build DIR' turns a folder of "
+                    "archives into one."
                 )
             self._names = read_index_document(body, f"{self.shown}/{INDEX_NAME}").modules
         return self._names
 
     def find(self, name: str) -> ModuleDocument | None:
-        """One module's versions; None if the index does not have it.
+        """Return one module's document; None if the index does not have the module.
 
         Raises:
             HubError: the index cannot be read.
@@ -67,7 +67,7 @@ class Index(ABC):
         body = self._read(module_path(name), MAX_MODULE_BYTES)
         if body is None:
             raise InstallError(
-                f"'{self.shown}' lists '{name}', and has no {module_path(name)}. Tell the index's owner to run: hub index build DIR"
+                f"'{self.shown}' lists '{name}', and has no {module_path(name)}. Ask the index's owner to run: hub index build DIR"
             )
         return read_module_document(body, name, f"{self.shown}/{module_path(name)}")
 
@@ -75,15 +75,15 @@ class Index(ABC):
     def archive(
         self, release: Release, downloads: Path, settings: InstallSettings, progress: Progress
     ) -> AbstractContextManager[Downloaded]:
-        """Have a version's archive on this machine, with the size and digest that the index says."""
+        """Provide a version's archive on this machine, with the size and digest given in the index."""
 
     @abstractmethod
     def _read(self, path: str, max_bytes: int) -> bytes | None:
-        """A small document; None if there is none."""
+        """Return a small document; None if it does not exist."""
 
 
 class RemoteIndex(Index):
-    """An index behind an address."""
+    """An index on a web server."""
 
     def __init__(self, location: str, settings: InstallSettings) -> None:
         check_address(location, allow_http=settings.allow_http)
@@ -93,20 +93,20 @@ class RemoteIndex(Index):
     def archive(
         self, release: Release, downloads: Path, settings: InstallSettings, progress: Progress
     ) -> AbstractContextManager[Downloaded]:
-        """Download it, or what of it is missing."""
+        """Download the archive, or the rest of it."""
         return downloaded(Wanted(self._url(release.archive), release.sha256, release.size_bytes), downloads, settings, progress)
 
     def _read(self, path: str, max_bytes: int) -> bytes | None:
         return get_small(self._url(path), self._settings, max_bytes)
 
     def _url(self, path: str) -> str:
-        # What follows a "?" is a bucket's token, and goes with every request.
+        # The query is a bucket's token, and is sent with every request.
         parts = urlsplit(self.location)
         return parts._replace(path=parts.path.rstrip("/") + "/" + quote(path), fragment="").geturl()
 
 
 class LocalIndex(Index):
-    """An index in a folder of this machine."""
+    """An index in a local folder."""
 
     def __init__(self, location: str) -> None:
         self.folder = Path(location).expanduser().absolute()
@@ -114,39 +114,39 @@ class LocalIndex(Index):
 
     @contextmanager
     def archive(self, release: Release, downloads: Path, settings: InstallSettings, progress: Progress) -> Iterator[Downloaded]:
-        """Copy it, because what lies in a shared folder may change while it is read."""
+        """Copy the archive, because files in a shared folder may change while they are read."""
         path = self._path(release.archive)
         if not path.is_file():
-            raise InstallError(f"'{self.shown}' lists {release.archive}, which is not there. Run: hub index build {self.shown}")
+            raise InstallError(f"'{self.shown}' lists {release.archive}, which does not exist. Run: hub index build {self.shown}")
         wanted = Wanted(str(path), release.sha256, release.size_bytes)
         with copied(path, wanted, downloads, settings, progress) as archive:
             yield archive
 
     def _read(self, path: str, max_bytes: int) -> bytes | None:
-        place = self._path(path)
+        file = self._path(path)
         try:
-            status = place.stat()
+            status = file.stat()
             if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
                 raise InstallError(
-                    f"'{place}' is no file, or over {max_bytes} bytes, so it cannot be read as a part of an index. Check the folder."
+                    f"'{file}' is not a file, or over {max_bytes} bytes, so it cannot be part of an index. Check the folder."
                 )
-            return place.read_bytes()
+            return file.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise InstallError(f"cannot read '{place}': {error}. Mend the cause and try again.") from error
+            raise InstallError(f"cannot read '{file}': {error}. Fix the problem and try again.") from error
 
     def _path(self, relative: str) -> Path:
         path = self.folder / relative
         if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise InstallError(f"'{path}' leads outside of the index, so it is not read. Put the file itself there.")
+            raise InstallError(f"'{path}' leads outside the index, so it is not read. Put the file itself there.")
         return path
 
 
 def open_index(location: str, settings: InstallSettings) -> Index:
-    """The index at an address or in a folder; nothing is read yet.
+    """Return the index at an address or in a folder; nothing is read yet.
 
     Raises:
-        InstallError: the address is none that may be fetched from.
+        InstallError: the address is not allowed.
     """
     return RemoteIndex(location, settings) if "://" in location else LocalIndex(location)

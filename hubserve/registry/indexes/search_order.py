@@ -1,4 +1,4 @@
-"""Which indexes are asked, and in which order."""
+"""The indexes to search, in order: configured, or given by ``$HUB_INDEX`` or on the command line."""
 
 import os
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from hubserve.registry.downloads.addresses import without_secrets
 from hubserve.registry.downloads.canonical import canonical_location
 from hubserve.registry.indexes.reader import open_index
 
-#: Addresses and folders with spaces between them; where it is set, the configured ones are not asked.
+#: addresses and folders, separated by spaces; if it is set, the configured ones are not searched
 VARIABLE = "HUB_INDEX"
 _KEY = "indexes"
 
 
 def configured(home: Path) -> list[str]:
-    """The indexes of the settings, in order.
+    """Return the configured indexes, in order.
 
     Raises:
         ConfigError: the settings are damaged.
@@ -25,7 +25,7 @@ def configured(home: Path) -> list[str]:
 
 
 def in_effect(home: Path, given: Sequence[str] | None = None) -> list[str]:
-    """The indexes to ask: those given on the command line, else those of ``$HUB_INDEX``, else the configured ones.
+    """Return the indexes to search: those given on the command line, else those in ``$HUB_INDEX``, else the configured ones.
 
     Raises:
         ConfigError: the settings are damaged.
@@ -34,42 +34,42 @@ def in_effect(home: Path, given: Sequence[str] | None = None) -> list[str]:
 
 
 def add(home: Path, location: str, *, first: bool = False, check: bool = True) -> str:
-    """Add an index behind the others, or before them.
+    """Add an index after the others, or before them.
 
     Returns:
         Its address, or its folder, absolute.
     Raises:
-        ConfigError: it is there already.
-        HubError: ``check`` is on, and there is no index at that place.
+        ConfigError: it is configured already.
+        HubError: ``check`` is on, and there is no index at that location.
     """
     index = open_index(location, install_settings(home))
     if check:
         index.names()
     present = configured(home)
     if canonical_location(index.location) in map(canonical_location, present):
-        raise ConfigError(f"'{index.shown}' is among the indexes already; 'hub index list' shows them. To move it, remove it first.")
+        raise ConfigError(f"'{index.shown}' is configured already; 'hub index list' shows them. To move it, remove it first.")
     _write(home, [index.location, *present] if first else [*present, index.location])
     return index.shown
 
 
 def remove(home: Path, location: str) -> str:
-    """Take an index out; its address may be given as it is listed, without credentials.
+    """Remove an index; its address may be given as it is listed, without credentials.
 
     Raises:
-        ConfigError: it is not there.
+        ConfigError: it is not configured.
     """
     present = configured(home)
     wanted = location if "://" in location else str(Path(location).expanduser().absolute())
     found = next((each for each in present if canonical_location(wanted) == canonical_location(each)), None)
     if found is None:
-        listed = f" There are: {', '.join(map(shown, present))}." if present else " None is configured."
-        raise ConfigError(f"'{shown(wanted)}' is not among the indexes.{listed}")
+        listed = f" Configured: {', '.join(map(shown, present))}." if present else " None is configured."
+        raise ConfigError(f"'{shown(wanted)}' is not a configured index.{listed}")
     _write(home, [each for each in present if each != found])
     return shown(found)
 
 
 def shown(location: str) -> str:
-    """An index's place without credentials."""
+    """Return an index's location without credentials."""
     return without_secrets(location).rstrip("/") if "://" in location else location
 
 

@@ -1,4 +1,4 @@
-"""Finds the version that a user means in the first index that has it."""
+"""Choose the version that a user's requirement means, from the first index that has one."""
 
 import re
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ _REQUIREMENT = re.compile(r"\s*([\w-]+?)\s*((?:[<>=!~].*)?)", re.DOTALL)
 
 
 class Requirement(NamedTuple):
-    """What a user asks for.
+    """A module's name and a range of versions.
 
     Attributes:
         name: of the module.
-        versions: ``""``, or a range as PEP 440 writes it, such as ``>=1,<2``.
+        versions: ``""``, or a range as in PEP 440, such as ``>=1,<2``.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Requirement(NamedTuple):
         return "" if any(each in version for each in ",*=") else version
 
     def allows(self, version: str) -> bool:
-        """Return True if a version lies in the range, pre-releases included; every version does if there is no range."""
+        """Return True if a version, including a pre-release, is in the range; without a range, every version is."""
         from packaging.version import InvalidVersion
 
         try:
@@ -43,14 +43,14 @@ class Requirement(NamedTuple):
         return self.name + self.versions
 
 
-class Chosen(NamedTuple):
+class ChosenRelease(NamedTuple):
     """A version in an index.
 
     Attributes:
         where: its index.
-        name: as the index writes it.
-        release: which it is.
-        document: everything that the index lists for the module.
+        name: of the module, as in the index.
+        release: the version.
+        document: all versions of the module in the index.
     """
 
     where: Index
@@ -60,10 +60,10 @@ class Chosen(NamedTuple):
 
 
 def parse_requirement(text: str) -> Requirement | None:
-    """``NAME``, ``NAME==VERSION`` or ``NAME>=1,<2``; None for what has no such form.
+    """Parse ``NAME``, ``NAME==VERSION`` or ``NAME>=1,<2``; return None for any other form.
 
     Raises:
-        InvalidInput: the name is one, and what follows is no range of versions.
+        InvalidInput: a name is followed by an invalid range of versions.
     """
     match = _REQUIREMENT.fullmatch(text)
     if not match or not is_name(match.group(1)):
@@ -74,13 +74,13 @@ def parse_requirement(text: str) -> Requirement | None:
     return requirement
 
 
-def choose(requirement: Requirement, indexes: Sequence[Index]) -> Chosen:
-    """The newest version that is meant in the first index that has one; later indexes are not asked then.
+def choose(requirement: Requirement, indexes: Sequence[Index]) -> ChosenRelease:
+    """Return the newest matching version in the first index that has one; later indexes are not searched then.
 
-    An index that cannot be read is an error and is not passed over: else whoever can keep it from answering decides that another is asked.
+    An index that cannot be read is an error and is not skipped: otherwise blocking it would be enough to have another one searched.
 
     Raises:
-        ModuleNotFound: no index has it; the message says where was looked, and what there is.
+        ModuleNotFound: no index has it; the message lists the indexes and their versions.
         HubError: an index cannot be read.
     """
     looked: list[str] = []
@@ -91,7 +91,7 @@ def choose(requirement: Requirement, indexes: Sequence[Index]) -> Chosen:
             continue
         release = best(document.versions, requirement)
         if release is not None:
-            return Chosen(index, document.name, release, document)
+            return ChosenRelease(index, document.name, release, document)
         looked.append(f"{index.shown} ({_versions_text(document.versions)})")
     raise ModuleNotFound(
         f"no index has {requirement}. Looked in: {'; '.join(looked)}. Check the name with 'hub search', or add another index: "
@@ -100,7 +100,7 @@ def choose(requirement: Requirement, indexes: Sequence[Index]) -> Chosen:
 
 
 def best(releases: Sequence[Release], requirement: Requirement) -> Release | None:
-    """The newest that is meant: no yanked one and no pre-release unless it is asked for by its version, or there is nothing else."""
+    """Return the newest matching version: no yanked one and no pre-release, unless it is given by ``==`` or there is no other."""
     by_version = {each.version: each for each in releases}
     if requirement.exact:
         found = find_version(requirement.exact, [*by_version])
@@ -109,12 +109,12 @@ def best(releases: Sequence[Release], requirement: Requirement) -> Release | Non
     ordered = [each for each in usable if version_key(each)[0]]
     matching = list(_specifier(requirement).filter(ordered))
     if not matching and not requirement.versions:
-        matching = usable  # versions that are none by PEP 440, or pre-releases alone
+        matching = usable  # there are only versions outside PEP 440, or pre-releases
     return by_version[max(matching, key=version_key)] if matching else None
 
 
 def holds(name: str, index: Index) -> bool:
-    """Whether an index has a module of that name."""
+    """Return True if an index has a module of that name."""
     return folder_name(name) in map(folder_name, index.names())
 
 
@@ -125,7 +125,7 @@ def _specifier(requirement: Requirement):  # type: ignore[no-untyped-def] # pack
         return SpecifierSet(requirement.versions)
     except InvalidSpecifier:
         raise InvalidInput(
-            f"{requirement.versions[:60]!a} is no range of versions: write {requirement.name}==1.2.0, "
+            f"{requirement.versions[:60]!a} is not a range of versions: write {requirement.name}==1.2.0, "
             f"or a range such as '{requirement.name}>=1,<2'."
         ) from None
 

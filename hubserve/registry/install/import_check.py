@@ -1,4 +1,4 @@
-"""Imports a module once in a process of its own before it is put in place, so that what is missing is found then and not later."""
+"""Import a module once in a process of its own before it is put in place, to find missing packages at install time."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def check_import(
     launched: Launch | None = None,
     origin: Path | None = None,
 ) -> None:
-    """Import the module in a child process, which is ended whatever happens.
+    """Import a module in a child process, which is always ended.
 
     Args:
         folder: the module's files.
@@ -37,16 +37,16 @@ def check_import(
         home: where installed modules are.
         search_path: folders in which relative model paths are looked up.
         timeout_s: how long it may take.
-        launched: in which Python, and with which environment variables; this one's where None.
-        origin: the folder of this machine that it is installed from; what it imports may lie beside that.
+        launched: the Python and its environment variables; this process's where None.
+        origin: the folder on this machine that it is installed from, beside which its imports are found, too.
     Raises:
-        HubError: what the child reported, usually LoadFailed or MissingDependency.
+        HubError: the error that the child reported, usually LoadFailed or MissingDependency.
         LoadFailed: the child took too long, died, or ended without a report.
     """
     launched = launched or Launch()
     options = ["--check", str(folder), "--import-name", import_name, "--kind", kind, *(["--origin", str(origin)] if origin else [])]
     command = instance_command(*options, python=launched.python)
-    # What is imported only to be looked at leaves no bytecode in the folder that will be installed.
+    # The check must not leave bytecode in the folder that will be installed.
     environment = {**instance_environment(home, search_path, launched.python), **launched.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True)
@@ -69,8 +69,8 @@ def _wait(child: subprocess.Popen[bytes], timeout_s: float, name: str, stderr: I
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the child and whatever it started; its session has no other members."""
-    with suppress(ProcessLookupError, PermissionError):  # PermissionError: some systems say so of a process that has ended
+    """End the child and its child processes; its session has no other members."""
+    with suppress(ProcessLookupError, PermissionError):  # PermissionError: on some systems for a process that has ended
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
 
@@ -84,9 +84,9 @@ def _failure(code: int, stdout: str, stderr: str, name: str) -> HubError:
         if isinstance(report, dict) and "code" in report and "message" in report:
             return from_wire(report)
     how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
-    last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "it wrote nothing")
+    last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "nothing")
     return LoadFailed(
-        f"importing '{name}' failed: its process {how} and said: {last[:300]}. Mend the module's import, then install it again.", stderr
+        f"importing '{name}' failed: its process {how} and wrote: {last[:300]}. Fix the module's import, then install it again.", stderr
     )
 
 

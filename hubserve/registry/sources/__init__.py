@@ -1,7 +1,7 @@
-"""Where modules come from: one file and one row for each kind of source.
+"""Sources of modules: one file and one row for each kind.
 
-:func:`fetched` has what a user typed on this machine, in ``cache/downloads`` of the home if it was far away, before anybody takes the
-store's lock. Nothing is fetched from another machine unless the user typed its address, or configured an index.
+:func:`fetched` brings the source that a user named to this machine, downloads into ``cache/downloads`` of the home, before the lock of the
+home is taken. Nothing is fetched from another machine unless the user gave its address, or configured an index.
 """
 
 import shutil
@@ -15,7 +15,7 @@ from hubserve.registry.sources.base import Fetched, Request, Source
 
 __all__ = ["SOURCES", "Fetched", "Request", "fetched", "find_source", "named_as_given"]
 
-#: name -> "package.module:Class", in the order in which they are asked whether they recognise what was typed
+#: name -> "package.module:Class", in the order in which they are asked to recognise a source
 SOURCES = {
     "git": "hubserve.registry.sources.git:GitSource",
     "url": "hubserve.registry.sources.url:UrlSource",
@@ -27,39 +27,39 @@ SOURCES = {
 
 
 def get_source(name: str) -> Source:
-    """The kind of source of that name, one of :data:`SOURCES`."""
+    """Return the kind of source with a name of :data:`SOURCES`."""
     module, _, cls = SOURCES[name].partition(":")
     source: Source = getattr(import_module(module), cls)()
     return source
 
 
 def find_source(request: Request) -> Source:
-    """The first kind of source that recognises a request; the last one takes everything.
+    """Return the first kind of source that recognises a request; the last one recognises everything.
 
     Raises:
-        HubError: an index had to be asked, and could not be.
+        HubError: an index had to be read, and could not be.
     """
     return next(source for source in map(get_source, SOURCES) if source.recognises(request))
 
 
 @contextmanager
 def fetched(request: Request) -> Iterator[Fetched]:
-    """Have what was asked for on this machine, as long as the context lasts.
+    """Fetch a request's source to this machine, for the duration of the context.
 
     Raises:
-        HubError: it cannot be had, or is not what it should be; the message says why.
+        HubError: it cannot be fetched, or is refused; the message says why.
     """
     try:
         with find_source(request).fetched(request) as found:
             yield found
     except (OSError, shutil.Error) as error:
         shown = without_secrets(request.text) if "://" in request.text else request.text
-        raise InstallError(f"cannot fetch '{shown}': {error}. Mend the cause and try again.") from error
+        raise InstallError(f"cannot fetch '{shown}': {error}. Fix the problem and try again.") from error
 
 
 @contextmanager
 def named_as_given(found: Fetched) -> Iterator[None]:
-    """Errors name what the user asked for, not the place that it was fetched to."""
+    """Replace the path of a fetched file in errors, so that they name what the user asked for."""
     try:
         yield
     except HubError as error:

@@ -1,4 +1,4 @@
-"""What every kind of source provides."""
+"""Base class of the kinds of sources, with their requests and results."""
 
 import os
 from abc import ABC, abstractmethod
@@ -14,18 +14,18 @@ from hubserve.registry.provenance import Origin
 
 
 class Request(NamedTuple):
-    """What a user wants to have installed.
+    """A source that a user wants to install.
 
     Attributes:
-        text: as it was typed.
-        home: the home, which holds settings and half-done downloads.
+        text: as the user gave it.
+        home: the home, which holds settings and partial downloads.
         settings: what is accepted.
-        progress: told how far it is.
+        progress: called as it proceeds.
         sha256: 64 hexadecimal digits that the archive must have, or "".
-        indexes: addresses and folders to look names up in; those that are configured where None.
-        installed: gives the version that a module's name means now; "" if that is not asked, or it is not installed.
-        allow_downgrade: take an older version than the installed one, or than a signed index had before.
-        model_name, model_version: what a model's own files are to be called; empty for the file's name and 1.0.0.
+        indexes: addresses and folders to look names up in; the configured ones where None.
+        installed: returns the current version of a module; "" if unknown, or it is not installed.
+        allow_downgrade: accept an older version than the installed one, or than a signed index had before.
+        model_name, model_version: name and version for a model's own files; empty for the file's name and 1.0.0.
     """
 
     text: str
@@ -41,15 +41,15 @@ class Request(NamedTuple):
 
     @property
     def downloads(self) -> Path:
-        """Where downloads are kept until they are installed."""
+        """Folder of downloads that are not installed yet."""
         return self.home / "cache" / "downloads"
 
 
 class Fetched(NamedTuple):
-    """A folder or archive on this machine.
+    """A folder or archive that was fetched to this machine.
 
     Attributes:
-        path: it.
+        path: the folder or file.
         origin: where it came from.
     """
 
@@ -58,35 +58,35 @@ class Fetched(NamedTuple):
 
 
 class Source(ABC):
-    """One kind of source."""
+    """A kind of source."""
 
     name: str
 
     @abstractmethod
     def recognises(self, request: Request) -> bool:
-        """Whether a request means a source of this kind."""
+        """Return True if a request means a source of this kind."""
 
     @abstractmethod
     def fetched(self, request: Request) -> AbstractContextManager[Fetched]:
-        """Have it on this machine, as long as the context lasts.
+        """Fetch the source to this machine, for the duration of the context.
 
         Raises:
-            HubError: it cannot be had, or is not what it should be; the message says why.
+            HubError: it cannot be fetched, or is refused; the message says why.
         """
 
 
 def is_path(text: str) -> bool:
-    """Whether a text can only mean a file or folder."""
+    """Return True if a text can only mean a file or folder."""
     return os.sep in text or "/" in text or text in ("", ".", "..") or text.startswith("~")
 
 
 def unsigned(what: str) -> InstallError:
-    """The error for something that carries no signature, where the settings ask for one."""
+    """Return the error for a source without a signature, where the settings require one."""
     return InstallError(
-        f"{what} is refused: the setting install.require_signature is on, and only what is in an index can be signed. Publish it there "
+        f"{what} is refused: the setting install.require_signature is on, and only modules in an index can be signed. Publish it there "
         "('hub publish --key FILE'), install the unpacked folder, or run: hub config install.require_signature==false"
     )
 
 
-#: What a source's ``fetched`` yields, once.
+#: return type of :meth:`Source.fetched` before it is decorated
 Fetching = Iterator[Fetched]

@@ -31,7 +31,7 @@ _CONFIG = {
 
 
 class GitCommand:
-    """Runs git in one folder, for one remote repository.
+    """The git command in one folder, for one remote repository.
 
     Args:
         folder: the working tree.

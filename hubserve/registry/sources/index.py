@@ -1,4 +1,4 @@
-"""A module by its name, out of an index."""
+"""A module by its name, from an index."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,10 +7,10 @@ from pathlib import Path
 from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.registry.digests import check_digest
 from hubserve.registry.downloads.download import Downloaded
-from hubserve.registry.indexes.history import guard
 from hubserve.registry.indexes.reader import Index, open_index
 from hubserve.registry.indexes.search_order import in_effect
-from hubserve.registry.indexes.select import Chosen, Requirement, choose, holds, parse_requirement
+from hubserve.registry.indexes.seen_versions import guard
+from hubserve.registry.indexes.select import ChosenRelease, Requirement, choose, holds, parse_requirement
 from hubserve.registry.indexes.signatures import verify
 from hubserve.registry.indexes.trusted_keys import TrustedKey, keys_for
 from hubserve.registry.provenance import Origin
@@ -23,20 +23,22 @@ class IndexSource(Source):
     name = "index"
 
     def recognises(self, request: Request) -> bool:
-        """A name, unless only a file or folder here can be meant: one that no index has, or where no index is configured."""
+        """Return True for a name, unless it means a file or folder here: no index has it, or no index is configured."""
         requirement = None if is_path(request.text) else parse_requirement(request.text)
         if requirement is None:
             return False
         if not Path(request.text).exists():
             return bool(requirement.versions or in_effect(request.home, request.indexes))
         try:
-            return any(holds(requirement.name, each) for each in opened(request))
+            return any(holds(requirement.name, each) for each in open_indexes(request))
         except HubError as error:
-            raise InstallError(f"{error.message} If what is here under that name is meant, write ./{request.text}", error.detail) from error
+            raise InstallError(
+                f"{error.message} If the file or folder of that name is meant, write ./{request.text}", error.detail
+            ) from error
 
     @contextmanager
     def fetched(self, request: Request) -> Fetching:
-        """Have the archive of the version that is meant here, verified."""
+        """Fetch the archive of the chosen version, verified."""
         requirement = parse_requirement(request.text)
         assert requirement
         with archive_of(requirement, request) as (chosen, archive, provenance):
@@ -46,22 +48,22 @@ class IndexSource(Source):
 
 
 @contextmanager
-def archive_of(requirement: Requirement, request: Request) -> Iterator[tuple[Chosen, Downloaded, dict[str, str]]]:
-    """Have the archive of the version that is meant, verified; with what can be said of where it came from.
+def archive_of(requirement: Requirement, request: Request) -> Iterator[tuple[ChosenRelease, Downloaded, dict[str, str]]]:
+    """Provide the archive of the version that a requirement means, verified, and its provenance.
 
     Raises:
         ModuleNotFound: no index has it, or none is configured.
-        HubError: it cannot be had, its digest or signature is wrong, or the index went back to an older one.
+        HubError: it cannot be fetched, its digest or signature is wrong, or the index went back to an older state.
     """
-    indexes = opened(request)
+    indexes = open_indexes(request)
     if not indexes:
         raise ModuleNotFound(
-            f"{requirement} cannot be looked up: no index is configured, and nothing is fetched from anywhere else. Tell hub of one: "
+            f"{requirement} cannot be looked up: no index is configured, and nothing is fetched from anywhere else. Add one with: "
             "hub index add URL_OR_FOLDER (or give --index, or set HUB_INDEX)"
         )
     request.progress("looking it up")
     chosen = choose(requirement, indexes)
-    key = verified(chosen, request)
+    key = verified_key(chosen, request)
     if key is not None:
         installed = request.installed(chosen.name)
         keys = keys_for(request.home, chosen.where.location)
@@ -75,26 +77,26 @@ def archive_of(requirement: Requirement, request: Request) -> Iterator[tuple[Cho
         yield chosen, archive, _provenance(chosen, archive, key)
 
 
-def opened(request: Request) -> list[Index]:
-    """The indexes to ask, in order; nothing is read yet.
+def open_indexes(request: Request) -> list[Index]:
+    """Return the indexes to search, in order; nothing is read yet.
 
     Raises:
-        HubError: the settings are damaged, or an address is none that may be fetched from.
+        HubError: the settings are damaged, or an address is not allowed.
     """
     return [open_index(each, request.settings) for each in in_effect(request.home, request.indexes)]
 
 
-def verified(chosen: Chosen, request: Request) -> TrustedKey | None:
-    """Who signed a version, of those that are trusted for its index.
+def verified_key(chosen: ChosenRelease, request: Request) -> TrustedKey | None:
+    """Return the trusted key that signed a version; None if no signature is required.
 
     Raises:
-        InstallError: a signature is asked for, and there is none that holds.
+        InstallError: a signature is required, and there is no valid one.
     """
     keys = keys_for(request.home, chosen.where.location)
     return verify(chosen.name, chosen.release, keys, required=request.settings.require_signature, shown=chosen.where.shown)
 
 
-def _provenance(chosen: Chosen, archive: Downloaded, key: TrustedKey | None) -> dict[str, str]:
+def _provenance(chosen: ChosenRelease, archive: Downloaded, key: TrustedKey | None) -> dict[str, str]:
     found = {
         "kind": IndexSource.name,
         "index": chosen.where.shown,

@@ -1,4 +1,4 @@
-"""Keeps an archive out of an index, verified, without installing it."""
+"""Download an archive from an index, verified, without installing it."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ from hubserve.registry.sources.base import Request
 from hubserve.registry.sources.index import archive_of
 
 
-class Kept(NamedTuple):
-    """An archive that was fetched.
+class DownloadedArchive(NamedTuple):
+    """A downloaded archive.
 
     Attributes:
-        path: where it is, absolute.
-        name, version: what it holds.
+        path: the file, absolute.
+        name, version: of the module in it.
         size_bytes: its size.
-        provenance: as the manifest of an installed module has it.
+        provenance: as in the manifest of an installed module.
     """
 
     path: Path
@@ -30,20 +30,20 @@ class Kept(NamedTuple):
     provenance: dict[str, str]
 
 
-def keep(request: Request, folder: Path) -> Kept:
-    """Fetch the archive of a module into a folder.
+def download_archive(request: Request, folder: Path) -> DownloadedArchive:
+    """Download the archive of a module into a folder.
 
     Args:
-        request: with a name, ``NAME==VERSION`` or a range.
-        folder: where to; made if it is missing.
+        request: names ``NAME``, ``NAME==VERSION`` or a range.
+        folder: the target; created if it is missing.
     Raises:
-        InvalidInput: it is no name.
-        InstallError: another file of that name is there.
-        HubError: the archive cannot be had, or is not what its index says.
+        InvalidInput: the text is not such a name.
+        InstallError: another file of that name exists.
+        HubError: the archive cannot be fetched, or differs from its index.
     """
     requirement = parse_requirement(request.text)
     if requirement is None:
-        raise InvalidInput(f"{request.text[:80]!a} is no module's name: write NAME, NAME==VERSION or 'NAME>=1,<2'.")
+        raise InvalidInput(f"{request.text[:80]!a} is not a module's name: write NAME, NAME==VERSION or 'NAME>=1,<2'.")
     folder = folder.expanduser().absolute()
     with archive_of(requirement, request) as (chosen, archive, provenance):
         target = folder / Path(chosen.release.archive).name
@@ -52,14 +52,14 @@ def keep(request: Request, folder: Path) -> Kept:
             if not (target.is_file() and digest_of(target, request.progress) == archive.sha256):
                 _copy_new(archive.path, target)
         except OSError as error:
-            raise InstallError(f"cannot write '{target}': {error}. Mend the cause, or name another folder: --output FOLDER") from error
-        return Kept(target, chosen.name, chosen.release.version, chosen.release.size_bytes, provenance)
+            raise InstallError(f"cannot write '{target}': {error}. Fix the problem, or name another folder: --output FOLDER") from error
+        return DownloadedArchive(target, chosen.name, chosen.release.version, chosen.release.size_bytes, provenance)
 
 
 def _copy_new(source: Path, target: Path) -> None:
     if os.path.lexists(target):
         raise InstallError(
-            f"'{target}' is there already, with other content, and is not overwritten. Remove it, or name another folder: --output FOLDER"
+            f"'{target}' exists already, with other content, and is not overwritten. Remove it, or name another folder: --output FOLDER"
         )
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:

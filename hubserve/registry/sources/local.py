@@ -17,12 +17,12 @@ class FolderSource(Source):
     name = "folder"
 
     def recognises(self, request: Request) -> bool:
-        """Return True for a folder that is there, also if a module's main file in it is named."""
+        """Return True for an existing folder, or a module's main file in it."""
         return module_folder(local_path(request)).is_dir()
 
     @contextmanager
     def fetched(self, request: Request) -> Fetching:
-        """The folder itself."""
+        """Provide the folder itself."""
         if request.sha256:
             raise InstallError("a digest is of an archive, and a folder was given. Leave the digest out, or give the archive.")
         path = module_folder(local_path(request))
@@ -30,24 +30,24 @@ class FolderSource(Source):
 
 
 class ArchiveSource(Source):
-    """An archive, or whatever else a path may name."""
+    """An archive; also everything that no other source recognises."""
 
     name = "archive"
 
-    def recognises(self, request: Request) -> bool:  # noqa: ARG002 - whatever it is
-        """Everything: it is the last that is asked, and says best what is wrong."""
+    def recognises(self, request: Request) -> bool:  # noqa: ARG002 - it recognises everything
+        """Return True: as the last source it reports what is wrong."""
         return True
 
     @contextmanager
     def fetched(self, request: Request) -> Fetching:
-        """The archive itself, once its digest is known."""
+        """Provide the archive itself, with its digest."""
         path = local_path(request)
         if not path.exists():
-            raise ModuleNotFound(_not_there(request, path))
+            raise ModuleNotFound(_missing_text(request, path))
         if not path.is_file():
             raise InstallError(f"'{path}' is neither a folder nor a file. Give the module's folder, or an archive of it ({FORMATS}).")
         if path.suffix == ".py":
-            raise InstallError(f"'{path}' is a single file of Python, and a module is a folder that holds a module.py. Give the folder.")
+            raise InstallError(f"'{path}' is a single file of Python, and a module is a folder with a module.py. Give the folder.")
         if request.settings.require_signature:
             raise unsigned(f"'{path}'")
         sha256 = digest_of(path, request.progress)
@@ -56,14 +56,14 @@ class ArchiveSource(Source):
 
 
 def local_path(request: Request) -> Path:
-    """The path that a request names, absolute."""
+    """Return the path that a request names, absolute."""
     return Path(request.text).expanduser().absolute()
 
 
-def _not_there(request: Request, path: Path) -> str:
+def _missing_text(request: Request, path: Path) -> str:
     if is_path(request.text):
         return f"there is no '{path}'. Give the module's folder, or an archive of it ({FORMATS})."
     return (
         f"there is no file or folder '{request.text}' here, and no index is configured to look such a name up in. Give the module's "
-        f"folder, an archive of it ({FORMATS}), or tell hub of an index: hub index add URL_OR_FOLDER"
+        f"folder, an archive of it ({FORMATS}), or add an index: hub index add URL_OR_FOLDER"
     )

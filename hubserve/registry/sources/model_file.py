@@ -1,4 +1,4 @@
-"""A model's own files on this machine: they become a module that is nothing else."""
+"""A model's own files on this machine, installed as a module without code."""
 
 import json
 import os
@@ -17,12 +17,12 @@ from hubserve.registry.provenance import Origin
 from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, unsigned
 from hubserve.registry.sources.local import local_path
 
-#: of a model that is installed without one
+#: version of a model that is installed without one
 VERSION = "1.0.0"
 
 
 class ModelSource(Source):
-    """Installs a model's file, or a folder that holds the files of one model and no module."""
+    """A model's file, or a folder with the files of one model and no module."""
 
     name = "model"
 
@@ -33,12 +33,12 @@ class ModelSource(Source):
             return is_model_name(path)
         try:
             return path.is_dir() and find_kind(path).name == KIND and not has_card(path)
-        except HubError:  # the source of folders has the better message
+        except HubError:  # the folder source has a better message
             return False
 
     @contextmanager
     def fetched(self, request: Request) -> Fetching:
-        """Provide a folder with the model's files and a card of its name and version, as long as the context lasts."""
+        """Provide a folder with the model's files and a card with its name and version."""
         path = local_path(request)
         if request.settings.require_signature and path.is_file():
             raise unsigned(f"'{path}'")
@@ -60,24 +60,24 @@ class ModelSource(Source):
             folder = Path(made) / folder_name(card.name)
             folder.mkdir()
             for each in files:
-                _bring(each, folder / _place(each, graph))
+                _link_or_copy(each, folder / _relative_path(each, graph))
             (folder / CARD).write_text(json.dumps(card._asdict(), ensure_ascii=False) + "\n", encoding="utf-8")
             yield Fetched(folder, Origin(str(path), provenance, is_local=False))
 
 
-def _place(file: Path, graph: Path) -> Path:
-    """Return the path of a file relative to the model's own: weights of ONNX may be in a folder beside it."""
+def _relative_path(file: Path, graph: Path) -> Path:
+    """Return the path of a file relative to the model's own; ONNX weights may be in a folder beside it."""
     with suppress(ValueError):
         return file.relative_to(graph.parent.resolve())
     with suppress(ValueError):
         return file.relative_to(graph.parent)
-    return Path(graph.stem + file.suffix)  # parameters that were put together from the files of Paddle 1
+    return Path(graph.stem + file.suffix)  # parameters that were merged from the files of Paddle 1
 
 
-def _bring(file: Path, place: Path) -> None:
-    """Link a file to another place of the same disk, else copy it."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+def _link_or_copy(file: Path, target: Path) -> None:
+    """Create a hard link to a file, or copy it to another file system."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(file.resolve(), place)
+        os.link(file.resolve(), target)
     except OSError:  # another file system, or one without links
-        shutil.copyfile(file, place)
+        shutil.copyfile(file, target)

@@ -1,4 +1,4 @@
-"""An archive behind an ``https://`` address."""
+"""An archive at an ``https://`` address."""
 
 import re
 from contextlib import contextmanager
@@ -19,14 +19,14 @@ class UrlSource(Source):
     name = "url"
 
     def recognises(self, request: Request) -> bool:
-        """Whatever looks like an address."""
+        """Return True for a text that starts like a URL."""
         return bool(_ADDRESS.match(request.text))
 
     @contextmanager
     def fetched(self, request: Request) -> Fetching:
         """Download the archive."""
         url, fragment = split_fragment(request.text, ("sha256",))
-        wanted = Wanted(url, _one_digest(request.sha256, check_sha256(fragment.get("sha256", ""))))
+        wanted = Wanted(url, _combined_digest(request.sha256, check_sha256(fragment.get("sha256", ""))))
         check_address(url, allow_http=request.settings.allow_http)
         shown = without_secrets(url)
         if request.settings.require_signature:
@@ -36,7 +36,7 @@ class UrlSource(Source):
             yield Fetched(archive.path, origin)
 
 
-def _one_digest(option: str, fragment: str) -> str:
+def _combined_digest(option: str, fragment: str) -> str:
     if option and fragment and option != fragment:
         raise InstallError("the digest in the address and the one given with --digest differ. Leave out the one that is wrong.")
     return option or fragment

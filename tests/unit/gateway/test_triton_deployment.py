@@ -210,7 +210,7 @@ def test_explicit_control_plans_only_named_models(tmp_path: Path) -> None:
         ("{ model_name: 'a' input_map { key: 'x' value: 'in' } }", "step 1 (model 'a') needs model_name and output_map"),
         (
             "{ model_name: 'a' input_map { key: 'x' value: 'q' } output_map { key: 'y' value: 'out' } }",
-            "takes tensor 'q', which is no input and no",
+            "takes tensor 'q', which is neither an input",
         ),
         ("{ model_name: 'a' input_map { key: 'x' value: 'in' } output_map { key: 'y' value: 'q' } }", "no step has its output 'out'"),
         (

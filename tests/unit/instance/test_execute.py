@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hubserve.errors import from_wire
 from hubserve.instance.execute import compute
 from hubserve.instance.frame_calls import prepare
-from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Description, Face
 from hubserve.types import ANY, TensorSpec
 from hubserve.vision.codecs import encode_picture
 from hubserve.wire import frames
@@ -58,7 +59,7 @@ requests_of_any_kind = st.lists(
 
 
 @given(requests_of_any_kind, st.integers(1, 8))
-def test_every_answer_goes_to_its_asker_and_only_the_bad_ones_fail(requests: list[np.ndarray], max_batch_size: int) -> None:
+def test_every_answer_goes_to_its_request_and_only_bad_requests_fail(requests: list[np.ndarray], max_batch_size: int) -> None:
     module = Recorder()
     computed = compute(module, prepare(module, frame_of(requests)), max_batch_size)
     for request, result in zip(requests, computed.results, strict=True):
@@ -70,13 +71,13 @@ def test_every_answer_goes_to_its_asker_and_only_the_bad_ones_fail(requests: lis
     assert all(size <= max_batch_size for size in module.batches)
 
 
-def test_requests_of_one_form_are_computed_in_one_call() -> None:
+def test_requests_of_one_shape_are_computed_in_one_call() -> None:
     module = Recorder()
     compute(module, prepare(module, frame_of([np.zeros((2, 3), np.float32)] * 4)), 32)
     assert module.batches == [8]
 
 
-def test_a_batch_method_that_loses_items_is_told_so() -> None:
+def test_a_batch_method_that_loses_items_fails_with_the_shape_it_returned() -> None:
     module = Recorder()
     module.call_tensors = lambda inputs: inputs["x"][:-1]  # type: ignore[method-assign]
     (result,) = compute(module, prepare(module, frame_of([np.zeros((3, 1), np.float32)])), 8).results
@@ -84,7 +85,7 @@ def test_a_batch_method_that_loses_items_is_told_so() -> None:
     assert "was given 3 items and returned ndarray of shape [2, 1]" in result["error"]["message"]
 
 
-def test_an_input_that_does_not_fit_fails_alone() -> None:
+def test_an_input_that_does_not_fit_fails_its_own_request_only() -> None:
     module = Recorder()
     good, bad = np.zeros((1, 1), np.float32), np.zeros((1, 1, 1), np.float32)
     results = compute(module, prepare(module, frame_of([good, bad, good])), 8).results
@@ -92,7 +93,7 @@ def test_an_input_that_does_not_fit_fails_alone() -> None:
 
 
 class Album(LoadedModule):
-    """Answers pictures one by one, with what it was told beside them."""
+    """Answers pictures one by one, with the arguments sent beside them."""
 
     description = Description(faces=[Face.PICTURE])
 
@@ -100,7 +101,7 @@ class Album(LoadedModule):
         return [[int(picture[0, 0, 0]), arguments] for picture in pictures]
 
 
-def test_pictures_that_are_no_items_of_a_batch_are_answered_request_by_request() -> None:
+def test_pictures_without_a_batch_method_are_answered_request_by_request() -> None:
     good = [encode_picture(np.full((4, 4, 3), value, np.uint8), ".png") for value in (10, 20)]
     buffers = [memoryview(each) for each in (*good, b"no picture", b'{"unit": "px"}')]
     calls = [{"face": "picture", "pictures": wanted, "answer": "json"} for wanted in ([0, 1], [0, 2], [1])]
@@ -112,7 +113,7 @@ def test_pictures_that_are_no_items_of_a_batch_are_answered_request_by_request()
     assert json.loads(computed.buffers[third["json"]]) == [[20, {"unit": "px"}]]
 
 
-def test_a_picture_is_decoded_when_its_turn_comes_and_not_before() -> None:
+def test_pictures_are_decoded_lazily() -> None:
     class First(Album):
         def call_pictures(self, pictures: Iterable[np.ndarray], arguments: dict[str, Any]) -> Any:
             return [len(pictures), *next(iter(pictures)).shape]

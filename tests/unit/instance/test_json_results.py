@@ -105,14 +105,14 @@ def test_numbers_that_are_not_finite_are_words_where_that_is_set() -> None:
         (b"\xff", "base64"),
     ],
 )
-def test_what_is_no_json_is_refused_with_its_place_and_what_to_return(value: Any, message: str) -> None:
+def test_values_that_are_not_json_are_refused_with_their_position_and_what_to_return(value: Any, message: str) -> None:
     with pytest.raises(ModuleFailed, match=message):
         encoded(value)
     with pytest.raises(ModuleFailed, match=r"\['boxes'\]\[1\]"):
         encoded({"boxes": [1, value]})
 
 
-def test_what_is_as_deep_as_clients_may_send_is_walked() -> None:
+def test_values_as_deep_as_clients_may_send_are_walked() -> None:
     value: Any = math.nan
     for _ in range(400):
         value = {"a": [value]}
@@ -127,7 +127,7 @@ plain_json = st.recursive(
 
 
 @given(plain_json)
-def test_what_is_json_already_is_written_as_the_standard_library_does(value: Any) -> None:
+def test_json_values_are_written_as_the_standard_library_does(value: Any) -> None:
     assert ResultEncoder().encode(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from hubserve.errors import LoadFailed
 from hubserve.instance.warmup import compute_samples
-from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Description, Face
 from hubserve.types import pack_bytes
 
 
@@ -71,7 +72,7 @@ def test_a_file_holds_one_item_in_binary_form(tmp_path: Path) -> None:
         ({"x": of("float32", [-1, 3], "zeros")}, "must consist of integers"),
     ],
 )
-def test_what_cannot_be_computed_fails_the_load_with_the_samples_name(tmp_path: Path, inputs: dict[str, Any], reason: str) -> None:
+def test_a_sample_that_cannot_be_computed_fails_the_load_with_its_name(tmp_path: Path, inputs: dict[str, Any], reason: str) -> None:
     (tmp_path / "warmup").mkdir()
     (tmp_path / "warmup" / "short").write_bytes(b"abc")
     with pytest.raises(LoadFailed, match=f"'early'.*{reason}"):

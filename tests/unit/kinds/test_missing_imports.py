@@ -57,7 +57,7 @@ def test_where_it_was_looked_for_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     origin = tmp_path / "deploy" / "clas"
     monkeypatch.setitem(project_imports.AROUND, "clas", surroundings(origin))
     text = message_for("tools")
-    assert f"is gone with it: '{origin}'. Put it back, or install the module again from where it is now." in text
+    assert f"no longer exists: '{origin}'. Restore it, or install the module again from its new place." in text
     origin.mkdir(parents=True)
     assert f"does not lie beside the module's folder '{origin}'." in message_for("tools")
     (tmp_path / "deploy").chmod(0o777)

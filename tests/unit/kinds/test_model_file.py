@@ -96,7 +96,7 @@ def test_settings_are_engine_options_and_documented_parameters() -> None:
 @pytest.mark.parametrize(
     ("init_args", "reason"),
     [
-        ({"speed": 3}, "a model of onnxruntime has no setting 'speed'; it has engine, max_batch_size"),
+        ({"speed": 3}, "a model of onnxruntime has no setting 'speed'; its settings are engine, max_batch_size"),
         ({"engine": "sorcery"}, "there is no engine 'sorcery'"),
         ({"max_batch_size": -1}, "max_batch_size must be a whole number from 0 up, got -1"),
         ({"cpu_num_threads": "many"}, "cpu_num_threads must be a whole number from 1 up"),

@@ -5,7 +5,7 @@ import pytest
 
 from hubserve.errors import LoadFailed
 from hubserve.kinds import get_kind
-from hubserve.kinds.base import Face
+from hubserve.kinds.description import Face
 
 MODULE = """
 from hubserve.module import ANY, TensorSpec, batch, moduleinfo
@@ -33,10 +33,10 @@ def test_a_batch_method_may_be_marked_with_brackets_or_without(tmp_path: Path, b
 @pytest.mark.parametrize(
     ("method", "advice"),
     [
-        ("    @serving\n    def answer(self):\n        yield 1\n", "Collect what it yields in a list"),
+        ("    @serving\n    def answer(self):\n        yield 1\n", "Collect its values in a list"),
         ("    @serving\n    async def answer(self):\n        return 1\n", "Make it 'def'"),
         ("    @serving\n    async def answer(self):\n        yield 1\n", "Make it 'def'"),
-        ("    @batch\n    def answer(self, x):\n        yield x\n", "Collect what it yields in a list"),
+        ("    @batch\n    def answer(self, x):\n        yield x\n", "Collect its values in a list"),
     ],
 )
 @pytest.mark.parametrize("inherited", [False, True])

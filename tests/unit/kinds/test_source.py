@@ -67,7 +67,7 @@ def test_what_is_wrong_with_a_module_file_is_told_with_its_place(tmp_path: Path,
     assert str(path) in caught.value.message
 
 
-def test_a_folder_without_module_py_is_told_what_each_kind_looks_for(tmp_path: Path) -> None:
+def test_a_folder_without_module_py_is_refused_with_what_each_kind_looks_for(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed) as caught:
         find_kind(tmp_path)
     for name in KINDS:
@@ -76,12 +76,12 @@ def test_a_folder_without_module_py_is_told_what_each_kind_looks_for(tmp_path: P
         find_kind(tmp_path / "none")
 
 
-def test_an_unknown_kind_is_told_the_known_ones() -> None:
-    with pytest.raises(LoadFailed, match=f"known are {', '.join(KINDS)}"):
+def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(LoadFailed, match=f"known kinds are {', '.join(KINDS)}"):
         get_kind("nonsense")
 
 
-def test_what_hubserves_ready_made_classes_serve_is_told_without_importing_them(tmp_path):
+def test_methods_of_hubserves_ready_made_classes_are_known_without_importing_them(tmp_path):
     (tmp_path / "module.py").write_text(
         "import gone\nfrom hubserve.models import ClassifierModule as Base\nfrom elsewhere import ModelModule\n\n"
         "class Mine(Base):\n    pass\n\n@moduleinfo(name='flowers', version='1.0.0')\nclass Flowers(Mine):\n    pass\n"

@@ -1,4 +1,4 @@
-"""Breaks installs, uninstalls and rollbacks at each of their calls on the file system, and looks for anything but the old state or the new.
+"""Break installs, uninstalls and rollbacks at each of their file system calls, and look for anything but the old state or the new one.
 
 Run it: python -m tests.unit.registry.faults [--every N]; prints a table, and exits with 1 if any run left a third state.
 """
@@ -49,7 +49,7 @@ class Run(NamedTuple):
 
     @property
     def crashed(self) -> bool:
-        """Whether the process died of itself; an interrupt may end Python so while it imports a compiled package."""
+        """True if the process crashed; an interrupt while Python imports a compiled package may look like that, and does not count."""
         interrupted = self.fault == Fault.INTERRUPT.value and self.outcome == f"crashed with {-signal.SIGSEGV}"
         return self.outcome.startswith("crashed") and not interrupted
 
@@ -74,7 +74,7 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Callable[[Installer, Path], Any]]] = {
 
 
 def make_modules(scratch: Path) -> None:
-    """The modules that the actions install."""
+    """Write the modules that the actions install."""
     write_module(scratch / "old", which__txt="old", weights__bin="w" * 40_000)
     write_module(scratch / "new", which__txt="new", more__txt="more", weights__bin="w" * 30_000)
     write_module(scratch / "second", version="2.0.0", which__txt="second")
@@ -83,7 +83,7 @@ def make_modules(scratch: Path) -> None:
 
 
 def prepare(scratch: Path, action: str, home: Path) -> None:
-    """The home that an action finds."""
+    """Create the home in which an action starts."""
     home.mkdir()
     installer = Installer(home)
     for name in ACTIONS[action][0]:
@@ -103,7 +103,7 @@ def _make_plain(name_folder: Path) -> None:
 
 
 def state(installer: Installer) -> State:
-    """All that a user can find of the module: versions, files, what the name means, and what can be taken back."""
+    """Return everything that a user can see of the module: versions, files, the current version, and what can be rolled back."""
     listing = installer.installed.scan()
     assert not listing.notes, listing.notes
     versions = []
@@ -123,7 +123,7 @@ def _text(place: Path) -> str:
 
 
 def act(action: str, scratch: Path, home: Path) -> int:
-    """Do it, and give how it ended: refused, it must have changed nothing, and done, all."""
+    """Run an action, and return how it ended: a refused one must have changed nothing, a completed one everything."""
     try:
         ACTIONS[action][1](Installer(home), scratch)
     except HubError:
@@ -157,7 +157,7 @@ class Bench:
         state(Installer(scratch / "warm-up"))
 
     def states(self, action: str) -> tuple[State, State]:
-        """What is before and after an action that nothing disturbs."""
+        """Return the states before and after an undisturbed action."""
         home = self.scratch / f"reference-{action}"
         prepare(self.scratch, action, home)
         before = state(Installer(home))
@@ -285,7 +285,7 @@ def main() -> int:
     parser.add_argument("--action", action="append", default=[], choices=[*ACTIONS], help="break only this")
     args = parser.parse_args()
     traced = can_trace()
-    print("each system call on the file system" if traced else "no ptrace here: each step that Python's audit events tell of")
+    print("each system call on the file system" if traced else "no ptrace here: each step with a Python audit event")
     counts: Counter[tuple[str, str]] = Counter()
     found: Counter[tuple[str, str, str]] = Counter()
     bad: list[Run] = []

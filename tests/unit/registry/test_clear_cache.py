@@ -1,4 +1,4 @@
-"""What ``hub clear`` deletes, and what it must not."""
+"""``hub clear`` deletes the cache and leftovers only."""
 
 import socket
 from pathlib import Path

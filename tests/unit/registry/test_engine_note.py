@@ -1,4 +1,4 @@
-"""What ``hub show`` tells of the engine that computed a module last."""
+"""``hub show`` prints the engine that a module was served with last."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def engine_line(shown: str) -> str:
     return " ".join(shown.partition("\nEngine ")[2].split())
 
 
-def test_a_module_that_was_never_served_has_no_engine_to_tell(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_module_that_was_never_served_has_no_engine_note(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     installed(tmp_path)
     assert "Engine" not in show(capsys, "toy")
     assert json.loads(show(capsys, "toy", "--json"))["engine"] is None
@@ -94,7 +94,7 @@ def test_a_folder_that_is_not_installed_has_its_own_note(home: Path, tmp_path: P
     assert engine_line(show(capsys, str(folder))).startswith("onnxruntime (chosen by measuring")
 
 
-def test_a_module_that_tells_no_engine_any_more_loses_its_note(home: Path, tmp_path: Path) -> None:
+def test_a_module_that_no_longer_reports_an_engine_loses_its_note(home: Path, tmp_path: Path) -> None:
     found = installed(tmp_path)
     note_engine(found.info, found.folder, None)
     note_engine(found.info, found.folder, ENGINE)

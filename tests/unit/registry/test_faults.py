@@ -26,7 +26,7 @@ def test_broken_anywhere_it_leaves_the_old_state_or_the_new(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_without_ptrace_the_steps_that_python_tells_of_are_broken(tmp_path: Path) -> None:
+def test_without_ptrace_each_audit_event_is_broken(tmp_path: Path) -> None:
     bench = Bench(tmp_path, traced=False)
     runs = [run for action in ("first install", "roll files back") for fault in Fault for run in bench.runs(action, fault, 7)]
     assert {run.found for run in runs} == {"old", "new"}

@@ -1,4 +1,4 @@
-"""What ``hub gc`` deletes, and what it leaves."""
+"""``hub gc`` deletes garbage only."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def installer(home: Path, tmp_path: Path) -> Installer:
     return installer
 
 
-def test_it_finds_what_nobody_needs_deletes_it_and_leaves_the_rest(installer: Installer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_garbage_is_found_and_deleted_and_the_rest_stays(installer: Installer, capsys: pytest.CaptureFixture[str]) -> None:
     one = installer.installed.get("toy")
     for each in (one, installer.installed.replaced("toy")[0]):
         note_engine(each.info, each.version_dir, {"name": "onnxruntime"})
@@ -60,7 +60,7 @@ def test_it_finds_what_nobody_needs_deletes_it_and_leaves_the_rest(installer: In
     assert capsys.readouterr().out == "0 B freed\n"
 
 
-def test_what_a_process_runs_stays_until_it_ends(installer: Installer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_in_use_stay_until_the_process_ends(installer: Installer, capsys: pytest.CaptureFixture[str]) -> None:
     collect(installer.home)
     place = installer.installed.get("toy").version_dir
     hold = DirectoryLock(place)
@@ -74,7 +74,7 @@ def test_what_a_process_runs_stays_until_it_ends(installer: Installer, capsys: p
     assert not place.parent.exists()
 
 
-def test_what_cannot_be_deleted_is_told(installer: Installer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_deletion_is_reported(installer: Installer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 

@@ -43,7 +43,7 @@ def refuse(installer: Installer, source: object, kind: type[HubError], *words: s
     return caught.value
 
 
-def test_a_folder_is_installed_whole_with_a_manifest_that_is_true(tmp_path: Path, installer: Installer) -> None:
+def test_a_folder_is_installed_completely_with_a_correct_manifest(tmp_path: Path, installer: Installer) -> None:
     source = write_module(tmp_path / "src" / "any-name", "My-Toy", "1.2.0", data__txt="x")
     installed = installer.install(source)
     assert installed.folder == installer.home / "modules" / "My_Toy" / "1.2.0"
@@ -122,7 +122,7 @@ def test_one_version_or_all_of_them_are_uninstalled(tmp_path: Path, installer: I
         installer.uninstall("toy")
 
 
-def test_sources_that_are_no_module_are_refused_and_say_why(tmp_path: Path, installer: Installer) -> None:
+def test_sources_without_a_module_are_refused_with_the_reason(tmp_path: Path, installer: Installer) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     broken = write_module(tmp_path / "broken")
@@ -137,7 +137,7 @@ def test_sources_that_are_no_module_are_refused_and_say_why(tmp_path: Path, inst
     refuse(installer, "/dev/null", InstallError, "neither a folder nor a file")
 
 
-def test_what_is_wrong_inside_an_archive_is_told_with_the_archives_name(tmp_path: Path, installer: Installer) -> None:
+def test_errors_inside_an_archive_name_the_archive(tmp_path: Path, installer: Installer) -> None:
     archive = tar_of(tmp_path / "toy.tar", ("toy/__init__.py", b""), ("toy/module.py", b"def broken(:\n"))
     refuse(installer, archive, LoadFailed, str(archive) + "/module.py", "line 1")
     refuse(installer, tar_of(tmp_path / "none.tar", ("toy/readme", b"")), LoadFailed, "none.tar", "module.py")
@@ -157,7 +157,7 @@ def test_an_archive_that_would_escape_is_refused_and_nothing_is_written(tmp_path
 @pytest.mark.parametrize(
     ("name", "version"), [("../evil", "1.0.0"), ("toy", "../../evil"), ("toy", "1/0"), ("to.y", "1.0.0"), ("toy", "..")]
 )
-def test_a_name_or_version_that_is_no_folder_is_refused(tmp_path: Path, installer: Installer, name: str, version: str) -> None:
+def test_a_name_or_version_that_cannot_be_a_folder_is_refused(tmp_path: Path, installer: Installer, name: str, version: str) -> None:
     refuse(installer, write_module(tmp_path / "src", name, version), InstallError, "@moduleinfo")
 
 
@@ -319,7 +319,7 @@ def test_modules_on_another_file_system_than_tmp_are_installed(
     assert strays(installer) == []
 
 
-def test_a_version_that_somebody_deleted_is_not_installed_and_nothing_stumbles_over_it(tmp_path: Path, installer: Installer) -> None:
+def test_a_version_deleted_by_hand_is_not_installed_and_causes_no_errors(tmp_path: Path, installer: Installer) -> None:
     for version in ("1.0.0", "2.0.0", "3.0.0"):
         quiet(installer, write_module(tmp_path / version, version=version))
     installer.installed.get("toy", "2.0.0").folder.unlink()

@@ -29,9 +29,9 @@ def test_what_is_written_is_read_and_carries_its_schema(tmp_path: Path) -> None:
 
 
 def test_where_it_came_from_is_kept_and_may_be_missing(tmp_path: Path) -> None:
-    told = MANIFEST._replace(provenance={"kind": "git", "commit": "abc"})
-    write_manifest(tmp_path, told)
-    assert read_manifest(tmp_path) == told
+    with_provenance = MANIFEST._replace(provenance={"kind": "git", "commit": "abc"})
+    write_manifest(tmp_path, with_provenance)
+    assert read_manifest(tmp_path) == with_provenance
     assert "provenance" not in MANIFEST.to_json()
     for damaged in ({"kind": 3}, ["git"], "git"):
         (tmp_path / MANIFEST_NAME).write_text(json.dumps({**MANIFEST.to_json(), "provenance": damaged}))
@@ -61,7 +61,7 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, content: str) -> None:
 
 
 def test_a_missing_manifest_means_that_hub_did_not_install_it(tmp_path: Path) -> None:
-    with pytest.raises(InstallError, match="hub did not install it"):
+    with pytest.raises(InstallError, match="was not installed by hub"):
         read_manifest(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Which entries of a store are models, and what is said of the others."""
+"""Entries of a store: models, and the reports about others."""
 
 import logging
 from pathlib import Path
@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> Path:
 def test_what_holds_nothing_of_a_model_is_left_out(store: Path) -> None:
     assert list(find_models([store])) == ["good"]
     assert other_entries(store) == [".git", "README.md", "docs", "empty", "lost+found"]
-    assert "docs' holds nothing of a model" in why_no_model([store], "docs")
+    assert "docs' holds no model" in why_no_model([store], "docs")
     assert why_no_model([store], "nothing") == ""
 
 
@@ -66,5 +66,5 @@ def test_the_folder_of_one_model_is_not_a_store(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_a_model_cannot_be_requested(store: Path) -> None:
     raw = {"model_store": [str(store)], "model_control": "explicit", "load_model": ["docs"]}
-    with pytest.raises(ConfigError, match="load_model names 'docs'.*holds nothing of a model"):
+    with pytest.raises(ConfigError, match="load_model names 'docs'.*holds no model"):
         plan_stores(parse_settings(raw, "test"))

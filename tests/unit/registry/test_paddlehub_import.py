@@ -21,7 +21,7 @@ def installer(tmp_path: Path) -> Installer:
 
 @pytest.fixture
 def theirs(tmp_path: Path) -> Path:
-    """What PaddleHub keeps: two modules, one of which needs what nobody has, and one from its first days."""
+    """PaddleHub's folder: two modules, one of which needs a package that is missing, and one from before PaddleHub 1.6."""
     folder = tmp_path / "paddlehub" / "modules"
     write_module(folder / "toy", assets__txt="weights")
     write_module(folder / "my_other", "my-other", "2.0.0")
@@ -71,7 +71,7 @@ def test_files_that_cannot_be_read_fail_one_module_only(installer: Installer, th
     (theirs / "my_other" / "weights").symlink_to(theirs / "nowhere")
     again = {each.folder.name: each for each in import_modules(installer, theirs, check=False)}
     assert (again["my_other"].result, again["toy"].result) == ("failed", "unchanged")
-    assert "leads nowhere" in again["my_other"].reason
+    assert "is broken" in again["my_other"].reason
 
 
 def test_a_version_from_elsewhere_is_not_replaced(installer: Installer, theirs: Path, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_what_a_killed_take_over_left_is_undone_or_finished(installer: Installer
         assert tree(folder) == before
 
 
-def test_the_command_tells_what_became_of_each(home: Path, theirs: Path) -> None:
+def test_the_command_prints_the_result_for_each_module(home: Path, theirs: Path) -> None:
     done = hub("import-paddlehub", theirs, home=home)
     assert done.returncode == 1
     lines = {line.split()[1].rstrip(":"): line.split()[0] for line in done.stdout.splitlines()}

@@ -1,4 +1,4 @@
-"""What a user means by a name, a name with a version, or a folder."""
+"""Names, names with versions, and folders are resolved to modules."""
 
 from pathlib import Path
 
@@ -66,11 +66,11 @@ def test_a_module_py_stands_for_its_folder(tmp_path: Path, installer: Installer,
     (folder / "other.py").touch()
     with pytest.raises(ModuleNotFound, match=r"no folder '.*other\.py'"):
         resolve("./other.py", installer.installed)
-    with pytest.raises(InstallError, match="a module is a folder that holds a module.py"):
+    with pytest.raises(InstallError, match="a module is a folder with a module.py"):
         installer.install(folder / "other.py", check=False)
 
 
-def test_what_is_not_there_is_told_apart(tmp_path: Path, installer: Installer) -> None:
+def test_each_kind_of_missing_module_has_its_own_message(tmp_path: Path, installer: Installer) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModuleNotFound, match="hub install"):
         resolve("toy", installer.installed)

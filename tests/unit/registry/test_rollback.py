@@ -127,7 +127,7 @@ def test_files_that_a_process_runs_stay_whatever_happens_to_them_and_go_when_it_
     assert DirectoryLock(place).lost
 
 
-def test_the_commands_tell_what_is_current_and_where_the_way_back_leads(
+def test_the_commands_print_the_current_version_and_the_result_of_a_rollback(
     tmp_path: Path, installer: Installer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(installer, tmp_path, "1.0.0", "a")

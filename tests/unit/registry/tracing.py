@@ -14,7 +14,7 @@ from collections.abc import Callable
 from enum import Enum
 
 _TRACEME, _CONT, _GETREGS, _SETREGS, _SYSCALL, _SETOPTIONS = 0, 7, 12, 13, 24, 0x4200
-_OPTIONS = 0x100001  # system calls are told from signals; the child dies with its tracer
+_OPTIONS = 0x100001  # distinguish system calls from signals; end the child with its tracer
 _SYSCALL_STOP = signal.SIGTRAP | 0x80
 _REGISTERS = (  # of a struct of the kernel, in its order
     "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
@@ -80,7 +80,7 @@ _EVENTS = {
 
 
 class Fault(Enum):
-    """What happens at the n-th call."""
+    """Fault at the n-th call."""
 
     KILL = "SIGKILL"
     INTERRUPT = "Ctrl-C"
@@ -103,7 +103,7 @@ def _ptrace(request: int, pid: int, data: object = 0) -> None:
 
 
 def can_trace() -> bool:
-    """Whether every system call can be seen here."""
+    """Return True if every system call can be traced here."""
     if platform.machine() != "x86_64" or sys.platform != "linux":
         return False
     try:
@@ -211,7 +211,7 @@ def run_with_hook(action: Callable[[], int], nth: int, fault: Fault) -> tuple[st
         finally:
             os._exit(99)
     os.close(writer)
-    with os.fdopen(reader, "rb") as told:
-        hit = told.read().decode()
+    with os.fdopen(reader, "rb") as pipe:
+        hit = pipe.read().decode()
     _, status = os.waitpid(child, 0)
     return hit, os.waitstatus_to_exitcode(status)

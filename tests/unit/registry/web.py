@@ -1,4 +1,4 @@
-"""A web server on the loopback, as well-behaved or as bad as a test wants it."""
+"""A web server on the loopback that can misbehave in many ways."""
 
 import re
 import threading
@@ -13,7 +13,7 @@ DATE = "Sat, 01 Jan 2022 00:00:00 GMT"
 
 
 class Web:
-    """What the server has, and how it behaves.
+    """Files and behaviour of the server.
 
     Attributes:
         files: path -> bytes.

@@ -30,9 +30,9 @@ class ResponseIterator:
 
     def __next__(self) -> InferenceResponse:
         if not self._is_over:
-            response = self._replies.take()
+            response = self._replies.next_response()
             if response is not None:
-                self._seen.append(InferenceResponse.from_whole(response))
+                self._seen.append(InferenceResponse.from_raw(response))
                 return self._seen[-1]
             self._is_over, self._next = True, len(self._seen)
         if self._next >= len(self._seen):
@@ -63,12 +63,12 @@ class ResponseIterator:
 def only(replies: Replies) -> InferenceResponse:
     """Wait for the response of a model that gives exactly one."""
     try:
-        response = replies.take()
+        response = replies.next_response()
     finally:
         replies.close()
     if response is None:
         return InferenceResponse(error=TritonError("the model gave no response"))
-    return InferenceResponse.from_whole(response)
+    return InferenceResponse.from_raw(response)
 
 
 def loop_runs_here() -> bool:

@@ -4,7 +4,7 @@ import json
 from contextvars import ContextVar
 from typing import Any, Awaitable, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
-from hubserve.kinds.raw_requests import Call, Host, Replies, WholeRequest
+from hubserve.kinds.raw_requests import Call, Host, RawRequest, Replies
 from hubserve.kinds.triton.api.errors import TritonModelException, WrongType
 from hubserve.kinds.triton.api.memory import TRITONSERVER_MEMORY_CPU, PreferredMemory
 from hubserve.kinds.triton.api.parameters import parameters_of
@@ -55,7 +55,7 @@ class Server(NamedTuple):
 
     host: Host
     open_keys: Callable[[], List[int]]
-    sender: Callable[[WholeRequest], InferenceResponseSender]
+    sender: Callable[[RawRequest], InferenceResponseSender]
 
 
 _server: List[Server] = []
@@ -132,13 +132,13 @@ class InferenceRequest:
         self._memory = preferred_memory or PreferredMemory(TRITONSERVER_MEMORY_CPU)
         self._trace = trace or InferenceTrace()
         self._parameters = parameters_of(parameters)
-        self._whole: Optional[WholeRequest] = None
+        self._whole: Optional[RawRequest] = None
         self._sender: Optional[InferenceResponseSender] = None
         self._release_flags = TRITONSERVER_REQUEST_RELEASE_ALL
 
     @classmethod
-    def from_whole(
-        cls, whole: WholeRequest, model_name: str, model_version: int, dtypes: Dict[str, str], outputs: List[str]
+    def from_raw(
+        cls, whole: RawRequest, model_name: str, model_version: int, dtypes: Dict[str, str], outputs: List[str]
     ) -> "InferenceRequest":
         """A request of a client.
 

@@ -5,7 +5,7 @@ import threading
 from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 
 from hubserve.errors import HubError, ModuleFailed
-from hubserve.kinds.raw_requests import Host, WholeResponse
+from hubserve.kinds.raw_requests import Host, RawResponse
 from hubserve.kinds.triton.api.datatypes import BF16
 from hubserve.kinds.triton.api.errors import TritonError, TritonModelException
 from hubserve.kinds.triton.api.parameters import parameters_of
@@ -57,16 +57,16 @@ class InferenceResponse:
         """The parameters as a JSON text."""
         return json.dumps(self._parameters)
 
-    def to_whole(self) -> WholeResponse:
+    def to_raw(self) -> RawResponse:
         """The same, for the server."""
         if self._error is not None:
-            return WholeResponse({}, None, self._error.to_hub_error())
+            return RawResponse({}, None, self._error.to_hub_error())
         dtypes = {tensor.name(): BFLOAT16 for tensor in self._tensors if tensor.triton_dtype() == BF16}
         outputs = {tensor.name(): tensor.as_numpy() for tensor in self._tensors}
-        return WholeResponse(outputs, self._parameters or None, None, dtypes or None)
+        return RawResponse(outputs, self._parameters or None, None, dtypes or None)
 
     @classmethod
-    def from_whole(cls, response: WholeResponse) -> "InferenceResponse":
+    def from_raw(cls, response: RawResponse) -> "InferenceResponse":
         """What came from another model."""
         error = TritonError.from_hub_error(response.error) if response.error else None
         dtypes = response.dtypes or {}
@@ -89,7 +89,7 @@ class InferenceResponseSender:
         decoupled: whether any number may be sent, rather than exactly one.
     """
 
-    def __init__(self, host: Host, key: int, check: Callable[[WholeResponse], WholeResponse], decoupled: bool) -> None:
+    def __init__(self, host: Host, key: int, check: Callable[[RawResponse], RawResponse], decoupled: bool) -> None:
         self._host = host
         self._key = key
         self._check = check
@@ -122,7 +122,7 @@ class InferenceResponseSender:
             raise TritonModelException(f"send() needs an InferenceResponse, got {type(response).__name__}")
         whole = None
         if response is not None:
-            whole = response.to_whole()
+            whole = response.to_raw()
             try:
                 whole = self._check(whole)
             except HubError as error:

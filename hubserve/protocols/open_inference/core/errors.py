@@ -18,9 +18,10 @@ from hubserve.net.asgi import ClientGone
 from hubserve.net.content_encoding import UnknownEncoding
 from hubserve.net.request_body import TooSlow
 from hubserve.protocols.admin import Forbidden
+from hubserve.protocols.model_control import NotInRepository
 
 
-class NotHere(HubError):
+class NoSuchResource(HubError):
     """No resource has that name or path."""
 
     code = "not_here"
@@ -40,29 +41,23 @@ class WrongMethod(HubError):
         self.allowed = allowed
 
 
-class NotOffered(HubError):
+class NotSupported(HubError):
     """The protocol has this feature, but this server or this model does not offer it."""
 
     code = "not_offered"
 
 
-class NotPolled(InvalidInput):
-    """The repository does not contain the model and cannot; gRPC clients of Triton look for this text and status."""
-
-    code = "not_polled"
-
-
 #: error -> (HTTP status, name of a ``grpc.StatusCode``); the first matching class wins
 _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
-    (NotHere, 404, "NOT_FOUND"),
+    (NoSuchResource, 404, "NOT_FOUND"),
     (Forbidden, 403, "PERMISSION_DENIED"),
     (WrongMethod, 405, "UNIMPLEMENTED"),
-    (NotOffered, 501, "UNIMPLEMENTED"),
+    (NotSupported, 501, "UNIMPLEMENTED"),
     (UnknownEncoding, 501, "UNIMPLEMENTED"),
     (TooLarge, 413, "RESOURCE_EXHAUSTED"),
     (TooSlow, 408, "DEADLINE_EXCEEDED"),
     (ClientGone, 499, "CANCELLED"),
-    (NotPolled, 400, "INTERNAL"),
+    (NotInRepository, 400, "INTERNAL"),
     (InvalidInput, 400, "INVALID_ARGUMENT"),
     (ModuleNotFound, 404, "NOT_FOUND"),
     (NotFound, 404, "NOT_FOUND"),

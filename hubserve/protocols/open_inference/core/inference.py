@@ -10,7 +10,7 @@ from hubserve.protocols.arguments import ArgumentReader
 from hubserve.protocols.open_inference.core.catalog import ModelCatalog
 from hubserve.protocols.open_inference.core.decode import RequestDecoder
 from hubserve.protocols.open_inference.core.encode import ResponseEncoder
-from hubserve.protocols.open_inference.core.errors import NotOffered
+from hubserve.protocols.open_inference.core.errors import NotSupported
 from hubserve.protocols.open_inference.core.shared_memory import SharedMemory
 from hubserve.protocols.open_inference.core.signatures import ARGUMENTS, Signature
 from hubserve.protocols.open_inference.core.tracing import Tracer
@@ -43,14 +43,14 @@ class Inference:
             call: the request.
             signature: of its model, if the caller has admitted the request there; see :meth:`ServedModule.admit`.
         Raises:
-            NotOffered: the model is decoupled; see :meth:`stream`.
+            NotSupported: the model is decoupled; see :meth:`stream`.
             HubError: see :mod:`hubserve.protocols.open_inference.core.errors` for the status of each.
         """
         is_admitted, signature = signature is not None, signature or await self._catalog.signature(call.model, call.version)
         module = signature.module
         with _admission(module, is_admitted), self._tracer.sample(call.model, module.plan.info.version, call.id) as marks:
             if module.description.decoupled:
-                raise NotOffered(
+                raise NotSupported(
                     f"'{call.model}' may answer one request by any number of responses, and a plain request doesn't support models "
                     "with decoupled transaction policy; use generate_stream over HTTP, or ModelStreamInfer over gRPC"
                 )

@@ -5,8 +5,7 @@ from typing import Any
 from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable
 from hubserve.gateway.dataplane import DataPlane, ServedModule
 from hubserve.protocols.documents import JsonBounds, parse_json
-from hubserve.protocols.model_control import LOADING, READY, UNAVAILABLE, ModelControl, ModelState
-from hubserve.protocols.open_inference.core.errors import NotPolled
+from hubserve.protocols.model_control import LOADING, READY, UNAVAILABLE, ModelControl, ModelState, NotInRepository
 
 _FILE = "file:"
 #: limits of a model's configuration; the largest ensembles are within them
@@ -46,7 +45,7 @@ class Repository:
         except Unavailable:
             raise
         except HubError as error:
-            failure = NotPolled if isinstance(error, (NotPolled, ModuleNotFound)) else InvalidInput
+            failure = NotInRepository if isinstance(error, (NotInRepository, ModuleNotFound)) else InvalidInput
             raise failure(f"failed to load '{name[:200]}', {error.message}", error.detail) from None
 
     async def unload(self, name: str, *, dependents: bool = False) -> None:

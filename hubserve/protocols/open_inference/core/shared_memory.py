@@ -3,7 +3,7 @@
 from typing import Any
 
 from hubserve.errors import InvalidInput, Unavailable
-from hubserve.protocols.open_inference.core.errors import NotHere, NotOffered
+from hubserve.protocols.open_inference.core.errors import NoSuchResource, NotSupported
 from hubserve.protocols.open_inference.core.shared_memory_region import Region, Section, shorten
 from hubserve.settings import ServerSettings
 
@@ -33,7 +33,7 @@ class SharedMemory:
             offset: start of the region in the object, in bytes.
             byte_size: of the region.
         Raises:
-            NotOffered: shared memory is off.
+            NotSupported: shared memory is off.
             InvalidInput: there is no such object, it is too small, or the name is in use.
             Unavailable: there are too many regions.
         """
@@ -51,12 +51,12 @@ class SharedMemory:
         """Return ``[{"name", "key", "offset", "byte_size"}, ...]`` of one region or all.
 
         Raises:
-            NotHere: no region has this name.
+            NoSuchResource: no region has this name.
         """
         if not name:
             return [region.status() for region in self._regions.values()]
         if name not in self._regions:
-            raise NotHere(f"Unable to find system shared memory region: '{shorten(name)}'; register it first")
+            raise NoSuchResource(f"Unable to find system shared memory region: '{shorten(name)}'; register it first")
         return [self._regions[name].status()]
 
     def unregister(self, name: str = "") -> None:
@@ -74,7 +74,7 @@ class SharedMemory:
             offset: start of the section in the region, in bytes.
             byte_size: of the section.
         Raises:
-            NotOffered: shared memory is off.
+            NotSupported: shared memory is off.
             InvalidInput: there is no such region, or the section is not inside it.
         """
         self._require()
@@ -91,7 +91,7 @@ class SharedMemory:
 
     def _require(self) -> None:
         if not self._is_on:
-            raise NotOffered(
+            raise NotSupported(
                 "shared memory is off on this server. Send the tensors in the request, or start the server with --shared-memory, "
                 "or 'shared_memory': true in its configuration"
             )
@@ -104,9 +104,9 @@ class CudaSharedMemory:
         """Refuse the region.
 
         Raises:
-            NotOffered: always.
+            NotSupported: always.
         """
-        raise NotOffered(
+        raise NotSupported(
             f"failed to register CUDA shared memory region: '{shorten(name)}', GPUs not supported; "
             "use system shared memory, or send the tensors in the request"
         )
@@ -115,10 +115,10 @@ class CudaSharedMemory:
         """Return an empty list.
 
         Raises:
-            NotHere: a name was given.
+            NoSuchResource: a name was given.
         """
         if name:
-            raise NotHere(f"Unable to find cuda shared memory region: '{shorten(name)}'; this server has none")
+            raise NoSuchResource(f"Unable to find cuda shared memory region: '{shorten(name)}'; this server has none")
         return []
 
     def unregister(self, name: str = "") -> None:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
-from hubserve.bounded_cache import Recent
+from hubserve.bounded_cache import BoundedCache
 from hubserve.errors import HubError, usage_sentence
 from hubserve.gateway.dataplane import ServedModule
 from hubserve.gateway.ensembles.plan import EnsembleStep
-from hubserve.kinds.base import Face
+from hubserve.kinds.description import Face
 from hubserve.protocols.open_inference.core.datatypes import DATATYPE_OF, config_type_of
 from hubserve.types import ANY, BYTES, REST, TensorSpec
 
@@ -62,7 +62,7 @@ class Signature:
         self.may_lack_inputs = self.has_tensors and self.optional >= self.inputs.keys()
         self.datatypes = {spec.name: DATATYPE_OF[spec.dtype] for spec in inputs}
         self.max_batch_size = int(described.config.get("max_batch_size") or 0) if described.config else 0
-        self.accepted_layouts: Recent[Hashable, None] = Recent(_MAX_LAYOUTS)
+        self.accepted_layouts: BoundedCache[Hashable, None] = BoundedCache(_MAX_LAYOUTS)
         self._labels: dict[str, list[str]] = {}
 
     @property

@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2
 
 from hubserve.errors import DeadlineExceeded, InvalidInput, Unavailable
 from hubserve.net.grpc.call import Call
-from hubserve.protocols.open_inference.core.errors import NotHere
+from hubserve.protocols.open_inference.core.errors import NoSuchResource
 from hubserve.protocols.open_inference.grpc.call_errors import check_small
 from hubserve.protocols.open_inference.grpc.codec import parse
 from hubserve.protocols.open_inference.grpc.long_calls import LongCalls
@@ -42,11 +42,11 @@ class Health:
         """Answer ``Check``.
 
         Raises:
-            NotHere: the service is unknown.
+            NoSuchResource: the service is unknown.
         """
         if request.service not in self._services:
             known = "' or '".join(self._services)
-            raise NotHere(f"the service '{request.service[:80]}' is unknown here; ask for '{known}'")
+            raise NoSuchResource(f"the service '{request.service[:80]}' is unknown here; ask for '{known}'")
         return _STATUS(status=self._status())
 
     def _status(self) -> int:

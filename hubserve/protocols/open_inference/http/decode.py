@@ -6,14 +6,13 @@ import numpy as np
 
 from hubserve.errors import InvalidInput, shown
 from hubserve.protocols.documents import JsonBounds, json_type, parse_object
-from hubserve.protocols.open_inference.core.datatypes import array_from_raw
+from hubserve.protocols.open_inference.core.datatypes import DATATYPE_OF, array_from_raw
 from hubserve.protocols.open_inference.core.json_tensors import array_from_values
 from hubserve.protocols.open_inference.core.large_requests import InputSignature
 from hubserve.protocols.open_inference.core.signatures import Signature
 from hubserve.protocols.open_inference.core.types import MAX_NAMED, InferCall, InputTensor, RequestedOutput
-from hubserve.protocols.open_inference.http.raw_body import read_raw_body
 from hubserve.protocols.open_inference.http.tensor_header_cache import TensorHeaderCache
-from hubserve.types import parse_shape
+from hubserve.types import ANY, BFLOAT16, BYTES, parse_shape
 
 _MAX_SHOWN = 80
 _OBJECTS = {dict}
@@ -55,7 +54,7 @@ def read_call(
     length = json_length(body, header_length)
     if header_length:
         if not length and isinstance(signature, Signature):
-            return read_raw_body(body, signature)
+            return _read_raw_body(body, signature)
         cached = cache.read(body[:length], signature.name, body[length:])
         if cached is not None:
             return cached
@@ -164,3 +163,41 @@ def _size(value: Any, left: int, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= left:
         raise InvalidInput(f"'binary_data_size' of {what} must be from 0 to the {left} bytes that are left of the body, got {shown(value)}")
     return value
+
+
+def _read_raw_body(body: memoryview, signature: Signature) -> InferCall:
+    """Decode a body without JSON: the elements of the model's one input, whose shape follows from the body's length."""
+    if len(signature.inputs) != 1 and signature.has_tensors:
+        raise InvalidInput(
+            f"a body without a JSON header can only be sent to a model with one input; '{signature.name}' has {len(signature.inputs)}"
+        )
+    spec = next(iter(signature.inputs.values()))
+    call = InferCall(signature.name, parameters={"binary_data_output": True})
+    if spec.dtype == BYTES:
+        element = np.empty(1, object)
+        element[0] = bytes(body)
+        call.inputs.append(InputTensor(spec.name, "BYTES", (1,) * len(spec.shape), element.reshape((1,) * len(spec.shape))))
+        return call
+    shape = _deduced_shape(signature, len(body))
+    datatype = DATATYPE_OF[spec.dtype]
+    call.inputs.append(InputTensor(spec.name, datatype, shape, array_from_raw(body, datatype, shape)))
+    return call
+
+
+def _deduced_shape(signature: Signature, size_bytes: int) -> tuple[int, ...]:
+    spec = next(iter(signature.inputs.values()))
+    item_bytes = np.dtype("uint16" if spec.dtype == BFLOAT16 else spec.dtype).itemsize
+    shape = signature.shape_of(spec)
+    open_dims = [dim for dim, length in enumerate(shape) if length == ANY]
+    if signature.is_batched and len(open_dims) > 1:  # treat the body as one item
+        shape, open_dims = [1, *shape[1:]], open_dims[1:]
+    if len(open_dims) > 1:
+        raise InvalidInput(
+            f"a body without a JSON header does not determine the shape of input '{spec.name}', which has {len(open_dims)} open lengths; "
+            "send it with a JSON header"
+        )
+    for length in shape:
+        item_bytes *= 1 if length == ANY else length
+    if open_dims and item_bytes:
+        shape[open_dims[0]] = size_bytes // item_bytes
+    return tuple(shape)

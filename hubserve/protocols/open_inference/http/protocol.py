@@ -18,7 +18,7 @@ from hubserve.protocols.open_inference.core.json_tensors import dump_json
 from hubserve.protocols.open_inference.core.service import OpenInference
 from hubserve.protocols.open_inference.core.signatures import Signature
 from hubserve.protocols.open_inference.core.types import NOT_ENCODED, InferCall, InferResult
-from hubserve.protocols.open_inference.http import control
+from hubserve.protocols.open_inference.http import admin_routes
 from hubserve.protocols.open_inference.http.encode import encode_large, needs_steps, write_result
 from hubserve.protocols.open_inference.http.generate import write_generate
 from hubserve.protocols.open_inference.http.large_requests import RequestReader
@@ -29,7 +29,7 @@ _MODEL = r"models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 
 
 class OpenInferenceProtocol(Protocol):
-    """Handlers of the protocol's paths; those that control the server are in :mod:`.control`."""
+    """Handlers of the protocol's paths; those of the admin surface are in :mod:`.admin_routes`."""
 
     prefixes = (PREFIX.rstrip("/"), PREFIX)
 
@@ -54,7 +54,7 @@ class OpenInferenceProtocol(Protocol):
             ("", "GET", self._server_metadata),
             (_MODEL, "GET", self._model_metadata),
         ]
-        routes += [(pattern, method, self._controlled(handler)) for pattern, method, handler in control.ROUTES]
+        routes += [(pattern, method, self._restricted(handler)) for pattern, method, handler in admin_routes.ROUTES]
         self._router = Router(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
@@ -105,12 +105,14 @@ class OpenInferenceProtocol(Protocol):
     async def _statistics(self, scope: Scope, send: Send, admission: Admission, model: str = "", version: str = "") -> None:  # noqa: ARG002
         await respond_json(send, self._catalog.statistics(model, version))
 
-    def _controlled(self, handler: control.Handler) -> Handler:
+    def _restricted(self, handler: admin_routes.Handler) -> Handler:
         """Return a handler that lets only clients of the admin surface use ``handler``, and sends its result."""
 
         async def answer(scope: Scope, send: Send, admission: Admission, **arguments: str) -> None:
             self.context.admin.check(scope)
-            document = control.read_document(await self._body(scope, admission), self.context.bounds) if scope["method"] == "POST" else {}
+            document: dict[str, Any] = {}
+            if scope["method"] == "POST":
+                document = admin_routes.read_document(await self._body(scope, admission), self.context.bounds)
             result = await handler(self._service, document, **arguments)
             await respond(send, 200, [] if result is None else [dump_json(result)])
 

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from starlette.types import Scope, Send
 
-from hubserve.bounded_cache import Recent
+from hubserve.bounded_cache import BoundedCache
 from hubserve.net.admission import Admission
 from hubserve.net.asgi import respond_options
-from hubserve.protocols.open_inference.core.errors import NotHere, WrongMethod
+from hubserve.protocols.open_inference.core.errors import NoSuchResource, WrongMethod
 
 PREFIX = "/v2/"
 _MAX_ROUTES = 256
@@ -34,13 +34,13 @@ class Router:
             if method == "GET":
                 by_method["HEAD"] = handler
         self._routes = [(re.compile(pattern), by_method) for pattern, by_method in handlers.items()]
-        self._cache: Recent[tuple[str, str], tuple[Handler, dict[str, str]]] = Recent(_MAX_ROUTES)
+        self._cache: BoundedCache[tuple[str, str], tuple[Handler, dict[str, str]]] = BoundedCache(_MAX_ROUTES)
 
     def find(self, method: str, path: str) -> tuple[Handler, dict[str, str]]:
         """Return a request's handler and its keyword arguments.
 
         Raises:
-            NotHere: the protocol does not have this path.
+            NoSuchResource: the protocol does not have this path.
             WrongMethod: the path does not support this method.
         """
         return self._cache.get((method, path)) or self._match(method, path)
@@ -58,7 +58,7 @@ class Router:
             if len(path) <= _MAX_PATH_CHARS:
                 self._cache[method, path] = found
             return found
-        raise NotHere(f"there is nothing at {path[:200]}; paths of the protocol begin with /v2/models/<model> or /v2/health")
+        raise NoSuchResource(f"there is nothing at {path[:200]}; paths of the protocol begin with /v2/models/<model> or /v2/health")
 
 
 def _options(by_method: Mapping[str, Handler]) -> Handler:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hubserve.bounded_cache import Recent
+from hubserve.bounded_cache import BoundedCache
 from hubserve.protocols.open_inference.core.types import InferCall, InputTensor
 
 _MAX_HEADERS = 256
@@ -58,7 +58,7 @@ class TensorHeaderCache:
     """Decoded JSON of recent requests."""
 
     def __init__(self) -> None:
-        self._headers: Recent[bytes, TensorHeader] = Recent(_MAX_HEADERS)
+        self._headers: BoundedCache[bytes, TensorHeader] = BoundedCache(_MAX_HEADERS)
 
     def read(self, text: memoryview, model: str, rest: memoryview) -> InferCall | None:
         """Return a request with cached JSON, or None if its JSON is not cached.

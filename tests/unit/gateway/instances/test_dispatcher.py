@@ -14,7 +14,8 @@ from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.instance.execute import compute
 from hubserve.instance.frame_calls import prepare
 from hubserve.instance.frame_results import FrameResults
-from hubserve.kinds.base import Description, Face, LoadedModule
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Description, Face
 from hubserve.types import ANY, TensorSpec
 from hubserve.wire import frames
 from hubserve.wire.frames import pack_arrays, unpack_arrays

@@ -1,4 +1,4 @@
-"""Real batchers and seats on a clock that jumps from one event to the next, with instances that compute by a formula."""
+"""Real batchers and dispatchers on a clock that jumps from one event to the next, with instances that compute by a formula."""
 
 import asyncio
 import contextlib
@@ -96,7 +96,7 @@ class Machine:
         self._timer: asyncio.TimerHandle | None = None
 
     def compute(self, instance: "SimulatedInstance", seconds: float) -> None:
-        """Call ``instance.computed`` after as much work as takes this many seconds on the machine alone."""
+        """Call ``instance.computed`` after as much work as takes this many seconds on an otherwise idle machine."""
         self._progress()
         self._jobs[instance] = seconds
         self._wait()
@@ -129,17 +129,17 @@ class SimulatedInstance:
 
     Args:
         machine: the machine that it computes on.
-        seconds: how long a call takes alone.
-        whole: it computes all of a batch in one call, as models of the Python backend do.
+        seconds: how long a call takes while no other instance computes.
+        single_call: it computes all of a batch in one call, as models of the Python backend do.
     """
 
     side_channel: SideChannel | None = None
     is_dead = False
 
-    def __init__(self, machine: Machine, seconds: Callable[[int], float], whole: bool) -> None:
+    def __init__(self, machine: Machine, seconds: Callable[[int], float], single_call: bool) -> None:
         self._machine = machine
         self._seconds = seconds
-        self._whole = whole
+        self._whole = single_call
         self._frames: deque[tuple[dict[str, Any], Answered]] = deque()
         self._begun_at = 0.0
         self._planned: list[tuple[int, float]] = []
@@ -184,41 +184,41 @@ def start(
     *,
     limit: int = 8,
     measured: Sequence[int] = (),
-    whole: bool = False,
+    single_call: bool = False,
     slowdown: Callable[[int], float] = lambda _: 1.0,
     **settings: Any,
 ) -> tuple[Batcher, list[SimulatedInstance]]:
-    """Make a batcher and the instances that it sends work to.
+    """Make a batcher and the instances that it sends request to.
 
     Args:
         seconds: how long a call takes by its number of items.
         instances: number of instances.
         limit: largest number of items in one call.
-        measured: sizes of the form "form" that were measured before, on an instance alone.
-        whole: instances compute all of a batch in one call.
+        measured: sizes of the batch key "form" that were measured before, while no other instance computed.
+        single_call: instances compute all of a batch in one call.
         slowdown: factor on the time of a call, by the number of instances that compute.
         settings: of the batcher.
     """
-    book = LatencyStore(Path("nowhere"), "")
-    book.limit = limit
+    latencies = LatencyStore(Path("nowhere"), "")
+    latencies.limit = limit
     for size in measured:
         took_s = seconds(size)
         for _ in range(2):  # the first call of a size prepares the engine, the second shows how long it takes
-            book.of("form").observe(size, took_s)
-    batcher = Batcher("m", BatchSettings(**settings), book, schedule=asyncio.get_running_loop().call_soon)
+            latencies.of("form").observe(size, took_s)
+    batcher = Batcher("m", BatchSettings(**settings), latencies, schedule=asyncio.get_running_loop().call_soon)
     machine = Machine(slowdown)
-    made = [SimulatedInstance(machine, seconds, whole) for _ in range(instances)]
+    made = [SimulatedInstance(machine, seconds, single_call) for _ in range(instances)]
     for instance in made:
-        batcher.add_instance(seat_of(instance, batcher, book))
+        batcher.add_instance(dispatcher_of(instance, batcher, latencies))
     return batcher, made
 
 
-def seat_of(instance: SimulatedInstance, batcher: Batcher, book: LatencyStore) -> InstanceDispatcher:
-    """Return a real seat for a simulated instance."""
-    return InstanceDispatcher(cast("Instance", instance), batcher, book, ModuleStatistics(), lambda _: None)
+def dispatcher_of(instance: SimulatedInstance, batcher: Batcher, latencies: LatencyStore) -> InstanceDispatcher:
+    """Return a real dispatcher for a simulated instance."""
+    return InstanceDispatcher(cast("Instance", instance), batcher, latencies, ModuleStatistics(), lambda _: None)
 
 
-def request(key: str | None = "form", **options: Any) -> QueuedRequest:
+def new_request(key: str | None = "form", **options: Any) -> QueuedRequest:
     """Make a request of one item."""
     return QueuedRequest({"inputs": [], "answer": "tensors"}, [], 1, key, asyncio.get_running_loop().create_future(), **options)
 
@@ -282,9 +282,9 @@ def closed_loop(
 
         async def client() -> None:
             while clock.now < end:
-                asked_at, work = clock.now, request()
-                batcher.put(work)
-                await work.answer
+                asked_at, request = clock.now, new_request()
+                batcher.put(request)
+                await request.answer
                 if begin <= clock.now < end:
                     seen.latencies_s.append(clock.now - asked_at)
                 await asyncio.sleep(source.uniform(0.0, _THINKING_S))

@@ -54,7 +54,7 @@ def test_nothing_known_means_everything_is_tried() -> None:
     assert times.batch_size(8) == 2, "what was never measured may be better, but is not tried at once by eight"
 
 
-def test_the_first_call_of_a_size_is_not_believed_for_long() -> None:
+def test_the_first_call_of_a_size_does_not_count_for_long() -> None:
     times = BatchLatency(8)
     times.observe(8, 5.0)
     times.observe(8, 0.08)
@@ -102,17 +102,17 @@ def test_the_plan_is_never_much_worse_than_any_single_size(fixed_s: float, each_
     assert cost(times.call_sizes(items)) <= 1.051 * best
 
 
-def test_the_book_is_read_back_by_the_next_start_and_by_no_other_engine(tmp_path: Path) -> None:
+def test_latencies_are_read_back_by_the_next_start_and_by_no_other_engine(tmp_path: Path) -> None:
     path = tmp_path / "cache" / "m.json"
     form = (("x", "float32", 3, 224, 224),)
 
-    def book(about: str) -> LatencyStore:
+    def opened(about: str) -> LatencyStore:
         made = LatencyStore(path, about)
         made.limit = 8
         made.load()
         return made
 
-    first = book("a")
+    first = opened("a")
     assert first.is_empty()
     first.save()
     assert not path.exists(), "nothing known is nothing to keep"
@@ -120,28 +120,28 @@ def test_the_book_is_read_back_by_the_next_start_and_by_no_other_engine(tmp_path
         first.of(form).observe(1, seconds)
     first.of(form).observe(4, 0.04)
     first.save()
-    again = book("a")
+    again = opened("a")
     assert again.of(form).to_json() == {"1": statistics.median([10.0, 12.0, 11.0]), "4": 40.0}
-    assert book("b").is_empty()
+    assert opened("b").is_empty()
     for damage in ("", "{", "[]", json.dumps({"schema": 1, "about": "a", "times": [{"form": [], "ms": {"x": 1}}]})):
         path.write_text(damage)
-        assert book("a").is_empty()
+        assert opened("a").is_empty()
 
 
-def test_a_book_that_cannot_be_written_is_only_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_that_cannot_be_written_is_only_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
-    book = LatencyStore(tmp_path / "file" / "m.json", "")
-    book.limit = 2
-    book.of("x").observe(1, 0.1)
-    book.save()
+    store = LatencyStore(tmp_path / "file" / "m.json", "")
+    store.limit = 2
+    store.of("x").observe(1, 0.1)
+    store.save()
     assert "cannot save" in caplog.text
 
 
-def test_forms_beyond_the_bound_replace_the_oldest(tmp_path: Path) -> None:
-    book = LatencyStore(tmp_path / "m.json", "")
+def test_batch_keys_beyond_the_limit_replace_the_oldest(tmp_path: Path) -> None:
+    store = LatencyStore(tmp_path / "m.json", "")
     for length in range(100):
-        book.of(("x", length)).observe(1, 0.1)
-    assert len(book.to_json()) == 64
+        store.of(("x", length)).observe(1, 0.1)
+    assert len(store.to_json()) == 64
 
 
 def test_requests_that_are_answered_one_by_one_travel_together_only_while_they_are_quick() -> None:
@@ -194,7 +194,7 @@ def test_a_size_that_gains_is_followed_by_its_double() -> None:
             times.observe(size, 0.010 + 0.001 * size)
 
 
-def test_times_beside_others_are_read_back_too(tmp_path: Path) -> None:
+def test_shared_latencies_are_read_back_too(tmp_path: Path) -> None:
     first, again = LatencyStore(tmp_path / "m.json", "a"), LatencyStore(tmp_path / "m.json", "a")
     first.limit = again.limit = 8
     observe(first.of("x"), 8, 0.018)

@@ -17,7 +17,7 @@ from hubserve.gateway.scheduling.queue_policy import DELAY, QueuePolicies, Queue
 from hubserve.types import InferResponse
 
 
-def work(count: int = 1, key: Hashable | None = "a", **options: Any) -> QueuedRequest:
+def new_request(count: int = 1, key: Hashable | None = "a", **options: Any) -> QueuedRequest:
     return QueuedRequest({}, [], count, key, asyncio.get_running_loop().create_future(), **options)
 
 
@@ -26,14 +26,14 @@ def at_once(dispatch: Callable[[], None]) -> None:
 
 
 def make(max_queue_size: int = 10, limit: int = 1, schedule: Callable[[Callable[[], None]], Any] = at_once, **settings: Any) -> Batcher:
-    """A batcher that knows nothing about times yet, so that it merges all it can."""
-    book = LatencyStore(Path("nowhere"), "")
-    book.limit = limit
-    return Batcher("m", BatchSettings(max_queue_size, **settings), book, schedule=schedule)
+    """A batcher without latencies, so that it merges all it can."""
+    latencies = LatencyStore(Path("nowhere"), "")
+    latencies.limit = limit
+    return Batcher("m", BatchSettings(max_queue_size, **settings), latencies, schedule=schedule)
 
 
-class Desk:
-    """A seat that remembers what it was given and answers when it is told to."""
+class FakeInstance:
+    """An instance that remembers what it was given and answers on command."""
 
     def __init__(self, batcher: Batcher) -> None:
         self.batcher = batcher
@@ -53,8 +53,8 @@ class Desk:
     def unfinished(self) -> int:
         return self.in_flight
 
-    def admits(self, work: QueuedRequest) -> bool:
-        return not (work.isolated and self.in_flight)
+    def admits(self, request: QueuedRequest) -> bool:
+        return not (request.isolated and self.in_flight)
 
     @property
     def is_alive(self) -> bool:
@@ -80,31 +80,31 @@ class Desk:
     st.integers(1, 8),
     st.integers(1, 3),
 )
-def test_whatever_is_queued_is_given_out_once_in_order_and_in_allowed_batches(
-    arrivals: list[tuple[int, str | None, bool, bool]], limit: int, desks: int
+def test_every_request_is_sent_once_in_order_and_in_allowed_batches(
+    arrivals: list[tuple[int, str | None, bool, bool]], limit: int, instance_count: int
 ) -> None:
     async def scenario() -> None:
         batcher = make(100, limit)
-        works = [work(count, key, isolated=alone) for count, key, alone, _ in arrivals]
-        for each in works:
+        requests = [new_request(count, key, isolated=isolated) for count, key, isolated, _ in arrivals]
+        for each in requests:
             batcher.put(each)
-        for each, (_, _, _, cancelled) in zip(works, arrivals, strict=True):
+        for each, (_, _, _, cancelled) in zip(requests, arrivals, strict=True):
             if cancelled:
                 each.answer.cancel()
-        seats = [Desk(batcher) for _ in range(desks)]
-        for seat in seats:
-            batcher.add_instance(seat)
-        while busy := [seat for seat in seats if seat.waiting]:
+        instances = [FakeInstance(batcher) for _ in range(instance_count)]
+        for each in instances:
+            batcher.add_instance(each)
+        while busy := [each for each in instances if each.waiting]:
             busy[0].answer()
-        batches = [batch for seat in seats for batch in seat.batches]
+        batches = [batch for each in instances for batch in each.batches]
         for batch in batches:
             assert len({each.key for each in batch}) == 1
             assert len(batch) == 1 or (sum(each.count for each in batch) <= limit and batch[0].key is not None)
             assert len(batch) == 1 or not any(each.isolated for each in batch)
-        live = [each for each, (_, _, _, cancelled) in zip(works, arrivals, strict=True) if not cancelled]
+        live = [each for each, (_, _, _, cancelled) in zip(requests, arrivals, strict=True) if not cancelled]
         given_out = [each for batch in batches for each in batch]
         assert sorted(map(id, given_out)) == sorted(map(id, live))
-        if desks == 1:
+        if instance_count == 1:
             for key in ("a", "b", None):
                 mine = [each for each in given_out if each.key == key and not each.isolated]
                 small = [each for each in live if each.key == key and not each.isolated]
@@ -114,14 +114,14 @@ def test_whatever_is_queued_is_given_out_once_in_order_and_in_allowed_batches(
     asyncio.run(scenario())
 
 
-def test_an_idle_instance_gets_new_work_at_once_and_alone() -> None:
+def test_an_idle_instance_gets_a_new_request_immediately_and_by_itself() -> None:
     async def scenario() -> None:
         batcher = make(limit=8)
-        desk = Desk(batcher)
-        batcher.add_instance(desk)
-        first = work()
+        instance = FakeInstance(batcher)
+        batcher.add_instance(instance)
+        first = new_request()
         batcher.put(first)
-        assert desk.batches == [[first]]
+        assert instance.batches == [[first]]
 
     asyncio.run(scenario())
 
@@ -129,24 +129,24 @@ def test_an_idle_instance_gets_new_work_at_once_and_alone() -> None:
 def test_a_busy_instance_is_sent_ahead_only_what_cannot_grow() -> None:
     async def scenario() -> None:
         batcher = make(limit=3)
-        desk = Desk(batcher)
-        batcher.add_instance(desk)
-        works = [work() for _ in range(4)]
-        batcher.put(works[0])
-        batcher.put(works[1])
-        batcher.put(works[2])
-        assert desk.batches == [works[:1]], "two of three may still become three"
-        batcher.put(works[3])
-        assert desk.batches == [works[:1], works[1:]], "a full batch is sent ahead"
-        desk.answer()
-        single, suspect = work(key=None), work(key=None, isolated=True)
+        instance = FakeInstance(batcher)
+        batcher.add_instance(instance)
+        requests = [new_request() for _ in range(4)]
+        batcher.put(requests[0])
+        batcher.put(requests[1])
+        batcher.put(requests[2])
+        assert instance.batches == [requests[:1]], "two of three may still become three"
+        batcher.put(requests[3])
+        assert instance.batches == [requests[:1], requests[1:]], "a full batch is sent ahead"
+        instance.answer()
+        single, suspect = new_request(key=None), new_request(key=None, isolated=True)
         batcher.put(single)
-        assert desk.batches[-1] == [single], "what is never merged is sent ahead"
-        desk.answer()
+        assert instance.batches[-1] == [single], "what is never merged is sent ahead"
+        instance.answer()
         batcher.put(suspect)
-        assert len(desk.batches) == 3, "what may end the instance waits until it is idle"
-        desk.answer()
-        assert desk.batches[-1] == [suspect]
+        assert len(instance.batches) == 3, "what may end the instance waits until it is idle"
+        instance.answer()
+        assert instance.batches[-1] == [suspect]
 
     asyncio.run(scenario())
 
@@ -154,11 +154,11 @@ def test_a_busy_instance_is_sent_ahead_only_what_cannot_grow() -> None:
 def test_idle_instances_come_before_busy_ones() -> None:
     async def scenario() -> None:
         batcher = make()
-        first, second = Desk(batcher), Desk(batcher)
+        first, second = FakeInstance(batcher), FakeInstance(batcher)
         batcher.add_instance(first)
         batcher.add_instance(second)
         for _ in range(2):
-            batcher.put(work(key=None))
+            batcher.put(new_request(key=None))
         assert [len(first.batches), len(second.batches)] == [1, 1]
 
     asyncio.run(scenario())
@@ -167,10 +167,10 @@ def test_idle_instances_come_before_busy_ones() -> None:
 def test_an_instance_that_is_gone_is_given_nothing() -> None:
     async def scenario() -> None:
         batcher = make()
-        gone, there = Desk(batcher), Desk(batcher)
+        gone, there = FakeInstance(batcher), FakeInstance(batcher)
         batcher.add_instance(gone)
         batcher.remove_instance(gone)
-        one = work()
+        one = new_request()
         batcher.put(one)
         assert len(batcher) == 1
         batcher.add_instance(there)
@@ -179,60 +179,60 @@ def test_an_instance_that_is_gone_is_given_nothing() -> None:
     asyncio.run(scenario())
 
 
-def test_a_full_queue_refuses_but_room_left_by_clients_that_went_away_is_used() -> None:
+def test_a_full_queue_refuses_requests_until_clients_leave() -> None:
     async def scenario() -> None:
         batcher = make(2)
-        first, second = work(), work()
+        first, second = new_request(), new_request()
         batcher.put(first)
         batcher.put(second)
         with pytest.raises(Overloaded, match="2 requests waiting"):
-            batcher.put(work())
+            batcher.put(new_request())
         first.answer.cancel()
         await asyncio.sleep(0.03)  # a full queue is not searched for every request that it refuses
-        batcher.put(work())
+        batcher.put(new_request())
         assert len(batcher) == 2
 
     asyncio.run(scenario())
 
 
-def test_work_past_its_deadline_is_answered_and_never_computed() -> None:
+def test_a_request_past_its_deadline_is_failed_and_never_computed() -> None:
     async def scenario() -> None:
         batcher = make()
-        late, on_time = work(deadline=time.monotonic() - 1), work(deadline=time.monotonic() + 60)
+        late, on_time = new_request(deadline=time.monotonic() - 1), new_request(deadline=time.monotonic() + 60)
         batcher.put(late)
         batcher.put(on_time)
-        desk = Desk(batcher)
-        batcher.add_instance(desk)
-        assert desk.batches == [[on_time]]
+        instance = FakeInstance(batcher)
+        batcher.add_instance(instance)
+        assert instance.batches == [[on_time]]
         with pytest.raises(DeadlineExceeded):
             await late.answer
 
     asyncio.run(scenario())
 
 
-def test_work_that_is_put_back_comes_first() -> None:
+def test_requeued_requests_come_first() -> None:
     async def scenario() -> None:
         batcher = make()
-        waiting, returned = work(key="b"), work(key="a")
+        waiting, returned = new_request(key="b"), new_request(key="a")
         batcher.put(waiting)
         batcher.requeue([returned])
-        desk = Desk(batcher)
-        batcher.add_instance(desk)
-        desk.answer()
-        assert desk.batches == [[returned], [waiting]]
+        instance = FakeInstance(batcher)
+        batcher.add_instance(instance)
+        instance.answer()
+        assert instance.batches == [[returned], [waiting]]
 
     asyncio.run(scenario())
 
 
-def given_out(batcher: Batcher, works: list[QueuedRequest]) -> list[int]:
+def given_out(batcher: Batcher, requests: list[QueuedRequest]) -> list[int]:
     """The sizes of the batches that one instance is given, when everything waits already."""
-    for each in works:
+    for each in requests:
         batcher.put(each)
-    desk = Desk(batcher)
-    batcher.add_instance(desk)
-    while desk.waiting:
-        desk.answer()
-    return [sum(each.count for each in batch) for batch in desk.batches]
+    instance = FakeInstance(batcher)
+    batcher.add_instance(instance)
+    while instance.waiting:
+        instance.answer()
+    return [sum(each.count for each in batch) for batch in instance.batches]
 
 
 def test_requests_are_merged_only_as_far_as_it_helps() -> None:
@@ -242,7 +242,7 @@ def test_requests_are_merged_only_as_far_as_it_helps() -> None:
         for items in (1, 2, 4, 8, 16):
             for _ in range(9):
                 times.observe(items, 0.01 + 0.001 * items if items <= 4 else 0.02 * items)
-        assert given_out(batcher, [work() for _ in range(11)]) == [4, 4, 3]
+        assert given_out(batcher, [new_request() for _ in range(11)]) == [4, 4, 3]
 
     asyncio.run(scenario())
 
@@ -250,22 +250,22 @@ def test_requests_are_merged_only_as_far_as_it_helps() -> None:
 def test_preferred_sizes_are_kept_and_the_rest_goes_as_it_is() -> None:
     async def scenario() -> None:
         batcher = make(100, limit=16, preferred_sizes=[4, 8])
-        assert given_out(batcher, [work() for _ in range(15)]) == [8, 4, 3]
+        assert given_out(batcher, [new_request() for _ in range(15)]) == [8, 4, 3]
 
     asyncio.run(scenario())
 
 
-def test_what_takes_all_that_waits_does_so_whatever_it_costs() -> None:
+def test_greedy_instances_take_all_that_waits_whatever_it_costs() -> None:
     async def scenario() -> None:
         batcher = make(100, limit=4, greedy=True)
         for items in 9 * (1, 2, 4):
             batcher._latencies.of("a").adopt(items, items * items * 0.001)
-        assert given_out(batcher, [work() for _ in range(7)]) == [4, 3]
+        assert given_out(batcher, [new_request() for _ in range(7)]) == [4, 3]
         batcher = make(100, limit=4, greedy=True)
-        first, second = Desk(batcher), Desk(batcher)
-        works = [work() for _ in range(4)]
+        first, second = FakeInstance(batcher), FakeInstance(batcher)
+        requests = [new_request() for _ in range(4)]
         batcher._schedule = lambda _: None
-        for each in works:
+        for each in requests:
             batcher.put(each)
         batcher._instances = [first, second]
         batcher.dispatch()
@@ -277,23 +277,23 @@ def test_what_takes_all_that_waits_does_so_whatever_it_costs() -> None:
 def test_with_a_delay_an_idle_instance_waits_for_a_full_batch_but_no_longer() -> None:
     async def scenario() -> None:
         batcher = make(100, limit=4, max_delay_s=0.05)
-        desk = Desk(batcher)
-        batcher.add_instance(desk)
-        first = [work() for _ in range(2)]
+        instance = FakeInstance(batcher)
+        batcher.add_instance(instance)
+        first = [new_request() for _ in range(2)]
         for each in first:
             batcher.put(each)
-        assert desk.batches == []
+        assert instance.batches == []
         await asyncio.sleep(0.1)
-        assert desk.batches == [first]
-        desk.answer()
-        full = [work() for _ in range(4)]
+        assert instance.batches == [first]
+        instance.answer()
+        full = [new_request() for _ in range(4)]
         for each in full:
             batcher.put(each)
-        assert desk.batches[1:] == [full], "a full batch has nothing to wait for"
-        desk.answer()
-        alone = work(key=None)
-        batcher.put(alone)
-        assert desk.batches[2:] == [[alone]], "what is never merged has nothing to wait for"
+        assert instance.batches[1:] == [full], "a full batch has nothing to wait for"
+        instance.answer()
+        unmerged = new_request(key=None)
+        batcher.put(unmerged)
+        assert instance.batches[2:] == [[unmerged]], "what is never merged has nothing to wait for"
 
     asyncio.run(scenario())
 
@@ -301,14 +301,14 @@ def test_with_a_delay_an_idle_instance_waits_for_a_full_batch_but_no_longer() ->
 def test_lower_priorities_go_first_and_are_not_merged_with_others() -> None:
     async def scenario() -> None:
         batcher = make(100, limit=8)
-        late, usual, urgent = work(priority=1), work(), work(priority=-1)
+        late, usual, urgent = new_request(priority=1), new_request(), new_request(priority=-1)
         for each in (late, usual, urgent):
             batcher.put(each)
-        desk = Desk(batcher)
-        batcher.add_instance(desk)
-        while desk.waiting:
-            desk.answer()
-        assert desk.batches == [[urgent], [usual], [late]]
+        instance = FakeInstance(batcher)
+        batcher.add_instance(instance)
+        while instance.waiting:
+            instance.answer()
+        assert instance.batches == [[urgent], [usual], [late]]
 
     asyncio.run(scenario())
 
@@ -321,7 +321,7 @@ def test_a_batch_is_kept_small_enough_for_the_deadlines_in_it() -> None:
             for _ in range(9):
                 times.observe(items, 10.0 + items)
         soon = time.monotonic() + 12.5
-        assert given_out(batcher, [work(deadline=soon), *(work() for _ in range(5))]) == [2, 4]
+        assert given_out(batcher, [new_request(deadline=soon), *(new_request() for _ in range(5))]) == [2, 4]
 
     asyncio.run(scenario())
 
@@ -333,22 +333,22 @@ def test_an_instance_that_is_about_to_finish_is_given_its_next_batch_before_it_h
         for items in (1, 2, 4, 8):
             for _ in range(9):
                 times.observe(items, 0.05 + 0.001 * items)
-        desk = Desk(batcher)
-        batcher.add_instance(desk)
-        first, waiting, suspect = work(), [work() for _ in range(3)], work(isolated=True)
+        instance = FakeInstance(batcher)
+        batcher.add_instance(instance)
+        first, waiting, suspect = new_request(), [new_request() for _ in range(3)], new_request(isolated=True)
         batcher.put(first)
         for each in waiting:
             batcher.put(each)
-        assert desk.batches == [[first]], "three may become more"
+        assert instance.batches == [[first]], "three may become more"
         await asyncio.sleep(0.1)
-        assert desk.batches == [[first], waiting]
+        assert instance.batches == [[first], waiting]
         batcher.put(suspect)
-        batcher.put(work())
+        batcher.put(new_request())
         await asyncio.sleep(0.1)
-        assert len(desk.batches) == 2, "what it computes has not ended yet"
-        desk.answer()
-        desk.answer()
-        assert desk.batches[2] == [suspect]
+        assert len(instance.batches) == 2, "what it computes has not ended yet"
+        instance.answer()
+        instance.answer()
+        assert instance.batches[2] == [suspect]
 
     asyncio.run(scenario())
 
@@ -365,7 +365,7 @@ def test_lower_priorities_come_first_and_each_has_its_bound(arrivals: list[tuple
         batcher = make(100, 4, policies=policies, merge=merge)
         admitted: list[QueuedRequest] = []
         for priority, count, key in arrivals:
-            new = work(count, key, priority=policies.level_of(priority))
+            new = new_request(count, key, priority=policies.level_of(priority))
             full = bound and new.priority != 1 and sum(each.priority == new.priority for each in admitted) >= bound
             if full:
                 with pytest.raises(Overloaded, match="maximum queue size"):
@@ -373,11 +373,11 @@ def test_lower_priorities_come_first_and_each_has_its_bound(arrivals: list[tuple
             else:
                 batcher.put(new)
                 admitted.append(new)
-        desk = Desk(batcher)
-        batcher.add_instance(desk)
-        while desk.waiting:
-            desk.answer()
-        given_out = [each for batch in desk.batches for each in batch]
+        instance = FakeInstance(batcher)
+        batcher.add_instance(instance)
+        while instance.waiting:
+            instance.answer()
+        given_out = [each for batch in instance.batches for each in batch]
         assert [each.priority for each in given_out] == sorted(each.priority for each in admitted)
         assert sorted(map(id, given_out)) == sorted(map(id, admitted))
         for level in range(1, 5):
@@ -385,29 +385,29 @@ def test_lower_priorities_come_first_and_each_has_its_bound(arrivals: list[tuple
                 assert [each for each in given_out if (each.priority, each.key) == (level, key)] == [
                     each for each in admitted if (each.priority, each.key) == (level, key)
                 ], "first come, first served among equals"
-        assert merge or all(len(batch) == 1 for batch in desk.batches)
+        assert merge or all(len(batch) == 1 for batch in instance.batches)
 
     asyncio.run(scenario())
 
 
-def test_work_that_waited_too_long_is_refused_or_let_wait_behind_the_rest_of_its_priority() -> None:
+def test_requests_that_waited_too_long_are_refused_or_delayed_behind_their_priority() -> None:
     delay = QueuePolicy(timeout_s=0.02, timeout_action=DELAY, allow_timeout_override=True)
     policies = QueuePolicies(levels=3, default_level=2, default=delay, by_level={3: QueuePolicy(timeout_s=0.02)})
 
     async def scenario() -> None:
         batcher = make(100, 8, policies=policies)
-        early = [work(priority=2), work(priority=3), work(priority=2)]
+        early = [new_request(priority=2), new_request(priority=3), new_request(priority=2)]
         for each in early:
             batcher.put(each)
         await asyncio.sleep(0.03)
-        late = [work(priority=2), work(priority=3), work(priority=1)]
+        late = [new_request(priority=2), new_request(priority=3), new_request(priority=1)]
         for each in late:
             batcher.put(each)
-        desk = Desk(batcher)
-        batcher.add_instance(desk)
-        while desk.waiting:
-            desk.answer()
-        assert desk.batches == [[late[2]], [late[0]], [early[0], early[2]], [late[1]]]
+        instance = FakeInstance(batcher)
+        batcher.add_instance(instance)
+        while instance.waiting:
+            instance.answer()
+        assert instance.batches == [[late[2]], [late[0]], [early[0], early[2]], [late[1]]]
         with pytest.raises(Unavailable, match="Request timeout expired"):
             await early[1].answer
 
@@ -422,20 +422,20 @@ def test_a_request_may_ask_for_a_shorter_wait_than_the_default_but_not_for_a_lon
     assert QueuePolicy().wait_s(1.0) == 0.0
 
 
-def test_what_comes_in_one_turn_is_given_out_together_and_fills_no_queue_while_an_instance_is_idle() -> None:
+def test_requests_of_one_loop_iteration_are_sent_together_and_fill_no_queue_while_an_instance_is_idle() -> None:
     async def scenario() -> None:
         later: list[Callable[[], None]] = []
         batcher = make(2, limit=8, schedule=later.append)
-        first, second = Desk(batcher), Desk(batcher)
+        first, second = FakeInstance(batcher), FakeInstance(batcher)
         batcher.add_instance(first)
-        together = [work(), work()]
+        together = [new_request(), new_request()]
         for each in together:
             batcher.put(each)
         assert (first.batches, len(later)) == ([], 1)
         later.pop()()
         assert first.batches == [together]
         batcher.add_instance(second)
-        many = [work() for _ in range(3)]
+        many = [new_request() for _ in range(3)]
         for each in many:
             batcher.put(each)  # the third finds the queue full, and an instance that has nothing to do
         assert second.batches == [many[:2]]

@@ -1,4 +1,4 @@
-"""Under any sequence of events, waiting work goes to an idle instance, and nothing waits for ever."""
+"""Under any sequence of events, a waiting request goes to an idle instance, and nothing waits for ever."""
 
 import asyncio
 from collections import deque
@@ -21,13 +21,13 @@ from hubserve.gateway.scheduling.queue_policy import DELAY, REJECT, QueuePolicie
 from hubserve.types import InferResponse
 from hubserve.wire.model_access import ModelAccess
 
-from .simulation import Clock, Machine, SimulatedInstance, request, seat_of, simulate, start
+from .simulation import Clock, Machine, SimulatedInstance, dispatcher_of, new_request, simulate, start
 
 _LIMIT = 4
 
 
-class Desk:
-    """A seat that answers, dies and is blocked on command."""
+class FakeInstance:
+    """An instance that answers, dies and is blocked on command."""
 
     def __init__(self, batcher: Batcher) -> None:
         self.batcher = batcher
@@ -44,8 +44,8 @@ class Desk:
     def unfinished(self) -> int:
         return self.in_flight
 
-    def admits(self, work: QueuedRequest) -> bool:
-        return not (work.isolated and self.in_flight)
+    def admits(self, request: QueuedRequest) -> bool:
+        return not (request.isolated and self.in_flight)
 
     @property
     def is_open(self) -> bool:
@@ -65,60 +65,60 @@ class Desk:
         self.batcher.on_batch_done(self)
 
     def die(self) -> None:
-        """Die and be replaced: its requests are retried, each alone."""
+        """Die and be replaced: its requests are retried, each isolated."""
         self.batcher.remove_instance(self)
         batches, self.waiting = self.waiting, deque()
         self.is_alive = False
         for batch in batches:
-            works = [each for each in batch if not each.answer.done()]
-            for each in works:
+            requests = [each for each in batch if not each.answer.done()]
+            for each in requests:
                 each.isolated = True
-            self.batcher.requeue(works)
+            self.batcher.requeue(requests)
 
 
 class Dispatching:
-    """A batcher, its seats, and all admitted requests."""
+    """A batcher, its instances, and all admitted requests."""
 
-    def __init__(self, clock: Clock, settings: BatchSettings, desks: int) -> None:
-        book = LatencyStore(Path("nowhere"), "")
-        book.limit = _LIMIT
+    def __init__(self, clock: Clock, settings: BatchSettings, count: int) -> None:
+        latencies = LatencyStore(Path("nowhere"), "")
+        latencies.limit = _LIMIT
         self.clock = clock
-        self.batcher = Batcher("m", settings, book, schedule=asyncio.get_running_loop().call_soon)
-        self.desks = [Desk(self.batcher) for _ in range(desks)]
-        self.works: list[QueuedRequest] = []
-        for desk in self.desks:
-            self.batcher.add_instance(desk)
+        self.batcher = Batcher("m", settings, latencies, schedule=asyncio.get_running_loop().call_soon)
+        self.instances = [FakeInstance(self.batcher) for _ in range(count)]
+        self.requests: list[QueuedRequest] = []
+        for instance in self.instances:
+            self.batcher.add_instance(instance)
 
     def put(self, count: int, key: Hashable | None, priority: int, wait_s: float) -> None:
         answer = asyncio.get_running_loop().create_future()
-        work = QueuedRequest({}, [], count, key, answer, priority=priority, deadline=self.clock.now + wait_s if wait_s else None)
-        self.works.append(work)
-        self.batcher.put(work)
+        request = QueuedRequest({}, [], count, key, answer, priority=priority, deadline=self.clock.now + wait_s if wait_s else None)
+        self.requests.append(request)
+        self.batcher.put(request)
 
     def apply(self, what: str, number: int) -> None:
-        """Apply an event to one of the desks or works."""
-        desk = self.desks[number % len(self.desks)]
-        if what == "answer" and desk.waiting:
-            desk.answer()
+        """Apply an event to one of the instances or requests."""
+        instance = self.instances[number % len(self.instances)]
+        if what == "answer" and instance.waiting:
+            instance.answer()
         elif what == "die":
-            desk.die()
-            self.desks[self.desks.index(desk)] = Desk(self.batcher)
-            self.batcher.add_instance(self.desks[number % len(self.desks)])
-        elif what == "cancel" and self.works:
-            self.works[number % len(self.works)].answer.cancel()
+            instance.die()
+            self.instances[self.instances.index(instance)] = FakeInstance(self.batcher)
+            self.batcher.add_instance(self.instances[number % len(self.instances)])
+        elif what == "cancel" and self.requests:
+            self.requests[number % len(self.requests)].answer.cancel()
 
     def check(self) -> None:
-        """Check that no work that could be computed waits beside an idle instance."""
-        given_out = {id(work) for desk in self.desks for batch in desk.waiting for work in batch}
+        """Check that no request that could be computed waits beside an idle instance."""
+        given_out = {id(request) for instance in self.instances for batch in instance.waiting for request in batch}
         now, delay_s = self.clock.now, self.batcher.settings.max_delay_s
-        waiting = [work for work in self.works if not work.answer.done() and id(work) not in given_out]
+        waiting = [request for request in self.requests if not request.answer.done() and id(request) not in given_out]
         ready = [
-            work
-            for work in waiting
-            if (work.deadline is None or work.deadline > now + 0.01)
-            and (not delay_s or work.isolated or work.key in (None, ONE_BY_ONE) or work.queued_at + delay_s < now - 0.01)
+            request
+            for request in waiting
+            if (request.deadline is None or request.deadline > now + 0.01)
+            and (not delay_s or request.isolated or request.key in (None, ONE_BY_ONE) or request.queued_at + delay_s < now - 0.01)
         ]
-        assert not ready or all(desk.in_flight for desk in self.desks), "an instance is idle, and work waits"
+        assert not ready or all(instance.in_flight for instance in self.instances), "an instance is idle, and a request waits"
 
 
 _waits = st.sampled_from([0.0, 0.001, 0.002, 0.003, 0.02, 5.0])
@@ -142,11 +142,11 @@ _settings = st.builds(
 
 
 @given(st.lists(st.one_of(_puts, _puts, _others, _pauses), max_size=40), _settings, st.integers(1, 3), st.sampled_from([0.0, 0.0004]))
-def test_no_instance_is_idle_while_work_waits_that_it_could_compute(
-    steps: list[tuple[str, Any]], settings: BatchSettings, desks: int, tick_s: float
+def test_no_instance_is_idle_while_a_request_waits_that_it_could_compute(
+    steps: list[tuple[str, Any]], settings: BatchSettings, count: int, tick_s: float
 ) -> None:
     async def scenario(clock: Clock) -> None:
-        dispatching = Dispatching(clock, settings, desks)
+        dispatching = Dispatching(clock, settings, count)
         for what, about in steps:
             if what == "put":
                 dispatching.put(*about)
@@ -159,15 +159,15 @@ def test_no_instance_is_idle_while_work_waits_that_it_could_compute(
             dispatching.check()
         await asyncio.sleep(1.0)
         dispatching.check()
-        while busy := [desk for desk in dispatching.desks if desk.waiting]:
+        while busy := [instance for instance in dispatching.instances if instance.waiting]:
             busy[0].answer()
             await asyncio.sleep(0.02)
             dispatching.check()
         assert len(dispatching.batcher) == 0
-        assert all(work.answer.done() for work in dispatching.works)
-        for work in dispatching.works:
-            if not work.answer.cancelled():
-                work.answer.exception()
+        assert all(request.answer.done() for request in dispatching.requests)
+        for request in dispatching.requests:
+            if not request.answer.cancelled():
+                request.answer.exception()
 
     simulate(scenario, Clock(tick_s))
 
@@ -181,10 +181,10 @@ def test_a_deadline_that_passes_while_a_batch_is_made_does_not_stop_the_others()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             dispatching.check()
-            while dispatching.desks[0].waiting:
-                dispatching.desks[0].answer()
-        for work in dispatching.works:
-            work.answer.exception()
+            while dispatching.instances[0].waiting:
+                dispatching.instances[0].answer()
+        for request in dispatching.requests:
+            request.answer.exception()
 
     simulate(scenario, Clock(0.001))
 
@@ -195,7 +195,7 @@ def test_a_deadline_that_passes_while_a_batch_is_made_does_not_stop_the_others()
 def test_everything_admitted_is_given_out_after_a_bounded_number_of_answers(
     instances: int, call_s: float, settings: dict[str, Any]
 ) -> None:
-    """This includes work for an idle instance only, beside requests that keep every instance busy."""
+    """This includes requests for an idle instance only, beside requests that keep every instance busy."""
 
     async def scenario(clock: Clock) -> int:
         batcher, _ = start(lambda items: call_s * (1 + 0.1 * items), instances, limit=4, measured=(1, 2, 4), **settings)
@@ -204,16 +204,16 @@ def test_everything_admitted_is_given_out_after_a_bounded_number_of_answers(
         async def client() -> None:
             nonlocal answers
             while not over.is_set():
-                work = request()
-                batcher.put(work)
-                await work.answer
+                request = new_request()
+                batcher.put(request)
+                await request.answer
                 answers += 1
                 assert answers < 20_000, "a request starves"
 
         clients = [asyncio.create_task(client()) for _ in range(16 * instances)]
         await asyncio.sleep(50 * call_s)
         before = answers
-        retried, unmerged, other = request(isolated=True), request(key=None), request(key="other")
+        retried, unmerged, other = new_request(isolated=True), new_request(key=None), new_request(key="other")
         batcher.requeue([retried])
         batcher.put(unmerged)
         batcher.put(other)
@@ -229,18 +229,18 @@ def test_everything_admitted_is_given_out_after_a_bounded_number_of_answers(
 
 def test_an_instance_whose_model_still_calls_another_from_a_thread_is_given_the_next_batch() -> None:
     async def scenario(_: Clock) -> None:
-        book = LatencyStore(Path("nowhere"), "")
-        batcher = Batcher("m", BatchSettings(), book, schedule=asyncio.get_running_loop().call_soon)
-        instance = SimulatedInstance(Machine(), lambda _: 0.2, whole=True)
+        latencies = LatencyStore(Path("nowhere"), "")
+        batcher = Batcher("m", BatchSettings(), latencies, schedule=asyncio.get_running_loop().call_soon)
+        instance = SimulatedInstance(Machine(), lambda _: 0.2, single_call=True)
         channel = instance.side_channel = SideChannel(cast("Callable[[], ModelAccess]", None), on_broken=print, on_lost=print)
-        batcher.add_instance(seat_of(instance, batcher, book))
-        first, second = (request(ONE_BY_ONE, raw=RawRequest()) for _ in range(2))
+        batcher.add_instance(dispatcher_of(instance, batcher, latencies))
+        first, second = (new_request(ONE_BY_ONE, raw=RawRequest()) for _ in range(2))
         for each in (first, second):
             each.call.update(inputs=[], request={})
         batcher.put(first)
         await asyncio.sleep(0.01)
         caller = Caller(channel, frozenset([first.raw.key]), 1, blocking=True)
-        channel.waits.add(Wait(caller, cast("Callee", None), request()))
+        channel.waits.add(Wait(caller, cast("Callee", None), new_request()))
         batcher.put(second)
         await asyncio.wait_for(first.answer, 1.0)
         await asyncio.wait_for(second.answer, 1.0)

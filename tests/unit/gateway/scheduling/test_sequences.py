@@ -1,4 +1,4 @@
-"""Which requests of sequences are given to which instance, and when."""
+"""Scheduling of sequences: which requests are sent to which instance, and when."""
 
 import asyncio
 from collections import deque
@@ -21,7 +21,7 @@ NAMES = [1, 2, 3, "a", "b"]
 
 
 class Instance:
-    """A seat that computes when it is told to, and may die."""
+    """An instance that computes on command, and may die."""
 
     def __init__(self, queue: SequenceBatcher) -> None:
         self.queue = queue
@@ -52,18 +52,18 @@ class Instance:
         if not self.waiting:
             return
         batch = self.waiting.pop(0)
-        for work in batch:
-            if work.sequence is not None:
-                work.sequence.on_computed(work, {"outputs": []}, Frame({}, []))
+        for request in batch:
+            if request.sequence is not None:
+                request.sequence.on_computed(request, {"outputs": []}, Frame({}, []))
         self.queue.on_batch_done(self)
-        for work in batch:
-            if not work.answer.done():
-                work.answer.set_result(InferResponse())
+        for request in batch:
+            if not request.answer.done():
+                request.answer.set_result(InferResponse())
 
     def die(self) -> None:
         self.is_alive = False
         batches, self.waiting = self.waiting, []
-        self.queue.requeue([work for batch in batches for work in batch])
+        self.queue.requeue([request for batch in batches for request in batch])
         self.queue.remove_instance(self)
 
 
@@ -76,84 +76,84 @@ events = st.one_of(
 
 
 @given(st.lists(events, max_size=60), st.sampled_from([DIRECT, OLDEST]), st.integers(1, 3), st.integers(1, 4))
-def test_whatever_happens_a_sequence_is_computed_in_order_at_one_place_and_everybody_is_told(
-    happens: list[tuple[str, Any, str]], strategy: str, places: int, limit: int
+def test_under_any_events_a_sequence_is_computed_in_order_in_one_slot_and_every_request_is_answered(
+    happens: list[tuple[str, Any, str]], strategy: str, slots: int, limit: int
 ) -> None:
     async def scenario() -> None:
-        book = LatencyStore(Path("nowhere"), "")
-        book.limit = limit
-        queue = SequenceBatcher("m", BatchSettings(100), SequencePlan(strategy, 60.0, places), book)
+        latencies = LatencyStore(Path("nowhere"), "")
+        latencies.limit = limit
+        queue = SequenceBatcher("m", BatchSettings(100), SequencePlan(strategy, 60.0, slots), latencies)
         instances = [Instance(queue) for _ in range(2)]
         for each in instances:
             queue.add_instance(each)
-        works: list[QueuedRequest] = []
+        requests: list[QueuedRequest] = []
         for what, which, how in happens:
             if what == "ask":
                 part = SequencePart(which, how in ("start", "both"), how in ("end", "both"))
-                work = QueuedRequest({"inputs": []}, [], 1, "form", asyncio.get_running_loop().create_future(), part=part)
+                request = QueuedRequest({"inputs": []}, [], 1, "form", asyncio.get_running_loop().create_future(), part=part)
                 try:
-                    queue.put(work)
+                    queue.put(request)
                 except HubError:
                     continue
-                works.append(work)
+                requests.append(request)
             elif what == "answer":
                 instances[which % len(instances)].answer()
-            elif what == "leave" and which < len(works):
-                works[which].answer.cancel()
+            elif what == "leave" and which < len(requests):
+                requests[which].answer.cancel()
             elif what == "die":
                 instances[which % len(instances)].die()
                 instances[which % len(instances)] = fresh = Instance(queue)
                 queue.add_instance(fresh)
-            check(instances, strategy, places, limit)
+            check(instances, strategy, slots, limit)
             await asyncio.sleep(0)
-        for _ in range(2 * len(works) + 2):
+        for _ in range(2 * len(requests) + 2):
             for each in instances:
                 each.answer()
-        waiting = [work for work in works if not work.answer.done()]
-        held = {part.id for work in works if (part := work.part)}
-        assert not waiting or len(held) > places, "only sequences without a place wait for others to end"
-        for work in works:
-            if work.answer.done() and not work.answer.cancelled():
-                work.answer.exception()
+        waiting = [request for request in requests if not request.answer.done()]
+        held = {part.id for request in requests if (part := request.part)}
+        assert not waiting or len(held) > slots, "only sequences without a slot wait for others to end"
+        for request in requests:
+            if request.answer.done() and not request.answer.cancelled():
+                request.answer.exception()
 
     asyncio.run(scenario())
 
 
-def check(instances: list[Instance], strategy: str, places: int, limit: int) -> None:
+def check(instances: list[Instance], strategy: str, slots: int, limit: int) -> None:
     for instance in instances:
-        computed = [work for batch in instance.batches for work in batch if not work.filler]
+        computed = [request for batch in instance.batches for request in batch if not request.filler]
         assert len(computed) == len(set(map(id, computed))), "nothing is computed twice"
         by_sequence: dict[int, list[QueuedRequest]] = {}
-        for work in computed:
-            by_sequence.setdefault(id(work.sequence), []).append(work)
+        for request in computed:
+            by_sequence.setdefault(id(request.sequence), []).append(request)
         for mine in by_sequence.values():
             assert [each.number for each in mine] == sorted(each.number for each in mine)
             assert mine[0].part is not None
             assert mine[0].part.start, "no sequence begins in its middle"
         for batch in instance.batches:
-            sequences = [work.sequence for work in batch if not work.filler]
-            assert len(sequences) == len(set(sequences)) <= min(limit, places)
+            sequences = [request.sequence for request in batch if not request.filler]
+            assert len(sequences) == len(set(sequences)) <= min(limit, slots)
             assert not batch[-1].filler
-            assert strategy == DIRECT or not any(work.filler for work in batch)
+            assert strategy == DIRECT or not any(request.filler for request in batch)
         if strategy == DIRECT:
             for mine in by_sequence.values():
-                positions = {batch.index(work) for work in mine for batch in instance.batches if work in batch}
-                assert len(positions) == 1, "a sequence keeps its place"
-    both = [{id(work.sequence) for batch in each.batches for work in batch if not work.filler} for each in instances]
+                positions = {batch.index(request) for request in mine for batch in instance.batches if request in batch}
+                assert len(positions) == 1, "a sequence keeps its slot"
+    both = [{id(request.sequence) for batch in each.batches for request in batch if not request.filler} for each in instances]
     assert not both[0] & both[1], "no sequence is computed by two instances"
 
 
 def test_a_request_that_the_module_wants_to_have_again_comes_before_the_rest_of_its_sequence() -> None:
     async def scenario() -> None:
-        book = LatencyStore(Path("nowhere"), "")
-        queue = SequenceBatcher("m", BatchSettings(100), SequencePlan(OLDEST, 60.0, 1), book)
+        latencies = LatencyStore(Path("nowhere"), "")
+        queue = SequenceBatcher("m", BatchSettings(100), SequencePlan(OLDEST, 60.0, 1), latencies)
         instance = Instance(queue)
         queue.add_instance(instance)
-        works = []
+        requests = []
         for index in range(2):
             part = SequencePart(1, start=not index, end=bool(index))
-            works.append(QueuedRequest({"inputs": []}, [], 1, "form", asyncio.get_running_loop().create_future(), part=part))
-            queue.put(works[-1])
+            requests.append(QueuedRequest({"inputs": []}, [], 1, "form", asyncio.get_running_loop().create_future(), part=part))
+            queue.put(requests[-1])
         (batch,) = instance.waiting
         instance.waiting.clear()
         batch[0].sequence.on_computed(batch[0], {"later": True}, Frame({}, []))
@@ -161,7 +161,7 @@ def test_a_request_that_the_module_wants_to_have_again_comes_before_the_rest_of_
         queue.requeue(batch)
         instance.answer()
         instance.answer()
-        assert [work for batch in instance.batches for work in batch] == [works[0], works[0], works[1]]
-        assert all(work.answer.done() for work in works)
+        assert [request for batch in instance.batches for request in batch] == [requests[0], requests[0], requests[1]]
+        assert all(request.answer.done() for request in requests)
 
     asyncio.run(scenario())

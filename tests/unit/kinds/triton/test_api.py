@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hubserve.errors import DeadlineExceeded, Exists, HubError, ModuleFailed, ModuleNotFound, Overloaded
-from hubserve.kinds.raw_requests import Call, Host, Replies, WholeRequest, WholeResponse
+from hubserve.kinds.raw_requests import Call, Host, RawRequest, RawResponse, Replies
 from hubserve.kinds.triton.api import dlpack
 from hubserve.kinds.triton.api.requests import attach
-from hubserve.kinds.triton.completion import complete, describe
 from hubserve.kinds.triton.python_backend import TritonPythonModule
+from hubserve.kinds.triton.python_config import complete, describe
 from tests.odd_arrays import LAYOUTS, SENDABLE, UNSENDABLE, array_of, values
 from tests.odd_arrays import arrays as odd_arrays
 
@@ -85,8 +85,8 @@ def test_bfloat16_is_bfloat16_in_dlpack_and_comes_back_as_such(layout: str) -> N
     assert (again.triton_dtype(), values(again.as_numpy())) == (14, values(array))
     assert _kind(again.to_dlpack()) == (4, 16)
     assert _kind(pb_utils.Tensor("U", array_of("uint16")).to_dlpack()) == (1, 16)
-    whole = pb_utils.InferenceResponse([again]).to_whole()
-    assert pb_utils.InferenceResponse.from_whole(whole).output_tensors()[0].triton_dtype() == 14
+    whole = pb_utils.InferenceResponse([again]).to_raw()
+    assert pb_utils.InferenceResponse.from_raw(whole).output_tensors()[0].triton_dtype() == 14
 
 
 def test_a_tensor_of_a_capsule_shares_its_memory_may_be_written_to_and_keeps_it_alive() -> None:
@@ -127,7 +127,7 @@ def test_responses_hold_tensors_or_an_error() -> None:
     assert pb_utils.get_output_tensor_by_name(response, "Y") is None
     failed = pb_utils.InferenceResponse(error=pb_utils.TritonError("there already", pb_utils.TritonError.ALREADY_EXISTS))
     assert (failed.has_error(), failed.error().message(), failed.error().code()) == (True, "there already", 6)
-    assert isinstance(failed.to_whole().error, Exists)
+    assert isinstance(failed.to_raw().error, Exists)
     with pytest.raises(pb_utils.TritonModelException, match="got ndarray"):
         pb_utils.InferenceResponse([np.zeros(1)])
     with pytest.raises(pb_utils.TritonModelException, match="'a': list"):
@@ -187,9 +187,9 @@ def test_log_lines_say_where_they_come_from(capsys: pytest.CaptureFixture[str]) 
     pb_utils.Logger.log("well", pb_utils.Logger.INFO)
     pb_utils.Logger.log_verbose("too much")
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("W test_triton_api.py:")
+    assert first.startswith("W test_api.py:")
     assert first.endswith("] look out")
-    assert second.startswith("I test_triton_api.py:")
+    assert second.startswith("I test_api.py:")
 
 
 # --- execute, without an instance ---
@@ -201,7 +201,7 @@ class Recorder(Host):
     def __init__(self) -> None:
         self.sent: list[tuple[int, Any, bool]] = []
 
-    def respond(self, key: int, response: WholeResponse | None, final: bool) -> None:
+    def respond(self, key: int, response: RawResponse | None, final: bool) -> None:
         self.sent.append((key, response, final))
 
     def abandon(self, key: int, error: HubError | None) -> None:
@@ -210,7 +210,7 @@ class Recorder(Host):
     def has_acted(self, keys: Any) -> bool:
         return any(key in keys for key, _, _ in self.sent)
 
-    def again(self, key: int) -> None:
+    def reschedule(self, key: int) -> None:
         raise AssertionError(key)
 
     def open_keys(self) -> list[int]:
@@ -242,8 +242,8 @@ def module_of(model: Any, host: Host | None = None, **config: Any) -> TritonPyth
     return module
 
 
-def whole(values: list[float]) -> list[WholeRequest]:
-    return [WholeRequest(key, {"X": np.array([[value]], np.float32)}) for key, value in enumerate(values, 1)]
+def whole(values: list[float]) -> list[RawRequest]:
+    return [RawRequest(key, {"X": np.array([[value]], np.float32)}) for key, value in enumerate(values, 1)]
 
 
 class Doubler:
@@ -265,7 +265,7 @@ class Doubler:
 def test_an_exception_reaches_only_the_requests_that_cause_it(values: list[float]) -> None:
     answers = module_of(Doubler()).call_requests(whole(values))
     for value, answer in zip(values, answers, strict=True):
-        assert isinstance(answer, WholeResponse)
+        assert isinstance(answer, RawResponse)
         if value < 0:
             assert str(answer.error) == "below 0"
         else:
@@ -283,7 +283,7 @@ def test_what_has_had_effects_is_not_given_to_a_model_again() -> None:
         answers = module_of(sender, host).call_requests(whole([1, -1, 2]))
     finally:
         attach(None)
-    assert [str(answer.error) for answer in answers if isinstance(answer, WholeResponse)] == ["below 0"] * 3
+    assert [str(answer.error) for answer in answers if isinstance(answer, RawResponse)] == ["below 0"] * 3
     assert sender.given == [3]
     assert host.sent == []
 

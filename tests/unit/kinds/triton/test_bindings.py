@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hubserve.errors import HubError
-from hubserve.kinds.raw_requests import Call, Host, Replies, WholeResponse, set_host
+from hubserve.kinds.raw_requests import Call, Host, RawResponse, Replies, set_host
 from hubserve.kinds.triton.api.requests import Server, attach
 
 c_utils: Any = importlib.import_module("hubserve.compat.c_python_backend_utils")
@@ -140,14 +140,14 @@ class Recorder(Host):
         self.calls: list[Call] = []
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
-    def respond(self, key: int, response: WholeResponse | None, final: bool) -> None: ...
+    def respond(self, key: int, response: RawResponse | None, final: bool) -> None: ...
 
     def abandon(self, key: int, error: HubError | None) -> None: ...
 
     def has_acted(self, keys: Any) -> bool:
         return False
 
-    def again(self, key: int) -> None: ...
+    def reschedule(self, key: int) -> None: ...
 
     def open_keys(self) -> list[int]:
         return []
@@ -170,9 +170,9 @@ class Answered(Replies):
     def __init__(self, count: int = 1) -> None:
         self.left = count
 
-    def take(self) -> WholeResponse | None:
+    def next_response(self) -> RawResponse | None:
         self.left -= 1
-        return WholeResponse({"Y": np.full(1, self.left, np.float32)}) if self.left >= 0 else None
+        return RawResponse({"Y": np.full(1, self.left, np.float32)}) if self.left >= 0 else None
 
     def notify(self, ready: Callable[[], None]) -> None:
         threading.Thread(target=ready).start()

@@ -13,7 +13,7 @@ import pytest
 from tritonclient.utils import shared_memory as client
 
 from hubserve.errors import InvalidInput, TooLarge, Unavailable
-from hubserve.protocols.open_inference.core.errors import NotHere, NotOffered
+from hubserve.protocols.open_inference.core.errors import NoSuchResource, NotSupported
 from hubserve.protocols.open_inference.core.shared_memory import CudaSharedMemory, SharedMemory
 from hubserve.settings import ServerSettings
 
@@ -125,7 +125,7 @@ def test_a_name_is_registered_once(memory: SharedMemory, region: Any) -> None:
 
 def test_an_unregistered_region_is_refused(memory: SharedMemory, region: Any) -> None:
     memory.unregister("input")
-    with pytest.raises(NotHere, match="Unable to find system shared memory region: 'input'"):
+    with pytest.raises(NoSuchResource, match="Unable to find system shared memory region: 'input'"):
         memory.status("input")
     with pytest.raises(InvalidInput, match="Unable to find shared memory region: 'input'"):
         memory.section("input", 0, 1)
@@ -250,9 +250,9 @@ def test_an_input_may_not_be_longer_than_a_body_may_be(region: Any) -> None:
 
 def test_a_server_without_shared_memory_says_so(region: Any) -> None:
     memory = shared_memory(shared_memory=False)
-    with pytest.raises(NotOffered, match="shared memory is off on this server"):
+    with pytest.raises(NotSupported, match="shared memory is off on this server"):
         memory.register("input", key_of(region), 0, 256)
-    with pytest.raises(NotOffered, match="shared memory is off on this server"):
+    with pytest.raises(NotSupported, match="shared memory is off on this server"):
         memory.section("input", 0, 256)
     assert memory.status() == []
     memory.unregister()
@@ -260,10 +260,10 @@ def test_a_server_without_shared_memory_says_so(region: Any) -> None:
 
 def test_memory_of_a_gpu_is_refused_and_its_absence_is_no_error() -> None:
     memory = CudaSharedMemory()
-    with pytest.raises(NotOffered, match="failed to register CUDA shared memory region: 'input', GPUs not supported"):
+    with pytest.raises(NotSupported, match="failed to register CUDA shared memory region: 'input', GPUs not supported"):
         memory.register("input")
     memory.unregister()
     memory.unregister("input")
     assert memory.status() == []
-    with pytest.raises(NotHere, match="Unable to find cuda shared memory region: 'input'"):
+    with pytest.raises(NoSuchResource, match="Unable to find cuda shared memory region: 'input'"):
         memory.status("input")

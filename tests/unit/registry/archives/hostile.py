@@ -336,7 +336,7 @@ def run(archives: int, seen: Callable[[str], None]) -> None:
 
     Args:
         archives: how many.
-        seen: told of each why it was refused, or "".
+        seen: called for each archive with the reason of its refusal, or "".
     """
     watch = Watch()
 

@@ -1,4 +1,4 @@
-"""What a module reads from outside its folder is found in its sources, without running them."""
+"""Files outside a module's folder are found in its sources, without running them."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_a_model_beside_the_modules_parent_travels_with_its_place(tmp_path: Path
     assert found.named == ["../inference/", "../inference/labels.txt"]
 
 
-def test_a_folder_without_a_model_of_its_own_is_taken_whole(tmp_path: Path) -> None:
+def test_a_folder_without_model_files_is_packed_completely(tmp_path: Path) -> None:
     module = write_module(tmp_path / "toy", extra='DATA = "data/words/"\n')
     _with_files(tmp_path / "data" / "words", "a.txt", "deep/b.txt")
     assert _packed(module) == ["data/words/a.txt", "data/words/deep/b.txt"]
@@ -59,7 +59,7 @@ def test_words_that_only_look_like_paths_are_nothing(tmp_path: Path) -> None:
     assert _packed(module) == []
 
 
-def test_a_place_that_is_fixed_on_this_machine_is_told(tmp_path: Path) -> None:
+def test_absolute_paths_are_reported(tmp_path: Path) -> None:
     _with_files(tmp_path / "models", "m.onnx")
     module = write_module(tmp_path / "toy", extra=f'MODEL = "{tmp_path}/models"\n')
     found = find_assets(module)

@@ -94,7 +94,7 @@ def test_a_target_that_cannot_be_is_refused_and_nothing_is_written(tmp_path: Pat
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_is_no_module_or_has_a_link_outside_makes_no_archive(tmp_path: Path, elsewhere: Path) -> None:
+def test_a_folder_without_a_module_or_with_an_outside_link_is_not_packed(tmp_path: Path, elsewhere: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(LoadFailed):
         pack(tmp_path / "empty")

@@ -182,6 +182,6 @@ def test_a_tar_that_is_cut_between_two_members_is_refused(tmp_path: Path, target
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04", b"\x1f\x8b", b"BZh9", b"\xfd7zXZ\x00"])
-def test_a_file_that_is_no_archive_is_refused_with_the_formats_that_are(tmp_path: Path, target: Path, content: bytes) -> None:
+def test_a_file_in_another_format_is_refused_and_the_formats_are_listed(tmp_path: Path, target: Path, content: bytes) -> None:
     (tmp_path / "odd.tar.gz").write_bytes(content)
     refuse(tmp_path / "odd.tar.gz", target, ".tar.gz", ".zip")

@@ -34,7 +34,7 @@ def test_a_host_has_one_spelling(host: str, canonical: str) -> None:
     assert canonical_host(host) == canonical
 
 
-def test_this_machine_is_known_without_asking_anybody() -> None:
+def test_names_of_this_machine_are_recognised_without_a_lookup() -> None:
     for host in ("localhost", "LocalHost", "127.1", "0x7f000001", "::1", "::ffff:127.0.0.1"):
         assert is_loopback(host), host
     for host in ("a.localhost", "localhost.example.org", "127.example.org", "10.0.0.1", "0.0.0.0", "::2", ""):

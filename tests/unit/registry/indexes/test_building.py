@@ -73,7 +73,7 @@ def test_a_version_is_not_published_twice_with_other_content(folder: Path, tmp_p
     build(folder, SETTINGS)
 
 
-def test_what_is_no_module_is_not_published(folder: Path, tmp_path: Path) -> None:
+def test_only_modules_are_published(folder: Path, tmp_path: Path) -> None:
     before = tree(folder)
     (tmp_path / "nothing").mkdir()
     with pytest.raises(LoadFailed):

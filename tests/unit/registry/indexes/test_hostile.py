@@ -24,7 +24,7 @@ def test_an_archive_that_was_changed_is_refused_wherever_it_is(installer: Instal
     for index in (folder, web.url):
         refuse(installer, "toy", index, words=("larger than",))
     archive.unlink()
-    refuse(installer, "toy", folder, words=("not there", "hub index build"))
+    refuse(installer, "toy", folder, words=("does not exist", "hub index build"))
     refuse(installer, "toy", web.url, words=("404",))
 
 
@@ -39,11 +39,11 @@ def test_an_archive_with_another_module_than_its_index_says_is_refused(installer
     [
         ({"archive": "../../etc/passwd"}, "climbs"),
         ({"archive": "/etc/passwd"}, "absolute"),
-        ({"archive": "https://example.invalid/x.tar.gz"}, "no path inside"),
+        ({"archive": "https://example.invalid/x.tar.gz"}, "not a path inside"),
         ({"archive": "//example.invalid/x.tar.gz"}, "absolute"),
         ({"archive": "a\\..\\b"}, "backslash"),
-        ({"archive": "archives/x?y#z"}, "no path inside"),
-        ({"archive": "archives/%2e%2e/%2e%2e/x"}, "no path inside"),
+        ({"archive": "archives/x?y#z"}, "not a path inside"),
+        ({"archive": "archives/%2e%2e/%2e%2e/x"}, "not a path inside"),
         ({"archive": ""}, "no archive"),
         ({"archive": 3}, "archive"),
         ({"archive": "a\nb"}, "control characters"),
@@ -96,7 +96,7 @@ def test_a_hostile_list_of_names_is_refused_with_the_place_it_came_from(installe
         refuse(installer, "toy", index, words=("index.json",))
 
 
-def test_a_size_that_no_module_may_have_is_refused_before_anything_is_fetched(installer: Installer, folder: Path, web: Web) -> None:
+def test_a_size_over_the_limit_is_refused_before_the_download(installer: Installer, folder: Path, web: Web) -> None:
     change(folder, size_bytes=10**40)
     refuse(installer, "toy", web.url, words=("more than the", "install.max_bytes"))
     assert not any("archives" in path for path, _headers in web.seen)
@@ -117,7 +117,7 @@ def test_huge_counts_and_documents_are_refused(installer: Installer, folder: Pat
     refuse(installer, "toy", folder, words=("over",))
 
 
-def test_an_index_that_tells_of_another_module_or_lost_its_document_is_refused(installer: Installer, folder: Path) -> None:
+def test_an_index_with_another_modules_document_or_without_one_is_refused(installer: Installer, folder: Path) -> None:
     shutil.copy(folder / "modules" / "my_other.json", folder / "modules" / "toy.json")
     refuse(installer, "toy", folder, words=("is about 'my-other'",))
     (folder / "modules" / "toy.json").unlink()

@@ -16,7 +16,7 @@ from hubserve.registry.indexes.format import Release
 from hubserve.registry.indexes.select import Requirement, best, parse_requirement
 from hubserve.registry.installer import Installer
 from hubserve.registry.sources import Request
-from hubserve.registry.sources.index_download import keep
+from hubserve.registry.sources.index_download import download_archive
 from tests.unit.registry.indexes.toy_indexes import SETTINGS, install, put, refuse
 from tests.unit.registry.toys import write_module
 from tests.unit.registry.web import Web, served
@@ -67,14 +67,14 @@ def test_a_download_from_an_index_goes_on_where_it_was_cut(installer: Installer,
     assert [each.get("Range") for each in web.asked("/archives/toy-1.5.0.tar.gz")] == [None, "bytes=100-"]
 
 
-def test_an_unknown_name_tells_where_was_looked_and_what_is_near(installer: Installer, folder: Path, tmp_path: Path) -> None:
+def test_an_unknown_name_is_refused_with_the_searched_indexes_and_similar_names(installer: Installer, folder: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     build(empty, SETTINGS)
     message = refuse(installer, "tory", folder, empty, words=(str(folder), str(empty), "did you mean 'toy'"), kind=ModuleNotFound)
     assert "hub search" in message
     refuse(installer, "toy==9", folder, words=("has 1.0.0, 1.5.0, 2.0.0rc1",), kind=ModuleNotFound)
-    refuse(installer, "toy>=1,,<<2", folder, words=("no range of versions",), kind=InvalidInput)
+    refuse(installer, "toy>=1,,<<2", folder, words=("not a range of versions",), kind=InvalidInput)
 
 
 def test_without_an_index_a_name_fetches_nothing_and_says_how_to_configure_one(installer: Installer) -> None:
@@ -95,7 +95,7 @@ def test_an_index_that_does_not_answer_is_not_passed_over(installer: Installer, 
     with served() as gone:
         address = gone.url
     refuse(installer, "toy", address, folder, words=("does not answer",))
-    refuse(installer, "toy", folder / "nothing", folder, words=("is no index",))
+    refuse(installer, "toy", folder / "nothing", folder, words=("is not an index",))
     web.statuses["/index.json"] = [500]
     refuse(installer, "toy", web.url, folder, words=("500",))
 
@@ -139,7 +139,7 @@ def test_a_folder_of_that_name_is_meant_only_with_a_separator_or_if_no_index_has
     assert install(installer, "mine").info.version == "0.0.1"
     assert installer.install(Path("toy"), check=False).info.version == "0.0.1"
     shutil.rmtree(folder)
-    with pytest.raises(InstallError, match=r"is no index.* write \./mine"):
+    with pytest.raises(InstallError, match=r"is not an index.* write \./mine"):
         install(installer, "mine")
 
 
@@ -157,12 +157,12 @@ def test_where_names_are_looked_up_is_decided_in_one_order(
     assert search_order.in_effect(home, ["only"]) == ["only"]
     with pytest.raises(ConfigError, match="already"):
         search_order.add(home, str(folder))
-    with pytest.raises(InstallError, match="is no index"):
+    with pytest.raises(InstallError, match="is not an index"):
         search_order.add(home, str(tmp_path))
     with pytest.raises(InstallError, match="http"):
         search_order.add(home, "http://example.invalid/", check=False)
     search_order.remove(home, str(folder))
-    with pytest.raises(ConfigError, match="not among"):
+    with pytest.raises(ConfigError, match="is not a configured index"):
         search_order.remove(home, str(folder))
     assert search_order.configured(home) == [str(second)]
 
@@ -191,13 +191,13 @@ def test_words_are_searched_in_names_and_summaries_of_every_index(home: Path, fo
 
 def test_an_archive_is_kept_without_being_installed(installer: Installer, folder: Path, tmp_path: Path) -> None:
     request = Request("toy>=1", installer.home, SETTINGS, indexes=[str(folder)])
-    kept = keep(request, tmp_path / "out")
+    kept = download_archive(request, tmp_path / "out")
     assert kept.path.read_bytes() == (folder / "archives" / "toy-1.5.0.tar.gz").read_bytes()
-    assert keep(request, tmp_path / "out").path == kept.path
+    assert download_archive(request, tmp_path / "out").path == kept.path
     kept.path.write_bytes(b"my own")
     with pytest.raises(InstallError, match="not overwritten"):
-        keep(request, tmp_path / "out")
+        download_archive(request, tmp_path / "out")
     assert kept.path.read_bytes() == b"my own"
-    with pytest.raises(InvalidInput, match="no module's name"):
-        keep(request._replace(text="./toy"), tmp_path)
+    with pytest.raises(InvalidInput, match="is not a module's name"):
+        download_archive(request._replace(text="./toy"), tmp_path)
     assert installer.installed.all() == []

@@ -83,7 +83,7 @@ def test_without_trusted_keys_nothing_is_asked_for_and_nothing_claimed(installer
     assert "signed_by" not in (install(installer, signed).manifest.provenance or {})
 
 
-def test_what_nobody_signed_is_refused_once_a_key_is_trusted(installer: Installer, tmp_path: Path, home: Path, key: Path) -> None:
+def test_an_unsigned_version_is_refused_once_a_key_is_trusted(installer: Installer, tmp_path: Path, home: Path, key: Path) -> None:
     publish(write_module(tmp_path / "src"), tmp_path / "index", SETTINGS)
     trust(installer, key)
     refuse(installer, tmp_path / "index", "it is not signed", "hub publish --key")
@@ -212,7 +212,7 @@ def test_a_public_key_is_taken_as_text_as_file_and_as_pem(key: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("text", ["ed25519:", "ed25519:AAAA", "ed25519:" + "!" * 44, "gone", "{private}", "{elliptic}"])
-def test_what_is_no_public_key_is_not_trusted(key: Path, tmp_path: Path, text: str) -> None:
+def test_only_public_keys_are_trusted(key: Path, tmp_path: Path, text: str) -> None:
     elliptic = tmp_path / "elliptic"
     public = generate_private_key(SECP256R1()).public_key()
     elliptic.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
@@ -222,7 +222,7 @@ def test_what_is_no_public_key_is_not_trusted(key: Path, tmp_path: Path, text: s
     assert ("private key, which must be kept secret" in caught.value.message) == (text == "{private}")
 
 
-def test_what_is_no_private_key_signs_nothing(tmp_path: Path, key: Path, home: Path) -> None:
+def test_only_private_keys_sign(tmp_path: Path, key: Path, home: Path) -> None:
     encrypted = keys.load_private(key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
     other = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     for content in (encrypted, other, keys.public_path(key).read_bytes(), b""):

@@ -39,7 +39,7 @@ def document(folder: Path, name: str = "toy") -> dict[str, Any]:
 
 
 def change(folder: Path, name: str = "toy", **fields: Any) -> None:
-    """Change every entry of a module, as somebody who holds the index could."""
+    """Change every entry of a module, as the owner of the index could."""
     found = document(folder, name)
     for each in found["versions"]:
         each.update(fields)

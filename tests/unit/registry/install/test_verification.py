@@ -1,4 +1,4 @@
-"""What ``hub verify`` finds, file by file."""
+"""``hub verify`` finds changed, missing and extra files."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def said(capsys: pytest.CaptureFixture[str], status: int, *words: str) -> str:
     return capsys.readouterr().out
 
 
-def test_what_is_as_it_was_installed_is_whole(installer: Installer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unchanged_files_are_intact(installer: Installer, capsys: pytest.CaptureFixture[str]) -> None:
     (installer.installed.get("toy").folder / "__pycache__").mkdir()
     (installer.installed.get("toy").folder / "__pycache__" / "module.pyc").write_text("made by running it")
     assert said(capsys, 0) == said(capsys, 0, "toy") == said(capsys, 0, "toy==1.0.0") == "toy 1.0.0: whole\n"
@@ -64,7 +64,7 @@ def test_a_list_that_was_made_to_fit_does_not_deceive(installer: Installer) -> N
     assert verify(installer.installed.get("toy")).extra == ["data.txt"]
 
 
-def test_a_damaged_manifest_and_files_that_are_gone_are_told(
+def test_a_damaged_manifest_and_missing_files_are_reported(
     installer: Installer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     installer.install(write_module(tmp_path / "other", "other"), check=False)

@@ -74,7 +74,7 @@ def test_a_tag_a_branch_or_a_commit_is_installed_and_its_commit_kept(
     assert not list((installer.home / "cache").glob("downloads/*"))
 
 
-def test_a_repository_behind_a_plain_web_server_is_fetched_whole(installer: Installer, repository: Path) -> None:
+def test_a_repository_on_a_plain_web_server_is_fetched_completely(installer: Installer, repository: Path) -> None:
     git(repository, "update-server-info")
     with served() as web:
         web.folder = repository / ".git"
@@ -103,7 +103,7 @@ def test_a_link_in_a_repository_leads_nowhere_else(installer: Installer, reposit
     refuse(installer, f"git+file://{repository}", "leads outside the module")
 
 
-def test_what_is_not_there_is_told_with_gits_reason(installer: Installer, repository: Path, tmp_path: Path) -> None:
+def test_a_missing_ref_or_repository_is_reported_with_gits_reason(installer: Installer, repository: Path, tmp_path: Path) -> None:
     refuse(installer, f"git+file://{repository}@v9", "'v9'", "find remote ref")
     refuse(installer, f"git+file://{repository}@{'a' * 40}", "a" * 40)
     refuse(installer, f"git+file://{tmp_path}/gone", "does not appear to be a git repository")

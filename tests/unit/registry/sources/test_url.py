@@ -95,7 +95,7 @@ def test_what_came_before_a_failure_is_kept_for_the_next_try(
     assert kept(installer) == []
 
 
-def test_a_whole_download_is_not_fetched_again_when_only_its_install_failed(installer: Installer, web: Web, archive: bytes) -> None:
+def test_a_complete_download_is_not_fetched_again_after_a_failed_install(installer: Installer, web: Web, archive: bytes) -> None:
     write_module(installer.installed.modules / "toy")  # PaddleHub's own, which is in the way
     refuse(installer, f"{web.url}/toy.tar.gz", "PaddleHub itself")
     (installer.installed.modules / "toy" / "module.py").unlink()
@@ -128,7 +128,7 @@ def test_a_server_that_knows_neither_ranges_nor_sizes_will_do(installer: Install
     assert install(installer, f"{web.url}/toy.tar.gz").info.name == "toy"
 
 
-def test_a_beginning_of_another_file_is_thrown_away_once_the_digest_tells(
+def test_a_part_of_another_file_is_discarded_if_the_digest_differs(
     installer: Installer, web: Web, archive: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = f"{web.url}/toy.tar.gz#sha256={hashlib.sha256(archive).hexdigest()}"
@@ -162,7 +162,7 @@ def test_a_digest_is_checked_of_a_file_here_too_and_of_a_folder_means_nothing(in
     path = tmp_path / "toy-1.0.0.tar.gz"
     refuse(installer, str(path), "is refused", digest="1" * 64)
     refuse(installer, str(tmp_path / "src"), "a digest is of an archive", digest="1" * 64)
-    refuse(installer, str(path), "is no digest", digest="sha256:12")
+    refuse(installer, str(path), "is not a digest", digest="sha256:12")
     found = install(installer, str(path), digest="SHA256:" + hashlib.sha256(archive).hexdigest().upper())
     assert found.manifest.provenance == {"kind": "archive", "sha256": check_sha256(hashlib.sha256(archive).hexdigest())}
 
@@ -190,7 +190,7 @@ def test_a_server_that_drips_or_is_silent_is_given_up(
     ("status", "words"),
     [(404, "nothing at this address"), (403, "credentials"), (401, "netrc"), (418, "418")],
 )
-def test_an_error_of_the_server_is_told_with_what_it_means(installer: Installer, web: Web, archive: bytes, status: int, words: str) -> None:
+def test_an_error_status_is_explained(installer: Installer, web: Web, archive: bytes, status: int, words: str) -> None:
     web.statuses["/toy.tar.gz"] = [status]
     refuse(installer, f"{web.url}/toy.tar.gz", str(status), words)
     assert len(web.seen) == 1
@@ -219,7 +219,7 @@ def test_a_redirect_from_https_to_http_is_refused() -> None:
 @pytest.mark.parametrize(
     "target", ["http://192.0.2.1/toy.tar.gz", "file:///etc/passwd", "ftp://127.0.0.1/x", "http://localhost.example.invalid/x"]
 )
-def test_a_redirect_to_where_nobody_would_be_allowed_to_fetch_from_is_refused(installer: Installer, web: Web, target: str) -> None:
+def test_a_redirect_to_a_forbidden_address_is_refused(installer: Installer, web: Web, target: str) -> None:
     web.redirects["/a"] = target
     refuse(installer, f"{web.url}/a", "fetched")
 
@@ -253,9 +253,9 @@ def test_a_fragment_that_means_nothing_is_refused(installer: Installer, web: Web
     assert web.seen == []
 
 
-def test_what_is_no_archive_is_told_by_its_address(installer: Installer, web: Web, home: Path) -> None:
+def test_a_download_that_is_not_an_archive_is_reported_with_its_address(installer: Installer, web: Web, home: Path) -> None:
     web.files["/page"] = b"<html>Sign in</html>"
-    message = refuse(installer, f"{web.url}/page", f"{web.url}/page", "no .tar")
+    message = refuse(installer, f"{web.url}/page", f"{web.url}/page", "not a .tar")
     assert str(home) not in message
 
 

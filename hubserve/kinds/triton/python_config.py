@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 from hubserve.errors import LoadFailed
-from hubserve.kinds.base import Description, Face
+from hubserve.kinds.description import Description, Face
 from hubserve.kinds.module_failures import failures_named
 from hubserve.kinds.triton.api.config import ModelConfig, using_decoupled_model_transaction_policy
 from hubserve.kinds.triton.reshape import reshapes_of, why_impossible
@@ -66,7 +66,7 @@ def describe(config: Dict[str, Any], model_name: str) -> Description:
         max_batch_size=max(1, config["max_batch_size"]),
         engine={"name": "python", "reason": "the model's configuration says so"},
         batched=batched,
-        whole_requests=True,
+        raw_requests=True,
         decoupled=using_decoupled_model_transaction_policy(config),
         optional=[tensor["name"] for tensor in config["input"] if tensor.get("optional")],
         ragged=[tensor["name"] for tensor in config["input"] if tensor.get("allow_ragged_batch")],

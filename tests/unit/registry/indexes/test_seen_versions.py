@@ -13,7 +13,7 @@ from hubserve.registry.indexes.build import publish, yank
 from hubserve.registry.indexes.select import Requirement
 from hubserve.registry.installer import Installer
 from hubserve.registry.sources import Request
-from hubserve.registry.sources.index_download import keep
+from hubserve.registry.sources.index_download import download_archive
 from tests.unit.registry.toys import write_module
 from tests.unit.registry.web import served
 
@@ -54,7 +54,7 @@ class Shop:
         assert all(word in refused.value.message for word in (*words, "--allow-downgrade")), refused.value.message
 
     def download(self, text: str = "toy", **options: bool) -> str:
-        return keep(
+        return download_archive(
             Request(text, self.installer.home, SETTINGS, indexes=[str(self.index)])._replace(**options), self.folder / "out"
         ).version
 
@@ -68,7 +68,7 @@ def test_an_old_copy_of_a_signed_index_is_refused_even_where_the_module_is_not_i
     shop.put("2.0.0")
     assert shop.download() == "2.0.0"
     shop.go_back()
-    shop.refuse("toy", "1.0.0", "the index had 2.0.0, signed", "does not offer it any more")
+    shop.refuse("toy", "1.0.0", "the index had 2.0.0, signed", "no longer offers it")
     shop.refuse("toy>=1", "2.0.0")
     with pytest.raises(InstallError, match="--allow-downgrade"):
         shop.download()
@@ -105,7 +105,7 @@ def test_a_withdrawal_that_is_taken_back_or_made_is_said(shop: Shop) -> None:
     yank(shop.index, Requirement("toy", "==2.0.0"), "leaks", SETTINGS)
     assert shop.install() == "1.0.0"
     shop.go_back()
-    shop.refuse("toy", "2.0.0", "was withdrawn (leaks)", "is not any more")
+    shop.refuse("toy", "2.0.0", "was withdrawn (leaks)", "no longer is")
     assert shop.install("toy==2.0.0") == "2.0.0"
     assert shop.install() == "2.0.0", "who names a version has seen it"
     yank(shop.index, Requirement("toy", "==2.0.0"), "again", SETTINGS)

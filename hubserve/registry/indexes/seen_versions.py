@@ -1,7 +1,7 @@
-"""Remember which signed versions an index had, so that it cannot go back to older ones without a word.
+"""Record which signed versions an index had, to refuse one that goes back to an older state.
 
-Signatures cover versions one by one. Who holds an index, or an old copy of it, can leave versions out, take a withdrawal back, or offer
-another archive that was once signed as the same version; what this home has seen before tells.
+Signatures cover versions one by one. The owner of an index, or of an old copy of it, can leave versions out, undo a withdrawal, or offer
+another archive that was once signed as the same version; comparing with what this home has seen before reveals it.
 """
 
 import os
@@ -13,7 +13,7 @@ import msgspec
 from hubserve.errors import ConfigError, InstallError
 from hubserve.registry.downloads.canonical import index_key
 from hubserve.registry.indexes.format import Release
-from hubserve.registry.indexes.select import Chosen, Requirement, best
+from hubserve.registry.indexes.select import ChosenRelease, Requirement, best
 from hubserve.registry.indexes.signatures import is_signed
 from hubserve.registry.indexes.trusted_keys import TrustedKey
 from hubserve.registry.lock import store_lock
@@ -35,7 +35,7 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
     yanked: str = ""
 
 
-#: version -> what was seen of it
+#: version -> the archive and withdrawal that were seen
 Versions = dict[str, Seen]
 
 
@@ -46,19 +46,19 @@ class Document(msgspec.Struct):
     indexes: dict[str, dict[str, Versions]] = {}
 
 
-def guard(home: Path, chosen: Chosen, requirement: Requirement, keys: list[TrustedKey], *, installed: str, allow: bool) -> None:
-    """Refuse a choice that goes back to an older state; remember what the index has now.
+def guard(home: Path, chosen: ChosenRelease, requirement: Requirement, keys: list[TrustedKey], *, installed: str, allow: bool) -> None:
+    """Refuse a choice that goes back to an older state; record what the index has now.
 
     Args:
-        home: the home that remembers.
+        home: the home with the record.
         chosen: a version that one of ``keys`` signed.
         requirement: the requirement that was asked for.
         keys: those that are trusted for the index.
-        installed: the version that the module's name means now; "" if it is not installed.
-        allow: accept it anyway, and remember only what the index has now.
+        installed: the current version of the module; "" if it is not installed.
+        allow: accept it anyway, and record only what the index has now.
     Raises:
         InstallError: it goes back; the message says from what.
-        ConfigError: the memory is damaged.
+        ConfigError: the record is damaged.
     """
     path = home / "conf" / FILE_NAME
     with store_lock(path.parent, 60):
@@ -68,8 +68,8 @@ def guard(home: Path, chosen: Chosen, requirement: Requirement, keys: list[Trust
         reason = "" if allow else goes_back(before, chosen, requirement, installed)
         if reason:
             raise InstallError(
-                f"{chosen.name} {chosen.release.version} from {chosen.where.shown} is refused: {reason}. The index may be an old copy of "
-                "itself: ask its owner. To take it all the same, add --allow-downgrade"
+                f"{chosen.name} {chosen.release.version} from {chosen.where.shown} is refused: {reason}. The index may be an old copy: "
+                "ask its owner. To install it anyway, add --allow-downgrade"
             )
         after = _merged({} if allow else before, chosen, keys)
         if after != before:
@@ -77,8 +77,8 @@ def guard(home: Path, chosen: Chosen, requirement: Requirement, keys: list[Trust
             _write(path, document)
 
 
-def goes_back(before: Versions, chosen: Chosen, requirement: Requirement, installed: str) -> str:
-    """Return why a choice is a step back; "" if it is not one. An older version that was named by ``==`` is the user's decision."""
+def goes_back(before: Versions, chosen: ChosenRelease, requirement: Requirement, installed: str) -> str:
+    """Return why a choice goes back to an older state; "" if it does not. An older version given by ``==`` is the user's decision."""
     release = chosen.release
     seen = before.get(release.version)
     if seen and release.sha256 != seen.sha256:
@@ -86,19 +86,19 @@ def goes_back(before: Versions, chosen: Chosen, requirement: Requirement, instal
     if requirement.exact:
         return ""
     if seen and seen.yanked:
-        return f"it was withdrawn ({seen.yanked}) when the index was read before, and is not any more"
+        return f"it was withdrawn ({seen.yanked}) when the index was read before, and no longer is"
     newest = best([Release(version, "", "", 0, yanked=each.yanked) for version, each in before.items()], requirement)
     if newest and version_key(newest.version) > version_key(release.version):
         now = next((each for each in chosen.document.versions if each.version == newest.version), None)
-        how = f"has it withdrawn now ({now.yanked})" if now and now.yanked else "does not offer it any more"
+        how = f"has it withdrawn now ({now.yanked})" if now and now.yanked else "no longer offers it"
         return f"the index had {newest.version}, signed, when it was read before, and {how}"
     if installed and version_key(installed) > version_key(release.version) and requirement.allows(installed):
         return f"{installed} is installed, which is newer"
     return ""
 
 
-def _merged(before: Mapping[str, Seen], chosen: Chosen, keys: list[TrustedKey]) -> Versions:
-    """Add what is signed now. A version's first archive stays remembered, and a withdrawal until the version is chosen by its number."""
+def _merged(before: Mapping[str, Seen], chosen: ChosenRelease, keys: list[TrustedKey]) -> Versions:
+    """Add what is signed now. A version's first archive stays on record, and a withdrawal until the version is chosen by ``==``."""
     after = dict(before)
     for release in chosen.document.versions:
         known = after.get(release.version)

@@ -11,8 +11,7 @@ from hubserve.errors import ConfigError, HubError, LoadFailed
 from hubserve.kinds import find_kind
 from hubserve.kinds.base import LoadedModule
 from hubserve.kinds.triton.config import BACKENDS
-from hubserve.kinds.triton.fields import SUPPORTED, passed_over
-from hubserve.kinds.triton.ignored_fields import HARMLESS
+from hubserve.kinds.triton.fields import HARMLESS, SUPPORTED, ignored_fields
 from hubserve.kinds.triton.model_folder import open_model
 from tests import value_models
 from tests.conftest import ROOT
@@ -230,17 +229,17 @@ if HAS_TORCH:
         ("cc_model_filenames { key: '7.5' value: 'model.onnx' }", "cc_model_filenames.7.5 (the usual file"),
     ],
 )
-def test_what_changes_no_answer_is_named_and_passed_over(tmp_path: Path, config: str, reason: str) -> None:
+def test_fields_that_change_no_answer_are_reported_and_ignored(tmp_path: Path, config: str, reason: str) -> None:
     folder = write_scale(tmp_path, "model", f"{PAIR} {config}")
     model = open_model(folder)
-    assert any(reason in each for each in passed_over(model.config, model.backend))
+    assert any(reason in each for each in ignored_fields(model.config, model.backend))
     assert load(folder).call_tensors({"x": np.float32([1, 2, 3, 4])[None]})["y"].tolist() == [[2, 4, 6, 8]]
 
 
 def test_what_has_a_meaning_is_not_said_to_have_none(tmp_path: Path) -> None:
     used = "instance_group [ { count: 2 kind: KIND_CPU } ] parameters { key: 'intra_op_thread_count' value: { string_value: '1' } }"
     model = open_model(write_scale(tmp_path, "model", f"{PAIR} {used}"))
-    assert passed_over(model.config, model.backend) == []
+    assert ignored_fields(model.config, model.backend) == []
 
 
 def test_the_table_of_fields_names_only_fields_and_backends_that_there_are() -> None:

@@ -13,16 +13,17 @@ from typing import Any, Awaitable, Dict, List
 import numpy as np
 
 from hubserve.errors import HubError, LoadFailed, ModuleFailed
-from hubserve.kinds.base import Description, LoadedModule
+from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.description import Description
 from hubserve.kinds.forks import leave_if_forked
 from hubserve.kinds.import_hooks import share_with_children
 from hubserve.kinds.module_failures import as_failure, failures_named
-from hubserve.kinds.raw_requests import Answer, Host, Later, WholeRequest, WholeResponse, WrongAnswers, current_host
+from hubserve.kinds.raw_requests import Answer, Deferred, Host, RawRequest, RawResponse, WrongAnswers, current_host
 from hubserve.kinds.triton.api.config import set_model_dir
 from hubserve.kinds.triton.api.loop import ModelLoop
 from hubserve.kinds.triton.api.requests import PARENTS, InferenceRequest, Server, attach
 from hubserve.kinds.triton.api.responses import InferenceResponse, InferenceResponseSender
-from hubserve.kinds.triton.completion import complete, describe
+from hubserve.kinds.triton.python_config import complete, describe
 from hubserve.kinds.triton.reshape import reshapes_of
 from hubserve.types import BFLOAT16
 
@@ -50,7 +51,7 @@ def load_python_model(
         instance_kind: "CPU" or "GPU".
         device_id: the GPU's number.
     Returns:
-        A module with ``whole_requests``; its ``description.config`` is the completed configuration.
+        A module with ``raw_requests``; its ``description.config`` is the completed configuration.
     Raises:
         LoadFailed: with the reason.
     """
@@ -139,32 +140,32 @@ class TritonPythonModule(LoadedModule):
     def call_tensors(self, inputs: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Answer one request that no client sent, as for warming up."""
         items = len(next(iter(inputs.values()))) if self.description.batched and inputs else 1
-        (answer,) = self.call_requests([WholeRequest(-1, inputs, items=items)])  # no client has such a key
-        if isinstance(answer, Later):
+        (answer,) = self.call_requests([RawRequest(-1, inputs, items=items)])  # no client has such a key
+        if isinstance(answer, Deferred):
             return {}
         if answer.error:
             raise answer.error
         return answer.outputs
 
-    def call_requests(self, requests: List[WholeRequest]) -> List[Answer]:
+    def call_requests(self, requests: List[RawRequest]) -> List[Answer]:
         """See the base class."""
         try:
             return self._execute(requests)
         except _Failed as failed:
             halves = self._halves(requests, failed)
             if not halves:
-                return [WholeResponse({}, None, failed.error) for _ in requests]
+                return [RawResponse({}, None, failed.error) for _ in requests]
             return [answer for half in halves for answer in self.call_requests(half)]
 
     @staticmethod
-    def _halves(requests: List[WholeRequest], failed: "_Failed") -> List[List[WholeRequest]]:
+    def _halves(requests: List[RawRequest], failed: "_Failed") -> List[List[RawRequest]]:
         """Return the parts in which requests that failed together are given to the model once more; none where that is not to be."""
         if len(requests) == 1 or not failed.harmless or any(request.sequence for request in requests):
             return []
         middle = len(requests) // 2
         return [requests[:middle], requests[middle:]]
 
-    def _execute(self, whole: List[WholeRequest]) -> List[Answer]:
+    def _execute(self, whole: List[RawRequest]) -> List[Answer]:
         requests = self._requests(whole)
         parents = PARENTS.set(tuple(each.key for each in whole))
         try:
@@ -172,7 +173,7 @@ class TritonPythonModule(LoadedModule):
             if asyncio.iscoroutine(returned):
                 if self._goes_on(whole):
                     self._loop.start(self._answer_later(returned, whole, requests))
-                    return [Later() for _ in requests]
+                    return [Deferred() for _ in requests]
                 returned = self._loop.start(returned).result()
             return self._answers(whole, requests, returned)
         except BaseException as error:  # one bad request must not end the instance
@@ -180,16 +181,16 @@ class TritonPythonModule(LoadedModule):
         finally:
             PARENTS.reset(parents)
 
-    def _requests(self, whole: List[WholeRequest]) -> List[InferenceRequest]:
+    def _requests(self, whole: List[RawRequest]) -> List[InferenceRequest]:
         """Return the requests as the model sees them."""
         seen = [self._as_model_sees(each) for each in whole] if self._reshaped_inputs else whole
-        requests = [InferenceRequest.from_whole(each, self._name, self._version, self._dtypes, self._outputs) for each in seen]
+        requests = [InferenceRequest.from_raw(each, self._name, self._version, self._dtypes, self._outputs) for each in seen]
         if self.description.decoupled and self._host:
             for request in requests:
                 request.get_response_sender()  # so that its end is noticed if the model lets go of it
         return requests
 
-    def _failure(self, error: BaseException, whole: List[WholeRequest], requests: List[InferenceRequest]) -> "_Failed":
+    def _failure(self, error: BaseException, whole: List[RawRequest], requests: List[InferenceRequest]) -> "_Failed":
         """Return why requests failed together, and let go of their senders."""
         leave_if_forked(error)
         failure = error if isinstance(error, HubError) else as_failure(error)
@@ -200,11 +201,11 @@ class TritonPythonModule(LoadedModule):
                 request.sender.let_go()
         return _Failed(failure, harmless)
 
-    def _as_model_sees(self, whole: WholeRequest) -> WholeRequest:
+    def _as_model_sees(self, whole: RawRequest) -> RawRequest:
         reshapes = self._reshaped_inputs
         return whole._replace(inputs={name: reshapes[name].to_model(a) if name in reshapes else a for name, a in whole.inputs.items()})
 
-    def _answers(self, whole: List[WholeRequest], requests: List[InferenceRequest], returned: Any) -> List[Answer]:
+    def _answers(self, whole: List[RawRequest], requests: List[InferenceRequest], returned: Any) -> List[Answer]:
         if self.description.decoupled:
             if returned is not None and any(each is not None for each in (returned if isinstance(returned, (list, tuple)) else [returned])):
                 raise WrongAnswers("execute() of a decoupled model must return None; it sends its responses by get_response_sender()")
@@ -219,7 +220,7 @@ class TritonPythonModule(LoadedModule):
             self._answer(*each, f"response {number} of {len(requests)}") for number, each in enumerate(zip(whole, requests, returned), 1)
         ]
 
-    def _answer(self, whole: WholeRequest, request: InferenceRequest, response: Any, which: str) -> Answer:
+    def _answer(self, whole: RawRequest, request: InferenceRequest, response: Any, which: str) -> Answer:
         if response is None:
             if request.is_rescheduled or request.sender:
                 return self._later(request)
@@ -231,18 +232,18 @@ class TritonPythonModule(LoadedModule):
                 raise WrongAnswers(f"{which} was sent by get_response_sender() and returned, too; return None for that request")
             request.sender.let_go()
         try:
-            return self._checked(whole, response.to_whole())
+            return self._checked(whole, response.to_raw())
         except HubError as error:
-            return WholeResponse({}, None, error)
+            return RawResponse({}, None, error)
 
     @staticmethod
-    def _later(request: InferenceRequest) -> Later:
+    def _later(request: InferenceRequest) -> Deferred:
         again = request.is_rescheduled and not (request.sender and request.sender.closed)
         if again and request.sender:
             request.sender.let_go()
-        return Later(again)
+        return Deferred(again)
 
-    def _checked(self, whole: WholeRequest, response: WholeResponse) -> WholeResponse:
+    def _checked(self, whole: RawRequest, response: RawResponse) -> RawResponse:
         """Return the response with the requested outputs, as clients see them; datatypes are not compared with the configuration's.
 
         Raises:
@@ -270,12 +271,12 @@ class TritonPythonModule(LoadedModule):
             raise ModuleFailed(f"the model's answer lacks the outputs {missing}, which were asked for")
         return response._replace(outputs={name: response.outputs[name] for name in whole.outputs if name in response.outputs})
 
-    def _sender(self, host: Host, whole: WholeRequest) -> InferenceResponseSender:
+    def _sender(self, host: Host, whole: RawRequest) -> InferenceResponseSender:
         return InferenceResponseSender(host, whole.key, partial(self._checked, whole), self.description.decoupled)
 
     # --- async def execute ---
 
-    def _goes_on(self, whole: List[WholeRequest]) -> bool:
+    def _goes_on(self, whole: List[RawRequest]) -> bool:
         """Return whether the instance may take further requests while a coroutine computes these.
 
         The state of a sequence must be stored before its next request comes, and an iterative request must have said whether it goes on.
@@ -284,7 +285,7 @@ class TritonPythonModule(LoadedModule):
             return False
         return self.description.decoupled or (self.description.concurrent and not any(each.sequence or each.key < 0 for each in whole))
 
-    async def _answer_later(self, returned: Awaitable[Any], whole: List[WholeRequest], requests: List[InferenceRequest]) -> None:
+    async def _answer_later(self, returned: Awaitable[Any], whole: List[RawRequest], requests: List[InferenceRequest]) -> None:
         """Run the rest of ``execute``, and answer its requests."""
         try:
             answers = self._answers(whole, requests, await returned)
@@ -298,9 +299,9 @@ class TritonPythonModule(LoadedModule):
         for each, answer in zip(whole, answers):
             self._send(each.key, answer)
 
-    async def _answered_by_halves(self, whole: List[WholeRequest], failed: "_Failed") -> List[Answer]:
+    async def _answered_by_halves(self, whole: List[RawRequest], failed: "_Failed") -> List[Answer]:
         halves = self._halves(whole, failed)
-        answers: List[Answer] = [] if halves else [WholeResponse({}, None, failed.error) for _ in whole]
+        answers: List[Answer] = [] if halves else [RawResponse({}, None, failed.error) for _ in whole]
         for half in halves:
             requests = self._requests(half)
             try:
@@ -311,9 +312,9 @@ class TritonPythonModule(LoadedModule):
 
     def _send(self, key: int, answer: Answer) -> None:
         assert self._host is not None, "it was looked at before"
-        if isinstance(answer, Later):
-            if answer.again:
-                self._host.again(key)
+        if isinstance(answer, Deferred):
+            if answer.reschedule:
+                self._host.reschedule(key)
         elif answer.error:
             self._host.abandon(key, answer.error)
         else:
