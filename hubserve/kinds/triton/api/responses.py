@@ -159,7 +159,7 @@ class InferenceResponseSender:
             self._closed = True
             self._host.abandon(self._key, error)
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """Send nothing more: the request is answered in another way."""
         self._closed = True
 

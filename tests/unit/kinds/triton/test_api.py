@@ -14,8 +14,8 @@ from hubserve.errors import DeadlineExceeded, Exists, HubError, ModuleFailed, Mo
 from hubserve.kinds.raw_requests import Call, Host, RawRequest, RawResponse, Replies
 from hubserve.kinds.triton.api import dlpack
 from hubserve.kinds.triton.api.requests import attach
-from hubserve.kinds.triton.python_backend import TritonPythonModule
 from hubserve.kinds.triton.python_config import complete, describe
+from hubserve.kinds.triton.python_model import TritonPythonModule
 from tests.odd_arrays import LAYOUTS, SENDABLE, UNSENDABLE, array_of, values
 from tests.odd_arrays import arrays as odd_arrays
 
@@ -238,11 +238,11 @@ def module_of(model: Any, host: Host | None = None, **config: Any) -> TritonPyth
     described = describe(complete(type(model), {**CONFIG, **config}, "m", None), "m")  # type: ignore[arg-type]
     module = TritonPythonModule(model, described, "m", "1")
     module._host = host
-    module.begin()
+    module.enable_calls()
     return module
 
 
-def whole(values: list[float]) -> list[RawRequest]:
+def raw(values: list[float]) -> list[RawRequest]:
     return [RawRequest(key, {"X": np.array([[value]], np.float32)}) for key, value in enumerate(values, 1)]
 
 
@@ -280,7 +280,7 @@ def test_what_has_had_effects_is_not_given_to_a_model_again() -> None:
 
     sender, host = Sender(), Recorder()
     try:
-        answers = module_of(sender, host).call_requests(whole([1, -1, 2]))
+        answers = module_of(sender, host).call_requests(raw([1, -1, 2]))
     finally:
         attach(None)
     assert [str(answer.error) for answer in answers if isinstance(answer, RawResponse)] == ["below 0"] * 3
@@ -303,7 +303,7 @@ def test_a_sender_that_is_lost_ends_its_request_and_one_that_is_done_takes_no_mo
                 last.send(response)
 
     try:
-        module_of(Forgetful(), host, model_transaction_policy={"decoupled": True}).call_requests(whole([1, 2]))
+        module_of(Forgetful(), host, model_transaction_policy={"decoupled": True}).call_requests(raw([1, 2]))
     finally:
         attach(None)
     assert [(key, final) for key, _, final in host.sent] == [(1, False), (2, True), (1, True)]
