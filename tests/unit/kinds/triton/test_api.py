@@ -263,7 +263,7 @@ class Doubler:
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([1.0, 2.0, -1.0]), min_size=1, max_size=8))
 def test_an_exception_reaches_only_the_requests_that_cause_it(values: list[float]) -> None:
-    answers = module_of(Doubler()).call_requests(whole(values))
+    answers = module_of(Doubler()).call_requests(raw(values))
     for value, answer in zip(values, answers, strict=True):
         assert isinstance(answer, RawResponse)
         if value < 0:
