@@ -1,7 +1,7 @@
 """The supported fields of a Triton model's configuration, and the checks of their values.
 
-A field that is set and is not in :data:`SUPPORTED` is refused by its name if answers could differ without it. Fields that change how fast or
-where a model computes, or metrics, but no answer, are in :data:`HARMLESS`: they have no effect, and the log names them.
+A field that is set and is not in :data:`SUPPORTED` is refused by its name if answers could differ without it. Fields that change only
+speed, place of computation or metrics are in :data:`HARMLESS`: they have no effect, and the log names them.
 """
 
 from pathlib import Path

@@ -33,7 +33,7 @@ def test_datatypes_have_names_numbers_and_numpy_types(name: str, numpy_type: Any
 
 def test_bfloat16_is_known_and_other_names_are_refused() -> None:
     assert pb_utils.triton_string_to_numpy("TYPE_BF16") is None
-    with pytest.raises(pb_utils.TritonModelException, match="'TYPE_FP8' is no datatype"):
+    with pytest.raises(pb_utils.TritonModelException, match="unknown datatype 'TYPE_FP8'"):
         pb_utils.triton_string_to_numpy("TYPE_FP8")
     with pytest.raises(pb_utils.TritonModelException, match="complex128"):
         pb_utils.Tensor("X", np.zeros(1, complex))
@@ -105,11 +105,11 @@ def test_a_tensor_of_a_capsule_shares_its_memory_may_be_written_to_and_keeps_it_
 
 @pytest.mark.parametrize("source", [object(), 5, None])
 def test_what_is_no_capsule_is_refused_as_is_one_that_was_taken(source: Any) -> None:
-    with pytest.raises(pb_utils.TritonModelException, match="cannot be taken by DLPack: it is no DLPack capsule"):
+    with pytest.raises(pb_utils.TritonModelException, match="cannot be imported by DLPack: it is not a DLPack capsule"):
         pb_utils.Tensor.from_dlpack("X", source)
     capsule = np.zeros(2).__dlpack__()
     pb_utils.Tensor.from_dlpack("X", capsule)
-    with pytest.raises(pb_utils.TritonModelException, match="one that was taken already"):
+    with pytest.raises(pb_utils.TritonModelException, match="one that was consumed already"):
         pb_utils.Tensor.from_dlpack("X", capsule)
 
 
