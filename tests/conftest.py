@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import signal
@@ -17,12 +18,13 @@ import pytest
 import requests
 from filelock import FileLock
 
+from hubserve import cli
 from tests.examples import load_profile
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ROOT / "tests" / "modules"
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 240  # several engines may be measured first, while other workers compute
 MOST_WORKERS = 12
 
 load_profile()
@@ -127,6 +129,18 @@ def hub(*arguments: object, home: Path, **options: Any) -> "subprocess.Completed
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, **options)
 
 
+def hub_here(*arguments: object, home: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the ``hub`` command in this process: enough where its arguments are refused before anything starts."""
+    words, out, err = list(map(str, arguments)), io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setenv("HUB_HOME", str(home))
+        try:
+            status = cli.main(words)
+        except SystemExit as end:
+            status = int(end.code or 0)
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+
+
 class Server:
     """A running ``hub serving start``."""
 
@@ -200,6 +214,13 @@ def start(home: Path, tmp_path: Path) -> Iterator[Start]:
     """Start servers of the test's own: ``start({name: settings}, **server_settings)``."""
     with servers(home, tmp_path) as function:
         yield function
+
+
+@pytest.fixture(scope="session")
+def toys(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of three toys with the usual settings, for tests that leave it as it is and write no traceback into its log."""
+    with servers(shared_home, tmp_path_factory.mktemp("toys")) as start:
+        yield start({name: toy(name) for name in ("shout", "doubler", "faulty")})
 
 
 def toy(name: str, **init_args: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The command ``hub``: one file and one row per command.
+"""Command ``hub``: one file and one row per command.
 
 A command is a module with ``HELP`` (one line), ``add_arguments(parser)`` and ``run(args) -> int``, the exit status. It is imported only
-when it is asked for, and imports what it needs only when it runs.
+when it is used, and imports its dependencies only when it runs.
 """
 
 import argparse
@@ -49,7 +49,7 @@ _SHORTHANDS = {"-h": "help", "--help": "help", "-v": "version", "-V": "version",
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose complaints look like every other message of ``hub``."""
+    """Argument parser whose errors look like every other message of ``hub``."""
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with 2."""
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: the words after ``hub``; those of this process where None.
+        argv: the words after ``hub``; those of this process if None.
     Returns:
         The exit status: 0; 1 if it failed; 2 for a wrong command line; 130 after Ctrl-C.
     """
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words, rest = _split(words, command)
     try:
         args = make_parser(words[0]).parse_args(words[1:])
-    except SystemExit as leaving:  # argparse has printed help or a complaint
+    except SystemExit as leaving:  # argparse has printed help or an error
         return int(leaving.code or 0)
     if rest is not None:
         args.rest = rest
@@ -83,16 +83,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser(name: str) -> CommandParser:
-    """The parser of one command."""
+    """Return the parser of a command."""
     command = import_module(COMMANDS[name])
     parser = CommandParser(prog=f"hub {name}", description=command.HELP, allow_abbrev=False)
     command.add_arguments(parser)
-    parser.add_argument("--debug", action="store_true", help="if it fails, show where")
+    parser.add_argument("--debug", action="store_true", help="on failure, show the traceback")
     return parser
 
 
 def _split(words: list[str], command: Any) -> tuple[list[str], list[str] | None]:
-    """Where a command hands its last words on (``hub run NAME ...``), cut behind its first word that is no option."""
+    """Split a command's own words from those that it passes on (``hub run NAME ...``): all after the first positional argument."""
     if not getattr(command, "HANDS_REST_ON", False):
         return words, None
     for index, word in enumerate(words[1:], start=1):

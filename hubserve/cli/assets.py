@@ -1,4 +1,4 @@
-"""The option of commands that pack a module: whether what it reads from outside its folder comes along."""
+"""Option of commands that pack a module: whether to include files that it reads from outside its folder."""
 
 import argparse
 from pathlib import Path
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 def add_assets_option(parser: argparse.ArgumentParser) -> None:
-    """Declare it."""
+    """Declare the option."""
     parser.add_argument(
         "--no-assets",
         action="store_true",
-        help="leave out the files outside of the module's folder that its sources name by relative paths, such as a model beside it",
+        help="omit files outside the module's folder that its sources refer to by relative paths, such as a model beside it",
     )
 
 
 def wanted_assets(args: argparse.Namespace, source: Path) -> "Assets | None":
-    """What is to be packed beside a module's folder; None for nothing, and where ``source`` is an archive."""
+    """Return the files to pack beside a module's folder; None for none, or if ``source`` is an archive."""
     from hubserve.kinds import module_folder
     from hubserve.registry.archives.outside_files import find_assets
 
@@ -29,7 +29,7 @@ def wanted_assets(args: argparse.Namespace, source: Path) -> "Assets | None":
 
 
 def print_assets(assets: "Assets | None") -> None:
-    """Tell what came along, and what could not."""
+    """Print what was included, and what could not be."""
     if assets is None:
         return
     if assets.files:

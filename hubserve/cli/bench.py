@@ -31,33 +31,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from hubserve.bench.payloads import KINDS
 
     parser.add_argument("module", metavar="NAME[==VERSION]|FOLDER", help="a served or installed module, or any module's folder")
-    parser.add_argument("-p", "--port", type=int, help="the port of a running server (default: one that serves NAME, or one is started)")
-    parser.add_argument("--host", default=_LOCAL_HOSTS[0], help="the running server's address (default %(default)s)")
-    parser.add_argument("-w", "--workers", type=_whole(1, 256), help="instances, where a server is started (default 1)")
+    parser.add_argument(
+        "-p", "--port", type=int, help="port of a running server (default: the one that serves NAME; else a server is started)"
+    )
+    parser.add_argument("--host", default=_LOCAL_HOSTS[0], help="address of the running server (default %(default)s)")
+    parser.add_argument("-w", "--workers", type=_whole(1, 256), help="instances, if a server is started (default 1)")
     loop = parser.add_mutually_exclusive_group()
     loop.add_argument(
         "--connections",
         type=_listed(_whole(1, MAX_CONNECTIONS)),
         metavar="N,N",
-        help="closed loop: connections that each send when they are answered (default 1,2,4,8)",
+        help="closed loop: connections that each wait for their response (default 1,2,4,8)",
     )
     loop.add_argument(
         "--rate",
         type=_listed(_number(_MAX_RATE)),
         metavar="R,R",
-        help="open loop: requests a second, at random times, answered or not; latency counts from those times",
+        help="open loop: requests per second at random times, without waiting; latency counts from those times",
     )
-    parser.add_argument("--batch_sizes", type=_listed(_whole(1, _MAX_BATCH)), metavar="N,N", help="items in a request (default 1)")
+    parser.add_argument("--batch_sizes", type=_listed(_whole(1, _MAX_BATCH)), metavar="N,N", help="items per request (default 1)")
     parser.add_argument("--seconds", type=_number(3600), default=5.0, help="length of a round (default %(default)g)")
+    parser.add_argument("--rounds", type=_whole(1, 1000), default=3, help="rounds of each; medians are shown (default %(default)s)")
+    parser.add_argument("--request_timeout_s", type=_number(3600), default=30.0, help="timeout of a request (default %(default)g)")
     parser.add_argument(
-        "--rounds", type=_whole(1, 1000), default=3, help="rounds of each, of which medians are shown (default %(default)s)"
+        "--payload", choices=[*KINDS], default="", help="form of the requests (default: the first of these that the module accepts)"
     )
-    parser.add_argument("--request_timeout_s", type=_number(3600), default=30.0, help="when a request has failed (default %(default)g)")
-    parser.add_argument("--payload", choices=[*KINDS], default="", help="what to send (default: the first of these that the module takes)")
-    parser.add_argument("--data", default="", metavar="JSON|@FILE", help="json: the object to send")
-    parser.add_argument("--image_file", type=Path, metavar="FILE", help="image: the picture to send (default: a JPEG of 451 x 300)")
-    parser.add_argument("--shape", type=_listed(_whole(1, 1 << 30)), default=(), metavar="N,N", help="base64, raw: one item's shape")
-    parser.add_argument("--no-raw", action="store_true", help="do not measure the engine alone beside the server")
+    parser.add_argument("--data", default="", metavar="JSON|@FILE", help="for json: the object to send")
+    parser.add_argument("--image_file", type=Path, metavar="FILE", help="for image: the picture to send (default: a JPEG of 451 x 300)")
+    parser.add_argument(
+        "--shape", type=_listed(_whole(1, 1 << 30)), default=(), metavar="N,N", help="for base64 and raw: shape of one item"
+    )
+    parser.add_argument("--no-raw", action="store_true", help="do not measure the engine alone for comparison")
     parser.add_argument("--picture", type=_svg, metavar="FILE.svg", help="draw throughput against latency")
     add_json_option(parser)
 
@@ -138,7 +142,7 @@ def _measure(args: argparse.Namespace, target: "Target", requests: Sequence[Any]
 
 @contextmanager
 def _target(args: argparse.Namespace) -> Iterator["Target"]:
-    """The server that is meant, or one of its own."""
+    """Yield the chosen server, or start one."""
     from hubserve.bench.loops import Place
     from hubserve.bench.target import look, started
     from hubserve.cli.progress import shown_progress
@@ -162,7 +166,7 @@ def _target(args: argparse.Namespace) -> Iterator["Target"]:
 
 
 def _name(reference: str, *, remote: bool) -> tuple[str, str | None]:
-    """The module's name, and the version that is asked for; a module that another process serves need not be installed here."""
+    """Return the module's name and the requested version; a module that another process serves need not be installed here."""
     from hubserve.registry.names import is_name, split_reference
     from hubserve.registry.resolve import resolve
 
@@ -180,7 +184,7 @@ def _ports_that_serve(name: str) -> list[int]:
 
 
 def _running_port(args: argparse.Namespace, name: str) -> int | None:
-    """The port of a server that serves the module already; a folder is always served anew."""
+    """Return the port of a server that already serves the module; a folder is always served anew."""
     if args.host not in _LOCAL_HOSTS:
         raise ConfigError(f"nothing says which port of {args.host} is meant; give it with -p")
     ports = [] if os.sep in args.module else _ports_that_serve(name)
@@ -197,7 +201,7 @@ def _port_of(pid: int) -> int:
 
 @contextmanager
 def _raw(args: argparse.Namespace, target: "Target", kind: str, settings: "Settings", measured: "Measured") -> Iterator["Raw | None"]:
-    """The engine alone, loaded; None, and why in ``measured``, where it cannot be."""
+    """Yield the loaded engine alone; None, with the reason in ``measured``, if it cannot be loaded."""
     from hubserve.bench.raw_engine import RawEngine, reason_to_leave_out
     from hubserve.cli.progress import shown_progress
 
@@ -223,15 +227,15 @@ def _raw(args: argparse.Namespace, target: "Target", kind: str, settings: "Setti
 
 
 def _load_order(target: "Target") -> dict[str, Any]:
-    """What the server told its instances to load.
+    """Return what the server's instances load.
 
     Raises:
         HubError: it does not tell.
     """
     from hubserve.server import admin_socket
 
-    for told in admin_socket.ask(target.place.port, {"op": "load order", "module": target.module["name"]}):
-        return dict(told["order"])
+    for notice in admin_socket.ask(target.place.port, {"op": "load order", "module": target.module["name"]}):
+        return dict(notice["order"])
     raise HubError(f"the server no longer serves '{target.module['name']}'")
 
 

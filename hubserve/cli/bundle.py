@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hubserve.cli.output import add_json_option, print_json, size_text
 
-HELP = "put modules and everything that they need into one file, for a machine without a network"
+HELP = "pack modules and everything that they need into one file, for a machine without a network"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the bundle, and say what it holds."""
+    """Write the bundle and print its contents."""
     from msgspec import to_builtins
 
     from hubserve.cli.progress import shown_progress

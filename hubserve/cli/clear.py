@@ -4,7 +4,7 @@ import argparse
 
 from hubserve.cli.output import add_json_option, print_json, size_text
 
-HELP = "delete what can be made again (cache) and what was left over (tmp)"
+HELP = "delete cached and temporary files"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Delete, and say how much is free again."""
+    """Delete the files and print the freed space."""
     from hubserve.cli.progress import shown_progress
     from hubserve.paths import home
     from hubserve.registry.clear_cache import clear

@@ -14,12 +14,12 @@ HELP = "show or change the settings"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("setting", metavar="KEY==VALUE|KEY|reset", nargs="*", help="set a key, show one, or go back to the defaults")
+    parser.add_argument("setting", metavar="KEY==VALUE|KEY|reset", nargs="*", help="set a key, show one, or restore the defaults")
     add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Change what is asked for, then print the settings in effect."""
+    """Change the given settings, then print the settings in effect."""
     from hubserve.paths import home
     from hubserve.registry import configuration
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _apply(place: Path, setting: str) -> str:
-    """Change a setting, or go back to the defaults; returns the key that is meant."""
+    """Change a setting, or restore the defaults; return the setting's key."""
     from hubserve.registry import configuration
 
     if setting == "reset":

@@ -8,42 +8,40 @@ from typing import Any
 from hubserve.cli.output import add_json_option, print_json
 from hubserve.errors import ConfigError
 
-HELP = "make a module of a model's files (Paddle or ONNX)"
+HELP = "make a module from a model's files (Paddle or ONNX)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--model_dir", "-d", type=Path, required=True, metavar="DIR", help="the folder that holds the model's files")
-    parser.add_argument("--module_name", "-n", required=True, metavar="NAME", help="what the module is to be called")
+    parser.add_argument("--model_dir", "-d", type=Path, required=True, metavar="DIR", help="folder of the model's files")
+    parser.add_argument("--module_name", "-n", required=True, metavar="NAME", help="name of the module")
     parser.add_argument("--module_version", "-v", nargs="?", const="1.0.0", default="1.0.0", metavar="VERSION", help="default: 1.0.0")
     parser.add_argument(
-        "--output_dir", "-o", type=Path, default=Path(), metavar="DIR", help="the module's folder is made in it; default: ."
+        "--output_dir", "-o", type=Path, default=Path(), metavar="DIR", help="where to create the module's folder; default: ."
     )
-    parser.add_argument("--archive", action="store_true", help="also pack it into NAME.tar.gz in that place")
-    parser.add_argument("--summary", default="", metavar="TEXT", help="what the module does, in a line")
-    parser.add_argument("--model_filename", metavar="NAME", help="which one, if the folder holds several models")
-    parser.add_argument("--params_filename", metavar="NAME", help="the weights, if they are not called as the model is")
-    parser.add_argument(
-        "--batch_size", type=int, metavar="N", help="the most items at once; default: 8 if the model gives each its own answer"
-    )
+    parser.add_argument("--archive", action="store_true", help="also pack it into NAME.tar.gz there")
+    parser.add_argument("--summary", default="", metavar="TEXT", help="one line that describes the module")
+    parser.add_argument("--model_filename", metavar="NAME", help="the model, if the folder holds several")
+    parser.add_argument("--params_filename", metavar="NAME", help="the weights, if their name differs from the model's")
+    parser.add_argument("--batch_size", type=int, metavar="N", help="maximum items per batch; default: 8 if items are independent")
     _add_picture_arguments(parser.add_argument_group("for a classifier of pictures (an inference.yml beside the model is read, too)"))
     add_json_option(parser)
 
 
 def _add_picture_arguments(group: Any) -> None:
-    group.add_argument("--image_size", type=int, metavar="PX", help="width and height that the model takes; default: as the model says")
-    group.add_argument("--resize_short", type=int, metavar="PX", help="short side of a picture before its centre is cut out")
+    group.add_argument("--image_size", type=int, metavar="PX", help="width and height of the model's input; default: from the model")
+    group.add_argument("--resize_short", type=int, metavar="PX", help="short side of a picture before the centre crop")
     group.add_argument("--mean", nargs="+", metavar="M", help="three numbers, for red, green and blue from 0 to 1; default: ImageNet's")
     group.add_argument("--std", nargs="+", metavar="S", help="as --mean")
-    group.add_argument("--scale", metavar="F", help="what values are multiplied with before; default: 1/255")
-    group.add_argument("--layout", choices=("NCHW", "NHWC"), help="the order of the model's dimensions; default: as its input's shape says")
-    group.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes: one in each line, or '<class id> <name>'")
-    group.add_argument("--topk", type=int, metavar="K", help="how many classes are told; default: 5")
-    group.add_argument("--softmax", action="store_true", help="make probabilities of the model's scores")
+    group.add_argument("--scale", metavar="F", help="factor applied before mean and std; default: 1/255")
+    group.add_argument("--layout", choices=("NCHW", "NHWC"), help="order of the model's dimensions; default: from its input's shape")
+    group.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes: one per line, or '<class id> <name>'")
+    group.add_argument("--topk", type=int, metavar="K", help="number of classes in an answer; default: 5")
+    group.add_argument("--softmax", action="store_true", help="turn the model's scores into probabilities")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the module, and say what to type next."""
+    """Write the module and print the next commands."""
     from hubserve.authoring.convert import Request, convert
     from hubserve.authoring.model_files import find_model
     from hubserve.authoring.pictures import gather

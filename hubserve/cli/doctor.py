@@ -18,14 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="an installed module, any module's folder, or a server's configuration (default: this machine)",
     )
-    parser.add_argument("--load", action="store_true", help="load the modules, too, and have them compute a made-up input; runs their code")
-    parser.add_argument("--network", action="store_true", help="connect to the other machines that a configuration names")
-    parser.add_argument("-q", "--quiet", action="store_true", help="leave out the notes")
+    parser.add_argument("--load", action="store_true", help="also load the modules and compute a synthetic input; runs their code")
+    parser.add_argument("--network", action="store_true", help="connect to the other machines in a configuration")
+    parser.add_argument("-q", "--quiet", action="store_true", help="omit the notes")
     add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is found; 1 if there are errors."""
+    """Print the findings; return 1 if there are errors."""
     from hubserve.doctor.findings import ERROR, LEVELS, NOTE, by_level
 
     found = by_level(_examine(args))
@@ -47,7 +47,7 @@ def _examine(args: argparse.Namespace) -> list[Any]:
         from hubserve.doctor.machine import examine_machine
 
         if args.load:
-            raise ConfigError("--load needs to be told what: hub doctor --load NAME, FOLDER or CONFIG.JSON")
+            raise ConfigError("--load needs a target: hub doctor --load NAME, FOLDER or CONFIG.JSON")
         return examine_machine()
     path = Path(args.target)
     if path.suffix == ".json" or path.is_file():

@@ -5,20 +5,22 @@ from pathlib import Path
 
 from hubserve.cli.output import add_downgrade_option, add_index_option, add_json_option, print_json, size_text
 
-HELP = "fetch a module's archive from an index, and do not install it"
+HELP = "download a module's archive from an index without installing it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("name", metavar="NAME[==VERSION]", help="the module; a range such as 'NAME>=1,<2' will do")
-    parser.add_argument("-o", "--output", type=Path, default=Path(), metavar="FOLDER", help="where to (default: the working directory)")
+    parser.add_argument("name", metavar="NAME[==VERSION]", help="the module, or a range such as 'NAME>=1,<2'")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path(), metavar="FOLDER", help="target folder (default: the working directory)"
+    )
     add_index_option(parser)
     add_downgrade_option(parser)
     add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch, verify, and say where it is."""
+    """Download and verify the archive and print its path."""
     from hubserve.cli.progress import shown_progress
     from hubserve.paths import home
     from hubserve.registry.configuration import install_settings

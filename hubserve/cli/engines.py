@@ -7,21 +7,21 @@ from typing import Any
 from hubserve.cli.output import add_json_option, print_json
 from hubserve.cli.tables import print_table, printable
 
-HELP = "list the engines and what was chosen for each model; 'measure NAME' measures a module's engines now"
+HELP = "list the engines and the choice for each model; 'measure NAME' measures a module's engines now"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_json_option(parser)
     commands = parser.add_subparsers(dest="command", metavar="measure")
-    measure = commands.add_parser("measure", help="measure the engines of a module's models now, and keep the fastest", allow_abbrev=False)
+    measure = commands.add_parser("measure", help="measure the engines of a module's models now and keep the fastest", allow_abbrev=False)
     measure.add_argument("module", metavar="NAME[==VERSION]|FOLDER", help="an installed module, or any module's folder")
     measure.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
-    measure.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="if it fails, show where")
+    measure.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="on failure, show the traceback")
 
 
 def run(args: argparse.Namespace) -> int:
-    """List, or measure."""
+    """List the engines, or measure them."""
     return _measure(args) if args.command == "measure" else _list(args)
 
 
@@ -64,7 +64,7 @@ def _models_text(models: list[str]) -> str:
 
 
 def load_text(measured: dict[str, Any]) -> str:
-    """Return what else the machine did while engines were measured, and whether they are measured again: ``; the machine was busy ...``."""
+    """Return the load of the machine during the measurement, and whether it is repeated: ``; the machine was busy ...``."""
     load, again = measured.get("load") or {}, measured.get("again")
     others = load.get("others_cores")
     busy = f" ({others} cores by others)" if load.get("busy") and others is not None else ""

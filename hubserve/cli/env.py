@@ -25,16 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=_ACTIONS,
         nargs="?",
         default="list",
-        help="list profiles and environments (the default); show one of them; build a profile's environment beforehand; check that "
-        "everything imports that a profile promises; remove the environments that no installed module uses",
+        help="list profiles and environments (default); show one; build a profile's environment in advance; check that "
+        "everything that a profile provides can be imported; prune environments that no installed module uses",
     )
-    parser.add_argument("name", metavar="PROFILE|KEY", nargs="?", default="", help="for show, build and check: which")
-    parser.add_argument("--python", metavar="VERSION|PATH", default="", help="for build: with this Python instead of the preferred one")
+    parser.add_argument("name", metavar="PROFILE|KEY", nargs="?", default="", help="for show, build and check: name or key")
+    parser.add_argument("--python", metavar="VERSION|PATH", default="", help="for build: use this Python instead of the preferred one")
     add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is asked."""
+    """Run the action; return the exit status."""
     from hubserve.registry.installed import InstalledModules
 
     if bool(args.name) != (args.action in _WITH_NAME):

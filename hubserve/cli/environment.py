@@ -1,4 +1,4 @@
-"""The options of ``hub install`` about environments, and what ``hub show`` says of them."""
+"""Options of ``hub install`` about environments, and their description in ``hub show``."""
 
 import argparse
 from pathlib import Path
@@ -10,22 +10,22 @@ from hubserve.errors import HubError
 
 def add_environment_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--isolated", action="store_true", help="give it an environment of its own although this Python has what it needs")
-    parser.add_argument("--python", metavar="VERSION|PATH", default="", help="the Python of its environment, such as 3.8; it must be there")
+    parser.add_argument("--isolated", action="store_true", help="create a separate environment even if this Python satisfies the module")
+    parser.add_argument("--python", metavar="VERSION|PATH", default="", help="Python of its environment, such as 3.8; it must be installed")
     parser.add_argument(
         "--environment",
         metavar="PROFILE|host|auto",
         default="",
-        help="the environment profile that it runs in ('hub env'), this Python, or what fits, whatever was asked before",
+        help="environment profile to run in ('hub env'), this Python, or automatic choice; replaces an earlier choice",
     )
     parser.add_argument(
-        "--with", dest="packages", metavar="PACKAGE", action="append", default=[], help="install this package for it, too; may be repeated"
+        "--with", dest="packages", metavar="PACKAGE", action="append", default=[], help="also install this package for it (repeatable)"
     )
-    parser.add_argument("--allow-urls", action="store_true", help="fetch packages from the addresses that its requirements.txt names")
+    parser.add_argument("--allow-urls", action="store_true", help="allow package addresses in its requirements.txt")
 
 
 def environment_options(args: argparse.Namespace) -> Any:
-    """What the options say, as the registry takes it."""
+    """Return the options as the registry's choice."""
     from hubserve.registry.environments.install_options import Options
 
     return Options(
@@ -52,7 +52,7 @@ def choice_text(manifest: Any) -> str:
 
 
 def environment_text(found: Any, home: Path) -> str:
-    """What a module runs in, in words.
+    """Return a description of what a module runs in.
 
     Args:
         found: a :class:`hubserve.registry.resolve.Resolved`.

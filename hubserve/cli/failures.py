@@ -1,4 +1,4 @@
-"""How a command's failure reaches its user: one line, and an exit status."""
+"""Report of a command's failure: one line and an exit status."""
 
 import json
 import os
@@ -56,9 +56,9 @@ def _tell(error: HubError, *, debug: bool, as_json: bool) -> None:
 
 
 def _unexpected(error: Exception, words: Sequence[str]) -> HubError:
-    told = HubError(f"unexpected {type(error).__name__}: {error}. {_log(error, words)}")
-    told.__cause__ = error
-    return told
+    reported_error = HubError(f"unexpected {type(error).__name__}: {error}. {_log(error, words)}")
+    reported_error.__cause__ = error
+    return reported_error
 
 
 def _log(error: Exception, words: Sequence[str]) -> str:

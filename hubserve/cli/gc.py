@@ -4,12 +4,12 @@ import argparse
 
 from hubserve.cli.output import add_json_option, print_json, size_text
 
-HELP = "delete what nobody needs: leftovers, replaced copies, downloads, engine files of models that are gone"
+HELP = "delete unused files: leftovers, replaced copies, downloads, engine files of removed models"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--dry-run", action="store_true", help="delete nothing, only tell")
+    parser.add_argument("--dry-run", action="store_true", help="only list what would be deleted")
     add_json_option(parser)
 
 

@@ -3,7 +3,7 @@
 import argparse
 from importlib import import_module
 
-HELP = "show this list, or what one command takes"
+HELP = "list the commands, or explain one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print it."""
+    """Print the list, or the help of a command."""
     from hubserve.cli import COMMANDS, make_parser
 
     if args.command:

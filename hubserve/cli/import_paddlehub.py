@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubserve.cli.output import add_json_option, print_json
-from hubserve.cli.server_notices import swap_text, tell_servers
+from hubserve.cli.server_notices import notify_servers, swap_text
 
 if TYPE_CHECKING:
     from hubserve.registry.paddlehub_import import Import
@@ -21,12 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         nargs="?",
         type=Path,
-        help="where they are (default: in this home, else in ~/.paddlehub/modules)",
+        help="where they are (default: this home, else ~/.paddlehub/modules)",
     )
-    parser.add_argument(
-        "--move", action="store_true", help="make those in this home versions in their place; PaddleHub no longer finds them"
-    )
-    parser.add_argument("--no-check", action="store_true", help="do not import each once first, because what they need will come later")
+    parser.add_argument("--move", action="store_true", help="move those in this home to versions; PaddleHub no longer finds them")
+    parser.add_argument("--no-check", action="store_true", help="skip the import check, for example if requirements are installed later")
     add_json_option(parser)
 
 
@@ -45,10 +43,10 @@ def run(args: argparse.Namespace) -> int:
         print_json({"folder": str(folder), "modules": [{**each._asdict(), "folder": str(each.folder)} for each in done]})
     else:
         _print(folder, done)
-    swapped = [told for each in done if each.result in ("imported", "moved") for told in tell_servers(each.name, each.version)]
-    for told in swapped:
-        print(swap_text(told), file=sys.stderr, flush=True)
-    return int(any(each.result in ("failed", "left") for each in done) or any(told["error"] for told in swapped))
+    swapped = [notice for each in done if each.result in ("imported", "moved") for notice in notify_servers(each.name, each.version)]
+    for notice in swapped:
+        print(swap_text(notice), file=sys.stderr, flush=True)
+    return int(any(each.result in ("failed", "left") for each in done) or any(notice["error"] for notice in swapped))
 
 
 def _print(folder: Path, done: list["Import"]) -> None:

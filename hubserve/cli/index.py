@@ -5,31 +5,31 @@ from pathlib import Path
 
 from hubserve.cli.output import add_json_option, print_json
 
-HELP = "make an index of modules, or say which are asked for names"
+HELP = "create an index of modules, or manage the configured indexes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="build|yank|list|add|remove")
-    build = actions.add_parser("build", help="make a folder of archives an index")
-    build.add_argument("folder", type=Path, metavar="FOLDER", help="holds the archives, at any depth")
-    yank = actions.add_parser("yank", help="withdraw a version: only who names it gets it")
+    build = actions.add_parser("build", help="turn a folder of archives into an index")
+    build.add_argument("folder", type=Path, metavar="FOLDER", help="folder with the archives, at any depth")
+    yank = actions.add_parser("yank", help="withdraw a version: it is then installed only by its exact version")
     yank.add_argument("version", metavar="NAME==VERSION", help="the version")
     yank.add_argument("--index", type=Path, required=True, metavar="FOLDER", help="the index")
-    yank.add_argument("--reason", default="its publisher withdrew it", help="what its users are told")
-    yank.add_argument("--undo", action="store_true", help="allow it again")
-    listing = actions.add_parser("list", help="show the indexes that are asked, in order")
+    yank.add_argument("--reason", default="its publisher withdrew it", help="reason shown to users")
+    yank.add_argument("--undo", action="store_true", help="restore it")
+    listing = actions.add_parser("list", help="show the configured indexes, in order")
     add_json_option(listing)
-    add = actions.add_parser("add", help="ask an index, after those that are there")
-    add.add_argument("location", metavar="URL|FOLDER", help="where it is")
-    add.add_argument("--first", action="store_true", help="ask it before the others")
-    add.add_argument("--no-check", action="store_true", help="do not look whether it is there")
-    remove = actions.add_parser("remove", help="ask an index no more")
-    remove.add_argument("location", metavar="URL|FOLDER", help="as 'hub index list' shows it")
+    add = actions.add_parser("add", help="add an index after the existing ones")
+    add.add_argument("location", metavar="URL|FOLDER", help="address or folder of the index")
+    add.add_argument("--first", action="store_true", help="put it before the existing ones")
+    add.add_argument("--no-check", action="store_true", help="do not check that it exists")
+    remove = actions.add_parser("remove", help="remove an index")
+    remove.add_argument("location", metavar="URL|FOLDER", help="as shown by 'hub index list'")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the action says."""
+    """Run the action; return the exit status."""
     return {"build": _build, "yank": _yank, "list": _list, "add": _add, "remove": _remove}[args.action](args)
 
 

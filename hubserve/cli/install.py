@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubserve.cli.environment import add_environment_options, choice_text, environment_options
 from hubserve.cli.output import add_downgrade_option, add_index_option, add_json_option, print_json, size_text
-from hubserve.cli.server_notices import report_swaps, tell_servers
+from hubserve.cli.server_notices import notify_servers, report_swaps
 from hubserve.errors import InstallError
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "git+https://HOST/REPOSITORY[@TAG-OR-COMMIT][#subdirectory=FOLDER]; NAME, NAME==VERSION, 'NAME>=1,<2' from an index; "
         "or a file made by hub bundle",
     )
-    parser.add_argument("--name", default="", metavar="NAME", help="what a model's own files are to be called (default: as the file)")
-    parser.add_argument("--version", default="", metavar="VERSION", help="the version of such a module (default: 1.0.0)")
-    parser.add_argument("--digest", default="", metavar="sha256:DIGITS", help="refuse an archive with any other digest")
+    parser.add_argument("--name", default="", metavar="NAME", help="name of a module made from model files (default: the file's name)")
+    parser.add_argument("--version", default="", metavar="VERSION", help="version of such a module (default: 1.0.0)")
+    parser.add_argument("--digest", default="", metavar="sha256:DIGITS", help="refuse an archive with another digest")
     add_index_option(parser)
     add_downgrade_option(parser)
-    parser.add_argument("--no-check", action="store_true", help="do not import it once first, because what it needs will come later")
+    parser.add_argument("--no-check", action="store_true", help="skip the import check, for example if requirements are installed later")
     add_environment_options(parser)
     add_json_option(parser)
 
@@ -87,7 +87,7 @@ def _install_bundle(path: Path, args: argparse.Namespace) -> int:
 
 def _document(installed: "InstallResult") -> dict[str, Any]:
     manifest = installed.manifest
-    swaps = list(tell_servers(manifest.info.name, manifest.info.version))
+    swaps = list(notify_servers(manifest.info.name, manifest.info.version))
     return {**manifest.to_json(), "folder": str(installed.folder), "replaced": installed.replaced, "servers": swaps}
 
 
@@ -96,7 +96,7 @@ def _report(installed: "InstallResult") -> bool:
     manifest = installed.manifest
     if reason := (manifest.provenance or {}).get("yanked"):
         print(f"Note: {manifest.info.name} {manifest.info.version} was withdrawn from its index: {reason}", file=sys.stderr)
-    swaps = tell_servers(manifest.info.name, manifest.info.version)
+    swaps = notify_servers(manifest.info.name, manifest.info.version)
     verb = "Replaced" if installed.replaced else "Installed"
     size = f"{manifest.files} file{'' if manifest.files == 1 else 's'}, {size_text(manifest.size_bytes)}"
     print(f"{verb} {installed.info.name} {installed.info.version} ({size}) in {installed.folder}", flush=True)

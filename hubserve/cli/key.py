@@ -6,28 +6,28 @@ from pathlib import Path
 from hubserve.cli.output import add_json_option, print_json
 from hubserve.cli.tables import print_table
 
-HELP = "make a key to sign modules with, say whose signatures are trusted, or make one for instances on other machines"
+HELP = "create signing keys, manage trusted keys, or create a key for instances on other machines"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="generate|trust|list|remove|remote")
-    generate = actions.add_parser("generate", help="make a key pair")
-    generate.add_argument("file", type=Path, metavar="FILE", help="the private key; the public one is put beside it, as FILE.pub")
-    trust = actions.add_parser("trust", help="trust a public key; what its index has is then refused unless it is signed")
-    trust.add_argument("key", metavar="FILE|TEXT", help="a .pub file, or the text in it")
-    trust.add_argument("--name", required=True, metavar="WHO", help="whose key it is")
-    trust.add_argument("--index", default="", metavar="URL|FOLDER", help="the index that it is trusted for (default: every one)")
+    generate = actions.add_parser("generate", help="create a key pair")
+    generate.add_argument("file", type=Path, metavar="FILE", help="file of the private key; the public key is written to FILE.pub")
+    trust = actions.add_parser("trust", help="trust a public key; its index may then install signed versions only")
+    trust.add_argument("key", metavar="FILE|TEXT", help="a .pub file, or its text")
+    trust.add_argument("--name", required=True, metavar="WHO", help="name of the key's owner")
+    trust.add_argument("--index", default="", metavar="URL|FOLDER", help="index that it is trusted for (default: every index)")
     listing = actions.add_parser("list", help="show the trusted keys")
     add_json_option(listing)
-    remove = actions.add_parser("remove", help="trust a key no more")
-    remove.add_argument("name", metavar="WHO", help="its name, or its identifier")
-    remote = actions.add_parser("remote", help="make the key that a server and instances on other machines share (token_file)")
-    remote.add_argument("file", type=Path, metavar="FILE", help="where to; copy it to the other machine, and to nobody else")
+    remove = actions.add_parser("remove", help="remove a trusted key")
+    remove.add_argument("name", metavar="WHO", help="name or identifier of the key")
+    remote = actions.add_parser("remote", help="create the key that a server and instances on other machines share (token_file)")
+    remote.add_argument("file", type=Path, metavar="FILE", help="file to write; copy it only to the other machine")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the action says."""
+    """Run the action; return the exit status."""
     actions = {"generate": _generate, "trust": _trust, "list": _list, "remove": _remove, "remote": _remote}
     return actions[args.action](args)
 
@@ -83,6 +83,6 @@ def _remote(args: argparse.Namespace) -> int:
     from hubserve.gateway.instances.remote_key import make_key
 
     make_key(args.file)
-    print(f"The key is in {args.file}: whoever has it can run code there and answer for your models. Copy it to the other machine, then")
+    print(f"The key is in {args.file}: its holders can run code there and answer for your models. Copy it to the other machine, then")
     print(f"start there: python -m hubserve.instance --listen HOST:PORT --token-file {args.file.name}")
     return 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hubserve.cli.output import add_json_option, print_json
 
-HELP = "write a new module that works, to be made your own"
+HELP = "write a new, working module as a starting point"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,9 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from hubserve.authoring.new import TEMPLATES
 
     about = "; ".join(f"{name}: {takes}" for name, takes in TEMPLATES.items())
-    parser.add_argument("name", metavar="NAME", help="what the module is to be called")
+    parser.add_argument("name", metavar="NAME", help="name of the module")
     parser.add_argument("--template", "-t", choices=[*TEMPLATES], default="json", help=f"what it takes ({about}); default: json")
-    parser.add_argument("--output_dir", "-o", type=Path, default=Path(), metavar="DIR", help="its folder is made in it; default: .")
+    parser.add_argument("--output_dir", "-o", type=Path, default=Path(), metavar="DIR", help="where to create its folder; default: .")
     add_json_option(parser)
 
 

@@ -1,4 +1,4 @@
-"""What commands print beside tables."""
+"""Output of commands besides tables."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """``--json``, the same on every command that reports."""
-    parser.add_argument("--json", action="store_true", help="print JSON instead")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_index_option(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_index_option(parser: argparse.ArgumentParser) -> None:
         "--index",
         action="append",
         metavar="URL|FOLDER",
-        help="look names up here instead of in the indexes of HUB_INDEX or 'hub index list'; several times: in this order",
+        help="search this index instead of those of HUB_INDEX and 'hub index list' (repeatable, in this order)",
     )
 
 
@@ -27,7 +27,7 @@ def add_downgrade_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-downgrade",
         action="store_true",
-        help="take a version although it is older than the installed one, or the signed index had a newer one before",
+        help="accept a version that is older than the installed one, or than one that the signed index had before",
     )
 
 
@@ -37,7 +37,7 @@ def print_json(document: Any) -> None:
 
 
 def size_text(size_bytes: int) -> str:
-    """A size for people: ``17.2 MB``."""
+    """Return a readable size: ``17.2 MB``."""
     size = float(size_bytes)
     for unit in _UNITS:
         if size < 1000 or unit == _UNITS[-1]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from hubserve.cli.assets import add_assets_option, print_assets, wanted_assets
 from hubserve.cli.output import add_json_option, print_json, size_text
 
-HELP = "pack a module's folder into one archive, the same bytes each time"
+HELP = "pack a module's folder into a reproducible archive"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="the archive (.tar.gz or .tar.xz), or a folder for it; default: ./NAME-VERSION.tar.gz",
+        help="the archive (.tar.gz or .tar.xz), or its folder; default: ./NAME-VERSION.tar.gz",
     )
     add_assets_option(parser)
     add_json_option(parser)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shown_progress() -> Iterator[Progress]:
-    """A bar on a terminal, which goes away at the end; elsewhere one line per step."""
+    """Show a bar on a terminal, which disappears at the end; elsewhere one line per step."""
     if not sys.stderr.isatty():
         yield _Lines()
         return
@@ -37,7 +37,7 @@ def shown_progress() -> Iterator[Progress]:
 
 @contextmanager
 def shown_steps() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar that is told what is done now, how many steps are done, and how many there are; elsewhere than on a terminal a line per step.
+    """Show a bar that follows the reported step, its number and the total; without a terminal, one line per step.
 
     Nothing is drawn between two calls, so that it takes no time from what is measured.
     """

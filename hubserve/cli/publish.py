@@ -6,21 +6,21 @@ from pathlib import Path
 from hubserve.cli.assets import add_assets_option, print_assets, wanted_assets
 from hubserve.cli.output import add_json_option, print_json, size_text
 
-HELP = "put a module into an index in a folder of this machine"
+HELP = "add a module to an index in a local folder"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("source", type=Path, metavar="FOLDER|ARCHIVE", help="the module's folder, which is packed, or an archive of it")
-    parser.add_argument("--index", required=True, metavar="FOLDER", help="the index; made if it is missing")
-    parser.add_argument("--key", type=Path, metavar="FILE", help="sign with this private key ('hub key generate' makes one)")
-    parser.add_argument("--force", action="store_true", help="replace a version that is there with other content")
+    parser.add_argument("source", type=Path, metavar="FOLDER|ARCHIVE", help="folder of the module, which is packed, or an archive of it")
+    parser.add_argument("--index", required=True, metavar="FOLDER", help="the index; created if it does not exist")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="sign with this private key (see 'hub key generate')")
+    parser.add_argument("--force", action="store_true", help="replace an existing version that has other content")
     add_assets_option(parser)
     add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Publish, and say what the index has now."""
+    """Publish the module and print the index's versions."""
     from hubserve.cli.progress import shown_progress
     from hubserve.errors import InstallError
     from hubserve.paths import home

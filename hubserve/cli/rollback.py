@@ -3,9 +3,9 @@
 import argparse
 
 from hubserve.cli.output import add_json_option, print_json
-from hubserve.cli.server_notices import report_swaps, tell_servers
+from hubserve.cli.server_notices import notify_servers, report_swaps
 
-HELP = "take back the last change of a module: the version, or the files, before"
+HELP = "undo the last change of a module: restore the previous version or files"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Go back, have running servers follow, and say what the name means now."""
+    """Roll back, notify running servers, and print the current version."""
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.installer import Installer
 
@@ -23,11 +23,11 @@ def run(args: argparse.Namespace) -> int:
     with shown_progress() as progress:
         done = installer.rollback(args.name, progress=progress)
     info = done.now.info
-    swaps = tell_servers(info.name, done.restored or info.version)
+    swaps = notify_servers(info.name, done.restored or info.version)
     if args.json:
-        told = list(swaps)
-        print_json({"name": info.name, "version": info.version, "was": done.was, "restored": done.restored, "servers": told})
-        failed = any(each["error"] for each in told)
+        notices = list(swaps)
+        print_json({"name": info.name, "version": info.version, "was": done.was, "restored": done.restored, "servers": notices})
+        failed = any(each["error"] for each in notices)
     else:
         files = f"; the files of {done.restored} before its last installation are back" if done.restored else ""
         meant = f"means {info.version} again, not {done.was}" if done.was != info.version else f"still means {info.version}"

@@ -19,13 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.usage = "hub run [-h] [--json] [--debug] NAME[==VERSION]|FOLDER [ARGUMENT ...]"
     parser.add_argument(
-        "module", metavar="NAME[==VERSION]|FOLDER", help="an installed module, or any module's folder; what follows is for it"
+        "module",
+        metavar="NAME[==VERSION]|FOLDER",
+        help="an installed module, or any module's folder; all further arguments are passed to it",
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of Python's form; give it before the module")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of Python's form; must precede the module")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the module; its output and exit status are passed on."""
+    """Run the module; pass its output and exit status on."""
     from hubserve.registry.environments.launch import launch
     from hubserve.registry.environments.serving_environment import served_environment
     from hubserve.registry.installed import InstalledModules
@@ -62,7 +64,7 @@ def _wait(child: subprocess.Popen[bytes], name: str) -> int:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """A terminal's Ctrl-C has reached the child as well; a signal to this process alone has not."""
+    """End the child with increasing force: a terminal's Ctrl-C has reached it too, a signal to this process alone has not."""
     for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         try:
             child.wait(_PATIENCE_S if how != signal.SIGINT else 0.5)

@@ -7,12 +7,14 @@ from typing import NamedTuple
 from hubserve.cli.output import add_index_option, add_json_option, print_json
 from hubserve.cli.tables import print_table
 
-HELP = "look for modules in the indexes"
+HELP = "search the indexes for modules"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("words", metavar="WORD", nargs="*", help="each must be in a module's name or summary (default: every module)")
+    parser.add_argument(
+        "words", metavar="WORD", nargs="*", help="words that a module's name or summary must contain (default: list every module)"
+    )
     add_index_option(parser)
     add_json_option(parser)
 
@@ -30,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Hit(NamedTuple):
-    """A module in an index.
+    """Module in an index.
 
     Attributes:
         name, summary: as the index has them.

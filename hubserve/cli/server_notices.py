@@ -1,4 +1,4 @@
-"""What running servers do with modules that change under them, for people to read."""
+"""Notices to running servers about changed modules, and their answers as text."""
 
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
@@ -8,8 +8,8 @@ from hubserve.errors import HubError
 from hubserve.server import admin_socket, pidfile
 
 
-def tell_servers(name: str, version: str) -> Iterator[dict[str, Any]]:
-    """Tell every server of this home that a version was installed; those that serve it without naming another version swap to it.
+def notify_servers(name: str, version: str) -> Iterator[dict[str, Any]]:
+    """Notify every server of this home of an installed version; those that serve the module without pinning another version swap to it.
 
     Returns:
         As they come, the servers' answers, with their ``port``.
@@ -19,7 +19,7 @@ def tell_servers(name: str, version: str) -> Iterator[dict[str, Any]]:
 
 
 def take_from_servers(name: str, ports: Iterable[int]) -> Iterator[dict[str, Any]]:
-    """Tell servers that versions of a module are no longer installed: they serve one that is, or the module no more.
+    """Notify servers of removed versions of a module: they serve an installed one, or unload the module.
 
     Returns:
         As they come, when the last request to what was uninstalled is answered, the servers' answers, with their ``port``.
@@ -30,21 +30,21 @@ def take_from_servers(name: str, ports: Iterable[int]) -> Iterator[dict[str, Any
 
 def _tell(port: int, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     try:
-        for told in admin_socket.ask(port, request):
-            if told["state"] != "unchanged":
-                yield {**told, "port": port}
+        for notice in admin_socket.ask(port, request):
+            if notice["state"] != "unchanged":
+                yield {**notice, "port": port}
     except HubError as error:  # what is installed stands, whatever a server says
         version = request.get("version", "")
         yield {"module": request["module"], "version": version, "was": "", "state": "kept", "error": error.message, "port": port}
 
 
 def serving_ports(folder: Path, versions: Container[str]) -> list[int]:
-    """The ports on which servers of this home serve any of these versions from a module's folder in the store."""
-    return [port for port in pidfile.running_servers() if any(_is_one_of(told, folder, versions) for told in _served(port))]
+    """Return the ports of this home's servers that serve any of these versions from a module's folder in the store."""
+    return [port for port in pidfile.running_servers() if any(_is_one_of(notice, folder, versions) for notice in _served(port))]
 
 
-def _is_one_of(told: dict[str, Any], folder: Path, versions: Container[str]) -> bool:
-    return Path(told["folder"]).parent == folder and told["version"] in versions
+def _is_one_of(notice: dict[str, Any], folder: Path, versions: Container[str]) -> bool:
+    return Path(notice["folder"]).parent == folder and notice["version"] in versions
 
 
 def _served(port: int) -> list[dict[str, Any]]:
@@ -55,21 +55,21 @@ def _served(port: int) -> list[dict[str, Any]]:
 
 
 def report_swaps(swaps: Iterable[dict[str, Any]]) -> bool:
-    """Print a line for each answer as it comes; gives whether any tells of a failure."""
+    """Print a line for each answer as it arrives; return whether any reports a failure."""
     failed = False
-    for told in swaps:
-        print(swap_text(told), flush=True)
-        failed = failed or bool(told["error"])
+    for notice in swaps:
+        print(swap_text(notice), flush=True)
+        failed = failed or bool(notice["error"])
     return failed
 
 
-def swap_text(told: dict[str, Any]) -> str:
-    """One line about one module of one server."""
-    where = f"server on port {told['port']}: " if "port" in told else ""
-    name, version, was = told["module"], told["version"], told["was"]
-    if told["error"]:
-        return f"{where}{name} {was or version} is kept: {told['error']}"
-    if told["state"] == "unloaded":
+def swap_text(notice: dict[str, Any]) -> str:
+    """Return one line about one module of one server."""
+    where = f"server on port {notice['port']}: " if "port" in notice else ""
+    name, version, was = notice["module"], notice["version"], notice["was"]
+    if notice["error"]:
+        return f"{where}{name} {was or version} is kept: {notice['error']}"
+    if notice["state"] == "unloaded":
         return f"{where}{name} {was} is no longer served"
     if not was:
         return f"{where}{name} {version} is served"

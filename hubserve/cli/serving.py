@@ -19,7 +19,7 @@ from hubserve.settings import DEFAULT_PORT, ServerSettings, read_config
 if TYPE_CHECKING:
     from hubserve.gateway.dataplane import ModulePlan
 
-HELP = "start, stop, reload or look at a server of installed modules"
+HELP = "start, stop, reload or inspect a server"
 
 _STOP_POLL_S = 0.05
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="NAME[==VERSION]|FOLDER|[NAME=]FILE",
-        help="installed modules, or folders and models' own files (.onnx, .pdmodel, .json, .pt, .xml) to serve without installing",
+        help="installed modules, or folders and model files (.onnx, .pdmodel, .json, .pt, .xml) to serve without installing",
     )
     start.add_argument(
         "--model-store",
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="model_store",
         action="append",
         metavar="DIR",
-        help="serve the Triton models in this folder: DIR/MODEL/config.pbtxt and DIR/MODEL/VERSION/... (may be given several times)",
+        help="Triton model repository to serve: DIR/MODEL/config.pbtxt and DIR/MODEL/VERSION/... (repeatable)",
     )
     start.add_argument(
         "--model-control",
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model_control",
         dest="model_control",
         choices=["none", "poll", "explicit"],
-        help="none: serve all models of the stores; poll: and follow changes; explicit: only --load-model and what clients load",
+        help="none: serve all models of the stores; poll: also follow changes; explicit: serve --load-model and models that clients load",
     )
     start.add_argument(
         "--load-model",
@@ -66,11 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="load_model",
         action="append",
         metavar="NAME",
-        help="with --model-control explicit: a model to serve from the start ('*': all; may be given several times)",
+        help="with --model-control explicit: model to load at start-up ('*': all; repeatable)",
     )
-    start.add_argument(
-        "-c", "--config", type=Path, metavar="FILE", help="a config.json; of the other flags, those that PaddleHub has are then disregarded"
-    )
+    start.add_argument("-c", "--config", type=Path, metavar="FILE", help="a config.json; PaddleHub's other flags are then ignored")
     start.add_argument("-p", "--port", type=int, help=f"port to listen on (default {DEFAULT_PORT}; 0: any free one)")
     start.add_argument("--host", help="address to listen on (default 127.0.0.1: this machine only)")
     start.add_argument(
@@ -78,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--grpc_port",
         type=int,
         metavar="PORT",
-        help="port for v2 clients over gRPC; may be that of --port (0: any free one; default: none)",
+        help="gRPC port; may equal --port (0: any free one; default: no gRPC)",
     )
     start.add_argument(
         "--shared-memory",
@@ -86,13 +84,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="shared_memory",
         action="store_true",
         default=None,
-        help="let v2 clients on this machine have tensors in POSIX shared memory",
+        help="let clients on this machine pass tensors in POSIX shared memory",
     )
     start.add_argument(
         "--admin",
         choices=["local", "off", "any"],
-        help="who may load and unload models, register shared memory, change logging and tracing, and read /status: "
-        "direct clients on this machine (local, the default), nobody, or everybody who can reach the server",
+        help="clients that may load and unload models, register shared memory, change logging and tracing, and read /status: "
+        "those that connect directly from this machine (local, default), none (off), or all (any)",
     )
     start.add_argument(
         "--allowed-hosts",
@@ -101,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="NAME",
-        help="names by which clients call the server besides localhost, such as that of a proxy in front of it",
+        help="further host names that clients may use, such as that of a proxy in front",
     )
     start.add_argument(
         "--cors-origins",
@@ -110,10 +108,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="ORIGIN",
-        help="origins of web pages that may use the modules, such as https://app.example.com ('*': all)",
+        help="origins of other web pages that may use the modules, such as https://app.example.com ('*': all)",
     )
     start.add_argument("--use_multiprocess", action="store_true", help="run --workers instances of each module")
-    start.add_argument("--use_singleprocess", action="store_true", help="run one instance of each module, as PaddleHub 1.6 calls it")
+    start.add_argument("--use_singleprocess", action="store_true", help="run one instance of each module (PaddleHub 1.6)")
     start.add_argument(
         "-mi", "--modules_info", metavar="JSON", help="""modules with their settings, as in a config.json: '{"lac": {"init_args": {}}}'"""
     )
@@ -124,21 +122,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     start.add_argument("--use_gpu", action="store_true", help="compute on GPUs")
     start.add_argument("-i", "--gpu", help="GPUs to use, such as '0,1' (default: CUDA_VISIBLE_DEVICES)")
-    stop = actions.add_parser("stop", help="let a server finish its requests and end it")
-    stop.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="the port that it serves (default %(default)s)")
-    stop.add_argument("--timeout_s", type=float, default=60, help="how long to wait for it to end (default %(default)s)")
+    stop = actions.add_parser("stop", help="stop a server after it has finished its requests")
+    stop.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
+    stop.add_argument("--timeout_s", type=float, default=60, help="seconds to wait for it to end (default %(default)s)")
     status = actions.add_parser("status", help="show a server's modules, instances and queues")
-    status.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="the port that it serves (default %(default)s)")
-    status.add_argument("--host", default="127.0.0.1", help="the address that it listens on (default %(default)s)")
+    status.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
+    status.add_argument("--host", default="127.0.0.1", help="address of the server (default %(default)s)")
     status.add_argument("--json", action="store_true", help="as JSON")
-    reload = actions.add_parser("reload", help="load modules again beside the running ones, then move the traffic to them")
-    reload.add_argument("modules", nargs="*", metavar="NAME", help="modules (default: all; those no longer in the settings are ended)")
-    reload.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="the port that the server serves (default %(default)s)")
-    reload.add_argument("--json", action="store_true", help="as JSON, when all is done")
+    reload = actions.add_parser("reload", help="load modules anew beside the running ones, then move the traffic to them")
+    reload.add_argument("modules", nargs="*", metavar="NAME", help="modules (default: all; those no longer in the settings are stopped)")
+    reload.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
+    reload.add_argument("--json", action="store_true", help="print JSON at the end")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the action says; returns the exit status."""
+    """Run the action; return the exit status."""
     return {"start": _start, "stop": _stop, "status": _status, "reload": _reload}[args.action](args)
 
 
@@ -212,14 +210,14 @@ def _why_no_server(port: int) -> str:
 
 
 def _reload(args: argparse.Namespace) -> int:
-    told = []
+    notices = []
     for line in admin_socket.ask(args.port, {"op": "reload", "modules": args.modules}):
-        told.append(line)
+        notices.append(line)
         if not args.json:
             print(swap_text(line), flush=True)
     if args.json:
-        print(json.dumps(told, ensure_ascii=False, indent=2))
-    return int(any(line["error"] for line in told))
+        print(json.dumps(notices, ensure_ascii=False, indent=2))
+    return int(any(line["error"] for line in notices))
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -240,7 +238,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _local_status(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Return the status of a server of this user's home, whatever address it listens on and whichever clients may ask over HTTP."""
+    """Return the status of a server of this user's home, on any address and with any ``admin`` setting."""
     if args.host not in _LOCAL_HOSTS or pidfile.find(args.port) is None:
         return None
     try:
@@ -292,6 +290,6 @@ def _status_row(module: dict[str, Any]) -> list[str]:
 
 
 def _times_text(forms: list[dict[str, Any]]) -> str:
-    """How long calls take by their number of items, of the form of item that came first."""
+    """Return the duration of calls by their number of items, for the first form of item."""
     times = {**forms[0]["ms"], **forms[0]["shared_ms"]} if forms else {}
     return " ".join(f"{items}:{times[items]:.3g}" for items in sorted(times, key=int)) or "-"

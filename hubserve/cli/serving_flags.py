@@ -1,4 +1,4 @@
-"""The flags of ``hub serving start`` as settings, by themselves and beside a configuration file."""
+"""Flags of ``hub serving start`` as settings, alone and beside a configuration file."""
 
 import argparse
 from pathlib import Path
@@ -25,7 +25,7 @@ _ORIGIN = "command line"
 
 
 def disregarded(args: argparse.Namespace) -> str:
-    """Return one line about the flags that do not count beside ``-c``, as in PaddleHub; "" where there are none."""
+    """Return one line about the flags that have no effect beside ``-c``, as in PaddleHub; "" if there are none."""
     given = [each for name, each in _PADDLEHUB_FLAGS.items() if (value := getattr(args, name)) is not None and value is not False]
     if not given:
         return ""
@@ -38,7 +38,7 @@ def disregarded(args: argparse.Namespace) -> str:
 
 
 def beside_config(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings of flags that count beside a configuration file, and over what it says: those that PaddleHub does not have."""
+    """Return the settings of flags that override a configuration file: those that PaddleHub does not have."""
     given = {name: value for name in _OWN_FLAGS if (value := getattr(args, name)) is not None}
     if "model_store" in given:  # relative to where the user is, not to the file
         given["model_store"] = [str(Path(each).expanduser().absolute()) for each in given["model_store"]]
@@ -46,7 +46,7 @@ def beside_config(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def refuse_stray(words: list[str]) -> None:
-    """Say what words are missing around words that belong to no flag.
+    """Raise an error about words that belong to no flag, with the missing flag.
 
     Raises:
         ConfigError: there are any.

@@ -8,7 +8,7 @@ from hubserve.cli.environment import environment_text
 from hubserve.cli.output import add_json_option, print_json, size_text
 from hubserve.cli.tables import print_facts
 
-HELP = "describe a module, without running any of its code"
+HELP = "describe a module without running its code"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is known."""
+    """Print the description."""
     from hubserve.registry.engine_note import read_engine_note
     from hubserve.registry.installed import InstalledModules
     from hubserve.registry.resolve import resolve
@@ -81,7 +81,7 @@ def _facts(found: Any, versions: list[str], current: str) -> dict[str, str]:
 
 
 def _provenance_facts(provenance: dict[str, str]) -> dict[str, str]:
-    """What was verified when it was installed."""
+    """Return what was verified at the installation."""
     is_from_index = provenance.get("kind") == "index"
     signed_by = provenance.get("signed_by", "")
     unchecked = "not checked, because no key is trusted for the index" if is_from_index else ""
@@ -96,7 +96,7 @@ def _provenance_facts(provenance: dict[str, str]) -> dict[str, str]:
 
 
 def engine_text(engine: dict[str, Any]) -> str:
-    """Which engine last computed the module, and why: ``onnxruntime (chosen by measuring on 2026-11-21: ...)``."""
+    """Return the engine that last computed the module, and why: ``onnxruntime (chosen by measuring on 2026-11-21: ...)``."""
     name, reason, measured = engine.get("name", "?"), engine.get("reason", ""), engine.get("measured")
     try:
         return f"{name} (chosen by measuring on {measured['date']}: {_figures_text(measured)})" if measured else f"{name} ({reason})"

@@ -38,7 +38,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, cut: st
 
 
 def print_facts(facts: dict[str, str]) -> None:
-    """Print one fact a line; empty ones are left out, long ones are folded."""
+    """Print one fact per line; omit empty ones, fold long ones."""
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -51,7 +51,7 @@ def print_facts(facts: dict[str, str]) -> None:
 
 
 def printable(value: str) -> str:
-    """A module's own words, with nothing in them that steers a terminal."""
+    """Return a module's text without terminal control characters."""
     return "".join(each if each.isprintable() else " " for each in value)
 
 

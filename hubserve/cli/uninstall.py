@@ -13,12 +13,12 @@ HELP = "remove an installed module"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("name", metavar="NAME[==VERSION]", help="the module; without a version, every version of it")
-    parser.add_argument("--force", action="store_true", help="if it is served, have the servers finish its requests and unload it")
+    parser.add_argument("--force", action="store_true", help="if it is served, let the servers finish its requests and unload it")
     add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Remove, and say what is gone."""
+    """Remove the versions and print them."""
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.installer import Installer
     from hubserve.registry.names import split_reference
@@ -32,9 +32,9 @@ def run(args: argparse.Namespace) -> int:
         removed = installer.uninstall(name, version, progress=progress)
     swaps = take_from_servers(removed[0].info.name, ports)
     if args.json:
-        told = list(swaps)
-        print_json({"removed": [{"name": each.info.name, "version": each.info.version} for each in removed], "servers": told})
-        failed = any(each["error"] for each in told)
+        notices = list(swaps)
+        print_json({"removed": [{"name": each.info.name, "version": each.info.version} for each in removed], "servers": notices})
+        failed = any(each["error"] for each in notices)
     else:
         for each in removed:
             print(f"Removed {each.info.name} {each.info.version}", flush=True)
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ports(installer: Any, name: str, version: str | None) -> list[int]:
-    """The ports on which it is served now."""
+    """Return the ports that serve it."""
     try:
         one = installer.installed.get(name, version)
     except HubError:  # uninstalling it says why
@@ -53,7 +53,7 @@ def _ports(installer: Any, name: str, version: str | None) -> list[int]:
 
 
 def _delete_files(installer: Any, removed: list[Any], as_json: bool) -> None:
-    """The files that a server ran until now were left to it."""
+    """Delete the files that a server was still running."""
     if any(each.version_dir.exists() for each in removed):
         installer.sweep()
     for each in removed:

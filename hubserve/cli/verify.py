@@ -9,7 +9,7 @@ from hubserve.cli.tables import printable
 if TYPE_CHECKING:
     from hubserve.registry.installed import Installed, InstalledModules
 
-HELP = "read every installed file again, and tell which is not as it was installed"
+HELP = "check all installed files and list changed, missing and extra ones"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read and compare; 1 if anything is wrong."""
+    """Compare the files; return 1 if any differs."""
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.install.verification import verify
     from hubserve.registry.installed import InstalledModules

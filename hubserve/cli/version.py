@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print it."""
+    """Print the version."""
     if args.json:
         print_json({"hubserve": hubserve.__version__, "python": platform.python_version()})
     else:

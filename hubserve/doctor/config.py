@@ -156,7 +156,7 @@ def _without_wrong_keys(raw: dict[str, Any], path: Path) -> tuple[dict[str, Any]
                     reason = _problem({"modules_info": {name: module}}, path)
                     found.append(Finding(ERROR, f"modules_info.{name}", reason, "Write an object, such as {}", str(path)))
         elif reason := _problem({"modules_info": {"x": {}}, key: value}, path):
-            found.append(Finding(ERROR, key, reason, "Rename, mend or remove the key", str(path)))
+            found.append(Finding(ERROR, key, reason, "Rename, fix or remove the key", str(path)))
         else:
             usable[key] = value
     return usable, found
@@ -168,7 +168,7 @@ def _usable_module(name: str, module: dict[str, Any], path: Path, found: list[Fi
         # addresses need a token file, which has a key and a check of its own
         tried = {"token_file": "x", key: value} if key == "addresses" else {key: value}
         if reason := _problem({"modules_info": {name: tried}}, path):
-            found.append(Finding(ERROR, f"modules_info.{name}.{key}", reason, "Rename, mend or remove the key", str(path)))
+            found.append(Finding(ERROR, f"modules_info.{name}.{key}", reason, "Rename, fix or remove the key", str(path)))
         else:
             usable[key] = value
     return usable

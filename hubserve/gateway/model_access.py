@@ -1,11 +1,25 @@
 """The served models, as the modules of the same server may use them."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
 
 from hubserve.errors import ModuleNotFound, Unavailable
-from hubserve.gateway.served_model import ServedModels
+from hubserve.gateway.served_model import ServedModule
 from hubserve.types import BFLOAT16, InferRequest, InferResponse
 from hubserve.wire.model_access import ModelAccess
+
+
+class ServedModels(Protocol):
+    """The served modules by name, for those that call others by their names."""
+
+    def get(self, name: str, version: str | None = None) -> ServedModule:
+        """Return a served module; see :meth:`hubserve.gateway.dataplane.DataPlane.get`."""
+
+    async def infer(self, request: InferRequest) -> InferResponse:
+        """Answer one request; see :meth:`hubserve.gateway.dataplane.DataPlane.infer`."""
+
+    def stream(self, request: InferRequest) -> AsyncIterator[InferResponse]:
+        """Answer one request by any number of responses; see :meth:`hubserve.gateway.dataplane.DataPlane.stream`."""
 
 
 class DirectModelAccess(ModelAccess):

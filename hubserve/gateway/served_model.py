@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from urllib.parse import quote
 
 from hubserve.engines.selection_cache import cpu_model
@@ -296,19 +296,6 @@ class ServedModule:
             "threads": self.plan.instances[0].threads if self.plan.instances else 0,
             "instances": [slot.status() for slot in self.pool.slots],
         }
-
-
-class ServedModels(Protocol):
-    """The served modules by name, for those that call others by their names."""
-
-    def get(self, name: str, version: str | None = None) -> ServedModule:
-        """Return a served module; see :meth:`hubserve.gateway.dataplane.DataPlane.get`."""
-
-    async def infer(self, request: InferRequest) -> InferResponse:
-        """Answer one request; see :meth:`hubserve.gateway.dataplane.DataPlane.infer`."""
-
-    def stream(self, request: InferRequest) -> AsyncIterator[InferResponse]:
-        """Answer one request by any number of responses; see :meth:`hubserve.gateway.dataplane.DataPlane.stream`."""
 
 
 def _create_queue(plan: ModulePlan, latencies: LatencyStore) -> Queue:

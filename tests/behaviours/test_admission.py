@@ -39,9 +39,10 @@ def connections_of(server: Server) -> int:
     return sum(each.status == "ESTABLISHED" for each in psutil.Process(server.process.pid).net_connections("tcp"))
 
 
-@pytest.fixture
-def impatient(start: Start) -> Server:
-    return start({"shout": toy("shout")}, client_timeout_s=1.0)
+@pytest.fixture(scope="module")
+def impatient(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with servers(shared_home, tmp_path_factory.mktemp("impatient")) as start:
+        yield start({"shout": toy("shout")}, client_timeout_s=1.0)
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /predict/shout HTT", HEADERS], ids=["nothing", "half a line", "no end"])
@@ -207,10 +208,9 @@ def test_what_is_answered_by_an_error_keeps_no_memory(bounded: Server, body: byt
     assert gateway_mb(bounded) < before + 80
 
 
-def test_a_client_can_give_its_request_less_time(start: Start) -> None:
-    server = start({"faulty": toy("faulty")})
+def test_a_client_can_give_its_request_less_time(toys: Server) -> None:
     begin = time.monotonic()
-    answer = server.predict("faulty", json={"how": "sleep", "text": "2"}, headers={"X-Hub-Timeout-Ms": "200"})
+    answer = toys.predict("faulty", json={"how": "sleep", "text": "2"}, headers={"X-Hub-Timeout-Ms": "200"})
     assert answer.status_code == 504
     assert time.monotonic() - begin < 1.9, "it was answered before the module was done"
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from tests.conftest import MODULES, ROOT, Server, Start, free_port, hub, servers, toy, wait_for
+from tests.conftest import MODULES, ROOT, Server, Start, free_port, hub, hub_here, servers, toy, wait_for
 
 SHORT = ("--seconds", "1", "--rounds", "1")
 HELLO = ("--data", '{"text": "hello"}')
@@ -143,7 +143,7 @@ def test_no_server_and_no_module_are_told(home: Path) -> None:
     ],
 )
 def test_a_value_that_makes_no_sense_exits_2(home: Path, words: list[str]) -> None:
-    done = hub("bench", "shout", *words, home=home)
+    done = hub_here("bench", "shout", *words, home=home)
     assert done.returncode == 2
     assert words[0] in done.stderr or words[-2] in done.stderr
     assert done.stderr.count("\n") == 1

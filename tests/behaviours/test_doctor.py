@@ -27,7 +27,7 @@ def test_errors_are_exit_status_1_and_json_has_every_field(home: Path, tmp_path:
             "level": "error",
             "about": "modules_info.shout.workrs",
             "reason": "unknown key 'modules_info.shout.workrs'; did you mean 'workers'?",
-            "fix": "Rename, mend or remove the key",
+            "fix": "Rename, fix or remove the key",
             "file": str(config),
         }
     ]

@@ -3,12 +3,10 @@
 import random
 import socket
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import Server, servers, toy
+from tests.conftest import Server
 
 BODY = b'{"text":"hello"}'
 POST = b"POST /predict/shout HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -17,10 +15,8 @@ ANSWER = b'{"status":"000","msg":"","results":"HELLO!"}'
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder: Path = tmp_path_factory.mktemp("http")
-    with servers(folder / "home", folder) as start:
-        yield start({"shout": toy("shout")})
+def server(toys: Server) -> Server:
+    return toys
 
 
 def connect(server: Server) -> socket.socket:

@@ -2,21 +2,17 @@
 
 import random
 import socket
-from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import Server, servers, toy
+from tests.conftest import Server
 from tests.http1_conversations import conversation, fault
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder: Path = tmp_path_factory.mktemp("http")
-    with servers(folder / "home", folder) as start:
-        yield start({"shout": toy("shout")}, workers=1)
+def server(toys: Server) -> Server:
+    return toys
 
 
 def received(server: Server, pieces: list[bytes]) -> bytes:

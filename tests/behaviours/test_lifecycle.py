@@ -14,7 +14,7 @@ import psutil
 import pytest
 import requests
 
-from tests.conftest import MODULES, ROOT, Server, Start, free_port, hub, toy, wait_for
+from tests.conftest import MODULES, ROOT, Server, Start, free_port, hub, hub_here, toy, wait_for
 
 
 def test_start_by_flags_then_status_then_stop(home: Path, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_config_that_is_not_there_is_told(home: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["start"], ["begin"], ["start", "-m", "x", "-p", "http"]])
 def test_bad_options_are_status_2(home: Path, arguments: list[str]) -> None:
-    assert hub("serving", *arguments, home=home).returncode == 2
+    assert hub_here("serving", *arguments, home=home).returncode == 2
 
 
 def test_use_gpu_without_saying_which_is_refused_before_anything_starts(home: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from bench.stress.calls import Call, expecting, post_array, post_json
 from bench.stress.client import Client, Tally, closed_loop, open_loop
 from bench.stress.report import growth_promise, percentile, print_report
 from bench.stress.rude import GARBAGE
-from tests.conftest import ROOT, Start, toy
+from tests.conftest import ROOT, Server, Start, toy
 
 
 def stress(program: str, *options: str) -> dict[str, Any]:
@@ -91,11 +91,10 @@ def ask(port: int, calls: list[Call], count: int, rate_per_s: float = 0.0) -> Ta
 
 
 @pytest.mark.parametrize("rate_per_s", [0.0, 200.0], ids=["closed loop", "open loop"])
-def test_a_wrong_answer_is_a_failure_that_tells_its_time_status_and_text(start: Start, rate_per_s: float) -> None:
-    server = start({"doubler": toy("doubler")})
-    right = ask(server.port, numbers(2.0), 20, rate_per_s)
+def test_a_wrong_answer_is_a_failure_that_tells_its_time_status_and_text(toys: Server, rate_per_s: float) -> None:
+    right = ask(toys.port, numbers(2.0), 20, rate_per_s)
     assert (right.sent, right.right, right.failures, right.lost) == (20, 20, [], 0)
-    half_wrong = ask(server.port, numbers(3.0), 20, rate_per_s)
+    half_wrong = ask(toys.port, numbers(3.0), 20, rate_per_s)
     assert (half_wrong.sent, half_wrong.right, half_wrong.failure_count, half_wrong.lost) == (20, 10, 10, 0)
     assert half_wrong.failures[0].status == 200
     assert half_wrong.failures[0].text.startswith("wrong answer: {'y': [[4.0]]")

@@ -13,6 +13,8 @@ import requests
 
 from tests.conftest import Server, Start, hub, toy, wait_for
 
+#: between two requests of a thread, so that clients leave the cores to the commands and servers under test
+LOAD_PAUSE_S = 0.01
 SOURCE = """
 from hubserve.module import moduleinfo, serving
 
@@ -42,7 +44,7 @@ def install(home: Path, tmp_path: Path):  # type: ignore[no-untyped-def]  # give
 
 @contextmanager
 def load(server: Server, threads: int = 4) -> Iterator[list[dict[str, object]]]:
-    """Ask all the time, and collect every answer; a request that fails is an answer with an ``error``."""
+    """Ask hundreds of times a second, and collect every answer; a request that fails is an answer with an ``error``."""
     answers: list[dict[str, object]] = []
     stop = threading.Event()
 
@@ -60,6 +62,7 @@ def load(server: Server, threads: int = 4) -> Iterator[list[dict[str, object]]]:
             if "error" not in answers[-1] and told["results"]["sent"] != sent:
                 answers.append({"error": f"{told} is another's answer"})
             count += 1
+            stop.wait(LOAD_PAUSE_S)
 
     running = [threading.Thread(target=ask, args=(number,)) for number in range(threads)]
     for each in running:

@@ -120,9 +120,8 @@ def test_a_request_finishes_with_a_region_that_is_unregistered_under_it(
     assert "Unable to find shared memory region: 'both'" in told.json()["error"]
 
 
-def test_a_server_has_no_shared_memory_unless_it_is_told_to(start: Start) -> None:
-    server = start({"shout": toy("shout")})
-    with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:
+def test_a_server_has_no_shared_memory_unless_it_is_told_to(toys: Server) -> None:
+    with triton.InferenceServerClient(toys.url.removeprefix("http://")) as client:
         with pytest.raises(InferenceServerException, match="shared memory is off on this server") as told:
             client.register_system_shared_memory("both", "/both", 16)
         assert told.value.status() == "501"

@@ -10,9 +10,10 @@ from hubserve.gateway.deadlock_detection import DeadlockDetector
 from hubserve.gateway.ensembles.flow import EnsembleFlow, ModelFacts, State, needed_steps
 from hubserve.gateway.ensembles.plan import EnsemblePlan, EnsembleStep, unordered_pair
 from hubserve.gateway.instances.raw_requests import check_tensors
+from hubserve.gateway.model_access import ServedModels
 from hubserve.gateway.module_plan import ModulePlan
 from hubserve.gateway.request_checks import unsupported_face
-from hubserve.gateway.served_model import ServedModels, ServedModule
+from hubserve.gateway.served_model import ServedModule
 from hubserve.kinds.description import Description, Face
 from hubserve.kinds.triton.api.config import using_decoupled_model_transaction_policy
 from hubserve.kinds.triton.config import DTYPES

@@ -7,9 +7,9 @@ from pathlib import Path
 from hubserve.errors import HubError, InstallError, ModuleNotFound
 from hubserve.registry.digests import check_digest
 from hubserve.registry.downloads.download import Downloaded
-from hubserve.registry.indexes.history import guard
 from hubserve.registry.indexes.reader import Index, open_index
 from hubserve.registry.indexes.search_order import in_effect
+from hubserve.registry.indexes.seen_versions import guard
 from hubserve.registry.indexes.select import ChosenRelease, Requirement, choose, holds, parse_requirement
 from hubserve.registry.indexes.signatures import verify
 from hubserve.registry.indexes.trusted_keys import TrustedKey, keys_for

@@ -13,7 +13,7 @@ def full() -> AdmissionControl:
     return admission
 
 
-def test_small_bodies_are_counted_and_taken_whatever_others_hold(full: AdmissionControl) -> None:
+def test_small_bodies_are_counted_and_accepted_whatever_others_hold(full: AdmissionControl) -> None:
     with full.admit() as ticket:
         for came in range(0, SMALL_BYTES + 1, 1024):
             ticket.reserve(came)
@@ -24,7 +24,7 @@ def test_small_bodies_are_counted_and_taken_whatever_others_hold(full: Admission
     assert full.bytes == MAX_BYTES
 
 
-def test_the_parts_of_a_large_body_are_counted_as_they_come(full: AdmissionControl) -> None:
+def test_parts_of_a_large_body_are_counted_as_they_arrive(full: AdmissionControl) -> None:
     full.release(MAX_BYTES // 2)
     full.hold(SMALL_BYTES, held=0)
     full.hold(MAX_BYTES // 2 - SMALL_BYTES, held=SMALL_BYTES)
@@ -34,7 +34,7 @@ def test_the_parts_of_a_large_body_are_counted_as_they_come(full: AdmissionContr
     assert full.bytes == 0
 
 
-def test_what_is_announced_is_checked_and_not_counted(full: AdmissionControl) -> None:
+def test_announced_bodies_are_checked_and_not_counted(full: AdmissionControl) -> None:
     with full.admit() as ticket:
         ticket.check_room(SMALL_BYTES)
         with pytest.raises(Unavailable):
@@ -55,7 +55,7 @@ def test_a_large_answer_is_refused_only_if_others_hold_everything(full: Admissio
         ticket.check_answer(50 * MAX_BYTES)
 
 
-def test_answers_that_are_not_written_keep_large_bodies_out(full: AdmissionControl) -> None:
+def test_unwritten_answers_keep_large_bodies_out(full: AdmissionControl) -> None:
     full.hold_answer(5000)
     full.release(MAX_BYTES)
     full.hold(MAX_BYTES - 5000)

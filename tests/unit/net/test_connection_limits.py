@@ -31,7 +31,7 @@ def opened(table: Connections, host: str, *idle_since: float) -> list[Client]:
     return clients
 
 
-def test_the_connection_that_is_idle_for_longest_makes_room() -> None:
+def test_the_longest_idle_connection_is_closed_for_a_new_one() -> None:
     table = Connections(4, 4)
     clients = opened(table, "10.0.0.1", 3.0, 1.0, 0.0, 2.0)
     opened(table, "10.0.0.1", 9.0)
@@ -41,7 +41,7 @@ def test_the_connection_that_is_idle_for_longest_makes_room() -> None:
     assert len(table) == 4
 
 
-def test_who_has_most_connections_makes_room_for_others() -> None:
+def test_the_address_with_the_most_connections_loses_one() -> None:
     table = Connections(5, 5)
     crowd, one = opened(table, "10.0.0.1", 5.0, 6.0, 7.0, 8.0), opened(table, "10.0.0.2", 1.0)
     opened(table, "10.0.0.3", 9.0)
@@ -57,7 +57,7 @@ def test_connections_with_requests_in_progress_are_never_closed() -> None:
     assert len(table) == 2
 
 
-def test_a_connection_that_became_busy_since_it_was_looked_at_is_passed_over() -> None:
+def test_a_connection_that_became_busy_since_the_last_search_is_skipped() -> None:
     table = Connections(3, 3)
     clients = opened(table, "10.0.0.1", 1.0, 2.0, 3.0)
     opened(table, "10.0.0.1", 9.0)
@@ -66,7 +66,7 @@ def test_a_connection_that_became_busy_since_it_was_looked_at_is_passed_over() -
     assert [each.evicted for each in clients] == [True, False, True]
 
 
-def test_an_address_without_idle_connections_does_not_keep_others_from_having_room_made() -> None:
+def test_an_address_without_idle_connections_does_not_protect_others() -> None:
     table = Connections(4, 2)
     opened(table, "10.0.0.1", 0.0, 0.0)
     idle = opened(table, "10.0.0.2", 1.0, 2.0)
@@ -75,7 +75,7 @@ def test_an_address_without_idle_connections_does_not_keep_others_from_having_ro
     assert idle[0].evicted
 
 
-def test_a_crowd_that_comes_at_once_closes_its_own_connections() -> None:
+def test_an_address_that_opens_many_connections_closes_its_own() -> None:
     table = Connections(6, 6)
     one = opened(table, "10.0.0.1", 1.0, 2.0)
     opened(table, "10.0.0.2", 3.0, 4.0, 5.0, 6.0)
@@ -84,7 +84,7 @@ def test_a_crowd_that_comes_at_once_closes_its_own_connections() -> None:
     assert len(table) == 6
 
 
-def test_one_address_has_a_bound_of_its_own() -> None:
+def test_one_address_has_its_own_limit() -> None:
     table = Connections(10, 2)
     mine = opened(table, "10.0.0.1", 1.0, 2.0)
     opened(table, "10.0.0.1", 9.0)
@@ -109,7 +109,7 @@ def test_an_address_is_one_of_ipv4_or_a_network_of_ipv6(one: str, other: str, is
     assert table.add(Client(), Transport(other)) is not is_same
 
 
-def test_closed_connections_leave_room() -> None:
+def test_closed_connections_no_longer_count() -> None:
     table = Connections(1, 1)
     (client,) = opened(table, "10.0.0.1", 0.0)
     table.discard(client)

@@ -19,7 +19,7 @@ class Item:
             raise self._failure
 
 
-def test_what_is_due_is_told_although_something_else_fails_at_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_timeouts_are_handled_although_another_handler_fails(caplog: pytest.LogCaptureFixture) -> None:
     async def look() -> list[Item]:
         deadlines, soon = DeadlineMonitor(0.01), time.monotonic() + 0.02
         items = [Item(soon, ValueError("it cannot be ended")), Item(soon), Item(soon + 0.1), Item(0.0)]

@@ -19,7 +19,7 @@ def hosts(is_mounted: bool = False, **settings: Any) -> Hosts:
 
 
 @given(name=st.from_regex(r"[a-z0-9.-]{1,30}(:[0-9]{1,5})?", fullmatch=True))
-def test_a_server_for_this_machine_takes_no_name_but_its_own_and_addresses(name: str) -> None:
+def test_a_local_server_accepts_only_its_own_names_and_addresses(name: str) -> None:
     bare = name.partition(":")[0].removesuffix(".")
     own = bare in ("localhost", socket.gethostname().lower()) or bare.endswith(".localhost") or is_address(bare)
     assert hosts().accepts(name) is own
@@ -36,7 +36,7 @@ def is_address(text: str) -> bool:
 @pytest.mark.parametrize(
     "name", ["evil.example", "localhost@evil.example", "localhost evil", "[evil.example]", "[::1", "::1]", "\xe9", ":80"]
 )
-def test_what_only_looks_like_a_name_of_the_server_is_none(name: str) -> None:
+def test_lookalikes_of_the_servers_name_are_refused(name: str) -> None:
     assert hosts().accepts(name) is (name == "[::1")
 
 
@@ -61,7 +61,7 @@ def test_what_only_looks_like_a_name_of_the_server_is_none(name: str) -> None:
         ({"is_mounted": True, "allowed_hosts": ["other.example.com"]}, False, False),
     ],
 )
-def test_a_name_of_a_domain_is_taken_where_the_server_is_open_or_told_so(settings: dict[str, Any], accepts: bool, is_own: bool) -> None:
+def test_a_domain_name_is_accepted_by_an_open_server_or_by_its_settings(settings: dict[str, Any], accepts: bool, is_own: bool) -> None:
     found = hosts(**settings)
     assert (found.accepts("ml.example.com:8866"), found.is_own("ml.example.com:8866")) == (accepts, is_own)
 
@@ -110,6 +110,6 @@ CLIENTS: dict[str, tuple[dict[str, Any], bool]] = {
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_the_admin_surface_is_for_direct_local_clients_nobody_or_all(client: str) -> None:
+def test_the_admin_surface_is_for_direct_local_clients_none_or_all(client: str) -> None:
     more, elsewhere = CLIENTS[client]
     assert (refused("local", **more), refused("off", **more), refused("any", **more)) == (elsewhere, True, False)

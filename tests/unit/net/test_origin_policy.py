@@ -55,7 +55,7 @@ def test_an_origin_is_allowed_however_it_is_written(origins: list[str]) -> None:
     )
 
 
-def test_all_origins_are_answered_as_all_and_null_only_if_it_is_named() -> None:
+def test_a_wildcard_allows_all_origins_and_null_must_be_named() -> None:
     sent = answer(judge(policy(cors_origins=["*"]), origin="null"), None, "OPTIONS", access_control_request_method="POST")
     assert (b"access-control-allow-origin", b"*") in sent[0]["headers"]
     assert isinstance(judge(policy(cors_origins=["null"]), origin="null"), CorsRequest)
@@ -64,7 +64,7 @@ def test_all_origins_are_answered_as_all_and_null_only_if_it_is_named() -> None:
 
 
 @pytest.mark.parametrize("wanted", ["x\r\ny: z", "", "a" * 2000, "<script>"])
-def test_a_browsers_question_is_not_answered_with_what_is_no_list_of_names(wanted: str) -> None:
+def test_preflights_with_malformed_header_names_do_not_get_them_back(wanted: str) -> None:
     verdict = judge(policy(cors_origins=[PAGE]), origin=PAGE)
     sent = answer(verdict, None, "OPTIONS", access_control_request_method="POST", access_control_request_headers=wanted)
     assert b"access-control-allow-headers" not in dict(sent[0]["headers"])
@@ -79,7 +79,7 @@ def test_a_page_can_read_that_the_server_failed() -> None:
     assert sent[1]["body"] == INTERNAL_ERROR_BODY
 
 
-def test_names_are_remembered_only_up_to_a_bound() -> None:
+def test_the_cache_of_host_names_is_bounded() -> None:
     made = policy(host="0.0.0.0")
     for number in range(1000):
         assert judge(made, host=f"host-{number}.example") is None

@@ -73,7 +73,7 @@ async def respond(send: Any, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_a_large_body_that_comes_at_once_is_read_to_where_it_stays(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_a_large_body_is_read_directly_into_its_buffer(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     receivers: list[Receiver] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_large_body_that_comes_at_once_is_read_to_where_it_stays(loop: Callabl
 
 
 @pytest.mark.parametrize("parts", [0, 1, 1000])
-def test_an_application_may_read_a_large_body_part_by_part_or_leave_it(parts: int) -> None:
+def test_an_application_may_read_a_large_body_in_parts_or_ignore_it(parts: int) -> None:
     """What waits for a place for a body must not wait for one that is never asked for."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

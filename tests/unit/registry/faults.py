@@ -74,7 +74,7 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Callable[[Installer, Path], Any]]] = {
 
 
 def make_modules(scratch: Path) -> None:
-    """The modules that the actions install."""
+    """Write the modules that the actions install."""
     write_module(scratch / "old", which__txt="old", weights__bin="w" * 40_000)
     write_module(scratch / "new", which__txt="new", more__txt="more", weights__bin="w" * 30_000)
     write_module(scratch / "second", version="2.0.0", which__txt="second")
@@ -83,7 +83,7 @@ def make_modules(scratch: Path) -> None:
 
 
 def prepare(scratch: Path, action: str, home: Path) -> None:
-    """The home that an action finds."""
+    """Create the home in which an action starts."""
     home.mkdir()
     installer = Installer(home)
     for name in ACTIONS[action][0]:
@@ -103,7 +103,7 @@ def _make_plain(name_folder: Path) -> None:
 
 
 def state(installer: Installer) -> State:
-    """All that a user can find of the module: versions, files, what the name means, and what can be taken back."""
+    """Return everything that a user can see of the module: versions, files, the current version, and what can be rolled back."""
     listing = installer.installed.scan()
     assert not listing.notes, listing.notes
     versions = []
@@ -123,7 +123,7 @@ def _text(place: Path) -> str:
 
 
 def act(action: str, scratch: Path, home: Path) -> int:
-    """Do it, and give how it ended: refused, it must have changed nothing, and done, all."""
+    """Run an action, and return how it ended: a refused one must have changed nothing, a completed one everything."""
     try:
         ACTIONS[action][1](Installer(home), scratch)
     except HubError:

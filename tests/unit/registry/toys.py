@@ -1,4 +1,4 @@
-"""Small modules and archives, written where a test wants them."""
+"""Small modules and archives for tests."""
 
 import io
 import os
@@ -26,7 +26,7 @@ class Toy:
 
 
 def write_module(folder: Path, name: str = "toy", version: str = "1.0.0", extra: str = "", **files: str) -> Path:
-    """A whole module; ``files`` are more files, with ``__`` in a keyword for the dot."""
+    """Write a complete module; ``files`` are more files, with ``__`` in a keyword for the dot."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "__init__.py").touch()
     (folder / "module.py").write_text(SOURCE.format(name=name, version=version, extra=extra))
@@ -36,14 +36,14 @@ def write_module(folder: Path, name: str = "toy", version: str = "1.0.0", extra:
 
 
 def pack(archive: Path, folder: Path, mode: str, inside: str) -> Path:
-    """A tar of a folder's files, under the folder ``inside`` of the archive."""
+    """Write a tar of a folder's files, below the folder ``inside``."""
     with tarfile.open(archive, mode) as tar:
         tar.add(folder, arcname=inside)
     return archive
 
 
 def tar_of(archive: Path, *members: tuple[tarfile.TarInfo | str, bytes]) -> Path:
-    """A tar of members as they are given, however hostile."""
+    """Write a tar of the given members, however hostile."""
     with tarfile.open(archive, "w") as tar:
         for info, content in members:
             member = tarfile.TarInfo(info) if isinstance(info, str) else info
@@ -53,7 +53,7 @@ def tar_of(archive: Path, *members: tuple[tarfile.TarInfo | str, bytes]) -> Path
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
-    """Every path below a folder, with the bytes of the files; links are not followed."""
+    """Return every path below a folder, with the bytes of files; links are not followed."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() and not path.is_symlink() else None
         for path in folder.rglob("*")

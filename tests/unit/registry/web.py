@@ -1,4 +1,4 @@
-"""A web server on the loopback, as well-behaved or as bad as a test wants it."""
+"""A web server on the loopback that can misbehave in many ways."""
 
 import re
 import threading

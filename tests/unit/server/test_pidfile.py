@@ -60,7 +60,7 @@ def test_the_process_that_holds_the_lock_is_the_server(holder: "subprocess.Popen
     assert pidfile.running_servers().keys() == {PORT}
 
 
-def test_the_file_of_a_killed_server_names_nobody_and_is_removed(holder: "subprocess.Popen[str]") -> None:
+def test_the_file_of_a_killed_server_names_no_process_and_is_removed(holder: "subprocess.Popen[str]") -> None:
     found = pidfile.find(PORT)
     holder.kill()
     holder.wait()
@@ -72,7 +72,7 @@ def test_the_file_of_a_killed_server_names_nobody_and_is_removed(holder: "subpro
     assert list(pidfile.conf_dir().iterdir()) == []
 
 
-def test_a_process_that_only_has_the_words_of_a_server_is_not_believed(home: Path, bystander: "subprocess.Popen[bytes]") -> None:
+def test_a_process_with_the_command_line_of_a_server_is_not_trusted(home: Path, bystander: "subprocess.Popen[bytes]") -> None:
     note(bystander.pid)
     assert pidfile.find(PORT) is None
     assert pidfile.find_unproven(PORT) == bystander.pid
@@ -80,7 +80,7 @@ def test_a_process_that_only_has_the_words_of_a_server_is_not_believed(home: Pat
     assert pidfile.path_for(PORT).exists(), "it may be the file of a server of an older release"
 
 
-def test_a_process_that_does_not_hold_the_lock_is_not_believed_though_another_does(
+def test_a_process_without_the_lock_is_not_trusted_though_another_holds_it(
     holder: "subprocess.Popen[str]", bystander: "subprocess.Popen[bytes]"
 ) -> None:
     note(bystander.pid)
@@ -90,7 +90,7 @@ def test_a_process_that_does_not_hold_the_lock_is_not_believed_though_another_do
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", "{", '{"pid": "x"}', '{"pid": -1, "module": [], "start_time": 0}', "\xff"])
-def test_what_is_no_pid_file_names_nobody(home: Path, content: str) -> None:
+def test_an_invalid_pid_file_names_no_process(home: Path, content: str) -> None:
     path = pidfile.path_for(PORT)
     path.parent.mkdir(parents=True)
     path.write_text(content, "latin-1")
@@ -115,7 +115,7 @@ def test_the_file_is_gone_after_an_error_and_a_successors_file_stays(home: Path)
     assert not pidfile.path_for(PORT).exists()
 
 
-def test_a_process_that_has_ended_but_is_not_yet_waited_for_is_no_process() -> None:
+def test_an_ended_process_that_was_not_reaped_counts_as_ended() -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     seen = pidfile.find_process(process.pid)
     assert seen

@@ -45,26 +45,26 @@ def rewrite(file: Path) -> None:
         lambda folder: (folder / "1" / "model.py").rename(folder / "1" / "other.py"),
     ],
 )
-def test_whatever_changes_in_a_model_is_a_change_of_it_once(store: Path, watch: StoreWatch, change: Callable[[Path], object]) -> None:
+def test_every_change_of_a_model_is_reported_once(store: Path, watch: StoreWatch, change: Callable[[Path], object]) -> None:
     assert watch.changes() == ([], [])
     change(store / "one")
     assert watch.changes() == (["one"], [])
     assert watch.changes() == ([], [])
 
 
-def test_models_that_come_and_go_are_told(store: Path, watch: StoreWatch) -> None:
+def test_added_and_removed_models_are_reported(store: Path, watch: StoreWatch) -> None:
     shutil.copytree(store / "one", store / "three")
     shutil.rmtree(store / "two")
     assert watch.changes() == (["three"], ["two"])
 
 
-def test_what_running_a_model_leaves_behind_is_no_change(store: Path, watch: StoreWatch) -> None:
+def test_files_left_by_running_a_model_are_not_a_change(store: Path, watch: StoreWatch) -> None:
     (store / "one" / "1" / "__pycache__").mkdir()
     (store / "one" / "1" / "__pycache__" / "model.pyc").touch()
     assert watch.changes() == ([], [])
 
 
-def test_a_link_to_a_folder_is_followed_and_one_into_itself_comes_to_an_end(store: Path, watch: StoreWatch, tmp_path: Path) -> None:
+def test_links_to_folders_are_followed_and_recursive_ones_end(store: Path, watch: StoreWatch, tmp_path: Path) -> None:
     shutil.copytree(store / "one", tmp_path / "elsewhere")
     (store / "linked").symlink_to(tmp_path / "elsewhere")
     (store / "two" / "self").symlink_to(store / "two")

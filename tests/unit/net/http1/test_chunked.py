@@ -57,7 +57,7 @@ def test_a_body_is_the_same_however_it_is_cut(chunks: list[bytes], extension: by
         b"0\r\n" + b"A: b\r\n" * 10_000 + b"\r\n",
     ],
 )
-def test_what_is_no_chunk_is_refused(wrong: bytes) -> None:
+def test_malformed_chunks_are_refused(wrong: bytes) -> None:
     with pytest.raises(BadRequest) as whole:
         ChunkedDecoder().decode(wrong)
     with pytest.raises(BadRequest) as cut:

@@ -25,7 +25,7 @@ def refused(raw: bytes) -> int:
     return first.value.status
 
 
-def test_a_head_has_what_the_protocols_ask_for() -> None:
+def test_a_parsed_head_has_what_the_protocols_need() -> None:
     made = parse_head(LINE + b"HOST:x \r\nContent-Length: 5\r\nX-One: 1\r\nx-one: 2\r\nExpect: 100-Continue\r\nEmpty:\r\n\r\n")
     assert (made.scope["path"], made.scope["query_string"], made.scope["method"]) == ("/predict/m", b"x=%20", "POST")
     assert made.scope["hubserve.headers"] == {
@@ -46,7 +46,7 @@ def test_a_head_has_what_the_protocols_ask_for() -> None:
         (get(b"Connection: Upgrade", b"Upgrade: h2c"), True),
     ],
 )
-def test_whether_the_connection_goes_on_follows_from_the_head(raw: bytes, keeps_alive: bool) -> None:
+def test_the_head_decides_whether_the_connection_is_kept(raw: bytes, keeps_alive: bool) -> None:
     assert parse_head(raw).keep_alive is keeps_alive
 
 
@@ -137,11 +137,11 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("raw", "status"), REFUSED.values(), ids=REFUSED)
-def test_what_is_malformed_or_ambiguous_is_refused(raw: bytes, status: int) -> None:
+def test_malformed_or_ambiguous_heads_are_refused(raw: bytes, status: int) -> None:
     assert refused(raw) == status
 
 
-def test_a_head_that_came_before_is_found_at_the_front_of_what_comes() -> None:
+def test_a_cached_head_is_found_at_the_start_of_received_bytes() -> None:
     heads = RequestHeadCache()
     assert heads.find(HEAD + b"12345") == (None, len(HEAD))
     known = heads.read(HEAD)
@@ -151,7 +151,7 @@ def test_a_head_that_came_before_is_found_at_the_front_of_what_comes() -> None:
         assert heads.find(other)[0] is None
 
 
-def test_long_heads_are_not_cached_and_no_number_of_heads_fills_the_memory() -> None:
+def test_long_heads_are_not_cached_and_the_cache_is_bounded() -> None:
     heads = RequestHeadCache()
     heads.read(HEAD.replace(b"Host: x", b"Host: " + b"x" * 3000))
     for number in range(1000):
@@ -175,7 +175,7 @@ def test_however_heads_are_cut_they_are_the_same(raws: list[bytes], data: st.Dat
 
 
 @given(st.binary(max_size=60))
-def test_no_bytes_are_taken_for_a_request_and_none_upset_the_reader(line: bytes) -> None:
+def test_arbitrary_bytes_are_parsed_or_refused(line: bytes) -> None:
     try:
         head, _ = HeadReader(RequestHeadCache()).read(line + b"\r\n\r\n")
     except BadRequest:

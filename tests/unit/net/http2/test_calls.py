@@ -37,7 +37,7 @@ def test_one_connection_answers_call_after_call(server: EchoServer) -> None:
             assert client.ask(ECHO, b"%d" % number).messages == [b"%d" % number]
 
 
-def test_calls_of_one_connection_are_answered_each_for_itself(server: EchoServer) -> None:
+def test_calls_of_one_connection_are_answered_independently(server: EchoServer) -> None:
     with Client(server.port) as client:
         waiting = client.call(WAIT, b"late")
         numbers = {client.start(STREAM): b"%d" % each for each in range(20)}
@@ -59,7 +59,7 @@ def test_large_messages_travel_both_ways_through_windows_of_any_size(server: Ech
         assert client.ask(STREAM, pattern(size), b"", pattern(7)).messages == [pattern(size), b"", pattern(7)]
 
 
-def test_large_frames_are_sent_to_a_client_that_takes_them(server: EchoServer) -> None:
+def test_large_frames_are_sent_to_a_client_that_accepts_them(server: EchoServer) -> None:
     with Client(server.port, {WINDOW: 8 << 20, FRAME: 1 << 20}) as client:
         client.widen(8 << 20)
         assert client.ask(SIZED, b"%d" % (3 << 20)).messages == [pattern(3 << 20)]
@@ -67,7 +67,7 @@ def test_large_frames_are_sent_to_a_client_that_takes_them(server: EchoServer) -
     assert max(sizes) > 16_384
 
 
-def test_no_frame_is_longer_than_the_client_takes(server: EchoServer) -> None:
+def test_no_frame_is_longer_than_the_client_accepts(server: EchoServer) -> None:
     with Client(server.port, {WINDOW: 1 << 20}) as client:  # h2 ends a connection on which a longer one comes
         client.widen(1 << 20)
         assert client.ask(SIZED, b"200000").messages == [pattern(200_000)]
@@ -75,7 +75,7 @@ def test_no_frame_is_longer_than_the_client_takes(server: EchoServer) -> None:
     assert max(sizes) == 16_384
 
 
-def test_an_answer_goes_on_when_the_client_widens_and_narrows_all_windows_in_its_middle(server: EchoServer) -> None:
+def test_an_answer_continues_when_the_client_opens_and_closes_its_windows(server: EchoServer) -> None:
     size = 300_000
     with Client(server.port, {WINDOW: 50_000}, reads=False) as client:
         number = client.call(SIZED, b"%d" % size)
@@ -103,7 +103,7 @@ def test_a_status_needs_no_window(server: EchoServer) -> None:
         assert client.answer(number).status == Status.OK
 
 
-def test_an_answer_that_its_client_does_not_take_holds_no_other_up(server: EchoServer) -> None:
+def test_an_unread_answer_does_not_block_others(server: EchoServer) -> None:
     with Client(server.port, {WINDOW: 100_000}, reads=False) as client:
         client.widen(1 << 20)
         number = client.call(WRITE, b"10 90000")
@@ -115,7 +115,7 @@ def test_an_answer_that_its_client_does_not_take_holds_no_other_up(server: EchoS
         assert client.answer(number).messages == [pattern(90_000)] * 10
 
 
-def test_answers_share_what_the_connection_allows(server: EchoServer) -> None:
+def test_answers_share_the_connection_window(server: EchoServer) -> None:
     size = 2 << 20
     with Client(server.port, {WINDOW: 8 << 20}, reads=False) as client:
         large = [client.call(SIZED, b"%d" % size) for _ in range(4)]
@@ -130,7 +130,7 @@ def test_answers_share_what_the_connection_allows(server: EchoServer) -> None:
         assert all(client.answer(each).messages == [pattern(size)] for each in large)
 
 
-def test_a_stream_that_is_answered_before_its_end_tells_the_client_to_send_no_more(server: EchoServer) -> None:
+def test_a_stream_answered_before_its_end_is_reset_without_error(server: EchoServer) -> None:
     with Client(server.port) as client:
         number = client.start(FIRST)
         client.give(number, prefixed(b"3") + prefixed(pattern(1000)))
@@ -141,7 +141,7 @@ def test_a_stream_that_is_answered_before_its_end_tells_the_client_to_send_no_mo
 
 
 @pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
-def test_packed_messages_are_unpacked_and_plain_ones_between_them_are_not(server: EchoServer, coding: str, pack: type) -> None:
+def test_compressed_messages_are_decompressed_and_plain_ones_between_them_are_not(server: EchoServer, coding: str, pack: type) -> None:
     with Client(server.port) as client:
         number = client.start(STREAM, grpc_encoding=coding)
         packed = prefixed(pack(b"packed"), 1)
@@ -154,7 +154,7 @@ def test_packed_messages_are_unpacked_and_plain_ones_between_them_are_not(server
 
 @pytest.mark.parametrize(("coding", "status"), [("snappy", Status.UNIMPLEMENTED), ("identity", Status.INTERNAL), ("", Status.INTERNAL)])
 @pytest.mark.parametrize("path", [ECHO, STREAM])
-def test_a_message_packed_in_no_way_that_is_known_is_refused(server: EchoServer, path: str, coding: str, status: Status) -> None:
+def test_a_message_of_an_unknown_encoding_is_refused(server: EchoServer, path: str, coding: str, status: Status) -> None:
     with Client(server.port) as client:
         number = client.start(path, **({"grpc_encoding": coding} if coding else {}))
         client.give(number, prefixed(b"whatever", 1), end=True)
@@ -176,7 +176,7 @@ def test_a_message_packed_in_no_way_that_is_known_is_refused(server: EchoServer,
         (prefixed(pattern(100_000))[:-1], Status.INTERNAL),
     ],
 )
-def test_a_call_takes_one_message_no_fewer_and_no_more(server: EchoServer, body: bytes, status: Status) -> None:
+def test_a_unary_call_takes_exactly_one_message(server: EchoServer, body: bytes, status: Status) -> None:
     with Client(server.port) as client:
         number = client.start(ECHO)
         client.give(number, body, end=True)
@@ -186,7 +186,7 @@ def test_a_call_takes_one_message_no_fewer_and_no_more(server: EchoServer, body:
 
 
 @pytest.mark.parametrize("body", [prefixed(b"one")[:-1], b"\0", prefixed(b"x") + prefixed(pattern(100_000))[:-1]])
-def test_a_stream_that_ends_in_the_middle_of_a_message_says_so(server: EchoServer, body: bytes) -> None:
+def test_a_stream_that_ends_within_a_message_is_an_error(server: EchoServer, body: bytes) -> None:
     with Client(server.port) as client:
         number = client.start(STREAM)
         client.give(number, body, end=True)
@@ -204,7 +204,7 @@ def test_a_message_over_the_limit_is_refused_once_its_length_is_known(start: Sta
         assert client.ask(ECHO, bytes(1000)).messages == [bytes(1000)]
 
 
-def test_a_message_for_which_there_is_no_room_is_refused_and_the_next_is_not(start: Start) -> None:
+def test_a_message_without_memory_is_refused_and_the_next_is_not(start: Start) -> None:
     server = start(budget_bytes=1 << 20)
     with Client(server.port) as client:
         held = client.start(ECHO)
@@ -217,7 +217,7 @@ def test_a_message_for_which_there_is_no_room_is_refused_and_the_next_is_not(sta
         assert client.ask(ECHO, pattern(300_000)).messages == [pattern(300_000)]
 
 
-def test_calls_that_fail_leave_nothing_of_their_messages_to_the_garbage_collector(start: Start) -> None:
+def test_failed_calls_leave_no_messages_to_the_garbage_collector(start: Start) -> None:
     async def fail(message: Message, call: Call) -> Answer:
         raise RpcError(Status.INTERNAL, f"{len(message)} bytes came")
 
@@ -248,7 +248,7 @@ def test_calls_that_fail_leave_nothing_of_their_messages_to_the_garbage_collecto
         gc.enable()
 
 
-def test_calls_over_the_limit_and_methods_that_are_not_there_are_refused(start: Start) -> None:
+def test_calls_over_the_limit_and_unknown_methods_are_refused(start: Start) -> None:
     server = start(max_calls=2)
     with Client(server.port) as client:
         waiting = [client.call(WAIT, b"") for _ in range(2)]
@@ -262,7 +262,7 @@ def test_calls_over_the_limit_and_methods_that_are_not_there_are_refused(start: 
         assert client.ask(ECHO, b"again").messages == [b"again"]
 
 
-def test_a_status_s_text_arrives_whatever_letters_it_has(server: EchoServer) -> None:
+def test_a_status_message_arrives_with_any_characters(server: EchoServer) -> None:
     text = "100 % of ünïcode 日本語 🙂\n\t\0\x7f, \"quotes\" and 'so on' ~ " + "long " * 300
     with Client(server.port) as client:
         told = client.ask(ERROR, text.encode()).fields["grpc-message"]

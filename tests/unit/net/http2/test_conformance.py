@@ -1,6 +1,6 @@
 """RFC 9113 section by section: what a client must not send, and how the server must react.
 
-Each row has the frames sent, whether they are a stream or a connection error, and the error code. ``test_faults.py`` has more
+Each row has the frames sent, whether they are a stream or a connection error, and the error code. ``test_connection_errors.py`` has more
 connection errors, by kind of frame.
 """
 
@@ -143,7 +143,7 @@ STREAM_ERRORS: dict[str, tuple[int, Make]] = {
 
 
 @pytest.mark.parametrize("name", STREAM_ERRORS)
-def test_an_error_of_a_stream_ends_it_alone_and_it_is_never_answered(one_server: EchoServer, name: str) -> None:
+def test_a_stream_error_resets_only_the_stream_and_it_is_never_answered(one_server: EchoServer, name: str) -> None:
     code, make = STREAM_ERRORS[name]
     asked = list(one_server.asked)
     with Raw(one_server.port) as client:
@@ -179,7 +179,7 @@ CONNECTION_ERRORS: dict[str, tuple[int, Make]] = {
 
 
 @pytest.mark.parametrize("name", CONNECTION_ERRORS)
-def test_an_error_of_the_connection_ends_it(one_server: EchoServer, name: str) -> None:
+def test_a_connection_error_ends_the_connection(one_server: EchoServer, name: str) -> None:
     code, make = CONNECTION_ERRORS[name]
     with Raw(one_server.port) as client:
         client.send(make(client))
@@ -191,7 +191,7 @@ def test_an_error_of_the_connection_ends_it(one_server: EchoServer, name: str) -
     "first",
     [frame(PING, payload=bytes(8)), frame(SETTINGS, 1), frame(WINDOW_UPDATE, payload=u32(1)), frame(99), frame(HEADERS, 5, 1, b"\x82")],
 )
-def test_a_preface_without_settings_is_an_error_of_the_connection(one_server: EchoServer, first: bytes) -> None:
+def test_a_preface_without_settings_is_a_connection_error(one_server: EchoServer, first: bytes) -> None:
     with Raw(one_server.port, greet=False) as client:
         client.send(PREFACE, first)
         assert client.goodbye()[0] == PROTOCOL_ERROR
@@ -218,13 +218,13 @@ ALLOWED: dict[str, Make] = {
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_what_is_unusual_and_right_is_answered(one_server: EchoServer, name: str) -> None:
+def test_unusual_but_valid_requests_are_answered(one_server: EchoServer, name: str) -> None:
     with Raw(one_server.port) as client:
         client.send(ALLOWED[name](client))
         assert client.answer(1).status == 0
 
 
-def test_frames_on_their_way_when_the_server_ended_a_stream_are_no_fault(one_server: EchoServer) -> None:
+def test_frames_in_flight_when_the_server_reset_a_stream_are_ignored(one_server: EchoServer) -> None:
     with Raw(one_server.port) as client:
         client.send(client.headers(1, ECHO, connection="close"), frame(DATA, 0, 1, BODY), frame(DATA, 0, 1, BODY))
         client.send(frame(WINDOW_UPDATE, 0, 1, u32(5)), client.headers(1, "/late/Trailers", end=True))
@@ -233,7 +233,7 @@ def test_frames_on_their_way_when_the_server_ended_a_stream_are_no_fault(one_ser
         assert client.answers[1].reset == PROTOCOL_ERROR
 
 
-def test_headers_in_parts_are_checked_as_well(one_server: EchoServer) -> None:
+def test_headers_with_continuation_are_checked(one_server: EchoServer) -> None:
     with Raw(one_server.port) as client:
         block = client.encoder.encode([*fields_of(ECHO), ("upgrade", "h2c")])
         client.send(frame(HEADERS, 0, 1, block[:20]), frame(CONTINUATION, END_HEADERS, 1, block[20:]))

@@ -28,7 +28,7 @@ def paused(server: EchoServer, client: Raw) -> Any:
 
 
 @pytest.mark.parametrize("more", [b"\2\0\0\0\0", prefixed(b"more"), prefixed(b"more")[:3], prefixed(pattern(100_000))])
-def test_what_comes_behind_a_complete_answer_does_not_harm_it(server: EchoServer, more: bytes) -> None:
+def test_data_after_a_complete_answer_is_ignored(server: EchoServer, more: bytes) -> None:
     with Raw(server.port, settings=NO_WINDOW) as client:
         client.send(client.headers(1, FIRST), frame(DATA, 0, 1, prefixed(b"5")))
         wait_for(lambda: server.asked)
@@ -40,7 +40,7 @@ def test_what_comes_behind_a_complete_answer_does_not_harm_it(server: EchoServer
 
 
 @pytest.mark.parametrize("behind", [b"", frame(DATA, END_STREAM, 1), frame(DATA, 0, 1, prefixed(b"more")), frame(DATA, 0, 1, b"\0")])
-def test_an_answer_that_is_never_taken_is_given_up_whatever_else_its_client_says(start: Start, behind: bytes) -> None:
+def test_an_answer_that_is_never_read_is_reset_whatever_else_the_client_sends(start: Start, behind: bytes) -> None:
     server = start(client_timeout_s=0.3)
     with Raw(server.port, settings=NO_WINDOW) as client:
         client.send(client.headers(1, FIRST), frame(DATA, 0, 1, prefixed(b"5")))
@@ -52,14 +52,14 @@ def test_an_answer_that_is_never_taken_is_given_up_whatever_else_its_client_says
         assert client.answer(3).status == Status.OK
 
 
-def test_a_unary_answer_that_is_never_taken_is_given_up(start: Start) -> None:
+def test_a_unary_answer_that_is_never_read_is_reset(start: Start) -> None:
     server = start(client_timeout_s=0.3)
     with Raw(server.port, settings=NO_WINDOW) as client:
         client.send(client.call(1, ECHO, b"x"))
         assert client.answer(1).reset == 8
 
 
-def test_an_answer_that_is_read_a_byte_at_a_time_is_given_up(start: Start) -> None:
+def test_an_answer_that_is_read_byte_by_byte_is_reset(start: Start) -> None:
     server = start(client_timeout_s=0.3)
     with Raw(server.port, settings=setting(4, 1)) as client:
         client.send(client.call(1, ECHO, pattern(5000)))
@@ -72,7 +72,7 @@ def test_an_answer_that_is_read_a_byte_at_a_time_is_given_up(start: Start) -> No
 
 
 @pytest.mark.parametrize("path", [ECHO, STREAM])
-def test_a_call_that_failed_is_not_begun_anew_while_its_status_waits(server: EchoServer, path: str) -> None:
+def test_a_failed_call_does_not_start_again_while_its_status_is_queued(server: EchoServer, path: str) -> None:
     with Raw(server.port) as client:
         client.send(client.headers(1, path))
         client.synchronize()
@@ -86,7 +86,7 @@ def test_a_call_that_failed_is_not_begun_anew_while_its_status_waits(server: Ech
         assert not server.asked
 
 
-def test_a_failure_that_overtakes_the_beginning_of_an_answer_has_a_beginning_of_its_own(server: EchoServer) -> None:
+def test_a_failure_before_the_headers_are_sent_has_its_own_headers(server: EchoServer) -> None:
     with Raw(server.port) as client:
         client.send(client.headers(1, STREAM))
         client.synchronize()
@@ -102,7 +102,7 @@ def test_a_failure_that_overtakes_the_beginning_of_an_answer_has_a_beginning_of_
         assert answer.status == Status.INTERNAL
 
 
-def test_nothing_is_sent_of_a_stream_that_its_client_has_given_up(server: EchoServer) -> None:
+def test_nothing_is_sent_on_a_cancelled_stream(server: EchoServer) -> None:
     async def stubborn(message: Message, call: Call) -> bytes:
         try:
             await asyncio.sleep(60)
@@ -137,7 +137,7 @@ def test_a_method_that_is_cancelled_from_within_ends_its_call(server: EchoServer
         assert client.answer(1).reset == 2
 
 
-def test_a_client_that_gives_a_call_up_or_leaves_ends_its_method(server: EchoServer) -> None:
+def test_cancelling_a_call_or_disconnecting_cancels_its_method(server: EchoServer) -> None:
     with Raw(server.port) as client:
         client.send(client.call(1, WAIT, b""), client.call(3, WAIT, b""))
         wait_for(lambda: len(server.asked) == 2)
@@ -146,7 +146,7 @@ def test_a_client_that_gives_a_call_up_or_leaves_ends_its_method(server: EchoSer
     wait_for(lambda: server.cancelled == 2)
 
 
-def test_a_method_that_writes_to_a_client_that_gives_up_is_cancelled(server: EchoServer) -> None:
+def test_a_method_that_writes_on_a_cancelled_stream_is_cancelled(server: EchoServer) -> None:
     with Client(server.port, reads=False) as client:
         number = client.call(WRITE, b"10 90000")
         client.until(lambda: client.came(number) == 65_535)
@@ -169,7 +169,7 @@ def test_a_client_may_finish_a_request_that_is_answered_already(server: EchoServ
         assert not server.look(lambda: connection.streams.in_progress)
 
 
-def test_a_client_that_goes_on_with_a_request_that_is_answered_is_stopped(server: EchoServer) -> None:
+def test_a_client_that_continues_an_answered_request_is_reset(server: EchoServer) -> None:
     with Raw(server.port) as client:
         client.send(client.headers(1, "/test.Echo/None"))
         assert client.answer(1).status == Status.UNIMPLEMENTED

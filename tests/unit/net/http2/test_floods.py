@@ -106,7 +106,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("name", FLOODS)
-def test_a_client_that_keeps_the_server_busy_with_nothing_is_sent_away(server: EchoServer, name: str) -> None:
+def test_a_flood_of_frames_that_request_nothing_ends_the_connection(server: EchoServer, name: str) -> None:
     if name == "streams over the limit":
         server.endpoint.max_streams = 1
     with Raw(server.port) as client, Raw(server.port) as other:
@@ -121,9 +121,7 @@ def test_a_client_that_keeps_the_server_busy_with_nothing_is_sent_away(server: E
         assert other.answer(1).messages == [b"others go on"]
 
 
-def test_a_client_with_costly_headers_is_not_given_more_time_for_connecting_again(
-    server: EchoServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reconnecting_does_not_renew_the_budget_for_costly_headers(server: EchoServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint_module, "_DECODE_BUDGET", (0.01, 1e-6))
     costly = b"\0\x81\x1f\x81\x1f" * 100
     with Raw(server.port) as client:
@@ -137,9 +135,7 @@ def test_a_client_with_costly_headers_is_not_given_more_time_for_connecting_agai
         assert plain.answer(1).messages == [b"others of the same address"]
 
 
-def test_a_client_that_takes_large_answers_may_open_its_windows_as_often_as_it_gets_data(
-    server: EchoServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_window_updates_that_large_answers_explain_are_free(server: EchoServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits_module, "_CONTROL_FRAMES", (20, 1.0))
     with Raw(server.port) as client:
         client.send(client.call(1, SIZED, b"%d" % (4 * MIB)))
@@ -152,7 +148,7 @@ def test_a_client_that_takes_large_answers_may_open_its_windows_as_often_as_it_g
         assert client.answer(1).status == 0
 
 
-def test_a_client_that_takes_many_small_answers_may_open_both_windows_for_each(server: EchoServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_window_updates_of_both_windows_for_each_small_answer_are_free(server: EchoServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits_module, "_CONTROL_FRAMES", (20, 1.0))
     with Raw(server.port) as client:
         for number in range(1, 1001, 2):
@@ -218,7 +214,7 @@ def test_refusals_to_a_client_that_does_not_read_do_not_pile_up(start: Start, mo
         assert server.look(connection._transport.get_write_buffer_size) < 2 * MIB
 
 
-def test_answers_to_a_client_that_does_not_read_are_not_all_made_ready(server: EchoServer) -> None:
+def test_answers_to_a_client_that_does_not_read_wait_in_their_streams(server: EchoServer) -> None:
     with Raw(server.port, settings=setting(4, 2**31 - 1), read_bytes=4096) as client:
         client.send(frame(WINDOW_UPDATE, payload=u32(1 << 30)))
         client.send(*(client.call(number, SIZED, b"%d" % (2 * MIB)) for number in range(1, 41, 2)))
@@ -227,7 +223,7 @@ def test_answers_to_a_client_that_does_not_read_are_not_all_made_ready(server: E
         assert server.look(connection._transport.get_write_buffer_size) < 4 * MIB
 
 
-def test_the_call_whose_end_was_one_too_many_ends_as_well(server: EchoServer) -> None:
+def test_the_call_whose_reset_exceeds_the_limit_ends_as_well(server: EchoServer) -> None:
     with Raw(server.port) as client:
         for number in range(1, 601, 2):
             client.flood(client.call(number, DEAF, b"x", end=False) + frame(RST_STREAM, 0, number, u32(8)), 1)
@@ -245,7 +241,7 @@ def test_many_settings_in_a_frame_cost_no_more_than_one(server: EchoServer) -> N
         assert {each.send_window for each in server.look(lambda: list(connection.streams.in_progress.values()))} == {65_535}
 
 
-def test_windows_that_grow_little_by_little_do_not_have_all_that_waits_looked_at(server: EchoServer) -> None:
+def test_a_stream_window_that_opens_byte_by_byte_does_not_scan_all_waiting_streams(server: EchoServer) -> None:
     with Raw(server.port, settings=setting(4, 0)) as client:
         client.send(*(client.call(number, ECHO, b"waits") for number in range(1, 401, 2)))
         wait_for(lambda: len(server.asked) == 200)
@@ -261,7 +257,7 @@ def test_windows_that_grow_little_by_little_do_not_have_all_that_waits_looked_at
         assert all(client.answer(number).messages == [b"waits"] for number in range(1, 401, 2))
 
 
-def test_a_connection_s_window_that_grows_little_by_little_does_not_have_all_that_waits_looked_at(server: EchoServer) -> None:
+def test_the_connection_window_that_opens_byte_by_byte_does_not_scan_all_waiting_streams(server: EchoServer) -> None:
     with Raw(server.port, settings=setting(4, 1 << 20)) as client:
         client.send(*(client.call(number, SIZED, b"2000") for number in range(1, 401, 2)))
         wait_for(lambda: len(server.asked) == 200)
@@ -277,7 +273,7 @@ def test_a_connection_s_window_that_grows_little_by_little_does_not_have_all_tha
         assert all(client.answer(number).messages for number in range(1, 401, 2))
 
 
-def test_messages_that_are_announced_hold_nothing_and_those_that_came_hold_what_came(start: Start) -> None:
+def test_announced_messages_hold_nothing_and_received_bytes_are_held(start: Start) -> None:
     server = start(budget_bytes=10 * MIB)
     with Raw(server.port, settings=setting(4, MIB)) as client:
         client.send(frame(WINDOW_UPDATE, payload=u32(MIB)))
@@ -304,7 +300,7 @@ def test_small_messages_are_answered_when_large_ones_are_refused(start: Start) -
 
 
 @pytest.mark.parametrize("window", [0, 2**31 - 1])
-def test_answers_count_until_they_are_written_and_are_refused_when_there_is_no_room(start: Start, window: int) -> None:
+def test_answers_count_until_they_are_written_and_are_refused_without_memory(start: Start, window: int) -> None:
     server = start(budget_bytes=10 * MIB)
     with Raw(server.port, settings=setting(4, window) + setting(5, 2**24 - 1), read_bytes=4096) as client:
         client.send(frame(WINDOW_UPDATE, payload=u32(2**31 - 1 - 65_535)))

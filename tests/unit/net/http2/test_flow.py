@@ -32,7 +32,7 @@ def test_uploads_that_are_cancelled_cost_no_window(server: EchoServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/none/None", ECHO, STREAM, FIRST])
-def test_uploads_that_are_answered_in_their_middle_cost_no_window(server: EchoServer, path: str) -> None:
+def test_uploads_that_are_answered_early_cost_no_window(server: EchoServer, path: str) -> None:
     first = {ECHO: b"\2", STREAM: prefixed(b"x") + b"\2", FIRST: prefixed(b"5")}.get(path, b"")
     with Client(server.port) as client:
         for _ in range(40):
@@ -48,7 +48,7 @@ def test_uploads_that_are_answered_in_their_middle_cost_no_window(server: EchoSe
         is_given_back(server, client)
 
 
-def test_what_was_given_back_with_a_stream_is_not_given_back_once_more(server: EchoServer) -> None:
+def test_window_credit_of_an_ended_stream_is_not_returned_twice(server: EchoServer) -> None:
     async def read_apart(call: Call) -> None:
         await asyncio.wait({asyncio.create_task(call.read())})  # which ends it only once it ends itself
 
@@ -65,7 +65,7 @@ def test_what_was_given_back_with_a_stream_is_not_given_back_once_more(server: E
         is_given_back(server, client)
 
 
-def test_a_stream_that_is_not_read_stops_its_client_and_no_other_stream(server: EchoServer) -> None:
+def test_an_unread_stream_blocks_its_client_and_no_other_stream(server: EchoServer) -> None:
     with Client(server.port) as client:
         client.ask(ECHO, b"")  # by now the server's settings are here
         number = client.start(DEAF)
@@ -76,7 +76,7 @@ def test_a_stream_that_is_not_read_stops_its_client_and_no_other_stream(server: 
         assert client.http.local_flow_control_window(number) == 0
 
 
-def test_a_method_that_reads_late_gets_all_that_was_sent(server: EchoServer) -> None:
+def test_a_method_that_reads_late_gets_everything(server: EchoServer) -> None:
     sizes = [0, 10, 100_000, *[300] * 500, 700_000, 5]
     with Client(server.port) as client:
         number = client.start(DEAF)
@@ -98,7 +98,7 @@ def test_many_uploads_at_once_share_the_connection_s_window(server: EchoServer) 
         assert all(client.answer(number).messages == [pattern(2 * MIB)] for number in numbers)
 
 
-def test_a_connection_that_is_cut_in_the_middle_of_everything_leaves_nothing(server: EchoServer) -> None:
+def test_a_connection_that_breaks_at_any_time_leaves_nothing(server: EchoServer) -> None:
     for cut in range(0, 60_000, 7_000):
         with Raw(server.port) as client:
             client.send(client.headers(1, STREAM), client.headers(3, ECHO), client.headers(5, DEAF), client.call(7, WAIT, b""))
@@ -107,7 +107,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_everything_leaves_nothing(ser
     wait_for(lambda: not server.left())
 
 
-def test_a_client_that_resets_what_waits_for_it_sets_its_memory_free(server: EchoServer) -> None:
+def test_resetting_streams_frees_the_memory_of_their_answers(server: EchoServer) -> None:
     with Raw(server.port) as client:  # it never widens its windows
         for number in range(1, 41, 2):
             client.send(client.headers(number, FIRST), frame(DATA, 0, number, prefixed(b"1000000")))

@@ -81,7 +81,7 @@ def test_a_client_may_end_with_trailers(server: EchoServer, path: str) -> None:
         assert client.answer(3).messages == [b"next"]
 
 
-def test_trailers_of_a_stream_that_has_been_answered_keep_the_tables_right(server: EchoServer) -> None:
+def test_trailers_of_an_answered_stream_keep_the_tables_in_step(server: EchoServer) -> None:
     with Raw(server.port) as client:
         client.send(client.headers(1, "/none/None"))
         assert client.answer(1).status == Status.UNIMPLEMENTED
@@ -90,7 +90,7 @@ def test_trailers_of_a_stream_that_has_been_answered_keep_the_tables_right(serve
         assert client.answer(3).messages == [b"next"]
 
 
-def test_frames_that_nobody_knows_and_those_that_ask_for_nothing_are_passed_over(server: EchoServer) -> None:
+def test_unknown_frames_and_frames_that_request_nothing_are_ignored(server: EchoServer) -> None:
     with Raw(server.port) as client:
         client.send(client.headers(1, ECHO))
         client.send(frame(0xFA, 0xFF, 0, pattern(1000)), frame(0x20, 0, 1, b""), frame(PRIORITY, 0, 99, u32(1) + b"\1"))
@@ -100,7 +100,7 @@ def test_frames_that_nobody_knows_and_those_that_ask_for_nothing_are_passed_over
         assert client.answer(1).messages == [b"passed over"]
 
 
-def test_the_reserved_bit_of_a_stream_s_number_is_passed_over(server: EchoServer) -> None:
+def test_the_reserved_bit_of_a_stream_id_is_ignored(server: EchoServer) -> None:
     with Raw(server.port) as client:
         call = client.call(1, ECHO, b"reserved")
         client.send(call.replace(u32(1), u32(1 << 31 | 1)), frame(WINDOW_UPDATE, payload=u32(1 << 31 | 1)))
@@ -116,7 +116,7 @@ def test_pings_and_settings_are_acknowledged(server: EchoServer) -> None:
         assert client.until(SETTINGS, flags=ACK).payload == b""
 
 
-def test_bodies_of_streams_that_are_taken_back_or_refused_are_passed_over(server: EchoServer) -> None:
+def test_bodies_of_cancelled_or_refused_streams_are_ignored(server: EchoServer) -> None:
     with Raw(server.port) as client:
         client.send(client.headers(1, ECHO), frame(DATA, 0, 1, prefixed(b"x")[:3]), frame(RST_STREAM, 0, 1, u32(8)))
         client.send(frame(WINDOW_UPDATE, 0, 1, u32(1)), frame(RST_STREAM, 0, 1, u32(8)))
@@ -126,7 +126,7 @@ def test_bodies_of_streams_that_are_taken_back_or_refused_are_passed_over(server
         assert 1 not in client.answers
 
 
-def test_more_streams_than_announced_are_refused_and_may_be_tried_again(start: Start) -> None:
+def test_streams_over_the_limit_are_refused_and_may_be_retried(start: Start) -> None:
     server = start(max_calls=5)
     with Raw(server.port) as client:
         assert struct.pack(">HI", 3, 105) in client.until(SETTINGS).payload
@@ -150,7 +150,7 @@ def test_more_streams_than_announced_are_refused_and_may_be_tried_again(start: S
         ({"content_type": ""}, "415"),
     ],
 )
-def test_what_is_no_call_gets_a_status_of_http(server: EchoServer, changed: dict[str, str], status: str) -> None:
+def test_requests_that_are_not_grpc_get_an_http_status(server: EchoServer, changed: dict[str, str], status: str) -> None:
     with Raw(server.port) as client:
         client.send(client.headers(1, ECHO, end=True, **changed))
         answer = client.answer(1)
@@ -160,7 +160,7 @@ def test_what_is_no_call_gets_a_status_of_http(server: EchoServer, changed: dict
 
 
 @pytest.mark.parametrize("kind", ["application/grpc", "application/grpc+proto", "application/grpc; charset=utf-8"])
-def test_calls_may_name_what_their_messages_are(server: EchoServer, kind: str) -> None:
+def test_calls_may_name_a_message_format(server: EchoServer, kind: str) -> None:
     with Raw(server.port) as client:
         client.send(client.call(1, ECHO, b"kind", content_type=kind))
         assert client.answer(1).messages == [b"kind"]
@@ -174,7 +174,7 @@ def test_calls_may_name_what_their_messages_are(server: EchoServer, kind: str) -
         b"PUT / HTTP/1.0\r\n\r\n",
     ],
 )
-def test_an_older_http_gets_an_answer_that_can_be_read(server: EchoServer, request_bytes: bytes) -> None:
+def test_an_http1_client_gets_a_readable_answer(server: EchoServer, request_bytes: bytes) -> None:
     with Raw(server.port, greet=False) as client:
         client.send(request_bytes)
         came = b""
@@ -228,7 +228,7 @@ def answers_to(server: EchoServer, pieces: list[bytes], at_once: bool = True) ->
 WHOLE = conversation()
 
 
-def test_a_conversation_may_come_at_once_or_byte_by_byte(one_server: EchoServer) -> None:
+def test_a_connection_may_arrive_at_once_or_byte_by_byte(one_server: EchoServer) -> None:
     expected = answers_to(one_server, [WHOLE])
     assert expected[5][0] == [(70_000, zlib.crc32(pattern(70_000))), (0, 0), (1, zlib.crc32(b"x"))]
     assert expected[7][0] == expected[5][0][:1]
@@ -243,7 +243,7 @@ def expected(one_server: EchoServer) -> dict[int, Any]:
 
 @settings(max_examples=examples(60))
 @given(cuts=st.lists(st.integers(1, len(WHOLE) - 1), max_size=30), at_once=st.booleans())
-def test_a_conversation_may_be_cut_anywhere(one_server: EchoServer, expected: dict[int, Any], cuts: list[int], at_once: bool) -> None:
+def test_a_connection_may_be_cut_anywhere(one_server: EchoServer, expected: dict[int, Any], cuts: list[int], at_once: bool) -> None:
     places = [0, *sorted(set(cuts)), len(WHOLE)]
     pieces = [WHOLE[start:end] for start, end in pairwise(places)]
     assert answers_to(one_server, pieces, at_once) == expected

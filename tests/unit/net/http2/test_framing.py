@@ -72,7 +72,7 @@ def test_a_reader_that_is_closed_at_any_moment_holds_nothing(sizes: list[int], u
 
 
 @given(st.binary(max_size=60), st.integers(1, 3))
-def test_whatever_comes_is_messages_or_refused(data: bytes, most: int) -> None:
+def test_arbitrary_bytes_are_messages_or_refused(data: bytes, most: int) -> None:
     budget = CountedBudget()
     reader = MessageReader(1000, most, budget)
     with contextlib.suppress(RpcError):
@@ -85,7 +85,7 @@ def test_whatever_comes_is_messages_or_refused(data: bytes, most: int) -> None:
 
 @pytest.mark.parametrize("first", [b"", prefixed(b"before")])
 @pytest.mark.parametrize("cut", [0, 1, 4])
-def test_a_message_over_the_limit_or_of_no_known_kind_is_refused_wherever_it_is_cut(first: bytes, cut: int) -> None:
+def test_too_long_or_malformed_messages_are_refused_wherever_they_are_cut(first: bytes, cut: int) -> None:
     for bad, status in ((struct.pack(">BI", 0, LIMIT + 1), Status.RESOURCE_EXHAUSTED), (b"\2\0\0\0\0", Status.INTERNAL)):
         reader = MessageReader(LIMIT, 8, CountedBudget())
         reader.feed(first + bad[:cut])
@@ -94,7 +94,7 @@ def test_a_message_over_the_limit_or_of_no_known_kind_is_refused_wherever_it_is_
         assert refused.value.status == status
 
 
-def test_what_is_refused_in_the_backlog_is_refused_when_its_turn_comes() -> None:
+def test_a_malformed_message_in_the_backlog_is_refused_in_its_turn() -> None:
     reader = MessageReader(LIMIT, 1, CountedBudget(100_000))
     reader.feed(prefixed(b"a") + prefixed(b"b") + struct.pack(">BI", 0, 150_000))
     assert reader.next() == (b"a", False)
@@ -102,7 +102,7 @@ def test_what_is_refused_in_the_backlog_is_refused_when_its_turn_comes() -> None
         reader.next()
 
 
-def test_the_budget_is_held_as_bytes_come_until_they_are_read() -> None:
+def test_the_budget_is_held_from_arrival_until_messages_are_read() -> None:
     budget = CountedBudget()
     reader = MessageReader(LIMIT, 2, budget)
     first = prefixed(pattern(100_000))
@@ -122,7 +122,7 @@ def test_the_budget_is_held_as_bytes_come_until_they_are_read() -> None:
     assert budget.held == 0
 
 
-def test_small_messages_that_are_not_read_count_as_large_ones_do() -> None:
+def test_unread_small_messages_count_like_large_ones() -> None:
     budget = CountedBudget()
     reader = MessageReader(LIMIT, 4, budget)
     for _ in range(100):
@@ -134,7 +134,7 @@ def test_small_messages_that_are_not_read_count_as_large_ones_do() -> None:
 
 
 @pytest.mark.parametrize("come", [0, 1, 5_000, 100_000])
-def test_the_place_of_a_message_grows_with_what_has_come(come: int) -> None:
+def test_the_buffer_of_a_message_grows_with_the_bytes_received(come: int) -> None:
     reader = MessageReader(64 << 20, 1, CountedBudget())
     reader.feed(struct.pack(">BI", 0, 64 << 20) + bytes(come))
     assert reader._message is not None

@@ -21,7 +21,7 @@ STEPS = st.lists(st.one_of(st.tuples(LISTS, st.booleans()), st.sampled_from([0, 
 
 
 @given(STEPS)
-def test_a_remembered_block_says_what_it_said_whatever_came_between(steps: list[object]) -> None:
+def test_a_cached_block_has_the_same_result_whatever_came_between(steps: list[object]) -> None:
     encoder, plain, reader = hpack.Encoder(), hpack.Decoder(), HeaderDecoder(list, 1 << 16)
     for step in steps:
         if isinstance(step, int):
@@ -35,7 +35,7 @@ def test_a_remembered_block_says_what_it_said_whatever_came_between(steps: list[
 
 
 @given(st.lists(LISTS, min_size=1, max_size=6), st.lists(st.integers(0, 5), max_size=30))
-def test_requests_that_come_again_and_again_are_told_apart(lists: list[list[tuple[bytes, bytes, bool]]], order: list[int]) -> None:
+def test_repeated_requests_are_distinguished(lists: list[list[tuple[bytes, bytes, bool]]], order: list[int]) -> None:
     encoder, plain, reader = hpack.Encoder(), hpack.Decoder(), HeaderDecoder(list, 1 << 16)
     for number in order:
         block = encoder.encode([each[:2] for each in lists[number % len(lists)]])
@@ -43,7 +43,7 @@ def test_requests_that_come_again_and_again_are_told_apart(lists: list[list[tupl
 
 
 @given(st.lists(st.binary(max_size=30), max_size=20))
-def test_whatever_is_in_a_block_it_is_decoded_or_refused(blocks: list[bytes]) -> None:
+def test_arbitrary_blocks_are_decoded_or_refused(blocks: list[bytes]) -> None:
     plain, reader = hpack.Decoder(), HeaderDecoder(list, 1 << 16)
     for block in blocks:
         try:
@@ -65,7 +65,7 @@ def test_a_block_of_references_is_decoded_once() -> None:
     assert len(made) == 2, "the first names the fields, the second refers to them"
 
 
-def test_no_more_blocks_are_remembered_than_are_of_use() -> None:
+def test_the_number_of_cached_blocks_is_bounded() -> None:
     reader = HeaderDecoder(list, 1 << 16)
     for first in range(0x82, 0x8F):
         for second in range(0x82, 0x8F):
@@ -107,7 +107,7 @@ def test_fields_are_counted_without_being_decoded(fields: list[tuple[bytes, byte
 
 
 @given(st.binary(max_size=300))
-def test_whatever_is_in_a_block_its_fields_are_counted(block: bytes) -> None:
+def test_the_fields_of_arbitrary_blocks_are_counted(block: bytes) -> None:
     assert count_fields(block, 50) <= 51
 
 
@@ -130,7 +130,7 @@ def test_costly_blocks_use_up_a_budget_and_plain_ones_do_not() -> None:
         reader.read(COSTLY * 100)
 
 
-def test_what_is_remembered_of_large_header_lists_is_bounded() -> None:
+def test_the_cache_of_large_header_lists_is_bounded() -> None:
     encoder, reader = hpack.Encoder(), HeaderDecoder(list, 16_384)
     reader.read(encoder.encode([("x", "y" * 3000)]))
     for first in range(0x82, 0x8F):
@@ -142,14 +142,14 @@ def test_what_is_remembered_of_large_header_lists_is_bounded() -> None:
 @pytest.mark.parametrize(
     "block", [b"\xff" * 7, b"\x3f\xff\xff\xff\x7f", b"\xff\xff\xff\xff\xff\xff\x0f", b"\0\x7f", b"\0\x82\xff\xff\x81\xff"]
 )
-def test_what_is_told_of_a_block_that_cannot_be_decoded_has_no_address_of_memory(block: bytes) -> None:
+def test_the_error_text_of_an_undecodable_block_has_no_memory_address(block: bytes) -> None:
     with pytest.raises(ConnectionFault) as refused:
         HeaderDecoder(list, 16_384).read(block)
     assert str(refused.value) == "a header block cannot be decoded (RFC 7541)"
 
 
 @given(st.binary(min_size=1, max_size=126), st.one_of(st.binary(max_size=400), st.integers(120, 70_000).map(bytes)))
-def test_what_is_written_can_be_read(name: bytes, value: bytes) -> None:
+def test_encoded_fields_can_be_decoded(name: bytes, value: bytes) -> None:
     decoder = hpack.Decoder(max_header_list_size=1 << 20)
     assert decoder.decode(status(200) + status(415) + literal(name, value) + literal(b"z", b""), raw=True) == [
         (b":status", b"200"),
@@ -161,7 +161,7 @@ def test_what_is_written_can_be_read(name: bytes, value: bytes) -> None:
 
 
 @given(st.text())
-def test_a_status_s_text_is_what_http_and_grpc_allow(text: str) -> None:
+def test_a_status_message_is_what_http_and_grpc_allow(text: str) -> None:
     fields = dict(hpack.Decoder().decode(status_block(Status.INTERNAL, text), raw=True))
     told = fields.get(b"grpc-message", b"")
     assert all(0x20 <= each <= 0x7E for each in told)
@@ -190,11 +190,11 @@ def test_a_status_s_text_is_what_http_and_grpc_allow(text: str) -> None:
         (b"\xff", None),
     ],
 )
-def test_a_call_s_timeout_has_a_unit(told: bytes, timeout_s: float | None) -> None:
+def test_a_timeout_has_a_unit(told: bytes, timeout_s: float | None) -> None:
     found = make_head([(b":method", b"POST"), (b"grpc-timeout", told)]).timeout_s
     assert found == (timeout_s if timeout_s is None else pytest.approx(timeout_s))
 
 
 @given(st.lists(st.tuples(st.binary(), st.binary())))
-def test_whatever_fields_a_request_has_they_are_read(fields: list[tuple[bytes, bytes]]) -> None:
+def test_requests_with_arbitrary_fields_are_read(fields: list[tuple[bytes, bytes]]) -> None:
     assert make_head(fields).refusal in (0, 405, 415)

@@ -108,7 +108,7 @@ FAULTS: dict[str, tuple[int, Callable[[Raw], bytes]]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_client_that_breaks_a_rule_is_told_which_and_sent_away(one_server: EchoServer, name: str) -> None:
+def test_a_protocol_violation_ends_the_connection_with_its_error_code(one_server: EchoServer, name: str) -> None:
     code, make = FAULTS[name]
     with Raw(one_server.port) as other, Raw(one_server.port) as client:
         client.flood(make(client), 1)
@@ -120,13 +120,13 @@ def test_a_client_that_breaks_a_rule_is_told_which_and_sent_away(one_server: Ech
 
 
 @pytest.mark.parametrize("first", [b"\x16\x03\x01\x02\x00", b"PRI * HTTP/2.0\r\n\r\nXX", b"\0" * 100, b"\n"])
-def test_what_does_not_begin_as_it_should_is_sent_away(server: EchoServer, first: bytes) -> None:
+def test_a_wrong_preface_ends_the_connection(server: EchoServer, first: bytes) -> None:
     with Raw(server.port, greet=False) as client:
         client.send(first)
         assert client.goodbye() == (PROTOCOL_ERROR, "not an HTTP/2 preface")
 
 
-def test_a_stream_s_window_that_is_no_proper_one_ends_the_stream_alone(server: EchoServer) -> None:
+def test_an_invalid_stream_window_resets_only_the_stream(server: EchoServer) -> None:
     with Raw(server.port) as client:
         for number, more, code in ((1, 0, PROTOCOL_ERROR), (3, LARGEST, FLOW_CONTROL_ERROR)):
             client.send(client.headers(number, WAIT), frame(WINDOW_UPDATE, 0, number, u32(more)))
@@ -135,7 +135,7 @@ def test_a_stream_s_window_that_is_no_proper_one_ends_the_stream_alone(server: E
         assert client.answer(5).messages == [b"next"]
 
 
-def test_a_client_that_sends_more_of_a_stream_than_it_may_is_sent_away(server: EchoServer) -> None:
+def test_exceeding_the_stream_window_ends_the_connection(server: EchoServer) -> None:
     with Raw(server.port) as client:
         client.send(client.headers(1, DEAF), *[frame(DATA, 0, 1, prefixed(bytes((1 << 18) - 5)))] * 4)
         client.synchronize()
@@ -143,7 +143,7 @@ def test_a_client_that_sends_more_of_a_stream_than_it_may_is_sent_away(server: E
         assert client.goodbye()[0] == FLOW_CONTROL_ERROR
 
 
-def test_a_client_that_sends_more_than_the_connection_may_is_sent_away(server: EchoServer) -> None:
+def test_exceeding_the_connection_window_ends_the_connection(server: EchoServer) -> None:
     with Raw(server.port) as client:
         for number in range(1, 33, 2):
             client.send(client.headers(number, DEAF), *[frame(DATA, 0, number, prefixed(bytes((1 << 18) - 5)))] * 4)
@@ -152,13 +152,13 @@ def test_a_client_that_sends_more_than_the_connection_may_is_sent_away(server: E
         assert client.goodbye()[0] == FLOW_CONTROL_ERROR
 
 
-def test_the_goodbye_names_the_last_stream_that_was_begun(server: EchoServer) -> None:
+def test_goaway_names_the_last_accepted_stream(server: EchoServer) -> None:
     with Raw(server.port) as client:
         client.send(client.headers(1, WAIT), client.headers(7, WAIT), frame(PING))
         assert client.until(GOAWAY).payload[:8] == u32(7, FRAME_SIZE_ERROR)
 
 
-def test_the_preface_alone_is_no_fault(server: EchoServer) -> None:
+def test_a_preface_may_arrive_before_its_settings(server: EchoServer) -> None:
     with Raw(server.port, greet=False) as client:
         client.send(PREFACE)
         client.until(SETTINGS)

@@ -40,7 +40,7 @@ LATE = "a frame or header block was not completed in time"
 
 
 @pytest.mark.parametrize("rest", [b"", frame(CONTINUATION, 0, 1, b"\x82"), frame(CONTINUATION, 0, 1, b"\x82")[:5]])
-def test_a_header_block_without_an_end_is_not_waited_for(start: Start, rest: bytes) -> None:
+def test_an_incomplete_header_block_ends_the_connection(start: Start, rest: bytes) -> None:
     server = start(client_timeout_s=0.2)
     with Raw(server.port) as client:
         client.send(frame(HEADERS, 0, 1, client.encoder.encode(fields_of(ECHO))), rest)
@@ -51,7 +51,7 @@ def test_a_header_block_without_an_end_is_not_waited_for(start: Start, rest: byt
     ("begun", "part"),
     [(frame(HEADERS, 0, 1, b"\x82"), frame(CONTINUATION, 0, 1, b"\x82")), (frame(HEADERS, 4, 1, bytes(9000))[:100], b"\0"), (b"\0", b"")],
 )
-def test_a_header_block_that_comes_byte_by_byte_has_as_long_as_one_that_does_not(start: Start, begun: bytes, part: bytes) -> None:
+def test_a_header_block_that_arrives_byte_by_byte_has_one_deadline(start: Start, begun: bytes, part: bytes) -> None:
     server = start(client_timeout_s=0.2)
     with Raw(server.port) as client:
         client.send(begun)
@@ -61,7 +61,7 @@ def test_a_header_block_that_comes_byte_by_byte_has_as_long_as_one_that_does_not
         assert server.goodbyes == [(CALM, LATE)]
 
 
-def test_a_client_whose_frames_always_end_in_the_next_packet_is_not_too_slow(start: Start) -> None:
+def test_frames_that_always_end_in_the_next_packet_are_not_too_slow(start: Start) -> None:
     server = start(client_timeout_s=0.2)
     with Raw(server.port) as client:
         ping = frame(PING, payload=b"12345678")
@@ -76,7 +76,7 @@ def test_a_client_whose_frames_always_end_in_the_next_packet_is_not_too_slow(sta
 
 @pytest.mark.parametrize("path", [ECHO, STREAM])
 @pytest.mark.parametrize("begun", [prefixed(b"slow")[:3], prefixed(pattern(100_000))[:1000]])
-def test_a_message_that_does_not_come_is_not_waited_for(start: Start, path: str, begun: bytes) -> None:
+def test_a_message_that_does_not_arrive_ends_its_call(start: Start, path: str, begun: bytes) -> None:
     server = start(client_timeout_s=0.2)
     with Raw(server.port) as client:
         client.send(client.headers(1, path), frame(DATA, 0, 1, begun))
@@ -89,7 +89,7 @@ def test_a_message_that_does_not_come_is_not_waited_for(start: Start, path: str,
 
 
 @pytest.mark.parametrize("body", [b"", prefixed(b"complete")])
-def test_a_call_without_an_end_is_not_waited_for(start: Start, body: bytes) -> None:
+def test_a_call_without_an_end_times_out(start: Start, body: bytes) -> None:
     server = start(client_timeout_s=0.2)
     with Raw(server.port) as client:
         client.send(client.headers(1, ECHO), frame(DATA, 0, 1, body))
@@ -136,7 +136,7 @@ def test_a_stream_that_sent_many_messages_at_once_may_be_silent_afterwards(start
 
 
 @pytest.mark.parametrize("sent", [prefixed(b"x") * 1000, prefixed(b"x") + prefixed(pattern(100_000))[:1000]])
-def test_a_client_is_not_blamed_for_a_method_that_does_not_read(start: Start, sent: bytes) -> None:
+def test_a_method_that_does_not_read_does_not_time_out_its_client(start: Start, sent: bytes) -> None:
     server = start(client_timeout_s=0.2)
     with Raw(server.port) as client:
         client.send(client.headers(1, DEAF), frame(DATA, 0, 1, sent))
@@ -171,14 +171,14 @@ def test_a_stream_may_send_slowly_while_its_answers_wait_for_their_client(start:
 
 
 @pytest.mark.parametrize("first", [b"", PREFACE[:10]])
-def test_a_client_that_does_not_say_what_it_speaks_is_sent_away(start: Start, first: bytes) -> None:
+def test_a_client_without_a_preface_is_disconnected(start: Start, first: bytes) -> None:
     server = start(client_timeout_s=0.2)
     with Raw(server.port, greet=False) as client:
         client.send(first)
         assert client.goodbye() == (0, "no HTTP/2 preface arrived in time")
 
 
-def test_a_silent_client_is_asked_whether_it_lives_and_sent_away_if_it_does_not(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_client_gets_a_ping_and_is_disconnected_without_an_answer(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "_PING_TIMEOUT_S", 0.3)
     server = start(client_timeout_s=0.2)
     with Raw(server.port) as alive, Raw(server.port) as dead:
@@ -191,7 +191,7 @@ def test_a_silent_client_is_asked_whether_it_lives_and_sent_away_if_it_does_not(
         assert alive.answer(1).messages == [b"alive"]
 
 
-def test_a_client_that_is_sent_away_and_does_not_leave_is_not_kept(start: Start) -> None:
+def test_a_closed_connection_whose_client_does_not_read_is_aborted(start: Start) -> None:
     server = start(client_timeout_s=0.2)
     with Raw(server.port, settings=b"\0\4\x7f\xff\xff\xff", read_bytes=4096) as client:
         client.send(frame(WINDOW_UPDATE, 0, 0, u32(1 << 30)))
@@ -220,7 +220,7 @@ def stopping(server: EchoServer, drain_s: float) -> "concurrent.futures.Future[N
     return told
 
 
-def test_a_server_that_stops_answers_what_it_has_begun_and_begins_no_more(server: EchoServer) -> None:
+def test_a_stopping_server_answers_requests_in_progress_and_accepts_no_more(server: EchoServer) -> None:
     with Raw(server.port) as idle, Raw(server.port) as client, Raw(server.port) as other:
         client.send(client.call(1, WAIT, b"late"))
         other.send(other.call(1, WAIT, b"late, too"))
@@ -240,7 +240,7 @@ def test_a_server_that_stops_answers_what_it_has_begun_and_begins_no_more(server
         stopped.result(10)
 
 
-def test_a_server_that_stops_does_not_wait_for_ever(server: EchoServer) -> None:
+def test_a_stopping_server_does_not_wait_for_ever(server: EchoServer) -> None:
     with Raw(server.port) as client:
         client.send(client.call(1, WAIT, b""))
         wait_for(lambda: server.asked)
@@ -250,7 +250,7 @@ def test_a_server_that_stops_does_not_wait_for_ever(server: EchoServer) -> None:
         wait_for(lambda: server.cancelled == 1)
 
 
-def test_a_server_that_stops_waits_for_answers_that_are_not_taken_yet(server: EchoServer) -> None:
+def test_a_stopping_server_waits_for_unread_answers(server: EchoServer) -> None:
     with Raw(server.port) as client:
         client.send(client.call(1, SIZED, b"300000"))
         wait_for(lambda: server.asked)
