@@ -14,8 +14,8 @@ from hubserve.errors import DeadlineExceeded, Exists, HubError, ModuleFailed, Mo
 from hubserve.kinds.raw_requests import Call, Host, RawRequest, RawResponse, Replies
 from hubserve.kinds.triton.api import dlpack
 from hubserve.kinds.triton.api.requests import attach
-from hubserve.kinds.triton.python_backend import TritonPythonModule
 from hubserve.kinds.triton.python_config import complete, describe
+from hubserve.kinds.triton.python_model import TritonPythonModule
 from tests.odd_arrays import LAYOUTS, SENDABLE, UNSENDABLE, array_of, values
 from tests.odd_arrays import arrays as odd_arrays
 
