@@ -51,7 +51,7 @@ class TritonKind(Kind):
         if backend == ENSEMBLE:
             raise LoadFailed(f"model '{config['name']}' is an ensemble: it runs in a server that serves its steps, not by itself")
         if backend == "python":
-            from hubserve.kinds.triton.python_model import load_python_model
+            from hubserve.kinds.triton.python_backend import load_python_model
 
             return load_python_model(
                 folder / version, config, config["name"], version, instance["index"], instance["kind"], instance["device_id"]
