@@ -1,4 +1,4 @@
-"""Pictures in and out, and the operators between a picture and a model's input. OpenCV is imported when the first picture comes."""
+"""Pictures in and out, and the operators between a picture and a model's input. OpenCV is imported with the first picture."""
 
 from hubserve.vision.codecs import decode_picture, encode_picture
 from hubserve.vision.headers import MAX_PIXELS, PictureHeader, read_header

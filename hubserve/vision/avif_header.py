@@ -1,4 +1,4 @@
-"""The sizes in an AVIF: what its container says (ISO/IEC 23008-12), and what its AV1 frames say by themselves.
+"""Read the sizes in an AVIF: those of its container (ISO/IEC 23008-12) and those of its AV1 frames.
 
 The decoder makes room for the frames, whatever the container says, so both count.
 """
@@ -14,7 +14,7 @@ _MOST_ITEMS = 4096
 
 
 def boxes(data: bytes, place: int, end: int) -> Iterator[Box]:
-    """Type, beginning and end of the content of each box between two places."""
+    """Yield type, start and end of the content of each box between two offsets."""
     while place + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, place)
         head = 8
@@ -76,7 +76,7 @@ def _av1_items(data: bytes, inner: List[Box]) -> Iterator[bytes]:
 
 
 def _contents(data: bytes, place: int, idat: int) -> Iterator[Tuple[int, bytes]]:
-    """Return the number and the content of each item, as the ``iloc`` box that begins at a place says."""
+    """Return the number and the content of each item, from the ``iloc`` box at an offset."""
     version = data[place]
     lengths = struct.unpack_from(">H", data, place + 4)[0]
     offset_bytes, length_bytes, base_bytes, index_bytes = (lengths >> shift & 15 for shift in (12, 8, 4, 0))
@@ -100,7 +100,7 @@ def _contents(data: bytes, place: int, idat: int) -> Iterator[Tuple[int, bytes]]
 
 
 class _Bytes:
-    """Whole numbers, one behind the other."""
+    """Reader of consecutive whole numbers."""
 
     def __init__(self, data: bytes, place: int) -> None:
         self._data, self._place = data, place
@@ -139,7 +139,7 @@ def _leb128(item: bytes, place: int) -> Tuple[int, int]:
 
 
 class _Bits:
-    """The bits of a header, the first one first."""
+    """Reader of a header's bits, most significant first."""
 
     def __init__(self, data: bytes) -> None:
         self._value, self._left = int.from_bytes(data[:256], "big"), 8 * len(data[:256])

@@ -1,4 +1,4 @@
-"""Encoded pictures to arrays and back."""
+"""Decode pictures to arrays, and encode arrays."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def encode_picture(image: np.ndarray, extension: str = ".jpg", quality: int = 95
         quality: 1 to 100; for JPEG and WebP.
 
     Raises:
-        InvalidInput: the array is no picture, or too large for the format; or the extension is unknown.
+        InvalidInput: the array is not a picture, or is too large for the format; or the extension is unknown.
         MissingDependency: OpenCV is not installed.
     """
     if extension not in _EXTENSIONS:

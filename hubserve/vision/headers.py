@@ -1,4 +1,4 @@
-"""What a picture's header says, read without decoding it.
+"""Read type and size from a picture's header, without decoding the picture.
 
 A few hundred bytes can announce a picture of gigabytes. So the size is read here first, in every format that is taken
 (:mod:`hubserve.vision.rarer_headers` has those that few people send), and anything else is not handed to a decoder at all.
@@ -31,7 +31,7 @@ _MAX_JPEG_SEGMENTS = 4096
 
 
 class PictureHeader(NamedTuple):
-    """What the first bytes of a picture say.
+    """Type and size, from a picture's first bytes.
 
     Attributes:
         media_type: such as ``image/jpeg``.

@@ -20,7 +20,7 @@ _FRACTION = re.compile(f"{_NUMBER}(?:/{_NUMBER})?")
 
 
 class Normalization:
-    """Normalises three channels, with the results of the plain float32 formula bit for bit.
+    """Normalizer of three channels, with the results of the plain float32 formula bit for bit.
 
     Args:
         scale: a number, or text such as ``"1.0/255.0"``; None means 1/255.

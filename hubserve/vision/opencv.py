@@ -1,4 +1,4 @@
-"""OpenCV, imported when it is first needed: a module that takes no pictures need not have it."""
+"""Import OpenCV when it is first needed: a module without pictures runs without it."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from hubserve.errors import MissingDependency
 
 
 def opencv() -> Any:
-    """The ``cv2`` package.
+    """Import and return the ``cv2`` package.
 
     Raises:
         MissingDependency: it is not installed in this environment.

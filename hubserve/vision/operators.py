@@ -75,7 +75,7 @@ class ResizeImage:
         """Scale (H, W, C) of uint8 or float32.
 
         Raises:
-            InvalidInput: it is no such image, or so long and thin that the result would have more than ``MAX_PIXELS``.
+            InvalidInput: the array is not such an image, or so long and thin that the result would have more than ``MAX_PIXELS``.
         """
         height, width = check_image(image).shape[:2]
         if self.resize_short is not None:
@@ -217,14 +217,14 @@ def _create(described: Any, where: str) -> Any:
 
 
 def nearest(given: Any, known: Any) -> str:
-    """How an error goes on after an unknown name: the nearest known one, and all of them."""
+    """Return the end of an error about an unknown name: the nearest known one, and all of them."""
     close = get_close_matches(str(given), list(known), n=1)
     listed = ", ".join(known) or "none"
     return (f"; did you mean '{close[0]}'?" if close else ";") + f" Known are: {listed}"
 
 
 def short_side_size(width: int, height: int, short_px: int) -> Tuple[int, int]:
-    """Width and height once the short side is ``short_px``, rounded as PaddleClas rounds them.
+    """Return width and height after the short side is scaled to ``short_px``, rounded as PaddleClas rounds them.
 
     Raises:
         InvalidInput: that would be more than ``MAX_PIXELS``.

@@ -1,4 +1,4 @@
-"""From a decoded picture to a classifier's input, in one go."""
+"""Prepare a decoded picture as a classifier's input, in one step."""
 
 from typing import Any, Sequence
 
@@ -60,7 +60,7 @@ class ClassificationPreprocess:
             ``to_chw``.
 
         Raises:
-            InvalidInput: it is no such picture, or too long and thin.
+            InvalidInput: the array is not such a picture, or too long and thin.
         """
         if check_image(picture).dtype != np.uint8 or picture.shape[2] != 3:
             raise InvalidInput(f"a picture is uint8 (H, W, 3) BGR, got {picture.dtype.name} {list(picture.shape)}")

@@ -1,4 +1,4 @@
-"""The sizes in the headers of the rarer formats that OpenCV reads: TIFF, JPEG 2000, AVIF, the Netpbm family, Radiance HDR, Sun raster.
+"""Read sizes from the headers of the rarer formats that OpenCV decodes: TIFF, JPEG 2000, AVIF, the Netpbm family, Radiance HDR, Sun raster.
 
 Each function takes the whole encoded picture and returns width and height as stored. Where decoding may take more memory than the pixels
 do, it returns :class:`Costly`.
@@ -38,7 +38,7 @@ SizeOf = Callable[[bytes], Tuple[int, ...]]
 
 
 class Costly(NamedTuple):
-    """A size, and how many times the memory of a usual pixel each pixel takes while it is decoded."""
+    """A picture's size, and the memory of a pixel during decoding, as a multiple of a usual pixel's."""
 
     width: int
     height: int
@@ -82,7 +82,7 @@ def _tiff_size(data: bytes) -> Costly:
 
 
 class _TiffTags:
-    """The whole numbers in the directory of a TIFF's first page."""
+    """Whole numbers in the directory of a TIFF's first page."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -1,4 +1,4 @@
-"""What lies between a picture and its text: the steps around the three networks of PP-OCR (detection, angle, recognition)."""
+"""Steps from a picture to its text around the three networks of PP-OCR (detection, angle, recognition)."""
 
 from hubserve.vision.ocr.boxes import TextBoxes
 from hubserve.vision.ocr.crops import cut_out

@@ -1,4 +1,4 @@
-"""From the detector's map of probabilities to boxes around text."""
+"""Find boxes around text in the detector's probability map."""
 
 from typing import List, NamedTuple, Tuple
 
@@ -8,7 +8,7 @@ from hubserve.errors import ConfigError
 from hubserve.vision.ocr.polygons import grow, smallest_rectangle
 from hubserve.vision.opencv import opencv
 
-#: of the map, in pixels: what is smaller is no text
+#: of the map, in pixels: anything smaller is not text
 _SMALLEST_PX = 3.0
 #: contours that are looked at; a picture of noise has more
 _MOST_CANDIDATES = 1000
@@ -16,7 +16,7 @@ SCORE_MODES = ("fast", "slow")
 
 
 class TextBoxes:
-    """Boxes from the map of a detector that was trained with differentiable binarization (arXiv 1911.08947).
+    """Box finder for the map of a detector trained with differentiable binarization (arXiv 1911.08947).
 
     Args:
         thresh: a pixel belongs to text above this probability.
@@ -91,7 +91,7 @@ class _Window(NamedTuple):
 
 
 def mean_within(probabilities: np.ndarray, polygon: np.ndarray) -> float:
-    """The average of a map (h, w) over a polygon (n, 2); 0 where it holds no pixel."""
+    """Return the average of a map (h, w) over a polygon (n, 2); 0 if the polygon holds no pixel."""
     cv2 = opencv()
     window = _around(polygon, probabilities.shape)
     mask = np.zeros((window.bottom - window.top, window.right - window.left), np.uint8)

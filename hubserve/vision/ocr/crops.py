@@ -1,4 +1,4 @@
-"""Cuts a line of text out of a picture, straightened."""
+"""Cut lines of text out of a picture, straightened."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ _TALL = 1.5
 
 
 def cut_out(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """One box's content, seen from the front; a tall one is turned by 90 degrees against the clock, so that its text runs to the right.
+    """Return one box's content, straightened; a tall one is turned by 90 degrees counterclockwise, so that its text runs to the right.
 
     Args:
         picture: uint8 (H, W, 3).

@@ -1,4 +1,4 @@
-"""From the recognition network's probabilities to text."""
+"""Decode the recognition network's probabilities to text."""
 
 from pathlib import Path
 from typing import Any, List, NamedTuple, Sequence
@@ -16,7 +16,7 @@ class Line(NamedTuple):
 
 
 class CtcDecoder:
-    """Takes the likeliest class of each step, drops repetitions, then blanks (class 0).
+    """Greedy decoder: the likeliest class of each step, without repetitions, then without blanks (class 0).
 
     Args:
         characters: those of the classes from 1 on.
@@ -27,7 +27,7 @@ class CtcDecoder:
 
     @property
     def classes(self) -> int:
-        """How many classes there are, the blank included."""
+        """Number of classes, the blank included."""
         return len(self._characters)
 
     def __call__(self, probabilities: np.ndarray) -> List[Line]:
@@ -54,7 +54,7 @@ class CtcDecoder:
 
 
 def read_characters(path: Any) -> List[str]:
-    """The characters of a dictionary file, one in each line, and the space, which such files leave out.
+    """Read the characters of a dictionary file, one per line, and add the space, which such files leave out.
 
     Raises:
         LoadFailed: it cannot be read.

@@ -1,4 +1,4 @@
-"""From a picture to the text detector's input."""
+"""Prepare a picture as the text detector's input."""
 
 import math
 from typing import Tuple
@@ -47,7 +47,7 @@ class DetectionPreprocess:
             float32 (3, h, w), h and w as :meth:`size_of` gives them.
 
         Raises:
-            InvalidInput: it is no such picture.
+            InvalidInput: the array is not such a picture.
         """
         if check_image(picture).dtype != np.uint8 or picture.shape[2] != 3:
             raise InvalidInput(f"a picture is uint8 (H, W, 3) BGR, got {picture.dtype.name} {list(picture.shape)}")
@@ -57,7 +57,7 @@ class DetectionPreprocess:
         return self._normalization.planes(cv2.split(resized))
 
     def size_of(self, width: int, height: int) -> Tuple[int, int]:
-        """Width and height that the detector sees a picture in: multiples of 32; 32 at least, and 4000 and 4 million pixels at most."""
+        """Return the detector's width and height for a picture: multiples of 32, at least 32, at most 4000 and 4 million pixels in all."""
         side = max(width, height) if self.limit_type == "max" else min(width, height)
         scales = side > self.limit_px if self.limit_type == "max" else side < self.limit_px
         ratio = self.limit_px / side if scales else 1.0

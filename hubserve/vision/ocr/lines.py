@@ -1,4 +1,4 @@
-"""From crops of lines to the inputs of the networks that read them."""
+"""Prepare crops of lines as inputs of the networks that read them."""
 
 import math
 from bisect import bisect_left
@@ -45,7 +45,7 @@ def fit(crop: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 class AnglePreprocess:
-    """Crops -> the input of the network that tells whether lines stand on their heads: float32 (n, 3, 48, 192)."""
+    """Crops -> the input of the network that finds lines that are upside down: float32 (n, 3, 48, 192)."""
 
     def __call__(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Prepare one or more crops."""
@@ -73,7 +73,7 @@ def line_batches(crops: Sequence[np.ndarray], batch_size: int, height: int = _HE
 
 
 def bucket_of(crop: np.ndarray, height: int = _HEIGHT_PX) -> int:
-    """The smallest width of :data:`WIDTHS_PX` that holds the crop at this height; the largest for longer ones."""
+    """Return the smallest width of :data:`WIDTHS_PX` that holds the crop at this height; the largest for longer ones."""
     wanted = math.ceil(height * crop.shape[1] / crop.shape[0])
     return WIDTHS_PX[min(bisect_left(WIDTHS_PX, wanted), len(WIDTHS_PX) - 1)]
 

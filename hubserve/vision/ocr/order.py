@@ -1,4 +1,4 @@
-"""The order in which boxes of text are read."""
+"""Sort boxes of text in reading order."""
 
 from typing import List
 
@@ -9,7 +9,7 @@ _SAME_LINE = 0.5
 
 
 def reading_order(boxes: np.ndarray) -> List[int]:
-    """Lines from top to bottom, within a line from left to right.
+    """Sort boxes by lines from top to bottom, and within a line from left to right.
 
     Boxes whose middles are less than half a box's height apart are one line. The order that they come in makes no difference.
 

@@ -1,4 +1,4 @@
-"""Polygons around text: the tightest rectangle, and growing."""
+"""Polygons around text: find the tightest rectangle, and grow."""
 
 from typing import Any, Tuple
 
@@ -12,7 +12,7 @@ _STEPS_PER_PX = 64
 
 
 def pyclipper() -> Any:
-    """The ``pyclipper`` package.
+    """Import and return the ``pyclipper`` package.
 
     Raises:
         MissingDependency: it is not installed in this environment.
@@ -28,7 +28,7 @@ def pyclipper() -> Any:
 
 
 def smallest_rectangle(points: np.ndarray) -> Tuple[np.ndarray, float]:
-    """The rectangle of the smallest area around points, at any angle.
+    """Return the rectangle of the smallest area around points, at any angle.
 
     Args:
         points: (n, 2), x and y.
@@ -41,7 +41,7 @@ def smallest_rectangle(points: np.ndarray) -> Tuple[np.ndarray, float]:
 
 
 def clockwise(corners: np.ndarray) -> np.ndarray:
-    """Four corners in the order upper left, upper right, lower right, lower left, as a picture with y downwards shows them."""
+    """Return four corners in the order upper left, upper right, lower right, lower left, as a picture with y downwards shows them."""
     by_x = corners[np.argsort(corners[:, 0], kind="stable")]
     left, right = (pair[np.argsort(pair[:, 1], kind="stable")] for pair in (by_x[:2], by_x[2:]))
     return np.stack([left[0], right[0], right[1], left[1]])
