@@ -1,4 +1,4 @@
-"""Ready-made modules: base classes for a module around one model file.
+"""Ready-made modules: what the class of a module that consists of one model file is derived from.
 
     from hubserve.models import ClassifierModule
     from hubserve.module import moduleinfo
