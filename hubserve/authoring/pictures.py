@@ -51,7 +51,8 @@ def gather(folder: Path, preprocess: dict[str, Any], topk: dict[str, Any], label
     notes: tuple[str, ...] = ()
     if described.missing_labels and not labels:
         notes = (
-            f"{FILE} names the label file '{described.missing_labels}', which does not exist: classes have no names. Give them with --labels FILE.",
+            f"{FILE} names the label file '{described.missing_labels}', which does not exist: classes have no names. "
+            "Give them with --labels FILE.",
         )
     named = read_labels(labels) if labels else described.labels
     return Pictures(lay_over(described.preprocess, preprocess), {**described.topk, **topk}, named, notes)
