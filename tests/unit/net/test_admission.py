@@ -15,8 +15,8 @@ def full() -> AdmissionControl:
 
 def test_small_bodies_are_counted_and_accepted_whatever_others_hold(full: AdmissionControl) -> None:
     with full.admit() as ticket:
-        for came in range(0, SMALL_BYTES + 1, 1024):
-            ticket.reserve(came)
+        for received in range(0, SMALL_BYTES + 1, 1024):
+            ticket.reserve(received)
         assert full.bytes == MAX_BYTES + SMALL_BYTES
         with pytest.raises(Unavailable, match=r"has no room for 1 more \(max_pending_bytes\); try again later"):
             ticket.reserve(SMALL_BYTES + 1)
@@ -75,5 +75,5 @@ def test_a_pace_is_kept_period_by_period(monkeypatch: pytest.MonkeyPatch) -> Non
     assert pace.is_kept(50 * SLOWEST_BYTES_PER_S)
     assert pace.due == 120
     now[0] = 120
-    assert not pace.is_kept(59 * SLOWEST_BYTES_PER_S), "what came quickly before does not count"
+    assert not pace.is_kept(59 * SLOWEST_BYTES_PER_S), "bytes moved quickly before do not count"
     assert pace.is_kept(60 * SLOWEST_BYTES_PER_S)
