@@ -14,7 +14,7 @@ def in_batches(items: Sequence[Any], batch_size: int) -> Iterator[List[Any]]:
 
 @contextmanager
 def computing(model: Any) -> Iterator[None]:
-    """A Paddle layer in its evaluation mode, without gradients."""
+    """Run a Paddle layer in evaluation mode, without gradients."""
     import paddle
 
     model.eval()
