@@ -15,9 +15,9 @@ from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding
 from hubserve.engines.subprocess_call import call_in_child
 from hubserve.errors import HubError
 from hubserve.paths import home
-from hubserve.registry.environments.dependency_resolution import PYTHONS_CACHE
-from hubserve.registry.environments.installed import OPENCV_BUILDS, find_installed, installed_opencv_builds, is_contrib
+from hubserve.registry.environments.host_packages import OPENCV_BUILDS, find_installed, installed_opencv_builds, is_contrib
 from hubserve.registry.environments.interpreters import find_pythons
+from hubserve.registry.environments.resolve import PYTHONS_CACHE
 
 _TRY_S = 10.0
 _OPENCV_TIMEOUT_S = 60.0
