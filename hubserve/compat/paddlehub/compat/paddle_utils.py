@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
 @contextmanager
 def static_mode_guard() -> Iterator[None]:
-    """Static mode inside the ``with`` block; what it was before afterwards, also after an error."""
+    """Switch to static mode inside the ``with`` block, and back afterwards, also after an error."""
     import paddle
 
     dynamic = paddle.in_dynamic_mode()

@@ -5,7 +5,7 @@ from typing import Any, Iterator, List, Sequence
 
 
 def in_batches(items: Sequence[Any], batch_size: int) -> Iterator[List[Any]]:
-    """Lists of ``batch_size`` items; the last may be shorter."""
+    """Yield lists of ``batch_size`` items; the last may be shorter."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
     for start in range(0, len(items), batch_size):

@@ -34,5 +34,5 @@ class CommandLine:
 
 
 def as_bool(text: str) -> bool:
-    """``True``, ``1``, ``yes`` and ``on`` in any case; the original takes every text but the empty one for true."""
+    """Return True for ``True``, ``1``, ``yes`` and ``on`` in any case; the original takes every non-empty text as true."""
     return text.strip().lower() in ("true", "1", "yes", "on")

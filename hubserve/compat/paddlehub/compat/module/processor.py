@@ -10,7 +10,7 @@ class BaseProcessor:
         """Take the module."""
 
     def configs(self) -> List[Dict[str, Any]]:
-        """Settings of the processor; none."""
+        """Accept no settings."""
         return []
 
     def preprocess(self, sign_name: str, data_dict: Dict[str, Any]) -> Any:
