@@ -31,9 +31,9 @@ _UNEXPECTED = ("unexpected error", "Traceback", "Fatal error", "exception")
 
 def main() -> int:
     """Run, print, and return the exit status."""
-    parser = argparse.ArgumentParser(description="wrong connections of HTTP/1.1; ends with 1 if one does harm")
+    parser = argparse.ArgumentParser(description="malformed HTTP/1.1 connections; exits with 1 if one does harm")
     parser.add_argument("--count", type=int, default=20_000, help="how many (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the chances (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the random numbers (default %(default)s)")
     add_server_options(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -45,8 +45,8 @@ def main() -> int:
             promises = run.judge()
             log = server.log.read_text("utf-8", "replace")
     found = {word: log.count(word) for word in _UNEXPECTED if word in log}
-    promises.append(Promise("nothing unexpected is in the server's log", str(found or "nothing"), not found))
-    rows = [{"what came": kind, "connections": count} for kind, count in sorted(run.outcomes.items())]
+    promises.append(Promise("the server log has no unexpected entries", str(found or "nothing"), not found))
+    rows = [{"connections sent": kind, "connections": count} for kind, count in sorted(run.outcomes.items())]
     title = f"{args.count} connections, seed {args.seed}, in {run.took_s:.0f} s"
     return print_report(title, rows, promises, {"failures": run.failures[:SHOWN]}, as_json=args.json)
 
@@ -58,22 +58,22 @@ class _Run(FuzzRun):
 
     async def send(self) -> None:
         """Make one connection."""
-        asked = conversation(self.random)
-        self.outcomes[{True: "wrong requests", False: "right requests", None: "changed bytes"}[asked.is_refused]] += 1
+        planned = conversation(self.random)
+        self.outcomes[{True: "invalid requests", False: "valid requests", None: "changed bytes"}[planned.is_refused]] += 1
         try:
-            wrong = fault(asked, await asyncio.wait_for(self._received(asked), _TIMEOUT_S))
+            failure = fault(planned, await asyncio.wait_for(self._received(planned), _TIMEOUT_S))
         except (OSError, asyncio.TimeoutError) as error:
-            wrong = repr(error)
-        if wrong:
-            self.failures.append({"sent": repr(asked.sent)[:1000], "fault": wrong})
+            failure = repr(error)
+        if failure:
+            self.failures.append({"sent": repr(planned.sent)[:1000], "fault": failure})
 
-    async def _received(self, asked: Conversation) -> bytes:
+    async def _received(self, planned: Conversation) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         cuts = self.random.choice((0, 0, 1, 3, 8))
-        places = sorted({0, len(asked.sent), *(self.random.randrange(len(asked.sent)) for _ in range(cuts))})
+        cuts_at = sorted({0, len(planned.sent), *(self.random.randrange(len(planned.sent)) for _ in range(cuts))})
         try:
-            for start, end in pairwise(places):
-                writer.write(asked.sent[start:end])
+            for start, end in pairwise(cuts_at):
+                writer.write(planned.sent[start:end])
                 await asyncio.sleep(0)
             writer.write_eof()
             return await reader.read()
@@ -83,7 +83,9 @@ class _Run(FuzzRun):
     def judge(self) -> list[Promise]:
         """Compare the results with the promises."""
         return [
-            Promise("what is right is answered once and in order, what is wrong is not", f"{len(self.failures)} faults", not self.failures),
+            Promise(
+                "valid requests are answered once and in order, invalid ones are refused", f"{len(self.failures)} faults", not self.failures
+            ),
             self.processes_promise(),
             self.descriptors_promise(),
             self.memory_promise(),

@@ -1,9 +1,8 @@
-"""The gRPC port under connections that nobody would make on purpose.
+"""Fuzz the gRPC port with mutated HTTP/2 connections.
 
-Each is a recorded connection of HTTP/2 (unary calls, streams, packed and large messages, and what else a client may send) with a few
-changes to its frames or its bytes. Whatever comes, no process may end, nothing unexpected may be logged, no connection may stay open,
-memory may not grow, and right calls are answered all the while. Hostile connections that keep the server busy for nothing, made as fast
-as it accepts them, may use only a bounded amount of processor time.
+Each is a recorded connection (unary calls, streams, compressed and large messages, unusual frames) with a few changes to its frames or
+bytes. No process may end, nothing unexpected may be logged, no connection may stay open, memory may not grow, and valid calls in between
+must be answered. Hostile connections, made as fast as the server accepts them, may use only a bounded amount of processor time.
 
     python bench/fuzz_http2.py
     python bench/fuzz_http2.py --count 1000 --seed 7
@@ -56,7 +55,7 @@ _CHECK = "/grpc.health.v1.Health/Check"
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 _CLIENT_TIMEOUT_S = 2
-#: a connection on which nothing has come for so long is left
+#: the client closes a connection that is silent for this long
 _IDLE_S = 0.02
 _TIMEOUT_S = 30.0
 _GOOD_EVERY = 50
@@ -68,7 +67,7 @@ Frames = list[bytes]
 
 
 def recorded() -> list[Frames]:
-    """Connections as right clients make them, frame by frame."""
+    """Return connections of valid clients, frame by frame."""
     return [_calls(), _streams(), _oddities()]
 
 
@@ -126,7 +125,7 @@ def _oddities() -> Frames:
 
 
 def mutated(random: Random, frames: Frames) -> bytes:
-    """A connection with a few changes."""
+    """Return a connection with a few changes."""
     frames = list(frames)
     for _ in range(random.choice((1, 1, 2, 3, 5, 8))):
         random.choice(_CHANGES)(random, frames)
@@ -222,7 +221,7 @@ _CHANGES: tuple[Callable[[Random, Frames], None], ...] = (
 
 def main() -> int:
     """Run, print, and return the exit status."""
-    parser = argparse.ArgumentParser(description="mutated connections of HTTP/2; ends with 1 if one does harm")
+    parser = argparse.ArgumentParser(description="mutated HTTP/2 connections; exits with 1 if one does harm")
     parser.add_argument("--count", type=int, default=20_000, help="how many (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the changes (default %(default)s)")
     add_server_options(parser)
@@ -238,7 +237,7 @@ def main() -> int:
             cost, hostile = cost_promise(server, settings["grpc_port"])
             log = server.log.read_text("utf-8", "replace")
     found = {word: log.count(word) for word in _UNEXPECTED if word in log}
-    promises.append(Promise("nothing unexpected is in the server's log", str(found or "nothing"), not found))
+    promises.append(Promise("the server log has no unexpected entries", str(found or "nothing"), not found))
     promises.append(cost)
     rows = [{"connections": f"mutated: ended by {end}", "found": str(count)} for end, count in sorted(run.outcomes.items())] + hostile
     title = f"{args.count} mutated connections, seed {args.seed}, in {run.took_s:.0f} s"
@@ -289,9 +288,9 @@ class _Run(FuzzRun):
         """Compare the results with the promises."""
         asyncio.run(self._good())
         return [
-            Promise("right calls are answered, then and afterwards", f"{len(self.failures)} are not", not self.failures),
-            self.processes_promise(),
-            self.descriptors_promise(),
+            Promise("valid calls are answered, then and afterwards", f"{len(self.failures)} are not", not self.failures),
+            self.processes_promise(may_start=True),  # large messages are decoded in processes of their own
+            self.descriptors_promise(spare=2),
             self.memory_promise(),
         ]
 

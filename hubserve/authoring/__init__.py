@@ -1,1 +1,1 @@
-"""Making modules: a new one to fill in (``hub new``), or one around files of a model (``hub convert``)."""
+"""Creation of modules: a new one to fill in (``hub new``), or one around a model's files (``hub convert``)."""

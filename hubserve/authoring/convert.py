@@ -1,4 +1,4 @@
-"""``hub convert``: a folder of model files becomes an installable module."""
+"""``hub convert``: turn a folder of model files into an installable module."""
 
 import shutil
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _COMMENTS = {
 
 
 class Request(NamedTuple):
-    """What is asked for.
+    """Options of ``hub convert``.
 
     Attributes:
         name, version, summary: of the module.
@@ -48,7 +48,7 @@ class Request(NamedTuple):
 
 
 class Converted(NamedTuple):
-    """What was made.
+    """Result of ``hub convert``.
 
     Attributes:
         folder: the module's, absolute.
@@ -70,7 +70,7 @@ def convert(request: Request, files: ModelFiles, progress: Progress = silent) ->
     Args:
         request: see there.
         files: as :func:`hubserve.authoring.model_files.find_model` finds them.
-        progress: told what is being done.
+        progress: called with a text for each step.
     Raises:
         HubError: the model cannot be loaded, the pictures do not fit it, or the folder cannot be made. Nothing was made.
     """
@@ -95,7 +95,7 @@ def convert(request: Request, files: ModelFiles, progress: Progress = silent) ->
 
 
 def _copy(files: ModelFiles, folder: Path) -> ModelFiles:
-    """The model under the names that engines look for."""
+    """Return the model's files under the names that engines expect."""
     folder.mkdir()
     graph = folder / f"inference{files.graph.suffix or '.pdmodel'}"  # Paddle 1's __model__ has the form of a .pdmodel
     shutil.copyfile(files.graph, graph)
@@ -122,7 +122,7 @@ def _notes(request: Request, trial: Trial) -> list[str]:
 
 
 def _picture_hint(trial: Trial) -> list[str]:
-    """What to type for a model that takes three planes and gives a score per class, as a classifier of pictures does."""
+    """Return a hint for a model that takes three planes and returns a score per class, like a classifier of pictures."""
     shape = trial.inputs[0].shape if len(trial.inputs) == 1 else ()
     scores = any(len(each.shape) == 2 for each in trial.outputs)
     if trial.per_run == WHOLE or len(shape) != 4 or 3 not in (shape[1], shape[3]) or not scores:
@@ -134,7 +134,7 @@ def _picture_hint(trial: Trial) -> list[str]:
 
 
 def _params(request: Request, trial: Trial) -> dict[str, Any]:
-    """What ``params.py`` gives."""
+    """Return the contents of ``params.py``."""
     batch_size = request.batch_size or (_DEFAULT_BATCH if trial.merges else 1)
     params: dict[str, Any] = {
         "Global": {
@@ -180,7 +180,7 @@ def _row(direction: str, spec: TensorSpec) -> str:
 
 
 def _usage(request: Request, trial: Trial) -> str:
-    """The commands that the module's README shows."""
+    """Return the commands in the module's README."""
     url = f"http://127.0.0.1:8866/predict/{request.name}"
     if request.pictures:
         return f"$ curl -s --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {url}\n$ hub run {request.name} --image_file photo.jpg"

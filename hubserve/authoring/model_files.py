@@ -1,4 +1,4 @@
-"""Finds the one model in a folder of files, whatever the files are called."""
+"""Search for the one model in a folder of files, whatever their names."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ _FORMS = "Paddle's *.pdmodel, *.json or __model__ with their weights, or one *.o
 
 
 def find_model(folder: Path, model_filename: str | None = None, params_filename: str | None = None) -> ModelFiles:
-    """Find the model to convert, and check that its files are whole as far as can be told without an engine.
+    """Find the model to convert, and check that its files are complete, as far as possible without an engine.
 
     Args:
         folder: where its files are.

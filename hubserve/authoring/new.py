@@ -1,4 +1,4 @@
-"""``hub new``: a module that works, to be made one's own."""
+"""``hub new``: write a working module as a starting point."""
 
 from pathlib import Path
 

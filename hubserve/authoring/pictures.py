@@ -1,4 +1,4 @@
-"""How pictures become a classifier's input: from options, or from the ``inference.yml`` that PaddleClas writes beside a model."""
+"""Preprocessing of a classifier's pictures, from options or from the ``inference.yml`` that PaddleClas writes beside a model."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ _REMEDY = (
 
 
 class Pictures(NamedTuple):
-    """Settings of :class:`hubserve.models.ClassifierModule` that are not its defaults.
+    """Settings of :class:`hubserve.models.ClassifierModule` that differ from its defaults.
 
     Attributes:
         preprocess: under ``PreProcess``.
@@ -29,7 +29,7 @@ class Pictures(NamedTuple):
 
 
 def gather(folder: Path, preprocess: dict[str, Any], topk: dict[str, Any], labels: Path | None) -> Pictures | None:
-    """What is known of a model's pictures.
+    """Return the known settings of a model's pictures.
 
     Args:
         folder: the model's; its ``inference.yml`` is read, if there is one.
@@ -42,16 +42,17 @@ def gather(folder: Path, preprocess: dict[str, Any], topk: dict[str, Any], label
         ConfigError: the file describes a classifier and cannot be followed.
         InvalidInput: the labels cannot be read.
     """
-    told = read_inference_yml(folder)
-    if told is None and not (preprocess or topk or labels):
+    described = read_inference_yml(folder)
+    if described is None and not (preprocess or topk or labels):
         return None
-    told = told or Described({}, {}, {})
-    if told.unusable and not preprocess:
-        raise ConfigError(f"{told.unusable}. {_REMEDY}")
+    described = described or Described({}, {}, {})
+    if described.unusable and not preprocess:
+        raise ConfigError(f"{described.unusable}. {_REMEDY}")
     notes: tuple[str, ...] = ()
-    if told.missing_labels and not labels:
+    if described.missing_labels and not labels:
         notes = (
-            f"{FILE} names the label file '{told.missing_labels}', which is not there: classes have no names. --labels FILE gives them.",
+            f"{FILE} names the label file '{described.missing_labels}', which does not exist: classes have no names. "
+            "Give them with --labels FILE.",
         )
-    named = read_labels(labels) if labels else told.labels
-    return Pictures(lay_over(told.preprocess, preprocess), {**told.topk, **topk}, named, notes)
+    named = read_labels(labels) if labels else described.labels
+    return Pictures(lay_over(described.preprocess, preprocess), {**described.topk, **topk}, named, notes)

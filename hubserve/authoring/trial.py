@@ -1,4 +1,4 @@
-"""Loads a model once and computes a made-up batch, to learn what its signature does not tell: whether its first dimension counts items."""
+"""Trial load of a model with a synthetic batch, to detect what its signature does not say: whether its first dimension is the batch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class Trial(NamedTuple):
-    """What was learned.
+    """Result of a trial.
 
     Attributes:
         engine: which one was asked.
@@ -45,7 +45,7 @@ class Trial(NamedTuple):
 
 
 def try_model(files: ModelFiles, preprocess: Mapping[str, Any] | None) -> Trial:
-    """Try a model in a process of its own.
+    """Try a model in a separate process.
 
     Args:
         files: the model.
@@ -58,29 +58,29 @@ def try_model(files: ModelFiles, preprocess: Mapping[str, Any] | None) -> Trial:
     """
     weights = str(files.weights) if files.weights else None
     try:
-        told = call_in_child(f"{__name__}:try_here", [str(files.graph), weights, preprocess], _TIMEOUT_S)
+        result = call_in_child(f"{__name__}:try_here", [str(files.graph), weights, preprocess], _TIMEOUT_S)
     except ChildFailed as error:
-        what = f"{files.graph.name} could not be tried with a made-up batch: {error.message}"
+        what = f"{files.graph.name} could not be tried with a synthetic batch: {error.message}"
         raise LoadFailed(
             f"{what}. Check that an engine of its own loads it (hub convert --debug shows what it said).", error.detail
         ) from None
-    return Trial(**{**told, "inputs": specs_from_json(told["inputs"]), "outputs": specs_from_json(told["outputs"])})
+    return Trial(**{**result, "inputs": specs_from_json(result["inputs"]), "outputs": specs_from_json(result["outputs"])})
 
 
 def try_here(graph: str, weights: str | None, preprocess: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What the child does: :class:`Trial` as JSON."""
+    """Return a :class:`Trial` as JSON; run in the child."""
     engine = _load(ModelFiles(Path(graph), Path(weights) if weights else None))
     per_run = items_per_run(engine.inputs, engine.outputs)
     inputs = list(engine.inputs) if preprocess is None else [_pictures(engine, per_run, preprocess)]
     sample = make_sample(inputs)
-    told: dict[str, Any] = {"per_run": per_run, "merges": None, "why": "", "probabilities": None}
+    result: dict[str, Any] = {"per_run": per_run, "merges": None, "why": "", "probabilities": None}
     try:
-        told.update(_try(engine, sample, per_run))
-        if told.pop("depends", False) and preprocess is None:
-            told["per_run"] = WHOLE
+        result.update(_try(engine, sample, per_run))
+        if result.pop("depends", False) and preprocess is None:
+            result["per_run"] = WHOLE
     except HubError as error:
-        told["why"] = f"whether it can merge them is not known, because a made-up batch could not be computed: {error.message}"
-    return {"engine": engine.name, "inputs": specs_to_json(engine.inputs), "outputs": specs_to_json(engine.outputs), **told}
+        result["why"] = f"whether it can merge them is not known, because a synthetic batch could not be computed: {error.message}"
+    return {"engine": engine.name, "inputs": specs_to_json(engine.inputs), "outputs": specs_to_json(engine.outputs), **result}
 
 
 def _load(files: ModelFiles) -> Engine:
@@ -100,7 +100,7 @@ def _load(files: ModelFiles) -> Engine:
 
 
 def _pictures(engine: Engine, per_run: int, preprocess: Mapping[str, Any]) -> TensorSpec:
-    """A classifier's input, with the lengths that a prepared picture has where the model leaves them open."""
+    """Return a classifier's input, with the lengths of a prepared picture for the model's variable dimensions."""
     find_scores(engine.inputs, engine.outputs, per_run)
     spec = engine.inputs[0]
     item = make_preprocess(preprocess, spec)(np.zeros((32, 32, 3), np.uint8))
@@ -125,15 +125,15 @@ def _try(engine: Engine, sample: Arrays, per_run: int) -> dict[str, Any]:
     odd = next((spec.name for spec, each in zip(engine.outputs, outputs, strict=True) if np.shape(each)[:1] != (count,)), None)
     if odd is not None:
         return {"per_run": WHOLE, "merges": False, "why": f"its output '{odd}' does not have as many items as its inputs"}
-    told: dict[str, Any] = {"merges": count > 1, "why": "" if count > 1 else "it was exported for one item at a time"}
-    told["probabilities"] = _are_probabilities(outputs)
+    result: dict[str, Any] = {"merges": count > 1, "why": "" if count > 1 else "it was exported for one item at a time"}
+    result["probabilities"] = _are_probabilities(outputs)
     if count > 1:
         # a model of a fixed batch is given the first item in every place
         alone = engine.run(first if per_run == ANY else {name: array[np.zeros(count, int)] for name, array in sample.items()})
         same = compare([each[:1] for each in outputs], [each[:1] for each in alone])
         if not same.agrees:
-            told.update(merges=False, depends=True, why=f"what it answers to an item depends on the items beside it ({same.why_not})")
-    return told
+            result.update(merges=False, depends=True, why=f"what it answers to an item depends on the items beside it ({same.why_not})")
+    return result
 
 
 def _are_probabilities(outputs: Sequence[np.ndarray]) -> bool | None:

@@ -1,4 +1,4 @@
-"""Writes the folder of a new module: whole or not at all, and never over something that is there."""
+"""Output folder of a new module: written completely or not at all, and never over an existing one."""
 
 import json
 import keyword
@@ -22,7 +22,7 @@ _TAKEN = frozenset({*sys.stdlib_module_names, "hubserve", "numpy", "paddlehub", 
 
 @contextmanager
 def new_folder(output_dir: Path, name: str, version: str) -> Iterator[Path]:
-    """A folder to write a module into, which becomes ``output_dir/NAME`` if all goes well, and is gone otherwise.
+    """Yield a folder to write a module into; it becomes ``output_dir/NAME`` on success, and is deleted otherwise.
 
     Raises:
         InstallError: the name or version cannot be used, something of that name is there, or the folder cannot be written.
@@ -45,14 +45,14 @@ def new_folder(output_dir: Path, name: str, version: str) -> Iterator[Path]:
         staging.rename(target)
     except OSError as error:
         raise InstallError(
-            f"cannot write '{target}': {error.strerror or error}. Nothing was made; mend the cause and try again."
+            f"cannot write '{target}': {error.strerror or error}. Nothing was written. Fix the problem and retry."
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def place_of(output_dir: Path, name: str) -> Path:
-    """Where :func:`new_folder` puts a module, absolute."""
+    """Return the absolute path where :func:`new_folder` puts a module."""
     return output_dir.expanduser().absolute() / folder_name(name)
 
 
@@ -64,13 +64,13 @@ def fill(template: str, target: Path, values: Mapping[str, str]) -> None:
 
 
 def class_name(name: str) -> str:
-    """``my_module`` -> ``MyModule``."""
+    """Return ``MyModule`` for ``my_module``."""
     words = "".join(word[:1].upper() + word[1:] for word in re.split(r"[-_]+", name))
     return words if words.isidentifier() and not keyword.iskeyword(words) else f"Module{words}"
 
 
 def literal(value: Any, comments: Mapping[str, str], indent: int = 0) -> str:
-    """A value as Python source in the house's format: dicts and lists of dicts over several lines, comments above their keys."""
+    """Return a value as formatted Python source: dicts and lists of dicts over several lines, comments above their keys."""
     if isinstance(value, Source):
         return str(value)
     inner = " " * (indent + 4)
@@ -88,11 +88,11 @@ def literal(value: Any, comments: Mapping[str, str], indent: int = 0) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as Python source, in double quotes unless it holds some itself."""
+    """Return a text as Python source, in double quotes unless it contains some."""
     return repr(text) if '"' in text and "'" not in text else json.dumps(text, ensure_ascii=False)
 
 
 class Source(str):
-    """Text for :func:`literal` that is source already."""
+    """Text that :func:`literal` inserts unchanged."""
 
     __slots__ = ()

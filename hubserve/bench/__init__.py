@@ -1,1 +1,1 @@
-"""Measures a served module as its users would, with the engine alone beside it."""
+"""Measurement of a served module as its users see it, compared with the engine alone."""

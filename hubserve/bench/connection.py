@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection that sends the same bytes again and again, and reads answers with as little work as is correct."""
+"""HTTP/1.1 connection that sends the same bytes repeatedly and reads responses with as little work as is correct."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ _SHOWN_CHARACTERS = 300
 
 
 class Failure(NamedTuple):
-    """Why a request brought no result.
+    """Reason why a request failed.
 
     Attributes:
         status: what kind of failure, short: ``"HTTP 429, status 101"``, ``"connection"``, ``"timeout"``.
@@ -27,20 +27,20 @@ class Failure(NamedTuple):
 
 
 class Owner(Protocol):
-    """Who is told what happens on a connection."""
+    """Receiver of a connection's events."""
 
     def connected(self, connection: "Connection") -> None:
-        """It is open."""
+        """Handle an opened connection."""
 
     def answered(self, connection: "Connection", ended: float, failure: Failure | None) -> None:
-        """Its request was answered at ``ended``, on the clock of ``time.monotonic``."""
+        """Handle a response that was complete at ``ended``, on the clock of ``time.monotonic``."""
 
     def lost(self, connection: "Connection", failure: Failure) -> None:
-        """It is closed; ``connection.busy`` says whether a request was unanswered."""
+        """Handle a closed connection; ``connection.busy`` says whether a request was unanswered."""
 
 
 class Connection(asyncio.Protocol):
-    """See the module's text.
+    """Connection of a load generator; see the module's docstring.
 
     Attributes:
         busy: whether a request is unanswered.
@@ -65,7 +65,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(self._request)
 
     def close(self, why: Failure | None = None) -> None:
-        """Close at once; an unanswered request has failed for the reason given."""
+        """Close at once; an unanswered request fails with the given reason."""
         self._why = why or self._why
         if self._transport:
             self._transport.abort()
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
             self._finish(time.monotonic())
 
     def _read_head(self) -> bool:
-        """Find where the answer ends; False while that cannot be known."""
+        """Find the end of the response; return False while it is unknown."""
         head_end = self._received.find(_HEAD_END)
         if head_end < 0:
             if len(self._received) > _MAX_HEAD_BYTES:

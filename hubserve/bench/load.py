@@ -1,4 +1,4 @@
-"""Puts load on a server from one light process: a closed loop (so many connections) or an open one (so many requests a second)."""
+"""Load on a server from one light process: a closed loop (number of connections) or an open loop (requests per second)."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ _POLL_S = 0.01
 
 
 class Pattern(NamedTuple):
-    """How requests come; exactly one of the two is given.
+    """Arrival pattern of requests; exactly one of the two is given.
 
     Attributes:
         connections: closed loop: each of so many sends its next request when it is answered.
@@ -28,7 +28,7 @@ class Pattern(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """How long things take.
+    """Durations of a round.
 
     Attributes:
         warm_up_s: what is sent before is not counted.
@@ -63,7 +63,7 @@ def run(
 
 
 def ask(place: Place, request: bytes, timeout_s: float) -> Failure | None:
-    """Send one request; returns why it failed, or None if it was answered well.
+    """Send one request; return the reason of a failure, or None.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
@@ -95,7 +95,7 @@ async def _end(load: Load) -> None:
 async def _round(
     place: Place, request: bytes, pattern: Pattern, timing: Timing, seed: int, on_window: Callable[[bool], Any]
 ) -> Counted | None:
-    """None after Ctrl-C."""
+    """Return None after Ctrl-C."""
     loop = asyncio.get_running_loop()
     interrupted = asyncio.Event()
     loop.add_signal_handler(signal.SIGINT, interrupted.set)
@@ -120,7 +120,7 @@ async def _round(
 
 
 async def _measure(load: Load, timing: Timing, on_window: Callable[[bool], Any]) -> tuple[float, float, float]:
-    """Returns the window's start and end, and the share of a core that this process used in it."""
+    """Return the window's start and end, and the share of a core that this process used in it."""
     began = time.monotonic()
     load.begin()
     while time.monotonic() - began < timing.warm_up_s or not load.is_warm():

@@ -1,4 +1,4 @@
-"""The two ways in which requests come: each connection sends when it is answered, or all at times of their own."""
+"""Closed and open loops: each connection sends when it is answered, or all send at given times."""
 
 import asyncio
 import random
@@ -18,14 +18,14 @@ _RECONNECT_S = 0.05
 
 
 class Place(NamedTuple):
-    """Where the server listens."""
+    """Address of the server."""
 
     host: str
     port: int
 
 
 def arrivals(rate_per_s: float, seed: int) -> Iterator[float]:
-    """The times of a Poisson process, in seconds from its start, without end; the same for the same seed."""
+    """Yield the times of a Poisson process, in seconds from its start, without end; equal for equal seeds."""
     chance = random.Random(seed)  # noqa: S311 - nothing is kept secret with it
     when = 0.0
     while True:
@@ -34,7 +34,7 @@ def arrivals(rate_per_s: float, seed: int) -> Iterator[float]:
 
 
 class Load(ABC):
-    """The connections of one round."""
+    """Connections of one round."""
 
     def __init__(self, place: Place, request: bytes, timeout_s: float) -> None:
         self.tally = Tally()
@@ -49,7 +49,7 @@ class Load(ABC):
         """Send the first requests."""
 
     def open_connection(self) -> None:
-        """Open one more, unless all is over."""
+        """Open one more connection, unless the round has ended."""
         if not self.over:
             task = self._loop.create_task(self._connect())
             self.connecting.add(task)
@@ -85,23 +85,23 @@ class Load(ABC):
 
     @abstractmethod
     def refused(self, began: float, failure: Failure) -> None:
-        """A connection could not be opened."""
+        """Handle a connection that could not be opened."""
 
     def expire(self, now: float) -> None:
-        """Fail what has taken too long."""
+        """Fail overdue requests."""
         for connection in [each for each in self.connections if each.busy and now - each.sent > self._timeout_s]:
             connection.close(Failure("timeout", f"no answer within {self._timeout_s:g} s"))
 
     def is_warm(self) -> bool:
-        """Whether counting may begin."""
+        """Return whether counting may start."""
         return True
 
     def is_idle(self) -> bool:
-        """Whether nothing is unanswered."""
+        """Return whether all requests are answered."""
         return not any(each.busy for each in self.connections)
 
     def close(self) -> None:
-        """Close every connection; what is unanswered has failed."""
+        """Close every connection; unanswered requests fail."""
         self.over = self.closed = True
         for task in self.connecting:
             task.cancel()
@@ -114,7 +114,7 @@ class Load(ABC):
 
 
 class Closed(Load):
-    """Each of so many connections sends its next request when it is answered."""
+    """Closed loop: each connection sends its next request when it is answered."""
 
     def __init__(self, place: Place, request: bytes, timeout_s: float, count: int) -> None:
         super().__init__(place, request, timeout_s)
@@ -156,7 +156,7 @@ class Closed(Load):
 
 
 class Once(Closed):
-    """A single request."""
+    """Loop of a single request."""
 
     def answered(self, connection: Connection, ended: float, failure: Failure | None) -> None:
         """See the base class."""
@@ -165,7 +165,7 @@ class Once(Closed):
 
 
 class Open(Load):
-    """Requests are sent at given times, in seconds from the beginning, whether earlier ones are answered or not."""
+    """Open loop: send requests at given times, in seconds from the start, whether or not earlier ones are answered."""
 
     def __init__(self, place: Place, request: bytes, timeout_s: float, times: Iterator[float]) -> None:
         super().__init__(place, request, timeout_s)

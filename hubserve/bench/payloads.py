@@ -1,4 +1,4 @@
-"""The requests that are sent: whole HTTP requests, made once."""
+"""Payloads: complete HTTP requests, built once."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ _DEFAULT_WIDTH_PX, _DEFAULT_HEIGHT_PX = 451, 300
 
 
 class Options(NamedTuple):
-    """What the user says about the payload; what is not said depends on the module.
+    """Options of the payload; unset ones depend on the module.
 
     Attributes:
         kind: one of :data:`KINDS`, or "".
@@ -41,7 +41,7 @@ class Options(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """One request, ready to be sent.
+    """Request that is ready to send.
 
     Attributes:
         kind: one of :data:`KINDS`.
@@ -57,7 +57,7 @@ class Payload(NamedTuple):
 
 
 def choose_kind(module: dict[str, Any], options: Options) -> str:
-    """The payload's kind: the one that is asked for, or the first that the module takes.
+    """Return the payload's kind: the requested one, or the first that the module accepts.
 
     Args:
         module: the server's status of it.
@@ -121,7 +121,7 @@ def build(module: dict[str, Any], kind: str, batch_size: int, options: Options, 
 
 
 def sample_inputs(module: dict[str, Any], batch_size: int, shape: Sequence[int] = ()) -> dict[str, np.ndarray]:
-    """Made-up arrays, the same every time.
+    """Return synthetic arrays, equal in every run.
 
     Args:
         module: the server's status of it.
@@ -195,7 +195,7 @@ def _read_image(path: Path | None) -> bytes:
 
 
 def default_image() -> bytes:
-    """A JPEG of 451 x 300 pixels: colour gradients and a texture of waves, the same every time."""
+    """Return a JPEG of 451 x 300 pixels: colour gradients and a texture of waves, equal in every run."""
     from hubserve.vision.codecs import encode_picture
 
     y, x = np.mgrid[0:_DEFAULT_HEIGHT_PX, 0:_DEFAULT_WIDTH_PX].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Draws throughput against latency as an SVG."""
+"""Chart of throughput against latency as an SVG."""
 
 import math
 from html import escape
@@ -14,7 +14,7 @@ _LETTER_PX = 6.5
 
 
 class _Axis:
-    """Values to pixels.
+    """Axis that maps values to pixels.
 
     Args:
         low, high: the values at its ends.
@@ -33,7 +33,7 @@ class _Axis:
 
 
 def linear_ticks(high: float) -> list[float]:
-    """From 0 to ``high`` or a little more, four to ten round steps."""
+    """Return four to ten round steps from 0 to ``high`` or slightly more."""
     rough = (high or 1.0) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
@@ -41,7 +41,7 @@ def linear_ticks(high: float) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """The numbers 1, 2 and 5 times a power of ten, from at most ``low`` to at least ``high``; at least two."""
+    """Return the numbers 1, 2 and 5 times a power of ten, from at most ``low`` to at least ``high``; at least two."""
     powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     numbers = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
     first = max(index for index, each in enumerate(numbers) if each <= low * 1.0001)
@@ -50,7 +50,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def draw(document: dict[str, Any]) -> str:
-    """A chart of what :func:`hubserve.bench.report.make_document` gave: items a second to the right, p50 and p99 upwards.
+    """Return a chart of :func:`hubserve.bench.report.make_document`: items per second to the right, p50 and p99 upwards.
 
     Returns:
         A whole SVG document.
@@ -118,8 +118,8 @@ def _line(steps: list[dict[str, Any]], name: str, colour: str, x: _Axis, y: _Axi
     parts = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>']
     for left, top, step in points:
         at = f"{step['rate_per_s']:g}" if "rate_per_s" in step else str(step["connections"])
-        told = f"{at}: {step['items_per_s']:.1f} items/s, {name} {step['latency_ms'][name]:.2f} ms"
-        parts.append(f'<circle cx="{left}" cy="{top}" r="3.5" fill="{colour}"><title>{escape(told)}</title></circle>')
+        label = f"{at}: {step['items_per_s']:.1f} items/s, {name} {step['latency_ms'][name]:.2f} ms"
+        parts.append(f'<circle cx="{left}" cy="{top}" r="3.5" fill="{colour}"><title>{escape(label)}</title></circle>')
         if name == "p50":
             parts.append(_text(round(left + 6, 1), round(top + 13, 1), at, font_size=11, fill=colour))
     return "\n".join(parts)

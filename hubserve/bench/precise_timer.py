@@ -1,4 +1,4 @@
-"""Wakes an event loop to the microsecond: its own timers count whole milliseconds, as long as many an answer takes."""
+"""Timer with microsecond resolution for an event loop, whose own timers count whole milliseconds, as long as many responses take."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ _TFD_TIMER_ABSTIME = 1
 
 
 class Alarm:
-    """Calls back once for each time that it is set to.
+    """Timer that calls back once for each time that is set.
 
     Args:
         ring: what to call.
@@ -35,7 +35,7 @@ class Alarm:
             return -1
 
     def set(self, when: float) -> None:
-        """Ring at a time of ``time.monotonic``, at once if it has passed; replaces the time that was set before."""
+        """Set the time, on the clock of ``time.monotonic``; fire at once if it has passed. Replaces the previous time."""
         if self._fd < 0:
             self.cancel()
             self._timer = self._loop.call_later(max(0.0, when - time.monotonic()), self._ring)
@@ -50,12 +50,12 @@ class Alarm:
         self._ring()
 
     def cancel(self) -> None:
-        """Forget what was set."""
+        """Cancel the set time."""
         if self._timer:
             self._timer.cancel()
 
     def close(self) -> None:
-        """Give the timer back; it never rings again."""
+        """Release the timer; it never fires again."""
         self.cancel()
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)

@@ -1,4 +1,4 @@
-"""What a server's processes use, and what machine they run on, from ``/proc``."""
+"""Resource usage of a server's processes, and the machine, from ``/proc``."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def tree(root: int) -> list[int]:
-    """A process and all its descendants that live; empty if it does not."""
+    """Return a process and all its live descendants; empty if it has ended."""
     children: dict[int, list[int]] = {}
     for entry in _PROC.iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):
@@ -23,17 +23,17 @@ def tree(root: int) -> list[int]:
 
 
 def cpu_s(pids: list[int]) -> float:
-    """Seconds of processor time that processes have used; those of children that have ended count with their parents."""
+    """Return the processor time of processes in seconds, including ended children."""
     return sum(sum(map(int, fields[11:15])) for pid in pids if (fields := _stat(pid))) / _TICKS_PER_S
 
 
 def resident_bytes(pids: list[int]) -> int:
-    """Resident memory, added up; what processes share counts in each of them."""
+    """Return the sum of resident memory; shared memory counts in each process."""
     return sum(_resident_pages(pid) for pid in pids) * _PAGE_BYTES
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of ``/proc/PID/stat`` from the third, the state, on; none if there is no such process."""
+    """Return the fields of ``/proc/PID/stat`` from the third, the state, on; empty if there is no such process."""
     try:
         return (_PROC / str(pid) / "stat").read_text("latin-1").rpartition(") ")[2].split()
     except OSError:
@@ -48,7 +48,7 @@ def _resident_pages(pid: int) -> int:
 
 
 def environ(pid: int) -> dict[str, str]:
-    """The environment that a process of this user was started with.
+    """Return the environment that a process of this user was started with.
 
     Raises:
         OSError: it has ended, or is another user's.
@@ -59,7 +59,7 @@ def environ(pid: int) -> dict[str, str]:
 
 
 def words(pid: int) -> list[str]:
-    """The command line of a process.
+    """Return the command line of a process.
 
     Raises:
         OSError: it has ended.
@@ -68,7 +68,7 @@ def words(pid: int) -> list[str]:
 
 
 def working_directory(pid: int) -> Path:
-    """Where a process of this user works.
+    """Return the working directory of a process of this user.
 
     Raises:
         OSError: it has ended, or is another user's.
@@ -77,7 +77,7 @@ def working_directory(pid: int) -> Path:
 
 
 class Usage(NamedTuple):
-    """What a server used in one round.
+    """Resource usage of a server in one round.
 
     Attributes:
         cpu_s: processor time of all its processes.
@@ -89,7 +89,7 @@ class Usage(NamedTuple):
 
 
 class Meter:
-    """Measures a server's processes between two moments.
+    """Meter of a server's processes between two moments.
 
     Args:
         root: the gateway's process id.
@@ -102,7 +102,7 @@ class Meter:
         self.usage = Usage(0.0, 0)
 
     def __call__(self, begins: bool) -> None:
-        """Note the beginning or the end."""
+        """Record the start or the end."""
         if begins:
             self._before = cpu_s(self._pids)
             return
@@ -111,14 +111,14 @@ class Meter:
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
-    """The command line that runs one of hubserve's modules in this Python."""
+    """Return the command line that runs one of hubserve's modules in this Python."""
     # Without -P the working directory would be searched first, and a stray json.py there would be imported instead of the real one.
     isolation = ["-P"] if sys.version_info >= (3, 11) else []
     return [sys.executable, *isolation, "-m", module, *arguments]
 
 
 def machine() -> dict[str, object]:
-    """The processor's name and the cores that this process may use."""
+    """Return the processor's name and the cores that this process may use."""
     model = ""
     try:
         lines = (_PROC / "cpuinfo").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The engine alone, beside the server: a process that loads the module as an instance does, and computes when it is told to."""
+"""Engine without the server: a process that loads the module as an instance does, and computes on request."""
 
 import json
 import os
@@ -17,7 +17,7 @@ _LOAD_TIMEOUT_S = 600.0
 
 
 def reason_to_leave_out(target: Target, kind: str) -> str:
-    """Why the engine alone cannot be measured beside this server; "" if it can.
+    """Return why the engine alone cannot be measured beside this server; "" if it can.
 
     Args:
         target: the served module.
@@ -35,11 +35,11 @@ def reason_to_leave_out(target: Target, kind: str) -> str:
 
 
 class RawEngine:
-    """A module's engine, loaded in the environment, working directory and cores of one of the server's instances.
+    """Engine of a module, loaded in the environment, working directory and cores of one of the server's instances.
 
     Args:
         target: the served module.
-        order: what its instance was told to load: ``kind``, ``folder``, ``import_name``, ``init_args``, ``defaults`` and
+        order: what its instance loaded: ``kind``, ``folder``, ``import_name``, ``init_args``, ``defaults`` and
             ``max_batch_size``.
     Raises:
         LoadFailed: it cannot be loaded, or another engine than the server's was chosen.
@@ -78,7 +78,7 @@ class RawEngine:
             raise LoadFailed(f"the server computes with {served}, and the same module loaded here with {engine}: they cannot be compared")
 
     def measure(self, batch_size: int, shape: Sequence[int], timing: Timing) -> float:
-        """Compute one batch again and again.
+        """Compute one batch repeatedly.
 
         Args:
             batch_size: items in it.

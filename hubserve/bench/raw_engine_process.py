@@ -48,7 +48,7 @@ def _load(order: dict[str, Any]) -> tuple[LoadedModule, int]:
 
 
 def _measure(module: LoadedModule, max_batch_size: int, order: dict[str, Any]) -> float:
-    """Items a second; a batch over the module's limit is computed in parts, as its instance does."""
+    """Return items per second; a batch over the module's limit is computed in parts, as by its instance."""
     batch_size: int = order["batch_size"]
     inputs = sample_inputs(order["module"], batch_size, order["shape"])
     starts = range(0, batch_size, max_batch_size)

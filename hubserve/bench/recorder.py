@@ -1,4 +1,4 @@
-"""Keeps the times of requests, and counts those of one window."""
+"""Recorder of request times, with statistics of one window."""
 
 from array import array
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from hubserve.bench.connection import Failure
 
 
 class Counted(NamedTuple):
-    """What came of one round.
+    """Results of one round.
 
     Attributes:
         seconds: the length of the window that was counted.
@@ -26,7 +26,7 @@ class Counted(NamedTuple):
 
 
 def percentile(ascending: list[float], percent: float) -> float:
-    """The smallest value that at least ``percent`` of all values do not exceed.
+    """Return the smallest value that at least ``percent`` of all values do not exceed.
 
     Args:
         ascending: at least one value, in order.
@@ -37,7 +37,7 @@ def percentile(ascending: list[float], percent: float) -> float:
 
 
 class Tally:
-    """Every request of a round, warm-up included."""
+    """Record of every request of a round, including warm-up."""
 
     def __init__(self) -> None:
         self.intended = array("d")
@@ -46,17 +46,17 @@ class Tally:
         self.texts: dict[str, str] = {}
 
     def good(self, intended: float, ended: float) -> None:
-        """Note a good answer."""
+        """Record a successful response."""
         self.intended.append(intended)
         self.ended.append(ended)
 
     def bad(self, intended: float, ended: float, failure: Failure) -> None:
-        """Note a request that failed."""
+        """Record a failed request."""
         self.failed.append((intended, ended, failure.status))
         self.texts.setdefault(failure.status, failure.text)
 
     def count(self, start: float, end: float, client_share: float, *, by_intention: bool) -> Counted:
-        """What belongs to the window."""
+        """Return the results of the window."""
         pairs = list(zip(self.intended, self.ended, strict=True))
         latencies = sorted(ended - intended for intended, ended in pairs if start <= (intended if by_intention else ended) < end)
         answered = sum(start <= ended < end for ended in self.ended)

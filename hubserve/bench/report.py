@@ -1,4 +1,4 @@
-"""What was measured, as one JSON document and as a table's texts."""
+"""Report of a measurement, as JSON and as a table."""
 
 import platform
 import statistics
@@ -20,7 +20,7 @@ Document = dict[str, Any]
 
 
 def make_document(target: Target, payloads: Sequence[Payload], settings: Settings, measured: Measured) -> Document:
-    """Everything, in plain JSON types; latencies in ms, figures of a step are medians of its rounds."""
+    """Return everything in plain JSON types; latencies in ms, figures of a step are medians of its rounds."""
     steps = [_step(step, rounds, measured) for step, rounds in measured.rounds.items()]
     engine = target.module["engine"]
     return {
@@ -109,7 +109,7 @@ def _how(step: Document) -> str:
 
 
 def heading(document: Document) -> str:
-    """One paragraph: what was measured, and how."""
+    """Return one paragraph about what was measured, and how."""
     settings, payload = document["settings"], document["payloads"][0]
     instances = plural(document["instances"], "instance")
     engine = f", engine {document['engine']}" if document["engine"] else ""
@@ -131,7 +131,7 @@ def _bytes(size: int) -> str:
 
 
 def table(document: Document) -> tuple[list[str], list[list[str]]]:
-    """Titles, and a row for each step; columns that say nothing here are left out."""
+    """Return titles and a row for each step; omit columns without information."""
     steps = document["steps"]
     columns: dict[str, Callable[[Document], str]] = {}
     if any(each["batch_size"] != 1 for each in steps):
@@ -164,7 +164,7 @@ def _number(value: float | None, *, whole: bool = False) -> str:
 
 
 def footnotes(document: Document) -> list[str]:
-    """What stands below the table, a line each."""
+    """Return the notes below the table, one per line."""
     lines = ["latencies in ms; cpu s: the server's processor time for 1000 requests; MB: resident, all its processes"]
     if document["raw"]:
         alone = ", ".join(f"{_number(each['items_per_s'])} items/s in batches of {each['batch_size']}" for each in document["raw"])

@@ -1,4 +1,4 @@
-"""Goes through every combination that is to be measured, round by round, the engine alone and the server by turns."""
+"""Sweep over all combinations to measure, round by round, alternating between the engine alone and the server."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,21 +14,21 @@ from hubserve.errors import HubError
 
 
 class Step(NamedTuple):
-    """One row of the table."""
+    """Row of the table."""
 
     batch_size: int
     pattern: Pattern
 
 
 class Round(NamedTuple):
-    """One round of a step; what the server used is None where it is on another machine."""
+    """Round of a step; the server's usage is None if it is on another machine."""
 
     counted: Counted
     usage: Usage | None
 
 
 class Settings(NamedTuple):
-    """What is to be measured."""
+    """Settings of the measurement."""
 
     patterns: Sequence[Pattern]
     rounds: int
@@ -36,10 +36,10 @@ class Settings(NamedTuple):
 
 
 class Raw(Protocol):
-    """The engine alone."""
+    """Engine without the server."""
 
     def __call__(self, batch_size: int) -> float:
-        """Measure it; returns items a second."""
+        """Measure it; return items per second."""
 
 
 #: is called before each round with what it is, how many are done, and how many there are
@@ -48,7 +48,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class Measured:
-    """What was measured, filled in as it comes.
+    """Results, filled in as they arrive.
 
     Attributes:
         rounds: of each step, in the order of the table.
@@ -89,7 +89,7 @@ def sweep(target: Target, payloads: Sequence[Payload], settings: Settings, raw: 
         settings: what else.
         raw: the engine alone; None to leave it out.
         measured: is filled in; complete rounds only, also when Ctrl-C comes.
-        progress: is told how far it is.
+        progress: called with the progress.
     Raises:
         KeyboardInterrupt: Ctrl-C.
     """
@@ -113,7 +113,7 @@ def sweep(target: Target, payloads: Sequence[Payload], settings: Settings, raw: 
 
 
 def _measure_raw(raw: Raw, batch_size: int, measured: Measured) -> Raw | None:
-    """Measure the engine alone; None if it fails, which must not cost what was measured of the server."""
+    """Measure the engine alone; return None if it fails, which must not lose the server's results."""
     try:
         measured.raw.setdefault(batch_size, []).append(raw(batch_size))
     except HubError as error:
@@ -131,7 +131,7 @@ def _round(target: Target, payload: Payload, pattern: Pattern, timing: Timing, s
 
 
 def plural(count: int, noun: str) -> str:
-    """A number with its noun: ``1 connection``, ``2 connections``."""
+    """Return a number with its noun: ``1 connection``, ``2 connections``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 

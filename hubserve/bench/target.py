@@ -1,4 +1,4 @@
-"""The server that is measured: what it says of itself, and, where none runs, one that is started for the purpose."""
+"""Measured server: a running one and its status, or one that is started for the measurement."""
 
 import json
 import os
@@ -29,7 +29,7 @@ _FORBIDDEN = 403
 
 
 class Target(NamedTuple):
-    """A served module.
+    """Served module.
 
     Attributes:
         place: where its server listens.
@@ -45,17 +45,17 @@ class Target(NamedTuple):
 
     @property
     def address(self) -> str:
-        """For people to read."""
+        """URL of the module."""
         return f"{url(self.place)}/predict/{self.module['name']}"
 
     @property
     def instance_pids(self) -> list[int]:
-        """Its instances' processes, on the server's machine."""
+        """Process ids of its instances, on the server's machine."""
         return [each["pid"] for each in self.module["instances"] if each["pid"]]
 
 
 def url(place: Place) -> str:
-    """A server's address."""
+    """Return a server's address."""
     return f"http://{'[' + place.host + ']' if ':' in place.host else place.host}:{place.port}"
 
 
@@ -105,7 +105,7 @@ def _get(address: str) -> Any:
 
 @contextmanager
 def started(reference: str, workers: int | None, port_of: Callable[[int], int]) -> Iterator[tuple[Place, int]]:
-    """A server of one module, on a free port of this machine, stopped afterwards.
+    """Start a server of one module on a free port of this machine; stop it afterwards.
 
     Args:
         reference: what ``hub serving start -m`` takes.

@@ -1,4 +1,4 @@
-"""What every engine provides."""
+"""Base class of engines, and the options and files that they load a model from."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -12,14 +12,14 @@ from hubserve.types import TensorSpec
 
 
 class Signature(NamedTuple):
-    """What a file takes and gives, for files that do not say it themselves."""
+    """Inputs and outputs of a model, for files that do not declare them."""
 
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
 
 
 class EngineOptions(NamedTuple):
-    """How a model is to be run. The names are PaddleHub's and PaddleClas's where they have one.
+    """Options for running a model, named as in PaddleHub and PaddleClas where these have a name.
 
     Attributes:
         use_gpu: compute on the first visible GPU.
@@ -111,7 +111,7 @@ class Engine(ABC):
     @classmethod
     @abstractmethod
     def reads(cls, graph: Path) -> bool:
-        """Whether it reads files of this form, judged by the graph's name alone."""
+        """Return True if the engine reads files of this format, judged by the graph's name alone."""
 
     @abstractmethod
     def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
@@ -138,7 +138,7 @@ class Engine(ABC):
         return dict(zip((spec.name for spec in self.outputs), self.run(values)))
 
     def describe(self) -> Dict[str, Any]:
-        """For people to read, as JSON: name, reason, the settings that matter, and ``measured`` where engines were compared."""
+        """Describe the engine as JSON for people: name, reason, the settings that matter, and ``measured`` if engines were compared."""
         described = {"name": self.name, "reason": self.reason, **self.settings}
         return {**described, "measured": dict(self.measured)} if self.measured else described
 

@@ -1,4 +1,4 @@
-"""Turning the engines' own exceptions into errors that say what, why and what to do."""
+"""Translate the engines' exceptions into errors that say what happened, why, and what to do."""
 
 import re
 from contextlib import contextmanager
@@ -69,7 +69,7 @@ _COMPUTING: Tuple[Tuple[str, str], ...] = (
 
 @contextmanager
 def loading(engine: str, files: ModelFiles, package: str = "") -> Iterator[None]:
-    """Turn whatever an engine raises while it loads a model into LoadFailed.
+    """Turn any exception that an engine raises while it loads a model into LoadFailed.
 
     Args:
         engine: its name.
@@ -91,7 +91,7 @@ def loading(engine: str, files: ModelFiles, package: str = "") -> Iterator[None]
 
 @contextmanager
 def computing(engine: str, inputs: Dict[str, np.ndarray]) -> Iterator[None]:
-    """Turn whatever an engine raises while it computes into ModuleFailed, with the shapes of its inputs.
+    """Turn any exception that an engine raises while it computes into ModuleFailed, with the shapes of its inputs.
 
     Where memory ran out it becomes OutOfMemory, so that fewer items are computed at once from then on, by another instance; but not for
     an engine that gives back what it had taken and goes on.
@@ -130,7 +130,7 @@ def _advice(table: Tuple[Tuple[str, str], ...], text: str) -> str:
 
 
 def _plainly(line: str) -> str:
-    """Leave out of a line where in the engine's sources it comes from."""
+    """Remove the position in the engine's sources from a line."""
     line = _ONNX_RUNTIME.sub("", line)
     while _ONNX_LOADING.match(line):
         line = _ONNX_LOADING.sub("", line).strip()
@@ -142,7 +142,7 @@ def _plainly(line: str) -> str:
 
 
 def _without_source(line: str) -> str:
-    """Leave out ``/path/file.cc:12 type function(arguments)`` in front of a message, and ``(at /path/file.cc:12)`` behind it."""
+    """Remove ``/path/file.cc:12 type function(arguments)`` before a message, and ``(at /path/file.cc:12)`` after it."""
     place = _PLACE.match(line)
     if place and "(" in line[place.end() :]:
         at, depth = line.index("(", place.end()), 0

@@ -1,4 +1,4 @@
-"""Files that can be made again, shared by instances that start at the same time."""
+"""Cached files that can be made again, shared by instances that start at the same time."""
 
 import fcntl
 import os
@@ -54,7 +54,7 @@ def note_origin(path: Path, model: Path) -> None:
 
 
 def origins(path: Path) -> List[Path]:
-    """The models that :func:`note_origin` noted for a kept file."""
+    """Return the models that :func:`note_origin` noted for a kept file."""
     try:
         return [Path(line) for line in _origins_path(path).read_text(encoding="utf-8").splitlines() if line]
     except (OSError, ValueError):
@@ -62,7 +62,7 @@ def origins(path: Path) -> List[Path]:
 
 
 def kept_with(path: Path) -> List[Path]:
-    """The files that belong to a kept file and go with it; its lock stays, because another process may wait for it."""
+    """Return the files that are deleted with a cached file; its lock stays, because another process may wait for it."""
     return [each for each in (path, _origins_path(path)) if each.exists()]
 
 

@@ -124,7 +124,7 @@ def _ms(seconds: float, size: int) -> float:
 
 
 def measure_in_child(engine: str, files: ModelFiles, options: EngineOptions, folder: Path, sizes: Sequence[int]) -> Measured:
-    """Have one engine answer the made-up batch, and time it alone; arguments and errors as of :class:`Session`."""
+    """Compute the synthetic batch with one engine, and time it alone; arguments and errors as of :class:`Session`."""
     outcomes, _ = measure_all([engine], files, options, folder, sizes)
     outcome = outcomes[engine]
     if isinstance(outcome, HubError):
@@ -141,7 +141,7 @@ def measure_all(
     rounds: int = ROUNDS,
     begins: Optional[Callable[[str], None]] = None,
 ) -> Tuple[Dict[str, Outcome], Dict[str, Any]]:
-    """Have engines answer the made-up batch, and time them in turns.
+    """Compute the synthetic batch with several engines, and time them in turns.
 
     Args:
         engines: their names.
@@ -282,7 +282,7 @@ def run_round(
 
 
 def _sample(path: Path, specs: Sequence[TensorSpec], item_shape: Sequence[int]) -> Arrays:
-    """The batch that all engines are given: made by the first of them that loads the model."""
+    """Return the batch that all engines compute: made by the first of them that loads the model."""
     if not path.exists():
         made = make_sample(specs, item_shape)
         np.savez(str(path), np.array([*made]), *made.values())
@@ -294,5 +294,5 @@ def _sample(path: Path, specs: Sequence[TensorSpec], item_shape: Sequence[int]) 
 
 
 def _resized(array: np.ndarray, size: int) -> np.ndarray:
-    """``size`` items, the array's own again and again."""
+    """Return ``size`` items: the array's own, repeated."""
     return np.ascontiguousarray(array[np.arange(size) % len(array)])

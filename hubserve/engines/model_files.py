@@ -1,4 +1,4 @@
-"""Finding a model's files in a folder, and telling one model from another."""
+"""Find a model's files in a folder, and identify a model by its content."""
 
 import hashlib
 import tempfile
@@ -27,7 +27,7 @@ def find_model_files(folder: Any, model_filename: Optional[str] = None, params_f
 
     Args:
         folder: where they are.
-        model_filename: the graph's name there, if it is none of the usual ones (``inference.pdmodel``, ``inference.json``,
+        model_filename: the graph's name there, if it is not a usual one (``inference.pdmodel``, ``inference.json``,
             ``__model__``, ``*.onnx``).
         params_filename: the weights' name there; by default the graph's with ``.pdiparams``.
     Raises:
@@ -89,7 +89,7 @@ def _find_onnx(folder: Path) -> ModelFiles:
 
 
 def digest(files: ModelFiles, *more: str) -> str:
-    """A name for exactly this content: 32 hexadecimal digits over the files' bytes and ``more``.
+    """Return a name for exactly this content: 32 hexadecimal digits over the files' bytes and ``more``.
 
     Raises:
         LoadFailed: a file cannot be read.
@@ -112,10 +112,10 @@ def digest(files: ModelFiles, *more: str) -> str:
 
 @contextmanager
 def usual_names(files: ModelFiles) -> Iterator[Tuple[Path, Path]]:
-    """The files under the names ``model.pdmodel`` (or ``.json``) and ``model.pdiparams``, in a folder of their own.
+    """Yield the files under the names ``model.pdmodel`` (or ``.json``) and ``model.pdiparams``, in a folder of their own.
 
     Readers that judge a file by its ending, or derive one name from the other, can take any model so. The folder holds
-    links, and an empty weights file where there is none.
+    links, and an empty file if the model has no weights.
     """
     with tempfile.TemporaryDirectory(prefix="hubserve-model-") as folder:
         graph = Path(folder) / ("model" + (".json" if files.graph.suffix == ".json" else ".pdmodel"))
@@ -129,5 +129,5 @@ def usual_names(files: ModelFiles) -> Iterator[Tuple[Path, Path]]:
 
 
 def names(files: ModelFiles) -> List[str]:
-    """The files' names, for messages."""
+    """Return the files' names, for messages."""
     return [each.name for each in files if each is not None]

@@ -1,4 +1,4 @@
-"""Paddle's files converted to ONNX, once, and kept.
+"""Convert Paddle's files to ONNX, once, and keep the result.
 
 The converter imports Paddle, leaves the process on some failures and crashes on others, so it works in a child process.
 """
@@ -23,14 +23,14 @@ _OPSET = 17
 _TIMEOUT_S = 600.0
 _OTHERWISE = "use engine 'paddle' for this model, or give an .onnx file."
 _INSTALL = (
-    "Install it with: pip install paddle2onnx paddlepaddle (or: pip install 'hubserve[fast,cpu]'; there is none for Python 3.13). "
+    "Install it with: pip install paddle2onnx paddlepaddle (or: pip install 'hubserve[fast,cpu]'; none exists for Python 3.13). "
     + "Or "
     + _OTHERWISE
 )
 
 
 def onnx_of(files: ModelFiles, again: bool = False) -> Path:
-    """The ONNX form of a Paddle model, converted now unless it was before.
+    """Return the ONNX form of a Paddle model; convert it unless that was done before.
 
     Args:
         files: the Paddle model.
@@ -75,7 +75,7 @@ def _convert(files: ModelFiles, converted: Path) -> None:
 
 
 def _told(files: ModelFiles, error: LoadFailed) -> str:
-    """The converter often says no more than that it failed, so both files are named."""
+    """Return a message that names both files: the converter often reports only that it failed."""
     named = " and ".join(names(files))
     return f"cannot convert {named} in '{files.graph.parent}' to ONNX: {error.message}. Are the files whole? If so: {_OTHERWISE}"
 

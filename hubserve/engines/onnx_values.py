@@ -1,4 +1,4 @@
-"""Inputs and outputs of ONNX models, and their way between requests and ONNX Runtime.
+"""Inputs and outputs of ONNX models, and their conversion between requests and ONNX Runtime.
 
 Tensors of numbers cross as they are, texts as UTF-8, and what a ``ZipMap`` gives (a map from class to score for each item) as the table of
 scores that it was made from. Other sequences, maps and optional values have no counterpart among tensors.

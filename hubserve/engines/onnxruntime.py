@@ -25,13 +25,13 @@ _NOTHING_SAID = OnnxGraph(frozenset(), {}, ())
 
 
 class OnnxRuntimeEngine(Engine):
-    """Runs ONNX files, and Paddle's through a conversion, on the CPU."""
+    """ONNX Runtime on the CPU: ONNX files, and Paddle's after a conversion."""
 
     name = "onnxruntime"
 
     @classmethod
     def reads(cls, graph: Path) -> bool:
-        """ONNX and Paddle's forms; whether those can be converted is found when they are loaded."""
+        """Return True for ONNX and Paddle's formats; whether those convert is known when they are loaded."""
         return graph.suffix not in SPECIAL
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
@@ -97,7 +97,7 @@ class OnnxRuntimeEngine(Engine):
 
 
 def session_settings(onnxruntime: Any, options: EngineOptions) -> Any:
-    """The ``onnxruntime.SessionOptions`` for one instance.
+    """Return the ``onnxruntime.SessionOptions`` for one instance.
 
     Source: https://onnxruntime.ai/docs/performance/tune-performance/threading.html
     """

@@ -34,7 +34,7 @@ _DTYPES = {
 
 
 def compile_settings(options: EngineOptions) -> Dict[str, Any]:
-    """OpenVINO's properties for one instance.
+    """Return OpenVINO's properties for one instance.
 
     Source: https://docs.openvino.ai/2026/openvino-workflow/running-inference/inference-devices-and-modes/cpu-device.html
     """
@@ -49,13 +49,13 @@ def compile_settings(options: EngineOptions) -> Dict[str, Any]:
 
 
 class OpenVinoEngine(Engine):
-    """Runs Paddle 2's, ONNX and its own files on the CPU."""
+    """OpenVINO on the CPU: files of Paddle 2, of ONNX and its own."""
 
     name = "openvino"
 
     @classmethod
     def reads(cls, graph: Path) -> bool:
-        """All but Paddle 3's programs and TorchScript."""
+        """Return True for all formats but Paddle 3's programs and TorchScript."""
         return graph.suffix == ".xml" or graph.suffix not in (".json", *SPECIAL)
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:

@@ -1,4 +1,4 @@
-"""Importing the engines' packages: lazily, quietly, and without what they do to the process."""
+"""Import the engines' packages lazily, quietly, and without their side effects on the process."""
 
 import faulthandler
 import signal

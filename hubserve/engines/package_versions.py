@@ -4,7 +4,7 @@ from importlib import metadata
 
 
 def version_of(*distributions: str) -> str:
-    """The version of the first of these distributions that is installed; empty if none is."""
+    """Return the version of the first of these distributions that is installed; "" without one."""
     for name in distributions:
         try:
             return metadata.version(name)
@@ -14,5 +14,5 @@ def version_of(*distributions: str) -> str:
 
 
 def paddle_version() -> str:
-    """The version of Paddle, under either of the names it is installed by."""
+    """Return the version of Paddle, installed under either of its names."""
     return version_of("paddlepaddle", "paddlepaddle-gpu")

@@ -15,13 +15,13 @@ from hubserve.types import check_arrays, native
 
 
 class PaddleEngine(Engine):
-    """Runs ``.pdmodel`` and Paddle 3's ``.json`` files. It holds the interpreter's lock while it computes."""
+    """Paddle Inference: ``.pdmodel`` and Paddle 3's ``.json`` files. Holds the interpreter's lock while it computes."""
 
     name = "paddle"
 
     @classmethod
     def reads(cls, graph: Path) -> bool:
-        """Paddle's own files only."""
+        """Return True for Paddle's own files only."""
         return graph.suffix not in (".onnx", *SPECIAL)
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:

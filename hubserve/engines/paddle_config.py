@@ -23,7 +23,7 @@ _MAX_ONEDNN_SHAPES = 10
 
 
 class Precision(NamedTuple):
-    """Stands for ``paddle.inference.PrecisionType.<name>`` until Paddle is imported."""
+    """Placeholder of ``paddle.inference.PrecisionType.<name>`` until Paddle is imported."""
 
     name: str
 
@@ -36,7 +36,7 @@ class Call(NamedTuple):
 
 
 def plan(files: ModelFiles, options: EngineOptions, program: Program) -> List[Call]:
-    """What is called on the Config, in order."""
+    """Return the calls of the Config's methods, in order."""
     is_pir = files.graph.suffix == ".json"
     calls = [Call("disable_glog_info"), Call("switch_ir_optim", (options.ir_optim,))]
     # On a PIR program this pass can make create_predictor raise, depending on the other passes; its executor reuses memory anyway.
@@ -73,7 +73,7 @@ def _gpu(options: EngineOptions, program: Program) -> List[Call]:
 
 
 def _tensorrt_shapes(inputs: Sequence[TensorSpec], max_batch_size: int) -> List[Call]:
-    """TensorRT must know the range of a shape that varies; only a varying batch has one that is known here."""
+    """Return the ranges of varying shapes, which TensorRT requires; only a varying batch has a known one."""
     if not inputs or any(not spec.shape or ANY in spec.shape[1:] for spec in inputs):
         return []
     smallest = {spec.name: _with_batch(spec.shape, 1) for spec in inputs}
@@ -112,7 +112,7 @@ def check_gpu(paddle: Any) -> None:
 
 
 def gpu_problems(with_cuda: bool, visible_devices: Optional[str], device_count: int) -> List[str]:
-    """What keeps Paddle from a GPU, each with its remedy.
+    """Yield the reasons why Paddle cannot use a GPU, each with its remedy.
 
     Args:
         with_cuda: whether this Paddle was built with CUDA.

@@ -1,4 +1,4 @@
-"""What a Paddle program takes and gives, read from its file without Paddle."""
+"""Read the inputs and outputs of a Paddle program from its file, without Paddle."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ _PIR_DTYPES = {
 
 
 class Program(NamedTuple):
-    """A Paddle program's face.
+    """Inputs and outputs of a Paddle program.
 
     Attributes:
         inputs, outputs: in the program's order and under the program's names.

@@ -1,4 +1,4 @@
-"""Whether one engine's answers are another's."""
+"""Compare outputs of two engines within tolerance."""
 
 from typing import NamedTuple, Sequence, Tuple
 

@@ -66,7 +66,7 @@ def _read_varint(data: Data, at: int) -> Tuple[int, int]:
 
 
 def message_of(fields: Message, number: int) -> Message:
-    """The message in a field that is there exactly once.
+    """Return the message in a field that occurs exactly once.
 
     Raises:
         ValueError: it is missing, or no message.
@@ -78,12 +78,12 @@ def message_of(fields: Message, number: int) -> Message:
 
 
 def messages_of(fields: Message, number: int) -> List[Message]:
-    """The messages in a repeated field."""
+    """Return the messages in a repeated field."""
     return [parse_message(_as_bytes(value)) for value in fields.get(number, [])]
 
 
 def text_of(fields: Message, number: int) -> str:
-    """The text in a field; empty where it is missing."""
+    """Return the text in a field; "" if it is missing."""
     values = fields.get(number) or [b""]
     return bytes(_as_bytes(values[-1])).decode("utf-8")
 
@@ -94,15 +94,15 @@ def texts_of(fields: Message, number: int) -> List[str]:
 
 
 def integer_of(fields: Message, number: int, default: int = 0) -> int:
-    """The integer in a field."""
+    """Return the integer in a field."""
     values = fields.get(number) or [default]
     if not isinstance(values[-1], int):
-        raise ValueError(f"field {number} is no number")  # noqa: TRY004 - damaged data is a ValueError throughout
+        raise ValueError(f"field {number} is not a number")  # noqa: TRY004 - damaged data is a ValueError throughout
     return _signed(values[-1])
 
 
 def integers_of(fields: Message, number: int) -> List[int]:
-    """The integers in a repeated field, packed or not."""
+    """Return the integers in a repeated field, packed or not."""
     found: List[int] = []
     for value in fields.get(number, []):
         if isinstance(value, int):

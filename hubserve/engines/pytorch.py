@@ -27,7 +27,7 @@ _JIT_SWITCHES = {
 
 
 class TorchScriptEngine(Engine):
-    """Runs TorchScript files on the CPU or a GPU.
+    """PyTorch on the CPU or a GPU: TorchScript files.
 
     Such a file does not say what it takes. ``EngineOptions.signature`` says it; without that it is found out by trying.
     """
@@ -37,7 +37,7 @@ class TorchScriptEngine(Engine):
 
     @classmethod
     def reads(cls, graph: Path) -> bool:
-        """TorchScript's only."""
+        """Return True for TorchScript only."""
         return graph.suffix in (".pt", ".pth", ".pts", ".torchscript")
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
@@ -96,7 +96,7 @@ class TorchScriptEngine(Engine):
         return self._torch.from_numpy(plain).to(self._device)
 
     def _ordered(self, given: Dict[str, np.ndarray]) -> List[np.ndarray]:
-        """Return the arrays of the model's answer, in the order of :attr:`outputs`: by name where the answer has names, else by place."""
+        """Return the arrays of the model's answer, in the order of :attr:`outputs`: by name if the answer has names, else by position."""
         if any(spec.name in given for spec in self.outputs):
             missing = [spec.name for spec in self.outputs if spec.name not in given]
             if missing:
@@ -152,13 +152,13 @@ def _switch(torch: Any, tuning: Mapping[str, str]) -> None:
 
 
 def place_in_name(name: str) -> Optional[int]:
-    """The place in a file that a tensor's name says: ``INPUT_1`` and ``anything__1`` are the second; None if it says none."""
+    """Return the position that a tensor's name gives: ``INPUT_1`` and ``anything__1`` are the second; None without one."""
     matched = _BY_PLACE.fullmatch(name)
     return int(matched.group(1) or matched.group(2)) if matched else None
 
 
 def _placed(specs: Sequence[TensorSpec], names: Sequence[str]) -> List[TensorSpec]:
-    """In the file's order: by the file's own names, by the place that a name says, else as they are configured."""
+    """Sort into the file's order: by its own names, else by the position that a name gives, else as configured."""
 
     def place(index: int) -> int:
         name = specs[index].name

@@ -1,4 +1,4 @@
-"""Measures a model's engines again: the work of a process that a server starts on an idle machine, or ``hub engines measure``."""
+"""Measure a model's engines again, in a process that a server starts on an idle machine, or for ``hub engines measure``."""
 
 import json
 import os
@@ -20,7 +20,7 @@ _NICE = 10
 
 
 def remeasure(path: Path, margin: float = 1.0, only_if_idle: bool = False) -> Dict[str, Any]:
-    """Measure again what a verdict says, and keep what is found.
+    """Measure the engines of a verdict again, and keep the result.
 
     Args:
         path: of a verdict in the cache.
@@ -62,7 +62,7 @@ def _measured_again(kept: Kept) -> Verdict:
         raise LoadFailed(f"the engine choice '{kept.path}' is damaged: {error}. Remove the file.") from None
     for each in files:
         if each is not None and not each.is_file():
-            raise LoadFailed(f"the model '{each}', whose engines were to be measured again, is no longer there")
+            raise LoadFailed(f"the model '{each}', whose engines should be measured again, no longer exists")
     engines = installed_readers(files.graph)
     verdict = check(files, options, engines, ROUNDS * _MORE_ROUNDS)
     if not verdict.lasting or verdict.measured is None:

@@ -1,4 +1,4 @@
-"""``engine: auto``: of the engines that answer as the reference does, the one that is fastest on this machine."""
+"""Select the engine for ``engine: auto``: the fastest on this machine of those that answer as the reference does."""
 
 import hashlib
 import importlib.util
@@ -65,13 +65,13 @@ def _named(verdict: Verdict, asked: Dict[str, Any]) -> Verdict:
 
 
 def installed_readers(graph: Path) -> List[str]:
-    """The engines that are installed here and read files of this form, in the order of preference."""
+    """Return the installed engines that read files of this format, in order of preference."""
     ordered = [*PREFERENCE, *(name for name in ENGINES if name not in PREFERENCE)]
     return [name for name in ordered if is_installed(name) and engine_class(name).reads(graph)]
 
 
 def is_installed(engine: str) -> bool:
-    """Whether the engine's package is there, found without importing it."""
+    """Return True if the engine's package is installed; it is not imported."""
     package = engine_class(engine).package if engine in ENGINES else ""
     return importlib.util.find_spec(package or engine) is not None
 
@@ -110,7 +110,7 @@ def check(files: ModelFiles, options: EngineOptions, engines: Sequence[str], rou
         outcomes: Dict[str, Outcome] = {}
         load: Dict[str, Any] = {}
         if tried:
-            begins = partial(_tell_measuring, files)
+            begins = partial(_report_measuring, files)
             outcomes, load = measure_all(tried, files, options, Path(folder), _sizes(options), rounds, begins)
     compared_with, reference = _first_loaded(files, outcomes) if paddles is None else (REFERENCE, paddles)
     if isinstance(reference, HubError):
@@ -123,12 +123,12 @@ def check(files: ModelFiles, options: EngineOptions, engines: Sequence[str], rou
             clock = PROCESSOR if options.cpu_num_threads == 1 else WALL
             verdict.measured.update(clock=clock, load=load, again=_why_again(trials, load))
     verdict = verdict._replace(reason=verdict.reason + _not_compared(files.graph, engines))
-    _tell(files, verdict.reason)
+    _report(files, verdict.reason)
     return verdict
 
 
 def _paddles_answers(files: ModelFiles, options: EngineOptions, folder: Path) -> Outcome:
-    _tell(files, f"asking {REFERENCE} for the answers that others must give ...")
+    _report(files, f"asking {REFERENCE} for the answers that others must give ...")
     try:
         return measure_in_child(REFERENCE, files, options._replace(enable_mkldnn=False), folder, ())
     except HubError as error:
@@ -169,11 +169,11 @@ def _lasting(outcome: Outcome) -> bool:
     return not isinstance(outcome, ChildFailed) or outcome.lasting
 
 
-def _tell_measuring(files: ModelFiles, engine: str) -> None:
-    _tell(files, f"measuring {engine} ...")
+def _report_measuring(files: ModelFiles, engine: str) -> None:
+    _report(files, f"measuring {engine} ...")
 
 
-def _tell(files: ModelFiles, text: str) -> None:
-    """The first start of a model takes seconds longer: whoever waits for it sees why."""
+def _report(files: ModelFiles, text: str) -> None:
+    """Explain on stderr why the first start of a model takes seconds longer."""
     sys.stderr.write(f"choosing the engine for {files.graph.name}: {text}\n")
     sys.stderr.flush()

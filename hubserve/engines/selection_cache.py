@@ -1,4 +1,4 @@
-"""Engine choices that were made before, remembered per model, versions and CPU."""
+"""Cache of engine selections, by model, versions and CPU."""
 
 import json
 import platform
@@ -17,7 +17,7 @@ _SCHEMA = 3
 
 
 class Verdict(NamedTuple):
-    """Which engine, and why.
+    """A selected engine and the reason.
 
     Attributes:
         engine: its name.
@@ -39,7 +39,7 @@ def remembered(
     find: Callable[[], Verdict],
     asked: Optional[Mapping[str, Any]] = None,
 ) -> Verdict:
-    """The verdict that was found before, or what ``find`` finds now.
+    """Return the cached verdict, or the one that ``find`` returns now.
 
     Args:
         files: the model.
@@ -120,7 +120,7 @@ def _key(files: ModelFiles, about: Sequence[str]) -> str:
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The CPU's name and instruction sets: engines choose their arithmetic by them."""
+    """Return the CPU's name and instruction sets: engines choose their arithmetic by them."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Which of the engines that were compared is taken. Arithmetic alone: what is compared, and how, is :mod:`hubserve.engines.selection`."""
+"""Decide between engines by their measurements. Arithmetic alone: :mod:`hubserve.engines.selection` makes the comparison."""
 
 import math
 from types import MappingProxyType
@@ -12,7 +12,7 @@ TIE = 1.05
 
 
 class Trial(NamedTuple):
-    """What was found of one engine.
+    """Measurements of one engine.
 
     Attributes:
         engine: its name.
@@ -32,7 +32,7 @@ class Trial(NamedTuple):
 
     @property
     def best_ms(self) -> float:
-        """Per item at its best batch size: requests are merged or split to it."""
+        """Time per item at its best batch size: requests are merged or split to it."""
         return min(self.ms_per_item.values())
 
     @property
@@ -73,7 +73,7 @@ def is_close(trials: Sequence[Trial]) -> bool:
 
 
 def ms_text(ms: float) -> str:
-    """Milliseconds for people: ``9.4``, ``124``, ``0.012``."""
+    """Format milliseconds for people: ``9.4``, ``124``, ``0.012``."""
     return f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}" if ms >= 1 else f"{ms:.2g}"
 
 

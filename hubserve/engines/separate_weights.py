@@ -1,4 +1,4 @@
-"""Paddle 1 wrote each parameter of a model into a file of its own, called as the parameter.
+"""Join the separate weight files of Paddle 1, which wrote each parameter into a file named after it.
 
 Engines take the parameters one behind the other in one file, in the order of their names; the records are the same. Such a file is made
 once, and kept.
@@ -16,7 +16,7 @@ from hubserve.paths import cache_dir
 
 
 def separate_weights(graph: Path, names: List[str]) -> Optional[List[Path]]:
-    """Find the files of a program's parameters, in the order in which one file has them; None where they do not lie beside it so.
+    """Find the files of a program's parameters, in the order of a joined file; None unless they are beside the program.
 
     Args:
         graph: the program's file.

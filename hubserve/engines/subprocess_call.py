@@ -1,4 +1,4 @@
-"""Work in a process of its own: what it imports costs this process no memory, and its crash does not end it."""
+"""Call functions in a separate process: their imports cost this process no memory, and their crashes do not end it."""
 
 import json
 import os
@@ -140,7 +140,7 @@ class Conversation:
         return report.result
 
     def ask(self, question: Any) -> Any:
-        """Send something to the generator, and return what it yields; as :meth:`answer`."""
+        """Send a value to the generator, and return the next value that it yields; as :meth:`answer`."""
         with suppress(OSError):  # it has ended, as reading its answer reports
             os.write(self._questions, json.dumps(question).encode() + b"\n")
         return self.answer()
@@ -178,7 +178,7 @@ def _tail(output: Any) -> str:
 
 
 def main(function: str, arguments: str, answer: str) -> None:
-    """What runs in the child: call the function and write what it returned or raised."""
+    """Call the function, in the child, and write its result or exception."""
     from importlib import import_module
 
     module, _, name = function.partition(":")

@@ -1,4 +1,4 @@
-"""A made-up batch for a model of which nothing but its inputs is known."""
+"""Make a synthetic batch for a model of which only the inputs are known."""
 
 from typing import Dict, Sequence, Tuple
 
@@ -33,7 +33,7 @@ def make_sample(inputs: Sequence[TensorSpec], item_shape: Sequence[int] = ()) ->
 
 
 def sample_shape(shape: Sequence[int]) -> Tuple[int, ...]:
-    """The shape with a plausible length wherever any will do."""
+    """Return the shape with a plausible length in place of each free dimension."""
     known = [length for length in shape if length != REST]
     return tuple(_plausible(known, axis) if length == ANY else length for axis, length in enumerate(known))
 

@@ -67,7 +67,7 @@ def look_at(path: Path) -> TorchFile:
 
 
 def check_script(path: Path) -> None:
-    """Refuse a file of PyTorch's that is not TorchScript.
+    """Refuse a PyTorch file that is not TorchScript.
 
     Raises:
         LoadFailed: saying what it is, and how to make TorchScript of it.
@@ -95,7 +95,7 @@ def _in_zip(path: Path) -> TorchFile:
 
 
 def _names(file: "IO[bytes]") -> Tuple[List[Tuple[str, str]], List[str]]:
-    """List the classes and functions that one pickle refers to, and its texts; its instructions are read, and none is followed."""
+    """List the classes and functions that a pickle refers to, and its texts; its instructions are read but never executed."""
     referred: List[Tuple[str, str]] = []
     texts: List[str] = []
     for number, (operation, argument) in enumerate(_operations(file)):

@@ -1,4 +1,4 @@
-"""Find out the signature of a TorchScript file, which has the names of its arguments, but neither datatypes nor shapes.
+"""Infer the signature of a TorchScript file, which has the names of its arguments, but neither datatypes nor shapes.
 
 Operators with weights, behind the arguments, show both; a made-up batch shows the outputs.
 """
@@ -64,7 +64,7 @@ def _is_tensor(argument: Any) -> bool:
 
 
 def find_signature(torch: Any, script: Any, run: Any) -> Found:
-    """Find out the inputs and outputs of a file.
+    """Infer the inputs and outputs of a file.
 
     Args:
         torch: the package.
@@ -127,7 +127,7 @@ def _filled(guess: Guess, length: int) -> Tuple[int, ...]:
 
 
 def _guesses(torch: Any, script: Any) -> Dict[str, Guess]:
-    """Return what the first operators behind each argument show of it."""
+    """Infer shapes and types from the first operators that use each argument."""
     try:
         graph = torch.jit.freeze(script.eval()).graph.copy()
     except Exception:  # a model that cannot be frozen keeps its weights as attributes, which its graph does not show

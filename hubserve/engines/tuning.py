@@ -1,4 +1,4 @@
-"""The parameters that Triton documents for its backends of model files, and the settings that they become here.
+"""Translate the parameters that Triton documents for its backends of model files into settings.
 
 Sources: the READMEs of triton-inference-server/onnxruntime_backend, pytorch_backend and openvino_backend.
 """

@@ -1,4 +1,4 @@
-"""See that a ``.pdiparams`` file is whole: Paddle loads one that was cut short without a word, and computes with what it got.
+"""Check that a ``.pdiparams`` file is complete: Paddle loads a truncated one silently, and computes with the rest.
 
 The file is one record after the other, without an index: format version (uint32), number of levels of detail (uint64), each level's
 length and bytes, tensor version (uint32), length of a description (int32), the description (``TensorDesc`` of Paddle's framework.proto:
@@ -18,14 +18,14 @@ _ELEMENT_BYTES = {0: 1, 1: 2, 2: 4, 3: 8, 4: 2, 5: 4, 6: 8, 20: 1, 21: 1, 22: 2,
 
 
 class _UnknownElement(Exception):
-    """An element type of a later Paddle: nothing can be said of the rest of the file."""
+    """An element type of a later Paddle; the rest of the file cannot be checked."""
 
 
 def check_weights(path: Path) -> None:
     """Walk through a ``.pdiparams`` file, of Paddle 2 or 3, from record to record; the elements themselves are not read.
 
     Raises:
-        LoadFailed: it does not end where its last tensor does, or is no such file.
+        LoadFailed: the file does not end with its last tensor, or is of another format.
     """
     size_bytes = path.stat().st_size
     if not size_bytes:

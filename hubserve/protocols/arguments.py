@@ -49,7 +49,7 @@ _NO_KEYS = BatchKeys()
 
 
 class ArgumentReader:
-    """Reads documents: small ones on the event loop, large ones in a decoder process.
+    """Reader of documents: small ones on the event loop, large ones in a decoder process.
 
     Args:
         decoders: the decoder processes.

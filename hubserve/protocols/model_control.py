@@ -31,7 +31,7 @@ class NotInRepository(InvalidInput):
 
 
 class ModelControl(Protocol):
-    """Loads and unloads models while the server runs."""
+    """Control over the models of a running server."""
 
     def absent(self) -> list[ModelState]:
         """Return the models that are not served now, but could be, are about to be, or have been."""

@@ -1,4 +1,4 @@
-"""Between the tensors of a Triton model's configuration and those of its file."""
+"""Bind the tensors of a Triton model's configuration to those of its file."""
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -13,18 +13,18 @@ from hubserve.models.items import WHOLE, items_per_run
 from hubserve.types import ANY, REST, TensorSpec
 
 _FLAGS = {"int32_false_true": "TYPE_INT32", "fp32_false_true": "TYPE_FP32", "bool_false_true": "TYPE_BOOL"}
-#: of a model whose configuration says nothing of batches, and whose file takes any number of items
+#: the largest batch of a model whose configuration sets none, and whose file takes any number of items
 _COMPLETED_BATCH = 32
 
 
 class Binding(NamedTuple):
-    """One tensor.
+    """The binding of one tensor.
 
     Attributes:
         outer: as requests see it; the batch first, if the model has one.
-        inner: the file's name for it.
-        position: its place among the file's.
-        reshape: between the two; None where it stays as it is.
+        inner: its name in the file.
+        position: its index among the file's inputs or outputs.
+        reshape: from one to the other; None if their shapes are equal.
     """
 
     outer: TensorSpec
@@ -33,21 +33,21 @@ class Binding(NamedTuple):
     reshape: Optional[Reshape]
 
     def to_model(self, array: np.ndarray) -> np.ndarray:
-        """A request's array as the file takes it."""
+        """Convert a request's array to the file's shape."""
         return array if self.reshape is None else self.reshape.to_model(array)
 
     def from_model(self, array: np.ndarray) -> np.ndarray:
-        """The file's array as requests see it."""
+        """Convert the file's array to the shape that requests see."""
         return array if self.reshape is None else self.reshape.from_model(array)
 
 
 def complete(config: Mapping[str, Any], engine: Engine, backend: str, may_batch: bool = True) -> Dict[str, Any]:
-    """Return the configuration with the parts that it leaves out: inputs, outputs and, if no tensor names a batch, the largest batch.
+    """Complete a configuration from the file: inputs, outputs and, if no tensor has a batch dimension, the largest batch.
 
     Args:
-        config: as far as it goes.
+        config: may lack parts.
         engine: the loaded file.
-        backend: its name.
+        backend: the model's.
         may_batch: whether ``max_batch_size`` 0 leaves the largest batch to the file.
     """
     completed = {**config, "backend": backend}
@@ -64,7 +64,7 @@ def complete(config: Mapping[str, Any], engine: Engine, backend: str, may_batch:
 
 
 def _leaves_batch_out(config: Mapping[str, Any], engine: Engine) -> bool:
-    """Whether no tensor that the configuration has names the file's first dimension."""
+    """Return True if no tensor of the configuration includes the file's first dimension."""
     sides = (("input", engine.inputs), ("output", engine.outputs))
     given = [(tensor, _position(tensor["name"], specs), specs) for side, specs in sides for tensor in config[side]]
     return all(
@@ -75,26 +75,26 @@ def _leaves_batch_out(config: Mapping[str, Any], engine: Engine) -> bool:
 
 def _entry(spec: TensorSpec, batched: bool, side: str) -> Dict[str, Any]:
     dims = list(spec.shape[1:] if batched else spec.shape)
-    if REST in dims:  # configurations have no tensors of unknown rank
+    if REST in dims:  # a configuration cannot express an unknown rank
         dims = [ANY if length == REST else length for length in dims]
     entry: Dict[str, Any] = {"name": spec.name, "data_type": DATA_TYPES[spec.dtype], "dims": dims or [1]}
-    if not dims:  # the protocol's configurations have no tensors without a dimension
+    if not dims:  # a configuration cannot express a tensor without dimensions
         entry["reshape"] = {"shape": []}
     return {**entry, "label_filename": ""} if side == "output" else {**entry, "format": "FORMAT_NONE"}
 
 
 def configured_specs(config: Mapping[str, Any], side: str) -> List[TensorSpec]:
-    """The tensors of one side as a file must have them, for files that do not say it themselves.
+    """Return the file's tensors of one side by the configuration, for files that do not describe them.
 
     Raises:
-        ConfigError: the configuration does not say it either.
+        ConfigError: the configuration does not describe them, either.
     """
     if not config[side]:
         raise ConfigError(
             f"model '{config['name']}': its config.pbtxt needs '{side}', because its file does not say its datatypes and dims"
         )
     batch = (ANY,) if config["max_batch_size"] else ()
-    tensors = [*config[side], *_of_sequences(config, side)]
+    tensors = [*config[side], *_sequence_tensors(config, side)]
     shapes = [each["reshape"].get("shape", []) if each.get("reshape") is not None else each["dims"] for each in tensors]
     return [TensorSpec(each["name"], DTYPES[each["data_type"]], (*batch, *shape)) for each, shape in zip(tensors, shapes)]
 
@@ -106,26 +106,26 @@ def bind(config: Mapping[str, Any], side: str, specs: Sequence[TensorSpec], is_c
         config: completed.
         side: "input" or "output".
         specs: the file's, in its order.
-        is_completed: whether this side has been completed from the file, so that a tensor of unknown rank may have any.
+        is_completed: whether this side was completed from the file, so that a tensor of unknown rank may have any.
     Raises:
         ConfigError: names, datatypes or dims contradict the file, or an input of the file is missing.
     """
-    bound = [_bind(config, side, tensor, specs) for tensor in [*config[side], *_of_sequences(config, side)]]
+    bound = [_bind(config, side, tensor, specs) for tensor in [*config[side], *_sequence_tensors(config, side)]]
     if is_completed:
         bound = [
             each._replace(outer=each.outer._replace(shape=(REST,))) if specs[each.position].shape == (REST,) else each for each in bound
         ]
-    places = [each.position for each in bound]
-    missing = [spec.name for position, spec in enumerate(specs) if position not in places]
+    positions = [each.position for each in bound]
+    missing = [spec.name for position, spec in enumerate(specs) if position not in positions]
     if missing and side == "input":
         raise ConfigError(f"model '{config['name']}': its file takes the input '{missing[0]}', which its config.pbtxt does not have")
-    if len(set(places)) != len(places):
+    if len(set(positions)) != len(positions):
         raise ConfigError(f"model '{config['name']}': two {side}s of its config.pbtxt mean the same one of its file")
     return bound
 
 
-def _of_sequences(config: Mapping[str, Any], side: str) -> List[Dict[str, Any]]:
-    """What a model of sequences takes and gives beside what clients see."""
+def _sequence_tensors(config: Mapping[str, Any], side: str) -> List[Dict[str, Any]]:
+    """Return the tensors of sequence batching, controls and states, which clients do not see."""
     given = config.get("sequence_batching", {})
     found = []
     if side == "input":
@@ -169,9 +169,9 @@ def _check_dims(where: str, side: str, dims: Tuple[int, ...], spec: TensorSpec, 
     if spec.shape == (REST,):
         return
     inside = spec.shape[1:] if batched else spec.shape
-    loose = side == "output"  # what a file leaves open there, or says more exactly, is known when it has computed
+    is_output = side == "output"  # an output's actual lengths are known only after computing
     fits = len(dims) == len(inside) and (not batched or bool(spec.shape))
-    fits = fits and all(got in (ANY, want) or (loose and want == ANY) for want, got in zip(dims, inside))
+    fits = fits and all(got in (ANY, want) or (is_output and want == ANY) for want, got in zip(dims, inside))
     if not fits:
         with_batch = f" behind the batch, because max_batch_size is above 0; the file's shape is {list(spec.shape)}" if batched else ""
         raise ConfigError(f"{where} has dims {list(dims)} in config.pbtxt, and {list(inside)} in its file{with_batch}. Make the two equal.")

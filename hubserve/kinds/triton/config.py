@@ -1,7 +1,7 @@
-"""``config.pbtxt`` of a Triton model: read by Triton's own published schema, as a plain JSON object.
+"""Read the ``config.pbtxt`` of a Triton model, by Triton's own published schema, into a plain JSON object.
 
 The object has Triton's names and Triton's JSON form: enumerations by name, whole numbers as numbers, fields without a value at their
-defaults. Reading needs protobuf and Triton's schema, which the gateway has; an instance is given the object.
+defaults. Reading needs protobuf and Triton's schema, which only the gateway has; instances receive the object.
 """
 
 import re
@@ -13,7 +13,7 @@ from hubserve.errors import ConfigError, MissingDependency
 
 CONFIG_NAME = "config.pbtxt"
 
-#: platform, by which older configurations name a backend -> that backend
+#: platform, by which older configurations name a backend -> the backend
 _PLATFORMS = {
     "onnxruntime_onnx": "onnxruntime",
     "pytorch_libtorch": "pytorch",
@@ -22,12 +22,12 @@ _PLATFORMS = {
     "tensorflow_savedmodel": "tensorflow",
     "tensorrt_plan": "tensorrt",
 }
-#: backend -> the name of its model in a version's folder, where that is not given
+#: backend -> the default name of its model in a version's folder
 MODEL_NAMES = {"onnxruntime": "model.onnx", "pytorch": "model.pt", "python": "model.py", "paddle": "model.pdmodel", "openvino": "model.xml"}
-#: so many names of a template's values are shown
+#: the most names of a template's values in a message
 _NAMES_SHOWN = 8
 ENSEMBLE = "ensemble"
-#: platform or backend of Triton that is not here -> the needs of its models
+#: platform or backend of Triton that is not supported -> the remedy
 _INSTEAD = {
     "oneflow": "it needs OneFlow's engine, which hubserve does not have. Write a model.py that loads the saved graph with oneflow, and set "
     "backend to 'python'; the parameter EXECUTION_ENV_PATH names an environment that has oneflow",
@@ -62,7 +62,7 @@ def read_config(path: Path) -> Dict[str, Any]:
     """Read a ``config.pbtxt``.
 
     Raises:
-        ConfigError: it cannot be read, or is no such configuration; the message gives file, line, column and reason.
+        ConfigError: it cannot be read, or is not such a configuration; the message has file, line, column and reason.
         MissingDependency: protobuf or Triton's schema is not installed.
     """
     try:
@@ -73,11 +73,11 @@ def read_config(path: Path) -> Dict[str, Any]:
 
 
 def parse_config(text: str, origin: str) -> Dict[str, Any]:
-    """Read protobuf text.
+    """Parse a configuration.
 
     Args:
         text: protobuf text.
-        origin: what messages call it, such as a file's path.
+        origin: its name in messages, such as a file's path.
     Raises:
         ConfigError, MissingDependency: see :func:`read_config`.
     """
@@ -88,12 +88,12 @@ def parse_config(text: str, origin: str) -> Dict[str, Any]:
         message = text_format.Parse(text, schema.ModelConfig())
     except (text_format.ParseError, UnicodeDecodeError, ValueError) as error:
         template = _as_template(text)
-        raise ConfigError(f"'{origin}' is not a model configuration of Triton's: {template or _plainly(str(error))}") from None
+        raise ConfigError(f"'{origin}' is not a model configuration of Triton's: {template or _readable(str(error))}") from None
     return _to_json(message)
 
 
 def _as_template(text: str) -> str:
-    """Say that a configuration is a template with values to fill in; "" if it is not."""
+    """Return a message for a configuration that is a template with values to fill in; "" if it is not."""
     names = list(dict.fromkeys(re.findall(r"\$\{\w+\}", text)))
     if not names:
         return ""
@@ -102,7 +102,7 @@ def _as_template(text: str) -> str:
 
 
 def parse_config_json(document: Any, origin: str) -> Dict[str, Any]:
-    """Check a configuration that came as a decoded JSON object; its numbers may be texts.
+    """Check a configuration in the form of a decoded JSON object; its numbers may be texts.
 
     Raises:
         ConfigError, MissingDependency: see :func:`read_config`.
@@ -115,12 +115,12 @@ def parse_config_json(document: Any, origin: str) -> Dict[str, Any]:
     try:
         message = json_format.ParseDict(document, schema.ModelConfig())
     except (json_format.ParseError, ValueError, TypeError, RecursionError) as error:
-        raise ConfigError(f"{origin} is not a model configuration of Triton's: {_plainly(str(error))}") from None
+        raise ConfigError(f"{origin} is not a model configuration of Triton's: {_readable(str(error))}") from None
     return _to_json(message)
 
 
 def empty_config() -> Dict[str, Any]:
-    """What a model without a ``config.pbtxt`` has, before it is completed."""
+    """Return the configuration of a model without a ``config.pbtxt``, before it is completed."""
     texts = ("name", "platform", "backend", "runtime", "default_model_filename")
     lists = ("input", "output", "batch_input", "batch_output", "instance_group", "model_warmup")
     maps = ("cc_model_filenames", "metric_tags", "parameters")
@@ -133,20 +133,20 @@ def empty_config() -> Dict[str, Any]:
 
 
 def backend_of(config: Mapping[str, Any]) -> str:
-    """The backend that ``backend`` or ``platform`` names; "" where neither does.
+    """Return the backend that ``backend`` or ``platform`` names; "" if neither is set.
 
     Raises:
-        ConfigError: the two contradict each other, or it is none that there is here.
+        ConfigError: the two contradict each other, or the backend is not supported.
     """
     backend, platform = config.get("backend", ""), config.get("platform", "")
     if platform and platform not in _PLATFORMS and platform not in BACKENDS:
         raise _no_backend(config, "platform", platform)
-    meant = _PLATFORMS.get(platform, platform)
-    if backend and meant and backend != meant:
+    named = _PLATFORMS.get(platform, platform)
+    if backend and named and backend != named:
         raise ConfigError(
             f"model '{config['name']}': backend '{backend}' and platform '{platform}' contradict each other. Remove one of them."
         )
-    backend = backend or meant
+    backend = backend or named
     if backend and backend not in BACKENDS:
         raise _no_backend(config, "backend" if config.get("backend") else "platform", config.get("backend") or platform)
     return str(backend)
@@ -161,18 +161,18 @@ def _no_backend(config: Mapping[str, Any], key: str, value: str) -> ConfigError:
 
 def _schema() -> Any:
     try:
-        with warnings.catch_warnings():  # protobuf says that its next major version will not read what the wheel's generator wrote
+        with warnings.catch_warnings():  # protobuf warns that its next major version will not read the wheel's generated code
             warnings.filterwarnings("ignore", message="Protobuf gencode version", category=UserWarning)
             from tritonclient.grpc import model_config_pb2
-    except (ImportError, RuntimeError) as error:  # tritonclient raises RuntimeError where its gRPC part lacks something
+    except (ImportError, RuntimeError) as error:  # tritonclient raises RuntimeError if a package for gRPC is missing
         raise MissingDependency(f"reading a Triton model's config.pbtxt needs tritonclient and protobuf ({error}). {_INSTALL}") from None
     return model_config_pb2
 
 
-def _plainly(text: str) -> str:
-    """``line 3, column 5: ...`` for protobuf's ``3:5 : ...``."""
-    place, colon, reason = text.partition(" : ")
-    line, _, column = place.partition(":")
+def _readable(text: str) -> str:
+    """Return ``line 3, column 5: ...`` for protobuf's ``3:5 : ...``."""
+    position, colon, reason = text.partition(" : ")
+    line, _, column = position.partition(":")
     if not (colon and line.isdigit() and column.isdigit()):
         return text
     return f"line {line}, column {column}: {reason}"
@@ -186,7 +186,7 @@ def _to_json(message: Any) -> Dict[str, Any]:
 
 
 def _with_numbers(document: Dict[str, Any], described: Any) -> Dict[str, Any]:
-    """The same, with numbers where JSON's rules of protobuf write 64-bit ones as texts."""
+    """Return a document with numbers in place of the texts that protobuf's JSON form has for 64-bit numbers."""
     return {key: _number(value, described.fields_by_name[key]) for key, value in document.items()}
 
 
@@ -203,5 +203,5 @@ def _number(value: Any, field: Any) -> Any:
 
 
 def find_tensor(config: Mapping[str, Any], side: str, name: str) -> Optional[Dict[str, Any]]:
-    """The entry of ``input`` or ``output`` of that name; None if there is none."""
+    """Return the entry of ``input`` or ``output`` of that name, or None."""
     return next((tensor for tensor in config.get(side, []) if tensor["name"] == name), None)

@@ -1,7 +1,7 @@
-"""Which fields of a Triton model's configuration have a meaning here, and what must be true of their values.
+"""The supported fields of a Triton model's configuration, and the checks of their values.
 
-A field that is set and is not in :data:`SUPPORTED` is refused by its name if answers could differ without it. Those that change nothing in
-an answer are in :mod:`hubserve.kinds.triton.ignored_fields`: the log names them.
+A field that is set and is not in :data:`SUPPORTED` is refused by its name if answers could differ without it. Fields that change only
+speed, place of computation or metrics are in :data:`HARMLESS`: they have no effect, and the log names them.
 """
 
 from pathlib import Path
@@ -15,13 +15,13 @@ from hubserve.kinds.triton.reshape import why_impossible
 FILES = ("onnxruntime", "openvino", "paddle", "pytorch")
 #: backends whose engines compute on the CPU only
 CPU_ONLY = ("onnxruntime", "openvino")
-#: of one model; each is a process
+#: the most instances of one model; each is a process
 MOST_INSTANCES = 256
 _PYTHON = ("python",)
 _MODELS = (*FILES, *_PYTHON)
 _ALL = (*_MODELS, ENSEMBLE)
 
-#: field, in messages that hold others by dots -> the backends with which it has a meaning
+#: field, with dots between nested messages -> the backends that support it
 SUPPORTED: Dict[str, Sequence[str]] = {
     "name": _ALL,
     "platform": _ALL,
@@ -32,7 +32,7 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "max_batch_size": _ALL,
     "input.name": _ALL,
     "input.data_type": _ALL,
-    "input.format": _ALL,  # says what the dims mean; nothing depends on it
+    "input.format": _ALL,  # documents the meaning of the dims; nothing depends on it
     "input.dims": _ALL,
     "input.reshape": _MODELS,
     "input.allow_ragged_batch": (*_PYTHON, ENSEMBLE),
@@ -47,7 +47,7 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "instance_group.count": _MODELS,
     "instance_group.gpus": _MODELS,
     "default_model_filename": _MODELS,
-    "parameters": _MODELS,  # of files those that hubserve.engines.tuning names
+    "parameters": _MODELS,  # for files, those that hubserve.engines.tuning lists
     "optimization.graph.level": ("onnxruntime",),
     "optimization.execution_accelerators.cpu_execution_accelerator": ("paddle", "onnxruntime"),
     "optimization.execution_accelerators.gpu_execution_accelerator": ("paddle",),
@@ -84,7 +84,7 @@ _FASTER = "changes how fast a model computes, not its answers"
 _INSTANCES = "changes where and when instances compute, not their answers"
 _NO_INSTANCES = "an ensemble has no instances of its own; give it to the models of its steps"
 
-#: field, with all that is in it -> the backends with which it is passed over where it is not supported, and why it changes no answer
+#: field, with all of its parts -> the backends that ignore it where it is not supported, and why it changes no answer
 HARMLESS: Dict[str, Tuple[Sequence[str], str]] = {
     "optimization": (_ALL, _FASTER),
     "instance_group": (_ALL, _INSTANCES),
@@ -104,27 +104,27 @@ HARMLESS: Dict[str, Tuple[Sequence[str], str]] = {
     "response_cache": ((ENSEMBLE,), "an ensemble's answers are not cached; give it to the models of its steps"),
 }
 
-#: the parameter that names another engine for a file
+#: the parameter that chooses another engine for a file
 _ENGINE = "engine"
 
-#: values that ask for nothing
+#: values of fields that are not set
 _NOTHING = ("", 0, False, None, "KIND_AUTO", "FORMAT_NONE", "PRIORITY_DEFAULT", "TYPE_INVALID")
 
 
 def check_config(config: Mapping[str, Any], backend: str) -> None:
-    """Refuse a configuration that cannot be honoured.
+    """Refuse a configuration that is not supported.
 
     Args:
         config: as :mod:`hubserve.kinds.triton.config` reads it.
-        backend: which one computes the model.
+        backend: the model's.
     Raises:
-        ConfigError: naming everything that is refused, or what is wrong.
+        ConfigError: the message names every refused field, or the wrong value.
     """
     name = config["name"]
     refused = [(place, _why_not(field, backend)) for place, field in _unsupported(config, backend) if not _why_harmless(field, backend)]
     if refused:
         listed = "; ".join(f"{place} ({why})" for place, why in refused)
-        raise ConfigError(f"model '{name}': its configuration sets what is not supported: {listed}. Remove it.")
+        raise ConfigError(f"model '{name}': its configuration has unsupported fields: {listed}. Remove them.")
     for side in ("input", "output"):
         for number, tensor in enumerate(config.get(side, [])):
             _check_tensor(name, backend, f"{side}[{number}]", tensor)
@@ -138,11 +138,11 @@ def check_config(config: Mapping[str, Any], backend: str) -> None:
 
 
 def ignored_fields(config: Mapping[str, Any], backend: str) -> List[str]:
-    """Return what a configuration sets that has no effect here and changes no answer, each with the reason.
+    """Return the fields that a configuration sets without effect, each with the reason why it changes no answer.
 
     Args:
         config: one that :func:`check_config` accepts.
-        backend: which one computes the model.
+        backend: the model's.
     """
     ignored = [f"{place} ({_why_harmless(field, backend)})" for place, field in _unsupported(config, backend)]
     if backend in FILES:
@@ -156,7 +156,7 @@ def ignored_fields(config: Mapping[str, Any], backend: str) -> List[str]:
 
 
 def _why_harmless(field: str, backend: str) -> str:
-    """Return why a field may be passed over with a backend; "" if answers could differ without it."""
+    """Return why a backend may ignore a field; "" if answers could differ without it."""
     for harmless, (backends, why) in HARMLESS.items():
         if backend in backends and (field == harmless or field.startswith(harmless + ".")):
             return why
@@ -168,9 +168,9 @@ def _unsupported(config: Mapping[str, Any], backend: str) -> List[Tuple[str, str
 
 
 def _set_fields(value: Any, place: str = "", field: str = "") -> Iterator[Tuple[str, str]]:
-    """What is set: each with its place, which counts lists, and the name of its field, which does not.
+    """Yield the fields that are set: the place of each, with indexes of lists, and its name, without them.
 
-    A field that is supported whole is not looked into.
+    The parts of a supported field are not listed.
     """
     if field in SUPPORTED or (field and field == "parameters"):
         if value not in _NOTHING and value not in ([], {}):

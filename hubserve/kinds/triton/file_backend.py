@@ -1,4 +1,4 @@
-"""Triton models that are files: ONNX Runtime's, OpenVINO's, Paddle's and TorchScript's, on hubserve's engines."""
+"""Triton models that are files, of ONNX Runtime, OpenVINO, Paddle or TorchScript, on hubserve's engines."""
 
 import argparse
 import time
@@ -23,7 +23,7 @@ from hubserve.models.items import WHOLE, items_per_run, run_items
 from hubserve.module import instance_threads
 from hubserve.types import ANY, REST, check_arrays, check_inputs
 
-#: Triton's names of the two in a model's metadata
+#: backend -> Triton's name of the platform in a model's metadata
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch"}
 _OPENVINO = "openvino"
 _LEVEL = "optimization.graph.level"
@@ -35,7 +35,7 @@ def load_file_model(version_folder: Path, config: Dict[str, Any], use_gpu: bool 
 
     Args:
         version_folder: ``<model>/<version>``.
-        config: as :mod:`hubserve.kinds.triton.config` reads it; what it leaves out is completed from the file.
+        config: as :mod:`hubserve.kinds.triton.config` reads it; missing parts are completed from the file.
         use_gpu: whether to compute on the first visible GPU.
     Raises:
         ConfigError: the configuration and the file contradict each other.
@@ -55,13 +55,13 @@ def load_file_model(version_folder: Path, config: Dict[str, Any], use_gpu: bool 
 
 
 def load_plain_model(files: ModelFiles, name: str, init_args: Mapping[str, Any], use_gpu: bool = False) -> "FileModel":
-    """Load a model that has no configuration: all is completed from its file.
+    """Load a model without a configuration, which is completed from its file.
 
     Args:
         files: the model.
-        name: as clients say it.
+        name: the served name.
         init_args: as :mod:`hubserve.kinds.model_settings` reads them.
-        use_gpu: whether to compute on the first visible GPU, where its engine can.
+        use_gpu: whether to compute on the first visible GPU, if its engine can.
     Raises:
         ConfigError: a setting cannot be used.
         LoadFailed: the file is damaged, or none of its inputs and outputs can be served.
@@ -83,8 +83,8 @@ def _files(path: Path, backend: str) -> ModelFiles:
 def _options(config: Mapping[str, Any], backend: str, parameters: Mapping[str, str], use_gpu: bool) -> Tuple[EngineOptions, List[str]]:
     """Return the engine's options, and notes on settings without effect."""
     options = EngineOptions(use_gpu=use_gpu, cpu_num_threads=instance_threads(), max_batch_size=config["max_batch_size"] or 1)
-    own = backend == "paddle"  # OpenVINO in place of ONNX Runtime is another engine, and with others they change nothing
-    accelerators = config.get("optimization", {}).get("execution_accelerators", {}) if own else {}
+    # only Paddle has accelerators: OpenVINO for ONNX Runtime is another engine, and the other backends ignore them
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {}) if backend == "paddle" else {}
     for accelerator in accelerators.get("cpu_execution_accelerator", []):
         given = dict(accelerator.get("parameters", {}))
         _check_accelerator(config, accelerator, ("mkldnn", "onednn"), {"cpu_threads"})
@@ -103,7 +103,7 @@ def _options(config: Mapping[str, Any], backend: str, parameters: Mapping[str, s
 
 
 def _accelerators(config: Mapping[str, Any], backend: str) -> List[str]:
-    """List the execution accelerators of a model of ONNX Runtime's: OpenVINO is an engine here."""
+    """Return the execution accelerators of an ONNX model; OpenVINO is an engine of its own here."""
     given = config.get("optimization", {}).get("execution_accelerators", {}) if backend == "onnxruntime" else {}
     return [str(each.get("name", "")) for each in given.get("cpu_execution_accelerator", [])]
 
@@ -120,15 +120,15 @@ def _check_accelerator(config: Mapping[str, Any], accelerator: Mapping[str, Any]
 
 
 class FileModel(LoadedModule):
-    """A model file as its configuration presents it: tensors, and JSON of the form ``{"inputs": {name: array}}``.
+    """A model file with a configuration: it answers tensors, and JSON of the form ``{"inputs": {name: array}}``.
 
-    What a file takes or gives beside tensors (sequences, maps) only JSON requests can have.
+    Values other than tensors (sequences, maps) are available to JSON requests only.
 
     Args:
         engine: the loaded file.
         written: its configuration as it was written.
         config: the same, completed, so that it has inputs and outputs.
-        notes: for the log, on its settings.
+        notes: on its settings, for the log.
     """
 
     def __init__(self, engine: Engine, written: Mapping[str, Any], config: Dict[str, Any], notes: Sequence[str] = ()) -> None:
@@ -148,7 +148,7 @@ class FileModel(LoadedModule):
         faces = [*([Face.TENSORS] if has_tensors else []), *([] if "sequence_batching" in config else [Face.JSON])]
         self.description = Description(
             faces=faces,
-            # the inputs that tell of sequences are behind those of clients; who fills them in declares them
+            # without the inputs of sequence batching, which come after the clients' and which the gateway fills in
             inputs=[each.outer for each in self._inputs[: len(config["input"])]],
             outputs=[each.outer for each in self._outputs[: len(config["output"])]],
             max_batch_size=most,
@@ -159,7 +159,7 @@ class FileModel(LoadedModule):
         )
 
     def _items_per_run(self) -> int:
-        # a tensor of unknown rank has the batch dimension that the configuration says
+        # a tensor of unknown rank has the batch dimension of the configuration
         known = [spec._replace(shape=(ANY,)) if spec.shape == (REST,) else spec for spec in self._engine.inputs]
         per_run = items_per_run(known, ())
         if per_run == WHOLE:
@@ -169,7 +169,7 @@ class FileModel(LoadedModule):
         return per_run
 
     def call_tensors(self, inputs: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
-        """See the base class; of a model without a batch dimension the arrays of one request."""
+        """See the base class; a model without a batch dimension gets the arrays of one request."""
         fed = {each.inner: each.to_model(inputs[each.outer.name]) for each in self._inputs}
         outputs = run_items(self._engine.run, fed, self._per_run) if self._batched else self._engine.run(fed)
         given = {each.outer.name: each.from_model(outputs[each.position]) for each in self._outputs}
@@ -186,7 +186,7 @@ class FileModel(LoadedModule):
                 )
 
     def call_json(self, arguments: Dict[str, Any]) -> Any:
-        """Answer ``{"inputs": {name: array}}`` by ``{"outputs": {name: nested lists}, "elapse": seconds}``; see the base class."""
+        """Answer ``{"inputs": {name: array}}`` with ``{"outputs": {name: nested lists}, "elapse": seconds}``; see the base class."""
         unknown = sorted(set(arguments) - {"inputs"})
         if unknown or "inputs" not in arguments:
             names = [f"{each.outer.name} ({each.outer.dtype} {list(each.outer.shape)})" for each in self._inputs]
@@ -207,7 +207,7 @@ class FileModel(LoadedModule):
         return self.postprocess(outputs, time.perf_counter() - start)
 
     def _call_values(self, inputs: Any) -> Any:
-        """Answer a request of a model that takes or gives more than tensors: under the file's own names, computed as it comes."""
+        """Answer a request of a model with other values than tensors, by the file's own names and without batching."""
         known = {each.name for each in self._engine.value_inputs}
         if not isinstance(inputs, dict):
             raise InvalidInput(f"'inputs' must be an object, got {type(inputs).__name__}")
@@ -229,7 +229,7 @@ class FileModel(LoadedModule):
 
 
 def _listed(value: Any) -> Any:
-    """Nested lists for arrays, and texts for byte strings, so that they are read by people and by programs."""
+    """Convert arrays to nested lists, and byte strings to texts, for people and programs to read."""
     if isinstance(value, np.ndarray):
         return _listed(value.tolist())
     if isinstance(value, list):

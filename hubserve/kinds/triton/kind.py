@@ -1,4 +1,4 @@
-"""Triton models: ``<model>/config.pbtxt`` and ``<model>/<version>/<files>``."""
+"""The kind of Triton models: ``<model>/config.pbtxt`` and ``<model>/<version>/<files>``."""
 
 from pathlib import Path
 from typing import Any, Dict
@@ -10,9 +10,9 @@ from hubserve.kinds.triton.model_folder import KIND, is_model, model_file, open_
 
 
 class TritonKind(Kind):
-    """Models of Triton's model repositories, by the backend that computes them.
+    """Models of Triton's model repositories.
 
-    The gateway reads ``config.pbtxt`` and hands an instance the configuration in ``init_args``: ``config``, ``version`` (a text) and
+    The gateway reads ``config.pbtxt`` and passes the configuration to an instance in ``init_args``: ``config``, ``version`` (a text) and
     ``instance``, which is ``{"index", "kind", "device_id"}``. Without these the folder is read here, and its last version is loaded.
     """
 
@@ -25,7 +25,7 @@ class TritonKind(Kind):
         return is_model(folder)
 
     def describe(self, folder: Path) -> ModuleInfo:
-        """See the base class; the version is the one that is served to clients that name none."""
+        """See the base class; the version is the default one."""
         return open_model(folder).info()
 
     def code_file(self, folder: Path, init_args: Dict[str, Any]) -> Path:
@@ -34,7 +34,7 @@ class TritonKind(Kind):
         return Path(folder, init_args.get("version", ""), name)
 
     def import_only(self, folder: Path, import_name: str) -> None:  # noqa: ARG002 - the base class's signature
-        """Look for the files of each version; a model's code is not run before it is loaded."""
+        """Check that the files of each version exist; a model's code runs only when it is loaded."""
         model = open_model(folder)
         for version in model.versions if model.backend != ENSEMBLE else []:
             model_file(folder / str(version), model.config, model.backend)

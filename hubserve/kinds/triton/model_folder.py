@@ -1,4 +1,4 @@
-"""The folder of a Triton model: its configuration, its backend and its versions, without running anything of it."""
+"""Read the folder of a Triton model: its configuration, its backend and its versions. None of its code is run."""
 
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
@@ -9,7 +9,7 @@ from hubserve.kinds.triton.config import CONFIG_NAME, ENSEMBLE, MODEL_NAMES, bac
 from hubserve.kinds.triton.fields import check_config
 
 KIND = "triton"
-#: backend -> the names that its model may have in a version's folder, a file or a folder of files; the first that is there is taken
+#: backend -> the names of its model in a version's folder, a file or a folder of files; the first that exists is used
 _NAMES = {
     "onnxruntime": ("model.onnx", "model"),
     "openvino": ("model.xml", "model"),
@@ -20,14 +20,14 @@ _NAMES = {
 
 
 class TritonModel(NamedTuple):
-    """What the folder of a model says.
+    """Contents of a model's folder.
 
     Attributes:
-        name: as clients say it.
+        name: the served name.
         folder: ``<store>/<model>``.
-        config: as :mod:`hubserve.kinds.triton.config` reads it; what it leaves out is completed when the model is loaded.
-        backend: what computes it.
-        versions: those that are to be served, ascending; the last one answers clients that name none.
+        config: as :mod:`hubserve.kinds.triton.config` reads it; missing parts are completed when the model is loaded.
+        backend: the model's.
+        versions: the served ones, ascending; the last one is the default.
     """
 
     name: str
@@ -37,7 +37,7 @@ class TritonModel(NamedTuple):
     versions: List[int]
 
     def info(self, version: Optional[int] = None) -> ModuleInfo:
-        """What is known of a version, by default of the last one."""
+        """Return the metadata of a version, by default of the last one."""
         shown = str(version or self.versions[-1])
         return ModuleInfo(
             self.name,
@@ -50,27 +50,27 @@ class TritonModel(NamedTuple):
 
     @property
     def merges(self) -> bool:
-        """Whether requests may be put together, as far as that is known before it is loaded."""
+        """True if requests may be merged, as far as is known before it is loaded."""
         return self.backend not in ("python", ENSEMBLE) and "sequence_batching" not in self.config
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder is that of a Triton model, judged by its files alone."""
+    """Return True for the folder of a Triton model, judged by its files alone."""
     numbers = _numbered(folder)
     return (folder / CONFIG_NAME).is_file() or bool(_backend_by_file(folder, numbers)) or _low_config(folder, numbers) is not None
 
 
 def open_model(folder: Path, name: str = "", config: Optional[Mapping[str, Any]] = None) -> TritonModel:
-    """Read what the folder of a model says.
+    """Read the folder of a model.
 
     Args:
         folder: it holds ``config.pbtxt`` and a folder for each version.
-        name: what the model is to be called; by default what its configuration says, else as the folder.
-        config: a decoded JSON object that takes the place of ``config.pbtxt``; its numbers may be texts.
+        name: the served name; by default the one in the configuration, else the folder's.
+        config: a decoded JSON object that replaces ``config.pbtxt``; its numbers may be texts.
     Raises:
-        ConfigError: the configuration cannot be honoured; the message names what is wrong.
-        LoadFailed: no version is there, or no model file.
-        MissingDependency: reading the configuration needs what is not installed.
+        ConfigError: the configuration is not supported; the message names the cause.
+        LoadFailed: there is no version, or no model file.
+        MissingDependency: a package that reads the configuration is not installed.
     """
     read = _read(folder, config)
     name = _name(read, folder, name)
@@ -97,7 +97,7 @@ def _read(folder: Path, config: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
 
 
 def own_config(folder: Path) -> Dict[str, Any]:
-    """What a model's ``config.pbtxt`` says; an empty configuration where there is none.
+    """Read a model's ``config.pbtxt``; a missing one is an empty configuration.
 
     Raises:
         ConfigError, MissingDependency: see :func:`hubserve.kinds.triton.config.read_config`.
@@ -112,7 +112,7 @@ def own_config(folder: Path) -> Dict[str, Any]:
 
 
 def _low_config(folder: Path, numbers: List[int]) -> Optional[Path]:
-    """Return a configuration that lies in the folder of a version, where it does not count; None for none."""
+    """Return a configuration in the folder of a version, where it has no effect, or None."""
     return next((each for number in numbers if (each := folder / str(number) / CONFIG_NAME).is_file()), None)
 
 
@@ -124,10 +124,10 @@ def _name(config: Mapping[str, Any], folder: Path, name: str) -> str:
 
 
 def model_file(folder: Path, config: Mapping[str, Any], backend: str) -> Path:
-    """The model's file or folder of files in a version's folder.
+    """Return the model's file, or folder of files, in a version's folder.
 
     Raises:
-        LoadFailed: it is not there; the message says what was looked for.
+        LoadFailed: it does not exist; the message lists the names that were tried.
     """
     names = (config["default_model_filename"],) if config.get("default_model_filename") else _NAMES[backend]
     for each in names:

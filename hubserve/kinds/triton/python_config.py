@@ -1,4 +1,4 @@
-"""The configuration of a model of Triton's Python backend, completed by the model itself, and what it says that the model answers."""
+"""Complete the configuration of a model of Triton's Python backend by the model itself, and describe the model by it."""
 
 from pathlib import Path
 from typing import Any, Dict
@@ -22,7 +22,7 @@ _DTYPES = {
 
 
 def complete(cls: Any, config: Dict[str, Any], model_name: str, model_file: Path) -> Dict[str, Any]:
-    """Return the configuration with what ``auto_complete_config`` adds, its numbers as numbers.
+    """Return the configuration with the additions of ``auto_complete_config``, and numbers in place of texts.
 
     Raises:
         LoadFailed: ``auto_complete_config`` failed, or returned something else.
@@ -43,10 +43,10 @@ def complete(cls: Any, config: Dict[str, Any], model_name: str, model_file: Path
 
 
 def describe(config: Dict[str, Any], model_name: str) -> Description:
-    """Return what a model answers, as its completed configuration says it.
+    """Describe a model by its completed configuration.
 
     Raises:
-        LoadFailed: the configuration has no output, or says what cannot be.
+        LoadFailed: the configuration has no output, or an impossible datatype or reshape.
     """
     batched = config["max_batch_size"] > 0
     if not config["output"]:

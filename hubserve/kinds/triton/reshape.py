@@ -1,4 +1,4 @@
-"""``reshape`` of a Triton model's tensors: clients see ``dims``, the model ``reshape.shape``; the batch is not part of either.
+"""Apply ``reshape`` to a Triton model's tensors: clients see ``dims``, the model ``reshape.shape``; neither includes the batch.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/user_guide/model_configuration.md#reshape
 """
@@ -28,14 +28,14 @@ class Reshape(NamedTuple):
     batched: bool
 
     def to_model(self, array: np.ndarray) -> np.ndarray:
-        """Return a client's array as the model sees it; a view where possible."""
+        """Reshape a client's array for the model; a view where possible."""
         return self._reshaped(array, self.dims, self.shape)
 
     def from_model(self, array: np.ndarray) -> np.ndarray:
-        """Return the model's array as clients see it.
+        """Reshape the model's array for clients.
 
         Raises:
-            ModuleFailed: it does not have the shape that the configuration says.
+            ModuleFailed: it does not have the shape in the configuration.
         """
         array = np.asarray(array)
         inside = array.shape[1:] if self.batched else array.shape
@@ -63,15 +63,15 @@ def reshape_of(tensor: Mapping[str, Any], batched: bool) -> Optional[Reshape]:
 
 
 def reshapes_of(tensors: Sequence[Mapping[str, Any]], batched: bool) -> Dict[str, Reshape]:
-    """Name to reshape, of those entries that have one."""
+    """Return name -> reshape of the entries that have one."""
     found = {tensor["name"]: reshape_of(tensor, batched) for tensor in tensors}
     return {name: reshape for name, reshape in found.items() if reshape is not None}
 
 
 def why_impossible(dims: Sequence[int], shape: Sequence[int]) -> str:
-    """Why ``dims`` cannot be reshaped to ``shape``; "" if they can.
+    """Return why ``dims`` cannot be reshaped to ``shape``; "" if they can.
 
-    Each length of -1 in ``dims`` is the one of the same rank in ``shape``, so what stands between them must be as many elements.
+    The lengths of -1 in ``dims`` correspond to those in ``shape``, in order, so the element counts between them must be equal.
     """
     if any(length == 0 or length < ANY for length in shape):
         return f"the lengths of reshape must be -1 or from 1 up, got {list(shape)}"
@@ -81,7 +81,7 @@ def why_impossible(dims: Sequence[int], shape: Sequence[int]) -> str:
 
 
 def _between(lengths: Sequence[int]) -> List[int]:
-    """Return the numbers of elements before, between and behind the open lengths."""
+    """Return the numbers of elements before, between and after the open lengths."""
     parts: List[List[int]] = [[]]
     for length in lengths:
         if length == ANY:

@@ -1,4 +1,4 @@
-"""What one run of a made-up batch tells of a model."""
+"""Trial runs of models with a synthetic batch."""
 
 import pytest
 
@@ -25,7 +25,7 @@ PICTURES = dict(ClassifierModule.defaults["PreProcess"])
         (onnx_models.total, WHOLE, False, "'y' does not have as many items"),
         (onnx_models.sequence, WHOLE, False, "depends on the items beside it"),
         (onnx_models.recurrent, WHOLE, False, "no first dimension in common"),
-        (onnx_models.fives, ANY, None, "not known, because a made-up batch could not be computed"),
+        (onnx_models.fives, ANY, None, "not known, because a synthetic batch could not be computed"),
     ],
 )
 def test_a_run_tells_whether_the_first_dimension_counts_items(tmp_path, make, per_run, merges, why):

@@ -72,7 +72,7 @@ def test_a_choice_whose_model_is_gone_or_could_not_be_measured_stays(kept, monke
         remeasure(kept)
     assert kept.read_text() == before
     keep(kept, Verdict("paddle", "auto: paddle", True, measured()), {"graph": str(tmp_path / "no.onnx"), "weights": None, "options": []})
-    with pytest.raises(LoadFailed, match="is no longer there"):
+    with pytest.raises(LoadFailed, match="no longer exists"):
         remeasure(kept)
     kept.write_text("{}")
     with pytest.raises(LoadFailed, match="no engine choice"):

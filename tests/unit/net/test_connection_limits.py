@@ -15,7 +15,7 @@ class Transport:
 
 
 class Client:
-    """A connection that can be idle."""
+    """Connection that can be idle."""
 
     def __init__(self, idle_since: float = 0.0) -> None:
         self.idle_since = idle_since

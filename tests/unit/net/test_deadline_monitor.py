@@ -9,11 +9,11 @@ from hubserve.net.deadline_monitor import DeadlineMonitor
 class Item:
     def __init__(self, due: float, failure: Exception | None = None) -> None:
         self.due = due
-        self.told = 0
+        self.calls = 0
         self._failure = failure
 
     def on_timeout(self) -> None:
-        self.told += 1
+        self.calls += 1
         self.due = 0.0
         if self._failure:
             raise self._failure
@@ -26,12 +26,12 @@ def test_timeouts_are_handled_although_another_handler_fails(caplog: pytest.LogC
         for item in items:
             deadlines.add(item)
         for _ in range(500):
-            if items[2].told:
+            if items[2].calls:
                 break
             await asyncio.sleep(0.01)
         for item in items:
             deadlines.discard(item)
         return items
 
-    assert [item.told for item in asyncio.run(look())] == [1, 1, 1, 0]
+    assert [item.calls for item in asyncio.run(look())] == [1, 1, 1, 0]
     assert "it cannot be ended" in caplog.text

@@ -1,4 +1,4 @@
-"""How the bytes of a request's body get to where they stay."""
+"""Large bodies are read directly into their buffers."""
 
 import asyncio
 import socket
@@ -39,7 +39,7 @@ class Receiver:
 
 
 def asked(app: Any, times: int, loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop) -> list[bytes]:
-    """The bodies of the answers to a client that sends a large body so often, each time all of it at once."""
+    """Return the bodies of the responses to a client that sends a large body ``times`` times, each time at once."""
     answers: list[bytes] = []
 
     def client(port: int) -> None:
@@ -77,20 +77,20 @@ def test_a_large_body_is_read_directly_into_its_buffer(loop: Callable[[], asynci
     receivers: list[Receiver] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await asyncio.sleep(0.05)  # all of it is here by now, and there is no place for it yet
+        await asyncio.sleep(0.05)  # everything has arrived by now, and there is no buffer yet
         cycle, receiver = scope["extensions"]["hubserve"], Receiver(len(BODY))
         receivers.append(receiver)
         assert await cycle.read_into(receiver)
         await respond(send, b"%d." % receiver.size)
 
-    assert asked(app, 3, loop) == [b"%d." % len(BODY)] * 3  # from the second time on, the head is known
+    assert asked(app, 3, loop) == [b"%d." % len(BODY)] * 3  # from the second time on, the head is cached
     assert all(bytes(receiver.whole) == BODY for receiver in receivers)
     assert all(receiver.direct >= len(BODY) - FIRST_BYTES for receiver in receivers)
 
 
 @pytest.mark.parametrize("parts", [0, 1, 1000])
 def test_an_application_may_read_a_large_body_in_parts_or_ignore_it(parts: int) -> None:
-    """What waits for a place for a body must not wait for one that is never asked for."""
+    """A connection that waits for a body's buffer must not wait for a body that is never read."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         size = 0

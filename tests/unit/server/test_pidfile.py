@@ -1,4 +1,4 @@
-"""Which process a pid file identifies."""
+"""Identify a server's process by its pid file."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What counts as a change of a model."""
+"""Detect changes of models."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ def watch(store: Path) -> StoreWatch:
 
 
 def rewrite(file: Path) -> None:
-    """Another content of the same length, at the same time."""
+    """Replace a file by another of the same length and time."""
     before = file.stat()
     file.with_name("new").write_text("fail")
     os.utime(file.with_name("new"), ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -1,4 +1,4 @@
-"""Configurations: what is read from them, and what ``auto_complete_config`` adds."""
+"""Read configurations, and complete them in ``auto_complete_config``."""
 
 import copy
 import json
@@ -14,27 +14,27 @@ _model_dir: List[str] = []
 
 
 def set_model_dir(folder: str) -> None:
-    """Say where the model's version lies."""
+    """Set the folder of the model's version."""
     _model_dir[:] = [folder]
 
 
 def get_model_dir() -> str:
-    """The folder of the model's version."""
+    """Return the folder of the model's version."""
     return _model_dir[0] if _model_dir else os.getcwd()
 
 
 def get_input_config_by_name(model_config: Dict[str, Any], name: str) -> Optional[Dict[str, Any]]:
-    """An input's part of a configuration; None if it has none of that name."""
+    """Return an input's part of a configuration; None if the name is unknown."""
     return _named(model_config.get("input", []), name)
 
 
 def get_output_config_by_name(model_config: Dict[str, Any], name: str) -> Optional[Dict[str, Any]]:
-    """An output's part of a configuration; None if it has none of that name."""
+    """Return an output's part of a configuration; None if the name is unknown."""
     return _named(model_config.get("output", []), name)
 
 
 def using_decoupled_model_transaction_policy(model_config: Dict[str, Any]) -> bool:
-    """Whether a model is decoupled."""
+    """Return True for a decoupled model."""
     return bool((model_config.get("model_transaction_policy") or {}).get("decoupled", False))
 
 
@@ -44,7 +44,7 @@ def _named(tensors: List[Dict[str, Any]], name: str) -> Optional[Dict[str, Any]]
 
 
 class ModelConfig:
-    """A configuration that may be completed; what it says already stays.
+    """A configuration that may be completed; values that it has already stay.
 
     Args:
         model_config: the configuration as a JSON text or a dict.
@@ -61,14 +61,14 @@ class ModelConfig:
         return self._model_config
 
     def to_dict(self) -> Dict[str, Any]:
-        """The configuration as it is now."""
+        """Return the configuration as it is."""
         return self._model_config
 
     def set_max_batch_size(self, max_batch_size: int) -> None:
-        """Set the most items in one batch, or lower it; one that is set lower stays.
+        """Set the most items in one batch.
 
         Raises:
-            WrongConfig: the configuration says that the model has no batches.
+            WrongConfig: the configuration sets a lower number.
         """
         set_to = int(self._model_config.get("max_batch_size") or 0)
         if set_to and set_to < int(max_batch_size):
@@ -76,10 +76,10 @@ class ModelConfig:
         self._model_config["max_batch_size"] = int(max_batch_size)
 
     def set_dynamic_batching(self) -> None:
-        """Allow requests to be given to the model together.
+        """Enable dynamic batching.
 
         Raises:
-            WrongConfig: it schedules in another way.
+            WrongConfig: the configuration has another scheduler.
         """
         for other in ("sequence_batching", "ensemble_scheduling"):
             if other in self._model_config:
@@ -87,12 +87,12 @@ class ModelConfig:
         self._model_config.setdefault("dynamic_batching", {})
 
     def set_model_transaction_policy(self, transaction_policy_dict: Dict[str, Any]) -> None:
-        """Say whether the model is decoupled.
+        """Set whether the model is decoupled.
 
         Args:
             transaction_policy_dict: ``{"decoupled": true or false}``.
         Raises:
-            WrongConfig: it has other keys, or the configuration says otherwise.
+            WrongConfig: it has other keys, or contradicts the configuration.
         """
         _only_keys(transaction_policy_dict, ("decoupled",), "a transaction policy")
         set_to = self._model_config.get("model_transaction_policy")
@@ -109,7 +109,7 @@ class ModelConfig:
         Args:
             input: ``name``, ``data_type``, ``dims``, and ``optional`` if it may be left out.
         Raises:
-            WrongConfig: it has other keys, lacks one, or the configuration says otherwise.
+            WrongConfig: it has other keys, lacks one, or contradicts the configuration.
         """
         self._add("input", input, _INPUT_KEYS)
 
@@ -123,14 +123,14 @@ class ModelConfig:
             if key not in tensor:
                 raise WrongConfig(f"{which} '{tensor.get('name', '')}' has no {key}, which auto_complete_config must give")
         listed = self._model_config.setdefault(which, [])
-        there = _named(listed, tensor["name"])
-        if there is None:
+        known = _named(listed, tensor["name"])
+        if known is None:
             listed.append(dict(tensor))
             return
         for key, value in tensor.items():
-            set_to = there.get(key)
+            set_to = known.get(key)
             if set_to in (None, [], "", "TYPE_INVALID", False):
-                there[key] = value
+                known[key] = value
             elif _plain(set_to) != _plain(value):
                 raise WrongConfig(
                     f"{which} '{tensor['name']}': the configuration sets {key} {set_to!r}, and auto_complete_config() {value!r}; change one"

@@ -1,4 +1,4 @@
-"""Requests of models to their server: ask whether other models are ready, load and unload them."""
+"""Check, load and unload other models of the same server."""
 
 from typing import Any, Dict, Optional, Sequence
 
@@ -9,7 +9,7 @@ from hubserve.kinds.triton.api.texts import text_of
 
 
 def is_model_ready(model_name: str, model_version: str = "") -> bool:
-    """Return whether a model of the same server can answer."""
+    """Return True if a model of the same server can answer."""
     return bool(_ask("is_ready", {"name": text_of(model_name), "version": text_of(model_version)}))
 
 
@@ -18,7 +18,7 @@ def load_model(model_name: str, config: str = "", files: Optional[Dict[str, byte
 
     Args:
         model_name: the model's.
-        config: a configuration as a JSON text, in place of the repository's; "" for that.
+        config: a configuration as a JSON text, in place of the repository's; "" for the repository's.
         files: "file:<path>" to content, in place of the model's folder.
     Raises:
         TritonModelException: it cannot be loaded.
@@ -36,7 +36,7 @@ def unload_model(model_name: str, unload_dependents: bool = False) -> None:
 
     Args:
         model_name: the model's.
-        unload_dependents: also those that it consists of.
+        unload_dependents: also unload the models of its steps.
     Raises:
         TritonModelException: it cannot be unloaded.
     """

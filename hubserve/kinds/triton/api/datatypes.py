@@ -9,7 +9,7 @@ from hubserve.kinds.triton.api.texts import text_of
 from hubserve.types import dtype_name, pack_bytes, unpack_bytes
 
 _NAMES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "STRING", "BF16")
-#: name -> number, as Triton counts its datatypes; BYTES is the clients' name of STRING
+#: name -> Triton's number of the datatype; BYTES is the clients' name of STRING
 NUMBERS: Dict[str, int] = {**{name: number for number, name in enumerate(_NAMES, 1)}, "BYTES": 13}
 BF16 = NUMBERS["BF16"]
 _NUMPY: Dict[int, Any] = {
@@ -27,7 +27,7 @@ _NUMPY: Dict[int, Any] = {
     12: np.float64,
     13: np.object_,
 }
-#: by the dtype itself, since its name takes longer than all else that is done for a small tensor; by name for other byte orders
+#: by the dtype itself, because computing its name would dominate the time for a small tensor; by name for other byte orders
 _OF_DTYPE: Dict[Any, int] = {np.dtype(numpy): number for number, numpy in _NUMPY.items() if number != NUMBERS["STRING"]}
 _OF_DTYPE.update({dtype.name: number for dtype, number in list(_OF_DTYPE.items())})
 
@@ -37,19 +37,19 @@ TRITON_STRING_TO_NUMPY: Dict[str, Any] = {f"TYPE_{name}": _NUMPY[NUMBERS[name]] 
 
 
 def triton_string_to_numpy(triton_type_string: str) -> Any:
-    """The numpy type of a datatype's name in a configuration, such as "TYPE_FP32"; None for BF16, which numpy lacks.
+    """Return the numpy type of a datatype in a configuration, such as "TYPE_FP32"; None for BF16, which numpy lacks.
 
     Raises:
         TritonModelException: there is no such datatype.
     """
     number = NUMBERS.get(text_of(triton_type_string).replace("TYPE_", "", 1))
     if number is None:
-        raise TritonModelException(f"'{triton_type_string}' is no datatype; use one of TYPE_{', TYPE_'.join(_NAMES)}")
+        raise TritonModelException(f"unknown datatype '{triton_type_string}'; use one of TYPE_{', TYPE_'.join(_NAMES)}")
     return _NUMPY.get(number)
 
 
 def triton_to_numpy_type(data_type: int) -> Any:
-    """The numpy type of a datatype's number; None for BF16, which numpy lacks.
+    """Return the numpy type of a datatype's number; None for BF16, which numpy lacks.
 
     Raises:
         TritonModelException: there is no such datatype.
@@ -57,15 +57,15 @@ def triton_to_numpy_type(data_type: int) -> Any:
     if int(data_type) == BF16:
         return None
     if int(data_type) not in _NUMPY:
-        raise TritonModelException(f"{data_type} is the number of no datatype; they are 1 to {BF16}")
+        raise TritonModelException(f"unknown datatype number {data_type}; use one from 1 to {BF16}")
     return _NUMPY[int(data_type)]
 
 
 def numpy_to_triton_type(data_type: Any) -> int:
-    """The number of a numpy type.
+    """Return the datatype number of a numpy type.
 
     Raises:
-        TritonModelException: tensors cannot have it.
+        TritonModelException: tensors cannot have this type.
     """
     dtype = np.dtype(data_type)
     number = _OF_DTYPE.get(dtype)
@@ -77,17 +77,17 @@ def numpy_to_triton_type(data_type: Any) -> int:
 
 
 def number_of(array: np.ndarray, dtype: str = "") -> int:
-    """The number of an array's datatype.
+    """Return the number of an array's datatype.
 
     Args:
-        array: anything that a tensor may hold.
-        dtype: of its TensorSpec, which tells bfloat16 from uint16.
+        array: of any dtype that a tensor may have.
+        dtype: of its TensorSpec, which distinguishes bfloat16 from uint16.
     """
     return BF16 if dtype == "bfloat16" else numpy_to_triton_type(array.dtype if dtype_name(array) != "bytes" else np.object_)
 
 
 class _Packed(bytes):
-    """Byte strings in one; older code takes them out of an array by ``item()``."""
+    """Packed byte strings with the ``item()`` of an array, which older code calls."""
 
     def item(self) -> bytes:
         """Return the bytes themselves."""
@@ -95,7 +95,7 @@ class _Packed(bytes):
 
 
 def serialize_byte_tensor(input_tensor: np.ndarray) -> bytes:
-    """Byte strings in one, each behind its length as a little-endian uint32, in C order.
+    """Pack byte strings, each after its length as a little-endian uint32, in C order.
 
     Args:
         input_tensor: of ``bytes`` or ``str``.
@@ -106,7 +106,7 @@ def serialize_byte_tensor(input_tensor: np.ndarray) -> bytes:
 
 
 def deserialize_bytes_tensor(encoded_tensor: Union[bytes, np.ndarray]) -> np.ndarray:
-    """The reverse of :func:`serialize_byte_tensor`: an array of one dimension that holds ``bytes``."""
+    """Unpack the bytes of :func:`serialize_byte_tensor` into an array of one dimension that holds ``bytes``."""
     data = encoded_tensor.tobytes() if isinstance(encoded_tensor, np.ndarray) else bytes(encoded_tensor)
     count = start = 0
     while start + 4 <= len(data):

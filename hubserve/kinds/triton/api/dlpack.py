@@ -1,6 +1,6 @@
-"""Convert DLPack capsules as numpy reads and writes them, and what it lacks: bfloat16, and writable arrays.
+"""Convert between arrays and DLPack capsules by numpy, with the addition of bfloat16 and writable arrays.
 
-numpy has no bfloat16: such numbers travel as uint16, and only the type that a capsule names is changed, in the struct that it points to.
+numpy has no bfloat16: such numbers are passed as uint16, and the type is changed in the struct of the capsule.
 
 Source of the structs: https://dmlc.github.io/dlpack/latest/c_api.html
 """
@@ -76,9 +76,9 @@ def _export(array: np.ndarray, options: Any) -> Any:
     except TypeError:
         if not options:
             raise
-        return _export(array, {})  # an older numpy takes none of them; all are wishes
+        return _export(array, {})  # older numpy takes no options, and all of them are optional
     except BufferError:
-        # the other byte order, strides between elements, or a read-only array where the capsule cannot say so
+        # the other byte order, strides between elements, or a read-only array, which the capsule cannot express
         if array.dtype.hasobject or options.get("copy") is False:
             raise
         plain = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
@@ -86,14 +86,14 @@ def _export(array: np.ndarray, options: Any) -> Any:
 
 
 def from_capsule(source: Any) -> Tuple[np.ndarray, bool]:
-    """Return an array that shares the memory of another framework's tensor; it is writable unless the tensor says otherwise.
+    """Return an array that shares the memory of another framework's tensor; it is writable unless the tensor is read-only.
 
     Args:
-        source: a capsule, or an object with ``__dlpack__``; what lies in a GPU's memory is copied from there.
+        source: a capsule, or an object with ``__dlpack__``; a tensor in a GPU's memory is copied from there.
     Returns:
         The array, and whether its numbers (then stored as uint16) are bfloat16.
     Raises:
-        AttributeError, BufferError, TypeError, ValueError, RuntimeError: it is not a capsule, or numpy cannot take it; the text says why.
+        AttributeError, BufferError, TypeError, ValueError, RuntimeError: it is not a capsule, or numpy cannot use it; the text says why.
     """
     capsule = _exported_by(source) if hasattr(source, "__dlpack__") else source
     tensor, read_only = _read(capsule)
@@ -108,21 +108,19 @@ def from_capsule(source: Any) -> Tuple[np.ndarray, bool]:
 
 
 def _copied(capsule: Any, device: int) -> Any:
-    """Return a capsule of a copy in the CPU's memory, made by a framework that this process has imported already."""
+    """Return a capsule of a copy in the CPU's memory, made by a framework that this process has already imported."""
     torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")
     if torch is not None:
         return torch.from_dlpack(capsule).cpu().__dlpack__()
     if cupy is not None:
         return cupy.from_dlpack(_Capsule(capsule, device)).get().__dlpack__()
-    raise BufferError(
-        f"it does not lie in the CPU's memory (device {device}), and its framework is not PyTorch or CuPy; copy it there first"
-    )
+    raise BufferError(f"it is not in the CPU's memory (device {device}), and its framework is not PyTorch or CuPy; copy it there first")
 
 
 def _exported_by(source: Any) -> Any:
     try:
         return source.__dlpack__()
-    except BufferError:  # read-only: only a versioned capsule can say so
+    except BufferError:  # read-only, which only a versioned capsule can express
         return source.__dlpack__(max_version=(1, 0))
 
 
@@ -133,7 +131,7 @@ def _read(capsule: Any) -> Tuple[_Tensor, bool]:
     if _is_valid(capsule, _VERSIONED):
         head = _VersionedHead.from_address(_pointer(capsule, _VERSIONED))
         return head.tensor, bool(head.flags & _READ_ONLY)
-    raise TypeError("it is no DLPack capsule, or one that was taken already")
+    raise TypeError("it is not a DLPack capsule, or one that was consumed already")
 
 
 class _Capsule:
@@ -153,10 +151,10 @@ class _Memory:
     """Expose an array's memory as a writable array."""
 
     def __init__(self, array: np.ndarray) -> None:
-        self._array = array  # keeps the memory
+        self._array = array  # keeps the memory alive
         self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False), "strides": array.strides}
 
 
 def _writeable(array: np.ndarray) -> np.ndarray:
-    """Return a writable view: numpy marks the contents of an unversioned capsule read-only, because that cannot say whether they are."""
+    """Return a writable view: numpy marks the array of an unversioned capsule read-only, because the capsule cannot express it."""
     return np.asarray(_Memory(array))

@@ -18,7 +18,7 @@ from hubserve.kinds.triton.api.texts import text_of
 
 
 class TritonModelException(Exception):
-    """What a model raises, and what is raised where it misuses its interface."""
+    """Error that a model raises, or that reports a misuse of its interface."""
 
     def __str__(self) -> str:
         return text_of(self.args[0]) if len(self.args) == 1 else super().__str__()
@@ -33,7 +33,7 @@ class WrongType(TritonModelException, TypeError):
 
 
 class TritonError:
-    """Why a request has no answer.
+    """The error of a request.
 
     Args:
         message: for the client.
@@ -51,28 +51,28 @@ class TritonError:
 
     def __init__(self, message: Any, code: int = INTERNAL) -> None:
         if code not in _CLASSES:
-            raise TritonModelException(f"{code!r} is no error code; use a constant of TritonError, such as TritonError.INTERNAL")
+            raise TritonModelException(f"unknown error code {code!r}; use a constant of TritonError, such as TritonError.INTERNAL")
         self._message = text_of(message)
         self._code = code
 
     def message(self) -> str:
-        """The text."""
+        """Return the message."""
         return self._message
 
     def code(self) -> int:
-        """The code."""
+        """Return the code."""
         return self._code
 
     def __str__(self) -> str:
         return self._message
 
     def to_hub_error(self) -> HubError:
-        """The same, as hubserve has it."""
+        """Convert to an error of hubserve."""
         return _CLASSES[self._code](self._message)
 
     @classmethod
     def from_hub_error(cls, error: HubError) -> "TritonError":
-        """Why a call to another model has no answer."""
+        """Convert from the error of a call to another model."""
         for code, hub_class in _CLASSES.items():
             if code > cls.INTERNAL and isinstance(error, hub_class):
                 return cls(error.message, code)

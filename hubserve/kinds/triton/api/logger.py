@@ -21,7 +21,7 @@ class LogLevel(IntEnum):
 
 
 class Logger:
-    """Writes lines into the server's log. Verbose lines are written only where the variable ``HUB_LOG_VERBOSE`` is set."""
+    """Writer of lines into the server's log. Verbose lines need the environment variable ``HUB_LOG_VERBOSE``."""
 
     LogLevel = LogLevel
     INFO = LogLevel.INFO
@@ -45,7 +45,7 @@ class Logger:
 
     @staticmethod
     def log_info(message: Any) -> None:
-        """Write what is worth knowing."""
+        """Write an informational line."""
         _write(message, Logger.INFO)
 
     @staticmethod
@@ -60,7 +60,7 @@ class Logger:
 
     @staticmethod
     def log_verbose(message: Any) -> None:
-        """Write a detail."""
+        """Write a verbose line."""
         _write(message, Logger.VERBOSE)
 
 

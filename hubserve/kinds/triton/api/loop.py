@@ -6,12 +6,12 @@ import time
 from concurrent.futures import Future
 from typing import Any, Coroutine, Optional
 
-#: the time for coroutines that are cancelled at the end
+#: the time that cancelled coroutines get at the end
 _END_S = 1.0
 
 
 class ModelLoop:
-    """An event loop in a thread of its own, which is started when it is needed."""
+    """An event loop in a thread of its own, which starts on first use."""
 
     def __init__(self) -> None:
         self._loop: Optional[asyncio.AbstractEventLoop] = None
@@ -21,7 +21,7 @@ class ModelLoop:
         self._asked_at = 0.0
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":
-        """Have a coroutine run beside those that run already, in this thread's context; returns what it will return."""
+        """Run a coroutine concurrently with others, in this thread's context; return the future of its result."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._run, args=(self._loop,), name="hubserve-execute", daemon=True)
@@ -34,7 +34,7 @@ class ModelLoop:
         loop.run_forever()
 
     def wait_if_held_up(self, limit_s: float) -> None:
-        """Wait until the loop goes on, if a coroutine has held it up for longer than so many seconds."""
+        """Block until the loop runs again, if a coroutine has blocked it for more than ``limit_s`` seconds."""
         if self._loop is None:
             return
         if self._beat.is_set():
@@ -45,7 +45,7 @@ class ModelLoop:
             self._beat.wait()
 
     def stop(self) -> None:
-        """Cancel what runs still, and end the loop."""
+        """Cancel running coroutines, and end the loop."""
         if self._loop is None or self._thread is None:
             return
         asyncio.run_coroutine_threadsafe(self._cancel_all(self._loop), self._loop)

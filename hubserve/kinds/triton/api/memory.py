@@ -1,10 +1,10 @@
-"""The memory that holds tensors, in the terms of models."""
+"""Kinds of memory for tensors."""
 
 from enum import IntEnum
 
 
 class MemoryType(IntEnum):
-    """Kinds of memory; outputs of other models always come in the CPU's."""
+    """Kinds of memory; outputs of other models are always in the CPU's."""
 
     TRITONSERVER_MEMORY_GPU = 0
     TRITONSERVER_MEMORY_CPU = 1
@@ -12,12 +12,12 @@ class MemoryType(IntEnum):
 
 TRITONSERVER_MEMORY_GPU = MemoryType.TRITONSERVER_MEMORY_GPU
 TRITONSERVER_MEMORY_CPU = MemoryType.TRITONSERVER_MEMORY_CPU
-#: not of this interface; kept for models that were written against an earlier hubserve
+#: not in Triton's interface; kept for models that were written for an earlier hubserve
 TRITONSERVER_MEMORY_CPU_PINNED = TRITONSERVER_MEMORY_CPU
 
 
 class PreferredMemory:
-    """The memory in which a model wants another model's outputs; they always come in the CPU's memory.
+    """The memory in which a model prefers another model's outputs; they are always in the CPU's memory.
 
     Args:
         preferred_memory_type: a constant TRITONSERVER_MEMORY_*.

@@ -1,4 +1,4 @@
-"""A model's own metrics. They count in the model's process, where the model reads them; the server does not publish them."""
+"""A model's own metrics. They exist in the model's process only; the server does not publish them."""
 
 import bisect
 import threading
@@ -31,7 +31,7 @@ class Metric:
         self._lock = threading.Lock()
 
     def value(self) -> float:
-        """The current value.
+        """Return the current value.
 
         Raises:
             TritonModelException: it is a histogram's.
@@ -40,10 +40,10 @@ class Metric:
         return self._value
 
     def increment(self, value: float) -> None:
-        """Add to it; to a counter nothing below 0.
+        """Add to the value.
 
         Raises:
-            TritonModelException: that cannot be added, or it is a histogram's.
+            TritonModelException: a counter cannot take a negative value, or it is a histogram's.
         """
         self._require("increment", MetricFamily.COUNTER, MetricFamily.GAUGE)
         if value < 0 and self._kind == MetricFamily.COUNTER:
@@ -52,19 +52,19 @@ class Metric:
             self._value += value
 
     def set(self, value: float) -> None:
-        """Give it a value.
+        """Set the value.
 
         Raises:
-            TritonModelException: it is no gauge's.
+            TritonModelException: it is not a gauge's.
         """
         self._require("set", MetricFamily.GAUGE)
         self._value = float(value)
 
     def observe(self, value: float) -> None:
-        """Count a value.
+        """Count a value in its bucket.
 
         Raises:
-            TritonModelException: it is no histogram's.
+            TritonModelException: it is not a histogram's.
         """
         self._require("observe", MetricFamily.HISTOGRAM)
         with self._lock:
@@ -80,11 +80,11 @@ class MetricFamily:
     """Metrics of one name.
 
     Args:
-        name: unique among kinds: the same name gives the same family.
-        description: what it counts.
+        name: unique; the same name gives the same family.
+        description: for people to read.
         kind: COUNTER, GAUGE or HISTOGRAM.
     Raises:
-        TritonModelException: there is one of that name and another kind.
+        TritonModelException: a family of that name has another kind, or the kind is unknown.
     """
 
     COUNTER, GAUGE, HISTOGRAM = MetricKind
@@ -94,7 +94,7 @@ class MetricFamily:
         known = _families.setdefault(name, self)
         if kind not in _KINDS or (known is not self and known.kind != kind):
             raise TritonModelException(
-                f"the metric family '{name}' cannot be of kind {kind!r}: {'it is another' if kind in _KINDS else 'there is none'}"
+                f"the metric family '{name}' cannot be of kind {kind!r}: {'it has another' if kind in _KINDS else 'the kind is unknown'}"
             )
         self.name = name
         self.description = description
@@ -102,10 +102,10 @@ class MetricFamily:
         self._metrics: List[Metric] = known._metrics if known is not self else []
 
     def Metric(self, labels: Optional[Dict[str, str]] = None, buckets: Optional[Sequence[float]] = None) -> Metric:  # noqa: N802 - as models name it
-        """A series.
+        """Return the series with these labels.
 
         Args:
-            labels: by which it differs from others of the family.
+            labels: of the series.
             buckets: a histogram's upper bounds, ascending.
         Raises:
             TritonModelException: a histogram's buckets are missing or do not ascend.

@@ -1,4 +1,4 @@
-"""Parameters that a model gives to requests and responses."""
+"""Check the parameters that a model sets on requests and responses."""
 
 import json
 from typing import Any, Dict
@@ -8,7 +8,7 @@ from hubserve.kinds.triton.api.texts import text_of
 
 
 def parameters_of(given: Any) -> Dict[str, Any]:
-    """Return parameters that may cross the wire.
+    """Return a model's parameters in the form that crosses the wire.
 
     Args:
         given: a dict, or the JSON text of an object, as ``InferenceRequest.parameters()`` gives it; None for none.

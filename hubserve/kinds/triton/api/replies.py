@@ -1,4 +1,4 @@
-"""Responses of other models, as they come."""
+"""Iterate over the responses of other models, or await them."""
 
 import asyncio
 from typing import Any, Awaitable, Coroutine, Iterator, List
@@ -9,22 +9,22 @@ from hubserve.kinds.triton.api.responses import InferenceResponse
 
 
 class ResponseIterator:
-    """The responses of a decoupled model, as they come; once all are there, they can be gone through again.
+    """Iterator over the responses of a decoupled model; once all have arrived, it can be iterated again.
 
-    It may also be used with ``async for``.
+    It also supports ``async for``.
     """
 
     def __init__(self, replies: Replies) -> None:
         self._replies = replies
         self._seen: List[InferenceResponse] = []
-        self._next = 0  # which of these comes next, once no more come
+        self._next = 0  # index into these, once the stream has ended
         self._is_over = False
 
     def __iter__(self) -> Iterator[InferenceResponse]:
-        self._begin()
+        self._rewind()
         return self
 
-    def _begin(self) -> None:
+    def _rewind(self) -> None:
         if self._is_over and self._next >= len(self._seen):
             self._next = 0
 
@@ -41,7 +41,7 @@ class ResponseIterator:
         return self._seen[self._next - 1]
 
     def __aiter__(self) -> "ResponseIterator":
-        self._begin()
+        self._rewind()
         return self
 
     async def __anext__(self) -> InferenceResponse:
@@ -53,26 +53,26 @@ class ResponseIterator:
             raise StopAsyncIteration from None
 
     def cancel(self) -> None:
-        """No more are wanted."""
+        """Discard further responses."""
         self._replies.close()
 
     def __del__(self) -> None:
         self._replies.close()
 
 
-def only(replies: Replies) -> InferenceResponse:
-    """Wait for the response of a model that gives exactly one."""
+def single_response(replies: Replies) -> InferenceResponse:
+    """Wait for the response of a model that sends exactly one."""
     try:
         response = replies.next_response()
     finally:
         replies.close()
     if response is None:
-        return InferenceResponse(error=TritonError("the model gave no response"))
+        return InferenceResponse(error=TritonError("the model sent no response"))
     return InferenceResponse.from_raw(response)
 
 
 def loop_runs_here() -> bool:
-    """Return whether this thread runs an event loop, whose coroutines all wait while the thread waits."""
+    """Return True if this thread runs an event loop, all of whose coroutines wait while the thread is blocked."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -81,41 +81,41 @@ def loop_runs_here() -> bool:
 
 
 def awaited(replies: Replies, decoupled: bool) -> Awaitable[Any]:
-    """Return what is awaited for the responses: a task where an event loop runs, so that it can be given to whatever takes futures.
+    """Return an awaitable of the responses: a task if an event loop runs here, so that it works wherever futures do.
 
     Args:
         replies: of the call.
-        decoupled: whether an iterator of the responses is wanted rather than the one response.
+        decoupled: whether its result is an iterator of the responses rather than the one response.
     """
-    waiting: Coroutine[Any, Any, Any] = _soon(ResponseIterator(replies)) if decoupled else _only_async(replies)
+    waiting: Coroutine[Any, Any, Any] = _immediately(ResponseIterator(replies)) if decoupled else _single_response_async(replies)
     return asyncio.get_running_loop().create_task(waiting) if loop_runs_here() else waiting
 
 
-async def _only_async(replies: Replies) -> InferenceResponse:
+async def _single_response_async(replies: Replies) -> InferenceResponse:
     try:
         await _ready(replies)
     except BaseException:
         replies.close()
         raise
-    return only(replies)
+    return single_response(replies)
 
 
-async def _soon(responses: ResponseIterator) -> ResponseIterator:
+async def _immediately(responses: ResponseIterator) -> ResponseIterator:
     return responses
 
 
 async def _ready(replies: Replies) -> None:
-    """Wait, without holding up the event loop, until a response can be taken."""
+    """Wait, without blocking the event loop, until the next response has arrived."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
 
-    def tell() -> None:
+    def set_ready() -> None:
         if not ready.done():
             ready.set_result(None)
 
     def wake() -> None:
         if not loop.is_closed():
-            loop.call_soon_threadsafe(tell)
+            loop.call_soon_threadsafe(set_ready)
 
     replies.notify(wake)
     await ready

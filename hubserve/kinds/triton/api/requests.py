@@ -1,4 +1,4 @@
-"""Requests: those that a model is given, and those that it makes of other models."""
+"""Requests that a model receives, and requests that it sends to other models."""
 
 import json
 from contextvars import ContextVar
@@ -8,7 +8,7 @@ from hubserve.kinds.raw_requests import Call, Host, RawRequest, Replies
 from hubserve.kinds.triton.api.errors import TritonModelException, WrongType
 from hubserve.kinds.triton.api.memory import TRITONSERVER_MEMORY_CPU, PreferredMemory
 from hubserve.kinds.triton.api.parameters import parameters_of
-from hubserve.kinds.triton.api.replies import ResponseIterator, awaited, loop_runs_here, only
+from hubserve.kinds.triton.api.replies import ResponseIterator, awaited, loop_runs_here, single_response
 from hubserve.kinds.triton.api.responses import InferenceResponseSender
 from hubserve.kinds.triton.api.tensors import Tensor, find_tensor
 from hubserve.kinds.triton.api.texts import text_of, texts_of
@@ -19,7 +19,7 @@ TRITONSERVER_REQUEST_FLAG_SEQUENCE_END = 2
 TRITONSERVER_REQUEST_RELEASE_ALL = 1
 TRITONSERVER_REQUEST_RELEASE_RESCHEDULE = 2
 
-#: what clients say beside their own parameters, and models read by other methods
+#: parameters of the protocol, which models read by other methods
 _RESERVED = (
     "sequence_id",
     "sequence_start",
@@ -29,28 +29,28 @@ _RESERVED = (
     "binary_data_output",
     "triton_enable_empty_final_response",
 )
-#: the keys of the requests that are being executed in this context; unknown in threads that a model has started
+#: the keys of the requests that are executed in this context; unknown in threads that a model has started
 PARENTS: "ContextVar[Optional[Tuple[int, ...]]]" = ContextVar("hubserve_parents", default=None)
 
 
 class InferenceTrace:
-    """Taken for the sake of models that hand it on; nothing is traced through it."""
+    """Placeholder for models that pass it on; nothing is traced through it."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
     def get_context(self) -> Optional[str]:
-        """The JSON text of the context of the request's trace; None, as for any request that is not traced."""
+        """Return None, the context of a request that is not traced."""
         return None
 
 
 class Server(NamedTuple):
-    """What a model's requests need of its server.
+    """The server of a model, for its requests.
 
     Attributes:
-        host: the server.
-        open_keys: gives the keys of all requests that are not answered.
-        sender: makes what sends the responses to a request.
+        host: the server's services.
+        open_keys: returns the keys of all unanswered requests.
+        sender: returns the response sender of a request.
     """
 
     host: Host
@@ -62,20 +62,20 @@ _server: List[Server] = []
 
 
 def attach(server: Optional[Server]) -> None:
-    """Say what requests go through from now on; None for nothing any more."""
+    """Set the server of this process's requests; None to remove it."""
     _server[:] = [server] if server else []
 
 
-def attached(what: str) -> Server:
-    """What requests go through.
+def attached(action: str) -> Server:
+    """Return the server of this process's requests.
 
     Args:
-        what: is to be done, for the message.
+        action: the action that needs it, for the message.
     Raises:
-        TritonModelException: there is nothing, because the model is not being served now.
+        TritonModelException: the model is not served.
     """
     if not _server:
-        raise TritonModelException(f"{what} is possible only while the model is served, in execute() and after")
+        raise TritonModelException(f"{action} is possible only while the model is served, in execute() and after")
     return _server[0]
 
 
@@ -86,12 +86,12 @@ class InferenceRequest:
         request_id: any text.
         correlation_id: a number or a text with which the request is part of a sequence; 0 or "" for none.
         inputs: the tensors.
-        requested_output_names: the outputs that are wanted; none for all.
+        requested_output_names: empty for all outputs.
         model_name: the model's.
         model_version: -1 for the default.
         flags: TRITONSERVER_REQUEST_FLAG_SEQUENCE_START and _END.
-        timeout: microseconds after which it is given up; 0 for none of its own.
-        preferred_memory: see there.
+        timeout: microseconds after which it is cancelled; 0 for none of its own.
+        preferred_memory: see PreferredMemory.
         trace: see InferenceTrace.
         parameters: text, numbers and booleans by name, or the JSON text of that.
     Raises:
@@ -117,7 +117,7 @@ class InferenceRequest:
                 raise TritonModelException(f"inputs must hold pb_utils.Tensor objects, got {type(tensor).__name__}")
         self._model_name = text_of(model_name)
         if not self._model_name:
-            raise WrongType("InferenceRequest() needs model_name, the name of the model that is to answer")
+            raise WrongType("InferenceRequest() needs model_name, the name of the model to call")
         self._model_version = int(model_version)
         self._inputs = list(inputs)
         self._outputs = texts_of(requested_output_names)
@@ -132,55 +132,55 @@ class InferenceRequest:
         self._memory = preferred_memory or PreferredMemory(TRITONSERVER_MEMORY_CPU)
         self._trace = trace or InferenceTrace()
         self._parameters = parameters_of(parameters)
-        self._whole: Optional[RawRequest] = None
+        self._raw: Optional[RawRequest] = None
         self._sender: Optional[InferenceResponseSender] = None
         self._release_flags = TRITONSERVER_REQUEST_RELEASE_ALL
 
     @classmethod
     def from_raw(
-        cls, whole: RawRequest, model_name: str, model_version: int, dtypes: Dict[str, str], outputs: List[str]
+        cls, raw: RawRequest, model_name: str, model_version: int, dtypes: Dict[str, str], outputs: List[str]
     ) -> "InferenceRequest":
-        """A request of a client.
+        """Return a client's request as the model receives it.
 
         Args:
-            whole: it.
-            model_name: of the model that is given it.
-            model_version: as above.
+            raw: the request.
+            model_name: the receiving model's.
+            model_version: the receiving model's.
             dtypes: of the model's inputs, as a TensorSpec has them.
-            outputs: all of the model's.
+            outputs: the names of all of the model's outputs.
         """
         request = cls(
             model_name=model_name,
             model_version=model_version,
-            requested_output_names=outputs if whole.outputs is None else whole.outputs,
-            inputs=[Tensor.from_request(name, array, dtypes.get(name, "")) for name, array in whole.inputs.items()],
-            request_id=whole.id,
-            timeout=whole.timeout_us,
+            requested_output_names=outputs if raw.outputs is None else raw.outputs,
+            inputs=[Tensor.from_request(name, array, dtypes.get(name, "")) for name, array in raw.inputs.items()],
+            request_id=raw.id,
+            timeout=raw.timeout_us,
         )
-        if whole.parameters:
-            request._parameters = {name: value for name, value in whole.parameters.items() if name not in _RESERVED}
-        if whole.sequence is not None:
-            request._correlation_id = whole.sequence.id
-            request._flags = whole.sequence.start * TRITONSERVER_REQUEST_FLAG_SEQUENCE_START
-            request._flags |= whole.sequence.end * TRITONSERVER_REQUEST_FLAG_SEQUENCE_END
-        request._priority = whole.priority
-        request._whole = whole
+        if raw.parameters:
+            request._parameters = {name: value for name, value in raw.parameters.items() if name not in _RESERVED}
+        if raw.sequence is not None:
+            request._correlation_id = raw.sequence.id
+            request._flags = raw.sequence.start * TRITONSERVER_REQUEST_FLAG_SEQUENCE_START
+            request._flags |= raw.sequence.end * TRITONSERVER_REQUEST_FLAG_SEQUENCE_END
+        request._priority = raw.priority
+        request._raw = raw
         return request
 
     def inputs(self) -> List[Tensor]:
-        """The inputs."""
+        """Return the inputs."""
         return self._inputs
 
     def request_id(self) -> str:
-        """The client's id; "" for none."""
+        """Return the client's id; "" for none."""
         return self._id
 
     def correlation_id(self) -> Union[int, str]:
-        """The id of its sequence; 0 for none."""
+        """Return the id of its sequence; 0 for none."""
         return self._correlation_id
 
     def flags(self) -> int:
-        """Whether it is the first or the last of its sequence."""
+        """Return TRITONSERVER_REQUEST_FLAG_SEQUENCE_START and _END, combined by ``|``."""
         return self._flags
 
     def set_flags(self, flags: int) -> None:
@@ -188,65 +188,65 @@ class InferenceRequest:
         self._flags = int(flags)
 
     def timeout(self) -> int:
-        """Microseconds, as the client gave them; 0 for none."""
+        """Return the client's timeout in microseconds; 0 for none."""
         return self._timeout
 
     def priority(self) -> int:
-        """The client's; 0 for the usual one."""
+        """Return the client's priority; 0 for the default."""
         return self._priority
 
     def parameters(self) -> str:
-        """The client's parameters as a JSON text."""
+        """Return the client's parameters as a JSON text."""
         return json.dumps(self._parameters)
 
     def model_name(self) -> str:
-        """The model that it is for."""
+        """Return the name of the called model."""
         return self._model_name
 
     def model_version(self) -> int:
-        """That model's version; -1 for the default."""
+        """Return the version of the called model; -1 for the default."""
         return self._model_version
 
     def requested_output_names(self) -> Set[str]:
-        """The outputs that are wanted."""
+        """Return the names of the requested outputs."""
         return set(self._outputs)
 
     def preferred_memory(self) -> PreferredMemory:
-        """Where the outputs are wanted."""
+        """Return the preferred memory of the outputs."""
         return self._memory
 
     def trace(self) -> InferenceTrace:
-        """An object to hand on."""
+        """Return an object to pass on."""
         return self._trace
 
     def is_cancelled(self) -> bool:
-        """Whether nobody waits for its answer any more."""
-        return self._whole is not None and attached("is_cancelled()").host.is_cancelled(self._whole.key)
+        """Return True if the client no longer waits for the answer."""
+        return self._raw is not None and attached("is_cancelled()").host.is_cancelled(self._raw.key)
 
     def get_response_sender(self) -> InferenceResponseSender:
-        """What sends its responses, also after ``execute`` has returned.
+        """Return the sender of its responses, which also works after ``execute`` has returned.
 
         Raises:
             TritonModelException: it is not a client's request.
         """
-        if self._whole is None:
-            raise TritonModelException("get_response_sender() is for the requests that execute is given, not for those that it makes")
+        if self._raw is None:
+            raise TritonModelException("get_response_sender() is for the requests that execute receives, not for those that it sends")
         if self._sender is None:
-            self._sender = attached("get_response_sender()").sender(self._whole)
+            self._sender = attached("get_response_sender()").sender(self._raw)
         return self._sender
 
     @property
     def sender(self) -> Optional[InferenceResponseSender]:
-        """What :meth:`get_response_sender` gave; None if nobody asked for it."""
+        """Response sender, if :meth:`get_response_sender` was called, else None."""
         return self._sender
 
     def set_release_flags(self, flags: int) -> None:
-        """Say what becomes of a request when ``execute`` returns.
+        """Choose what happens to a request when ``execute`` returns.
 
         Args:
-            flags: TRITONSERVER_REQUEST_RELEASE_ALL, or TRITONSERVER_REQUEST_RELEASE_RESCHEDULE to be given it again.
+            flags: TRITONSERVER_REQUEST_RELEASE_ALL, or TRITONSERVER_REQUEST_RELEASE_RESCHEDULE to receive it again.
         Raises:
-            TritonModelException: they are neither.
+            TritonModelException: the flags are neither.
         """
         if flags not in (TRITONSERVER_REQUEST_RELEASE_ALL, TRITONSERVER_REQUEST_RELEASE_RESCHEDULE):
             raise TritonModelException(f"release flags must be TRITONSERVER_REQUEST_RELEASE_ALL or ..._RESCHEDULE, got {flags!r}")
@@ -254,30 +254,30 @@ class InferenceRequest:
 
     @property
     def is_rescheduled(self) -> bool:
-        """Whether it is to be given to the model again."""
+        """True if the model will receive it again."""
         return self._release_flags == TRITONSERVER_REQUEST_RELEASE_RESCHEDULE
 
-    # --- making requests ---
+    # --- requests to other models ---
 
     def exec(self, decoupled: bool = False) -> Any:
-        """Have the model answer, and wait.
+        """Send the request, and wait for the answer.
 
         Args:
-            decoupled: whether any number of responses is expected.
+            decoupled: expect any number of responses.
         Returns:
             An InferenceResponse; an iterator of them with ``decoupled``.
         """
         replies = self._call(decoupled, waits=True)
-        return ResponseIterator(replies) if decoupled else only(replies)
+        return ResponseIterator(replies) if decoupled else single_response(replies)
 
     def async_exec(self, decoupled: bool = False) -> Awaitable[Any]:
-        """As :meth:`exec`, but what it gives is to be awaited; the model is asked at once."""
+        """Send the request, and return an awaitable of the result of :meth:`exec`."""
         return awaited(self._call(decoupled, waits=False), decoupled)
 
     def _call(self, many: bool, waits: bool) -> Replies:
-        if self._whole is not None:
-            raise TritonModelException("exec() is for requests that the model makes: construct pb_utils.InferenceRequest(model_name=...)")
-        server = attached("a request of another model")
+        if self._raw is not None:
+            raise TritonModelException("exec() is for requests that the model sends: construct pb_utils.InferenceRequest(model_name=...)")
+        server = attached("a request to another model")
         parents = PARENTS.get()
         flags = self._flags
         sequence = None
@@ -303,5 +303,5 @@ class InferenceRequest:
 
 
 def get_input_tensor_by_name(inference_request: InferenceRequest, name: str) -> Optional[Tensor]:
-    """An input of a request; None if it has none of that name."""
+    """Return an input of a request; None if the name is unknown."""
     return find_tensor(inference_request.inputs(), name)

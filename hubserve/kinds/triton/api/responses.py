@@ -1,4 +1,4 @@
-"""Responses, and what sends them."""
+"""Responses and their senders."""
 
 import json
 import threading
@@ -19,8 +19,8 @@ class InferenceResponse:
     """One response to a request.
 
     Args:
-        output_tensors: the outputs; left out of account if there is an error.
-        error: why there are none; a TritonError, or an object with ``message()``.
+        output_tensors: the outputs; ignored if there is an error.
+        error: the reason why there are no outputs; a TritonError, or an object with ``message()``.
         parameters: text, numbers and booleans by name, or the JSON text of that.
     Raises:
         TritonModelException: an argument is of another type.
@@ -42,23 +42,23 @@ class InferenceResponse:
         self._parameters = parameters_of(parameters)
 
     def output_tensors(self) -> List[Tensor]:
-        """The outputs."""
+        """Return the outputs."""
         return self._tensors
 
     def has_error(self) -> bool:
-        """Whether there is an error."""
+        """Return True if there is an error."""
         return self._error is not None
 
     def error(self) -> Optional[TritonError]:
-        """The error, if any."""
+        """Return the error, or None."""
         return self._error
 
     def parameters(self) -> str:
-        """The parameters as a JSON text."""
+        """Return the parameters as a JSON text."""
         return json.dumps(self._parameters)
 
     def to_raw(self) -> RawResponse:
-        """The same, for the server."""
+        """Convert to the form of the server."""
         if self._error is not None:
             return RawResponse({}, None, self._error.to_hub_error())
         dtypes = {tensor.name(): BFLOAT16 for tensor in self._tensors if tensor.triton_dtype() == BF16}
@@ -67,7 +67,7 @@ class InferenceResponse:
 
     @classmethod
     def from_raw(cls, response: RawResponse) -> "InferenceResponse":
-        """What came from another model."""
+        """Convert from the response of another model."""
         error = TritonError.from_hub_error(response.error) if response.error else None
         dtypes = response.dtypes or {}
         tensors = [Tensor.from_request(name, array, dtypes.get(name, "")) for name, array in response.outputs.items()]
@@ -75,18 +75,18 @@ class InferenceResponse:
 
 
 def get_output_tensor_by_name(inference_response: InferenceResponse, name: str) -> Optional[Tensor]:
-    """An output of a response; None if it has none of that name."""
+    """Return an output of a response; None if the name is unknown."""
     return find_tensor(inference_response.output_tensors(), name)
 
 
 class InferenceResponseSender:
-    """Sends the responses to one request, from any thread, also after ``execute`` has returned.
+    """Sender of the responses to one request, for any thread, also after ``execute`` has returned.
 
     Args:
-        host: the server.
+        host: the server's services.
         key: the request's.
-        check: looks at each response before it goes; raises HubError.
-        decoupled: whether any number may be sent, rather than exactly one.
+        check: checks each response before it is sent, and returns it for clients; raises HubError.
+        decoupled: whether any number of responses may be sent, rather than exactly one.
     """
 
     def __init__(self, host: Host, key: int, check: Callable[[RawResponse], RawResponse], decoupled: bool) -> None:
@@ -96,22 +96,22 @@ class InferenceResponseSender:
         self._decoupled = decoupled
         self._lock = threading.Lock()
         self._closed = False
-        #: how many responses were sent
+        #: the number of responses sent
         self.sent = 0
 
     @property
     def closed(self) -> bool:
-        """Whether the final flag was sent."""
+        """True once the final flag was sent."""
         return self._closed
 
     def send(self, response: Optional[InferenceResponse] = None, flags: int = 0) -> None:
-        """Send a response, waiting while the client has not taken earlier ones.
+        """Send a response; block while the client has not read earlier ones.
 
         Args:
-            response: None with the final flag, to say only that no more will come.
+            response: None with the final flag, to end the stream without a further response.
             flags: 0, or TRITONSERVER_RESPONSE_COMPLETE_FINAL with the last one.
         Raises:
-            TritonModelException: it is no response, the flags are unknown, or the final flag was sent before.
+            TritonModelException: it is not a response, the flags are unknown, or the final flag was sent before.
         """
         if flags not in (0, TRITONSERVER_RESPONSE_COMPLETE_FINAL):
             raise TritonModelException(f"flags must be 0 or TRITONSERVER_RESPONSE_COMPLETE_FINAL, got {flags!r}")
@@ -120,37 +120,37 @@ class InferenceResponseSender:
             raise TritonModelException("send() needs a response, or flags=TRITONSERVER_RESPONSE_COMPLETE_FINAL")
         if response is not None and not isinstance(response, InferenceResponse):
             raise TritonModelException(f"send() needs an InferenceResponse, got {type(response).__name__}")
-        whole = None
+        raw = None
         if response is not None:
-            whole = response.to_raw()
+            raw = response.to_raw()
             try:
-                whole = self._check(whole)
+                raw = self._check(raw)
             except HubError as error:
                 raise TritonModelException(error.message) from error
         with self._lock:
             if self._closed:
                 raise TritonModelException("this request's final response was sent already; nothing can follow it")
-            if not self._decoupled and (self.sent or not final or whole is None):
+            if not self._decoupled and (self.sent or not final or raw is None):
                 raise TritonModelException(
                     "a model that is not decoupled sends exactly one response to a request, with TRITONSERVER_RESPONSE_COMPLETE_FINAL; "
                     "set model_transaction_policy { decoupled: true } in config.pbtxt to send others"
                 )
             self._closed = final
-            self.sent += whole is not None
+            self.sent += raw is not None
             try:
-                self._host.respond(self._key, whole, final)
-            except HubError as error:  # nothing was sent: an output cannot be
+                self._host.respond(self._key, raw, final)
+            except HubError as error:  # an output cannot be sent, and nothing was
                 self._closed = False
                 self.sent -= 1
                 raise TritonModelException(error.message) from error
 
     def close(self) -> None:
-        """Say that no more will come, unless that was said already."""
+        """Send the final flag, unless it was sent already."""
         if not self._closed:
             self.send(flags=TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def is_cancelled(self) -> bool:
-        """Whether nobody waits for the request's responses any more."""
+        """Return True if the client no longer waits for responses."""
         return self._host.is_cancelled(self._key)
 
     def fail(self, error: HubError) -> None:
@@ -159,11 +159,11 @@ class InferenceResponseSender:
             self._closed = True
             self._host.abandon(self._key, error)
 
-    def let_go(self) -> None:
-        """Send nothing more: the request is answered in another way."""
+    def detach(self) -> None:
+        """Send nothing more, because the request is answered in another way."""
         self._closed = True
 
     def __del__(self) -> None:
-        if not self._closed:  # nobody can ever send the final flag
-            lost = ModuleFailed("the model let go of the request's response sender and has sent no response; send one to every request")
+        if not self._closed:  # the final flag can never be sent
+            lost = ModuleFailed("the model dropped the request's response sender without sending a response; send one to every request")
             self._host.abandon(self._key, None if self._decoupled else lost)

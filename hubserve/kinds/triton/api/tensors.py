@@ -12,13 +12,13 @@ from hubserve.types import BFLOAT16
 
 
 class Tensor:
-    """A named array in the memory of the CPU.
+    """A named array in the CPU's memory.
 
     Args:
         name: its name.
-        numpy_array: of any dtype that a datatype has; byte strings as ``bytes``, ``str`` or numpy's own.
+        numpy_array: of any dtype with a datatype; byte strings as ``bytes``, ``str`` or numpy's own.
     Raises:
-        TritonModelException: tensors cannot have its dtype, or it is no array.
+        TritonModelException: tensors cannot have its dtype, or it is not an array.
     """
 
     def __init__(self, name: str, numpy_array: np.ndarray) -> None:
@@ -34,7 +34,7 @@ class Tensor:
 
         Args:
             name: its name.
-            array: as it came.
+            array: as received.
             dtype: of its TensorSpec.
         """
         tensor = cls.__new__(cls)
@@ -42,30 +42,30 @@ class Tensor:
         return tensor
 
     def name(self) -> str:
-        """Its name."""
+        """Return the name."""
         return self._name
 
     def as_numpy(self) -> np.ndarray:
-        """The array; BF16 as uint16, which are the upper halves of float32."""
+        """Return the array; BF16 as uint16, which are the upper halves of float32."""
         return self._array
 
     def shape(self) -> List[int]:
-        """One length per dimension."""
+        """Return one length per dimension."""
         return list(self._array.shape)
 
     def triton_dtype(self) -> int:
-        """The number of its datatype."""
+        """Return the number of the datatype."""
         return self._number
 
     def is_cpu(self) -> bool:
-        """Whether it lies in the CPU's memory: always."""
+        """Return True: tensors are always in the CPU's memory."""
         return True
 
     def to_dlpack(self) -> Any:
-        """A capsule for the ``from_dlpack`` of another framework, which shares the memory.
+        """Return a capsule for the ``from_dlpack`` of another framework, which shares the memory.
 
         Raises:
-            TritonModelException: its datatype has no such form; the text says why.
+            TritonModelException: DLPack does not support its datatype; the message says why.
         """
         return self.__dlpack__()
 
@@ -75,31 +75,31 @@ class Tensor:
         try:
             return dlpack.to_capsule(self._array, self._number == BF16, **options)
         except (AttributeError, BufferError, TypeError, RuntimeError) as error:
-            raise TritonModelException(f"tensor '{self._name}' cannot be given by DLPack: {error}. Use as_numpy()") from error
+            raise TritonModelException(f"tensor '{self._name}' cannot be exported by DLPack: {error}. Use as_numpy()") from error
 
     def __dlpack_device__(self) -> Tuple[int, int]:
         return dlpack.CPU, 0
 
     @staticmethod
     def from_dlpack(name: str, dlpack_tensor: Any) -> "Tensor":
-        """Return a tensor that shares another framework's memory; what lies in a GPU's memory is copied from there.
+        """Return a tensor that shares another framework's memory; one in a GPU's memory is copied from there.
 
         Args:
             name: its name.
             dlpack_tensor: an object with ``__dlpack__``, or a capsule.
         Raises:
-            TritonModelException: it is not a tensor, numpy cannot take it, or it lies in a GPU's memory and no framework here can copy it.
+            TritonModelException: it is not a tensor, numpy cannot use it, or it is in a GPU's memory and no framework here can copy it.
         """
         try:
             array, is_bfloat16 = dlpack.from_capsule(dlpack_tensor)
         except (AttributeError, BufferError, TypeError, ValueError, RuntimeError) as error:
             raise TritonModelException(
-                f"tensor '{name}' cannot be taken by DLPack: {error}. Convert it to a numpy array and use Tensor(name, array)"
+                f"tensor '{name}' cannot be imported by DLPack: {error}. Convert it to a numpy array and use Tensor(name, array)"
             ) from error
         return Tensor.from_request(text_of(name), array, BFLOAT16) if is_bfloat16 else Tensor(name, array)
 
 
 def find_tensor(tensors: Any, name: str) -> Optional[Tensor]:
-    """The tensor of that name; None if there is none."""
+    """Return the tensor of that name, or None."""
     name = text_of(name)
     return next((tensor for tensor in tensors if tensor.name() == name), None)

@@ -1,4 +1,4 @@
-"""Texts that a model gives: each may also be bytes, as an element of a tensor of texts is."""
+"""Read texts that a model passes: each may also be bytes, like an element of a tensor of texts."""
 
 from typing import Any, List
 
@@ -7,7 +7,7 @@ def text_of(value: Any) -> str:
     """Return a model's text.
 
     Args:
-        value: a text, or the same in UTF-8 as any kind of bytes; anything else is shown as ``str`` does.
+        value: a text, or its UTF-8 bytes of any kind; anything else is converted by ``str``.
     Raises:
         TypeError: it is None.
     """
@@ -15,7 +15,7 @@ def text_of(value: Any) -> str:
         raise TypeError("a text is needed, got None")
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode("utf-8", "replace")
-    return str(value)  # also numpy's own texts, which are a kind of str that writers of JSON refuse
+    return str(value)  # also numpy's own texts, a subclass of str that JSON encoders refuse
 
 
 def texts_of(values: Any) -> List[str]:

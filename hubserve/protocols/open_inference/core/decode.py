@@ -26,7 +26,7 @@ _SHOWN = 80
 
 
 class RequestDecoder:
-    """Checks the inputs of a request against the model's signature and converts them.
+    """Decoder of requests for one model; it checks their inputs against the model's signature.
 
     Args:
         signature: the model's.

@@ -18,7 +18,7 @@ FINAL = "triton_final_response"
 
 
 class ResponseEncoder:
-    """Encodes responses to one request, whose outputs it checks before anything is computed.
+    """Encoder of the responses to one request; it checks the requested outputs before anything is computed.
 
     Args:
         signature: the model's.

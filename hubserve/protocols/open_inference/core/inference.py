@@ -21,7 +21,7 @@ _ADMITTED = nullcontext()
 
 
 class Inference:
-    """Decodes a request into the data plane's form, has it computed, and encodes the response.
+    """Pipeline of inference requests: decode for the data plane, compute, encode the response.
 
     Args:
         catalog: finds models.

@@ -25,7 +25,7 @@ class InputSignature(NamedTuple):
 
 
 class LargeRequests:
-    """Decodes requests in decoder processes or their threads.
+    """Decoding of requests in decoder processes or threads.
 
     Args:
         decoders: the processes.

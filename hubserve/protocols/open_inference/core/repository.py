@@ -13,7 +13,7 @@ _CONFIG_BOUNDS = JsonBounds(depth=50, values=100_000)
 
 
 class Repository:
-    """Loads and unloads models as the server's ``model_control`` allows.
+    """Model repository, which clients can change as far as the server's ``model_control`` allows.
 
     Args:
         dataplane: the served modules.

@@ -21,7 +21,7 @@ _POLL_S = 0.2
 
 
 class Health:
-    """Answers the calls of the health service.
+    """Handlers of the health service.
 
     Args:
         is_ready: returns whether the server is ready.

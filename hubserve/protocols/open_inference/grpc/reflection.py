@@ -48,7 +48,7 @@ _MESSAGES: dict[str, list[tuple[str, int, Any, str, bool, str]]] = {
 
 
 class Reflection:
-    """Describes the services of a server, reflection included.
+    """Handler of the reflection service, which describes a server's services and itself.
 
     Args:
         files: descriptors of the files that define the services.

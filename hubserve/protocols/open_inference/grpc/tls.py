@@ -38,7 +38,7 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext:
 
 
 class TlsServer:
-    """Accepts connections, which count towards the limits at once, and does their handshakes.
+    """Server of TLS connections, which count towards the limits before their handshakes.
 
     Args:
         endpoint: creates the protocol objects of connections.

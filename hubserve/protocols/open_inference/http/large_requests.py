@@ -14,7 +14,7 @@ from hubserve.protocols.open_inference.http.tensor_header_cache import TensorHea
 
 
 class RequestReader:
-    """Decodes requests where they do not block the event loop.
+    """Decoder of request bodies that does not block the event loop.
 
     Args:
         large_requests: decodes off the event loop.

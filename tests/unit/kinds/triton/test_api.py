@@ -1,4 +1,4 @@
-"""What models of Triton's Python backend import."""
+"""Test the interface that models of Triton's Python backend import."""
 
 import gc
 import importlib
@@ -14,8 +14,8 @@ from hubserve.errors import DeadlineExceeded, Exists, HubError, ModuleFailed, Mo
 from hubserve.kinds.raw_requests import Call, Host, RawRequest, RawResponse, Replies
 from hubserve.kinds.triton.api import dlpack
 from hubserve.kinds.triton.api.requests import attach
-from hubserve.kinds.triton.python_backend import TritonPythonModule
 from hubserve.kinds.triton.python_config import complete, describe
+from hubserve.kinds.triton.python_model import TritonPythonModule
 from tests.odd_arrays import LAYOUTS, SENDABLE, UNSENDABLE, array_of, values
 from tests.odd_arrays import arrays as odd_arrays
 
@@ -33,7 +33,7 @@ def test_datatypes_have_names_numbers_and_numpy_types(name: str, numpy_type: Any
 
 def test_bfloat16_is_known_and_other_names_are_refused() -> None:
     assert pb_utils.triton_string_to_numpy("TYPE_BF16") is None
-    with pytest.raises(pb_utils.TritonModelException, match="'TYPE_FP8' is no datatype"):
+    with pytest.raises(pb_utils.TritonModelException, match="unknown datatype 'TYPE_FP8'"):
         pb_utils.triton_string_to_numpy("TYPE_FP8")
     with pytest.raises(pb_utils.TritonModelException, match="complex128"):
         pb_utils.Tensor("X", np.zeros(1, complex))
@@ -47,7 +47,7 @@ def test_byte_strings_survive_their_binary_form(texts: list[bytes]) -> None:
     assert list(pb_utils.deserialize_bytes_tensor(packed)) == texts
 
 
-def test_tensors_are_given_and_taken_by_dlpack_without_a_copy() -> None:
+def test_tensors_are_exported_and_imported_by_dlpack_without_a_copy() -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     tensor = pb_utils.Tensor("X", array)
     again = pb_utils.Tensor.from_dlpack("Y", tensor.to_dlpack())
@@ -77,7 +77,7 @@ def _kind(capsule: Any) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "no dimension"])
-def test_bfloat16_is_bfloat16_in_dlpack_and_comes_back_as_such(layout: str) -> None:
+def test_bfloat16_survives_dlpack(layout: str) -> None:
     array = LAYOUTS[layout](array_of("uint16"))
     tensor = pb_utils.Tensor.from_request("X", array, "bfloat16")
     assert _kind(tensor.to_dlpack()) == _kind(tensor.__dlpack__(max_version=(1, 0))) == (4, 16)
@@ -104,12 +104,12 @@ def test_a_tensor_of_a_capsule_shares_its_memory_may_be_written_to_and_keeps_it_
 
 
 @pytest.mark.parametrize("source", [object(), 5, None])
-def test_what_is_no_capsule_is_refused_as_is_one_that_was_taken(source: Any) -> None:
-    with pytest.raises(pb_utils.TritonModelException, match="cannot be taken by DLPack: it is no DLPack capsule"):
+def test_other_objects_and_consumed_capsules_are_refused(source: Any) -> None:
+    with pytest.raises(pb_utils.TritonModelException, match="cannot be imported by DLPack: it is not a DLPack capsule"):
         pb_utils.Tensor.from_dlpack("X", source)
     capsule = np.zeros(2).__dlpack__()
     pb_utils.Tensor.from_dlpack("X", capsule)
-    with pytest.raises(pb_utils.TritonModelException, match="one that was taken already"):
+    with pytest.raises(pb_utils.TritonModelException, match="one that was consumed already"):
         pb_utils.Tensor.from_dlpack("X", capsule)
 
 
@@ -196,7 +196,7 @@ def test_log_lines_say_where_they_come_from(capsys: pytest.CaptureFixture[str]) 
 
 
 class Recorder(Host):
-    """Notes what is sent."""
+    """Host that records responses."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[int, Any, bool]] = []
@@ -238,16 +238,16 @@ def module_of(model: Any, host: Host | None = None, **config: Any) -> TritonPyth
     described = describe(complete(type(model), {**CONFIG, **config}, "m", None), "m")  # type: ignore[arg-type]
     module = TritonPythonModule(model, described, "m", "1")
     module._host = host
-    module.begin()
+    module.enable_calls()
     return module
 
 
-def whole(values: list[float]) -> list[RawRequest]:
+def raw(values: list[float]) -> list[RawRequest]:
     return [RawRequest(key, {"X": np.array([[value]], np.float32)}) for key, value in enumerate(values, 1)]
 
 
 class Doubler:
-    """Doubles; raises for what is below 0; remembers how many it was given."""
+    """Model that doubles its input, raises for negative numbers, and records the sizes of its batches."""
 
     def __init__(self) -> None:
         self.given: list[int] = []
@@ -263,7 +263,7 @@ class Doubler:
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([1.0, 2.0, -1.0]), min_size=1, max_size=8))
 def test_an_exception_reaches_only_the_requests_that_cause_it(values: list[float]) -> None:
-    answers = module_of(Doubler()).call_requests(whole(values))
+    answers = module_of(Doubler()).call_requests(raw(values))
     for value, answer in zip(values, answers, strict=True):
         assert isinstance(answer, RawResponse)
         if value < 0:
@@ -272,7 +272,7 @@ def test_an_exception_reaches_only_the_requests_that_cause_it(values: list[float
             assert answer.outputs["Y"].tolist() == [[2 * value]]
 
 
-def test_what_has_had_effects_is_not_given_to_a_model_again() -> None:
+def test_requests_with_effects_are_not_passed_to_a_model_again() -> None:
     class Sender(Doubler):
         def execute(self, requests: list[Any]) -> list[Any]:
             requests[0].get_response_sender()
@@ -280,7 +280,7 @@ def test_what_has_had_effects_is_not_given_to_a_model_again() -> None:
 
     sender, host = Sender(), Recorder()
     try:
-        answers = module_of(sender, host).call_requests(whole([1, -1, 2]))
+        answers = module_of(sender, host).call_requests(raw([1, -1, 2]))
     finally:
         attach(None)
     assert [str(answer.error) for answer in answers if isinstance(answer, RawResponse)] == ["below 0"] * 3
@@ -288,7 +288,7 @@ def test_what_has_had_effects_is_not_given_to_a_model_again() -> None:
     assert host.sent == []
 
 
-def test_a_sender_that_is_lost_ends_its_request_and_one_that_is_done_takes_no_more() -> None:
+def test_a_dropped_sender_ends_its_request_and_a_finished_one_sends_no_more() -> None:
     host = Recorder()
 
     class Forgetful:
@@ -303,7 +303,7 @@ def test_a_sender_that_is_lost_ends_its_request_and_one_that_is_done_takes_no_mo
                 last.send(response)
 
     try:
-        module_of(Forgetful(), host, model_transaction_policy={"decoupled": True}).call_requests(whole([1, 2]))
+        module_of(Forgetful(), host, model_transaction_policy={"decoupled": True}).call_requests(raw([1, 2]))
     finally:
         attach(None)
     assert [(key, final) for key, _, final in host.sent] == [(1, False), (2, True), (1, True)]

@@ -1,4 +1,4 @@
-"""Servers for tests of HTTP/2, on both kinds of event loop."""
+"""Fixtures: servers on both kinds of event loop."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -14,20 +14,20 @@ Start = Callable[..., EchoServer]
 
 @pytest.fixture(autouse=True)
 def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests wait until nothing is left, which clients that go on with answered requests put off."""
+    """Reset answered requests soon: tests wait until nothing is left."""
     monkeypatch.setattr(session, "_LINGER_S", 0.05)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def start(request: pytest.FixtureRequest) -> Iterator[Start]:
-    """Start servers of the test's own, at whose end nothing may be left over."""
+    """Return a function that starts servers, which must leave nothing behind."""
     with contextlib.ExitStack() as stack:
         yield lambda **settings: stack.enter_context(serving(request.param, **settings))
 
 
 @pytest.fixture(scope="module", params=["asyncio", "uvloop"])
 def one_server(request: pytest.FixtureRequest) -> Iterator[EchoServer]:
-    """A server for many tests."""
+    """Return a server that the tests of a file share."""
     with serving(request.param) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Clients: one that sends whatever it is told to, and one that is right (the library ``h2``)."""
+"""HTTP/2 clients for tests: one that sends arbitrary bytes, and one that follows the rules (the library ``h2``)."""
 
 import contextlib
 import select
@@ -26,7 +26,7 @@ Fields = list[tuple[str, str]]
 
 
 class Frame(NamedTuple):
-    """One frame that came."""
+    """One received frame."""
 
     kind: int
     flags: int
@@ -35,13 +35,13 @@ class Frame(NamedTuple):
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"", length: int | None = None) -> bytes:
-    """A frame, which may tell another length than it has."""
+    """Return a frame, which may announce another length than it has."""
     length = len(payload) if length is None else length
     return _HEAD.pack(length >> 16, length & 0xFFFF, kind, flags, stream) + payload
 
 
 def frames_of(data: bytes) -> tuple[list[Frame], bytes]:
-    """The frames that some bytes begin with, and the rest."""
+    """Return the frames that some bytes start with, and the rest."""
     found = []
     while len(data) >= 9:
         high, low, kind, flags, stream = _HEAD.unpack_from(data)
@@ -62,12 +62,12 @@ def setting(name: int, value: int) -> bytes:
 
 
 def prefixed(message: bytes, packed: int = 0) -> bytes:
-    """A message of gRPC as it travels."""
+    """Return a gRPC message with its prefix."""
     return struct.pack(">BI", packed, len(message)) + message
 
 
 def fields_of(path: str, **more: str) -> Fields:
-    """The headers of a call; of ``more``, those that HTTP/2 begins with are written method=, scheme= and so on."""
+    """Return the headers of a call; ``method=`` in ``more`` replaces ``:method``."""
     fields = {
         ":method": "POST",
         ":scheme": "http",
@@ -83,11 +83,12 @@ def fields_of(path: str, **more: str) -> Fields:
 
 @dataclass
 class Answer:
-    """What came of one stream.
+    """Response on one stream.
 
     Attributes:
-        fields: the headers; those at the beginning and those at the end are told apart by ``blocks``.
-        reset: the code that the server ended it with; None if it did not.
+        blocks: headers, then trailers.
+        fields: both together.
+        reset: the error code of the server's RST_STREAM; None if it sent none.
     """
 
     body: bytearray = field(default_factory=bytearray)
@@ -116,13 +117,13 @@ class Answer:
 
 
 class Raw:
-    """Sends what it is told to, be it right or not, and reads frames.
+    """Client that sends arbitrary bytes, and reads frames.
 
     Args:
         port: the server's.
-        greet: whether it begins with what HTTP/2 begins with.
-        settings: that it tells: payload of a SETTINGS frame.
-        read_bytes: of the socket's buffer, for a client that does not take much; 0 for what is usual.
+        greet: whether to send the preface and SETTINGS.
+        settings: payload of the SETTINGS frame.
+        read_bytes: size of the socket's receive buffer; 0 for the default.
     """
 
     def __init__(self, port: int, greet: bool = True, settings: bytes = b"", read_bytes: int = 0) -> None:
@@ -135,7 +136,7 @@ class Raw:
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
         self.answers: dict[int, Answer] = {}
-        self._came = b""
+        self._received = b""
         self._frames: list[Frame] = []
         if greet:
             self.send(PREFACE, frame(SETTINGS, payload=settings))
@@ -150,22 +151,22 @@ class Raw:
         self.socket.sendall(b"".join(parts))
 
     def flood(self, data: bytes, times: int) -> None:
-        """Send it so often, or until the server does not want any more of it."""
+        """Send data repeatedly, or until the server closes the connection."""
         with contextlib.suppress(OSError):
             for _ in range(times):
                 self.socket.sendall(data)
 
     def headers(self, number: int, path: str, end: bool = False, **more: str) -> bytes:
-        """A HEADERS frame."""
+        """Return a HEADERS frame."""
         return frame(HEADERS, END_HEADERS | (END_STREAM if end else 0), number, self.encoder.encode(fields_of(path, **more)))
 
     def call(self, number: int, path: str, *messages: bytes, end: bool = True, **more: str) -> bytes:
-        """The frames of a call."""
+        """Return the frames of a call."""
         body = b"".join(map(prefixed, messages))
         return self.headers(number, path, **more) + frame(DATA, END_STREAM if end else 0, number, body)
 
     def next(self) -> Frame | None:
-        """The next frame; None once the server has closed the connection."""
+        """Return the next frame; None once the server has closed the connection."""
         while not self._frames:
             try:
                 data = self.socket.recv(1 << 18)
@@ -173,12 +174,12 @@ class Raw:
                 data = b""
             if not data:
                 return None
-            self._frames, self._came = frames_of(self._came + data)
+            self._frames, self._received = frames_of(self._received + data)
         found = self._frames.pop(0)
-        self._note(found)
+        self._record(found)
         return found
 
-    def _note(self, found: Frame) -> None:
+    def _record(self, found: Frame) -> None:
         if found.kind not in (DATA, HEADERS, RST_STREAM):
             return
         answer = self.answers.setdefault(found.stream, Answer())
@@ -192,43 +193,43 @@ class Raw:
         answer.has_ended = answer.has_ended or found.kind == RST_STREAM or bool(found.flags & END_STREAM)
 
     def all(self) -> Iterator[Frame]:
-        """Frames, until the server closes the connection."""
+        """Yield frames until the server closes the connection."""
         while found := self.next():
             yield found
 
     def until(self, kind: int, stream: int | None = None, flags: int = 0) -> Frame:
-        """The next frame of this kind."""
+        """Return the next frame of a type."""
         for found in self.all():
             if found.kind == kind and stream in (None, found.stream) and found.flags & flags == flags:
                 return found
-        raise AssertionError(f"the server closed the connection, and no frame of type {kind} came")
+        raise AssertionError(f"the server closed the connection without a frame of type {kind}")
 
     def goodbye(self) -> tuple[int, str]:
-        """The code and text that the server ends the connection with."""
-        told = [each for each in self.all() if each.kind == GOAWAY]
-        assert told, "the server closed the connection without a word"
-        return int.from_bytes(told[-1].payload[4:8], "big"), told[-1].payload[8:].decode()
+        """Return the error code and text of the server's last GOAWAY."""
+        found = [each for each in self.all() if each.kind == GOAWAY]
+        assert found, "the server closed the connection without GOAWAY"
+        return int.from_bytes(found[-1].payload[4:8], "big"), found[-1].payload[8:].decode()
 
     def answer(self, number: int) -> Answer:
-        """All of a stream's answer."""
+        """Wait for the complete response on a stream."""
         while not (number in self.answers and self.answers[number].has_ended):
             assert self.next(), "the server closed the connection before the answer was complete"
         return self.answers[number]
 
     def synchronize(self) -> None:
-        """Wait until the server has seen all that was sent so far."""
+        """Wait until the server has handled everything sent so far."""
         self.send(frame(PING, payload=b"sequence"))
         while self.until(PING, flags=ACK).payload != b"sequence":
             pass
 
 
 class Client:
-    """A client that keeps to the rules.
+    """Client that follows the rules.
 
     Args:
         port: the server's.
-        settings: what it tells the server.
-        reads: whether it gives room for more as soon as something has come.
+        settings: its settings.
+        reads: whether it opens its windows as soon as data arrives.
     """
 
     def __init__(self, port: int, settings: dict[int, int] | None = None, reads: bool = True) -> None:
@@ -252,24 +253,24 @@ class Client:
         self.socket.sendall(self.http.data_to_send())
 
     def start(self, path: str, **more: str) -> int:
-        """Begin a call; gives its number."""
+        """Start a call; return its stream."""
         number = self.http.get_next_available_stream_id()
         self.answers[number] = Answer()
         self.http.send_headers(number, fields_of(path, **more))
         return number
 
     def give(self, number: int, data: bytes, end: bool = False) -> None:
-        """Send a part of a call's body, as fast as the server allows it, and until it is answered."""
+        """Send a part of a call's body, as fast as the server allows, and until the call is answered."""
         at = 0
         while at < len(data) and not self.answers[number].has_ended:
-            room = min(self.http.local_flow_control_window(number), self.http.max_outbound_frame_size, len(data) - at)
-            if room <= 0 or len(self.http._data_to_send) > 1 << 20:
+            size = min(self.http.local_flow_control_window(number), self.http.max_outbound_frame_size, len(data) - at)
+            if size <= 0 or len(self.http._data_to_send) > 1 << 20:
                 self.flush()
-            if room <= 0:
+            if size <= 0:
                 self.receive()
                 continue
-            self.http.send_data(number, data[at : at + room])
-            at += room
+            self.http.send_data(number, data[at : at + size])
+            at += size
             while select.select([self.socket], [], [], 0)[0]:
                 self.receive()
         if end and not self.answers[number].has_ended:
@@ -277,20 +278,20 @@ class Client:
         self.flush()
 
     def call(self, path: str, *messages: bytes, **more: str) -> int:
-        """Send a whole call; gives its number."""
+        """Send a complete call; return its stream."""
         number = self.start(path, **more)
         self.give(number, b"".join(map(prefixed, messages)), end=True)
         return number
 
     def receive(self) -> None:
-        """Take what the server sends next."""
+        """Receive the next bytes."""
         data = self.socket.recv(1 << 18)
         assert data, "the server closed the connection"
         for event in self.http.receive_data(data):
-            self._note(event)
+            self._record(event)
         self.flush()
 
-    def _note(self, event: h2.events.Event) -> None:
+    def _record(self, event: h2.events.Event) -> None:
         self.events.append(event)
         answer = self.answers.get(getattr(event, "stream_id", 0) or 0)
         if answer is None:
@@ -308,16 +309,16 @@ class Client:
             answer.has_ended, answer.reset = True, int(event.error_code)
 
     def until(self, condition: Callable[[], Any]) -> None:
-        """Take what the server sends until a condition holds."""
+        """Receive until a condition holds."""
         while not condition():
             self.receive()
 
-    def came(self, *numbers: int) -> int:
-        """How many bytes have come of the answers to some calls."""
+    def received(self, *numbers: int) -> int:
+        """Return the number of bytes received in response to some calls."""
         return sum(len(self.answers[each].body) for each in numbers)
 
-    def widen(self, count: int, number: int | None = None) -> None:
-        """Allow the server to send so many bytes more."""
+    def open_window(self, count: int, number: int | None = None) -> None:
+        """Allow the server to send ``count`` bytes more, of a stream or of all."""
         self.http.increment_flow_control_window(count, number)
         self.flush()
 
@@ -327,10 +328,10 @@ class Client:
         self.flush()
 
     def answer(self, number: int) -> Answer:
-        """All of a call's answer."""
+        """Wait for the complete response to a call."""
         self.until(lambda: self.answers[number].has_ended)
         return self.answers[number]
 
     def ask(self, path: str, *messages: bytes, **more: str) -> Answer:
-        """Make a call, and wait for its answer."""
+        """Make a call, and wait for its response."""
         return self.answer(self.call(path, *messages, **more))

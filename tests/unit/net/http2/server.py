@@ -1,4 +1,4 @@
-"""A server of small gRPC methods in a thread of its own, which knows what is left of its calls."""
+"""Server of small gRPC methods in a thread of its own, which checks that its calls leave nothing behind."""
 
 import asyncio
 import contextlib
@@ -30,11 +30,11 @@ ECHO, STREAM, SIZED, WAIT, ERROR, FIRST, WRITE, DEAF = (
 
 
 class Full(Exception):
-    """The budget is used up."""
+    """The budget is exhausted."""
 
 
 class CountedBudget:
-    """Counts the bytes held, up to a limit, as :class:`hubserve.net.admission.AdmissionControl` does."""
+    """Budget that counts the bytes held, like :class:`hubserve.net.admission.AdmissionControl`."""
 
     def __init__(self, most: int = 1 << 30) -> None:
         self.held = 0
@@ -63,8 +63,8 @@ class CountedBudget:
         self.held -= count
 
 
-class NotedConnection(Http2Connection):
-    """Notes what it ends with: a client that sends without reading may not get to see it."""
+class RecordedConnection(Http2Connection):
+    """Connection that records its GOAWAY: a client that sends without reading may not receive it."""
 
     goodbyes: list[tuple[int, str]]
 
@@ -74,16 +74,16 @@ class NotedConnection(Http2Connection):
 
 
 class EchoServer:
-    """It.
+    """Server of the methods below.
 
     Attributes:
-        port: where it listens.
-        budget: of the messages that are not complete.
-        asked: what has come to its methods: their names.
-        written: how many messages the method Write has seen off.
-        cancelled: how many methods were cancelled.
-        goodbyes: code and text of each connection that it ended.
-        unexpected: errors that nobody foresaw.
+        port: its port.
+        budget: of incomplete messages and unsent answers.
+        asked: names of the methods that were called.
+        written: messages that the method Write has sent.
+        cancelled: the number of cancelled methods.
+        goodbyes: code and text of each GOAWAY.
+        unexpected: unexpected errors.
     """
 
     def __init__(self, loop: str, **settings: Any) -> None:
@@ -97,7 +97,7 @@ class EchoServer:
         self._loop.set_exception_handler(lambda _, context: self.unexpected.append(context))
         self._thread = threading.Thread(target=self._loop.run_forever, name="echo server", daemon=True)
         self._thread.start()
-        gc.freeze()  # what is there already is not looked at in the end
+        gc.freeze()  # objects that exist already are not checked at the end
         self._gate = asyncio.Event()
         self.deadlines = DeadlineMonitor(0.02)
         self.methods = {
@@ -123,14 +123,14 @@ class EchoServer:
         return await self._loop.create_server(self._connect, "127.0.0.1", 0)
 
     def _connect(self) -> Http2Connection:
-        connection = NotedConnection(self.endpoint)
+        connection = RecordedConnection(self.endpoint)
         connection.goodbyes = self.goodbyes
         return connection
 
-    # --- from the thread of the test ---
+    # --- for the thread of the test ---
 
     def run(self, work: Awaitable[T]) -> T:
-        """Have a coroutine run by the server's loop."""
+        """Run a coroutine on the server's loop."""
 
         async def waited() -> T:
             return await work
@@ -138,7 +138,7 @@ class EchoServer:
         return asyncio.run_coroutine_threadsafe(waited(), self._loop).result(30)
 
     def look(self, function: Callable[[], T]) -> T:
-        """Have a function run between two things that the server does."""
+        """Run a function on the server's loop."""
 
         async def call() -> T:
             return function()
@@ -146,7 +146,7 @@ class EchoServer:
         return self.run(call())
 
     def add(self, name: str, method: Method) -> None:
-        """Give it one more method."""
+        """Add a method."""
         self.methods[f"/test.Echo/{name}"] = method
 
     def open_gate(self) -> None:
@@ -154,7 +154,7 @@ class EchoServer:
         self.look(self._gate.set)
 
     def connection(self, client: Any) -> Any:
-        """The server's end of a client's connection."""
+        """Return the server's end of a client's connection."""
         port = client.socket.getsockname()[1]
 
         def find() -> Any:
@@ -164,14 +164,14 @@ class EchoServer:
         return wait_for(lambda: self.look(find))
 
     def feed(self, client: Any, pieces: list[bytes], at_once: bool = True) -> None:
-        """Give a connection bytes as if they had come in exactly these pieces, with or without anything else done between them."""
+        """Pass bytes to a connection as if they were received in exactly these pieces, in one turn of the loop or in several."""
         connection = self.connection(client)
 
         def give(piece: bytes) -> None:
             while piece:
-                room = connection.get_buffer(-1)
-                count = min(len(piece), len(room))
-                room[:count] = piece[:count]
+                buffer = connection.get_buffer(-1)
+                count = min(len(piece), len(buffer))
+                buffer[:count] = piece[:count]
                 connection.buffer_updated(count)
                 piece = piece[count:]
 
@@ -182,18 +182,18 @@ class EchoServer:
                 self.look(partial(give, each))
 
     def left(self) -> str:
-        """What is there of connections and calls; "" if there is nothing."""
+        """Return what is left of connections and calls; "" if nothing is."""
 
         def look() -> str:
             mine = asyncio.current_task()
             found = {
                 "connections": len(self.endpoint.connections),
                 "calls": len(self.calls._open),
-                "looked after": len(self.deadlines._items),
+                "deadlines": len(self.deadlines._items),
                 "bytes": self.budget.held,
                 "tasks": len([each for each in asyncio.all_tasks() if each is not mine]),
             }
-            if not any(found.values()):  # else it is of no use to look at everything that there is
+            if not any(found.values()):  # otherwise the costly check of all objects is of no use
                 gc.collect()
                 found["in memory"] = sum(type(each) in (Stream, Call) for each in gc.get_objects())
             return ", ".join(f"{count} {name}" for name, count in found.items() if count)
@@ -201,7 +201,7 @@ class EchoServer:
         return self.look(look)
 
     def close(self) -> None:
-        """Stop; fails if anything is left, or if something happened that nobody foresaw."""
+        """Stop; fail if anything is left, or after an unexpected error."""
         try:
             self.open_gate()
             with contextlib.suppress(AssertionError):
@@ -217,7 +217,7 @@ class EchoServer:
             self._loop.close()
             gc.unfreeze()
 
-    # --- its methods ---
+    # --- methods ---
 
     async def _echo(self, message: Message, call: Call) -> Answer:
         self.asked.append("Echo")
@@ -246,14 +246,14 @@ class EchoServer:
         raise RpcError(Status.FAILED_PRECONDITION, message.decode())
 
     async def _first(self, call: Call) -> None:
-        """Answers the first message, which says how long the answer is, and has enough."""
+        """Answer the first message, which contains the length of the answer, and end."""
         message = await call.read()
         assert message is not None
         self.asked.append("First")
         call.send([pattern(int(message))])
 
     async def _write(self, call: Call) -> None:
-        """Answers a message that says how many answers, and of how many bytes, are wanted."""
+        """Answer a message that contains the number of answers and their length."""
         message = await call.read()
         assert message is not None
         self.asked.append("Write")
@@ -264,7 +264,7 @@ class EchoServer:
             self.written += 1
 
     async def _deaf(self, call: Call) -> None:
-        """Reads nothing until the gate is opened, and says then how much there is."""
+        """Read nothing until the gate is opened; then answer with the number of bytes so far."""
         self.asked.append("Deaf")
         await self._gate.wait()
         count = 0
@@ -281,7 +281,7 @@ class EchoServer:
 
 
 def pattern(count: int) -> bytes:
-    """So many bytes, at each place others."""
+    """Return ``count`` bytes that differ by position."""
     whole = bytes(range(251)) * (count // 251 + 1)
     return whole[:count]
 
@@ -294,7 +294,7 @@ async def _decompress(message: Message, coding: str) -> Message:
 
 @contextlib.contextmanager
 def serving(loop: str = "uvloop", **settings: Any) -> Iterator[EchoServer]:
-    """A server, at whose end nothing may be left over."""
+    """Run a server; fail if it leaves anything behind."""
     server = EchoServer(loop, **settings)
     try:
         yield server

@@ -1,4 +1,4 @@
-"""Calls that a client makes as it should: the library h2."""
+"""Calls of a client that follows the rules (the library h2)."""
 
 import gc
 import gzip
@@ -61,7 +61,7 @@ def test_large_messages_travel_both_ways_through_windows_of_any_size(server: Ech
 
 def test_large_frames_are_sent_to_a_client_that_accepts_them(server: EchoServer) -> None:
     with Client(server.port, {WINDOW: 8 << 20, FRAME: 1 << 20}) as client:
-        client.widen(8 << 20)
+        client.open_window(8 << 20)
         assert client.ask(SIZED, b"%d" % (3 << 20)).messages == [pattern(3 << 20)]
         sizes = [len(each.data) for each in client.events if isinstance(each, h2.events.DataReceived)]
     assert max(sizes) > 16_384
@@ -69,7 +69,7 @@ def test_large_frames_are_sent_to_a_client_that_accepts_them(server: EchoServer)
 
 def test_no_frame_is_longer_than_the_client_accepts(server: EchoServer) -> None:
     with Client(server.port, {WINDOW: 1 << 20}) as client:  # h2 ends a connection on which a longer one comes
-        client.widen(1 << 20)
+        client.open_window(1 << 20)
         assert client.ask(SIZED, b"200000").messages == [pattern(200_000)]
         sizes = [len(each.data) for each in client.events if isinstance(each, h2.events.DataReceived)]
     assert max(sizes) == 16_384
@@ -79,15 +79,15 @@ def test_an_answer_continues_when_the_client_opens_and_closes_its_windows(server
     size = 300_000
     with Client(server.port, {WINDOW: 50_000}, reads=False) as client:
         number = client.call(SIZED, b"%d" % size)
-        client.until(lambda: client.came(number) == 50_000)
+        client.until(lambda: client.received(number) == 50_000)
         client.set(WINDOW, 10_000)  # the stream's window is below zero now
-        client.widen(39_999, number)
+        client.open_window(39_999, number)
         assert client.ask(ECHO, b"meanwhile").messages == [b"meanwhile"]
-        assert client.came(number) == 50_000
-        client.widen(2, number)
-        client.until(lambda: client.came(number) == 50_001)
+        assert client.received(number) == 50_000
+        client.open_window(2, number)
+        client.until(lambda: client.received(number) == 50_001)
         client.set(WINDOW, 1 << 20)
-        client.widen(1 << 20)
+        client.open_window(1 << 20)
         assert client.answer(number).messages == [pattern(size)]
 
 
@@ -98,20 +98,20 @@ def test_a_status_needs_no_window(server: EchoServer) -> None:
         number = client.call(WAIT, b"x")
         client.set(WINDOW, 0)
         assert client.ask(STREAM).status == Status.OK
-        client.widen(100, number)
+        client.open_window(100, number)
         server.open_gate()
         assert client.answer(number).status == Status.OK
 
 
 def test_an_unread_answer_does_not_block_others(server: EchoServer) -> None:
     with Client(server.port, {WINDOW: 100_000}, reads=False) as client:
-        client.widen(1 << 20)
+        client.open_window(1 << 20)
         number = client.call(WRITE, b"10 90000")
-        client.until(lambda: client.came(number) == 100_000)
+        client.until(lambda: client.received(number) == 100_000)
         for _ in range(5):
             assert client.ask(ECHO, b"small").messages == [b"small"]
         assert server.written == 1, "who writes waits until the client takes what was written before"
-        client.widen(1 << 20, number)
+        client.open_window(1 << 20, number)
         assert client.answer(number).messages == [pattern(90_000)] * 10
 
 
@@ -119,14 +119,14 @@ def test_answers_share_the_connection_window(server: EchoServer) -> None:
     size = 2 << 20
     with Client(server.port, {WINDOW: 8 << 20}, reads=False) as client:
         large = [client.call(SIZED, b"%d" % size) for _ in range(4)]
-        client.until(lambda: client.came(*large) == 65_535)
+        client.until(lambda: client.received(*large) == 65_535)
         small = client.call(SIZED, b"1000")
         wait_for(lambda: len(server.asked) == 5)
-        client.widen(6 * (256 << 10))
+        client.open_window(6 * (256 << 10))
         assert client.answer(small).messages == [pattern(1000)]
-        client.until(lambda: client.came(*large) > 5 * (256 << 10))
-        assert all(client.came(each) >= 128 << 10 for each in large), "each of the large ones has had its turn, too"
-        client.widen(16 << 20)
+        client.until(lambda: client.received(*large) > 5 * (256 << 10))
+        assert all(client.received(each) >= 128 << 10 for each in large), "each of the large ones has had its turn, too"
+        client.open_window(16 << 20)
         assert all(client.answer(each).messages == [pattern(size)] for each in large)
 
 
@@ -219,7 +219,7 @@ def test_a_message_without_memory_is_refused_and_the_next_is_not(start: Start) -
 
 def test_failed_calls_leave_no_messages_to_the_garbage_collector(start: Start) -> None:
     async def fail(message: Message, call: Call) -> Answer:
-        raise RpcError(Status.INTERNAL, f"{len(message)} bytes came")
+        raise RpcError(Status.INTERNAL, f"{len(message)} bytes received")
 
     async def fail_within(call: Call) -> None:
         message = await call.read()
@@ -265,6 +265,6 @@ def test_calls_over_the_limit_and_unknown_methods_are_refused(start: Start) -> N
 def test_a_status_message_arrives_with_any_characters(server: EchoServer) -> None:
     text = "100 % of ünïcode 日本語 🙂\n\t\0\x7f, \"quotes\" and 'so on' ~ " + "long " * 300
     with Client(server.port) as client:
-        told = client.ask(ERROR, text.encode()).fields["grpc-message"]
-    assert all(" " <= each <= "~" for each in told)
-    assert unquote(told) == text.strip(" ")
+        sent = client.ask(ERROR, text.encode()).fields["grpc-message"]
+    assert all(" " <= each <= "~" for each in sent)
+    assert unquote(sent) == text.strip(" ")

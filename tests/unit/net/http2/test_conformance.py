@@ -117,7 +117,7 @@ STREAM_ERRORS: dict[str, tuple[int, Make]] = {
     "8.1.1 a content-length that is too small": (PROTOCOL_ERROR, with_parts("3", BODY)),
     "8.1.1 a content-length that parts exceed": (PROTOCOL_ERROR, with_parts(str(len(BODY)), BODY, b"\0", b"")),
     "8.1.1 a content-length that parts do not reach": (PROTOCOL_ERROR, with_parts(str(len(BODY) + 1), BODY[:3], BODY[3:])),
-    "8.1.1 a content-length that is no number": (PROTOCOL_ERROR, with_fields(("content-length", "+9"))),
+    "8.1.1 a content-length that is not a number": (PROTOCOL_ERROR, with_fields(("content-length", "+9"))),
     "8.1.1 an empty content-length": (PROTOCOL_ERROR, with_fields(("content-length", ""))),
     "8.1.1 two content-lengths": (PROTOCOL_ERROR, with_fields(("content-length", "9"), ("content-length", "10"))),
     "8.1.1 a content-length without a body": (
@@ -183,8 +183,8 @@ def test_a_connection_error_ends_the_connection(one_server: EchoServer, name: st
     code, make = CONNECTION_ERRORS[name]
     with Raw(one_server.port) as client:
         client.send(make(client))
-        told = client.goodbye()
-        assert told[0] == code, told
+        found = client.goodbye()
+        assert found[0] == code, found
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ ALLOWED: dict[str, Make] = {
     "bytes over 127 in a value": with_fields(("x", "ü")),
     "128 fields": with_fields(*[("x", "y")] * 122),
     "te in other letters": with_fields(("te", "Trailers"), without=("te",)),
-    "settings that nobody knows": lambda c: frame(SETTINGS, payload=setting(0xF0F0, 1)) + c.call(1, ECHO, b"body"),
+    "unknown settings": lambda c: frame(SETTINGS, payload=setting(0xF0F0, 1)) + c.call(1, ECHO, b"body"),
 }
 
 

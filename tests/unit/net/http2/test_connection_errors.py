@@ -1,4 +1,4 @@
-"""What ends a connection, and with which code."""
+"""Connection errors and their codes."""
 
 from collections.abc import Callable
 
@@ -42,7 +42,7 @@ def block(client: Raw) -> bytes:
 
 
 FAULTS: dict[str, tuple[int, Callable[[Raw], bytes]]] = {
-    # frames that are too long or too short for what they are
+    # lengths
     "a long DATA frame": (FRAME_SIZE_ERROR, lambda c: begun(c) + frame(DATA, 0, 1, b"", length=(1 << 20) + 1)),
     "a long HEADERS frame": (FRAME_SIZE_ERROR, lambda c: frame(HEADERS, END_HEADERS, 1, b"", length=1 << 20)),
     "a long frame of no known type": (FRAME_SIZE_ERROR, lambda c: frame(77, 0, 0, b"", length=0xFFFFFF)),
@@ -55,7 +55,7 @@ FAULTS: dict[str, tuple[int, Callable[[Raw], bytes]]] = {
     "a short WINDOW_UPDATE": (FRAME_SIZE_ERROR, lambda c: frame(WINDOW_UPDATE, payload=b"123")),
     "a long WINDOW_UPDATE": (FRAME_SIZE_ERROR, lambda c: frame(WINDOW_UPDATE, payload=b"12345")),
     "a HEADERS frame shorter than its priority": (FRAME_SIZE_ERROR, lambda c: frame(HEADERS, END_HEADERS | HAS_PRIORITY, 1, b"1234")),
-    # what is of a stream comes of none, or of one that is not there
+    # frames on stream 0, or on idle streams
     "DATA of no stream": (PROTOCOL_ERROR, lambda c: frame(DATA, 0, 0, b"x")),
     "DATA of a stream that did not begin": (PROTOCOL_ERROR, lambda c: begun(c) + frame(DATA, 0, 3, b"x")),
     "HEADERS of no stream": (PROTOCOL_ERROR, lambda c: begun(c, 0)),
@@ -94,7 +94,7 @@ FAULTS: dict[str, tuple[int, Callable[[Raw], bytes]]] = {
     # windows
     "a window that grows by nothing": (PROTOCOL_ERROR, lambda c: frame(WINDOW_UPDATE, payload=u32(0))),
     "a window that grows too large": (FLOW_CONTROL_ERROR, lambda c: frame(WINDOW_UPDATE, payload=u32(LARGEST))),
-    # blocks of headers
+    # header blocks
     "a reference to no field": (COMPRESSION_ERROR, lambda c: frame(HEADERS, END_HEADERS, 1, b"\xfe")),
     "half a field": (COMPRESSION_ERROR, lambda c: frame(HEADERS, END_HEADERS, 1, b"\0\5ab")),
     "a number without end": (COMPRESSION_ERROR, lambda c: frame(HEADERS, END_HEADERS, 1, b"\xff" * 10_000)),
@@ -112,9 +112,9 @@ def test_a_protocol_violation_ends_the_connection_with_its_error_code(one_server
     code, make = FAULTS[name]
     with Raw(one_server.port) as other, Raw(one_server.port) as client:
         client.flood(make(client), 1)
-        told = client.goodbye()
-        assert told[0] == code, told
-        assert told[1]
+        found = client.goodbye()
+        assert found[0] == code, found
+        assert found[1]
         other.send(other.call(1, ECHO, b"others go on"))
         assert other.answer(1).messages == [b"others go on"]
 

@@ -1,4 +1,4 @@
-"""Answers that are not taken, calls that fail while their answers wait, and what comes behind the end."""
+"""Unread answers, calls that fail while their answers are queued, and data after the end."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ NO_WINDOW = setting(4, 0)
 
 
 def paused(server: EchoServer, client: Raw) -> Any:
-    """Have the connection believe that its client does not read; gives the connection."""
+    """Pause a connection as if its client did not read, and return it."""
     connection = server.connection(client)
     server.look(connection.pause_writing)
     return connection
@@ -149,7 +149,7 @@ def test_cancelling_a_call_or_disconnecting_cancels_its_method(server: EchoServe
 def test_a_method_that_writes_on_a_cancelled_stream_is_cancelled(server: EchoServer) -> None:
     with Client(server.port, reads=False) as client:
         number = client.call(WRITE, b"10 90000")
-        client.until(lambda: client.came(number) == 65_535)
+        client.until(lambda: client.received(number) == 65_535)
         assert server.written == 0
         client.http.reset_stream(number, 8)
         client.flush()

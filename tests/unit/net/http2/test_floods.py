@@ -1,4 +1,4 @@
-"""Clients that mean harm: what they may make the server do and keep."""
+"""Malicious clients: what they can make the server do and keep."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -36,14 +36,14 @@ MIB = 1 << 20
 
 
 @pytest.fixture(autouse=True)
-def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Smaller buckets: what is tested is that they are there, not how long they take to fill."""
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lower the limits, so that tests reach them quickly."""
     monkeypatch.setattr(limits_module, "_CONTROL_FRAMES", (2000, 100.0))
     monkeypatch.setattr(limits_module, "_RESETS", (200, 10.0))
 
 
 def opened_and(more: Callable[[int], bytes]) -> Callable[[Raw], Iterator[bytes]]:
-    """Streams without end, each with a frame behind it."""
+    """Open streams without end, each with a frame after it."""
 
     def floods(client: Raw) -> Iterator[bytes]:
         for number in range(1, 20_001, 2):
@@ -53,7 +53,7 @@ def opened_and(more: Callable[[int], bytes]) -> Callable[[Raw], Iterator[bytes]]
 
 
 def repeated(first: Callable[[Raw], bytes], what: bytes) -> Callable[[Raw], Iterator[bytes]]:
-    """A frame without end."""
+    """Repeat a frame."""
 
     def floods(client: Raw) -> Iterator[bytes]:
         yield first(client)

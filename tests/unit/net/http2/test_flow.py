@@ -1,4 +1,4 @@
-"""The windows in which a client may send: what it does not need any more it gets back, whatever became of its calls."""
+"""Receive windows: clients get back the credit of all consumed data, however their calls end."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ CONNECTION_WINDOW = 16 * MIB
 
 
 def is_given_back(server: EchoServer, client: Raw) -> None:
-    """All that came has been given back, or is about to be."""
+    """Check that all window credit was returned, or is about to be."""
     connection = server.connection(client)
     assert server.look(lambda: connection._receive_flow._window + connection._receive_flow._credit) == CONNECTION_WINDOW
 
@@ -55,7 +55,7 @@ def test_window_credit_of_an_ended_stream_is_not_returned_twice(server: EchoServ
     server.add("Apart", Method(read_apart, streams=True))
     with Raw(server.port) as client:
         for number in range(1, 21, 2):
-            # what reads is told of the first message, and has not run yet when the second ends the call
+            # the reader was woken for the first message, and has not run yet when the second ends the call
             good, bad = frame(DATA, 0, number, prefixed(pattern(50_000))), frame(DATA, 0, number, b"\2\0\0\0\0")
             client.send(client.headers(number, "/test.Echo/Apart"))
             client.synchronize()

@@ -1,4 +1,4 @@
-"""What a client may send in many ways, all of which mean the same."""
+"""Frames that a client may send in different ways with the same meaning."""
 
 import struct
 import zlib
@@ -177,10 +177,10 @@ def test_calls_may_name_a_message_format(server: EchoServer, kind: str) -> None:
 def test_an_http1_client_gets_a_readable_answer(server: EchoServer, request_bytes: bytes) -> None:
     with Raw(server.port, greet=False) as client:
         client.send(request_bytes)
-        came = b""
+        received = b""
         while part := client.socket.recv(1 << 16):
-            came += part
-    head, _, text = came.partition(b"\r\n\r\n")
+            received += part
+    head, _, text = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 505 ")
     assert b"content-length: %d" % len(text) in head
     assert b"HTTP/1.1 is spoken at the server's other port" in text
@@ -215,14 +215,14 @@ def conversation() -> bytes:
     return b"".join(parts)
 
 
-def told(answer: Answer) -> tuple[list[tuple[int, int]], dict[str, str]]:
+def summary(answer: Answer) -> tuple[list[tuple[int, int]], dict[str, str]]:
     return [(len(each), zlib.crc32(each)) for each in answer.messages], answer.fields
 
 
 def answers_to(server: EchoServer, pieces: list[bytes], at_once: bool = True) -> dict[int, Any]:
     with Raw(server.port, greet=False) as client:
         server.feed(client, pieces, at_once)
-        return {number: told(client.answer(number)) for number in (1, 3, 5, 7, 11)}
+        return {number: summary(client.answer(number)) for number in (1, 3, 5, 7, 11)}
 
 
 WHOLE = conversation()

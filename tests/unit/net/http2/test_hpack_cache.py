@@ -1,4 +1,4 @@
-"""Blocks of headers: what is looked up is what would have been decoded."""
+"""Header blocks: cached results equal decoded ones."""
 
 from urllib.parse import unquote
 
@@ -25,7 +25,7 @@ def test_a_cached_block_has_the_same_result_whatever_came_between(steps: list[ob
     encoder, plain, reader = hpack.Encoder(), hpack.Decoder(), HeaderDecoder(list, 1 << 16)
     for step in steps:
         if isinstance(step, int):
-            if encoder.header_table_size != step:  # hpack forgets to tell of a size that is set twice
+            if encoder.header_table_size != step:  # hpack does not announce a size that is set twice
                 encoder.header_table_size = step
             continue
         fields, huffman = step  # type: ignore[misc]
@@ -163,14 +163,14 @@ def test_encoded_fields_can_be_decoded(name: bytes, value: bytes) -> None:
 @given(st.text())
 def test_a_status_message_is_what_http_and_grpc_allow(text: str) -> None:
     fields = dict(hpack.Decoder().decode(status_block(Status.INTERNAL, text), raw=True))
-    told = fields.get(b"grpc-message", b"")
-    assert all(0x20 <= each <= 0x7E for each in told)
-    assert told == told.strip(), "a field's value neither begins nor ends with a space (RFC 9113, 8.2.1)"
-    assert unquote(told.decode("ascii")) == text.strip(" ").encode("utf-8", "replace").decode()
+    sent = fields.get(b"grpc-message", b"")
+    assert all(0x20 <= each <= 0x7E for each in sent)
+    assert sent == sent.strip(), "values must not start or end with a space (RFC 9113, 8.2.1)"
+    assert unquote(sent.decode("ascii")) == text.strip(" ").encode("utf-8", "replace").decode()
 
 
 @pytest.mark.parametrize(
-    ("told", "timeout_s"),
+    ("sent", "timeout_s"),
     [
         (b"2H", 7200.0),
         (b"3M", 180.0),
@@ -190,8 +190,8 @@ def test_a_status_message_is_what_http_and_grpc_allow(text: str) -> None:
         (b"\xff", None),
     ],
 )
-def test_a_timeout_has_a_unit(told: bytes, timeout_s: float | None) -> None:
-    found = make_head([(b":method", b"POST"), (b"grpc-timeout", told)]).timeout_s
+def test_a_timeout_has_a_unit(sent: bytes, timeout_s: float | None) -> None:
+    found = make_head([(b":method", b"POST"), (b"grpc-timeout", sent)]).timeout_s
     assert found == (timeout_s if timeout_s is None else pytest.approx(timeout_s))
 
 

@@ -1,4 +1,4 @@
-"""Clients that take their time: how long they are waited for, and what the server's end makes of them."""
+"""Slow clients, and a server that stops."""
 
 import concurrent.futures
 import threading
@@ -32,7 +32,7 @@ from tests.unit.net.http2.server import DEAF, ECHO, SIZED, STREAM, WAIT, EchoSer
 
 REFUSED_STREAM, CALM = 7, 11
 
-# the loop makes no difference to how long somebody is waited for
+# timeouts do not depend on the kind of loop
 pytestmark = pytest.mark.parametrize("start", ["uvloop"], indirect=True)
 
 
@@ -109,8 +109,8 @@ def test_a_long_message_may_take_its_time(start: Start) -> None:
         assert client.answer(1).messages == [pattern(20_000)]
 
 
-def passes(server: EchoServer, client: Raw, seconds: float) -> None:
-    """Time, in which the client only answers when it is asked whether it lives."""
+def let_pass(server: EchoServer, client: Raw, seconds: float) -> None:
+    """Let time pass, in which the client only answers PING."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         client.synchronize()
@@ -121,7 +121,7 @@ def test_a_stream_between_messages_may_be_silent(start: Start) -> None:
     server = start(client_timeout_s=0.2)
     with Raw(server.port) as client:
         client.send(client.headers(1, STREAM), frame(DATA, 0, 1, prefixed(b"one")[:3]), frame(DATA, 0, 1, prefixed(b"one")[3:]))
-        passes(server, client, 0.5)
+        let_pass(server, client, 0.5)
         client.send(frame(DATA, END_STREAM, 1, prefixed(b"two")))
         assert client.answer(1).messages == [b"one", b"two"]
 
@@ -130,7 +130,7 @@ def test_a_stream_that_sent_many_messages_at_once_may_be_silent_afterwards(start
     server = start(client_timeout_s=0.2)
     with Raw(server.port) as client:
         client.send(client.headers(1, STREAM), frame(DATA, 0, 1, prefixed(b"x") * 1000))
-        passes(server, client, 0.5)
+        let_pass(server, client, 0.5)
         client.send(frame(DATA, END_STREAM, 1, prefixed(b"y")))
         assert client.answer(1).messages == [b"x"] * 1000 + [b"y"]
 
@@ -140,12 +140,12 @@ def test_a_method_that_does_not_read_does_not_time_out_its_client(start: Start, 
     server = start(client_timeout_s=0.2)
     with Raw(server.port) as client:
         client.send(client.headers(1, DEAF), frame(DATA, 0, 1, sent))
-        passes(server, client, 0.8)
+        let_pass(server, client, 0.8)
         server.open_gate()
         if sent.endswith(b"x"):
             client.send(frame(DATA, END_STREAM, 1))
             assert client.answer(1).status == Status.OK
-        else:  # from now on, it is the client that is waited for
+        else:  # from now on, the server waits for the client
             answer = client.answer(1)
             assert answer.messages == [b"1"]
             assert answer.status == Status.DEADLINE_EXCEEDED
@@ -195,7 +195,7 @@ def test_a_closed_connection_whose_client_does_not_read_is_aborted(start: Start)
     server = start(client_timeout_s=0.2)
     with Raw(server.port, settings=b"\0\4\x7f\xff\xff\xff", read_bytes=4096) as client:
         client.send(frame(WINDOW_UPDATE, 0, 0, u32(1 << 30)))
-        for number in range(1, 21, 2):  # more than what lies between the two takes
+        for number in range(1, 21, 2):  # more than the buffers between both hold
             client.send(client.call(number, SIZED, b"%d" % (4 << 20)))
         connection = server.connection(client)
         wait_for(lambda: server.look(lambda: connection._send_queue.is_paused))
@@ -209,15 +209,15 @@ def test_a_closed_connection_whose_client_does_not_read_is_aborted(start: Start)
 
 
 def stopping(server: EchoServer, drain_s: float) -> "concurrent.futures.Future[None]":
-    """Have it stop."""
-    told: concurrent.futures.Future[None] = concurrent.futures.Future()
+    """Stop the server in another thread."""
+    done: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def stop() -> None:
         server.run(server.endpoint.stop(drain_s))
-        told.set_result(None)
+        done.set_result(None)
 
     threading.Thread(target=stop).start()
-    return told
+    return done
 
 
 def test_a_stopping_server_answers_requests_in_progress_and_accepts_no_more(server: EchoServer) -> None:

@@ -24,14 +24,14 @@ def request(*raws: bytes) -> service_pb2.ModelInferRequest:
     return made
 
 
-def told(call: Any) -> Any:
+def contents_of(call: Any) -> Any:
     inputs = [(each.name, each.shape, None if each.data is None else each.data.tobytes()) for each in call.inputs]
     return call.model, call.version, call.id, call.parameters, inputs, [(each.name, each.parameters) for each in call.outputs]
 
 
 def outcome(decode: Any, data: bytes) -> Any:
     try:
-        return told(decode(data))
+        return contents_of(decode(data))
     except InvalidInput as error:
         return str(error)
 
@@ -50,9 +50,9 @@ def plainly(data: bytes) -> Any:
 def test_large_tensors_are_views_of_the_message(raws: tuple[bytes, ...]) -> None:
     data = bytearray(request(*raws).SerializeToString())
     call = quickly(data)
-    assert told(call) == told(plainly(bytes(data)))
+    assert contents_of(call) == contents_of(plainly(bytes(data)))
     largest = max(call.inputs, key=lambda each: each.data.size)
-    data[-20:] = b"\xff" * 20  # as nobody does; but a copy would not show it
+    data[-20:] = b"\xff" * 20  # a copy would not show this
     assert np.shares_memory(np.frombuffer(data, np.uint8), largest.data)
 
 

@@ -46,8 +46,8 @@ def test_the_default_settings_describe_what_the_server_does(console: io.StringIO
 
 @pytest.mark.parametrize("level", ["info", "warning", "error"])
 def test_each_level_can_be_turned_off_and_on(console: io.StringIO, level: str) -> None:
-    told = LogSettings().update({f"log_{level}": False})
-    assert told == FIRST | {f"log_{level}": False}
+    settings = LogSettings().update({f"log_{level}": False})
+    assert settings == FIRST | {f"log_{level}": False}
     assert printed(console) == [each for each in ("info", "warning", "error") if each != level]
     LogSettings().update({f"log_{level}": True})
     assert printed(console) == ["info", "warning", "error"]
@@ -69,7 +69,7 @@ def test_the_time_format_can_be_changed(console: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"log_file": "/tmp/x"}, "log file location can not be updated through network protocol"),
         ({"log_info": "false"}, "log_info must be true or false"),
@@ -83,8 +83,8 @@ def test_the_time_format_can_be_changed(console: io.StringIO) -> None:
         ("log_info", "log settings must be an object"),
     ],
 )
-def test_what_cannot_be_set_is_refused_and_changes_nothing(console: io.StringIO, changes: Any, told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+def test_what_cannot_be_set_is_refused_and_changes_nothing(console: io.StringIO, changes: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         LogSettings().update({"log_warning": False, **changes} if isinstance(changes, dict) else changes)
     assert LogSettings().settings() == FIRST
 

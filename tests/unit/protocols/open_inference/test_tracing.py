@@ -70,13 +70,13 @@ def test_every_nth_request_is_traced(folder: Path) -> None:
     assert tracer.update("", {"trace_level": ["TIMESTAMPS"], "trace_rate": "7"})["trace_rate"] == "7"
     assert count(tracer, 20) == 2
     assert count(tracer, 1) == 1
-    told = json.loads((folder / "trace.json").read_bytes())
-    assert [(each["id"], each["model_name"], each["model_version"], each["request_id"]) for each in told] == [
+    written = json.loads((folder / "trace.json").read_bytes())
+    assert [(each["id"], each["model_name"], each["model_version"], each["request_id"]) for each in written] == [
         (1, "doubler", 1, "r0"),
         (2, "doubler", 1, "r1"),
         (3, "doubler", 1, "r0"),
     ]
-    assert [stamp["name"] for stamp in told[0]["timestamps"]] == ["REQUEST_START", "REQUEST_END"]
+    assert [stamp["name"] for stamp in written[0]["timestamps"]] == ["REQUEST_START", "REQUEST_END"]
 
 
 def test_no_more_than_trace_count_are_traced(folder: Path) -> None:
@@ -102,8 +102,8 @@ def test_a_model_has_its_own_settings_until_they_are_reset(folder: Path) -> None
     assert [path.name for path in folder.iterdir()] == ["own.json"]
     tracer.update("", {"trace_rate": "5"})
     assert tracer.settings("doubler")["trace_rate"] == "2"
-    told = tracer.update("doubler", {"trace_level": None, "trace_rate": [], "trace_file": None})
-    assert told == tracer.settings()
+    settings = tracer.update("doubler", {"trace_level": None, "trace_rate": [], "trace_file": None})
+    assert settings == tracer.settings()
     assert count(tracer, 9, "doubler") == 0
 
 
@@ -204,7 +204,7 @@ def test_a_trace_has_the_timestamps_of_the_instance(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"trace_speed": "1"}, "there is no trace setting 'trace_speed'"),
         ({"trace_level": ["TENSORS"]}, "trace_level must be a list of OFF or TIMESTAMPS"),
@@ -226,10 +226,10 @@ def test_a_trace_has_the_timestamps_of_the_instance(folder: Path) -> None:
         ([1], "trace settings must be an object"),
     ],
 )
-def test_what_cannot_be_set_is_refused_and_changes_nothing(folder: Path, changes: Any, told: str) -> None:
+def test_what_cannot_be_set_is_refused_and_changes_nothing(folder: Path, changes: Any, message: str) -> None:
     tracer = make(folder)
     before = tracer.settings()
-    with pytest.raises(InvalidInput, match=told):
+    with pytest.raises(InvalidInput, match=message):
         tracer.update("", {"trace_rate": "3", **changes} if isinstance(changes, dict) and "trace_rate" not in changes else changes)
     assert tracer.settings() == before
 
@@ -237,9 +237,9 @@ def test_what_cannot_be_set_is_refused_and_changes_nothing(folder: Path, changes
 def test_a_model_that_is_not_served_has_no_settings(folder: Path) -> None:
     tracer = make(folder)
     with pytest.raises(ModuleNotFound):
-        tracer.settings("nobody")
+        tracer.settings("absent")
     with pytest.raises(ModuleNotFound):
-        tracer.update("nobody", EACH)
+        tracer.update("absent", EACH)
 
 
 def test_without_a_folder_for_traces_a_client_cannot_have_files_written() -> None:

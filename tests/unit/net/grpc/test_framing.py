@@ -1,4 +1,4 @@
-"""Messages in a stream of bytes, however it is cut."""
+"""Length-prefixed messages are the same however their bytes are cut."""
 
 import contextlib
 import struct
@@ -19,19 +19,19 @@ CUTS = st.lists(st.one_of(st.integers(1, 12), st.integers(1, 100_000)), max_size
 
 
 class Feeder:
-    """Gives a reader bytes as a connection does: in parts, or into the room that it has."""
+    """Feeds a reader as a connection does: in parts, or into its buffer."""
 
     def __init__(self, reader: MessageReader) -> None:
         self._reader = reader
 
     def give(self, part: bytes, direct: bool) -> None:
         while part:
-            room = self._reader.receive_buffer() if direct else None
-            if room is None:
+            buffer = self._reader.receive_buffer() if direct else None
+            if buffer is None:
                 self._reader.feed(part)
                 return
-            count = min(len(room), len(part))
-            room[:count] = part[:count]
+            count = min(len(buffer), len(part))
+            buffer[:count] = part[:count]
             self._reader.buffer_filled(count)
             part = part[count:]
 
@@ -44,14 +44,14 @@ def test_messages_are_the_same_however_their_bytes_are_cut(
     stream = b"".join(struct.pack(">BI", packed, len(message)) + message for message, packed in sent)
     budget = CountedBudget()
     reader = MessageReader(LIMIT, most, budget)
-    feeder, came = Feeder(reader), []
+    feeder, received = Feeder(reader), []
     for turn, size in enumerate([*cuts, len(stream)]):
         feeder.give(stream[:size], direct[turn % len(direct)])
         stream = stream[size:]
         assert len(reader.complete) <= most
         while reader.complete and (not stream or data.draw(st.booleans())):
-            came.append(reader.next())
-    assert [(bytes(message), packed) for message, packed in came] == sent
+            received.append(reader.next())
+    assert [(bytes(message), packed) for message, packed in received] == sent
     assert reader.is_between
     assert budget.held == 0
     reader.close()
@@ -133,12 +133,12 @@ def test_unread_small_messages_count_like_large_ones() -> None:
     assert budget.held == 0
 
 
-@pytest.mark.parametrize("come", [0, 1, 5_000, 100_000])
-def test_the_buffer_of_a_message_grows_with_the_bytes_received(come: int) -> None:
+@pytest.mark.parametrize("received", [0, 1, 5_000, 100_000])
+def test_the_buffer_of_a_message_grows_with_the_bytes_received(received: int) -> None:
     reader = MessageReader(64 << 20, 1, CountedBudget())
-    reader.feed(struct.pack(">BI", 0, 64 << 20) + bytes(come))
+    reader.feed(struct.pack(">BI", 0, 64 << 20) + bytes(received))
     assert reader._message is not None
-    assert len(reader._message) <= max(FREE, 16 * come)
+    assert len(reader._message) <= max(FREE, 16 * received)
 
 
 def test_a_message_that_cannot_fit_now_is_refused_by_its_prefix_unless_it_is_small() -> None:
