@@ -10,7 +10,7 @@ class BaseProcessor:
         """Take the module."""
 
     def configs(self) -> List[Dict[str, Any]]:
-        """Accept no settings."""
+        """Return the settings of the processor: none."""
         return []
 
     def preprocess(self, sign_name: str, data_dict: Dict[str, Any]) -> Any:
