@@ -1,1 +1,1 @@
-"""What ``paddlehub.compat`` offers to modules from before Paddle 2."""
+"""``paddlehub.compat``, for modules from before Paddle 2."""

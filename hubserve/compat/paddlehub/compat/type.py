@@ -2,7 +2,7 @@
 
 
 class DataType:
-    """What a value is, as modules of PaddleHub 1 number it."""
+    """Numbers of datatypes in modules of PaddleHub 1."""
 
     IMAGE = 0
     TEXT = 1

@@ -1,1 +1,1 @@
-"""What ``paddlehub.reader`` offers for inference: tokens and padding."""
+"""``paddlehub.reader``: the parts for inference, tokens and padding."""

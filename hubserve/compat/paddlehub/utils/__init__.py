@@ -1,1 +1,1 @@
-"""What ``paddlehub.utils`` offers."""
+"""``paddlehub.utils``."""

@@ -1,1 +1,1 @@
-"""What ``paddlehub.vision`` offers: pictures before and after a model."""
+"""``paddlehub.vision``: transforms of pictures before and after a model."""

@@ -1,1 +1,1 @@
-"""What ``paddlehub.compat.module`` offers."""
+"""``paddlehub.compat.module``."""
