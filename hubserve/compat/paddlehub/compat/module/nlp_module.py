@@ -19,7 +19,7 @@ class DataFormatError(Exception):
 
 
 class NLPBaseModule(RunModule):
-    """A module with a vocabulary."""
+    """Module with a vocabulary."""
 
     vocab_path: str
 
@@ -29,7 +29,7 @@ class NLPBaseModule(RunModule):
 
 
 class NLPPredictionModule(NLPBaseModule, CommandLine):
-    """A module with a ``predict(texts=..., use_gpu=..., batch_size=...)`` method, and its model in ``pretrained_model_path``."""
+    """Module with a ``predict(texts=..., use_gpu=..., batch_size=...)`` method, and its model in ``pretrained_model_path``."""
 
     pretrained_model_path: str
     predict: Any
