@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import List, Optional
 
 from hubserve.compat import FOLDER
-from hubserve.kinds.project_imports import look_beside
+from hubserve.kinds.project_imports import search_beside
 from hubserve.kinds.removed_names import runtime
 
 _PATH_FILE = "hubserve_compat.pth"
@@ -37,7 +37,7 @@ def _run(script: str, arguments: List[str]) -> int:
     sys.argv = [script, *arguments]
     folder = Path(script).resolve().parent
     sys.path[0] = str(folder)  # as with python SCRIPT
-    look_beside("__main__", folder)
+    search_beside("__main__", folder)
     runtime.install()
     runpy.run_path(script, run_name="__main__")
     return 0
