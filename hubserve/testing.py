@@ -1,12 +1,14 @@
 """Test helper for modules: serve the real module behind a real server.
 
-from pathlib import Path
+    from pathlib import Path
 
-from hubserve.testing import served
+    from hubserve.testing import served
 
-def test_it_greets():
-    with served(Path(__file__).parent) as client:
-        assert client.call(name="Ada") == {"greeting": "Hello, Ada"}
+    def test_it_greets():
+        with served(Path(__file__).parent) as client:
+            assert client.call(name="Ada") == {"greeting": "Hello, Ada"}
+
+Nothing is installed.
 """
 
 import json

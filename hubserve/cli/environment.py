@@ -63,8 +63,8 @@ def environment_text(found: Any, home: Path) -> str:
     from hubserve.registry.environments.host_compat import why_own
     from hubserve.registry.environments.install_options import Options
     from hubserve.registry.environments.interpreters import host
+    from hubserve.registry.environments.module_environment import expected_environment
     from hubserve.registry.environments.module_requirements import read_needs
-    from hubserve.registry.environments.prepare import foresee
 
     manifest = found.manifest
     if found.environment:
@@ -77,7 +77,7 @@ def environment_text(found: Any, home: Path) -> str:
         if manifest:
             reason = "" if manifest.chosen.why else why_own(read_needs(found.folder, found.info, allow_urls=True))
             return f"this Python, {host().version}{f', but {reason}' if reason else _reason(manifest)}"
-        foreseen = foresee(home, found.folder, found.info, Options(allow_urls=True), folders_beside(found.version_dir))
+        foreseen = expected_environment(home, found.folder, found.info, Options(allow_urls=True), folders_beside(found.version_dir))
         if foreseen is None or (foreseen.environment and not foreseen.profile):
             return f"its own, once it is installed: {why_own(read_needs(found.folder, found.info, allow_urls=True))}"
     except HubError as error:

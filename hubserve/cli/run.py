@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the module; pass its output and exit status on."""
     from hubserve.registry.environments.launch import launch
-    from hubserve.registry.environments.serving_environment import served_environment
+    from hubserve.registry.environments.serving_environment import serving_environment
     from hubserve.registry.installed import InstalledModules
     from hubserve.registry.instance_command import instance_command, instance_environment
     from hubserve.registry.resolve import resolve
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     hold = DirectoryLock(found.version_dir)  # until this process ends
     options = [*(["--json"] if args.json else []), "--run", str(found.version_dir), "--import-name", found.import_name]
     options += ["--kind", found.info.kind]
-    launched = launch(found.info, found.version_dir, modules.home, served_environment(modules.home, found))
+    launched = launch(found.info, found.version_dir, modules.home, serving_environment(modules.home, found))
     command = instance_command(*options, "--", *args.rest, python=launched.python)
     environ = {**instance_environment(modules.home, found.search_path, launched.python), **launched.environ}
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The names that models of Triton's Python backend import, usually ``as pb_utils``."""
+"""Names that models of Triton's Python backend import, usually ``as pb_utils``."""
 
 from hubserve.compat import c_python_backend_utils
 from hubserve.compat.c_python_backend_utils import *  # noqa: F403 - its __all__ lists the names

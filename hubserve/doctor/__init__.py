@@ -1,1 +1,1 @@
-"""``hub doctor``: finds what is wrong with this machine, a module or a configuration. Each check is a function in one of three tables."""
+"""``hub doctor``: checks of this machine, a module or a configuration. Each check is a function in one of three tables."""

@@ -1,4 +1,4 @@
-"""Checks of classifiers: what their ``inference.yml`` says, whether the names of their classes fit, and what their scores are."""
+"""Checks of classifiers: their ``inference.yml``, the names of their classes, and their scores."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ _KEYS = {"inference_model_dir", "class_id_map_file"}
 
 
 def check_classifier(subject: Subject) -> Iterator[Finding]:
-    """Preprocessing, names and scores of a module around a classifier; none of its code is run."""
+    """Check preprocessing, names and scores of a module around a classifier, without running its code."""
     settings = {each.key: each.value for each in subject.settings()}
     if not settings.keys() >= _KEYS:
         return
@@ -76,7 +76,7 @@ def _names(settings: dict[str, Any], described: Described | None, folder: Path, 
 
 
 def _classes(folder: Path, subject: Subject) -> int:
-    """Return the model's number of classes, from its file or as recorded when it was last served; ANY if neither says it."""
+    """Return the model's number of classes, from its file or as recorded when it was last served; ANY if unknown."""
     noted = (read_engine_note(subject.info, subject.folder) or {}).get("classes")
     if isinstance(noted, int):
         return noted

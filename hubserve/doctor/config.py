@@ -1,4 +1,4 @@
-"""The checks of a server's ``config.json``."""
+"""Checks of a server's ``config.json``."""
 
 import os
 import socket
@@ -32,7 +32,7 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Config:
-    """A configuration that can be used, at least in part.
+    """Configuration that is valid at least in part.
 
     Attributes:
         path: its file.
@@ -45,12 +45,12 @@ class Config:
     network: bool = False
 
     def finding(self, level: str, key: str, reason: str, fix: str = "") -> Finding:
-        """A finding about one of its keys."""
+        """Return a finding about one of its keys."""
         return Finding(level, key, reason, fix, str(self.path))
 
     @property
     def modules(self) -> dict[str, ModuleSettings]:
-        """Name to settings."""
+        """Settings by module name."""
         return self.settings.modules_info
 
     @property
@@ -107,7 +107,7 @@ def _examine_module(config: Config, name: str) -> list[Finding]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[Finding]]:
-    """The file's object; keys that are there twice are told."""
+    """Return the file's object; duplicate keys are findings."""
     twice: list[Finding] = []
 
     def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _as_finding(note: str, path: Path) -> Finding:
 
 
 def _without_wrong_keys(raw: dict[str, Any], path: Path) -> tuple[dict[str, Any], list[Finding]]:
-    """Try each key by itself, so that all wrong ones are told at once.
+    """Check each key by itself, so that all wrong ones are found at once.
 
     Returns:
         The settings without them, and what is wrong with them.
@@ -175,7 +175,7 @@ def _usable_module(name: str, module: dict[str, Any], path: Path, found: list[Fi
 
 
 def _problem(raw: dict[str, Any], path: Path) -> str:
-    """What is wrong with settings; "" if nothing is."""
+    """Return what is wrong with settings; "" if nothing is."""
     try:
         parse_settings(raw, str(path))
     except ConfigError as error:
@@ -191,7 +191,7 @@ def _bare(error: ConfigError, path: Path) -> str:
 
 
 def check_modules(config: Config) -> Iterator[Finding]:
-    """The modules are installed, in the versions that are asked for, and called so."""
+    """Check that the modules are installed, in the requested versions, under these names."""
     for name, module in config.modules.items():
         key = "directory" if module.init_args.get("directory") else "version" if module.init_args.get("version") else ""
         about = f"modules_info.{name}" + (f".init_args.{key}" if key else "")
@@ -206,7 +206,7 @@ def check_modules(config: Config) -> Iterator[Finding]:
 
 
 def check_environments(config: Config) -> Iterator[Finding]:
-    """The environment profiles that modules are to run in exist, and can be read."""
+    """Check that the environment profiles of the modules exist and are readable."""
     for name, module in config.modules.items():
         if module.environment not in ("", HOST):
             try:
@@ -217,7 +217,7 @@ def check_environments(config: Config) -> Iterator[Finding]:
 
 
 def check_address(config: Config) -> Iterator[Finding]:
-    """The host and port can be listened on."""
+    """Check that the server can listen on host and port."""
     host, port = config.settings.host, config.settings.port
     running = pidfile.find(port) if port else None
     if running:
@@ -245,7 +245,7 @@ def _listening_problem(host: str, port: int) -> str:
 
 
 def check_gpu(config: Config) -> Iterator[Finding]:
-    """GPUs that are asked for are there, and Paddle can use them."""
+    """Check that the requested GPUs exist and Paddle can use them."""
     settings = config.settings
     computing = [name for name in config.modules if settings.uses_gpu(name)]
     if not computing:
@@ -277,7 +277,7 @@ def check_gpu(config: Config) -> Iterator[Finding]:
 
 
 def check_instances(config: Config) -> Iterator[Finding]:
-    """There are cores and memory for all instances together."""
+    """Check that cores and memory suffice for all instances together."""
     counts, wanted_bytes = {}, 0
     for name, module in config.modules.items():
         if module.addresses:
@@ -303,7 +303,7 @@ def check_instances(config: Config) -> Iterator[Finding]:
 
 
 def check_limits(config: Config) -> Iterator[Finding]:
-    """Limits that defeat one another."""
+    """Check for limits that contradict one another."""
     settings = config.settings
     if settings.max_body_bytes > settings.max_pending_bytes:
         reason = f"a body may have {settings.max_body_bytes} bytes, but all together {settings.max_pending_bytes}: the longest never get in"
@@ -325,7 +325,7 @@ def check_limits(config: Config) -> Iterator[Finding]:
 
 
 def check_tokens(config: Config) -> Iterator[Finding]:
-    """Token files can be read, by nobody else; and nobody else can change the configuration."""
+    """Check that only the user can read token files and change the configuration."""
     if config.path.stat().st_mode & stat.S_IWOTH:
         reason = "everybody can write this file, and so have your server load what they like"
         yield config.finding(ERROR, "permissions", reason, f"chmod o-w '{config.path}'")
@@ -344,7 +344,7 @@ def check_tokens(config: Config) -> Iterator[Finding]:
 
 
 def check_addresses(config: Config) -> Iterator[Finding]:
-    """Instances listen at the addresses."""
+    """Check that listeners answer at the addresses."""
     for name, module in config.modules.items():
         for index, address in enumerate(module.addresses):
             about = f"modules_info.{name}.addresses.{index}"

@@ -16,7 +16,7 @@ _IMPORT_TIMEOUT_S = 120.0
 
 
 def check_engines() -> Iterator[Finding]:
-    """Each engine is imported, in a process of its own."""
+    """Check that each engine can be imported, in separate processes."""
     installed = [name for name in ENGINES if is_installed(name)]
     if not installed:
         yield Finding(
@@ -45,7 +45,7 @@ def check_engines() -> Iterator[Finding]:
 
 
 def import_engine(name: str) -> dict[str, Any]:
-    """See :func:`hubserve.doctor.probe.import_engine`, which a process of its own calls.
+    """Call :func:`hubserve.doctor.probe.import_engine` in a separate process.
 
     Raises:
         HubError: it cannot be imported, crashes, or hangs.
@@ -74,7 +74,7 @@ def _compare_gpus(about: dict[str, Any]) -> Iterator[Finding]:
 
 
 def check_gpus() -> Iterator[Finding]:
-    """GPUs and their driver."""
+    """Check GPUs and their driver."""
     count = gpu_count()
     if count:
         names = first_line_of(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"])
@@ -93,7 +93,7 @@ def check_gpus() -> Iterator[Finding]:
 
 
 def visible_devices(listed: str, about: str, file: str = "") -> Iterator[Finding]:
-    """Whether a list of GPUs, such as ``0,1``, names some that are not there."""
+    """Return whether a list of GPUs, such as ``0,1``, names missing ones."""
     count = gpu_count()
     for each in filter(None, map(str.strip, listed.split(","))):
         if each.isdigit() and int(each) >= count:

@@ -1,4 +1,4 @@
-"""What a check finds, and how checks are run."""
+"""Findings of checks, and running checks."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, ParamSpec
@@ -11,7 +11,7 @@ LEVELS = (ERROR, WARNING, NOTE)
 
 
 class Finding(NamedTuple):
-    """One thing that was found.
+    """Finding of a check.
 
     Attributes:
         level: ``error``: something does not work; ``warning``: it may not, or not well; ``note``: a fact.
@@ -28,12 +28,12 @@ class Finding(NamedTuple):
     file: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """Return the finding as a JSON object."""
         return dict(self._asdict())
 
 
 def from_error(error: HubError, about: str, fix: str = "", file: str = "", level: str = ERROR) -> Finding:
-    """What an error tells. Its last sentence, where it has several, is what to do.
+    """Return a finding from an error. Its last sentence, if it has several, is the fix.
 
     Args:
         error: the error.
@@ -51,7 +51,7 @@ Check = Callable[P, Iterable[Finding]]
 
 
 def run_checks(checks: Iterable[Check[P]], *args: P.args, **kwargs: P.kwargs) -> Iterator[Finding]:
-    """Run checks one after the other; one that fails itself is a finding, and the others go on."""
+    """Run checks one after the other; a check that raises becomes a finding, and the others continue."""
     for check in checks:
         name = check.__name__.removeprefix("check_").replace("_", " ")
         try:
@@ -63,5 +63,5 @@ def run_checks(checks: Iterable[Check[P]], *args: P.args, **kwargs: P.kwargs) ->
 
 
 def by_level(findings: Iterable[Finding]) -> list[Finding]:
-    """The worst first; otherwise in the order in which they were found."""
+    """Sort findings, the worst first, otherwise in the order in which they were found."""
     return sorted(findings, key=lambda each: LEVELS.index(each.level))

@@ -1,4 +1,4 @@
-"""Checks of what this machine has: processor, memory, disk, limits, clock."""
+"""Checks of this machine's hardware: processor, memory, disk, limits, clock."""
 
 import mmap
 import os
@@ -24,7 +24,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def check_cpu(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str = "") -> Iterator[Finding]:
-    """The processor and the instructions that engines use.
+    """Check the processor and the instructions that engines use.
 
     Args:
         cpuinfo: Linux's description.
@@ -52,7 +52,7 @@ def check_cpu(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str = "") -> Itera
 
 
 def cpu_quota(cgroup: Path = _CGROUP) -> float | None:
-    """How many cores' time this container may use; None without a bound."""
+    """Return the number of cores that this container may use; None without a limit."""
     try:
         if (cgroup / "cpu.max").exists():
             quota, period = (cgroup / "cpu.max").read_text("ascii").split()
@@ -64,7 +64,7 @@ def cpu_quota(cgroup: Path = _CGROUP) -> float | None:
 
 
 def check_quota(cgroup: Path = _CGROUP) -> Iterator[Finding]:
-    """Whether a container may use the cores that it sees."""
+    """Check that a container may use the cores that it sees."""
     quota, cores = cpu_quota(cgroup), len(os.sched_getaffinity(0))
     if quota is not None and quota < cores:
         yield Finding(
@@ -76,7 +76,7 @@ def check_quota(cgroup: Path = _CGROUP) -> Iterator[Finding]:
 
 
 def available_bytes(cgroup: Path = _CGROUP) -> int:
-    """Memory that new processes can have, as far as the machine and its container's bound allow."""
+    """Return the memory available to new processes, within the limits of the machine and its container."""
     meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text("ascii").splitlines() if ":" in line)
     free = int(meminfo["MemAvailable"].split()[0]) * 1024
     for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
@@ -88,7 +88,7 @@ def available_bytes(cgroup: Path = _CGROUP) -> int:
 
 
 def check_memory(wanted_bytes: int = INSTANCE_BYTES) -> Iterator[Finding]:
-    """Whether there is memory for an instance."""
+    """Check that there is memory for an instance."""
     free = available_bytes()
     if free < wanted_bytes:
         yield Finding(
@@ -102,7 +102,7 @@ def check_memory(wanted_bytes: int = INSTANCE_BYTES) -> Iterator[Finding]:
 
 
 def check_disk(wanted_bytes: int = INSTANCE_BYTES, needed_bytes: int = 100 * _MIB) -> Iterator[Finding]:
-    """Whether there is room to install modules.
+    """Check that there is disk space to install modules.
 
     Args:
         wanted_bytes: less is a warning.
@@ -123,14 +123,14 @@ def check_disk(wanted_bytes: int = INSTANCE_BYTES, needed_bytes: int = 100 * _MI
 
 
 def existing(path: Path) -> Path:
-    """The path, or the nearest of its parents that is there."""
+    """Return the path, or its nearest existing parent."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return path
 
 
 def check_shared_memory() -> Iterator[Finding]:
-    """Whether the memory that the server shares with its instances can be had."""
+    """Check that the server can share memory with its instances."""
     fix = "Raise the limits on open files and file sizes (ulimit -n, ulimit -f), or allow memfd_create in the container's seccomp profile"
     try:
         fd = os.memfd_create("hubserve-doctor", os.MFD_CLOEXEC)
@@ -147,7 +147,7 @@ def check_shared_memory() -> Iterator[Finding]:
 
 
 def check_open_files() -> Iterator[Finding]:
-    """Whether a server may have the connections that its settings allow."""
+    """Check that a server may open the connections that its settings allow."""
     from hubserve.settings import ServerSettings
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -162,7 +162,7 @@ def check_open_files() -> Iterator[Finding]:
 
 
 def check_clock() -> Iterator[Finding]:
-    """Whether the clock is plausible: certificates, and what is newer than what, depend on it."""
+    """Check that the clock is plausible: certificates and comparisons of times depend on it."""
     now = time.time()
     known = [Path(hubserve.__file__), Path(sys.executable), home(), home() / "modules", home() / "conf"]
     changed_at, newest = max((each.stat().st_mtime, each) for each in known if each.exists())

@@ -1,4 +1,4 @@
-"""Checks of the home, and of what runs for it."""
+"""Checks of the home and its servers."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "lustre", "glu
 
 
 def check_home() -> Iterator[Finding]:
-    """Whether modules can be put there."""
+    """Check that modules can be installed there."""
     folder = existing(home())
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -42,7 +42,7 @@ def check_home() -> Iterator[Finding]:
 
 
 def check_network_file_system(mountinfo: Path = Path("/proc/self/mountinfo")) -> Iterator[Finding]:
-    """Whether the home is on another machine's disk.
+    """Check that the home is not on another machine's disk.
 
     Args:
         mountinfo: Linux's table of mounts.
@@ -59,7 +59,7 @@ def check_network_file_system(mountinfo: Path = Path("/proc/self/mountinfo")) ->
 
 
 def file_system_of(path: Path, mountinfo: str) -> str:
-    """The type of the file system that a path is on, as Linux's ``mountinfo`` has it."""
+    """Return the type of a path's file system, from Linux's ``mountinfo``."""
     found, longest = "", -1
     for line in mountinfo.splitlines():
         mount, _, source = line.partition(" - ")
@@ -70,7 +70,7 @@ def file_system_of(path: Path, mountinfo: str) -> str:
 
 
 def check_settings() -> Iterator[Finding]:
-    """``hub config``'s file."""
+    """Check the file of ``hub config``."""
     try:
         load(home())
     except HubError as error:
@@ -78,7 +78,7 @@ def check_settings() -> Iterator[Finding]:
 
 
 def check_installed() -> Iterator[Finding]:
-    """What lies among the modules and is none."""
+    """Check for entries among the modules that are not modules."""
     for name_folder in _folders(modules_dir()):
         if is_flat(name_folder):
             yield Finding(
@@ -103,7 +103,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def check_leftovers() -> Iterator[Finding]:
-    """What a killed install or uninstall left behind."""
+    """Check for leftovers of killed installs and uninstalls."""
     if _is_locked():
         yield Finding(NOTE, "install", "another hub process is installing or removing a module now")
         return
@@ -138,7 +138,7 @@ def _is_locked() -> bool:
 
 
 def check_servers() -> Iterator[Finding]:
-    """Which servers run, and which were killed without a trace being removed."""
+    """Check for running servers and for traces of killed ones."""
     for path in sorted(conf_dir().glob("serving_*.json")):
         number = path.stem.partition("_")[2]
         if not number.isdigit():
@@ -157,7 +157,7 @@ def check_servers() -> Iterator[Finding]:
 
 
 def check_default_port(port: int = DEFAULT_PORT) -> Iterator[Finding]:
-    """Whether the usual port is free."""
+    """Check that the default port is free."""
     if port_problem("127.0.0.1", port) and not pidfile.find(port):
         yield Finding(
             NOTE, f"port {port}", "another program uses the port that servers take by default", "Give another: hub serving start -p PORT"
@@ -165,7 +165,7 @@ def check_default_port(port: int = DEFAULT_PORT) -> Iterator[Finding]:
 
 
 def port_problem(host: str, port: int) -> str:
-    """Why an address cannot be listened on; "" if it can."""
+    """Return why a server cannot listen on an address; "" if it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""``hub doctor --load``: the module is loaded in an instance and asked for an answer."""
+"""``hub doctor --load``: load a module in an instance and compute an answer."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ _SHOWN = 200
 
 
 def load_module(reference: str) -> list[Finding]:
-    """Load a module once, and have it compute a made-up input.
+    """Load a module once and compute a synthetic input.
 
     Args:
         reference: an installed module, or a folder.
@@ -76,7 +76,7 @@ async def _ask(module: ServedModule, folder: str) -> AsyncIterator[Finding]:
             with module.admit():
                 answer = await module.infer(request)
         except HubError as error:
-            fix = "A made-up input may be one that the module rightly refuses; otherwise mend its code"
+            fix = "A made-up input may be one that the module rightly refuses; otherwise fix its code"
             yield Finding(WARNING, "sample", f"a made-up input ({face}) failed: {error.message}", fix, folder)
         else:
             said = bytes(answer.json or b"").decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""The checks of this machine."""
+"""Checks of this machine."""
 
 from hubserve.doctor import engines, hardware, home_checks, software
 from hubserve.doctor.findings import Check, Finding, by_level, run_checks

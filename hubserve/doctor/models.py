@@ -27,7 +27,7 @@ _LABELS = re.compile(r"(default_)?class_id_map_file")
 
 
 def check_model_files(subject: Subject) -> Iterator[Finding]:
-    """The folders and files that the settings name are there, and whole."""
+    """Check that the folders and files in the settings exist and are complete."""
     for setting in subject.settings():
         value = setting.value
         if not isinstance(value, str) or not value or "://" in value or "{" in value:
@@ -43,7 +43,7 @@ def check_model_files(subject: Subject) -> Iterator[Finding]:
 
 @contextmanager
 def looking_in(search_path: list[Path]) -> Iterator[None]:
-    """Paths are looked up as an instance of the module would."""
+    """Resolve paths as an instance of the module does."""
     before = os.environ.get(SEARCH_PATH_VARIABLE)
     os.environ[SEARCH_PATH_VARIABLE] = os.pathsep.join(map(str, search_path))
     try:
@@ -83,7 +83,7 @@ def _file(subject: Subject, setting: sources.Literal) -> Iterator[Finding]:
 
 
 def _labels(about: str, path: Path) -> Iterator[Finding]:
-    """Names alone, or lines of ``<class id> <name>``."""
+    """Check a file of names, or of lines ``<class id> <name>``."""
     try:
         labels = read_label_file(path)
     except InvalidInput as error:
@@ -99,7 +99,7 @@ def _labels(about: str, path: Path) -> Iterator[Finding]:
 
 
 def check_engine(subject: Subject) -> Iterator[Finding]:
-    """The engine that the settings name, and the one that computed the module last."""
+    """Check the engine in the settings, and report the one that computed the module last."""
     for setting in subject.settings():
         if setting.key == "engine" and isinstance(setting.value, str):
             yield from _named_engine(subject, setting)

@@ -1,4 +1,4 @@
-"""The checks of one module. None runs any of its code; :mod:`hubserve.doctor.loading` does."""
+"""Checks of one module, without running its code, which :mod:`hubserve.doctor.loading` does."""
 
 import importlib.machinery
 import sys
@@ -26,7 +26,7 @@ from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.resolve import resolve
 
 _COMPAT = Path(hubserve.__file__).parent / "compat"
-#: so many missing packages are told
+#: maximum number of missing packages to report
 _MOST_OF_A_KIND = 20
 
 
@@ -49,7 +49,7 @@ def examine_module(reference: str, *, search_path: Sequence[Path] = (), **about:
 
 
 def check_source(subject: Subject) -> Iterator[Finding]:
-    """The metadata can be read, and say what can be used."""
+    """Check that the metadata are readable and valid."""
     source = subject.folder / "module.py"
     try:
         info = find_kind(subject.folder).describe(subject.folder)
@@ -68,7 +68,7 @@ def check_source(subject: Subject) -> Iterator[Finding]:
 
 
 def check_other_files(subject: Subject) -> Iterator[Finding]:
-    """Every Python file of the module is valid Python."""
+    """Check that every Python file of the module is valid Python."""
     for path in subject.files:
         if path in subject.trees or path == subject.folder / "module.py":
             continue
@@ -81,7 +81,7 @@ def check_other_files(subject: Subject) -> Iterator[Finding]:
 
 
 def check_requirements(subject: Subject) -> Iterator[Finding]:
-    """What ``requirements.txt`` asks for is here, unless the module has an environment of its own."""
+    """Check that ``requirements.txt`` is met, unless the module has its own environment."""
     path = subject.folder / "requirements.txt"
     if not path.is_file() or _has_environment(subject):
         return
@@ -107,7 +107,7 @@ def _has_environment(subject: Subject) -> bool:
 
 
 def check_imports(subject: Subject) -> Iterator[Finding]:
-    """What the module's files import is here."""
+    """Check that the imports of the module's files are available."""
     if _has_environment(subject):
         return
     own = {subject.import_name, folder_name(subject.info.name), *(each.stem for each in subject.folder.iterdir())}
@@ -129,7 +129,7 @@ def check_imports(subject: Subject) -> Iterator[Finding]:
 
 
 def _is_there(name: str) -> bool:
-    """Whether an instance could import a package, found without importing it."""
+    """Return whether an instance could import a package, without importing it."""
     if name in sys.stdlib_module_names or name == "hubserve" or (_COMPAT / name).is_dir() or (modules_dir() / name).is_dir():
         return True
     # an instance does not look in the working directory
@@ -141,7 +141,7 @@ def _is_there(name: str) -> bool:
 
 
 def check_contents(subject: Subject) -> Iterator[Finding]:
-    """The installed files are those that were installed, and their source has not changed since."""
+    """Check that the installed files are unchanged, and so is their source."""
     if subject.manifest is None:
         return
     manifest, now = subject.manifest, measure(subject.folder)
@@ -157,7 +157,7 @@ def check_contents(subject: Subject) -> Iterator[Finding]:
 
 
 def check_arguments(subject: Subject) -> Iterator[Finding]:
-    """What the configuration gives the module is what its methods take."""
+    """Check that the module's methods take the arguments in the configuration."""
     classes = sources.hub_classes(subject.trees.get(subject.folder / "module.py"))
     if not classes:
         return

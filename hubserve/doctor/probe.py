@@ -1,4 +1,4 @@
-"""What is tried in a process of its own, because it may crash."""
+"""Probes that run in separate processes, because they may crash."""
 
 import time
 from typing import Any

@@ -15,16 +15,16 @@ from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding
 from hubserve.engines.subprocess_call import call_in_child
 from hubserve.errors import HubError
 from hubserve.paths import home
-from hubserve.registry.environments.dependency_resolution import PYTHONS_CACHE
-from hubserve.registry.environments.installed import OPENCV_BUILDS, find_installed, installed_opencv_builds, is_contrib
+from hubserve.registry.environments.host_packages import OPENCV_BUILDS, find_installed, installed_opencv_builds, is_contrib
 from hubserve.registry.environments.interpreters import find_pythons
+from hubserve.registry.environments.resolve import PYTHONS_CACHE
 
 _TRY_S = 10.0
 _OPENCV_TIMEOUT_S = 60.0
 
 
 def check_python(requires: str = "") -> Iterator[Finding]:
-    """The version of this Python against what hubserve is made for.
+    """Check that hubserve supports the version of this Python.
 
     Args:
         requires: versions; those of the installed hubserve where "".
@@ -46,7 +46,7 @@ def check_python(requires: str = "") -> Iterator[Finding]:
 
 
 def check_packages() -> Iterator[Finding]:
-    """The packages that hubserve needs, and the versions of those that its extras would bring."""
+    """Check the packages that hubserve needs, and the versions of those in its extras."""
     try:
         listed = [Requirement(each) for each in metadata.requires("hubserve") or ()]
         extras = metadata.metadata("hubserve").get_all("Provides-Extra") or []
@@ -129,14 +129,14 @@ def check_hub_commands() -> Iterator[Finding]:
 
 
 def check_other_pythons() -> Iterator[Finding]:
-    """The other interpreters of this machine, in which modules may run that need another Python."""
+    """Report the other interpreters of this machine, for modules that need another Python."""
     pythons = find_pythons(home() / "cache" / PYTHONS_CACHE, remember=False)[1:]
     listed = ", ".join(f"{each.version} ({each.path})" for each in pythons if each.supported)
     yield Finding(NOTE, "other Pythons", listed or "none was found")
 
 
 def check_tools() -> Iterator[Finding]:
-    """The commands that installing can use."""
+    """Report the commands that installing can use."""
     for name, use in (("uv", "environments are made by venv and pip, which takes longer"), ("git", "modules cannot be installed from git")):
         path = shutil.which(name)
         if path is None:
@@ -150,7 +150,7 @@ def check_tools() -> Iterator[Finding]:
 
 
 def first_line_of(command: list[str]) -> str:
-    """The first line that a command prints; "" if it fails."""
+    """Return the first line that a command prints; "" if it fails."""
     try:
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TRY_S, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
@@ -159,7 +159,7 @@ def first_line_of(command: list[str]) -> str:
 
 
 def check_variables() -> Iterator[Finding]:
-    """Environment variables that change what is imported or linked."""
+    """Check for environment variables that change imports or linking."""
     yield from _check_folders("LD_LIBRARY_PATH", "libraries")
     yield from _check_folders("PYTHONPATH", "packages")
     for path in os.environ.get("LD_PRELOAD", "").replace(":", " ").split():

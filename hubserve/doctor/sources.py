@@ -1,4 +1,4 @@
-"""What can be read from a module's Python files without running them."""
+"""Static analysis of a module's Python files."""
 
 import ast
 import warnings
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Import(NamedTuple):
-    """A package that a file imports.
+    """Package that a file imports.
 
     Attributes:
         name: its top-level name.
@@ -22,7 +22,7 @@ class Import(NamedTuple):
 
 
 class Literal(NamedTuple):
-    """A key with a value that is written out: in a dict, as a keyword, a default, or an assignment."""
+    """Key with a literal value: in a dict, as a keyword, a default, or an assignment."""
 
     key: str
     value: Any
@@ -30,7 +30,7 @@ class Literal(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """What a method takes.
+    """Parameters of a method.
 
     Attributes:
         names: of its arguments, without self.
@@ -44,14 +44,14 @@ class Signature(NamedTuple):
 
 
 def parse(path: Path) -> ast.Module:
-    """A file's tree.
+    """Return a file's syntax tree.
 
     Raises:
         OSError: it cannot be read.
         SyntaxError: it is not valid Python.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # such as of escapes in texts, which are no affair of ours
+        warnings.simplefilter("ignore")  # about escapes in strings, for example, which do not matter here
         try:
             return ast.parse(path.read_bytes(), filename=str(path))
         except (ValueError, RecursionError, MemoryError) as error:  # null bytes; nesting that no parser takes
@@ -59,7 +59,7 @@ def parse(path: Path) -> ast.Module:
 
 
 def imports_of(tree: ast.AST, optional: bool = False) -> Iterator[Import]:
-    """Every package that is imported by its absolute name."""
+    """Yield every package that is imported by its absolute name."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (Import(each.name.partition(".")[0], node.lineno, optional) for each in node.names)
@@ -73,7 +73,7 @@ def imports_of(tree: ast.AST, optional: bool = False) -> Iterator[Import]:
 
 
 def literals_of(tree: ast.AST) -> Iterator[Literal]:
-    """Every key with a text, number or list that is written out."""
+    """Yield every key with a literal text, number or list."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
             pairs = [(each.value, value) for each, value in zip(node.keys, node.values, strict=True) if isinstance(each, ast.Constant)]
@@ -102,12 +102,12 @@ def _literal(key: str, value: ast.expr) -> Iterator[Literal]:
 
 
 def _name(node: ast.expr) -> str:
-    """``name`` for both ``name`` and ``self.name``."""
+    """Return ``name`` for both ``name`` and ``self.name``."""
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
 def hub_classes(tree: ast.AST | None) -> list[ast.ClassDef]:
-    """The classes under ``@moduleinfo``, in the order in which they stand."""
+    """Return the classes under ``@moduleinfo``, in source order."""
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)] if tree else []
     decorated = [
         node for node in classes for each in node.decorator_list if isinstance(each, ast.Call) and _name(each.func) == "moduleinfo"
@@ -116,7 +116,7 @@ def hub_classes(tree: ast.AST | None) -> list[ast.ClassDef]:
 
 
 def signature_of(node: ast.ClassDef, *methods: str) -> Signature | None:
-    """What the first of these methods that the class itself has takes; None if it has none of them."""
+    """Return the parameters of the first of these methods that the class itself has; None if it has none of them."""
     own = {each.name: each for each in node.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))}
     for name in methods:
         if name in own:

@@ -1,4 +1,4 @@
-"""The module that is looked at."""
+"""Module to check."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ _SETTINGS_FILES = ("params.py", "module.py")
 
 @dataclass(frozen=True)
 class Subject:
-    """A module, and how it is to be started.
+    """Module, and how it is started.
 
     Attributes:
         info: its metadata.
@@ -42,20 +42,20 @@ class Subject:
 
     @cached_property
     def trees(self) -> dict[Path, ast.Module]:
-        """The module's Python files that can be parsed."""
+        """Parsed Python files of the module."""
         trees = {}
         for path in self.files:
-            with suppress(OSError, SyntaxError):  # a check of its own tells
+            with suppress(OSError, SyntaxError):  # another check reports it
                 trees[path] = sources.parse(path)
         return trees
 
     @cached_property
     def files(self) -> list[Path]:
-        """The module's Python files."""
+        """Python files of the module."""
         return [path for path in sorted(self.folder.rglob("*.py")) if "__pycache__" not in path.parts]
 
     def settings(self) -> list[sources.Literal]:
-        """Keys with the values that count: the configuration's over params.py's over module.py's. A line of 0 is the configuration's."""
+        """Return the effective settings: the configuration's over params.py's over module.py's. Line 0 means the configuration."""
         found: dict[str, sources.Literal] = {}
         for name in reversed(_SETTINGS_FILES):
             tree = self.trees.get(self.folder / name)
@@ -65,7 +65,7 @@ class Subject:
         return list(found.values())
 
     def about(self, setting: sources.Literal) -> tuple[str, str]:
-        """What a finding calls a setting, and the file that it is in."""
+        """Return a setting's name in a finding, and its file."""
         if not setting.line:
             return f"modules_info.{self.info.name}.init_args.{setting.key}", self.origin
         for name in _SETTINGS_FILES:
@@ -76,6 +76,6 @@ class Subject:
 
 
 def line_of(message: str) -> str:
-    """``line 7`` where a message tells a line; else "module.py"."""
+    """Return ``line 7`` if a message names a line; else "module.py"."""
     found = re.search(r"line \d+", message)
     return found.group() if found else "module.py"

@@ -27,7 +27,7 @@ class Closed(Exception):
 
 
 class Gateway:
-    """Serves the modules of some settings to the threads of this process.
+    """Gateway that serves the modules of some settings to the threads of this process.
 
     It is set up in its own thread; :meth:`wait_until_running` reports the result.
 

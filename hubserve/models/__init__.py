@@ -1,4 +1,4 @@
-"""Ready-made modules: what the class of a module that consists of one model file is derived from.
+"""Base classes of modules that consist of one model file.
 
     from hubserve.models import ClassifierModule
     from hubserve.module import moduleinfo

@@ -1,4 +1,4 @@
-"""Arrays in JSON requests: nested lists, or base64 with shape and dtype."""
+"""Read arrays of JSON requests: nested lists, or base64 with shape and dtype."""
 
 import json
 from pathlib import Path
@@ -15,13 +15,13 @@ _FORMS = "nested lists of numbers, or {'data': base64, 'shape': [...], 'dtype': 
 
 
 def arrays_of(inputs: Any, specs: Sequence[TensorSpec]) -> Dict[str, np.ndarray]:
-    """Read named arrays.
+    """Read named arrays without checking their shapes.
 
     Args:
         inputs: name to array, each nested lists of numbers or ``{"data": base64, "shape": [...], "dtype": "float32"}``.
-        specs: what the model takes; lists get its dtypes.
+        specs: the model's inputs; lists get their dtypes.
     Raises:
-        InvalidInput: a name is missing or unknown, or a value is no such array. Shapes are not looked at.
+        InvalidInput: a name is missing or unknown, or a value is not such an array.
     """
     expected = [spec.name for spec in specs]
     if not isinstance(inputs, dict) or set(inputs) != set(expected):
@@ -38,7 +38,7 @@ def _array_of(value: Any, spec: TensorSpec) -> np.ndarray:
     array = _plain_array(value)
     if array.dtype.kind not in "bifu":
         raise InvalidInput(f"input '{spec.name}' must be {_FORMS}; the lists must be of equal lengths, got {str(value)[:80]}")
-    with np.errstate(all="ignore"):  # what does not fit is told below
+    with np.errstate(all="ignore"):  # numbers that do not fit are reported below
         cast = array.astype(spec.dtype)
     if cast.dtype.kind in "biu" and not np.array_equal(cast, array):
         raise InvalidInput(f"input '{spec.name}' must be {spec.dtype}, and some of the numbers that came are not: {str(value)[:80]}")
@@ -55,14 +55,14 @@ def _plain_array(value: Any) -> np.ndarray:
 def _texts_of(value: Any, spec: TensorSpec) -> np.ndarray:
     array = _plain_array(value)
     if array.dtype.kind == "U" or not array.size:
-        array = np.array(value, object)  # numpy's own texts lose zeros at their ends
+        array = np.array(value, object)  # numpy's own texts lose trailing zeros
         if all(isinstance(each, str) for each in array.ravel()):
             return np.array([each.encode("utf-8", "surrogatepass") for each in array.ravel()] + [None], object)[:-1].reshape(array.shape)
     raise InvalidInput(f"input '{spec.name}' must be nested lists of texts, the lists of equal lengths, got {str(value)[:80]}")
 
 
 def nested_example(spec: TensorSpec) -> Any:
-    """Return a value of an input, as a request may have it: nested lists where these are short, else base64."""
+    """Return an example of an input in a request: nested lists if they are short, else base64."""
     shape = [max(1, length) for length in spec.shape]
     if np.prod(shape) > _EXAMPLE_ELEMENTS:
         return {"data": "<base64>", "shape": shape, "dtype": spec.dtype}
@@ -72,7 +72,7 @@ def nested_example(spec: TensorSpec) -> Any:
 
 
 def read_inputs(text: str) -> Any:
-    """What ``hub run NAME --inputs`` was given: JSON text, or the path of a ``.json`` or ``.npz`` file; for :func:`arrays_of`.
+    """Read the inputs of ``hub run NAME --inputs`` for :func:`arrays_of`: JSON text, or the path of a ``.json`` or ``.npz`` file.
 
     Raises:
         InvalidInput: it cannot be read.

@@ -1,4 +1,4 @@
-"""Which names a classifier's classes have: those that the settings name, those of ``inference.yml``, or the module's default ones."""
+"""Choose the names of a classifier's classes: from the settings, from ``inference.yml``, or the module's defaults."""
 
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Sequence
@@ -17,7 +17,7 @@ class UnfitLabels(InvalidInput):
 
 
 class Naming(NamedTuple):
-    """Attributes: ``labels``, class to name; ``about``, where they are from, for people to read; ``warnings``."""
+    """Names of classes. Attributes: ``labels``, class -> name; ``about``, their source, for people to read; ``warnings``."""
 
     labels: Dict[int, str]
     about: str
@@ -29,14 +29,14 @@ def name_classes(described: Optional[Described], named: Any, default: Any, class
 
     Args:
         described: the ``inference.yml`` beside the model, if there is one.
-        named: the label file that was asked for; :data:`AUTO` if none was; None for no names.
+        named: the configured label file; :data:`AUTO` for the next two; None for no names.
         default: the label file used otherwise, if it has as many names as there are classes; None for none.
-        classes: how many the model has; ANY if that is not known.
+        classes: the model's number of classes; ANY if unknown.
         directory: the module's, for relative paths.
     Raises:
-        LoadFailed: the file that was asked for is not there.
+        LoadFailed: the configured file does not exist.
         InvalidInput: it cannot be read.
-        UnfitLabels: it, or what ``inference.yml`` names, does not fit the model's classes.
+        UnfitLabels: it, or the labels of ``inference.yml``, do not fit the model's classes.
     """
     if not named:
         return Naming({}, "none, as the settings say")

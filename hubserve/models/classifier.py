@@ -1,4 +1,4 @@
-"""An image classifier as a module: what :class:`~hubserve.models.model.ModelModule` does, and pictures in, classes out."""
+"""An image classifier as a module: a :class:`~hubserve.models.model.ModelModule` that takes pictures and answers with classes."""
 
 import argparse
 import time
@@ -22,7 +22,7 @@ from hubserve.vision.preprocess import ClassificationPreprocess
 
 _DEFAULT_CROP_PX = 224
 _LAYOUTS = ("NCHW", "NHWC")
-#: where neither the settings nor inference.yml say it
+#: defaults of the settings and inference.yml
 _TOPK: Mapping[str, Any] = {"topk": 5, "softmax": False}
 
 
@@ -36,8 +36,8 @@ class ClassifierModule(ModelModule):
     defaults: ClassVar[Mapping[str, Any]] = {
         **ModelModule.defaults,
         "PreProcess": {
-            # None: as the inference.yml beside the model says; without one:
-            # short side after scaling, and side of the square that is cut out of its centre, in pixels: as the model's input asks
+            # None: as in the inference.yml beside the model; without one, by the model's input:
+            # short side after scaling, and side of the square that is cut out of its centre, in pixels
             "resize_short": None,
             "crop_size": None,
             # (x * scale - mean) / std per channel, RGB: ImageNet's, and 1/255; normalize: unless the model's input is uint8
@@ -45,7 +45,7 @@ class ClassifierModule(ModelModule):
             "mean": None,
             "std": None,
             "scale": None,
-            # as the model's input asks
+            # by the model's input
             "layout": None,
             # a PaddleClas list of operators, which starts with the picture in BGR; it replaces all of the above
             "transform_ops": None,
@@ -53,23 +53,23 @@ class ClassifierModule(ModelModule):
         "PostProcess": {
             "main_indicator": "Topk",
             "Topk": {
-                # None: as inference.yml says, else 5
+                # None: as in inference.yml, else 5
                 "topk": None,
-                # one name in each line, or "<class id> <name>"; "auto": as inference.yml says, else the default below; None: no names
+                # one name in each line, or "<class id> <name>"; "auto": as in inference.yml, else the default below; None: no names
                 "class_id_map_file": AUTO,
-                # taken if it has exactly as many names as the model has classes
+                # used if it has exactly as many names as the model has classes
                 "default_class_id_map_file": None,
-                # apply softmax to scores that are not probabilities; None: as inference.yml says, else False
+                # apply softmax to scores that are not probabilities; None: as in inference.yml, else False
                 "softmax": None,
             },
         },
     }
 
     def complete_settings(self) -> None:
-        """Follow the ``inference.yml`` beside the model where the settings do not say otherwise; see the base class.
+        """Complete the settings by the ``inference.yml`` beside the model; see the base class.
 
         Raises:
-            ConfigError: it prepares pictures in a way that cannot be followed, and the settings have no other.
+            ConfigError: its preprocessing is not supported, and the settings have no other.
         """
         self.described = read_inference_yml(self.model_folder)
         described = self.described or Described({}, {}, {})
@@ -79,7 +79,7 @@ class ClassifierModule(ModelModule):
             raise ConfigError(f"{described.unusable}. Say how under PreProcess in params.py (or init_args), or move {FILE} away.")
         pictures.update(lay_over(described.preprocess, given))
         topk.update({key: value for key, value in {**_TOPK, **described.topk}.items() if topk[key] is None})
-        over = f", which count more than {FILE}" if described.preprocess else ""
+        over = f", which take precedence over {FILE}" if described.preprocess else ""
         self.prepared_by = f"by the settings{over}" if given else f"as {FILE} says" if described.preprocess else "as its input asks"
 
     def _initialize(self, *args: Any, **given: Any) -> None:
@@ -89,7 +89,7 @@ class ClassifierModule(ModelModule):
         found = find_scores(self.engine.inputs, self.engine.outputs, self.per_run)
         self.scores_name = found.name
         self.prepare = make_preprocess(self.config["PreProcess"], self.inputs[0])
-        scores, failure = self._try()
+        scores, failure = self._try_scores()
         classes = found.shape[1] if scores is None else scores.shape[1]
         naming = name_classes(self.described, topk["class_id_map_file"], topk["default_class_id_map_file"], classes, self.directory)
         self.labels = naming.labels
@@ -98,8 +98,8 @@ class ClassifierModule(ModelModule):
         kinds = {"scores": f"{kind}; softmax is applied" if self.softmax else kind, "softmax": self.softmax}
         self.engine_info = {**self.engine_info, **about, **kinds, "warnings": [*naming.warnings, *kind_warnings(kind, self.softmax)]}
 
-    def _try(self) -> Tuple[Optional[np.ndarray], str]:
-        """Return the scores [1, classes] of a grey picture; None and the reason if they cannot be computed."""
+    def _try_scores(self) -> Tuple[Optional[np.ndarray], str]:
+        """Compute the scores [1, classes] of a grey picture; None and the reason if that fails."""
         try:
             item = self.preprocess(np.full((64, 64, 3), 127, np.uint8))
             return np.asarray(self.infer(**{self.inputs[0].name: item[None]})[self.scores_name]), ""
@@ -112,17 +112,17 @@ class ClassifierModule(ModelModule):
 
     @property
     def output_labels(self) -> Dict[str, List[str]]:
-        """Output name -> what its classes are called, by index; "" for those without a name."""
+        """Output name -> names of its classes, by index; "" for those without a name."""
         return {self.scores_name: [self.labels.get(number, "") for number in range(max(self.labels) + 1)]} if self.labels else {}
 
     def preprocess(self, picture: np.ndarray) -> np.ndarray:
-        """Uint8 [H, W, 3] BGR -> one item of the model's input."""
+        """Convert a picture, uint8 [H, W, 3] BGR, to one item of the model's input."""
         return self.prepare(picture)
 
     def postprocess(self, outputs: Dict[str, np.ndarray], elapse_s: float) -> Any:
-        """The scores [items, classes] of one request -> its answer."""
+        """Return the answer for one request's scores [items, classes]."""
         scores = outputs[self.scores_name]
-        if scores.dtype.kind != "f":  # those of a quantised model, which have no negatives
+        if scores.dtype.kind != "f":  # unsigned, of a quantised model
             scores = scores.astype(np.float64)
         return {"prediction": [self._top(row) for row in (softmax(scores) if self.softmax else scores)], "elapse": elapse_s}
 
@@ -145,9 +145,9 @@ class ClassifierModule(ModelModule):
         return self.predict([self.preprocess(decode_picture(each)) for each in listed])
 
     def predict(self, inputs: List[np.ndarray]) -> Any:
-        """A list of prepared items -> the same answer as the server's."""
+        """Return the server's answer for a list of prepared items."""
         if not isinstance(inputs, list) or not inputs:
-            raise ValueError("predict takes a list of one or more arrays, as preprocess gives them")
+            raise ValueError("predict takes a list of one or more arrays, as preprocess returns them")
         start = time.perf_counter()
         answer = self.answer({self.inputs[0].name: np.stack(inputs)})
         return {**answer, "elapse": time.perf_counter() - start}
@@ -161,19 +161,19 @@ class ClassifierModule(ModelModule):
 
 
 def read_picture(path: Any) -> np.ndarray:
-    """A picture file -> uint8 [H, W, 3] BGR."""
+    """Read a picture file as uint8 [H, W, 3] BGR."""
     return decode_picture(Path(path).read_bytes())
 
 
 def find_scores(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], per_run: int) -> TensorSpec:
-    """The output of a classifier that has its scores.
+    """Find the output of a classifier that has its scores.
 
     Args:
         inputs: the model's.
         outputs: the model's.
-        per_run: as :func:`~hubserve.models.items.items_per_run` gives it.
+        per_run: as :func:`~hubserve.models.items.items_per_run` returns it.
     Raises:
-        LoadFailed: the model is no classifier of pictures.
+        LoadFailed: the model is not a classifier of pictures.
     """
     found = next((spec for spec in outputs if len(spec.shape) == 2), None)
     if found is None or len(inputs) != 1 or per_run == WHOLE:
@@ -186,7 +186,7 @@ def find_scores(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], per
 
 
 def make_preprocess(described: Mapping[str, Any], spec: TensorSpec) -> Callable[[np.ndarray], np.ndarray]:
-    """What turns a picture into an item.
+    """Return a function that converts a picture to an item.
 
     Args:
         described: the settings under ``PreProcess``.
@@ -209,5 +209,5 @@ def make_preprocess(described: Mapping[str, Any], spec: TensorSpec) -> Callable[
 
 
 def layout_of(shape: Sequence[int]) -> str:
-    """``NHWC`` where a model's input has its three channels last, else ``NCHW``."""
+    """Return ``NHWC`` if a model's input has its three channels last, else ``NCHW``."""
     return "NHWC" if len(shape) == 4 and shape[3] == 3 and shape[1] != 3 else "NCHW"

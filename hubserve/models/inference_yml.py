@@ -11,14 +11,14 @@ FILE = "inference.yml"
 
 
 class Described(NamedTuple):
-    """Contents of the file, as settings of :class:`hubserve.models.ClassifierModule`.
+    """Contents of ``inference.yml``, as settings of :class:`hubserve.models.ClassifierModule`.
 
     Attributes:
-        preprocess: under ``PreProcess``; empty if it cannot be followed.
+        preprocess: under ``PreProcess``; empty if it is not supported.
         topk: under ``PostProcess.Topk``: ``topk`` and ``softmax``.
-        labels: class to name.
-        missing_labels: the label file that it names, if that file is missing; else "".
-        unusable: why pictures cannot be prepared as it says; "" if they can.
+        labels: class -> name.
+        missing_labels: the label file that it names, if that does not exist; else "".
+        unusable: why its preprocessing is not supported; "" if it is.
     """
 
     preprocess: Dict[str, Any]
@@ -36,7 +36,7 @@ def read_inference_yml(folder: Path) -> Optional[Described]:
     Raises:
         ConfigError: it is not valid YAML.
         InvalidInput: the label file that it names cannot be used.
-        MissingDependency: PyYAML, which reads it, is not installed.
+        MissingDependency: PyYAML is not installed.
     """
     path = folder / FILE
     if not path.is_file():
@@ -55,7 +55,7 @@ def read_inference_yml(folder: Path) -> Optional[Described]:
 
 
 def lay_over(described: Dict[str, Any], given: Dict[str, Any]) -> Dict[str, Any]:
-    """Settings under ``PreProcess`` that count more, laid over the file's; they replace a list of operators as a whole."""
+    """Override the file's settings under ``PreProcess`` by others, which replace a list of operators completely."""
     return dict(given) if given and "transform_ops" in described else {**described, **given}
 
 
@@ -70,7 +70,7 @@ def _parse(path: Path) -> Dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_bytes())
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"'{path}' cannot be read as YAML: {str(error)[:200]}. Mend it, or move it away.") from None
+        raise ConfigError(f"'{path}' cannot be read as YAML: {str(error)[:200]}. Fix it, or move it away.") from None
     return document if isinstance(document, dict) else {}
 
 
@@ -97,7 +97,7 @@ def _labels(topk: Dict[str, Any], folder: Path) -> Tuple[Dict[int, str], str]:
 
 
 def _preprocess(operators: Any) -> Dict[str, Any]:
-    """Convert ``transform_ops`` to settings: the usual chain by its numbers, which is computed faster, any other as a list.
+    """Convert ``transform_ops`` to settings: the usual chain to its parameters, which is faster, any other to a list of operators.
 
     Raises:
         HubError: an operator or parameter is unknown.

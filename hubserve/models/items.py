@@ -1,4 +1,4 @@
-"""Between requests, which bring items, and a model, whose first dimension may hold any number of them, an exact one, or none at all."""
+"""Convert between items of requests and runs of a model, whose first dimension holds any number of items, a fixed number, or none."""
 
 from typing import Callable, Dict, List, Sequence
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from hubserve.types import ANY, REST, TensorSpec
 
-#: in place of a number of items per run: the first dimension holds something else, so each item is all that one run takes
+#: in place of a number of items per run: the first dimension does not count items, so each run takes one item without a batch dimension
 WHOLE = 0
 
 
 def items_per_run(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> int:
-    """How many items one run of a model takes, judged by its signature.
+    """Return the number of items that one run of a model takes, by its signature.
 
     Returns:
-        :data:`~hubserve.types.ANY`, an exact number from 1 up, or :data:`WHOLE` where inputs or outputs have no first dimension in common.
+        :data:`~hubserve.types.ANY`, a fixed number from 1 up, or :data:`WHOLE` if the tensors have no first dimension in common.
     """
     firsts = [_first(spec) for spec in inputs]
     exact = {length for length in firsts if length != ANY}
@@ -33,7 +33,7 @@ def _first(spec: TensorSpec) -> int:
 
 
 def outer_specs(specs: Sequence[TensorSpec], per_run: int) -> List[TensorSpec]:
-    """A model's specifications as requests see them: the first dimension is the items, however many the model takes at once."""
+    """Return a model's specifications as requests see them: with any number of items as first dimension."""
     inner = [spec.shape if per_run == WHOLE else spec.shape[1:] for spec in specs]
     return [spec._replace(shape=(ANY, *shape)) for spec, shape in zip(specs, inner)]
 
@@ -45,8 +45,8 @@ def run_items(
 
     Args:
         run: the model's own computation.
-        inputs: name to array, the items first; as many as one run takes at most (one where that is :data:`WHOLE`).
-        per_run: as :func:`items_per_run` gives it. A model of exactly n items is given the last one again and again where there are fewer.
+        inputs: name -> array, the items first; at most as many as one run takes (one for :data:`WHOLE`).
+        per_run: as :func:`items_per_run` returns it. A batch of fixed size is filled up with copies of the last item.
     Returns:
         One array per output, the items first.
     """

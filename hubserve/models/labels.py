@@ -1,4 +1,4 @@
-"""Names of classes, in either of the forms in which they are kept."""
+"""Read and write label files: names of classes, numbered or in order."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ def parse_labels(text: str) -> List[Label]:
 
     Args:
         text: lines of ``<class id> <name>``, or of names alone, the first being class 0's. Names may begin with a number
-            (``3 little pigs``), so lines are taken for numbered ones only if all are.
+            (``3 little pigs``), so lines count as numbered only if all are.
     Raises:
         InvalidInput: there are no names, or only some of the lines have a class id.
     """
@@ -46,7 +46,7 @@ def read_label_file(path: Path) -> List[Label]:
     """Read a file as :func:`parse_labels` reads text.
 
     Raises:
-        InvalidInput: it cannot be read, or is not a label file.
+        InvalidInput: the file cannot be read, or is not a label file.
     """
     try:
         text = path.expanduser().read_text("utf-8-sig")
@@ -66,7 +66,7 @@ def read_labels(path: Path) -> Dict[int, str]:
     Args:
         path: see :func:`parse_labels`; in UTF-8.
     Returns:
-        Class to name.
+        Class -> name.
     Raises:
         InvalidInput: the file cannot be read, or holds no names, or a class twice.
     """
@@ -78,19 +78,18 @@ def read_labels(path: Path) -> Dict[int, str]:
 
 
 def names_of(labels: List[Label]) -> Dict[int, str]:
-    """Class to name; of a class that is named twice the last name counts."""
+    """Return class -> name; the last name of a class counts."""
     return {label.number: label.name for label in labels}
 
 
 def why_unfit(labels: Dict[int, str], classes: int) -> str:
-    """Why these cannot be the names of a model's classes; "" if they can.
+    """Return why names do not fit a model's classes; "" if they fit.
 
-    Names of the classes from 0 on must be as many as the model has classes. Names of single classes, with gaps between them, must be
-    of classes that it has.
+    Consecutive names from class 0 on must be as many as the model has classes. Names with gaps must be of classes that it has.
 
     Args:
-        labels: class to name.
-        classes: how many the model has; ANY if that is not known.
+        labels: class -> name.
+        classes: the model's number of classes; ANY if unknown.
     """
     if classes <= 0 or not labels:
         return ""
@@ -102,17 +101,17 @@ def why_unfit(labels: Dict[int, str], classes: int) -> str:
 
 
 def check_labels(labels: Dict[int, str], classes: int) -> None:
-    """Refuse names that are not those of a model's classes.
+    """Refuse names that do not fit a model's classes.
 
     Args:
-        labels: class to name.
-        classes: how many the model has; ANY if that is not known.
+        labels: class -> name.
+        classes: the model's number of classes; ANY if unknown.
     Raises:
         InvalidInput: see :func:`why_unfit`.
     """
     reason = why_unfit(labels, classes)
     if reason:
-        raise InvalidInput(f"{reason}. Give the labels of this model, without lines that are no class.")
+        raise InvalidInput(f"{reason}. Give the labels of this model, without further lines.")
 
 
 def write_labels(path: Path, labels: Dict[int, str]) -> None:

@@ -19,42 +19,42 @@ _IMAGES = JsonArray("images", "revert_params")
 
 
 class ModelModule:
-    """A module that is one model file.
+    """A module that consists of one model file.
 
     It takes tensors, and JSON in two forms: ``{"inputs": {name: array}}`` with all inputs, each nested lists or
     ``{"data": base64, "shape", "dtype"}``, and, for models with one input, PaddleHub's ``{"images": base64, "revert_params": {"shape",
-    "dtype"}}``. The answer is :meth:`postprocess`'s.
+    "dtype"}}``. :meth:`postprocess` returns the answer.
 
-    A derived class gives ``get_config``: a function without arguments that returns nested dicts as ``params.py`` has them. What they leave
-    out has :attr:`defaults`; each setting can be given in ``init_args``, too.
+    A derived class has ``get_config``: a function without arguments that returns nested dicts as in ``params.py``. Missing settings have
+    the values of :attr:`defaults`; ``init_args`` can override each setting.
 
     Attributes:
-        config: the settings that it was made with.
+        config: its settings.
         model_folder: of the model's files.
         engine: the loaded model.
         inputs, outputs: as requests see them, the items first.
-        per_run: how many items one run of the model takes; see :func:`~hubserve.models.items.items_per_run`.
+        per_run: the number of items in one run of the model; see :func:`~hubserve.models.items.items_per_run`.
         max_batch_size: the most items of one call.
     """
 
     name: ClassVar[str] = ""
     directory: str = ""
-    #: every setting there is
+    #: all settings
     defaults: ClassVar[Mapping[str, Any]] = {"Global": settings.GLOBAL}
-    #: settings of ``init_args`` for which None is a value, beside those whose default it is; None leaves the others as they are
+    #: further settings that ``init_args`` may set to None, beside those with None as default; for others None means unchanged
     nullable: ClassVar[Collection[str]] = ()
 
     @staticmethod
     def get_config() -> Mapping[str, Any]:
-        """The module's own settings, as nested dicts."""
+        """Return the module's own settings, as nested dicts."""
         return {}
 
     def _initialize(self, use_gpu: Optional[bool] = None, enable_mkldnn: Optional[bool] = None, **given: Any) -> None:
         given = {"use_gpu": use_gpu, "enable_mkldnn": enable_mkldnn, **given}
         self.config = settings.merged(self.defaults, self.get_config())
         may_be_none = {*settings.nullable(self.defaults), *self.nullable}
-        told = {key: value for key, value in given.items() if value is not None or key in may_be_none}
-        settings.override(self.sections(), told, self.name)
+        overrides = {key: value for key, value in given.items() if value is not None or key in may_be_none}
+        settings.override(self.sections(), overrides, self.name)
         params = self.config["Global"]
         options = {key: params[key] for key in EngineOptions._fields if key in params}
         options["cpu_num_threads"] = params["cpu_num_threads"] or instance_threads()
@@ -65,7 +65,7 @@ class ModelModule:
         self._set_specs(params["batch_size"], params["batched"])
 
     def complete_settings(self) -> None:
-        """Set in :attr:`config` what is left to the files in :attr:`model_folder`; the engine is not loaded yet."""
+        """Complete :attr:`config` by the files in :attr:`model_folder`; called before the engine is loaded."""
 
     def _set_specs(self, batch_size: int, batched: Optional[bool]) -> None:
         engine = self.engine
@@ -75,7 +75,7 @@ class ModelModule:
         self.json_array = _IMAGES if len(self.inputs) == 1 and self.per_run != WHOLE else None
 
     def sections(self) -> List[Dict[str, Any]]:
-        """The parts of :attr:`config` whose keys ``init_args`` may give."""
+        """Return the parts of :attr:`config` whose keys ``init_args`` may override."""
         return [self.config["Global"]]
 
     @batch(json=_IMAGES)
@@ -83,24 +83,24 @@ class ModelModule:
         """Compute at most ``max_batch_size`` items: name to array in, name to array out, the items first."""
         outputs = run_items(self.engine.run, inputs, self.per_run)
         count = len(next(iter(inputs.values())))
-        odd = [spec.name for spec, output in zip(self.outputs, outputs) if np.shape(output)[:1] != (count,)]
-        if odd:
+        wrong = [spec.name for spec, output in zip(self.outputs, outputs) if np.shape(output)[:1] != (count,)]
+        if wrong:
             raise ModuleFailed(
-                f"the model was given {count} items, and its output '{odd[0]}' has not as many: its first dimension counts something else. "
-                "Set 'batched' to False in params.py (or init_args)."
+                f"the model was given {count} items, and its output '{wrong[0]}' has another number of them: its first dimension counts "
+                "something else. Set 'batched' to False in params.py (or init_args)."
             )
         return {spec.name: output for spec, output in zip(self.outputs, outputs)}
 
     def postprocess(self, outputs: Dict[str, np.ndarray], elapse_s: float) -> Any:
-        """One request's outputs -> its JSON answer: ``{"outputs": {name: nested lists}, "elapse": seconds}``."""
+        """Return one request's JSON answer: ``{"outputs": {name: nested lists}, "elapse": seconds}``."""
         plain = outputs if self.per_run != WHOLE or len(next(iter(outputs.values()))) != 1 else {name: a[0] for name, a in outputs.items()}
         return {"outputs": plain, "elapse": elapse_s}
 
     def answer(self, inputs: Dict[str, np.ndarray]) -> Any:
-        """Compute any number of items, and answer as the server does.
+        """Compute any number of items, and return the server's answer.
 
         Raises:
-            InvalidInput: the inputs are not as :attr:`inputs` says.
+            InvalidInput: the arrays do not fit :attr:`inputs`.
         """
         count = check_inputs(self.inputs, inputs)
         start = time.perf_counter()
@@ -111,13 +111,13 @@ class ModelModule:
 
     @property
     def serving_usage(self) -> str:
-        """Return the arguments of :meth:`serve`, for messages."""
+        """The arguments of :meth:`serve`, for messages."""
         example = {spec.name: nested_example(spec) for spec in self.engine.inputs}
         return f"{json.dumps({'inputs': example})} with {_listed(self.engine.inputs)}"
 
     @serving
     def serve(self, /, **arguments: Any) -> Any:
-        """What a client posts: ``{"inputs": {...}}``, or ``{"images": ..., "revert_params": ...}``; see the class."""
+        """Answer ``{"inputs": {...}}``, or ``{"images": ..., "revert_params": ...}``; see the class."""
         keys = set(arguments)
         if keys == {"inputs"}:
             return self._serve_named(arguments["inputs"])
@@ -126,15 +126,15 @@ class ModelModule:
         return self.serve_other(arguments)
 
     def serve_other(self, arguments: Mapping[str, Any]) -> Any:
-        """Answer a request of other arguments than tensors.
+        """Answer a request with other arguments than tensors.
 
         Raises:
-            WrongArguments: it is not one that the module takes.
+            WrongArguments: the module does not take these arguments.
         """
         known = ["inputs"] if self.json_array is None else ["inputs", *_IMAGES]
-        odd = [key for key in arguments if key not in known]
-        if odd:
-            raise WrongArguments(f"the argument '{odd[0][:80]}' is not known")
+        unknown = [key for key in arguments if key not in known]
+        if unknown:
+            raise WrongArguments(f"the argument '{unknown[0][:80]}' is not known")
         if not arguments:
             raise WrongArguments("the arguments are missing")
         missing = [key for key in _IMAGES if key not in arguments]

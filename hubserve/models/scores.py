@@ -18,7 +18,7 @@ def are_probabilities(scores: np.ndarray) -> bool:
 def scores_kind(scores: np.ndarray) -> str:
     """Describe scores [items, classes] for people to read: :data:`PROBABILITIES`, or why they are not probabilities."""
     if not scores.size:
-        return "not known: the model gave none"
+        return "not known: the model returned none"
     if are_probabilities(scores):
         return PROBABILITIES
     total = float(scores.sum(axis=1, dtype=np.float64)[0])
@@ -29,8 +29,8 @@ def kind_warnings(kind: str, softmax_applied: bool) -> List[str]:
     """Return the warnings about a model's scores for the user.
 
     Args:
-        kind: as :func:`scores_kind` gives it, before any softmax.
-        softmax_applied: whether softmax turns them into probabilities.
+        kind: as :func:`scores_kind` returns it, before any softmax.
+        softmax_applied: whether softmax is applied to them.
     """
     if kind.startswith("not known"):
         return [f"whether the scores are probabilities is {kind}"]
@@ -42,6 +42,6 @@ def kind_warnings(kind: str, softmax_applied: bool) -> List[str]:
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Apply softmax to float [items, classes]; each row of the result is from 0 to 1 and sums to 1."""
+    """Apply softmax to float [items, classes]; each row of the result sums to 1."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""A module's settings: nested dicts as PaddleClas's ``params.py`` has them, laid over defaults, with ``init_args`` laid over both."""
+"""Merge a module's settings: nested dicts as in PaddleClas's ``params.py``, over defaults, with ``init_args`` over both."""
 
 from typing import Any, Dict, List, Mapping, Set
 
@@ -7,11 +7,11 @@ from hubserve.errors import ConfigError
 
 Config = Dict[str, Any]
 
-#: what a model is loaded with
+#: settings of loading a model
 GLOBAL: Mapping[str, Any] = {
     # folder of inference.pdmodel + inference.pdiparams (or inference.json, or an .onnx file)
     "inference_model_dir": "model",
-    # one of hubserve's engines, or auto: the one that measures fastest of those that agree with Paddle
+    # one of hubserve's engines, or auto: the fastest one that agrees with Paddle
     "engine": "auto",
     # the most items that are computed at once
     "batch_size": 8,
@@ -20,7 +20,7 @@ GLOBAL: Mapping[str, Any] = {
     **{key: value for key, value in EngineOptions()._asdict().items() if key != "max_batch_size"},
     # None: this instance's share of the cores
     "cpu_num_threads": None,
-    # PaddleClas's params.py has these two; they change nothing here
+    # in PaddleClas's params.py; without effect here
     "enable_profile": False,
     "enable_benchmark": False,
 }
@@ -35,14 +35,14 @@ def merged(defaults: Mapping[str, Any], config: Mapping[str, Any], where: str = 
     result: Config = {key: merged(value, {}) if isinstance(value, Mapping) else value for key, value in defaults.items()}
     for key, value in config.items():
         if key not in defaults:
-            raise ConfigError(f"params.py has '{where}{key}', which is no setting; known there are {', '.join(defaults)}")
+            raise ConfigError(f"params.py has an unknown setting '{where}{key}'; known ones there are {', '.join(defaults)}")
         nested = isinstance(defaults[key], Mapping) and isinstance(value, Mapping)
         result[key] = merged(defaults[key], value, f"{where}{key}.") if nested else value
     return result
 
 
 def nullable(defaults: Mapping[str, Any]) -> Set[str]:
-    """Return the keys of nested defaults whose value is None: the settings that may be given as None."""
+    """Return the keys of nested defaults whose value is None: the settings that may be None."""
     found: Set[str] = set()
     for key, value in defaults.items():
         found |= nullable(value) if isinstance(value, Mapping) else {key} if value is None else set()
@@ -53,7 +53,7 @@ def override(sections: List[Config], settings: Mapping[str, Any], module: str) -
     """Set single settings, each in the first section that has it.
 
     Raises:
-        TypeError: none has it, as for a wrong argument.
+        TypeError: no section has it, as for a wrong argument.
     """
     for key, value in settings.items():
         section = next((each for each in sections if key in each), None)

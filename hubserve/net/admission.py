@@ -50,7 +50,7 @@ class MemoryBudget(Protocol):
 
 
 class AdmissionControl:
-    """Counts requests in progress and the bytes of their bodies and responses.
+    """Counter of requests in progress, and of the bytes of their bodies and responses.
 
     Args:
         max_requests: how many there may be at once.

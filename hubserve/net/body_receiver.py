@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class BodyReceiver(Protocol):
-    """Receives the parts of a body as they arrive."""
+    """Receiver of the parts of a body as they arrive."""
 
     def feed(self, data: bytes) -> None:
         """Receive the next part."""

@@ -59,7 +59,7 @@ async def decode_body(body: memoryview, coding: str, limit: int, admission: Admi
 
 
 class _Decompressor:
-    """Decompresses a body step by step.
+    """Stepwise decompressor of a body.
 
     Attributes:
         parts: the decompressed parts.

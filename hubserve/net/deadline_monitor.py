@@ -26,7 +26,7 @@ class Watched(Protocol):
 
 
 class DeadlineMonitor:
-    """Calls :meth:`Watched.on_timeout` of items whose deadline has passed.
+    """Monitor of items, which calls :meth:`Watched.on_timeout` once their deadline has passed.
 
     Args:
         every_s: the interval of the checks, and so the most by which a call is late.

@@ -69,7 +69,7 @@ async def read_body(scope: Scope, settings: ServerSettings, admission: Admission
 
 
 class _Body:
-    """Receives a body: in one buffer if its length was announced, so that nothing is copied twice.
+    """Receiver of a body: in one buffer if its length was announced, so that nothing is copied twice.
 
     The buffer has the announced length from the beginning, but only the bytes received take memory, and only they are accounted for.
 
@@ -136,7 +136,7 @@ class _Body:
 
 
 class _PaceLimit:
-    """Deadline of a body: cancels the wait for a sender that is too slow.
+    """Deadline of a body, which cancels the wait for a sender that is too slow.
 
     Attributes:
         due: when to check the pace; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.

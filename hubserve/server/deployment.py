@@ -16,7 +16,7 @@ from hubserve.kinds.removed_names import VARIABLE as OLD_NAMES_VARIABLE
 from hubserve.kinds.triton.model_folder import KIND as TRITON
 from hubserve.paths import home
 from hubserve.registry.environments.launch import launch
-from hubserve.registry.environments.serving_environment import served_environment
+from hubserve.registry.environments.serving_environment import serving_environment
 from hubserve.registry.model_store import find_models, store_folders
 from hubserve.registry.resolve import Resolved, each_model, named_file, resolve
 from hubserve.settings import ServerSettings
@@ -48,7 +48,7 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
             resolved = resolved._replace(info=resolved.info._replace(name=name), import_name=name)
         if resolved.info.name != name:
             raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
-        resolved = resolved._replace(environment=served_environment(home(), resolved, module.environment))
+        resolved = resolved._replace(environment=serving_environment(home(), resolved, module.environment))
         if resolved.info.kind == TRITON:
             _refuse_init_args(name, init_args)
             launched = launch(resolved.info, resolved.version_dir, home(), resolved.environment)

@@ -88,7 +88,7 @@ class EngineWatch:
             self._trials[path] = _MOST_TRIALS
             log.warning("the engines of '%s' could not be measured again: %s", name, result["error"])
         elif result["state"] == "busy":
-            log.info("the machine was busy again meanwhile: '%s' stays with %s", name, result["was"])
+            log.info("the machine became busy again: '%s' stays with %s", name, result["was"])
         else:
             log.info("'%s' was measured again: %s", name, result["reason"])
             self._trials[path] = _MOST_TRIALS

@@ -19,7 +19,7 @@ class MakePlans(Protocol):
 
 
 class Reloader:
-    """Reloads modules of a running server.
+    """Reloading of a running server's modules.
 
     Args:
         dataplane: the modules that it serves.

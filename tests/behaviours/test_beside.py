@@ -9,7 +9,7 @@ from flask import Flask
 
 from hubserve.flask import blueprint
 from hubserve.kinds.project_imports import folders_beside
-from hubserve.registry.environments.code_requirements import needed_names
+from hubserve.registry.environments.code_requirements import required_names
 from tests.conftest import hub, servers
 from tests.unit.registry.toys import pack, write_module
 
@@ -140,5 +140,5 @@ def test_packages_that_are_needed_beside_the_module_decide_where_it_runs(tmp_pat
     )
     (tmp_path / "project" / "tools" / "other.py").write_text("import needed.inside\nvalue = 1\n")
     (tmp_path / "project" / "tools" / "unused.py").write_text("import for_training\n")
-    needed = needed_names(folder, folders_beside(folder))
+    needed = required_names(folder, folders_beside(folder))
     assert {name: (place.file, place.line) for name, place in needed.items()} == {"needed": ("tools/other.py", 1)}

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 import hubserve
-from hubserve.registry.environments.package_index import index_settings
+from hubserve.registry.environments.tools.package_index import index_settings
 from tests.conftest import MODULES, ROOT, free_port, wait_for
 
 pytestmark = pytest.mark.slow

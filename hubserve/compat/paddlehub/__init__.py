@@ -1,4 +1,4 @@
-"""The name ``paddlehub`` for published modules, where the real package is not installed: what inference needs of it, and no more."""
+"""Replacement of the package ``paddlehub`` for published modules, if the real one is not installed; inference only."""
 
 from importlib import import_module
 from typing import Any

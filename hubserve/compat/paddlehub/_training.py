@@ -1,4 +1,4 @@
-"""What only training and evaluation need: it can be imported, and says what it is when it is used.
+"""Placeholders for training and evaluation: they can be imported, and raise an error when used.
 
 Published modules import such names beside those that they infer with.
 """
@@ -38,7 +38,7 @@ class OnlyTraining(UnsupportedFace):
 
 
 def refuse(what: str) -> OnlyTraining:
-    """The error for something that only training needs."""
+    """Return the error for something that only training needs."""
     return OnlyTraining(
         f"{what} is for training, and hubserve serves trained modules only. Train with PaddleHub in an environment that has it, "
         "then install the module that it saves."
@@ -46,7 +46,7 @@ def refuse(what: str) -> OnlyTraining:
 
 
 def placeholder(module: str, name: str) -> Any:
-    """A class that can be named, subclassed and passed on, but not made."""
+    """Return a class that can be named, subclassed and passed on, but not instantiated."""
 
     def refuse_to_be_made(self: Any, *_args: Any, **_settings: Any) -> None:  # noqa: ARG001 - takes what the real one takes
         raise refuse(f"{module}.{name}")
@@ -55,7 +55,7 @@ def placeholder(module: str, name: str) -> Any:
 
 
 class _TrainingModule(ModuleType):
-    """A module every name of which is a placeholder."""
+    """Module whose names are all placeholders."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

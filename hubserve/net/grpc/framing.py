@@ -40,7 +40,7 @@ def prefixed(parts: Answer, size: int) -> list[bytes | memoryview]:
 
 
 class MessageReader:
-    """Joins the messages of one call.
+    """Reader of the messages of one call.
 
     Memory is allocated and accounted for as bytes arrive, not as they are announced. The first 64 KiB are not accounted for, as calls are
     limited in number.
@@ -174,7 +174,7 @@ class MessageReader:
             self._account()
 
     def _advance(self, count: int) -> None:
-        """Advance by ``count`` bytes that are in the message's buffer."""
+        """Count bytes that were put into the message's buffer."""
         self.received_bytes += count
         self._buffered_bytes += count
         message = self._message

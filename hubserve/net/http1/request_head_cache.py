@@ -53,7 +53,7 @@ class RequestHeadCache:
 
 
 class HeadReader:
-    """Reads the heads of one connection, however they are cut.
+    """Reader of the heads of one connection, however they are cut.
 
     Args:
         cache: the server's.

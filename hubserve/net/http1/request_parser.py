@@ -9,7 +9,7 @@ from hubserve.net.http1.request_head_cache import HeadReader, RequestHeadCache
 
 
 class Request(BodyReceiver, Protocol):
-    """Receives a request's body."""
+    """Receiver of a request's body."""
 
     def feed_end(self) -> None:
         """Handle the end of the body."""

@@ -10,7 +10,7 @@ _LIMIT_BYTES = 64 << 10
 
 
 class _StreamProtocol(asyncio.StreamReaderProtocol):
-    """Replaces an HTTP connection, which is still notified when the connection closes."""
+    """Replacement of an HTTP connection, which is still notified when the connection closes."""
 
     def __init__(self, reader: asyncio.StreamReader, on_lost: Callable[[Exception | None], None]) -> None:
         super().__init__(reader)

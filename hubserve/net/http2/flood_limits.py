@@ -18,7 +18,7 @@ _MOST_WINDOW_UPDATES = 2_000
 
 
 class FloodLimits:
-    """Policy against floods: counts the frames of one connection.
+    """Policy against floods: limits on the frames of one connection.
 
     Args:
         send_queue: counts the data sent, which explains WINDOW_UPDATE frames.

@@ -10,7 +10,7 @@ _MAX_OTHER_BYTES = 64 << 10
 
 
 class FrameHandler(Protocol):
-    """Handles the frames of a connection.
+    """Handler of the frames of a connection.
 
     Attributes:
         closed: whether no more frames are handled.
@@ -29,7 +29,7 @@ class FrameHandler(Protocol):
 
 
 class PayloadConsumer(Protocol):
-    """Consumes the payload of DATA frames.
+    """Consumer of the payload of DATA frames.
 
     Attributes:
         in_frame: whether the payload of a frame is incomplete.

@@ -14,7 +14,7 @@ _PLAIN = frames.END_HEADERS | frames.PADDED | frames.HAS_PRIORITY
 
 
 class HeaderBlockReader:
-    """Joins the header blocks of one connection.
+    """Reader of the header blocks of one connection.
 
     Args:
         max_bytes: the most bytes of a block.

@@ -30,7 +30,7 @@ _LONGEST_INTEGER = 10
 
 
 class HeaderDecoder(Generic[T]):
-    """Decodes the header blocks of one connection, in their order.
+    """Decoder of the header blocks of one connection, in their order.
 
     A client that repeats a request sends a block of table references alone. Their meaning changes only with a block that contains anything
     else; until one arrives, a block is looked up instead of being decoded.

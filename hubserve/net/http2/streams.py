@@ -12,7 +12,7 @@ STREAM_WINDOW = 1 << 20
 
 
 class Receiver(BodyReceiver, Protocol):
-    """Receives a request's body."""
+    """Receiver of a request's body."""
 
     def end(self) -> None:
         """Handle the end of the body."""

@@ -23,7 +23,7 @@ from hubserve.registry.bundles.bundle_index import (
     machine,
 )
 from hubserve.registry.digests import sha256_of
-from hubserve.registry.environments.install_options import FOLDER_NAME
+from hubserve.registry.environments.install_options import PROFILES_FOLDER
 from hubserve.registry.installed import Installed
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.recovery import exclusive
@@ -79,7 +79,7 @@ def make_bundle(home: Path, modules: Sequence[Installed], target: Path, progress
 def _user_profiles(home: Path, modules: Sequence[BundledModule]) -> dict[str, Any]:
     """Return the user-defined profiles that modules run in, without folders that exist only on this machine."""
     names = {each.profile for each in modules}
-    folder = home / FOLDER_NAME
+    folder = home / PROFILES_FOLDER
     found: dict[str, Any] = {}
     for name in sorted(names):
         if name and (folder / f"{name}.json").is_file():

@@ -8,7 +8,7 @@ from typing import Any
 from hubserve.errors import ConfigError, HubError, InstallError
 from hubserve.registry.bundles.open import open_bundle
 from hubserve.registry.configuration import install_settings
-from hubserve.registry.environments.install_options import FOLDER_NAME, Options
+from hubserve.registry.environments.install_options import PROFILES_FOLDER, Options
 from hubserve.registry.install.transaction import InstallResult
 from hubserve.registry.installer import Installer
 from hubserve.registry.progress import Progress, silent
@@ -22,7 +22,7 @@ def _add_profile(home: Path, name: str, profiles: Mapping[str, Any]) -> Path | N
     Raises:
         InstallError: the profile in the bundle is invalid.
     """
-    path = home / FOLDER_NAME / f"{name}.json"
+    path = home / PROFILES_FOLDER / f"{name}.json"
     if name not in profiles or path.exists():
         return None
     path.parent.mkdir(parents=True, exist_ok=True)

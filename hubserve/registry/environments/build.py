@@ -9,17 +9,17 @@ from pathlib import Path
 from hubserve.errors import InstallError
 from hubserve.registry.environments.environment_record import (
     MARKER_NAME,
-    RECORD_NAME,
     Environment,
     environments_dir,
     read_record,
+    used_bytes,
     write_record,
 )
 from hubserve.registry.environments.interpreters import Python
-from hubserve.registry.environments.module_requirements import Base
+from hubserve.registry.environments.module_requirements import ProfileSettings
 from hubserve.registry.environments.package_lock import Lock
-from hubserve.registry.environments.tool_process import ToolFailed, run_tool
-from hubserve.registry.environments.tools import Order, Tool
+from hubserve.registry.environments.tools.base import Order, Tool
+from hubserve.registry.environments.tools.process import ToolFailed, run_tool
 from hubserve.registry.lock import store_lock
 from hubserve.registry.progress import Progress
 
@@ -34,7 +34,7 @@ def build(
     timeout_s: float,
     progress: Progress,
     request: str = "",
-    base: Base | None = None,
+    base: ProfileSettings | None = None,
 ) -> tuple[Environment, bool]:
     """Make the environment of a lock, unless it is there.
 
@@ -68,7 +68,7 @@ def build(
 
 
 def _build(
-    folder: Path, lock: Lock, python: Python, tool: Tool, order: Order, progress: Progress, request: str, base: Base | None
+    folder: Path, lock: Lock, python: Python, tool: Tool, order: Order, progress: Progress, request: str, base: ProfileSettings | None
 ) -> Environment:
     folder.mkdir(parents=True)
     (folder / MARKER_NAME).touch()
@@ -114,14 +114,3 @@ def attempt(
         action()
     except ToolFailed as error:
         raise InstallError(f"{subject} {what}: {str(error).rstrip('.')}. {remedy}", error.output) from None
-
-
-def used_bytes(folder: Path) -> int:
-    """The size of all files below a folder; links count as nothing."""
-    total_bytes = 0
-    for base, _folders, files in os.walk(folder):
-        for each in files:
-            path = Path(base, each)
-            if each not in (MARKER_NAME, RECORD_NAME) and not path.is_symlink():
-                total_bytes += path.stat().st_size
-    return total_bytes

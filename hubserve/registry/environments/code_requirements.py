@@ -22,7 +22,7 @@ _FORGOTTEN = {
 }
 
 
-def needed_names(folder: Path, beside: Sequence[Path] = (), parts: Iterable[str] = ()) -> dict[str, Place]:
+def required_names(folder: Path, beside: Sequence[Path] = (), parts: Iterable[str] = ()) -> dict[str, Place]:
     """Return the names that a module's code cannot do without, each with the first place that needs it.
 
     They are top-level names of packages, and names such as ``paddle.fluid`` that only older versions of a package have. What a module

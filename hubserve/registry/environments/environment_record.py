@@ -155,3 +155,14 @@ def needed_environment(home: Path, key: str, module: str) -> Environment:
             "built anew."
         )
     return found
+
+
+def used_bytes(folder: Path) -> int:
+    """The size of all files below a folder; links count as nothing."""
+    total_bytes = 0
+    for base, _folders, files in os.walk(folder):
+        for each in files:
+            path = Path(base, each)
+            if each not in (MARKER_NAME, RECORD_NAME) and not path.is_symlink():
+                total_bytes += path.stat().st_size
+    return total_bytes

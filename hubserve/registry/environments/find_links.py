@@ -40,7 +40,7 @@ def copy_packages(folders: Sequence[Path], scratch: Path) -> list[str]:
     return names
 
 
-def check_brought(folder: Path, where: str, *, allow_urls: bool) -> None:
+def check_wheels(folder: Path, where: str, *, allow_urls: bool) -> None:
     """Refuse wheels that need packages from an address, unless addresses are allowed: pip would follow those, too.
 
     Raises:

@@ -4,7 +4,7 @@ from hubserve.registry.environments.host_packages import unmet
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.interpreters import host
 from hubserve.registry.environments.module_requirements import Needs
-from hubserve.registry.environments.python_choice import Wish
+from hubserve.registry.environments.python_choice import PythonRequest
 
 
 def why_own(needs: Needs, options: Options | None = None) -> str:
@@ -18,7 +18,7 @@ def why_own(needs: Needs, options: Options | None = None) -> str:
         return f"it runs in the environment of the profile '{needs.base.profile}'"
     if needs.isolated or options.isolated:
         return "it asks for its own" if needs.isolated else "--isolated asks for its own"
-    wish = Wish(needs.requires_python, options.python)
+    wish = PythonRequest(needs.requires_python, options.python)
     if not wish.fits(host()):
         return f"{wish.text}, and this is {host().version}"
     missing = unmet(needs.requirements)

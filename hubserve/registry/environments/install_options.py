@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 #: of a home: where the profiles of the user are
-FOLDER_NAME = "profiles"
+PROFILES_FOLDER = "profiles"
 #: as a profile: choose anew, whatever was asked for when the module was installed before
 AUTO = "auto"
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hubserve.errors import InstallError
 from hubserve.kinds.base import ModuleInfo
 from hubserve.registry.environments.environment_record import Environment, needed_environment
-from hubserve.registry.environments.module_requirements import settings_of
+from hubserve.registry.environments.module_requirements import environment_settings
 
 _LIBRARIES = "LD_LIBRARY_PATH"
 
@@ -45,7 +45,7 @@ def launch(info: ModuleInfo, folder: Path, home: Path, environment: str) -> Laun
     Raises:
         InstallError: the environment is gone, or the module names a library folder that is nowhere.
     """
-    environ, library_path, _, _ = settings_of(info)
+    environ, library_path, _, _ = environment_settings(info)
     if environment:
         own = needed_environment(home, environment, info.name)
         python, places = str(own.executable), _Places(folder, own.folder, own.site_packages)

@@ -18,7 +18,7 @@ _RESERVED = ("PYTHONPATH", "PYTHONHOME", "HUB_HOME", "HUBSERVE_SEARCH_PATH", "HU
 _KEYS = ("isolated", "environ", "library_path", "profile")
 
 
-class Base(NamedTuple):
+class ProfileSettings(NamedTuple):
     """The settings of a profile other than packages.
 
     Attributes:
@@ -42,7 +42,7 @@ class Base(NamedTuple):
     imports: tuple[str, ...] = ()
 
 
-class Settings(NamedTuple):
+class EnvironmentSettings(NamedTuple):
     """The settings of a module's ``environment``.
 
     Attributes:
@@ -77,7 +77,7 @@ class Needs(NamedTuple):
     environ: Mapping[str, str] = MappingProxyType({})
     library_path: tuple[str, ...] = ()
     profile: str = ""
-    base: Base | None = None
+    base: ProfileSettings | None = None
 
 
 def read_needs(folder: Path, info: ModuleInfo, *, allow_urls: bool = False) -> Needs:
@@ -90,13 +90,13 @@ def read_needs(folder: Path, info: ModuleInfo, *, allow_urls: bool = False) -> N
     Raises:
         InstallError: something of it cannot be used; the message says where and why.
     """
-    settings = settings_of(info)
+    settings = environment_settings(info)
     python_range(info.requires_python, f"requires_python of '{info.name}'")
     requirements = read_requirements(folder, allow_urls=allow_urls)
     return Needs(requirements, info.requires_python, settings.isolated, settings.environ, settings.library_path, settings.profile)
 
 
-def settings_of(info: ModuleInfo) -> Settings:
+def environment_settings(info: ModuleInfo) -> EnvironmentSettings:
     """Read the module's ``environment`` object.
 
     Raises:
@@ -123,7 +123,7 @@ def settings_of(info: ModuleInfo) -> Settings:
         problem = variable_problem(name)
         if problem:
             raise InstallError(f"'{info.name}': its environment sets the variable {name[:60]!r}, which {problem}")
-    return Settings(environ, tuple(library_path), isolated, profile)
+    return EnvironmentSettings(environ, tuple(library_path), isolated, profile)
 
 
 def variable_problem(name: str) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from hubserve.errors import ConfigError
-from hubserve.registry.environments.install_options import AUTO, FOLDER_NAME
-from hubserve.registry.environments.module_requirements import Base, Needs, variable_problem
+from hubserve.registry.environments.install_options import AUTO, PROFILES_FOLDER
+from hubserve.registry.environments.module_requirements import Needs, ProfileSettings, variable_problem
 from hubserve.registry.environments.requirements import Requirements, parse_requirements
 
 OWN_FOLDER = Path(__file__).resolve().parent / "profiles"
@@ -80,11 +80,11 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return Needs(self.wanted, isolated=True, base=self.base)
 
     @property
-    def base(self) -> Base:
+    def base(self) -> ProfileSettings:
         """Return its settings other than packages."""
         wanted = self.wanted
         allow_urls = any("://" in each for each in (*wanted.lines, *wanted.options))
-        return Base(
+        return ProfileSettings(
             self.name, tuple(self.pythons), self.environ, tuple(self.library_path), self.size_mb, allow_urls, imports=tuple(self.provides)
         )
 
@@ -101,7 +101,7 @@ def all_profiles(home: Path) -> dict[str, Profile]:
         ConfigError: one of the files cannot be used; the message names it and the fault.
     """
     files: dict[str, Path] = {}
-    for folder in (OWN_FOLDER, home / FOLDER_NAME):
+    for folder in (OWN_FOLDER, home / PROFILES_FOLDER):
         files.update({each.stem: each for each in sorted(folder.glob("*.json"))})
     found = [read_profile(path) for path in files.values()]
     return {each.name: each for each in sorted(found, key=lambda each: (each.order, each.name))}
@@ -120,7 +120,7 @@ def get_profile(home: Path, name: str) -> Profile:
     hint = f"; did you mean '{near[0]}'?" if near else "."
     raise ConfigError(
         f"the environment profile '{name[:60]}' does not exist{hint} Available are: {', '.join(profiles)}, and {HOST} "
-        f"for the Python of hub itself. 'hub env' lists them; your own are files in {home / FOLDER_NAME}."
+        f"for the Python of hub itself. 'hub env' lists them; your own are files in {home / PROFILES_FOLDER}."
     )
 
 

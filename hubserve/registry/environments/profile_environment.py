@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hubserve.registry.environments.dependency_resolution import PYTHONS_CACHE, request_of
 from hubserve.registry.environments.environment_record import Environment, all_environments
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.interpreters import find_pythons
 from hubserve.registry.environments.profile import Profile, get_profile
-from hubserve.registry.environments.resolve import Provided, provide
+from hubserve.registry.environments.provision import Provided, provide
+from hubserve.registry.environments.resolve import PYTHONS_CACHE, request_of
 from hubserve.registry.progress import Progress, silent
 
 

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from hubserve.errors import InstallError
 from hubserve.registry.environments.interpreters import NEWEST, OLDEST, Python, find_pythons, host, probe
-from hubserve.registry.environments.module_requirements import Base, python_range
+from hubserve.registry.environments.module_requirements import ProfileSettings, python_range
 
 _VERSION = re.compile(r"\d+(\.\d+){0,2}")
 
 
-class Wish(NamedTuple):
+class PythonRequest(NamedTuple):
     """Which Pythons will do.
 
     Attributes:
@@ -44,7 +44,7 @@ class Wish(NamedTuple):
         return python_range(text, "--python").contains(python.version)
 
 
-def choose_python(wish: Wish, cache: Path, base: Base | None = None) -> Python:
+def choose_python(wish: PythonRequest, cache: Path, base: ProfileSettings | None = None) -> Python:
     """Return the host's Python if it will do, else the newest on this machine that does; of a profile, the one that it prefers.
 
     Args:
@@ -71,12 +71,12 @@ def choose_python(wish: Wish, cache: Path, base: Base | None = None) -> Python:
     raise InstallError(_none_fits(wish, found, base))
 
 
-def _none_fits(wish: Wish, found: list[Python], base: Base | None) -> str:
+def _none_fits(wish: PythonRequest, found: list[Python], base: ProfileSettings | None) -> str:
     listed = ", ".join(dict.fromkeys(f"{each.version} ({each.path})" for each in found)) or "none"
     bounds = f"{'.'.join(map(str, OLDEST))} to {'.'.join(map(str, NEWEST))}"
     wanted = wish.text
     if base:
-        said = f", {wish.text}" if wish != Wish() else ""
+        said = f", {wish.text}" if wish != PythonRequest() else ""
         wanted = f"the environment profile '{base.profile}' is made for Python {' or '.join(base.pythons)}{said}"
     return (
         f"no Python on this machine will do: {wanted}, and hub runs modules on Python {bounds}. Found: {listed}. "

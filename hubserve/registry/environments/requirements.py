@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.errors import InstallError
-from hubserve.registry.environments.find_links import check_brought, packages_in
+from hubserve.registry.environments.find_links import check_wheels, packages_in
 from hubserve.registry.environments.requirement_lines import (
     CONSTRAINT,
     FLAGS,
@@ -133,7 +133,7 @@ class _Reader:
             self.read(self._inside(path, value, where, Path.is_file, "file"), depth + 1, self.constraints)
         elif name == LINKS and not is_address(value):
             folder = self._inside(path, value, where, Path.is_dir, "folder")
-            check_brought(folder, where, allow_urls=self._allow_urls)
+            check_wheels(folder, where, allow_urls=self._allow_urls)
             self._links.append(folder)
         elif name in (LINKS, *INDEXES):
             self._options.append(f"{name} {check_address(value, where, allow_urls=self._allow_urls)}")

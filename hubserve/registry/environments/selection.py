@@ -9,14 +9,14 @@ from typing import NamedTuple
 from hubserve.errors import InstallError
 from hubserve.kinds.module_scan import Place
 from hubserve.registry.environments.code_requirements import host_lacks, places_text
-from hubserve.registry.environments.dependency_resolution import Resolution, resolve
 from hubserve.registry.environments.environment_record import all_environments
 from hubserve.registry.environments.host_compat import why_own
 from hubserve.registry.environments.host_packages import unmet
 from hubserve.registry.environments.install_options import Options
-from hubserve.registry.environments.merge import is_pinned, is_unfit, names_in, ways
 from hubserve.registry.environments.module_requirements import Needs
 from hubserve.registry.environments.profile import HOST, Profile, all_profiles, get_profile, known_packages, parts_of_packages
+from hubserve.registry.environments.profile_merge import is_pinned, is_unfit, merge_candidates, names_in
+from hubserve.registry.environments.resolve import Resolution, resolve
 from hubserve.registry.progress import Progress, silent
 
 #: import names that every environment has
@@ -93,7 +93,7 @@ def choose(
     return _own_or_profile(case, own, failed) if own else _profile_or_host(case, missing)
 
 
-def foresee_choice(home: Path, needs: Needs, names: Mapping[str, Place], options: Options) -> Choice | None:
+def predict_choice(home: Path, needs: Needs, names: Mapping[str, Place], options: Options) -> Choice | None:
     """Return what :func:`choose` will most likely say, without resolving anything; None for a module with packages of its own.
 
     Args, Raises: as :func:`choose`.
@@ -138,7 +138,7 @@ def _on_host(case: _Case) -> Choice:
 def _on_profile(case: _Case, profile: Profile) -> Resolution:
     """Resolve a profile with what the module brings."""
     failure: InstallError | None = None
-    for needs in ways(profile, case.needs, list(case.names)):
+    for needs in merge_candidates(profile, case.needs, list(case.names)):
         try:
             return resolve(case.home, needs, case.options, case.progress)
         except InstallError as error:
@@ -240,7 +240,7 @@ def _lacking(missing: Sequence[str], names: Mapping[str, Place], sentence: str) 
     return (f"{sentence} {places_text(missing, names)}, which its code imports",) if missing else ()
 
 
-def digest_of_case(home: Path, needs: Needs, names: Mapping[str, Place], options: Options) -> str:
+def choice_digest(home: Path, needs: Needs, names: Mapping[str, Place], options: Options) -> str:
     """Digest of everything that a choice is made from, but for what the index holds today."""
     wanted = needs.requirements
     found = [wanted.lines, wanted.constraints, wanted.options, wanted.links_digest(), needs.requires_python, needs.isolated, needs.profile]

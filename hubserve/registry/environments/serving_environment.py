@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hubserve.kinds.project_imports import folders_beside
 from hubserve.registry.configuration import install_settings
 from hubserve.registry.environments.install_options import Options
-from hubserve.registry.environments.prepare import decide, foresee
+from hubserve.registry.environments.module_environment import expected_environment, module_environment
 from hubserve.registry.environments.profile import HOST
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("hubserve")
 
 
-def served_environment(home: Path, found: "Resolved", asked: str = "") -> str:
+def serving_environment(home: Path, found: "Resolved", asked: str = "") -> str:
     """Return the key of the environment that a module is served in; "" for the Python of hub.
 
     What is named is built if it is not there. A module that is served from its folder, and for which nothing is named, gets what an
@@ -38,9 +38,9 @@ def served_environment(home: Path, found: "Resolved", asked: str = "") -> str:
     options = Options(profile=asked, packages=packages)
     if wished:
         timeout_s = install_settings(home).lock_timeout_s
-        decided = decide(home, folder, info, options, beside, timeout_s=timeout_s, progress=_Steps(info.name))
+        decided = module_environment(home, folder, info, options, beside, timeout_s=timeout_s, progress=_Steps(info.name))
         return decided.environment.key if decided.environment else ""
-    foreseen = foresee(home, folder, info, options, beside)
+    foreseen = expected_environment(home, folder, info, options, beside)
     if foreseen is None or (not foreseen.profile and not foreseen.lacks):
         return ""
     if foreseen.environment:

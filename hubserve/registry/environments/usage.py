@@ -8,8 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hubserve.registry.environments.build import used_bytes
-from hubserve.registry.environments.environment_record import environments_dir, folders
+from hubserve.registry.environments.environment_record import environments_dir, folders, used_bytes
 from hubserve.registry.lock import store_lock
 from hubserve.registry.manifest import MANIFEST_NAME
 from hubserve.registry.progress import Progress

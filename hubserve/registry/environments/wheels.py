@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 from hubserve.errors import InstallError
 from hubserve.registry.environments.build import attempt, build
-from hubserve.registry.environments.dependency_resolution import PYTHONS_CACHE, prepared_tool
 from hubserve.registry.environments.environment_record import Environment, get_environment
 from hubserve.registry.environments.interpreters import Python
-from hubserve.registry.environments.package_index import index_settings, only_folder
 from hubserve.registry.environments.package_lock import make_lock
-from hubserve.registry.environments.pip import Pip
-from hubserve.registry.environments.python_choice import Wish, choose_python
-from hubserve.registry.environments.tools import Order
+from hubserve.registry.environments.python_choice import PythonRequest, choose_python
+from hubserve.registry.environments.resolve import PYTHONS_CACHE, scratch_tool
+from hubserve.registry.environments.tools.base import Order
+from hubserve.registry.environments.tools.package_index import index_settings, only_folder
+from hubserve.registry.environments.tools.pip import Pip
 from hubserve.registry.progress import Progress, silent
 
 
@@ -49,7 +49,7 @@ def download_wheels(home: Path, key: str, folder: Path, *, links: tuple[Path, ..
     python = Python(environment.base, environment.python, environment.platform)
     folder.mkdir(parents=True, exist_ok=True)
     order = Order(environment.pins, (), links, index_settings())
-    with prepared_tool(home, progress, Pip) as tool:
+    with scratch_tool(home, progress, Pip) as tool:
         assert isinstance(tool, Pip), "it was asked for"
         attempt(lambda: tool.wheels(python, folder.absolute(), order), "cannot be packed")
     return Portable(environment.pins, environment.python, environment.platform)
@@ -72,12 +72,12 @@ def build_from_wheels(
         InstallError: this machine has no such Python or is of another platform, or a wheel is missing; nothing of it is left.
     """
     minor = ".".join(portable.python.split(".")[:2])
-    python = choose_python(Wish(user=minor), home / "cache" / PYTHONS_CACHE)
+    python = choose_python(PythonRequest(user=minor), home / "cache" / PYTHONS_CACHE)
     if python.platform != portable.platform:
         raise InstallError(
             f"the packages are made for {portable.platform}, and this is {python.platform}. Make the bundle on such a machine."
         )
     lock = make_lock((pin.split(" @ ")[0] for pin in portable.pins), python)
     order = Order(lock.pins, source=only_folder(folder.absolute()))
-    with prepared_tool(home, progress) as tool:
+    with scratch_tool(home, progress) as tool:
         return build(home, lock, python, tool, order, timeout_s=timeout_s, progress=progress)

@@ -11,7 +11,7 @@ from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.digests import digest_folder, sync_tree, write_file_list
 from hubserve.registry.environments.install_options import AUTO, Options
 from hubserve.registry.environments.launch import launch
-from hubserve.registry.environments.transaction import Prepared, provided_environment
+from hubserve.registry.environments.staged_environment import StagedEnvironment, staged_environment
 from hubserve.registry.history import read_history
 from hubserve.registry.install.import_check import check_import
 from hubserve.registry.install.import_check_cache import ImportCheckCache
@@ -80,7 +80,7 @@ def install(
         origin.check_promised(info.name, info.version)
         version_folder = _version_folder(home, info, replace_flat=replace_flat)
         options = as_before(options, version_folder)
-        prepared_environment = provided_environment(home, module.folder, info, options, settings, progress, module.beside)
+        prepared_environment = staged_environment(home, module.folder, info, options, settings, progress, module.beside)
         with errors_name_source(module.folder, source), prepared_environment as prepared:
             checked = _check_import(module, home, prepared.key, settings, progress) if check else None
             progress("writing to disk")
@@ -167,7 +167,7 @@ def _check_import(module: Staged, home: Path, environment: str, settings: Instal
     return cache
 
 
-def _write_manifest(module: Staged, origin: Origin, prepared: Prepared) -> Manifest:
+def _write_manifest(module: Staged, origin: Origin, prepared: StagedEnvironment) -> Manifest:
     folder, base = module.folder, module.lookup_base
     contents, digests = digest_folder(folder)
     write_file_list(folder, digests)

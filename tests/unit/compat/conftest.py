@@ -1,4 +1,4 @@
-"""Makes ``paddlehub`` importable in this process."""
+"""Make ``paddlehub`` importable in this process."""
 
 import hubserve.compat
 

@@ -1,4 +1,4 @@
-"""Runs scripts where the name ``paddlehub`` is importable, as in an instance."""
+"""Run scripts with an importable ``paddlehub``, as in an instance."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 
 def run_script(script: str, home: Path, **environ: str) -> str:
-    """Run a script; returns what it printed."""
+    """Run a script, and return its output."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "hubserve" / "compat")])
     environment = {**os.environ, "PYTHONPATH": path, "HUB_HOME": str(home), **environ}
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(script)]

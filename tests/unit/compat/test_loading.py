@@ -1,4 +1,4 @@
-"""``hub.Module(...)`` in scripts of one's own, outside of any server."""
+"""Test ``hub.Module(...)`` in users' scripts, outside of any server."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def test_the_name_can_be_installed_into_an_environment_and_removed(home: Path, t
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with two versions of a module."""
+    """Return a home with two versions of a module."""
     home = tmp_path_factory.mktemp("versions")
     for version in ("1.9.0", "1.10.0"):
         source = write_module(tmp_path_factory.mktemp("source"), "my-toy", version)
@@ -87,7 +87,7 @@ def test_a_version_is_chosen_by_name_and_condition(versions: Path, asked: str, v
     assert run_script(script, versions).strip() == version
 
 
-def test_what_cannot_be_loaded_is_told(versions: Path, tmp_path: Path) -> None:
+def test_a_module_that_cannot_be_loaded_is_reported(versions: Path, tmp_path: Path) -> None:
     script = f"""
     import paddlehub as hub
     missing = [dict(name="my-toy", version=">2"), dict(name="lac", source="https://x/y.git")]
@@ -127,7 +127,7 @@ def test_initialize_is_called_where_there_is_one_and_the_constructor_otherwise(h
     (tmp_path / "old" / "module.py").write_text(
         "import paddlehub as hub\nfrom paddlehub.module.module import moduleinfo\n"
         '@moduleinfo(name="old", version="1.0.0")\nclass Old(hub.Module):\n'
-        "    def _initialize(self, a=1):\n        self.told = (a, self.directory, self.name)\n"
+        "    def _initialize(self, a=1):\n        self.seen = (a, self.directory, self.name)\n"
     )
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "module.py").write_text(
@@ -135,22 +135,22 @@ def test_initialize_is_called_where_there_is_one_and_the_constructor_otherwise(h
         "class Base:\n    @serving\n    def answer(self):\n        return 'base'\n"
         "    @runnable\n    def run(self, argv):\n        return argv\n"
         '@moduleinfo(name="new", version="1.0.0")\nclass New(Base):\n'
-        "    def __init__(self, a=1):\n        super().__init__()\n        self.told = (a, self.directory, self.name)\n"
+        "    def __init__(self, a=1):\n        super().__init__()\n        self.seen = (a, self.directory, self.name)\n"
         "    def answer(self):\n        return 'own, and ' + super().answer()\n"
     )
     script = f"""
     import json, os
     import paddlehub as hub
     from paddlehub.module.module import RunModule
-    told = []
+    seen = []
     for name in ("old", "new"):
         module = hub.Module(directory=os.path.join({str(tmp_path)!r}, name), a=2)
-        told.append([*module.told, isinstance(module, RunModule), module.serving_func_name, module.is_runnable])
-    print(json.dumps([told, module.answer(), module._run_func(["x"]), module.sub_modules(), module.get_py_requirements()]))
+        seen.append([*module.seen, isinstance(module, RunModule), module.serving_func_name, module.is_runnable])
+    print(json.dumps([seen, module.answer(), module._run_func(["x"]), module.sub_modules(), module.get_py_requirements()]))
     """
-    told, answer, ran, inner, required = json.loads(run_script(script, home))
-    assert told[0] == [2, str(tmp_path / "old"), "old", True, None, False]
-    assert told[1] == [2, str(tmp_path / "new"), "new", True, "answer", True]
+    seen, answer, ran, inner, required = json.loads(run_script(script, home))
+    assert seen[0] == [2, str(tmp_path / "old"), "old", True, None, False]
+    assert seen[1] == [2, str(tmp_path / "new"), "new", True, "answer", True]
     assert (answer, ran, inner, required) == ("own, and base", ["x"], {}, [])
 
 

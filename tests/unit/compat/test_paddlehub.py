@@ -1,4 +1,4 @@
-"""The name ``paddlehub`` inside an instance, used as published modules and scripts use it."""
+"""Test the name ``paddlehub`` inside an instance, as published modules and scripts use it."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_an_installed_module_is_loaded_by_name_and_by_version_and_imported_by_ot
     assert run_script(script, home).splitlines() == ["from the assets", "1.2.0", "ba"]
 
 
-def test_a_module_that_is_not_installed_is_told_how_to_get_it(home: Path) -> None:
+def test_the_error_for_a_missing_module_says_how_to_install_it(home: Path) -> None:
     script = """
     import paddlehub as hub
     try:

@@ -1,4 +1,4 @@
-"""What published modules import of ``paddlehub``: every line stands in at least one of those that were looked through."""
+"""Test the imports of published modules from ``paddlehub``: each line comes from at least one of them."""
 
 import json
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_every_line_resolves_and_loads_no_framework(home: Path) -> None:
     assert json.loads(run_script(script, home)) == [[], []]
 
 
-def test_what_only_training_needs_says_so_when_it_is_used_and_can_be_a_base(home: Path) -> None:
+def test_names_for_training_can_be_a_base_and_raise_when_they_are_used(home: Path) -> None:
     script = """
     import paddlehub as hub
     from paddlehub.datasets.base_nlp_dataset import TextClassificationDataset

@@ -1,4 +1,4 @@
-"""The compatibility package in an environment of the kind that old modules need: Python 3.8, an old numpy, and nothing else."""
+"""Test the compatibility package in the environment of an old module: Python 3.8, an old numpy, and nothing else."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow  # its numpy comes from a package index
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with that numpy."""
+    """Return a folder with that numpy."""
     if find_python("3.8") is None:
         pytest.skip("this machine has no Python 3.8")
     folder = tmp_path_factory.mktemp("packages")

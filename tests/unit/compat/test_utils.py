@@ -1,4 +1,4 @@
-"""The small things that modules import from ``paddlehub.utils``."""
+"""Test the helpers that modules import from ``paddlehub.utils``."""
 
 import http.server
 import io
@@ -51,7 +51,7 @@ def test_text_files_are_read_in_utf_8_or_gbk_without_empty_lines(tmp_path: Path)
     assert parser.csv_parser.parse(str(path)) == {"id": ["1", "2"], "name": ["x", "y"]}
 
 
-def test_the_logger_writes_what_is_told_and_nothing_while_it_is_disabled(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_logger_writes_lines_and_nothing_while_it_is_disabled(caplog: pytest.LogCaptureFixture) -> None:
     logger = log.Logger("paddlehub-test")
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
@@ -69,7 +69,7 @@ def test_the_logger_writes_what_is_told_and_nothing_while_it_is_disabled(caplog:
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """A server of files."""
+    """Return the address of a file server."""
     site = tmp_path / "site"
     site.mkdir()
     with zipfile.ZipFile(site / "model.zip", "w") as archive:
@@ -132,7 +132,7 @@ def test_records_hashes_and_temporary_places_lie_in_the_home(home: Path, tmp_pat
     assert files.load_py_module(str(tmp_path), "fresh_one").value == 1
 
 
-def test_sequences_are_padded_cut_and_cut_into_pieces() -> None:
+def test_sequences_are_padded_truncated_and_split_into_pieces() -> None:
     assert sequences.pad_sequence([1, 2], 4, 0) == [1, 2, 0, 0]
     assert sequences.trunc_sequence([1, 2, 3], 2) == [1, 2]
     with pytest.raises(AssertionError):

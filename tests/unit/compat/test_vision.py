@@ -1,4 +1,4 @@
-"""Transforms give what OpenCV and numpy give by the published formulas."""
+"""Test transforms against the published formulas in OpenCV and numpy."""
 
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def test_wrong_settings_are_refused_as_published(make: object, error: type[Excep
         make()  # type: ignore[operator]
 
 
-def test_lab_is_what_scikit_image_says_and_comes_back() -> None:
+def test_lab_agrees_with_scikit_image_and_converts_back() -> None:
     rgb = CAT[:64, :64, ::-1]
     made = transforms.RGB2LAB()(rgb)
     expected = color.rgb2lab(rgb / 255.0) / [100, 110, 110] - [0.5, 0, 0]

@@ -1,4 +1,4 @@
-"""What works on Paddle's own objects, with a real Paddle."""
+"""Test functions on Paddle's own objects, with a real Paddle."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ QUIET = "import warnings\nwarnings.simplefilter('ignore')\n"
 
 
 def run_with_paddle(script: str, home: Path, **environ: str) -> str:
-    """The last line that a script prints; Paddle itself may print before."""
+    """Return the last line that a script prints; Paddle itself may print before."""
     lines = [line.removeprefix("    ") for line in script.strip("\n").splitlines()]
     return run_script(QUIET + "\n".join(lines), home, **environ).splitlines()[-1]
 
@@ -22,17 +22,17 @@ def test_a_transformer_module_has_four_answers(home: Path) -> None:
     def make(task):
         return hub.Module(directory={str(MODULES / "published" / "tiny_bert")!r}, task=task, label_map={{0: "short", 1: "long"}})
     module = make("seq-cls")
-    told = [module.predict([["ab cd"], ["abcdef"], ["abc"]], max_seq_len=8, batch_size=2)]
+    seen = [module.predict([["ab cd"], ["abcdef"], ["abc"]], max_seq_len=8, batch_size=2)]
     for task, data in (("text-matching", [["ab", "cd"], ["ab", "abc"]]), ("token-cls", [["ab\\x02abcdef"]]), (None, [["ab"], ["abc"]])):
         module.task = task
-        told.append(module.predict_method(data, max_seq_len=4))
+        seen.append(module.predict_method(data, max_seq_len=4))
     module.task = "cooking"
     for call in (lambda: module.predict([["ab"]]), lambda: make("seq-cls").predict([[]]), lambda: make("seq-cls").get_embedding([["ab"]])):
         try:
             call()
         except RuntimeError as error:
-            told.append(str(error))
-    print(json.dumps(told))
+            seen.append(str(error))
+    print(json.dumps(seen))
     """
     classes, matches, words, vectors, unknown, nothing, wrong = json.loads(run_with_paddle(script, home))
     assert classes == ["short", "long", "short"]
@@ -58,13 +58,13 @@ def test_static_mode_holds_inside_and_ends_also_after_an_error(home: Path) -> No
     class B(paddle.nn.Layer):
         def mode(self):
             return paddle.in_dynamic_mode()
-    told = [A().mode(), B().mode(), run_in_static_mode(paddle.in_dynamic_mode)()]
+    seen = [A().mode(), B().mode(), run_in_static_mode(paddle.in_dynamic_mode)()]
     try:
         with static_mode_guard():
             raise ValueError
     except ValueError:
-        told.append(paddle.in_dynamic_mode())
-    print(json.dumps([told, issubclass(A, RunModule), issubclass(B, RunModule)]))
+        seen.append(paddle.in_dynamic_mode())
+    print(json.dumps([seen, issubclass(A, RunModule), issubclass(B, RunModule)]))
     """
     assert json.loads(run_with_paddle(script, home)) == [[False, True, False, True], True, True]
 

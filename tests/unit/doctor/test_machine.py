@@ -20,7 +20,7 @@ from hubserve.doctor import engines, hardware, home_checks, software
 from hubserve.doctor.findings import Finding
 from hubserve.doctor.machine import MACHINE_CHECKS
 from hubserve.engines.gpus import gpu_count
-from hubserve.registry.environments.installed import OPENCV_BUILDS
+from hubserve.registry.environments.host_packages import OPENCV_BUILDS
 from tests.conftest import MODULES, ROOT, hub
 from tests.unit.doctor.found import the, without_engines, worse_than_notes
 

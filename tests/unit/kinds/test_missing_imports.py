@@ -43,7 +43,7 @@ def test_a_known_import_names_its_package(name: str, package: str, monkeypatch: 
 
 
 @pytest.mark.parametrize("name", ["tools", "utils", "ppocr", "deploy.x", "config", "python", "no_such_package"])
-def test_no_package_is_named_for_any_other(name: str) -> None:
+def test_no_package_is_named_for_an_unknown_import(name: str) -> None:
     text = message_for(name)
     top = name.partition(".")[0]
     assert package_of(name) == ""
@@ -53,7 +53,7 @@ def test_no_package_is_named_for_any_other(name: str) -> None:
     assert "from its folder in that project" in text
 
 
-def test_where_it_was_looked_for_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_searched_folders_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     origin = tmp_path / "deploy" / "clas"
     monkeypatch.setitem(project_imports.AROUND, "clas", surroundings(origin))
     text = message_for("tools")
@@ -65,7 +65,7 @@ def test_where_it_was_looked_for_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     assert f"not looked at: '{tmp_path / 'deploy'}', where every user of this machine can put files" in message_for("tools")
 
 
-def test_a_part_that_the_package_found_here_lacks_is_named_with_its_place() -> None:
+def test_a_missing_part_of_an_installed_package_is_reported_with_the_packages_path() -> None:
     text = message_for("json.no_such_part")
     assert "it imports 'json.no_such_part', and the 'json' that is found here (" in text
     assert "__init__.py" in text

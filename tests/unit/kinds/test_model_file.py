@@ -1,4 +1,4 @@
-"""Models' own files as a kind of module: names, folders, settings."""
+"""Test model files as a kind of module: names, folders, settings."""
 
 import json
 import pickle
@@ -31,7 +31,7 @@ def test_any_file_s_name_becomes_one_that_a_module_can_have(text: str, name: str
     assert valid_name(text) == name
 
 
-def test_of_a_folder_only_models_count(tmp_path: Path) -> None:
+def test_only_models_in_a_folder_count(tmp_path: Path) -> None:
     scale(tmp_path / "net.onnx")
     with zipfile.ZipFile(tmp_path / "best.pt", "w") as archive:
         archive.writestr("best/data.pkl", pickle.dumps({"a": 1}, 2))

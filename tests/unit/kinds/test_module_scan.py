@@ -1,4 +1,4 @@
-"""Test the needs of a module's code, read from its sources."""
+"""Test the requirements of a module's code, read from its sources."""
 
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def test_places_say_file_line_and_whether_it_is_in_a_function(folder: Path) -> N
     assert scan.imports["lmdb"] == (Place("module.py", 12, optional=True),)
 
 
-def test_removed_names_are_found_by_what_they_stand_for(folder: Path) -> None:
+def test_removed_names_are_found_through_aliases(folder: Path) -> None:
     removed = scan_module(folder).removed
     assert set(removed) == {"numpy.float", "numpy.fromstring"}
     assert len(removed["numpy.fromstring"]) == 1, "with sep= it is there still"
@@ -72,7 +72,7 @@ def test_removed_names_are_found_by_what_they_stand_for(folder: Path) -> None:
     assert {"paddle.fluid", "numpy.asscalar"} <= set(scan_module(folder).removed)
 
 
-def test_files_that_are_not_python_3_are_reported_and_a_byte_order_mark_is_none_of_them(folder: Path) -> None:
+def test_files_that_are_not_python_3_are_reported_and_a_byte_order_mark_is_allowed(folder: Path) -> None:
     (folder / "old.py").write_text("print 'hello'\n")
     (folder / "inner" / "marked.py").write_bytes(b"\xef\xbb\xbfimport scipy\n")
     (folder / "inner" / "latin.py").write_bytes("# -*- coding: latin-1 -*-\nimport pandas  # \xe9\n".encode("latin-1"))

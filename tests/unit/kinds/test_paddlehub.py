@@ -40,7 +40,7 @@ def test_a_batch_method_may_be_marked_with_brackets_or_without(tmp_path: Path, b
     ],
 )
 @pytest.mark.parametrize("inherited", [False, True])
-def test_a_method_whose_result_is_no_answer_yet_is_refused_at_the_import(tmp_path: Path, method: str, advice: str, inherited: bool) -> None:
+def test_generators_and_coroutines_are_refused_as_methods_at_the_import(tmp_path: Path, method: str, advice: str, inherited: bool) -> None:
     head = "from hubserve.module import batch, moduleinfo, serving\n"
     decorator = '@moduleinfo(name="lazy", version="1.0.0")\n'
     body = f"class Base:\n{method}\n{decorator}class Lazy(Base):\n    pass\n" if inherited else f"{decorator}class Lazy:\n{method}"

@@ -1,4 +1,4 @@
-"""Imports beside the folder that a module came from: where they are looked for, and where not."""
+"""Test imports beside the folder that a module was installed from: the folders that are searched."""
 
 import os
 import subprocess
@@ -42,14 +42,14 @@ def test_the_folders_above_count_up_to_the_projects_own(project: Path) -> None:
 
 
 @pytest.mark.parametrize("sign", [".git", "pyproject.toml", ".hg"])
-def test_what_says_that_a_folder_is_a_projects_own(project: Path, sign: str) -> None:
+def test_the_files_of_a_projects_top_folder(project: Path, sign: str) -> None:
     (project / "deploy" / sign).mkdir()
     assert surroundings(project / "deploy" / "serving" / "clas").folders == (project / "deploy" / "serving", project / "deploy")
     (project / "deploy" / "serving" / "clas" / sign).mkdir()
     assert surroundings(project / "deploy" / "serving" / "clas").folders == (), "a module that is a project of its own"
 
 
-def test_folders_that_everybody_can_write_to_are_never_looked_at(project: Path) -> None:
+def test_world_writable_folders_are_never_searched(project: Path) -> None:
     write(project / "tools.py")
     os.chmod(project / "deploy", 0o777)
     around = surroundings(project / "deploy" / "serving" / "clas")
@@ -76,14 +76,14 @@ def test_packages_files_and_packages_without_init_are_found_and_folders_of_data_
     assert [find_in([str(each) for each in folders], name) for name in ("data", "setup_tools", "nothing")] == [None] * 3
 
 
-def test_the_nearest_of_two_is_taken(project: Path) -> None:
+def test_the_nearest_of_two_folders_is_used(project: Path) -> None:
     write(project / "utils" / "__init__.py")
     near = write(project / "deploy" / "utils" / "__init__.py")
     assert found(surroundings(project / "deploy" / "serving" / "clas").folders, "utils") == str(near)
 
 
 def run_beside(project: Path, code: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a new process that looks beside the project's module."""
+    """Run code in a new process that finds imports beside the project's module."""
     script = (
         "from pathlib import Path; from hubserve.kinds.project_imports import came_from, look_beside; "
         f"came_from('clas', Path({str(project / 'deploy' / 'serving' / 'clas')!r})); look_beside('clas', Path('/')); {code}"
@@ -108,7 +108,7 @@ def test_an_installed_package_is_never_hidden(project: Path, monkeypatch: pytest
     assert done.stdout == "0.0\n"
 
 
-def test_where_a_module_came_from_is_what_its_manifest_says(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_origin_of_a_module_is_in_its_manifest(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = home / "modules" / "clas" / ".1.0.0-00000000"
     for text, wanted in [
         (f'{{"source_folder": "{tmp_path}/x"}}', tmp_path / "x"),
@@ -128,7 +128,7 @@ def test_where_a_module_came_from_is_what_its_manifest_says(home: Path, tmp_path
     assert project_imports.AROUND["stray"].origin == stray
 
 
-def test_what_hubserve_provides_is_not_followed_beside_a_module(tmp_path: Path) -> None:
+def test_imports_that_hubserve_provides_are_not_followed_beside_a_module(tmp_path: Path) -> None:
     (tmp_path / "paddlehub" / "module").mkdir(parents=True)
     (tmp_path / "paddlehub" / "__init__.py").write_text("import a_package_of_the_checkout\n")
     (tmp_path / "paddlehub" / "module" / "module.py").write_text("import another_one\n")

@@ -1,4 +1,4 @@
-"""Old names, in a process of their own: they change the packages of the whole process."""
+"""Test removed names, in a process of their own: they patch the packages of the whole process."""
 
 import json
 import os
@@ -112,7 +112,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("said", OLD)
-def test_old_code_gets_what_it_got(answers: dict[str, Any], said: str) -> None:
+def test_old_code_gets_the_removed_names(answers: dict[str, Any], said: str) -> None:
     assert answers[said] == OLD[said]
 
 
@@ -123,7 +123,7 @@ def test_each_name_is_logged_once_with_its_place(tmp_path: Path) -> None:
     assert all(line.startswith(f"{tmp_path / 'user' / 'code.py'}, line 4: numpy ") for line in lines)
 
 
-def test_installed_packages_see_what_is_really_there(tmp_path: Path) -> None:
+def test_installed_packages_see_only_existing_names(tmp_path: Path) -> None:
     package = tmp_path / "site-packages" / "detecting"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(DETECTION)

@@ -59,7 +59,7 @@ def test_one_method_may_be_marked_for_several_uses_and_be_defined_anew(tmp_path:
         ("(" * 5000, "not valid Python"),
     ],
 )
-def test_what_is_wrong_with_a_module_file_is_told_with_its_place(tmp_path: Path, text: str, words: str) -> None:
+def test_errors_in_a_module_file_are_reported_with_their_place(tmp_path: Path, text: str, words: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(LoadFailed) as caught:
         read_module_class(path)
@@ -90,7 +90,7 @@ def test_methods_of_hubserves_ready_made_classes_are_known_without_importing_the
     assert (info.serving_method, info.runnable, info.batches) == ("serve", True, True)
 
 
-def test_a_class_of_the_same_name_from_elsewhere_tells_nothing(tmp_path):
+def test_a_class_of_the_same_name_from_elsewhere_has_no_known_methods(tmp_path):
     (tmp_path / "module.py").write_text(
         "from elsewhere import ModelModule\n\n@moduleinfo(name='flowers', version='1.0.0')\nclass Flowers(ModelModule):\n    pass\n"
     )

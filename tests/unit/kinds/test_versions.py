@@ -1,4 +1,4 @@
-"""What instances and scripts know of installed versions without the registry."""
+"""Test installed versions without the registry, as instances and scripts see them."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def test_the_current_version_is_found_by_its_numbers(home: Path) -> None:
     assert (current_version("other"), flat_folder("toy")) == (None, None)
 
 
-def test_folders_inside_a_module_that_paddlehub_installed_are_no_versions(home: Path) -> None:
+def test_folders_inside_a_module_that_paddlehub_installed_are_not_versions(home: Path) -> None:
     folder = write_module(home / "modules" / "toy")
     (folder / "assets").mkdir()
     assert (installed_versions("toy"), current_version("toy"), flat_folder("toy")) == ({}, folder, folder)

@@ -1,4 +1,4 @@
-"""Named arrays in JSON."""
+"""Test named arrays in JSON."""
 
 import numpy as np
 import pytest
@@ -34,11 +34,11 @@ def test_lists_get_the_models_dtype_and_base64_keeps_its_own():
         ({"ids": {"data": ""}}, "described by"),
     ],
 )
-def test_what_is_no_array_is_told(inputs, words):
+def test_values_that_are_not_arrays_are_reported(inputs, words):
     with pytest.raises(InvalidInput, match=words):
         arrays_of(inputs, [IDS])
 
 
-def test_numbers_that_a_byte_cannot_hold_are_told():
+def test_numbers_that_a_byte_cannot_hold_are_reported():
     with pytest.raises(InvalidInput, match="must be uint8"):
         arrays_of({"image": [256]}, [TensorSpec("image", "uint8", (-1,))])

@@ -1,4 +1,4 @@
-"""How items become runs of a model."""
+"""Test the mapping of items to runs of a model."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def specs(*shapes):
         ([], [(ANY,)], WHOLE),
     ],
 )
-def test_a_signature_tells_how_many_items_one_run_takes(inputs, outputs, per_run):
+def test_the_items_per_run_are_derived_from_the_signature(inputs, outputs, per_run):
     assert items_per_run(specs(*inputs), specs(*outputs)) == per_run
 
 
@@ -37,7 +37,7 @@ def test_requests_see_items_first_whatever_the_model_has():
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
-def test_a_fixed_batch_is_filled_up_and_what_fills_it_is_not_answered(count):
+def test_a_fixed_batch_is_filled_up_and_its_padding_is_not_answered(count):
     seen = []
 
     def run(inputs):
@@ -51,7 +51,7 @@ def test_a_fixed_batch_is_filled_up_and_what_fills_it_is_not_answered(count):
     np.testing.assert_array_equal(seen[0][count:], np.repeat(x[-1:], 4 - count, axis=0))
 
 
-def test_a_model_without_items_is_given_its_own_shapes():
+def test_a_model_without_items_gets_its_own_shapes():
     def run(inputs):
         assert inputs["x"].shape == (2, 3)
         assert inputs["rate"].shape == ()

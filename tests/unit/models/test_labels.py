@@ -1,4 +1,4 @@
-"""Class names."""
+"""Test class names."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Settings over settings."""
+"""Test layered settings."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from hubserve.models.classifier import ClassifierModule
 from hubserve.models.settings import merged, override
 
 
-def test_what_a_module_leaves_out_has_its_default_and_defaults_are_never_changed():
+def test_missing_settings_have_their_defaults_and_defaults_are_never_changed():
     config = merged(ClassifierModule.defaults, {"Global": {"batch_size": 2}, "PostProcess": {"Topk": {"topk": 1}}})
     override([config["Global"], config["PreProcess"]], {"engine": "paddle", "crop_size": 96}, "flowers")
     assert (config["Global"]["batch_size"], config["Global"]["engine"], config["PreProcess"]["crop_size"]) == (2, "paddle", 96)
@@ -17,7 +17,7 @@ def test_what_a_module_leaves_out_has_its_default_and_defaults_are_never_changed
     assert ClassifierModule.defaults["PreProcess"]["crop_size"] is None
 
 
-def test_an_unknown_setting_is_told_where_it_stands():
+def test_an_unknown_setting_is_reported_with_its_place():
     with pytest.raises(ConfigError, match=r"PostProcess\.Topk\.topkk"):
         merged(ClassifierModule.defaults, {"PostProcess": {"Topk": {"topkk": 1}}})
     with pytest.raises(TypeError, match="flowers has no setting 'colour'; params.py has engine"):

@@ -8,18 +8,18 @@ MAX_BYTES = 1_000_000
 
 @pytest.fixture
 def full() -> AdmissionControl:
-    admission = AdmissionControl(10, MAX_BYTES)
-    admission.hold(MAX_BYTES)
-    return admission
+    control = AdmissionControl(10, MAX_BYTES)
+    control.hold(MAX_BYTES)
+    return control
 
 
 def test_small_bodies_are_counted_and_accepted_whatever_others_hold(full: AdmissionControl) -> None:
-    with full.admit() as ticket:
+    with full.admit() as admission:
         for received in range(0, SMALL_BYTES + 1, 1024):
-            ticket.reserve(received)
+            admission.reserve(received)
         assert full.bytes == MAX_BYTES + SMALL_BYTES
         with pytest.raises(Unavailable, match=r"has no room for 1 more \(max_pending_bytes\); try again later"):
-            ticket.reserve(SMALL_BYTES + 1)
+            admission.reserve(SMALL_BYTES + 1)
         assert full.bytes == MAX_BYTES + SMALL_BYTES
     assert full.bytes == MAX_BYTES
 
@@ -35,24 +35,24 @@ def test_parts_of_a_large_body_are_counted_as_they_arrive(full: AdmissionControl
 
 
 def test_announced_bodies_are_checked_and_not_counted(full: AdmissionControl) -> None:
-    with full.admit() as ticket:
-        ticket.check_room(SMALL_BYTES)
+    with full.admit() as admission:
+        admission.check_room(SMALL_BYTES)
         with pytest.raises(Unavailable):
-            ticket.check_room(SMALL_BYTES + 1)
+            admission.check_room(SMALL_BYTES + 1)
         full.release(MAX_BYTES)
-        ticket.reserve(10)
-        ticket.check_room(MAX_BYTES)
+        admission.reserve(10)
+        admission.check_room(MAX_BYTES)
         assert full.bytes == 10
 
 
 def test_a_large_answer_is_refused_only_if_others_hold_everything(full: AdmissionControl) -> None:
-    with full.admit() as ticket:
-        ticket.check_answer(SMALL_BYTES)
+    with full.admit() as admission:
+        admission.check_answer(SMALL_BYTES)
         with pytest.raises(Unavailable, match="no room for this answer of 65537 bytes"):
-            ticket.check_answer(SMALL_BYTES + 1)
+            admission.check_answer(SMALL_BYTES + 1)
         full.release(1)
-        ticket.reserve(1000)  # its own reservations do not count against it
-        ticket.check_answer(50 * MAX_BYTES)
+        admission.reserve(1000)  # its own reservations do not count against it
+        admission.check_answer(50 * MAX_BYTES)
 
 
 def test_unwritten_answers_keep_large_bodies_out(full: AdmissionControl) -> None:

@@ -15,8 +15,8 @@ from hubserve.net.content_encoding import UnknownEncoding, decode_body, encode_b
 
 def decode(body: bytes, coding: str, limit: int = 1 << 20, max_bytes: int = 1 << 30) -> bytes:
     async def run() -> bytes:
-        with AdmissionControl(10, max_bytes).admit() as ticket:
-            return bytes(await decode_body(memoryview(body), coding, limit, ticket))
+        with AdmissionControl(10, max_bytes).admit() as admission:
+            return bytes(await decode_body(memoryview(body), coding, limit, admission))
 
     return asyncio.run(run())
 

@@ -35,7 +35,7 @@ def test_the_log_names_what_is_left_out_once_for_each_start(store: Path, caplog:
     with caplog.at_level(logging.INFO, "hubserve"):
         plans = plan_stores(parse_settings({"model_store": [str(store)]}, "test"))
     assert [(plan.info.name, plan.error) for plan in plans] == [("good", "")]
-    logged = [record.getMessage() for record in caplog.records if "passed over" in record.getMessage()]
+    logged = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
     assert len(logged) == 1
     assert logged[0].endswith(".git, README.md, docs, empty, lost+found")
 

@@ -1,4 +1,4 @@
-"""What ``paddlehub.common`` offered to modules of PaddleHub 1."""
+"""Names of ``paddlehub.common`` for modules of PaddleHub 1."""
 
 from paddlehub.common import logger, utils
 

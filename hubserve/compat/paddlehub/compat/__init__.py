@@ -1,1 +1,1 @@
-"""What ``paddlehub.compat`` offers to modules from before Paddle 2."""
+"""Names of ``paddlehub.compat`` for modules from before Paddle 2."""

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
 @contextmanager
 def static_mode_guard() -> Iterator[None]:
-    """Static mode inside the ``with`` block; what it was before afterwards, also after an error."""
+    """Switch to static mode inside the ``with`` block, and back afterwards, also after an error."""
     import paddle
 
     dynamic = paddle.in_dynamic_mode()
@@ -60,7 +60,7 @@ def remove_vars_prefix(
     vars: Optional[Sequence[str]] = None,  # noqa: A002 - the published name
     excludes: Optional[Sequence[str]] = None,
 ) -> None:
-    """The reverse of :func:`add_vars_prefix`."""
+    """Undo :func:`add_vars_prefix`."""
     block = program.global_block()
     for name in list(vars or block.vars):
         if name.startswith(prefix) and name not in (excludes or ()):
@@ -68,7 +68,7 @@ def remove_vars_prefix(
 
 
 def get_variable_info(var: Any) -> Dict[str, Any]:
-    """A variable's name, shape, dtype (such as ``float32``) and flags."""
+    """Return a variable's name, shape, dtype (such as ``float32``) and flags."""
     import paddle
 
     if not isinstance(var, paddle.static.Variable):

@@ -2,7 +2,7 @@
 
 
 class DataType:
-    """What a value is, as modules of PaddleHub 1 number it."""
+    """Data types, as modules of PaddleHub 1 number them."""
 
     IMAGE = 0
     TEXT = 1

@@ -1,1 +1,1 @@
-"""What ``paddlehub.io`` offered to modules of PaddleHub 1."""
+"""Names of ``paddlehub.io`` for modules of PaddleHub 1."""

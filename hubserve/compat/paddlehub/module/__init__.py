@@ -1,4 +1,4 @@
-"""What ``paddlehub.module`` offers."""
+"""Names of ``paddlehub.module``."""
 
 from paddlehub.module.module import Module
 

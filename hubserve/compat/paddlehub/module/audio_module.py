@@ -10,7 +10,7 @@ from paddlehub.utils.sequences import extract_melspectrogram
 
 
 class AudioClassifierModule(NotTrained, RunModule):
-    """A layer with ``task`` (``"sound-cls"`` or None), ``label_map`` (number to label) and ``forward(features) -> scores``."""
+    """Layer with ``task`` (``"sound-cls"`` or None), ``label_map`` (number to label) and ``forward(features) -> scores``."""
 
     task: Optional[str]
     label_map: Dict[int, str]

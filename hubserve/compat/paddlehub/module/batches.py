@@ -5,7 +5,7 @@ from typing import Any, Iterator, List, Sequence
 
 
 def in_batches(items: Sequence[Any], batch_size: int) -> Iterator[List[Any]]:
-    """Lists of ``batch_size`` items; the last may be shorter."""
+    """Yield lists of ``batch_size`` items; the last may be shorter."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
     for start in range(0, len(items), batch_size):
@@ -14,7 +14,7 @@ def in_batches(items: Sequence[Any], batch_size: int) -> Iterator[List[Any]]:
 
 @contextmanager
 def computing(model: Any) -> Iterator[None]:
-    """A Paddle layer in its evaluation mode, without gradients."""
+    """Run a Paddle layer in evaluation mode, without gradients."""
     import paddle
 
     model.eval()

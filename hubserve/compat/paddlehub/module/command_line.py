@@ -1,4 +1,4 @@
-"""The command line of modules that a base class gives one: ``hub run <name> --input_path cat.png``."""
+"""Command line of modules whose base class has one: ``hub run <name> --input_path cat.png``."""
 
 import argparse
 from typing import Any, List
@@ -13,7 +13,7 @@ class CommandLine:
     arg_config_group: Any
 
     def parse_command(self, argvs: List[str]) -> argparse.Namespace:
-        """The arguments, as the two methods below declare them; on a wrong one the process ends with 2."""
+        """Parse the arguments that the two methods below declare; exit with 2 on a wrong one."""
         self.parser = argparse.ArgumentParser(
             description=f"Run the {self.name} module.", prog=f"hub run {self.name}", usage="%(prog)s", add_help=True
         )
@@ -34,5 +34,5 @@ class CommandLine:
 
 
 def as_bool(text: str) -> bool:
-    """``True``, ``1``, ``yes`` and ``on`` in any case; the original takes every text but the empty one for true."""
+    """Return True for ``True``, ``1``, ``yes`` and ``on`` in any case; the original takes every non-empty text as true."""
     return text.strip().lower() in ("true", "1", "yes", "on")

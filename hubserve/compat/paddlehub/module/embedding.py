@@ -34,13 +34,13 @@ class EmbeddingServing:
 
 
 class EmbeddingModule(RunModule, EmbeddingServing):
-    """The base of modules whose class is PaddleNLP's ``TokenEmbedding``."""
+    """Base of modules whose class is PaddleNLP's ``TokenEmbedding``."""
 
     base_url = "https://paddlenlp.bj.bcebos.com/models/embeddings/"
     embedding_name: str
 
     def get_vocab_path(self) -> str:
-        """The vocabulary's path; PaddleNLP fetches it if it is not there."""
+        """Return the vocabulary's path; PaddleNLP fetches it if it is not there."""
         from paddle.utils.download import get_path_from_url
         from paddlenlp.embeddings.token_embedding import EMBEDDING_HOME, EMBEDDING_URL_ROOT
 

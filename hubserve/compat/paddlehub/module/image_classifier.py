@@ -14,7 +14,7 @@ from hubserve.module import runnable, serving
 
 
 class ImageClassifierModule(NotTrained, RunModule, CommandLine, ImageServing):
-    """A layer with ``labels``, ``transforms(picture) -> (3, H, W)`` and ``forward(batch) -> (scores, features)``."""
+    """Layer with ``labels``, ``transforms(picture) -> (3, H, W)`` and ``forward(batch) -> (scores, features)``."""
 
     labels: Any
     transforms: Any

@@ -17,7 +17,7 @@ from hubserve.module import runnable, serving
 
 
 class ImageColorizeModule(NotTrained, RunModule, CommandLine, ImageServing):
-    """A layer that finds the colours of a picture's lightness.
+    """Layer that finds the colours of a picture's lightness.
 
     It has ``transforms(picture) -> LAB (3, H, W)``, ``preprocess(batch) -> {"A": lightness, "B": colours, "hint_B", "mask_B"}``,
     all of them tensors, and ``forward(A, hint_B, mask_B) -> (classes, colours)``.

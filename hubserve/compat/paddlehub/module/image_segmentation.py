@@ -18,7 +18,7 @@ from hubserve.module import runnable, serving
 
 
 class ImageSegmentationModule(NotTrained, ImageServing, RunModule, CommandLine):
-    """A layer with ``transform(picture) -> ((3, H, W), None)``, ``transforms``, and ``forward(batch) -> [(N, classes, h, w), ...]``."""
+    """Layer with ``transform(picture) -> ((3, H, W), None)``, ``transforms``, and ``forward(batch) -> [(N, classes, h, w), ...]``."""
 
     transform: Any
     transforms: Any

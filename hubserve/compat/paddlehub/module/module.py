@@ -17,7 +17,7 @@ __all__ = ["InvalidHubModule", "Module", "RunModule", "moduleinfo", "runnable", 
 
 
 class InvalidHubModule(LoadFailed):
-    """A folder is no module."""
+    """Error for a folder that is not a module."""
 
 
 def moduleinfo(
@@ -34,7 +34,7 @@ def moduleinfo(
 
 
 class Module:
-    """The base class of published modules; called itself, it loads one.
+    """Base class of published modules; called itself, it loads one.
 
     ``Module(name="lac")`` or ``Module(directory="./lac")`` gives the constructed module of that name or folder; the name counts where
     both are given. ``version`` is one version, or a condition such as ``">=1.1"``. Further keyword arguments reach its constructor, or its

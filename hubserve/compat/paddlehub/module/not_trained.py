@@ -1,4 +1,4 @@
-"""The steps of training, which every base class names and none does."""
+"""Steps of training, which every base class declares and none implements."""
 
 from typing import Any
 

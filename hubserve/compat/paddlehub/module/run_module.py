@@ -9,7 +9,7 @@ from paddlehub._training import refuse
 
 
 class RunModule:
-    """What each published module can rely on.
+    """Interface that published modules rely on.
 
     Methods of a module that is no ``paddle.nn.Layer`` run in Paddle's static mode, as the original has it, once Paddle is imported:
     modules from before Paddle 2 build and run programs.
@@ -19,7 +19,7 @@ class RunModule:
         super().__init__()
 
     def __getattribute__(self, name: str) -> Any:
-        """A method, wrapped as said above; anything else as it is."""
+        """Return a method wrapped as described above; other attributes unchanged."""
         found = object.__getattribute__(self, name)
         paddle = sys.modules.get("paddle")
         if name.startswith("__") or not inspect.ismethod(found) or not hasattr(paddle, "nn"):
@@ -39,7 +39,7 @@ class RunModule:
 
     @property
     def _run_func_name(self) -> Optional[str]:
-        """The name of the ``@runnable`` method."""
+        """Name of the ``@runnable`` method."""
         return self._marked("_runnable")
 
     @property
@@ -53,12 +53,12 @@ class RunModule:
 
     @property
     def serving_func_name(self) -> Optional[str]:
-        """The name of the ``@serving`` method."""
+        """Name of the ``@serving`` method."""
         return self._marked("_serving")
 
     @classmethod
     def get_py_requirements(cls) -> List[str]:
-        """The lines of the module's ``requirements.txt``."""
+        """Return the lines of the module's ``requirements.txt``."""
         path = os.path.join(os.path.dirname(str(sys.modules[cls.__module__].__file__)), "requirements.txt")
         if not os.path.isfile(path):
             return []
@@ -66,7 +66,7 @@ class RunModule:
             return file.read().splitlines()
 
     def sub_modules(self, recursive: bool = True) -> Dict[str, Any]:
-        """The modules that are attributes of this one, by attribute; those inside them as ``attribute/attribute``."""
+        """Return the modules that are attributes of this one, by attribute; those inside them as ``attribute/attribute``."""
         found: Dict[str, Any] = {}
         for name, value in vars(self).items():
             if value is self or not isinstance(value, RunModule):

@@ -8,6 +8,6 @@ _numbers = itertools.count()
 
 
 def new_path(folder: str, prefix: str = "") -> str:
-    """The path of a ``.png`` that does not exist, in a folder that does; instances of one module may share the folder."""
+    """Return the path of a ``.png`` that does not exist, in a folder that does; instances of one module may share the folder."""
     os.makedirs(folder, exist_ok=True)
     return os.path.join(folder, f"{prefix}{time.time():.6f}_{os.getpid()}_{next(_numbers)}.png")

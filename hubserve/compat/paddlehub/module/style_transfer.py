@@ -15,7 +15,7 @@ from hubserve.module import runnable, serving
 
 
 class StyleTransferModule(NotTrained, RunModule, CommandLine, ImageServing):
-    """A layer with ``transform(picture) -> (3, H, W)``, ``setTarget(style)`` and ``forward(batch) -> (N, 3, H, W)``, 0 to 255."""
+    """Layer with ``transform(picture) -> (3, H, W)``, ``setTarget(style)`` and ``forward(batch) -> (N, 3, H, W)``, 0 to 255."""
 
     transform: Any
     setTarget: Any  # noqa: N815 - the published name

@@ -35,7 +35,7 @@ class TextServing:
 
 
 class TransformerModule(NotTrained, RunModule, TextServing):
-    """A layer with ``task``, ``label_map``, ``get_tokenizer()`` and ``forward(input_ids, token_type_ids)``."""
+    """Layer with ``task``, ``label_map``, ``get_tokenizer()`` and ``forward(input_ids, token_type_ids)``."""
 
     _tasks_supported = _TASKS
 

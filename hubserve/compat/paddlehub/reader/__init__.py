@@ -1,1 +1,1 @@
-"""What ``paddlehub.reader`` offers for inference: tokens and padding."""
+"""Names of ``paddlehub.reader`` for inference: tokens and padding."""

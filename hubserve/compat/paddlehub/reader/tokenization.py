@@ -15,7 +15,7 @@ _CHINESE = (
 
 
 def convert_to_unicode(text: Any) -> str:
-    """A text, also one that came as UTF-8 bytes."""
+    """Return text, also from UTF-8 bytes."""
     return text.decode("utf-8", "ignore") if isinstance(text, bytes) else str(text)
 
 
@@ -48,7 +48,7 @@ class BasicTokenizer:
         self.do_lower_case = do_lower_case
 
     def tokenize(self, text: Any) -> List[str]:
-        """A text -> its words, in lower case and without accents if so set."""
+        """Split a text into words, in lower case and without accents if so set."""
         spaced = "".join(f" {char} " if _is_chinese(char) else _clean(char) for char in convert_to_unicode(text))
         return [part for word in spaced.split() for part in _at_punctuation(self._fold(word))]
 
@@ -93,15 +93,15 @@ class FullTokenizer:
         self.wordpiece_tokenizer = WordpieceTokenizer(self.vocab)
 
     def tokenize(self, text: Any) -> List[str]:
-        """A text -> its pieces."""
+        """Split a text into pieces."""
         return [piece for word in self.basic_tokenizer.tokenize(text) for piece in self.wordpiece_tokenizer.tokenize(word)]
 
     def convert_tokens_to_ids(self, tokens: Sequence[str]) -> List[int]:
-        """Pieces -> their numbers."""
+        """Return the numbers of pieces."""
         return convert_by_vocab(self.vocab, tokens)
 
     def convert_ids_to_tokens(self, ids: Sequence[int]) -> List[str]:
-        """The reverse."""
+        """Return the pieces of numbers."""
         return convert_by_vocab(self.inv_vocab, ids)
 
 

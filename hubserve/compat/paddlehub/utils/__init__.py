@@ -1,1 +1,1 @@
-"""What ``paddlehub.utils`` offers."""
+"""Names of ``paddlehub.utils``."""

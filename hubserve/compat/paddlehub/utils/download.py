@@ -38,7 +38,7 @@ def download(url: str, path: str = "") -> str:
 
 
 def download_data(url: str) -> Callable[[Any], Any]:  # noqa: ARG001 - data sets are for training
-    """A decorator of data sets, which are not fetched: only training needs them."""
+    """Decorate data sets, which are not downloaded: only training needs them."""
     return lambda dataset: dataset
 
 

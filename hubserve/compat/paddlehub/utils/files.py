@@ -16,13 +16,13 @@ from paddlehub.utils.log import logger
 
 
 def md5(text: Any) -> str:
-    """The MD5 digest of a text, as PaddleHub names cache entries."""
+    """Return the MD5 digest of a text, as PaddleHub names cache entries."""
     data = text if isinstance(text, bytes) else str(text).encode("utf-8")
     return hashlib.md5(data).hexdigest()  # noqa: S324 - a name, no protection
 
 
 def md5_of_file(file: str) -> str:
-    """The MD5 digest of a file."""
+    """Return the MD5 digest of a file."""
     digest = hashlib.md5()  # noqa: S324 - as above
     with open(file, "rb") as opened:
         for chunk in iter(lambda: opened.read(1 << 20), b""):
@@ -37,14 +37,14 @@ def mkdir(path: str) -> None:
 
 @contextmanager
 def generate_tempfile(directory: str = "", **settings: Any) -> Iterator[Any]:
-    """A named file that is deleted behind the ``with`` block."""
+    """Yield a named file that is deleted after the ``with`` block."""
     with tempfile.NamedTemporaryFile(dir=directory or env.TMP_HOME, **settings) as file:
         yield file
 
 
 @contextmanager
 def generate_tempdir(directory: str = "", **settings: Any) -> Iterator[str]:
-    """A folder that is deleted behind the ``with`` block."""
+    """Yield a folder that is deleted after the ``with`` block."""
     with tempfile.TemporaryDirectory(dir=directory or env.TMP_HOME, **settings) as folder:
         yield folder
 
@@ -60,7 +60,7 @@ def load_py_module(python_path: str, py_module_name: str) -> Any:
 
 
 def get_record_file() -> str:
-    """The day's log file in the home."""
+    """Return the day's log file in the home."""
     return os.path.join(env.LOG_HOME, time.strftime("%Y%m%d.log"))
 
 
@@ -80,7 +80,7 @@ def record_exception(msg: str) -> str:
 
 
 def is_port_occupied(ip: str, port: int) -> bool:
-    """Whether something listens there."""
+    """Return whether a server listens there."""
     with socket.socket() as probe:
         probe.settimeout(5)
         return probe.connect_ex((ip, int(port))) == 0

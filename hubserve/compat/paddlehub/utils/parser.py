@@ -7,7 +7,7 @@ class TextFileParser:
     """Reads a text file's lines, in UTF-8 or else in GBK."""
 
     def parse(self, txt_file: str, use_strip: bool = True) -> List[str]:
-        """The file's lines: with ``use_strip`` without surrounding white space and without those that are then empty."""
+        """Return the file's lines: with ``use_strip`` without surrounding white space and without those that are then empty."""
         try:
             lines = self._lines(txt_file, "utf-8")
         except UnicodeDecodeError:
@@ -23,7 +23,7 @@ class YAMLFileParser:
     """Reads a YAML file; needs PyYAML in the module's environment."""
 
     def parse(self, yaml_file: str) -> Any:
-        """The file's content; numbers and booleans stay texts."""
+        """Return the file's content; numbers and booleans stay texts."""
         import yaml
 
         with open(yaml_file, encoding="utf-8") as file:

@@ -5,10 +5,10 @@ import platform
 
 
 def get_platform() -> str:
-    """What this machine runs, in a line."""
+    """Return the operating system in one line."""
     return platform.platform()
 
 
 def is_windows() -> bool:
-    """Whether this is Windows."""
+    """Return whether this is Windows."""
     return os.name == "nt"

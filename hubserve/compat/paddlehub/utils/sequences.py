@@ -6,14 +6,14 @@ import numpy as np
 
 
 def pad_sequence(ids: List[int], max_seq_len: int, pad_token_id: int) -> List[int]:
-    """A list made longer, up to ``max_seq_len``."""
+    """Pad a list to ``max_seq_len``."""
     if len(ids) > max_seq_len:
         raise AssertionError(f"a list of {len(ids)} numbers cannot be padded to {max_seq_len}")
     return list(ids) + [pad_token_id] * (max_seq_len - len(ids))
 
 
 def trunc_sequence(ids: List[int], max_seq_len: int) -> List[int]:
-    """A list made shorter, down to ``max_seq_len``."""
+    """Truncate a list to ``max_seq_len``."""
     if len(ids) < max_seq_len:
         raise AssertionError(f"a list of {len(ids)} numbers cannot be cut to {max_seq_len}")
     return list(ids[:max_seq_len])
@@ -50,7 +50,7 @@ def extract_melspectrogram(
     amin: float = 1e-10,
     top_db: Optional[float] = None,
 ) -> np.ndarray:
-    """A waveform -> float (frames, mel_bins) in dB; needs librosa in the module's environment."""
+    """Convert a waveform to float (frames, mel_bins) in dB; needs librosa in the module's environment."""
     import librosa
 
     spectrum = librosa.stft(

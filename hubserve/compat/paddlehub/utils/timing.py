@@ -1,10 +1,10 @@
-"""How long things take."""
+"""Timers."""
 
 import time
 
 
 class Timer:
-    """Counts steps, and tells how many there are in a second and how long the rest will take."""
+    """Counter of steps that estimates their rate and the remaining time."""
 
     def __init__(self, total_step: int) -> None:
         self.total_step = total_step
@@ -22,7 +22,7 @@ class Timer:
         self.end_time = time.time()
 
     def count(self) -> int:
-        """One more step; returns how many were taken."""
+        """Count a step; return the number of steps."""
         self.current_step = min(self.current_step + 1, self.total_step)
         return self.current_step
 
@@ -41,7 +41,7 @@ class Timer:
 
     @property
     def eta(self) -> str:
-        """The time that is left, ``hh:mm:ss``."""
+        """Time that is left, ``hh:mm:ss``."""
         if not self._running or not self.current_step:
             return "00:00:00"
         return seconds_to_hms((time.time() - self.start_time) * (self.total_step / self.current_step))

@@ -76,10 +76,10 @@ def get_platform_default_encoding() -> str:
 
 
 def sys_stdin_encoding() -> str:
-    """How what is typed is encoded."""
+    """Return the encoding of standard input."""
     return getattr(sys.stdin, "encoding", None) or sys.getdefaultencoding()
 
 
 def sys_stdout_encoding() -> str:
-    """How what is printed is encoded."""
+    """Return the encoding of standard output."""
     return getattr(sys.stdout, "encoding", None) or sys.getdefaultencoding()

@@ -6,10 +6,10 @@ from hubserve.kinds.versions import satisfies, version_key
 
 
 class Version(str):
-    """A version's text, which compares with others, and with texts, by its numbers: ``Version("1.10") > "1.9"``."""
+    """Version text that compares with others, and with strings, by its numbers: ``Version("1.10") > "1.9"``."""
 
     def match(self, condition: str) -> bool:
-        """Whether it is as asked for: ``1.2``, ``>=1.2``, ``<2``; nothing asked is always true."""
+        """Return whether the version matches: ``1.2``, ``>=1.2``, ``<2``; an empty condition always matches."""
         return satisfies(self, condition)
 
     def __eq__(self, other: Any) -> bool:
@@ -35,5 +35,5 @@ class Version(str):
 
 
 def version_compare(version1: str, version2: str) -> bool:
-    """Whether the first is the newer one."""
+    """Return whether the first version is newer."""
     return version_key(version1) > version_key(version2)

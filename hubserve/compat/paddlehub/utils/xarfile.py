@@ -34,7 +34,7 @@ def unarchive(name: str, path: str) -> None:
 
 
 def is_xarfile(file: str) -> bool:
-    """Whether it is an archive that can be unpacked."""
+    """Return whether it is an archive that can be unpacked."""
     return zipfile.is_zipfile(file) or tarfile.is_tarfile(file)
 
 

@@ -1,1 +1,1 @@
-"""What ``paddlehub.vision`` offers: pictures before and after a model."""
+"""Names of ``paddlehub.vision``: pictures before and after a model."""

@@ -1,4 +1,4 @@
-"""What transforms check of their settings, for both families of them."""
+"""Checks of the transforms' settings, for both families."""
 
 from functools import reduce
 from typing import Any, Union
@@ -38,7 +38,7 @@ def check_mean_and_std(mean: Any, std: Any) -> None:
 
 
 def read_picture(im: Union[str, np.ndarray], to_rgb: bool) -> np.ndarray:
-    """A picture by its path, as float32 BGR; an array as it is; with red and blue exchanged if ``to_rgb``."""
+    """Return a picture by its path, as float32 BGR; an array as it is; with red and blue exchanged if ``to_rgb``."""
     picture = read_bgr(im).astype("float32") if isinstance(im, str) else read_bgr(im)
     if not to_rgb:
         return picture
@@ -48,7 +48,7 @@ def read_picture(im: Union[str, np.ndarray], to_rgb: bool) -> np.ndarray:
 
 
 def read_bgr(im: Union[str, np.ndarray]) -> np.ndarray:
-    """A picture by its path, as uint8 (H, W, 3) BGR; an array as it is.
+    """Return a picture by its path, as uint8 (H, W, 3) BGR; an array as it is.
 
     Raises:
         ValueError: there is no picture there, or None was given instead of one.

@@ -15,7 +15,7 @@ def _both(im: np.ndarray, label: Mask) -> Tuple[Any, ...]:
 
 
 class Compose:
-    """One transform after the other, then (H, W, C) -> (C, H, W).
+    """Chain of transforms, followed by (H, W, C) -> (C, H, W).
 
     Args:
         transforms: a list of them.
@@ -27,7 +27,7 @@ class Compose:
         self.transforms, self.to_rgb = transforms, to_rgb
 
     def __call__(self, im: Union[str, np.ndarray], label: Union[str, Mask] = None) -> Tuple[np.ndarray, Mask]:
-        """A BGR picture, or the path of one, and its mask, if any -> what the model takes, and the mask."""
+        """Transform a BGR picture, or the path of one, and its mask, if any, to the model's input and the mask."""
         if isinstance(label, str):
             from PIL import Image
 
@@ -93,7 +93,7 @@ class ColorMap:
         self.num_classes = num_classes
 
     def __call__(self) -> List[List[int]]:
-        """One list of three numbers per class."""
+        """Return one list of three numbers per class."""
         flat = get_color_map_list(self.num_classes)
         return [flat[index : index + 3] for index in range(0, len(flat), 3)]
 
@@ -105,7 +105,7 @@ class SegmentVisual:
         self.weight = weight
 
     def __call__(self, image: str, result: np.ndarray, save_dir: Optional[str] = None) -> np.ndarray:
-        """A picture's path and its mask -> uint8 (H, W, 3) BGR, which is saved under the same name if a folder is given."""
+        """Return a picture with its mask, uint8 (H, W, 3) BGR; save it under the same name if a folder is given."""
         import cv2
 
         shown = visualize(image, result, self.weight)

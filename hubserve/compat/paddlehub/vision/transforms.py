@@ -33,7 +33,7 @@ def __getattr__(name: str) -> Any:
 
 
 class Compose:
-    """One transform after the other.
+    """Chain of transforms.
 
     Args:
         transforms: a list of them.
@@ -46,7 +46,7 @@ class Compose:
         self.transforms, self.to_rgb, self.channel_first = transforms, to_rgb, channel_first
 
     def __call__(self, im: Union[str, np.ndarray]) -> np.ndarray:
-        """A BGR picture, or the path of one -> what the model takes."""
+        """Transform a BGR picture, or the path of one, to the model's input."""
         picture = checks.read_picture(im, self.to_rgb)
         for transform in self.transforms:
             picture = transform(picture)
@@ -115,7 +115,7 @@ class Padding:
 
 
 class CenterCrop:
-    """The square in the middle."""
+    """Crop of the square in the middle."""
 
     def __init__(self, crop_size: int) -> None:
         self.crop_size = crop_size

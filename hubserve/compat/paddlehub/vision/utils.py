@@ -35,17 +35,17 @@ def __getattr__(name: str) -> Any:
 
 
 def is_image_file(filename: str) -> bool:
-    """Whether a file's name is one of a picture."""
+    """Return whether a file's name is one of a picture."""
     return os.path.splitext(filename)[-1].lower() in _EXTENSIONS
 
 
 def get_img_file(dir_name: str) -> List[str]:
-    """The paths of all pictures in a folder and those inside it."""
+    """Return the paths of all pictures in a folder and those inside it."""
     return [os.path.join(folder, name) for folder, _, names in os.walk(dir_name) for name in names if is_image_file(name)]
 
 
 def get_label_infos(file_list: str) -> List[str]:
-    """The names of the categories in a COCO annotation file, by their numbers."""
+    """Return the names of the categories in a COCO annotation file, by their numbers."""
     with open(file_list, encoding="utf-8") as file:
         categories = json.load(file)["categories"]
     return [each["name"] for each in sorted(categories, key=lambda each: each["id"])]
@@ -58,7 +58,7 @@ def npmax(array: np.ndarray) -> Tuple[int, int]:
 
 
 def get_color_map_list(num_classes: int) -> List[int]:
-    """A palette as Pascal VOC numbers its classes, without its first colour, black: three numbers per class.
+    """Return a palette as Pascal VOC numbers its classes, without its first colour, black: three numbers per class.
 
     The bits of a class's number are dealt to red, green and blue in turn, the highest bit of each colour first.
     """
@@ -74,7 +74,7 @@ def get_color_map_list(num_classes: int) -> List[int]:
 
 
 def visualize(image: Union[str, np.ndarray], result: np.ndarray, weight: float = 0.6) -> np.ndarray:
-    """A picture with its mask's colours laid over it.
+    """Return a picture with its mask's colours laid over it.
 
     Args:
         image: uint8 (H, W, 3) BGR, or its path.
@@ -88,7 +88,7 @@ def visualize(image: Union[str, np.ndarray], result: np.ndarray, weight: float =
 
 
 def get_pseudo_color_map(pred: np.ndarray) -> Any:
-    """A mask as a Pillow image with a palette."""
+    """Return a mask as a Pillow image with a palette."""
     from PIL import Image
 
     mask = Image.fromarray(pred.astype(np.uint8)).convert("P")
@@ -97,7 +97,7 @@ def get_pseudo_color_map(pred: np.ndarray) -> Any:
 
 
 def get_reverse_list(ori_shape: Sequence[int], transforms: Sequence[Callable[..., Any]]) -> List[Tuple[str, Tuple[int, int]]]:
-    """What the size was, as (height, width), before each transform that changes it: ``("resize", (h, w))`` or ``("padding", (h, w))``."""
+    """Return the (height, width) before each transform that changes it: ``("resize", (h, w))`` or ``("padding", (h, w))``."""
     steps: List[Tuple[str, Tuple[int, int]]] = []
     height, width = ori_shape[0], ori_shape[1]
     for transform in transforms:
@@ -141,7 +141,7 @@ def subtract_imagenet_mean_batch(batch: Any) -> Any:
 
 
 def gram_matrix(data: Any) -> Any:
-    """A Paddle tensor (N, C, H, W) -> (N, C, C): how its channels go together."""
+    """Return the Gram matrix (N, C, C) of a Paddle tensor (N, C, H, W)."""
     batch, channels, height, width = data.shape
     features = data.reshape((batch, channels, width * height))
     return features.bmm(features.transpose((0, 2, 1))) / (channels * height * width)

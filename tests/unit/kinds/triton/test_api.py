@@ -1,4 +1,4 @@
-"""What models of Triton's Python backend import."""
+"""Test the interface that models of Triton's Python backend import."""
 
 import gc
 import importlib
@@ -47,7 +47,7 @@ def test_byte_strings_survive_their_binary_form(texts: list[bytes]) -> None:
     assert list(pb_utils.deserialize_bytes_tensor(packed)) == texts
 
 
-def test_tensors_are_given_and_taken_by_dlpack_without_a_copy() -> None:
+def test_tensors_are_exported_and_imported_by_dlpack_without_a_copy() -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     tensor = pb_utils.Tensor("X", array)
     again = pb_utils.Tensor.from_dlpack("Y", tensor.to_dlpack())
@@ -77,7 +77,7 @@ def _kind(capsule: Any) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "no dimension"])
-def test_bfloat16_is_bfloat16_in_dlpack_and_comes_back_as_such(layout: str) -> None:
+def test_bfloat16_survives_dlpack(layout: str) -> None:
     array = LAYOUTS[layout](array_of("uint16"))
     tensor = pb_utils.Tensor.from_request("X", array, "bfloat16")
     assert _kind(tensor.to_dlpack()) == _kind(tensor.__dlpack__(max_version=(1, 0))) == (4, 16)
@@ -104,7 +104,7 @@ def test_a_tensor_of_a_capsule_shares_its_memory_may_be_written_to_and_keeps_it_
 
 
 @pytest.mark.parametrize("source", [object(), 5, None])
-def test_what_is_no_capsule_is_refused_as_is_one_that_was_taken(source: Any) -> None:
+def test_other_objects_and_consumed_capsules_are_refused(source: Any) -> None:
     with pytest.raises(pb_utils.TritonModelException, match="cannot be imported by DLPack: it is not a DLPack capsule"):
         pb_utils.Tensor.from_dlpack("X", source)
     capsule = np.zeros(2).__dlpack__()
@@ -196,7 +196,7 @@ def test_log_lines_say_where_they_come_from(capsys: pytest.CaptureFixture[str]) 
 
 
 class Recorder(Host):
-    """Notes what is sent."""
+    """Host that records responses."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[int, Any, bool]] = []
@@ -247,7 +247,7 @@ def raw(values: list[float]) -> list[RawRequest]:
 
 
 class Doubler:
-    """Doubles; raises for what is below 0; remembers how many it was given."""
+    """Model that doubles its input, raises for negative numbers, and records the sizes of its batches."""
 
     def __init__(self) -> None:
         self.given: list[int] = []
@@ -272,7 +272,7 @@ def test_an_exception_reaches_only_the_requests_that_cause_it(values: list[float
             assert answer.outputs["Y"].tolist() == [[2 * value]]
 
 
-def test_what_has_had_effects_is_not_given_to_a_model_again() -> None:
+def test_requests_with_effects_are_not_passed_to_a_model_again() -> None:
     class Sender(Doubler):
         def execute(self, requests: list[Any]) -> list[Any]:
             requests[0].get_response_sender()
@@ -288,7 +288,7 @@ def test_what_has_had_effects_is_not_given_to_a_model_again() -> None:
     assert host.sent == []
 
 
-def test_a_sender_that_is_lost_ends_its_request_and_one_that_is_done_takes_no_more() -> None:
+def test_a_dropped_sender_ends_its_request_and_a_finished_one_sends_no_more() -> None:
     host = Recorder()
 
     class Forgetful:

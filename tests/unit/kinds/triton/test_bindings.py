@@ -1,4 +1,4 @@
-"""Everything that Triton's compiled module offers to models: the names, the order of the arguments, and texts as bytes."""
+"""Test the names of Triton's compiled module: the order of their arguments, and texts as bytes."""
 
 import asyncio
 import importlib
@@ -134,7 +134,7 @@ def test_arguments_may_be_given_without_their_names() -> None:
 
 
 class Recorder(Host):
-    """Notes what is asked, and answers every call at once."""
+    """Host that records requests, and answers every call at once."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -165,7 +165,7 @@ class Recorder(Host):
 
 
 class Answered(Replies):
-    """As many responses as are asked for by the id of the request, or one."""
+    """Replies with the number of responses in the request's id, or one."""
 
     def __init__(self, count: int = 1) -> None:
         self.left = count
@@ -221,7 +221,7 @@ def test_every_text_may_be_bytes(kind: Callable[[bytes], Any], host: Recorder, c
 
 
 @pytest.mark.parametrize("given", [{"a": 1, "b": "x"}, '{"a": 1, "b": "x"}', b'{"a": 1, "b": "x"}'])
-def test_parameters_are_given_as_a_dict_or_as_the_json_text_of_one(given: Any) -> None:
+def test_parameters_are_a_dict_or_the_json_text_of_one(given: Any) -> None:
     request = pb_utils.InferenceRequest(model_name="m", parameters=given)
     again = pb_utils.InferenceRequest(model_name="m", parameters=request.parameters())
     response = pb_utils.InferenceResponse([], parameters=given)
@@ -239,7 +239,7 @@ def test_parameters_are_given_as_a_dict_or_as_the_json_text_of_one(given: Any) -
         (lambda: pb_utils.InferenceRequest(model_name="m", parameters={"a": None}), "'a': NoneType"),
     ],
 )
-def test_what_makes_no_request_is_refused(make: Callable[[], Any], text: str) -> None:
+def test_wrong_arguments_of_a_request_are_refused(make: Callable[[], Any], text: str) -> None:
     with pytest.raises(pb_utils.TritonModelException, match=text):
         make()
 
@@ -264,12 +264,12 @@ NEEDED = {"model_name": "m", "inputs": [TENSOR], "requested_output_names": ["Y"]
         lambda: pb_utils.MetricFamily(None, "", 0),
     ],
 )
-def test_what_must_not_be_left_out_is_a_type_error(call: Callable[[], Any]) -> None:
+def test_a_missing_required_argument_is_a_type_error(call: Callable[[], Any]) -> None:
     with pytest.raises(TypeError):
         call()
 
 
-def test_one_text_is_not_taken_for_a_list_of_its_letters() -> None:
+def test_a_single_text_is_not_split_into_its_letters() -> None:
     with pytest.raises(TypeError, match="put it into a list"):
         pb_utils.InferenceRequest(model_name="m", requested_output_names="OUT")
 
@@ -286,7 +286,7 @@ def test_an_asynchronous_request_can_be_waited_for_with_others(host: Recorder) -
     assert asyncio.run(ask()) == 3
 
 
-def test_the_responses_of_a_decoupled_model_can_be_gone_through_again(host: Recorder) -> None:
+def test_the_responses_of_a_decoupled_model_can_be_iterated_again(host: Recorder) -> None:
     def numbers(responses: Any) -> list[int]:
         return [int(each.output_tensors()[0].as_numpy()[0]) for each in responses]
 

@@ -81,7 +81,7 @@ def message(folder: Path) -> str:
         (f"input [ {X} ] output [ {Y}, {tensor('OUTPUT_0', [4])} ]", "two outputs of its config.pbtxt mean the same one"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_by_name(tmp_path: Path, config: str, reason: str) -> None:
+def test_unsupported_fields_are_refused_by_name(tmp_path: Path, config: str, reason: str) -> None:
     assert reason in message(write_scale(tmp_path, "model", config))
 
 
@@ -100,7 +100,7 @@ def test_unsupported_backends_are_reported(tmp_path: Path, config: str, reason: 
     assert reason in message(tmp_path / "m")
 
 
-def test_a_model_is_called_as_its_configuration_says_else_as_its_folder(tmp_path: Path) -> None:
+def test_a_model_has_the_name_in_its_configuration_else_that_of_its_folder(tmp_path: Path) -> None:
     write_scale(tmp_path, "folder", None)
     assert open_model(tmp_path / "folder").name == "folder"
     (tmp_path / "folder" / "config.pbtxt").write_text('name: "written"')
@@ -145,7 +145,7 @@ COMPLETED = [
 
 
 @pytest.mark.parametrize(("config", "batch", "dims"), COMPLETED)
-def test_what_a_configuration_leaves_out_is_completed(tmp_path: Path, config: str | None, batch: int, dims: list[int]) -> None:
+def test_missing_parts_of_a_configuration_are_completed(tmp_path: Path, config: str | None, batch: int, dims: list[int]) -> None:
     module = load(write_scale(tmp_path, "m", config))
     completed: dict[str, Any] = module.description.config or {}
     assert completed["max_batch_size"] == batch
@@ -167,14 +167,16 @@ def test_what_a_configuration_leaves_out_is_completed(tmp_path: Path, config: st
         (f"input [ {tensor('x', [2, 2], more='reshape { shape: [ 1, 4 ] }')} ] output [ {tensor('y', [1, 4])} ]", (2, 2), (1, 4)),
     ],
 )
-def test_tensors_pass_by_name_by_place_and_reshaped(tmp_path: Path, config: str, given: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+def test_tensors_are_bound_by_name_or_position_and_reshaped(
+    tmp_path: Path, config: str, given: tuple[int, ...], wanted: tuple[int, ...]
+) -> None:
     module = load(write_scale(tmp_path, "m", config))
     array = np.arange(np.prod(given), dtype=np.float32).reshape(given)
     (output,) = module.call_tensors({module.description.inputs[0].name: array}).values()
     np.testing.assert_array_equal(output, array.reshape(wanted) * 2)
 
 
-def test_a_file_of_exactly_so_many_items_is_filled_up(tmp_path: Path) -> None:
+def test_a_batch_is_filled_up_for_a_file_with_a_fixed_batch_size(tmp_path: Path) -> None:
     scale(tmp_path / "1" / "model.onnx", batch=3)
     (tmp_path / "config.pbtxt").write_text(f'name: "m" max_batch_size: 8 {PAIR}')
     module = load(tmp_path)
@@ -236,13 +238,13 @@ def test_fields_that_change_no_answer_are_reported_and_ignored(tmp_path: Path, c
     assert load(folder).call_tensors({"x": np.float32([1, 2, 3, 4])[None]})["y"].tolist() == [[2, 4, 6, 8]]
 
 
-def test_what_has_a_meaning_is_not_said_to_have_none(tmp_path: Path) -> None:
+def test_supported_fields_are_not_reported_as_ignored(tmp_path: Path) -> None:
     used = "instance_group [ { count: 2 kind: KIND_CPU } ] parameters { key: 'intra_op_thread_count' value: { string_value: '1' } }"
     model = open_model(write_scale(tmp_path, "model", f"{PAIR} {used}"))
     assert ignored_fields(model.config, model.backend) == []
 
 
-def test_the_table_of_fields_names_only_fields_and_backends_that_there_are() -> None:
+def test_the_table_of_fields_names_only_existing_fields_and_backends() -> None:
     from tritonclient.grpc import model_config_pb2
 
     for path, backends in [*SUPPORTED.items(), *((path, backends) for path, (backends, _) in HARMLESS.items())]:
@@ -253,7 +255,7 @@ def test_the_table_of_fields_names_only_fields_and_backends_that_there_are() -> 
             described = described.fields_by_name[name].message_type
 
 
-def test_the_guide_lists_every_field_that_has_a_meaning() -> None:
+def test_the_guide_lists_every_supported_field() -> None:
     guide = (ROOT / "docs" / "triton.md").read_text("utf-8")
     table = guide.partition("<!-- fields -->")[2].partition("<!-- end of fields -->")[0]
     assert [line.split("`")[1] for line in table.splitlines() if "`" in line] == list(SUPPORTED)
@@ -262,7 +264,7 @@ def test_the_guide_lists_every_field_that_has_a_meaning() -> None:
     assert listed == list(HARMLESS)
 
 
-def test_documented_parameters_of_the_backend_are_given_to_the_engine(tmp_path: Path) -> None:
+def test_documented_parameters_of_the_backend_reach_the_engine(tmp_path: Path) -> None:
     more = "".join(
         f"parameters {{ key: '{key}' value: {{ string_value: '{value}' }} }}"
         for key, value in (("intra_op_thread_count", 1), ("execution_mode", 1), ("gpu_mem_limit", 9), ("session.x", "y"))

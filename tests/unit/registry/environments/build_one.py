@@ -10,8 +10,8 @@ from pathlib import Path
 
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.module_requirements import Needs
+from hubserve.registry.environments.provision import provide
 from hubserve.registry.environments.requirements import Requirements
-from hubserve.registry.environments.resolve import provide
 
 
 def main(home: Path, requirement: str, killed_at: str) -> None:

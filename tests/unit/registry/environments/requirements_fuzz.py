@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pip._internal.req.req_file import RequirementsFileParser, get_line_parser
 
 from hubserve.errors import InstallError
-from hubserve.registry.environments.pip import Pip
 from hubserve.registry.environments.requirements import read_requirements
-from hubserve.registry.environments.tools import Order
+from hubserve.registry.environments.tools.base import Order
+from hubserve.registry.environments.tools.pip import Pip
 from hubserve.registry.progress import silent
 from tests.unit.registry.environments.wheelhouse import write_wheel
 

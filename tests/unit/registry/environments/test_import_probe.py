@@ -4,10 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hubserve.registry.environments.download_progress import Downloads
 from hubserve.registry.environments.environment_record import Environment, environments_dir
 from hubserve.registry.environments.import_probe import failed_imports
 from hubserve.registry.environments.interpreters import host
+from hubserve.registry.environments.tools.process import Downloads
 
 
 def test_a_name_that_ends_the_process_does_not_keep_the_others_from_being_tried(home: Path) -> None:

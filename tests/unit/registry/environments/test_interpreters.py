@@ -9,7 +9,7 @@ import pytest
 from hubserve.errors import InstallError
 from hubserve.registry.environments import interpreters
 from hubserve.registry.environments.interpreters import find_pythons, host, probe
-from hubserve.registry.environments.python_choice import Wish, choose_python
+from hubserve.registry.environments.python_choice import PythonRequest, choose_python
 
 
 @pytest.fixture
@@ -69,12 +69,18 @@ def test_the_newest_that_fits_is_taken_but_this_one_where_it_does(lonely: Path, 
         pretend(lonely / f"python{version}", version, tmp_path / "log")
         (lonely / f"python{version}").rename(lonely / ("python3." + {"3.6.15": "13", "3.8.1": "8", "3.9.1": "9", "3.99.0": "12"}[version]))
     cache = tmp_path / "pythons.json"
-    assert choose_python(Wish(), cache) == host()
-    assert choose_python(Wish(">=3.6,<3.10"), cache).version == "3.9.1"
-    assert choose_python(Wish(user="3.8"), cache).version == "3.8.1"
-    assert choose_python(Wish(">=3.8", "<3.9.1"), cache).version == "3.8.1"
-    assert choose_python(Wish(user=sys.executable), cache) == host()
-    for wish in (Wish("<3.7"), Wish(">=3.99"), Wish("<3.8.1"), Wish(">=3.9", "3.8"), Wish(user=str(lonely / "missing"))):
+    assert choose_python(PythonRequest(), cache) == host()
+    assert choose_python(PythonRequest(">=3.6,<3.10"), cache).version == "3.9.1"
+    assert choose_python(PythonRequest(user="3.8"), cache).version == "3.8.1"
+    assert choose_python(PythonRequest(">=3.8", "<3.9.1"), cache).version == "3.8.1"
+    assert choose_python(PythonRequest(user=sys.executable), cache) == host()
+    for wish in (
+        PythonRequest("<3.7"),
+        PythonRequest(">=3.99"),
+        PythonRequest("<3.8.1"),
+        PythonRequest(">=3.9", "3.8"),
+        PythonRequest(user=str(lonely / "missing")),
+    ):
         with pytest.raises(InstallError, match="never downloads"):
             choose_python(wish, cache)
 
@@ -82,6 +88,6 @@ def test_the_newest_that_fits_is_taken_but_this_one_where_it_does(lonely: Path, 
 def test_none_that_fits_is_an_error_that_lists_those_there_are(lonely: Path, tmp_path: Path) -> None:
     pretend(lonely / "python3.9", "3.9.1", tmp_path / "log")
     with pytest.raises(InstallError) as failed:
-        choose_python(Wish("<3.9"), tmp_path / "pythons.json")
+        choose_python(PythonRequest("<3.9"), tmp_path / "pythons.json")
     for word in ("requires Python <3.9", host().version, f"3.9.1 ({lonely / 'python3.9'})", "3.8 to 3.13", "pyenv install"):
         assert word in failed.value.message

@@ -15,7 +15,7 @@ from hubserve.kinds import ModuleInfo
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.launch import Launch, absolute_folders, launch, with_libraries
 from hubserve.registry.environments.module_requirements import Needs
-from hubserve.registry.environments.resolve import provide
+from hubserve.registry.environments.provision import provide
 from hubserve.registry.instance_command import instance_environment
 from hubserve.registry.progress import silent
 from hubserve.server.deployment import make_plans

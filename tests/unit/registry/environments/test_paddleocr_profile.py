@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hubserve.kinds.project_imports import folders_beside
-from hubserve.registry.environments.code_requirements import needed_names
+from hubserve.registry.environments.code_requirements import required_names
 from hubserve.registry.environments.profile import all_profiles
 
 #: the requirements of PaddleOCR 2.0 to 2.10, except those of training and recovery alone
@@ -35,7 +35,7 @@ def test_only_it_has_what_a_module_of_its_make_needs(tmp_path: Path, package: st
     }.items():
         (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "project" / name).write_text(text)
-    needed = needed_names(folder, folders_beside(folder))
+    needed = required_names(folder, folders_beside(folder))
     assert (needed[package].file, set(needed)) == ("data/steps.py", {"numpy", "cv2", package})
     suitable = [name for name, profile in all_profiles(tmp_path).items() if set(needed) <= set(profile.provides)]
     assert suitable == ["paddleocr"]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hubserve.errors import ConfigError
-from hubserve.registry.environments.merge import names_in
 from hubserve.registry.environments.profile import OWN_FOLDER, all_profiles, get_profile, known_packages, read_profile
+from hubserve.registry.environments.profile_merge import names_in
 from tests.conftest import ROOT
 
 OWN = [path.stem for path in sorted(OWN_FOLDER.glob("*.json"))]

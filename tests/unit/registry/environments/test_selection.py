@@ -7,12 +7,12 @@ import pytest
 
 from hubserve.errors import ConfigError, InstallError
 from hubserve.kinds.module_scan import Place
-from hubserve.registry.environments.code_requirements import host_lacks, needed_names
+from hubserve.registry.environments.code_requirements import host_lacks, required_names
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.interpreters import host
 from hubserve.registry.environments.module_requirements import Needs
 from hubserve.registry.environments.requirements import Requirements
-from hubserve.registry.environments.selection import Choice, choose, foresee_choice
+from hubserve.registry.environments.selection import Choice, choose, predict_choice
 from hubserve.registry.progress import silent
 from tests.unit.registry.environments.test_profile import write_profile
 from tests.unit.registry.environments.wheelhouse import write_wheel
@@ -45,7 +45,7 @@ def chosen(home: Path, names: str, lines: tuple[str, ...] = (), **more: str) -> 
     needs = Needs(Requirements((*lines, *packages)), profile=more.pop("module", ""))
     options = Options(packages=packages, **more)  # type: ignore[arg-type]
     found = choose(home, needs, needed, options, silent)
-    foreseen = foresee_choice(home, needs, needed, options)
+    foreseen = predict_choice(home, needs, needed, options)
     assert foreseen is None or foreseen.profile == found.profile or found.lacks, "what is foreseen comes true, or is explained"
     return found
 
@@ -182,7 +182,7 @@ def test_code_needs_what_it_does_not_try_first(tmp_path: Path) -> None:
         "import json, paddlehub, tqdm_of_old\nfrom paddle import fluid\nimport ppocr\nimport numpy as np\n"
         "try:\n    import ujson_of_old\nexcept ImportError:\n    pass\nnp.float\ndef f():\n    import late_one\n"
     )
-    needed = needed_names(folder, [beside])
+    needed = required_names(folder, [beside])
     assert sorted(needed) == ["late_one", "numpy", "paddle", "paddle.fluid", "tqdm_of_old"]
     assert needed["late_one"] == Place("module.py", 11, False, True)
 
@@ -202,4 +202,4 @@ def test_this_python_is_asked_without_importing_anything(tmp_path: Path, monkeyp
 )
 def test_packages_that_a_package_imports_without_asking_for_them_are_needed_too(tmp_path: Path, imported: str, needed: set[str]) -> None:
     (tmp_path / "module.py").write_text(f"import {imported}.core\n")
-    assert set(needed_names(tmp_path)) == needed
+    assert set(required_names(tmp_path)) == needed

@@ -11,8 +11,8 @@ from hubserve.errors import InstallError, ModuleNotFound
 from hubserve.registry.environments.environment_record import MARKER_NAME, Environment, environments_dir, folders, get_environment
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.module_requirements import Needs
+from hubserve.registry.environments.provision import provide
 from hubserve.registry.environments.requirements import Requirements
-from hubserve.registry.environments.resolve import provide
 from hubserve.registry.environments.usage import prune, running_keys, users
 from hubserve.registry.environments.wheels import build_from_wheels, download_wheels
 from hubserve.registry.progress import silent

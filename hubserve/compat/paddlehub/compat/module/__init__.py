@@ -1,1 +1,1 @@
-"""What ``paddlehub.compat.module`` offers."""
+"""Names of ``paddlehub.compat.module``."""

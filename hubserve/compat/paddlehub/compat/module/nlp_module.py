@@ -15,21 +15,21 @@ from hubserve.module import runnable
 
 
 class DataFormatError(Exception):
-    """What was given cannot be used."""
+    """Error for invalid data."""
 
 
 class NLPBaseModule(RunModule):
-    """A module with a vocabulary."""
+    """Module with a vocabulary."""
 
     vocab_path: str
 
     def get_vocab_path(self) -> str:
-        """The path of the vocabulary that the model was trained with."""
+        """Return the path of the vocabulary that the model was trained with."""
         return self.vocab_path
 
 
 class NLPPredictionModule(NLPBaseModule, CommandLine):
-    """A module with a ``predict(texts=..., use_gpu=..., batch_size=...)`` method, and its model in ``pretrained_model_path``."""
+    """Module with a ``predict(texts=..., use_gpu=..., batch_size=...)`` method, and its model in ``pretrained_model_path``."""
 
     pretrained_model_path: str
     predict: Any
@@ -61,7 +61,7 @@ class NLPPredictionModule(NLPBaseModule, CommandLine):
         return tensor
 
     def to_unicode(self, texts: List[str]) -> List[str]:
-        """The texts as they are; Python 2 needed more."""
+        """Return the texts unchanged; Python 2 needed more."""
         return texts
 
     @runnable
@@ -85,7 +85,7 @@ class NLPPredictionModule(NLPBaseModule, CommandLine):
         self.arg_input_group.add_argument("--input_text", type=str, default=None, help="text to predict")
 
     def check_input_data(self, args: argparse.Namespace) -> List[str]:
-        """The texts that the command line names: a file's lines, or one."""
+        """Return the texts of the command line: a file's lines, or one."""
         if not args.input_file:
             return [args.input_text] if args.input_text else []
         if not os.path.exists(args.input_file):
@@ -106,7 +106,7 @@ class TransformerModule(NLPBaseModule):
         self.max_seq_len = max_seq_len
 
     def param_prefix(self) -> str:
-        """What stands before the names of its parameters."""
+        """Prefix of the names of its parameters."""
         return f"@HUB_{self.name}@"
 
     def context(self, *_args: Any, **_settings: Any) -> Any:

@@ -4,13 +4,13 @@ from typing import Any, Dict, List
 
 
 class BaseProcessor:
-    """What prepares and reads out a module of PaddleHub 1; subclasses do it."""
+    """Pre- and postprocessing of a module of PaddleHub 1; subclasses implement it."""
 
     def __init__(self, module: Any) -> None:
         """Take the module."""
 
     def configs(self) -> List[Dict[str, Any]]:
-        """Settings of the processor; none."""
+        """Accept no settings."""
         return []
 
     def preprocess(self, sign_name: str, data_dict: Dict[str, Any]) -> Any:
@@ -22,5 +22,5 @@ class BaseProcessor:
         raise NotImplementedError(f"{type(self).__name__} has no postprocess method")
 
     def data_format(self, sign_name: str) -> Any:
-        """What a request looks like."""
+        """Return the form of a request."""
         raise NotImplementedError(f"{type(self).__name__} has no data_format method")

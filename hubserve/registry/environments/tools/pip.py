@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from hubserve.registry.environments.interpreters import Python
-from hubserve.registry.environments.package_index import IndexSettings
-from hubserve.registry.environments.tool_process import ToolFailed, run_tool
-from hubserve.registry.environments.tools import Order, Tool
+from hubserve.registry.environments.tools.base import Order, Tool
+from hubserve.registry.environments.tools.package_index import IndexSettings
+from hubserve.registry.environments.tools.process import ToolFailed, run_tool
 from hubserve.registry.lock import store_lock
 
 #: The first that installs into another environment and reports what it would install.

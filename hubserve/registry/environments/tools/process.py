@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hubserve.registry.environments.download_progress import Downloads
 from hubserve.registry.progress import Progress
 
 #: The kernel ends the tool when this process is killed, so that nothing works on in a folder that is built anew by then.
@@ -32,6 +31,10 @@ _NOISE = re.compile(r"^(\[notice\]|WARNING: |warning: |Looking in |hint: See abo
 #: uv draws a tree of reasons
 _DRAWN = " \t│╰╭╯├─▶\u00d7"
 _BEGINS = re.compile("^\\s*(ERROR|error|fatal|\u00d7)")
+
+_DOWNLOAD_BEGINS = re.compile(r"\s*Downloading (\S+) \(([\d.]+) ?([kMG]i?)?B\)", re.IGNORECASE)
+_DOWNLOAD_ENDS = re.compile(r"\s*Downloaded (\S+)")
+_UNITS = {"": 1, "k": 1000, "ki": 1024, "m": 1000**2, "mi": 1024**2, "g": 1000**3, "gi": 1024**3}
 
 
 class ToolFailed(Exception):
@@ -90,6 +93,28 @@ def run_tool(command: Sequence[str], environ: Mapping[str, str], folder: Path, p
         child.wait()
     if status != 0:
         raise ToolFailed("\n".join(said), status)
+
+
+class Downloads:
+    """Counts the bytes of the packages that were named so far."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, int] = {}
+        self._ended: set[str] = set()
+        self._names_ends = False
+
+    def after(self, line: str) -> tuple[int, int]:
+        """Return the bytes that are there, and those of all packages that were named, once another line was said."""
+        if begins := _DOWNLOAD_BEGINS.match(line):
+            self._begun[begins[1]] = int(float(begins[2]) * _UNITS[(begins[3] or "").lower()])
+        elif ends := _DOWNLOAD_ENDS.match(line):
+            self._names_ends = True
+            self._ended.add(ends[1])
+        if self._names_ends:
+            done = sum(size for name, size in self._begun.items() if name in self._ended)
+        else:  # one after the other: all but the last are there
+            done = sum(list(self._begun.values())[:-1])
+        return done, sum(self._begun.values())
 
 
 def reason_in(output: str) -> str:

@@ -12,7 +12,7 @@ from hubserve.registry.manifest import EnvironmentChoice
 from hubserve.registry.progress import Progress
 
 
-class Prepared(NamedTuple):
+class StagedEnvironment(NamedTuple):
     """The environment of a staged module.
 
     Attributes:
@@ -25,7 +25,7 @@ class Prepared(NamedTuple):
 
 
 @contextmanager
-def provided_environment(
+def staged_environment(
     home: Path,
     staged: Path,
     info: ModuleInfo,
@@ -33,7 +33,7 @@ def provided_environment(
     settings: InstallSettings,
     progress: Progress,
     beside: Sequence[Path] = (),
-) -> Iterator[Prepared]:
+) -> Iterator[StagedEnvironment]:
     """Yield the environment of a staged module. One that was built for it is deleted if the install fails, unless it is a profile's.
 
     Args:
@@ -49,15 +49,15 @@ def provided_environment(
         InstallError: what the module needs cannot be had; the message says why. Nothing of it is left.
     """
     # what builds is loaded for an install alone, because every command loads this file
-    from hubserve.registry.environments.prepare import decide
+    from hubserve.registry.environments.module_environment import module_environment
     from hubserve.registry.environments.usage import remove_environment
 
     options = options or Options()
-    decided = decide(home, staged, info, options, beside, timeout_s=settings.lock_timeout_s, progress=progress)
+    decided = module_environment(home, staged, info, options, beside, timeout_s=settings.lock_timeout_s, progress=progress)
     environment = decided.environment
     chosen = EnvironmentChoice(decided.profile, options.profile, options.packages, decided.why, decided.lacks)
     try:
-        yield Prepared(environment.key if environment else "", chosen)
+        yield StagedEnvironment(environment.key if environment else "", chosen)
     except BaseException:
         if environment and decided.built and not decided.shared:
             remove_environment(environment.folder)

@@ -1,24 +1,14 @@
-"""What resolves and installs packages: one file and one row for each tool."""
+"""The interface of the tools that resolve and install packages."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from hubserve.errors import ConfigError
 from hubserve.registry.environments.find_links import copy_packages
 from hubserve.registry.environments.interpreters import Python
-from hubserve.registry.environments.package_index import IndexSettings
+from hubserve.registry.environments.tools.package_index import IndexSettings
 from hubserve.registry.progress import Progress
-
-#: name -> "package.module:Class", the preferred one first
-TOOLS = {
-    "uv": "hubserve.registry.environments.uv:Uv",
-    "pip": "hubserve.registry.environments.pip:Pip",
-}
-CHOICE_VARIABLE = "HUBSERVE_ENVIRONMENT_TOOL"
 
 
 class Order(NamedTuple):
@@ -90,20 +80,3 @@ class Tool(ABC):
         path = self.scratch / name
         path.write_text("\n".join(lines) + "\n", "utf-8")
         return path
-
-
-def tool_class() -> type[Tool]:
-    """The first of :data:`TOOLS` that this machine has; the environment variable of :data:`CHOICE_VARIABLE` names another.
-
-    Raises:
-        ConfigError: the variable names no tool, or one that is not there.
-    """
-    wanted = os.environ.get(CHOICE_VARIABLE, "")
-    if wanted and wanted not in TOOLS:
-        raise ConfigError(f"{CHOICE_VARIABLE} is '{wanted}', and environments are made with {' or '.join(TOOLS)}. Set it to one of them.")
-    for name in [wanted] if wanted else TOOLS:
-        module, _, cls = TOOLS[name].partition(":")
-        tool: type[Tool] = getattr(import_module(module), cls)
-        if tool.available():
-            return tool
-    raise ConfigError(f"{CHOICE_VARIABLE} asks for '{wanted}', which is not on this machine. Install it: pip install {wanted}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hubserve.registry.environments.package_index import index_settings, only_folder
+from hubserve.registry.environments.tools.package_index import index_settings, only_folder
 
 
 @pytest.fixture(autouse=True)

@@ -7,20 +7,20 @@ from typing import NamedTuple
 from hubserve.errors import InstallError
 from hubserve.kinds.base import ModuleInfo
 from hubserve.kinds.module_scan import Place
-from hubserve.registry.environments.code_requirements import needed_names
+from hubserve.registry.environments.code_requirements import required_names
 from hubserve.registry.environments.environment_record import Environment, all_environments, write_record
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.module_requirements import Needs, read_needs
 from hubserve.registry.environments.profile import get_profile, parts_of_packages
 from hubserve.registry.environments.profile_environment import built_environment
+from hubserve.registry.environments.provision import provide_resolved
 from hubserve.registry.environments.requirement_lines import requirement
-from hubserve.registry.environments.resolve import realise
-from hubserve.registry.environments.selection import Choice, choose, digest_of_case, foresee_choice
+from hubserve.registry.environments.selection import Choice, choice_digest, choose, predict_choice
 from hubserve.registry.instance_command import users_python_path
 from hubserve.registry.progress import Progress
 
 
-class Decided(NamedTuple):
+class ModuleEnvironment(NamedTuple):
     """The environment that a module runs in.
 
     Attributes:
@@ -40,9 +40,9 @@ class Decided(NamedTuple):
     lacks: tuple[str, ...]
 
 
-def decide(
+def module_environment(
     home: Path, folder: Path, info: ModuleInfo, options: Options, beside: Sequence[Path] = (), *, timeout_s: float, progress: Progress
-) -> Decided:
+) -> ModuleEnvironment:
     """Choose what a module runs in, and make it unless it is there.
 
     Args:
@@ -58,16 +58,16 @@ def decide(
         InstallError: what it needs cannot be had; the message says why.
     """
     needs, names = _read(home, folder, info, options, beside)
-    case = digest_of_case(home, needs, names, options) if options.wheels is None else ""
+    case = choice_digest(home, needs, names, options) if options.wheels is None else ""
     remembered = _remembered(home, case)
     if remembered:
         return remembered
     choice = choose(home, needs, names, options, progress)
     resolution = choice.resolution
     if resolution is None:
-        return Decided(None, False, False, choice.profile, choice.why, choice.lacks)
+        return ModuleEnvironment(None, False, False, choice.profile, choice.why, choice.lacks)
     try:
-        environment, built = realise(home, resolution, options, timeout_s=timeout_s, progress=progress)
+        environment, built = provide_resolved(home, resolution, options, timeout_s=timeout_s, progress=progress)
     except InstallError as error:
         if choice.profile or not needs.requirements.lines:
             raise
@@ -75,34 +75,36 @@ def decide(
         choice = choose(home, needs, names, options, progress, error)
         resolution = choice.resolution
         assert resolution is not None, "it is a profile's"
-        environment, built = realise(home, resolution, options, timeout_s=timeout_s, progress=progress)
+        environment, built = provide_resolved(home, resolution, options, timeout_s=timeout_s, progress=progress)
     assert environment is not None, "it was resolved"
     base = resolution.needs.base
     if case:
         _remember(environment, case, choice)
-    return Decided(environment, built, bool(base and not base.extended), choice.profile, choice.why, choice.lacks)
+    return ModuleEnvironment(environment, built, bool(base and not base.extended), choice.profile, choice.why, choice.lacks)
 
 
-def foresee(home: Path, folder: Path, info: ModuleInfo, options: Options, beside: Sequence[Path] = ()) -> Decided | None:
+def expected_environment(
+    home: Path, folder: Path, info: ModuleInfo, options: Options, beside: Sequence[Path] = ()
+) -> ModuleEnvironment | None:
     """Return what a module runs in as far as that is known without resolving or building anything; None where it is not.
 
-    Args, Raises: as :func:`decide`.
+    Args, Raises: as :func:`module_environment`.
     """
     needs, names = _read(home, folder, info, options, beside)
-    remembered = _remembered(home, digest_of_case(home, needs, names, options))
+    remembered = _remembered(home, choice_digest(home, needs, names, options))
     if remembered:
         return remembered
-    foreseen = foresee_choice(home, needs, names, options)
+    foreseen = predict_choice(home, needs, names, options)
     if foreseen is None or not foreseen.profile:
-        return foreseen and Decided(None, False, False, "", foreseen.why, foreseen.lacks)
+        return foreseen and ModuleEnvironment(None, False, False, "", foreseen.why, foreseen.lacks)
     environment = None if needs.requirements.lines else built_environment(home, get_profile(home, foreseen.profile))
-    return Decided(environment, False, True, foreseen.profile, foreseen.why, foreseen.lacks)
+    return ModuleEnvironment(environment, False, True, foreseen.profile, foreseen.why, foreseen.lacks)
 
 
 def _read(home: Path, folder: Path, info: ModuleInfo, options: Options, beside: Sequence[Path]) -> tuple[Needs, dict[str, Place]]:
     # modules on PYTHONPATH can be imported everywhere
     searched = [*beside, *map(Path, users_python_path())]
-    return module_needs(folder, info, options), needed_names(folder, searched, parts_of_packages(home))
+    return module_needs(folder, info, options), required_names(folder, searched, parts_of_packages(home))
 
 
 def module_needs(folder: Path, info: ModuleInfo, options: Options) -> Needs:
@@ -118,11 +120,11 @@ def module_needs(folder: Path, info: ModuleInfo, options: Options) -> Needs:
     return needs._replace(requirements=needs.requirements._replace(lines=(*needs.requirements.lines, *added)))
 
 
-def _remembered(home: Path, case: str) -> Decided | None:
+def _remembered(home: Path, case: str) -> ModuleEnvironment | None:
     for each in all_environments(home) if case else ():
         if case in each.choices:
             found = each.choices[case]
-            return Decided(each, False, True, str(found["profile"]), str(found["why"]), tuple(map(str, found["lacks"])))
+            return ModuleEnvironment(each, False, True, str(found["profile"]), str(found["why"]), tuple(map(str, found["lacks"])))
     return None
 
 

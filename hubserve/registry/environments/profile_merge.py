@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 
-def ways(profile: Profile, needs: Needs, names: Sequence[str]) -> Iterator[Needs]:
+def merge_candidates(profile: Profile, needs: Needs, names: Sequence[str]) -> Iterator[Needs]:
     """Yield what to resolve, the fullest first; the next is for where packages contradict one another.
 
     First all packages of the profile with the module's lines, which count where both name one package; then only those of them that the

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from hubserve.registry.environments.interpreters import Python
-from hubserve.registry.environments.tool_process import run_tool
-from hubserve.registry.environments.tools import Order, Tool
+from hubserve.registry.environments.tools.base import Order, Tool
+from hubserve.registry.environments.tools.process import run_tool
 
 
 class Uv(Tool):

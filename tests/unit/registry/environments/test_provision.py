@@ -24,8 +24,8 @@ from hubserve.registry.environments.environment_record import (
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.interpreters import host
 from hubserve.registry.environments.module_requirements import Needs
+from hubserve.registry.environments.provision import Provided, provide
 from hubserve.registry.environments.requirements import Requirements, read_requirements
-from hubserve.registry.environments.resolve import Provided, provide
 from hubserve.registry.instance_command import instance_environment
 from hubserve.registry.progress import silent
 from tests.conftest import ROOT
@@ -171,7 +171,7 @@ def test_two_processes_that_need_the_same_build_it_once(packages: Path, home: Pa
 def test_a_tool_ends_with_the_process_that_started_it(packages: Path, home: Path, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     code = (
-        "import sys; from pathlib import Path; from hubserve.registry.environments.tool_process import run_tool; "
+        "import sys; from pathlib import Path; from hubserve.registry.environments.tools.process import run_tool; "
         f"run_tool(['/bin/sh', '-c', 'echo $$ > {note}; exec sleep 60'], {{}}, Path('/'), lambda *_: None, 'sleeping')"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)

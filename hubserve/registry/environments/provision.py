@@ -1,0 +1,80 @@
+"""Gives a module the Python that it needs: the host's where that has everything, else an environment, built if it is not there yet."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from hubserve.registry.environments.build import build
+from hubserve.registry.environments.environment_record import Environment, write_record
+from hubserve.registry.environments.host_compat import why_own
+from hubserve.registry.environments.import_probe import failed_imports
+from hubserve.registry.environments.install_options import Options
+from hubserve.registry.environments.module_requirements import Needs, ProfileSettings
+from hubserve.registry.environments.resolve import Resolution, environment_label, package_index, resolve, scratch_tool
+from hubserve.registry.environments.tools.base import Order
+from hubserve.registry.progress import LASTING, Progress
+
+
+class Provided(NamedTuple):
+    """What a module runs in.
+
+    Attributes:
+        environment: None for the host's Python.
+        built: whether the environment was made just now.
+    """
+
+    environment: Environment | None = None
+    built: bool = False
+
+
+def provide(home: Path, needs: Needs, options: Options, *, timeout_s: float, progress: Progress) -> Provided:
+    """Find or make what a module runs in.
+
+    Args:
+        home: the home.
+        needs: the module's.
+        options: the user's.
+        timeout_s: how long to wait for another process that builds.
+        progress: called with each step.
+    Raises:
+        InstallError: no Python will do, or the packages cannot be had together; the message has the resolver's reason. Nothing is left.
+        OSError: the disk is full, or the home cannot be written. Nothing of it is left.
+    """
+    if not why_own(needs, options):
+        return Provided()
+    return provide_resolved(home, resolve(home, needs, options, progress), options, timeout_s=timeout_s, progress=progress)
+
+
+def provide_resolved(home: Path, resolution: Resolution, options: Options, *, timeout_s: float, progress: Progress) -> Provided:
+    """Make the environment of what was resolved, unless it is there.
+
+    Args, Raises: as :func:`provide`.
+    """
+    if resolution.known:
+        return Provided(resolution.known)
+    needs, python, lock = resolution.needs, resolution.python, resolution.lock
+    wanted = needs.requirements
+    order = Order([*wanted.options, *lock.pins], (), wanted.links, package_index(options))
+    if needs.base and needs.base.size_mb:
+        # said first, because it may take long
+        progress(f"{LASTING}{environment_label(needs)} once, for all that use it: about {needs.base.size_mb / 1000:.1f} GB, in {home}")
+    with scratch_tool(home, progress) as tool:
+        environment, built = build(
+            home, lock, python, tool, order, timeout_s=timeout_s, progress=progress, request=resolution.request, base=needs.base
+        )
+    if built and needs.base:
+        environment = _tried(home, environment, needs.base, progress)
+    if resolution.request not in environment.requests:
+        environment = environment._replace(requests=(*environment.requests, resolution.request))
+        write_record(environment)
+    return Provided(environment, built)
+
+
+def _tried(home: Path, environment: Environment, base: ProfileSettings, progress: Progress) -> Environment:
+    """Import once what a profile promises: what fails is known then, and later imports find compiled files."""
+    progress("importing its packages once")
+    broken = failed_imports(home, environment, base.imports)
+    if base.extended or not broken:  # the module's own packages may have taken the place of the profile's
+        return environment
+    environment = environment._replace(broken=broken)
+    write_record(environment)
+    return environment

@@ -1,0 +1,31 @@
+"""Tools that resolve and install packages: one file and one row of :data:`TOOLS` each."""
+
+import os
+from importlib import import_module
+
+from hubserve.errors import ConfigError
+from hubserve.registry.environments.tools.base import Tool
+
+#: name -> "package.module:Class", the preferred one first
+TOOLS = {
+    "uv": "hubserve.registry.environments.tools.uv:Uv",
+    "pip": "hubserve.registry.environments.tools.pip:Pip",
+}
+CHOICE_VARIABLE = "HUBSERVE_ENVIRONMENT_TOOL"
+
+
+def tool_class() -> type[Tool]:
+    """The first of :data:`TOOLS` that this machine has; the environment variable of :data:`CHOICE_VARIABLE` names another.
+
+    Raises:
+        ConfigError: the variable names no tool, or one that is not there.
+    """
+    wanted = os.environ.get(CHOICE_VARIABLE, "")
+    if wanted and wanted not in TOOLS:
+        raise ConfigError(f"{CHOICE_VARIABLE} is '{wanted}', and environments are made with {' or '.join(TOOLS)}. Set it to one of them.")
+    for name in [wanted] if wanted else TOOLS:
+        module, _, cls = TOOLS[name].partition(":")
+        tool: type[Tool] = getattr(import_module(module), cls)
+        if tool.available():
+            return tool
+    raise ConfigError(f"{CHOICE_VARIABLE} asks for '{wanted}', which is not on this machine. Install it: pip install {wanted}")
