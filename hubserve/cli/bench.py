@@ -62,7 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shape", type=_listed(_whole(1, 1 << 30)), default=(), metavar="N,N", help="for base64 and raw: shape of one item"
     )
     parser.add_argument("--no-raw", action="store_true", help="do not measure the engine alone for comparison")
-    parser.add_argument("--picture", type=_svg, metavar="FILE.svg", help="draw throughput against latency")
     add_json_option(parser)
 
 
@@ -90,14 +89,6 @@ def _number(high: float) -> Callable[[str], float]:
 
 def _listed(parse: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     return lambda text: tuple(dict.fromkeys(parse(each) for each in text.split(",")))
-
-
-def _svg(text: str) -> Path:
-    if not text.lower().endswith(".svg"):
-        raise argparse.ArgumentTypeError(f"the picture is an SVG: give a file whose name ends in .svg, got '{text[:80]}'")
-    if not Path(text).absolute().parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder '{Path(text).absolute().parent}' for the picture")
-    return Path(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -230,7 +221,7 @@ def _load_order(target: "Target") -> dict[str, Any]:
     """Return what the server's instances load.
 
     Raises:
-        HubError: it does not tell.
+        HubError: the server does not report it.
     """
     from hubserve.server import admin_socket
 
@@ -240,14 +231,9 @@ def _load_order(target: "Target") -> dict[str, Any]:
 
 
 def _print(document: dict[str, Any], args: argparse.Namespace) -> None:
-    from hubserve.bench import picture, report
+    from hubserve.bench import report
     from hubserve.cli.tables import print_table, printable
 
-    if args.picture:
-        try:
-            args.picture.write_text(picture.draw(document), "utf-8")
-        except OSError as error:
-            document["notes"].append(f"the picture '{args.picture}' could not be written: {error.strerror}")
     if args.json:
         print_json(document)
         return

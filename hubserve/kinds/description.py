@@ -25,7 +25,7 @@ class Description(NamedTuple):
         max_batch_size: the most items in one call; 1 if requests cannot be merged.
         engine: the engine, for people to read: ``{"name", "reason", ...}``.
         batched: whether the first dimension of its tensors is the batch; False: each request is computed as it is.
-        raw_requests: whether it receives requests (:meth:`LoadedModule.call_requests`) rather than merged arrays.
+        raw_requests: whether it receives requests (:meth:`hubserve.kinds.base.LoadedModule.call_requests`) rather than merged arrays.
         decoupled: whether it may answer one request with any number of responses; see :meth:`hubserve.gateway.dataplane.DataPlane.stream`.
         concurrent: whether it may receive further requests before it has answered; only with ``raw_requests``.
         optional: names of inputs that a request may leave out; only with ``raw_requests``.
