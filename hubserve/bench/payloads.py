@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hubserve.errors import ConfigError, InvalidInput, UnsupportedFace
-from hubserve.kinds import Face
+from hubserve.kinds import Interface
 from hubserve.types import ANY, TensorSpec, specs_from_json
 
 #: kind -> what it is, for messages
@@ -87,11 +87,11 @@ def choose_kind(module: dict[str, Any], options: Options) -> str:
 def _taken(module: dict[str, Any]) -> list[str]:
     faces, inputs = module["faces"], module.get("inputs") or []
     taken = []
-    if Face.TENSORS in faces and len(inputs) == 1:
+    if Interface.TENSORS in faces and len(inputs) == 1:
         taken += ["base64", "raw"] if module.get("json_array") else ["raw"]
-    if Face.PICTURE in faces:
+    if Interface.PICTURE in faces:
         taken.append("image")
-    return [*taken, *(["json"] if Face.JSON in faces else [])]
+    return [*taken, *(["json"] if Interface.JSON in faces else [])]
 
 
 def build(module: dict[str, Any], kind: str, batch_size: int, options: Options, host: str) -> Payload:

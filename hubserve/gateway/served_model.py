@@ -51,7 +51,7 @@ class ServedModule:
 
     def __init__(self, plan: ModulePlan, deadlocks: DeadlockDetector, models: Callable[[], ModelAccess]) -> None:
         self.plan = plan
-        self.description = Description(faces=())
+        self.description = Description(interfaces=())
         self.load_error = ""
         self._deadlocks = deadlocks
         self._use = InUse()
@@ -282,7 +282,7 @@ class ServedModule:
             "kind": self.plan.info.kind,
             "ready": self.ready,
             "reason": self.not_ready_reason,
-            "faces": list(described.faces),
+            "faces": list(described.interfaces),
             "inputs": specs_to_json(described.inputs),
             "json_array": described.json_array and list(described.json_array),
             "picture_item": described.picture_item and described.picture_item.to_json(),

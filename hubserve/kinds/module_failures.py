@@ -77,7 +77,7 @@ def _looked_beside() -> str:
 
 
 def _or_here() -> str:
-    """Return the advice to install the package by hand; "" in an environment of modules, which is built from a lock file."""
+    """Return the advice to install the package by hand; "" in an environment made for modules, whose record lists its packages."""
     made_for_modules = Path(sys.prefix, "environment.json").is_file()
     return "" if made_for_modules else f", or install it into this Python: {sys.executable}"
 

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Optional, Set
 
 _PACKAGES = re.compile(r"[\\/](site|dist)-packages[\\/]")
-_HERE = os.path.dirname(os.path.abspath(__file__))
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STANDARD = tuple({os.path.dirname(os.path.abspath(os.__file__)) + os.sep, sysconfig.get_paths()["stdlib"] + os.sep})
 
 _logged: Set[str] = set()
@@ -19,7 +19,7 @@ _logged: Set[str] = set()
 def user_frame() -> Optional[FrameType]:
     """Return the frame that asked for a name if it is user code; None for an installed package or Python itself."""
     frame: Optional[FrameType] = sys._getframe(1)
-    while frame is not None and (frame.f_code.co_filename.startswith("<frozen ") or os.path.dirname(frame.f_code.co_filename) == _HERE):
+    while frame is not None and frame.f_code.co_filename.startswith(("<frozen ", _HERE)):
         frame = frame.f_back
     return frame if frame is not None and is_of_user(frame.f_code.co_filename) else None
 
@@ -33,7 +33,7 @@ def is_of_user(file: str) -> bool:
 def log_call(name: str, replacement: str) -> None:
     """Log the place of the first call, by any code."""
     frame: Optional[FrameType] = sys._getframe(1)
-    while frame is not None and os.path.dirname(frame.f_code.co_filename) == _HERE:
+    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
     log(name, replacement, frame)
 

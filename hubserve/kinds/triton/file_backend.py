@@ -13,7 +13,7 @@ from hubserve.engines.model_formats import backend_of_file
 from hubserve.engines.tuning import read_tuning
 from hubserve.errors import ConfigError, InvalidInput, ModuleFailed
 from hubserve.kinds.base import LoadedModule
-from hubserve.kinds.description import Description, Face
+from hubserve.kinds.description import Description, Interface
 from hubserve.kinds.model_settings import read_settings
 from hubserve.kinds.triton.binding import Binding, bind, complete, configured_specs
 from hubserve.kinds.triton.config import backend_of, empty_config
@@ -145,9 +145,9 @@ class FileModel(LoadedModule):
             described["warnings"] = [*described.get("warnings", ()), *notes]
         self._has_values = bool(engine.value_inputs or engine.value_outputs)
         has_tensors = bool(engine.outputs) and all(each.optional for each in engine.value_inputs)
-        faces = [*([Face.TENSORS] if has_tensors else []), *([] if "sequence_batching" in config else [Face.JSON])]
+        interfaces = [*([Interface.TENSORS] if has_tensors else []), *([] if "sequence_batching" in config else [Interface.JSON])]
         self.description = Description(
-            faces=faces,
+            interfaces=interfaces,
             # without the inputs of sequence batching, which come after the clients' and which the gateway fills in
             inputs=[each.outer for each in self._inputs[: len(config["input"])]],
             outputs=[each.outer for each in self._outputs[: len(config["output"])]],
