@@ -2,7 +2,7 @@
 
 
 def get_default_confg():
-    """The settings as nested dicts; the name is the one that PaddleClas's modules use."""
+    """Return the settings as nested dicts; the function's name is that of PaddleClas's modules."""
     return {
         "Global": {
             # folder of inference.pdmodel + inference.pdiparams (or inference.json, or an .onnx file)

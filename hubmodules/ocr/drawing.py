@@ -84,7 +84,7 @@ def _legend_of_pillow(texts, font_path):
 
 
 def _font(path, texts):
-    """The font that was asked for, or the one of this machine's that has the most of the characters."""
+    """Return the requested font, or this machine's font that has the most of the characters."""
     from PIL import ImageFont
 
     if path is not None:

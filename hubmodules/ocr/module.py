@@ -35,7 +35,7 @@ class OcrSystem:
     def _initialize(self, use_gpu=None, enable_mkldnn=None, **settings):
         given = {"use_gpu": use_gpu, "enable_mkldnn": enable_mkldnn, **settings}
         self.settings = _with({key: value for key, value in given.items() if value is not None}, read_params(), read_params())
-        pyclipper()  # so that a missing package is told now
+        pyclipper()  # so that a missing package is reported now
         for name in ("cls_batch_num", "rec_batch_num", "max_images"):
             if not isinstance(self.settings[name], int) or self.settings[name] < 1:
                 raise ConfigError(f"{name} must be a whole number from 1 up, got {self.settings[name]!r}")
@@ -71,7 +71,7 @@ class OcrSystem:
         classes = self.engines["rec"].outputs[0].shape[-1]
         if classes not in (ANY, self.decoder.classes):
             raise ConfigError(
-                f"the recognition model tells {classes} classes apart, and the dictionary '{self.settings['rec_char_dict_path']}' makes "
+                f"the recognition model has {classes} classes, and the dictionary '{self.settings['rec_char_dict_path']}' makes "
                 f"{self.decoder.classes} of them. Set rec_char_dict_path to the one that belongs to the model."
             )
 
@@ -130,10 +130,10 @@ class OcrSystem:
 
 
 def read_picture(path):
-    """A picture file -> uint8 [H, W, 3] BGR.
+    """Decode a picture file to uint8 [H, W, 3] BGR.
 
     Raises:
-        InvalidInput: it cannot be read or is no picture.
+        InvalidInput: it cannot be read, or is not a picture.
     """
     try:
         return decode_picture(path.read_bytes())
@@ -175,7 +175,7 @@ def _described(engines):
 
 
 def _why(engine):
-    """The figures where engines were measured; what kept others out is with the models."""
+    """Return the engines' measured figures, if any; reasons against other engines are with the models."""
     times = {name: each["ms_per_item"] for name, each in engine.get("measured", {}).get("engines", {}).items() if each["ms_per_item"]}
     measured = ", ".join(f"{name} {min(each.values()):.3g}" for name, each in times.items())
     return f"{engine['name']}, measured in ms per item: {measured}" if measured else f"{engine['name']}, {engine['reason']}"

@@ -16,7 +16,7 @@ OPTIONS = (
 
 
 def read_params():
-    """The settings; names and values are those of PaddleOCR's hubserving where it has them."""
+    """Return the settings; names and values are those of PaddleOCR's hubserving where it has them."""
     return {
         # folders of inference.pdmodel + inference.pdiparams (or inference.json, or an .onnx file)
         "det_model_dir": "../inference/ocr/det/",

@@ -11,7 +11,7 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 
 class Networks(NamedTuple):
-    """What computes; each takes and gives one array.
+    """Networks of the reader; each maps one array to one array.
 
     Attributes:
         detect: float32 (1, 3, h, w) -> (1, 1, h, w).
@@ -69,7 +69,7 @@ class TextReader:
         crops = [cut_out(picture, box) for box in boxes]
         read = self._recognize(crops)
         turned = self._upside_down(crops)
-        # The network that tells angles errs on small print. What reads better is right.
+        # The angle network errs on small print: the direction that reads better is right.
         for number, other in zip(turned, self._recognize([np.ascontiguousarray(crops[number][::-1, ::-1]) for number in turned])):
             read[number] = max(read[number], other, key=lambda line: line.confidence)
         lines = [TextLine(*line, box) for line, box in zip(read, boxes)]
@@ -89,7 +89,7 @@ class TextReader:
         return lines
 
     def _upside_down(self, crops: List[np.ndarray]) -> List[int]:
-        """The numbers of those that seem to stand on their heads."""
+        """Return the numbers of the lines that seem to be upside down."""
         if not self._use_angle:
             return []
         found: List[int] = []
@@ -100,7 +100,7 @@ class TextReader:
 
 
 def number(settings: Dict[str, Any], name: str) -> float:
-    """A setting that is a number from 0 to 1.
+    """Return a setting that is a number from 0 to 1.
 
     Raises:
         InvalidInput: it is not.
