@@ -13,7 +13,7 @@ from hubserve.engines.subprocess_call import ChildFailed, call_in_child
 from hubserve.engines.synthetic_batch import make_sample
 from hubserve.errors import HubError, InvalidInput, LoadFailed, MissingDependency
 from hubserve.models.classifier import find_scores, make_preprocess
-from hubserve.models.items import WHOLE, items_per_run
+from hubserve.models.items import UNBATCHED, items_per_run
 from hubserve.models.scores import are_probabilities
 from hubserve.types import ANY, TensorSpec, specs_from_json, specs_to_json
 
@@ -29,7 +29,7 @@ class Trial(NamedTuple):
     Attributes:
         engine: which one was asked.
         inputs, outputs: as the model has them.
-        per_run: how many items one run takes: ANY, an exact number, or WHOLE where the first dimension counts none.
+        per_run: how many items one run takes: ANY, an exact number, or UNBATCHED where the first dimension counts none.
         merges: whether several items give what each gives alone; None where that could not be found out.
         why: the reason where items cannot be merged; else "".
         probabilities: whether the rows of the first output with two dimensions are from 0 to 1 and 1 in all; None where there is none.
@@ -77,7 +77,7 @@ def try_here(graph: str, weights: str | None, preprocess: Mapping[str, Any] | No
     try:
         result.update(_try(engine, sample, per_run))
         if result.pop("depends", False) and preprocess is None:
-            result["per_run"] = WHOLE
+            result["per_run"] = UNBATCHED
     except HubError as error:
         result["why"] = f"whether it can merge them is not known, because a synthetic batch could not be computed: {error.message}"
     return {"engine": engine.name, "inputs": specs_to_json(engine.inputs), "outputs": specs_to_json(engine.outputs), **result}
@@ -112,7 +112,7 @@ def _pictures(engine: Engine, per_run: int, preprocess: Mapping[str, Any]) -> Te
 
 
 def _try(engine: Engine, sample: Arrays, per_run: int) -> dict[str, Any]:
-    if per_run == WHOLE:
+    if per_run == UNBATCHED:
         engine.run(sample)
         return {"merges": False, "why": "its inputs and outputs have no first dimension in common"}
     first = {name: array[:1] for name, array in sample.items()}
@@ -124,7 +124,7 @@ def _try(engine: Engine, sample: Arrays, per_run: int) -> dict[str, Any]:
     count = len(next(iter(sample.values())))
     odd = next((spec.name for spec, each in zip(engine.outputs, outputs, strict=True) if np.shape(each)[:1] != (count,)), None)
     if odd is not None:
-        return {"per_run": WHOLE, "merges": False, "why": f"its output '{odd}' does not have as many items as its inputs"}
+        return {"per_run": UNBATCHED, "merges": False, "why": f"its output '{odd}' does not have as many items as its inputs"}
     result: dict[str, Any] = {"merges": count > 1, "why": "" if count > 1 else "it was exported for one item at a time"}
     result["probabilities"] = _are_probabilities(outputs)
     if count > 1:

@@ -221,7 +221,7 @@ def _load_order(target: "Target") -> dict[str, Any]:
     """Return what the server's instances load.
 
     Raises:
-        HubError: it does not tell.
+        HubError: the server does not report it.
     """
     from hubserve.server import admin_socket
 

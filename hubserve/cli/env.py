@@ -148,7 +148,7 @@ def _show_environment(home: Path, key: str, *, as_json: bool) -> None:
 
 
 def _build(home: Path, name: str, python: str, *, as_json: bool, anew: bool) -> int:
-    """Build a profile's environment, and tell what of its promises does not hold; ``anew``: import everything again if it was there."""
+    """Build a profile's environment, and print its promises that do not hold; ``anew``: import everything again if it was there."""
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.configuration import install_settings
     from hubserve.registry.environments.import_probe import failed_imports

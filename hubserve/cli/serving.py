@@ -264,7 +264,7 @@ def _remote_status(args: argparse.Namespace) -> dict[str, Any]:
         )
         raise HubError(f"no hub server answers at {url}: {reason}; {advice}") from None
     if not isinstance(status, dict) or not isinstance(status.get("modules"), list):
-        raise HubError(f"what answers at {url} is no hub server; give the port of one with -p")
+        raise HubError(f"the server at {url} is not a hub server; give the port of one with -p")
     return status
 
 

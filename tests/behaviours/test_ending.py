@@ -185,7 +185,7 @@ def test_status_says_of_another_program_that_it_is_no_hub_server(home: Path, tmp
     (tmp_path / "status").write_text("{}")
     with web_server(tmp_path) as port:
         done = hub("serving", "status", "-p", port, home=home)
-    assert (done.returncode, "is no hub server" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+    assert (done.returncode, "is not a hub server" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
 
 
 @contextlib.contextmanager

@@ -137,7 +137,7 @@ class ServedEnsemble(ServedModule):
 
     @property
     def not_ready_reason(self) -> str:
-        """Why it cannot answer; "" while it can."""
+        """Reason why it cannot answer; "" while it can."""
         if not self._loaded.is_set():
             return "it is being loaded"
         if self.load_error:

@@ -1,4 +1,4 @@
-"""Which names a module's code needs that only some Pythons have, and which of them the Python of hub lacks."""
+"""Find the import names that a module's code requires, and those of them that the Python of hub lacks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from hubserve.kinds.module_scan import Place, scan_module
 from hubserve.kinds.project_imports import find_in
-from hubserve.kinds.project_requirements import needs_beside
+from hubserve.kinds.project_requirements import requirements_beside
 from hubserve.kinds.removed_names import has_replacement
 
-#: packages -> those that they import without asking for them
-_FORGOTTEN = {
+#: import name of a package -> names that it imports without declaring them
+_UNDECLARED = {
     **dict.fromkeys(
         (
             *("paddleaudio", "paddleclas", "paddlenlp", "paddleocr", "paddleseg", "paddleslim", "paddlespeech", "paddlex"),
@@ -23,15 +23,15 @@ _FORGOTTEN = {
 
 
 def required_names(folder: Path, beside: Sequence[Path] = (), parts: Iterable[str] = ()) -> dict[str, Place]:
-    """Return the names that a module's code cannot do without, each with the first place that needs it.
+    """Return the names that a module's code cannot run without, each with the first place that imports it.
 
-    They are top-level names of packages, and names such as ``paddle.fluid`` that only older versions of a package have. What a module
-    tries and does without is left out, and so is what hubserve, the module itself or the standard library has.
+    They are top-level names of packages, and names such as ``paddle.fluid`` that only older versions of a package have. Optional imports
+    are left out, and so are names that hubserve, the module itself or the standard library provides.
 
     Args:
         folder: the module's files.
-        beside: further folders that its code can import from; what it imports there may need packages, too.
-        parts: names with dots that count, too, where the code imports them or what is inside of them.
+        beside: further folders that its code can import from; the packages that their code requires are included.
+        parts: dotted names to include if the code imports them or something inside them.
     """
     scan = scan_module(folder, beside)
     around = [str(each) for each in beside]
@@ -42,14 +42,14 @@ def required_names(folder: Path, beside: Sequence[Path] = (), parts: Iterable[st
         for name, places in sorted({**scan.imports, **inside, **removed}.items())
         if (first := [each for each in places if not each.optional]) and not find_in(around, name)
     }
-    for name in set(needed) & set(_FORGOTTEN):
-        for forgotten in _FORGOTTEN[name]:
-            needed.setdefault(forgotten, needed[name])
-    return {**needs_beside(folder, beside), **needed} if beside else needed
+    for name in set(needed) & set(_UNDECLARED):
+        for undeclared in _UNDECLARED[name]:
+            needed.setdefault(undeclared, needed[name])
+    return {**requirements_beside(folder, beside), **needed} if beside else needed
 
 
 def host_lacks(names: Iterable[str]) -> list[str]:
-    """Return those of some names that the Python of hub does not have. Nothing is imported."""
+    """Return the names that the Python of hub does not have, without importing any."""
     return [name for name in names if not _host_has(name)]
 
 
@@ -68,5 +68,5 @@ def _host_has(name: str) -> bool:
 
 
 def places_text(names: Iterable[str], needed: Mapping[str, Place]) -> str:
-    """Return names with the first place of each, for messages: ``'six' (module.py, line 3)``."""
+    """Return names with the place of each, for messages: ``'six' (module.py, line 3)``."""
     return " and ".join(f"'{each}' ({needed[each].file}, line {needed[each].line})" if each in needed else f"'{each}'" for each in names)

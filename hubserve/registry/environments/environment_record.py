@@ -1,4 +1,4 @@
-"""The environments of one home: ``environments/<key>/``, each with an ``environment.json`` that says what it is."""
+"""Environments of a home: ``environments/<key>/``, each described by its ``environment.json``."""
 
 import json
 import os
@@ -11,30 +11,30 @@ from hubserve.errors import InstallError, ModuleNotFound
 
 FOLDER_NAME = "environments"
 RECORD_NAME = "environment.json"
-#: Lies in an environment while it is built.
+#: marks an environment that is being built
 MARKER_NAME = ".building"
 SCHEMA_VERSION = 1
 
 
 class Environment(NamedTuple):
-    """One finished environment.
+    """Finished environment.
 
     Attributes:
-        folder: where it is; its name is the key.
+        folder: its folder, named after the key.
         python: the full version of its Python.
         base: the interpreter that it was made with.
-        platform: what its packages are for.
+        platform: platform of its packages.
         pins: its packages, ``name==version`` or ``name @ address``.
         origin: see :class:`hubserve.registry.environments.package_lock.Lock`.
-        tool: what installed them.
-        created: UTC, ISO 8601.
-        size_bytes: of its files.
+        tool: name of the tool that installed them.
+        created: time in UTC, ISO 8601.
+        size_bytes: total size of its files.
         requests: digests of the requirements that were resolved to it.
         profile: the name of the profile that it is made from; "" for none.
         environ: environment variables of the processes that run there; see :mod:`hubserve.registry.environments.launch`.
         library_path: folders put before ``LD_LIBRARY_PATH``; likewise.
-        broken: what its profile promises and cannot be imported, each with the reason.
-        choices: digests of the cases in which it was chosen for a module, each with what was said of it.
+        broken: names that its profile provides and that cannot be imported, each with the reason.
+        choices: digests of the cases in which it was chosen for a module, each with the profile, the reason and what is missing.
     """
 
     folder: Path
@@ -55,21 +55,21 @@ class Environment(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Its name."""
+        """Name of the environment."""
         return self.folder.name
 
     @property
     def executable(self) -> Path:
-        """Its interpreter."""
+        """Path of its interpreter."""
         return self.folder / "bin" / "python"
 
     @property
     def site_packages(self) -> Path:
-        """Where its packages are."""
+        """Folder of its packages."""
         return self.folder / "lib" / f"python{'.'.join(self.python.split('.')[:2])}" / "site-packages"
 
     def to_json(self) -> dict[str, Any]:
-        """As it is written."""
+        """Return the content of ``environment.json``."""
         fields = self._asdict()
         del fields["folder"]
         fields.update(environ=dict(self.environ), broken=dict(self.broken), choices=dict(self.choices))
@@ -77,12 +77,12 @@ class Environment(NamedTuple):
 
 
 def environments_dir(home: Path) -> Path:
-    """Where the environments of a home are."""
+    """Return the folder of a home's environments."""
     return home / FOLDER_NAME
 
 
 def write_record(environment: Environment) -> None:
-    """Write what an environment is, at once or not at all."""
+    """Write an environment's ``environment.json`` atomically."""
     path = environment.folder / RECORD_NAME
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(json.dumps(environment.to_json(), indent=2) + "\n", "utf-8")
@@ -90,7 +90,7 @@ def write_record(environment: Environment) -> None:
 
 
 def read_record(folder: Path) -> Environment | None:
-    """The environment in a folder; None if it is unfinished or damaged, or its Python is no longer there."""
+    """Return the environment in a folder, or None if it is unfinished or damaged, or its Python was removed."""
     if (folder / MARKER_NAME).exists():
         return None
     try:
@@ -106,7 +106,7 @@ def read_record(folder: Path) -> Environment | None:
 def _from_json(folder: Path, document: dict[str, Any]) -> Environment:
     fields: dict[str, Any] = {key: str(document[key]) for key in ("python", "base", "platform", "origin", "tool", "created")}
     fields.update({key: tuple(map(str, document[key])) for key in ("pins", "requests")})
-    # records that are older than profiles lack these
+    # absent from records made before profiles existed
     fields["profile"] = str(document.get("profile", ""))
     fields["environ"] = {str(key): str(value) for key, value in document.get("environ", {}).items()}
     fields["broken"] = {str(key): str(value) for key, value in document.get("broken", {}).items()}
@@ -116,12 +116,12 @@ def _from_json(folder: Path, document: dict[str, Any]) -> Environment:
 
 
 def all_environments(home: Path) -> list[Environment]:
-    """Every finished environment of a home, by key."""
+    """Return every finished environment of a home, sorted by key."""
     return [found for folder in folders(home) if (found := read_record(folder))]
 
 
 def folders(home: Path) -> list[Path]:
-    """The folders of all environments, finished or not."""
+    """Return the folders of all environments, finished or not."""
     try:
         return sorted(each for each in environments_dir(home).iterdir() if each.is_dir() and not each.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
@@ -129,10 +129,10 @@ def folders(home: Path) -> list[Path]:
 
 
 def get_environment(home: Path, key: str) -> Environment:
-    """The environment of a key, or of the beginning of one.
+    """Return the environment of a key, or of the beginning of a key.
 
     Raises:
-        ModuleNotFound: there is none, or several begin so.
+        ModuleNotFound: no key, or more than one, matches.
     """
     found = [each for each in all_environments(home) if each.key == key or (key and each.key.startswith(key))]
     exact = [each for each in found if each.key == key] or found
@@ -143,22 +143,22 @@ def get_environment(home: Path, key: str) -> Environment:
 
 
 def needed_environment(home: Path, key: str, module: str) -> Environment:
-    """The environment that an installed module runs in.
+    """Return the environment of an installed module.
 
     Raises:
-        InstallError: it is gone or unusable.
+        InstallError: it is missing or unusable.
     """
     found = read_record(environments_dir(home) / key)
     if found is None:
         raise InstallError(
-            f"the environment '{key}' of '{module}' is missing, unfinished, or its Python was removed. Install the module again: it is "
-            "built anew."
+            f"the environment '{key}' of '{module}' is missing, unfinished, or its Python was removed. Install the module again to "
+            "rebuild it."
         )
     return found
 
 
 def used_bytes(folder: Path) -> int:
-    """The size of all files below a folder; links count as nothing."""
+    """Return the total size of the files below a folder, without links."""
     total_bytes = 0
     for base, _folders, files in os.walk(folder):
         for each in files:

@@ -1,6 +1,6 @@
-"""Packages that a module brings in a folder of its own (``--find-links``).
+"""Packages in a module's own folders (``--find-links``).
 
-pip follows the links of every HTML page in such a folder, so the folder itself is never named to it: the packages are copied out of it.
+pip follows the links of every HTML page in such a folder, so it never gets the folder itself: the packages are copied out of it.
 """
 
 import shutil
@@ -17,16 +17,16 @@ _MAX_METADATA_BYTES = 1 << 20
 
 
 def packages_in(folder: Path) -> list[Path]:
-    """Return the packages that lie in a folder, sorted; pages, links and other files are passed over."""
+    """Return the packages in a folder, sorted; pages, links and other files are ignored."""
     return sorted(each for each in folder.iterdir() if each.name.endswith(_SUFFIXES) and each.is_file() and not each.is_symlink())
 
 
 def copy_packages(folders: Sequence[Path], scratch: Path) -> list[str]:
-    """Copy the packages of some folders to where a tool may look.
+    """Copy the packages of some folders into new folders for a tool.
 
     Args:
-        folders: of the module.
-        scratch: where to.
+        folders: the module's.
+        scratch: parent of the new folders.
     Returns:
         The names of the new folders, one for each, relative to ``scratch``.
     """
@@ -41,7 +41,7 @@ def copy_packages(folders: Sequence[Path], scratch: Path) -> list[str]:
 
 
 def check_wheels(folder: Path, where: str, *, allow_urls: bool) -> None:
-    """Refuse wheels that need packages from an address, unless addresses are allowed: pip would follow those, too.
+    """Refuse wheels that require packages from an address, unless addresses are allowed: pip would fetch those, too.
 
     Raises:
         InstallError: a wheel names an address, or cannot be read.
@@ -51,7 +51,7 @@ def check_wheels(folder: Path, where: str, *, allow_urls: bool) -> None:
             for needed in _requires(wheel, where):
                 if "@" in needed.partition(";")[0]:
                     raise InstallError(
-                        f"{where}: '{wheel.name}' needs '{needed[:80]}', and packages come from your own package index, not from "
+                        f"{where}: '{wheel.name}' requires '{needed[:80]}', and packages come from your own package index, not from "
                         "addresses. If you trust it: hub install --allow-urls"
                     )
 
@@ -62,7 +62,7 @@ def _requires(wheel: Path, where: str) -> list[str]:
             names = [each for each in archive.namelist() if each.endswith(".dist-info/METADATA") and each.count("/") == 1]
             texts = [archive.open(each).read(_MAX_METADATA_BYTES + 1) for each in names]
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
-        raise InstallError(f"{where}: '{wheel.name}' is no wheel that can be read ({error}). Replace it, or take it out.") from None
+        raise InstallError(f"{where}: '{wheel.name}' is not a readable wheel ({error}). Replace or remove it.") from None
     if any(len(each) > _MAX_METADATA_BYTES for each in texts):
-        raise InstallError(f"{where}: the metadata of '{wheel.name}' is over {_MAX_METADATA_BYTES >> 20} MiB. Take the wheel out.")
+        raise InstallError(f"{where}: the metadata of '{wheel.name}' is over {_MAX_METADATA_BYTES >> 20} MiB. Remove the wheel.")
     return [str(value) for text in texts for value in message_from_bytes(text).get_all("Requires-Dist", [])]

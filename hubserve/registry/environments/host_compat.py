@@ -1,4 +1,4 @@
-"""Whether a module can share the Python that runs hubserve."""
+"""Check whether a module can share the Python that runs hubserve."""
 
 from hubserve.registry.environments.host_packages import unmet
 from hubserve.registry.environments.install_options import Options
@@ -8,18 +8,18 @@ from hubserve.registry.environments.python_choice import PythonRequest
 
 
 def why_own(needs: Needs, options: Options | None = None) -> str:
-    """Why a module cannot share the host's Python; "" where it can.
+    """Return the reason why a module cannot share the host's Python, or "" if it can.
 
     Raises:
-        InstallError: a range of Pythons cannot be read.
+        InstallError: a range of Pythons is invalid.
     """
     options = options or Options()
     if needs.base:
         return f"it runs in the environment of the profile '{needs.base.profile}'"
     if needs.isolated or options.isolated:
         return "it asks for its own" if needs.isolated else "--isolated asks for its own"
-    wish = PythonRequest(needs.requires_python, options.python)
-    if not wish.fits(host()):
-        return f"{wish.text}, and this is {host().version}"
+    request = PythonRequest(needs.requires_python, options.python)
+    if not request.fits(host()):
+        return f"{request.text}, and this is {host().version}"
     missing = unmet(needs.requirements)
     return f"this Python does not have {', '.join(missing)}" if missing else ""

@@ -13,12 +13,12 @@ from hubserve.registry.environments.requirements import Requirements
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-#: the builds of OpenCV, the preferred ones first: without windows (no libGL needed), then with fewer modules
+#: builds of OpenCV, the preferred ones first: without windows (no libGL needed), then with fewer modules
 OPENCV_BUILDS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 
 
 class Installed(NamedTuple):
-    """An installed package."""
+    """Installed package."""
 
     name: str
     version: str
@@ -54,7 +54,7 @@ def _version(name: str) -> str | None:
 
 
 def unmet(requirements: Requirements) -> list[str]:
-    """The requirements that this Python does not meet, each with what it has instead: ``numpy<1.24 (has 2.4.6)``."""
+    """Return the requirements that this Python does not meet, each with the installed version: ``numpy<1.24 (has 2.4.6)``."""
     from packaging.requirements import Requirement
 
     found = [text for line in requirements.lines for text in _unmet(Requirement(line), ("",), set())]
@@ -63,14 +63,14 @@ def unmet(requirements: Requirements) -> list[str]:
 
 
 def _unmet(requirement: "Requirement", extras: Sequence[str], seen: set[tuple[str, str]]) -> list[str]:
-    """Those of one requirement and of the extras that it asks for; what a package itself needs was seen to when it was installed."""
+    """Check one requirement and its extras; a package's own dependencies were checked when it was installed."""
     from packaging.requirements import Requirement
 
     if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
         return []
     found = find_installed(requirement.name)
     if found is None:
-        return [f"{requirement} (not there)"]
+        return [f"{requirement} (not installed)"]
     if requirement.url or not requirement.specifier.contains(found.version, prereleases=True):
         other = f"{found.name} " if found.name != requirement.name else ""
         return [f"{requirement} (has {other}{found.version})"]

@@ -1,4 +1,4 @@
-"""Tries what can be imported in an environment, in a process of its own as an instance is."""
+"""Check which names can be imported in an environment, in a separate process like an instance's."""
 
 import signal
 import subprocess
@@ -14,20 +14,20 @@ _MARK = "hub-import:"
 _CODE = f"""
 import importlib, sys
 
-def take(name):
+def load(name):
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
         parent, _, last = name.rpartition(".")
-        if not parent or not hasattr(take(parent), last):
+        if not parent or not hasattr(load(parent), last):
             raise
-        return getattr(take(parent), last)
+        return getattr(load(parent), last)
 
 for name in sys.argv[1:]:
     sys.__stdout__.write("\\n{_MARK}begin:%s\\n" % name)
     sys.__stdout__.flush()
     try:
-        take(name)
+        load(name)
         fault = ""
     except BaseException as error:
         fault = "%s: %s" % (type(error).__name__, error)
@@ -37,14 +37,14 @@ for name in sys.argv[1:]:
 
 
 def failed_imports(home: Path, environment: Environment, names: Sequence[str]) -> dict[str, str]:
-    """Import some names one after the other; return those that fail, each with the reason.
+    """Import names one after the other; return those that fail, each with the reason.
 
-    A name whose import ends the process is one of them, and the others are tried in a new process.
+    A name whose import ends the process counts as failed, and the remaining ones are imported in a new process.
 
     Args:
         home: the home.
-        environment: where they are imported.
-        names: modules, and parts of modules, such as ``cv2.AKAZE_create``.
+        environment: the environment to check.
+        names: modules, and attributes of modules, such as ``cv2.AKAZE_create``.
     """
     failed: dict[str, str] = {}
     left = list(names)
@@ -61,7 +61,7 @@ def failed_imports(home: Path, environment: Environment, names: Sequence[str]) -
 
 
 def _run(home: Path, environment: Environment, names: Sequence[str]) -> tuple[dict[str, str], str, str]:
-    """Return what was tried and the faults found, the name that was begun last, and how the process ended."""
+    """Return the imported names with their faults, the name that was begun last, and how the process ended."""
     launched = environment_launch(environment)
     command = [str(environment.executable), "-W", "ignore", "-c", _CODE, *names]
     environ = {**instance_environment(home, [], launched.python), **launched.environ}

@@ -1,24 +1,24 @@
-"""What the user of ``hub install`` says of a module's environment."""
+"""Options of ``hub install`` about a module's environment."""
 
 from pathlib import Path
 from typing import NamedTuple
 
-#: of a home: where the profiles of the user are
+#: folder of a home that holds the user's profiles
 PROFILES_FOLDER = "profiles"
-#: as a profile: choose anew, whatever was asked for when the module was installed before
+#: as a profile: choose anew, ignoring the choice of an earlier install
 AUTO = "auto"
 
 
 class Options(NamedTuple):
-    """The user's wishes.
+    """Options of the user.
 
     Attributes:
-        isolated: an environment of its own in any case.
-        python: which Python to make it with; see :class:`hubserve.registry.environments.python_choice.Wish`.
-        allow_urls: whether the module may name addresses to fetch packages from.
-        profile: the name of a profile, ``host``, :data:`AUTO`, or "" for what was asked for before, else what fits.
-        packages: requirements beside those of the module.
-        wheels: a folder that all packages come from, with no index asked; None for the usual places.
+        isolated: whether the module gets a separate environment in any case.
+        python: Python to make it with; see :class:`hubserve.registry.environments.python_choice.PythonRequest`.
+        allow_urls: whether the module may require packages from addresses.
+        profile: the name of a profile, ``host``, :data:`AUTO`, or "" for the earlier choice, else an automatic one.
+        packages: requirements in addition to the module's.
+        wheels: folder that all packages come from, without an index; None for the usual sources.
     """
 
     isolated: bool = False

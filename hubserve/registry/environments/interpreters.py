@@ -1,4 +1,4 @@
-"""Finds the Pythons of this machine: looks for candidates, and runs each once to learn what it is."""
+"""Find the Pythons of this machine: look for candidates and run each once to identify it."""
 
 import json
 import os
@@ -19,7 +19,7 @@ _PROBE = (
 )
 _PROBE_TIMEOUT_S = 20
 _NAMES = ("python3", *(f"python3.{minor}" for minor in range(NEWEST[1], OLDEST[1] - 1, -1)))
-_PLACES = (
+_PATTERNS = (
     "~/.pyenv/versions/*/bin/python",
     "$PYENV_ROOT/versions/*/bin/python",
     "~/.local/share/uv/python/*/bin/python3",
@@ -32,12 +32,12 @@ _PLACES = (
 
 
 class Python(NamedTuple):
-    """One interpreter.
+    """Python interpreter.
 
     Attributes:
-        path: its executable; of a virtual environment, that of the Python it was made from.
+        path: its executable; for a virtual environment, that of the Python it was made from.
         version: ``3.8.18``.
-        platform: what its packages are built for, such as ``linux-x86_64``.
+        platform: platform of its packages, such as ``linux-x86_64``.
     """
 
     path: str
@@ -46,51 +46,51 @@ class Python(NamedTuple):
 
     @property
     def minor(self) -> str:
-        """``3.8``."""
+        """Minor version: ``3.8``."""
         return ".".join(self.version.split(".")[:2])
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The version, to compare with others."""
+        """Version as numbers, for comparisons."""
         return tuple(int(each) for each in self.version.split("."))
 
     @property
     def supported(self) -> bool:
-        """Whether instances can run in it."""
+        """True if instances can run in it."""
         return OLDEST <= self.numbers[:2] <= NEWEST
 
 
 def host() -> Python:
-    """The Python that runs this process."""
+    """Return the Python that runs this process."""
     base = getattr(sys, "_base_executable", "") or sys.executable
     return Python(base if Path(base).exists() else sys.executable, ".".join(map(str, sys.version_info[:3])), sysconfig.get_platform())
 
 
 def find_pythons(cache: Path, *, remember: bool = True) -> list[Python]:
-    """Every Python found, this process's first and then from the newest to the oldest, also those that are not supported.
+    """Return every Python found, this process's first, then from newest to oldest, including unsupported ones.
 
     Args:
-        cache: a file that remembers what each was when it ran.
-        remember: whether it is written, if it can be.
+        cache: file of the interpreters identified before.
+        remember: whether to update that file.
     """
     known = _read(cache)
-    learnt: dict[str, Any] = {}
+    identified: dict[str, Any] = {}
     found = {os.path.realpath(host().path): host()}
     for candidate in _candidates():
         real = os.path.realpath(candidate)
         if real in found:
             continue
-        python = _remembered(candidate, real, known, learnt)
+        python = _remembered(candidate, real, known, identified)
         if python and os.path.realpath(python.path) not in found:
             found[os.path.realpath(python.path)] = python
-    if remember and learnt != known:
-        _write(cache, learnt)
+    if remember and identified != known:
+        _write(cache, identified)
     first, *others = found.values()
     return [first, *sorted(others, key=lambda each: each.numbers, reverse=True)]
 
 
 def probe(path: str) -> Python | None:
-    """Run an executable to learn which Python it is; None if it is none, or does not run."""
+    """Run an executable and return the Python that it is, or None if it does not run or is not a released CPython."""
     try:
         environ = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         command = [path, "-S", "-c", _PROBE]
@@ -106,12 +106,12 @@ def probe(path: str) -> Python | None:
 def _candidates() -> Iterator[str]:
     for name in _NAMES:
         for folder in os.environ.get("PATH", "").split(os.pathsep):
-            # pyenv's stand-ins answer for some versions only; the versions themselves are looked up below
+            # pyenv's shims work for the selected versions only; the versions themselves are found below
             if folder and Path(folder).name != "shims":
                 path = shutil.which(name, path=folder)
                 if path:
                     yield path
-    for pattern in _PLACES:
+    for pattern in _PATTERNS:
         expanded = os.path.expandvars(os.path.expanduser(pattern))
         if "$" not in expanded:
             yield from _executables(Path("/").glob(expanded.lstrip("/")))
@@ -121,7 +121,7 @@ def _executables(paths: Iterable[Path]) -> list[str]:
     return sorted(str(each) for each in paths if each.name.replace("python", "").replace(".", "").isdigit() or each.name == "python")
 
 
-def _remembered(candidate: str, real: str, known: dict[str, Any], learnt: dict[str, Any]) -> Python | None:
+def _remembered(candidate: str, real: str, known: dict[str, Any], identified: dict[str, Any]) -> Python | None:
     try:
         status = os.stat(real)
     except OSError:
@@ -129,11 +129,11 @@ def _remembered(candidate: str, real: str, known: dict[str, Any], learnt: dict[s
     stamp = [status.st_mtime_ns, status.st_size]
     entry = known.get(candidate)
     if isinstance(entry, dict) and entry.get("stamp") == stamp and entry.get("real") == real:
-        learnt[candidate] = entry
+        identified[candidate] = entry
         with suppress(KeyError, TypeError):
             return Python(*entry["python"]) if entry["python"] else None
     python = probe(candidate)
-    learnt[candidate] = {"real": real, "stamp": stamp, "python": python}
+    identified[candidate] = {"real": real, "stamp": stamp, "python": python}
     return python
 
 
@@ -145,9 +145,9 @@ def _read(cache: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _write(cache: Path, learnt: dict[str, Any]) -> None:
-    with suppress(OSError):  # they are looked at again next time
+def _write(cache: Path, identified: dict[str, Any]) -> None:
+    with suppress(OSError):  # they are identified again next time
         cache.parent.mkdir(parents=True, exist_ok=True)
         partial = cache.with_name(f".{cache.name}.{os.getpid()}")
-        partial.write_text(json.dumps(learnt, indent=1), "utf-8")
+        partial.write_text(json.dumps(identified, indent=1), "utf-8")
         partial.replace(cache)

@@ -1,4 +1,4 @@
-"""How an instance is started in the Python of its module: the interpreter, and the variables that the module asks for."""
+"""Interpreter and environment variables to start a module's instance with."""
 
 import os
 import sys
@@ -17,25 +17,25 @@ _LIBRARIES = "LD_LIBRARY_PATH"
 
 
 class Launch(NamedTuple):
-    """How an instance is started.
+    """Interpreter and environment variables of an instance.
 
     Attributes:
         python: the interpreter; "" for this one.
-        environ: environment variables beside the usual ones.
+        environ: additional environment variables.
     """
 
     python: str = ""
     environ: Mapping[str, str] = MappingProxyType({})
 
 
-class _Places(NamedTuple):
+class _Folders(NamedTuple):
     module: Path
     environment: Path
     site_packages: Path
 
 
 def launch(info: ModuleInfo, folder: Path, home: Path, environment: str) -> Launch:
-    """How a module is started. In its own words ``${module}``, ``${environment}`` and ``${site_packages}`` stand for these folders.
+    """Return how to start a module, with ``${module}``, ``${environment}`` and ``${site_packages}`` in its settings replaced by folders.
 
     Args:
         info: the module's metadata.
@@ -43,36 +43,36 @@ def launch(info: ModuleInfo, folder: Path, home: Path, environment: str) -> Laun
         home: the home.
         environment: the key of its environment; "" for the host's Python.
     Raises:
-        InstallError: the environment is gone, or the module names a library folder that is nowhere.
+        InstallError: the environment is missing, or the module names a library folder that does not exist.
     """
     environ, library_path, _, _ = environment_settings(info)
     if environment:
         own = needed_environment(home, environment, info.name)
-        python, places = str(own.executable), _Places(folder, own.folder, own.site_packages)
+        python, folders = str(own.executable), _Folders(folder, own.folder, own.site_packages)
         environ, library_path = {**own.environ, **environ}, (*library_path, *own.library_path)
     else:
-        python, places = "", _Places(folder, Path(sys.prefix), Path(sysconfig.get_paths()["purelib"]))
-    expanded = {name: _expand(value, places) for name, value in environ.items()}
-    return Launch(python, with_libraries(expanded, [_library_folder(each, places, info.name) for each in library_path]))
+        python, folders = "", _Folders(folder, Path(sys.prefix), Path(sysconfig.get_paths()["purelib"]))
+    expanded = {name: _expand(value, folders) for name, value in environ.items()}
+    return Launch(python, with_libraries(expanded, [_library_folder(each, folders, info.name) for each in library_path]))
 
 
 def environment_launch(environment: Environment) -> Launch:
-    """Return how to start a process in an environment, without any module."""
-    places = _Places(environment.folder, environment.folder, environment.site_packages)
-    expanded = {name: _expand(value, places) for name, value in environment.environ.items()}
-    folders = [_library_folder(each, places, environment.key) for each in environment.library_path]
-    return Launch(str(environment.executable), with_libraries(expanded, folders))
+    """Return how to start a process in an environment, without a module."""
+    folders = _Folders(environment.folder, environment.folder, environment.site_packages)
+    expanded = {name: _expand(value, folders) for name, value in environment.environ.items()}
+    libraries = [_library_folder(each, folders, environment.key) for each in environment.library_path]
+    return Launch(str(environment.executable), with_libraries(expanded, libraries))
 
 
 def with_libraries(environ: Mapping[str, str], folders: Iterable[str]) -> dict[str, str]:
-    """Environment variables with folders put before ``LD_LIBRARY_PATH``, this process's where they have none."""
+    """Return environment variables with folders put before ``LD_LIBRARY_PATH``, theirs or else this process's."""
     inherited = environ.get(_LIBRARIES, os.environ.get(_LIBRARIES, "")).split(os.pathsep)
     listed = [*folders, *filter(None, inherited)]
     return {**environ, _LIBRARIES: os.pathsep.join(dict.fromkeys(listed))} if listed else dict(environ)
 
 
 def absolute_folders(folders: Sequence[str], search_path: Sequence[Path]) -> list[str]:
-    """A user's folders; a relative one lies in the first of ``search_path`` that has it."""
+    """Make a user's folders absolute; a relative one is looked up in ``search_path``, then in the working directory."""
     found = []
     for each in folders:
         tried = [base / each for base in (*search_path, Path.cwd())]
@@ -80,19 +80,19 @@ def absolute_folders(folders: Sequence[str], search_path: Sequence[Path]) -> lis
     return found
 
 
-def _expand(text: str, places: _Places) -> str:
-    for name, folder in places._asdict().items():
+def _expand(text: str, folders: _Folders) -> str:
+    for name, folder in folders._asdict().items():
         text = text.replace("${" + name + "}", str(folder))
     return text
 
 
-def _library_folder(text: str, places: _Places, module: str) -> str:
-    wanted = Path(_expand(text, places))
-    tried = [base / wanted for base in (places.module, places.site_packages, places.environment)]  # an absolute one stays as it is
+def _library_folder(text: str, folders: _Folders, module: str) -> str:
+    wanted = Path(_expand(text, folders))
+    tried = [base / wanted for base in (folders.module, folders.site_packages, folders.environment)]  # an absolute one stays as it is
     for each in tried:
         if each.is_dir():
             return str(each)
     raise InstallError(
-        f"'{module}' asks for the library folder '{text}', which is not there: looked at {', '.join(map(str, dict.fromkeys(tried)))}. "
-        "Mend library_path in its environment, or add the package that holds it to its requirements.txt."
+        f"'{module}' names the library folder '{text}', which does not exist; searched: {', '.join(map(str, dict.fromkeys(tried)))}. "
+        "Correct library_path in its environment, or add the package that contains it to its requirements.txt."
     )

@@ -1,4 +1,4 @@
-"""From a module's folder to what it runs in: read, choose, remember what was chosen, build."""
+"""Environment of a module: read its requirements, choose where it runs, build that, and record the choice."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,15 +21,15 @@ from hubserve.registry.progress import Progress
 
 
 class ModuleEnvironment(NamedTuple):
-    """The environment that a module runs in.
+    """Environment chosen for a module.
 
     Attributes:
         environment: None for the Python of hub.
-        built: whether it was made just now.
-        shared: whether it is a profile's own, which stays if the module's install fails.
-        profile: the name of the profile that it stands on; "" for none.
+        built: whether it was built now.
+        shared: whether it is a profile's own environment, which remains if the module's install fails.
+        profile: the name of the profile that it is based on; "" for none.
         why: the reason, as the end of a sentence.
-        lacks: what will be missing there, sentences.
+        lacks: sentences about what will be missing there.
     """
 
     environment: Environment | None
@@ -43,25 +43,25 @@ class ModuleEnvironment(NamedTuple):
 def module_environment(
     home: Path, folder: Path, info: ModuleInfo, options: Options, beside: Sequence[Path] = (), *, timeout_s: float, progress: Progress
 ) -> ModuleEnvironment:
-    """Choose what a module runs in, and make it unless it is there.
+    """Choose the environment that a module runs in, and build it unless it exists.
 
     Args:
         home: the home.
         folder: the module's files.
         info: its metadata.
-        options: what the user says.
+        options: the user's.
         beside: further folders that its code can import from.
         timeout_s: how long to wait for another process that builds.
         progress: called with each step.
     Raises:
         ConfigError: the profile does not exist.
-        InstallError: what it needs cannot be had; the message says why.
+        InstallError: its requirements cannot be met; the message says why.
     """
     needs, names = _read(home, folder, info, options, beside)
     case = choice_digest(home, needs, names, options) if options.wheels is None else ""
-    remembered = _remembered(home, case)
-    if remembered:
-        return remembered
+    recorded = _recorded(home, case)
+    if recorded:
+        return recorded
     choice = choose(home, needs, names, options, progress)
     resolution = choice.resolution
     if resolution is None:
@@ -71,34 +71,34 @@ def module_environment(
     except InstallError as error:
         if choice.profile or not needs.requirements.lines:
             raise
-        # packages that cannot be built with this Python may be there for that of a profile
+        # packages that cannot be built with this Python may have wheels for a profile's
         choice = choose(home, needs, names, options, progress, error)
         resolution = choice.resolution
-        assert resolution is not None, "it is a profile's"
+        assert resolution is not None, "a profile always has one"
         environment, built = provide_resolved(home, resolution, options, timeout_s=timeout_s, progress=progress)
-    assert environment is not None, "it was resolved"
+    assert environment is not None, "a resolution always gives one"
     base = resolution.needs.base
     if case:
-        _remember(environment, case, choice)
+        _record(environment, case, choice)
     return ModuleEnvironment(environment, built, bool(base and not base.extended), choice.profile, choice.why, choice.lacks)
 
 
 def expected_environment(
     home: Path, folder: Path, info: ModuleInfo, options: Options, beside: Sequence[Path] = ()
 ) -> ModuleEnvironment | None:
-    """Return what a module runs in as far as that is known without resolving or building anything; None where it is not.
+    """Return the environment that a module will probably get, without resolving or building; None if that is unknown.
 
     Args, Raises: as :func:`module_environment`.
     """
     needs, names = _read(home, folder, info, options, beside)
-    remembered = _remembered(home, choice_digest(home, needs, names, options))
-    if remembered:
-        return remembered
-    foreseen = predict_choice(home, needs, names, options)
-    if foreseen is None or not foreseen.profile:
-        return foreseen and ModuleEnvironment(None, False, False, "", foreseen.why, foreseen.lacks)
-    environment = None if needs.requirements.lines else built_environment(home, get_profile(home, foreseen.profile))
-    return ModuleEnvironment(environment, False, True, foreseen.profile, foreseen.why, foreseen.lacks)
+    recorded = _recorded(home, choice_digest(home, needs, names, options))
+    if recorded:
+        return recorded
+    expected = predict_choice(home, needs, names, options)
+    if expected is None or not expected.profile:
+        return expected and ModuleEnvironment(None, False, False, "", expected.why, expected.lacks)
+    environment = None if needs.requirements.lines else built_environment(home, get_profile(home, expected.profile))
+    return ModuleEnvironment(environment, False, True, expected.profile, expected.why, expected.lacks)
 
 
 def _read(home: Path, folder: Path, info: ModuleInfo, options: Options, beside: Sequence[Path]) -> tuple[Needs, dict[str, Place]]:
@@ -108,10 +108,10 @@ def _read(home: Path, folder: Path, info: ModuleInfo, options: Options, beside: 
 
 
 def module_needs(folder: Path, info: ModuleInfo, options: Options) -> Needs:
-    """Return the needs of a module, with the user's additions.
+    """Return the requirements of a module with the user's additions.
 
     Raises:
-        InstallError: something of it cannot be used.
+        InstallError: a requirement is invalid.
     """
     needs = read_needs(folder, info, allow_urls=options.allow_urls)
     added = tuple(requirement(each, "--with", allow_urls=options.allow_urls) for each in options.packages)
@@ -120,7 +120,7 @@ def module_needs(folder: Path, info: ModuleInfo, options: Options) -> Needs:
     return needs._replace(requirements=needs.requirements._replace(lines=(*needs.requirements.lines, *added)))
 
 
-def _remembered(home: Path, case: str) -> ModuleEnvironment | None:
+def _recorded(home: Path, case: str) -> ModuleEnvironment | None:
     for each in all_environments(home) if case else ():
         if case in each.choices:
             found = each.choices[case]
@@ -128,6 +128,6 @@ def _remembered(home: Path, case: str) -> ModuleEnvironment | None:
     return None
 
 
-def _remember(environment: Environment, case: str, choice: Choice) -> None:
+def _record(environment: Environment, case: str, choice: Choice) -> None:
     found = {"profile": choice.profile, "why": choice.why, "lacks": list(choice.lacks)}
     write_record(environment._replace(choices={**environment.choices, case: found}))

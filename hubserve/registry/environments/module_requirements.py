@@ -1,4 +1,4 @@
-"""What a module needs of the Python that runs it."""
+"""Requirements of a module: its packages, its Pythons, and its ``environment`` settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from hubserve.registry.environments.requirements import Requirements, read_requi
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
-#: They are hubserve's own means of starting an instance.
+#: hubserve itself sets these to start an instance
 _RESERVED = ("PYTHONPATH", "PYTHONHOME", "HUB_HOME", "HUBSERVE_SEARCH_PATH", "HUBSERVE_PYTHONPATH", "HUBSERVE_THREADS")
 _KEYS = ("isolated", "environ", "library_path", "profile")
 
@@ -23,13 +23,13 @@ class ProfileSettings(NamedTuple):
 
     Attributes:
         profile: its name.
-        pythons: the versions that it is made for, the preferred one first: ``3.8``.
+        pythons: supported versions, the preferred one first: ``3.8``.
         environ: environment variables of the processes that run there.
         library_path: folders in which native libraries are looked up first.
-        size_mb: what it takes on disk, roughly; 0 where that is not known.
-        allow_urls: whether it names addresses.
-        extended: whether a module's own packages are added to its.
-        imports: what can be imported there.
+        size_mb: approximate size on disk; 0 if unknown.
+        allow_urls: whether its requirements name addresses.
+        extended: whether a module's own packages are added to the profile's.
+        imports: names that can be imported there.
     """
 
     profile: str
@@ -48,8 +48,8 @@ class EnvironmentSettings(NamedTuple):
     Attributes:
         environ: environment variables.
         library_path: folders of native libraries.
-        isolated: whether it wants an environment of its own in any case.
-        profile: the name of the profile that it wants, or ``host``; "" for what fits.
+        isolated: whether it requires a separate environment in any case.
+        profile: the name of the requested profile, or ``host``; "" for an automatic choice.
     """
 
     environ: dict[str, str]
@@ -59,16 +59,16 @@ class EnvironmentSettings(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """What a module needs.
+    """Requirements of a module or a profile.
 
     Attributes:
         requirements: its packages.
-        requires_python: the Pythons it runs on, a PEP 440 range; "" for any.
-        isolated: whether it wants an environment of its own in any case.
-        environ: environment variables; see :mod:`hubserve.registry.environments.launch` for the names that values may hold.
+        requires_python: supported Pythons, a PEP 440 range; "" for any.
+        isolated: whether it requires a separate environment in any case.
+        environ: environment variables; :mod:`hubserve.registry.environments.launch` lists the placeholders that values may contain.
         library_path: folders in which native libraries are looked up first; likewise.
-        profile: the name of the profile that it asks for, or ``host``; "" for what fits.
-        base: of the profile whose packages are among :attr:`requirements`; None where none is.
+        profile: the name of the requested profile, or ``host``; "" for an automatic choice.
+        base: settings of the profile whose packages are among :attr:`requirements`; None without a profile.
     """
 
     requirements: Requirements = Requirements()
@@ -81,14 +81,14 @@ class Needs(NamedTuple):
 
 
 def read_needs(folder: Path, info: ModuleInfo, *, allow_urls: bool = False) -> Needs:
-    """Read what a module says of its needs, without running it.
+    """Read a module's requirements without running it.
 
     Args:
         folder: the module's files.
         info: its metadata.
         allow_urls: whether its requirements may name addresses.
     Raises:
-        InstallError: something of it cannot be used; the message says where and why.
+        InstallError: a requirement is invalid; the message says where and why.
     """
     settings = environment_settings(info)
     python_range(info.requires_python, f"requires_python of '{info.name}'")
@@ -127,25 +127,25 @@ def environment_settings(info: ModuleInfo) -> EnvironmentSettings:
 
 
 def variable_problem(name: str) -> str:
-    """Why an environment variable cannot be set for an instance; "" if it can."""
+    """Return the reason why a module may not set an environment variable, or "" if it may."""
     if name in _RESERVED:
-        return "hub itself sets for every instance. Remove it; packages belong into requirements.txt."
-    return "" if name and "=" not in name and "\0" not in name else "is no name for a variable. Mend it."
+        return "hub itself sets for every instance. Remove it; packages belong in requirements.txt."
+    return "" if name and "=" not in name and "\0" not in name else "is not a valid name. Correct it."
 
 
 def python_range(text: str, what: str) -> "SpecifierSet":
-    """A PEP 440 range; any version where the text is empty.
+    """Parse a PEP 440 range; an empty text allows any version.
 
     Raises:
-        InstallError: it is none.
+        InstallError: the text is not a range.
     """
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     try:
         return SpecifierSet(text, prereleases=True)
     except InvalidSpecifier:
-        raise InstallError(f"{what} is {text[:60]!r}, which is no range of versions. Write it like >=3.8,<3.10.") from None
+        raise InstallError(f"{what} is {text[:60]!r}, which is not a range of versions. Write it like >=3.8,<3.10.") from None
 
 
 def _wrong(info: ModuleInfo, key: str, wanted: str) -> InstallError:
-    return InstallError(f"'{info.name}': {key} of its environment must be {wanted}. Mend it in the module.")
+    return InstallError(f"'{info.name}': {key} of its environment must be {wanted}. Correct it in the module.")

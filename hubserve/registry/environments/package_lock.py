@@ -1,4 +1,4 @@
-"""A lock: exactly which packages an environment holds. Equal locks have one key, and share one environment."""
+"""Lock: the exact packages of an environment. Equal locks have the same key and share one environment."""
 
 import hashlib
 import json
@@ -9,13 +9,13 @@ from hubserve.registry.environments.interpreters import Python
 
 
 class Lock(NamedTuple):
-    """What an environment is made of.
+    """Content of an environment.
 
     Attributes:
         pins: ``name==version``, or ``name @ address``, sorted.
         python: the full version of its Python.
-        platform: what it is for.
-        origin: digest of the packages and options that only one module brings; "" where everything comes from the user's index.
+        platform: platform of its packages.
+        origin: digest of packages and options that only one module brings; "" if everything comes from the user's index.
     """
 
     pins: tuple[str, ...]
@@ -25,13 +25,13 @@ class Lock(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The name of its environment: the Python's version and 16 hexadecimal digits."""
+        """Name of its environment: the Python's minor version and 16 hexadecimal digits."""
         text = json.dumps([self.pins, self.python, self.platform, self.origin])
         return f"{'.'.join(self.python.split('.')[:2])}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def make_lock(pins: Iterable[str], python: Python, origin: str = "") -> Lock:
-    """The lock of resolved packages, however the tool that resolved them writes names."""
+    """Return the lock of resolved packages, with their names normalised."""
     return Lock(tuple(sorted({_normal(pin) for pin in pins})), python.version, python.platform, origin)
 
 

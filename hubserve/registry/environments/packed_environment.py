@@ -1,7 +1,7 @@
-"""Environments that a Triton model of the Python backend brings along: its parameter ``EXECUTION_ENV_PATH``.
+"""Environments that Triton models of the Python backend bring, by their parameter ``EXECUTION_ENV_PATH``.
 
-It is a conda environment packed into an archive (as conda-pack does it), the same unpacked, or any folder with ``bin/python``. An archive
-is unpacked once into the cache.
+Such an environment is a conda environment in an archive (as conda-pack makes it), the same unpacked, or any folder with ``bin/python``. An
+archive is unpacked once into the cache.
 """
 
 import hashlib
@@ -33,11 +33,11 @@ _LOCK_TIMEOUT_S = 600
 
 
 def check_sent(config: Mapping[str, Any], own: Mapping[str, Any], model_folder: Path) -> None:
-    """Refuse a configuration that a client sent if it has the server run a program of the client's choice.
+    """Refuse a client's configuration that would have the server run a program of the client's choice.
 
     Args:
-        config: what was sent, in the JSON form of ``inference.ModelConfig``.
-        own: what the model's folder says, in the same form.
+        config: the client's, in the JSON form of ``inference.ModelConfig``.
+        own: the configuration in the model's folder, in the same form.
         model_folder: ``<store>/<model>``.
     Raises:
         ConfigError: it names an environment that is neither the model's own nor in the model's folder.
@@ -45,7 +45,7 @@ def check_sent(config: Mapping[str, Any], own: Mapping[str, Any], model_folder: 
     named = _named(config)
     if named and named != _named(own) and not named.startswith(_MODEL_FOLDER):
         raise ConfigError(
-            f"a configuration that is sent may name no other {PARAMETER} than the model's own or one in its folder, got '{named[:200]}'. "
+            f"a client's configuration may set {PARAMETER} only to the model's own value or to a path in its folder, got '{named[:200]}'. "
             f"Put it into '{model_folder / 'config.pbtxt'}', or allow it by the server's setting 'model_uploads'."
         )
 
@@ -55,29 +55,29 @@ def _named(config: Mapping[str, Any]) -> str:
 
 
 def packed_launch(config: Mapping[str, Any], model_folder: Path) -> Launch | None:
-    """How the instances of a model are started that brings its own environment.
+    """Return how to start the instances of a model that brings its own environment.
 
     Args:
         config: the model's, in the JSON form of ``inference.ModelConfig``.
         model_folder: ``<store>/<model>``.
     Returns:
-        None for a model that brings none.
+        None for a model without an environment.
     Raises:
-        ConfigError: what it names is not there, has no usable Python, or cannot be unpacked.
+        ConfigError: the environment does not exist, has no usable Python, or cannot be unpacked.
     """
     named = _named(config)
     if not named:
         return None
     where = _expanded(named, model_folder)
     if not where.exists():
-        raise ConfigError(f"{PARAMETER} names '{where}', which is not there. Mend the path in '{model_folder / 'config.pbtxt'}'.")
+        raise ConfigError(f"{PARAMETER} names '{where}', which does not exist. Correct the path in '{model_folder / 'config.pbtxt'}'.")
     root = where if where.is_dir() else _unpacked(where)
     python = next((path for path in (root / "bin" / "python", root / "bin" / "python3") if path.is_file()), None)
     if python is None:
         raise ConfigError(
-            f"{PARAMETER} names '{where}', which has no bin/python. Pack it again by conda-pack, or name an environment's folder."
+            f"{PARAMETER} names '{where}', which has no bin/python. Pack it again with conda-pack, or name an environment's folder."
         )
-    _check(python)
+    _check_python(python)
     return Launch(str(python), with_libraries({}, [str(root / "lib")]))
 
 
@@ -86,16 +86,16 @@ def _expanded(named: str, model_folder: Path) -> Path:
         return Path(named).expanduser().absolute()
     base = model_folder.resolve()
     path = Path(named.replace(_MODEL_FOLDER, str(base)))
-    # an environment's own bin/python may be a link to elsewhere; what is named may not
+    # only the environment's own bin/python may be a link to elsewhere
     if not Path(os.path.normpath(path)).is_relative_to(base) or not path.resolve().is_relative_to(base):
         raise ConfigError(
-            f"{PARAMETER} '{named}' leaves the model's folder '{base}'. Put the environment into it, or name it by its own path."
+            f"{PARAMETER} '{named}' leaves the model's folder '{base}'. Put the environment into it, or give its absolute path."
         )
     return path
 
 
-def _check(python: Path) -> None:
-    """Refuse an interpreter that instances cannot run in."""
+def _check_python(python: Path) -> None:
+    """Refuse an interpreter that cannot run instances."""
     command = [str(python), "-I", "-c", _PROBE]
     try:
         probed = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False)
@@ -115,16 +115,16 @@ def _check(python: Path) -> None:
 
 
 def _unpacked(archive: Path) -> Path:
-    """The folder that an archive was unpacked into; done now unless it was done before."""
-    about = archive.stat()
-    key = hashlib.sha256(f"{archive.resolve()} {about.st_size} {about.st_mtime_ns}".encode()).hexdigest()[:24]
-    places = cache_dir() / "execution_environments"
-    folder = places / key
+    """Return the folder of an unpacked archive; unpack it unless that was done before."""
+    status = archive.stat()
+    key = hashlib.sha256(f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:24]
+    unpacked = cache_dir() / "execution_environments"
+    folder = unpacked / key
     if folder.is_dir():
         return folder
-    with store_lock(places, _LOCK_TIMEOUT_S):
+    with store_lock(unpacked, _LOCK_TIMEOUT_S):
         if not folder.is_dir():
-            staging = places / f".{key}"
+            staging = unpacked / f".{key}"
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir()
             try:
@@ -138,7 +138,7 @@ def _unpacked(archive: Path) -> Path:
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Unpack files, then make the links among them; none leads out of the folder.
+    """Unpack files, then create links; none may lead out of the folder.
 
     Raises:
         InstallError: the archive is damaged, or a member is refused.
@@ -153,9 +153,9 @@ def _unpack(archive: Path, target: Path) -> None:
                 elif info.isdir() or info.isreg():
                     extraction.write(Member(info.name, info.isdir(), bool(info.mode & 0o100), partial(_open, tar, info)))
                 else:
-                    raise refused(info.name, "it is no file, folder or link", "Pack the environment again.")
+                    raise refused(info.name, "it is not a file, folder or link", "Pack the environment again.")
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise InstallError(f"it is damaged, or no tar archive ({type(error).__name__}: {str(error)[:200]}). Pack it again.") from error
+        raise InstallError(f"it is damaged, or not a tar archive ({type(error).__name__}: {str(error)[:200]}). Pack it again.") from error
     for info in links:
         _link(target, info)
     for info in links:  # a link may lead through others
@@ -174,14 +174,14 @@ def _link(target: Path, info: tarfile.TarInfo) -> None:
     if not parent.is_relative_to(os.path.realpath(target)) or parent != Path(os.path.realpath(target)).joinpath(
         *safe_parts(info.name)[:-1]
     ):
-        raise refused(info.name, "it lies behind a link", "Pack the environment again.")
+        raise refused(info.name, "its path passes through a link", "Pack the environment again.")
     if path.is_symlink() or path.exists():
-        raise refused(info.name, "the archive has another member of that name", "Pack the environment again.")
+        raise refused(info.name, "the archive has another member with that name", "Pack the environment again.")
     path.parent.mkdir(parents=True, exist_ok=True)
     if info.issym():
         path.symlink_to(info.linkname)
         return
     source = target.joinpath(*safe_parts(info.linkname))
     if source.is_symlink() or not source.is_file() or not Path(os.path.realpath(source)).is_relative_to(os.path.realpath(target)):
-        raise refused(info.name, "it is a link to what is not there", "Pack the environment again.")
+        raise refused(info.name, "it is a link to a missing file", "Pack the environment again.")
     os.link(source, path)

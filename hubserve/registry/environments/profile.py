@@ -1,7 +1,7 @@
-"""Profiles of environments: named sets of packages that belong together, one JSON file each.
+"""Environment profiles: named sets of packages that work together, one JSON file each.
 
-hubserve's own lie in ``profiles/`` beside this file, a user's in ``$HUB_HOME/profiles/``; of two with one name the user's counts. Nothing
-here knows of modules: an engine can name a profile as well as a module can (:mod:`hubserve.registry.environments.profile_environment`).
+hubserve's own are in ``profiles/`` beside this file, a user's in ``$HUB_HOME/profiles/``; a user's profile replaces hubserve's of the same
+name. Profiles are independent of modules: engines can name them, too (:mod:`hubserve.registry.environments.profile_environment`).
 """
 
 import hashlib
@@ -18,28 +18,29 @@ from hubserve.registry.environments.module_requirements import Needs, ProfileSet
 from hubserve.registry.environments.requirements import Requirements, parse_requirements
 
 OWN_FOLDER = Path(__file__).resolve().parent / "profiles"
-#: the name that asks for this process's Python in place of a profile
+#: name that selects this process's Python in place of a profile
 HOST = "host"
 SCHEMA_VERSION = 1
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One profile.
+    """Environment profile.
 
     Attributes:
         description: one line about it.
-        pythons: the versions that it is made for, the preferred one first: ``3.8``.
-        requirements: its packages, as lines of a requirements file; index options and ``--find-links FOLDER`` beside the file are known.
-        provides: import name -> the package that has it, or several that do, the one in ``requirements`` first. A name with dots is one
-            that only some versions of its package have, such as ``paddle.fluid``.
+        pythons: supported versions, the preferred one first: ``3.8``.
+        requirements: its packages, as lines of a requirements file; may contain index options, and ``--find-links FOLDER`` relative to the
+            file.
+        provides: import name -> the package that has it, or several, the one in ``requirements`` first. A dotted name, such as
+            ``paddle.fluid``, exists only in some versions of its package.
         constraints: versions of packages that modules add to it.
-        fits: parts of packages that modules add, which only the versions of ``constraints`` have: ``paddleocr.ppocr`` -> its package.
-        unfit: packages that modules ask for and that do not run with it; a module that pins one of them gets another profile.
+        fits: parts of packages that modules add and that only the versions in ``constraints`` have: ``paddleocr.ppocr`` -> its package.
+        unfit: packages that modules require and that do not run with it; a module that pins one of them gets another profile.
         environ: environment variables of the processes that run in it.
         library_path: folders put before ``LD_LIBRARY_PATH``, relative to its ``site-packages``.
-        size_mb: what it takes on disk, roughly, to be said before it is built; 0 where that is not known.
-        order: profiles with lower numbers are looked at first when one is chosen for a module.
-        automatic: whether ``hub install`` may choose it by itself.
+        size_mb: approximate size on disk, shown before it is built; 0 if unknown.
+        order: profiles with lower numbers are tried first when one is chosen for a module.
+        automatic: whether ``hub install`` may choose it automatically.
         schema_version: of the file.
         name: the file's, without ``.json``.
         path: the file.
@@ -63,12 +64,12 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def wanted(self) -> Requirements:
-        """Its packages, read as those of a module are; a file of the user's machine may name addresses."""
+        """Its packages, parsed like a module's; a profile may name addresses."""
         path = Path(self.path)
         return parse_requirements(self.requirements, self.constraints, path.parent, f"'{path}'")
 
     def packages_of(self, name: str) -> list[str]:
-        """Return the packages that have an import name, normalised; none if the profile does not provide the name."""
+        """Return the packages that have an import name, normalised; empty if the profile does not provide the name."""
         from packaging.utils import canonicalize_name
 
         found = self.provides.get(name, [])
@@ -76,12 +77,12 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def needs(self) -> Needs:
-        """Return the needs of its environment."""
+        """Requirements of its environment."""
         return Needs(self.wanted, isolated=True, base=self.base)
 
     @property
     def base(self) -> ProfileSettings:
-        """Return its settings other than packages."""
+        """Settings other than its packages."""
         wanted = self.wanted
         allow_urls = any("://" in each for each in (*wanted.lines, *wanted.options))
         return ProfileSettings(
@@ -90,15 +91,15 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def digest(self) -> str:
-        """Of all that decides what it is."""
+        """SHA-256 of everything that determines its environment."""
         return hashlib.sha256(json.dumps(msgspec.to_builtins(self)).encode() + self.wanted.links_digest().encode()).hexdigest()
 
 
 def all_profiles(home: Path) -> dict[str, Profile]:
-    """Every profile by name, in the order in which they are looked at.
+    """Return every profile by name, in the order in which they are tried.
 
     Raises:
-        ConfigError: one of the files cannot be used; the message names it and the fault.
+        ConfigError: a file is invalid; the message names it and the fault.
     """
     files: dict[str, Path] = {}
     for folder in (OWN_FOLDER, home / PROFILES_FOLDER):
@@ -108,10 +109,10 @@ def all_profiles(home: Path) -> dict[str, Profile]:
 
 
 def get_profile(home: Path, name: str) -> Profile:
-    """Return the profile of a name.
+    """Return the profile with a name.
 
     Raises:
-        ConfigError: the profile does not exist, or its file cannot be used.
+        ConfigError: the profile does not exist, or its file is invalid.
     """
     profiles = all_profiles(home)
     if name in profiles:
@@ -125,10 +126,10 @@ def get_profile(home: Path, name: str) -> Profile:
 
 
 def read_profile(path: Path) -> Profile:
-    """Read one file.
+    """Read and check a profile's file.
 
     Raises:
-        ConfigError: it cannot be read, or something in it cannot be used.
+        ConfigError: the file cannot be read, or its content is invalid.
     """
     try:
         found = msgspec.convert(json.loads(path.read_text("utf-8-sig")), Profile)
@@ -145,7 +146,7 @@ def _check(profile: Profile, path: Path) -> None:
     if profile.schema_version > SCHEMA_VERSION:
         problem = f"its schema_version is {profile.schema_version}, and this hubserve reads {SCHEMA_VERSION}; upgrade hubserve"
     elif path.stem in (HOST, AUTO):
-        problem = f"the names {HOST} and {AUTO} have a meaning of their own; give the file another name"
+        problem = f"the names {HOST} and {AUTO} are reserved; rename the file"
     elif not profile.pythons or not all(each.count(".") == 1 and each.replace(".", "").isdigit() for each in profile.pythons):
         problem = 'pythons must be a list like ["3.8", "3.9"]'
     elif not profile.requirements:
@@ -168,7 +169,7 @@ def _check_lines(profile: Profile) -> None:
 
 
 def known_packages(profiles: Mapping[str, Profile]) -> dict[str, set[str]]:
-    """Import name -> the packages that have it, as far as any profile says; normalised."""
+    """Return import name -> normalised names of the packages that have it, from all profiles."""
     found: dict[str, set[str]] = {}
     for profile in profiles.values():
         for name in profile.provides:

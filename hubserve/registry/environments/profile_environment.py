@@ -1,4 +1,4 @@
-"""The environment of a profile, for whatever needs it: modules, engines, ``hub env build``. Nothing here knows of modules."""
+"""Environment of a profile, for modules, engines and ``hub env build``; independent of modules."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,18 +15,18 @@ from hubserve.registry.progress import Progress, silent
 def profile_environment(
     home: Path, name: str, *, packages: Sequence[str] = (), python: str = "", timeout_s: float = 600, progress: Progress = silent
 ) -> Provided:
-    """Find or make the environment of a profile.
+    """Return the environment of a profile; build it first if it does not exist.
 
     Args:
         home: the home.
         name: the profile's.
-        packages: requirements beside its own.
-        python: which Python; see :class:`hubserve.registry.environments.python_choice.Wish`.
+        packages: requirements in addition to its own.
+        python: the Python to use; see :class:`hubserve.registry.environments.python_choice.Wish`.
         timeout_s: how long to wait for another process that builds.
         progress: called with each step.
     Raises:
-        ConfigError: the profile does not exist, or its file cannot be used.
-        InstallError: no Python of this machine will do, or its packages cannot be had; nothing of it is left.
+        ConfigError: the profile does not exist, or its file is invalid.
+        InstallError: no Python of this machine fits, or its packages cannot be installed; no environment remains.
     """
     needs = get_profile(home, name).needs
     if packages:
@@ -36,7 +36,7 @@ def profile_environment(
 
 
 def built_environment(home: Path, profile: Profile) -> Environment | None:
-    """Return the environment of a profile as it is now, if it was built."""
+    """Return the environment of a profile's current content, or None if it was not built."""
     built = {request: each for each in all_environments(home) for request in each.requests}
     if not built:
         return None

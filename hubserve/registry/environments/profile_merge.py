@@ -1,4 +1,4 @@
-"""A module's own requirements on top of a profile's packages."""
+"""Combine a module's requirements with a profile's packages."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def merge_candidates(profile: Profile, needs: Needs, names: Sequence[str]) -> Iterator[Needs]:
-    """Yield what to resolve, the fullest first; the next is for where packages contradict one another.
+    """Yield combinations to resolve, the most complete first; later ones are for conflicting packages.
 
-    First all packages of the profile with the module's lines, which count where both name one package; then only those of them that the
-    module's code imports; then these without the versions that the profile recommends for others.
+    First all packages of the profile with the module's lines, which win if both name a package; then only the profile's packages that the
+    module's code imports; then these without the versions that the profile recommends for other packages.
 
     Args:
         profile: the profile.
         needs: the module's.
-        names: import names that its code needs.
+        names: import names that its code requires.
     """
     own, base = needs.requirements, profile.wanted
     with_base = needs._replace(base=profile.base._replace(extended=bool(own.lines)))
@@ -37,14 +37,14 @@ def merge_candidates(profile: Profile, needs: Needs, names: Sequence[str]) -> It
 
 
 def is_unfit(profile: Profile, lines: Sequence[str]) -> bool:
-    """Return whether lines pin a version that does not run with a profile."""
+    """Return True if lines pin a version that does not run with a profile."""
     refused = {each.name: each for each in _parsed(profile.unfit)}
     pinned = ((each.name, version) for each in _parsed(lines) if (version := _pinned(each)))
     return any(name in refused and refused[name].specifier.contains(version, prereleases=True) for name, version in pinned)
 
 
 def is_pinned(package: str, lines: Sequence[str]) -> bool:
-    """Return whether lines say which version of a package is wanted."""
+    """Return True if lines pin the version of a package."""
     return any(each.name == package and _pinned(each) for each in _parsed(lines))
 
 
@@ -63,14 +63,14 @@ def _merged(lines: Sequence[str], constraints: Sequence[str], base: Requirements
 
 
 def _agreeing(lines: Sequence[str], own: Sequence[str]) -> Iterator[str]:
-    """Yield the lines that pin no version which the module's own lines refuse."""
-    wishes: dict[str, list[Requirement]] = {}
+    """Yield the lines except those that pin a version which the module's own lines exclude."""
+    by_name: dict[str, list[Requirement]] = {}
     for each in _parsed(own):
-        wishes.setdefault(each.name, []).append(each)
+        by_name.setdefault(each.name, []).append(each)
     for line, parsed in zip(lines, _parsed(lines), strict=True):
         pinned = _pinned(parsed)
         refused = any(
-            wish.url or (pinned and not wish.specifier.contains(pinned, prereleases=True)) for wish in wishes.get(parsed.name, [])
+            each.url or (pinned and not each.specifier.contains(pinned, prereleases=True)) for each in by_name.get(parsed.name, [])
         )
         if not refused:
             yield line

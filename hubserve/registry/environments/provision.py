@@ -1,4 +1,4 @@
-"""Gives a module the Python that it needs: the host's where that has everything, else an environment, built if it is not there yet."""
+"""Provide the Python that requirements call for: the host's if it meets them, else an environment, built if it does not exist."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -15,11 +15,11 @@ from hubserve.registry.progress import LASTING, Progress
 
 
 class Provided(NamedTuple):
-    """What a module runs in.
+    """Result of :func:`provide`.
 
     Attributes:
         environment: None for the host's Python.
-        built: whether the environment was made just now.
+        built: whether the environment was built now.
     """
 
     environment: Environment | None = None
@@ -27,17 +27,18 @@ class Provided(NamedTuple):
 
 
 def provide(home: Path, needs: Needs, options: Options, *, timeout_s: float, progress: Progress) -> Provided:
-    """Find or make what a module runs in.
+    """Return an environment that meets requirements, building it if needed, or the host's Python if that suffices.
 
     Args:
         home: the home.
-        needs: the module's.
+        needs: a module's, or a profile's.
         options: the user's.
         timeout_s: how long to wait for another process that builds.
         progress: called with each step.
     Raises:
-        InstallError: no Python will do, or the packages cannot be had together; the message has the resolver's reason. Nothing is left.
-        OSError: the disk is full, or the home cannot be written. Nothing of it is left.
+        InstallError: no Python fits, or the packages cannot be resolved or installed; the message has the tool's reason. No environment
+            remains.
+        OSError: the disk is full, or the home cannot be written; likewise.
     """
     if not why_own(needs, options):
         return Provided()
@@ -45,7 +46,7 @@ def provide(home: Path, needs: Needs, options: Options, *, timeout_s: float, pro
 
 
 def provide_resolved(home: Path, resolution: Resolution, options: Options, *, timeout_s: float, progress: Progress) -> Provided:
-    """Make the environment of what was resolved, unless it is there.
+    """Build the environment of resolved packages unless it exists.
 
     Args, Raises: as :func:`provide`.
     """
@@ -55,25 +56,25 @@ def provide_resolved(home: Path, resolution: Resolution, options: Options, *, ti
     wanted = needs.requirements
     order = Order([*wanted.options, *lock.pins], (), wanted.links, package_index(options))
     if needs.base and needs.base.size_mb:
-        # said first, because it may take long
+        # announced first, because it may take long
         progress(f"{LASTING}{environment_label(needs)} once, for all that use it: about {needs.base.size_mb / 1000:.1f} GB, in {home}")
     with scratch_tool(home, progress) as tool:
         environment, built = build(
             home, lock, python, tool, order, timeout_s=timeout_s, progress=progress, request=resolution.request, base=needs.base
         )
     if built and needs.base:
-        environment = _tried(home, environment, needs.base, progress)
+        environment = _probed(home, environment, needs.base, progress)
     if resolution.request not in environment.requests:
         environment = environment._replace(requests=(*environment.requests, resolution.request))
         write_record(environment)
     return Provided(environment, built)
 
 
-def _tried(home: Path, environment: Environment, base: ProfileSettings, progress: Progress) -> Environment:
-    """Import once what a profile promises: what fails is known then, and later imports find compiled files."""
+def _probed(home: Path, environment: Environment, base: ProfileSettings, progress: Progress) -> Environment:
+    """Import the names that a profile provides once, to record those that fail and to compile the files of the others."""
     progress("importing its packages once")
     broken = failed_imports(home, environment, base.imports)
-    if base.extended or not broken:  # the module's own packages may have taken the place of the profile's
+    if base.extended or not broken:  # the module's own packages may have replaced the profile's
         return environment
     environment = environment._replace(broken=broken)
     write_record(environment)

@@ -1,7 +1,7 @@
-"""Read a module author's ``requirements.txt``, and keep only what was understood.
+"""Read a module author's ``requirements.txt`` and keep only lines that were understood.
 
 pip and uv are never given the author's file: each line is parsed here by a strict subset of pip's syntax, checked, and written again
-(:mod:`~hubserve.registry.environments.requirement_lines`). A line, an option or a character without a meaning here is refused.
+(:mod:`~hubserve.registry.environments.requirement_lines`). A line, an option or a character that is unknown here is refused.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from hubserve.registry.environments.requirement_lines import (
 
 FILE_NAME = "requirements.txt"
 
-#: hubserve has a replacement of it in every instance, whatever version a module asks for
+#: hubserve replaces it in every instance, whichever version a module requires
 _PROVIDED = re.compile(r"paddlehub(?![a-z0-9-])")
 
 _MAX_DEPTH = 10
@@ -37,11 +37,11 @@ _MAX_FILES = 100
 
 
 class Requirements(NamedTuple):
-    """What a module's packages are to be.
+    """Required packages.
 
     Attributes:
-        lines: requirements, one each, as PEP 508 writes them.
-        constraints: versions that others must keep to, if they are installed at all; likewise.
+        lines: one requirement each, in the form of PEP 508.
+        constraints: versions of packages that apply if those are installed at all; likewise.
         options: lines with one option each that pip and uv know, such as ``--pre``.
         links: folders of the module that hold packages, absolute.
     """
@@ -52,7 +52,7 @@ class Requirements(NamedTuple):
     links: tuple[Path, ...] = ()
 
     def links_digest(self) -> str:
-        """Return the hash over the packages in :attr:`links`; "" if there are none. Packages of one version from two modules may differ."""
+        """Return a hash of the packages in :attr:`links`, or "" if there are none: modules may bring different packages of one version."""
         if not self.links:
             return ""
         digest = hashlib.sha256()
@@ -62,11 +62,11 @@ class Requirements(NamedTuple):
 
 
 def read_requirements(folder: Path, *, allow_urls: bool = False) -> Requirements:
-    """Read a module's requirements, but for ``paddlehub``; none where it has no such file, or one of comments only.
+    """Read a module's requirements except ``paddlehub``; a missing file means none.
 
     Args:
         folder: the module's.
-        allow_urls: whether packages and indexes may be named by address.
+        allow_urls: whether addresses of packages and indexes are allowed.
     Raises:
         InstallError: a line is refused or not understood; the message gives file, line number and reason.
     """
@@ -79,13 +79,13 @@ def read_requirements(folder: Path, *, allow_urls: bool = False) -> Requirements
 
 
 def parse_requirements(lines: Sequence[str], constraints: Sequence[str], folder: Path, where: str) -> Requirements:
-    """Read lines that stand elsewhere than in a module's file, and may name addresses.
+    """Parse requirement lines that do not come from a module's file; addresses are allowed.
 
     Args:
         lines: as in a requirements file.
         constraints: as in a constraints file.
-        folder: where relative folders and files lie.
-        where: what messages call the place.
+        folder: base of relative folders and files.
+        where: name of the source in messages.
     Raises:
         InstallError: a line is not understood; the message gives it and the reason.
     """
@@ -113,7 +113,7 @@ class _Reader:
     def read(self, path: Path, depth: int, target: list[str]) -> None:
         self._files += 1
         if depth > _MAX_DEPTH or self._files > _MAX_FILES:
-            raise InstallError(f"'{path}' is read by files that read one another without end. Remove a -r or -c line.")
+            raise InstallError(f"'{path}' is included by files that include one another without end. Remove a -r or -c line.")
         for number, line in logical_lines(path):
             self.line(line, f"'{path}', line {number}", path, depth, target)
 

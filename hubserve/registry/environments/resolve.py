@@ -1,4 +1,4 @@
-"""Finds out which packages an environment would hold, before anything is installed."""
+"""Resolve requirements to the exact packages of an environment, before anything is installed."""
 
 import hashlib
 import json
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubserve.errors import InstallError
-from hubserve.registry.environments.build import attempt
 from hubserve.registry.environments.environment_record import Environment, all_environments, environments_dir
 from hubserve.registry.environments.find_links import check_wheels
 from hubserve.registry.environments.install_options import Options
@@ -22,29 +21,30 @@ from hubserve.registry.environments.python_choice import PythonRequest, choose_p
 from hubserve.registry.environments.tools import tool_class
 from hubserve.registry.environments.tools.base import Order, Tool
 from hubserve.registry.environments.tools.package_index import IndexSettings, index_settings, only_folder
+from hubserve.registry.environments.tools.process import install_errors
 from hubserve.registry.progress import Progress
 
 PYTHONS_CACHE = "pythons.json"
-#: a package that is never installed, because hubserve provides its names
+#: package that is never installed, because hubserve provides its import names
 PROVIDED = "paddlehub"
 
-#: What hubserve's own code needs in every instance: the oldest numpy that has wheels for a Python.
+#: required by hubserve's own code in every instance: from the oldest numpy that has wheels for a Python
 _NUMPY = {"3.8": "numpy>=1.17.3,<3", "3.9": "numpy>=1.19.3,<3", "3.10": "numpy>=1.21.3,<3", "3.11": "numpy>=1.23.2,<3"}
 _NUMPY_LATER = {"3.12": "numpy>=1.26,<3", "3.13": "numpy>=2.1,<3"}
 
-#: Packages that import others without asking for them.
-_FORGOTTEN = {"paddlepaddle": "setuptools", "paddlepaddle-gpu": "setuptools"}
+#: package -> one that it imports without declaring it
+_UNDECLARED = {"paddlepaddle": "setuptools", "paddlepaddle-gpu": "setuptools"}
 
 
 class Resolution(NamedTuple):
-    """The packages that meet some needs on this machine.
+    """Packages that meet requirements on this machine.
 
     Attributes:
-        needs: what was resolved.
-        python: what the environment is made with.
-        request: digest of the needs, the Python and all else that decides the result, but for what the index holds today.
+        needs: the resolved requirements.
+        python: the Python of the environment.
+        request: digest of the requirements, the Python and everything else that determines the result, except the index's content.
         lock: the packages.
-        known: the environment, where the same was resolved and built before.
+        known: the environment, if the same was resolved and built before.
     """
 
     needs: Needs
@@ -55,12 +55,12 @@ class Resolution(NamedTuple):
 
     @property
     def packages(self) -> set[str]:
-        """Return the normalised names of its packages."""
+        """Normalised names of its packages."""
         return {pin.partition("==")[0].partition(" @ ")[0] for pin in self.lock.pins}
 
 
 def resolve(home: Path, needs: Needs, options: Options, progress: Progress) -> Resolution:
-    """Choose a Python and find versions that fit together, or recall what was found before.
+    """Choose a Python and find compatible versions, or return the result of an earlier build.
 
     Args:
         home: the home.
@@ -68,7 +68,7 @@ def resolve(home: Path, needs: Needs, options: Options, progress: Progress) -> R
         options: the user's.
         progress: called with each step.
     Raises:
-        InstallError: no Python will do, or the packages cannot be had together; the message has the resolver's reason.
+        InstallError: no Python fits, or the packages are unavailable or incompatible; the message has the resolver's reason.
     """
     python = choose_python(PythonRequest(needs.requires_python, options.python), home / "cache" / PYTHONS_CACHE, needs.base)
     request = request_of(needs, python)
@@ -82,7 +82,7 @@ def resolve(home: Path, needs: Needs, options: Options, progress: Progress) -> R
 
 @contextmanager
 def scratch_tool(home: Path, progress: Progress, cls: Callable[[Path, Path, Progress], Tool] | None = None) -> Iterator[Tool]:
-    """Yield a tool that works in a folder of its own, which is removed in the end."""
+    """Yield a tool with a temporary folder, which is removed at the end."""
     tmp = home / "tmp"
     tmp.mkdir(parents=True, exist_ok=True)
     environments_dir(home).mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def scratch_tool(home: Path, progress: Progress, cls: Callable[[Path, Path, Prog
 
 
 def environment_label(needs: Needs) -> str:
-    """Return whose environment it is, for messages."""
+    """Return the environment's name in messages."""
     if needs.base is None:
         return "the module's environment"
     profile = f"profile '{needs.base.profile}'"
@@ -116,25 +116,25 @@ def package_index(options: Options) -> IndexSettings:
 def _pins(needs: Needs, python: Python, tool: Tool, options: Options) -> list[str]:
     wanted, subject = needs.requirements, environment_label(needs)
     order = Order([*wanted.options, *with_implied(wanted.lines, python)], wanted.constraints, wanted.links, package_index(options))
-    pins: list[str] = []
     what = "the profile's file" if needs.base and not needs.base.extended else "its requirements.txt"
     remedy = f"Correct {what}, or name another Python by --python VERSION."
-    attempt(lambda: pins.extend(tool.resolve(python, order)), f"cannot be resolved for Python {python.version}", remedy, subject)
-    # hubserve replaces it; packages such as paddlex ask for it, and modules would get another one than elsewhere
-    pins = [each for each in pins if not each.startswith(f"{PROVIDED}==")]
+    with install_errors(f"cannot be resolved for Python {python.version}", remedy, subject):
+        resolved = tool.resolve(python, order)
+    # packages such as paddlex require it, and modules must get hubserve's replacement as they do elsewhere
+    pins = [each for each in resolved if not each.startswith(f"{PROVIDED}==")]
     if not pins:
-        raise InstallError(f"{subject} cannot be resolved: {tool.name} found no packages for it. Look at its requirements.")
+        raise InstallError(f"{subject} cannot be resolved: {tool.name} found no packages for it. Check its requirements.")
     direct = next((each for each in pins if " @ " in each), "")
     if direct and not (options.allow_urls or (needs.base and needs.base.allow_urls)):
         raise InstallError(
-            f"{subject} is not built: a package that it needs asks for '{direct[:80]}', and packages come from your own "
+            f"{subject} is not built: one of its packages requires '{direct[:80]}', and packages come from your own "
             "package index, not from addresses. If you trust it: hub install --allow-urls"
         )
     return pins
 
 
 def _origin(needs: Needs) -> str:
-    """Digest of what makes environments of equal packages differ; "" for none."""
+    """Return a digest of everything besides packages that makes environments differ, or "" if there is nothing."""
     wanted, parts = needs.requirements, [needs.requirements.links_digest()]
     if wanted.options:
         parts.append(hashlib.sha256(json.dumps(wanted.options).encode()).hexdigest())
@@ -145,7 +145,7 @@ def _origin(needs: Needs) -> str:
 
 
 def request_of(needs: Needs, python: Python) -> str:
-    """Digest of the needs, the Python and all else that decides what they come to, but for what the index holds today."""
+    """Return a digest of everything that determines the resolved packages, except the index's content."""
     wanted = needs.requirements
     found: list[Any] = [
         with_implied(wanted.lines, python),
@@ -161,9 +161,9 @@ def request_of(needs: Needs, python: Python) -> str:
 
 
 def with_implied(lines: Sequence[str], python: Python) -> list[str]:
-    """A module's requirement lines and those that go with them."""
+    """Add numpy, which hubserve itself requires, and undeclared dependencies to requirement lines."""
     from packaging.utils import canonicalize_name
 
     names = {canonicalize_name(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in lines}
-    forgotten = {needed for name, needed in _FORGOTTEN.items() if name in names and needed not in names}
-    return [*lines, {**_NUMPY, **_NUMPY_LATER}.get(python.minor, "numpy>=1.17.3,<3"), *sorted(forgotten)]
+    undeclared = {needed for name, needed in _UNDECLARED.items() if name in names and needed not in names}
+    return [*lines, {**_NUMPY, **_NUMPY_LATER}.get(python.minor, "numpy>=1.17.3,<3"), *sorted(undeclared)]

@@ -1,4 +1,4 @@
-"""Chooses what a module runs in: the Python of hub where that suffices, else a profile or an environment of its own."""
+"""Choose where a module runs: in the Python of hub if that suffices, else on a profile or in a separate environment."""
 
 import hashlib
 import json
@@ -24,13 +24,13 @@ _ALWAYS = frozenset({"numpy"})
 
 
 class Choice(NamedTuple):
-    """The environment that is chosen for a module.
+    """Choice for a module.
 
     Attributes:
-        resolution: what its environment is made of; None for the Python of hub.
-        profile: the name of the profile that it stands on; "" for none.
+        resolution: the content of its environment; None for the Python of hub.
+        profile: the name of the profile that it is based on; "" for none.
         why: the reason, as the end of a sentence.
-        lacks: what will be missing there, and what else there is to say; sentences.
+        lacks: sentences about what will be missing there, and other notes.
     """
 
     resolution: Resolution | None
@@ -48,12 +48,12 @@ class _Case(NamedTuple):
 
     @property
     def asked(self) -> str:
-        """Return the profile that the user or the module asks for; "" for none."""
+        """The profile that the user or the module asks for; "" for none."""
         return self.options.profile or self.needs.profile
 
     @property
     def why_asked(self) -> str:
-        """Return who asks for it, as the end of a sentence."""
+        """The origin of that request, as the end of a sentence."""
         return f"{'--environment' if self.options.profile else 'the module'} asks for it"
 
 
@@ -65,18 +65,18 @@ def choose(
     progress: Progress,
     failed: InstallError | None = None,
 ) -> Choice:
-    """Choose for one module. Nothing is built.
+    """Choose where a module runs, without building anything.
 
     Args:
         home: the home.
-        needs: what it says itself.
-        names: what its code imports; see :func:`hubserve.registry.environments.code_requirements.needed_names`.
-        options: what the user says.
+        needs: its requirements.
+        names: names that its code imports; see :func:`hubserve.registry.environments.code_requirements.needed_names`.
+        options: the user's.
         progress: called with each step.
-        failed: why the environment of its requirements alone, which was chosen before, could not be built.
+        failed: the reason why a separate environment, chosen before, could not be built.
     Raises:
-        ConfigError: it, or the user, names a profile that is not there.
-        InstallError: what it needs cannot be had; the message says why.
+        ConfigError: the module or the user names a profile that does not exist.
+        InstallError: its requirements cannot be met; the message says why.
     """
     case = _Case(home, needs, names, options, progress)
     if case.asked == HOST:
@@ -84,7 +84,7 @@ def choose(
     if case.asked:
         profile = get_profile(home, case.asked)
         found = _on_profile(case, profile)
-        lacking = [each for each in names if each not in profile.provides and not _brought(each, profile, found)]
+        lacking = [each for each in names if each not in profile.provides and not _provides(each, profile, found)]
         return Choice(found, profile.name, case.why_asked, _lacking(lacking, names, f"the profile '{profile.name}' does not have"))
     own = why_own(needs, options)
     missing = host_lacks(names)
@@ -94,7 +94,7 @@ def choose(
 
 
 def predict_choice(home: Path, needs: Needs, names: Mapping[str, Place], options: Options) -> Choice | None:
-    """Return what :func:`choose` will most likely say, without resolving anything; None for a module with packages of its own.
+    """Return the probable result of :func:`choose` without resolving; None for a module with packages of its own.
 
     Args, Raises: as :func:`choose`.
     """
@@ -121,33 +121,33 @@ def _missing_text(missing: Sequence[str], names: Mapping[str, Place]) -> str:
     return f"its code imports {places_text(missing[:3], names)}, which this Python does not have"
 
 
-# --- asked for ---
+# --- by request ---
 
 
 def _on_host(case: _Case) -> Choice:
     lines = case.options.packages
     if lines and (refused := unmet(case.needs.requirements._replace(lines=lines))):
         raise InstallError(
-            f"--with asks for packages that this Python lacks: {', '.join(refused)}. Install them into it, or name no --environment {HOST}."
+            f"--with asks for packages that this Python lacks: {', '.join(refused)}. Install them, or leave out --environment {HOST}."
         )
     missing = host_lacks(case.names)
-    notes = [f"this Python does not have {each}, for which requirements.txt asks" for each in unmet(case.needs.requirements)]
+    notes = [f"this Python does not have {each}, which requirements.txt asks for" for each in unmet(case.needs.requirements)]
     return Choice(None, "", case.why_asked, (*notes, *_lacking(missing, case.names, "this Python does not have")))
 
 
 def _on_profile(case: _Case, profile: Profile) -> Resolution:
-    """Resolve a profile with what the module brings."""
+    """Resolve a profile together with the module's requirements."""
     failure: InstallError | None = None
     for needs in merge_candidates(profile, case.needs, list(case.names)):
         try:
             return resolve(case.home, needs, case.options, case.progress)
         except InstallError as error:
             failure = failure or error
-    assert failure is not None, "there is at least one way"
+    assert failure is not None, "there is at least one combination"
     raise failure
 
 
-# --- chosen ---
+# --- automatic ---
 
 
 def _profile_or_host(case: _Case, missing: Sequence[str]) -> Choice:
@@ -166,11 +166,11 @@ def _profile_or_host(case: _Case, missing: Sequence[str]) -> Choice:
 
 def _own_or_profile(case: _Case, own: str, failed: InstallError | None) -> Choice:
     lines = case.needs.requirements.lines
-    alone, failure = _alone(case) if lines and not failed else (None, failed)
-    brought = alone.packages if alone else names_in(lines)
+    separate, failure = _separate(case) if lines and not failed else (None, failed)
+    brought = separate.packages if separate else names_in(lines)
     known = known_packages(all_profiles(case.home))
-    missing = [name for name in case.names if not _is_brought(name, known, brought, assume=bool(lines))]
-    # which version has such a part is known of the profile's only
+    missing = [name for name in case.names if not _is_provided(name, known, brought, assume=bool(lines))]
+    # only a profile's version of a package is known to have such a part
     parts = parts_of_packages(case.home)
     missing += [name for name in case.names if name in parts and name not in missing and not is_pinned(parts[name], lines)]
     notes: list[str] = []
@@ -185,11 +185,11 @@ def _own_or_profile(case: _Case, own: str, failed: InstallError | None) -> Choic
         return Choice(found, profile.name, why, _lacking(lacking, case.names, "no profile has"))
     if failure:
         raise InstallError(" ".join([failure.message, *(each + "." for each in notes)]), failure.detail) from failure
-    alone = alone or resolve(case.home, case.needs, case.options, case.progress)
-    return Choice(alone, "", own, (*notes, *_lacking(missing, case.names, "neither requirements.txt nor a usable profile has")))
+    separate = separate or resolve(case.home, case.needs, case.options, case.progress)
+    return Choice(separate, "", own, (*notes, *_lacking(missing, case.names, "neither requirements.txt nor a usable profile has")))
 
 
-def _alone(case: _Case) -> tuple[Resolution | None, InstallError | None]:
+def _separate(case: _Case) -> tuple[Resolution | None, InstallError | None]:
     try:
         return resolve(case.home, case.needs, case.options, case.progress), None
     except InstallError as error:
@@ -197,9 +197,9 @@ def _alone(case: _Case) -> tuple[Resolution | None, InstallError | None]:
 
 
 def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assume: bool = False) -> Iterator[tuple[Profile, list[str]]]:
-    """Yield the profiles with which fewer than ``bound`` names are missing, and what is missing there.
+    """Yield the profiles with fewer than ``bound`` missing names, and those names.
 
-    Those with the fewest come first, of equals those that have most of the names themselves, of these one that is built already.
+    Profiles with the fewest missing names come first; of equals, those that provide most names themselves, then those already built.
     """
     profiles = all_profiles(case.home)
     known, parts = known_packages(profiles), parts_of_packages(case.home)
@@ -210,7 +210,7 @@ def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assu
             lacking = [
                 name
                 for name in case.names
-                if name not in promised and (name in parts or not _is_brought(name, known, brought, assume=assume))
+                if name not in promised and (name in parts or not _is_provided(name, known, brought, assume=assume))
             ]
             if len(lacking) < bound:
                 found.append((profile, lacking))
@@ -219,8 +219,8 @@ def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assu
     yield from sorted(found, key=lambda each: (len(each[1]), -own[each[0].name], each[0].name not in built))
 
 
-def _is_brought(name: str, known: Mapping[str, set[str]], packages: set[str] | frozenset[str], *, assume: bool) -> bool:
-    """Return whether some packages bring an import name, by what profiles say; ``assume`` answers for unknown names."""
+def _is_provided(name: str, known: Mapping[str, set[str]], packages: set[str] | frozenset[str], *, assume: bool) -> bool:
+    """Return True if packages provide an import name, according to profiles; ``assume`` is the answer for unknown names."""
     from packaging.utils import canonicalize_name
 
     if name in _ALWAYS:
@@ -230,8 +230,8 @@ def _is_brought(name: str, known: Mapping[str, set[str]], packages: set[str] | f
     return assume or canonicalize_name(name) in packages
 
 
-def _brought(name: str, profile: Profile, found: Resolution) -> bool:
-    return _is_brought(
+def _provides(name: str, profile: Profile, found: Resolution) -> bool:
+    return _is_provided(
         name, known_packages({profile.name: profile}), found.packages, assume=bool(found.needs.base and found.needs.base.extended)
     )
 
@@ -241,7 +241,7 @@ def _lacking(missing: Sequence[str], names: Mapping[str, Place], sentence: str) 
 
 
 def choice_digest(home: Path, needs: Needs, names: Mapping[str, Place], options: Options) -> str:
-    """Digest of everything that a choice is made from, but for what the index holds today."""
+    """Return a digest of everything that determines a choice, except the index's content."""
     wanted = needs.requirements
     found = [wanted.lines, wanted.constraints, wanted.options, wanted.links_digest(), needs.requires_python, needs.isolated, needs.profile]
     found += [sorted(names), host_lacks(names), why_own(needs, options), options.python, options.isolated, options.profile]

@@ -1,4 +1,4 @@
-"""Which environment a module is served in: what its install chose, or what the server's settings name."""
+"""Environment that a module is served in: the choice of its install, or the server's settings."""
 
 import logging
 from pathlib import Path
@@ -19,43 +19,43 @@ _LOG = logging.getLogger("hubserve")
 def serving_environment(home: Path, found: "Resolved", asked: str = "") -> str:
     """Return the key of the environment that a module is served in; "" for the Python of hub.
 
-    What is named is built if it is not there. A module that is served from its folder, and for which nothing is named, gets what an
-    install would choose, if that is there.
+    A named profile is built if it does not exist. A module that is served from its folder without a named profile gets the environment that
+    an install would choose, if that exists.
 
     Args:
         home: the home.
         found: the module.
-        asked: the profile that the settings name, or ``host``; "" for none.
+        asked: the profile named in the settings, or ``host``; "" for none.
     Raises:
         ConfigError: the profile does not exist.
-        InstallError: its packages cannot be had; the message says why.
+        InstallError: its packages cannot be installed; the message says why.
     """
     info, folder, manifest, beside = found.info, found.version_dir, found.manifest, folders_beside(found.version_dir)
     if not asked and manifest:
         return found.environment
     packages = manifest.chosen.packages if manifest and asked != HOST else ()
-    wished = asked or str((info.environment or {}).get("profile", ""))
+    wanted = asked or str((info.environment or {}).get("profile", ""))
     options = Options(profile=asked, packages=packages)
-    if wished:
+    if wanted:
         timeout_s = install_settings(home).lock_timeout_s
-        decided = module_environment(home, folder, info, options, beside, timeout_s=timeout_s, progress=_Steps(info.name))
-        return decided.environment.key if decided.environment else ""
-    foreseen = expected_environment(home, folder, info, options, beside)
-    if foreseen is None or (not foreseen.profile and not foreseen.lacks):
+        built = module_environment(home, folder, info, options, beside, timeout_s=timeout_s, progress=_Steps(info.name))
+        return built.environment.key if built.environment else ""
+    expected = expected_environment(home, folder, info, options, beside)
+    if expected is None or (not expected.profile and not expected.lacks):
         return ""
-    if foreseen.environment:
-        return foreseen.environment.key
+    if expected.environment:
+        return expected.environment.key
     remedy = (
-        f'To run it in the profile, name it in its settings, "environment": "{foreseen.profile}", or install the module.'
-        if foreseen.profile
+        f'To run it in the profile, name it in its settings, "environment": "{expected.profile}", or install the module.'
+        if expected.profile
         else "It runs in this Python, as far as it goes."
     )
-    _LOG.warning("'%s': %s. %s", info.name, "; ".join(foreseen.lacks) or foreseen.why, remedy)
+    _LOG.warning("'%s': %s. %s", info.name, "; ".join(expected.lacks) or expected.why, remedy)
     return ""
 
 
 class _Steps:
-    """Logs the steps of a build, each once."""
+    """Log of a build's steps, each once."""
 
     def __init__(self, name: str) -> None:
         self._name, self._last = name, ""

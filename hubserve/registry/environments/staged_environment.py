@@ -1,4 +1,4 @@
-"""The environment's part in an install: there before the module is imported, and gone again if that comes to nothing."""
+"""Environment of a module that is being installed: built before the import check, removed if the install fails."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from hubserve.registry.progress import Progress
 
 
 class StagedEnvironment(NamedTuple):
-    """The environment of a staged module.
+    """Environment of a staged module.
 
     Attributes:
-        key: of its environment; "" for the host's Python.
-        chosen: how it was chosen, for the manifest.
+        key: the environment's key; "" for the host's Python.
+        chosen: the choice, for the manifest.
     """
 
     key: str
@@ -34,31 +34,31 @@ def staged_environment(
     progress: Progress,
     beside: Sequence[Path] = (),
 ) -> Iterator[StagedEnvironment]:
-    """Yield the environment of a staged module. One that was built for it is deleted if the install fails, unless it is a profile's.
+    """Yield the environment of a staged module; if the install fails, delete it if it was built for this module alone.
 
     Args:
         home: the home.
         staged: the module's files.
         info: its metadata.
-        options: what the user says; nothing where None.
-        settings: the bounds of ``hub install``.
+        options: the user's; defaults if None.
+        settings: the limits of ``hub install``.
         progress: called with each step.
         beside: further folders that its code can import from.
     Raises:
         ConfigError: the profile does not exist.
-        InstallError: what the module needs cannot be had; the message says why. Nothing of it is left.
+        InstallError: the module's requirements cannot be met; the message says why. No environment remains.
     """
-    # what builds is loaded for an install alone, because every command loads this file
+    # imported only when needed, because every command imports this file
     from hubserve.registry.environments.module_environment import module_environment
     from hubserve.registry.environments.usage import remove_environment
 
     options = options or Options()
-    decided = module_environment(home, staged, info, options, beside, timeout_s=settings.lock_timeout_s, progress=progress)
-    environment = decided.environment
-    chosen = EnvironmentChoice(decided.profile, options.profile, options.packages, decided.why, decided.lacks)
+    found = module_environment(home, staged, info, options, beside, timeout_s=settings.lock_timeout_s, progress=progress)
+    environment = found.environment
+    chosen = EnvironmentChoice(found.profile, options.profile, options.packages, found.why, found.lacks)
     try:
         yield StagedEnvironment(environment.key if environment else "", chosen)
     except BaseException:
-        if environment and decided.built and not decided.shared:
+        if environment and found.built and not found.shared:
             remove_environment(environment.folder)
         raise

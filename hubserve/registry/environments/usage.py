@@ -1,4 +1,4 @@
-"""Which modules use which environment, and the removal of those that none does."""
+"""Find the modules that use each environment, and remove unused environments."""
 
 import json
 import os
@@ -13,17 +13,17 @@ from hubserve.registry.lock import store_lock
 from hubserve.registry.manifest import MANIFEST_NAME
 from hubserve.registry.progress import Progress
 
-#: ``modules/<name>/<version>/``, and whatever else keeps versions at that depth, such as those that can be rolled back to.
+#: ``modules/<name>/<version>/`` and other folders that keep versions at such depths, for example for a rollback
 _MANIFESTS = (f"*/*/{MANIFEST_NAME}", f"*/*/*/{MANIFEST_NAME}", f"*/*/*/*/{MANIFEST_NAME}")
 _REMOVED = ".removed"
 
 
 class Pruned(NamedTuple):
-    """What a prune did.
+    """Result of a prune.
 
     Attributes:
         removed: key to bytes freed.
-        running: keys that no module uses, but a process does.
+        running: keys that no module uses but a process still does.
     """
 
     removed: dict[str, int]
@@ -31,12 +31,12 @@ class Pruned(NamedTuple):
 
 
 def users(home: Path) -> dict[str, list[str]]:
-    """Key -> ``name version`` of the modules that run there, of every version that lies in the home, also those that are put aside."""
+    """Return key -> ``name version`` of the modules that run there, for every version in the home, including replaced ones."""
     return _listed(home, lambda document: document.get("environment"))
 
 
 def profile_users(home: Path) -> dict[str, list[str]]:
-    """Profile -> ``name version`` of the modules whose environment stands on it, likewise."""
+    """Return profile -> ``name version`` of the modules whose environment is based on it, likewise."""
     return _listed(home, lambda document: (document.get("environment_choice") or {}).get("profile"))
 
 
@@ -54,7 +54,7 @@ def _listed(home: Path, key_of: Callable[[dict[str, Any]], Any]) -> dict[str, li
 
 
 def running_keys(home: Path) -> set[str]:
-    """The environments that a process of this machine runs in now."""
+    """Return the keys of the environments that processes of this machine run in."""
     base = os.path.realpath(environments_dir(home)) + os.sep
     found = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -67,12 +67,12 @@ def running_keys(home: Path) -> set[str]:
 
 
 def prune(home: Path, *, timeout_s: float, progress: Progress) -> Pruned:
-    """Remove the environments that no installed module uses, and what is left of unfinished ones. Whoever calls holds the store's lock.
+    """Remove unfinished environments and those that no installed module uses. The caller must hold the store's lock.
 
-    An environment that a process runs in stays: it may be of a module that is still served although it was removed.
+    An environment that a process runs in stays: its module may still be served after it was uninstalled.
 
     Raises:
-        InstallError: another process builds, and did not finish in time.
+        InstallError: another process is building and did not finish in time.
     """
     removed: dict[str, int] = {}
     with store_lock(environments_dir(home), timeout_s, progress):
@@ -88,13 +88,13 @@ def prune(home: Path, *, timeout_s: float, progress: Progress) -> Pruned:
 
 
 def remove_environment(folder: Path) -> int:
-    """Remove one environment; killed at any point, what is left of it counts as unfinished.
+    """Remove an environment; after a kill at any point, the rest counts as unfinished.
 
     Returns:
-        The bytes that were freed.
+        The freed bytes.
     """
     size_bytes = used_bytes(folder)
-    # renamed first, so that nobody finds half of it
+    # renamed first, so that no other process finds half of it
     aside = folder.with_name(f".{folder.name}{_REMOVED}")
     shutil.rmtree(aside, ignore_errors=True)
     os.rename(folder, aside)

@@ -15,17 +15,17 @@ CHOICE_VARIABLE = "HUBSERVE_ENVIRONMENT_TOOL"
 
 
 def tool_class() -> type[Tool]:
-    """The first of :data:`TOOLS` that this machine has; the environment variable of :data:`CHOICE_VARIABLE` names another.
+    """Return the first of :data:`TOOLS` that is installed, or the one that the environment variable :data:`CHOICE_VARIABLE` names.
 
     Raises:
-        ConfigError: the variable names no tool, or one that is not there.
+        ConfigError: the variable names an unknown tool, or one that is not installed.
     """
     wanted = os.environ.get(CHOICE_VARIABLE, "")
     if wanted and wanted not in TOOLS:
-        raise ConfigError(f"{CHOICE_VARIABLE} is '{wanted}', and environments are made with {' or '.join(TOOLS)}. Set it to one of them.")
+        raise ConfigError(f"{CHOICE_VARIABLE} is '{wanted}', but environments are made with {' or '.join(TOOLS)}. Set it to one of them.")
     for name in [wanted] if wanted else TOOLS:
         module, _, cls = TOOLS[name].partition(":")
         tool: type[Tool] = getattr(import_module(module), cls)
         if tool.available():
             return tool
-    raise ConfigError(f"{CHOICE_VARIABLE} asks for '{wanted}', which is not on this machine. Install it: pip install {wanted}")
+    raise ConfigError(f"{CHOICE_VARIABLE} asks for '{wanted}', which is not installed. Install it: pip install {wanted}")

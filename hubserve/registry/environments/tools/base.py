@@ -12,13 +12,13 @@ from hubserve.registry.progress import Progress
 
 
 class Order(NamedTuple):
-    """What a tool is to do, and where from.
+    """Packages that a tool resolves or installs, and their sources.
 
     Attributes:
         requirements: lines of a requirements file, options included.
         constraints: lines of a constraints file.
-        links: folders with packages beside those of ``source``.
-        source: where packages come from.
+        links: folders with packages in addition to ``source``.
+        source: settings of the package index.
     """
 
     requirements: Sequence[str]
@@ -28,12 +28,12 @@ class Order(NamedTuple):
 
 
 class Tool(ABC):
-    """One tool.
+    """Tool that resolves and installs packages.
 
     Args:
-        scratch: an empty folder for its files; whoever makes the tool removes it.
-        cache: a folder for what can be made again.
-        progress: told how far it is.
+        scratch: an empty folder for its files; the caller removes it.
+        cache: a folder for files that can be recreated.
+        progress: called with each step.
     """
 
     name: str
@@ -44,32 +44,32 @@ class Tool(ABC):
     @classmethod
     @abstractmethod
     def available(cls) -> bool:
-        """Whether this machine has it."""
+        """Return True if it is installed."""
 
     @abstractmethod
     def resolve(self, python: Python, order: Order) -> list[str]:
-        """Find versions that fit together, and install nothing.
+        """Find compatible versions without installing anything.
 
         Returns:
             ``name==version`` or ``name @ address``, one for each package.
         Raises:
-            ToolFailed: there are none; the message says why.
+            ToolFailed: no versions are compatible; the message says why.
         """
 
     @abstractmethod
     def install(self, python: Python, environment: Path, order: Order) -> None:
-        """Install exactly ``order.requirements``, and nothing that they need in turn.
+        """Install exactly ``order.requirements``, without their dependencies.
 
         Args:
-            python: what the environment was made with.
-            environment: an environment's folder.
-            order: pins and where to take them from.
+            python: the environment's Python.
+            environment: the environment's folder.
+            order: pins and their sources.
         Raises:
-            ToolFailed: it could not; the message says why.
+            ToolFailed: the installation failed; the message says why.
         """
 
     def write_files(self, order: Order) -> list[str]:
-        """Write an order's files, and return the options that name them. The tool is to run in :attr:`scratch`."""
+        """Write an order's files and return the options that name them; the tool must run in :attr:`scratch`."""
         links = [f"--find-links {each}" for each in copy_packages(order.links, self.scratch)]
         requirements = self._write("requirements.txt", [*links, *order.requirements])
         if not order.constraints:

@@ -1,4 +1,4 @@
-"""Where packages come from on this machine, as pip's own configuration says; uv, which does not read it, is told the same."""
+"""Package index of this machine, from pip's configuration; the same settings are passed to uv, which does not read it."""
 
 import configparser
 import os
@@ -13,16 +13,16 @@ _NO = ("", "0", "false", "no", "off", "n", "f")
 
 
 class IndexSettings(NamedTuple):
-    """Where packages come from.
+    """Sources of packages.
 
     Attributes:
         index_url: the main index; "" for the public one.
-        extra_index_urls: more of them.
+        extra_index_urls: further indexes.
         find_links: folders, or pages with links.
         trusted_hosts: hosts whose certificates are not checked.
-        no_index: whether only ``find_links`` count.
-        cert: a file of certificates to trust; "" for the usual ones.
-        proxy: "" for none.
+        no_index: whether packages come from ``find_links`` only.
+        cert: a file of trusted certificates; "" for the default ones.
+        proxy: address of a proxy; "" for none.
     """
 
     index_url: str = ""
@@ -34,8 +34,8 @@ class IndexSettings(NamedTuple):
     proxy: str = ""
 
     def pip_environ(self) -> dict[str, str]:
-        """Environment variables that tell pip."""
-        return _given(
+        """Return the settings as environment variables of pip."""
+        return _non_empty(
             PIP_INDEX_URL=self.index_url,
             PIP_EXTRA_INDEX_URL=" ".join(self.extra_index_urls),
             PIP_FIND_LINKS=" ".join(self.find_links),
@@ -46,31 +46,31 @@ class IndexSettings(NamedTuple):
         )
 
     def uv_environ(self) -> dict[str, str]:
-        """Environment variables that tell uv; a user's own for uv come before these."""
-        told = _given(
-            # without it uv takes the first index that knows a package's name, whatever versions another one has
+        """Return the settings as environment variables of uv, except those that the user has set for uv."""
+        variables = _non_empty(
+            # otherwise uv uses the first index that has a package's name, even if another has a better version
             UV_INDEX_STRATEGY="unsafe-best-match",
             UV_INDEX_URL=self.index_url if not os.environ.get("UV_DEFAULT_INDEX") else "",
             UV_EXTRA_INDEX_URL=" ".join(self.extra_index_urls) if not os.environ.get("UV_INDEX") else "",
             SSL_CERT_FILE=self.cert,
             ALL_PROXY=self.proxy,
         )
-        return {key: value for key, value in told.items() if key not in os.environ}
+        return {key: value for key, value in variables.items() if key not in os.environ}
 
     def uv_options(self) -> list[str]:
-        """What uv takes as options alone, or where a path may hold a comma."""
+        """Return the settings that uv takes only as options, or whose paths may contain a comma."""
         options = [word for each in self.find_links for word in ("--find-links", each)]
         options += [word for each in self.trusted_hosts for word in ("--allow-insecure-host", each)]
         return options + (["--no-index"] if self.no_index else [])
 
 
 def only_folder(folder: Path) -> IndexSettings:
-    """Packages come from a folder and from nowhere else."""
+    """Return settings with a folder as the only source."""
     return IndexSettings(find_links=(str(folder),), no_index=True)
 
 
 def index_settings() -> IndexSettings:
-    """What pip's files and environment variables say together, the later over the earlier, as pip reads them."""
+    """Return the settings of pip's files and environment variables; as in pip, later ones override earlier ones."""
     values: dict[str, str] = {}
     for path in _files():
         values.update(_read(path))
@@ -104,7 +104,7 @@ def _read(path: Path) -> dict[str, str]:
     try:
         if not parser.read(path, encoding="utf-8"):
             return {}
-    except (configparser.Error, UnicodeDecodeError):  # pip itself will complain of it
+    except (configparser.Error, UnicodeDecodeError):  # pip itself reports it
         return {}
     return {
         key: parser.get(section, key)
@@ -115,5 +115,5 @@ def _read(path: Path) -> dict[str, str]:
     }
 
 
-def _given(**values: str) -> dict[str, str]:
+def _non_empty(**values: str) -> dict[str, str]:
     return {key: value for key, value in values.items() if value}

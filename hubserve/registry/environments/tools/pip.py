@@ -1,4 +1,4 @@
-"""pip, where there is no uv: that of a helper environment, made once for each Python, installs into the others."""
+"""pip, used if uv is not installed: the pip of a helper environment, made once per Python, installs into the others."""
 
 import json
 import shutil
@@ -11,10 +11,10 @@ from hubserve.registry.environments.tools.package_index import IndexSettings
 from hubserve.registry.environments.tools.process import ToolFailed, run_tool
 from hubserve.registry.lock import store_lock
 
-#: The first that installs into another environment and reports what it would install.
+#: first version that installs into another environment and reports what it would install
 _OLDEST = (22, 3)
 _READY = "ready.json"
-_PATIENCE_S = 600.0
+_LOCK_TIMEOUT_S = 600.0
 _QUIET = ["--no-input", "--disable-pip-version-check"]
 
 
@@ -25,7 +25,7 @@ class Pip(Tool):
 
     @classmethod
     def available(cls) -> bool:
-        """See the base class; what is missing from a Python is told when it is used."""
+        """See the base class; a Python without venv or pip is reported when it is used."""
         return True
 
     def resolve(self, python: Python, order: Order) -> list[str]:
@@ -43,26 +43,26 @@ class Pip(Tool):
         )
 
     def wheels(self, python: Python, folder: Path, order: Order) -> None:
-        """Put a wheel of each of ``order.requirements`` into a folder, built here where the index has only sources.
+        """Put a wheel of each of ``order.requirements`` into a folder; packages without one are built from source.
 
         Raises:
-            ToolFailed: it could not; the message says why.
+            ToolFailed: a download or build failed; the message says why.
         """
         words = ["wheel", "--no-deps", "--wheel-dir", str(folder), *self.write_files(order)]
         self._run(self.helper(python, order.source), words, order, f"fetching {len(order.requirements)} packages")
 
     def helper(self, python: Python, index: IndexSettings) -> Path:
-        """An interpreter of that Python that has pip.
+        """Return the interpreter of a Python's helper environment, which has pip; make it if it does not exist.
 
         Raises:
             ToolFailed: it cannot be made; the message says what to install.
         """
         folder = self.cache / "pip" / f"{python.version}-{python.platform}"
         executable = folder / "bin" / "python"
-        with store_lock(folder.parent, _PATIENCE_S, self.progress):
+        with store_lock(folder.parent, _LOCK_TIMEOUT_S, self.progress):
             if not ((folder / _READY).is_file() and executable.exists()):
                 self._make_helper(python, folder)
-                self._renew(folder, executable, index)
+                self._update_pip(folder, executable, index)
                 (folder / _READY).write_text("{}", "utf-8")
         return executable
 
@@ -80,13 +80,13 @@ class Pip(Tool):
                 error.status,
             ) from None
 
-    def _renew(self, folder: Path, executable: Path, index: IndexSettings) -> None:
-        """Replace a pip that is too old by one from the index."""
+    def _update_pip(self, folder: Path, executable: Path, index: IndexSettings) -> None:
+        """Replace a pip that is too old with one from the index."""
         names = [each.name.split("-")[1] for each in folder.glob("lib/python*/site-packages/pip-*.dist-info")]
         version = tuple(int(part) for part in (names or ["0"])[0].split(".")[:2] if part.isdigit())
         if version < _OLDEST:
             words = ["install", "--upgrade", f"pip>={'.'.join(map(str, _OLDEST))}"]
-            self._run(executable, words, Order((), source=index), "bringing pip up to date")
+            self._run(executable, words, Order((), source=index), "updating pip")
 
     def _run(self, python: Path, words: list[str], order: Order, step: str) -> None:
         environ = {**order.source.pip_environ(), "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}

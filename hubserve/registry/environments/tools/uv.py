@@ -1,4 +1,4 @@
-"""uv: resolves and installs in a second or so, and links what it has installed before instead of copying it."""
+"""uv: resolves and installs in about a second, and links packages from its cache instead of copying them."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from hubserve.registry.environments.tools.process import run_tool
 
 
 class Uv(Tool):
-    """A uv on ``PATH``, or the one of the package ``uv`` beside hubserve."""
+    """uv from ``PATH``, or from the package ``uv`` in hubserve's environment."""
 
     name = "uv"
 
@@ -28,7 +28,7 @@ class Uv(Tool):
         lines = (line.strip() for line in lock.read_text("utf-8").splitlines())
         return [line for line in lines if line and not line.startswith(("#", "-"))]
 
-    def install(self, python: Python, environment: Path, order: Order) -> None:  # noqa: ARG002 - the environment knows its Python
+    def install(self, python: Python, environment: Path, order: Order) -> None:  # noqa: ARG002 - uv reads the Python from the environment
         """See the base class."""
         words = ["install", "--python", str(environment / "bin" / "python"), "--no-deps", *self.write_files(order)]
         self._run(words, order, f"installing {len(order.requirements)} packages")
@@ -39,7 +39,7 @@ class Uv(Tool):
             "UV_NO_PROGRESS": "1",
             **order.source.uv_environ(),
         }
-        pre = ["--prerelease", "allow"] if "--pre" in order.requirements else []  # uv passes over it in a file
+        pre = ["--prerelease", "allow"] if "--pre" in order.requirements else []  # uv ignores it in a file
         run_tool([_executable(), "pip", *words, *pre, *order.source.uv_options()], environ, self.scratch, self.progress, step)
 
 
@@ -48,7 +48,7 @@ def _executable() -> str:
     if found:
         return os.path.abspath(found)
     try:
-        from uv import find_uv_bin  # type: ignore[import-not-found,unused-ignore]  # the package is optional
+        from uv import find_uv_bin  # type: ignore[import-not-found,unused-ignore]  # an optional package
 
         return str(find_uv_bin())
     except (ImportError, FileNotFoundError):

@@ -1,6 +1,6 @@
-"""Builds one environment in a process of its own: build_one.py HOME REQUIREMENT [KILLED_AT], which prints its key and whether it was built.
+"""Build one environment in a separate process: build_one.py HOME REQUIREMENT [KILLED_AT]; print its key and whether it was built.
 
-Killed with SIGKILL when the progress tells of KILLED_AT.
+The process is killed with SIGKILL at the step KILLED_AT.
 """
 
 import os

@@ -23,7 +23,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What every home of the tests keeps for next time: making a pip takes seconds."""
+    """Return a cache that all homes of the tests share: making a pip takes seconds."""
     return tmp_path_factory.mktemp("cache")
 
 

@@ -18,7 +18,7 @@ def lonely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setattr(interpreters, "_PLACES", ())
+    monkeypatch.setattr(interpreters, "_PATTERNS", ())
     return folder
 
 
@@ -55,7 +55,7 @@ def test_each_is_run_once_and_remembered_until_it_changes(lonely: Path, tmp_path
     assert [each.version for each in find_pythons(cache)][1] == "3.9.15"
 
 
-def test_pyenvs_stand_ins_are_not_asked(lonely: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pyenvs_shims_are_not_run(lonely: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shims = tmp_path / "shims"
     shims.mkdir()
     script(shims / "python3.9", f"echo asked >> {tmp_path / 'log'}")

@@ -50,7 +50,7 @@ def test_folders_of_an_own_environment_are_its(packages: Path, home: Path, tmp_p
     assert started.environ["LD_LIBRARY_PATH"] == f"{own.site_packages}/numpy:{own.folder}/bin:/inherited"
 
 
-def test_a_library_folder_that_is_nowhere_and_an_environment_that_is_gone_are_told(home: Path, tmp_path: Path) -> None:
+def test_a_missing_library_folder_and_a_missing_environment_are_errors(home: Path, tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="library folder 'gone'"):
         launch(info(library_path=["gone"]), tmp_path, home, "")
     with pytest.raises(InstallError, match="Install the module again"):

@@ -70,7 +70,7 @@ def test_what_cannot_be_read_is_refused_where_it_stands(tmp_path: Path, keywords
         ({"profile": ["paddlehub"]}, "the name of an environment profile"),
         ({"environ": {"A": 1}}, "environ"),
         ({"environ": {"PYTHONPATH": "x"}}, "PYTHONPATH"),
-        ({"environ": {"A=B": "x"}}, "no name"),
+        ({"environ": {"A=B": "x"}}, "not a valid name"),
         ({"library_path": "lib"}, "list of folders"),
     ],
 )
@@ -90,7 +90,7 @@ def test_a_range_that_is_none_is_refused(tmp_path: Path) -> None:
         ("numpy", ""),
         (f"NumPy=={numpy.__version__}", ""),
         ("numpy<1", "has"),
-        ("no-such-package-anywhere", "not there"),
+        ("no-such-package-anywhere", "not installed"),
         ('no-such-package-anywhere; python_version < "3"', ""),
         ("requests[socks]", "PySocks"),
         ("numpy @ https://example.org/numpy.whl", "numpy"),
@@ -110,8 +110,8 @@ def test_this_python_has_it_or_not(line: str, reason: str) -> None:
         ("opencv-contrib-python", "OpenCV_Python", ""),
         ("opencv-contrib-python-headless", "opencv-contrib-python", ""),
         ("opencv-python-headless", "opencv-python<4.9", "opencv-python<4.9 (has opencv-python-headless 4.11)"),
-        ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python (not there)"),
-        ("opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python-headless (not there)"),
+        ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python (not installed)"),
+        ("opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python-headless (not installed)"),
     ],
 )
 def test_a_build_of_opencv_stands_in_for_another(
@@ -133,6 +133,6 @@ def test_a_module_shares_this_python_unless_something_speaks_against_it(tmp_path
     assert why_own(plain) == ""
     assert "asks for its own" in why_own(read_needs(tmp_path, info(isolated=True)))
     assert "--isolated" in why_own(plain, Options(isolated=True))
-    assert "--python says 3.7" in why_own(plain, Options(python="3.7"))
+    assert "--python asks for 3.7" in why_own(plain, Options(python="3.7"))
     assert "requires Python <3" in why_own(plain._replace(requires_python="<3"))
     assert "no-such" in why_own(plain._replace(requirements=Requirements(("no-such-package-anywhere",))))

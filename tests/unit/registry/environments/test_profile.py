@@ -66,7 +66,7 @@ def test_an_unknown_one_is_refused_with_those_that_there_are(home: Path) -> None
     [
         ({"requirements": []}, "requirements is empty"),
         ({"requirements": ["-e ."]}, "the option -e is not supported"),
-        ({"requirements": ["what ever"]}, "no requirement that can be used"),
+        ({"requirements": ["what ever"]}, "not a usable requirement"),
         ({"requirements": ["--find-links ../elsewhere"]}, "lies outside"),
         ({"pythons": []}, 'must be a list like \\["3.8", "3.9"\\]'),
         ({"pythons": ["3"]}, 'must be a list like \\["3.8", "3.9"\\]'),
@@ -91,7 +91,7 @@ def test_a_file_that_is_not_json_or_has_a_reserved_name_is_refused(home: Path) -
         all_profiles(home)
     path.unlink()
     for name in ("host", "auto"):
-        with pytest.raises(ConfigError, match="give the file another name"):
+        with pytest.raises(ConfigError, match="rename the file"):
             read_profile(write_profile(home, name))
 
 

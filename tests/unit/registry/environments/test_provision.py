@@ -124,8 +124,8 @@ def test_packages_that_a_module_brings_are_shared_with_no_other(packages: Path, 
 @pytest.mark.parametrize("step", ["resolving", "making an environment", "installing", "writing to disk"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")])
 def test_what_goes_wrong_at_any_step_leaves_nothing(packages: Path, home: Path, step: str, error: BaseException) -> None:
-    def progress(told: str, done_bytes: int = 0, total_bytes: int = 0) -> None:
-        if told.startswith(step):
+    def progress(message: str, done_bytes: int = 0, total_bytes: int = 0) -> None:
+        if message.startswith(step):
             raise error
 
     with pytest.raises((KeyboardInterrupt, OSError)):
@@ -206,7 +206,7 @@ def test_an_environment_that_is_damaged_is_built_again(packages: Path, home: Pat
     assert has(home, again.key) == "2.0"
 
 
-def test_a_tool_that_is_not_there_is_told(packages: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_that_is_not_installed_is_an_error(packages: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUBSERVE_ENVIRONMENT_TOOL", "conda")
     with pytest.raises(ConfigError, match="uv or pip"):
         get(home, needs("conflicted"))
@@ -241,6 +241,6 @@ def test_a_package_that_needs_another_from_an_address_is_not_installed(
     write_wheel(tmp_path / "mine", "leads", "1.0", needs=(f"away @ {write_wheel(tmp_path / 'away', 'away', '1.0').as_uri()}",))
     monkeypatch.setenv("PIP_FIND_LINKS", f"{packages} {tmp_path / 'mine'}")
     monkeypatch.setenv("HUBSERVE_ENVIRONMENT_TOOL", "pip")
-    with pytest.raises(InstallError, match=r"asks for 'away @ file:.*--allow-urls"):
+    with pytest.raises(InstallError, match=r"requires 'away @ file:.*--allow-urls"):
         get(home, needs("leads"))
     assert nothing_left(home)

@@ -56,9 +56,9 @@ def test_a_folder_of_packages_inside_the_module_is_used_and_what_lies_there_coun
         ("--find-links /opt", "outside"),
         ("--find-links missing", "folder"),
         ("-e .", "-e"),
-        ("./a-1.0.whl", "no requirement"),
-        ("a==1.0 --hash=sha256:00", "no requirement"),
-        ("${SECRET}", "no requirement"),
+        ("./a-1.0.whl", "not a usable requirement"),
+        ("a==1.0 --hash=sha256:00", "not a usable requirement"),
+        ("${SECRET}", "not a usable requirement"),
         ("a @ file:///etc/passwd", "outside"),
         ("a @ https://example.org/a.whl", "--allow-urls"),
         ("git+https://example.org/a", "NAME @ ADDRESS"),
@@ -66,7 +66,7 @@ def test_a_folder_of_packages_inside_the_module_is_used_and_what_lies_there_coun
         ("--index-url=https://example.org", "--allow-urls"),
         ("-i https://example.org", "--allow-urls"),
         ("--install-option=x", "--install-option"),
-        ("a=1", "no requirement"),
+        ("a=1", "not a usable requirement"),
         ("--no-index --find-links http://example.org", "--allow-urls"),
         ("--pre --index-url http://example.org", "--allow-urls"),
         ("--prefer-binary --extra-index-url=http://example.org", "--allow-urls"),
@@ -78,7 +78,7 @@ def test_a_folder_of_packages_inside_the_module_is_used_and_what_lies_there_coun
         ("--trusted-host example.org", "--trusted-host is not supported"),
         ("--use-feature fast-deps", "--use-feature is not supported"),
         ("--pre=1", "is not supported"),
-        ("--pre fine2", "'fine2' behind an option"),
+        ("--pre fine2", "'fine2' after an option"),
         ("--only-binary", "needs a value"),
         ("--no-binary --pre", "needs a value"),
         ("--only-binary ../x", ":all:"),
@@ -142,7 +142,7 @@ def test_a_wheel_of_the_module_that_needs_a_package_from_an_address_is_refused(t
         read(tmp_path, "--find-links wheels\na\n")
     assert read(tmp_path, "--find-links wheels\na\n", allow_urls=True).links
     (tmp_path / "wheels" / "a-1.0-py3-none-any.whl").write_text("no archive")
-    with pytest.raises(InstallError, match="no wheel that can be read"):
+    with pytest.raises(InstallError, match="not a readable wheel"):
         read(tmp_path, "--find-links wheels\n")
 
 
@@ -150,5 +150,5 @@ def test_a_wheel_of_the_module_that_needs_a_package_from_an_address_is_refused(t
     "address", ["ftp://example.org/x", "https://", "https://-x/", "git+ssh://-oProxyCommand=x/r", "https://h/a'b", "ssh://h/r"]
 )
 def test_an_address_that_is_allowed_must_be_one_of_a_web_server_or_git(tmp_path: Path, address: str) -> None:
-    with pytest.raises(InstallError, match="no address that packages are fetched from"):
+    with pytest.raises(InstallError, match="not a supported address"):
         read(tmp_path, f"a @ {address}\n", allow_urls=True)

@@ -161,7 +161,7 @@ def test_packages_of_the_user_are_added(profiles: Path) -> None:
     assert {"conflicted==1.0", "heavy==1.0"} <= pins(found)
     assert chosen(profiles, "numpy", packages="packaging").resolution is None
     assert "heavy==1.0" in pins(chosen(profiles, "numpy", packages="heavy", profile="older"))
-    with pytest.raises(InstallError, match=r"--with asks for packages that this Python lacks: heavy \(not there\)"):
+    with pytest.raises(InstallError, match=r"--with asks for packages that this Python lacks: heavy \(not installed\)"):
         chosen(profiles, "numpy", packages="heavy", profile="host")
 
 

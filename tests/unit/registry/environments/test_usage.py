@@ -1,4 +1,4 @@
-"""What uses an environment keeps it; what nobody uses is removed. And environments travel as wheels."""
+"""Used environments stay, unused ones are removed; environments can be exported as wheels."""
 
 import json
 import subprocess
@@ -89,10 +89,10 @@ def test_an_environment_travels_as_wheels_to_a_home_without_an_index(
     assert (again.environment.key, again.built) == (found.key, False)
 
 
-def test_wheels_that_are_missing_or_for_other_machines_are_told(packages: Path, home: Path, tmp_path: Path) -> None:
+def test_wheels_that_are_missing_or_for_other_machines_are_errors(packages: Path, home: Path, tmp_path: Path) -> None:
     found = made(home, "wants_one")
     portable = download_wheels(home, found.key, tmp_path / "bundle")
-    with pytest.raises(InstallError, match="made for"):
+    with pytest.raises(InstallError, match="packages are for"):
         build_from_wheels(tmp_path / "other", portable._replace(platform="linux-riscv64"), tmp_path / "bundle")
     next((tmp_path / "bundle").glob("conflicted*")).unlink()
     with pytest.raises(InstallError, match="conflicted"):
