@@ -105,7 +105,7 @@ class Cancelled(ModuleFailed):
 
 
 class LoadFailed(HubError):
-    """The module could not be imported, constructed or given its model."""
+    """The module could not be imported or constructed, or its model could not be loaded."""
 
     code = "load_failed"
 
@@ -155,7 +155,7 @@ class ConfigError(HubError):
 
 
 class InstallError(HubError):
-    """A module could not be installed or removed; what was there before is still there."""
+    """A module could not be installed or removed; the previous state is kept."""
 
     code = "install_error"
 

@@ -188,7 +188,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     @property
     def has_one_port(self) -> bool:
-        """Whether HTTP and gRPC share one port."""
+        """True if HTTP and gRPC share one port."""
         return self.grpc_port == self.port != 0
 
     def module(self, name: str) -> ModuleSettings:

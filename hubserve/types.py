@@ -331,8 +331,8 @@ class SequencePart(NamedTuple):
 class InferRequest:
     """One request on its way from a protocol to a module.
 
-    Exactly one of ``tensors``, ``arguments`` and ``pictures`` is given; it selects the face of the module that answers. Pictures that are
-    not items of a batch may come with arguments, including those of the server's configuration.
+    Exactly one of ``tensors``, ``arguments`` and ``pictures`` is given; it selects the interface of the module that answers. Pictures that
+    are not items of a batch may come with arguments, including those of the server's configuration.
 
     Attributes:
         module: the served name.

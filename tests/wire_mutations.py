@@ -31,7 +31,7 @@ _ARRAY = {"name": "y", "dtype": "float32", "shape": [2, 3], "buffer": 0}
 _TEXTS = {"name": "t", "dtype": "bytes", "shape": [1], "buffer": 1}
 _ERROR = {"code": "module_failed", "message": "no", "detail": ""}
 _DESCRIPTION = {
-    "faces": ["tensors"],
+    "interfaces": ["tensors"],
     "inputs": [{"name": "x", "dtype": "float32", "shape": [-1, 3]}],
     "outputs": [],
     "json_array": None,
@@ -47,7 +47,7 @@ _DESCRIPTION = {
     "config": None,
     "labels": None,
 }
-_TENSORS, _JSON = {"face": "tensors", "answer": "tensors"}, {"face": "json", "arguments": 0}
+_TENSORS, _JSON = {"interface": "tensors", "answer": "tensors"}, {"interface": "json", "arguments": 0}
 _BUFFERS = [np.zeros(6, np.float32).tobytes(), b"\x02\0\0\0ab"]
 
 #: request, answer, bytes of its buffers; the request is None for frames on the second socket

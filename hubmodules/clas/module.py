@@ -22,7 +22,7 @@ else:  # run as a script
     type="cv/classification",
 )
 class ClasSystem(ClassifierModule):
-    """The module; see params.py for its settings."""
+    """Image classifier; see params.py for its settings."""
 
     get_config = staticmethod(get_default_confg)
 

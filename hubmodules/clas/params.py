@@ -2,14 +2,14 @@
 
 
 def get_default_confg():
-    """The settings as nested dicts; the name is the one that PaddleClas's modules use."""
+    """Return the settings as nested dicts; PaddleClas's modules use this name."""
     return {
         "Global": {
             # folder of inference.pdmodel + inference.pdiparams (or inference.json, or an .onnx file)
             "inference_model_dir": "../inference/",
-            # paddle | openvino | onnxruntime | auto: the one that measures fastest here of those that agree with Paddle
+            # paddle | openvino | onnxruntime | auto: the fastest one here that agrees with Paddle
             "engine": "auto",
-            # the most images that are computed at once; requests are merged up to it
+            # the most images computed at once; requests are merged up to it
             "batch_size": 8,
             "use_gpu": False,
             "gpu_mem": 8000,  # MiB

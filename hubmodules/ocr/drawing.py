@@ -1,7 +1,7 @@
-"""A picture of the result: boxes with numbers, and beside them a list of what was read.
+"""Draw the result: boxes with numbers, and beside them a list of the texts.
 
-OpenCV 5 brings a font with Chinese characters. Older ones draw ASCII only: there the list is drawn with Pillow, where that is installed,
-and where no font at hand has a character, a question mark stands for it. The numbers lead to the printed results in any case.
+OpenCV 5 includes a font with Chinese characters. Older versions draw ASCII only; with them Pillow draws the list, if it is installed, and a
+question mark replaces a character that no installed font has. The numbers always refer to the printed results.
 """
 
 import sys
@@ -14,20 +14,20 @@ from hubserve.vision.opencv import opencv
 
 _BLUE, _WHITE = (200, 60, 0), (255, 255, 255)  # BGR
 _SIZE_PX, _LINE_PX, _MARGIN_PX = 18, 26, 12
-#: where fonts are, and the names of those with Chinese characters, then others
+#: folders of fonts, and names of fonts: those with Chinese characters first
 _FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts", "/System/Library/Fonts", "C:/Windows/Fonts")
 _NAMES = ("NotoSansCJK", "NotoSansSC", "SourceHanSans", "wqy", "DroidSansFallback", "simhei", "msyh", "PingFang", "STHeiti", "DejaVuSans.")
-#: a code point that no font has: it is drawn as what is missing
+#: a code point that no font has: it is drawn like any missing character
 _MISSING = "\U0010fffe"
 
 
 def draw(picture, lines, font_path=None):
-    """Draw what was read.
+    """Draw the lines of a picture.
 
     Args:
         picture: uint8 (H, W, 3), BGR.
         lines: TextLines, in order.
-        font_path: of the font; None: OpenCV's, or one of this machine's.
+        font_path: of the font; None for OpenCV's, or one of this machine's.
     Returns:
         uint8 (h, w, 3), BGR: the picture with boxes, and the list on its right.
     """
@@ -37,7 +37,7 @@ def draw(picture, lines, font_path=None):
     texts = [f"{number}  {line.text}  {line.confidence:.2f}" for number, line in enumerate(lines, 1)]
     if not texts:
         return marked
-    write = _legend_of_opencv if hasattr(opencv(), "FontFace") else _legend_of_pillow
+    write = _legend_by_opencv if hasattr(opencv(), "FontFace") else _legend_by_pillow
     legend = write(texts, font_path)
     height = max(len(marked), len(legend)) if legend is not None else len(marked)
     return np.hstack([_filled_up(each, height) for each in (marked, legend) if each is not None])
@@ -51,7 +51,7 @@ def _mark(picture, box, number):
     cv2.putText(picture, str(number), (x, max(10, y - 2)), cv2.FONT_HERSHEY_SIMPLEX, 0.4, _BLUE, 1, cv2.LINE_AA)
 
 
-def _legend_of_opencv(texts, font_path):
+def _legend_by_opencv(texts, font_path):
     cv2 = opencv()
     font = cv2.FontFace("uni")
     if font_path is not None and not font.set(str(font_path)):
@@ -67,7 +67,7 @@ def _no_font(path, why):
     return InvalidInput(f"cannot read the font '{path}': {why}. Give a .ttf, .ttc or .otf file.")
 
 
-def _legend_of_pillow(texts, font_path):
+def _legend_by_pillow(texts, font_path):
     try:
         from PIL import Image, ImageDraw
     except ImportError:
@@ -84,7 +84,7 @@ def _legend_of_pillow(texts, font_path):
 
 
 def _font(path, texts):
-    """The font that was asked for, or the one of this machine's that has the most of the characters."""
+    """Return the font at ``path``, or the installed one with the most of the characters."""
     from PIL import ImageFont
 
     if path is not None:

@@ -1,4 +1,4 @@
-"""Reads the text in pictures, with PP-OCRv4 or any other models of its three forms."""
+"""Read the text in pictures, with PP-OCRv4 or other models of the same three forms."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ from .drawing import draw
 from .params import OPTIONS, read_params
 from .reader import Networks, TextReader
 
-#: network -> the setting that holds its largest batch; the shape of its usual items
+#: network -> the setting of its largest batch, and the shape of a typical item
 _NETWORKS = {
     "det": ("", (3, 640, 480)),
     "cls": ("cls_batch_num", (3, 48, 192)),
@@ -30,12 +30,12 @@ _NETWORKS = {
     type="cv/text_recognition",
 )
 class OcrSystem:
-    """The module; see params.py for its settings."""
+    """Text recognition; see params.py for its settings."""
 
     def _initialize(self, use_gpu=None, enable_mkldnn=None, **settings):
         given = {"use_gpu": use_gpu, "enable_mkldnn": enable_mkldnn, **settings}
         self.settings = _with({key: value for key, value in given.items() if value is not None}, read_params(), read_params())
-        pyclipper()  # so that a missing package is told now
+        pyclipper()  # reports a missing package before the first request
         for name in ("cls_batch_num", "rec_batch_num", "max_images"):
             if not isinstance(self.settings[name], int) or self.settings[name] < 1:
                 raise ConfigError(f"{name} must be a whole number from 1 up, got {self.settings[name]!r}")
@@ -51,7 +51,7 @@ class OcrSystem:
         detect, recognize = self._load("det", wanted), self._load("rec", wanted)
         if wanted != AUTO:
             return {"det": detect, "cls": self._load("cls", wanted), "rec": recognize}
-        # The angle network computes for a twentieth of the time: a second engine's memory for it alone would be a waste.
+        # The angle network takes a twentieth of the time: it does not justify the memory of a second engine.
         try:
             angle = self._load("cls", recognize.name)
             angle.reason = "the recognition network's, so that one engine serves both"
@@ -71,13 +71,13 @@ class OcrSystem:
         classes = self.engines["rec"].outputs[0].shape[-1]
         if classes not in (ANY, self.decoder.classes):
             raise ConfigError(
-                f"the recognition model tells {classes} classes apart, and the dictionary '{self.settings['rec_char_dict_path']}' makes "
-                f"{self.decoder.classes} of them. Set rec_char_dict_path to the one that belongs to the model."
+                f"the recognition model has {classes} classes, and the dictionary '{self.settings['rec_char_dict_path']}' has "
+                f"{self.decoder.classes}. Set rec_char_dict_path to the dictionary of the model."
             )
 
     @serving
     def serving_method(self, images, **options):
-        """Return a client's arguments: a list of base64 texts of encoded pictures, or one text, and any of params.py's OPTIONS."""
+        """Read pictures: a list of base64 texts of encoded pictures, or one text, with any of params.py's OPTIONS."""
         images = [images] if isinstance(images, str) and images else images
         if not isinstance(images, list) or not images:
             raise InvalidInput("images must be a list of one or more base64 texts, each of an encoded picture")
@@ -86,7 +86,7 @@ class OcrSystem:
 
     @pictures
     def read(self, images, **options):
-        """Pictures, uint8 (H, W, 3) BGR -> for each a list of {"text", "confidence", "text_region"}, in reading order."""
+        """Read pictures, uint8 (H, W, 3) BGR: for each a list of {"text", "confidence", "text_region"}, in reading order."""
         self._check_count(images)
         return self._read(images, options)
 
@@ -130,10 +130,10 @@ class OcrSystem:
 
 
 def read_picture(path):
-    """A picture file -> uint8 [H, W, 3] BGR.
+    """Read a picture file as uint8 [H, W, 3] BGR.
 
     Raises:
-        InvalidInput: it cannot be read or is no picture.
+        InvalidInput: it cannot be read or is not a picture.
     """
     try:
         return decode_picture(path.read_bytes())
@@ -144,7 +144,7 @@ def read_picture(path):
 
 
 def _decoded(images):
-    """Each picture when it is its turn; an error says which it was."""
+    """Yield each picture when it is needed; an error has its number."""
     for number, text in enumerate(images, 1):
         try:
             data = decode_base64(text)
@@ -175,7 +175,7 @@ def _described(engines):
 
 
 def _why(engine):
-    """The figures where engines were measured; what kept others out is with the models."""
+    """Return the reason for an engine: the measured times, if engines were compared. The models' descriptions have the details."""
     times = {name: each["ms_per_item"] for name, each in engine.get("measured", {}).get("engines", {}).items() if each["ms_per_item"]}
     measured = ", ".join(f"{name} {min(each.values()):.3g}" for name, each in times.items())
     return f"{engine['name']}, measured in ms per item: {measured}" if measured else f"{engine['name']}, {engine['reason']}"

@@ -1,6 +1,6 @@
-"""What can be set for this module: every key in init_args, and those of OPTIONS in a request or in predict_args too."""
+"""Settings of this module: every key can be set in init_args, and those of OPTIONS also in a request or in predict_args."""
 
-#: what a request may set for itself
+#: the settings of a single request
 OPTIONS = (
     "det_limit_side_len",
     "det_limit_type",
@@ -16,7 +16,7 @@ OPTIONS = (
 
 
 def read_params():
-    """The settings; names and values are those of PaddleOCR's hubserving where it has them."""
+    """Return the settings, with the names and values of PaddleOCR's hubserving where it has them."""
     return {
         # folders of inference.pdmodel + inference.pdiparams (or inference.json, or an .onnx file)
         "det_model_dir": "../inference/ocr/det/",
@@ -24,7 +24,7 @@ def read_params():
         "rec_model_dir": "../inference/ocr/rec/",
         # one character in each line, in the order of the recognition model's classes
         "rec_char_dict_path": "../inference/ocr/ppocr_keys_v1.txt",
-        # paddle | openvino | onnxruntime | auto: for each model the one that measures fastest here of those that agree with Paddle
+        # paddle | openvino | onnxruntime | auto: for each model the fastest one here that agrees with Paddle
         "engine": "auto",
         "use_gpu": False,
         "gpu_mem": 8000,  # MiB
@@ -43,9 +43,9 @@ def read_params():
         "det_db_unclip_ratio": 1.6,  # how much boxes grow
         "use_dilation": False,  # thicken the detected text by a pixel
         "det_db_score_mode": "slow",  # average over the outline of a line, which may be curved; "fast": over its box
-        "use_angle_cls": True,  # turn lines that stand on their heads
-        "cls_batch_num": 30,  # lines that are looked at at once
-        "cls_thresh": 0.9,  # a line is turned from this probability on
-        "rec_batch_num": 6,  # lines of similar width that are read at once; fewer of wide ones
+        "use_angle_cls": True,  # turn lines that are upside down
+        "cls_batch_num": 30,  # lines classified at once
+        "cls_thresh": 0.9,  # a line is turned at this probability or above
+        "rec_batch_num": 6,  # lines of similar width read at once; fewer wide ones
         "drop_score": 0.5,  # lines below this confidence are left out
     }

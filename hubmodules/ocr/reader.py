@@ -1,4 +1,4 @@
-"""The pipeline: find lines, straighten them, turn those that stand on their heads, read them."""
+"""The pipeline: find lines, straighten them, turn those that are upside down, read them."""
 
 from typing import Any, Callable, Dict, List, NamedTuple
 
@@ -11,7 +11,7 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 
 class Networks(NamedTuple):
-    """What computes; each takes and gives one array.
+    """The networks; each takes and returns one array.
 
     Attributes:
         detect: float32 (1, 3, h, w) -> (1, 1, h, w).
@@ -25,25 +25,25 @@ class Networks(NamedTuple):
 
 
 class TextLine(NamedTuple):
-    """Attributes: ``text``; ``confidence``, 0 to 1; ``box``, float32 (4, 2), clockwise from the upper left."""
+    """A line of text. Attributes: ``text``; ``confidence``, 0 to 1; ``box``, float32 (4, 2), clockwise from the upper left."""
 
     text: str
     confidence: float
     box: np.ndarray
 
     def to_json(self) -> Dict[str, Any]:
-        """As PaddleOCR's hubserving answers."""
+        """Return the line in the form of PaddleOCR's hubserving."""
         corners = np.round(self.box).astype(int).tolist()
         return {"text": self.text, "confidence": round(self.confidence, 5), "text_region": corners}
 
 
 class TextReader:
-    """Reads pictures.
+    """Reader of text in pictures.
 
     Args:
-        networks: what computes.
-        decoder: of the recognition network's answers.
-        settings: as ``params.py`` has them.
+        networks: of the pipeline.
+        decoder: of the recognition network's outputs.
+        settings: as in ``params.py``.
 
     Raises:
         ConfigError: a setting cannot be used.
@@ -69,14 +69,14 @@ class TextReader:
         crops = [cut_out(picture, box) for box in boxes]
         read = self._recognize(crops)
         turned = self._upside_down(crops)
-        # The network that tells angles errs on small print. What reads better is right.
+        # The angle network is unreliable on small print: such lines are read both ways, and the better result counts.
         for number, other in zip(turned, self._recognize([np.ascontiguousarray(crops[number][::-1, ::-1]) for number in turned])):
             read[number] = max(read[number], other, key=lambda line: line.confidence)
         lines = [TextLine(*line, box) for line, box in zip(read, boxes)]
         return [line for line in lines if line.text and line.confidence >= self._drop_score]
 
     def find(self, picture: np.ndarray) -> np.ndarray:
-        """Boxes around lines, float32 (n, 4, 2), in reading order."""
+        """Find boxes around lines, float32 (n, 4, 2), in reading order."""
         probabilities = self._networks.detect(self._prepare(picture)[None])[0, 0]
         boxes = self._find(probabilities, picture.shape[1], picture.shape[0])
         return boxes[reading_order(boxes)]
@@ -89,7 +89,7 @@ class TextReader:
         return lines
 
     def _upside_down(self, crops: List[np.ndarray]) -> List[int]:
-        """The numbers of those that seem to stand on their heads."""
+        """Return the numbers of the crops that seem to be upside down."""
         if not self._use_angle:
             return []
         found: List[int] = []
@@ -100,10 +100,10 @@ class TextReader:
 
 
 def number(settings: Dict[str, Any], name: str) -> float:
-    """A setting that is a number from 0 to 1.
+    """Return a setting that must be a number from 0 to 1.
 
     Raises:
-        InvalidInput: it is not.
+        InvalidInput: it is not such a number.
     """
     value = settings[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:

@@ -11,7 +11,7 @@ from hubserve.authoring.python_source import Source, class_name, literal, quoted
 from hubserve.authoring.trial import Trial, try_model
 from hubserve.engines import ModelFiles
 from hubserve.models.classifier import ClassifierModule, find_scores
-from hubserve.models.items import WHOLE
+from hubserve.models.items import UNBATCHED
 from hubserve.models.labels import check_labels, write_labels
 from hubserve.models.settings import merged
 from hubserve.registry.names import folder_name
@@ -112,7 +112,9 @@ def _max_items(trial: Trial) -> int:
 
 def _notes(request: Request, trial: Trial) -> list[str]:
     what = (
-        "Each request is computed separately, with the model's own shapes" if trial.per_run == WHOLE else "Items are computed one at a time"
+        "Each request is computed separately, with the model's own shapes"
+        if trial.per_run == UNBATCHED
+        else "Items are computed one at a time"
     )
     notes = [f"{what}: {trial.why.rstrip('.')}."] if trial.why else []
     if request.pictures is None:
@@ -127,7 +129,7 @@ def _picture_hint(trial: Trial) -> list[str]:
     """Return a hint for a model that takes three planes and returns a score per class, like a classifier of pictures."""
     shape = trial.inputs[0].shape if len(trial.inputs) == 1 else ()
     scores = any(len(each.shape) == 2 for each in trial.outputs)
-    if trial.per_run == WHOLE or len(shape) != 4 or 3 not in (shape[1], shape[3]) or not scores:
+    if trial.per_run == UNBATCHED or len(shape) != 4 or 3 not in (shape[1], shape[3]) or not scores:
         return []
     size = next((length for length in shape[2:] if length > 3), 224)
     return [f"It looks like a classifier of pictures but takes prepared arrays only; with --image_size {size} it also takes pictures."]
@@ -141,7 +143,7 @@ def _params(request: Request, trial: Trial) -> dict[str, Any]:
             "inference_model_dir": _beside_params(_MODEL),
             "engine": "auto",
             "batch_size": batch_size,
-            "batched": None if trial.merges is None else trial.per_run != WHOLE,
+            "batched": None if trial.merges is None else trial.per_run != UNBATCHED,
         }
     }
     if request.pictures:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubserve.errors import ConfigError
-from hubserve.models.inference_yml import FILE, Described, lay_over, read_inference_yml
+from hubserve.models.inference_yml import FILE, InferenceYml, override_preprocess, read_inference_yml
 from hubserve.models.labels import read_labels
 
 _REMEDY = f"Set the preparation with --image_size, --resize_short, --mean, --std; or remove {FILE} to convert without pictures."
@@ -43,7 +43,7 @@ def picture_settings(folder: Path, preprocess: dict[str, Any], topk: dict[str, A
     described = read_inference_yml(folder)
     if described is None and not (preprocess or topk or labels):
         return None
-    described = described or Described({}, {}, {})
+    described = described or InferenceYml({}, {}, {})
     if described.unusable and not preprocess:
         raise ConfigError(f"{described.unusable}. {_REMEDY}")
     notes: tuple[str, ...] = ()
@@ -53,4 +53,4 @@ def picture_settings(folder: Path, preprocess: dict[str, Any], topk: dict[str, A
             "Give them with --labels FILE.",
         )
     named = read_labels(labels) if labels else described.labels
-    return Pictures(lay_over(described.preprocess, preprocess), {**described.topk, **topk}, named, notes)
+    return Pictures(override_preprocess(described.preprocess, preprocess), {**described.topk, **topk}, named, notes)

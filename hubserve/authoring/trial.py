@@ -13,7 +13,7 @@ from hubserve.engines.subprocess_call import ChildFailed, call_in_child
 from hubserve.engines.synthetic_batch import make_sample
 from hubserve.errors import HubError, InvalidInput, LoadFailed, MissingDependency
 from hubserve.models.classifier import find_scores, make_preprocess
-from hubserve.models.items import WHOLE, items_per_run
+from hubserve.models.items import UNBATCHED, items_per_run
 from hubserve.models.scores import are_probabilities
 from hubserve.types import ANY, TensorSpec, specs_from_json, specs_to_json
 
@@ -29,7 +29,7 @@ class Trial(NamedTuple):
     Attributes:
         engine: name of the engine that ran it.
         inputs, outputs: the model's signature.
-        per_run: items per run: ANY, an exact number, or WHOLE if the first dimension is not the batch.
+        per_run: items per run: ANY, an exact number, or UNBATCHED if the first dimension is not the batch.
         merges: whether a batch of items has the same results as separate items; None if unknown.
         why: the reason if items cannot be merged; else "".
         probabilities: whether the rows of the first output with two dimensions are from 0 to 1 and sum to 1; None without such an output.
@@ -77,7 +77,7 @@ def run_trial(graph: str, weights: str | None, preprocess: Mapping[str, Any] | N
     try:
         result.update(_try(engine, sample, per_run))
         if result.pop("depends", False) and preprocess is None:
-            result["per_run"] = WHOLE
+            result["per_run"] = UNBATCHED
     except HubError as error:
         result["why"] = f"it is unknown whether they can be merged, because a synthetic batch could not be computed: {error.message}"
     return {"engine": engine.name, "inputs": specs_to_json(engine.inputs), "outputs": specs_to_json(engine.outputs), **result}
@@ -111,7 +111,7 @@ def _pictures(engine: Engine, per_run: int, preprocess: Mapping[str, Any]) -> Te
 
 
 def _try(engine: Engine, sample: Arrays, per_run: int) -> dict[str, Any]:
-    if per_run == WHOLE:
+    if per_run == UNBATCHED:
         engine.run(sample)
         return {"merges": False, "why": "its inputs and outputs have no first dimension in common"}
     first = {name: array[:1] for name, array in sample.items()}
@@ -123,7 +123,7 @@ def _try(engine: Engine, sample: Arrays, per_run: int) -> dict[str, Any]:
     count = len(next(iter(sample.values())))
     odd = next((spec.name for spec, each in zip(engine.outputs, outputs, strict=True) if np.shape(each)[:1] != (count,)), None)
     if odd is not None:
-        return {"per_run": WHOLE, "merges": False, "why": f"its output '{odd}' does not have as many items as its inputs"}
+        return {"per_run": UNBATCHED, "merges": False, "why": f"its output '{odd}' does not have as many items as its inputs"}
     result: dict[str, Any] = {"merges": count > 1, "why": "" if count > 1 else "it was exported for one item at a time"}
     result["probabilities"] = _are_probabilities(outputs)
     if count > 1:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hubserve.errors import ConfigError, InvalidInput, UnsupportedFace
-from hubserve.kinds import Face
+from hubserve.kinds import Interface
 from hubserve.types import ANY, TensorSpec, specs_from_json
 
 #: kind -> what it is, for messages
@@ -79,7 +79,7 @@ def choose_kind(module: dict[str, Any], options: Options) -> str:
         raise ConfigError(f"--shape is for the payloads base64 and raw, and the payload is {kind}; leave one of the two out")
     if kind == "json" and not options.data:
         raise ConfigError(
-            f"nothing says which arguments module '{module['name']}' is to be sent: give --data '{{\"text\": \"hello\"}}', or --data @FILE"
+            f"the arguments for module '{module['name']}' are missing: give --data '{{\"text\": \"hello\"}}', or --data @FILE"
         )
     return kind
 
@@ -87,11 +87,11 @@ def choose_kind(module: dict[str, Any], options: Options) -> str:
 def _taken(module: dict[str, Any]) -> list[str]:
     faces, inputs = module["faces"], module.get("inputs") or []
     taken = []
-    if Face.TENSORS in faces and len(inputs) == 1:
+    if Interface.TENSORS in faces and len(inputs) == 1:
         taken += ["base64", "raw"] if module.get("json_array") else ["raw"]
-    if Face.PICTURE in faces:
+    if Interface.PICTURE in faces:
         taken.append("image")
-    return [*taken, *(["json"] if Face.JSON in faces else [])]
+    return [*taken, *(["json"] if Interface.JSON in faces else [])]
 
 
 def build(module: dict[str, Any], kind: str, batch_size: int, options: Options, host: str) -> Payload:
@@ -104,8 +104,8 @@ def build(module: dict[str, Any], kind: str, batch_size: int, options: Options, 
         options: the user's.
         host: for the header of that name.
     Raises:
-        ConfigError: a file cannot be read, or the data is no JSON object.
-        InvalidInput: the array or picture is none that the module takes.
+        ConfigError: a file cannot be read, or the data is not a JSON object.
+        InvalidInput: the module does not take such an array or picture.
     """
     extra: list[str] = []
     if kind == "json":
@@ -131,7 +131,7 @@ def sample_inputs(module: dict[str, Any], batch_size: int, shape: Sequence[int] 
         Name to array: normally distributed floats, or zeros and ones.
     Raises:
         ConfigError: nothing says how long a dimension is.
-        InvalidInput: ``shape`` is none that the module takes.
+        InvalidInput: the module does not take ``shape``.
     """
     arrays = {}
     for spec in specs_from_json(module.get("inputs") or []):
@@ -179,7 +179,7 @@ def _read_data(data: str) -> bytes:
     try:
         arguments = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f'--data is no JSON: {error}. Give an object, such as \'{{"text": "hello"}}\', or @FILE.') from None
+        raise ConfigError(f'--data is not valid JSON: {error}. Give an object, such as \'{{"text": "hello"}}\', or @FILE.') from None
     if not isinstance(arguments, dict):
         raise ConfigError('--data must be a JSON object of arguments, such as \'{"text": "hello"}\'')
     return text.encode("utf-8")

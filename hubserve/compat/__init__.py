@@ -1,6 +1,6 @@
-"""Makes the names of other frameworks importable: ``import hubserve.compat``, and ``import paddlehub`` works in a script of one's own.
+"""Make the names of other frameworks importable: after ``import hubserve.compat``, ``import paddlehub`` works in any script.
 
-The folder is put behind everything else on the import path, so that the real package is used where it is installed.
+The folder comes last on the import path, so that the real package is used if it is installed.
 """
 
 import sys
@@ -11,7 +11,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def make_importable() -> None:
-    """Put the names behind everything else on this process's import path."""
+    """Append the folder of the names to this process's import path."""
     if str(FOLDER) not in sys.path:
         sys.path.append(str(FOLDER))
 

@@ -1,6 +1,6 @@
-"""``python -m hubserve.compat SCRIPT [ARGUMENT ...]``: runs a script that says ``import paddlehub``, as it is.
+"""``python -m hubserve.compat SCRIPT [ARGUMENT ...]``: run a script with ``import paddlehub`` unchanged.
 
-It finds what an instance finds: names that newer packages removed, and imports beside the script's folder.
+The script finds the same names as an instance: those that newer packages removed, and imports beside the script's folder.
 
 ``--install`` makes the names importable in every process of this Python, by a ``.pth`` file among its packages; ``--uninstall`` removes it.
 """
@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import List, Optional
 
 from hubserve.compat import FOLDER
-from hubserve.kinds.project_imports import look_beside
+from hubserve.kinds.project_imports import search_beside
 from hubserve.kinds.removed_names import runtime
 
 _PATH_FILE = "hubserve_compat.pth"
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Do what the arguments say; returns the exit status."""
+    """Run the command line, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m hubserve.compat", description=__doc__)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--install", action="store_true", help="make the names importable in every process of this Python")
-    what.add_argument("--uninstall", action="store_true", help="undo that")
-    what.add_argument("script", nargs="?", help="the script to run; what follows is for it")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--install", action="store_true", help="make the names importable in every process of this Python")
+    action.add_argument("--uninstall", action="store_true", help="undo --install")
+    action.add_argument("script", nargs="?", help="the script to run, followed by its arguments")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     args = parser.parse_args(argv)
     if args.script:
@@ -36,8 +36,8 @@ def main(argv: Optional[List[str]] = None) -> int:
 def _run(script: str, arguments: List[str]) -> int:
     sys.argv = [script, *arguments]
     folder = Path(script).resolve().parent
-    sys.path[0] = str(folder)  # as python SCRIPT has it
-    look_beside("__main__", folder)
+    sys.path[0] = str(folder)  # as with python SCRIPT
+    search_beside("__main__", folder)
     runtime.install()
     runpy.run_path(script, run_name="__main__")
     return 0

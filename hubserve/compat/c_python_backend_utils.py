@@ -1,4 +1,4 @@
-"""Types of requests that models of Triton's Python backend import; the same objects as in ``triton_python_backend_utils``."""
+"""The compiled part of Triton's interface for Python models; the same objects as in ``triton_python_backend_utils``."""
 
 from hubserve.kinds.triton.api.control import is_model_ready, load_model, unload_model
 from hubserve.kinds.triton.api.errors import TritonError, TritonModelException

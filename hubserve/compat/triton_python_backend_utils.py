@@ -28,7 +28,7 @@ from hubserve.kinds.triton.api.requests import (
 )
 from hubserve.kinds.triton.api.responses import TRITONSERVER_RESPONSE_COMPLETE_FINAL, get_output_tensor_by_name
 
-#: the name by which older models know it
+#: its name in older models
 TritonInferenceException = TritonModelException
 deserialize_byte_tensor = deserialize_bytes_tensor
 

@@ -11,7 +11,7 @@ from hubserve.engines import find_model_files
 from hubserve.engines.paddle_program import read_program
 from hubserve.errors import HubError
 from hubserve.models.class_names import UnfitLabels, name_classes
-from hubserve.models.inference_yml import FILE, Described, read_inference_yml
+from hubserve.models.inference_yml import FILE, InferenceYml, read_inference_yml
 from hubserve.module import find_folder
 from hubserve.registry.engine_note import read_engine_note
 from hubserve.types import ANY
@@ -40,7 +40,7 @@ def check_classifier(target: Target) -> Iterator[Finding]:
     yield from score_findings(read_engine_note(target.info, target.folder))
 
 
-def _preprocessing(settings: dict[str, Any], described: Described | None, folder: Path) -> Iterator[Finding]:
+def _preprocessing(settings: dict[str, Any], described: InferenceYml | None, folder: Path) -> Iterator[Finding]:
     keys = ("resize_short", "crop_size", "normalize", "mean", "std", "scale", "layout", "transform_ops")
     given = [key for key in keys if settings.get(key) is not None]
     file = str(folder / FILE)
@@ -57,7 +57,7 @@ def _preprocessing(settings: dict[str, Any], described: Described | None, folder
         yield Finding(NOTE, "preprocessing", f"from {FILE}: {listed}{over}", file=file)
 
 
-def _names(settings: dict[str, Any], described: Described | None, folder: Path, target: Target) -> Iterator[Finding]:
+def _names(settings: dict[str, Any], described: InferenceYml | None, folder: Path, target: Target) -> Iterator[Finding]:
     named = settings["class_id_map_file"]
     if not isinstance(named, (str, type(None))):
         return

@@ -13,7 +13,7 @@ from hubserve.doctor.findings import NOTE, WARNING, Finding, from_error
 from hubserve.engines.synthetic_batch import make_sample
 from hubserve.errors import HubError
 from hubserve.gateway.dataplane import DataPlane, ModulePlan, ServedModule
-from hubserve.kinds import Face
+from hubserve.kinds import Interface
 from hubserve.server.deployment import find_modules, make_plans
 from hubserve.settings import ServerSettings, parse_settings
 from hubserve.types import InferRequest
@@ -71,26 +71,26 @@ async def _request(module: ServedModule, folder: str) -> AsyncIterator[Finding]:
     samples = dict(_samples(module))
     if not samples:
         yield Finding(NOTE, "sample", "no request was sent: only its author knows the arguments of its serving method", file=folder)
-    for face, request in samples.items():
+    for interface, request in samples.items():
         try:
             with module.admit():
                 answer = await module.infer(request)
         except HubError as error:
             fix = "The module may rightly refuse a synthetic input; otherwise fix its code"
-            yield Finding(WARNING, "sample", f"a synthetic input ({face}) failed: {error.message}", fix, folder)
+            yield Finding(WARNING, "sample", f"a synthetic input ({interface}) failed: {error.message}", fix, folder)
         else:
             text = bytes(answer.json or b"").decode("utf-8", "replace")
             yield Finding(
                 NOTE,
                 "sample",
-                f"a synthetic input ({face}) was answered: {text[:_SHOWN]}{'...' if len(text) > _SHOWN else ''}",
+                f"a synthetic input ({interface}) was answered: {text[:_SHOWN]}{'...' if len(text) > _SHOWN else ''}",
                 file=folder,
             )
 
 
 def _samples(module: ServedModule) -> Iterator[tuple[str, InferRequest]]:
     described, name = module.description, module.plan.info.name
-    if Face.PICTURE in described.faces:
-        yield Face.PICTURE, InferRequest(name, pictures=[encode_picture(np.full((64, 64, 3), 127, np.uint8), ".png")])
-    elif Face.TENSORS in described.faces:
-        yield Face.TENSORS, InferRequest(name, tensors={key: array[:1] for key, array in make_sample(described.inputs).items()})
+    if Interface.PICTURE in described.interfaces:
+        yield Interface.PICTURE, InferRequest(name, pictures=[encode_picture(np.full((64, 64, 3), 127, np.uint8), ".png")])
+    elif Interface.TENSORS in described.interfaces:
+        yield Interface.TENSORS, InferRequest(name, tensors={key: array[:1] for key, array in make_sample(described.inputs).items()})

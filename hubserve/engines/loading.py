@@ -15,7 +15,8 @@ def load_engine(model: Any, engine: str = AUTO, options: EngineOptions = EngineO
 
     Args:
         model: the folder of its files, the path of an ``.onnx`` file, or :class:`ModelFiles`.
-        engine: one of :data:`ENGINES`, or ``"auto"`` for the fastest here of those that are installed and agree with Paddle.
+        engine: one of :data:`hubserve.engines.table.ENGINES`, or ``"auto"`` for the fastest
+            here of those that are installed and agree with Paddle.
         options: how to run it.
     Raises:
         ConfigError: the engine is unknown, or the options contradict each other.

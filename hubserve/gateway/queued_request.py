@@ -125,4 +125,4 @@ class InstanceHandle(Protocol):
         """Return whether a request may be computed behind or beside those in flight: False for one that may end the instance."""
 
     def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
-        """Compute a batch, divided into calls of the given sizes; then call :meth:`Batcher.on_batch_done`."""
+        """Compute a batch, divided into calls of the given sizes; then call the batcher's ``on_batch_done``."""

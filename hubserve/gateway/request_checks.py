@@ -14,7 +14,7 @@ from hubserve.gateway.instances.raw_requests import CheckedTensors, RawRequest, 
 from hubserve.gateway.module_plan import ModulePlan
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE, batch_key
-from hubserve.kinds.description import Description, Face
+from hubserve.kinds.description import Description, Interface
 from hubserve.types import InferRequest, InferResponse, check_arrays, check_inputs
 from hubserve.wire.frames import pack_arrays
 
@@ -52,21 +52,21 @@ class RequestChecker:
             InvalidInput: the module cannot take it.
         """
         described = self._described
-        wants = Face.JSON if request.wants_json else Face.TENSORS
+        wants = Interface.JSON if request.wants_json else Interface.TENSORS
         buffers: list[Any] = []
         if request.tensors is not None:
-            self._require(Face.TENSORS)
+            self._require(Interface.TENSORS)
             checked = self._check_tensors(request.tensors, buffers, request.layout)
             if described.raw_requests:
                 return queue_raw_request(request, checked, buffers, answer, RawRequest(stream, current_depth()))
-            call: dict[str, Any] = {"face": Face.TENSORS, "inputs": checked.inputs, "answer": wants}
+            call: dict[str, Any] = {"interface": Interface.TENSORS, "inputs": checked.inputs, "answer": wants}
             return QueuedRequest(call, buffers, checked.items, checked.key, answer, request.deadline, request.priority)
         if request.pictures is not None:
-            self._require(Face.PICTURE)
+            self._require(Interface.PICTURE)
             item, count = described.picture_item, len(request.pictures)
             if not 0 < count <= MAX_PICTURES:
                 raise InvalidInput(f"a request must hold 1 to {MAX_PICTURES} pictures, got {count}")
-            call = {"face": Face.PICTURE, "pictures": list(range(count)), "answer": wants}
+            call = {"interface": Interface.PICTURE, "pictures": list(range(count)), "answer": wants}
             if item is None:  # the module takes pictures outside of batches
                 arguments = request.arguments or json.dumps(self._predict_args, ensure_ascii=False).encode("utf-8", "surrogatepass")
                 buffers = [*request.pictures, arguments]
@@ -74,8 +74,8 @@ class RequestChecker:
             # a picture may be merged with arrays of the form that it will have once it is preprocessed
             form = ((item.name, item.dtype, *item.shape),)
             return QueuedRequest(call, list(request.pictures), count, form, answer, request.deadline, request.priority)
-        self._require(Face.JSON)
-        call = {"face": Face.JSON, "arguments": 0}
+        self._require(Interface.JSON)
+        call = {"interface": Interface.JSON, "arguments": 0}
         return QueuedRequest(call, [request.arguments or b"{}"], 1, ONE_BY_ONE, answer, request.deadline, request.priority)
 
     def _check_tensors(self, tensors: dict[str, np.ndarray], buffers: list[Any], layout: Hashable | None) -> CheckedTensors:
@@ -99,12 +99,12 @@ class RequestChecker:
             self._known[layout] = checked
         return checked
 
-    def _require(self, face: str) -> None:
-        if face not in self._described.faces:
-            raise unsupported_face(self._name, self._described, face)
+    def _require(self, interface: str) -> None:
+        if interface not in self._described.interfaces:
+            raise unsupported_interface(self._name, self._described, interface)
 
 
-def unsupported_face(name: str, described: Description, face: str) -> UnsupportedFace:
-    """Return the error for a request by a face that a module lacks."""
-    takes = f"it takes {', '.join(described.faces) or 'none'}"
-    return UnsupportedFace(f"module '{name}' does not take {face} requests; {takes}{usage_sentence(described.usage)}")
+def unsupported_interface(name: str, described: Description, interface: str) -> UnsupportedFace:
+    """Return the error for a request by an interface that a module lacks."""
+    takes = f"it takes {', '.join(described.interfaces) or 'none'}"
+    return UnsupportedFace(f"module '{name}' does not take {interface} requests; {takes}{usage_sentence(described.usage)}")

@@ -51,7 +51,7 @@ class ServedModule:
 
     def __init__(self, plan: ModulePlan, deadlocks: DeadlockDetector, models: Callable[[], ModelAccess]) -> None:
         self.plan = plan
-        self.description = Description(faces=())
+        self.description = Description(interfaces=())
         self.load_error = ""
         self._deadlocks = deadlocks
         self._use = InUse()
@@ -97,7 +97,7 @@ class ServedModule:
         for folder in {spec.folder for spec in self.plan.instances if not spec.address and spec.folder.is_dir()}:
             self._holds.append(DirectoryLock(folder))
             if self._holds[-1].lost:
-                raise LoadFailed(f"'{folder}' was removed while it was to be loaded. Load the module again: hub serving reload")
+                raise LoadFailed(f"'{folder}' was removed before it could be loaded. Load the module again: hub serving reload")
 
     def _release_files(self) -> None:
         while self._holds:
@@ -263,7 +263,7 @@ class ServedModule:
 
     @property
     def not_ready_reason(self) -> str:
-        """Why no instance answers; "" while one does."""
+        """Reason why no instance answers; "" while one does."""
         if self.ready:
             return ""
         if not self._loaded.is_set():
@@ -282,7 +282,7 @@ class ServedModule:
             "kind": self.plan.info.kind,
             "ready": self.ready,
             "reason": self.not_ready_reason,
-            "faces": list(described.faces),
+            "faces": list(described.interfaces),
             "inputs": specs_to_json(described.inputs),
             "json_array": described.json_array and list(described.json_array),
             "picture_item": described.picture_item and described.picture_item.to_json(),

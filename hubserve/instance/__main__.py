@@ -21,7 +21,7 @@ from hubserve.kinds.base import Kind
 from hubserve.kinds.forks import ignore_signals
 from hubserve.kinds.import_hooks import hide_neighbours, share_with_children
 from hubserve.kinds.module_failures import as_failure
-from hubserve.kinds.project_imports import came_from
+from hubserve.kinds.project_imports import record_origin
 from hubserve.module import BEHIND_VARIABLE
 from hubserve.wire.arena import Arena
 from hubserve.wire.tls import SharedKey
@@ -63,7 +63,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     try:
         if args.check:
             if args.origin:
-                came_from(args.import_name, args.origin)
+                record_origin(args.import_name, args.origin)
             _prepare(args.kind, args.check).import_only(args.check.absolute(), args.import_name)
         else:
             _run(args)

@@ -11,7 +11,7 @@ from hubserve.instance.frame_calls import ArrayCall, CallGroup, PreparedFrame, s
 from hubserve.instance.frame_results import FrameResults
 from hubserve.instance.guard import guarded
 from hubserve.kinds.base import LoadedModule
-from hubserve.kinds.description import Face
+from hubserve.kinds.description import Interface
 
 
 def compute(module: LoadedModule, prepared: PreparedFrame, max_batch_size: int) -> FrameResults:
@@ -123,7 +123,7 @@ def _check_outputs(outputs: Any, count: int) -> None:
 
 def _answer(module: LoadedModule, call: ArrayCall, outputs: Any, start_item: int, elapse_s: float, results: FrameResults) -> None:
     share = slice_items(outputs, start_item, start_item + call.items)
-    if call.answer == Face.JSON:
+    if call.answer == Interface.JSON:
         value = share if module.description.batched else _only_item(share)
         results.put_json(call.position, module.postprocess(value, elapse_s))
     else:

@@ -1,7 +1,7 @@
 """Decode the calls of an ``infer`` frame.
 
 Calls that all bring arrays come merged: the frame's ``merged`` has ``inputs``, which describes the concatenated arrays of all calls, and
-``calls``, a list of ``[number of items, answer]``. Otherwise the frame has ``calls``, each with a ``face``:
+``calls``, a list of ``[number of items, answer]``. Otherwise the frame has ``calls``, each with an ``interface``:
 
 - ``json``: ``arguments`` is the index of a buffer with a JSON object;
 - ``tensors``: ``inputs`` describes named arrays;
@@ -21,7 +21,7 @@ from hubserve.instance.frame_results import FrameResults
 from hubserve.instance.guard import guarded
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.kinds.base import LoadedModule
-from hubserve.kinds.description import Face
+from hubserve.kinds.description import Interface
 from hubserve.kinds.module_failures import as_failure
 from hubserve.types import check_inputs
 from hubserve.wire.frames import Frame, unpack_arrays
@@ -34,7 +34,7 @@ class ArrayCall(NamedTuple):
         position: its index in the frame.
         inputs: its arrays.
         items: the length of their first dimension.
-        answer: the face of its answer.
+        answer: the interface of its answer.
     """
 
     position: int
@@ -87,9 +87,9 @@ def prepare(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder]
     groups: Dict[Tuple[Any, ...], List[ArrayCall]] = {}
     for position, call in enumerate(calls):
         try:
-            if call["face"] == Face.JSON:
+            if call["interface"] == Interface.JSON:
                 single_calls.append((position, partial(module.call_json, _arguments(call, frame.buffers))))
-            elif call["face"] == Face.PICTURE and module.description.picture_item is None:
+            elif call["interface"] == Interface.PICTURE and module.description.picture_item is None:
                 pictures = Pictures([frame.buffers[each] for each in call["pictures"]])
                 single_calls.append((position, partial(module.call_pictures, pictures, _arguments(call, frame.buffers))))
             else:
@@ -129,7 +129,7 @@ def _arguments(call: Dict[str, Any], buffers: List[memoryview]) -> Any:
 
 
 def _array_call(module: LoadedModule, position: int, call: Dict[str, Any], buffers: List[memoryview]) -> ArrayCall:
-    if call["face"] == Face.TENSORS:
+    if call["interface"] == Interface.TENSORS:
         inputs = unpack_arrays(call["inputs"], buffers)
     else:
         pictures = [buffers[each] for each in call["pictures"]]

@@ -19,7 +19,7 @@ from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.replies import writeable
 from hubserve.instance.side_channel import SideChannel
 from hubserve.kinds.base import LoadedModule
-from hubserve.kinds.description import Face
+from hubserve.kinds.description import Interface
 from hubserve.kinds.raw_requests import Answer, Deferred, RawRequest, RawResponse
 from hubserve.types import SequencePart
 from hubserve.wire.frames import Frame, unpack_arrays
@@ -32,14 +32,14 @@ class PreparedRequests(NamedTuple):
         results: with the errors of the requests that cannot be computed.
         requests: the others.
         positions: their indices in the frame.
-        faces: of their answers.
+        interfaces: of their answers.
         together: whether the module is given them in one call.
     """
 
     results: FrameResults
     requests: List[RawRequest]
     positions: List[int]
-    faces: List[str]
+    interfaces: List[str]
     together: bool
 
 
@@ -59,7 +59,7 @@ def prepare_requests(frame: Frame, encoder: Optional[ResultEncoder] = None) -> P
             prepared.results.put_error(position, error)
         else:
             prepared.positions.append(position)
-            prepared.faces.append(call["answer"])
+            prepared.interfaces.append(call["answer"])
     return prepared
 
 
@@ -92,8 +92,8 @@ def compute_requests(module: LoadedModule, prepared: PreparedRequests, side: Sid
         items = sum(request.items for request in some)
         results.times.append((items, took_s))
         results.calls_s += took_s
-        for position, face, answer in zip(prepared.positions[first:], prepared.faces[first:], answers):
-            _put(results, position, face, answer, items)
+        for position, interface, answer in zip(prepared.positions[first:], prepared.interfaces[first:], answers):
+            _put(results, position, interface, answer, items)
     _finish(module, prepared, side)
     results.took_s = time.perf_counter() - start
     return results
@@ -122,7 +122,7 @@ def _answers(module: LoadedModule, requests: List[RawRequest]) -> List[Answer]:
         return [RawResponse({}, None, error) for _ in requests]
 
 
-def _put(results: FrameResults, position: int, face: str, answer: Answer, items: int) -> None:
+def _put(results: FrameResults, position: int, interface: str, answer: Answer, items: int) -> None:
     if isinstance(answer, Deferred):
         results.results[position] = {"later": answer.reschedule}
     elif answer.error:
@@ -131,13 +131,13 @@ def _put(results: FrameResults, position: int, face: str, answer: Answer, items:
         results.put_error(position, answer.error)
     else:
         try:
-            guarded(partial(_put_answer, results, position, face, answer))
+            guarded(partial(_put_answer, results, position, interface, answer))
         except HubError as error:
             results.put_error(position, error)
 
 
-def _put_answer(results: FrameResults, position: int, face: str, answer: RawResponse) -> None:
-    if face == Face.JSON:
+def _put_answer(results: FrameResults, position: int, interface: str, answer: RawResponse) -> None:
+    if interface == Interface.JSON:
         results.put_json(position, answer.outputs)
     else:
         results.put_outputs(position, answer.outputs)

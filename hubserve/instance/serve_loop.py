@@ -21,7 +21,7 @@ from hubserve.instance.side_channel import SideChannel
 from hubserve.instance.warmup import compute_samples, compute_zeros
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import LoadedModule
-from hubserve.kinds.description import Description, Face
+from hubserve.kinds.description import Description, Interface
 from hubserve.kinds.forks import leave_if_forked, prepare_forks
 from hubserve.kinds.import_hooks import share_with_children
 from hubserve.kinds.raw_requests import current_host, set_host
@@ -63,7 +63,7 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
             side.on_lost = partial(_shut_down, sock)
         freeze_gc()
         frames.send(sock, {"op": "loaded", "description": module.description.to_json(), "times": times})
-        ahead = bool(frame.header.get("decode_ahead")) and Face.PICTURE in module.description.faces
+        ahead = bool(frame.header.get("decode_ahead")) and Interface.PICTURE in module.description.interfaces
         encoder = ResultEncoder(frame.header.get("nan", "null"))
         received = (_prepared_ahead if ahead else _prepared_frames)(sock, arena, module, encoder)
         hung_after_s = float(frame.header.get("compute_timeout_s") or _HUNG_AFTER_S)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from hubserve.errors import LoadFailed
 from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
-from hubserve.kinds.description import Face
+from hubserve.kinds.description import Interface
 
-__all__ = ["KINDS", "Face", "Kind", "LoadedModule", "ModuleInfo", "find_kind", "get_kind", "module_folder"]
+__all__ = ["KINDS", "Interface", "Kind", "LoadedModule", "ModuleInfo", "find_kind", "get_kind", "module_folder"]
 
 #: name -> "package.module:Class", in the order in which they are tried on a folder
 KINDS = {

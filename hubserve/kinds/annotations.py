@@ -15,7 +15,7 @@ from importlib.util import spec_from_file_location
 from types import CodeType, ModuleType
 from typing import Any, Iterator, Optional, Set
 
-from hubserve.kinds.removed_names.runtime import is_of_user
+from hubserve.kinds.removed_names.usage_log import is_of_user
 
 #: the most files of one module that may have such annotations
 _MOST_FILES = 50

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 import numpy as np
 
 from hubserve.errors import UnsupportedFace
-from hubserve.kinds.description import Description, Face
+from hubserve.kinds.description import Description, Interface
 from hubserve.kinds.raw_requests import Answer, RawRequest
 
 
@@ -48,7 +48,7 @@ class LoadedModule(ABC):
 
     def call_json(self, arguments: Dict[str, Any]) -> Any:  # noqa: ARG002 - used by overriding methods
         """Answer one JSON request; the result must be JSON once numpy values are converted."""
-        raise self.unsupported(Face.JSON)
+        raise self.unsupported(Interface.JSON)
 
     def call_tensors(self, inputs: Dict[str, np.ndarray]) -> Any:  # noqa: ARG002 - as above
         """Compute one merged batch.
@@ -59,7 +59,7 @@ class LoadedModule(ABC):
         Returns:
             One array, or a dict of arrays, with the same first dimension.
         """
-        raise self.unsupported(Face.TENSORS)
+        raise self.unsupported(Interface.TENSORS)
 
     def call_requests(self, requests: List[RawRequest]) -> List[Answer]:  # noqa: ARG002 - as above
         """Answer a batch of requests whose arrays are not merged.
@@ -69,7 +69,7 @@ class LoadedModule(ABC):
         Returns:
             For each, in order, its response, or :class:`~hubserve.kinds.raw_requests.Deferred`.
         """
-        raise self.unsupported(Face.TENSORS)
+        raise self.unsupported(Interface.TENSORS)
 
     def wait_if_held_up(self, limit_s: float) -> None:  # noqa: B027 - most modules compute in this thread only
         """Block, before the instance answers a ping, while the module's own thread has made no progress for ``limit_s`` seconds."""
@@ -79,7 +79,7 @@ class LoadedModule(ABC):
 
     def preprocess(self, picture: bytes) -> np.ndarray:  # noqa: ARG002 - as above
         """Turn one encoded picture into one item of the first input, without the batch dimension."""
-        raise self.unsupported(Face.PICTURE)
+        raise self.unsupported(Interface.PICTURE)
 
     def call_pictures(self, pictures: Iterable[np.ndarray], arguments: Dict[str, Any]) -> Any:  # noqa: ARG002 - as above
         """Answer one request of pictures that are not items of a batch.
@@ -89,11 +89,11 @@ class LoadedModule(ABC):
                 it has a ``len``.
             arguments: of the module's method, from the server's settings.
         """
-        raise self.unsupported(Face.PICTURE)
+        raise self.unsupported(Interface.PICTURE)
 
     def postprocess(self, outputs: Any, elapse_s: float) -> Any:  # noqa: ARG002 - as above
         """Turn one request's share of the result of ``call_tensors`` into its JSON answer."""
-        raise self.unsupported(Face.JSON)
+        raise self.unsupported(Interface.JSON)
 
     def run(self, argv: List[str]) -> Any:  # noqa: ARG002 - as above
         """Run the module's command line, for ``hub run``."""
@@ -103,9 +103,11 @@ class LoadedModule(ABC):
         """Return the page that ``/gradio/<module>`` shows: an object with gradio's ``launch``."""
         raise UnsupportedFace("this module has no page (no method create_gradio_app)")
 
-    def unsupported(self, face: str) -> UnsupportedFace:
-        """Return the error for a face that the module does not have."""
-        return UnsupportedFace(f"this module does not take {face} requests; it takes {', '.join(self.description.faces) or 'none'}")
+    def unsupported(self, interface: str) -> UnsupportedFace:
+        """Return the error for an interface that the module does not have."""
+        return UnsupportedFace(
+            f"this module does not take {interface} requests; it takes {', '.join(self.description.interfaces) or 'none'}"
+        )
 
 
 class Kind(ABC):

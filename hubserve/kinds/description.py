@@ -6,7 +6,7 @@ from hubserve.module import JsonArray
 from hubserve.types import ANY, TensorSpec, specs_from_json, specs_to_json
 
 
-class Face:
+class Interface:
     """Names of the three forms of request."""
 
     TENSORS = "tensors"
@@ -18,14 +18,14 @@ class Description(NamedTuple):
     """The requests that a loaded module answers; its instance sends it to the gateway.
 
     Attributes:
-        faces: those of :class:`Face` that it supports.
-        inputs, outputs: of the tensors face.
+        interfaces: those of :class:`Interface` that it supports.
+        inputs, outputs: of the tensors interface.
         json_array: the keys under which a JSON request may carry the tensors; None if it may not.
-        picture_item: dtype and shape of the item that one picture becomes; None for a module without a picture face or without items.
+        picture_item: dtype and shape of the item that one picture becomes; None for a module without a picture interface or without items.
         max_batch_size: the most items in one call; 1 if requests cannot be merged.
         engine: the engine, for people to read: ``{"name", "reason", ...}``.
         batched: whether the first dimension of its tensors is the batch; False: each request is computed as it is.
-        raw_requests: whether it receives requests (:meth:`LoadedModule.call_requests`) rather than merged arrays.
+        raw_requests: whether it receives requests (:meth:`hubserve.kinds.base.LoadedModule.call_requests`) rather than merged arrays.
         decoupled: whether it may answer one request with any number of responses; see :meth:`hubserve.gateway.dataplane.DataPlane.stream`.
         concurrent: whether it may receive further requests before it has answered; only with ``raw_requests``.
         optional: names of inputs that a request may leave out; only with ``raw_requests``.
@@ -37,7 +37,7 @@ class Description(NamedTuple):
         argument_types: of JSON arguments, by name: "bool", "int", "float", "str", "list", "dict", or "" if unknown.
     """
 
-    faces: Sequence[str]
+    interfaces: Sequence[str]
     inputs: Sequence[TensorSpec] = ()
     outputs: Sequence[TensorSpec] = ()
     json_array: Optional[JsonArray] = None
@@ -61,7 +61,7 @@ class Description(NamedTuple):
 
         A picture's item has exact lengths where the input's specification may leave them open.
         """
-        if Face.TENSORS not in self.faces:
+        if Interface.TENSORS not in self.interfaces:
             return None
         if self.picture_item is not None and len(self.inputs) == 1:
             return {self.inputs[0].name: (self.picture_item.dtype, tuple(self.picture_item.shape))}
@@ -74,7 +74,7 @@ class Description(NamedTuple):
     def to_json(self) -> Dict[str, Any]:
         """Return the description as a JSON object, for the wire."""
         return {
-            "faces": list(self.faces),
+            "interfaces": list(self.interfaces),
             "inputs": specs_to_json(self.inputs),
             "outputs": specs_to_json(self.outputs),
             "json_array": self.json_array and list(self.json_array),
@@ -98,7 +98,7 @@ class Description(NamedTuple):
     def from_json(cls, described: Dict[str, Any]) -> "Description":
         """Rebuild a description from :meth:`to_json`."""
         return cls(
-            faces=described["faces"],
+            interfaces=described["interfaces"],
             inputs=specs_from_json(described["inputs"]),
             outputs=specs_from_json(described["outputs"]),
             json_array=described["json_array"] and JsonArray(*described["json_array"]),

@@ -15,7 +15,7 @@ from typing import Any, Dict, Optional
 
 import hubserve
 from hubserve.errors import LoadFailed
-from hubserve.kinds.project_imports import AROUND, look_beside
+from hubserve.kinds.project_imports import SURROUNDINGS, search_beside
 from hubserve.kinds.removed_names import runtime
 from hubserve.kinds.versions import current_version
 from hubserve.paths import modules_dir
@@ -53,7 +53,7 @@ def share_with_children(*, always: bool = False) -> None:
         "packages": packages,
         "path": [each for each in sys.path if each not in _OWN_PATH],
         "installed": str(modules_dir()),
-        "beside": [str(folder) for each in AROUND.values() for folder in each.folders],
+        "beside": [str(folder) for each in SURROUNDINGS.values() for folder in each.folders],
         "hubserve": str(Path(hubserve.__file__).parent),
         "old_names": runtime.is_installed(),
     }
@@ -74,7 +74,7 @@ def install_package(name: str, folder: Path) -> None:
             return
         raise LoadFailed(f"a module cannot be called '{name}': a package of that name is already imported here. Rename the folder.")
     _InstalledModules.install()
-    look_beside(name, folder)
+    search_beside(name, folder)
     # Published modules import from beside their folder, and from inside it. The finder finds installed ones: with the modules folder on the
     # path, each folder of versions would be a package itself.
     for path in (folder.parent, folder):

@@ -143,7 +143,7 @@ def files_of(folder: Path) -> Any:
     return find_model_files(graph.parent, graph.name)
 
 
-def beside(graph: Path) -> Sequence[Path]:
+def all_files(graph: Path) -> Sequence[Path]:
     """List all files of a model, its own first.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from hubserve.errors import HubError, LoadFailed, MissingDependency, ModuleFailed, OutOfMemory, safe_text
 from hubserve.kinds.import_hooks import LOADED
 from hubserve.kinds.package_names import package_of
-from hubserve.kinds.project_imports import AROUND
+from hubserve.kinds.project_imports import SURROUNDINGS
 
 #: texts of the engines' own exceptions
 _NO_MEMORY = re.compile(r"out of memory|ResourceExhausted|bad_alloc|[Ff]ailed to allocate memory")
@@ -55,7 +55,7 @@ def _missing(name: str) -> str:
     if package:
         what = f"the package '{package}'" + ("" if package == top else f" (it imports '{top}')")
         return f"it needs {what}, which is not installed. Add {package} to its requirements.txt and install the module again{_or_here()}."
-    gone = next((each.origin for each in AROUND.values() if each.gone), None)
+    gone = next((each.origin for each in SURROUNDINGS.values() if each.gone), None)
     if gone is not None:
         return (
             f"it imports '{top}', which is not installed, and the folder that the module was installed from no longer exists: '{gone}'. "
@@ -70,14 +70,14 @@ def _missing(name: str) -> str:
 
 def _looked_beside() -> str:
     """Return where the import was looked up beside the folder that the module was installed from."""
-    for each in AROUND.values():
+    for each in SURROUNDINGS.values():
         refused = f"; not looked at: '{each.refused}', where every user of this machine can put files" if each.refused else ""
         return f" and does not lie beside the module's folder '{each.origin}'{refused}"
     return ""
 
 
 def _or_here() -> str:
-    """Return the advice to install the package by hand; "" in an environment of modules, which is built from a lock file."""
+    """Return the advice to install the package by hand; "" in an environment made for modules, whose record lists its packages."""
     made_for_modules = Path(sys.prefix, "environment.json").is_file()
     return "" if made_for_modules else f", or install it into this Python: {sys.executable}"
 

@@ -12,7 +12,7 @@ from hubserve.kinds import source
 from hubserve.kinds.annotations import import_leniently
 from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
 from hubserve.kinds.called_methods import CalledMethod
-from hubserve.kinds.description import Description, Face
+from hubserve.kinds.description import Description, Interface
 from hubserve.kinds.import_hooks import install_package
 from hubserve.kinds.module_failures import failures_named
 from hubserve.kinds.removed_names import runtime
@@ -71,14 +71,14 @@ class PaddleHubModule(LoadedModule):
         self.description = self._describe()
 
     def _describe(self) -> Description:
-        faces = [Face.JSON] if self._serving or self._batch else []
+        interfaces = [Interface.JSON] if self._serving or self._batch else []
         engine = getattr(self.module, "engine_info", None)
         if not self._batch:
-            faces += [Face.PICTURE] if self._pictures else []
+            interfaces += [Interface.PICTURE] if self._pictures else []
             types: Dict[str, str] = {}
             for each in (self._answer_pictures, self._answer_json):
                 types.update(each.types if each else {})
-            return Description(faces=faces, engine=engine, usage=self._usage(None, ""), argument_types=types)
+            return Description(interfaces=interfaces, engine=engine, usage=self._usage(None, ""), argument_types=types)
         spec: BatchSpec = self._batch._batch  # type: ignore[attr-defined]  # set by the decorator
         inputs, outputs = self._specs("inputs"), self._specs("outputs")
         picture_item = None
@@ -90,7 +90,7 @@ class PaddleHubModule(LoadedModule):
         if picture_item and (json_array or not self._serving):
             json_pictures = json_array.data if json_array else _PICTURES
         return Description(
-            faces=[Face.TENSORS, *faces, *([Face.PICTURE] if picture_item or self._pictures else [])],
+            interfaces=[Interface.TENSORS, *interfaces, *([Interface.PICTURE] if picture_item or self._pictures else [])],
             inputs=inputs,
             outputs=outputs,
             json_array=json_array,
@@ -126,7 +126,7 @@ class PaddleHubModule(LoadedModule):
     def call_json(self, arguments: Dict[str, Any]) -> Any:
         """See the base class."""
         if self._answer_json is None:
-            raise self.unsupported(Face.JSON)
+            raise self.unsupported(Interface.JSON)
         try:
             return self._answer_json(arguments)
         except WrongArguments as error:
@@ -135,13 +135,13 @@ class PaddleHubModule(LoadedModule):
     def call_tensors(self, inputs: Dict[str, np.ndarray]) -> Any:
         """See the base class."""
         if self._batch is None:
-            raise self.unsupported(Face.TENSORS)
+            raise self.unsupported(Interface.TENSORS)
         return self._batch(**inputs)
 
     def call_pictures(self, pictures: Iterable[np.ndarray], arguments: Dict[str, Any]) -> Any:
         """See the base class."""
         if self._answer_pictures is None:
-            raise self.unsupported(Face.PICTURE)
+            raise self.unsupported(Interface.PICTURE)
         try:
             return self._answer_pictures(arguments, pictures)
         except WrongArguments as error:
@@ -155,7 +155,7 @@ class PaddleHubModule(LoadedModule):
         from hubserve.vision.codecs import decode_picture
 
         if self.description.picture_item is None:
-            raise self.unsupported(Face.PICTURE)
+            raise self.unsupported(Interface.PICTURE)
         return np.asarray(self.module.preprocess(decode_picture(picture)))
 
     def postprocess(self, outputs: Any, elapse_s: float) -> Any:

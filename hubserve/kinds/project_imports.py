@@ -45,7 +45,7 @@ class Surroundings(NamedTuple):
 
 
 #: package name -> surroundings of the modules that this process has loaded
-AROUND: Dict[str, Surroundings] = {}
+SURROUNDINGS: Dict[str, Surroundings] = {}
 
 
 def surroundings(origin: Path) -> Surroundings:
@@ -98,7 +98,7 @@ def folders_beside(folder: Path) -> Tuple[Path, ...]:
     return surroundings(origin).folders if origin is not None else ()
 
 
-def look_beside(name: str, folder: Path) -> None:
+def search_beside(name: str, folder: Path) -> None:
     """Find imports beside the folder that a module was installed from, if that is on this machine.
 
     Args:
@@ -107,18 +107,18 @@ def look_beside(name: str, folder: Path) -> None:
     """
     origin = origin_of(folder)
     if origin is not None:
-        came_from(name, origin)
+        record_origin(name, origin)
     _Beside.install()
 
 
-def came_from(name: str, origin: Path) -> None:
+def record_origin(name: str, origin: Path) -> None:
     """Record the folder that a module is, or is being, installed from.
 
     Args:
         name: the module's package.
         origin: the folder.
     """
-    AROUND.setdefault(name, surroundings(origin.absolute()))
+    SURROUNDINGS.setdefault(name, surroundings(origin.absolute()))
 
 
 def find_in(folders: Sequence[str], name: str) -> Optional[ModuleSpec]:
@@ -180,4 +180,4 @@ class _Beside(MetaPathFinder):
         """Find top-level names only; submodules are found through the package's path."""
         if path is not None:
             return None
-        return find_in([str(folder) for each in AROUND.values() for folder in each.folders], fullname)
+        return find_in([str(folder) for each in SURROUNDINGS.values() for folder in each.folders], fullname)

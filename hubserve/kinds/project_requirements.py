@@ -19,7 +19,7 @@ from hubserve.kinds.module_scan import Place, is_provided, python_files
 from hubserve.kinds.project_imports import find_in, is_project
 
 
-def needs_beside(folder: Path, beside: Sequence[Path]) -> Dict[str, Place]:
+def requirements_beside(folder: Path, beside: Sequence[Path]) -> Dict[str, Place]:
     """Return the missing imports of the code beside a module's folder, each with the first place that needs it; nothing is run.
 
     Args:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 from hubserve.errors import InvalidInput, LoadFailed
-from hubserve.models.inference_yml import FILE, Described
-from hubserve.models.labels import names_of, read_label_file, why_unfit
+from hubserve.models.inference_yml import FILE, InferenceYml
+from hubserve.models.labels import label_mismatch, names_of, read_label_file
 from hubserve.module import find_file
 
 AUTO = "auto"
@@ -24,7 +24,7 @@ class Naming(NamedTuple):
     warnings: Sequence[str] = ()
 
 
-def name_classes(described: Optional[Described], named: Any, default: Any, classes: int, directory: Any) -> Naming:
+def name_classes(described: Optional[InferenceYml], named: Any, default: Any, classes: int, directory: Any) -> Naming:
     """Find the names.
 
     Args:
@@ -51,7 +51,7 @@ def name_classes(described: Optional[Described], named: Any, default: Any, class
 
 
 def _checked(labels: Dict[int, str], source: str, classes: int) -> Naming:
-    reason = why_unfit(labels, classes)
+    reason = label_mismatch(labels, classes)
     if reason:
         raise UnfitLabels(f"{reason} ({source}). {_REMEDY}")
     return Naming(labels, _count(labels, classes, source))
@@ -62,7 +62,7 @@ def _default(default: Any, classes: int, directory: Any) -> Naming:
         labels = _read(find_file(default, directory))
     except (LoadFailed, InvalidInput) as error:
         return Naming({}, "none", [f"the classes have no names: {error.message} {_REMEDY}"])
-    if len(labels) == classes and not why_unfit(labels, classes):
+    if len(labels) == classes and not label_mismatch(labels, classes):
         return Naming(labels, _count(labels, classes, str(default)))
     there = f"has {classes}" if classes > 0 else "does not say how many it has"
     return Naming({}, "none", [f"the classes have no names: '{default}' has {len(labels)}, and the model {there}. {_REMEDY}"])

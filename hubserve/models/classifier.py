@@ -9,8 +9,8 @@ import numpy as np
 
 from hubserve.errors import ConfigError, HubError, LoadFailed, WrongArguments, shown
 from hubserve.models.class_names import AUTO, name_classes
-from hubserve.models.inference_yml import FILE, Described, lay_over, read_inference_yml
-from hubserve.models.items import WHOLE
+from hubserve.models.inference_yml import FILE, InferenceYml, override_preprocess, read_inference_yml
+from hubserve.models.items import UNBATCHED
 from hubserve.models.model import ModelModule
 from hubserve.models.scores import kind_warnings, scores_kind, softmax
 from hubserve.models.settings import Config
@@ -72,12 +72,12 @@ class ClassifierModule(ModelModule):
             ConfigError: its preprocessing is not supported, and the settings have no other.
         """
         self.described = read_inference_yml(self.model_folder)
-        described = self.described or Described({}, {}, {})
+        described = self.described or InferenceYml({}, {}, {})
         pictures, topk = self.config["PreProcess"], self.config["PostProcess"]["Topk"]
         given = {key: value for key, value in pictures.items() if value is not None}
         if described.unusable and not given:
             raise ConfigError(f"{described.unusable}. Say how under PreProcess in params.py (or init_args), or move {FILE} away.")
-        pictures.update(lay_over(described.preprocess, given))
+        pictures.update(override_preprocess(described.preprocess, given))
         topk.update({key: value for key, value in {**_TOPK, **described.topk}.items() if topk[key] is None})
         over = f", which take precedence over {FILE}" if described.preprocess else ""
         self.prepared_by = f"by the settings{over}" if given else f"as {FILE} says" if described.preprocess else "as its input asks"
@@ -176,7 +176,7 @@ def find_scores(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], per
         LoadFailed: the model is not a classifier of pictures.
     """
     found = next((spec for spec in outputs if len(spec.shape) == 2), None)
-    if found is None or len(inputs) != 1 or per_run == WHOLE:
+    if found is None or len(inputs) != 1 or per_run == UNBATCHED:
         shapes = ", ".join(f"{each.name} {list(each.shape)}" for each in (*inputs, *outputs))
         raise LoadFailed(
             f"a classifier has one input of pictures and an output [pictures, classes], but this model has {shapes}. "

@@ -10,7 +10,7 @@ from hubserve.vision.operators import create_operators
 FILE = "inference.yml"
 
 
-class Described(NamedTuple):
+class InferenceYml(NamedTuple):
     """Contents of ``inference.yml``, as settings of :class:`hubserve.models.ClassifierModule`.
 
     Attributes:
@@ -28,7 +28,7 @@ class Described(NamedTuple):
     unusable: str = ""
 
 
-def read_inference_yml(folder: Path) -> Optional[Described]:
+def read_inference_yml(folder: Path) -> Optional[InferenceYml]:
     """Read the file beside a model.
 
     Returns:
@@ -51,10 +51,10 @@ def read_inference_yml(folder: Path) -> Optional[Described]:
         preprocess, unusable = _preprocess((document.get("PreProcess") or {}).get("transform_ops")), ""
     except (HubError, AttributeError, TypeError) as error:
         preprocess, unusable = {}, f"'{path}' prepares pictures in a way that hubserve does not: {error}"
-    return Described(preprocess, _topk(topk), labels, missing, unusable)
+    return InferenceYml(preprocess, _topk(topk), labels, missing, unusable)
 
 
-def lay_over(described: Dict[str, Any], given: Dict[str, Any]) -> Dict[str, Any]:
+def override_preprocess(described: Dict[str, Any], given: Dict[str, Any]) -> Dict[str, Any]:
     """Override the file's settings under ``PreProcess`` by others, which replace a list of operators completely."""
     return dict(given) if given and "transform_ops" in described else {**described, **given}
 

@@ -82,7 +82,7 @@ def names_of(labels: List[Label]) -> Dict[int, str]:
     return {label.number: label.name for label in labels}
 
 
-def why_unfit(labels: Dict[int, str], classes: int) -> str:
+def label_mismatch(labels: Dict[int, str], classes: int) -> str:
     """Return why names do not fit a model's classes; "" if they fit.
 
     Consecutive names from class 0 on must be as many as the model has classes. Names with gaps must be of classes that it has.
@@ -107,9 +107,9 @@ def check_labels(labels: Dict[int, str], classes: int) -> None:
         labels: class -> name.
         classes: the model's number of classes; ANY if unknown.
     Raises:
-        InvalidInput: see :func:`why_unfit`.
+        InvalidInput: see :func:`label_mismatch`.
     """
-    reason = why_unfit(labels, classes)
+    reason = label_mismatch(labels, classes)
     if reason:
         raise InvalidInput(f"{reason}. Give the labels of this model, without further lines.")
 

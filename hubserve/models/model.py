@@ -11,7 +11,7 @@ from hubserve.engines import EngineOptions, load_engine
 from hubserve.errors import ModuleFailed, WrongArguments
 from hubserve.models import settings
 from hubserve.models.arrays import arrays_of, nested_example, read_inputs
-from hubserve.models.items import WHOLE, items_per_run, outer_specs, run_items
+from hubserve.models.items import UNBATCHED, items_per_run, outer_specs, run_items
 from hubserve.module import JsonArray, batch, decode_array, find_folder, instance_threads, runnable, serving
 from hubserve.types import ANY, check_inputs
 
@@ -69,10 +69,10 @@ class ModelModule:
 
     def _set_specs(self, batch_size: int, batched: Optional[bool]) -> None:
         engine = self.engine
-        self.per_run = WHOLE if batched is False else items_per_run(engine.inputs, engine.outputs)
+        self.per_run = UNBATCHED if batched is False else items_per_run(engine.inputs, engine.outputs)
         self.max_batch_size = batch_size if self.per_run == ANY else min(batch_size, max(self.per_run, 1))
         self.inputs, self.outputs = outer_specs(engine.inputs, self.per_run), outer_specs(engine.outputs, self.per_run)
-        self.json_array = _IMAGES if len(self.inputs) == 1 and self.per_run != WHOLE else None
+        self.json_array = _IMAGES if len(self.inputs) == 1 and self.per_run != UNBATCHED else None
 
     def sections(self) -> List[Dict[str, Any]]:
         """Return the parts of :attr:`config` whose keys ``init_args`` may override."""
@@ -93,7 +93,9 @@ class ModelModule:
 
     def postprocess(self, outputs: Dict[str, np.ndarray], elapse_s: float) -> Any:
         """Return one request's JSON answer: ``{"outputs": {name: nested lists}, "elapse": seconds}``."""
-        plain = outputs if self.per_run != WHOLE or len(next(iter(outputs.values()))) != 1 else {name: a[0] for name, a in outputs.items()}
+        plain = (
+            outputs if self.per_run != UNBATCHED or len(next(iter(outputs.values()))) != 1 else {name: a[0] for name, a in outputs.items()}
+        )
         return {"outputs": plain, "elapse": elapse_s}
 
     def answer(self, inputs: Dict[str, np.ndarray]) -> Any:
@@ -144,7 +146,7 @@ class ModelModule:
 
     def _serve_named(self, inputs: Any) -> Any:
         arrays = arrays_of(inputs, self.engine.inputs)
-        return self.answer({name: array[None] for name, array in arrays.items()} if self.per_run == WHOLE else arrays)
+        return self.answer({name: array[None] for name, array in arrays.items()} if self.per_run == UNBATCHED else arrays)
 
     @runnable
     def run_cmd(self, argvs: List[str]) -> Any:

@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from hubserve.errors import HubError, InvalidInput, usage_sentence
 from hubserve.gateway.dataplane import MAX_PICTURES, ServedModule
-from hubserve.kinds.description import Description, Face
+from hubserve.kinds.description import Description, Interface
 from hubserve.protocols.documents import JsonBounds, is_light, parse_json
 from hubserve.types import InferRequest
 
@@ -79,7 +79,7 @@ def apply_form(request: InferRequest, fields: list[Field], module: ServedModule,
         InvalidInput: the module does not accept these fields; the message says what it accepts.
     """
     described = module.description
-    if Face.PICTURE not in described.faces:
+    if Interface.PICTURE not in described.interfaces:
         request.arguments = _as_json(module, _arguments(fields, described, bounds))
         return
     names = {*_PICTURE_FIELDS, described.json_pictures}

@@ -6,7 +6,7 @@ from hubserve.errors import InstallError
 
 
 class Origin(NamedTuple):
-    """Origin of files that are to be installed.
+    """Origin of files before their installation.
 
     Attributes:
         shown: text for people, without credentials.

@@ -137,7 +137,7 @@ class DirectoryLock:
         folder: the directory.
 
     Attributes:
-        lost: True if the directory was gone, or being deleted, when it was to be locked.
+        lost: True if the directory was gone, or being deleted, at the attempt to lock it.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -95,7 +95,7 @@ def ask(port: int, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         except OSError as error:
             raise HubError(
                 f"no hub server of this user's home answers on port {port} ({error.strerror or error}); "
-                f"'hub serving status -p {port}' tells whether one runs"
+                f"'hub serving status -p {port}' shows whether one runs"
             ) from None
         connection.settimeout(None)  # loading a model may take long
         connection.sendall(json.dumps(request).encode() + b"\n")

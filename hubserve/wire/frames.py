@@ -14,8 +14,8 @@ op           direction         content
 ``load``     to the instance   ``kind``, ``folder``, ``import_name``, ``init_args``, ``defaults``, ``max_batch_size``, ``measure``,
                                ``decode_ahead``, ``extra_inputs``, ``warm_up``, ``nan``
 ``loaded``   to the gateway    ``description``, ``times``: items and seconds of the calls of the warm-up
-``infer``    to the instance   ``calls``, each with a ``face``, or ``merged`` (see :mod:`hubserve.instance.frame_calls`); ``call_sizes``,
-                               ``once``: a call that fails is not computed again
+``infer``    to the instance   ``calls``, each with an ``interface``, or ``merged`` (see :mod:`hubserve.instance.frame_calls`);
+                               ``call_sizes``, ``once``: a call that fails is not computed again
 ``results``  to the gateway    ``results``, one per call, in order; ``times``, ``took_s``, ``calls_s``, ``prepare_s``,
                                ``out_of_memory``
 ``ping``     to the instance

@@ -204,7 +204,7 @@ def test_the_installed_module_chooses_its_engines_reads_files_and_draws_what_it_
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"rec_char_dict_path": "README.md"}, "tells 6625 classes apart"),
+        ({"rec_char_dict_path": "README.md"}, "has 6625 classes"),
         ({"det_model_dir": "nowhere"}, "cannot find the folder 'nowhere'"),
         ({"rec_batch_num": 0}, "rec_batch_num must be a whole number from 1 up"),
         ({"det_db_thresh": 3}, "thresh must be a number from 0 to 1"),

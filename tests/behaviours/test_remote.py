@@ -62,7 +62,7 @@ def test_an_instance_runs_in_another_python_and_shares_memory_with_this_one(pyth
         await instance.start()
         try:
             buffers: list[object] = []
-            call = {"face": "tensors", "inputs": pack_arrays({"x": array}, buffers), "answer": "tensors"}
+            call = {"interface": "tensors", "inputs": pack_arrays({"x": array}, buffers), "answer": "tensors"}
             for _ in range(3):
                 answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
                 instance.infer({"op": "infer", "calls": [call]}, buffers, answer.set_result)  # type: ignore[arg-type]
@@ -179,7 +179,7 @@ def test_a_listener_in_another_python_answers_large_frames(python: str, tmp_path
         await instance.start()
         try:
             buffers: list[object] = []
-            call = {"face": "tensors", "inputs": pack_arrays({"x": array}, buffers), "answer": "tensors"}
+            call = {"interface": "tensors", "inputs": pack_arrays({"x": array}, buffers), "answer": "tensors"}
             answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
             instance.infer({"op": "infer", "calls": [call]}, buffers, answer.set_result)  # type: ignore[arg-type]
             frame = await answer

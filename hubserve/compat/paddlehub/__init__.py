@@ -1,4 +1,4 @@
-"""Replacement of the package ``paddlehub`` for published modules, if the real one is not installed; inference only."""
+"""The package ``paddlehub`` for published modules, if the real one is not installed: the parts that inference needs."""
 
 from importlib import import_module
 from typing import Any
@@ -8,13 +8,13 @@ from paddlehub.module.module import Module
 
 __all__ = ["Module", "__version__", "env", "version"]
 
-#: the release whose behaviour this follows
+#: the release that this package emulates
 __version__ = "2.4.0"
 version = __version__
 
 _training.install()
 
-#: what else the real package has at its top -> where it is here; imported when it is asked for, because some of it needs Paddle
+#: further top-level names of the real package -> their place here; imported on first use, because some need Paddle
 _ELSEWHERE = {
     "BaseProcessor": "paddlehub.compat.module.processor:BaseProcessor",
     "DataType": "paddlehub.compat.type:DataType",
@@ -33,10 +33,10 @@ _ELSEWHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Find a name of the real package; one that only training needs can be had, and says so when it is used."""
+    """Return a name of the real package; a name for training is a placeholder that raises when it is used."""
     if name in _ELSEWHERE:
-        place, _, attribute = _ELSEWHERE[name].partition(":")
-        return getattr(import_module(place), attribute) if attribute else import_module(place)
+        module, _, attribute = _ELSEWHERE[name].partition(":")
+        return getattr(import_module(module), attribute) if attribute else import_module(module)
     if name in _training.NAMES:
         return _training.placeholder("paddlehub", name)
     raise AttributeError(f"module 'paddlehub' has no attribute '{name}'")

@@ -1,6 +1,6 @@
-"""Placeholders for training and evaluation: they can be imported, and raise an error when used.
+"""Placeholders for names of training and evaluation: they can be imported, and raise when they are used.
 
-Published modules import such names beside those that they infer with.
+Published modules import such names together with those for inference.
 """
 
 import sys
@@ -11,12 +11,12 @@ from typing import Any, Optional
 
 from hubserve.errors import UnsupportedFace
 
-#: packages all of whose modules are for training, but for those that are here as files
+#: packages for training only, except for their modules that exist here as files
 PACKAGES = (
     *("autodl", "autofinetune", "contrib", "dataset", "datasets", "finetune", "reader", "text", "compat.datasets", "compat.task"),
     "vision.detect_transforms",
 )
-#: names at the top of the package
+#: top-level names for training
 NAMES = (
     *("AdamWeightDecayStrategy", "BertTokenizer", "ClassifierTask", "CombinedStrategy", "CustomTokenizer", "DefaultFinetuneStrategy"),
     *("DefaultStrategy", "ErnieTinyTokenizer", "ImageClassifierTask", "L2SPFinetuneStrategy", "MultiLabelClassifierTask"),
@@ -34,11 +34,11 @@ NAMES = (
 
 
 class OnlyTraining(UnsupportedFace):
-    """Something was used that is for training, which is not done here."""
+    """A name for training was used, which is not supported here."""
 
 
 def refuse(what: str) -> OnlyTraining:
-    """Return the error for something that only training needs."""
+    """Return the error for the use of a name for training."""
     return OnlyTraining(
         f"{what} is for training, and hubserve serves trained modules only. Train with PaddleHub in an environment that has it, "
         "then install the module that it saves."
@@ -46,16 +46,16 @@ def refuse(what: str) -> OnlyTraining:
 
 
 def placeholder(module: str, name: str) -> Any:
-    """Return a class that can be named, subclassed and passed on, but not instantiated."""
+    """Return a class that can be subclassed and passed on, but not constructed."""
 
-    def refuse_to_be_made(self: Any, *_args: Any, **_settings: Any) -> None:  # noqa: ARG001 - takes what the real one takes
+    def refuse_construction(self: Any, *_args: Any, **_settings: Any) -> None:  # noqa: ARG001 - the real class's arguments
         raise refuse(f"{module}.{name}")
 
-    return type(name, (), {"__init__": refuse_to_be_made, "__module__": module, "__doc__": f"Stands for {module}.{name}."})
+    return type(name, (), {"__init__": refuse_construction, "__module__": module, "__doc__": f"Placeholder for {module}.{name}."})
 
 
 class _TrainingModule(ModuleType):
-    """Module whose names are all placeholders."""
+    """A module whose names are all placeholders."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -76,10 +76,10 @@ class _Finder(MetaPathFinder, Loader):
         return _TrainingModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing is run."""
+        """Run nothing."""
 
 
 def install() -> None:
-    """Have the import system find them, behind what is really here."""
+    """Add a finder of the packages for training, after every other finder."""
     if not any(isinstance(each, _Finder) for each in sys.meta_path):
         sys.meta_path.append(_Finder())

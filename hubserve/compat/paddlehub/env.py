@@ -1,4 +1,4 @@
-"""Folders of the home, under PaddleHub's names; each is made when it is asked for, as PaddleHub's are there from the start."""
+"""``paddlehub.env``: folders of the home, under PaddleHub's names; each is created on first use, because modules expect it to exist."""
 
 import os
 from contextlib import suppress
@@ -23,7 +23,7 @@ _FOLDERS = {
 
 
 def __getattr__(name: str) -> Any:
-    """``MODULE_HOME`` holds each module's files as ``<name>/...``; see :mod:`hubserve.kinds.legacy_paths`."""
+    """Return a folder; ``MODULE_HOME`` holds each module's files as ``<name>/...``, see :mod:`hubserve.kinds.legacy_paths`."""
     if name == "MODULE_HOME":
         return str(module_home())
     if name not in _FOLDERS:

@@ -12,9 +12,9 @@ from hubserve.gateway.ensembles.plan import EnsemblePlan, EnsembleStep, unordere
 from hubserve.gateway.instances.raw_requests import check_tensors
 from hubserve.gateway.model_access import ServedModels
 from hubserve.gateway.module_plan import ModulePlan
-from hubserve.gateway.request_checks import unsupported_face
+from hubserve.gateway.request_checks import unsupported_interface
 from hubserve.gateway.served_model import ServedModule
-from hubserve.kinds.description import Description, Face
+from hubserve.kinds.description import Description, Interface
 from hubserve.kinds.triton.api.config import using_decoupled_model_transaction_policy
 from hubserve.kinds.triton.config import DTYPES
 from hubserve.types import ANY, InferRequest, InferResponse, TensorSpec
@@ -42,7 +42,7 @@ class ServedEnsemble(ServedModule):
         """Wait until its models are loaded, and check the dataflow against their inputs and outputs; see the base class."""
         batch = int(self._config["max_batch_size"])
         self.description = Description(
-            faces=[Face.TENSORS],
+            interfaces=[Interface.TENSORS],
             inputs=[_spec(each, batch) for each in self._config["input"]],
             outputs=[_spec(each, batch) for each in self._config["output"]],
             max_batch_size=max(1, batch),
@@ -83,7 +83,7 @@ class ServedEnsemble(ServedModule):
         except LoadFailed as error:
             raise LoadFailed(f"{where} could not be loaded: {error.message}") from None
         described = model.description
-        if Face.TENSORS not in described.faces:
+        if Interface.TENSORS not in described.interfaces:
             raise LoadFailed(f"{where} does not take tensors, so it cannot be part of an ensemble")
         names = {spec.name for spec in described.inputs}
         unknown = next((each for each in step.inputs if each not in names), None)
@@ -137,7 +137,7 @@ class ServedEnsemble(ServedModule):
 
     @property
     def not_ready_reason(self) -> str:
-        """Why it cannot answer; "" while it can."""
+        """Reason why it cannot answer; "" while it can."""
         if not self._loaded.is_set():
             return "it is being loaded"
         if self.load_error:
@@ -203,7 +203,7 @@ class ServedEnsemble(ServedModule):
     def _begin(self, request: InferRequest) -> tuple[EnsembleFlow, list[str], State]:
         """Check a request; returns its flow, the requested outputs, and the initial state."""
         if request.tensors is None or request.wants_json:
-            raise unsupported_face(self.name, self.description, Face.JSON if request.pictures is None else Face.PICTURE)
+            raise unsupported_interface(self.name, self.description, Interface.JSON if request.pictures is None else Interface.PICTURE)
         check_tensors(self.plan.info.name, self.description, request.tensors)
         wanted = [each for each in self._ensemble.outputs if request.outputs is None or each in request.outputs]
         flow = EnsembleFlow(self.plan.info.name, self._ensemble.inputs, request, self._served.infer, self._served.stream)

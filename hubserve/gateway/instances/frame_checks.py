@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from hubserve.kinds.description import Face
+from hubserve.kinds.description import Interface
 from hubserve.types import BFLOAT16, BYTES, DTYPES, parse_dtype
 from hubserve.wire.arena import REQUESTS_BYTES, RESPONSE_BUFFER_BYTES
 from hubserve.wire.frames import WireError
@@ -63,7 +63,7 @@ class _Spec(Struct):
 
 
 class _Description(Struct):
-    faces: list[str]
+    interfaces: list[str]
     inputs: list[_Spec]
     outputs: list[_Spec]
     json_array: tuple[str, str] | None
@@ -230,27 +230,27 @@ def _sizes(header: dict[str, Any]) -> list[int]:
 
 
 def _check_results(asked: dict[str, Any], results: list[_Result], sizes: list[int]) -> None:
-    faces = [answer for _, answer in asked["merged"]["calls"]] if "merged" in asked else [_face(call) for call in asked["calls"]]
-    if len(results) != len(faces):
-        raise WireError(f"a frame has {len(results)} results for {len(faces)} calls")
-    for result, face in zip(results, faces, strict=True):
+    interfaces = [answer for _, answer in asked["merged"]["calls"]] if "merged" in asked else [_interface(call) for call in asked["calls"]]
+    if len(results) != len(interfaces):
+        raise WireError(f"a frame has {len(results)} results for {len(interfaces)} calls")
+    for result, interface in zip(results, interfaces, strict=True):
         given = (result.json is not UNSET) + (result.outputs is not UNSET) + (result.error is not UNSET) + (result.later is not UNSET)
         if given != 1:
             raise WireError("a frame has a result that is not exactly one of json, outputs, error or later")
         if result.json is not UNSET:
-            if face != Face.JSON or result.json >= len(sizes):
+            if interface != Interface.JSON or result.json >= len(sizes):
                 raise WireError("a frame has a JSON result that was not requested, or that lacks its buffer")
         elif result.outputs is not UNSET:
-            if face != Face.TENSORS:
+            if interface != Interface.TENSORS:
                 raise WireError("a frame has arrays instead of the requested JSON")
             _check_arrays(result.outputs, sizes)
         elif result.later is not UNSET and "together" not in asked:
             raise WireError("a frame defers a result, which its module cannot do")
 
 
-def _face(call: dict[str, Any]) -> str:
-    """Return the face of a call's answer; calls that are computed outside of batches are answered by JSON."""
-    return Face.JSON if "arguments" in call else call["answer"]
+def _interface(call: dict[str, Any]) -> str:
+    """Return the interface of a call's answer; calls that are computed outside of batches are answered by JSON."""
+    return Interface.JSON if "arguments" in call else call["answer"]
 
 
 def _check_arrays(arrays: list[_Array], sizes: list[int]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from hubserve.errors import InvalidInput
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
-from hubserve.kinds.description import Description, Face
+from hubserve.kinds.description import Description, Interface
 from hubserve.types import InferRequest, InferResponse
 from hubserve.wire.frames import pack_arrays
 
@@ -159,7 +159,12 @@ def queue_raw_request(
         about["sequence"] = list(request.sequence)
     if request.priority:
         about["priority"] = request.priority
-    call = {"face": Face.TENSORS, "inputs": inputs, "answer": Face.JSON if request.wants_json else Face.TENSORS, "request": about}
+    call = {
+        "interface": Interface.TENSORS,
+        "inputs": inputs,
+        "answer": Interface.JSON if request.wants_json else Interface.TENSORS,
+        "request": about,
+    }
     return QueuedRequest(call, buffers, items, key, answer, request.deadline, request.priority, raw=raw)
 
 

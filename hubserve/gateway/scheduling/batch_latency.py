@@ -49,7 +49,7 @@ class Exploration:
 
     @property
     def in_debt(self) -> bool:
-        """Whether the last try is not paid back yet."""
+        """True while the last try has not paid off yet."""
         return self._debt_s > 0
 
     def observe(self, items: int, seconds: float, best_each_s: float) -> None:

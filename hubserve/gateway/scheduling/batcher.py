@@ -31,7 +31,7 @@ _MAX_OVERTAKES = 4
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How requests are queued and merged.
+    """Settings of how requests are queued and merged.
 
     Attributes:
         max_queue_size: how many requests may wait.

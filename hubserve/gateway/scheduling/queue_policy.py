@@ -11,7 +11,7 @@ DELAY = "delay"
 
 @dataclass(frozen=True)
 class QueuePolicy:
-    """How requests of one priority wait.
+    """Policy of the queue for requests of one priority.
 
     Attributes:
         max_queue_size: how many may wait; 0 for the module's limit alone.
@@ -38,7 +38,7 @@ class QueuePolicy:
 
 @dataclass(frozen=True)
 class QueuePolicies:
-    """How requests of each priority wait.
+    """Policies of the queue, by priority.
 
     Attributes:
         levels: number of priorities: 1, which is computed first, to ``levels``; 0 for any integer, lower ones first.
@@ -64,5 +64,5 @@ class QueuePolicies:
 
     @property
     def has_limits(self) -> bool:
-        """Whether any level has a limit."""
+        """True if any level has a limit."""
         return any(each.max_queue_size or each.timeout_s or each.allow_timeout_override for each in (self.default, *self.by_level.values()))

@@ -53,7 +53,7 @@ class State:
 
 @dataclass(frozen=True)
 class SequencePlan:
-    """How requests form sequences, and sequences batches.
+    """Settings of how requests form sequences, and sequences batches.
 
     Attributes:
         strategy: :data:`DIRECT` or :data:`OLDEST`.

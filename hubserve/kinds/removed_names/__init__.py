@@ -1,4 +1,4 @@
-"""Names that newer packages removed, and their replacements: one table for each package.
+"""Names that newer packages removed, and their replacements: one table for each package, in ``tables/``.
 
 A table's ``NAMES`` maps a dotted name to its replacement, ``module:attribute``, or to "" if only an older package has it.
 ``METHODS`` maps methods of classes in the same way, and ``MODULES`` modules. ``WRAPPED`` maps functions that still exist but refuse
@@ -9,7 +9,7 @@ arguments that they once took to a factory, which gets the present function and 
 
 from typing import Dict, Iterator, Optional, Tuple
 
-from hubserve.kinds.removed_names import numpy, opencv, paddle, pillow, stdlib, yaml
+from hubserve.kinds.removed_names.tables import numpy, opencv, paddle, pillow, stdlib, yaml
 
 #: environment variable of an instance: "0" leaves old names removed
 VARIABLE = "HUB_OLD_NAMES"

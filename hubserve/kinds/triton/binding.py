@@ -9,7 +9,7 @@ from hubserve.engines.pytorch import place_in_name
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton.config import DATA_TYPES, DTYPES
 from hubserve.kinds.triton.reshape import Reshape, reshape_of
-from hubserve.models.items import WHOLE, items_per_run
+from hubserve.models.items import UNBATCHED, items_per_run
 from hubserve.types import ANY, REST, TensorSpec
 
 _FLAGS = {"int32_false_true": "TYPE_INT32", "fp32_false_true": "TYPE_FP32", "bool_false_true": "TYPE_BOOL"}
@@ -52,7 +52,7 @@ def complete(config: Mapping[str, Any], engine: Engine, backend: str, may_batch:
     """
     completed = {**config, "backend": backend}
     per_run = items_per_run(engine.inputs, engine.outputs)
-    if may_batch and not config["max_batch_size"] and per_run != WHOLE and _leaves_batch_out(config, engine):
+    if may_batch and not config["max_batch_size"] and per_run != UNBATCHED and _leaves_batch_out(config, engine):
         completed["max_batch_size"] = _COMPLETED_BATCH if per_run == ANY else per_run
         if "sequence_batching" not in config:
             completed.setdefault("dynamic_batching", {})

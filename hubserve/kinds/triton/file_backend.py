@@ -13,13 +13,13 @@ from hubserve.engines.model_formats import backend_of_file
 from hubserve.engines.tuning import read_tuning
 from hubserve.errors import ConfigError, InvalidInput, ModuleFailed
 from hubserve.kinds.base import LoadedModule
-from hubserve.kinds.description import Description, Face
+from hubserve.kinds.description import Description, Interface
 from hubserve.kinds.model_settings import read_settings
 from hubserve.kinds.triton.binding import Binding, bind, complete, configured_specs
 from hubserve.kinds.triton.config import backend_of, empty_config
 from hubserve.kinds.triton.model_folder import model_file
 from hubserve.models.arrays import arrays_of, read_inputs
-from hubserve.models.items import WHOLE, items_per_run, run_items
+from hubserve.models.items import UNBATCHED, items_per_run, run_items
 from hubserve.module import instance_threads
 from hubserve.types import ANY, REST, check_arrays, check_inputs
 
@@ -138,16 +138,16 @@ class FileModel(LoadedModule):
         self._batched = batch > 0
         self._inputs: List[Binding] = bind(config, "input", engine.inputs, is_completed=not written["input"])
         self._outputs: List[Binding] = bind(config, "output", engine.outputs, is_completed=not written["output"])
-        self._per_run = self._items_per_run() if self._batched else WHOLE
+        self._per_run = self._items_per_run() if self._batched else UNBATCHED
         most = (batch if self._per_run == ANY else min(batch, self._per_run)) if self._batched else 1
         described = engine.describe()
         if notes:
             described["warnings"] = [*described.get("warnings", ()), *notes]
         self._has_values = bool(engine.value_inputs or engine.value_outputs)
         has_tensors = bool(engine.outputs) and all(each.optional for each in engine.value_inputs)
-        faces = [*([Face.TENSORS] if has_tensors else []), *([] if "sequence_batching" in config else [Face.JSON])]
+        interfaces = [*([Interface.TENSORS] if has_tensors else []), *([] if "sequence_batching" in config else [Interface.JSON])]
         self.description = Description(
-            faces=faces,
+            interfaces=interfaces,
             # without the inputs of sequence batching, which come after the clients' and which the gateway fills in
             inputs=[each.outer for each in self._inputs[: len(config["input"])]],
             outputs=[each.outer for each in self._outputs[: len(config["output"])]],
@@ -162,7 +162,7 @@ class FileModel(LoadedModule):
         # a tensor of unknown rank has the batch dimension of the configuration
         known = [spec._replace(shape=(ANY,)) if spec.shape == (REST,) else spec for spec in self._engine.inputs]
         per_run = items_per_run(known, ())
-        if per_run == WHOLE:
+        if per_run == UNBATCHED:
             raise ConfigError(
                 f"model '{self._name}': its file has no batch dimension that all inputs share. Set max_batch_size to 0, and give all dims."
             )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 from hubserve.errors import LoadFailed
-from hubserve.kinds.description import Description, Face
+from hubserve.kinds.description import Description, Interface
 from hubserve.kinds.module_failures import failures_named
 from hubserve.kinds.triton.api.config import ModelConfig, using_decoupled_model_transaction_policy
 from hubserve.kinds.triton.reshape import reshapes_of, why_impossible
@@ -60,7 +60,7 @@ def describe(config: Dict[str, Any], model_name: str) -> Description:
             if why:
                 raise LoadFailed(f"the configuration of '{model_name}': {which} '{each.name}': {why}")
     return Description(
-        faces=[Face.TENSORS],
+        interfaces=[Interface.TENSORS],
         inputs=[_spec(tensor, batched, model_name) for tensor in config["input"]],
         outputs=[_spec(tensor, batched, model_name) for tensor in config["output"]],
         max_batch_size=max(1, config["max_batch_size"]),

@@ -300,7 +300,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     @property
     def idle_since(self) -> float:
-        """When the last response was written, or the connection began; 0 while there is a request, or a response is unread."""
+        """Time when the last response was written, or the connection began; 0 while there is a request, or a response is unread."""
         if self._cycle or self._parser.request or self._transport.get_write_buffer_size():
             return 0.0
         return self.due - (_KEEP_ALIVE_S if self._is_idle else self._client_timeout_s)

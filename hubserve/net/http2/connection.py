@@ -186,6 +186,6 @@ class Http2Connection(asyncio.BufferedProtocol):
 
     @property
     def idle_since(self) -> float:
-        """When the client last sent something; 0 while requests are in progress, or a response is unread."""
+        """Time when the client last sent something; 0 while requests are in progress, or a response is unread."""
         is_busy = self.streams.in_progress or self._transport.get_write_buffer_size()
         return 0.0 if is_busy else self.due - self._endpoint.client_timeout_s

@@ -28,7 +28,7 @@ SETTING = struct.Struct(">HI")
 
 
 class ErrorCode(IntEnum):
-    """Why a stream or a connection ends."""
+    """Reasons for the end of a stream or a connection."""
 
     NO_ERROR = 0x0
     PROTOCOL_ERROR = 0x1

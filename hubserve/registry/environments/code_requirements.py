@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hubserve.kinds.module_scan import Place, scan_module
 from hubserve.kinds.project_imports import find_in
-from hubserve.kinds.project_requirements import needs_beside
+from hubserve.kinds.project_requirements import requirements_beside
 from hubserve.kinds.removed_names import has_replacement
 
 #: import name of a package -> names that it imports without declaring them
@@ -45,7 +45,7 @@ def required_names(folder: Path, beside: Sequence[Path] = (), parts: Iterable[st
     for name in set(needed) & set(_UNDECLARED):
         for undeclared in _UNDECLARED[name]:
             needed.setdefault(undeclared, needed[name])
-    return {**needs_beside(folder, beside), **needed} if beside else needed
+    return {**requirements_beside(folder, beside), **needed} if beside else needed
 
 
 def host_lacks(names: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from hubserve.engines.model_formats import is_model_name
 from hubserve.errors import HubError, InstallError
 from hubserve.kinds import find_kind
-from hubserve.kinds.model_file import CARD, KIND, Card, beside, card_of, has_card, only_graph
+from hubserve.kinds.model_file import CARD, KIND, Card, all_files, card_of, has_card, only_graph
 from hubserve.registry.digests import check_digest, digest_of
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.provenance import Origin
@@ -53,7 +53,7 @@ class ModelSource(Source):
             check_digest(str(path), provenance["sha256"], request.sha256)
         elif request.sha256:
             raise InstallError("a digest is of a file, and a folder was given. Leave the digest out, or give the model's file.")
-        files = beside(graph)
+        files = all_files(graph)
         tmp = request.home / "tmp"
         tmp.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="model-", dir=tmp) as made:

@@ -43,7 +43,7 @@ def test_a_store_that_is_watched_is_followed(start: Start, store: Path) -> None:
     assert np.array_equal(compute(client, "triple"), X * 3)
     pids = server.instance_pids("triple")
     store.rename(store.with_name("away"))
-    wait_for(lambda: "the model stores cannot be looked at" in server.log.read_text())
+    wait_for(lambda: "cannot poll the model stores" in server.log.read_text())
     assert np.array_equal(compute(client, "triple"), X * 3)
     assert server.instance_pids("triple") == pids
     assert client.is_model_ready("doubler")

@@ -6,7 +6,7 @@ from hubserve.authoring.trial import run_trial, try_model
 from hubserve.engines import ModelFiles
 from hubserve.errors import InvalidInput, LoadFailed
 from hubserve.models.classifier import ClassifierModule
-from hubserve.models.items import WHOLE
+from hubserve.models.items import UNBATCHED
 from hubserve.types import ANY
 from tests import onnx_models
 from tests.unit.engines import onnx_classifier
@@ -22,9 +22,9 @@ PICTURES = dict(ClassifierModule.defaults["PreProcess"])
         (lambda path: onnx_classifier.write(path, batch=1), 1, False, "exported for one item"),
         (onnx_models.two_inputs, ANY, True, ""),
         (onnx_models.only_one, ANY, False, "one item, but not two"),
-        (onnx_models.total, WHOLE, False, "'y' does not have as many items"),
-        (onnx_models.sequence, WHOLE, False, "depends on the other items of the batch"),
-        (onnx_models.recurrent, WHOLE, False, "no first dimension in common"),
+        (onnx_models.total, UNBATCHED, False, "'y' does not have as many items"),
+        (onnx_models.sequence, UNBATCHED, False, "depends on the other items of the batch"),
+        (onnx_models.recurrent, UNBATCHED, False, "no first dimension in common"),
         (onnx_models.fives, ANY, None, "because a synthetic batch could not be computed"),
     ],
 )

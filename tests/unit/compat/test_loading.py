@@ -102,7 +102,7 @@ def test_a_module_that_cannot_be_loaded_is_reported(versions: Path, tmp_path: Pa
         print(error)
     """
     lines = run_script(script, versions).splitlines()
-    assert "installed as 1.9.0, 1.10.0, and >2 was asked for" in lines[0]
+    assert "installed as 1.9.0, 1.10.0, and >2 was requested" in lines[0]
     assert "from https://x/y.git with 'hub install'" in lines[1]
     assert lines[2].startswith("InvalidHubModule")
     assert "is not a valid module" in lines[2]

@@ -11,7 +11,7 @@ from hubserve.errors import from_wire
 from hubserve.instance.execute import compute
 from hubserve.instance.frame_calls import prepare
 from hubserve.kinds.base import LoadedModule
-from hubserve.kinds.description import Description, Face
+from hubserve.kinds.description import Description, Interface
 from hubserve.types import ANY, TensorSpec
 from hubserve.vision.codecs import encode_picture
 from hubserve.wire import frames
@@ -23,7 +23,7 @@ class Recorder(LoadedModule):
     """Adds one; refuses any batch with the poison in it; remembers the batches that it was given."""
 
     description = Description(
-        faces=[Face.TENSORS, Face.JSON],
+        interfaces=[Interface.TENSORS, Interface.JSON],
         inputs=[TensorSpec("x", "float32", (ANY, ANY))],
         outputs=[TensorSpec("y", "float32", (ANY, ANY))],
     )
@@ -46,7 +46,7 @@ class Recorder(LoadedModule):
 
 def frame_of(requests: list[np.ndarray]) -> frames.Frame:
     buffers: list[Any] = []
-    calls = [{"face": "tensors", "inputs": frames.pack_arrays({"x": each}, buffers), "answer": "json"} for each in requests]
+    calls = [{"interface": "tensors", "inputs": frames.pack_arrays({"x": each}, buffers), "answer": "json"} for each in requests]
     return frames.Frame({"calls": calls}, [memoryview(each).cast("B") if each.nbytes else memoryview(b"") for each in buffers])
 
 
@@ -95,7 +95,7 @@ def test_an_input_that_does_not_fit_fails_its_own_request_only() -> None:
 class Album(LoadedModule):
     """Answers pictures one by one, with the arguments sent beside them."""
 
-    description = Description(faces=[Face.PICTURE])
+    description = Description(interfaces=[Interface.PICTURE])
 
     def call_pictures(self, pictures: Iterable[np.ndarray], arguments: dict[str, Any]) -> Any:
         return [[int(picture[0, 0, 0]), arguments] for picture in pictures]
@@ -104,7 +104,7 @@ class Album(LoadedModule):
 def test_pictures_without_a_batch_method_are_answered_request_by_request() -> None:
     good = [encode_picture(np.full((4, 4, 3), value, np.uint8), ".png") for value in (10, 20)]
     buffers = [memoryview(each) for each in (*good, b"no picture", b'{"unit": "px"}')]
-    calls = [{"face": "picture", "pictures": wanted, "answer": "json"} for wanted in ([0, 1], [0, 2], [1])]
+    calls = [{"interface": "picture", "pictures": wanted, "answer": "json"} for wanted in ([0, 1], [0, 2], [1])]
     calls[2]["arguments"] = 3
     computed = compute(Album(), prepare(Album(), frames.Frame({"calls": calls}, buffers)), 1)
     first, bad, third = (result or {} for result in computed.results)
@@ -119,7 +119,7 @@ def test_pictures_are_decoded_lazily() -> None:
             return [len(pictures), *next(iter(pictures)).shape]
 
     buffers = [memoryview(encode_picture(np.zeros((4, 5, 3), np.uint8), ".png")), memoryview(b"never looked at")]
-    frame = frames.Frame({"calls": [{"face": "picture", "pictures": [0, 1], "answer": "json"}]}, buffers)
+    frame = frames.Frame({"calls": [{"interface": "picture", "pictures": [0, 1], "answer": "json"}]}, buffers)
     (result,) = compute(First(), prepare(First(), frame), 1).results
     assert "json" in (result or {}), "the length is known all the same"
 
@@ -185,13 +185,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("face", ["json", "tensors"])
+@pytest.mark.parametrize("interface", ["json", "tensors"])
 @pytest.mark.parametrize("answer", ["json", "tensors"])
-def test_an_answer_that_cannot_be_encoded_costs_its_own_request_only(name: str, face: str, answer: str) -> None:
+def test_an_answer_that_cannot_be_encoded_costs_its_own_request_only(name: str, interface: str, answer: str) -> None:
     module = Hostile()
     module.answer = HOSTILE[name]
     buffers: list[Any] = [b"{}"]
-    call: dict[str, Any] = {"face": face, "arguments": 0, "answer": answer}
+    call: dict[str, Any] = {"interface": interface, "arguments": 0, "answer": answer}
     call["inputs"] = frames.pack_arrays({"x": np.zeros((1, 1), np.float32)}, buffers)
     frame = frames.Frame({"calls": [call]}, [memoryview(each).cast("B") for each in buffers])
     computed = compute(module, prepare(module, frame), 8)
@@ -204,7 +204,7 @@ def test_an_answer_that_cannot_be_encoded_costs_its_own_request_only(name: str, 
 @pytest.mark.parametrize("text", [b"[" * 5000 + b"]" * 5000, b'{"a":', b"\xff", b""])
 def test_arguments_that_cannot_be_decoded_cost_their_own_request_only(text: bytes) -> None:
     module = Recorder()
-    calls = [{"face": "json", "arguments": index, "answer": "json"} for index in (0, 1)]
+    calls = [{"interface": "json", "arguments": index, "answer": "json"} for index in (0, 1)]
     computed = compute(module, prepare(module, frames.Frame({"calls": calls}, [memoryview(text), memoryview(b'{"a":1}')])), 8)
     bad, good = (result or {} for result in computed.results)
     assert bad["error"]["code"] == "invalid_input"
@@ -216,6 +216,6 @@ def test_an_exception_whose_text_is_huge_is_cut() -> None:
         def call_json(self, arguments: dict[str, Any]) -> Any:
             raise ValueError("x" * 10_000_000)
 
-    frame = frames.Frame({"calls": [{"face": "json", "arguments": 0, "answer": "json"}]}, [memoryview(b"{}")])
+    frame = frames.Frame({"calls": [{"interface": "json", "arguments": 0, "answer": "json"}]}, [memoryview(b"{}")])
     (result,) = compute(Wordy(), prepare(Wordy(), frame), 8).results
     assert 16_000 < len((result or {})["error"]["message"]) < 20_000

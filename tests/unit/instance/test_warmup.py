@@ -9,7 +9,7 @@ import pytest
 from hubserve.errors import LoadFailed
 from hubserve.instance.warmup import compute_samples
 from hubserve.kinds.base import LoadedModule
-from hubserve.kinds.description import Description, Face
+from hubserve.kinds.description import Description, Interface
 from hubserve.types import pack_bytes
 
 
@@ -17,7 +17,7 @@ class Recorder(LoadedModule):
     """Remembers what it is given."""
 
     def __init__(self, batched: bool = True) -> None:
-        self.description = Description(faces=[Face.TENSORS], max_batch_size=8, batched=batched)
+        self.description = Description(interfaces=[Interface.TENSORS], max_batch_size=8, batched=batched)
         self.calls: list[dict[str, np.ndarray]] = []
 
     def call_tensors(self, inputs: dict[str, np.ndarray]) -> np.ndarray:

@@ -14,8 +14,8 @@ from hubserve.kinds.project_imports import surroundings
 @pytest.fixture(autouse=True)
 def _nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the modules that earlier tests loaded in this process."""
-    for name in [*project_imports.AROUND]:
-        monkeypatch.delitem(project_imports.AROUND, name)
+    for name in [*project_imports.SURROUNDINGS]:
+        monkeypatch.delitem(project_imports.SURROUNDINGS, name)
 
 
 def message_for(name: str, **more: str) -> str:
@@ -55,13 +55,13 @@ def test_no_package_is_named_for_an_unknown_import(name: str) -> None:
 
 def test_the_searched_folders_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     origin = tmp_path / "deploy" / "clas"
-    monkeypatch.setitem(project_imports.AROUND, "clas", surroundings(origin))
+    monkeypatch.setitem(project_imports.SURROUNDINGS, "clas", surroundings(origin))
     text = message_for("tools")
     assert f"no longer exists: '{origin}'. Restore it, or install the module again from its new place." in text
     origin.mkdir(parents=True)
     assert f"does not lie beside the module's folder '{origin}'." in message_for("tools")
     (tmp_path / "deploy").chmod(0o777)
-    monkeypatch.setitem(project_imports.AROUND, "clas", surroundings(origin))
+    monkeypatch.setitem(project_imports.SURROUNDINGS, "clas", surroundings(origin))
     assert f"not looked at: '{tmp_path / 'deploy'}', where every user of this machine can put files" in message_for("tools")
 
 

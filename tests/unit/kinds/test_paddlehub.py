@@ -5,7 +5,7 @@ import pytest
 
 from hubserve.errors import LoadFailed
 from hubserve.kinds import get_kind
-from hubserve.kinds.description import Face
+from hubserve.kinds.description import Interface
 
 MODULE = """
 from hubserve.module import ANY, TensorSpec, batch, moduleinfo
@@ -25,7 +25,7 @@ class Halver:
 def test_a_batch_method_may_be_marked_with_brackets_or_without(tmp_path: Path, brackets: str) -> None:
     (tmp_path / "module.py").write_text(MODULE.format(brackets=brackets), "utf-8")
     module = get_kind("paddlehub").load(tmp_path, f"halver_{len(brackets)}", {}, {})
-    assert Face.TENSORS in module.description.faces
+    assert Interface.TENSORS in module.description.interfaces
     assert module.description.max_batch_size == 32
     assert np.array_equal(module.call_tensors({"x": np.ones((3, 2), np.float32)}), np.full((3, 2), 0.5))
 

@@ -9,7 +9,7 @@ import pytest
 
 from hubserve.kinds import project_imports
 from hubserve.kinds.project_imports import find_in, origin_of, surroundings
-from hubserve.kinds.project_requirements import needs_beside
+from hubserve.kinds.project_requirements import requirements_beside
 
 
 def write(path: Path, text: str = "") -> Path:
@@ -85,8 +85,8 @@ def test_the_nearest_of_two_folders_is_used(project: Path) -> None:
 def run_beside(project: Path, code: str) -> subprocess.CompletedProcess[str]:
     """Run code in a new process that finds imports beside the project's module."""
     script = (
-        "from pathlib import Path; from hubserve.kinds.project_imports import came_from, look_beside; "
-        f"came_from('clas', Path({str(project / 'deploy' / 'serving' / 'clas')!r})); look_beside('clas', Path('/')); {code}"
+        "from pathlib import Path; from hubserve.kinds.project_imports import record_origin, search_beside; "
+        f"record_origin('clas', Path({str(project / 'deploy' / 'serving' / 'clas')!r})); search_beside('clas', Path('/')); {code}"
     )
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="/")
 
@@ -123,9 +123,9 @@ def test_the_origin_of_a_module_is_in_its_manifest(home: Path, tmp_path: Path, m
     stray = write(tmp_path / "stray" / ".hubserve.json", '{"source_folder": "/etc/x"}').parent
     assert origin_of(stray) == stray
     assert origin_of(home / "tmp" / "install-1" / "clas") is None
-    monkeypatch.setattr(project_imports, "AROUND", {})
-    project_imports.look_beside("stray", stray)
-    assert project_imports.AROUND["stray"].origin == stray
+    monkeypatch.setattr(project_imports, "SURROUNDINGS", {})
+    project_imports.search_beside("stray", stray)
+    assert project_imports.SURROUNDINGS["stray"].origin == stray
 
 
 def test_imports_that_hubserve_provides_are_not_followed_beside_a_module(tmp_path: Path) -> None:
@@ -136,4 +136,4 @@ def test_imports_that_hubserve_provides_are_not_followed_beside_a_module(tmp_pat
     folder = tmp_path / "modules" / "mine"
     folder.mkdir(parents=True)
     (folder / "module.py").write_text("import paddlehub as hub\nfrom paddlehub.module.module import moduleinfo\n")
-    assert needs_beside(folder, [folder.parent, tmp_path]) == {}
+    assert requirements_beside(folder, [folder.parent, tmp_path]) == {}

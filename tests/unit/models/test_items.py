@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hubserve.models.items import WHOLE, items_per_run, outer_specs, run_items
+from hubserve.models.items import UNBATCHED, items_per_run, outer_specs, run_items
 from hubserve.types import ANY, TensorSpec
 
 
@@ -19,12 +19,12 @@ def specs(*shapes):
         ([(1, 3)], [(1, 5)], 1),
         ([(1, 3), (ANY, 2)], [(ANY, 5)], 1),
         ([(4, 3), (4, 2)], [(ANY, 5)], 4),
-        ([(4, 3), (ANY, 2)], [(4, 5)], WHOLE),
-        ([(2, ANY, 128), (ANY, ANY), ()], [(ANY, 1)], WHOLE),
-        ([(ANY, 3)], [(ANY, 5), ()], WHOLE),
-        ([(ANY, 3)], [(7, 5)], WHOLE),
-        ([()], [(ANY,)], WHOLE),
-        ([], [(ANY,)], WHOLE),
+        ([(4, 3), (ANY, 2)], [(4, 5)], UNBATCHED),
+        ([(2, ANY, 128), (ANY, ANY), ()], [(ANY, 1)], UNBATCHED),
+        ([(ANY, 3)], [(ANY, 5), ()], UNBATCHED),
+        ([(ANY, 3)], [(7, 5)], UNBATCHED),
+        ([()], [(ANY,)], UNBATCHED),
+        ([], [(ANY,)], UNBATCHED),
     ],
 )
 def test_the_items_per_run_are_derived_from_the_signature(inputs, outputs, per_run):
@@ -33,7 +33,7 @@ def test_the_items_per_run_are_derived_from_the_signature(inputs, outputs, per_r
 
 def test_requests_see_items_first_whatever_the_model_has():
     assert [each.shape for each in outer_specs(specs((4, 3)), 4)] == [(ANY, 3)]
-    assert [each.shape for each in outer_specs(specs((2, ANY), ()), WHOLE)] == [(ANY, 2, ANY), (ANY,)]
+    assert [each.shape for each in outer_specs(specs((2, ANY), ()), UNBATCHED)] == [(ANY, 2, ANY), (ANY,)]
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
@@ -57,5 +57,5 @@ def test_a_model_without_items_gets_its_own_shapes():
         assert inputs["rate"].shape == ()
         return [inputs["x"].sum(), inputs["x"] * inputs["rate"]]
 
-    total, scaled = run_items(run, {"x": np.ones((1, 2, 3)), "rate": np.array([5.0])}, WHOLE)
+    total, scaled = run_items(run, {"x": np.ones((1, 2, 3)), "rate": np.array([5.0])}, UNBATCHED)
     assert (total.shape, scaled.shape) == ((1,), (1, 2, 3))

@@ -1,4 +1,4 @@
-"""Names of ``paddlehub.common`` for modules of PaddleHub 1."""
+"""``paddlehub.common``, for modules of PaddleHub 1."""
 
 from paddlehub.common import logger, utils
 

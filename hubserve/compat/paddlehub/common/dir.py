@@ -1,4 +1,4 @@
-"""``paddlehub.common.dir``: the home's folders under their old names."""
+"""``paddlehub.common.dir``: the folders of the home under their old names."""
 
 from typing import Any
 
@@ -6,5 +6,5 @@ from paddlehub import env
 
 
 def __getattr__(name: str) -> Any:
-    """Whatever :mod:`paddlehub.env` has."""
+    """Return a name of :mod:`paddlehub.env`."""
     return getattr(env, name)

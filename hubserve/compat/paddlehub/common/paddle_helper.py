@@ -1,4 +1,4 @@
-"""``paddlehub.common.paddle_helper``: what works on Paddle's programs, under its old name."""
+"""``paddlehub.common.paddle_helper``: functions on Paddle's programs, under their old name."""
 
 from paddlehub.compat.paddle_utils import (
     add_vars_prefix,

@@ -1,1 +1,1 @@
-"""Names of ``paddlehub.compat`` for modules from before Paddle 2."""
+"""``paddlehub.compat``, for modules from before Paddle 2."""

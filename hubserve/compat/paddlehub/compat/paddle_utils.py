@@ -1,4 +1,4 @@
-"""``paddlehub.compat.paddle_utils``: Paddle's static mode, and changes to its programs. Paddle is imported when they are used."""
+"""``paddlehub.compat.paddle_utils``: Paddle's static mode, and changes to its programs. Paddle is imported on first use."""
 
 import functools
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
 @contextmanager
 def static_mode_guard() -> Iterator[None]:
-    """Switch to static mode inside the ``with`` block, and back afterwards, also after an error."""
+    """Enable static mode inside the ``with`` block, and restore the mode afterwards, also after an error."""
     import paddle
 
     dynamic = paddle.in_dynamic_mode()
@@ -21,7 +21,7 @@ def static_mode_guard() -> Iterator[None]:
 
 
 def run_in_static_mode(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a function run in static mode."""
+    """Decorate a function to run in static mode."""
 
     @functools.wraps(function)
     def run(*args: Any, **settings: Any) -> Any:
@@ -32,7 +32,7 @@ def run_in_static_mode(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def rename_var(block: Any, old_name: str, new_name: str) -> None:
-    """Rename a variable of a block, and wherever the block's operators use it."""
+    """Rename a variable of a block, and its uses in the block's operators."""
     for op in block.ops:
         if old_name in op.input_arg_names:
             op._rename_input(old_name, new_name)
@@ -47,7 +47,7 @@ def add_vars_prefix(
     vars: Optional[Sequence[str]] = None,  # noqa: A002 - the published name
     excludes: Optional[Sequence[str]] = None,
 ) -> None:
-    """Put a prefix before the names of a program's variables: of all, or of ``vars``, without ``excludes``."""
+    """Add a prefix to the names of a program's variables: of all, or of ``vars``, without ``excludes``."""
     block = program.global_block()
     for name in list(vars) if vars else list(block.vars):
         if name not in (excludes or ()):
@@ -60,7 +60,7 @@ def remove_vars_prefix(
     vars: Optional[Sequence[str]] = None,  # noqa: A002 - the published name
     excludes: Optional[Sequence[str]] = None,
 ) -> None:
-    """Undo :func:`add_vars_prefix`."""
+    """Remove the prefix that :func:`add_vars_prefix` added."""
     block = program.global_block()
     for name in list(vars or block.vars):
         if name.startswith(prefix) and name not in (excludes or ()):

@@ -2,7 +2,7 @@
 
 
 class DataType:
-    """Data types, as modules of PaddleHub 1 number them."""
+    """Numbers of datatypes in modules of PaddleHub 1."""
 
     IMAGE = 0
     TEXT = 1

@@ -1,1 +1,1 @@
-"""Names of ``paddlehub.io`` for modules of PaddleHub 1."""
+"""``paddlehub.io``, for modules of PaddleHub 1."""

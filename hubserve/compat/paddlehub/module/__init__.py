@@ -1,4 +1,4 @@
-"""Names of ``paddlehub.module``."""
+"""``paddlehub.module``."""
 
 from paddlehub.module.module import Module
 

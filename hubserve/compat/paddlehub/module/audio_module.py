@@ -1,4 +1,4 @@
-"""``paddlehub.module.audio_module``: the base class of modules that tell sounds apart."""
+"""``paddlehub.module.audio_module``: the base class of modules that classify sounds."""
 
 from typing import Any, Dict, List, Optional
 
@@ -18,12 +18,12 @@ class AudioClassifierModule(NotTrained, RunModule):
     def predict(
         self, data: List[Any], sample_rate: int, batch_size: int = 1, feat_type: str = "mel", use_gpu: bool = False
     ) -> List[Dict[str, float]]:
-        """Tell what is heard.
+        """Classify sounds.
 
         Args:
             data: waveforms.
             sample_rate: of all of them, in Hz.
-            batch_size: how many to compute at once.
+            batch_size: the number of waveforms computed at once.
             feat_type: ``mel`` for spectrograms (needs librosa), anything else for the waveforms themselves.
             use_gpu: whether to compute on a GPU.
         Returns:

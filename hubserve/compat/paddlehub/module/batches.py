@@ -1,4 +1,4 @@
-"""Cuts what comes into batches, and has a model compute without learning."""
+"""Split inputs into batches, and run a model without gradients."""
 
 from contextlib import contextmanager
 from typing import Any, Iterator, List, Sequence
@@ -14,7 +14,7 @@ def in_batches(items: Sequence[Any], batch_size: int) -> Iterator[List[Any]]:
 
 @contextmanager
 def computing(model: Any) -> Iterator[None]:
-    """Run a Paddle layer in evaluation mode, without gradients."""
+    """Run a Paddle layer in evaluation mode, without gradients, inside the ``with`` block."""
     import paddle
 
     model.eval()

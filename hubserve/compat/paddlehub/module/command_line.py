@@ -1,11 +1,11 @@
-"""Command line of modules whose base class has one: ``hub run <name> --input_path cat.png``."""
+"""The command line of base classes: ``hub run <name> --input_path cat.png``."""
 
 import argparse
 from typing import Any, List
 
 
 class CommandLine:
-    """Parses a command line; subclasses add to it and say what is done."""
+    """Parser of a module's command line; subclasses add arguments."""
 
     name: str
     parser: argparse.ArgumentParser
@@ -13,7 +13,7 @@ class CommandLine:
     arg_config_group: Any
 
     def parse_command(self, argvs: List[str]) -> argparse.Namespace:
-        """Parse the arguments that the two methods below declare; exit with 2 on a wrong one."""
+        """Parse the arguments that the two methods below declare; a wrong one ends the process with status 2."""
         self.parser = argparse.ArgumentParser(
             description=f"Run the {self.name} module.", prog=f"hub run {self.name}", usage="%(prog)s", add_help=True
         )
@@ -29,10 +29,10 @@ class CommandLine:
         """Declare the options."""
 
     def add_module_input_arg(self) -> None:
-        """Declare what goes in."""
+        """Declare the inputs."""
         self.arg_input_group.add_argument("--input_path", type=str, required=True, help="path to image.")
 
 
 def as_bool(text: str) -> bool:
-    """Return True for ``True``, ``1``, ``yes`` and ``on`` in any case; the original takes every non-empty text as true."""
+    """Return True for ``true``, ``1``, ``yes`` and ``on`` in any case; in the original every text but the empty one is true."""
     return text.strip().lower() in ("true", "1", "yes", "on")

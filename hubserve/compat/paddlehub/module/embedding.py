@@ -1,4 +1,4 @@
-"""``EmbeddingModule``: words to vectors, and how alike two words are."""
+"""``EmbeddingModule``: vectors of words, and the similarity of two words."""
 
 import os
 from typing import Any, List
@@ -9,7 +9,7 @@ from hubserve.module import serving
 
 
 class EmbeddingServing:
-    """Serves how alike words are."""
+    """Serving method for the similarity of words."""
 
     vocab: Any
     get_idx_from_word: Any
@@ -17,10 +17,10 @@ class EmbeddingServing:
 
     @serving
     def calc_similarity(self, data: List[List[str]]) -> List[str]:
-        """Pairs of words -> the cosine of each pair's vectors, as texts.
+        """Return the cosine of each pair's vectors, as texts.
 
         Raises:
-            RuntimeError: not a pair of words, or one is not in the vocabulary.
+            RuntimeError: an entry is not a pair of words, or a word is not in the vocabulary.
         """
         return [self._similarity(pair) for pair in data]
 
@@ -34,13 +34,13 @@ class EmbeddingServing:
 
 
 class EmbeddingModule(RunModule, EmbeddingServing):
-    """Base of modules whose class is PaddleNLP's ``TokenEmbedding``."""
+    """Base class of modules whose class is PaddleNLP's ``TokenEmbedding``."""
 
     base_url = "https://paddlenlp.bj.bcebos.com/models/embeddings/"
     embedding_name: str
 
     def get_vocab_path(self) -> str:
-        """Return the vocabulary's path; PaddleNLP fetches it if it is not there."""
+        """Return the vocabulary's path; PaddleNLP downloads it if it is missing."""
         from paddle.utils.download import get_path_from_url
         from paddlenlp.embeddings.token_embedding import EMBEDDING_HOME, EMBEDDING_URL_ROOT
 
@@ -50,7 +50,7 @@ class EmbeddingModule(RunModule, EmbeddingServing):
         return path
 
     def get_tokenizer(self, *_args: Any, **_settings: Any) -> Any:
-        """PaddleNLP's tokenizer for Chinese, with this vocabulary."""
+        """Return PaddleNLP's tokenizer for Chinese, with this vocabulary."""
         if self.embedding_name.endswith(".en"):
             raise NotImplementedError("there is no tokenizer for English vectors; cut the text at its spaces")
         from paddlenlp.data import JiebaTokenizer

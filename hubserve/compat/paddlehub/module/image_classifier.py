@@ -24,8 +24,8 @@ class ImageClassifierModule(NotTrained, RunModule, CommandLine, ImageServing):
 
         Args:
             images: BGR arrays, or paths.
-            batch_size: how many to compute at once.
-            top_k: how many classes to give of each.
+            batch_size: the number of pictures computed at once.
+            top_k: the number of classes per picture.
         Returns:
             For each picture, label to probability, the best first.
         """
@@ -44,7 +44,7 @@ class ImageClassifierModule(NotTrained, RunModule, CommandLine, ImageServing):
 
     @serving
     def serving_method(self, images: List[str], top_k: int = 1, **settings: Any) -> Dict[str, Any]:
-        """Pictures as base64 text -> ``{"data": [{label: probability, ...}, ...]}``."""
+        """Classify pictures in base64: return ``{"data": [{label: probability, ...}, ...]}``."""
         pictures = [base64_to_cv2(image) for image in images]
         found = self.predict(images=pictures, top_k=int(top_k), **settings)
         return {"data": [{label: float(probability) for label, probability in each.items()} for each in found]}
@@ -56,5 +56,5 @@ class ImageClassifierModule(NotTrained, RunModule, CommandLine, ImageServing):
         return self.predict(images=[args.input_path], top_k=args.top_k)
 
     def add_module_config_arg(self) -> None:
-        """``--top_k``."""
+        """Declare ``--top_k``."""
         self.arg_config_group.add_argument("--top_k", type=int, default=1, help="top_k classification result.")

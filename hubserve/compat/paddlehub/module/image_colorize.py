@@ -17,7 +17,7 @@ from hubserve.module import runnable, serving
 
 
 class ImageColorizeModule(NotTrained, RunModule, CommandLine, ImageServing):
-    """Layer that finds the colours of a picture's lightness.
+    """A layer that finds the colours of a grey picture.
 
     It has ``transforms(picture) -> LAB (3, H, W)``, ``preprocess(batch) -> {"A": lightness, "B": colours, "hint_B", "mask_B"}``,
     all of them tensors, and ``forward(A, hint_B, mask_B) -> (classes, colours)``.
@@ -34,8 +34,8 @@ class ImageColorizeModule(NotTrained, RunModule, CommandLine, ImageServing):
         Args:
             images: BGR arrays, or paths.
             visualization: save the coloured pictures.
-            batch_size: how many to compute at once.
-            save_path: where to save them.
+            batch_size: the number of pictures computed at once.
+            save_path: the folder to save them in.
         Returns:
             For each, uint8 RGB pictures ``gray``, ``hint``, ``real`` and ``fake_reg``, the coloured one.
         """
@@ -63,7 +63,7 @@ class ImageColorizeModule(NotTrained, RunModule, CommandLine, ImageServing):
 
     @serving
     def serving_method(self, images: List[str], visualization: bool = False, **settings: Any) -> Dict[str, Any]:
-        """Pictures as base64 text -> ``{"data": [{"gray", "hint", "real", "fake_reg"}, ...]}``, JPEGs of the same size."""
+        """Colour pictures in base64: return ``{"data": [{"gray", "hint", "real", "fake_reg"}, ...]}``, JPEGs of the same size."""
         import cv2
 
         pictures = [base64_to_cv2(image) for image in images]
@@ -80,13 +80,13 @@ class ImageColorizeModule(NotTrained, RunModule, CommandLine, ImageServing):
         return self.predict(images=[args.input_path], visualization=args.visualization, save_path=args.output_dir)
 
     def add_module_config_arg(self) -> None:
-        """``--output_dir`` and ``--visualization``."""
+        """Declare ``--output_dir`` and ``--visualization``."""
         self.arg_config_group.add_argument("--output_dir", default="colorization", help="save visualization result.")
         self.arg_config_group.add_argument("--visualization", type=as_bool, default=True, help="whether to save output as images.")
 
 
 def _to_rgb(lightness: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Scaled (N, 1, H, W) and (N, 2, H, W) -> uint8 (N, H, W, 3)."""
+    """Convert scaled (N, 1, H, W) and (N, 2, H, W) to uint8 (N, H, W, 3)."""
     rgb = LAB2RGB()(np.concatenate((lightness, colors), axis=1))
     return (np.clip(np.transpose(rgb, (0, 2, 3, 1)), 0, 1) * 255).astype(np.uint8)
 

@@ -30,9 +30,9 @@ class ImageSegmentationModule(NotTrained, ImageServing, RunModule, CommandLine):
 
         Args:
             images: BGR arrays, or paths.
-            batch_size: how many to compute at once.
-            visualization: save the masks, and the pictures with their masks laid over them.
-            save_path: where.
+            batch_size: the number of pictures computed at once.
+            visualization: save the masks, and the pictures with their masks on top.
+            save_path: the folder to save them in.
         Returns:
             For each picture a mask, uint8 (H, W).
         """
@@ -54,7 +54,7 @@ class ImageSegmentationModule(NotTrained, ImageServing, RunModule, CommandLine):
 
     @serving
     def serving_method(self, images: List[str], visualization: bool = False, **settings: Any) -> List[str]:
-        """Pictures as base64 text -> their masks, as base64 text of grey JPEGs."""
+        """Return the masks of pictures in base64, as grey JPEGs in base64."""
         pictures = [base64_to_cv2(image) for image in images]
         return [cv2_to_base64(mask) for mask in self.predict(images=pictures, visualization=visualization, **settings)]
 
@@ -65,7 +65,7 @@ class ImageSegmentationModule(NotTrained, ImageServing, RunModule, CommandLine):
         return self.predict(images=[args.input_path], visualization=args.visualization, save_path=args.output_dir)
 
     def add_module_config_arg(self) -> None:
-        """``--output_dir`` and ``--visualization``."""
+        """Declare ``--output_dir`` and ``--visualization``."""
         self.arg_config_group.add_argument("--output_dir", default="seg_result", help="The directory to save output images.")
         self.arg_config_group.add_argument("--visualization", type=as_bool, default=True, help="whether to save output as images.")
 

@@ -1,4 +1,4 @@
-"""``ImageServing``: pictures as base64 text in, what ``predict`` returns out."""
+"""``ImageServing``: serve ``predict`` for pictures in base64."""
 
 from typing import Any, List
 
@@ -8,11 +8,11 @@ from hubserve.module import serving
 
 
 class ImageServing:
-    """For modules with a method ``predict(images=..., ...)``."""
+    """Serving method of modules with a method ``predict(images=..., ...)``."""
 
     predict: Any
 
     @serving
     def serving_method(self, images: List[str], **settings: Any) -> Any:
-        """Pictures as base64 text; further keys of the request are arguments of ``predict``."""
+        """Call ``predict`` with pictures in base64; further keys of the request are arguments of ``predict``."""
         return self.predict(images=[base64_to_cv2(image) for image in images], **settings)

@@ -1,4 +1,4 @@
-"""``paddlehub.module.module``: the decorators, and ``Module``, which is both base class and loader."""
+"""``paddlehub.module.module``: the decorators, and ``Module``, which is a base class and a loader."""
 
 import os
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ __all__ = ["InvalidHubModule", "Module", "RunModule", "moduleinfo", "runnable", 
 
 
 class InvalidHubModule(LoadFailed):
-    """Error for a folder that is not a module."""
+    """A folder is not a module."""
 
 
 def moduleinfo(
@@ -34,22 +34,22 @@ def moduleinfo(
 
 
 class Module:
-    """Base class of published modules; called itself, it loads one.
+    """Base class of published modules; a call of the class itself loads one.
 
-    ``Module(name="lac")`` or ``Module(directory="./lac")`` gives the constructed module of that name or folder; the name counts where
-    both are given. ``version`` is one version, or a condition such as ``">=1.1"``. Further keyword arguments reach its constructor, or its
-    ``_initialize``. Nothing is downloaded: ``source``, ``update``, ``branch`` and ``ignore_env_mismatch`` are accepted and have no effect.
+    ``Module(name="lac")`` or ``Module(directory="./lac")`` returns the constructed module of that name or folder; the name takes
+    precedence. ``version`` is a version, or a condition such as ``">=1.1"``. Further keyword arguments are passed to its constructor, or
+    its ``_initialize``. Nothing is downloaded: ``source``, ``update``, ``branch`` and ``ignore_env_mismatch`` are accepted without effect.
     """
 
     def __new__(
         cls,
-        *args: Any,  # subclasses take what they like
+        *args: Any,  # of subclasses
         name: Optional[str] = None,
         directory: Any = None,
         version: Optional[str] = None,
         **kwargs: Any,
     ) -> Any:
-        """Load a module if called on this class itself; else make an object as any class does."""
+        """Load a module if called on this class itself, else construct an object as usual."""
         if cls is not Module:
             return super().__new__(cls)
         if args:
@@ -62,7 +62,7 @@ class Module:
         return _load_installed(name, version, source, kwargs) if name else _load(Path(directory).absolute(), kwargs)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002 - as above
-        """Keep the folder; subclasses of the old form are given nothing else here."""
+        """Store the folder, the only argument for subclasses of the old form."""
         directory = kwargs.pop("directory", None)
         if directory is not None:
             self.directory = str(directory)
@@ -79,9 +79,9 @@ def _load_installed(name: str, version: Optional[str], source: Optional[str], in
     if flat is not None and satisfies(PaddleHubKind().describe(flat).version, version or ""):
         return _load(flat, init_args, folder_name)
     if versions or flat:
-        there = ", ".join(versions) or PaddleHubKind().describe(flat).version  # type: ignore[arg-type]  # it is one or the other
+        installed = ", ".join(versions) or PaddleHubKind().describe(flat).version  # type: ignore[arg-type]  # it is one or the other
         raise ModuleNotFound(
-            f"module '{name}' is installed as {there}, and {version} was asked for. Install that version with 'hub install'"
+            f"module '{name}' is installed as {installed}, and {version} was requested. Install that version with 'hub install'"
         )
     where = f" from {source}" if source else ""
     raise ModuleNotFound(f"module '{name}' is not installed, and nothing is downloaded here; install it{where} with 'hub install'")
@@ -97,7 +97,7 @@ def _load(folder: Path, init_args: Dict[str, Any], import_name: str = "") -> Any
 
 @contextmanager
 def _searched(folders: List[Path]) -> Iterator[None]:
-    """Relative model paths are looked up in these folders too, as in an instance."""
+    """Look up relative model paths in these folders too, as in an instance, inside the ``with`` block."""
     before = os.environ.get(SEARCH_PATH_VARIABLE, "")
     os.environ[SEARCH_PATH_VARIABLE] = os.pathsep.join([*before.split(os.pathsep), *map(str, folders)]).strip(os.pathsep)
     try:

@@ -10,7 +10,7 @@ __all__ = ["DataFormatError", "EmbeddingModule", "EmbeddingServing", "TextServin
 
 
 def __getattr__(name: str) -> Any:
-    """PaddleNLP has taken these over."""
+    """Return a name that moved to PaddleNLP."""
     if name in ("PretrainedModel", "register_base_model"):
         import paddlenlp.transformers
 

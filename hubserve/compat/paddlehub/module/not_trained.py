@@ -1,4 +1,4 @@
-"""Steps of training, which every base class declares and none implements."""
+"""The training methods of the base classes, which raise."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from paddlehub._training import refuse
 
 
 class NotTrained:
-    """For base classes of models that only infer here."""
+    """Mixin of base classes whose models only infer here."""
 
     def training_step(self, *_args: Any, **_settings: Any) -> Any:
-        """Not done here."""
+        """Raise: this is not supported here."""
         raise refuse(f"{type(self).__name__}.training_step")
 
     def validation_step(self, *_args: Any, **_settings: Any) -> Any:
-        """Not done here."""
+        """Raise: this is not supported here."""
         raise refuse(f"{type(self).__name__}.validation_step")

@@ -1,4 +1,4 @@
-"""``RunModule``: the base that ``@moduleinfo`` gives to every module."""
+"""``RunModule``: the base class that ``@moduleinfo`` adds to every module."""
 
 import inspect
 import os
@@ -9,9 +9,9 @@ from paddlehub._training import refuse
 
 
 class RunModule:
-    """Interface that published modules rely on.
+    """Base class of every published module.
 
-    Methods of a module that is no ``paddle.nn.Layer`` run in Paddle's static mode, as the original has it, once Paddle is imported:
+    As in the original, once Paddle is imported the methods of a module that is not a ``paddle.nn.Layer`` run in Paddle's static mode:
     modules from before Paddle 2 build and run programs.
     """
 
@@ -19,7 +19,7 @@ class RunModule:
         super().__init__()
 
     def __getattribute__(self, name: str) -> Any:
-        """Return a method wrapped as described above; other attributes unchanged."""
+        """Return a method, wrapped to run in static mode if needed, or any other attribute."""
         found = object.__getattribute__(self, name)
         paddle = sys.modules.get("paddle")
         if name.startswith("__") or not inspect.ismethod(found) or not hasattr(paddle, "nn"):
@@ -48,7 +48,7 @@ class RunModule:
 
     @property
     def is_runnable(self) -> bool:
-        """Whether ``hub run`` works."""
+        """True if ``hub run`` works."""
         return self._run_func_name is not None
 
     @property
@@ -66,7 +66,7 @@ class RunModule:
             return file.read().splitlines()
 
     def sub_modules(self, recursive: bool = True) -> Dict[str, Any]:
-        """Return the modules that are attributes of this one, by attribute; those inside them as ``attribute/attribute``."""
+        """Return the modules that are attributes of this one, by attribute; nested ones as ``attribute/attribute``."""
         found: Dict[str, Any] = {}
         for name, value in vars(self).items():
             if value is self or not isinstance(value, RunModule):
@@ -77,9 +77,9 @@ class RunModule:
         return found
 
     def save_inference_model(self, *_args: Any, **_settings: Any) -> None:
-        """Not done here."""
+        """Raise: this is not supported here."""
         raise refuse("exporting a module's model")
 
     def export_onnx_model(self, *_args: Any, **_settings: Any) -> None:
-        """Not done here."""
+        """Raise: this is not supported here."""
         raise refuse("exporting a module's model")

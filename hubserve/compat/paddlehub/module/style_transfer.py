@@ -28,14 +28,14 @@ class StyleTransferModule(NotTrained, RunModule, CommandLine, ImageServing):
         visualization: bool = True,
         save_path: str = "style_tranfer",
     ) -> List[np.ndarray]:
-        """Draw pictures anew.
+        """Draw pictures in another style.
 
         Args:
             origin: BGR arrays, or paths.
-            style: the picture whose style they get, an array or a path.
-            batch_size: how many to compute at once.
+            style: the picture with that style, an array or a path.
+            batch_size: the number of pictures computed at once.
             visualization: save the results.
-            save_path: where.
+            save_path: the folder to save them in.
         Returns:
             For each, uint8 (H, W, 3) BGR.
         """
@@ -56,7 +56,7 @@ class StyleTransferModule(NotTrained, RunModule, CommandLine, ImageServing):
 
     @serving
     def serving_method(self, images: List[Any], visualization: bool = False, **settings: Any) -> Dict[str, List[str]]:
-        """``[[picture, ...], style]`` as base64 text -> ``{"data": [picture, ...]}``, base64 text of JPEGs."""
+        """Answer ``[[picture, ...], style]`` in base64 with ``{"data": [picture, ...]}``, JPEGs in base64."""
         pictures, style = [base64_to_cv2(image) for image in images[0]], base64_to_cv2(images[1])
         drawn = self.predict(origin=pictures, style=style, visualization=visualization, **settings)
         return {"data": [cv2_to_base64(each) for each in drawn]}
@@ -68,11 +68,11 @@ class StyleTransferModule(NotTrained, RunModule, CommandLine, ImageServing):
         return self.predict([args.input_path], args.style_path, visualization=args.visualization, save_path=args.output_dir)
 
     def add_module_config_arg(self) -> None:
-        """``--output_dir`` and ``--visualization``."""
+        """Declare ``--output_dir`` and ``--visualization``."""
         self.arg_config_group.add_argument("--output_dir", default="style_tranfer", help="The directory to save output images.")
         self.arg_config_group.add_argument("--visualization", type=as_bool, default=True, help="whether to save output as images.")
 
     def add_module_input_arg(self) -> None:
-        """``--input_path`` and ``--style_path``."""
+        """Declare ``--input_path`` and ``--style_path``."""
         super().add_module_input_arg()
         self.arg_input_group.add_argument("--style_path", type=str, required=True, help="path to style image.")

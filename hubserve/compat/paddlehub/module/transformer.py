@@ -1,4 +1,4 @@
-"""``TransformerModule``: texts to labels, labels of words, or vectors."""
+"""``TransformerModule``: labels or vectors of texts, or labels of their words."""
 
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
@@ -13,7 +13,7 @@ _TASKS = ["seq-cls", "token-cls", "text-matching"]
 
 
 class TextServing:
-    """Serves ``predict`` as the module's task has it."""
+    """Serving method that calls ``predict`` for the module's task."""
 
     task: Optional[str]
     label_map: Any
@@ -22,16 +22,16 @@ class TextServing:
 
     @serving
     def predict_method(self, data: List[List[str]], max_seq_len: int = 128, batch_size: int = 1, use_gpu: bool = False) -> Any:
-        """Texts, or pairs of texts -> labels; labels of each word; or vectors."""
+        """Return labels of texts or pairs of texts, labels of each word, or vectors."""
         if self.task is None:
             return self.get_embedding(data, use_gpu)
         _check_task(self.task)
-        if self.label_map:  # its numbers are texts where it came as JSON
+        if self.label_map:  # its numbers are texts if it was read from JSON
             self.label_map = {int(number): label for number, label in self.label_map.items()}
         results = self.predict(data, max_seq_len=max_seq_len, batch_size=batch_size, use_gpu=use_gpu)
         if self.task != "token-cls":
             return results
-        return [labels[1 : len(texts[0]) + 1] for texts, labels in zip(data, results)]  # without [CLS] and what pads
+        return [labels[1 : len(texts[0]) + 1] for texts, labels in zip(data, results)]  # without [CLS] and padding
 
 
 class TransformerModule(NotTrained, RunModule, TextServing):
@@ -42,7 +42,7 @@ class TransformerModule(NotTrained, RunModule, TextServing):
     get_tokenizer: Any
 
     def get_embedding(self, data: List[List[str]], use_gpu: bool = False) -> List[Any]:
-        """Texts -> ``[vector of the text, vectors of its tokens]`` each.
+        """Return ``[vector of the text, vectors of its tokens]`` for each text.
 
         Raises:
             RuntimeError: the module has a task.
@@ -59,16 +59,16 @@ class TransformerModule(NotTrained, RunModule, TextServing):
         batch_size: int = 1,
         use_gpu: bool = False,
     ) -> List[Any]:
-        """Compute texts.
+        """Compute the answers for texts.
 
         Args:
             data: lists of one text, or of two.
             max_seq_len: the most tokens of one text.
-            split_char: what stands between words where each gets a label.
-            batch_size: how many to compute at once; 1 is used for vectors.
+            split_char: the separator of words that each get a label.
+            batch_size: the number of texts computed at once; 1 is used for vectors.
             use_gpu: whether to compute on a GPU.
         Returns:
-            Of each text: a label; a list of labels; or ``[vector of the text, vectors of its tokens]``.
+            For each text: a label; a list of labels; or ``[vector of the text, vectors of its tokens]``.
         """
         import paddle
 
@@ -96,7 +96,7 @@ class TransformerModule(NotTrained, RunModule, TextServing):
         return [self.label_map[number] for number in best]
 
     def _batches(self, data: List[List[str]], max_seq_len: int, batch_size: int, split_char: str) -> Iterator[Tuple[List[Any], ...]]:
-        """Batches as columns: token numbers and types, and those of the second texts where texts are matched."""
+        """Yield batches as columns: token numbers and types, and those of the second texts if texts are matched."""
         tokenizer = self.get_tokenizer()
         rows = [self._encode(tokenizer, list(texts), max_seq_len, split_char) for texts in data]
         for batch in in_batches(rows, batch_size):
@@ -118,7 +118,7 @@ class TransformerModule(NotTrained, RunModule, TextServing):
 
 
 def _numbers(encoded: Any) -> List[List[int]]:
-    """Token numbers and types, under the names of old and new tokenizers."""
+    """Return token numbers and types, under the names of old and new tokenizers."""
     types = encoded["token_type_ids"] if "token_type_ids" in encoded else encoded["segment_ids"]
     return [encoded["input_ids"], types]
 

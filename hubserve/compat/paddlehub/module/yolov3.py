@@ -1,4 +1,4 @@
-"""``Yolov3Module``: pictures to boxes. It was written with an operator that Paddle offers no longer; one published module uses it."""
+"""``Yolov3Module``: boxes in pictures. It was written with an operator that Paddle no longer has; one published module uses it."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from hubserve.errors import UnsupportedFace
 
 
 class Yolov3Module(NotTrained, RunModule, ImageServing):
-    """Can be named as a base; a module of it brings its own ``predict``."""
+    """Base class of modules with a ``predict`` of their own."""
 
     def predict(self, *_args: Any, **_settings: Any) -> Any:
-        """Not done here."""
+        """Raise: this is not supported here."""
         raise UnsupportedFace(
             "Yolov3Module.predict is not offered: the operator it was written with, multiclass_nms, is no longer in Paddle. "
             "Give the module a predict method of its own, or serve an exported detection model"

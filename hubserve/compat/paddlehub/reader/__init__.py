@@ -1,1 +1,1 @@
-"""Names of ``paddlehub.reader`` for inference: tokens and padding."""
+"""``paddlehub.reader``: the parts for inference, tokens and padding."""

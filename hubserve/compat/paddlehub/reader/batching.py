@@ -1,4 +1,4 @@
-"""``paddlehub.reader.batching``: lists of token numbers of several lengths as one array."""
+"""``paddlehub.reader.batching``: combine lists of token numbers of several lengths in one array."""
 
 from typing import Any, List, Optional
 
@@ -18,8 +18,8 @@ def pad_batch_data(
     """Pad lists to the length of the longest, or to ``max_seq_len``.
 
     Returns:
-        int64 (N, length, 1); if more is asked for, a list of it and, in this order: positions of the same form, a mask float32
-        (N, length, 1) of what is no padding, the length, the number of tokens, the lengths int64 (N,).
+        int64 (N, length, 1); with further options a list of it and, in this order: positions of the same form, a mask float32
+        (N, length, 1) of the tokens without padding, the length, the number of tokens, the lengths int64 (N,).
     """
     length = max_seq_len or max(len(each) for each in insts)
     padded = np.full((len(insts), length), pad_idx, dtype="int64")

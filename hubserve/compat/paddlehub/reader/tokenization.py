@@ -1,4 +1,4 @@
-"""``paddlehub.reader.tokenization``: BERT's way to cut texts into pieces of its vocabulary.
+"""``paddlehub.reader.tokenization``: split texts into pieces of a vocabulary, as BERT does.
 
 Source: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2018; the greedy longest match is from Wu et al., 2016.
 """
@@ -15,12 +15,12 @@ _CHINESE = (
 
 
 def convert_to_unicode(text: Any) -> str:
-    """Return text, also from UTF-8 bytes."""
+    """Convert a text or UTF-8 bytes to a text."""
     return text.decode("utf-8", "ignore") if isinstance(text, bytes) else str(text)
 
 
 def load_vocab(vocab_file: str) -> Dict[str, int]:
-    """Piece to number, of a file with a piece in each line, or a piece, a tab and its number."""
+    """Read a file with a piece in each line, or a piece, a tab and its number, into piece -> number."""
     vocab: Dict[str, int] = OrderedDict()
     with open(vocab_file, encoding="utf-8") as file:
         for index, line in enumerate(file):
@@ -32,23 +32,23 @@ def load_vocab(vocab_file: str) -> Dict[str, int]:
 
 
 def convert_by_vocab(vocab: Dict[Any, Any], items: Sequence[Any]) -> List[Any]:
-    """Look each item up."""
+    """Look up each item."""
     return [vocab[item] for item in items]
 
 
 def whitespace_tokenize(text: str) -> List[str]:
-    """Cut at white space."""
+    """Split at white space."""
     return text.split()
 
 
 class BasicTokenizer:
-    """Cuts a text into words: at white space, around punctuation, and around each Chinese character."""
+    """Splitter of texts into words: at white space, around punctuation, and around each Chinese character."""
 
     def __init__(self, do_lower_case: bool = True) -> None:
         self.do_lower_case = do_lower_case
 
     def tokenize(self, text: Any) -> List[str]:
-        """Split a text into words, in lower case and without accents if so set."""
+        """Split a text into words, in lower case and without accents if so configured."""
         spaced = "".join(f" {char} " if _is_chinese(char) else _clean(char) for char in convert_to_unicode(text))
         return [part for word in spaced.split() for part in _at_punctuation(self._fold(word))]
 
@@ -59,13 +59,13 @@ class BasicTokenizer:
 
 
 class WordpieceTokenizer:
-    """Cuts a word into the longest pieces of the vocabulary, from its beginning on; further pieces have ``##`` in front."""
+    """Splitter of words into the longest pieces of the vocabulary, from the beginning; further pieces start with ``##``."""
 
     def __init__(self, vocab: Dict[str, int], unk_token: str = "[UNK]", max_input_chars_per_word: int = 100) -> None:  # noqa: S107 - a token of text
         self.vocab, self.unk_token, self.max_input_chars_per_word = vocab, unk_token, max_input_chars_per_word
 
     def tokenize(self, text: Any) -> List[str]:
-        """Words with spaces between -> their pieces."""
+        """Split words, separated by spaces, into pieces."""
         return [piece for word in convert_to_unicode(text).split() for piece in self._pieces(word)]
 
     def _pieces(self, word: str) -> List[str]:
@@ -84,7 +84,7 @@ class WordpieceTokenizer:
 
 
 class FullTokenizer:
-    """Words, then pieces."""
+    """Splitter of texts into words and of words into pieces."""
 
     def __init__(self, vocab_file: str, do_lower_case: bool = True, **_settings: Any) -> None:
         self.vocab = load_vocab(vocab_file)
@@ -97,11 +97,11 @@ class FullTokenizer:
         return [piece for word in self.basic_tokenizer.tokenize(text) for piece in self.wordpiece_tokenizer.tokenize(word)]
 
     def convert_tokens_to_ids(self, tokens: Sequence[str]) -> List[int]:
-        """Return the numbers of pieces."""
+        """Convert pieces to their numbers."""
         return convert_by_vocab(self.vocab, tokens)
 
     def convert_ids_to_tokens(self, ids: Sequence[int]) -> List[str]:
-        """Return the pieces of numbers."""
+        """Convert numbers to their pieces."""
         return convert_by_vocab(self.inv_vocab, ids)
 
 

@@ -1,1 +1,1 @@
-"""Names of ``paddlehub.utils``."""
+"""``paddlehub.utils``."""

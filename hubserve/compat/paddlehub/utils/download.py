@@ -1,4 +1,4 @@
-"""``paddlehub.utils.download``: files from addresses that a module names."""
+"""``paddlehub.utils.download``: download files for a module."""
 
 import os
 import shutil
@@ -12,9 +12,9 @@ _CHUNK_BYTES = 1 << 16
 
 
 def download_with_progress(url: str, path: str = "") -> Iterator[Tuple[str, int, int]]:
-    """Fetch a file into a folder, the working directory where none is given; yields its path, the bytes fetched and all bytes."""
+    """Download a file into a folder, by default the working directory; yield its path, the bytes so far and all bytes."""
     if urlparse(url).scheme not in ("http", "https"):
-        raise ValueError(f"'{url}' is no http or https address")
+        raise ValueError(f"'{url}' is not an http or https address")
     folder = path or os.getcwd()
     os.makedirs(folder, exist_ok=True)
     target = os.path.join(folder, os.path.basename(urlparse(url).path))
@@ -30,32 +30,32 @@ def download_with_progress(url: str, path: str = "") -> Iterator[Tuple[str, int,
 
 
 def download(url: str, path: str = "") -> str:
-    """Fetch a file; returns its path."""
+    """Download a file, and return its path."""
     target = ""
-    for target, _, _ in download_with_progress(url, path):  # noqa: B007 - used behind the loop
+    for target, _, _ in download_with_progress(url, path):  # noqa: B007 - used after the loop
         pass
     return target
 
 
 def download_data(url: str) -> Callable[[Any], Any]:  # noqa: ARG001 - data sets are for training
-    """Decorate data sets, which are not downloaded: only training needs them."""
+    """Decorate a data set, which is not downloaded: only training needs it."""
     return lambda dataset: dataset
 
 
 class Downloader:
-    """Fetches archives and unpacks them."""
+    """Downloader of files and archives."""
 
     def download_file_and_uncompress(self, url: str, save_path: str, print_progress: bool = False, **_settings: Any) -> None:
-        """Fetch an archive and unpack it into a folder; members that would leave the folder are refused."""
+        """Download an archive and unpack it into a folder; members outside the folder are refused."""
         from paddlehub.utils.xarfile import unarchive
 
         with generate_tempdir() as folder:
             if print_progress:
-                print(f"Download {url}")  # noqa: T201 - that is what was asked for
+                print(f"Download {url}")  # noqa: T201 - requested by print_progress
             unarchive(download(url, folder), save_path)
 
     def download_file(self, url: str, save_path: str, save_name: str = "", **_settings: Any) -> Tuple[bool, str, str]:
-        """Fetch a file unless it is there; returns whether it is, a sentence, and its path."""
+        """Download a file unless it exists; return True, a message, and its path."""
         path = os.path.join(save_path, save_name or os.path.basename(urlparse(url).path))
         if not os.path.exists(path):
             with generate_tempdir() as folder:

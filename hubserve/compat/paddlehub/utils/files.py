@@ -1,4 +1,4 @@
-"""Folders, hashes, and Python files by their path."""
+"""Folders, hashes, log records, and imports of Python files."""
 
 import hashlib
 import importlib
@@ -16,9 +16,9 @@ from paddlehub.utils.log import logger
 
 
 def md5(text: Any) -> str:
-    """Return the MD5 digest of a text, as PaddleHub names cache entries."""
+    """Return the MD5 digest of a text, which names PaddleHub's cache entries."""
     data = text if isinstance(text, bytes) else str(text).encode("utf-8")
-    return hashlib.md5(data).hexdigest()  # noqa: S324 - a name, no protection
+    return hashlib.md5(data).hexdigest()  # noqa: S324 - a name, not a protection
 
 
 def md5_of_file(file: str) -> str:
@@ -37,20 +37,20 @@ def mkdir(path: str) -> None:
 
 @contextmanager
 def generate_tempfile(directory: str = "", **settings: Any) -> Iterator[Any]:
-    """Yield a named file that is deleted after the ``with`` block."""
+    """Create a named file that is deleted after the ``with`` block."""
     with tempfile.NamedTemporaryFile(dir=directory or env.TMP_HOME, **settings) as file:
         yield file
 
 
 @contextmanager
 def generate_tempdir(directory: str = "", **settings: Any) -> Iterator[str]:
-    """Yield a folder that is deleted after the ``with`` block."""
+    """Create a folder that is deleted after the ``with`` block."""
     with tempfile.TemporaryDirectory(dir=directory or env.TMP_HOME, **settings) as folder:
         yield folder
 
 
 def load_py_module(python_path: str, py_module_name: str) -> Any:
-    """Import a module afresh from a folder."""
+    """Import a module again from a folder."""
     sys.modules.pop(py_module_name, None)
     sys.path.insert(0, python_path)
     try:
@@ -60,12 +60,12 @@ def load_py_module(python_path: str, py_module_name: str) -> Any:
 
 
 def get_record_file() -> str:
-    """Return the day's log file in the home."""
+    """Return the path of the day's log file in the home."""
     return os.path.join(env.LOG_HOME, time.strftime("%Y%m%d.log"))
 
 
 def record(msg: Any) -> str:
-    """Write a message into the day's log file; returns its path."""
+    """Write a message into the day's log file, and return its path."""
     path = get_record_file()
     with open(path, "a", encoding="utf-8") as file:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {msg}\n")
@@ -73,14 +73,14 @@ def record(msg: Any) -> str:
 
 
 def record_exception(msg: str) -> str:
-    """Write the exception that is being handled into the day's log file; returns its path."""
+    """Write the current exception into the day's log file, and return its path."""
     path = record(traceback.format_exc())
     logger.warning("%s. The traceback is in '%s'", msg, path)
     return path
 
 
 def is_port_occupied(ip: str, port: int) -> bool:
-    """Return whether a server listens there."""
+    """Return True if a process listens on a port."""
     with socket.socket() as probe:
         probe.settimeout(5)
         return probe.connect_ex((ip, int(port))) == 0

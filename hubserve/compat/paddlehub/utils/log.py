@@ -10,10 +10,10 @@ TRAIN, EVAL = 21, 22
 
 
 class Logger:
-    """Writes to the standard error stream, which is a server's log; everything that :class:`logging.Logger` can is here too.
+    """Logger to the standard error stream, which is a server's log, with all methods of :class:`logging.Logger`.
 
     Attributes:
-        logger: the one of the standard library that it writes with.
+        logger: the logger of the standard library.
     """
 
     def __init__(self, name: str = "PaddleHub") -> None:
@@ -28,7 +28,7 @@ class Logger:
             self.logger.propagate = False
 
     def __getattr__(self, name: str) -> Any:
-        """``info``, ``warning`` and the rest."""
+        """Return a method of the standard library's logger, such as ``info``."""
         return getattr(object.__getattribute__(self, "logger"), name)
 
     def __call__(self, level: int, message: str) -> None:
@@ -53,12 +53,12 @@ class Logger:
 
     @property
     def is_enable(self) -> bool:
-        """Whether anything is written."""
+        """True if lines are written."""
         return not self.logger.disabled
 
     @contextmanager
     def use_terminator(self, terminator: str) -> Iterator[None]:
-        """End lines otherwise inside the ``with`` block."""
+        """End lines with another terminator inside the ``with`` block."""
         handlers = [each for each in self.logger.handlers if isinstance(each, logging.StreamHandler)]
         before = [each.terminator for each in handlers]
         for each in handlers:
@@ -70,14 +70,14 @@ class Logger:
                 each.terminator = old
 
     @contextmanager
-    def processing(self, message: str, interval: float = 0.1) -> Iterator[None]:  # noqa: ARG002 - a log has no turning wheel
-        """Say once what is being done."""
+    def processing(self, message: str, interval: float = 0.1) -> Iterator[None]:  # noqa: ARG002 - a log shows no animation
+        """Log the running action once."""
         self.logger.info(message)
         yield
 
 
 class ProgressBar:
-    """Prints a title, and how far it is at the end of each tenth."""
+    """Progress bar that prints a title, and a line for each tenth."""
 
     def __init__(self, title: str, flush_interval: float = 0.1) -> None:  # noqa: ARG002 - as above
         self.title = title
@@ -89,12 +89,12 @@ class ProgressBar:
         return self
 
     def __exit__(self, *failure: Any) -> None:
-        """Print the end, unless something went wrong."""
+        """Print the end, unless there was an error."""
         if failure[0] is None:
             self.update(1.0)
 
     def update(self, progress: float) -> None:
-        """Say how far it is, from 0 to 1."""
+        """Set the progress, from 0 to 1."""
         while self._tenths < min(10, int(progress * 10)):
             self._tenths += 1
             sys.stdout.write(f"[{'#' * self._tenths:<10}] {self._tenths * 10}%\n")

@@ -4,10 +4,10 @@ from typing import Any, Dict, List
 
 
 class TextFileParser:
-    """Reads a text file's lines, in UTF-8 or else in GBK."""
+    """Reader of the lines of a text file, in UTF-8 or else in GBK."""
 
     def parse(self, txt_file: str, use_strip: bool = True) -> List[str]:
-        """Return the file's lines: with ``use_strip`` without surrounding white space and without those that are then empty."""
+        """Return the file's lines; ``use_strip`` strips them and drops empty ones."""
         try:
             lines = self._lines(txt_file, "utf-8")
         except UnicodeDecodeError:
@@ -20,21 +20,21 @@ class TextFileParser:
 
 
 class YAMLFileParser:
-    """Reads a YAML file; needs PyYAML in the module's environment."""
+    """Reader of YAML files; needs PyYAML in the module's environment."""
 
     def parse(self, yaml_file: str) -> Any:
         """Return the file's content; numbers and booleans stay texts."""
         import yaml
 
         with open(yaml_file, encoding="utf-8") as file:
-            return yaml.load(file, Loader=yaml.BaseLoader)  # noqa: S506 - this loader makes nothing but texts, lists and dicts
+            return yaml.load(file, Loader=yaml.BaseLoader)  # noqa: S506 - this loader creates only texts, lists and dicts
 
 
 class CSVFileParser:
-    """Reads a CSV file with a header line and no quotes."""
+    """Reader of CSV files with a header line and without quotes."""
 
     def parse(self, csv_file: str) -> Dict[str, List[str]]:
-        """Column name to list of texts."""
+        """Return column name -> list of texts."""
         with open(csv_file, encoding="utf-8") as file:
             rows = [line.split(",") for line in file.read().split("\n") if line]
         return {name: [row[index] for row in rows[1:] if index < len(row)] for index, name in enumerate(rows[0] if rows else [])}

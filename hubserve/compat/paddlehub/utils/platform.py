@@ -5,10 +5,10 @@ import platform
 
 
 def get_platform() -> str:
-    """Return the operating system in one line."""
+    """Return the platform of this machine, in a line."""
     return platform.platform()
 
 
 def is_windows() -> bool:
-    """Return whether this is Windows."""
+    """Return True on Windows."""
     return os.name == "nt"

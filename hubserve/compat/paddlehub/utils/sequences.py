@@ -1,4 +1,4 @@
-"""Lists of token numbers, and sound as a spectrogram."""
+"""Pad and cut lists of token numbers, and compute spectrograms of sounds."""
 
 from typing import Any, List, Optional, Tuple
 
@@ -13,14 +13,14 @@ def pad_sequence(ids: List[int], max_seq_len: int, pad_token_id: int) -> List[in
 
 
 def trunc_sequence(ids: List[int], max_seq_len: int) -> List[int]:
-    """Truncate a list to ``max_seq_len``."""
+    """Cut a list to ``max_seq_len``."""
     if len(ids) < max_seq_len:
         raise AssertionError(f"a list of {len(ids)} numbers cannot be cut to {max_seq_len}")
     return list(ids[:max_seq_len])
 
 
 def reseg_token_label(tokenizer: Any, tokens: List[str], labels: Optional[List[str]] = None) -> Tuple[List[str], Optional[List[str]]]:
-    """Cut words into the tokenizer's pieces; the label of a word's further pieces is ``I-`` where the word's is ``B-``."""
+    """Split words into the tokenizer's pieces; a label ``B-`` becomes ``I-`` for a word's further pieces."""
     if labels and len(labels) != len(tokens):
         raise ValueError(f"there are {len(tokens)} words and {len(labels)} labels; each word needs one")
     pieces: List[str] = []
@@ -50,7 +50,7 @@ def extract_melspectrogram(
     amin: float = 1e-10,
     top_db: Optional[float] = None,
 ) -> np.ndarray:
-    """Convert a waveform to float (frames, mel_bins) in dB; needs librosa in the module's environment."""
+    """Compute the mel spectrogram of a waveform, float (frames, mel_bins) in dB; needs librosa in the module's environment."""
     import librosa
 
     spectrum = librosa.stft(

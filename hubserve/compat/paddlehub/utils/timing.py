@@ -1,10 +1,10 @@
-"""Timers."""
+"""Timing of steps."""
 
 import time
 
 
 class Timer:
-    """Counter of steps that estimates their rate and the remaining time."""
+    """Timer that counts steps, and computes their rate and the remaining time."""
 
     def __init__(self, total_step: int) -> None:
         self.total_step = total_step
@@ -17,18 +17,18 @@ class Timer:
         self.start_time = self.last_time = time.time()
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stop the clock."""
         self._running = False
         self.end_time = time.time()
 
     def count(self) -> int:
-        """Count a step; return the number of steps."""
+        """Count one more step, and return their number."""
         self.current_step = min(self.current_step + 1, self.total_step)
         return self.current_step
 
     @property
     def timing(self) -> float:
-        """Steps a second since this was last asked."""
+        """Steps per second since the last use of this property."""
         steps, now = self.current_step - self._last_step, time.time()
         self._last_step, elapsed_s = self.current_step, now - self.last_time
         self.last_time = now
@@ -36,18 +36,18 @@ class Timer:
 
     @property
     def is_running(self) -> bool:
-        """Whether it was not stopped."""
+        """True until it is stopped."""
         return self._running
 
     @property
     def eta(self) -> str:
-        """Time that is left, ``hh:mm:ss``."""
+        """Remaining time, ``hh:mm:ss``."""
         if not self._running or not self.current_step:
             return "00:00:00"
         return seconds_to_hms((time.time() - self.start_time) * (self.total_step / self.current_step))
 
 
 def seconds_to_hms(seconds: float) -> str:
-    """``3725`` -> ``01:02:05``."""
-    whole = int(seconds)
-    return f"{whole // 3600:0>2}:{whole // 60 % 60:0>2}:{whole % 60:0>2}"
+    """Return seconds as ``hh:mm:ss``, such as ``01:02:05`` for 3725."""
+    total = int(seconds)
+    return f"{total // 3600:0>2}:{total // 60 % 60:0>2}:{total % 60:0>2}"

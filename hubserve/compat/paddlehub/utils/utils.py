@@ -1,4 +1,4 @@
-"""``paddlehub.utils.utils``: pictures as base64 text, and the other small things under the names that modules import them by."""
+"""``paddlehub.utils.utils``: pictures in base64, and other helpers under the names that modules import."""
 
 import base64
 import sys
@@ -53,10 +53,10 @@ __all__ = [
 
 
 def base64_to_cv2(b64str: Union[str, bytes]) -> np.ndarray:
-    """Base64 text of an encoded picture -> uint8 (H, W, 3) BGR.
+    """Decode a picture in base64 to uint8 (H, W, 3) BGR.
 
     Raises:
-        InvalidInput: it is no picture; the message says why.
+        InvalidInput: it is not a picture; the message says why.
     """
     from hubserve.vision.codecs import decode_picture
 
@@ -64,22 +64,22 @@ def base64_to_cv2(b64str: Union[str, bytes]) -> np.ndarray:
 
 
 def cv2_to_base64(image: np.ndarray) -> str:
-    """uint8 (H, W, 3) BGR or (H, W) grey -> base64 text of it as a JPEG."""
+    """Encode a picture, uint8 (H, W, 3) BGR or (H, W) grey, as a JPEG in base64."""
     import cv2
 
     return base64.b64encode(cv2.imencode(".jpg", image)[1].tobytes()).decode("ascii")
 
 
 def get_platform_default_encoding() -> str:
-    """``gbk`` on Windows, else ``utf8``."""
+    """Return ``gbk`` on Windows, else ``utf8``."""
     return "gbk" if is_windows() else "utf8"
 
 
 def sys_stdin_encoding() -> str:
-    """Return the encoding of standard input."""
+    """Return the encoding of the standard input."""
     return getattr(sys.stdin, "encoding", None) or sys.getdefaultencoding()
 
 
 def sys_stdout_encoding() -> str:
-    """Return the encoding of standard output."""
+    """Return the encoding of the standard output."""
     return getattr(sys.stdout, "encoding", None) or sys.getdefaultencoding()

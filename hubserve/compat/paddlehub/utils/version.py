@@ -6,10 +6,10 @@ from hubserve.kinds.versions import satisfies, version_key
 
 
 class Version(str):
-    """Version text that compares with others, and with strings, by its numbers: ``Version("1.10") > "1.9"``."""
+    """Text of a version that compares with versions and texts by its numbers: ``Version("1.10") > "1.9"``."""
 
     def match(self, condition: str) -> bool:
-        """Return whether the version matches: ``1.2``, ``>=1.2``, ``<2``; an empty condition always matches."""
+        """Return True if it meets a condition such as ``1.2``, ``>=1.2`` or ``<2``; an empty condition is always met."""
         return satisfies(self, condition)
 
     def __eq__(self, other: Any) -> bool:
@@ -35,5 +35,5 @@ class Version(str):
 
 
 def version_compare(version1: str, version2: str) -> bool:
-    """Return whether the first version is newer."""
+    """Return True if the first is the newer one."""
     return version_key(version1) > version_key(version2)

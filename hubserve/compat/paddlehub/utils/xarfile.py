@@ -1,4 +1,4 @@
-"""``paddlehub.utils.xarfile``: tar and zip archives, unpacked inside their folder only."""
+"""``paddlehub.utils.xarfile``: unpack tar and zip archives inside a folder only."""
 
 import os
 import tarfile
@@ -9,10 +9,10 @@ Members = List[Tuple[Any, str, int]]
 
 
 def unarchive_with_progress(name: str, path: str) -> Iterator[Tuple[str, int, int]]:
-    """Unpack an archive into a folder; yields each member's name, the bytes unpacked and all bytes.
+    """Unpack an archive into a folder; yield each member's name, the bytes so far and all bytes.
 
     Raises:
-        ValueError: it is neither tar nor zip, or a member would be written outside the folder or is no file and no folder.
+        ValueError: it is neither tar nor zip, or a member would be written outside the folder or is neither file nor folder.
     """
     root = os.path.realpath(path)
     with _open(name) as archive:
@@ -34,7 +34,7 @@ def unarchive(name: str, path: str) -> None:
 
 
 def is_xarfile(file: str) -> bool:
-    """Return whether it is an archive that can be unpacked."""
+    """Return True for a tar or zip archive."""
     return zipfile.is_zipfile(file) or tarfile.is_tarfile(file)
 
 

@@ -1,1 +1,1 @@
-"""Names of ``paddlehub.vision``: pictures before and after a model."""
+"""``paddlehub.vision``: transforms of pictures before and after a model."""

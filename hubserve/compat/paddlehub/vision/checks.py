@@ -1,4 +1,4 @@
-"""Checks of the transforms' settings, for both families."""
+"""Checks of the transforms' settings, and reading of pictures."""
 
 from functools import reduce
 from typing import Any, Union
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def check_steps(transforms: Any) -> None:
-    """Raise unless it is a list of one or more transforms."""
+    """Raise unless the argument is a list of one or more transforms."""
     if not isinstance(transforms, list):
         raise TypeError(f"the transforms must be a list, got {type(transforms).__name__}")
     if not transforms:
@@ -15,7 +15,7 @@ def check_steps(transforms: Any) -> None:
 
 
 def check_size(size: Any, *, also_one_length: bool) -> None:
-    """Raise unless it is (width, height), or one length where that is allowed."""
+    """Raise unless the size is (width, height), or one length if that is allowed."""
     if isinstance(size, (list, tuple)):
         if len(size) != 2:
             raise (TypeError if also_one_length else ValueError)(f"a size has two lengths, (width, height), got {size}")
@@ -24,13 +24,13 @@ def check_size(size: Any, *, also_one_length: bool) -> None:
 
 
 def check_interpolation(name: str, known: Any) -> None:
-    """Raise unless it is the name of a way to interpolate."""
+    """Raise unless the name is a known interpolation."""
     if name not in known:
         raise ValueError(f"interpolation should be one of {', '.join(known)}, got {name}")
 
 
 def check_mean_and_std(mean: Any, std: Any) -> None:
-    """Raise unless both are lists, and every standard deviation is other than 0."""
+    """Raise unless both are lists, and no standard deviation is 0."""
     if not (isinstance(mean, (list, tuple)) and isinstance(std, (list, tuple))):
         raise ValueError("mean and std must be lists, with a number for each channel")  # noqa: TRY004 - as published
     if reduce(lambda one, other: one * other, std) == 0:
@@ -38,7 +38,7 @@ def check_mean_and_std(mean: Any, std: Any) -> None:
 
 
 def read_picture(im: Union[str, np.ndarray], to_rgb: bool) -> np.ndarray:
-    """Return a picture by its path, as float32 BGR; an array as it is; with red and blue exchanged if ``to_rgb``."""
+    """Read a picture by its path as float32 BGR, or return an array; ``to_rgb`` exchanges red and blue."""
     picture = read_bgr(im).astype("float32") if isinstance(im, str) else read_bgr(im)
     if not to_rgb:
         return picture
@@ -48,10 +48,10 @@ def read_picture(im: Union[str, np.ndarray], to_rgb: bool) -> np.ndarray:
 
 
 def read_bgr(im: Union[str, np.ndarray]) -> np.ndarray:
-    """Return a picture by its path, as uint8 (H, W, 3) BGR; an array as it is.
+    """Read a picture by its path as uint8 (H, W, 3) BGR, or return an array.
 
     Raises:
-        ValueError: there is no picture there, or None was given instead of one.
+        ValueError: the file is not a picture, or None was given instead of one.
     """
     if im is None:
         raise ValueError("there is no picture: None was given")
@@ -61,7 +61,7 @@ def read_bgr(im: Union[str, np.ndarray]) -> np.ndarray:
 
     picture = cv2.imread(im)
     if picture is None:
-        raise ValueError(f"cannot read the picture '{im}'; is the path right, and the file whole?")
+        raise ValueError(f"cannot read the picture '{im}'; is the path right, and the file complete?")
     return np.asarray(picture)
 
 

@@ -1,4 +1,4 @@
-"""Between RGB and CIE LAB, white point D65, in the scale of colorization models: ``(L - 50) / 100``, ``a / 110``, ``b / 110``."""
+"""Convert between RGB and CIE LAB, white point D65, in the scale of colorization models: ``(L - 50) / 100``, ``a / 110``, ``b / 110``."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ _WHITE = np.array([0.95047, 1.0, 1.08883])
 
 
 class RGB2LAB:
-    """RGB (H, W, 3), 0 to 255 -> scaled LAB (H, W, 3)."""
+    """Converter from RGB (H, W, 3), 0 to 255, to scaled LAB (H, W, 3)."""
 
     def __call__(self, img: np.ndarray) -> np.ndarray:
-        """Do it."""
+        """Convert a picture."""
         rgb = np.asarray(img) / 255
         linear = np.where(rgb > 0.04045, ((np.maximum(rgb, 0) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
         relative = linear @ _TO_XYZ.T / _WHITE
@@ -21,13 +21,13 @@ class RGB2LAB:
 
 
 class LAB2RGB:
-    """Scaled LAB (N, 3, H, W) -> RGB (N, 3, H, W), 0 to about 1."""
+    """Converter from scaled LAB (N, 3, H, W) to RGB (N, 3, H, W), 0 to about 1."""
 
     def __init__(self, mode: str = "RGB2LAB") -> None:
         self.mode = mode
 
     def __call__(self, img: np.ndarray) -> np.ndarray:
-        """Do it."""
+        """Convert pictures."""
         lab = np.moveaxis(np.asarray(img), 1, -1)
         y = (lab[..., 0] * 100 + 50 + 16.0) / 116.0
         x, z = lab[..., 1] * 110 / 500.0 + y, np.maximum(y - lab[..., 2] * 110 / 200.0, 0)

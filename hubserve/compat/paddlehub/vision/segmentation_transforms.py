@@ -1,4 +1,4 @@
-"""``paddlehub.vision.segmentation_transforms``: the same for pictures with a mask: ``(im,)``, or ``(im, label)`` if there is one."""
+"""``paddlehub.vision.segmentation_transforms``: transforms of pictures with a mask; each returns ``(im,)`` or ``(im, label)``."""
 
 import os
 from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
@@ -15,10 +15,10 @@ def _both(im: np.ndarray, label: Mask) -> Tuple[Any, ...]:
 
 
 class Compose:
-    """Chain of transforms, followed by (H, W, C) -> (C, H, W).
+    """Sequence of transforms, followed by (H, W, C) -> (C, H, W).
 
     Args:
-        transforms: a list of them.
+        transforms: a list of transforms.
         to_rgb: exchange red and blue first; pictures are BGR.
     """
 
@@ -27,7 +27,7 @@ class Compose:
         self.transforms, self.to_rgb = transforms, to_rgb
 
     def __call__(self, im: Union[str, np.ndarray], label: Union[str, Mask] = None) -> Tuple[np.ndarray, Mask]:
-        """Transform a BGR picture, or the path of one, and its mask, if any, to the model's input and the mask."""
+        """Transform a BGR picture, or the path of one, and its mask, if any."""
         if isinstance(label, str):
             from PIL import Image
 
@@ -40,7 +40,7 @@ class Compose:
 
 
 class Resize:
-    """Resize to (width, height); a mask keeps its values."""
+    """Resizing to (width, height); a mask keeps its values."""
 
     interp_dict = functional.INTERPOLATION
 
@@ -50,7 +50,7 @@ class Resize:
         self.target_size, self.interp = target_size, interp
 
     def __call__(self, im: np.ndarray, label: Mask = None) -> Tuple[Any, ...]:
-        """Do it."""
+        """Resize a picture and its mask."""
         if not isinstance(im, np.ndarray):
             raise TypeError(f"a picture is a numpy array, got {type(im).__name__}")
         if im.ndim != 3:
@@ -67,12 +67,12 @@ class Normalize:
         self.mean, self.std = mean, std
 
     def __call__(self, im: np.ndarray, label: Mask = None) -> Tuple[Any, ...]:
-        """Do it."""
+        """Normalize a picture."""
         return _both(functional.normalize(im, np.array(self.mean), np.array(self.std)), label)
 
 
 class Padding:
-    """Add a border at the bottom and the right, up to (width, height)."""
+    """Padding at the bottom and the right, up to (width, height)."""
 
     def __init__(
         self, target_size: Sequence[int], im_padding_value: Sequence[float] = (128, 128, 128), label_padding_value: int = 255
@@ -81,31 +81,31 @@ class Padding:
         self.target_size, self.im_padding_value, self.label_padding_value = target_size, im_padding_value, label_padding_value
 
     def __call__(self, im: np.ndarray, label: Mask = None) -> Tuple[Any, ...]:
-        """Do it."""
+        """Pad a picture and its mask."""
         mask = None if label is None else checks.pad_to(label, self.target_size, self.label_padding_value)
         return _both(checks.pad_to(im, self.target_size, self.im_padding_value), mask)
 
 
 class ColorMap:
-    """Gives each class a colour."""
+    """Colours of classes."""
 
     def __init__(self, num_classes: int = 256) -> None:
         self.num_classes = num_classes
 
     def __call__(self) -> List[List[int]]:
-        """Return one list of three numbers per class."""
+        """Return a list of three numbers per class."""
         flat = get_color_map_list(self.num_classes)
         return [flat[index : index + 3] for index in range(0, len(flat), 3)]
 
 
 class SegmentVisual:
-    """Lays a mask's colours over its picture; the picture has ``weight``."""
+    """Overlay of a mask's colours on its picture, which has ``weight``."""
 
     def __init__(self, weight: float = 0.6) -> None:
         self.weight = weight
 
     def __call__(self, image: str, result: np.ndarray, save_dir: Optional[str] = None) -> np.ndarray:
-        """Return a picture with its mask, uint8 (H, W, 3) BGR; save it under the same name if a folder is given."""
+        """Return the picture with its mask, uint8 (H, W, 3) BGR, and save it under the same name if a folder is given."""
         import cv2
 
         shown = visualize(image, result, self.weight)

@@ -1,4 +1,4 @@
-"""``paddlehub.vision.transforms``: what prepares pictures for a model. Each takes and gives a (H, W, C) array."""
+"""``paddlehub.vision.transforms``: prepare pictures for a model. Each transform takes and returns a (H, W, C) array."""
 
 from typing import Any, Callable, List, Sequence, Union
 
@@ -26,17 +26,17 @@ _RANDOM = (
 
 
 def __getattr__(name: str) -> Any:
-    """Those that change pictures at random, which only training does."""
+    """Return a placeholder for a random transform, which only training uses."""
     if name in _RANDOM:
         return placeholder(__name__, name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
 class Compose:
-    """Chain of transforms.
+    """Sequence of transforms.
 
     Args:
-        transforms: a list of them.
+        transforms: a list of transforms.
         to_rgb: exchange red and blue first; pictures are BGR.
         channel_first: (H, W, C) -> (C, H, W) at the end.
     """
@@ -46,7 +46,7 @@ class Compose:
         self.transforms, self.to_rgb, self.channel_first = transforms, to_rgb, channel_first
 
     def __call__(self, im: Union[str, np.ndarray]) -> np.ndarray:
-        """Transform a BGR picture, or the path of one, to the model's input."""
+        """Transform a BGR picture, or the path of one."""
         picture = checks.read_picture(im, self.to_rgb)
         for transform in self.transforms:
             picture = transform(picture)
@@ -54,15 +54,15 @@ class Compose:
 
 
 class Permute:
-    """(H, W, C) -> (C, H, W)."""
+    """Transposition from (H, W, C) to (C, H, W)."""
 
     def __call__(self, im: np.ndarray) -> np.ndarray:
-        """Do it."""
+        """Transpose a picture."""
         return functional.permute(im)
 
 
 class Resize:
-    """Resize to a square of one length, or to (width, height)."""
+    """Resizing to a square of one length, or to (width, height)."""
 
     interpolation_dict = functional.INTERPOLATION
 
@@ -72,18 +72,18 @@ class Resize:
         self.target_size, self.interpolation = target_size, interpolation
 
     def __call__(self, im: np.ndarray) -> np.ndarray:
-        """Do it."""
+        """Resize a picture."""
         return functional.resize(im, self.target_size, self.interpolation_dict[self.interpolation])
 
 
 class ResizeByLong:
-    """Resize so that the longer side has a length."""
+    """Resizing of the longer side to a length."""
 
     def __init__(self, long_size: int) -> None:
         self.long_size = long_size
 
     def __call__(self, im: np.ndarray) -> np.ndarray:
-        """Do it."""
+        """Resize a picture."""
         return functional.resize_long(im, self.long_size)
 
 
@@ -97,30 +97,30 @@ class Normalize:
         self.mean, self.std, self.channel_first = mean, std, channel_first
 
     def __call__(self, im: np.ndarray) -> np.ndarray:
-        """Do it."""
+        """Normalize a picture."""
         shape = (-1, 1, 1) if self.channel_first else (1, 1, -1)
         return functional.normalize(im, np.array(self.mean).reshape(shape), np.array(self.std).reshape(shape))
 
 
 class Padding:
-    """Add a border at the bottom and the right, up to a square of one length or (width, height)."""
+    """Padding at the bottom and the right, up to a square of one length or (width, height)."""
 
     def __init__(self, target_size: functional.Size, im_padding_value: Sequence[float] = (127.5, 127.5, 127.5)) -> None:
         checks.check_size(target_size, also_one_length=True)
         self.target_size, self.im_padding_value = target_size, im_padding_value
 
     def __call__(self, im: np.ndarray) -> np.ndarray:
-        """Do it."""
+        """Pad a picture."""
         return checks.pad_to(im, self.target_size, self.im_padding_value)
 
 
 class CenterCrop:
-    """Crop of the square in the middle."""
+    """Crop of the square in the centre."""
 
     def __init__(self, crop_size: int) -> None:
         self.crop_size = crop_size
 
     def __call__(self, img: np.ndarray) -> np.ndarray:
-        """Do it."""
+        """Crop a picture."""
         top, left = (int((length - self.crop_size) / 2.0) for length in img.shape[:2])
         return img[top : top + self.crop_size, left : left + self.crop_size, :]

@@ -1,4 +1,4 @@
-"""``paddlehub.vision.utils``: picture files, masks as colours, and back to a picture's own size."""
+"""``paddlehub.vision.utils``: find picture files, colour masks, and resize predictions to a picture's own size."""
 
 import json
 import os
@@ -28,39 +28,39 @@ _EXTENSIONS = (".bmp", ".dib", ".png", ".jpg", ".jpeg", ".pbm", ".pgm", ".ppm", 
 
 
 def __getattr__(name: str) -> Any:
-    """Those that training and evaluation use."""
+    """Return a placeholder for a name of training and evaluation."""
     if name in ("ConfusionMatrix", "box_crop", "box_iou_xywh", "draw_boxes_on_image"):
         return placeholder(__name__, name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
 def is_image_file(filename: str) -> bool:
-    """Return whether a file's name is one of a picture."""
+    """Return True for the file name of a picture."""
     return os.path.splitext(filename)[-1].lower() in _EXTENSIONS
 
 
 def get_img_file(dir_name: str) -> List[str]:
-    """Return the paths of all pictures in a folder and those inside it."""
+    """Return the paths of all pictures in a folder and its subfolders."""
     return [os.path.join(folder, name) for folder, _, names in os.walk(dir_name) for name in names if is_image_file(name)]
 
 
 def get_label_infos(file_list: str) -> List[str]:
-    """Return the names of the categories in a COCO annotation file, by their numbers."""
+    """Return the names of the categories in a COCO annotation file, ordered by their numbers."""
     with open(file_list, encoding="utf-8") as file:
         categories = json.load(file)["categories"]
     return [each["name"] for each in sorted(categories, key=lambda each: each["id"])]
 
 
 def npmax(array: np.ndarray) -> Tuple[int, int]:
-    """Row and column of a matrix's largest value."""
+    """Return row and column of a matrix's largest value."""
     row, column = np.unravel_index(int(np.argmax(array)), array.shape)
     return int(row), int(column)
 
 
 def get_color_map_list(num_classes: int) -> List[int]:
-    """Return a palette as Pascal VOC numbers its classes, without its first colour, black: three numbers per class.
+    """Return the palette of Pascal VOC without its first colour, black: three numbers per class.
 
-    The bits of a class's number are dealt to red, green and blue in turn, the highest bit of each colour first.
+    The bits of a class's number go to red, green and blue in turn, the highest bit of each colour first.
     """
     palette: List[int] = []
     for number in range(1, num_classes + 1):
@@ -74,7 +74,7 @@ def get_color_map_list(num_classes: int) -> List[int]:
 
 
 def visualize(image: Union[str, np.ndarray], result: np.ndarray, weight: float = 0.6) -> np.ndarray:
-    """Return a picture with its mask's colours laid over it.
+    """Return a picture overlaid with its mask's colours.
 
     Args:
         image: uint8 (H, W, 3) BGR, or its path.
@@ -88,7 +88,7 @@ def visualize(image: Union[str, np.ndarray], result: np.ndarray, weight: float =
 
 
 def get_pseudo_color_map(pred: np.ndarray) -> Any:
-    """Return a mask as a Pillow image with a palette."""
+    """Convert a mask to a Pillow image with a palette."""
     from PIL import Image
 
     mask = Image.fromarray(pred.astype(np.uint8)).convert("P")
@@ -97,7 +97,7 @@ def get_pseudo_color_map(pred: np.ndarray) -> Any:
 
 
 def get_reverse_list(ori_shape: Sequence[int], transforms: Sequence[Callable[..., Any]]) -> List[Tuple[str, Tuple[int, int]]]:
-    """Return the (height, width) before each transform that changes it: ``("resize", (h, w))`` or ``("padding", (h, w))``."""
+    """Return the size before each transform that changes it, as ``("resize", (height, width))`` or ``("padding", (height, width))``."""
     steps: List[Tuple[str, Tuple[int, int]]] = []
     height, width = ori_shape[0], ori_shape[1]
     for transform in transforms:
@@ -115,12 +115,12 @@ def get_reverse_list(ori_shape: Sequence[int], transforms: Sequence[Callable[...
 
 
 def reverse_transform(pred: Any, ori_shape: Sequence[int], transforms: Sequence[Callable[..., Any]]) -> Any:
-    """Bring a prediction back to its picture's size.
+    """Resize a prediction to its picture's size.
 
     Args:
         pred: a Paddle tensor (N, C, h, w).
         ori_shape: the picture's height and width.
-        transforms: what was done to the picture.
+        transforms: those that were applied to the picture.
     """
     import paddle.nn.functional
 
@@ -141,7 +141,7 @@ def subtract_imagenet_mean_batch(batch: Any) -> Any:
 
 
 def gram_matrix(data: Any) -> Any:
-    """Return the Gram matrix (N, C, C) of a Paddle tensor (N, C, H, W)."""
+    """Compute the correlation of the channels of a Paddle tensor (N, C, H, W), as (N, C, C)."""
     batch, channels, height, width = data.shape
     features = data.reshape((batch, channels, width * height))
     return features.bmm(features.transpose((0, 2, 1))) / (channels * height * width)

@@ -37,7 +37,7 @@ class Region:
         if offset + byte_size > self.file_size():
             raise InvalidInput(
                 f"failed to register shared memory region '{shorten(name)}': '{key}' has {self.file_size()} bytes, "
-                f"and {byte_size} from offset {offset} on were to be registered"
+                f"fewer than {byte_size} from offset {offset}"
             )
 
     def __del__(self) -> None:

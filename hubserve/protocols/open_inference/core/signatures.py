@@ -13,7 +13,7 @@ from hubserve.bounded_cache import BoundedCache
 from hubserve.errors import HubError, usage_sentence
 from hubserve.gateway.dataplane import ServedModule
 from hubserve.gateway.ensembles.plan import EnsembleStep
-from hubserve.kinds.description import Face
+from hubserve.kinds.description import Interface
 from hubserve.protocols.open_inference.core.datatypes import DATATYPE_OF, config_type_of
 from hubserve.types import ANY, BYTES, REST, TensorSpec
 
@@ -49,12 +49,12 @@ class Signature:
         self._step_labels = step_labels
         self.name, self.version = module.plan.info.name, module.plan.info.version
         described = module.description
-        self.has_tensors = Face.TENSORS in described.faces
-        self.takes_pictures = Face.PICTURE in described.faces and (described.picture_item is not None or not self.has_tensors)
+        self.has_tensors = Interface.TENSORS in described.interfaces
+        self.takes_pictures = Interface.PICTURE in described.interfaces and (described.picture_item is not None or not self.has_tensors)
         self.is_batched = self.has_tensors and described.batched
         inputs, outputs = described.inputs, described.outputs
         if not self.has_tensors:
-            inputs = [ARGUMENTS] if Face.JSON in described.faces else []
+            inputs = [ARGUMENTS] if Interface.JSON in described.interfaces else []
             inputs, outputs = [*inputs, *([PICTURES] if self.takes_pictures else [])], [RESULTS]
         self.inputs = {spec.name: spec for spec in inputs}
         self.outputs = {spec.name: spec for spec in outputs}

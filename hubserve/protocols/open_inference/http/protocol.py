@@ -29,7 +29,7 @@ _MODEL = r"models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 
 
 class OpenInferenceProtocol(Protocol):
-    """Handlers of the protocol's paths; those of the admin surface are in :mod:`.admin_routes`."""
+    """Handlers of the protocol's paths; those of the admin surface are in :mod:`hubserve.protocols.open_inference.http.admin_routes`."""
 
     prefixes = (PREFIX.rstrip("/"), PREFIX)
 

@@ -15,7 +15,7 @@ from hubserve.instance.execute import compute
 from hubserve.instance.frame_calls import prepare
 from hubserve.instance.frame_results import FrameResults
 from hubserve.kinds.base import LoadedModule
-from hubserve.kinds.description import Description, Face
+from hubserve.kinds.description import Description, Interface
 from hubserve.types import ANY, TensorSpec
 from hubserve.wire import frames
 from hubserve.wire.frames import pack_arrays, unpack_arrays
@@ -29,7 +29,7 @@ class TwoInputs(LoadedModule):
     """Adds its inputs; refuses any batch with the poison in it."""
 
     description = Description(
-        faces=[Face.TENSORS, Face.JSON],
+        interfaces=[Interface.TENSORS, Interface.JSON],
         inputs=[TensorSpec("a", "float32", (ANY, 2)), TensorSpec("b", "int32", (ANY,))],
         outputs=[TensorSpec("y", "float32", (ANY, 2))],
     )
@@ -49,7 +49,7 @@ class TwoInputs(LoadedModule):
 
 def work_of(a: np.ndarray, b: np.ndarray, answer: str) -> QueuedRequest:
     buffers: list[Any] = []
-    call = {"face": Face.TENSORS, "inputs": pack_arrays({"a": a, "b": b}, buffers), "answer": answer}
+    call = {"interface": Interface.TENSORS, "inputs": pack_arrays({"a": a, "b": b}, buffers), "answer": answer}
     return QueuedRequest(call, buffers, len(a), "form", asyncio.Future(loop=LOOP))
 
 
@@ -62,7 +62,8 @@ def computed_from(batch: list[QueuedRequest], call_sizes: list[int], module: Loa
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.sampled_from([Face.JSON, Face.TENSORS])), min_size=1, max_size=10), st.data()
+    st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.sampled_from([Interface.JSON, Interface.TENSORS])), min_size=1, max_size=10),
+    st.data(),
 )
 def test_every_request_gets_its_own_share_of_any_batch(shapes: list[tuple[int, bool, str]], data: st.DataObject) -> None:
     start, batch, expected = 0, [], []
@@ -83,7 +84,7 @@ def test_every_request_gets_its_own_share_of_any_batch(shapes: list[tuple[int, b
         assert result is not None
         if want is None:
             assert from_wire(result["error"]).message == "poison"
-        elif answer == Face.JSON:
+        elif answer == Interface.JSON:
             assert json.loads(computed.buffers[result["json"]]) == want.tolist()
         else:
             buffers = [memoryview(np.ascontiguousarray(each)).cast("B") for each in computed.buffers]
@@ -95,6 +96,6 @@ def test_every_request_gets_its_own_share_of_any_batch(shapes: list[tuple[int, b
 
 def test_arrays_that_do_not_fit_are_refused_and_nothing_is_computed() -> None:
     module = TwoInputs()
-    computed = computed_from([work_of(np.zeros((1, 3), np.float32), np.zeros(1, np.int32), Face.JSON)], [1], module)
+    computed = computed_from([work_of(np.zeros((1, 3), np.float32), np.zeros(1, np.int32), Interface.JSON)], [1], module)
     assert "must have shape [-1, 2]" in from_wire(computed.results[0]["error"]).message  # type: ignore[index]
     assert module.calls == []

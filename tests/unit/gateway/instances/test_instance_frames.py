@@ -20,7 +20,7 @@ from tests.wire_mutations import EXCHANGES, Ends, exchange, watch_errors
 
 ARENA = Arena.create()
 TIMES = {"times": [], "took_s": 0.0, "calls_s": 0.0, "prepare_s": 0.0}
-INFER = {"op": "infer", "calls": [{"face": "tensors", "answer": "tensors"}]}
+INFER = {"op": "infer", "calls": [{"interface": "tensors", "answer": "tensors"}]}
 ARRAY = {"name": "y", "dtype": "float32", "shape": [2], "buffer": 0}
 
 

@@ -1,1 +1,1 @@
-"""Names of ``paddlehub.compat.module``."""
+"""``paddlehub.compat.module``."""

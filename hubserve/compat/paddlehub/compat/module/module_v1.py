@@ -1,4 +1,4 @@
-"""``paddlehub.compat.module.module_v1``: modules described by a ``module_desc.pb``, which are not run here."""
+"""``paddlehub.compat.module.module_v1``: modules described by a ``module_desc.pb``, which are not supported here."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from hubserve.errors import LoadFailed
 
 
 class ModuleV1:
-    """Stands for a module of PaddleHub 1.0 to 1.5."""
+    """Placeholder for a module of PaddleHub 1.0 to 1.5."""
 
     def __init__(self, *_args: Any, **_settings: Any) -> None:
         raise LoadFailed(

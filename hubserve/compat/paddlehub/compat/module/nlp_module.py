@@ -1,4 +1,4 @@
-"""``paddlehub.compat.module.nlp_module``: base classes of text modules from before Paddle 2, which infer with Paddle's old predictor."""
+"""``paddlehub.compat.module.nlp_module``: base classes of text modules from before Paddle 2, on Paddle's old predictor."""
 
 import argparse
 import ast
@@ -15,7 +15,7 @@ from hubserve.module import runnable
 
 
 class DataFormatError(Exception):
-    """Error for invalid data."""
+    """The input cannot be used."""
 
 
 class NLPBaseModule(RunModule):
@@ -24,7 +24,7 @@ class NLPBaseModule(RunModule):
     vocab_path: str
 
     def get_vocab_path(self) -> str:
-        """Return the path of the vocabulary that the model was trained with."""
+        """Return the path of the model's vocabulary."""
         return self.vocab_path
 
 
@@ -52,7 +52,7 @@ class NLPPredictionModule(NLPBaseModule, CommandLine):
         return config
 
     def texts2tensor(self, texts: List[Dict[str, Any]]) -> Any:
-        """Put the token numbers of texts, each under ``processed``, behind one another: a PaddleTensor ``words`` (tokens, 1) int64."""
+        """Concatenate the token numbers of texts, each under ``processed``, in a PaddleTensor ``words`` (tokens, 1) int64."""
         numbers = [number for text in texts for number in text["processed"]]
         tensor = _paddle_core().PaddleTensor(np.array(numbers, dtype="int64"))
         tensor.name = "words"
@@ -61,7 +61,7 @@ class NLPPredictionModule(NLPBaseModule, CommandLine):
         return tensor
 
     def to_unicode(self, texts: List[str]) -> List[str]:
-        """Return the texts unchanged; Python 2 needed more."""
+        """Return the texts unchanged; Python 2 needed a conversion."""
         return texts
 
     @runnable
@@ -75,17 +75,17 @@ class NLPPredictionModule(NLPBaseModule, CommandLine):
         return self.predict(texts=texts, use_gpu=args.use_gpu, batch_size=args.batch_size)
 
     def add_module_config_arg(self) -> None:
-        """``--use_gpu`` and ``--batch_size``."""
+        """Declare ``--use_gpu`` and ``--batch_size``."""
         self.arg_config_group.add_argument("--use_gpu", type=ast.literal_eval, default=False, help="whether use GPU for prediction")
         self.arg_config_group.add_argument("--batch_size", type=int, default=1, help="batch size for prediction")
 
     def add_module_input_arg(self) -> None:
-        """``--input_file`` and ``--input_text``."""
+        """Declare ``--input_file`` and ``--input_text``."""
         self.arg_input_group.add_argument("--input_file", type=str, default=None, help="file contain input data")
         self.arg_input_group.add_argument("--input_text", type=str, default=None, help="text to predict")
 
     def check_input_data(self, args: argparse.Namespace) -> List[str]:
-        """Return the texts of the command line: a file's lines, or one."""
+        """Return the texts of the command line: a file's lines, or one text."""
         if not args.input_file:
             return [args.input_text] if args.input_text else []
         if not os.path.exists(args.input_file):
@@ -94,9 +94,9 @@ class NLPPredictionModule(NLPBaseModule, CommandLine):
 
 
 class TransformerModule(NLPBaseModule):
-    """BERT and its like from before Paddle 2.
+    """Base class of BERT and similar modules from before Paddle 2.
 
-    Modules of it that bring a model and a method of their own infer; what builds programs is not here.
+    Modules with a model and a method of their own work; methods that build programs are not supported.
     """
 
     def __init__(self, directory: Optional[str] = None, max_seq_len: int = 128, **_settings: Any) -> None:
@@ -106,19 +106,19 @@ class TransformerModule(NLPBaseModule):
         self.max_seq_len = max_seq_len
 
     def param_prefix(self) -> str:
-        """Prefix of the names of its parameters."""
+        """Return the prefix of the names of its parameters."""
         return f"@HUB_{self.name}@"
 
     def context(self, *_args: Any, **_settings: Any) -> Any:
-        """Not done here."""
+        """Raise: this is not supported here."""
         raise refuse(f"{type(self).__name__}.context")
 
     def get_embedding(self, *_args: Any, **_settings: Any) -> Any:
-        """Not done here."""
+        """Raise: this is not supported here."""
         raise refuse(f"{type(self).__name__}.get_embedding, which builds a program,")
 
     def get_params_layer(self) -> Dict[str, int]:
-        """Not done here."""
+        """Raise: this is not supported here."""
         raise refuse(f"{type(self).__name__}.get_params_layer")
 
 

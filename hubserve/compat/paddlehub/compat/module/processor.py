@@ -4,13 +4,13 @@ from typing import Any, Dict, List
 
 
 class BaseProcessor:
-    """Pre- and postprocessing of a module of PaddleHub 1; subclasses implement it."""
+    """Base class of the pre- and postprocessing of a module of PaddleHub 1."""
 
     def __init__(self, module: Any) -> None:
-        """Take the module."""
+        """Accept the module."""
 
     def configs(self) -> List[Dict[str, Any]]:
-        """Accept no settings."""
+        """Return the settings of the processor; none by default."""
         return []
 
     def preprocess(self, sign_name: str, data_dict: Dict[str, Any]) -> Any:

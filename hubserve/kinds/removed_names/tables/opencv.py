@@ -2,7 +2,7 @@
 
 from typing import Dict
 
-_OWN = "hubserve.kinds.removed_names.for_opencv"
+_OWN = "hubserve.kinds.removed_names.replacements.opencv"
 
 NAMES: Dict[str, str] = {
     "cv2.CV_AA": "cv2:LINE_AA",

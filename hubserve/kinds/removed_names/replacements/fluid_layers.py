@@ -2,7 +2,7 @@
 
 from typing import Any, Optional
 
-from hubserve.kinds.removed_names.for_paddle import (
+from hubserve.kinds.removed_names.replacements.paddle import (
     pool2d,
     reduce_all,
     reduce_any,
@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name.startswith("elementwise_"):
-        return getattr(import_module("hubserve.kinds.removed_names.for_paddle"), name)
+        return getattr(import_module("hubserve.kinds.removed_names.replacements.paddle"), name)
     return getattr(import_module(_SAME.get(name, "paddle.base.layers")), name)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Dict
 
-_OWN = "hubserve.kinds.removed_names.for_pillow"
+_OWN = "hubserve.kinds.removed_names.replacements.pillow"
 
 NAMES: Dict[str, str] = {
     "PIL.PILLOW_VERSION": "PIL:__version__",

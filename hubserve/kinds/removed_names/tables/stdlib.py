@@ -3,7 +3,7 @@
 from collections import abc
 from typing import Dict
 
-_OWN = "hubserve.kinds.removed_names.for_python"
+_OWN = "hubserve.kinds.removed_names.replacements.stdlib"
 
 NAMES: Dict[str, str] = {
     **{f"collections.{name}": f"collections.abc:{name}" for name in abc.__all__},
@@ -37,7 +37,7 @@ METHODS: Dict[str, str] = {
 #: removed modules, for environments that have the replacement
 MODULES: Dict[str, str] = {
     "distutils": "setuptools._distutils",
-    "imp": "hubserve.kinds.removed_names.old_imp",
+    "imp": "hubserve.kinds.removed_names.replacements.old_imp",
 }
 
 PACKAGES = frozenset(name.split(".")[0] for name in (*NAMES, *METHODS, *MODULES))

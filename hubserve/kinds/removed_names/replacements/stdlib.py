@@ -1,10 +1,10 @@
-"""Removed functions of Python's standard library and of PyYAML, rebuilt on present ones."""
+"""Removed functions of Python's standard library, rebuilt on present ones."""
 
 import inspect
 from collections import namedtuple
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Tuple
 
 ArgSpec = namedtuple("ArgSpec", "args varargs keywords defaults")
 
@@ -70,20 +70,3 @@ def array_tostring(array: Any) -> bytes:
 def array_fromstring(array: Any, data: Any) -> None:
     """Append values from bytes."""
     array.frombytes(data.encode() if isinstance(data, str) else data)
-
-
-def yaml_load(original: Callable[..., Any], note: Callable[[], None]) -> Optional[Callable[..., Any]]:
-    """Wrap a function to default to the loader of PyYAML 5; None if PyYAML still has a default."""
-    loader = inspect.signature(original).parameters.get("Loader")
-    if loader is None or loader.default is not loader.empty:
-        return None
-
-    def replacement(stream: Any, Loader: Any = None) -> Any:  # noqa: N803 - as PyYAML has it
-        if Loader is None:
-            import yaml
-
-            note()
-            Loader = yaml.FullLoader  # noqa: N806
-        return original(stream, Loader)
-
-    return replacement

@@ -2,7 +2,7 @@
 
 from typing import Dict
 
-_OWN = "hubserve.kinds.removed_names.for_paddle"
+_OWN = "hubserve.kinds.removed_names.replacements.paddle"
 
 #: layers whose names ended in a small d in the betas of 2.0
 _LAYERS = {
@@ -63,7 +63,7 @@ NAMES: Dict[str, str] = {
     "paddle.fluid": "",
 }
 
-WRAPPED: Dict[str, str] = {"paddle.inference.Config": "hubserve.kinds.removed_names.for_paddle_inference:config"}
+WRAPPED: Dict[str, str] = {"paddle.inference.Config": "hubserve.kinds.removed_names.replacements.paddle_inference:config"}
 
 #: The parts of ``paddle.fluid`` that still exist, since Paddle 2.6 under another name. They do not replace it: programs that were written
 #: with it need more. Packages such as ``ppgan`` need a name or two of it, and no more is available where Paddle 1 cannot be installed.
@@ -71,9 +71,9 @@ LEFT_OVER: Dict[str, str] = {
     "paddle.fluid": "paddle.base",
     "paddle.fluid.dataloader": "paddle.io.dataloader",
     "paddle.fluid.dygraph.parallel": "paddle.distributed.parallel",
-    "paddle.fluid.initializer": "hubserve.kinds.removed_names.fluid_initializer",
-    "paddle.fluid.layers": "hubserve.kinds.removed_names.fluid_layers",
-    "paddle.fluid.layers.nn": "hubserve.kinds.removed_names.fluid_layers",
+    "paddle.fluid.initializer": "hubserve.kinds.removed_names.replacements.fluid_initializer",
+    "paddle.fluid.layers": "hubserve.kinds.removed_names.replacements.fluid_layers",
+    "paddle.fluid.layers.nn": "hubserve.kinds.removed_names.replacements.fluid_layers",
     "paddle.fluid.optimizer": "paddle.optimizer",
     "paddle.fluid.regularizer": "paddle.regularizer",
 }

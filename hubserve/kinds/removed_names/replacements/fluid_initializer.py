@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hubserve.kinds.removed_names.for_paddle import msra, xavier
+from hubserve.kinds.removed_names.replacements.paddle import msra, xavier
 
 MSRA = MSRAInitializer = msra
 Xavier = XavierInitializer = xavier

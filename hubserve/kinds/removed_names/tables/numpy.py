@@ -2,7 +2,7 @@
 
 from typing import Dict
 
-_OWN = "hubserve.kinds.removed_names.for_numpy"
+_OWN = "hubserve.kinds.removed_names.replacements.numpy"
 
 NAMES: Dict[str, str] = {
     # aliases of Python's own types, until 1.24

@@ -1,0 +1,1 @@
+"""Replacements of removed functions and modules that newer packages do not have under another name."""

@@ -1,0 +1,1 @@
+"""Tables of removed names: one file for each package."""
