@@ -49,7 +49,7 @@ def main() -> int:
 
 
 async def measure(port: int, rates: list[float], rounds: int, seconds: float) -> dict[float, list[Tally]]:
-    """Each rate's rounds; the rates alternate."""
+    """Measure the rounds of each rate; the rates alternate."""
     tallies: dict[float, list[Tally]] = {rate: [] for rate in rates}
     async with Client(port) as client:
         await open_loop(client, calls(), min(rates), min(1.0, seconds))
@@ -61,7 +61,7 @@ async def measure(port: int, rates: list[float], rounds: int, seconds: float) ->
 
 
 def calls() -> Iterator[Call]:
-    """Requests of one item each, without end; each has an answer of its own."""
+    """Yield requests of one item each without end; each has a different answer."""
     return itertools.cycle([_call(float(value)) for value in range(1, _KINDS_OF_CALLS + 1)])
 
 
@@ -71,7 +71,7 @@ def _call(value: float) -> Call:
 
 
 def row(rate: float, rounds: list[Tally]) -> dict[str, Any]:
-    """A rate's figures."""
+    """Return the table row of a rate."""
     return {
         "requests/s": rate,
         "sent": sum(each.sent for each in rounds),
@@ -85,12 +85,12 @@ def row(rate: float, rounds: list[Tally]) -> dict[str, Any]:
 
 
 def lost(rounds: list[Tally]) -> int:
-    """Requests without a right answer."""
+    """Count the requests without a correct answer."""
     return sum(each.failure_count + each.lost for each in rounds)
 
 
 def promises_for(rate: float, rounds: list[Tally]) -> list[Promise]:
-    """What is promised at a rate: every answer right, and at some rates a time."""
+    """Return the promises for a rate: every answer is correct, and some rates have a latency limit."""
     kept = [
         Promise(f"{rate:g}/s: none lost, every answer right", f"{lost(rounds)} of {sum(each.sent for each in rounds)}", lost(rounds) == 0)
     ]

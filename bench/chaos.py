@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def modules(folder: Path, parts: set[str], classifier: bool) -> dict[str, Any]:
-    """The config's ``modules_info``: the installed module that has the load, one in trouble, and maybe the classifier."""
+    """Return the config's ``modules_info``: the installed module under load, one in trouble, and the classifier if wanted."""
     limits: dict[str, Any] = {"compute_timeout_s": COMPUTE_TIMEOUT_S} if "hang" in parts else {}
     limits |= {"max_memory_mb": MAX_MEMORY_MB} if "leak" in parts else {}
     trouble = copy_module("checked", folder / "trouble", name="trouble", version="1.0.0")
@@ -93,7 +93,7 @@ def modules(folder: Path, parts: set[str], classifier: bool) -> dict[str, Any]:
 
 @dataclass
 class Found:
-    """What a run found.
+    """Results of a run.
 
     Attributes:
         full_load_per_s: measured before.
@@ -105,8 +105,8 @@ class Found:
         silent: modules that did not answer right 2 s after the last fault.
         sent_again: requests whose new connection the server could not take; see :class:`stress.client.Client`.
         alive: the server answered in the end that it is ready.
-        unexpected: lines of the server's log that tell of an error of its own.
-        broken: errors of this program itself, for which it could not go on with a fault.
+        unexpected: lines of the server's log that report an internal error.
+        broken: errors of this program itself, which ended one of its faults.
         seconds: how long it took.
     """
 
@@ -135,7 +135,7 @@ class Chaos:
     _start_s: float = 0.0
 
     async def run(self, args: argparse.Namespace) -> Found:
-        """Find full load, then a share of it for so long, with everything that goes wrong."""
+        """Find full load, then send a share of it while faults are injected."""
         seconds = args.minutes * 60
         gateway = self.server.process.pid
         patient = "descriptors" in self.parts
@@ -185,7 +185,7 @@ class Chaos:
 
 
 async def _end(tasks: list["asyncio.Task[None]"]) -> list[str]:
-    """Cancel tasks; returns the errors of those that had ended before, as no task should."""
+    """Cancel tasks; return the errors of those that had ended before, as no task should."""
     for task in tasks:
         task.cancel()
     return [repr(error) for error in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(error, Exception)]
@@ -200,14 +200,14 @@ def _is_ready(server: Server) -> bool:
 
 
 async def full_load(client: Client, seconds: float) -> float:
-    """The answers per second that the module can give when it has all that it can take."""
+    """Measure the answers per second of the saturated module."""
     await closed_loop(client, plain_calls("checked"), _FULL_LOAD_CONNECTIONS, seconds / 3)
     tally = await closed_loop(client, plain_calls("checked"), _FULL_LOAD_CONNECTIONS, seconds)
     return tally.rate_per_s(0, seconds)
 
 
 async def pictures_calls(client: Client) -> Iterator[Call]:
-    """Requests for the classifier without end; what it answers first is what it must answer again."""
+    """Yield requests for the classifier without end; its first answer is the expected one from then on."""
     raw = post_octets("clas_system", np.random.default_rng(0).standard_normal((1, 3, 224, 224), np.float32))
     answers: list[Any] = []
     first = Tally()
@@ -228,7 +228,7 @@ def _classes(results: Any) -> list[Any]:
 
 
 def report(found: Found, args: argparse.Namespace) -> int:
-    """Print what was found; returns the exit status."""
+    """Print the results; return the exit status."""
     specials = {f"requests to {part}": found.faults.tallies[part] for part in JUDGED if part in found.faults.parts}
     tallies = {**found.tallies, **specials}
     failures = [(name, failure) for name, tally in tallies.items() for failure in tally.failures]
@@ -259,7 +259,7 @@ def _row(name: str, tally: Tally) -> dict[str, Any]:
 
 
 def promises(found: Found) -> list[Promise]:
-    """What is promised, and what was found."""
+    """Compare the results with the promises."""
     faults, parts, memory = found.faults, found.faults.parts, found.memory
     loads = [tally for name, tally in found.tallies.items() if name != "plain requests of 'trouble'"]
     bad, lost, sent = (sum(getattr(each, what) for each in loads) for what in ("failure_count", "lost", "sent"))
@@ -283,7 +283,7 @@ def promises(found: Found) -> list[Promise]:
         kept.append(Promise("instances were killed", f"{kills} times", kills >= wanted))
     if "raise" in parts:
         raised = faults.tallies["raise"]
-        kept.append(Promise("what raises is told its error", f"{raised.right} of {raised.sent}", raised.right == raised.sent > 0))
+        kept.append(Promise("a request that raises gets its error", f"{raised.right} of {raised.sent}", raised.right == raised.sent > 0))
     if "hang" in parts:
         hung = faults.tallies["hang"]
         kept.append(Promise("what hangs is refused", f"{hung.right} of {hung.sent}", hung.right == hung.sent > 0))
@@ -299,8 +299,14 @@ def promises(found: Found) -> list[Promise]:
         kept.append(Promise("every 'hub serving reload' succeeds", failed[0] if failed else f"{faults.done('reload')} times", not failed))
     for part in ("fork", "frames"):
         if part in parts:
-            told = faults.tallies[part]
-            kept.append(Promise(f"what ends its instance is told so ('{part}')", f"{told.right} of {told.sent}", told.right == told.sent))
+            ended = faults.tallies[part]
+            kept.append(
+                Promise(
+                    f"a request that ends its instance gets that reason ('{part}')",
+                    f"{ended.right} of {ended.sent}",
+                    ended.right == ended.sent,
+                )
+            )
     for part in ATTACKS.keys() & parts:
         failed = [event.text for event in faults.events if event.part == part and event.failed]
         kept.append(Promise(f"the fault '{part}' is carried out", failed[0] if failed else f"{faults.done(part)} times", not failed))
@@ -340,7 +346,7 @@ def _rude_promise(found: Found) -> Promise:
     wrong = sum(count for what, count in rude.items() if what.endswith(AS_IF_RIGHT))
     garbage = sum(count for what, count in rude.items() if not what.startswith("slow "))
     slow = sum(count for what, count in rude.items() if what.startswith("slow ") and what.endswith("cut off"))
-    text = f"garbage of {GARBAGE_CLIENTS} clients is not taken for requests; {SLOW_CLIENTS} slow ones disturb nobody"
+    text = f"garbage of {GARBAGE_CLIENTS} clients is not taken for requests; {SLOW_CLIENTS} slow clients do not disturb others"
     return Promise(text, f"{wrong} of {garbage} taken for requests; slow ones cut off {slow} times", wrong == 0)
 
 

@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def measure(args: argparse.Namespace, batch_size: int) -> dict[str, float]:
-    """One row: medians of the alternating rounds."""
+    """Return a row of medians of the alternating rounds."""
     cores = sorted(os.sched_getaffinity(0))
     served, raw = [], []
     with server(args.engine, cores[0]) as port:
@@ -68,7 +68,7 @@ def measure(args: argparse.Namespace, batch_size: int) -> dict[str, float]:
 
 @contextmanager
 def server(engine: str, core: int) -> Iterator[int]:
-    """A server with one instance of the classifier, all on one core; gives its port."""
+    """Start a server with one instance of the classifier, all on one core; yield its port."""
     with tempfile.TemporaryDirectory() as folder:
         sys.path.insert(0, str(ROOT))
         from tests.conftest import Server, free_port
@@ -90,13 +90,13 @@ def server(engine: str, core: int) -> Iterator[int]:
 
 
 class Body(NamedTuple):
-    """What is posted.
+    """Body and headers of a request.
 
     Attributes:
         content: the body.
         headers: HTTP's.
         path: of the URL.
-        marker: what the right answer holds, and no error does.
+        marker: bytes that only a correct answer contains.
     """
 
     content: bytes
@@ -106,7 +106,7 @@ class Body(NamedTuple):
 
 
 def base64_body(batch_size: int) -> Body:
-    """PaddleHub's form: JSON with one base64 array."""
+    """Return PaddleHub's form: JSON with one base64 array."""
     array = sample(batch_size)
     images = base64.b64encode(array.tobytes()).decode()
     body = json.dumps({"images": images, "revert_params": {"shape": list(array.shape), "dtype": "float32"}}).encode()
@@ -114,14 +114,14 @@ def base64_body(batch_size: int) -> Body:
 
 
 def raw_body(batch_size: int) -> Body:
-    """The array's bytes, described by headers."""
+    """Return the array's bytes, described by headers."""
     array = sample(batch_size)
     shape = ",".join(map(str, array.shape))
     return Body(array.tobytes(), {"Content-Type": "application/octet-stream", "X-Hub-Shape": shape, "X-Hub-Dtype": "float32"})
 
 
 def v2_body(batch_size: int) -> Body:
-    """A binary tensor of the Open Inference Protocol, and the scores back in binary."""
+    """Return a binary tensor of the Open Inference Protocol; the scores come back in binary, too."""
     array = sample(batch_size)
     tensor = {"name": "x", "shape": array.shape, "datatype": "FP32", "parameters": {"binary_data_size": array.nbytes}}
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
@@ -130,7 +130,7 @@ def v2_body(batch_size: int) -> Body:
 
 
 def jpeg_body(batch_size: int) -> Body:
-    """A photo of 451 x 300 pixels as it comes from a camera; several in one multipart body."""
+    """Return a JPEG photo of 451 x 300 pixels, or several in one multipart body."""
     from skimage import data
 
     from hubserve.vision.codecs import decode_picture, encode_picture
@@ -146,7 +146,7 @@ PAYLOADS = {"base64": base64_body, "raw": raw_body, "v2": v2_body, "jpeg": jpeg_
 
 
 def run_clients(port: int, payload: str, batch_size: int, connections: int, seconds: float) -> float:
-    """Images per second, closed loop."""
+    """Measure images per second in a closed loop."""
     body = PAYLOADS[payload](batch_size)
     start = time.perf_counter() + WARM_UP_S
     counts = [0] * connections
@@ -170,7 +170,7 @@ def run_clients(port: int, payload: str, batch_size: int, connections: int, seco
 
 
 def run_raw_process(engine: str, batch_size: int, seconds: float, core: int) -> float:
-    """Images per second of the engine alone, in a process of its own on one core."""
+    """Measure images per second of the engine alone, in a separate process on one core."""
     command = [sys.executable, __file__, "--engine", engine, "--raw", str(batch_size), "--seconds", str(seconds)]
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
@@ -182,7 +182,7 @@ def run_raw_process(engine: str, batch_size: int, seconds: float, core: int) -> 
 
 
 def run_raw(engine: str, batch_size: int, seconds: float) -> int:
-    """The raw predictor's own process: compute the same batch again and again."""
+    """Compute the same batch repeatedly, in the raw predictor's own process."""
     from hubserve.engines import EngineOptions, load_engine
 
     loaded = load_engine(MODEL, engine, EngineOptions(cpu_num_threads=1))
@@ -197,12 +197,12 @@ def run_raw(engine: str, batch_size: int, seconds: float) -> int:
 
 
 def sample(batch_size: int) -> np.ndarray:
-    """A batch of noise, the same every time."""
+    """Return a batch of noise, equal in every run."""
     return np.random.default_rng(0).standard_normal((batch_size, 3, 224, 224), np.float32)
 
 
 def report(rows: list[dict[str, float]], args: argparse.Namespace) -> None:
-    """Print what was measured."""
+    """Print the results."""
     if args.json:
         print(json.dumps(rows, indent=2))
         return

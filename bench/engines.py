@@ -67,7 +67,7 @@ def report(verdicts: list[Verdict], title: str) -> None:
 
 
 def items_per_second(ms_per_item: list[float | None]) -> str:
-    """The median of the rounds; "-" where there are none."""
+    """Return the median of the rounds, or "-" if there are none."""
     known = [ms for ms in ms_per_item if ms]
     return f"{1000 / median(known):.1f}" if known else "-"
 

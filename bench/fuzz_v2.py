@@ -82,14 +82,14 @@ class _Run(FuzzRun):
             await self._request(mutated(self.random, ALL_CASES[self.random.choice(self._cases)]))
 
     async def _call(self, message: bytes) -> None:
-        status, told = "OK", ""
+        status, text = "OK", ""
         try:
             await self._infer(message, timeout=_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
-            status, told = error.code().name, error.details() or ""
+            status, text = error.code().name, error.details() or ""
         self.outcomes[f"gRPC {status}"] += 1
         if status not in _GRPC_ALLOWED:
-            self.failures.append({"request": repr(message[:2000]), "answer": f"{status}: {told}"})
+            self.failures.append({"request": repr(message[:2000]), "answer": f"{status}: {text}"})
 
     async def _request(self, request: bytes) -> None:
         complete = is_complete(request)

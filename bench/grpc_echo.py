@@ -87,7 +87,7 @@ async def serve_own() -> Any:
 
 @asynccontextmanager
 async def serve_library() -> Any:
-    """The gRPC library's; gives the port."""
+    """Start the gRPC library's server; yield its port."""
 
     async def echo(message: bytes, _: Any) -> bytes:
         return message
@@ -123,7 +123,7 @@ async def measure(serve: Serve, size: int, concurrency: int, seconds: float) -> 
 
 
 def ask(pipe: Any, port: int, size: int, concurrency: int, seconds: float) -> None:
-    """The client's process: tells when it is warm, then how many calls were answered."""
+    """Run the client's process: report when it is warm, then how many calls were answered."""
 
     async def loop(call: Callable[[bytes], Awaitable[bytes]], seconds: float) -> int:
         message, end, done = bytes(size), time.monotonic() + seconds, 0

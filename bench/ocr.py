@@ -65,7 +65,7 @@ def page() -> Path:
 
 
 def networks_alone(engine: str, content: bytes) -> Any:
-    """A function that computes all that the three networks compute for one picture."""
+    """Return a function that computes all that the three networks compute for one picture."""
     module: Any = get_kind("paddlehub").load(MODULE, "ocr_alone", {"engine": engine, "cpu_num_threads": 1}, {}).module
     calls: list[tuple[Any, Any]] = []
 
@@ -83,7 +83,7 @@ def networks_alone(engine: str, content: bytes) -> Any:
 
 
 def rate(call: Any, connections: int, seconds: float) -> float:
-    """Calls a second."""
+    """Measure calls per second."""
     counts = [0] * connections
     call()
     start = time.monotonic()
@@ -103,7 +103,7 @@ def rate(call: Any, connections: int, seconds: float) -> float:
 
 @contextmanager
 def server(engine: str) -> Iterator[str]:
-    """A server with one instance, on a free port; gives the module's address."""
+    """Start a server with one instance on a free port; yield the module's address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

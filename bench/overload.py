@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def modules(delay_ms: float, max_queue_size: int = 0) -> dict[str, Any]:
-    """The config's ``modules_info``."""
+    """Return the config's ``modules_info``."""
     settings: dict[str, Any] = {"init_args": {"directory": folder_of("sleeper"), "delay_ms": delay_ms}, "workers": INSTANCES}
     if max_queue_size:
         settings["max_queue_size"] = max_queue_size
@@ -92,7 +92,7 @@ def modules(delay_ms: float, max_queue_size: int = 0) -> dict[str, Any]:
 
 
 def queue_size(full: FullLoad, delay_s: float) -> int:
-    """How many requests may wait so that the last of them still is in time.
+    """Return the queue size at which the last waiting request is still in time.
 
     By Little's law a queue of n requests is a wait of n / rate. Wait and call together may take QUEUE_FACTOR times the p99 at full load,
     and besides the queue each instance may have been sent one request ahead of the one that it computes.
@@ -102,7 +102,7 @@ def queue_size(full: FullLoad, delay_s: float) -> int:
 
 
 def calls() -> Iterator[Call]:
-    """Requests without end."""
+    """Yield requests without end."""
     return itertools.cycle([_call(number) for number in range(1, 1025)])
 
 
@@ -112,7 +112,7 @@ def _call(number: int) -> Call:
 
 
 async def find_full_load(port: int, seconds: float, kind: str) -> tuple[FullLoad, list[dict[str, Any]]]:
-    """The fewest connections that saturate the module; and a row of the table for each try."""
+    """Find the fewest connections that saturate the module; return a table row for each try, too."""
     tallies: dict[int, Tally] = {}
     async with Client(port) as client:
         await closed_loop(client, calls(), INSTANCES, 0.5)
@@ -175,7 +175,7 @@ def row(what: str, tally: Tally, rate_per_s: float) -> dict[str, Any]:
 
 
 def recovered_after_s(afterwards: Tally, full: FullLoad) -> float:
-    """When full speed was reached again: the end of the last stretch that was slower."""
+    """Return the seconds until full speed was reached again: the end of the last slower stretch."""
     slow = [
         start
         for start in (number * _BUCKET_S for number in range(int(_AFTERWARDS_S / _BUCKET_S)))
@@ -185,7 +185,7 @@ def recovered_after_s(afterwards: Tally, full: FullLoad) -> float:
 
 
 def judge(found: dict[str, Any], full: FullLoad) -> list[Promise]:
-    """What is promised, and what was found."""
+    """Compare the results with the promises."""
     tally, afterwards, memory = found["tally"], found["afterwards"], found["memory"]
     p99_s, refused_ms = percentile(tally.latencies_s, 99), percentile(tally.refused_s, 99) * 1000
     before, peak = memory.gateway_mb()[0], max(memory.gateway_mb())

@@ -88,7 +88,7 @@ def measure(
 
 
 def find(tools: Path) -> list[str] | None:
-    """How perf_analyzer is run here: as it is, or by another glibc's loader from the folder of ``--fetch``; None if it does not run."""
+    """Return the command that runs perf_analyzer, if need be by the loader from the folder of ``--fetch``; None if neither runs."""
     loader = tools / "lib" / LOADER
     candidates = [[str(loader), "--library-path", str(loader.parent), str(tools / "perf_analyzer" / "bin" / "perf_analyzer")]]
     installed = shutil.which("perf_analyzer", path=str(Path(sys.executable).parent)) or shutil.which("perf_analyzer")

@@ -1,7 +1,7 @@
 """Tensors in shared memory against tensors in the request: the same module, the same unmodified Triton client, over HTTP and gRPC.
 
-One client has one request in flight, and puts its tensor where it is to be for each request anew. The ways take turns, so that what else
-the machine does meets all of them alike.
+One client has one request in flight, and copies its tensor into place anew for each request. The ways take turns, so that other load of the
+machine affects all of them equally.
 
     python bench/shared_memory.py
 """
@@ -43,7 +43,7 @@ class Way(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What was measured of one way.
+    """Measurements of one way.
 
     Attributes:
         calls_per_s: of the median round.

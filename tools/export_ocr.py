@@ -48,7 +48,7 @@ FILES = {
         f"{_MODELS}/ch_PP-OCRv4_rec_infer/inference.pdiparams",
         "a6dbfa63e7ee161688523c954e9e293f77dc24044db81e836ff9c7f103fd191a",
     ),
-    # last: whoever finds it finds all
+    # last: if it exists, all exist
     "rec/inference.pdmodel": (
         f"{_MODELS}/ch_PP-OCRv4_rec_infer/inference.pdmodel",
         "bf78f3898a004615e69c676259d8171bd7ae99000653b41fd72aaa36ae8bd304",

@@ -1,4 +1,4 @@
-"""The three exports, step by step: stage, check the files as a user would run them, then move them into place."""
+"""The three exports: write to a staging folder, check the files as a user would run them, then move them into place."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ _FUSED_SCORE_TOLERANCE = 5e-3
 
 
 class Classifier(NamedTuple):
-    """Which form of the default classifier is wanted.
+    """Form of the default classifier.
 
     Attributes:
         size_px: height and width of what the network sees.

@@ -209,7 +209,7 @@ def _agree(wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> bool:
 
 
 def find_checkpoint(given: str) -> ModelFiles:
-    """The files of what ``paddle.jit.save`` wrote.
+    """Return the files that ``paddle.jit.save`` wrote.
 
     Args:
         given: the prefix that it was saved under, one of its files, or a folder that holds one such model.

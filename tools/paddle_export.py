@@ -52,7 +52,7 @@ def exit_on_sigterm() -> None:
 
 @contextlib.contextmanager
 def staging(output: Path) -> Iterator[Path]:
-    """A temporary folder inside ``output``, on the same file system; it goes at the end, and so do new folders that stay empty."""
+    """Yield a temporary folder inside ``output``, on the same file system; remove it, and new folders that stay empty, at the end."""
     made = [folder for folder in (output, *output.parents) if not folder.exists()]
     try:
         output.mkdir(parents=True, exist_ok=True)

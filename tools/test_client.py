@@ -23,7 +23,7 @@ _FIRST_KEYS = ("class_ids", "scores", "label_names")
 
 
 class Totals:
-    """What the averages are made of."""
+    """Sums from which the averages are computed."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -61,7 +61,7 @@ def from_one_up(text: str) -> int:
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """The options of the command line."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server_url", required=True, help="http://host:port/predict/module")
     parser.add_argument("--image_file", "--image_path", required=True, type=Path, help="a picture, or a folder of pictures")
@@ -80,7 +80,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def find_images(path: Path) -> list[Path]:
-    """The file itself, or a folder's pictures in order of name; its sub-folders are not looked into.
+    """Return the file itself, or a folder's pictures in order of name, without those of sub-folders.
 
     Raises:
         InvalidInput: there is nothing at ``path``, or no picture in it.

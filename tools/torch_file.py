@@ -154,7 +154,7 @@ def _read(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _next_pickle(stream: io.BytesIO) -> tuple[Any, dict[str, _Storage]]:
-    """The object that the pickle at the stream's position builds, and the storages it refers to."""
+    """Return the object that the pickle at the stream's position builds, and the storages it refers to."""
     start = stream.tell()
     try:
         instructions = [(instruction.name, argument) for instruction, argument, _ in pickletools.genops(stream)]
@@ -175,7 +175,7 @@ def _next_pickle(stream: io.BytesIO) -> tuple[Any, dict[str, _Storage]]:
 
 
 def _read_storages(stream: io.BytesIO, keys: Any, storages: dict[str, _Storage]) -> dict[str, np.ndarray]:
-    """The elements of each storage, as views of the file's bytes."""
+    """Return the elements of each storage, as views of the file's bytes."""
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(storages):
         raise LoadFailed("its list of storages is not that of its tensors")
     data, position, found = stream.getvalue(), stream.tell(), {}

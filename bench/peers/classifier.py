@@ -38,11 +38,11 @@ class Contestant(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
         return f"{self.peer.title}, {self.engine}"
 
     def name_engine(self, port: int) -> str:
-        """The engine, and what it became where the server on this port chose."""
+        """Return the engine's name, and the one that the server on this port chose, if it did."""
         chosen = self.peer.engine_in_use(port)
         return self.engine if chosen in (None, self.engine) else f"{self.engine} ({chosen})"
 
@@ -97,7 +97,7 @@ def cat() -> np.ndarray:
 def measure(
     args: argparse.Namespace, contestants: list[Contestant], images: np.ndarray, scratch: Path, not_run: dict[str, str]
 ) -> dict[Contestant, list[Seen]]:
-    """Every contestant in every round; what cannot run is dropped."""
+    """Measure every contestant in every round; drop those that cannot run."""
     measured: dict[Contestant, list[Seen]] = {}
     for number in range(args.rounds):
         for contestant in list(contestants):
@@ -118,7 +118,7 @@ def measure(
 
 
 def rows(measured: dict[Contestant, list[Seen]]) -> list[dict[str, Any]]:
-    """Medians of the rounds, and each of hubserve's engines against every other server."""
+    """Return medians of the rounds, and each of hubserve's engines compared with every other server."""
     made: list[dict[str, Any]] = []
     for contestant, rounds in measured.items():
         figures = {name: statistics.median(getattr(seen, name) for seen in rounds) for name in Seen._fields if name != "engine"}
@@ -132,7 +132,7 @@ def rows(measured: dict[Contestant, list[Seen]]) -> list[dict[str, Any]]:
 
 
 def report(args: argparse.Namespace, made: list[dict[str, Any]], not_run: dict[str, str]) -> None:
-    """Print what was measured."""
+    """Print the results."""
     client = "wrk" if wrk.available() else "asyncio"
     if args.json:
         about = {"client": client, "workers": args.workers, "rounds": args.rounds, "seconds": args.seconds}

@@ -57,11 +57,11 @@ class Connection(asyncio.Protocol):
             self._transport.write(self._message)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
+        """See asyncio."""
         self._transport = transport  # type: ignore[assignment]  # a TCP connection's is one that can write
 
     def data_received(self, data: bytes) -> None:
-        """A part of an answer, or all of it."""
+        """See asyncio."""
         self._came += data
         end = self._came.find(b"\r\n\r\n") + 4
         if end < 4:
@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
         self._answer(status == 200 and self._marker in self._came)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """The server has closed it, which ends an answer that does not say how long it is, and breaks any other."""
+        """Finish an answer without a length; any other one is incomplete."""
         self._transport = None
         if self._waits:
             self._answer(self._is_whole_without_length())
@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         """Close it, if it is open."""
         if self._transport:
             transport, self._transport = self._transport, None
-            transport.set_protocol(asyncio.Protocol())  # what becomes of the old connection is of no interest to the next
+            transport.set_protocol(asyncio.Protocol())  # later events of the old connection must not reach the next one
             transport.close()
 
     def _is_whole_without_length(self) -> bool | None:
@@ -107,7 +107,7 @@ Done = Callable[[Connection, bool | None], None]
 
 @lru_cache(maxsize=64)  # heads differ by their date alone
 def read_head(head: bytes) -> tuple[int, int | None, bool]:
-    """The status, the body's length (None: up to the end of the connection), and whether the server then closes the connection.
+    """Return the status, the body's length (None: up to the end of the connection), and whether the server then closes the connection.
 
     Args:
         head: the status line and the headers.
@@ -127,7 +127,7 @@ def read_head(head: bytes) -> tuple[int, int | None, bool]:
 
 
 class Tally:
-    """What the connections of a run saw together."""
+    """Counts and latencies of all connections of a run."""
 
     def __init__(self) -> None:
         self.latencies_s: list[float] = []
@@ -135,7 +135,7 @@ class Tally:
         self.lost = 0
 
     def count(self, since: float, right: bool | None) -> None:
-        """One request, sent at ``since``, has its answer now: a right one, a wrong one, or (None) none."""
+        """Count a request sent at ``since``: answered correctly, wrongly, or (None) not at all."""
         if right is None:
             self.lost += 1
             return
@@ -143,19 +143,19 @@ class Tally:
         self.wrong += not right
 
     def sum_up(self, seconds: float) -> Measured:
-        """The run's figures."""
+        """Return the run's figures."""
         p50, p99 = (1e3 * percentile(self.latencies_s, share) for share in (0.50, 0.99))
         return Measured(len(self.latencies_s), seconds, p50, p99, self.wrong, self.lost)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least ``share`` of all do not exceed; 0 where there are none."""
+    """Return the smallest value that at least ``share`` of all do not exceed; 0 if there are none."""
     ordered = sorted(values)
     return ordered[max(0, -int(-len(ordered) * share // 1) - 1)] if ordered else 0.0
 
 
 def closed_loop(port: int, request: Request, connections: int, seconds: float) -> Measured:
-    """Each connection sends its next request when it has its answer; every answer is looked into."""
+    """Send each connection's next request when the previous one is answered; check every answer."""
 
     async def run() -> Measured:
         tally, start, busy = Tally(), time.perf_counter(), connections
@@ -182,7 +182,7 @@ def closed_loop(port: int, request: Request, connections: int, seconds: float) -
 
 
 def open_loop(port: int, request: Request, connections: int, seconds: float, per_second: float) -> Measured:
-    """Requests come at random moments, whether earlier ones are answered or not; the same moments in every run.
+    """Send requests at random times, whether earlier ones are answered or not; the times are equal in every run.
 
     They go over a fixed number of connections; one that finds all of them busy waits, and its waiting is part of its latency.
 
@@ -217,7 +217,7 @@ def open_loop(port: int, request: Request, connections: int, seconds: float, per
         for moment in moments:
             if (ahead := start + moment - time.perf_counter()) > 0:
                 await asyncio.sleep(ahead)
-            now = time.perf_counter()  # not the moment itself: that the client wakes late is no fault of the server
+            now = time.perf_counter()  # not the scheduled time: the server is not to blame if the client wakes late
             if free:
                 free.pop().ask(now)
             else:
@@ -264,7 +264,7 @@ def _run(measuring: Coroutine[None, None, Measured], seconds: float) -> Measured
 
 
 def arrivals(per_second: float, seconds: float) -> list[float]:
-    """Moments of a Poisson process, in seconds from its start; the same ones each time."""
+    """Return the times of a Poisson process in seconds from its start, equal in every run."""
     generator = random.Random(_SEED)
     moments: list[float] = []
     now = generator.expovariate(per_second)

@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def measure_both(args: argparse.Namespace, peers: list[Peer], scratch: Path, not_run: dict[str, str]) -> tuple[Rounds, Rounds]:
-    """Closed loops at every number of connections, then open ones at half of what the slowest one can."""
+    """Run closed loops at every number of connections, then open ones at half the load of the slowest."""
     # half load is a share of what is answered at eight connections, so that is measured in any case
     connections = sorted({*args.connections, HALF_LOAD_CONNECTIONS})
 
@@ -68,7 +68,7 @@ def measure_both(args: argparse.Namespace, peers: list[Peer], scratch: Path, not
 
 
 def report(args: argparse.Namespace, closed: Rounds, half: Rounds, not_run: dict[str, str]) -> None:
-    """Print what was measured."""
+    """Print the results."""
     client = "wrk" if wrk.available() else "asyncio"
     shown = [row for row in rows(closed) if row["connections"] in args.connections]
     at_half = rows(half)

@@ -23,7 +23,7 @@ print(json.dumps(["%d.%d" % sys.version_info[:2], folder if shared else None]))
 
 
 class Environment(NamedTuple):
-    """What a peer needs.
+    """Python and packages that a peer needs.
 
     Attributes:
         name: of its folder under the cache.
@@ -53,7 +53,7 @@ class Interpreter(NamedTuple):
 
 
 def make(environment: Environment, cache: Path) -> Interpreter:
-    """The environment's interpreter; installs it first where that has not been done, or not with these requirements.
+    """Return the environment's interpreter; install it first unless it exists with these requirements.
 
     Raises:
         CannotRun: there is no interpreter for it, or pip failed.
@@ -103,7 +103,7 @@ def _find(environment: Environment) -> Interpreter:
 
 
 def _candidates(versions: tuple[str, ...]) -> list[Path]:
-    """Executables that may be one of these versions. Those of pyenv are asked too: its names on PATH answer for some versions only."""
+    """Return executables that may be one of these versions, pyenv's included: its names on PATH work for some versions only."""
     named = [found for version in versions if (found := shutil.which(f"python{version}"))]
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     own = Path(sys.base_prefix) / "bin" / "python3"

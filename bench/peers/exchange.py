@@ -1,4 +1,4 @@
-"""What is sent to a server under measurement, and what must come back."""
+"""Requests to a server under measurement, and the answers that they must get."""
 
 import http.client
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Request(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What a load generator saw.
+    """Results of a load generator.
 
     Attributes:
         requests: answered within the time.
@@ -53,10 +53,10 @@ class Measured(NamedTuple):
 
 
 def post(port: int, request: Request) -> tuple[int, bytes]:
-    """Send it once; gives the HTTP status and the body.
+    """Send a request once; return the HTTP status and the body.
 
     Raises:
-        OSError: nobody answers.
+        OSError: no server answers.
         http.client.HTTPException: what comes back is not HTTP.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
@@ -69,7 +69,7 @@ def post(port: int, request: Request) -> tuple[int, bytes]:
 
 
 def check_once(port: int, request: Request) -> None:
-    """Send it once and look at the answer.
+    """Send a request once and check the answer.
 
     Raises:
         WrongAnswer: it is not the right one.

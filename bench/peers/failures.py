@@ -1,9 +1,9 @@
-"""What can go wrong with a peer."""
+"""Errors of measuring a peer."""
 
 
 class CannotRun(Exception):
-    """A peer cannot be made to run on this machine; the message says why. The other peers are measured all the same."""
+    """A peer cannot run on this machine, for the given reason; the other peers are measured nevertheless."""
 
 
 class WrongAnswer(Exception):
-    """A server answered wrongly or with an error: what was measured means nothing, so the whole run fails."""
+    """A server answered wrongly or with an error: the measurement is invalid, so the whole run fails."""

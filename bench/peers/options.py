@@ -1,4 +1,4 @@
-"""What both scripts can be told, and how they go on when a peer cannot run."""
+"""Options of the comparisons, and their output when a peer cannot run."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ from bench.peers.servers.base import Peer
 
 
 def parser(description: str, peers: str, seconds: float) -> argparse.ArgumentParser:
-    """The options that both have."""
+    """Return a parser of the options that all comparisons have."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     made.add_argument("--peers", type=names, default=peers, help=f"which servers, of {','.join(PEERS)}")
     made.add_argument("--workers", type=int, default=2, help="Python workers of each server")
@@ -45,7 +45,7 @@ def counts(text: str) -> list[int]:
 
 
 def make_peers(chosen: list[str], cache: Path, not_run: dict[str, str]) -> list[Peer]:
-    """The peers whose environments there are or can be made; the others' reasons go into ``not_run``."""
+    """Return the peers whose environments exist or can be made; the others' reasons go into ``not_run``."""
     made = []
     for name in chosen:
         peer = load(name)
@@ -61,16 +61,16 @@ def make_peers(chosen: list[str], cache: Path, not_run: dict[str, str]) -> list[
 
 
 def cannot_run(title: str, error: CannotRun, not_run: dict[str, str]) -> None:
-    """Note it and say so."""
+    """Record and print that a peer cannot run."""
     not_run[title] = str(error)
     say(f"{title} could not be run: {error}")
 
 
 def console() -> Console:
-    """Where tables go: as wide as the terminal, and wide enough in a file."""
+    """Return the console for tables: as wide as the terminal, and wide enough in a file."""
     return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def say(text: str) -> None:
-    """Tell how far the script is; its standard output is for results."""
+    """Print progress to stderr; standard output is for results."""
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""A server's processes: started as one group, measured together, and ended together."""
+"""Process groups of servers: start, measure and stop one as a whole."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _have_ended(family: list[tuple[int, str | None]], timeout_s: float) -> bool:
-    """Wait for all of them; gives whether they have."""
+    """Wait until all have ended; return False after the timeout."""
     deadline = time.monotonic() + timeout_s
     while any(_runs(pid, started) for pid, started in family):
         if time.monotonic() > deadline:
@@ -54,12 +54,12 @@ def _have_ended(family: list[tuple[int, str | None]], timeout_s: float) -> bool:
 
 
 def _runs(pid: int, started: str | None) -> bool:
-    """Whether it is still the same process; its number may have been given to another one since."""
+    """Return whether the same process still runs; its number may belong to another one since."""
     return started is not None and _started(pid) == started
 
 
 def tree(root: int) -> list[int]:
-    """A process and all its descendants."""
+    """Return a process and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and (fields := _stat(int(entry.name))):
@@ -71,7 +71,7 @@ def tree(root: int) -> list[int]:
 
 
 def memory_bytes(root: int) -> int:
-    """Memory of a process and its descendants: proportional set sizes, in which what they share counts once."""
+    """Return the memory of a process and its descendants: proportional set sizes, in which shared memory counts once."""
     return sum(_memory(pid) for pid in tree(root))
 
 
@@ -94,13 +94,13 @@ def _kilobytes(text: str, key: str) -> int:
 
 
 def _started(pid: int) -> str | None:
-    """When a process was started, in clock ticks since boot; None where it has ended."""
+    """Return a process's start in clock ticks since boot, or None if it has ended."""
     fields = _stat(pid)
     return fields[19] if fields and fields[0] != "Z" else None
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/<pid>/stat from the third, the state; empty where there is no such process."""
+    """Return the fields of /proc/<pid>/stat from the third, the state, on; empty if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -101,7 +101,7 @@ def serving(name: str, prepare: Callable[[int, Path], Launch], scratch: Path) ->
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """Return a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

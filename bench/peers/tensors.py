@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def measure_size(args: argparse.Namespace, peers: list[Peer], size: int, scratch: Path, not_run: dict[str, str]) -> Rounds:
-    """Closed loops with tensors of so many bytes."""
+    """Run closed loops with tensors of ``size`` bytes."""
 
     def prepare(peer: Peer, port: int, folder: Path) -> Launch:
         return peer.tensors(size, args.workers, port, folder)

@@ -42,7 +42,7 @@ end
 
 
 def available() -> bool:
-    """Whether wrk is on PATH."""
+    """Return whether wrk is on PATH."""
     return shutil.which("wrk") is not None
 
 
@@ -69,7 +69,7 @@ def closed_loop(port: int, request: Request, connections: int, seconds: float) -
 
 
 def script(body: Path, request: Request) -> str:
-    """The Lua that tells wrk what to send and to sum up in JSON."""
+    """Return the Lua script that makes wrk send the request and print a summary as JSON."""
     headers = "\n".join(f"wrk.headers[{_quote(key)}] = {_quote(value)}" for key, value in request.headers.items())
     return _SCRIPT % {"body": _quote(str(body)), "headers": headers, "marker": _quote(request.marker.decode()), "mark": _SUMMARY}
 
@@ -89,6 +89,6 @@ def parse(output: str) -> Measured:
 
 
 def _quote(text: str) -> str:
-    """A Lua string literal; Lua writes a byte as its decimal number."""
+    """Return a Lua string literal; Lua writes a byte as its decimal number."""
     plain = (chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\' else f"\\{byte:03d}" for byte in text.encode())
     return '"' + "".join(plain) + '"'

@@ -135,7 +135,11 @@ def _kill(pid: int) -> None:
 
 def is_told(answer: Answer) -> str:
     """Check that the answer to a request that ends its instance says so."""
-    return "" if b'"status":"101"' in answer.body and b"the process of module" in answer.body else "not told that its process has ended"
+    return (
+        ""
+        if b'"status":"101"' in answer.body and b"the process of module" in answer.body
+        else "the answer does not say that its process has ended"
+    )
 
 
 def call_of(raw: bytes) -> Call:

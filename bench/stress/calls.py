@@ -48,25 +48,25 @@ def post(module: str, body: bytes, content_type: str = "application/json", heade
 
 
 def post_json(module: str, arguments: Any, headers: Sequence[str] = ()) -> bytes:
-    """A request with JSON arguments."""
+    """Return a request with JSON arguments."""
     return post(module, json.dumps(arguments).encode(), headers=headers)
 
 
 def post_array(module: str, array: np.ndarray, headers: Sequence[str] = ()) -> bytes:
-    """A request with an array in base64 JSON, under ``data`` and ``about``."""
+    """Return a request with an array in base64 JSON, under ``data`` and ``about``."""
     data = base64.b64encode(np.ascontiguousarray(array).data).decode()
     about = {"shape": list(array.shape), "dtype": array.dtype.name}
     return post_json(module, {"data": data, "about": about}, headers)
 
 
 def post_octets(module: str, array: np.ndarray) -> bytes:
-    """A request with an array's own bytes."""
+    """Return a request with an array's own bytes."""
     headers = [f"X-Hub-Shape: {','.join(map(str, array.shape))}", f"X-Hub-Dtype: {array.dtype.name}"]
     return post(module, array.tobytes(), "application/octet-stream", headers)
 
 
 def expecting(is_right: Callable[[Any], bool]) -> Callable[[Answer], str]:
-    """A judge of successful answers by their results."""
+    """Return a check of successful answers by their results."""
 
     def judge(answer: Answer) -> str:
         if answer.status != 200:

@@ -42,7 +42,7 @@ class Failure(NamedTuple):
 
 @dataclass
 class Tally:
-    """What became of the requests of one load.
+    """Outcomes of the requests of one load.
 
     Attributes:
         sent: how many there were.
@@ -66,16 +66,16 @@ class Tally:
 
     @property
     def right(self) -> int:
-        """How many were answered right."""
+        """Number of correct answers."""
         return len(self.latencies_s)
 
     @property
     def lost(self) -> int:
-        """How many were never settled; anything but 0 is a fault of this client."""
+        """Number of requests without an outcome; anything but 0 is a fault of this client."""
         return self.sent - self.right - len(self.refused_s) - self.failure_count
 
     def latency_ms(self, percent: float) -> float:
-        """A percentile of the right answers' latencies."""
+        """Return a percentile of the correct answers' latencies."""
         return percentile(self.latencies_s, percent) * 1000
 
     def rate_per_s(self, since_s: float, until_s: float) -> float:
@@ -136,7 +136,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.job is None:
-            self.close()  # nobody asked
+            self.close()  # bytes without a request
             return
         self._received += data
         if not self._whole_bytes and not self._read_head():
@@ -233,8 +233,8 @@ class Client:
 
         Args:
             call: what to send.
-            intended_s: when it was to be sent, on the clock of ``time.perf_counter``.
-            tally: is told what came of it.
+            intended_s: its scheduled time, on the clock of ``time.perf_counter``.
+            tally: records the outcome.
             then: called afterwards.
         """
         tally.sent += 1
@@ -334,15 +334,15 @@ async def open_loop(
     allow_refusals: bool = False,
     settle: bool = True,
 ) -> Tally:
-    """Send requests at random moments, whatever becomes of them.
+    """Send requests at random times, whatever becomes of earlier ones.
 
     Args:
         client: sends them.
         calls: one for each request; the load ends with them, or after ``seconds``.
         rate_per_s: the mean of a Poisson process.
         seconds: how long.
-        seed: the same arrivals again.
-        allow_refusals: answers 429 and 503 are no failures.
+        seed: equal seeds give equal times.
+        allow_refusals: answers 429 and 503 do not count as failures.
         settle: wait for all answers; else :meth:`Client.idle` does.
     """
     tally = Tally(allow_refusals)
@@ -372,7 +372,7 @@ async def closed_loop(
         calls: one for each request; the load ends with them, or after ``seconds``.
         connections: how many are in flight.
         seconds: how long.
-        allow_refusals: answers 429 and 503 are no failures.
+        allow_refusals: answers 429 and 503 do not count as failures.
     """
     tally = Tally(allow_refusals)
 

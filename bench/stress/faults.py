@@ -55,23 +55,23 @@ class Event(NamedTuple):
 
 
 def special(module: str, code: int, value: float = 1.0, mebibytes: int = 0) -> bytes:
-    """A request of one item that asks the module to misbehave, or, with PLAIN, not to."""
+    """Return a request of one item that asks the module to misbehave, or, with PLAIN, not to."""
     headers = ["X-Hub-Timeout-Ms: 20000"] if code == HANG else []
     return post_array(module, np.array([[value, code, mebibytes]], np.float32), headers)
 
 
 def doubled(value: float) -> Callable[[Answer], str]:
-    """A judge of plain answers."""
+    """Return a check of plain answers."""
     return expecting(lambda results: results["y"] == [[2 * value]])
 
 
 def is_refused(answer: Answer) -> str:
-    """A judge of answers to what cannot be computed."""
+    """Return a check of answers to requests that cannot be computed."""
     return "a request that hangs was answered as if right" if b'"status":"000"' in answer.body else ""
 
 
 def is_raised(answer: Answer) -> str:
-    """A judge of answers to what raises: they tell the module's own text."""
+    """Return a check of answers to requests that raise: they have the module's own text."""
     return (
         "" if RAISED_TEXT.encode() in answer.body and b'"status":"000"' not in answer.body else "not answered with what the module raised"
     )
@@ -79,12 +79,12 @@ def is_raised(answer: Answer) -> str:
 
 @dataclass
 class Faults:
-    """Does everything of :data:`PARTS` that is switched on, on time, until it is cancelled.
+    """Injector of the selected :data:`PARTS`, each on time, until it is cancelled.
 
     Attributes:
         events: what was done.
         rude: what slow clients and senders of garbage met with.
-        tallies: part -> its special requests, which are no load.
+        tallies: part -> its special requests, which do not count as load.
     """
 
     server: Server
@@ -99,7 +99,7 @@ class Faults:
     _chance: random.Random = field(default_factory=lambda: random.Random(0))
 
     def start(self) -> list["asyncio.Task[None]"]:
-        """Begin; the tasks are to be cancelled in the end."""
+        """Start the faults; the caller cancels the tasks in the end."""
         turns = itertools.cycle(LEAKS)
         jobs: dict[str, list[Awaitable[None]]] = {
             "kill": [_every(KILL_EVERY_S, _FIRST_KILL_S, self._kill)],
@@ -127,11 +127,11 @@ class Faults:
         return tasks
 
     def done(self, part: str) -> int:
-        """How often a part was carried out."""
+        """Return how often a part was carried out."""
         return sum(event.part == part and not event.failed for event in self.events)
 
     def before(self, time_s: float) -> str:
-        """The last few things that were done before a moment, to trace a failure by."""
+        """Return the last few events before a time, to trace a failure by."""
         earlier = [event for event in self.events if event.time_s <= time_s and event.part not in ("leak", "raise")]
         return "; ".join(f"{event.text} {time_s - event.time_s:.2f} s before" for event in earlier[-3:])
 
@@ -206,11 +206,11 @@ class Faults:
 
 
 def plain_calls(module: str, seen: Callable[[str], None] = lambda _: None) -> Iterator[Call]:
-    """Requests without end, each with an answer of its own.
+    """Yield requests without end, each with a different answer.
 
     Args:
         module: which to ask.
-        seen: told the version in each answer.
+        seen: called with the version in each answer.
     """
 
     def call(value: float) -> Call:

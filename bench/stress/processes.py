@@ -1,4 +1,4 @@
-"""What the kernel says about a process, read from ``/proc``."""
+"""Memory, processor time and descriptors of processes, read from ``/proc``."""
 
 import contextlib
 import os
@@ -64,19 +64,19 @@ class MemoryLog:
         self.samples.append((time.perf_counter() - self._start_s, progress, resident_mb(self.gateway_pid), instances))
 
     def gateway_mb(self, since: float = 0.0, until: float = 1.0) -> list[float]:
-        """The gateway's samples between two points of progress."""
+        """Return the gateway's samples between two points of progress."""
         return [gateway for _, progress, gateway, _ in self.samples if since <= progress <= until]
 
     def instances_mb(self, since: float = 0.0, until: float = 1.0) -> list[float]:
-        """All instances together, between two points of progress."""
+        """Return the sums over all instances between two points of progress."""
         return [sum(instances.values()) for _, progress, _, instances in self.samples if since <= progress <= until]
 
     def peak_instance_mb(self) -> float:
-        """The most that any one instance had."""
+        """Return the largest memory of any one instance."""
         return max((mb for *_, instances in self.samples for mb in instances.values()), default=0.0)
 
     def to_json(self) -> list[dict[str, object]]:
-        """Every sample, for a picture."""
+        """Return every sample, for plotting."""
         return [
             {"time_s": round(at, 2), "progress": round(progress, 4), "gateway_mb": round(gateway, 2), "instances_mb": instances}
             for at, progress, gateway, instances in self.samples

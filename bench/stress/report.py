@@ -1,4 +1,4 @@
-"""Figures, and the promises that they are held against."""
+"""Report of measured figures and of the promises that they are compared with."""
 
 import json
 import math
@@ -14,12 +14,12 @@ _WIDTH = 160
 
 
 class Promise(NamedTuple):
-    """One sentence that must hold.
+    """Statement that must hold.
 
     Attributes:
         text: what is promised.
         found: what was measured.
-        held: whether it holds; None where this run was too short, or had too much switched off, to tell.
+        held: whether it holds; None if this run was too short, or had too much switched off, to decide.
     """
 
     text: str
@@ -28,14 +28,14 @@ class Promise(NamedTuple):
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that ``percent`` of all values do not exceed; not a number for no values."""
+    """Return the smallest value that ``percent`` of all values do not exceed; NaN without values."""
     if not values:
         return math.nan
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 def growth_promise(what: str, first_mb: Sequence[float], last_mb: Sequence[float], limit: float = 0.05, judged: bool = True) -> Promise:
-    """Memory that must not grow: the medians of two stretches of samples, compared."""
+    """Return the promise that memory does not grow: the medians of two stretches of samples are compared."""
     text = f"{what}: resident memory grows by no more than {limit:.0%}"
     if not first_mb or not last_mb or min(*first_mb, *last_mb) <= 0:
         return Promise(text, "too few samples", None if not judged else False)
@@ -46,7 +46,7 @@ def growth_promise(what: str, first_mb: Sequence[float], last_mb: Sequence[float
 
 
 def print_report(title: str, rows: Sequence[dict[str, Any]], promises: Sequence[Promise], details: dict[str, Any], *, as_json: bool) -> int:
-    """Print everything that was found.
+    """Print the results.
 
     Args:
         title: the table's.

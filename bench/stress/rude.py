@@ -1,4 +1,4 @@
-"""Clients that no server would wish for: slow ones, and ones that send garbage."""
+"""Misbehaving clients: slow ones, and ones that send garbage."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ async def garbage_client(port: int, module: str, number: int, counts: "Counter[s
 
 
 async def _send_garbage(port: int, raw: bytes, *, leave: bool) -> str:
-    """What the server did: an HTTP status, ``answered as if right``, ``closed``, ``waits for more`` or ``left`` (the client itself)."""
+    """Return the outcome: an HTTP status, ``answered as if right``, ``closed``, ``waits for more`` or ``left`` (the client itself)."""
     try:
         async with connection(port) as (reader, writer):
             writer.write(raw)
@@ -74,7 +74,7 @@ async def connection(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asy
 
 
 async def _is_quiet(reader: asyncio.StreamReader, seconds: float) -> bool:
-    """Whether nothing comes, not even the end, for so long."""
+    """Return whether nothing arrives, not even the end, for ``seconds``."""
     try:
         await asyncio.wait_for(reader.read(4096), seconds)
     except TimeoutError:
@@ -110,7 +110,7 @@ GARBAGE: dict[str, Callable[[str, random.Random], bytes]] = {
     "half a request": _raw("POST /predict/MODULE HT"),
     "leaves before its answer": _array("AACAPwAAAAAAAAAA", [1, 3]),
     "wrong JSON": _body(b'{"data": '),
-    "JSON that is no object": _body(b"[1, 2, 3]"),
+    "JSON that is not an object": _body(b"[1, 2, 3]"),
     "deep JSON": _body(b"[" * 50_000),
     "deep JSON that is complete": _body(b'{"data":' + b"[" * 1000 + b"]" * 1000 + b"}"),
     "JSON as deep as may be": _body(b'{"data":' + b"[" * 499 + b"]" * 499 + b"}"),

@@ -24,18 +24,18 @@ MODULES = ROOT / "bench" / "modules"
 
 
 def folder_of(name: str) -> str:
-    """The folder of one of the benchmarks' own modules."""
+    """Return the folder of one of the benchmarks' own modules."""
     return str(MODULES / name)
 
 
 def add_server_options(parser: Any) -> None:
-    """The options that every stress program has."""
+    """Declare the options that every stress program has."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--log", type=Path, metavar="FILE", help="keep the server's log in this file")
 
 
 def copy_module(source: str, target: Path, *, name: str, version: str) -> Path:
-    """Copy one of the benchmarks' modules under another name and version; returns ``target``."""
+    """Copy one of the benchmarks' modules under another name and version; return ``target``."""
     shutil.copytree(MODULES / source, target, ignore=shutil.ignore_patterns("__pycache__"))
     file = target / "module.py"
     text = file.read_text("utf-8")

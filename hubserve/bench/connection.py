@@ -44,7 +44,7 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         busy: whether a request is unanswered.
-        intended: when that request was to be sent, on the clock of ``time.monotonic``.
+        intended: the scheduled time of that request, on the clock of ``time.monotonic``.
         sent: when it was sent.
     """
 
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         head_end = self._received.find(_HEAD_END)
         if head_end < 0:
             if len(self._received) > _MAX_HEAD_BYTES:
-                self.close(Failure("protocol", "the answer's head does not end: this is no hub server"))
+                self.close(Failure("protocol", "the response's head is too long: not a hub server"))
             return False
         length = _CONTENT_LENGTH.search(self._received, 0, head_end + 2)
         if not length or not self._received.startswith(b"HTTP/1.") or not self.busy:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import uvloop
 
 from hubserve.bench.connection import Failure
-from hubserve.bench.loops import Closed, Load, Once, Open, Place, arrivals
+from hubserve.bench.loops import Closed, Load, Once, Open, ServerAddress, arrivals
 from hubserve.bench.recorder import Counted
 
 _POLL_S = 0.01
@@ -42,12 +42,17 @@ class Timing(NamedTuple):
 
 
 def run(
-    place: Place, request: bytes, pattern: Pattern, timing: Timing, seed: int = 0, on_window: Callable[[bool], Any] = lambda _: None
+    server: ServerAddress,
+    request: bytes,
+    pattern: Pattern,
+    timing: Timing,
+    seed: int = 0,
+    on_window: Callable[[bool], Any] = lambda _: None,
 ) -> Counted:
     """Put load on a server for one round.
 
     Args:
-        place: where it listens.
+        server: its address.
         request: one whole HTTP request.
         pattern: how requests come.
         timing: for how long.
@@ -56,23 +61,23 @@ def run(
     Raises:
         KeyboardInterrupt: Ctrl-C; every connection is closed.
     """
-    counted = uvloop.run(_round(place, request, pattern, timing, seed, on_window))
+    counted = uvloop.run(_round(server, request, pattern, timing, seed, on_window))
     if counted is None:
         raise KeyboardInterrupt
     return counted
 
 
-def ask(place: Place, request: bytes, timeout_s: float) -> Failure | None:
+def ask(server: ServerAddress, request: bytes, timeout_s: float) -> Failure | None:
     """Send one request; return the reason of a failure, or None.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
     """
-    return uvloop.run(_ask(place, request, timeout_s))
+    return uvloop.run(_ask(server, request, timeout_s))
 
 
-async def _ask(place: Place, request: bytes, timeout_s: float) -> Failure | None:
-    load = Once(place, request, timeout_s, 1)
+async def _ask(server: ServerAddress, request: bytes, timeout_s: float) -> Failure | None:
+    load = Once(server, request, timeout_s, 1)
     load.begin()
     try:
         while not load.is_warm():
@@ -80,10 +85,10 @@ async def _ask(place: Place, request: bytes, timeout_s: float) -> Failure | None
             await asyncio.sleep(_POLL_S)
     finally:
         await _end(load)
-    if not load.tally.failed:
+    if not load.recorder.failed:
         return None
-    status = load.tally.failed[0][2]
-    return Failure(status, load.tally.texts[status])
+    status = load.recorder.failed[0][2]
+    return Failure(status, load.recorder.texts[status])
 
 
 async def _end(load: Load) -> None:
@@ -93,7 +98,7 @@ async def _end(load: Load) -> None:
 
 
 async def _round(
-    place: Place, request: bytes, pattern: Pattern, timing: Timing, seed: int, on_window: Callable[[bool], Any]
+    server: ServerAddress, request: bytes, pattern: Pattern, timing: Timing, seed: int, on_window: Callable[[bool], Any]
 ) -> Counted | None:
     """Return None after Ctrl-C."""
     loop = asyncio.get_running_loop()
@@ -101,9 +106,9 @@ async def _round(
     loop.add_signal_handler(signal.SIGINT, interrupted.set)
     load: Load
     if pattern.rate_per_s:
-        load = Open(place, request, timing.timeout_s, arrivals(pattern.rate_per_s, seed))
+        load = Open(server, request, timing.timeout_s, arrivals(pattern.rate_per_s, seed))
     else:
-        load = Closed(place, request, timing.timeout_s, pattern.connections)
+        load = Closed(server, request, timing.timeout_s, pattern.connections)
     measuring = loop.create_task(_measure(load, timing, on_window))
     stopping = loop.create_task(interrupted.wait())
     try:
@@ -116,7 +121,7 @@ async def _round(
             task.cancel()
         await _end(load)
         loop.remove_signal_handler(signal.SIGINT)
-    return load.tally.count(start, end, share, by_intention=bool(pattern.rate_per_s))
+    return load.recorder.count(start, end, share, by_intention=bool(pattern.rate_per_s))
 
 
 async def _measure(load: Load, timing: Timing, on_window: Callable[[bool], Any]) -> tuple[float, float, float]:

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from hubserve.bench.connection import Connection, Failure
-from hubserve.bench.precise_timer import Alarm
-from hubserve.bench.recorder import Tally
+from hubserve.bench.precise_timer import PreciseTimer
+from hubserve.bench.recorder import Recorder
 
 #: an open loop opens no more connections than this; requests beyond it wait in the client, and their time counts
 MAX_CONNECTIONS = 512
 _RECONNECT_S = 0.05
 
 
-class Place(NamedTuple):
+class ServerAddress(NamedTuple):
     """Address of the server."""
 
     host: str
@@ -36,12 +36,12 @@ def arrivals(rate_per_s: float, seed: int) -> Iterator[float]:
 class Load(ABC):
     """Connections of one round."""
 
-    def __init__(self, place: Place, request: bytes, timeout_s: float) -> None:
-        self.tally = Tally()
-        self.over = self.closed = False  # no more is to be sent; nothing is waited for
+    def __init__(self, server: ServerAddress, request: bytes, timeout_s: float) -> None:
+        self.recorder = Recorder()
+        self.over = self.closed = False  # no more requests are sent; no more responses are awaited
         self.connections: set[Connection] = set()
         self.connecting: set[asyncio.Task[None]] = set()
-        self._place, self._request, self._timeout_s = place, request, timeout_s
+        self._server, self._request, self._timeout_s = server, request, timeout_s
         self._loop = asyncio.get_running_loop()
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Load(ABC):
     async def _connect(self) -> None:
         began = time.monotonic()
         try:
-            made = self._loop.create_connection(lambda: Connection(self, self._request), *self._place)
+            made = self._loop.create_connection(lambda: Connection(self, self._request), *self._server)
             await asyncio.wait_for(made, self._timeout_s)
         except (OSError, asyncio.TimeoutError) as error:
             self.refused(began, Failure("connection", str(error) or "no connection in time"))
@@ -73,15 +73,15 @@ class Load(ABC):
     def answered(self, connection: Connection, ended: float, failure: Failure | None) -> None:
         """See Owner."""
         if failure:
-            self.tally.bad(connection.intended, ended, failure)
+            self.recorder.failure(connection.intended, ended, failure)
         else:
-            self.tally.good(connection.intended, ended)
+            self.recorder.success(connection.intended, ended)
 
     def lost(self, connection: Connection, failure: Failure) -> None:
         """See Owner."""
         self.connections.discard(connection)
         if connection.busy:
-            self.tally.bad(connection.intended, time.monotonic(), failure)
+            self.recorder.failure(connection.intended, time.monotonic(), failure)
 
     @abstractmethod
     def refused(self, began: float, failure: Failure) -> None:
@@ -108,16 +108,16 @@ class Load(ABC):
         late = Failure("timeout", f"no answer within {self._timeout_s:g} s after the last request was sent")
         for connection in self.connections:
             if connection.busy:
-                self.tally.bad(connection.intended, time.monotonic(), late)
-            connection.busy = False  # it is counted here, because the loop need not tell of connections that are cut while it ends
+                self.recorder.failure(connection.intended, time.monotonic(), late)
+            connection.busy = False  # counted here, because the event loop may not report connections that are closed while it ends
             connection.close()
 
 
 class Closed(Load):
     """Closed loop: each connection sends its next request when it is answered."""
 
-    def __init__(self, place: Place, request: bytes, timeout_s: float, count: int) -> None:
-        super().__init__(place, request, timeout_s)
+    def __init__(self, server: ServerAddress, request: bytes, timeout_s: float, count: int) -> None:
+        super().__init__(server, request, timeout_s)
         self._count = count
 
     def begin(self) -> None:
@@ -146,13 +146,13 @@ class Closed(Load):
 
     def refused(self, began: float, failure: Failure) -> None:
         """See the base class."""
-        self.tally.bad(began, time.monotonic(), failure)
+        self.recorder.failure(began, time.monotonic(), failure)
         self._loop.call_later(_RECONNECT_S, self.open_connection)
 
     def is_warm(self) -> bool:
         """See the base class."""
         # a first request may take much longer than later ones, where an engine prepares itself for its shape
-        return len(self.tally.ended) + len(self.tally.failed) >= self._count
+        return len(self.recorder.ended) + len(self.recorder.failed) >= self._count
 
 
 class Once(Closed):
@@ -167,19 +167,19 @@ class Once(Closed):
 class Open(Load):
     """Open loop: send requests at given times, in seconds from the start, whether or not earlier ones are answered."""
 
-    def __init__(self, place: Place, request: bytes, timeout_s: float, times: Iterator[float]) -> None:
-        super().__init__(place, request, timeout_s)
+    def __init__(self, server: ServerAddress, request: bytes, timeout_s: float, times: Iterator[float]) -> None:
+        super().__init__(server, request, timeout_s)
         self._times = times
         self._waiting: deque[float] = deque()
         self._idle: list[Connection] = []
-        self._alarm = Alarm(self._arrive)
+        self._timer = PreciseTimer(self._arrive)
         self._began = self._due = 0.0
 
     def begin(self) -> None:
         """See the base class."""
         self._began = time.monotonic()
         self._due = self._began + next(self._times)
-        self._alarm.set(self._due)
+        self._timer.set(self._due)
 
     def _arrive(self) -> None:
         if self.over:
@@ -188,7 +188,7 @@ class Open(Load):
         while self._due <= now:
             self._waiting.append(self._due)
             self._due = self._began + next(self._times)
-        self._alarm.set(self._due)
+        self._timer.set(self._due)
         self._send()
 
     def _send(self) -> None:
@@ -220,13 +220,13 @@ class Open(Load):
     def refused(self, began: float, failure: Failure) -> None:  # noqa: ARG002 - the base's signature
         """See the base class."""
         if self._waiting:
-            self.tally.bad(self._waiting.popleft(), time.monotonic(), failure)
+            self.recorder.failure(self._waiting.popleft(), time.monotonic(), failure)
 
     def expire(self, now: float) -> None:
         """See the base class."""
         super().expire(now)
         while self._waiting and now - self._waiting[0] > self._timeout_s:
-            self.tally.bad(self._waiting.popleft(), now, Failure("timeout", f"not even sent within {self._timeout_s:g} s"))
+            self.recorder.failure(self._waiting.popleft(), now, Failure("timeout", f"not even sent within {self._timeout_s:g} s"))
 
     def is_idle(self) -> bool:
         """See the base class."""
@@ -234,8 +234,8 @@ class Open(Load):
 
     def close(self) -> None:
         """See the base class."""
-        self._alarm.close()
+        self._timer.close()
         now = time.monotonic()
         while self._waiting:
-            self.tally.bad(self._waiting.popleft(), now, Failure("timeout", "not even sent before the round was over"))
+            self.recorder.failure(self._waiting.popleft(), now, Failure("timeout", "not even sent before the round was over"))
         super().close()

@@ -79,7 +79,7 @@ def choose_kind(module: dict[str, Any], options: Options) -> str:
         raise ConfigError(f"--shape is for the payloads base64 and raw, and the payload is {kind}; leave one of the two out")
     if kind == "json" and not options.data:
         raise ConfigError(
-            f"nothing says which arguments module '{module['name']}' is to be sent: give --data '{{\"text\": \"hello\"}}', or --data @FILE"
+            f"the arguments for module '{module['name']}' are missing: give --data '{{\"text\": \"hello\"}}', or --data @FILE"
         )
     return kind
 
@@ -104,8 +104,8 @@ def build(module: dict[str, Any], kind: str, batch_size: int, options: Options, 
         options: the user's.
         host: for the header of that name.
     Raises:
-        ConfigError: a file cannot be read, or the data is no JSON object.
-        InvalidInput: the array or picture is none that the module takes.
+        ConfigError: a file cannot be read, or the data is not a JSON object.
+        InvalidInput: the module does not take such an array or picture.
     """
     extra: list[str] = []
     if kind == "json":
@@ -131,7 +131,7 @@ def sample_inputs(module: dict[str, Any], batch_size: int, shape: Sequence[int] 
         Name to array: normally distributed floats, or zeros and ones.
     Raises:
         ConfigError: nothing says how long a dimension is.
-        InvalidInput: ``shape`` is none that the module takes.
+        InvalidInput: the module does not take ``shape``.
     """
     arrays = {}
     for spec in specs_from_json(module.get("inputs") or []):
@@ -179,7 +179,7 @@ def _read_data(data: str) -> bytes:
     try:
         arguments = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f'--data is no JSON: {error}. Give an object, such as \'{{"text": "hello"}}\', or @FILE.') from None
+        raise ConfigError(f'--data is not valid JSON: {error}. Give an object, such as \'{{"text": "hello"}}\', or @FILE.') from None
     if not isinstance(arguments, dict):
         raise ConfigError('--data must be a JSON object of arguments, such as \'{"text": "hello"}\'')
     return text.encode("utf-8")

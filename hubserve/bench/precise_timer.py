@@ -12,16 +12,16 @@ _CLOCK_MONOTONIC = 1
 _TFD_TIMER_ABSTIME = 1
 
 
-class Alarm:
+class PreciseTimer:
     """Timer that calls back once for each time that is set.
 
     Args:
-        ring: what to call.
+        callback: called at the set time.
     """
 
-    def __init__(self, ring: Callable[[], None]) -> None:
+    def __init__(self, callback: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._ring = ring
+        self._callback = callback
         self._timer: asyncio.TimerHandle | None = None
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd = self._open()
@@ -38,7 +38,7 @@ class Alarm:
         """Set the time, on the clock of ``time.monotonic``; fire at once if it has passed. Replaces the previous time."""
         if self._fd < 0:
             self.cancel()
-            self._timer = self._loop.call_later(max(0.0, when - time.monotonic()), self._ring)
+            self._timer = self._loop.call_later(max(0.0, when - time.monotonic()), self._callback)
             return
         nanoseconds = max(1, round(when * 1e9))  # 0 would stop the timer
         value = (ctypes.c_long * 4)(0, 0, *divmod(nanoseconds, 1_000_000_000))
@@ -47,7 +47,7 @@ class Alarm:
     def _fire(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._fd, 8)
-        self._ring()
+        self._callback()
 
     def cancel(self) -> None:
         """Cancel the set time."""

@@ -28,9 +28,9 @@ def reason_to_leave_out(target: Target, kind: str) -> str:
     if not target.module["engine"]:
         return f"module '{target.module['name']}' has no engine"
     if not target.module["inputs"]:
-        return f"module '{target.module['name']}' takes no arrays, so nothing can be made up for its engines"
+        return f"module '{target.module['name']}' takes no arrays, so its engine cannot be measured alone"
     if kind == "json":
-        return "a json payload does not tell how many items it holds"
+        return "the number of items in a json payload is unknown"
     return ""
 
 
@@ -59,11 +59,11 @@ class RawEngine:
                 stderr=self._log,
                 env=processes.environ(pid),
                 cwd=processes.working_directory(pid),
-                start_new_session=True,  # Ctrl-C is for the measuring alone
+                start_new_session=True,  # Ctrl-C goes to the measuring process only
             )
         except OSError as error:
             self._log.close()
-            raise LoadFailed(f"the server's instance (pid {pid}) cannot be looked at: {error}") from None
+            raise LoadFailed(f"the server's instance (pid {pid}) cannot be inspected: {error}") from None
         finally:
             os.sched_setaffinity(0, cores)
         try:
@@ -75,7 +75,9 @@ class RawEngine:
     def _check(self, engine: str) -> None:
         served = self._module["engine"]["name"]
         if engine != served:
-            raise LoadFailed(f"the server computes with {served}, and the same module loaded here with {engine}: they cannot be compared")
+            raise LoadFailed(
+                f"the server computes with {served}, but the same module loaded here computes with {engine}: they cannot be compared"
+            )
 
     def measure(self, batch_size: int, shape: Sequence[int], timing: Timing) -> float:
         """Compute one batch repeatedly.
@@ -105,17 +107,17 @@ class RawEngine:
         except BrokenPipeError:
             line = b""
         if not line:
-            how = f"ended: {self._last_words()}" if self._child.poll() is not None else f"did not answer within {timeout_s:g} s"
+            how = f"ended: {self._last_log_line()}" if self._child.poll() is not None else f"did not answer within {timeout_s:g} s"
             raise LoadFailed(f"the process that computes with the engine alone {how}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise HubError(answer["error"])
         return answer
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         self._log.seek(0)
         lines = self._log.read().decode("utf-8", "replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
 
     def close(self) -> None:
         """End the process."""

@@ -22,7 +22,7 @@ def main() -> int:
     """Answer until the input ends."""
     die_with_parent()
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1) as answers:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a module prints is no answer
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of a module must not mix with the answers
         # behind everything else, as for an instance: a real paddlehub in this environment is preferred
         sys.path.append(str(Path(hubserve.__file__).parent / "compat"))
         module: LoadedModule | None = None

@@ -10,12 +10,12 @@ class Counted(NamedTuple):
     """Results of one round.
 
     Attributes:
-        seconds: the length of the window that was counted.
-        answered: good answers that came in it.
-        latencies_s: of the good answers, ascending. Closed loop: from sending, of what was answered in the window. Open loop: from the time
-            at which a request was to be sent, of what was to be sent in the window.
+        seconds: the length of the counted window.
+        answered: successful responses that arrived in it.
+        latencies_s: of the successful responses, ascending. Closed loop: from sending, for responses in the window. Open loop: from the
+            scheduled time of the request, for times in the window.
         failures: status -> how many, and the text of the first.
-        client_share: of one core, that this process used.
+        client_share: the share of one core that this process used.
     """
 
     seconds: float
@@ -36,7 +36,7 @@ def percentile(ascending: list[float], percent: float) -> float:
     return ascending[max(0, int(rank) - 1)]
 
 
-class Tally:
+class Recorder:
     """Record of every request of a round, including warm-up."""
 
     def __init__(self) -> None:
@@ -45,12 +45,12 @@ class Tally:
         self.failed: list[tuple[float, float, str]] = []
         self.texts: dict[str, str] = {}
 
-    def good(self, intended: float, ended: float) -> None:
+    def success(self, intended: float, ended: float) -> None:
         """Record a successful response."""
         self.intended.append(intended)
         self.ended.append(ended)
 
-    def bad(self, intended: float, ended: float, failure: Failure) -> None:
+    def failure(self, intended: float, ended: float, failure: Failure) -> None:
         """Record a failed request."""
         self.failed.append((intended, ended, failure.status))
         self.texts.setdefault(failure.status, failure.text)

@@ -72,7 +72,7 @@ def check(target: Target, payloads: Sequence[Payload], timeout_s: float) -> None
         HubError: one is not answered well; with the server's words.
     """
     for payload in payloads:
-        failure = load.ask(target.place, payload.request, timeout_s)
+        failure = load.ask(target.server, payload.request, timeout_s)
         if failure:
             raise HubError(
                 f"{target.address} does not answer the payload {payload.kind} with {plural(payload.items, 'item')}: "
@@ -124,9 +124,9 @@ def _measure_raw(raw: Raw, batch_size: int, measured: Measured) -> Raw | None:
 
 def _round(target: Target, payload: Payload, pattern: Pattern, timing: Timing, seed: int) -> Round:
     if not target.gateway_pid:
-        return Round(load.run(target.place, payload.request, pattern, timing, seed), None)
+        return Round(load.run(target.server, payload.request, pattern, timing, seed), None)
     meter = Meter(target.gateway_pid)
-    counted = load.run(target.place, payload.request, pattern, timing, seed, meter)
+    counted = load.run(target.server, payload.request, pattern, timing, seed, meter)
     return Round(counted, meter.usage)
 
 

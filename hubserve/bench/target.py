@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from hubserve.bench.loops import Place
+from hubserve.bench.loops import ServerAddress
 from hubserve.bench.processes import python_command
 from hubserve.errors import LoadFailed, ModuleNotFound, Unavailable
 from hubserve.instance.parent_death import die_with_parent
@@ -32,13 +32,13 @@ class Target(NamedTuple):
     """Served module.
 
     Attributes:
-        place: where its server listens.
-        hubserve: the server's version.
+        server: address of its server.
+        hubserve: its version.
         module: the server's status of it.
         gateway_pid: the server's process; 0 where it is on another machine, or not this user's.
     """
 
-    place: Place
+    server: ServerAddress
     hubserve: str
     module: dict[str, Any]
     gateway_pid: int = 0
@@ -46,7 +46,7 @@ class Target(NamedTuple):
     @property
     def address(self) -> str:
         """URL of the module."""
-        return f"{url(self.place)}/predict/{self.module['name']}"
+        return f"{url(self.server)}/predict/{self.module['name']}"
 
     @property
     def instance_pids(self) -> list[int]:
@@ -54,35 +54,35 @@ class Target(NamedTuple):
         return [each["pid"] for each in self.module["instances"] if each["pid"]]
 
 
-def url(place: Place) -> str:
+def url(server: ServerAddress) -> str:
     """Return a server's address."""
-    return f"http://{'[' + place.host + ']' if ':' in place.host else place.host}:{place.port}"
+    return f"http://{'[' + server.host + ']' if ':' in server.host else server.host}:{server.port}"
 
 
-def look(place: Place, name: str, version: str | None = None, gateway_pid: int = 0) -> Target:
-    """Ask a server for a module.
+def find_target(server: ServerAddress, name: str, version: str | None = None, gateway_pid: int = 0) -> Target:
+    """Find a module on a running server.
 
     Args:
-        place: where it listens.
+        server: its address.
         name: the module's.
-        version: the one that is wanted; None for any.
-        gateway_pid: the server's process, where it is known.
+        version: the requested one; None for any.
+        gateway_pid: the server's process, if known.
     Raises:
         Unavailable: no server answers there, or the module is not ready.
         ModuleNotFound: the module, or that version of it, is not served there.
     """
-    status = _get(f"{url(place)}/status")
+    status = _get(f"{url(server)}/status")
     if not isinstance(status, dict) or not isinstance(status.get("modules"), list):
-        raise Unavailable(f"what answers at {url(place)} is no hub server. Give the port of one with -p.")
+        raise Unavailable(f"the server at {url(server)} is not a hub server. Give the port of one with -p.")
     served = {each["name"]: each for each in status["modules"]}
     if name not in served:
-        raise ModuleNotFound(f"module '{name}' is not served at {url(place)}; served are {', '.join(served) or 'none'}")
+        raise ModuleNotFound(f"module '{name}' is not served at {url(server)}; served are {', '.join(served) or 'none'}")
     module = served[name]
     if version not in (None, module["version"]):
-        raise ModuleNotFound(f"module '{name}' version {version} is not served at {url(place)}; version {module['version']} is")
+        raise ModuleNotFound(f"module '{name}' version {version} is not served at {url(server)}; version {module['version']} is")
     if not module["ready"]:
-        raise Unavailable(f"module '{name}' at {url(place)} is not ready: {module['reason']}. Try again when it is.")
-    return Target(place, str(status.get("hubserve", "")), module, gateway_pid)
+        raise Unavailable(f"module '{name}' at {url(server)} is not ready: {module['reason']}. Try again when it is.")
+    return Target(server, str(status.get("hubserve", "")), module, gateway_pid)
 
 
 def _get(address: str) -> Any:
@@ -92,10 +92,10 @@ def _get(address: str) -> Any:
     except urllib.error.HTTPError as error:
         if error.code == _FORBIDDEN:
             said = error.read(_SHOWN_BYTES).decode("utf-8", "replace")
-            raise Unavailable(f"the server at {address} does not tell this client about its modules: {said}") from None
-        raise Unavailable(f"what answers at {address} is no hub server (HTTP {error.code}). Give the port of one with -p.") from None
+            raise Unavailable(f"the server at {address} does not report its modules to this client: {said}") from None
+        raise Unavailable(f"the server at {address} is not a hub server (HTTP {error.code}). Give the port of one with -p.") from None
     except ValueError:
-        raise Unavailable(f"what answers at {address} is no hub server. Give the port of one with -p.") from None
+        raise Unavailable(f"the server at {address} is not a hub server. Give the port of one with -p.") from None
     except (OSError, urllib.error.URLError) as error:
         reason = getattr(error, "reason", error)
         raise Unavailable(
@@ -104,42 +104,42 @@ def _get(address: str) -> Any:
 
 
 @contextmanager
-def started(reference: str, workers: int | None, port_of: Callable[[int], int]) -> Iterator[tuple[Place, int]]:
+def started_server(reference: str, workers: int | None, port_of: Callable[[int], int]) -> Iterator[tuple[ServerAddress, int]]:
     """Start a server of one module on a free port of this machine; stop it afterwards.
 
     Args:
-        reference: what ``hub serving start -m`` takes.
+        reference: the value of ``hub serving start -m``.
         workers: how many instances; None for one.
         port_of: finds the port that the server of a process id listens on; 0 until it does.
     Yields:
-        Where it listens, once its module is ready, and its process id.
+        Its address, once its module is ready, and its process id.
     Raises:
-        LoadFailed: it ended, or was not ready in time; with its last words.
+        LoadFailed: it ended, or was not ready in time; with the end of its log.
     """
     options = ["-w", str(workers)] if workers else []
     command = python_command("hubserve", "serving", "start", "-m", reference, "-p", "0", *options)
     with tempfile.TemporaryFile() as log:
-        server = subprocess.Popen(
+        process = subprocess.Popen(
             command,
             env=instance_environment(home(), []),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C is for the measuring alone, which then stops the server
+            start_new_session=True,  # Ctrl-C goes to the measuring process only, which then stops the server
             preexec_fn=die_with_parent,  # noqa: PLW1509 - no other thread runs here
         )
         try:
-            yield Place("127.0.0.1", _wait(server, port_of, log)), server.pid
+            yield ServerAddress("127.0.0.1", _wait(process, port_of, log)), process.pid
         finally:
-            _stop(server)
+            _stop(process)
 
 
-def _wait(server: "subprocess.Popen[bytes]", port_of: Callable[[int], int], log: Any) -> int:
+def _wait(process: "subprocess.Popen[bytes]", port_of: Callable[[int], int], log: Any) -> int:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise _not_started(f"it ended with status {server.returncode}", log)
-        port = port_of(server.pid)
+        if process.poll() is not None:
+            raise _not_started(f"it ended with status {process.returncode}", log)
+        port = port_of(process.pid)
         if port and _is_ready(port):
             return port
         time.sleep(_POLL_S)
@@ -158,15 +158,15 @@ def _not_started(what: str, log: Any) -> LoadFailed:
     log.seek(0)
     text = log.read().decode("utf-8", "replace")
     last = [line.removeprefix("hub: ") for line in text.splitlines() if line.strip()][-_SHOWN_LINES:]
-    return LoadFailed(f"the server did not start: {what}; {last[-1] if last else 'it said nothing'}", text)
+    return LoadFailed(f"the server did not start: {what}; {last[-1] if last else 'its log is empty'}", text)
 
 
-def _stop(server: "subprocess.Popen[bytes]") -> None:
+def _stop(process: "subprocess.Popen[bytes]") -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if server.poll() is None:
-            os.kill(server.pid, number)
+        if process.poll() is None:
+            os.kill(process.pid, number)
         try:
-            server.wait(_STOP_TIMEOUT_S)
+            process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             continue
         return

@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         kind = payloads.choose_kind(target.module, options)
         if kind == "json" and args.batch_sizes:
             raise ConfigError("--batch_sizes is for arrays and pictures; a json payload is sent as it is. Leave it out.")
-        host = f"{target.place.host}:{target.place.port}"
+        host = f"{target.server.host}:{target.server.port}"
         requests = [payloads.build(target.module, kind, size, options, host) for size in args.batch_sizes or (1,)]
         _measure(args, target, requests, settings, measured)
         document = report.make_document(target, requests, settings, measured)
@@ -134,8 +134,8 @@ def _measure(args: argparse.Namespace, target: "Target", requests: Sequence[Any]
 @contextmanager
 def _target(args: argparse.Namespace) -> Iterator["Target"]:
     """Yield the chosen server, or start one."""
-    from hubserve.bench.loops import Place
-    from hubserve.bench.target import look, started
+    from hubserve.bench.loops import ServerAddress
+    from hubserve.bench.target import find_target, started_server
     from hubserve.cli.progress import shown_progress
     from hubserve.server import pidfile
 
@@ -145,15 +145,15 @@ def _target(args: argparse.Namespace) -> Iterator["Target"]:
         if port is None:
             with shown_progress() as progress:
                 progress(f"starting a server of {name}")
-                place, pid = stack.enter_context(started(args.module, args.workers, _port_of))
+                server, pid = stack.enter_context(started_server(args.module, args.workers, _port_of))
         else:
             if args.workers:
                 raise ConfigError(
                     f"-w is for a server that is started, and one runs on port {port} already; leave -w out, or stop that one"
                 )
             running = pidfile.find(port) if args.host in _LOCAL_HOSTS else None
-            place, pid = Place(args.host, port), running.pid if running else 0
-        yield look(place, name, version, pid)
+            server, pid = ServerAddress(args.host, port), running.pid if running else 0
+        yield find_target(server, name, version, pid)
 
 
 def _name(reference: str, *, remote: bool) -> tuple[str, str | None]:
@@ -225,7 +225,7 @@ def _load_order(target: "Target") -> dict[str, Any]:
     """
     from hubserve.server import admin_socket
 
-    for notice in admin_socket.ask(target.place.port, {"op": "load order", "module": target.module["name"]}):
+    for notice in admin_socket.ask(target.server.port, {"op": "load order", "module": target.module["name"]}):
         return dict(notice["order"])
     raise HubError(f"the server no longer serves '{target.module['name']}'")
 

@@ -1,4 +1,4 @@
-"""``hub doctor``: what is wrong with this machine, a module or a configuration, and what to do about it."""
+"""``hub doctor``: find problems of this machine, a module or a configuration."""
 
 import argparse
 from pathlib import Path
@@ -73,7 +73,7 @@ def _load(found: list[Any], load: Any) -> list[Any]:
     from hubserve.doctor.findings import ERROR, NOTE, Finding
 
     if any(each.level == ERROR for each in found):
-        return [Finding(NOTE, "load", "it was not tried, because of the errors", "Mend them first")]
+        return [Finding(NOTE, "load", "not attempted, because of the errors", "Fix them first")]
     return load(loading)  # type: ignore[no-any-return]  # both callers' functions return lists
 
 

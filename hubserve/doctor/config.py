@@ -36,8 +36,8 @@ class Config:
 
     Attributes:
         path: its file.
-        settings: what could be read of it.
-        network: whether other machines may be connected to.
+        settings: its valid settings.
+        network: whether checks may connect to other machines.
     """
 
     path: Path
@@ -55,33 +55,33 @@ class Config:
 
     @property
     def folder(self) -> Path:
-        """Return the folder of the file; relative paths start there."""
+        """Folder of the file, which relative paths are based on."""
         return self.path.absolute().parent
 
     def reference(self, name: str) -> str:
-        """Return the folder or installed module that a key of ``modules_info`` means."""
+        """Return the folder or installed module that a key of ``modules_info`` refers to."""
         return reference_of(name, self.modules[name].init_args, [self.folder])
 
 
 def examine_config(path: Path, *, network: bool = False) -> list[Finding]:
-    """Run every check of a configuration and of its modules; none of their code.
+    """Run every check of a configuration and its modules, without running the modules' code.
 
     Args:
         path: a ``config.json``.
-        network: whether to connect to the addresses of other machines that it names.
+        network: whether to connect to other machines that it names.
     """
     try:
         raw, findings = _read(path)
         raw = modernise(raw, str(path), lambda text: findings.append(_as_finding(text, path)))
     except ConfigError as error:
-        return [from_error(error, "config.json", "Mend the file", str(path))]
+        return [from_error(error, "config.json", "Fix the file", str(path))]
     usable, wrong = _without_wrong_keys(raw, path)
     findings += wrong
     try:
         config = Config(path, with_paths(parse_settings(usable, str(path)), path), network)
     except ConfigError as error:
         if not wrong:
-            findings.append(Finding(ERROR, "modules_info", _bare(error, path), "Mend it", str(path)))
+            findings.append(Finding(ERROR, "modules_info", _bare(error, path), "Fix it", str(path)))
         return by_level(findings)
     findings += run_checks(CONFIG_CHECKS, config)
     for name in config.modules:
@@ -107,14 +107,14 @@ def _examine_module(config: Config, name: str) -> list[Finding]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[Finding]]:
-    """Return the file's object; duplicate keys are findings."""
-    twice: list[Finding] = []
+    """Return the file's object, and findings about duplicate keys and deviations from JSON."""
+    findings: list[Finding] = []
 
     def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen = set()
         for key, _ in pairs:
             if key in seen:
-                twice.append(Finding(WARNING, key, "the key is there twice, and the last counts", "Remove one of them", str(path)))
+                findings.append(Finding(WARNING, key, "the key occurs twice; the last value is used", "Remove one of them", str(path)))
             seen.add(key)
         return dict(pairs)
 
@@ -127,13 +127,13 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Finding]]:
     if not isinstance(document.value, dict):
         raise ConfigError("it must hold a JSON object")
     if document.liberties:
-        reason = f"it has {' and '.join(document.liberties)}, which JSON has not: PaddleHub and other programs cannot read it"
-        twice.append(Finding(NOTE, "config.json", reason, "", str(path)))
-    return document.value, twice
+        reason = f"it has {' and '.join(document.liberties)}, which JSON does not allow: PaddleHub and other programs cannot read it"
+        findings.append(Finding(NOTE, "config.json", reason, "", str(path)))
+    return document.value, findings
 
 
 def _as_finding(note: str, path: Path) -> Finding:
-    """Return the note of a reader as a finding about its key."""
+    """Turn a note of the configuration reader into a finding about its key."""
     text = note.removeprefix(f"{path}: ")
     return Finding(NOTE, text.partition(" ")[0].strip("':"), text, "", str(path))
 
@@ -142,7 +142,7 @@ def _without_wrong_keys(raw: dict[str, Any], path: Path) -> tuple[dict[str, Any]
     """Check each key by itself, so that all wrong ones are found at once.
 
     Returns:
-        The settings without them, and what is wrong with them.
+        The valid settings, and findings about the others.
     """
     usable: dict[str, Any] = {}
     found: list[Finding] = []
@@ -165,7 +165,7 @@ def _without_wrong_keys(raw: dict[str, Any], path: Path) -> tuple[dict[str, Any]
 def _usable_module(name: str, module: dict[str, Any], path: Path, found: list[Finding]) -> dict[str, Any]:
     usable = {}
     for key, value in module.items():
-        # addresses need a token file, which has a key and a check of its own
+        # addresses require a token file, which has its own key and check
         tried = {"token_file": "x", key: value} if key == "addresses" else {key: value}
         if reason := _problem({"modules_info": {name: tried}}, path):
             found.append(Finding(ERROR, f"modules_info.{name}.{key}", reason, "Rename, fix or remove the key", str(path)))
@@ -201,8 +201,8 @@ def check_modules(config: Config) -> Iterator[Finding]:
             yield from_error(error, about, "Install it: hub install FOLDER_OR_ARCHIVE", str(config.path))
             continue
         if found.info.name != name:
-            reason = f"the module that is meant is called '{found.info.name}'"
-            yield config.finding(ERROR, f"modules_info.{name}", reason, f"Write '{found.info.name}' as the key")
+            reason = f"the name of this module is '{found.info.name}'"
+            yield config.finding(ERROR, f"modules_info.{name}", reason, f"Use '{found.info.name}' as the key")
 
 
 def check_environments(config: Config) -> Iterator[Finding]:
@@ -212,7 +212,7 @@ def check_environments(config: Config) -> Iterator[Finding]:
             try:
                 get_profile(home(), module.environment)
             except HubError as error:
-                remedy = f"Name one of 'hub env list', or '{HOST}'"
+                remedy = f"Name a profile that 'hub env list' shows, or '{HOST}'"
                 yield from_error(error, f"modules_info.{name}.environment", remedy, str(config.path))
 
 
@@ -221,19 +221,19 @@ def check_address(config: Config) -> Iterator[Finding]:
     host, port = config.settings.host, config.settings.port
     running = pidfile.find(port) if port else None
     if running:
-        reason = f"hub serves {', '.join(running.modules)} on port {port} already (pid {running.pid})"
+        reason = f"hub already serves {', '.join(running.modules)} on port {port} (pid {running.pid})"
         yield config.finding(NOTE, "port", reason, f"hub serving reload -p {port}, or hub serving stop -p {port}")
     elif problem := _listening_problem(host, port):
         about = "host" if "assign" in problem or "known" in problem else "port"
-        root = " (ports below 1024 are root's)" if 0 < port < _FIRST_FREE_PORT else ""
+        root = " (ports below 1024 require root)" if 0 < port < _FIRST_FREE_PORT else ""
         yield config.finding(
-            ERROR, about, f"{host}:{port} cannot be listened on: {problem}{root}", "Name another port, or an address of this machine"
+            ERROR, about, f"the server cannot listen on {host}:{port}: {problem}{root}", "Set another port, or an address of this machine"
         )
     if not is_loopback(host):
-        reason = f"on {host}, everybody who can reach this machine can use the modules: there is no authentication"
+        reason = f"on {host}, every client that can reach this machine can use the modules: there is no authentication"
         yield config.finding(WARNING, "host", reason, "Use 127.0.0.1 behind a proxy that authenticates, or a firewall")
         if config.settings.admin == "any":
-            reason = f"on {host}, everybody who can reach this machine can load and unload models, and change logging and tracing"
+            reason = f"on {host}, every client that can reach this machine can load and unload models, and change logging and tracing"
             yield config.finding(WARNING, "admin", reason, 'Set it to "local"')
 
 
@@ -251,28 +251,33 @@ def check_gpu(config: Config) -> Iterator[Finding]:
     if not computing:
         if settings.gpu is not None:
             yield config.finding(
-                WARNING, "gpu", "it names GPUs, and nothing has use_gpu: all computes on the CPU", 'Set "use_gpu": true, or remove "gpu"'
+                WARNING,
+                "gpu",
+                "it names GPUs, but no module has use_gpu, so all of them compute on the CPU",
+                'Set "use_gpu": true, or remove "gpu"',
             )
         return
     for name, module in config.modules.items():
         uses = module.init_args.get("use_gpu", settings.use_gpu)
         if uses and module.init_args.get("enable_mkldnn"):
-            yield config.finding(NOTE, f"modules_info.{name}.init_args.enable_mkldnn", "with use_gpu it is of no effect: the GPU computes")
+            yield config.finding(
+                NOTE, f"modules_info.{name}.init_args.enable_mkldnn", "it has no effect with use_gpu, because the GPU computes"
+            )
     try:
         listed = ",".join(dict.fromkeys(device for name in computing for device in settings.gpus(name)))
     except ConfigError as error:
-        yield from_error(error, "use_gpu", "Name one by CUDA_VISIBLE_DEVICES, or set use_gpu to false", str(config.path))
+        yield from_error(error, "use_gpu", "Name one in CUDA_VISIBLE_DEVICES, or set use_gpu to false", str(config.path))
         return
     yield from engines.visible_devices(listed, "gpu" if settings.gpu is not None else "CUDA_VISIBLE_DEVICES", str(config.path))
     try:
         about = engines.import_engine("paddle")
     except HubError as error:
         yield config.finding(
-            ERROR, "use_gpu", f"only Paddle computes on GPUs, and it cannot be imported: {error.message}", "pip install paddlepaddle-gpu"
+            ERROR, "use_gpu", f"only Paddle computes on GPUs, but it cannot be imported: {error.message}", "pip install paddlepaddle-gpu"
         )
         return
     if not about["cuda"]:
-        reason = "only Paddle computes on GPUs, and the installed one was built for CPUs"
+        reason = "only Paddle computes on GPUs, but the installed one is built for CPUs"
         yield config.finding(ERROR, "use_gpu", reason, "pip uninstall paddlepaddle; pip install paddlepaddle-gpu; or set use_gpu to false")
 
 
@@ -283,7 +288,10 @@ def check_instances(config: Config) -> Iterator[Finding]:
         if module.addresses:
             if module.workers:
                 yield config.finding(
-                    WARNING, f"modules_info.{name}.workers", "with addresses it is of no effect: one instance runs at each", "Remove it"
+                    WARNING,
+                    f"modules_info.{name}.workers",
+                    "it has no effect with addresses, because one instance runs at each",
+                    "Remove it",
                 )
             continue
         try:
@@ -294,40 +302,39 @@ def check_instances(config: Config) -> Iterator[Finding]:
     total, cores = sum(counts.values()), len(os.sched_getaffinity(0))
     listed = ", ".join(f"{name} {count}" for name, count in counts.items())
     if not any(map(config.settings.uses_gpu, config.modules)) and max(counts.values(), default=0) > cores:
-        reason = f"more instances of a module than the {cores} cores here ({listed}): they take memory, and wait for one another"
+        reason = f"a module has more instances than the {cores} cores here ({listed}): they take memory and slow one another down"
         yield config.finding(WARNING, "workers", reason, f'Set "workers" to {cores} or less')
     free = hardware.available_bytes()
     if wanted_bytes > free:
-        reason = f"{total} instances ({listed}) may take {wanted_bytes // _MIB} MiB, and {free // _MIB} MiB are free"
-        yield config.finding(WARNING, "workers", reason, 'Set fewer "workers", or a smaller "max_memory_mb" where it is known')
+        reason = f"{total} instances ({listed}) may take {wanted_bytes // _MIB} MiB, but {free // _MIB} MiB are free"
+        yield config.finding(WARNING, "workers", reason, 'Set fewer "workers", or a lower "max_memory_mb" if the real use is known')
 
 
 def check_limits(config: Config) -> Iterator[Finding]:
     """Check for limits that contradict one another."""
     settings = config.settings
     if settings.max_body_bytes > settings.max_pending_bytes:
-        reason = f"a body may have {settings.max_body_bytes} bytes, but all together {settings.max_pending_bytes}: the longest never get in"
+        total = settings.max_pending_bytes
+        reason = f"a body may have {settings.max_body_bytes} bytes, but all together {total}, so longer ones are never accepted"
         yield config.finding(ERROR, "max_pending_bytes", reason, "Raise it, or lower max_body_bytes")
     for name, module in config.modules.items():
         where = f"modules_info.{name}"
         if module.compute_timeout_s and module.compute_timeout_s > settings.request_timeout_s:
-            reason = f"a batch may take {module.compute_timeout_s:g} s, and requests are given up after {settings.request_timeout_s:g} s"
-            yield config.finding(WARNING, f"{where}.compute_timeout_s", reason, "Raise request_timeout_s, or lower it")
+            reason = f"a batch may take {module.compute_timeout_s:g} s, but requests time out after {settings.request_timeout_s:g} s"
+            yield config.finding(WARNING, f"{where}.compute_timeout_s", reason, "Raise request_timeout_s, or lower this limit")
         if module.max_queue_delay_ms / 1e3 >= settings.request_timeout_s:
-            reason = (
-                f"a request may wait {module.max_queue_delay_ms:g} ms for others, and is given up after {settings.request_timeout_s:g} s"
-            )
-            yield config.finding(ERROR, f"{where}.max_queue_delay_ms", reason, "Lower it: some milliseconds are usual")
+            reason = f"a request may wait {module.max_queue_delay_ms:g} ms for others, but times out after {settings.request_timeout_s:g} s"
+            yield config.finding(ERROR, f"{where}.max_queue_delay_ms", reason, "Lower it: a few milliseconds are typical")
         too_large = [each for each in module.preferred_batch_sizes if module.max_batch_size and each > module.max_batch_size]
         if too_large:
-            reason = f"{', '.join(map(str, too_large))} is over max_batch_size, {module.max_batch_size}, and never reached"
+            reason = f"{', '.join(map(str, too_large))} is above max_batch_size ({module.max_batch_size}), so it is never reached"
             yield config.finding(WARNING, f"{where}.preferred_batch_sizes", reason, "Remove it, or raise max_batch_size")
 
 
 def check_tokens(config: Config) -> Iterator[Finding]:
     """Check that only the user can read token files and change the configuration."""
     if config.path.stat().st_mode & stat.S_IWOTH:
-        reason = "everybody can write this file, and so have your server load what they like"
+        reason = "every user can write this file, and so have your server load any code"
         yield config.finding(ERROR, "permissions", reason, f"chmod o-w '{config.path}'")
     for name, module in config.modules.items():
         if not module.token_file:
@@ -336,10 +343,10 @@ def check_tokens(config: Config) -> Iterator[Finding]:
         try:
             SharedKey(path)
         except ConfigError as error:
-            yield from_error(error, about, f"hub key remote '{path}', and copy it to the other machine", str(config.path))
+            yield from_error(error, about, f"Run hub key remote '{path}', and copy the file to the other machine", str(config.path))
             continue
         if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-            reason = f"others on this machine can read the secret in '{path}'"
+            reason = f"other users of this machine can read the secret in '{path}'"
             yield config.finding(WARNING, about, reason, f"chmod 600 '{path}'")
 
 
@@ -354,10 +361,10 @@ def check_addresses(config: Config) -> Iterator[Finding]:
                 yield from_error(error, about, "Write host:port", str(config.path))
                 continue
             if not config.network and not is_loopback(host):
-                yield config.finding(NOTE, about, f"{address} was not tried", "hub doctor --network CONFIG connects to it")
+                yield config.finding(NOTE, about, f"{address} was not checked", "hub doctor --network CONFIG connects to it")
             elif problem := _connection_problem(where, Path(module.token_file)):
                 fix = f"Start one there, with the same key: python -m hubserve.instance --listen {address} --token-file FILE"
-                yield config.finding(ERROR, about, f"no instance is to be had at {address}: {problem}", fix)
+                yield config.finding(ERROR, about, f"no instance answers at {address}: {problem}", fix)
 
 
 def _connection_problem(where: tuple[str, int], token_file: Path) -> str:

@@ -20,23 +20,26 @@ def check_engines() -> Iterator[Finding]:
     installed = [name for name in ENGINES if is_installed(name)]
     if not installed:
         yield Finding(
-            WARNING, "engines", f"none of {', '.join(ENGINES)} is installed: no model can be computed", "pip install 'hubserve[cpu,fast]'"
+            WARNING,
+            "engines",
+            f"none of {', '.join(ENGINES)} is installed, so no model can be computed",
+            "pip install 'hubserve[cpu,fast]'",
         )
     for name in ENGINES:
         if name not in installed:
-            advice = "pip install 'hubserve[pytorch]'" if name == "pytorch" else "pip install 'hubserve[cpu,fast]' brings the others"
+            advice = "pip install 'hubserve[pytorch]'" if name == "pytorch" else "pip install 'hubserve[cpu,fast]' installs the others"
             yield Finding(NOTE, name, "not installed", advice)
             continue
         try:
             about = import_engine(name)
         except HubError as error:
-            said = next((line.strip() for line in reversed(error.detail.splitlines()) if line.strip()), "")
-            reason = f"it cannot be imported: {error.message}" + (f" (it said: {said[:200]})" if said else "")
+            last = next((line.strip() for line in reversed(error.detail.splitlines()) if line.strip()), "")
+            reason = f"it cannot be imported: {error.message}" + (f" (its last output: {last[:200]})" if last else "")
             yield Finding(
                 ERROR,
                 name,
                 reason,
-                f"Install it again in this environment, or remove it: pip uninstall {engine_class(name).package or name}",
+                f"Reinstall it in this environment, or remove it: pip uninstall {engine_class(name).package or name}",
             )
         else:
             cuda = {True: ", built for CUDA", False: ", built for CPUs", None: ""}[about["cuda"]]
@@ -48,7 +51,7 @@ def import_engine(name: str) -> dict[str, Any]:
     """Call :func:`hubserve.doctor.probe.import_engine` in a separate process.
 
     Raises:
-        HubError: it cannot be imported, crashes, or hangs.
+        HubError: the import fails, crashes, or hangs.
     """
     about: dict[str, Any] = call_in_child("hubserve.doctor.probe:import_engine", [name], _IMPORT_TIMEOUT_S)
     return about
@@ -61,15 +64,15 @@ def _compare_gpus(about: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             "paddle",
-            "this machine has a GPU, and this Paddle computes on CPUs only: use_gpu fails",
+            "this machine has a GPU, but this Paddle is built for CPUs only, so use_gpu fails",
             "pip uninstall paddlepaddle; pip install paddlepaddle-gpu",
         )
     elif not about["gpus"] and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
         yield Finding(
             ERROR,
             "paddle",
-            "it is built for CUDA and sees no GPU, though there is one",
-            "Compare nvidia-smi's CUDA version with that of the Paddle build",
+            "it is built for CUDA but sees no GPU, although this machine has one",
+            "Compare the CUDA version of nvidia-smi with that of the Paddle build",
         )
 
 
@@ -84,18 +87,18 @@ def check_gpus() -> Iterator[Finding]:
             yield Finding(
                 WARNING,
                 "GPU",
-                f"there are {count}, and nvidia-smi does not answer: driver and library may not fit",
-                "Install the driver again, or reboot",
+                f"there are {count}, but nvidia-smi fails: driver and library may not match",
+                "Reinstall the driver, or reboot",
             )
     else:
-        yield Finding(NOTE, "GPU", "there is none, or this container may not see it (docker run --gpus all)")
+        yield Finding(NOTE, "GPU", "none is visible; a container needs access to it (docker run --gpus all)")
     yield from visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES", ""), "CUDA_VISIBLE_DEVICES")
 
 
 def visible_devices(listed: str, about: str, file: str = "") -> Iterator[Finding]:
-    """Return whether a list of GPUs, such as ``0,1``, names missing ones."""
+    """Check that the GPUs in a list, such as ``0,1``, exist."""
     count = gpu_count()
     for each in filter(None, map(str.strip, listed.split(","))):
         if each.isdigit() and int(each) >= count:
-            there = f"this machine has {count}, counted from 0" if count else "this machine has none"
-            yield Finding(WARNING, about, f"it names GPU {each}, and {there}", "Name those that 'nvidia-smi -L' lists", file)
+            there = f"this machine has {count}, counted from 0" if count else "this machine does not have any"
+            yield Finding(WARNING, about, f"it names GPU {each}, but {there}", "Name GPUs that 'nvidia-smi -L' lists", file)

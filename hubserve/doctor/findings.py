@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, ParamSpec
 from hubserve.errors import HubError
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
-#: from the worst
+#: the most severe first
 LEVELS = (ERROR, WARNING, NOTE)
 
 
@@ -14,11 +14,11 @@ class Finding(NamedTuple):
     """Finding of a check.
 
     Attributes:
-        level: ``error``: something does not work; ``warning``: it may not, or not well; ``note``: a fact.
-        about: what it is about: a key, a line, a requirement, or a part of the machine.
-        reason: what is wrong with it, or how it is.
-        fix: what to do; "" where there is nothing to do.
-        file: the file that it is in; "" where it is in none.
+        level: ``error``: something does not work; ``warning``: it may fail or be slow; ``note``: a fact.
+        about: its topic: a key, a line, a requirement, or a part of the machine.
+        reason: the problem, or the fact.
+        fix: what to do; "" if nothing.
+        file: the file concerned, or "".
     """
 
     level: str
@@ -37,10 +37,10 @@ def from_error(error: HubError, about: str, fix: str = "", file: str = "", level
 
     Args:
         error: the error.
-        about: what it is about.
-        fix: what to do if it tells nothing of that.
-        file: the file that it is in.
-        level: how bad it is.
+        about: the topic.
+        fix: the fix if the error has one sentence only.
+        file: the file concerned.
+        level: the severity.
     """
     reason, _, remedy = error.message.rpartition(". ")
     return Finding(level, about, reason, remedy, file) if reason else Finding(level, about, error.message, fix, file)
@@ -59,7 +59,7 @@ def run_checks(checks: Iterable[Check[P]], *args: P.args, **kwargs: P.kwargs) ->
         except HubError as error:
             yield from_error(error, name)
         except (OSError, ValueError) as error:
-            yield Finding(WARNING, name, f"this could not be looked at: {error}")
+            yield Finding(WARNING, name, f"the check failed: {error}")
 
 
 def by_level(findings: Iterable[Finding]) -> list[Finding]:

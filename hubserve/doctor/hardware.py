@@ -16,7 +16,7 @@ from hubserve.paths import home
 from hubserve.wire.arena import ARENA_BYTES
 
 _MIB = 1 << 20
-#: what an instance of a usual model takes
+#: memory of an instance of a typical model
 INSTANCE_BYTES = 1 << 30
 _USUAL_SOFT_LIMIT = 1024
 _DAY_S = 86400.0
@@ -46,8 +46,8 @@ def check_cpu(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str = "") -> Itera
         yield Finding(
             WARNING if "avx" in flags else ERROR,
             "processor",
-            f"it has no {lacks}, and engines are several times slower",
-            "In a virtual machine, pass the host's processor through (for example -cpu host)",
+            f"it has no {lacks}, so engines are several times slower",
+            "In a virtual machine, expose the host's processor (for example -cpu host)",
         )
 
 
@@ -70,7 +70,7 @@ def check_quota(cgroup: Path = _CGROUP) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             "cores",
-            f"this container sees {cores} cores and may use the time of {quota:g}: as many instances as cores would wait for one another",
+            f"this container sees {cores} cores but may use the time of {quota:g}, so one instance per core would slow all of them down",
             f'Set "workers": {max(1, int(quota))} in config.json, or give the container whole cores (--cpuset-cpus)',
         )
 
@@ -82,7 +82,7 @@ def available_bytes(cgroup: Path = _CGROUP) -> int:
     for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
         try:
             free = min(free, max(0, int((cgroup / limit).read_text("ascii")) - int((cgroup / used).read_text("ascii"))))
-        except (OSError, ValueError):  # no such file, or no bound: "max"
+        except (OSError, ValueError):  # no such file, or no limit: "max"
             continue
     return free
 
@@ -94,8 +94,8 @@ def check_memory(wanted_bytes: int = INSTANCE_BYTES) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             "memory",
-            f"{free // _MIB} MiB are free, and an instance of a usual model takes {wanted_bytes // _MIB} MiB",
-            "End other programs, or give this machine or container more memory",
+            f"{free // _MIB} MiB are free, but an instance of a typical model takes {wanted_bytes // _MIB} MiB",
+            "Stop other programs, or give this machine or container more memory",
         )
     else:
         yield Finding(NOTE, "memory", f"{free // _MIB} MiB are free")
@@ -108,9 +108,9 @@ def check_disk(wanted_bytes: int = INSTANCE_BYTES, needed_bytes: int = 100 * _MI
         wanted_bytes: less is a warning.
         needed_bytes: less is an error.
     """
-    folder = existing(home())
+    folder = nearest_existing(home())
     free = shutil.disk_usage(folder).free
-    fix = f"Free some with 'hub clear', or set HUB_HOME to a folder on a larger disk; it is {home()}"
+    fix = f"Free space with 'hub clear', or set HUB_HOME to a folder on a larger disk; it is {home()}"
     if free < wanted_bytes:
         yield Finding(
             ERROR if free < needed_bytes else WARNING, "disk", f"{free // _MIB} MiB are free where modules are kept", fix, str(home())
@@ -119,10 +119,10 @@ def check_disk(wanted_bytes: int = INSTANCE_BYTES, needed_bytes: int = 100 * _MI
         yield Finding(NOTE, "disk", f"{free // _MIB} MiB are free where modules are kept", file=str(home()))
     inodes = os.statvfs(folder)
     if inodes.f_files and inodes.f_favail < 1000:
-        yield Finding(ERROR, "disk", f"there is room for {inodes.f_favail} more files only", fix, str(home()))
+        yield Finding(ERROR, "disk", f"there is space for only {inodes.f_favail} more files", fix, str(home()))
 
 
-def existing(path: Path) -> Path:
+def nearest_existing(path: Path) -> Path:
     """Return the path, or its nearest existing parent."""
     while not path.exists() and path != path.parent:
         path = path.parent
@@ -140,9 +140,8 @@ def check_shared_memory() -> Iterator[Finding]:
         finally:
             os.close(fd)
     except OSError as error:
-        reason = (
-            f"a server cannot share memory with its instances, and starts none: memfd_create of {ARENA_BYTES // _MIB} MiB failed: {error}"
-        )
+        failure = f"memfd_create of {ARENA_BYTES // _MIB} MiB failed: {error}"
+        reason = f"a server cannot share memory with its instances, so it cannot start any: {failure}"
         yield Finding(ERROR, "shared memory", reason, fix)
 
 
@@ -156,7 +155,7 @@ def check_open_files() -> Iterator[Finding]:
         yield Finding(
             WARNING if soft < _USUAL_SOFT_LIMIT else NOTE,
             "open files",
-            f"a process may have {soft} open files, one for each connection, and a server takes up to {wanted - 256} requests at once",
+            f"a process may have {soft} open files, one per connection, but a server accepts up to {wanted - 256} requests at once",
             f"ulimit -n {wanted if hard == resource.RLIM_INFINITY or hard >= wanted else hard}",
         )
 
@@ -167,10 +166,10 @@ def check_clock() -> Iterator[Finding]:
     known = [Path(hubserve.__file__), Path(sys.executable), home(), home() / "modules", home() / "conf"]
     changed_at, newest = max((each.stat().st_mtime, each) for each in known if each.exists())
     if changed_at > now + _DAY_S:
-        said, days = time.strftime("%Y-%m-%d %H:%M", time.gmtime(now)), (changed_at - now) / _DAY_S
+        shown, days = time.strftime("%Y-%m-%d %H:%M", time.gmtime(now)), (changed_at - now) / _DAY_S
         yield Finding(
             WARNING,
             "clock",
-            f"it says {said} UTC, and '{newest}' was changed {days:.0f} days later",
+            f"it shows {shown} UTC, but '{newest}' was changed {days:.0f} days later",
             "Set the clock (timedatectl set-ntp true)",
         )

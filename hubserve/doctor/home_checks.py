@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding, from_error
-from hubserve.doctor.hardware import existing
+from hubserve.doctor.hardware import nearest_existing
 from hubserve.errors import HubError
 from hubserve.paths import conf_dir, home, modules_dir, tmp_dir
 from hubserve.registry.configuration import load
@@ -25,7 +25,7 @@ _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "lustre", "glu
 
 def check_home() -> Iterator[Finding]:
     """Check that modules can be installed there."""
-    folder = existing(home())
+    folder = nearest_existing(home())
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -33,12 +33,12 @@ def check_home() -> Iterator[Finding]:
         yield Finding(
             ERROR,
             "HUB_HOME",
-            f"nothing can be written there: {error.strerror}",
-            "Set HUB_HOME to a folder of yours, or change the folder's owner and permissions",
+            f"it cannot be written: {error.strerror}",
+            "Set HUB_HOME to a writable folder, or change the folder's owner or permissions",
             str(home()),
         )
     else:
-        yield Finding(NOTE, "HUB_HOME", "modules are kept here" if folder == home() else "modules will be kept here", file=str(home()))
+        yield Finding(NOTE, "HUB_HOME", "modules are stored here" if folder == home() else "modules will be stored here", file=str(home()))
 
 
 def check_network_file_system(mountinfo: Path = Path("/proc/self/mountinfo")) -> Iterator[Finding]:
@@ -47,12 +47,12 @@ def check_network_file_system(mountinfo: Path = Path("/proc/self/mountinfo")) ->
     Args:
         mountinfo: Linux's table of mounts.
     """
-    where = file_system_of(existing(home()).resolve(), mountinfo.read_text("utf-8", "surrogateescape"))
-    if where in _NETWORK:
+    kind = file_system_of(nearest_existing(home()).resolve(), mountinfo.read_text("utf-8", "surrogateescape"))
+    if kind in _NETWORK:
         yield Finding(
             WARNING,
             "HUB_HOME",
-            f"it is on a network file system ({where}): locks between machines may not hold there, and models load slowly",
+            f"it is on a network file system ({kind}): locks may not work between machines, and models load slowly",
             "Set HUB_HOME to a folder on a local disk",
             str(home()),
         )
@@ -64,7 +64,7 @@ def file_system_of(path: Path, mountinfo: str) -> str:
     for line in mountinfo.splitlines():
         mount, _, source = line.partition(" - ")
         point = Path(mount.split(" ")[4].replace("\\040", " "))
-        if path.is_relative_to(point) and len(point.parts) >= longest:  # of two mounts at one place, the later one is seen
+        if path.is_relative_to(point) and len(point.parts) >= longest:  # of two mounts at one path, the later one counts
             found, longest = source.split(" ")[0], len(point.parts)
     return found
 
@@ -84,7 +84,7 @@ def check_installed() -> Iterator[Finding]:
             yield Finding(
                 NOTE,
                 "module",
-                "PaddleHub itself put it here; hub leaves it alone",
+                "PaddleHub installed it here; hub does not use it",
                 f"To use it: hub install {name_folder}",
                 str(name_folder),
             )
@@ -105,16 +105,16 @@ def _folders(folder: Path) -> list[Path]:
 def check_leftovers() -> Iterator[Finding]:
     """Check for leftovers of killed installs and uninstalls."""
     if _is_locked():
-        yield Finding(NOTE, "install", "another hub process is installing or removing a module now")
+        yield Finding(NOTE, "install", "another hub process is installing or removing a module")
         return
     for folder in sorted(modules_dir().glob("*/")):
         if _is_half_done(folder):
-            reason = "a change of this module was killed before it was over; what was there is still what is meant"
+            reason = "a change of this module was killed before it finished; the previous version is still in use"
             yield Finding(
-                WARNING, "install", reason, "The next command that looks at the module finishes or undoes it: hub list", str(folder)
+                WARNING, "install", reason, "The next command that reads the module completes or undoes the change: hub list", str(folder)
             )
     for folder in sorted(staging_folders(tmp_dir())):
-        reason = "an install was killed and left this behind"
+        reason = "a killed install left this folder"
         yield Finding(WARNING, "install", reason, f"The next install or uninstall removes it; or: rm -rf '{folder}'", str(folder))
 
 
@@ -150,7 +150,7 @@ def check_servers() -> Iterator[Finding]:
             yield Finding(
                 WARNING,
                 f"port {number}",
-                "no server holds this file's lock: one that was killed left it, or one of an older release runs",
+                "no server holds this file's lock: a killed server left it, or a server of an older release is running",
                 f"rm '{path}'",
                 str(path),
             )
@@ -159,9 +159,7 @@ def check_servers() -> Iterator[Finding]:
 def check_default_port(port: int = DEFAULT_PORT) -> Iterator[Finding]:
     """Check that the default port is free."""
     if port_problem("127.0.0.1", port) and not pidfile.find(port):
-        yield Finding(
-            NOTE, f"port {port}", "another program uses the port that servers take by default", "Give another: hub serving start -p PORT"
-        )
+        yield Finding(NOTE, f"port {port}", "another program uses the default port of servers", "Choose another: hub serving start -p PORT")
 
 
 def port_problem(host: str, port: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hubserve.doctor.classifiers import scores
+from hubserve.doctor.classifiers import score_findings
 from hubserve.doctor.findings import NOTE, WARNING, Finding, from_error
 from hubserve.engines.synthetic_batch import make_sample
 from hubserve.errors import HubError
@@ -40,7 +40,7 @@ def load_all(settings: ServerSettings, search_path: list[Path]) -> list[Finding]
     """Load every module of a configuration, one instance each, one after the other.
 
     Args:
-        settings: what is to be loaded.
+        settings: the configuration.
         search_path: folders in which relative paths are looked up first.
     """
     findings: list[Finding] = []
@@ -58,32 +58,32 @@ async def _try(plan: ModulePlan) -> list[Finding]:
         module = dataplane.get(plan.info.name)
         folder = str(plan.folder or "")
         if module.load_error:
-            return [from_error(HubError(module.load_error), "load", "Mend what it names", folder)]
+            return [from_error(HubError(module.load_error), "load", "Fix the problem and retry", folder)]
         engine = (module.description.engine or {}).get("name")
         took = f"it loads in {time.monotonic() - start:.1f} s" + (f", engine {engine}" if engine else "")
-        about = scores(module.description.engine) if "scores" in (module.description.engine or {}) else ()
-        return [Finding(NOTE, "load", took, file=folder), *about, *[each async for each in _ask(module, folder)]]
+        about = score_findings(module.description.engine) if "scores" in (module.description.engine or {}) else ()
+        return [Finding(NOTE, "load", took, file=folder), *about, *[each async for each in _request(module, folder)]]
     finally:
         await dataplane.stop(_DRAIN_S)
 
 
-async def _ask(module: ServedModule, folder: str) -> AsyncIterator[Finding]:
+async def _request(module: ServedModule, folder: str) -> AsyncIterator[Finding]:
     samples = dict(_samples(module))
     if not samples:
-        yield Finding(NOTE, "sample", "it was not asked for anything: only its author knows what its serving method takes", file=folder)
+        yield Finding(NOTE, "sample", "no request was sent: only its author knows the arguments of its serving method", file=folder)
     for interface, request in samples.items():
         try:
             with module.admit():
                 answer = await module.infer(request)
         except HubError as error:
-            fix = "A made-up input may be one that the module rightly refuses; otherwise fix its code"
-            yield Finding(WARNING, "sample", f"a made-up input ({interface}) failed: {error.message}", fix, folder)
+            fix = "The module may rightly refuse a synthetic input; otherwise fix its code"
+            yield Finding(WARNING, "sample", f"a synthetic input ({interface}) failed: {error.message}", fix, folder)
         else:
-            said = bytes(answer.json or b"").decode("utf-8", "replace")
+            text = bytes(answer.json or b"").decode("utf-8", "replace")
             yield Finding(
                 NOTE,
                 "sample",
-                f"a made-up input ({interface}) was answered: {said[:_SHOWN]}{'...' if len(said) > _SHOWN else ''}",
+                f"a synthetic input ({interface}) was answered: {text[:_SHOWN]}{'...' if len(text) > _SHOWN else ''}",
                 file=folder,
             )
 

@@ -31,5 +31,5 @@ MACHINE_CHECKS: tuple[Check[[]], ...] = (
 
 
 def examine_machine() -> list[Finding]:
-    """Run every check of this machine; nothing is changed."""
+    """Run every check of this machine, without changing anything."""
     return by_level(run_checks(MACHINE_CHECKS))

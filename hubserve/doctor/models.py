@@ -9,7 +9,7 @@ from typing import Any
 
 from hubserve.doctor import sources
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding, from_error
-from hubserve.doctor.target import Subject
+from hubserve.doctor.target import Target
 from hubserve.engines import AUTO, engine_class, find_model_files
 from hubserve.engines.selection import is_installed
 from hubserve.engines.weights import check_weights
@@ -20,29 +20,29 @@ from hubserve.module import SEARCH_PATH_VARIABLE, find_file, find_folder
 from hubserve.registry.engine_note import read_engine_note
 
 _FOLDER = re.compile(r"(.*_)?model_dir|(.*_)?model_folder")
-#: one that may be missing: the module does without
+#: keys of files that may be missing
 _DEFAULT = re.compile(r"default_.*")
 _FILE = re.compile(r"(.*_)?(model_file|params_file|model_path|map_file|label_list|label_file|labels_file|dict_path|dict_file|vocab_file)")
 _LABELS = re.compile(r"(default_)?class_id_map_file")
 
 
-def check_model_files(subject: Subject) -> Iterator[Finding]:
+def check_model_files(target: Target) -> Iterator[Finding]:
     """Check that the folders and files in the settings exist and are complete."""
-    for setting in subject.settings():
+    for setting in target.settings():
         value = setting.value
         if not isinstance(value, str) or not value or "://" in value or "{" in value:
             continue
         if _LABELS.fullmatch(setting.key) and value == NAMED_AUTO:
             continue
-        with looking_in(subject.search_path):
+        with searching(target.search_path):
             if _FOLDER.fullmatch(setting.key):
-                yield from _folder(subject, setting)
+                yield from _folder(target, setting)
             elif _FILE.fullmatch(setting.key):
-                yield from _file(subject, setting)
+                yield from _file(target, setting)
 
 
 @contextmanager
-def looking_in(search_path: list[Path]) -> Iterator[None]:
+def searching(search_path: list[Path]) -> Iterator[None]:
     """Resolve paths as an instance of the module does."""
     before = os.environ.get(SEARCH_PATH_VARIABLE)
     os.environ[SEARCH_PATH_VARIABLE] = os.pathsep.join(map(str, search_path))
@@ -54,24 +54,24 @@ def looking_in(search_path: list[Path]) -> Iterator[None]:
             os.environ[SEARCH_PATH_VARIABLE] = before
 
 
-def _folder(subject: Subject, setting: sources.Literal) -> Iterator[Finding]:
-    about, file = subject.about(setting)
-    fix = f"Put the model's files there, or name another folder by '{setting.key}' in init_args"
+def _folder(target: Target, setting: sources.Literal) -> Iterator[Finding]:
+    about, file = target.about(setting)
+    fix = f"Put the model's files there, or set '{setting.key}' in init_args to another folder"
     try:
-        files = find_model_files(find_folder(setting.value, subject.folder))
+        files = find_model_files(find_folder(setting.value, target.folder))
         if files.weights is not None and files.weights.suffix == ".pdiparams":
             check_weights(files.weights)
     except HubError as error:
         yield from_error(error, about, fix, file)
     else:
-        yield Finding(NOTE, about, f"{files.graph}{f' and {files.weights.name}' if files.weights else ''} are there, and whole", file=file)
+        yield Finding(NOTE, about, f"{files.graph}{f' and {files.weights.name}' if files.weights else ''} are complete", file=file)
 
 
-def _file(subject: Subject, setting: sources.Literal) -> Iterator[Finding]:
-    about, file = subject.about(setting)
-    fix = f"Put the file there, or name another by '{setting.key}' in init_args"
+def _file(target: Target, setting: sources.Literal) -> Iterator[Finding]:
+    about, file = target.about(setting)
+    fix = f"Put the file there, or set '{setting.key}' in init_args to another"
     try:
-        path = find_file(setting.value, subject.folder)
+        path = find_file(setting.value, target.folder)
     except HubError as error:
         if not _DEFAULT.fullmatch(setting.key):
             yield from_error(error, about, fix, file)
@@ -88,34 +88,34 @@ def _labels(about: str, path: Path) -> Iterator[Finding]:
         labels = read_label_file(path)
     except InvalidInput as error:
         line = re.search(r"line \d+", error.message)
-        yield from_error(error, line.group() if line else about, "Write each line like '285 Egyptian cat', or names alone", str(path))
+        yield from_error(error, line.group() if line else about, "Write each line like '285 Egyptian cat', or names only", str(path))
         return
     seen: dict[int, int] = {}
     for label in labels:
         if label.number in seen:
-            reason = f"the label file names class {label.number} twice, in the lines {seen[label.number]} and {label.line}; the last counts"
+            reason = f"the label file names class {label.number} twice, in lines {seen[label.number]} and {label.line}; the last counts"
             yield Finding(WARNING, f"line {label.line}", reason, "Remove one of them", str(path))
         seen[label.number] = label.line
 
 
-def check_engine(subject: Subject) -> Iterator[Finding]:
+def check_engine(target: Target) -> Iterator[Finding]:
     """Check the engine in the settings, and report the one that computed the module last."""
-    for setting in subject.settings():
+    for setting in target.settings():
         if setting.key == "engine" and isinstance(setting.value, str):
-            yield from _named_engine(subject, setting)
-    note: dict[str, Any] | None = read_engine_note(subject.info, subject.folder)
+            yield from _named_engine(target, setting)
+    note: dict[str, Any] | None = read_engine_note(target.info, target.folder)
     if note is None:
         return
     name = str(note.get("name", "?"))
-    yield Finding(NOTE, "engine", f"{name} computed it last, noted at {note['noted_at']}: {note.get('reason') or 'no reason was given'}")
+    yield Finding(NOTE, "engine", f"{name} computed it last, noted at {note['noted_at']}: {note.get('reason') or 'no reason given'}")
     if name.isidentifier() and not is_installed(name):
         yield Finding(
             WARNING, "engine", f"{name}, which computed it last, is no longer installed: another will be chosen", f"pip install {name}"
         )
 
 
-def _named_engine(subject: Subject, setting: sources.Literal) -> Iterator[Finding]:
-    about, file = subject.about(setting)
+def _named_engine(target: Target, setting: sources.Literal) -> Iterator[Finding]:
+    about, file = target.about(setting)
     if setting.value == AUTO:
         return
     try:

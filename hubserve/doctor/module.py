@@ -14,7 +14,7 @@ import hubserve
 from hubserve.doctor import classifiers, models, sources
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Check, Finding, by_level, from_error, run_checks
 from hubserve.doctor.software import compare_requirement
-from hubserve.doctor.target import Subject, line_of
+from hubserve.doctor.target import Target, line_of
 from hubserve.errors import HubError
 from hubserve.kinds import find_kind
 from hubserve.kinds.package_names import package_of
@@ -27,63 +27,63 @@ from hubserve.registry.resolve import resolve
 
 _COMPAT = Path(hubserve.__file__).parent / "compat"
 #: maximum number of missing packages to report
-_MOST_OF_A_KIND = 20
+_MAX_MISSING = 20
 
 
 def examine_module(reference: str, *, search_path: Sequence[Path] = (), **about: Any) -> list[Finding]:
-    """Run every check of a module; none of its code.
+    """Run every check of a module, without running its code.
 
     Args:
         reference: an installed module (``NAME`` or ``NAME==VERSION``) or a folder.
         search_path: further folders in which relative paths are looked up first.
-        about: ``init_args``, ``predict_args`` and ``origin`` of a :class:`Subject`.
+        about: ``init_args``, ``predict_args`` and ``origin`` of a :class:`Target`.
     """
     try:
         found = resolve(reference)
     except HubError as error:
         folder = Path(reference)
         file = str(folder / "module.py") if (folder / "module.py").is_file() else ""
-        return [from_error(error, line_of(error.message) if file else reference, "Mend the file", file)]
-    subject = Subject(found.info, found.folder, found.import_name, [*search_path, *found.search_path], found.manifest, **about)
-    return by_level(run_checks(MODULE_CHECKS, subject))
+        return [from_error(error, line_of(error.message) if file else reference, "Fix the file", file)]
+    target = Target(found.info, found.folder, found.import_name, [*search_path, *found.search_path], found.manifest, **about)
+    return by_level(run_checks(MODULE_CHECKS, target))
 
 
-def check_source(subject: Subject) -> Iterator[Finding]:
+def check_source(target: Target) -> Iterator[Finding]:
     """Check that the metadata are readable and valid."""
-    source = subject.folder / "module.py"
+    source = target.folder / "module.py"
     try:
-        info = find_kind(subject.folder).describe(subject.folder)
+        info = find_kind(target.folder).describe(target.folder)
         check_name(info.name)
         check_version(info.version)
     except HubError as error:
-        yield from_error(error, line_of(error.message), "Mend the file, then install the module again", str(source))
+        yield from_error(error, line_of(error.message), "Fix the file, then install the module again", str(source))
         return
-    yield Finding(NOTE, "module", f"{info.name} {info.version}, a {info.kind} module", file=str(subject.folder))
+    yield Finding(NOTE, "module", f"{info.name} {info.version}, a {info.kind} module", file=str(target.folder))
     if not (info.serving_method or info.batches or info.runnable):
-        reason = "no method is marked @serving, @batch or @runnable, so that there is nothing to ask the module for"
+        reason = "no method is marked @serving, @batch or @runnable, so the module cannot answer requests"
         yield Finding(WARNING, "module.py", reason, "Mark the method that answers requests with @serving", str(source))
-    for extra in sources.hub_classes(subject.trees.get(source))[1:]:
-        reason = f"a second class, '{extra.name}', is under @moduleinfo; only the first is the module"
+    for extra in sources.hub_classes(target.trees.get(source))[1:]:
+        reason = f"a second class, '{extra.name}', is under @moduleinfo; only the first class is used"
         yield Finding(WARNING, f"line {extra.lineno}", reason, "Move it to a module of its own", str(source))
 
 
-def check_other_files(subject: Subject) -> Iterator[Finding]:
+def check_other_files(target: Target) -> Iterator[Finding]:
     """Check that every Python file of the module is valid Python."""
-    for path in subject.files:
-        if path in subject.trees or path == subject.folder / "module.py":
+    for path in target.files:
+        if path in target.trees or path == target.folder / "module.py":
             continue
         try:
             sources.parse(path)
         except SyntaxError as error:
-            yield Finding(ERROR, f"line {error.lineno or 1}", f"it is not valid Python: {error.msg}", "Mend the file", str(path))
+            yield Finding(ERROR, f"line {error.lineno or 1}", f"it is not valid Python: {error.msg}", "Fix the file", str(path))
         except OSError as error:
-            yield Finding(ERROR, path.name, f"it cannot be read: {error.strerror}", "Mend its permissions", str(path))
+            yield Finding(ERROR, path.name, f"it cannot be read: {error.strerror}", "Change its permissions", str(path))
 
 
-def check_requirements(subject: Subject) -> Iterator[Finding]:
+def check_requirements(target: Target) -> Iterator[Finding]:
     """Check that ``requirements.txt`` is met, unless the module has its own environment."""
-    path = subject.folder / "requirements.txt"
-    if not path.is_file() or _has_environment(subject):
+    path = target.folder / "requirements.txt"
+    if not path.is_file() or _has_environment(target):
         return
     for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), start=1):
         text = line.partition(" #")[0].split(" --")[0].strip()
@@ -92,8 +92,8 @@ def check_requirements(subject: Subject) -> Iterator[Finding]:
         try:
             requirement = Requirement(text)
         except InvalidRequirement as error:
-            reason = f"'{text[:60]}' is no requirement: {str(error).splitlines()[0]}"
-            yield Finding(ERROR, f"line {number}", reason, "Write it as pip takes it, such as numpy>=1.26", str(path))
+            reason = f"'{text[:60]}' is not a requirement: {str(error).splitlines()[0]}"
+            yield Finding(ERROR, f"line {number}", reason, "Write it in pip's form, such as numpy>=1.26", str(path))
             continue
         if canonicalize_name(requirement.name) == "paddlehub":  # hubserve has it in every instance
             continue
@@ -102,37 +102,37 @@ def check_requirements(subject: Subject) -> Iterator[Finding]:
                 yield finding._replace(about=f"line {number}: {requirement.name}", file=str(path))
 
 
-def _has_environment(subject: Subject) -> bool:
-    return bool(subject.manifest and subject.manifest.environment)
+def _has_environment(target: Target) -> bool:
+    return bool(target.manifest and target.manifest.environment)
 
 
-def check_imports(subject: Subject) -> Iterator[Finding]:
+def check_imports(target: Target) -> Iterator[Finding]:
     """Check that the imports of the module's files are available."""
-    if _has_environment(subject):
+    if _has_environment(target):
         return
-    own = {subject.import_name, folder_name(subject.info.name), *(each.stem for each in subject.folder.iterdir())}
-    beside = [str(each) for each in folders_beside(subject.folder)]
+    own = {target.import_name, folder_name(target.info.name), *(each.stem for each in target.folder.iterdir())}
+    beside = [str(each) for each in folders_beside(target.folder)]
     missing: dict[str, Finding] = {}
-    for path, tree in subject.trees.items():
+    for path, tree in target.trees.items():
         inner = own | {each.stem for each in path.parent.iterdir()}
         for each in sources.imports_of(tree):
-            if each.name in inner or _is_there(each.name) or find_in(beside, each.name):
+            if each.name in inner or _is_importable(each.name) or find_in(beside, each.name):
                 continue
             if each.name in missing and missing[each.name].level == ERROR:
                 continue
             reason = f"it imports '{each.name}', which is not installed here: "
-            reason += "where it does so, it may fail" if each.optional else "the module cannot be loaded"
+            reason += "code that needs it fails" if each.optional else "the module cannot be loaded"
             package = package_of(each.name)
-            fix = f"pip install {package}" if package else f"Install the package that has '{each.name}'; its name can be another one"
+            fix = f"pip install {package}" if package else f"Install the package that provides '{each.name}'; its name may differ"
             missing[each.name] = Finding(WARNING if each.optional else ERROR, f"line {each.line}", reason, fix, str(path))
-    yield from list(missing.values())[:_MOST_OF_A_KIND]
+    yield from list(missing.values())[:_MAX_MISSING]
 
 
-def _is_there(name: str) -> bool:
+def _is_importable(name: str) -> bool:
     """Return whether an instance could import a package, without importing it."""
     if name in sys.stdlib_module_names or name == "hubserve" or (_COMPAT / name).is_dir() or (modules_dir() / name).is_dir():
         return True
-    # an instance does not look in the working directory
+    # instances do not import from the working directory
     path = [each for each in sys.path if each not in ("", str(Path.cwd()))]
     if importlib.machinery.PathFinder.find_spec(name, path) is not None:
         return True
@@ -140,40 +140,40 @@ def _is_there(name: str) -> bool:
     return any(each.find_spec(name, None) is not None for each in others)  # such as those of editable installs
 
 
-def check_contents(subject: Subject) -> Iterator[Finding]:
+def check_contents(target: Target) -> Iterator[Finding]:
     """Check that the installed files are unchanged, and so is their source."""
-    if subject.manifest is None:
+    if target.manifest is None:
         return
-    manifest, now = subject.manifest, measure(subject.folder)
+    manifest, now = target.manifest, measure(target.folder)
     if now.digest != manifest.digest:
-        counts = f"{now.files} files of {now.size_bytes} bytes now, {manifest.files} of {manifest.size_bytes} then"
-        reason = f"its files are not those that were installed ({counts})"
-        yield Finding(ERROR, "digest", reason, f"Install it again: hub install {manifest.source}", str(subject.folder))
+        counts = f"{now.files} files with {now.size_bytes} bytes now, {manifest.files} with {manifest.size_bytes} then"
+        reason = f"its files have changed since they were installed ({counts})"
+        yield Finding(ERROR, "digest", reason, f"Install it again: hub install {manifest.source}", str(target.folder))
         return
     source = Path(manifest.source_folder) if manifest.source_folder else None
     if source and (source / "module.py").is_file() and measure_source(source).digest != manifest.digest:
-        reason = f"'{source}' has changed since it was installed from there on {manifest.installed_at}"
-        yield Finding(NOTE, "source", reason, f"To use what is there now: hub install {source}", str(source))
+        reason = f"'{source}' has changed since the module was installed from it on {manifest.installed_at}"
+        yield Finding(NOTE, "source", reason, f"To use its current files: hub install {source}", str(source))
 
 
-def check_arguments(subject: Subject) -> Iterator[Finding]:
+def check_arguments(target: Target) -> Iterator[Finding]:
     """Check that the module's methods take the arguments in the configuration."""
-    classes = sources.hub_classes(subject.trees.get(subject.folder / "module.py"))
+    classes = sources.hub_classes(target.trees.get(target.folder / "module.py"))
     if not classes:
         return
-    where = f"modules_info.{subject.info.name}"
+    where = f"modules_info.{target.info.name}"
     made = sources.signature_of(classes[0], "_initialize", "__init__")
-    serves = sources.signature_of(classes[0], subject.info.serving_method)
-    for given, signature, key in ((subject.init_args, made, "init_args"), (subject.predict_args, serves, "predict_args")):
+    serves = sources.signature_of(classes[0], target.info.serving_method)
+    for given, signature, key in ((target.init_args, made, "init_args"), (target.predict_args, serves, "predict_args")):
         for name in given:
             if signature and not signature.takes_any and name not in signature.names:
                 near = get_close_matches(name, signature.names, n=1)
-                meant = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(signature.names) or 'none'}"
+                meant = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(signature.names) or 'no arguments'}"
                 reason = f"the method in line {signature.line} of its module.py takes no argument '{name}'; {meant}"
-                yield Finding(ERROR, f"{where}.{key}.{name}", reason, "Rename or remove it", subject.origin)
+                yield Finding(ERROR, f"{where}.{key}.{name}", reason, "Rename or remove it", target.origin)
 
 
-MODULE_CHECKS: tuple[Check[[Subject]], ...] = (
+MODULE_CHECKS: tuple[Check[[Target]], ...] = (
     check_source,
     check_other_files,
     check_arguments,

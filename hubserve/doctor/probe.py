@@ -16,7 +16,7 @@ def import_engine(name: str) -> dict[str, Any]:
         ``{"version", "seconds", "cuda", "gpus"}``: whether it was built for CUDA, and how many GPUs it sees; None and 0 for engines
         that compute on CPUs only.
     Raises:
-        MissingDependency: it cannot be imported.
+        MissingDependency: the import fails.
     """
     start = time.perf_counter()
     if name != "paddle":
@@ -34,7 +34,7 @@ def import_opencv() -> str:
     """Import OpenCV and return its version.
 
     Raises:
-        MissingDependency: it cannot be imported, for example because a library that it needs is not on this machine.
+        MissingDependency: the import fails, for example because a shared library is missing.
     """
     try:
         import cv2

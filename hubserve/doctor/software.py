@@ -27,7 +27,7 @@ def check_python(requires: str = "") -> Iterator[Finding]:
     """Check that hubserve supports the version of this Python.
 
     Args:
-        requires: versions; those of the installed hubserve where "".
+        requires: supported versions; those of the installed hubserve if "".
     """
     version = "{}.{}.{}".format(*sys.version_info)
     try:
@@ -38,8 +38,8 @@ def check_python(requires: str = "") -> Iterator[Finding]:
         yield Finding(
             ERROR,
             "python",
-            f"this is Python {version} ({sys.executable}), and hubserve is made for {requires}",
-            "Install hubserve into an environment of another Python",
+            f"this is Python {version} ({sys.executable}), but hubserve requires {requires}",
+            "Install hubserve with another Python",
         )
     else:
         yield Finding(NOTE, "python", f"{version} ({sys.executable})")
@@ -54,7 +54,7 @@ def check_packages() -> Iterator[Finding]:
         yield Finding(
             NOTE,
             "packages",
-            "hubserve runs from its sources, so that the versions of its packages are not known to fit",
+            "hubserve runs from its sources, so the versions of its packages cannot be checked",
             "pip install -e .",
         )
         return
@@ -62,9 +62,9 @@ def check_packages() -> Iterator[Finding]:
     for requirement in listed:
         needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         applies = needed or any(requirement.marker and requirement.marker.evaluate({"extra": extra}) for extra in extras)
-        said = (requirement.name, str(requirement.specifier))
-        if applies and said not in seen:  # an extra may repeat what another has
-            seen.add(said)
+        key = (requirement.name, str(requirement.specifier))
+        if applies and key not in seen:  # several extras may list the same requirement
+            seen.add(key)
             yield from compare_requirement(requirement, needed=needed)
 
 
@@ -73,26 +73,26 @@ def compare_requirement(requirement: Requirement, *, needed: bool) -> Iterator[F
 
     Args:
         requirement: a package and its versions.
-        needed: whether it is an error if the package is missing, or of another version.
+        needed: whether a missing package, or another version of it, is an error.
     """
     found = find_installed(requirement.name)
-    # the build of OpenCV that is there is the one to upgrade: another one beside it would overwrite it
+    # upgrade the installed build of OpenCV: another one beside it would overwrite it
     wanted = f"{found.name if found else requirement.name}{requirement.specifier}"
     fix = f"pip install '{wanted}'"
     if found is None:
         if needed:
-            yield Finding(ERROR, requirement.name, f"the package is needed and not installed in {sys.prefix}", fix)
+            yield Finding(ERROR, requirement.name, f"the package is required but not installed in {sys.prefix}", fix)
     elif not requirement.specifier.contains(found.version, prereleases=True):
-        yield Finding(ERROR if needed else WARNING, found.name, f"version {found.version} is installed, and {wanted} is needed", fix)
+        yield Finding(ERROR if needed else WARNING, found.name, f"version {found.version} is installed, but {wanted} is required", fix)
 
 
 def check_opencv() -> Iterator[Finding]:
-    """Find which build of OpenCV is installed, whether it is the only one, and whether it can be imported."""
+    """Check that exactly one build of OpenCV is installed and can be imported."""
     builds = installed_opencv_builds()
     if not builds:
         return  # reported with the other packages
     listed = ", ".join(f"{each.name} {each.version}" for each in builds)
-    # a build with the contributed modules stays one, because something may import them
+    # a build with the contributed modules is replaced by another with them, because something may import them
     headless = next(each for each in OPENCV_BUILDS if is_contrib(each) == any(is_contrib(build.name) for build in builds))
     fix = f"pip uninstall -y {' '.join(each.name for each in builds)} && pip install {headless}"
     if len(builds) > 1:
@@ -108,7 +108,7 @@ def check_opencv() -> Iterator[Finding]:
 
 
 def check_hub_commands() -> Iterator[Finding]:
-    """Compare the ``hub`` that the shell finds with this one."""
+    """Check that the shell finds this ``hub``."""
     folders = [Path(each) for each in os.environ.get("PATH", "").split(os.pathsep) if each]
     found = list(
         dict.fromkeys((each / "hub").resolve() for each in folders if os.access(each / "hub", os.X_OK) and (each / "hub").is_file())
@@ -118,26 +118,27 @@ def check_hub_commands() -> Iterator[Finding]:
         yield Finding(
             WARNING,
             "PATH",
-            f"the shell's 'hub' is {found[0]}, and this is {own}",
-            f"Put {own.parent} in front of PATH, or uninstall the other",
+            f"the shell's 'hub' is {found[0]}, but this is {own}",
+            f"Put {own.parent} first in PATH, or uninstall the other",
         )
     elif len(found) > 1:
         others = ", ".join(map(str, found[1:]))
-        yield Finding(
-            WARNING, "PATH", f"there are several commands 'hub': {found[0]} runs, not {others}", "Uninstall those that you do not use"
-        )
+        yield Finding(WARNING, "PATH", f"there are several commands 'hub': {found[0]} runs, not {others}", "Uninstall the unused ones")
 
 
 def check_other_pythons() -> Iterator[Finding]:
     """Report the other interpreters of this machine, for modules that need another Python."""
     pythons = find_pythons(home() / "cache" / PYTHONS_CACHE, remember=False)[1:]
     listed = ", ".join(f"{each.version} ({each.path})" for each in pythons if each.supported)
-    yield Finding(NOTE, "other Pythons", listed or "none was found")
+    yield Finding(NOTE, "other Pythons", listed or "none found")
 
 
 def check_tools() -> Iterator[Finding]:
     """Report the commands that installing can use."""
-    for name, use in (("uv", "environments are made by venv and pip, which takes longer"), ("git", "modules cannot be installed from git")):
+    for name, use in (
+        ("uv", "environments are made with venv and pip, which takes longer"),
+        ("git", "modules cannot be installed from git"),
+    ):
         path = shutil.which(name)
         if path is None:
             yield Finding(NOTE, name, f"not installed: {use}")
@@ -146,7 +147,7 @@ def check_tools() -> Iterator[Finding]:
         if version:
             yield Finding(NOTE, name, f"{version} ({path})")
         else:
-            yield Finding(WARNING, name, f"{path} does not run: '{name} --version' failed", "Install it again, or remove it from PATH")
+            yield Finding(WARNING, name, f"{path} does not run: '{name} --version' failed", "Reinstall it, or remove it from PATH")
 
 
 def first_line_of(command: list[str]) -> str:
@@ -164,12 +165,12 @@ def check_variables() -> Iterator[Finding]:
     yield from _check_folders("PYTHONPATH", "packages")
     for path in os.environ.get("LD_PRELOAD", "").replace(":", " ").split():
         if "/" in path and not Path(path).exists():
-            yield Finding(WARNING, "LD_PRELOAD", f"there is no '{path}'; every process complains of it", "Remove it from LD_PRELOAD")
+            yield Finding(WARNING, "LD_PRELOAD", f"'{path}' does not exist, so every process prints an error", "Remove it from LD_PRELOAD")
     if os.environ.get("PYTHONHOME"):
         yield Finding(
             WARNING,
             "PYTHONHOME",
-            "it is set, so that instances in other Pythons look for their library in the wrong place",
+            "it is set, so instances with another Python look for its library in the wrong folder",
             "unset PYTHONHOME",
         )
 
@@ -178,11 +179,11 @@ def _check_folders(variable: str, what: str) -> Iterator[Finding]:
     value = os.environ.get(variable, "")
     for folder in value.split(os.pathsep) if value else ():
         if not folder:
-            reason = f"it has an empty entry, which means the working directory: {what} that lie there are loaded instead of the right ones"
+            reason = f"it has an empty entry, which means the working directory: {what} there are loaded instead of the right ones"
         elif not Path(folder).is_absolute():
-            reason = f"'{folder}' is relative: it means another folder wherever a command is run"
+            reason = f"'{folder}' is relative, so it depends on the working directory"
         elif not Path(folder).exists():
-            reason = f"there is no '{folder}'"
+            reason = f"the folder '{folder}' does not exist"
         else:
             continue
-        yield Finding(WARNING, variable, reason, f"Remove the entry from {variable}, or write it in full")
+        yield Finding(WARNING, variable, reason, f"Remove the entry from {variable}, or make it absolute")

@@ -1,4 +1,4 @@
-"""Static analysis of a module's Python files."""
+"""Read imports, literal settings and signatures from a module's Python files, without running them."""
 
 import ast
 import warnings
@@ -12,8 +12,8 @@ class Import(NamedTuple):
 
     Attributes:
         name: its top-level name.
-        line: where.
-        optional: whether the file can be imported without it: it is imported in a function, or its absence is caught.
+        line: its line.
+        optional: whether the file can be imported without it: the import is in a function, or its failure is handled.
     """
 
     name: str
@@ -33,9 +33,9 @@ class Signature(NamedTuple):
     """Parameters of a method.
 
     Attributes:
-        names: of its arguments, without self.
-        takes_any: whether it takes others as well.
-        line: where it is.
+        names: its parameters, without self.
+        takes_any: whether it also takes other keywords.
+        line: its line.
     """
 
     names: list[str]
@@ -47,14 +47,14 @@ def parse(path: Path) -> ast.Module:
     """Return a file's syntax tree.
 
     Raises:
-        OSError: it cannot be read.
-        SyntaxError: it is not valid Python.
+        OSError: the file cannot be read.
+        SyntaxError: the file is not valid Python.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about escapes in strings, for example, which do not matter here
         try:
             return ast.parse(path.read_bytes(), filename=str(path))
-        except (ValueError, RecursionError, MemoryError) as error:  # null bytes; nesting that no parser takes
+        except (ValueError, RecursionError, MemoryError) as error:  # null bytes, or nesting too deep for the parser
             raise SyntaxError(str(error) or type(error).__name__) from None
 
 
@@ -67,7 +67,7 @@ def imports_of(tree: ast.AST, optional: bool = False) -> Iterator[Import]:
             if node.module and not node.level:
                 yield Import(node.module.partition(".")[0], node.lineno, optional)
         else:
-            # "if TYPE_CHECKING" and tests of versions are never errors either
+            # imports under "if TYPE_CHECKING" or a test of versions are optional, too
             guarded = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.Try, ast.If))
             yield from imports_of(node, optional or guarded)
 
@@ -120,7 +120,7 @@ def signature_of(node: ast.ClassDef, *methods: str) -> Signature | None:
     own = {each.name: each for each in node.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))}
     for name in methods:
         if name in own:
-            taken = own[name].args
-            names = [each.arg for each in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs)]
-            return Signature(names[1:], taken.kwarg is not None, own[name].lineno)
+            args = own[name].args
+            names = [each.arg for each in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
+            return Signature(names[1:], args.kwarg is not None, own[name].lineno)
     return None

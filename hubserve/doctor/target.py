@@ -1,4 +1,4 @@
-"""Module to check."""
+"""Module to check, with its files and settings."""
 
 import ast
 import re
@@ -12,23 +12,23 @@ from hubserve.doctor import sources
 from hubserve.kinds import ModuleInfo
 from hubserve.registry.manifest import Manifest
 
-#: where a module's settings are, from what counts least
+#: files with a module's settings, the one that takes precedence first
 _SETTINGS_FILES = ("params.py", "module.py")
 
 
 @dataclass(frozen=True)
-class Subject:
-    """Module, and how it is started.
+class Target:
+    """Module to check, and the arguments that a configuration gives it.
 
     Attributes:
         info: its metadata.
         folder: its files.
         import_name: the package name under which it is imported.
         search_path: folders in which its relative paths are looked up.
-        manifest: of an installed module.
-        init_args: what the configuration gives its constructor.
-        predict_args: what the configuration gives its serving method.
-        origin: the configuration's file; "" where there is none.
+        manifest: its manifest; None if it is not installed.
+        init_args: arguments of its constructor.
+        predict_args: arguments of its serving method.
+        origin: the configuration's file; "" without one.
     """
 
     info: ModuleInfo

@@ -5,10 +5,10 @@ from hubserve.module import ANY, TensorSpec, batch, moduleinfo
 
 @moduleinfo(name="carrier", version="1.0.0", summary="Gives the first number of each item, or the whole of it")
 class Carrier:
-    """Answers with as much as it is told to.
+    """Module that returns its items, or the first number of each.
 
     Args:
-        answer_whole: give each item back as it came, else its first number.
+        answer_whole: return each item unchanged, else its first number.
     """
 
     def __init__(self, answer_whole=False):

@@ -7,7 +7,7 @@ from hubserve.module import moduleinfo, serving
 
 @moduleinfo(name="sleeper", version="1.0.0", summary="Sleeps, then doubles a number")
 class Sleeper:
-    """As slow as it is told to be."""
+    """Module that takes a configured time for each call."""
 
     def __init__(self, delay_ms=5.0):
         self.delay_ms = delay_ms

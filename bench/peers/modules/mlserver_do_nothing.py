@@ -8,11 +8,11 @@ class DoNothing(MLModel):
     """A runtime that costs nothing."""
 
     async def load(self):
-        """Nothing is to be loaded."""
+        """Load nothing."""
         return True
 
     async def predict(self, payload):
-        """The first input comes back as RESULT."""
+        """Return the first input as RESULT."""
         sent = payload.inputs[0]
         result = ResponseOutput(name="RESULT", shape=sent.shape, datatype=sent.datatype, data=sent.data)
         return InferenceResponse(model_name=self.name, outputs=[result])

@@ -15,7 +15,7 @@ class ClassifierWorker(Worker):
         self.classifier = Classifier(os.environ["CLASSIFIER_FOLDER"], os.environ["CLASSIFIER_ENGINE"])
 
     def deserialize(self, data):
-        """The request's body -> float32 (N, 3, 224, 224)."""
+        """Decode a request's body to float32 (N, 3, 224, 224)."""
         return decode(**super().deserialize(data))
 
     def forward(self, data):

@@ -9,7 +9,7 @@ class DoNothing(Worker):
     """A worker that costs nothing."""
 
     def forward(self, data):
-        """A JSON value, or with batching a list of several requests' -> the same."""
+        """Return the same JSON value, or with batching the same list of several requests' values."""
         return data
 
 

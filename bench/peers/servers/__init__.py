@@ -17,7 +17,7 @@ PEERS = {
 
 
 def load(name: str) -> Peer:
-    """The peer of a row.
+    """Return the peer of a row.
 
     Raises:
         ValueError: there is none of that name.

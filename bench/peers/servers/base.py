@@ -41,13 +41,13 @@ class Classifying(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """How a server is started and asked.
+    """Command that starts a server, and the request to send.
 
     Attributes:
         command: its program and arguments.
         environ: added to this process's environment.
-        request: what is sent to it.
-        ready_path: answers 200 once everything is loaded; None where only an answer can tell.
+        request: the request to send to it.
+        ready_path: answers 200 once everything is loaded; None if only an answer shows it.
     """
 
     command: list[str]
@@ -83,11 +83,11 @@ class Peer(ABC):
         return make(self.environment, self.cache)
 
     def engines(self, engine: str) -> Sequence[str]:
-        """The ways in which this peer runs the classifier, where ``engine`` is asked for."""
+        """Return the ways in which this peer runs the classifier when ``engine`` is requested."""
         return [engine]
 
-    def engine_in_use(self, port: int) -> str | None:  # noqa: ARG002  # others compute with what they are told
-        """The engine that the server on this port chose itself; None where it was told."""
+    def engine_in_use(self, port: int) -> str | None:  # noqa: ARG002  # others compute with the requested one
+        """Return the engine that the server on this port chose itself, or None if it was given."""
         return None
 
     @abstractmethod
@@ -135,18 +135,18 @@ class Peer(ABC):
 
 
 def engine_requirements() -> tuple[str, ...]:
-    """The engines in the very versions that hubserve runs."""
+    """Return the engines in the versions that hubserve runs."""
     return (*(f"{package}=={version(package)}" for package in ENGINE_PACKAGES.values()), "setuptools", "numpy")
 
 
 def worker_environ(work: Classifying) -> dict[str, str]:
-    """What modules/classifier_engine.py and the workers' scripts read."""
+    """Return the environment variables that modules/classifier_engine.py and the workers' scripts read."""
     about = {"CLASSIFIER_FOLDER": str(MODEL), "CLASSIFIER_ENGINE": work.engine}
     return {"PYTHONPATH": str(MODULES), "WORKERS": str(work.workers), **about, **ONE_THREAD}
 
 
 def read_json(body: bytes, *path: str) -> Any:
-    """What lies under these keys of a JSON answer.
+    """Return the value under these keys of a JSON answer.
 
     Raises:
         WrongAnswer: nothing does.

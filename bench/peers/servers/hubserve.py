@@ -19,7 +19,7 @@ class Hubserve(Peer):
     title = "hubserve"
 
     def engines(self, engine: str) -> Sequence[str]:
-        """The engine that the others run, and what hubserve chooses itself."""
+        """Return the engine that the others run, and ``auto``."""
         return list(dict.fromkeys([engine, "auto"]))
 
     def do_nothing(self, workers: int, port: int, folder: Path) -> Launch:
@@ -45,7 +45,7 @@ class Hubserve(Peer):
         return self._launch("clas_system", init_args, work.workers, port, folder, request)
 
     def engine_in_use(self, port: int) -> str | None:
-        """What ``auto`` became."""
+        """Return the engine that ``auto`` chose."""
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=10) as answer:
             module = json.load(answer)["modules"][0]
         return str(module["engine"]["name"]) if module["engine"] else None
@@ -60,7 +60,7 @@ class HubserveRepository(Hubserve):
     """hubserve, where it serves the model repository that Triton serves."""
 
     def tensors(self, size_bytes: int, workers: int, port: int, folder: Path) -> Launch:
-        """The same model, asked in the binary form."""
+        """Serve the same model; send requests in the binary form."""
         request = tensor_request(write_tensor_model(folder, size_bytes, workers))
         return _start(["--model-store", str(folder / "models"), "--port", str(port)], folder, request)
 

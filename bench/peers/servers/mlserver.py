@@ -20,10 +20,10 @@ class MLServer(Peer):
         return Environment("mlserver", ("3.11", "3.12", "3.10"), ("mlserver==1.7.1", "uvloop<0.22"))
 
     def do_nothing(self, workers: int, port: int, folder: Path) -> Launch:
-        """A runtime that returns its input; JSON of the v2 protocol."""
+        """Serve a runtime that returns its input; requests are JSON of the v2 protocol."""
         model = {"name": "do_nothing", "implementation": "mlserver_do_nothing.DoNothing"}
         settings = {"host": "127.0.0.1", "http_port": port, "parallel_workers": workers, "debug": False, "metrics_endpoint": None}
-        # it opens these ports, too, and cannot be told to take any free ones
+        # it opens these ports, too, and cannot choose free ones itself
         settings |= {"grpc_port": port + 1, "metrics_port": port + 2}
         (folder / "model-settings.json").write_text(json.dumps(model))
         (folder / "settings.json").write_text(json.dumps(settings))
@@ -33,7 +33,7 @@ class MLServer(Peer):
         return Launch(command, {"PYTHONPATH": str(MODULES), **ONE_THREAD}, request, "/v2/models/do_nothing/ready")
 
     def tensors(self, size_bytes: int, workers: int, port: int, folder: Path) -> Launch:
-        """The same."""
+        """Serve the same runtime; only the size of :data:`VALUES` can be measured."""
         if size_bytes != 4 * len(VALUES):
             raise CannotRun(f"MLServer is asked by JSON, which is measured with {4 * len(VALUES)} bytes only")
         return self.do_nothing(workers, port, folder)

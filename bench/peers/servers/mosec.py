@@ -28,7 +28,7 @@ _SMALL_TIMEOUT_MS, _LARGE_TIMEOUT_MS = 3_000, 20_000
 
 
 class Mosec(Peer):
-    """Workers are those in modules/mosec_*.py, each given one request at a time, as mosec does unless told.
+    """Workers are those in modules/mosec_*.py, each given one request at a time, which is mosec's default.
 
     Attributes:
         items_together: the most that one call of a worker computes, of several requests.
@@ -43,19 +43,19 @@ class Mosec(Peer):
         return Environment("mosec", ("3.11", "3.12", "3.13", "3.10"), ("mosec==0.9.8", *engine_requirements()))
 
     def do_nothing(self, workers: int, port: int, folder: Path) -> Launch:
-        """A worker that returns what it gets."""
+        """Run a worker that returns its input."""
         body = json.dumps({"values": VALUES}).encode()
         request = Request("/inference", JSON, body, lambda answer: check_values(read_json(answer, "values")), b'"values"')
         return Launch(self._command("mosec_do_nothing.py", port, folder, _SMALL_TIMEOUT_MS), self._environ(workers, 1), request)
 
     def tensors(self, size_bytes: int, workers: int, port: int, folder: Path) -> Launch:
-        """The same worker; its JSON is the only form that it has for a tensor without code of one's own."""
+        """Run the same worker; JSON is the only form of a tensor that it reads without custom code."""
         if size_bytes != 4 * len(VALUES):
             raise CannotRun(f"mosec's worker is asked by JSON, which is measured with {4 * len(VALUES)} bytes only")
         return self.do_nothing(workers, port, folder)
 
     def classifier(self, work: Classifying, port: int, folder: Path) -> Launch:
-        """A worker with the engine."""
+        """Run a worker with the engine."""
         request = images_request("/inference", work.images, "prediction")
         return Launch(
             self._command("mosec_classifier.py", port, folder, _LARGE_TIMEOUT_MS),

@@ -30,7 +30,7 @@ _PLAIN, _ONEDNN = "paddle 2.6.2 without oneDNN", "paddle 2.6.2 with oneDNN"
 
 
 class PaddleHub(Peer):
-    """One process, as ``hub serving start`` comes: it has no workers unless it is told to use several processes."""
+    """Run one process, the default of ``hub serving start``, which has no workers without an option for several processes."""
 
     title = "PaddleHub 2.4.0"
 
@@ -59,7 +59,7 @@ class PaddleHub(Peer):
     def _launch(self, module: str, init_args: dict[str, Any], port: int, folder: Path, request: Request, environ: dict[str, str]) -> Launch:
         conf = folder / "home" / "conf"
         conf.mkdir(parents=True)
-        # it reports each start to its maker's server; port 9 of this machine answers nobody
+        # it reports each start to its maker's server; nothing listens on port 9 of this machine
         (conf / "config.yaml").write_text("server: http://127.0.0.1:9\n")
         modules_info = {module: {"init_args": {"directory": str(MODULES / module), **init_args}, "predict_args": {}}}
         config = folder / "config.json"

@@ -42,7 +42,7 @@ class Triton(Peer):
         return Environment("triton", ("3.11", "3.12", "3.10"), requirements, shared_library=True)
 
     def do_nothing(self, workers: int, port: int, folder: Path) -> Launch:
-        """A model that returns its input; JSON of the v2 protocol."""
+        """Serve a model that returns its input; requests are JSON of the v2 protocol."""
         _write_model(folder, "do_nothing", workers, 32, [("VALUES", "TYPE_FP32", [len(VALUES)])], [("RESULT", "TYPE_FP32", [len(VALUES)])])
         tensor = {"name": "VALUES", "shape": [1, len(VALUES)], "datatype": "FP32", "data": VALUES}
         request = Request(
@@ -55,11 +55,11 @@ class Triton(Peer):
         return self._launch(port, folder, {}, request)
 
     def tensors(self, size_bytes: int, workers: int, port: int, folder: Path) -> Launch:
-        """The same model, asked in the binary form."""
+        """Serve the same model; send requests in the binary form."""
         return self._launch(port, folder, {}, tensor_request(write_tensor_model(folder, size_bytes, workers)))
 
     def classifier(self, work: Classifying, port: int, folder: Path) -> Launch:
-        """A model with the engine; arrays go as binary data both ways, which is Triton's best form over HTTP."""
+        """Serve a model with the engine; arrays are binary both ways, Triton's fastest form over HTTP."""
         return self.repository(work, 0, port, folder)
 
     def repository(self, work: Classifying, delay_us: int, port: int, folder: Path) -> Launch:
@@ -104,7 +104,7 @@ Tensors = Sequence[tuple[str, str, list[int]]]
 
 
 def _write_model(folder: Path, name: str, workers: int, max_batch_size: int, inputs: Tensors, outputs: Tensors, delay_us: int = 0) -> None:
-    """A model repository: its configuration, and its code from modules/triton_<name>.py."""
+    """Write a model repository: its configuration, and its code from modules/triton_<name>.py."""
     code = folder / "models" / name / "1"
     code.mkdir(parents=True)
     shutil.copy(MODULES / f"triton_{name}.py", code / "model.py")
@@ -123,7 +123,7 @@ def _write_model(folder: Path, name: str, workers: int, max_batch_size: int, inp
 
 
 def write_tensor_model(folder: Path, size_bytes: int, workers: int) -> int:
-    """A repository at ``folder/models`` with the do-nothing model, whose tensor has so many bytes; gives how many numbers that is."""
+    """Write a repository at ``folder/models`` with the do-nothing model for tensors of ``size`` bytes; return how many numbers that is."""
     count = size_bytes // 4
     _write_model(folder, "do_nothing", workers, 32, [("VALUES", "TYPE_FP32", [count])], [("RESULT", "TYPE_FP32", [count])])
     return count
@@ -138,7 +138,7 @@ def write_classifier_model(folder: Path, work: Classifying, delay_us: int) -> Re
 
 
 def tensor_request(count: int) -> Request:
-    """A binary request to that model."""
+    """Return a binary request to that model."""
     values = np.arange(count, dtype="<f4")[None]
     head, headers = _binary_head("VALUES", values, ["RESULT"])
 
@@ -157,7 +157,7 @@ def _first_output(answer: bytes) -> list[float]:
 
 
 def _binary_head(name: str, array: np.ndarray, wanted: list[str]) -> tuple[bytes, dict[str, str]]:
-    """The v2 protocol's binary form: a JSON head, then the array's bytes; the head's length stands in a header.
+    """Return a request in the v2 protocol's binary form: a JSON head, then the array's bytes; a header has the head's length.
 
     https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 

@@ -24,7 +24,6 @@ class RequestParser:
     Attributes:
         request: the request whose body is incomplete; None if there is none.
         missing_bytes: of its body, if the length was announced.
-        is_chunked: whether its body is chunked.
     """
 
     __slots__ = ("_chunked", "_heads", "missing_bytes", "request")
@@ -37,7 +36,7 @@ class RequestParser:
 
     @property
     def is_chunked(self) -> bool:
-        """Return True if the body that is parsed is chunked."""
+        """Return True if the body of :attr:`request` is chunked."""
         return self._chunked is not None
 
     @property

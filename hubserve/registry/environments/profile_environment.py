@@ -21,7 +21,7 @@ def profile_environment(
         home: the home.
         name: the profile's.
         packages: requirements in addition to its own.
-        python: the Python to use; see :class:`hubserve.registry.environments.python_choice.Wish`.
+        python: the Python to use; see :class:`hubserve.registry.environments.python_choice.PythonRequest`.
         timeout_s: how long to wait for another process that builds.
         progress: called with each step.
     Raises:

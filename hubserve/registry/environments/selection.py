@@ -70,7 +70,7 @@ def choose(
     Args:
         home: the home.
         needs: its requirements.
-        names: names that its code imports; see :func:`hubserve.registry.environments.code_requirements.needed_names`.
+        names: names that its code imports; see :func:`hubserve.registry.environments.code_requirements.required_names`.
         options: the user's.
         progress: called with each step.
         failed: the reason why a separate environment, chosen before, could not be built.

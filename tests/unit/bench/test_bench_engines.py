@@ -13,7 +13,7 @@ def bench(*words: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_every_engine_that_reads_the_model_has_a_row_and_autos_choice_is_told(home: Path, tmp_path: Path) -> None:
+def test_every_engine_that_reads_the_model_has_a_row_and_autos_choice_is_shown(home: Path, tmp_path: Path) -> None:
     done = bench("--model", onnx_classifier.write(tmp_path / "model.onnx"), "--rounds", 2, "--batch-size", 4)
     assert done.returncode == 0, done.stderr
     assert "batch of 1" in done.stdout
@@ -25,7 +25,7 @@ def test_every_engine_that_reads_the_model_has_a_row_and_autos_choice_is_told(ho
     assert not list(home.glob("cache/engines/*.json"))
 
 
-def test_a_model_that_is_not_there_is_told(home: Path, tmp_path: Path) -> None:
+def test_a_missing_model_is_reported(home: Path, tmp_path: Path) -> None:
     done = bench("--model", tmp_path / "none")
     assert (done.returncode, done.stdout) == (1, "")
     assert "there is no model folder" in done.stderr

@@ -11,8 +11,8 @@ import pytest
 
 from hubserve.bench.connection import Failure
 from hubserve.bench.load import Pattern, Timing, ask, run
-from hubserve.bench.loops import Place, arrivals
-from hubserve.bench.recorder import Counted, Tally, percentile
+from hubserve.bench.loops import ServerAddress, arrivals
+from hubserve.bench.recorder import Counted, Recorder, percentile
 
 GOOD = b'{"status":"000","msg":"","results":1}'
 REQUEST = b"POST /predict/x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
@@ -23,8 +23,8 @@ def answer(body: bytes = GOOD, status: str = "200 OK") -> bytes:
 
 
 @contextmanager
-def serving(talk: Callable[[socket.socket], object]) -> Iterator[Place]:
-    """A server that does with each connection what it is told, each in a thread of its own."""
+def serving(talk: Callable[[socket.socket], object]) -> Iterator[ServerAddress]:
+    """A server that handles each connection as scripted, each in a thread of its own."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
@@ -44,7 +44,7 @@ def serving(talk: Callable[[socket.socket], object]) -> Iterator[Place]:
 
         threading.Thread(target=accept, daemon=True).start()
         try:
-            yield Place("127.0.0.1", listener.getsockname()[1])
+            yield ServerAddress("127.0.0.1", listener.getsockname()[1])
         finally:
             listener.shutdown(socket.SHUT_RDWR)
 
@@ -87,15 +87,15 @@ def test_arrivals_are_a_poisson_process_and_the_same_for_the_same_seed() -> None
     assert deviation == pytest.approx(mean, rel=0.05)  # as of an exponential distribution
 
 
-def tally() -> Tally:
-    filled = Tally()
-    filled.good(0.5, 0.9)  # before the window
-    filled.good(0.8, 1.5)  # ends in it
-    filled.good(1.2, 1.4)
-    filled.good(1.5, 9.0)  # begins in it
-    filled.bad(0.9, 1.1, Failure("timeout", "first"))
-    filled.bad(1.1, 2.5, Failure("timeout", "second"))
-    filled.bad(1.8, 3.5, Failure("connection", "third"))
+def tally() -> Recorder:
+    filled = Recorder()
+    filled.success(0.5, 0.9)  # before the window
+    filled.success(0.8, 1.5)  # ends in it
+    filled.success(1.2, 1.4)
+    filled.success(1.5, 9.0)  # begins in it
+    filled.failure(0.9, 1.1, Failure("timeout", "first"))
+    filled.failure(1.1, 2.5, Failure("timeout", "second"))
+    filled.failure(1.8, 3.5, Failure("connection", "third"))
     return filled
 
 
@@ -129,7 +129,7 @@ def test_an_answer_in_pieces_is_one_answer() -> None:
         ([], "connection", "closed the connection before it answered"),
     ],
 )
-def test_every_failure_is_told_with_its_text(parts: list[bytes], status: str, text: str) -> None:
+def test_every_failure_is_reported_with_its_text(parts: list[bytes], status: str, text: str) -> None:
     with serving(once(*parts)) as place:
         failure = ask(place, REQUEST, 10)
     assert failure is not None
@@ -143,10 +143,10 @@ def test_what_never_answers_is_a_timeout() -> None:
     assert failure == Failure("timeout", "no answer within 0.1 s")
 
 
-def test_a_refused_connection_is_told() -> None:
+def test_a_refused_connection_is_reported() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        failure = ask(Place("127.0.0.1", closed.getsockname()[1]), REQUEST, 10)
+        failure = ask(ServerAddress("127.0.0.1", closed.getsockname()[1]), REQUEST, 10)
     assert failure is not None
     assert failure.status == "connection"
 

@@ -120,7 +120,7 @@ def test_json_is_sent_as_it_is_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "text"), [("{", "is no JSON"), ("[1]", "must be a JSON object"), ("@/none.json", "cannot read --data @/none.json")]
+    ("data", "text"), [("{", "is not valid JSON"), ("[1]", "must be a JSON object"), ("@/none.json", "cannot read --data @/none.json")]
 )
 def test_data_that_cannot_be_sent_is_refused(data: str, text: str) -> None:
     with pytest.raises(ConfigError, match=text):

@@ -40,7 +40,7 @@ def test_the_time_of_children_that_have_ended_counts() -> None:
     assert meter.usage.resident_bytes > 1e6
 
 
-def test_a_process_tells_how_it_was_started() -> None:
+def test_command_line_environment_and_folder_of_a_process_are_read() -> None:
     command, environ = ["sh", "-c", "echo; read line"], {"A": "b=c", "PATH": os.environ["PATH"]}
     with subprocess.Popen(command, env=environ, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout

@@ -7,7 +7,7 @@ import pytest
 
 from hubserve.bench import report
 from hubserve.bench.load import Pattern, Timing
-from hubserve.bench.loops import Place
+from hubserve.bench.loops import ServerAddress
 from hubserve.bench.payloads import Payload
 from hubserve.bench.processes import Usage
 from hubserve.bench.recorder import Counted
@@ -15,7 +15,7 @@ from hubserve.bench.sweep import Measured, Round, Settings, Step
 from hubserve.bench.target import Target
 
 STATUS = {"name": "toy", "version": "1.0.0", "engine": {"name": "paddle"}, "instances": [{"pid": 7}, {"pid": None}]}
-TARGET = Target(Place("127.0.0.1", 80), "0.1.0", STATUS, 1)
+TARGET = Target(ServerAddress("127.0.0.1", 80), "0.1.0", STATUS, 1)
 
 
 def one(answered: int, latencies_s: list[float], share: float = 0.1, usage: Usage | None = None, **failures: int) -> Round:
@@ -61,9 +61,9 @@ def test_what_is_not_known_is_a_dash_and_says_why() -> None:
     assert any("give more --seconds" in each for each in notes)
 
 
-@pytest.mark.parametrize(("share", "told"), [(0.5, False), (0.93, True)])
-def test_a_client_that_is_the_limit_itself_is_told(share: float, told: bool) -> None:
+@pytest.mark.parametrize(("share", "reported"), [(0.5, False), (0.93, True)])
+def test_a_client_that_is_the_bottleneck_is_reported(share: float, reported: bool) -> None:
     pattern = Pattern(connections=1)
     made = document(Measured(rounds={Step(1, pattern): [one(9, [0.1], share)]}), pattern)
-    assert any("this client itself used 93% of its core" in each for each in report.footnotes(made)) == told
-    assert (made["notes"] != []) == told
+    assert any("this client itself used 93% of its core" in each for each in report.footnotes(made)) == reported
+    assert (made["notes"] != []) == reported

@@ -45,7 +45,7 @@ def test_process_that_has_ended_has_no_memory(tmp_path: Path) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether it runs; what has ended may still wait for a parent to ask after it."""
+    """Return whether a process runs; one that has ended may still wait for its parent."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -26,7 +26,7 @@ from tests.unit.doctor.found import the, without_engines, worse_than_notes
 
 
 def elsewhere(check: str, **environ: str) -> list[Finding]:
-    """What a check finds in a process with other environment variables."""
+    """Return the findings of a check in a process with other environment variables."""
     code = "import json\nfrom hubserve.doctor import engines, hardware, home_checks, software\n"
     code += f"print(json.dumps([each.to_json() for each in {check}()]))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
@@ -51,10 +51,10 @@ def distribution(folder: Path, name: str, version: str) -> str:
 # --- software ---
 
 
-def test_another_python_than_hubserve_is_made_for_is_an_error() -> None:
+def test_a_python_that_hubserve_does_not_support_is_an_error() -> None:
     found = the(software.check_python(requires=">=3.99"), "python")
     assert found.level == "error"
-    assert "made for >=3.99" in found.reason
+    assert "hubserve requires >=3.99" in found.reason
     assert the(software.check_python(), "python").level == "note"
 
 
@@ -62,9 +62,9 @@ def test_the_packages_of_this_environment_are_in_order() -> None:
     assert worse_than_notes(software.check_packages()) == []
 
 
-def test_a_package_of_a_version_that_is_too_old_is_an_error_with_the_command_that_mends_it(tmp_path: Path) -> None:
+def test_a_package_of_a_version_that_is_too_old_is_an_error_with_the_command_that_fixes_it(tmp_path: Path) -> None:
     found = the(elsewhere("software.check_packages", PYTHONPATH=distribution(tmp_path, "msgspec", "0.1")), "msgspec")
-    assert (found.level, found.reason) == ("error", "version 0.1 is installed, and msgspec>=0.19 is needed")
+    assert (found.level, found.reason) == ("error", "version 0.1 is installed, but msgspec>=0.19 is required")
     assert found.fix == "pip install 'msgspec>=0.19'"
 
 
@@ -136,14 +136,14 @@ def command(folder: Path, name: str, text: str = "#!/bin/sh\necho 1\n") -> str:
     return str(folder)
 
 
-def test_several_hub_commands_on_the_path_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_hub_commands_on_the_path_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = command(tmp_path / "one", "hub"), command(tmp_path / "other", "hub")
     own = (Path(sys.executable).parent / "hub").resolve()
     monkeypatch.setenv("PATH", f"{own.parent}{os.pathsep}{one}{os.pathsep}{other}")
     found = the(software.check_hub_commands(), "PATH")
     assert f"{one}/hub, {other}/hub" in found.reason
     monkeypatch.setenv("PATH", f"{one}{os.pathsep}{own.parent}")
-    assert f"the shell's 'hub' is {one}/hub, and this is {own}" in the(software.check_hub_commands(), "PATH").reason
+    assert f"the shell's 'hub' is {one}/hub, but this is {own}" in the(software.check_hub_commands(), "PATH").reason
     monkeypatch.setenv("PATH", str(own.parent))
     assert list(software.check_hub_commands()) == []
 
@@ -158,7 +158,7 @@ def test_other_pythons_are_found_by_running_them(tmp_path: Path, monkeypatch: py
     assert broken not in reason
 
 
-def test_tools_that_are_missing_or_do_not_run_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tools_that_are_missing_or_do_not_run_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", command(tmp_path / "bin", "git", "#!/bin/sh\nexit 3\n"))
     found = list(software.check_tools())
     assert (the(found, "uv").level, the(found, "uv").reason[:13]) == ("note", "not installed")
@@ -169,7 +169,7 @@ def test_tools_that_are_missing_or_do_not_run_are_told(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("variable", ["LD_LIBRARY_PATH", "PYTHONPATH"])
 @pytest.mark.parametrize(
-    ("value", "says"), [("/usr::/usr", "an empty entry"), ("lib", "'lib' is relative"), ("/no/such", "there is no '/no/such'")]
+    ("value", "says"), [("/usr::/usr", "an empty entry"), ("lib", "'lib' is relative"), ("/no/such", "'/no/such' does not exist")]
 )
 def test_odd_search_paths_are_warnings(variable: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)
@@ -202,7 +202,7 @@ def test_engines_that_crash_or_fail_when_they_are_imported_are_errors_with_their
     found = elsewhere("engines.check_engines", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     crashed, failed = the(found, "openvino"), the(found, "paddle")
     assert (crashed.level, failed.level, the(found, "onnxruntime").level) == ("error", "error", "note")
-    assert "its process was ended by signal 6 (it said: illegal instruction)" in crashed.reason
+    assert "its process was ended by signal 6 (its last output: illegal instruction)" in crashed.reason
     assert "pip uninstall openvino" in crashed.fix
     assert "libfoo.so.1: cannot open shared object file" in failed.reason
 
@@ -239,7 +239,7 @@ def test_gpus_that_are_named_and_not_there_are_warnings(monkeypatch: pytest.Monk
         ("", "x86_64", ""),
     ],
 )
-def test_a_processor_without_vector_instructions_is_told(tmp_path: Path, flags: str, machine: str, level: str) -> None:
+def test_a_processor_without_vector_instructions_is_reported(tmp_path: Path, flags: str, machine: str, level: str) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"model name\t: Some Processor\n{'flags' if machine == 'x86_64' else 'Features'}\t\t: {flags}\n" if flags else "")
     found = worse_than_notes(hardware.check_cpu(cpuinfo, machine))
@@ -273,7 +273,7 @@ def test_a_containers_bound_on_memory_counts(tmp_path: Path) -> None:
     assert hardware.available_bytes(tmp_path) > 10_000_000
 
 
-def test_too_little_memory_and_disk_are_told(home: Path) -> None:
+def test_too_little_memory_and_disk_are_reported(home: Path) -> None:
     assert the(hardware.check_memory(wanted_bytes=1 << 60), "memory").level == "warning"
     assert the(hardware.check_memory(wanted_bytes=1), "memory").level == "note"
     assert the(hardware.check_disk(wanted_bytes=1 << 60), "disk").level == "warning"
@@ -301,7 +301,7 @@ def test_shared_memory_that_cannot_be_had_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(("limit", "level"), [(256, "warning"), (2048, "note"), (8192, "")])
-def test_a_low_limit_of_open_files_is_told_with_the_command_that_raises_it(limit: int, level: str) -> None:
+def test_a_low_limit_of_open_files_is_reported_with_the_command_that_raises_it(limit: int, level: str) -> None:
     found = limited_check("check_open_files", limited(resource.RLIMIT_NOFILE, limit))
     assert [(each.level, each.fix) for each in found] == ([(level, f"ulimit -n {limit}")] if level else [])
 
@@ -322,7 +322,7 @@ def test_a_home_that_cannot_be_written_is_an_error(monkeypatch: pytest.MonkeyPat
     assert the(home_checks.check_home(), "HUB_HOME").level == "error"
 
 
-def test_a_home_that_can_be_written_is_told_and_not_made(home: Path) -> None:
+def test_a_writable_home_is_a_note_and_is_not_created(home: Path) -> None:
     assert the(home_checks.check_home(), "HUB_HOME").level == "note"
     assert not home.exists()
 
@@ -355,7 +355,7 @@ def test_a_damaged_settings_file_is_an_error_that_names_the_key(home: Path) -> N
     assert found.file == str(home / "conf" / "config.json")
 
 
-def test_folders_among_the_modules_that_are_none_are_told(home: Path) -> None:
+def test_folders_among_the_modules_that_are_not_modules_are_reported(home: Path) -> None:
     (home / "modules" / "flat").mkdir(parents=True)
     (home / "modules" / "flat" / "module.py").touch()
     (home / "modules" / "broken" / "1.0.0").mkdir(parents=True)
@@ -366,7 +366,7 @@ def test_folders_among_the_modules_that_are_none_are_told(home: Path) -> None:
     ]
 
 
-def test_what_a_killed_install_left_is_told_and_stays(home: Path) -> None:
+def test_leftovers_of_a_killed_install_are_reported_and_stay(home: Path) -> None:
     hub("install", MODULES / "shout", home=home)
     assert list(home_checks.check_leftovers()) == []
     half_done = home / "modules" / "shout"
@@ -381,7 +381,7 @@ def test_what_a_killed_install_left_is_told_and_stays(home: Path) -> None:
         assert [each.level for each in home_checks.check_leftovers()] == ["note"], "they are another process's, which runs"
 
 
-def test_a_killed_servers_file_is_told_with_the_command_that_removes_it(home: Path) -> None:
+def test_a_killed_servers_file_is_reported_with_the_command_that_removes_it(home: Path) -> None:
     path = home / "conf" / "serving_8123.json"
     path.parent.mkdir(parents=True)
     path.write_text('{"pid": 1, "module": ["shout"], "start_time": 1}')
@@ -389,7 +389,7 @@ def test_a_killed_servers_file_is_told_with_the_command_that_removes_it(home: Pa
     assert (found.level, found.fix, found.file) == ("warning", f"rm '{path}'", str(path))
 
 
-def test_a_port_that_another_program_uses_is_told(home: Path) -> None:
+def test_a_port_that_another_program_uses_is_reported(home: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

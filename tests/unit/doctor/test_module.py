@@ -45,7 +45,7 @@ def folder(tmp_path: Path, home: Path) -> Path:
 )
 def test_good_modules_have_no_errors(path: Path, home: Path, model_dir: Path) -> None:
     found = worse_than_notes(examine_module(str(path)))
-    assert [each for each in found if "'gradio', which is not installed here: where it does so, it may fail" not in each.reason] == []
+    assert [each for each in found if "'gradio', which is not installed here: code that needs it fails" not in each.reason] == []
 
 
 def test_a_module_that_is_not_installed_is_an_error_that_says_what_to_do(home: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_module_that_is_not_installed_is_an_error_that_says_what_to_do(home: P
         ("NAME = 'x'\n@moduleinfo(name=NAME, version='1')\nclass Thing:\n    pass\n", "line 2", "needs name='...' as a literal text"),
     ],
 )
-def test_what_is_wrong_in_module_py_is_told_with_its_line(folder: Path, text: str, about: str, says: str) -> None:
+def test_problems_of_module_py_are_reported_with_their_line(folder: Path, text: str, about: str, says: str) -> None:
     folder.mkdir()
     (folder / "module.py").write_text(text)
     found = the(examine_module(str(folder)), about)
@@ -110,7 +110,7 @@ def test_requirements_that_are_not_met_are_errors_with_their_lines(folder: Path)
     found = {each.about: each for each in worse_than_notes(examine_module(str(folder)))}
     assert list(found) == ["line 3: no-such-package", "line 4: numpy", "line 6"]
     assert found["line 3: no-such-package"].fix == "pip install 'no-such-package==1.0'"
-    assert "is no requirement" in found["line 6"].reason
+    assert "is not a requirement" in found["line 6"].reason
     assert {each.level for each in found.values()} == {"error"}
 
 
@@ -143,7 +143,7 @@ def test_what_to_install_is_named_only_where_it_is_certain_and_what_lies_beside_
     (folder / "requirements.txt").write_text("paddlehub>=2.1\nPaddleHub[extra]\n")
     found = worse_than_notes(examine_module(str(folder)))
     assert [each.fix for each in found] == [
-        "Install the package that has 'sentencepiece_ng'; its name can be another one",
+        "Install the package that provides 'sentencepiece_ng'; its name may differ",
         "pip install imgaug",
     ]
 
@@ -158,7 +158,7 @@ def test_a_source_with_links_and_what_is_not_installed_of_it_has_not_changed(fol
     Installer(home).install(folder, check=False)
     assert "source" not in [each.about for each in examine_module("thing")]
     (tmp_path / "disk" / "weights").write_text("two")
-    assert "has changed since it was installed from there" in the(examine_module("thing"), "source").reason
+    assert "has changed since the module was installed from it" in the(examine_module("thing"), "source").reason
 
 
 def clas(folder: Path, **settings: str) -> Path:
@@ -198,10 +198,10 @@ def test_weights_that_are_cut_short_or_missing_are_errors(folder: Path, tmp_path
         (b"0 tench\n\none goldfish\n", "error", "line 3 is not '<class id> <name>': 'one goldfish'"),
         (b"0 tench\n1\n", "error", "line 2 is not"),
         (b"0 caf\xe9\n", "error", "not UTF-8"),
-        (b"0 tench\n5 fish\n0 shark\n", "warning", "names class 0 twice, in the lines 1 and 3"),
+        (b"0 tench\n5 fish\n0 shark\n", "warning", "names class 0 twice, in lines 1 and 3"),
     ],
 )
-def test_what_is_wrong_in_a_label_file_is_told(
+def test_problems_of_a_label_file_are_reported(
     folder: Path, tmp_path: Path, model_dir: Path, content: bytes, level: str, says: str
 ) -> None:
     labels = tmp_path / "labels.txt"
@@ -233,7 +233,7 @@ def test_an_engine_that_is_not_installed_is_an_error(folder: Path, model_dir: Pa
     assert (found["level"], found["reason"]) == ("error", "the engine openvino is not installed here")
 
 
-def test_the_engine_that_computed_a_module_last_is_told_and_missed(folder: Path) -> None:
+def test_the_engine_that_computed_a_module_last_is_reported_and_missed(folder: Path) -> None:
     make(folder)
     where = resolve(str(folder))
     note_engine(where.info, where.folder, {"name": "onnxruntime", "reason": "it was the fastest"})

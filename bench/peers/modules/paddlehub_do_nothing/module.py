@@ -16,5 +16,5 @@ class PaddleHubDoNothing:
 
     @serving
     def give_back(self, values):
-        """A list of numbers -> the same list."""
+        """Return the same list of numbers."""
         return values

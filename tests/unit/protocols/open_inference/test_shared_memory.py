@@ -109,7 +109,7 @@ def test_an_invalid_offset_or_size_is_refused(memory: SharedMemory, region: Any,
 
 
 def test_a_region_longer_than_its_file_is_refused(memory: SharedMemory, region: Any) -> None:
-    with pytest.raises(InvalidInput, match="has 256 bytes, and 200 from offset 100 on were to be registered"):
+    with pytest.raises(InvalidInput, match="has 256 bytes, fewer than 200 from offset 100"):
         memory.register("input", key_of(region), 100, 200)
     assert memory.status() == []
 
