@@ -54,7 +54,7 @@ def test_a_wrong_option_exits_2_with_one_line(words: list[str], home: Path, caps
 
 
 @pytest.mark.parametrize("words", [["version"], ["--version"], ["-v"]])
-def test_the_version_is_told(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     assert capsys.readouterr().out == f"hubserve {__version__}\n"
 
@@ -91,12 +91,12 @@ def test_details_are_shown_only_on_debug(home: Path, tmp_path: Path) -> None:
     assert str(source / "module.py") in full.stderr
 
 
-def test_an_unexpected_error_is_logged_whole_and_told_in_a_line(
+def test_an_unexpected_error_is_logged_with_its_traceback_and_printed_in_one_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home.mkdir()
     (home / "modules").write_text("a file where a folder belongs")
-    assert main(["uninstall", "toy"]) == 1  # an expected one: the system's reason is told
+    assert main(["uninstall", "toy"]) == 1  # an expected one: the system's reason is printed
     assert "cannot uninstall 'toy'" in capsys.readouterr().err
     monkeypatch.setattr("hubserve.registry.installed.InstalledModules.scan", lambda _self: 1 / 0)
     assert main(["list"]) == 1
@@ -176,7 +176,7 @@ def test_a_table_fits_80_columns_and_takes_no_orders_from_modules(
 @pytest.mark.parametrize(
     ("size_bytes", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (17_234_567, "17.2 MB"), (10**16, "10000.0 TB")]
 )
-def test_sizes_are_told_in_the_unit_that_fits(size_bytes: int, text: str) -> None:
+def test_sizes_are_printed_in_the_unit_that_fits(size_bytes: int, text: str) -> None:
     assert size_text(size_bytes) == text
 
 
