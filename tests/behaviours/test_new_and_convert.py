@@ -345,7 +345,7 @@ def test_scores_that_are_no_probabilities_are_noted_and_softmax_makes_them_so(ho
     graph = helper.make_graph(nodes, "means", [x], [helper.make_tensor_value_info("means", TensorProto.FLOAT, ["n", 3])])
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(tmp_path / "logits" / "net.onnx"))
     plain = hub("convert", "-d", tmp_path / "logits", "-n", "plain", "-o", tmp_path, "--image_size", 8, home=home)
-    assert "--softmax makes them so" in plain.stdout, plain.stderr
+    assert "--softmax turns them into probabilities" in plain.stdout, plain.stderr
     done = hub("convert", "-d", tmp_path / "logits", "-n", "soft", "-o", tmp_path, "--image_size", 8, "--softmax", home=home)
     assert "probabilities" not in done.stdout
     (tmp_path / "red.png").write_bytes(encode_picture(np.full((20, 20, 3), (0, 0, 255), np.uint8), ".png"))
