@@ -8,20 +8,16 @@ process may end, nothing unexpected may be logged, no connection may stay open, 
     python bench/fuzz_http1.py --count 1000 --seed 7
 """
 
-import argparse
 import asyncio
 import sys
-import tempfile
 from itertools import pairwise
-from pathlib import Path
 
 import uvloop
-from stress.fuzz_run import SHOWN, FuzzRun
+from stress.fuzz_run import SHOWN, FuzzRun, parse_options, server_under_test
 from stress.report import Promise, print_report
-from stress.server import Server, add_server_options, running_server
+from stress.server import Server
 
 from tests.http1_conversations import Conversation, conversation, fault
-from tests.v2_mutations import calm_modules
 
 CONNECTIONS = 8
 _CLIENT_TIMEOUT_S = 2
@@ -31,19 +27,12 @@ _UNEXPECTED = ("unexpected error", "Traceback", "Fatal error", "exception")
 
 def main() -> int:
     """Run, print, and return the exit status."""
-    parser = argparse.ArgumentParser(description="malformed HTTP/1.1 connections; exits with 1 if one does harm")
-    parser.add_argument("--count", type=int, default=20_000, help="how many (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the random numbers (default %(default)s)")
-    add_server_options(parser)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "modules").mkdir()
-        modules = calm_modules(Path(name) / "modules")
-        with running_server(modules, folder=Path(name), log=args.log, max_body_bytes=1 << 20, client_timeout_s=_CLIENT_TIMEOUT_S) as server:
-            run = _Run(server, args.count, args.seed)
-            uvloop.run(run.all())
-            promises = run.judge()
-            log = server.log.read_text("utf-8", "replace")
+    args = parse_options("malformed HTTP/1.1 connections", 20_000)
+    with server_under_test(args.log, client_timeout_s=_CLIENT_TIMEOUT_S) as server:
+        run = _Run(server, args.count, args.seed)
+        uvloop.run(run.all())
+        promises = run.judge()
+        log = server.log.read_text("utf-8", "replace")
     found = {word: log.count(word) for word in _UNEXPECTED if word in log}
     promises.append(Promise("the server log has no unexpected entries", str(found or "nothing"), not found))
     rows = [{"connections sent": kind, "connections": count} for kind, count in sorted(run.outcomes.items())]

@@ -8,24 +8,21 @@ must be answered. Hostile connections, made as fast as the server accepts them, 
     python bench/fuzz_http2.py --count 1000 --seed 7
 """
 
-import argparse
 import asyncio
 import gzip
 import struct
 import sys
-import tempfile
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from random import Random
 
 import grpc
 import hpack
 import uvloop
-from stress.fuzz_run import SHOWN, FuzzRun
+from stress.fuzz_run import SHOWN, FuzzRun, parse_options, server_under_test
 from stress.hostile_http2 import cost_promise
 from stress.report import Promise, print_report
-from stress.server import Server, add_server_options, free_port, running_server
+from stress.server import Server, free_port
 
 from tests.unit.net.http2.raw import (
     CONTINUATION,
@@ -48,7 +45,7 @@ from tests.unit.net.http2.raw import (
     setting,
     u32,
 )
-from tests.v2_mutations import calm_modules, whole_message
+from tests.v2_mutations import whole_message
 
 CONNECTIONS = 8
 _CHECK = "/grpc.health.v1.Health/Check"
@@ -221,21 +218,14 @@ _CHANGES: tuple[Callable[[Random, Frames], None], ...] = (
 
 def main() -> int:
     """Run, print, and return the exit status."""
-    parser = argparse.ArgumentParser(description="mutated HTTP/2 connections; exits with 1 if one does harm")
-    parser.add_argument("--count", type=int, default=20_000, help="how many (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the changes (default %(default)s)")
-    add_server_options(parser)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "modules").mkdir()
-        modules = calm_modules(Path(name) / "modules")
-        settings = {"max_body_bytes": 1 << 20, "client_timeout_s": _CLIENT_TIMEOUT_S, "grpc_port": free_port()}
-        with running_server(modules, folder=Path(name), log=args.log, **settings) as server:
-            run = _Run(server, settings["grpc_port"], args.count, args.seed)
-            uvloop.run(run.all())
-            promises = run.judge()
-            cost, hostile = cost_promise(server, settings["grpc_port"])
-            log = server.log.read_text("utf-8", "replace")
+    args = parse_options("mutated HTTP/2 connections", 20_000)
+    port = free_port()
+    with server_under_test(args.log, client_timeout_s=_CLIENT_TIMEOUT_S, grpc_port=port) as server:
+        run = _Run(server, port, args.count, args.seed)
+        uvloop.run(run.all())
+        promises = run.judge()
+        cost, hostile = cost_promise(server, port)
+        log = server.log.read_text("utf-8", "replace")
     found = {word: log.count(word) for word in _UNEXPECTED if word in log}
     promises.append(Promise("the server log has no unexpected entries", str(found or "nothing"), not found))
     promises.append(cost)

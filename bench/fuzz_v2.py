@@ -8,23 +8,20 @@ Every complete request must be answered, and never with the status of a server f
     python bench/fuzz_v2.py --requests 20000 --seed 7
 """
 
-import argparse
 import asyncio
 import contextlib
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import grpc
 import requests
 import uvloop
-from stress.fuzz_run import SHOWN, FuzzRun
+from stress.fuzz_run import SHOWN, FuzzRun, parse_options, server_under_test
 from stress.report import Promise, print_report
-from stress.server import Server, add_server_options, free_port, running_server
+from stress.server import Server, free_port
 
 from tests.v2 import is_whole
-from tests.v2_mutations import ALL_CASES, calm_modules, is_complete, mutated, mutated_message
+from tests.v2_mutations import ALL_CASES, is_complete, mutated, mutated_message
 
 CONNECTIONS = 8
 #: where a client asks for less time than it takes, 504 is right; for another version of HTTP, 505
@@ -33,30 +30,22 @@ _GRPC_ALLOWED = ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "DEADLI
 _GRPC_SHARE = 0.2
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _TIMEOUT_S = 60.0
-_MAX_BODY_BYTES = 1 << 20
 
 
 def main() -> int:
     """Run, print, and return the exit status."""
-    parser = argparse.ArgumentParser(description="mutated requests of the Open Inference Protocol; ends with 1 if one does harm")
-    parser.add_argument("--requests", type=int, default=200_000, help="how many (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the changes (default %(default)s)")
-    add_server_options(parser)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "modules").mkdir()
-        modules = calm_modules(Path(name) / "modules")
-        settings = {"max_body_bytes": _MAX_BODY_BYTES, "client_timeout_s": 5, "grpc_port": free_port()}
-        with running_server(modules, folder=Path(name), log=args.log, **settings) as server:
-            run = _Run(server, settings["grpc_port"], args.requests, args.seed)
-            uvloop.run(run.all())
-            promises = run.judge()
-            log = server.log.read_text("utf-8", "replace")
+    args = parse_options("mutated requests of the Open Inference Protocol", 200_000, "--requests")
+    port = free_port()
+    with server_under_test(args.log, client_timeout_s=5, grpc_port=port) as server:
+        run = _Run(server, port, args.count, args.seed)
+        uvloop.run(run.all())
+        promises = run.judge()
+        log = server.log.read_text("utf-8", "replace")
     promises.append(
         Promise("nothing unexpected is in the server's log", f"{log.count('an unexpected error')} times", "an unexpected error" not in log)
     )
     rows = [{"status": status, "answers": count} for status, count in sorted(run.outcomes.items())]
-    title = f"{args.requests} mutated requests, seed {args.seed}, in {run.took_s:.0f} s"
+    title = f"{args.count} mutated requests, seed {args.seed}, in {run.took_s:.0f} s"
     return print_report(title, rows, promises, {"failures": run.failures[:SHOWN]}, as_json=args.json)
 
 

@@ -7,16 +7,14 @@ answered, by the frame or by the end of its instance; no failure may go unnotice
     python bench/fuzz_wire.py --frames 200000 --seed 7
 """
 
-import argparse
 import asyncio
 import logging
 import os
 import sys
 
 import uvloop
-from stress.fuzz_run import SHOWN, FuzzRun
+from stress.fuzz_run import SHOWN, FuzzRun, parse_options
 from stress.report import Promise, print_report
-from stress.server import add_server_options
 
 from hubserve.wire.arena import Arena
 from tests.wire_mutations import exchange, watch_errors
@@ -31,15 +29,11 @@ _TIMEOUT_S = 30.0
 
 def main() -> int:
     """Run, print, and return the exit status."""
-    parser = argparse.ArgumentParser(description="mutated frames from instances; ends with 1 if one does harm")
-    parser.add_argument("--frames", type=int, default=100_000, help="how many (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the changes (default %(default)s)")
-    add_server_options(parser)
-    args = parser.parse_args()
-    run = _Run(args.frames, args.seed)
+    args = parse_options("mutated frames from instances", 100_000, "--frames")
+    run = _Run(args.count, args.seed)
     uvloop.run(run.all())
     rows = [{"frames": name, "count": count} for name, count in sorted(run.outcomes.items())]
-    title = f"{args.frames} frames, seed {args.seed}, in {run.took_s:.0f} s"
+    title = f"{args.count} frames, seed {args.seed}, in {run.took_s:.0f} s"
     return print_report(title, rows, run.judge(), {"errors": run.errors[:SHOWN]}, as_json=args.json)
 
 

@@ -238,7 +238,10 @@ class Client:
             then: called afterwards.
         """
         tally.sent += 1
-        job = _Job(call, intended_s, tally, then)
+        self._send(_Job(call, intended_s, tally, then))
+
+    def _send(self, job: _Job) -> None:
+        """Send over a free connection, or wait for one."""
         connection = self._take()
         if connection:
             connection.send(job)
@@ -257,12 +260,7 @@ class Client:
 
     def _again(self, job: _Job) -> None:
         self._put_off -= 1
-        connection = self._take()
-        if connection:
-            connection.send(job)
-            return
-        self._waiting.append(job)
-        self._open_another()
+        self._send(job)
 
     async def ask(self, call: Call, tally: Tally) -> None:
         """Send a request and wait for its answer."""

@@ -1,12 +1,20 @@
-"""What all fuzzers share: send inputs, sample the process under test, and judge how it has come through."""
+"""Base of the fuzzers: send inputs, sample the process under test, and compare its state with the promises."""
 
+import argparse
 import asyncio
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from random import Random
+from typing import Any
 
 from stress.processes import child_pids, descriptor_count, resident_mb
 from stress.report import Promise, growth_promise
+from stress.server import Server, add_server_options, running_server
+from tests.v2_mutations import calm_modules
 
 #: failures that a report shows
 SHOWN = 10
@@ -14,6 +22,31 @@ SHOWN = 10
 _STRETCH = 0.2
 #: the server sees that a client has left only when it looks
 _CLOSING_S = 30.0
+
+
+def parse_options(inputs: str, count: int, option: str = "--count") -> argparse.Namespace:
+    """Parse a fuzzer's command line.
+
+    Args:
+        inputs: description of the inputs.
+        count: default number of inputs.
+        option: option that sets ``count``.
+    """
+    parser = argparse.ArgumentParser(description=f"{inputs}; exits with 1 if one does harm")
+    parser.add_argument(option, dest="count", type=int, default=count, metavar="N", help="how many (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the random changes (default %(default)s)")
+    add_server_options(parser)
+    return parser.parse_args()
+
+
+@contextmanager
+def server_under_test(log: Path | None, **settings: Any) -> Iterator[Server]:
+    """Run a server of modules that survive every valid request; ``log`` receives a copy of its log."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "modules").mkdir()
+        with running_server(calm_modules(folder / "modules"), folder=folder, log=log, max_body_bytes=1 << 20, **settings) as server:
+            yield server
 
 
 class FuzzRun:

@@ -6,7 +6,7 @@ import lzma
 import os
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
@@ -18,6 +18,7 @@ from hubserve.registry.archives.outside_files import FOLDER as ASSETS_FOLDER
 from hubserve.registry.archives.outside_files import INDEX as ASSETS_INDEX
 from hubserve.registry.archives.outside_files import Assets
 from hubserve.registry.configuration import install_settings
+from hubserve.registry.file_replacement import replacing
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.progress import Progress, silent
 
@@ -51,7 +52,7 @@ def pack(folder: Path, target: Path | None = None, progress: Progress = silent, 
     if assets and assets.files:
         entries += _entries_of(assets, {each.relative.parts[0] for each in entries}, folder)
     try:
-        with _replacing(archive) as file, _compressed(file, archive) as stream:
+        with replacing(archive) as partial, partial.open("wb") as file, _compressed(file, archive) as stream:
             _write(stream, folder_name(info.name), entries, assets.to_json_text() if assets and assets.files else "", progress)
     except (OSError, lzma.LZMAError) as error:
         raise InstallError(f"cannot pack '{folder}' into '{archive}': {error}. Fix the problem and pack it again.") from error
@@ -77,21 +78,6 @@ def _archive_path(folder: Path, target: Path | None, info: ModuleInfo) -> Path:
             f"'{archive}' would be in the module's own folder, and be packed with it the next time. Name a file outside '{folder}'."
         )
     return archive
-
-
-@contextmanager
-def _replacing(archive: Path) -> Iterator[IO[bytes]]:
-    """Yield a temporary file that becomes ``archive`` on success, and is deleted on failure."""
-    partial = archive.with_name(f".{archive.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, archive)
-    finally:
-        with suppress(FileNotFoundError):
-            partial.unlink()
 
 
 @contextmanager

@@ -2,11 +2,9 @@
 
 import io
 import json
-import os
 import tarfile
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +22,7 @@ from hubserve.registry.bundles.bundle_index import (
 )
 from hubserve.registry.digests import sha256_of
 from hubserve.registry.environments.install_options import PROFILES_FOLDER
+from hubserve.registry.file_replacement import replacing
 from hubserve.registry.installed import Installed
 from hubserve.registry.progress import Progress, silent
 from hubserve.registry.recovery import exclusive
@@ -128,24 +127,15 @@ def _file(scratch: Path, path: str) -> BundledFile:
 
 
 def _write(target: Path, index: BundleIndex, scratch: Path, progress: Progress) -> None:
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     total_bytes, done_bytes = sum(each.size_bytes for each in index.files()), 0
-    try:
-        with partial.open("wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                encoded = index.encode()
-                tar.addfile(_header(NAME, len(encoded)), io.BytesIO(encoded))
-                for each in index.files():
-                    with (scratch / each.path).open("rb") as source:
-                        tar.addfile(_header(each.path, each.size_bytes), source)
-                    done_bytes += each.size_bytes
-                    progress("writing the bundle", done_bytes, total_bytes)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    finally:
-        with suppress(FileNotFoundError):
-            partial.unlink()
+    with replacing(target) as partial, tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as tar:
+        encoded = index.encode()
+        tar.addfile(_header(NAME, len(encoded)), io.BytesIO(encoded))
+        for each in index.files():
+            with (scratch / each.path).open("rb") as source:
+                tar.addfile(_header(each.path, each.size_bytes), source)
+            done_bytes += each.size_bytes
+            progress("writing the bundle", done_bytes, total_bytes)
 
 
 def _header(name: str, size_bytes: int) -> tarfile.TarInfo:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
-from hubserve.registry.digests import digest_of, sync
+from hubserve.registry.digests import digest_of
+from hubserve.registry.file_replacement import replacing
 from hubserve.registry.indexes.format import (
     ARCHIVES_FOLDER,
     INDEX_NAME,
@@ -107,7 +108,7 @@ def _write_file(path: Path, content: bytes) -> None:
     with suppress(FileNotFoundError):
         if path.read_bytes() == content:
             return
-    with _replacing(path) as partial:
+    with replacing(path) as partial:
         partial.write_bytes(content)
 
 
@@ -120,19 +121,6 @@ def add_archive(archive: Path, folder: Path, name: str, version: str) -> str:
     target = folder / relative
     target.parent.mkdir(exist_ok=True)
     if not (target.exists() and target.samefile(archive)):
-        with _replacing(target) as partial:
+        with replacing(target) as partial:
             shutil.copyfile(archive, partial)
     return relative
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path, and rename it to ``path`` on success."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield partial
-        sync(partial)
-        os.replace(partial, path)
-    finally:
-        with suppress(FileNotFoundError):
-            partial.unlink()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,28 @@ def test_a_table_fits_80_columns_and_takes_no_orders_from_modules(
     out = capsys.readouterr().out
     assert out.count("x") == 200
     assert "Empty" not in out
+
+
+def test_each_row_is_one_line_where_a_table_goes_to_a_program(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    titles = ["module", "version", "state", "engine", "queue", "requests", "failed", "instances", "ms by batch"]
+    row = ["classifier_of_flowers", "1.0.0", "starting", "onnxruntime", "12", "1234567", "0", "2 of 2", "1: 7.31, 2: 12.4, 4: 22.8"]
+    print_table(titles, [row])
+    first, second = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert (first, second) == (" ".join(titles).split(), " ".join(row).split())
+    path = "/srv/" + "long/" * 30
+    print_facts({"Folder": path, "Summary": "word " * 40})
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["Folder", path], ["Summary", *["word"] * 40]]
+
+
+def test_a_terminal_gets_whole_words_as_long_as_they_fit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_table(("module", "version", "reason", "text"), [("classifier", "1.0.0", "out of memory " * 4, "some words " * 20)])
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(map(len, out.splitlines())) <= 80
+    assert set(out.split()) == {"module", "version", "reason", "text", "classifier", "1.0.0", "out", "of", "memory", "some", "words"}
 
 
 @pytest.mark.parametrize(
