@@ -164,7 +164,7 @@ def test_named_labels_that_do_not_fit_are_refused(home: Path, tmp_path: Path, li
     assert words in done.stderr
 
 
-def test_doctor_tells_preprocessing_names_and_scores(server: Server, folder: Path, home: Path, shared_home: Path, tmp_path: Path) -> None:
+def test_doctor_reports_preprocessing_names_and_scores(server: Server, folder: Path, home: Path, shared_home: Path, tmp_path: Path) -> None:
     def examined(home: Path, *words: Any) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for each in json.loads(hub("doctor", *words, "--json", home=home).stdout)["findings"]:
@@ -177,10 +177,10 @@ def test_doctor_tells_preprocessing_names_and_scores(server: Server, folder: Pat
     (module / "params.py").write_text(params.replace('"../inference/"', repr(str(folder / "yml"))))
     found = examined(home, module)
     assert found["preprocessing"] == [
-        "note: as inference.yml says: resize_short 36, crop_size 32, mean [0.5, 0.4, 0.3], std [0.25, 0.5, 0.25], scale 0.00392157"
+        "note: from inference.yml: resize_short 36, crop_size 32, mean [0.5, 0.4, 0.3], std [0.25, 0.5, 0.25], scale 0.00392157"
     ]
     assert found["labels"] == ["note: 10 names for an unknown number of classes, from inference.yml"]
-    assert found["scores"] == ["note: whether they are probabilities is known once it was loaded: hub doctor --load"]
+    assert found["scores"] == ["note: unknown whether they are probabilities until the module is loaded: hub doctor --load"]
     config = tmp_path / "config.json"
     args = {"directory": str(folder / "modules" / "raw"), "inference_model_dir": str(folder / "logits")}
     config.write_text(json.dumps({"modules_info": {"raw": {"init_args": args}}, "port": 1}))
