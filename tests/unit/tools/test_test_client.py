@@ -13,9 +13,9 @@ import pytest
 import skimage.data
 
 from hubserve.vision import encode_picture
+from tests.conftest import ROOT
 from tests.unit.test_client import classify, ok, running_server
 
-ROOT = Path(__file__).resolve().parents[2]
 CAT = np.ascontiguousarray(skimage.data.chelsea()[:, :, ::-1])
 AVERAGES = r"""The average time of prediction cost: (\d+\.\d{3}) s/image
 The average time cost: (\d+\.\d{3}) s/image
