@@ -1,4 +1,4 @@
-"""Tensors and their specifications: the vocabulary that every room shares."""
+"""Tensors, their specifications, and requests: the types that all packages share."""
 
 import math
 import struct

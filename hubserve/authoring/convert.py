@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hubserve.authoring.new import fill, module_dir, new_folder
 from hubserve.authoring.pictures import Pictures
+from hubserve.authoring.python_source import Source, class_name, literal, quoted
 from hubserve.authoring.trial import Trial, try_model
-from hubserve.authoring.writing import Source, class_name, fill, literal, new_folder, place_of, quoted
 from hubserve.engines import ModelFiles
 from hubserve.models.classifier import ClassifierModule, find_scores
 from hubserve.models.items import UNBATCHED
@@ -20,12 +21,12 @@ from hubserve.types import ANY, TensorSpec
 _DEFAULT_BATCH = 8
 _MODEL, _LABELS = "model", "labels.txt"
 _COMMENTS = {
-    "engine": "paddle | openvino | onnxruntime | auto: the one that measures fastest here of those that agree with Paddle",
-    "batch_size": "the most items that are computed at once; requests are merged up to it",
-    "batched": "whether the first dimension of all inputs and outputs counts items; None: judged by the model's signature",
+    "engine": "paddle | openvino | onnxruntime | auto: the fastest on this machine of those that agree with Paddle",
+    "batch_size": "maximum items per batch; requests are merged up to it",
+    "batched": "whether the first dimension of all inputs and outputs is the batch; None: decided by the model's signature",
     "class_id_map_file": 'lines of "<class id> <name>"; None: no names',
-    "PreProcess": "how pictures are prepared; what is left out is as the model's input asks",
-    "softmax": "make probabilities of scores that are none",
+    "PreProcess": "preparation of pictures; omitted settings follow the model's input",
+    "softmax": "turn scores that are not probabilities into probabilities",
 }
 
 
@@ -34,9 +35,9 @@ class Request(NamedTuple):
 
     Attributes:
         name, version, summary: of the module.
-        output_dir: the module's folder is made in it.
-        batch_size: the most items at once; None: 8, or 1 where items cannot be merged.
-        pictures: how they become inputs; None for a module without pictures.
+        output_dir: parent of the module's folder.
+        batch_size: maximum items per batch; None: 8, or 1 if items cannot be merged.
+        pictures: settings of a classifier's pictures; None for a module without pictures.
     """
 
     name: str
@@ -52,9 +53,9 @@ class Converted(NamedTuple):
 
     Attributes:
         folder: the module's, absolute.
-        inputs, outputs: as the model has them.
-        batch_size: the most items that are computed at once.
-        notes: what the user should know.
+        inputs, outputs: the model's signature.
+        batch_size: maximum items per batch.
+        notes: sentences for the user.
     """
 
     folder: Path
@@ -68,17 +69,17 @@ def convert(request: Request, files: ModelFiles, progress: Progress = silent) ->
     """Make a module around a model.
 
     Args:
-        request: see there.
-        files: as :func:`hubserve.authoring.model_files.find_model` finds them.
+        request: the options.
+        files: the model, from :func:`hubserve.authoring.model_files.find_model`.
         progress: called with a text for each step.
     Raises:
-        HubError: the model cannot be loaded, the pictures do not fit it, or the folder cannot be made. Nothing was made.
+        HubError: the model cannot be loaded, the pictures do not fit it, or the folder cannot be written. Nothing is created.
     """
     pictures = request.pictures
     with new_folder(request.output_dir, request.name, request.version) as folder:
         progress("copying the model")
         copied = _copy(files, folder / _MODEL)
-        progress("loading it once, in a process of its own")
+        progress("loading it once, in a separate process")
         settings = merged(ClassifierModule.defaults["PreProcess"], pictures.preprocess) if pictures else None
         trial = try_model(copied, settings)
         if pictures:
@@ -89,13 +90,12 @@ def convert(request: Request, files: ModelFiles, progress: Progress = silent) ->
         notes = _notes(request, trial)
         params = _params(request, trial)
         _write(folder, request, trial, params, notes)
-    return Converted(
-        place_of(request.output_dir, request.name), trial.inputs, trial.outputs, min(params["Global"]["batch_size"], _most(trial)), notes
-    )
+    batch_size = min(params["Global"]["batch_size"], _max_items(trial))
+    return Converted(module_dir(request.output_dir, request.name), trial.inputs, trial.outputs, batch_size, notes)
 
 
 def _copy(files: ModelFiles, folder: Path) -> ModelFiles:
-    """Return the model's files under the names that engines expect."""
+    """Copy the model under the file names that engines expect."""
     folder.mkdir()
     graph = folder / f"inference{files.graph.suffix or '.pdmodel'}"  # Paddle 1's __model__ has the form of a .pdmodel
     shutil.copyfile(files.graph, graph)
@@ -106,20 +106,22 @@ def _copy(files: ModelFiles, folder: Path) -> ModelFiles:
     return ModelFiles(graph, weights)
 
 
-def _most(trial: Trial) -> int:
+def _max_items(trial: Trial) -> int:
     return max(trial.per_run, 1) if trial.per_run != ANY else 1 << 20
 
 
 def _notes(request: Request, trial: Trial) -> list[str]:
     what = (
-        "Each request is computed alone, with the model's own shapes" if trial.per_run == UNBATCHED else "Items are computed one at a time"
+        "Each request is computed separately, with the model's own shapes"
+        if trial.per_run == UNBATCHED
+        else "Items are computed one at a time"
     )
     notes = [f"{what}: {trial.why.rstrip('.')}."] if trial.why else []
     if request.pictures is None:
         return [*notes, *_picture_hint(trial)]
     notes += request.pictures.notes
     if trial.probabilities is False and not request.pictures.topk.get("softmax"):
-        notes.append("The model's scores are no probabilities; --softmax makes them so.")
+        notes.append("The model's scores are not probabilities; --softmax turns them into probabilities.")
     return notes
 
 
@@ -130,9 +132,7 @@ def _picture_hint(trial: Trial) -> list[str]:
     if trial.per_run == UNBATCHED or len(shape) != 4 or 3 not in (shape[1], shape[3]) or not scores:
         return []
     size = next((length for length in shape[2:] if length > 3), 224)
-    return [
-        f"It looks like a classifier of pictures, and takes prepared arrays only; with --image_size {size} it would take pictures, too."
-    ]
+    return [f"It looks like a classifier of pictures but takes prepared arrays only; with --image_size {size} it also takes pictures."]
 
 
 def _params(request: Request, trial: Trial) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""Search for the one model in a folder of files, whatever their names."""
+"""Find the model in a folder, whatever its files' names."""
 
 from pathlib import Path
 
-from hubserve.authoring.onnx_file import check_onnx
 from hubserve.engines import ModelFiles, find_model_files
 from hubserve.engines.model_formats import is_program
+from hubserve.engines.onnx_graph import read_onnx
 from hubserve.engines.paddle_program import read_program
-from hubserve.errors import InvalidInput, LoadFailed
+from hubserve.errors import InstallError, InvalidInput, LoadFailed
 
 _FORMS = "Paddle's *.pdmodel, *.json or __model__ with their weights, or one *.onnx"
 
@@ -15,20 +15,20 @@ def find_model(folder: Path, model_filename: str | None = None, params_filename:
     """Find the model to convert, and check that its files are complete, as far as possible without an engine.
 
     Args:
-        folder: where its files are.
+        folder: the folder of its files.
         model_filename: the graph's name there, if there are several.
         params_filename: the weights' name there, if it is not the graph's.
     Raises:
-        LoadFailed: there is no model, or it is damaged, or its weights are missing.
-        InvalidInput: there are several models.
-        InstallError: it is an ONNX model whose weights lie in other files.
+        LoadFailed: the folder has no model, or it is damaged, or its weights are missing.
+        InvalidInput: the folder has several models.
+        InstallError: the model is an ONNX file with weights in other files.
     """
     folder = folder.expanduser().absolute()
     if not folder.is_dir():
-        raise LoadFailed(f"there is no folder '{folder}'. Give the folder that holds the model's files with --model_dir.")
+        raise LoadFailed(f"there is no folder '{folder}'. Give the folder of the model's files with --model_dir.")
     files = find_model_files(folder, model_filename or _only_graph(folder), params_filename)
     if files.graph.suffix == ".onnx":
-        check_onnx(files.graph)
+        _check_onnx(files.graph)
     else:
         read_program(files.graph)
     return files
@@ -47,3 +47,20 @@ def _only_graph(folder: Path) -> str:
         raise InvalidInput(f"'{folder}' holds {len(found)} models: {', '.join(found)}. Say which one with --model_filename.")
     there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     raise LoadFailed(f"'{folder}' holds no model: looked for {_FORMS}, and found {there}. Export the model for inference first.")
+
+
+def _check_onnx(path: Path) -> None:
+    """Refuse an ONNX file with weights in other files.
+
+    Raises:
+        LoadFailed: the file is unreadable, damaged, or not an ONNX model.
+        InstallError: its weights are in other files.
+    """
+    outside = read_onnx(path).outside
+    if outside:
+        named = ", ".join(outside[:3]) + (", ..." if len(outside) > 3 else "")
+        raise InstallError(
+            f"'{path}' keeps weights in other files ({named}), but hub convert needs a single file. Install it as it is with "
+            f"'hub install {path.name}', or write one file with the package onnx: "
+            f"onnx.save(onnx.load('{path.name}'), 'whole.onnx', save_as_external_data=False), and convert that."
+        )

@@ -7,9 +7,7 @@ from hubserve.errors import ConfigError
 from hubserve.models.inference_yml import FILE, InferenceYml, override_preprocess, read_inference_yml
 from hubserve.models.labels import read_labels
 
-_REMEDY = (
-    f"Say how pictures are prepared with --image_size, --resize_short, --mean, --std; or move {FILE} away to convert without pictures."
-)
+_REMEDY = f"Set the preparation with --image_size, --resize_short, --mean, --std; or remove {FILE} to convert without pictures."
 
 
 class Pictures(NamedTuple):
@@ -19,7 +17,7 @@ class Pictures(NamedTuple):
         preprocess: under ``PreProcess``.
         topk: under ``PostProcess``.
         labels: class to name.
-        notes: what the user should know of them.
+        notes: sentences for the user.
     """
 
     preprocess: dict[str, Any]
@@ -28,18 +26,18 @@ class Pictures(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def gather(folder: Path, preprocess: dict[str, Any], topk: dict[str, Any], labels: Path | None) -> Pictures | None:
-    """Return the known settings of a model's pictures.
+def picture_settings(folder: Path, preprocess: dict[str, Any], topk: dict[str, Any], labels: Path | None) -> Pictures | None:
+    """Return the settings of a model's pictures.
 
     Args:
         folder: the model's; its ``inference.yml`` is read, if there is one.
-        preprocess: as :class:`Pictures` has it, from options, which count more.
-        topk: as ``preprocess``.
+        preprocess: options as in :class:`Pictures`; they override the file.
+        topk: likewise.
         labels: a file of class names, from an option.
     Returns:
-        None where neither options nor file say that the model takes pictures.
+        None if neither options nor the file say that the model takes pictures.
     Raises:
-        ConfigError: the file describes a classifier and cannot be followed.
+        ConfigError: the file describes a classifier in an unsupported way.
         InvalidInput: the labels cannot be read.
     """
     described = read_inference_yml(folder)

@@ -1,4 +1,4 @@
-"""Trial load of a model with a synthetic batch, to detect what its signature does not say: whether its first dimension is the batch."""
+"""Run a model once on a synthetic batch, to detect what its signature does not say: whether its first dimension is the batch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,12 +27,12 @@ class Trial(NamedTuple):
     """Result of a trial.
 
     Attributes:
-        engine: which one was asked.
-        inputs, outputs: as the model has them.
-        per_run: how many items one run takes: ANY, an exact number, or UNBATCHED where the first dimension counts none.
-        merges: whether several items give what each gives alone; None where that could not be found out.
-        why: the reason where items cannot be merged; else "".
-        probabilities: whether the rows of the first output with two dimensions are from 0 to 1 and 1 in all; None where there is none.
+        engine: name of the engine that ran it.
+        inputs, outputs: the model's signature.
+        per_run: items per run: ANY, an exact number, or UNBATCHED if the first dimension is not the batch.
+        merges: whether a batch of items has the same results as separate items; None if unknown.
+        why: the reason if items cannot be merged; else "".
+        probabilities: whether the rows of the first output with two dimensions are from 0 to 1 and sum to 1; None without such an output.
     """
 
     engine: str
@@ -49,26 +49,26 @@ def try_model(files: ModelFiles, preprocess: Mapping[str, Any] | None) -> Trial:
 
     Args:
         files: the model.
-        preprocess: how pictures become items, as :class:`hubserve.models.ClassifierModule` has it under ``PreProcess``; None for none.
+        preprocess: preparation of pictures, as under ``PreProcess`` of :class:`hubserve.models.ClassifierModule`; None without pictures.
     Raises:
-        LoadFailed: no installed engine can load it, or it is to take pictures and is no classifier.
+        LoadFailed: no installed engine can load it, or it should take pictures but is not a classifier.
         MissingDependency: no engine for it is installed.
-        InvalidInput: pictures, prepared so, do not fit its input.
-        ConfigError: ``preprocess`` cannot be used.
+        InvalidInput: prepared pictures do not fit its input.
+        ConfigError: ``preprocess`` is invalid.
     """
     weights = str(files.weights) if files.weights else None
     try:
-        result = call_in_child(f"{__name__}:try_here", [str(files.graph), weights, preprocess], _TIMEOUT_S)
+        result = call_in_child(f"{__name__}:run_trial", [str(files.graph), weights, preprocess], _TIMEOUT_S)
     except ChildFailed as error:
-        what = f"{files.graph.name} could not be tried with a synthetic batch: {error.message}"
+        what = f"{files.graph.name} could not be run on a synthetic batch: {error.message}"
         raise LoadFailed(
-            f"{what}. Check that an engine of its own loads it (hub convert --debug shows what it said).", error.detail
+            f"{what}. Check that its own framework loads it (hub convert --debug shows the engine's output).", error.detail
         ) from None
     return Trial(**{**result, "inputs": specs_from_json(result["inputs"]), "outputs": specs_from_json(result["outputs"])})
 
 
-def try_here(graph: str, weights: str | None, preprocess: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a :class:`Trial` as JSON; run in the child."""
+def run_trial(graph: str, weights: str | None, preprocess: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Run the trial in this process, and return a :class:`Trial` as JSON."""
     engine = _load(ModelFiles(Path(graph), Path(weights) if weights else None))
     per_run = items_per_run(engine.inputs, engine.outputs)
     inputs = list(engine.inputs) if preprocess is None else [_pictures(engine, per_run, preprocess)]
@@ -79,7 +79,7 @@ def try_here(graph: str, weights: str | None, preprocess: Mapping[str, Any] | No
         if result.pop("depends", False) and preprocess is None:
             result["per_run"] = UNBATCHED
     except HubError as error:
-        result["why"] = f"whether it can merge them is not known, because a synthetic batch could not be computed: {error.message}"
+        result["why"] = f"it is unknown whether they can be merged, because a synthetic batch could not be computed: {error.message}"
     return {"engine": engine.name, "inputs": specs_to_json(engine.inputs), "outputs": specs_to_json(engine.outputs), **result}
 
 
@@ -94,8 +94,7 @@ def _load(files: ModelFiles) -> Engine:
     if failures:
         raise LoadFailed(failures[0])
     raise MissingDependency(
-        f"no engine that can read {files.graph.name} is installed here, so it cannot be tried. Install one with: "
-        "pip install 'hubserve[cpu,fast]'"
+        f"no engine that can read {files.graph.name} is installed, so it cannot be run. Install one with: pip install 'hubserve[cpu,fast]'"
     )
 
 
@@ -128,11 +127,13 @@ def _try(engine: Engine, sample: Arrays, per_run: int) -> dict[str, Any]:
     result: dict[str, Any] = {"merges": count > 1, "why": "" if count > 1 else "it was exported for one item at a time"}
     result["probabilities"] = _are_probabilities(outputs)
     if count > 1:
-        # a model of a fixed batch is given the first item in every place
+        # a model with a fixed batch gets the first item in every position
         alone = engine.run(first if per_run == ANY else {name: array[np.zeros(count, int)] for name, array in sample.items()})
         same = compare([each[:1] for each in outputs], [each[:1] for each in alone])
         if not same.agrees:
-            result.update(merges=False, depends=True, why=f"what it answers to an item depends on the items beside it ({same.why_not})")
+            result.update(
+                merges=False, depends=True, why=f"its result for an item depends on the other items of the batch ({same.why_not})"
+            )
     return result
 
 

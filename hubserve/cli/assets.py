@@ -1,4 +1,4 @@
-"""Option of commands that pack a module: whether to include files that it reads from outside its folder."""
+"""Option of commands that pack a module: include files that it reads from outside its folder."""
 
 import argparse
 from pathlib import Path
@@ -29,15 +29,15 @@ def wanted_assets(args: argparse.Namespace, source: Path) -> "Assets | None":
 
 
 def print_assets(assets: "Assets | None") -> None:
-    """Print what was included, and what could not be."""
+    """Print the included files, and notes about those that cannot be included."""
     if assets is None:
         return
     if assets.files:
         size_bytes = sum(path.stat().st_size for path, _ in assets.files)
         count = f"{len(assets.files)} file{'' if len(assets.files) == 1 else 's'}"
-        print(f"With {', '.join(assets.named)} from beside the module ({count}, {size_text(size_bytes)}); --no-assets leaves that out")
+        print(f"With {', '.join(assets.named)} from beside the module ({count}, {size_text(size_bytes)}); --no-assets omits them")
     for each in assets.fixed:
-        print(f"Note: the module names '{each}', a place on this machine only, which is not packed.")
+        print(f"Note: the module names '{each}', a path on this machine only, which is not packed.")
     if assets.beside:
         print(
             f"Note: the module imports {', '.join(assets.beside)} from beside its folder, which is not packed: where the archive is "

@@ -1,4 +1,4 @@
-"""``hub bench``: measures a served module as its users would."""
+"""``hub bench``: measure a served module as its clients use it."""
 
 import argparse
 import math
@@ -92,7 +92,7 @@ def _listed(parse: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and report; returns the exit status."""
+    """Measure, print the report, and return the exit status."""
     from hubserve.bench import payloads, report
     from hubserve.bench.load import Pattern, Timing
     from hubserve.bench.sweep import Measured, Settings
@@ -177,7 +177,7 @@ def _ports_that_serve(name: str) -> list[int]:
 def _running_port(args: argparse.Namespace, name: str) -> int | None:
     """Return the port of a server that already serves the module; a folder is always served anew."""
     if args.host not in _LOCAL_HOSTS:
-        raise ConfigError(f"nothing says which port of {args.host} is meant; give it with -p")
+        raise ConfigError(f"the port on {args.host} is not known; give it with -p")
     ports = [] if os.sep in args.module else _ports_that_serve(name)
     if len(ports) > 1:
         raise ConfigError(f"module '{name}' is served on the ports {', '.join(map(str, ports))}; say which with -p")
@@ -218,10 +218,10 @@ def _raw(args: argparse.Namespace, target: "Target", kind: str, settings: "Setti
 
 
 def _load_order(target: "Target") -> dict[str, Any]:
-    """Return what the server's instances load.
+    """Return the load order of the server's instances.
 
     Raises:
-        HubError: the server does not report it.
+        HubError: the server no longer serves the module.
     """
     from hubserve.server import admin_socket
 

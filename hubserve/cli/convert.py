@@ -44,13 +44,13 @@ def run(args: argparse.Namespace) -> int:
     """Write the module and print the next commands."""
     from hubserve.authoring.convert import Request, convert
     from hubserve.authoring.model_files import find_model
-    from hubserve.authoring.pictures import gather
+    from hubserve.authoring.pictures import picture_settings
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.archives.packing import pack
 
     _check_numbers(args)
     files = find_model(args.model_dir, args.model_filename, args.params_filename)
-    pictures = gather(files.graph.parent, _preprocess_options(args), _topk_options(args), args.labels)
+    pictures = picture_settings(files.graph.parent, _preprocess_options(args), _topk_options(args), args.labels)
     summary = " ".join(args.summary.split()) or f"{'Classifies pictures with' if pictures else 'Computes'} {files.graph.name}"
     request = Request(args.module_name, args.module_version, summary, args.output_dir, args.batch_size, pictures)
     with shown_progress() as progress:

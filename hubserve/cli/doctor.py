@@ -8,15 +8,16 @@ from hubserve.cli.output import add_json_option, print_json
 from hubserve.cli.tables import printable
 
 HELP = "find what is wrong with this machine, a module or a config.json"
+_HEAD_BYTES = 4096
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "target",
-        metavar="NAME[==VERSION]|FOLDER|CONFIG.JSON",
+        metavar="NAME[==VERSION]|FOLDER|MODEL|CONFIG.JSON",
         nargs="?",
-        help="an installed module, any module's folder, or a server's configuration (default: this machine)",
+        help="an installed module, any module's folder, a model's file, or a server's configuration (default: this machine)",
     )
     parser.add_argument("--load", action="store_true", help="also load the modules and compute a synthetic input; runs their code")
     parser.add_argument("--network", action="store_true", help="connect to the other machines in a configuration")
@@ -47,15 +48,28 @@ def _examine(args: argparse.Namespace) -> list[Any]:
         from hubserve.doctor.machine import examine_machine
 
         if args.load:
-            raise ConfigError("--load needs a target: hub doctor --load NAME, FOLDER or CONFIG.JSON")
+            raise ConfigError("--load needs a target: hub doctor --load NAME, FOLDER, MODEL or CONFIG.JSON")
         return examine_machine()
     path = Path(args.target)
-    if path.suffix == ".json" or path.is_file():
+    if _is_config(path):
         return _examine_config(path, args)
     from hubserve.doctor.module import examine_module
 
     found = examine_module(args.target)
     return found + _load(found, lambda loading: loading.load_module(args.target)) if args.load else found
+
+
+def _is_config(path: Path) -> bool:
+    """Return True for a JSON file that is not a model, and for other text files that no kind of module has."""
+    from hubserve.engines.model_formats import is_model_name, is_program
+    from hubserve.kinds import module_folder
+
+    if path.suffix == ".json":
+        return not (path.is_file() and is_program(path))
+    if not path.is_file() or is_model_name(path) or module_folder(path) != path:
+        return False
+    with path.open("rb") as file:
+        return b"\0" not in file.read(_HEAD_BYTES)
 
 
 def _examine_config(path: Path, args: argparse.Namespace) -> list[Any]:

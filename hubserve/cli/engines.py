@@ -1,4 +1,4 @@
-"""``hub engines``: which engines are installed, which were chosen for which model, and measuring them again."""
+"""``hub engines``: list the installed engines and the choices for models; measure engines again."""
 
 import argparse
 from pathlib import Path

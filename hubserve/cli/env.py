@@ -1,4 +1,4 @@
-"""``hub env``: the environments that modules run in, and the profiles that they are made from."""
+"""``hub env``: environments of modules, and environment profiles."""
 
 import argparse
 from pathlib import Path
@@ -80,7 +80,7 @@ def _list(home: Path, *, as_json: bool) -> None:
         ]
         print_table(("KEY", "PROFILE", "PYTHON", "SIZE", "MODULES"), keys, cut="MODULES")
     else:
-        print(f"No module in {home} has an environment of its own.")
+        print(f"No environment was built in {home}.")
 
 
 def _built_text(profile: Any, environment: Any) -> str:
@@ -113,7 +113,7 @@ def _show_profile(home: Path, profile: Any, *, as_json: bool) -> None:
             "Description": profile.description,
             "File": profile.path,
             "Pythons": ", ".join(profile.pythons),
-            "Chosen by itself": "yes" if profile.automatic else "no, only where it is named",
+            "Chosen automatically": "yes" if profile.automatic else "no, only by name",
             "Built": f"{environment.key} ({size_text(environment.size_bytes)})" if environment else _built_text(profile, None),
             "Fails to import": "; ".join(f"{key}: {value}" for key, value in environment.broken.items()) if environment else "",
             "Modules": ", ".join(used) or "none",
@@ -148,7 +148,7 @@ def _show_environment(home: Path, key: str, *, as_json: bool) -> None:
 
 
 def _build(home: Path, name: str, python: str, *, as_json: bool, anew: bool) -> int:
-    """Build a profile's environment, and print its promises that do not hold; ``anew``: import everything again if it was there."""
+    """Build a profile's environment and print the names that cannot be imported; ``anew``: also import them again if it exists."""
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.configuration import install_settings
     from hubserve.registry.environments.import_probe import failed_imports
@@ -158,7 +158,7 @@ def _build(home: Path, name: str, python: str, *, as_json: bool, anew: bool) -> 
     profile, timeout_s = get_profile(home, name), install_settings(home).lock_timeout_s
     with shown_progress() as progress:
         environment, built = profile_environment(home, name, python=python, timeout_s=timeout_s, progress=progress)
-        assert environment is not None, "a profile never stands for this Python"
+        assert environment is not None, "a profile always has one"
         broken = dict(environment.broken)
         if anew and not built:
             progress("importing its packages once")
@@ -166,12 +166,12 @@ def _build(home: Path, name: str, python: str, *, as_json: bool, anew: bool) -> 
     if as_json:
         print_json({**_document(environment, {}), "built": built, "broken": broken})
         return int(bool(broken))
-    verb = "Built" if built else "There already:"
+    verb = "Built" if built else "Already built:"
     print(f"{verb} {environment.key}, {size_text(environment.size_bytes)}, with Python {environment.python}, in {environment.folder}")
     for each, fault in broken.items():
         print(f"Fails: import {each}: {fault}")
     if not broken:
-        print(f"All {len(profile.provides)} names that the profile '{name}' promises can be imported.")
+        print(f"All {len(profile.provides)} names that the profile '{name}' provides can be imported.")
     return int(bool(broken))
 
 

@@ -60,7 +60,7 @@ def environment_text(found: Any, home: Path) -> str:
     """
     from hubserve.kinds.project_imports import folders_beside
     from hubserve.registry.environments.environment_record import environments_dir, read_record
-    from hubserve.registry.environments.host_compat import why_own
+    from hubserve.registry.environments.host_compat import why_not_host
     from hubserve.registry.environments.install_options import Options
     from hubserve.registry.environments.interpreters import host
     from hubserve.registry.environments.module_environment import expected_environment
@@ -75,11 +75,11 @@ def environment_text(found: Any, home: Path) -> str:
         return f"{f'the profile {manifest.chosen.profile}, ' if manifest.chosen.profile else ''}{size}{_reason(manifest)}"
     try:
         if manifest:
-            reason = "" if manifest.chosen.why else why_own(read_needs(found.folder, found.info, allow_urls=True))
+            reason = "" if manifest.chosen.why else why_not_host(read_needs(found.folder, found.info, allow_urls=True))
             return f"this Python, {host().version}{f', but {reason}' if reason else _reason(manifest)}"
         foreseen = expected_environment(home, found.folder, found.info, Options(allow_urls=True), folders_beside(found.version_dir))
         if foreseen is None or (foreseen.environment and not foreseen.profile):
-            return f"its own, once it is installed: {why_own(read_needs(found.folder, found.info, allow_urls=True))}"
+            return f"its own, once it is installed: {why_not_host(read_needs(found.folder, found.info, allow_urls=True))}"
     except HubError as error:
         return error.message
     return _foreseen_text(foreseen, host().version)

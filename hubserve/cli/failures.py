@@ -36,15 +36,15 @@ def reported(action: Callable[[], int], words: Sequence[str], *, debug: bool, as
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except HubError as error:
-        _tell(error, debug=debug, as_json=as_json)
+        _report(error, debug=debug, as_json=as_json)
         return 1
     except Exception as error:  # a user gets a sentence; the traceback goes to the log
-        _tell(_unexpected(error, words), debug=debug, as_json=as_json)
+        _report(_unexpected(error, words), debug=debug, as_json=as_json)
         return 1
     return code
 
 
-def _tell(error: HubError, *, debug: bool, as_json: bool) -> None:
+def _report(error: HubError, *, debug: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"error": {"code": error.code, "message": error.message}}, ensure_ascii=False))
     if debug:

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Delete, and say how much is free again."""
+    """Delete the files and print the freed space."""
     from hubserve.cli.progress import shown_progress
     from hubserve.paths import home
     from hubserve.registry.gc import collect
@@ -31,6 +31,6 @@ def run(args: argparse.Namespace) -> int:
     for kind in dict.fromkeys(each.kind for each in freed):
         print(f"{kind}: {size_text(sum(each.size_bytes for each in freed if each.kind == kind))}")
     for each in in_use:
-        print(f"in use, so it stays: {each.path}")
+        print(f"kept, because it is in use: {each.path}")
     print(f"{size_text(total_bytes)} {'would be freed' if args.dry_run else 'freed'}")
     return 0

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Import, and say what became of each; 1 if something is not there that could be."""
+    """Import the modules and print each result; return 1 if one could not be imported."""
     from hubserve.cli.progress import shown_progress
     from hubserve.registry.installer import Installer
     from hubserve.registry.paddlehub_import import find_folder, import_modules

@@ -59,7 +59,7 @@ def _yank(args: argparse.Namespace) -> int:
 
     requirement = parse_requirement(args.version)
     if requirement is None or not requirement.exact:
-        raise InvalidInput(f"{args.version[:80]!a} names no version: write NAME==VERSION.")
+        raise InvalidInput(f"{args.version[:80]!a} does not name a version: write NAME==VERSION.")
     release = yank(args.index, requirement, "" if args.undo else args.reason, install_settings(home()))
     print(f"{requirement.name} {release.version} {'may be used again' if args.undo else 'is withdrawn'} in {args.index}")
     return 0
@@ -76,7 +76,7 @@ def _list(args: argparse.Namespace) -> int:
     for each in asked:
         print(shown(each) + ("" if asked == known else f"  (from {VARIABLE})"))
     if not asked:
-        print("No index is configured, so names are looked up nowhere. Add one with: hub index add URL_OR_FOLDER")
+        print("No index is configured, so names cannot be looked up. Add one with: hub index add URL_OR_FOLDER")
     return 0
 
 
@@ -85,7 +85,7 @@ def _add(args: argparse.Namespace) -> int:
     from hubserve.registry.indexes.search_order import add
 
     shown = add(home(), args.location, first=args.first, check=not args.no_check)
-    print(f"{shown} is asked {'first' if args.first else 'after the others'}")
+    print(f"{shown} is searched {'first' if args.first else 'after the others'}")
     return 0
 
 
@@ -93,5 +93,5 @@ def _remove(args: argparse.Namespace) -> int:
     from hubserve.paths import home
     from hubserve.registry.indexes.search_order import remove
 
-    print(f"{remove(home(), args.location)} is asked no more")
+    print(f"{remove(home(), args.location)} is no longer searched")
     return 0

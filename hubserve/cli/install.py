@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Install, and say what is there now."""
+    """Install the module or bundle and print the result."""
     from hubserve.registry.bundles.open import is_bundle
 
     path = Path(args.source).expanduser()
@@ -92,7 +92,7 @@ def _document(installed: "InstallResult") -> dict[str, Any]:
 
 
 def _report(installed: "InstallResult") -> bool:
-    """Tell what was installed, and what servers did with it; returns whether one kept what it had."""
+    """Print the installed module and the servers' answers; return whether a server kept its previous version."""
     manifest = installed.manifest
     if reason := (manifest.provenance or {}).get("yanked"):
         print(f"Note: {manifest.info.name} {manifest.info.version} was withdrawn from its index: {reason}", file=sys.stderr)

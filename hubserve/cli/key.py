@@ -51,7 +51,7 @@ def _trust(args: argparse.Namespace) -> int:
     index = args.index if "://" in args.index or not args.index else str(Path(args.index).expanduser().absolute())
     trust(home(), args.name, text, shown(index))
     print(
-        f"The key {key_identifier(text)} of {args.name} is trusted for {shown(index) or 'every index'}; what is not signed is refused there"
+        f"The key {key_identifier(text)} of {args.name} is trusted for {shown(index) or 'every index'}; unsigned archives are refused there"
     )
     return 0
 
@@ -66,7 +66,7 @@ def _list(args: argparse.Namespace) -> int:
     elif keys:
         print_table(("NAME", "KEY", "FOR", "TEXT"), [(each.name, each.identifier, each.scope or "every index", each.text) for each in keys])
     else:
-        print("No key is trusted, so signatures are not asked for. Trust one with: hub key trust FILE --name WHO")
+        print("No key is trusted, so signatures are not required. Trust one with: hub key trust FILE --name WHO")
     return 0
 
 
@@ -75,7 +75,7 @@ def _remove(args: argparse.Namespace) -> int:
     from hubserve.registry.indexes.trusted_keys import distrust
 
     for each in distrust(home(), args.name):
-        print(f"The key {each.identifier} of {each.name} is trusted no more")
+        print(f"The key {each.identifier} of {each.name} is no longer trusted")
     return 0
 
 

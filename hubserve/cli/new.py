@@ -14,13 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     about = "; ".join(f"{name}: {takes}" for name, takes in TEMPLATES.items())
     parser.add_argument("name", metavar="NAME", help="name of the module")
-    parser.add_argument("--template", "-t", choices=[*TEMPLATES], default="json", help=f"what it takes ({about}); default: json")
+    parser.add_argument("--template", "-t", choices=[*TEMPLATES], default="json", help=f"input of the module ({about}); default: json")
     parser.add_argument("--output_dir", "-o", type=Path, default=Path(), metavar="DIR", help="where to create its folder; default: .")
     add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write it, and say what to type next."""
+    """Write the module and print the next commands."""
     from hubserve.authoring.new import write_new
 
     folder = write_new(args.name, args.template, args.output_dir)

@@ -1,4 +1,4 @@
-"""Output of commands besides tables."""
+"""Common options, and output other than tables."""
 
 import argparse
 import json
@@ -8,12 +8,12 @@ _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
-    """``--json``, the same on every command that reports."""
+    """Declare ``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_index_option(parser: argparse.ArgumentParser) -> None:
-    """``--index``, the same on every command that looks names up."""
+    """Declare ``--index``."""
     parser.add_argument(
         "--index",
         action="append",
@@ -23,7 +23,7 @@ def add_index_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_downgrade_option(parser: argparse.ArgumentParser) -> None:
-    """``--allow-downgrade``, the same on every command that fetches from an index."""
+    """Declare ``--allow-downgrade``."""
     parser.add_argument(
         "--allow-downgrade",
         action="store_true",

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pack, and say what was packed."""
+    """Pack the module and print the archive's path and digest."""
     from hubserve.cli.progress import shown_progress
     from hubserve.kinds import find_kind, module_folder
     from hubserve.registry.archives.packing import pack

@@ -1,4 +1,4 @@
-"""Shows on stderr how far long work is."""
+"""Progress of long operations, shown on stderr."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ def shown_progress() -> Iterator[Progress]:
 
     columns = (
         SpinnerColumn(),
-        # what a tool says may be longer than a line
+        # a tool's output may be longer than a line
         TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[amount]}"),
@@ -39,7 +39,7 @@ def shown_progress() -> Iterator[Progress]:
 def shown_steps() -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar that follows the reported step, its number and the total; without a terminal, one line per step.
 
-    Nothing is drawn between two calls, so that it takes no time from what is measured.
+    Nothing is drawn between two calls, so that drawing does not disturb measurements.
     """
     if not sys.stderr.isatty():
         yield lambda step, done, total: print(f"{done + 1}/{total} {step} ...", file=sys.stderr, flush=True)
@@ -66,7 +66,7 @@ class _Bar:
 
     def __call__(self, step: str, done_bytes: int = 0, total_bytes: int = 0) -> None:
         total = total_bytes or None
-        if step != self._step:  # a new bar, because an old one does not forget its total
+        if step != self._step:  # a new bar, because an existing one keeps its total
             self._bars.remove_task(self._task)
             self._step, self._task = step, self._bars.add_task(step, total=total, amount="")
             if step.startswith(LASTING):

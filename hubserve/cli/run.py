@@ -1,4 +1,4 @@
-"""``hub run``: calls a module's ``@runnable`` method in a process of its own."""
+"""``hub run``: call a module's ``@runnable`` method in a separate process."""
 
 import argparse
 import signal
@@ -9,10 +9,10 @@ from hubserve.cli.failures import INTERRUPTED
 
 HELP = "run a module once, with its own arguments"
 
-#: every word behind the module's name is the module's, untouched
+#: all words after the module's name are passed to the module unchanged
 HANDS_REST_ON = True
 
-_PATIENCE_S = 5
+_GRACE_S = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the module; pass its output and exit status on."""
+    """Run the module with this terminal, and return its exit status."""
     from hubserve.registry.environments.launch import launch
     from hubserve.registry.environments.serving_environment import serving_environment
     from hubserve.registry.installed import InstalledModules
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     modules = InstalledModules()
     found = resolve(args.module, modules)
-    hold = DirectoryLock(found.version_dir)  # until this process ends
+    lock = DirectoryLock(found.version_dir)  # until this process ends
     options = [*(["--json"] if args.json else []), "--run", str(found.version_dir), "--import-name", found.import_name]
     options += ["--kind", found.info.kind]
     launched = launch(found.info, found.version_dir, modules.home, serving_environment(modules.home, found))
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _wait(child, found.info.name)
     finally:
-        hold.release()
+        lock.release()
 
 
 def _wait(child: subprocess.Popen[bytes], name: str) -> int:
@@ -64,10 +64,10 @@ def _wait(child: subprocess.Popen[bytes], name: str) -> int:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """End the child with increasing force: a terminal's Ctrl-C has reached it too, a signal to this process alone has not."""
+    """Stop the child with increasing force: a terminal's Ctrl-C has reached it too, but a signal to this process has not."""
     for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         try:
-            child.wait(_PATIENCE_S if how != signal.SIGINT else 0.5)
+            child.wait(_GRACE_S if how != signal.SIGINT else 0.5)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             child.send_signal(how)
     child.wait()

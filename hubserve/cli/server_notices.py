@@ -15,20 +15,20 @@ def notify_servers(name: str, version: str) -> Iterator[dict[str, Any]]:
         As they come, the servers' answers, with their ``port``.
     """
     for port in pidfile.running_servers():
-        yield from _tell(port, {"op": "installed", "module": name, "version": version})
+        yield from _notify(port, {"op": "installed", "module": name, "version": version})
 
 
-def take_from_servers(name: str, ports: Iterable[int]) -> Iterator[dict[str, Any]]:
+def notify_removed(name: str, ports: Iterable[int]) -> Iterator[dict[str, Any]]:
     """Notify servers of removed versions of a module: they serve an installed one, or unload the module.
 
     Returns:
         As they come, when the last request to what was uninstalled is answered, the servers' answers, with their ``port``.
     """
     for port in ports:
-        yield from _tell(port, {"op": "removed", "module": name})
+        yield from _notify(port, {"op": "removed", "module": name})
 
 
-def _tell(port: int, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _notify(port: int, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     try:
         for notice in admin_socket.ask(port, request):
             if notice["state"] != "unchanged":

@@ -1,4 +1,4 @@
-"""Flags of ``hub serving start`` as settings, alone and beside a configuration file."""
+"""Flags of ``hub serving start`` as settings, with and without a configuration file."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from hubserve.config_file.lenient_json import NotJson, parse_json
 from hubserve.errors import ConfigError
 from hubserve.settings import DEFAULT_PORT, Note, ServerSettings, log_note, parse_settings
 
-#: flags that PaddleHub has, too, and disregards beside ``-c``: attribute -> how people write it, and the key that counts instead
+#: flags that PaddleHub ignores beside ``-c``: attribute -> the flag, and the key that takes effect instead
 _PADDLEHUB_FLAGS = {
     "modules": ("-m", "modules_info"),
     "modules_info": ("--modules_info", "modules_info"),
@@ -40,16 +40,16 @@ def disregarded(args: argparse.Namespace) -> str:
 def beside_config(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of flags that override a configuration file: those that PaddleHub does not have."""
     given = {name: value for name in _OWN_FLAGS if (value := getattr(args, name)) is not None}
-    if "model_store" in given:  # relative to where the user is, not to the file
+    if "model_store" in given:  # relative to the working directory, not to the file
         given["model_store"] = [str(Path(each).expanduser().absolute()) for each in given["model_store"]]
     return given
 
 
 def refuse_stray(words: list[str]) -> None:
-    """Raise an error about words that belong to no flag, with the missing flag.
+    """Refuse words that do not belong to a flag, and name the missing flag.
 
     Raises:
-        ConfigError: there are any.
+        ConfigError: there are such words.
     """
     if not words:
         return
@@ -59,19 +59,19 @@ def refuse_stray(words: list[str]) -> None:
             "and ask for embeddings at /predict/NAME"
         )
     if words[0].lower() in ("true", "false"):
-        raise ConfigError(f"flags such as --use_gpu take no value, got '{words[0]}'. Give the flag alone, or leave it out")
-    raise ConfigError(f"'{words[0]}' belongs to no flag. Modules are given behind -m: hub serving start -m {' '.join(words)}")
+        raise ConfigError(f"flags such as --use_gpu take no value, got '{words[0]}'. Give the flag without a value, or leave it out")
+    raise ConfigError(f"'{words[0]}' does not belong to a flag. Give modules after -m: hub serving start -m {' '.join(words)}")
 
 
 def settings_from_flags(args: argparse.Namespace, only: str | None = None, note: Note = log_note) -> ServerSettings:
-    """Return the settings that the flags of ``start`` stand for.
+    """Return the settings from the flags of ``start``.
 
     Args:
         args: the flags.
-        only: leave out the installed modules of other names, whatever has become of them.
-        note: takes a sentence for each flag of PaddleHub's that means something else here, or nothing.
+        only: leave out installed modules with other names, even if they are broken.
+        note: called with a sentence for each PaddleHub flag that has another meaning here, or no effect.
     Raises:
-        ConfigError: a flag's value cannot be used.
+        ConfigError: a flag's value is invalid.
     """
     from hubserve.registry.resolve import may_mean
     from hubserve.server.deployment import find_modules
@@ -81,8 +81,8 @@ def settings_from_flags(args: argparse.Namespace, only: str | None = None, note:
     raw |= {"port": DEFAULT_PORT if args.port is None else args.port}
     own = {name: getattr(args, name) for name in _OWN_FLAGS}
     if not args.model_store and (args.model_control not in (None, "none") or args.load_model):
-        raise ConfigError("--model-control and --load-model are about the models of a --model-store; name one")
-    # PaddleHub ignores --workers without --use_multiprocess; asking for workers can only mean that they are wanted
+        raise ConfigError("--model-control and --load-model apply to the models of a --model-store; name one")
+    # PaddleHub ignores --workers without --use_multiprocess; here --workers implies it
     raw |= own | {"use_multiprocess": True if args.use_multiprocess or args.workers is not None else None, "workers": args.workers}
     if args.use_singleprocess:
         raw["use_singleprocess"] = True

@@ -1,4 +1,4 @@
-"""``hub show``: what can be said of a module without running it."""
+"""``hub show``: describe a module without running it."""
 
 import argparse
 from typing import Any

@@ -1,4 +1,4 @@
-"""Tables for people: styled on a terminal, plain text elsewhere, never wider than the terminal or 80 columns."""
+"""Tables for people: styled and folded to its width on a terminal, plain text with one line per row elsewhere."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,40 +14,54 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, cut: st
     Args:
         titles: one per column.
         rows: one text per column.
-        cut: the column that is cut where the table would be too wide; without one, the widest is folded.
+        cut: the column that is cut where the table would be too wide; without one, columns are folded on a terminal.
         numbers: whether the cells are numbers, which are read best from the right.
     """
     from rich.cells import cell_len
-    from rich.console import Console
     from rich.table import Table
 
     cells = [[printable(each) for each in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
-    gives_way = titles.index(cut) if cut else widths.index(max(widths))
-    room = Console(file=sys.stdout).width - sum(widths) - _GAP * (len(widths) - 1)
-    widths[gives_way] = min(widths[gives_way], max(_NARROWEST, widths[gives_way] + room))
+    columns = [*zip(titles, *cells, strict=True)]
+    widths = [max(map(cell_len, column)) for column in columns]
+    excess = sum(widths) + _GAP * (len(widths) - 1) - _console().width
+    if cut:
+        index = titles.index(cut)
+        widths[index] = min(widths[index], max(_NARROWEST, widths[index] - max(0, excess)))
+    elif sys.stdout.isatty():
+        _fold(widths, [_word_width(column) for column in columns], excess)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
-    for index, (title, width) in enumerate(zip(titles, widths, strict=True)):
-        is_cut = bool(cut) and index == gives_way
+    for title, width in zip(titles, widths, strict=True):
         table.add_column(
-            title, width=width, justify="right" if numbers else "left", no_wrap=is_cut, overflow="ellipsis" if is_cut else "fold"
+            title,
+            width=width,
+            justify="right" if numbers else "left",
+            no_wrap=title == cut,
+            overflow="ellipsis" if title == cut else "fold",
         )
     for row in cells:
         table.add_row(*map(_text, row))
-    _print(table)
+    _print(table, sum(widths) + _GAP * len(widths))
+
+
+def _fold(widths: list[int], narrowest: list[int], excess: int) -> None:
+    """Narrow the widest columns by the excess, as far as their words allow."""
+    for _ in range(excess):
+        index = max(range(len(widths)), key=lambda each: widths[each] if widths[each] > narrowest[each] else 0)
+        widths[index] -= widths[index] > narrowest[index]
 
 
 def print_facts(facts: dict[str, str]) -> None:
-    """Print one fact per line; omit empty ones, fold long ones."""
+    """Print one fact per line; omit empty ones, fold long ones on a terminal."""
+    from rich.cells import cell_len
     from rich.table import Table
 
-    table = Table.grid(padding=(0, 2, 0, 0))
+    shown = {title: printable(value) for title, value in facts.items() if value}
+    table = Table.grid(padding=(0, _GAP, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for title, value in facts.items():
-        if value:
-            table.add_row(title, _text(printable(value)))
-    _print(table)
+    for title, value in shown.items():
+        table.add_row(title, _text(value))
+    _print(table, sum(max(map(cell_len, side), default=0) + _GAP for side in (shown.keys(), shown.values())))
 
 
 def printable(value: str) -> str:
@@ -61,14 +75,32 @@ def _text(value: str) -> Any:
     return Text(value)  # plain text would be read as markup
 
 
-def _print(table: Any) -> None:
+def _word_width(texts: Iterable[str]) -> int:
+    """Return the width of the longest word."""
+    from rich.cells import cell_len
+
+    return max((cell_len(word) for text in texts for word in text.split()), default=0)
+
+
+def _console(width: int | None = None) -> Any:
     from rich.console import Console
 
-    console = Console(file=sys.stdout, highlight=False)
+    return Console(file=sys.stdout, highlight=False, width=width)
+
+
+def _print(table: Any, needed_width: int) -> None:
+    """Print a table.
+
+    Args:
+        table: Rich's.
+        needed_width: the width at which no line is folded.
+    """
+    console = _console()
     if console.is_terminal:
         console.print(table)
         return
     # Rich pads every line to the edge, which helps no program that reads them.
+    console = _console(max(console.width, needed_width))
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))

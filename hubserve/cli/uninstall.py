@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from hubserve.cli.output import add_json_option, print_json
-from hubserve.cli.server_notices import report_swaps, serving_ports, take_from_servers
+from hubserve.cli.server_notices import notify_removed, report_swaps, serving_ports
 from hubserve.errors import HubError, InstallError
 
 HELP = "remove an installed module"
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         raise _is_served(args.name, name, ports)
     with shown_progress() as progress:
         removed = installer.uninstall(name, version, progress=progress)
-    swaps = take_from_servers(removed[0].info.name, ports)
+    swaps = notify_removed(removed[0].info.name, ports)
     if args.json:
         notices = list(swaps)
         print_json({"removed": [{"name": each.info.name, "version": each.info.version} for each in removed], "servers": notices})

@@ -35,13 +35,13 @@ def run(args: argparse.Namespace) -> int:
         print_json({"modules": [each.to_json() for each in verdicts], "damaged": notes})
         return int(bool(wrong or notes))
     for verdict in verdicts:
-        print(f"{verdict.name} {verdict.version}: {'whole' if verdict.is_intact else 'NOT as it was installed'}")
+        print(f"{verdict.name} {verdict.version}: {'intact' if verdict.is_intact else 'DIFFERS from its installation'}")
         for problem in verdict.problems():
             print(f"  {printable(problem)}")
     for note in notes:
         print(note)
     if wrong:
-        print("Install it again, or take the last change back with hub rollback.")
+        print("Install it again, or undo the last change with hub rollback.")
     return int(bool(wrong or notes))
 
 

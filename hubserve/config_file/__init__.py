@@ -1,1 +1,1 @@
-"""Configuration files as people write them: JSON with comments, PaddleHub's older keys, numbers as texts."""
+"""Lenient reading of configuration files: JSON with comments, PaddleHub's older keys, numbers as strings."""

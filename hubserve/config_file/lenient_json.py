@@ -1,4 +1,4 @@
-"""Read JSON that a person wrote: comments, trailing commas and a byte-order mark are accepted, other faults named with the correction."""
+"""Read handwritten JSON: accept comments, trailing commas and a byte-order mark, and explain other errors with the correction."""
 
 import json
 import re
@@ -22,24 +22,24 @@ _WIDE_MARKS = {"\uff0c": ",", "\uff1a": ":"}
 _SHOWN_LINES = 3
 _SHOWN_CHARS = 160
 
-SINGLE_QUOTES = "texts stand in double quotes"
+SINGLE_QUOTES = "strings need double quotes"
 PYTHON_WORDS = "JSON writes true, false and null"
-WIDE_MARKS = "quotes, commas and colons are the plain ones"
+WIDE_MARKS = "quotes, commas and colons must be ASCII"
 MISSING_COMMA = "a comma is missing"
 
 PairsHook = Callable[[list[tuple[str, Any]]], Any]
 
 
 class NotJson(ValueError):
-    """The bytes are not JSON; the text says where, why, and how to write it."""
+    """Error of invalid JSON; its text gives the place, the reason and the correction."""
 
 
 class Parsed(NamedTuple):
-    """A document.
+    """Parsed document.
 
     Attributes:
-        value: what it holds.
-        liberties: what was accepted although JSON has none of it, in words.
+        value: its content.
+        liberties: names of the accepted deviations from JSON.
     """
 
     value: Any
@@ -60,7 +60,7 @@ def parse_json(data: bytes, pairs_hook: PairsHook | None = None) -> Parsed:
         data: the file's bytes, in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
         pairs_hook: as ``object_pairs_hook`` of :func:`json.loads`.
     Raises:
-        NotJson: it is not JSON, with comments and trailing commas taken away.
+        NotJson: the data are not JSON, even without comments and trailing commas.
     """
     text = _decode(data)
     try:
@@ -88,7 +88,7 @@ def _decode(data: bytes) -> str:
 
 
 def _repair(text: str) -> _Repaired:
-    """Take away what can be left out, and correct the rest where it is clear what is meant."""
+    """Remove comments and trailing commas, and correct other errors whose meaning is clear."""
     accepted: list[str] = []
     corrected: list[str] = []
     liberties: dict[str, None] = {}
@@ -106,7 +106,7 @@ def _repair(text: str) -> _Repaired:
             line += token.count("\n")
             continue
         if meant in ("}", "]") and comma >= 0:
-            liberties["a comma behind the last item"] = None
+            liberties["a comma after the last item"] = None
             accepted[comma] = corrected[comma] = " "
         begins_value = meant not in ("}", "]", ":", ",")
         if ends_value and begins_value:
@@ -122,7 +122,7 @@ def _repair(text: str) -> _Repaired:
 
 
 def _insert_comma(pieces: list[str]) -> None:
-    """Put a comma behind the last piece that is not blank."""
+    """Put a comma after the last piece that is not blank."""
     for index in range(len(pieces) - 1, -1, -1):
         if pieces[index].strip():
             pieces[index] += ","
@@ -130,7 +130,7 @@ def _insert_comma(pieces: list[str]) -> None:
 
 
 def _meant(kind: str, token: str) -> tuple[str, str]:
-    """Return how JSON writes a token, and why it is not written so; "" if it is."""
+    """Return the JSON form of a token, and the reason if the token differs from it, else ""."""
     if kind == "single":
         return json.dumps(re.sub(r"\\(.)", _unescaped, token[1:-1]), ensure_ascii=False), SINGLE_QUOTES
     if kind == "curly":
@@ -147,14 +147,14 @@ def _unescaped(match: "re.Match[str]") -> str:
 
 
 def _advice(text: str, repaired: _Repaired, error: json.JSONDecodeError) -> str:
-    """Say what is wrong, with the corrected lines where the rest is JSON then."""
+    """Describe the error, with the corrected lines if the corrected text is valid JSON."""
     lines = text.splitlines()
     try:
         json.loads(repaired.corrected)
     except (ValueError, RecursionError):
         shown = lines[error.lineno - 1].strip()[:_SHOWN_CHARS] if error.lineno <= len(lines) else ""
         return f"{error.msg}, line {error.lineno} column {error.colno}" + (f": {shown}" if shown else "")
-    # the raw lines lose their comments in the corrected text, and a missing comma belongs to a line before the fault
+    # compare with the accepted text, which has no comments either; a missing comma belongs to the line before the error
     corrected, as_read = repaired.corrected.splitlines(), repaired.accepted.splitlines()
     changed = [index for index, (old, new) in enumerate(zip(as_read, corrected, strict=False)) if old.rstrip() != new.rstrip()]
     shown = " ; ".join(f"line {index + 1} as: {corrected[index].strip()[:_SHOWN_CHARS]}" for index in changed[:_SHOWN_LINES])

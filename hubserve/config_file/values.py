@@ -1,4 +1,4 @@
-"""Values as people write them: null for "not set", one text where a list may stand, a number where a text belongs."""
+"""Lenient values: null for "not set", a single value for a list, a number for a string."""
 
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -6,11 +6,11 @@ import msgspec
 
 
 def plain_values(raw: Any, struct: type[msgspec.Struct]) -> Any:
-    """Prepare decoded JSON for a lax conversion, which reads numbers and switches that are written as texts.
+    """Prepare decoded JSON for a lax conversion, which reads numbers and booleans written as strings.
 
     Args:
-        raw: decoded JSON; anything but an object is returned as it is.
-        struct: what it is converted to.
+        raw: decoded JSON; anything but an object is returned unchanged.
+        struct: the target type.
     """
     if not isinstance(raw, dict):
         return raw

@@ -10,10 +10,13 @@ from typing import Any
 from hubserve.doctor import sources
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Finding, from_error
 from hubserve.doctor.target import Target
-from hubserve.engines import AUTO, engine_class, find_model_files
-from hubserve.engines.selection import is_installed
+from hubserve.engines import AUTO, ENGINES, engine_class, find_model_files
+from hubserve.engines.model_formats import backend_of_file
+from hubserve.engines.selection import installed_readers, is_installed
+from hubserve.engines.torch_files import check_script
 from hubserve.engines.weights import check_weights
 from hubserve.errors import HubError, InvalidInput
+from hubserve.kinds import model_file
 from hubserve.models.class_names import AUTO as NAMED_AUTO
 from hubserve.models.labels import read_label_file
 from hubserve.module import SEARCH_PATH_VARIABLE, find_file, find_folder
@@ -39,6 +42,29 @@ def check_model_files(target: Target) -> Iterator[Finding]:
                 yield from _folder(target, setting)
             elif _FILE.fullmatch(setting.key):
                 yield from _file(target, setting)
+
+
+def check_own_model(target: Target) -> Iterator[Finding]:
+    """Check the files of a module that is a model itself, and that an engine for them is installed."""
+    if target.info.kind != model_file.KIND:
+        return
+    graph = target.folder if target.folder.is_file() else target.folder / model_file.card_of(target.folder).file
+    try:
+        files = model_file.all_files(graph)
+        for each in files:
+            if each.suffix == ".pdiparams":
+                check_weights(each)
+        if backend_of_file(graph) == "pytorch":
+            check_script(graph)
+    except HubError as error:
+        yield from_error(error, "model", "Export or copy the model again", str(graph))
+        return
+    others = "".join(f" and {each.name}" for each in files[1:])
+    yield Finding(NOTE, "model", f"{graph.name}{others} {'are' if others else 'is'} complete", file=str(graph))
+    if not installed_readers(graph):
+        readers = [name for name in ENGINES if engine_class(name).reads(graph)]
+        fix = f"pip install 'hubserve[{'pytorch' if readers == ['pytorch'] else 'cpu,fast'}]'"
+        yield Finding(ERROR, "engine", f"none of the engines that read it is installed here ({', '.join(readers)})", fix, str(graph))
 
 
 @contextmanager

@@ -56,7 +56,8 @@ def check_source(target: Target) -> Iterator[Finding]:
         check_name(info.name)
         check_version(info.version)
     except HubError as error:
-        yield from_error(error, line_of(error.message), "Fix the file, then install the module again", str(source))
+        file = source if source.is_file() else target.folder
+        yield from_error(error, line_of(error.message), "Fix the file, then install the module again", str(file))
         return
     yield Finding(NOTE, "module", f"{info.name} {info.version}, a {info.kind} module", file=str(target.folder))
     if not (info.serving_method or info.batches or info.runnable):
@@ -108,7 +109,7 @@ def _has_environment(target: Target) -> bool:
 
 def check_imports(target: Target) -> Iterator[Finding]:
     """Check that the imports of the module's files are available."""
-    if _has_environment(target):
+    if _has_environment(target) or not target.trees:
         return
     own = {target.import_name, folder_name(target.info.name), *(each.stem for each in target.folder.iterdir())}
     beside = [str(each) for each in folders_beside(target.folder)]
@@ -180,6 +181,7 @@ MODULE_CHECKS: tuple[Check[[Target]], ...] = (
     check_requirements,
     check_imports,
     models.check_model_files,
+    models.check_own_model,
     models.check_engine,
     classifiers.check_classifier,
     check_contents,

@@ -19,7 +19,21 @@ BACKENDS: Mapping[str, str] = {
 }
 #: the names of a program's file in Paddle 1
 PADDLE_1 = ("__model__", "model")
-KNOWN = "*.onnx, Paddle's *.pdmodel, *.json or __model__, OpenVINO's *.xml, TorchScript's *.pt"
+_MAKERS = {"paddle": "Paddle's ", "openvino": "OpenVINO's ", "pytorch": "TorchScript's "}
+
+
+def _known() -> str:
+    """Return the files that can be served, by backend: ``*.onnx, Paddle's *.pdmodel, *.json or __model__, ...``."""
+    listed = []
+    for backend in dict.fromkeys(BACKENDS.values()):
+        names = [f"*{ending}" for ending, reader in BACKENDS.items() if reader == backend]
+        names += PADDLE_1[:1] if backend == "paddle" else ()
+        listed.append(_MAKERS.get(backend, "") + " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names))
+    return ", ".join(listed)
+
+
+#: for messages
+KNOWN = _known()
 _TORCH = (".pt", ".pts", ".pth", ".torchscript")
 _ONNX = "Export it to ONNX, and serve that"
 _WEIGHTS = "Export the model for inference ({}), and give what that writes"

@@ -97,7 +97,7 @@ class LoadedModule(ABC):
 
     def run(self, argv: List[str]) -> Any:  # noqa: ARG002 - as above
         """Run the module's command line, for ``hub run``."""
-        raise UnsupportedFace("this module has no method for 'hub run' (none is marked @runnable)")
+        raise UnsupportedFace("'hub run' cannot run this module: modules of its kind have no command line. Use hub serving start.")
 
     def create_app(self) -> Any:
         """Return the page that ``/gradio/<module>`` shows: an object with gradio's ``launch``."""

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Type
 
 import numpy as np
 
-from hubserve.errors import LoadFailed, WrongArguments, usage_sentence
+from hubserve.errors import LoadFailed, UnsupportedFace, WrongArguments, usage_sentence
 from hubserve.kinds import source
 from hubserve.kinds.annotations import import_leniently
 from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
@@ -166,7 +166,9 @@ class PaddleHubModule(LoadedModule):
 
     def run(self, argv: List[str]) -> Any:
         """See the base class."""
-        return self._run(argv) if self._run else super().run(argv)
+        if not self._run:
+            raise UnsupportedFace("this module has no method for 'hub run' (none is marked @runnable)")
+        return self._run(argv)
 
     def create_app(self) -> Any:
         """See the base class."""

@@ -40,7 +40,7 @@ class Surroundings(NamedTuple):
 
     @property
     def gone(self) -> bool:
-        """Return True if the folder has been moved or deleted."""
+        """True if the folder has been moved or deleted."""
         return not self.origin.is_dir()
 
 

@@ -78,13 +78,14 @@ async def while_connected(scope: Scope, answer: Awaitable[T]) -> T:
         cycle.cancel_on_disconnect = False
 
 
-async def respond(send: Send, status: int, body: bytes, **headers: Any) -> None:
+async def respond(send: Send, status: int, body: bytes | memoryview, *, content_type: str = "application/json", **headers: Any) -> None:
     """Send a complete response.
 
     Args:
         send: ASGI's.
         status: HTTP status code.
-        body: JSON.
+        body: as it is sent.
+        content_type: of the body.
         headers: further headers; underscores in names become hyphens.
     """
     extra = [(name.replace("_", "-").encode(), str(value).encode()) for name, value in headers.items()]
@@ -92,7 +93,7 @@ async def respond(send: Send, status: int, body: bytes, **headers: Any) -> None:
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *extra],
+            "headers": [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body)), *extra],
         }
     )
     await send({"type": "http.response.body", "body": body})

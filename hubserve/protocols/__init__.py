@@ -2,9 +2,10 @@
 
 from importlib import import_module
 
+from hubserve.errors import ConfigError
 from hubserve.protocols.base import Context, Protocol
 
-__all__ = ["PROTOCOLS", "Context", "Protocol", "create_protocols", "protocol_classes"]
+__all__ = ["PROTOCOLS", "Context", "Protocol", "covers", "create_protocols", "protocol_classes"]
 
 #: name -> "package.module:Class"
 PROTOCOLS = {
@@ -15,9 +16,31 @@ PROTOCOLS = {
 
 
 def protocol_classes() -> list[type[Protocol]]:
-    """Return the class of every protocol in the table."""
-    targets = [target.partition(":") for target in PROTOCOLS.values()]
-    return [getattr(import_module(module), cls) for module, _, cls in targets]
+    """Return the class of every protocol in the table.
+
+    Raises:
+        ConfigError: a prefix of one is covered by another's above it, which would answer in its place.
+    """
+    classes: list[type[Protocol]] = []
+    owners: dict[str, str] = {}
+    for name, target in PROTOCOLS.items():
+        module, _, attribute = target.partition(":")
+        cls = getattr(import_module(module), attribute)
+        for prefix in cls.prefixes:
+            for taken, owner in owners.items():
+                if owner != name and covers(taken, prefix):
+                    raise ConfigError(
+                        f"the protocol '{name}' never gets a request for '{prefix}', because '{owner}', above it in PROTOCOLS, answers "
+                        f"'{taken}'. Give one of them another prefix."
+                    )
+            owners.setdefault(prefix, name)
+        classes.append(cls)
+    return classes
+
+
+def covers(prefix: str, path: str) -> bool:
+    """Return True if a protocol with this prefix answers a path."""
+    return path == prefix or (prefix.endswith("/") and path.startswith(prefix))
 
 
 def create_protocols(context: Context) -> list[Protocol]:

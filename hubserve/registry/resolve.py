@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from hubserve.engines.model_formats import is_model_name
+from hubserve.engines.model_formats import KNOWN, is_model_name
 from hubserve.errors import ModuleNotFound
 from hubserve.kinds import ModuleInfo, find_kind, module_folder
 from hubserve.kinds.model_file import KIND as MODEL
@@ -59,6 +59,8 @@ def resolve(reference: str, modules: InstalledModules | None = None) -> Resolved
     except ModuleNotFound:
         if _is_here(reference) and version is None and not (is_name(name) and modules.versions(name)):
             return _from_folder(Path(reference))
+        if not is_name(name) and Path(reference).is_file():
+            raise _no_folder(Path(reference).absolute()) from None
         raise
     source = installed.manifest.source_folder
     manifest, version_dir = installed.manifest, installed.version_dir
@@ -104,12 +106,21 @@ def _from_folder(folder: Path) -> Resolved:
     if not is_model:  # a link to a model's file keeps its name: download caches link to files that are named by their digests
         folder = folder.resolve()
     if not (folder.is_dir() or is_model):
-        raise ModuleNotFound(f"there is no folder '{folder}'. Give a module's folder, or the name of an installed one ('hub list').")
+        raise _no_folder(folder)
     info = find_kind(folder).describe(folder)
     if info.kind == MODEL:  # it has no code; its import name is the module's name
         return Resolved(info, folder, info.name, [], version_dir=folder)
     import_name = re.sub(r"\W", "_", folder.name) or "module_folder"
     return Resolved(info, folder, import_name, [folder.parent], version_dir=folder)
+
+
+def _no_folder(path: Path) -> ModuleNotFound:
+    if path.is_file():
+        return ModuleNotFound(
+            f"there is no folder '{path}': it is a file, and not a model that can be served here ({KNOWN}). Give a module's folder or such "
+            "a model; an archive has to be installed first (hub install)."
+        )
+    return ModuleNotFound(f"there is no folder '{path}'. Give a module's folder, or the name of an installed one ('hub list').")
 
 
 def _no_file(path: Path) -> ModuleNotFound:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hubserve import __version__
 from hubserve.gateway.dataplane import DataPlane
 from hubserve.net.origin_policy import OriginPolicy
-from hubserve.protocols import Context, create_protocols
+from hubserve.protocols import Context, covers, create_protocols
 from hubserve.protocols.admin import AdminSurface, Forbidden
 from hubserve.server.status import server_status
 
@@ -31,7 +31,7 @@ def build_app(context: Context) -> ASGIApp:
     def route(scope: Scope) -> ASGIApp:
         if scope["type"] == "http":
             for prefix, protocol in mounted:
-                if scope["path"] == prefix or (prefix.endswith("/") and scope["path"].startswith(prefix)):
+                if covers(prefix, scope["path"]):
                     return protocol
         return own_pages
 

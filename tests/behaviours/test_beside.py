@@ -95,11 +95,9 @@ def test_in_a_flask_application_it_finds_them_too(part: Path, home: Path, monkey
         made.close()
 
 
-def test_a_bundle_tells_what_it_does_not_hold_and_the_other_machine_names_it(part: Path, home: Path, tmp_path: Path) -> None:
+def test_a_bundle_lists_imports_that_it_lacks_and_the_other_machine_reports_them(part: Path, home: Path, tmp_path: Path) -> None:
     made = hub("bundle", "part", "-o", tmp_path / "part.bundle.tar", home=home)
-    assert (
-        "Note: part imports common, tools from beside the folder that it was installed from; the bundle does not hold that" in made.stdout
-    )
+    assert "part imports common, tools from beside the folder that it was installed from; that is not in the bundle" in made.stdout
     packed = hub("pack", part, "-o", tmp_path / "part.tar.gz", home=home)
     assert "Note: the module imports common, tools from beside its folder, which is not packed" in packed.stdout
     for file in ("part.bundle.tar", "part.tar.gz"):
@@ -126,7 +124,7 @@ def test_the_error_names_the_folder_that_is_gone(tmp_path: Path) -> None:
     (tmp_path / "project").rename(tmp_path / "moved")
     gone = hub("run", "part", "ab", home=tmp_path / "home")
     assert gone.returncode == 1
-    assert f"'{folder}'. Put it back, or install the module again from where it is now." in gone.stderr
+    assert f"'{folder}'. Restore it, or install the module again from its new place." in gone.stderr
     moved = tmp_path / "moved" / folder.relative_to(tmp_path / "project")
     assert hub("install", moved, home=tmp_path / "home").returncode == 0
     assert hub("run", "part", "ab", home=tmp_path / "home").stdout == "abab!\n"

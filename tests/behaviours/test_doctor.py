@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MODULES, ROOT, Start, free_port, hub, toy
+from tests.triton_models import scale
 
 
 def test_a_machine_in_order_has_no_errors_and_its_home_stays_untouched(home: Path) -> None:
@@ -125,3 +126,23 @@ def test_the_classifier_is_in_order(home: Path, model_dir: Path) -> None:
     done = hub("doctor", "clas_system", home=home)
     assert (done.returncode, "are complete" in done.stdout) == (0, True)
     assert "0 errors, 0 warnings" in done.stdout, sys.executable
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("net.onnx", None, "note     NET: model"),
+        ("x.npy", b"\x93NUMPY\x01\0", "it is a file, and not a model that can be served here"),
+        ("module.py", b"x = (", "'(' was never closed"),
+        ("server.conf", b'{"prot": 1}', "unknown key 'prot'"),
+    ],
+)
+def test_a_file_is_examined_as_what_it_is(home: Path, tmp_path: Path, name: str, content: "bytes | None", says: str) -> None:
+    path = tmp_path / name
+    if content is None:
+        scale(path)
+    else:
+        path.write_bytes(content)
+    done = hub("doctor", path, home=home)
+    assert (done.stderr, done.returncode) == ("", int(content is not None))
+    assert says.replace("NET", str(path)) in done.stdout

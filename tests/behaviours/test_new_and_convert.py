@@ -65,7 +65,7 @@ def test_a_new_module_passes_its_test_and_installs_and_runs_as_it_is(home: Path,
     assert shown["batches"] == (template != "json")
     again = hub("new", "my-first", home=home, cwd=tmp_path, environ=environ)
     assert again.returncode == 1
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
 
 
 def test_what_new_prints_is_what_can_be_typed_next(home: Path, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_conversion_finds_signature_and_batching(converted: dict[str, dict]) -> 
     assert {name for name, told in converted.items() if told["pictures"]} == {"cats", "any_batch", "one_at_once", "four_at_once"}
     assert "exported for one item at a time" in converted["one_at_once"]["notes"][0]
     assert "no first dimension in common" in converted["recurrent"]["notes"][0]
-    assert "depends on the items beside it" in converted["sequence"]["notes"][0]
+    assert "depends on the other items of the batch" in converted["sequence"]["notes"][0]
 
 
 def test_the_default_classifier_answers_as_its_engine_alone(server: Server, model_dir: Path, cat_photo: Path) -> None:
@@ -292,7 +292,7 @@ def test_paddlehubs_own_options_make_an_archive_that_installs_and_an_inference_y
 def test_a_classifier_converted_without_pictures_is_told_how_to_have_them(home: Path, models: Path, tmp_path: Path) -> None:
     done = hub("convert", "-d", models / "any_batch", "-n", "arrays", "-o", tmp_path, "--summary", 'Tells "what" is\nseen', home=home)
     assert "answers JSON and tensors" in done.stdout
-    assert "with --image_size 32 it would take pictures" in done.stdout
+    assert "with --image_size 32 it also takes pictures" in done.stdout
     check_source(tmp_path / "arrays")
     shown = json.loads(hub("show", tmp_path / "arrays", "--json", home=home).stdout)
     assert (shown["summary"], shown["batches"]) == ('Tells "what" is seen', True)
@@ -345,7 +345,7 @@ def test_scores_that_are_no_probabilities_are_noted_and_softmax_makes_them_so(ho
     graph = helper.make_graph(nodes, "means", [x], [helper.make_tensor_value_info("means", TensorProto.FLOAT, ["n", 3])])
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(tmp_path / "logits" / "net.onnx"))
     plain = hub("convert", "-d", tmp_path / "logits", "-n", "plain", "-o", tmp_path, "--image_size", 8, home=home)
-    assert "--softmax makes them so" in plain.stdout, plain.stderr
+    assert "--softmax turns them into probabilities" in plain.stdout, plain.stderr
     done = hub("convert", "-d", tmp_path / "logits", "-n", "soft", "-o", tmp_path, "--image_size", 8, "--softmax", home=home)
     assert "probabilities" not in done.stdout
     (tmp_path / "red.png").write_bytes(encode_picture(np.full((20, 20, 3), (0, 0, 255), np.uint8), ".png"))

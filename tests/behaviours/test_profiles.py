@@ -183,10 +183,10 @@ def test_a_profile_is_built_beforehand_and_names_what_it_cannot_keep(with_profil
     home = with_profile
     built = hub("env", "build", "olden", home=home)
     assert built.returncode == 0
-    assert "All 3 names that the profile 'olden' promises can be imported." in built.stdout
+    assert "All 3 names that the profile 'olden' provides can be imported." in built.stdout
     key = listed(home)[0]["built"]
     assert built.stdout.startswith(f"Built {key}, ")
-    assert hub("env", "build", "olden", home=home).stdout.startswith(f"There already: {key}")
+    assert hub("env", "build", "olden", home=home).stdout.startswith(f"Already built: {key}")
     shown = hub("env", "show", "olden", home=home).stdout
     assert key in shown
     assert "also_old, numpy, of_old" in " ".join(shown.split())

@@ -48,12 +48,12 @@ def required_names(folder: Path, beside: Sequence[Path] = (), parts: Iterable[st
     return {**requirements_beside(folder, beside), **needed} if beside else needed
 
 
-def host_lacks(names: Iterable[str]) -> list[str]:
+def missing_on_host(names: Iterable[str]) -> list[str]:
     """Return the names that the Python of hub does not have, without importing any."""
-    return [name for name in names if not _host_has(name)]
+    return [name for name in names if not _is_on_host(name)]
 
 
-def _host_has(name: str) -> bool:
+def _is_on_host(name: str) -> bool:
     top, *inner = name.split(".")
     try:
         spec = find_spec(top)

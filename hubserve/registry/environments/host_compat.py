@@ -1,13 +1,13 @@
 """Check whether a module can share the Python that runs hubserve."""
 
-from hubserve.registry.environments.host_packages import unmet
+from hubserve.registry.environments.host_packages import unmet_requirements
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.interpreters import host
 from hubserve.registry.environments.module_requirements import Needs
 from hubserve.registry.environments.python_choice import PythonRequest
 
 
-def why_own(needs: Needs, options: Options | None = None) -> str:
+def why_not_host(needs: Needs, options: Options | None = None) -> str:
     """Return the reason why a module cannot share the host's Python, or "" if it can.
 
     Raises:
@@ -21,5 +21,5 @@ def why_own(needs: Needs, options: Options | None = None) -> str:
     request = PythonRequest(needs.requires_python, options.python)
     if not request.fits(host()):
         return f"{request.text}, and this is {host().version}"
-    missing = unmet(needs.requirements)
+    missing = unmet_requirements(needs.requirements)
     return f"this Python does not have {', '.join(missing)}" if missing else ""

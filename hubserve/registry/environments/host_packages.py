@@ -53,7 +53,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def unmet(requirements: Requirements) -> list[str]:
+def unmet_requirements(requirements: Requirements) -> list[str]:
     """Return the requirements that this Python does not meet, each with the installed version: ``numpy<1.24 (has 2.4.6)``."""
     from packaging.requirements import Requirement
 
@@ -70,7 +70,7 @@ def _unmet(requirement: "Requirement", extras: Sequence[str], seen: set[tuple[st
         return []
     found = find_installed(requirement.name)
     if found is None:
-        return [f"{requirement} (not installed)"]
+        return [f"{requirement} (not there)"]
     if requirement.url or not requirement.specifier.contains(found.version, prereleases=True):
         other = f"{found.name} " if found.name != requirement.name else ""
         return [f"{requirement} (has {other}{found.version})"]

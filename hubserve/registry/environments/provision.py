@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from hubserve.registry.environments.build import build
 from hubserve.registry.environments.environment_record import Environment, write_record
-from hubserve.registry.environments.host_compat import why_own
+from hubserve.registry.environments.host_compat import why_not_host
 from hubserve.registry.environments.import_probe import failed_imports
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.module_requirements import Needs, ProfileSettings
@@ -40,7 +40,7 @@ def provide(home: Path, needs: Needs, options: Options, *, timeout_s: float, pro
             remains.
         OSError: the disk is full, or the home cannot be written; likewise.
     """
-    if not why_own(needs, options):
+    if not why_not_host(needs, options):
         return Provided()
     return provide_resolved(home, resolve(home, needs, options, progress), options, timeout_s=timeout_s, progress=progress)
 

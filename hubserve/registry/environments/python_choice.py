@@ -26,7 +26,7 @@ class PythonRequest(NamedTuple):
     @property
     def text(self) -> str:
         """Description for messages."""
-        parts = [f"the module requires Python {self.module}" if self.module else "", f"--python asks for {self.user}" if self.user else ""]
+        parts = [f"the module requires Python {self.module}" if self.module else "", f"--python says {self.user}" if self.user else ""]
         return " and ".join(filter(None, parts)) or "any supported Python fits"
 
     def fits(self, python: Python) -> bool:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from hubserve.errors import InstallError
 from hubserve.kinds.module_scan import Place
-from hubserve.registry.environments.code_requirements import host_lacks, places_text
+from hubserve.registry.environments.code_requirements import missing_on_host, places_text
 from hubserve.registry.environments.environment_record import all_environments
-from hubserve.registry.environments.host_compat import why_own
-from hubserve.registry.environments.host_packages import unmet
+from hubserve.registry.environments.host_compat import why_not_host
+from hubserve.registry.environments.host_packages import unmet_requirements
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.module_requirements import Needs
 from hubserve.registry.environments.profile import HOST, Profile, all_profiles, get_profile, known_packages, parts_of_packages
@@ -47,12 +47,12 @@ class _Case(NamedTuple):
     progress: Progress
 
     @property
-    def asked(self) -> str:
+    def requested(self) -> str:
         """The profile that the user or the module asks for; "" for none."""
         return self.options.profile or self.needs.profile
 
     @property
-    def why_asked(self) -> str:
+    def why_requested(self) -> str:
         """The origin of that request, as the end of a sentence."""
         return f"{'--environment' if self.options.profile else 'the module'} asks for it"
 
@@ -79,15 +79,15 @@ def choose(
         InstallError: its requirements cannot be met; the message says why.
     """
     case = _Case(home, needs, names, options, progress)
-    if case.asked == HOST:
+    if case.requested == HOST:
         return _on_host(case)
-    if case.asked:
-        profile = get_profile(home, case.asked)
+    if case.requested:
+        profile = get_profile(home, case.requested)
         found = _on_profile(case, profile)
         lacking = [each for each in names if each not in profile.provides and not _provides(each, profile, found)]
-        return Choice(found, profile.name, case.why_asked, _lacking(lacking, names, f"the profile '{profile.name}' does not have"))
-    own = why_own(needs, options)
-    missing = host_lacks(names)
+        return Choice(found, profile.name, case.why_requested, _lacks_text(lacking, names, f"the profile '{profile.name}' does not have"))
+    own = why_not_host(needs, options)
+    missing = missing_on_host(names)
     if not own and not missing:
         return Choice(None, "", _host_text(needs))
     return _own_or_profile(case, own, failed) if own else _profile_or_host(case, missing)
@@ -99,18 +99,18 @@ def predict_choice(home: Path, needs: Needs, names: Mapping[str, Place], options
     Args, Raises: as :func:`choose`.
     """
     case = _Case(home, needs, names, options, silent)
-    if case.asked == HOST:
+    if case.requested == HOST:
         return _on_host(case)
-    if case.asked:
-        return Choice(None, get_profile(home, case.asked).name, case.why_asked)
-    own, missing = why_own(needs, options), host_lacks(names)
+    if case.requested:
+        return Choice(None, get_profile(home, case.requested).name, case.why_requested)
+    own, missing = why_not_host(needs, options), missing_on_host(names)
     if not own and not missing:
         return Choice(None, "", _host_text(needs))
     if own:
         return None
-    for profile, lacking in _better(case, names_in(needs.requirements.lines), len(missing)):
-        return Choice(None, profile.name, _missing_text(missing, names), _lacking(lacking, names, "no profile has"))
-    return Choice(None, "", "as far as it goes", _lacking(missing, names, "neither this Python nor a profile has"))
+    for profile, lacking in _better_profiles(case, names_in(needs.requirements.lines), len(missing)):
+        return Choice(None, profile.name, _missing_text(missing, names), _lacks_text(lacking, names, "no profile has"))
+    return Choice(None, "", "as far as it goes", _lacks_text(missing, names, "neither this Python nor a profile has"))
 
 
 def _host_text(needs: Needs) -> str:
@@ -126,13 +126,13 @@ def _missing_text(missing: Sequence[str], names: Mapping[str, Place]) -> str:
 
 def _on_host(case: _Case) -> Choice:
     lines = case.options.packages
-    if lines and (refused := unmet(case.needs.requirements._replace(lines=lines))):
+    if lines and (refused := unmet_requirements(case.needs.requirements._replace(lines=lines))):
         raise InstallError(
             f"--with asks for packages that this Python lacks: {', '.join(refused)}. Install them, or leave out --environment {HOST}."
         )
-    missing = host_lacks(case.names)
-    notes = [f"this Python does not have {each}, which requirements.txt asks for" for each in unmet(case.needs.requirements)]
-    return Choice(None, "", case.why_asked, (*notes, *_lacking(missing, case.names, "this Python does not have")))
+    missing = missing_on_host(case.names)
+    notes = [f"this Python does not have {each}, which requirements.txt asks for" for each in unmet_requirements(case.needs.requirements)]
+    return Choice(None, "", case.why_requested, (*notes, *_lacks_text(missing, case.names, "this Python does not have")))
 
 
 def _on_profile(case: _Case, profile: Profile) -> Resolution:
@@ -153,28 +153,30 @@ def _on_profile(case: _Case, profile: Profile) -> Resolution:
 def _profile_or_host(case: _Case, missing: Sequence[str]) -> Choice:
     why = _missing_text(missing, case.names)
     notes: list[str] = []
-    brought = names_in(case.needs.requirements.lines)
-    for profile, lacking in _better(case, brought, len(missing)):
+    provided = names_in(case.needs.requirements.lines)
+    for profile, lacking in _better_profiles(case, provided, len(missing)):
         try:
             found = _on_profile(case, profile)
         except InstallError as error:
             notes.append(f"the profile '{profile.name}', which has more, cannot be used: {error.message}")
             continue
-        return Choice(found, profile.name, why, _lacking(lacking, case.names, "no profile has"))
-    return Choice(None, "", "as far as it goes", (*notes, *_lacking(missing, case.names, "neither this Python nor a usable profile has")))
+        return Choice(found, profile.name, why, _lacks_text(lacking, case.names, "no profile has"))
+    return Choice(
+        None, "", "as far as it goes", (*notes, *_lacks_text(missing, case.names, "neither this Python nor a usable profile has"))
+    )
 
 
 def _own_or_profile(case: _Case, own: str, failed: InstallError | None) -> Choice:
     lines = case.needs.requirements.lines
     separate, failure = _separate(case) if lines and not failed else (None, failed)
-    brought = separate.packages if separate else names_in(lines)
+    provided = separate.packages if separate else names_in(lines)
     known = known_packages(all_profiles(case.home))
-    missing = [name for name in case.names if not _is_provided(name, known, brought, assume=bool(lines))]
+    missing = [name for name in case.names if not _is_provided(name, known, provided, assume=bool(lines))]
     # only a profile's version of a package is known to have such a part
     parts = parts_of_packages(case.home)
     missing += [name for name in case.names if name in parts and name not in missing and not is_pinned(parts[name], lines)]
     notes: list[str] = []
-    for profile, lacking in _better(case, brought, len(missing) + bool(failure), assume=bool(lines)):
+    for profile, lacking in _better_profiles(case, provided, len(missing) + bool(failure), assume=bool(lines)):
         try:
             found = _on_profile(case, profile)
         except InstallError as error:
@@ -182,11 +184,11 @@ def _own_or_profile(case: _Case, own: str, failed: InstallError | None) -> Choic
             continue
         bring = "requirements.txt does not bring" if lines else "an environment of its own would not have"
         why = f"its code imports {places_text(missing[:3], case.names)}, which {bring}" if missing else own
-        return Choice(found, profile.name, why, _lacking(lacking, case.names, "no profile has"))
+        return Choice(found, profile.name, why, _lacks_text(lacking, case.names, "no profile has"))
     if failure:
         raise InstallError(" ".join([failure.message, *(each + "." for each in notes)]), failure.detail) from failure
     separate = separate or resolve(case.home, case.needs, case.options, case.progress)
-    return Choice(separate, "", own, (*notes, *_lacking(missing, case.names, "neither requirements.txt nor a usable profile has")))
+    return Choice(separate, "", own, (*notes, *_lacks_text(missing, case.names, "neither requirements.txt nor a usable profile has")))
 
 
 def _separate(case: _Case) -> tuple[Resolution | None, InstallError | None]:
@@ -196,7 +198,9 @@ def _separate(case: _Case) -> tuple[Resolution | None, InstallError | None]:
         return None, error
 
 
-def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assume: bool = False) -> Iterator[tuple[Profile, list[str]]]:
+def _better_profiles(
+    case: _Case, provided: set[str] | frozenset[str], bound: int, *, assume: bool = False
+) -> Iterator[tuple[Profile, list[str]]]:
     """Yield the profiles with fewer than ``bound`` missing names, and those names.
 
     Profiles with the fewest missing names come first; of equals, those that provide most names themselves, then those already built.
@@ -206,11 +210,11 @@ def _better(case: _Case, brought: set[str] | frozenset[str], bound: int, *, assu
     found = []
     for profile in profiles.values():
         if profile.automatic and not is_unfit(profile, case.needs.requirements.lines):
-            promised = {*profile.provides, *(name for name, package in profile.fits.items() if package in brought or assume)}
+            promised = {*profile.provides, *(name for name, package in profile.fits.items() if package in provided or assume)}
             lacking = [
                 name
                 for name in case.names
-                if name not in promised and (name in parts or not _is_provided(name, known, brought, assume=assume))
+                if name not in promised and (name in parts or not _is_provided(name, known, provided, assume=assume))
             ]
             if len(lacking) < bound:
                 found.append((profile, lacking))
@@ -236,14 +240,15 @@ def _provides(name: str, profile: Profile, found: Resolution) -> bool:
     )
 
 
-def _lacking(missing: Sequence[str], names: Mapping[str, Place], sentence: str) -> tuple[str, ...]:
+def _lacks_text(missing: Sequence[str], names: Mapping[str, Place], sentence: str) -> tuple[str, ...]:
     return (f"{sentence} {places_text(missing, names)}, which its code imports",) if missing else ()
 
 
 def choice_digest(home: Path, needs: Needs, names: Mapping[str, Place], options: Options) -> str:
     """Return a digest of everything that determines a choice, except the index's content."""
+    # recorded in homes, so none of these may change, not even the wording of why_not_host
     wanted = needs.requirements
     found = [wanted.lines, wanted.constraints, wanted.options, wanted.links_digest(), needs.requires_python, needs.isolated, needs.profile]
-    found += [sorted(names), host_lacks(names), why_own(needs, options), options.python, options.isolated, options.profile]
+    found += [sorted(names), missing_on_host(names), why_not_host(needs, options), options.python, options.isolated, options.profile]
     found += [profile.digest for profile in all_profiles(home).values()]
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("hubserve")
 
 
-def serving_environment(home: Path, found: "Resolved", asked: str = "") -> str:
+def serving_environment(home: Path, found: "Resolved", requested: str = "") -> str:
     """Return the key of the environment that a module is served in; "" for the Python of hub.
 
     A named profile is built if it does not exist. A module that is served from its folder without a named profile gets the environment that
@@ -25,17 +25,17 @@ def serving_environment(home: Path, found: "Resolved", asked: str = "") -> str:
     Args:
         home: the home.
         found: the module.
-        asked: the profile named in the settings, or ``host``; "" for none.
+        requested: the profile named in the settings, or ``host``; "" for none.
     Raises:
         ConfigError: the profile does not exist.
         InstallError: its packages cannot be installed; the message says why.
     """
     info, folder, manifest, beside = found.info, found.version_dir, found.manifest, folders_beside(found.version_dir)
-    if not asked and manifest:
+    if not requested and manifest:
         return found.environment
-    packages = manifest.chosen.packages if manifest and asked != HOST else ()
-    wanted = asked or str((info.environment or {}).get("profile", ""))
-    options = Options(profile=asked, packages=packages)
+    packages = manifest.chosen.packages if manifest and requested != HOST else ()
+    wanted = requested or str((info.environment or {}).get("profile", ""))
+    options = Options(profile=requested, packages=packages)
     if wanted:
         timeout_s = install_settings(home).lock_timeout_s
         built = module_environment(home, folder, info, options, beside, timeout_s=timeout_s, progress=_Steps(info.name))

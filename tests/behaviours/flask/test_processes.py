@@ -85,7 +85,7 @@ def test_under_gunicorn_every_worker_has_instances_of_its_own_that_end_with_it(t
 
 
 def reachable(url: str) -> bool:
-    with contextlib.suppress(requests.ConnectionError):
+    with contextlib.suppress(requests.ConnectionError, requests.Timeout):
         return requests.get(url, timeout=10).ok
     return False
 

@@ -87,7 +87,7 @@ def test_a_configuration_that_is_sent_names_no_program_of_the_clients_choice(exp
     tensors = {side: [{"name": side, "data_type": "TYPE_FP32", "dims": [1]}] for side in ("input", "output")}
     config = json.dumps({"backend": "python", "parameters": named, **tensors})
     client = explicit(model_uploads=False)
-    with pytest.raises(InferenceServerException, match="may name no other EXECUTION_ENV_PATH than the model's own"):
+    with pytest.raises(InferenceServerException, match="may set EXECUTION_ENV_PATH only to the model's own value"):
         client.load_model("own", config=config)
     assert not ran.exists()
     (store / "own" / "config.pbtxt").write_text(

@@ -52,7 +52,7 @@ def test_two_models_are_refused_until_one_is_named(model_dir, tmp_path):
     assert find_model(tmp_path, "net.onnx").graph.name == "net.onnx"
 
 
-def test_a_folder_without_a_model_is_told_what_was_looked_for(tmp_path):
+def test_the_error_for_a_folder_without_a_model_lists_the_expected_files(tmp_path):
     (tmp_path / "weights.pth").touch()
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(LoadFailed, match=r"\*\.onnx, and found config\.json, weights\.pth"):
@@ -63,21 +63,21 @@ def test_a_folder_without_a_model_is_told_what_was_looked_for(tmp_path):
 
 @pytest.mark.parametrize("name", ["net.onnx", "inference.pdmodel", "inference.json"])
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\x0a\xff\xff\xff\xff\x0f"])
-def test_a_damaged_file_is_told_before_any_engine_is_given_it(tmp_path, name, data):
+def test_a_damaged_file_is_an_error_before_any_engine_reads_it(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
     (tmp_path / "inference.pdiparams").touch()
     with pytest.raises(LoadFailed, match=r"damaged"):
         find_model(tmp_path)
 
 
-def test_a_cut_onnx_file_is_told(tmp_path):
+def test_a_truncated_onnx_file_is_an_error(tmp_path):
     path = write(tmp_path / "net.onnx")
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(LoadFailed, match="missing at the end"):
         find_model(tmp_path)
 
 
-def test_an_onnx_model_with_weights_in_other_files_is_told_how_to_make_one(tmp_path):
+def test_the_error_for_an_onnx_model_with_weights_in_other_files_says_how_to_merge_them(tmp_path):
     model = onnx.load(str(write(tmp_path / "whole.onnx")))
     (tmp_path / "split").mkdir()
     convert_model_to_external_data(model, location="net.data", size_threshold=0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hubserve.authoring.pictures import gather
+from hubserve.authoring.pictures import picture_settings
 from hubserve.errors import ConfigError
 
 USUAL = """
@@ -29,7 +29,7 @@ def write(folder, operators=CHAIN, names="label_list: [tench, shark]"):
 
 
 def test_the_usual_chain_becomes_its_numbers(tmp_path):
-    pictures = gather(write(tmp_path), {}, {}, None)
+    pictures = picture_settings(write(tmp_path), {}, {}, None)
     numbers = {"mean": [0.5] * 3, "std": [0.25] * 3, "scale": 0.00392156862745098}
     assert pictures.preprocess == {"resize_short": 292, "crop_size": 256, **numbers}
     assert (pictures.topk, pictures.labels, pictures.notes) == ({"topk": 3}, {0: "tench", 1: "shark"}, ())
@@ -45,46 +45,46 @@ def test_the_usual_chain_becomes_its_numbers(tmp_path):
     ],
 )
 def test_any_other_chain_stays_a_list_that_starts_with_a_picture_in_bgr(tmp_path, operators, first):
-    (name,) = gather(write(tmp_path, operators), {}, {}, None).preprocess["transform_ops"][0]
+    (name,) = picture_settings(write(tmp_path, operators), {}, {}, None).preprocess["transform_ops"][0]
     assert name == first
 
 
 def test_options_count_more_than_the_file(tmp_path):
     labels = tmp_path / "names.txt"
     labels.write_text("a\nb\n")
-    pictures = gather(write(tmp_path), {"crop_size": 224}, {"topk": 1}, labels)
+    pictures = picture_settings(write(tmp_path), {"crop_size": 224}, {"topk": 1}, labels)
     assert (pictures.preprocess["crop_size"], pictures.preprocess["resize_short"]) == (224, 292)
     assert (pictures.topk, pictures.labels) == ({"topk": 1}, {0: "a", 1: "b"})
-    pictures = gather(write(tmp_path, "  - ResizeImage: {size: 96}\n"), {"crop_size": 224}, {}, None)
+    pictures = picture_settings(write(tmp_path, "  - ResizeImage: {size: 96}\n"), {"crop_size": 224}, {}, None)
     assert pictures.preprocess == {"crop_size": 224}
 
 
-def test_a_chain_that_cannot_be_followed_is_told_unless_options_replace_it(tmp_path):
+def test_an_unsupported_chain_is_an_error_unless_options_replace_it(tmp_path):
     write(tmp_path, "  - ResizeImage: {resize_short: 256, backend: pil}\n")
     with pytest.raises(ConfigError, match=r"unknown parameter 'backend'.*--image_size"):
-        gather(tmp_path, {}, {}, None)
-    assert gather(tmp_path, {"crop_size": 224}, {}, None).preprocess == {"crop_size": 224}
+        picture_settings(tmp_path, {}, {}, None)
+    assert picture_settings(tmp_path, {"crop_size": 224}, {}, None).preprocess == {"crop_size": 224}
     with pytest.raises(ConfigError, match="transform_ops"):
-        gather(write(tmp_path, "  - 7\n"), {}, {}, None)
+        picture_settings(write(tmp_path, "  - 7\n"), {}, {}, None)
 
 
 def test_a_label_file_that_is_not_there_is_noted_and_one_beside_the_model_is_found(tmp_path):
     write(tmp_path, names="class_id_map_file: ../ppcls/utils/names.txt")
-    pictures = gather(tmp_path, {}, {}, None)
+    pictures = picture_settings(tmp_path, {}, {}, None)
     assert pictures.labels == {}
     assert "--labels" in pictures.notes[0]
     (tmp_path / "names.txt").write_text("0 tench\n")
-    assert gather(tmp_path, {}, {}, None).labels == {0: "tench"}
+    assert picture_settings(tmp_path, {}, {}, None).labels == {0: "tench"}
 
 
 @pytest.mark.parametrize("text", ["PostProcess: {name: DBPostProcess}\nPreProcess: {transform_ops: [DetResizeForTest: null]}", "[]", ""])
 def test_a_file_that_describes_no_classifier_says_nothing_of_pictures(tmp_path, text):
     (tmp_path / "inference.yml").write_text(text)
-    assert gather(tmp_path, {}, {}, None) is None
-    assert gather(tmp_path, {"crop_size": 32}, {}, None).preprocess == {"crop_size": 32}
+    assert picture_settings(tmp_path, {}, {}, None) is None
+    assert picture_settings(tmp_path, {"crop_size": 32}, {}, None).preprocess == {"crop_size": 32}
 
 
-def test_a_file_that_is_no_yaml_is_told(tmp_path):
+def test_a_file_that_is_not_yaml_is_an_error(tmp_path):
     (tmp_path / "inference.yml").write_text("a: [1\nb: }")
     with pytest.raises(ConfigError, match=r"inference\.yml.*YAML"):
-        gather(tmp_path, {}, {}, None)
+        picture_settings(tmp_path, {}, {}, None)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hubserve.authoring.trial import try_here, try_model
+from hubserve.authoring.trial import run_trial, try_model
 from hubserve.engines import ModelFiles
 from hubserve.errors import InvalidInput, LoadFailed
 from hubserve.models.classifier import ClassifierModule
@@ -23,13 +23,13 @@ PICTURES = dict(ClassifierModule.defaults["PreProcess"])
         (onnx_models.two_inputs, ANY, True, ""),
         (onnx_models.only_one, ANY, False, "one item, but not two"),
         (onnx_models.total, UNBATCHED, False, "'y' does not have as many items"),
-        (onnx_models.sequence, UNBATCHED, False, "depends on the items beside it"),
+        (onnx_models.sequence, UNBATCHED, False, "depends on the other items of the batch"),
         (onnx_models.recurrent, UNBATCHED, False, "no first dimension in common"),
-        (onnx_models.fives, ANY, None, "not known, because a synthetic batch could not be computed"),
+        (onnx_models.fives, ANY, None, "because a synthetic batch could not be computed"),
     ],
 )
-def test_a_run_tells_whether_the_first_dimension_counts_items(tmp_path, make, per_run, merges, why):
-    trial = try_here(str(make(tmp_path / "net.onnx")), None, None)
+def test_a_run_shows_whether_the_first_dimension_is_the_batch(tmp_path, make, per_run, merges, why):
+    trial = run_trial(str(make(tmp_path / "net.onnx")), None, None)
     assert (trial["per_run"], trial["merges"]) == (per_run, merges)
     assert why in trial["why"]
     assert bool(why) == bool(trial["why"])
@@ -37,21 +37,21 @@ def test_a_run_tells_whether_the_first_dimension_counts_items(tmp_path, make, pe
 
 def test_pictures_give_open_lengths_their_size(tmp_path):
     path = onnx_classifier.write(tmp_path / "net.onnx", height="height")
-    assert try_here(str(path), None, {**PICTURES, "crop_size": 32})["merges"] is True
-    assert try_here(str(path), None, None)["merges"] is None, "a made-up height does not fit the weights"
+    assert run_trial(str(path), None, {**PICTURES, "crop_size": 32})["merges"] is True
+    assert run_trial(str(path), None, None)["merges"] is None, "a made-up height does not fit the weights"
     with pytest.raises(InvalidInput, match="Set --image_size"):
-        try_here(str(path), None, {**PICTURES, "crop_size": 48})
+        run_trial(str(path), None, {**PICTURES, "crop_size": 48})
 
 
 def test_a_model_without_scores_is_no_classifier(tmp_path):
     with pytest.raises(LoadFailed, match="a classifier has one input"):
-        try_here(str(onnx_models.fives(tmp_path / "net.onnx")), None, PICTURES)
+        run_trial(str(onnx_models.fives(tmp_path / "net.onnx")), None, PICTURES)
 
 
 def test_probabilities_are_recognised(tmp_path):
-    assert try_here(str(onnx_classifier.write(tmp_path / "net.onnx")), None, None)["probabilities"] is True
-    assert try_here(str(onnx_models.only_one(tmp_path / "one.onnx")), None, None)["probabilities"] is False
-    assert try_here(str(onnx_models.fives(tmp_path / "fives.onnx")), None, None)["probabilities"] is None
+    assert run_trial(str(onnx_classifier.write(tmp_path / "net.onnx")), None, None)["probabilities"] is True
+    assert run_trial(str(onnx_models.only_one(tmp_path / "one.onnx")), None, None)["probabilities"] is False
+    assert run_trial(str(onnx_models.fives(tmp_path / "fives.onnx")), None, None)["probabilities"] is None
 
 
 def test_a_trial_in_a_process_of_its_own_tells_the_same(tmp_path):
@@ -61,7 +61,7 @@ def test_a_trial_in_a_process_of_its_own_tells_the_same(tmp_path):
     assert trial.inputs[0].shape == (ANY, 3, 32, 32)
 
 
-def test_a_model_that_no_engine_loads_is_told_by_the_first(tmp_path):
+def test_a_model_that_no_engine_loads_has_the_first_engines_error(tmp_path):
     path = tmp_path / "net.onnx"
     path.write_bytes(b"\x08\x08")
     with pytest.raises(LoadFailed, match="is not an ONNX model, or is damaged"):

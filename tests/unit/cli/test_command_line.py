@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,7 @@ def test_a_wrong_option_exits_2_with_one_line(words: list[str], home: Path, caps
 
 
 @pytest.mark.parametrize("words", [["version"], ["--version"], ["-v"]])
-def test_the_version_is_told(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     assert capsys.readouterr().out == f"hubserve {__version__}\n"
 
@@ -91,12 +92,12 @@ def test_details_are_shown_only_on_debug(home: Path, tmp_path: Path) -> None:
     assert str(source / "module.py") in full.stderr
 
 
-def test_an_unexpected_error_is_logged_whole_and_told_in_a_line(
+def test_an_unexpected_error_is_logged_with_its_traceback_and_printed_in_one_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home.mkdir()
     (home / "modules").write_text("a file where a folder belongs")
-    assert main(["uninstall", "toy"]) == 1  # an expected one: the system's reason is told
+    assert main(["uninstall", "toy"]) == 1  # an expected one: the system's reason is printed
     assert "cannot uninstall 'toy'" in capsys.readouterr().err
     monkeypatch.setattr("hubserve.registry.installed.InstalledModules.scan", lambda _self: 1 / 0)
     assert main(["list"]) == 1
@@ -173,10 +174,32 @@ def test_a_table_fits_80_columns_and_takes_no_orders_from_modules(
     assert "Empty" not in out
 
 
+def test_each_row_is_one_line_where_a_table_goes_to_a_program(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    titles = ["module", "version", "state", "engine", "queue", "requests", "failed", "instances", "ms by batch"]
+    row = ["classifier_of_flowers", "1.0.0", "starting", "onnxruntime", "12", "1234567", "0", "2 of 2", "1: 7.31, 2: 12.4, 4: 22.8"]
+    print_table(titles, [row])
+    first, second = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert (first, second) == (" ".join(titles).split(), " ".join(row).split())
+    path = "/srv/" + "long/" * 30
+    print_facts({"Folder": path, "Summary": "word " * 40})
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["Folder", path], ["Summary", *["word"] * 40]]
+
+
+def test_a_terminal_gets_whole_words_as_long_as_they_fit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_table(("module", "version", "reason", "text"), [("classifier", "1.0.0", "out of memory " * 4, "some words " * 20)])
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(map(len, out.splitlines())) <= 80
+    assert set(out.split()) == {"module", "version", "reason", "text", "classifier", "1.0.0", "out", "of", "memory", "some", "words"}
+
+
 @pytest.mark.parametrize(
     ("size_bytes", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (17_234_567, "17.2 MB"), (10**16, "10000.0 TB")]
 )
-def test_sizes_are_told_in_the_unit_that_fits(size_bytes: int, text: str) -> None:
+def test_sizes_are_printed_in_the_unit_that_fits(size_bytes: int, text: str) -> None:
     assert size_text(size_bytes) == text
 
 

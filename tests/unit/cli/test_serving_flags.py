@@ -101,7 +101,7 @@ def test_every_flag_counts_or_is_reported_beside_a_config() -> None:
     ("words", "says"),
     [
         (["bert_service", "-m", "x"], "Serve the module itself, as in 'hub serving start -m NAME'"),
-        (["lac", "senta"], "Modules are given behind -m: hub serving start -m lac senta"),
+        (["lac", "senta"], "Give modules after -m: hub serving start -m lac senta"),
         (["-m", "x", "--use_gpu", "True"], "flags such as --use_gpu take no value, got 'True'"),
     ],
 )

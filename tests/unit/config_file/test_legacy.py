@@ -30,7 +30,7 @@ def test_the_demo_configuration_of_paddlehub_is_read_with_a_note() -> None:
         ({"use_singleprocess": True}, False, '"use_multiprocess": false'),
         ({"use_singleprocess": "true", "workers": 2}, False, '"use_multiprocess": false'),
         ({"use_singleprocess": False, "workers": 2}, None, "'workers' says how many"),
-        ({"use_singleprocess": True, "use_multiprocess": True}, True, "'use_multiprocess', which counts"),
+        ({"use_singleprocess": True, "use_multiprocess": True}, True, "'use_multiprocess', which takes precedence"),
         ({"use_singleprocess": None}, None, "has no effect"),
     ],
 )
@@ -60,7 +60,7 @@ def test_lists_of_paddlehub_1_5_are_read() -> None:
 @pytest.mark.parametrize(
     ("listed", "says"),
     [
-        ([{"version": "1.0.0"}], "modules_info.0 names no module; write"),
+        ([{"version": "1.0.0"}], "modules_info.0 does not name a module; write"),
         (["lac", {"module": "lac"}], "modules_info.1 names 'lac' a second time"),
         ([{"module": "lac", "wrkers": 1}], "did you mean 'workers'?"),
     ],
@@ -94,7 +94,7 @@ def test_a_modules_switch_that_is_a_text_is_read_with_a_note() -> None:
     )
     assert settings.module("m").init_args == {"use_gpu": False, "label": "true"}
     assert settings.module("m").predict_args == {"use_gpu": True}
-    assert [each.partition(" is the text ")[0] for each in notes] == [
+    assert [each.partition(" is the string ")[0] for each in notes] == [
         "config.json: modules_info.m.init_args.use_gpu",
         "config.json: modules_info.m.predict_args.use_gpu",
     ]

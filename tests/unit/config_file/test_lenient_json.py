@@ -33,13 +33,13 @@ def test_comments_trailing_commas_and_byte_order_marks_are_read(data: bytes) -> 
 
 def test_what_was_accepted_beyond_json_is_reported() -> None:
     assert parse_json(b'{"a": 1}').liberties == ()
-    assert parse_json(b'{"a": [1, 2,], // x\n}').liberties == ("a comma behind the last item", "comments")
+    assert parse_json(b'{"a": [1, 2,], // x\n}').liberties == ("a comma after the last item", "comments")
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{'a': 'b \"c\"'}", r'texts stand in double quotes. Write line 1 as: {"a": "b \"c\""}'),
+        ("{'a': 'b \"c\"'}", r'strings need double quotes. Write line 1 as: {"a": "b \"c\""}'),
         (
             '{\n"a": True,\n"b": [None, False]}',
             'JSON writes true, false and null. Write line 2 as: "a": true, ; line 3 as: "b": [null, false]}',
@@ -48,7 +48,7 @@ def test_what_was_accepted_beyond_json_is_reported() -> None:
         ('{"a": {} // one\n "b": 2}', 'a comma is missing. Write line 1 as: {"a": {},'),
         (
             "{\u201ca\u201d\uff1a 1\uff0c \u201cb\u201d: \u201c\u56fe\u201d}",
-            'commas and colons are the plain ones. Write line 1 as: {"a": 1, "b": "\u56fe"}',
+            'commas and colons must be ASCII. Write line 1 as: {"a": 1, "b": "\u56fe"}',
         ),
         ("{'a':\n1,\n'b':\n1,\n'c': 1, 'd': 1,\n'e': 1,\n'f': 1}", "and 2 more lines in the same way"),
         ('{"a": 88x66}', "Expecting ',' delimiter, line 1 column 9: {\"a\": 88x66}"),

@@ -17,6 +17,7 @@ from hubserve.doctor.findings import Finding
 from hubserve.engines.gpus import gpu_count
 from hubserve.gateway.instances.remote_key import make_key
 from tests.conftest import ROOT, free_port, toy
+from tests.triton_models import scale
 from tests.unit.doctor.found import the, worse_than_notes
 
 Examine = Callable[..., list[Finding]]
@@ -243,3 +244,10 @@ def test_a_listener_is_recognised(examine: Examine, tmp_path: Path) -> None:
         listener.kill()
     assert [each for each in found if "addresses" in each.about] == []
     assert "it has another key" in the(refused, "addresses.0").reason
+
+
+def test_a_models_file_as_directory_is_fine(path: Path, tmp_path: Path) -> None:
+    scale(tmp_path / "net.onnx")
+    path.write_text(json.dumps({"modules_info": {"net": {"init_args": {"directory": "net.onnx"}, "workers": 1}}, "port": free_port()}))
+    path.chmod(0o644)
+    assert worse_than_notes(examine_config(path)) == []

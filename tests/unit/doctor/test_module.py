@@ -11,6 +11,7 @@ from hubserve.registry.engine_note import note_engine
 from hubserve.registry.installer import Installer
 from hubserve.registry.resolve import resolve
 from tests.conftest import MODULES, ROOT
+from tests.triton_models import scale
 from tests.unit.doctor.found import the, without_engines, worse_than_notes
 
 SOURCE = """from hubserve.module import moduleinfo, serving
@@ -264,3 +265,33 @@ def test_arguments_that_the_module_does_not_take_are_errors_with_the_nearest(fol
     assert "did you mean 'size'?" in found[0].reason
     make(folder, arguments="**settings")
     assert len(worse_than_notes(examine_module(str(folder), **about))) == 1
+
+
+def test_a_models_file_is_examined_as_it_is_served(tmp_path: Path, home: Path) -> None:
+    found = examine_module(str(scale(tmp_path / "net.onnx")))
+    assert worse_than_notes(found) == []
+    assert the(found, "module").reason == "net 1, a model module"
+    assert the(found, "model").reason == "net.onnx is complete"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("cut.onnx", b"\x3a\xff\xff\xff\x0f", "is not an ONNX model, or is damaged"),
+        ("net.xml", b"<net></net>", "its weights 'net.bin' are missing"),
+    ],
+)
+def test_a_models_file_that_cannot_be_served_is_an_error_that_says_why(
+    tmp_path: Path, home: Path, name: str, content: bytes, says: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    (found,) = worse_than_notes(examine_module(str(tmp_path / name)))
+    assert (found.level, found.file) == ("error", str(tmp_path / name))
+    assert says in found.reason
+
+
+def test_a_model_that_no_installed_engine_reads_is_an_error(tmp_path: Path, home: Path) -> None:
+    done = without_engines(tmp_path, "-m", "hubserve", "doctor", str(scale(tmp_path / "net.onnx")), "--json", "--quiet", home=home)
+    (found,) = json.loads(done.stdout)["findings"]
+    assert (found["level"], found["about"], found["fix"]) == ("error", "engine", "pip install 'hubserve[cpu,fast]'")
+    assert "onnxruntime" in found["reason"]

@@ -68,7 +68,7 @@ def test_files_in_use_stay_until_the_process_ends(installer: Installer, capsys: 
     found = collect(installer.home)
     assert [(each.kind, each.in_use) for each in found if each.path == place] == [(UNUSED, True)]
     assert main(["gc"]) == 0
-    assert f"in use, so it stays: {place}" in capsys.readouterr().out
+    assert f"kept, because it is in use: {place}" in capsys.readouterr().out
     hold.release()
     assert [each.kind for each in collect(installer.home) if each.path == place] == [UNUSED]
     assert not place.parent.exists()

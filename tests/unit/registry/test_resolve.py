@@ -82,3 +82,13 @@ def test_each_kind_of_missing_module_has_its_own_message(tmp_path: Path, install
         resolve("toy==", installer.installed)
     with pytest.raises(LoadFailed):
         resolve("..", installer.installed)
+
+
+@pytest.mark.parametrize("prefix", ["", "./"])
+def test_a_file_that_is_not_a_model_is_named_as_a_file_with_what_can_be_served(
+    tmp_path: Path, installer: Installer, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModuleNotFound, match=r"x\.npy': it is a file, and not a model that can be served here \(\*\.onnx, .*hub install"):
+        resolve(f"{prefix}x.npy", installer.installed)

@@ -10,8 +10,8 @@ import pytest
 
 from hubserve.errors import InstallError, LoadFailed
 from hubserve.kinds import ModuleInfo, find_kind
-from hubserve.registry.environments.host_compat import why_own
-from hubserve.registry.environments.host_packages import unmet
+from hubserve.registry.environments.host_compat import why_not_host
+from hubserve.registry.environments.host_packages import unmet_requirements
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.module_requirements import read_needs
 from hubserve.registry.environments.requirements import Requirements
@@ -90,14 +90,14 @@ def test_a_range_that_is_none_is_refused(tmp_path: Path) -> None:
         ("numpy", ""),
         (f"NumPy=={numpy.__version__}", ""),
         ("numpy<1", "has"),
-        ("no-such-package-anywhere", "not installed"),
+        ("no-such-package-anywhere", "not there"),
         ('no-such-package-anywhere; python_version < "3"', ""),
         ("requests[socks]", "PySocks"),
         ("numpy @ https://example.org/numpy.whl", "numpy"),
     ],
 )
 def test_this_python_has_it_or_not(line: str, reason: str) -> None:
-    missing = unmet(Requirements((line,)))
+    missing = unmet_requirements(Requirements((line,)))
     assert reason in " ".join(missing)
     assert bool(missing) == bool(reason)
 
@@ -110,8 +110,8 @@ def test_this_python_has_it_or_not(line: str, reason: str) -> None:
         ("opencv-contrib-python", "OpenCV_Python", ""),
         ("opencv-contrib-python-headless", "opencv-contrib-python", ""),
         ("opencv-python-headless", "opencv-python<4.9", "opencv-python<4.9 (has opencv-python-headless 4.11)"),
-        ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python (not installed)"),
-        ("opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python-headless (not installed)"),
+        ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python (not there)"),
+        ("opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python-headless (not there)"),
     ],
 )
 def test_a_build_of_opencv_stands_in_for_another(
@@ -121,18 +121,18 @@ def test_a_build_of_opencv_stands_in_for_another(
     about = tmp_path / f"{installed.replace('-', '_')}-4.11.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {installed}\nVersion: 4.11\n")
-    assert " ".join(unmet(Requirements((line,)))) == reason
+    assert " ".join(unmet_requirements(Requirements((line,)))) == reason
 
 
 def test_a_constraint_counts_for_what_is_there_only() -> None:
-    assert unmet(Requirements(("numpy",), ("numpy<1", "no-such-package-anywhere<1"))) == [f"numpy<1 (has {numpy.__version__})"]
+    assert unmet_requirements(Requirements(("numpy",), ("numpy<1", "no-such-package-anywhere<1"))) == [f"numpy<1 (has {numpy.__version__})"]
 
 
 def test_a_module_shares_this_python_unless_something_speaks_against_it(tmp_path: Path) -> None:
     plain = read_needs(tmp_path, info())
-    assert why_own(plain) == ""
-    assert "asks for its own" in why_own(read_needs(tmp_path, info(isolated=True)))
-    assert "--isolated" in why_own(plain, Options(isolated=True))
-    assert "--python asks for 3.7" in why_own(plain, Options(python="3.7"))
-    assert "requires Python <3" in why_own(plain._replace(requires_python="<3"))
-    assert "no-such" in why_own(plain._replace(requirements=Requirements(("no-such-package-anywhere",))))
+    assert why_not_host(plain) == ""
+    assert "asks for its own" in why_not_host(read_needs(tmp_path, info(isolated=True)))
+    assert "--isolated" in why_not_host(plain, Options(isolated=True))
+    assert "--python says 3.7" in why_not_host(plain, Options(python="3.7"))
+    assert "requires Python <3" in why_not_host(plain._replace(requires_python="<3"))
+    assert "no-such" in why_not_host(plain._replace(requirements=Requirements(("no-such-package-anywhere",))))

@@ -7,7 +7,7 @@ import pytest
 
 from hubserve.errors import ConfigError, InstallError
 from hubserve.kinds.module_scan import Place
-from hubserve.registry.environments.code_requirements import host_lacks, required_names
+from hubserve.registry.environments.code_requirements import missing_on_host, required_names
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.interpreters import host
 from hubserve.registry.environments.module_requirements import Needs
@@ -161,7 +161,7 @@ def test_packages_of_the_user_are_added(profiles: Path) -> None:
     assert {"conflicted==1.0", "heavy==1.0"} <= pins(found)
     assert chosen(profiles, "numpy", packages="packaging").resolution is None
     assert "heavy==1.0" in pins(chosen(profiles, "numpy", packages="heavy", profile="older"))
-    with pytest.raises(InstallError, match=r"--with asks for packages that this Python lacks: heavy \(not installed\)"):
+    with pytest.raises(InstallError, match=r"--with asks for packages that this Python lacks: heavy \(not there\)"):
         chosen(profiles, "numpy", packages="heavy", profile="host")
 
 
@@ -193,7 +193,7 @@ def test_this_python_is_asked_without_importing_anything(tmp_path: Path, monkeyp
     (tmp_path / "half_there" / "file.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
     asked = ["half_there", "half_there.inner", "half_there.file", "half_there.fluid", "sys", "not_there", "not_there.inner"]
-    assert host_lacks(asked) == ["half_there.fluid", "not_there", "not_there.inner"]
+    assert missing_on_host(asked) == ["half_there.fluid", "not_there", "not_there.inner"]
     assert "half_there" not in sys.modules
 
 

@@ -29,7 +29,7 @@ def said(capsys: pytest.CaptureFixture[str], status: int, *words: str) -> str:
 def test_unchanged_files_are_intact(installer: Installer, capsys: pytest.CaptureFixture[str]) -> None:
     (installer.installed.get("toy").folder / "__pycache__").mkdir()
     (installer.installed.get("toy").folder / "__pycache__" / "module.pyc").write_text("made by running it")
-    assert said(capsys, 0) == said(capsys, 0, "toy") == said(capsys, 0, "toy==1.0.0") == "toy 1.0.0: whole\n"
+    assert said(capsys, 0) == said(capsys, 0, "toy") == said(capsys, 0, "toy==1.0.0") == "toy 1.0.0: intact\n"
     assert json.loads(said(capsys, 0, "--json"))["modules"][0]["ok"] is True
 
 
@@ -42,7 +42,7 @@ def test_each_file_that_is_changed_missing_or_extra_is_named(installer: Installe
     verdict = verify(installer.installed.get("toy"))
     assert (verdict.changed, verdict.missing, verdict.extra) == (["data.txt"], ["more.txt"], ["extra/more.py"])
     lines = said(capsys, 1).splitlines()
-    assert lines[:4] == ["toy 1.0.0: NOT as it was installed", "  changed: data.txt", "  missing: more.txt", "  extra: extra/more.py"]
+    assert lines[:4] == ["toy 1.0.0: DIFFERS from its installation", "  changed: data.txt", "  missing: more.txt", "  extra: extra/more.py"]
     document = json.loads(said(capsys, 1, "toy", "--json"))
     assert [each["changed"] for each in document["modules"]] == [["data.txt"]]
 
@@ -70,7 +70,7 @@ def test_a_damaged_manifest_and_missing_files_are_reported(
     installer.install(write_module(tmp_path / "other", "other"), check=False)
     (installer.installed.get("other").folder / MANIFEST_NAME).write_text("{")
     out = said(capsys, 1)
-    assert "toy 1.0.0: whole" in out
+    assert "toy 1.0.0: intact" in out
     assert "is damaged" in out
     one = installer.installed.get("toy")
     shutil.rmtree(one.version_dir)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.authoring.writing import class_name, literal, new_folder
+from hubserve.authoring.new import new_folder
+from hubserve.authoring.python_source import class_name, literal
 from hubserve.errors import InstallError
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -54,7 +55,7 @@ def test_a_name_that_cannot_be_one_is_refused(tmp_path, name, version, words):
 
 def test_nothing_is_written_over_what_is_there(tmp_path):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(InstallError, match="is there already"), new_folder(tmp_path, "mine", "1.0.0"):
+    with pytest.raises(InstallError, match="already exists"), new_folder(tmp_path, "mine", "1.0.0"):
         pass
     (tmp_path / "file").touch()
     with pytest.raises(InstallError, match="cannot write into"), new_folder(tmp_path / "file", "net", "1.0.0"):
