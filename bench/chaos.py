@@ -336,7 +336,7 @@ def _swap_promises(found: Found) -> list[Promise]:
 
 
 def _longest_overlap_s(versions: dict[str, tuple[float, float, int]]) -> float:
-    """From the first answer of one version to the last one of the version that was seen before it."""
+    """Return the seconds from the first answer of a version to the last one of its predecessor; the longest over all versions."""
     spans = sorted(versions.values())
     return max((older[1] - newer[0] for older, newer in itertools.pairwise(spans)), default=0.0)
 
