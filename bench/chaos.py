@@ -44,10 +44,10 @@ _SHORTEST_JUDGED_S = 120
 #: what was given to the old version's instances may still have to be computed, or computed again
 _LONGEST_OVERLAP_S = 5.0
 _TROUBLE_PER_S = _PICTURES_PER_S = 5.0
-#: in the server's log
 #: time within which every module must answer again after the last fault
 _RECOVERY_S = 2.0
 _ANSWER_S = 5.0
+#: in the server's log
 _UNEXPECTED = "an unexpected error"
 
 
