@@ -1,5 +1,6 @@
 """The examples of CONTRIBUTING.md, added to a copy of the package as they stand there, and used."""
 
+import http.client
 import json
 import os
 import re
@@ -24,19 +25,21 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a copy of hubserve that has every example."""
     folder = tmp_path_factory.mktemp("package")
     shutil.copytree(ROOT / "hubserve", folder / "hubserve", ignore=shutil.ignore_patterns("__pycache__"))
+    add_examples(folder)
+    return folder
+
+
+def add_examples(folder: Path) -> None:
+    """Add every example to a copy of the package; one that a reader has already added is replaced."""
     for name, table, text in _BLOCK.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8")):
         path = folder / name
-        assert path.exists() == bool(table), f"{name} of CONTRIBUTING.md"
-        if table:
-            path.write_text(with_row(path.read_text("utf-8"), table, text), "utf-8")
-        else:
-            path.write_text(text.lstrip("\n"), "utf-8")
-    return folder
+        path.write_text(with_row(path.read_text("utf-8"), table, text) if table else text.lstrip("\n"), "utf-8")
 
 
 def with_row(source: str, table: str, row: str) -> str:
     """Put a row at the beginning of a table, which may be a dict or a tuple, on one line or on many."""
-    changed, count = re.subn(rf"^({table}\b[^\n]*?= [{{(])", lambda found: f"{found[1]}\n{row}", source, flags=re.MULTILINE)
+    source = source.replace(f"\n{row}", "\n")
+    changed, count = re.subn(rf"^({table}\b[^\n]*?= [{{(])\n?", lambda found: f"{found[1]}\n{row}", source, flags=re.MULTILINE)
     assert count == 1, f"no table {table}"
     return changed
 
@@ -45,11 +48,18 @@ def environ(package: Path, home: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(package), "HUB_HOME": str(home)}
 
 
-def hub(package: Path, home: Path, *arguments: object) -> str:
+def hub(package: Path, home: Path, *arguments: object, status: int = 0) -> str:
     command = [sys.executable, "-m", "hubserve", *map(str, arguments)]
     done = subprocess.run(command, env=environ(package, home), cwd=package, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == status, done.stderr
+    return done.stderr if status else done.stdout
+
+
+def test_examples_that_a_reader_has_added_already_are_replaced(package: Path, tmp_path: Path) -> None:
+    shutil.copytree(package / "hubserve", tmp_path / "hubserve", ignore=shutil.ignore_patterns("__pycache__"))
+    before = {path: path.read_text("utf-8") for path in tmp_path.rglob("*.py")}
+    add_examples(tmp_path)
+    assert {path: path.read_text("utf-8") for path in tmp_path.rglob("*.py")} == before
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +106,41 @@ def test_the_engine_computes_its_files_and_says_what_is_wrong(url: str, package:
     assert requests.post(f"{url}/v2/models/linear/infer", json={"inputs": [short]}, timeout=60).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        (None, "is not an archive that numpy.savez wrote, or is cut short. Save it again."),
+        ({"weights": np.zeros(3), "bias": np.zeros(2)}, "the linear engine cannot load linear.npz"),
+        ({"weights": np.array([None]), "bias": np.zeros(2)}, "the linear engine cannot load linear.npz"),
+    ],
+    ids=["junk", "another shape", "a pickle"],
+)
+def test_the_engine_refuses_other_files_in_one_sentence(
+    package: Path, tmp_path: Path, arrays: "dict[str, np.ndarray] | None", says: str
+) -> None:
+    path = tmp_path / "linear.npz"
+    if arrays is None:
+        path.write_bytes(b"junk")
+    else:
+        np.savez(path, **arrays)
+    printed = hub(package, tmp_path / "home", "run", path, "--inputs", '{"x": [[1, 2, 3]]}', status=1)
+    assert says in printed
+    assert "Traceback" not in printed
+    assert "unsafely" not in printed
+
+
+def test_refusals_of_other_files_list_the_new_ending(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.npy").touch()
+    assert "*.npz" in hub(package, tmp_path / "home", "show", tmp_path / "x.npy", status=1)
+
+
+def test_the_kind_has_no_command_line(package: Path, tmp_path: Path) -> None:
+    table = tmp_path / "capitals"
+    table.mkdir()
+    (table / "lookup.json").write_text(json.dumps({"name": "capitals", "version": "1.0.0", "table": {}}))
+    assert "modules of its kind have no command line" in hub(package, tmp_path / "home", "run", table, status=1)
+
+
 def test_the_kind_is_served_by_every_protocol(url: str) -> None:
     answer = requests.post(f"{url}/predict/capitals", json={"key": "Kenya"}, timeout=60).json()
     assert answer == {"status": "000", "msg": "", "results": "Nairobi"}
@@ -115,6 +160,18 @@ def test_the_protocol_answers(url: str, path: str, body: str, status: int, answe
     got = requests.post(f"{url}/toy/{path}", data=body, timeout=60)
     assert got.status_code == status, got.text
     assert got.json() == answer if answer else "error" in got.json()
+
+
+def test_the_protocol_answers_limits_with_the_statuses_of_predict(url: str) -> None:
+    late = requests.post(f"{url}/toy/shout", data='{"text": "hello"}', headers={"X-Hub-Timeout-Ms": "0.001"}, timeout=60)
+    assert (late.status_code, late.headers["content-type"]) == (504, "application/json")
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    connection.putrequest("POST", "/toy/shout")
+    connection.putheader("Content-Length", str(1 << 40))
+    connection.putheader("Expect", "100-continue")
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
 
 
 def test_the_protocol_takes_post_only(url: str) -> None:

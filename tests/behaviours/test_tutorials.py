@@ -36,9 +36,7 @@ def shell(tmp_path: Path, model_dir: Path, ocr_dir: Path, cat_photo: Path, page_
     try:
         yield shell
     finally:
-        for server in shell.servers:
-            server.kill()
-            server.wait()
+        shell.kill_servers()
 
 
 def shown_in(printed: str, line: str) -> bool:
