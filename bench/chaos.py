@@ -44,10 +44,10 @@ _SHORTEST_JUDGED_S = 120
 #: what was given to the old version's instances may still have to be computed, or computed again
 _LONGEST_OVERLAP_S = 5.0
 _TROUBLE_PER_S = _PICTURES_PER_S = 5.0
-#: in the server's log
 #: time within which every module must answer again after the last fault
 _RECOVERY_S = 2.0
 _ANSWER_S = 5.0
+#: in the server's log
 _UNEXPECTED = "an unexpected error"
 
 
@@ -336,7 +336,7 @@ def _swap_promises(found: Found) -> list[Promise]:
 
 
 def _longest_overlap_s(versions: dict[str, tuple[float, float, int]]) -> float:
-    """From the first answer of one version to the last one of the version that was seen before it."""
+    """Return the seconds from the first answer of a version to the last one of its predecessor; the longest over all versions."""
     spans = sorted(versions.values())
     return max((older[1] - newer[0] for older, newer in itertools.pairwise(spans)), default=0.0)
 

@@ -57,7 +57,7 @@ def main() -> int:
 
 @asynccontextmanager
 async def serve_own() -> Any:
-    """hubserve's; gives the port."""
+    """Start hubserve's server; yield its port."""
 
     async def echo(message: bytes | bytearray, _: Any) -> list[memoryview]:
         return [memoryview(message)]
@@ -108,7 +108,7 @@ SERVERS: dict[str, Serve] = {"hubserve": serve_own, "gRPC's asyncio server": ser
 
 
 async def measure(serve: Serve, size: int, concurrency: int, seconds: float) -> tuple[float, float]:
-    """One round: calls per second, and the server's processor time for each in microseconds."""
+    """Measure one round: calls per second, and the server's processor time for each in microseconds."""
     async with serve() as port:
         here, there = multiprocessing.get_context("spawn").Pipe()
         client = multiprocessing.get_context("spawn").Process(target=ask, args=(there, port, size, concurrency, seconds))

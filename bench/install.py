@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def measure(scratch: Path, rounds: int) -> dict[str, float]:
-    """Medians in seconds of whole commands; of the first two, the import alone is what the module itself needs."""
+    """Return medians in seconds of whole commands; of the first two, the import is the time that the module itself needs."""
     index, home = scratch / "index", scratch / "home"
     hub(home, "publish", str(ROOT / "hubmodules" / "clas"), "--index", str(index))
     picky = scratch / "picky"

@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def page() -> Path:
-    """scikit-image's photo of a printed page."""
+    """Return scikit-image's photo of a printed page."""
     from skimage import data
 
     return Path(data.__file__).parent / "page.png"

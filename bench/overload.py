@@ -132,7 +132,7 @@ async def find_full_load(port: int, seconds: float, kind: str) -> tuple[FullLoad
 
 
 async def overload(server: Server, full: FullLoad, times: float, seconds: float) -> dict[str, Any]:
-    """Full load for a moment, then the overload, then full load again."""
+    """Send full load for a moment, then the overload, then full load again."""
     gateway = server.process.pid
     pids = server.instance_pids("sleeper")
     memory = MemoryLog(gateway)
@@ -159,7 +159,7 @@ async def _sample(memory: MemoryLog, pids: list[int]) -> None:
 
 
 def row(what: str, tally: Tally, rate_per_s: float) -> dict[str, Any]:
-    """One load's figures."""
+    """Return the table row of a load."""
     return {
         "load": what,
         "sent": tally.sent,

@@ -70,7 +70,7 @@ def main() -> int:
 def measure(
     command: list[str], protocol: str, address: str, floats: int, concurrency: int, seconds: float, options: list[str]
 ) -> tuple[list[str], str]:
-    """One run.
+    """Run perf_analyzer once.
 
     Returns:
         Requests/s and two percentiles of the latency in ms, empty if it failed; and what it printed.

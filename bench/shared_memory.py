@@ -83,7 +83,7 @@ def main() -> int:
 
 @contextmanager
 def ways(server: Server, grpc_port: int, tensor: np.ndarray, answer: np.ndarray) -> Iterator[list[Way]]:
-    """Every way, with clients and regions of its own."""
+    """Yield every way, with separate clients and regions."""
     with (
         tritonclient.http.InferenceServerClient(f"127.0.0.1:{server.port}") as http,
         tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{grpc_port}") as grpc,

@@ -83,7 +83,7 @@ class Row(NamedTuple):
     """The outcome of one run: ``pass``, ``fail`` or ``not run``, with the reason."""
 
     client: str
-    verdict: str
+    outcome: str
     about: str = ""
 
 
@@ -99,9 +99,9 @@ def main() -> int:
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
         for row in _rows(args, Path(name)):
-            print(f"{row.verdict:8} {row.client}" + (f"\n         {row.about}" if row.about else ""), flush=True)
-            counts[row.verdict] += 1
-    print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no client has such a name")
+            print(f"{row.outcome:8} {row.client}" + (f"\n         {row.about}" if row.about else ""), flush=True)
+            counts[row.outcome] += 1
+    print(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no client has such a name")
     return 1 if counts["fail"] else 0
 
 

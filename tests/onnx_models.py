@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
 
-def _save(path: Path, nodes: list, inputs: list, outputs: list) -> Path:
+def save_graph(path: Path, nodes: list, inputs: list, outputs: list) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     declared = [[helper.make_tensor_value_info(*each) for each in side] for side in (inputs, outputs)]
     graph = helper.make_graph(nodes, "toy", *declared)
@@ -25,25 +25,25 @@ def two_inputs(path: Path) -> Path:
     ]
     inputs = [("ids", INT64, ["batch", "length"]), ("mask", FLOAT, ["batch", "length"])]
     axis = helper.make_node("Constant", [], ["axis"], value=helper.make_tensor("", INT64, [1], [1]))
-    return _save(path, [axis, *nodes], inputs, [("masked", FLOAT, ["batch", "length"]), ("total", FLOAT, ["batch"])])
+    return save_graph(path, [axis, *nodes], inputs, [("masked", FLOAT, ["batch", "length"]), ("total", FLOAT, ["batch"])])
 
 
 def recurrent(path: Path) -> Path:
     """A state whose first dimension counts layers, and a rate that has no dimension."""
     nodes = [helper.make_node("Mul", ["state", "rate"], ["next"]), helper.make_node("ReduceMax", ["next"], ["peak"], keepdims=0)]
     inputs = [("state", FLOAT, [2, "batch", 3]), ("rate", FLOAT, [])]
-    return _save(path, nodes, inputs, [("next", FLOAT, [2, "batch", 3]), ("peak", FLOAT, [])])
+    return save_graph(path, nodes, inputs, [("next", FLOAT, [2, "batch", 3]), ("peak", FLOAT, [])])
 
 
 def sequence(path: Path) -> Path:
     """Its signature looks as if the first dimension counted items, but each answer is the item's share of them all."""
-    return _save(path, [helper.make_node("Softmax", ["x"], ["share"], axis=0)], [("x", FLOAT, ["n", 2])], [("share", FLOAT, ["n", 2])])
+    return save_graph(path, [helper.make_node("Softmax", ["x"], ["share"], axis=0)], [("x", FLOAT, ["n", 2])], [("share", FLOAT, ["n", 2])])
 
 
 def only_one(path: Path) -> Path:
     """Its shapes tell of any number of items, and it computes one."""
     reshape = helper.make_node("Reshape", ["x", "shape"], ["y"])
-    return _save(path, [*_hidden_shape(), reshape], [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["m", 4])])
+    return save_graph(path, [*_hidden_shape(), reshape], [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["m", 4])])
 
 
 def _hidden_shape() -> list:
@@ -62,10 +62,10 @@ def fives(path: Path) -> Path:
     """It takes lengths that divide by 5, which its shapes do not tell."""
     shape = helper.make_node("Constant", [], ["shape"], value=helper.make_tensor("", INT64, [3], [0, -1, 5]))
     reshape = helper.make_node("Reshape", ["x", "shape"], ["y"])
-    return _save(path, [shape, reshape], [("x", FLOAT, ["n", "length"])], [("y", FLOAT, ["n", "m", 5])])
+    return save_graph(path, [shape, reshape], [("x", FLOAT, ["n", "length"])], [("y", FLOAT, ["n", "m", 5])])
 
 
 def total(path: Path) -> Path:
     """It gives one answer, however many items it is given."""
     nodes = [helper.make_node("ReduceMax", ["x"], ["most"], axes=[0], keepdims=1), helper.make_node("Reshape", ["most", "shape"], ["y"])]
-    return _save(path, [*_hidden_shape(), *nodes], [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["m", 4])])
+    return save_graph(path, [*_hidden_shape(), *nodes], [("x", FLOAT, ["n", 4])], [("y", FLOAT, ["m", 4])])

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-import onnx
 from onnx import TensorProto, helper
+
+from tests.onnx_models import save_graph
 
 FLOAT = TensorProto.FLOAT
 
@@ -12,13 +13,13 @@ def scale(path: Path, factor: float = 2.0, dtype: int = FLOAT, length: "int | st
     """An ONNX file that multiplies: ``x`` [n, 4] -> ``y`` [n, 4]."""
     constant = helper.make_node("Constant", [], ["factor"], value=helper.make_tensor("", dtype, [1], [factor]))
     nodes = [constant, helper.make_node("Mul", ["x", "factor"], ["y"])]
-    return _save(path, nodes, [("x", dtype, [batch, length])], [("y", dtype, [batch, length])])
+    return save_graph(path, nodes, [("x", dtype, [batch, length])], [("y", dtype, [batch, length])])
 
 
 def add(path: Path) -> Path:
     """An ONNX file that adds: ``a`` and ``b`` [n, 4] -> ``sum`` [n, 4]."""
     inputs = [("a", FLOAT, ["n", 4]), ("b", FLOAT, ["n", 4])]
-    return _save(path, [helper.make_node("Add", ["a", "b"], ["sum"])], inputs, [("sum", FLOAT, ["n", 4])])
+    return save_graph(path, [helper.make_node("Add", ["a", "b"], ["sum"])], inputs, [("sum", FLOAT, ["n", 4])])
 
 
 def total(path: Path) -> Path:
@@ -31,15 +32,7 @@ def total(path: Path) -> Path:
         helper.make_node("Identity", ["NEXT_SUM"], ["y"]),
     ]
     names = [(name, FLOAT, ["n", 1]) for name in ("x", "START", "SUM")]
-    return _save(path, nodes, names, [(name, FLOAT, ["n", 1]) for name in ("y", "NEXT_SUM")])
-
-
-def _save(path: Path, nodes: list, inputs: list, outputs: list) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    declared = [[helper.make_tensor_value_info(*each) for each in side] for side in (inputs, outputs)]
-    graph = helper.make_graph(nodes, "toy", *declared)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
-    return path
+    return save_graph(path, nodes, names, [(name, FLOAT, ["n", 1]) for name in ("y", "NEXT_SUM")])
 
 
 def tensor(name: str, dims: "list[int]", data_type: str = "TYPE_FP32", more: str = "") -> str:

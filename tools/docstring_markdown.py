@@ -15,7 +15,7 @@ def markdown(text: str) -> str:
 
 
 class DocstringMarkdown(griffe.Extension):
-    """Rewrites each docstring before it is parsed."""
+    """Extension that rewrites each docstring before it is parsed."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring of a module, class, function or attribute."""

@@ -42,7 +42,7 @@ STAGES = (
 
 
 def same_padding(size_px: int, kernel_px: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after, as TensorFlow's SAME gives them, so that the output is ``ceil(size_px / stride)`` long."""
+    """Return the zeros before and after, as TensorFlow's SAME, so that the output is ``ceil(size_px / stride)`` long."""
     total = max((-(-size_px // stride) - 1) * stride + kernel_px - size_px, 0)
     return total // 2, total - total // 2
 
@@ -58,7 +58,7 @@ class ConvNorm(nn.Layer):
         self.norm = nn.BatchNorm2D(channels_out, epsilon=_NORM_EPSILON)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """float32 (N, channels_in, H, W) -> (N, channels_out, ceil(H / stride), ceil(W / stride))."""
+        """Map float32 (N, channels_in, H, W) to (N, channels_out, ceil(H / stride), ceil(W / stride))."""
         return self.norm(self.conv(x))
 
 
@@ -75,14 +75,14 @@ class Block(nn.Layer):
         self.activate = nn.ReLU6()
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """float32 (N, C, H, W) -> (N, stage.channels, ceil(H / stride), ceil(W / stride))."""
+        """Map float32 (N, C, H, W) to (N, stage.channels, ceil(H / stride), ceil(W / stride))."""
         inner = x if self.expand is None else self.activate(self.expand(x))
         inner = self.project(self.activate(self.depthwise(inner)))
         return x + inner if self.adds else inner
 
 
 class EfficientNetLite0(nn.Layer):
-    """Pictures to the probabilities of ImageNet's 1000 classes.
+    """Classifier of pictures that returns the probabilities of ImageNet's 1000 classes.
 
     Args:
         image_size_px: height and width of the pictures; the padding depends on it.

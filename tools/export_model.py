@@ -95,7 +95,7 @@ def _export(args: argparse.Namespace) -> None:
 
 
 class _Progress:
-    """Shows lines with the time since the start, on stderr."""
+    """Progress lines on stderr, with the time since the start."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()

@@ -49,7 +49,7 @@ class FusedPreprocess(nn.Layer):
         return self.classifier((rgb - self.mean) * self.scale)
 
     def resize_and_crop(self, image: paddle.Tensor) -> paddle.Tensor:
-        """uint8 (N, H, W, 3) of any size -> float32 (N, crop_px, crop_px, 3), whole numbers from 0 to 255."""
+        """Map uint8 (N, H, W, 3) of any size to float32 (N, crop_px, crop_px, 3), whole numbers from 0 to 255."""
         height, width = _length(image[0, :, 0, 0]), _length(image[0, 0, :, 0])
         short = _smaller(height, width)
         top, bottom, down = self._neighbours(height, short)
@@ -62,7 +62,7 @@ class FusedPreprocess(nn.Layer):
         return ((quarters + _constant(_QUARTERS // 2, "int32")) // _constant(_QUARTERS, "int32")).astype("float32")
 
     def _neighbours(self, length: paddle.Tensor, short: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
-        """For each pixel of the crop along one side: the two source pixels that it lies between, and the second one's weight."""
+        """Return, for each pixel of the crop along one side, the two source pixels that it lies between, and the second one's weight."""
         one, two = _constant(1), _constant(2)
         resized = _divide_half_to_even(length * _constant(self.short_side_px), short)
         places = paddle.arange(self.crop_px, dtype="int64") + (resized - _constant(self.crop_px)) // two
@@ -98,7 +98,7 @@ def _constant(value: int, dtype: str = "int64") -> paddle.Tensor:
 
 
 def _divide_half_to_even(dividend: paddle.Tensor, divisor: paddle.Tensor) -> paddle.Tensor:
-    """Divide whole numbers from 0 up and round as Python's ``round`` does: by that the resized picture gets the length it gets outside."""
+    """Divide whole numbers from 0 up and round as Python's ``round`` does, so that the resized picture has the same length as outside."""
     twice, unit = dividend + dividend + divisor, divisor + divisor
     up = twice // unit
     is_half = (twice - up * unit == 0).astype("int64")

@@ -27,7 +27,7 @@ _OLD_FORMAT_REFUSES = "must be Value, but got Variable"
 
 
 def import_paddle(form: str) -> Any:
-    """Import paddle so that it writes ``form``: the format is a flag that it reads when it is imported.
+    """Import paddle so that it writes ``form``, a flag that it reads when it is imported.
 
     Raises:
         MissingDependency: it is not installed.
@@ -182,7 +182,7 @@ class Predictor:
         self.outputs = list(self._predictor.get_output_names())
 
     def run(self, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Name -> array; one array per output.
+        """Compute the arrays of a dict by name; return one array per output.
 
         Raises:
             LoadFailed: the files do not compute.

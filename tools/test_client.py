@@ -96,7 +96,7 @@ def find_images(path: Path) -> list[Path]:
 
 
 class Sender:
-    """Prepares pictures and sends them, in the form that ``--send`` asks for."""
+    """Client that prepares pictures and sends them in the form of ``--send``."""
 
     def __init__(self, client: Client, arguments: argparse.Namespace) -> None:
         self._client = client
@@ -128,7 +128,7 @@ def batches(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
 
 
 def read_batch(sender: Sender, paths: Sequence[Path]) -> list[Prepared]:
-    """Prepare what can be read, and warn of the rest."""
+    """Prepare the readable pictures, and warn of the rest."""
     readable = []
     for path in paths:
         try:
@@ -139,7 +139,7 @@ def read_batch(sender: Sender, paths: Sequence[Path]) -> list[Prepared]:
 
 
 def check_answer(results: Any, expected: int) -> tuple[list[dict[str, Any]], float]:
-    """Each image's prediction, and the seconds that the server took.
+    """Return each image's prediction, and the seconds that the server took.
 
     Raises:
         ServerError: the answer is not that of a classification module, or does not hold one prediction per image.

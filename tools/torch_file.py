@@ -55,7 +55,7 @@ class _Tensor(NamedTuple):
 
 
 class _RebuildTensor:
-    """Stands for ``torch._utils._rebuild_tensor_v2``. It has no attributes that a pickle could change."""
+    """Stand-in for ``torch._utils._rebuild_tensor_v2``, without attributes that a pickle could change."""
 
     __slots__ = ()
 

@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def cat() -> np.ndarray:
-    """scikit-image's cat as clients prepare their pictures, float32 (1, 3, 224, 224).
+    """Return scikit-image's cat as clients prepare their pictures, float32 (1, 3, 224, 224).
 
     Raises:
         CannotRun: the model or the photo is not there.

@@ -26,7 +26,7 @@ def start(command: list[str], environ: dict[str, str], folder: Path, log: Path) 
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """End a server and all that it started, politely first."""
+    """Stop a server and all that it started, gracefully first."""
     family = [(pid, _started(pid)) for pid in tree(process.pid)]
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)

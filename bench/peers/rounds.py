@@ -50,7 +50,7 @@ def measure(
 
 
 def rows(measured: Rounds) -> list[dict[str, Any]]:
-    """Medians of the rounds, and hubserve's against each other one's at the same number of connections."""
+    """Return medians of the rounds, and hubserve's compared with each other server's at the same number of connections."""
     made: list[dict[str, Any]] = [
         {
             "server": title,
@@ -70,7 +70,7 @@ def rows(measured: Rounds) -> list[dict[str, Any]]:
 
 
 def table(title: str, shown: list[dict[str, Any]]) -> Table:
-    """Rows for people to read."""
+    """Return the rows as a table for the terminal."""
     made = Table(title=title)
     for column in ("connections", "server", "requests/s", "p50, ms", "p99, ms", "hubserve's requests/s to its"):
         made.add_column(column, justify="left" if column == "server" else "right")

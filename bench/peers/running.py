@@ -60,7 +60,7 @@ class Server(NamedTuple):
         return _faultless(client.open_loop(self.port, self.request, connections, seconds, per_second))
 
     def memory_bytes(self) -> int:
-        """Of all its processes."""
+        """Return the memory of all its processes."""
         return processes.memory_bytes(self.pid)
 
 

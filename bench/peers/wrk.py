@@ -47,7 +47,7 @@ def available() -> bool:
 
 
 def closed_loop(port: int, request: Request, connections: int, seconds: float) -> Measured:
-    """Each connection sends its next request when it has its answer; every answer is looked into.
+    """Send each connection's next request when the previous one is answered; check every answer.
 
     Args:
         port: of the server, on this machine.

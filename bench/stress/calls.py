@@ -36,7 +36,7 @@ class Call(NamedTuple):
 
 
 def post(module: str, body: bytes, content_type: str = "application/json", headers: Sequence[str] = ()) -> bytes:
-    """``POST /predict/<module>``."""
+    """Return the bytes of ``POST /predict/<module>``."""
     lines = [
         f"POST /predict/{module} HTTP/1.1",
         "Host: 127.0.0.1",

@@ -45,13 +45,13 @@ class Tally:
     """Outcomes of the requests of one load.
 
     Attributes:
-        sent: how many there were.
+        sent: number of requests.
         latencies_s: of each right answer.
-        done_s: when each of these came, in seconds since the load began.
+        done_s: times of these answers, in seconds since the load began.
         refused_s: latency of each answer 429 or 503 that says when to try again, where these are allowed.
         failure_count: of all others.
         failures: the first of them.
-        late: how many left the client late.
+        late: number of requests that left the client late.
     """
 
     allow_refusals: bool = False
@@ -79,11 +79,11 @@ class Tally:
         return percentile(self.latencies_s, percent) * 1000
 
     def rate_per_s(self, since_s: float, until_s: float) -> float:
-        """Right answers per second in a stretch of the load."""
+        """Return correct answers per second in a stretch of the load."""
         return sum(since_s <= each < until_s for each in self.done_s) / (until_s - since_s)
 
     def settle(self, call: Call, intended_s: float, answer: Answer | None, error: str) -> None:
-        """Note what came of a request."""
+        """Record the outcome of a request."""
         now = time.perf_counter()
         reason = call.judge(answer) if answer else error
         if answer and not reason:
@@ -111,7 +111,7 @@ class _Job(NamedTuple):
 
 
 class _Connection(asyncio.Protocol):
-    """Keeps one request at a time in flight."""
+    """Connection with at most one request in flight."""
 
     def __init__(self, client: "Client") -> None:
         self._client = client

@@ -97,19 +97,19 @@ class FuzzRun:
             await self.send()
 
     def processes_promise(self, *, may_start: bool = False) -> Promise:
-        """Neither the process nor one of its children has ended; none has started, unless they may."""
+        """Return the promise that no process has ended; none has started either, unless they may."""
         after = set(child_pids(self.pid))
         kept = self._children <= after if may_start else self._children == after
         return Promise("no process has ended", f"{len(self._children - after)} have", kept and resident_mb(self.pid) > 0)
 
     def descriptors_promise(self, *, spare: int = 0) -> Promise:
-        """Every connection is closed in the end, but for a few spare ones."""
+        """Return the promise that all connections but a few spare ones are closed in the end."""
         most, deadline = self._descriptors_before + spare, time.monotonic() + _CLOSING_S
         while (left := descriptor_count(self.pid)) > most and time.monotonic() < deadline:
             time.sleep(0.1)
         return Promise("no connection is left open", f"{self._descriptors_before} -> {left} descriptors", left <= most)
 
     def memory_promise(self) -> Promise:
-        """Memory has not grown since it settled."""
+        """Return the promise that memory has not grown since it settled."""
         stretch = int(len(self.memory_mb) * _STRETCH)
         return growth_promise("the gateway", self.memory_mb[stretch : 2 * stretch], self.memory_mb[-stretch:])

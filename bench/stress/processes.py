@@ -12,7 +12,7 @@ _KIB_PER_MB = 1e6 / 1024
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory in MB, shared pages included; 0 if the process has ended."""
+    """Return the resident memory in MB, shared pages included; 0 if the process has ended."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
@@ -21,7 +21,7 @@ def resident_mb(pid: int) -> float:
 
 
 def descriptor_count(pid: int) -> int:
-    """Open descriptors.
+    """Return the number of open descriptors.
 
     Raises:
         OSError: the process has ended.
@@ -30,7 +30,7 @@ def descriptor_count(pid: int) -> int:
 
 
 def child_pids(pid: int) -> list[int]:
-    """Every process that one has started, and those that these have."""
+    """Return all descendants of a process."""
     found: list[int] = []
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -39,7 +39,7 @@ def child_pids(pid: int) -> list[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of CPU, user and system, since the process began; 0 if it has ended."""
+    """Return the CPU seconds, user and system, since the process began; 0 if it has ended."""
     with contextlib.suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S

@@ -19,7 +19,7 @@ from hubserve.kinds import LoadedModule, get_kind
 
 
 def main() -> int:
-    """Answer until the input ends."""
+    """Handle orders until the input ends."""
     die_with_parent()
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1) as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of a module must not mix with the answers

@@ -155,7 +155,7 @@ def table(document: Document) -> tuple[list[str], list[list[str]]]:
 
 
 def _number(value: float | None, *, whole: bool = False) -> str:
-    """Three figures or more; "-" for what is not known."""
+    """Format with three digits or more; "-" for unknown values."""
     if value is None:
         return "-"
     if whole or value >= 1000:

@@ -35,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-p", "--port", type=int, help="port of a running server (default: the one that serves NAME; else a server is started)"
     )
     parser.add_argument("--host", default=_LOCAL_HOSTS[0], help="address of the running server (default %(default)s)")
-    parser.add_argument("-w", "--workers", type=_whole(1, 256), help="instances, if a server is started (default 1)")
+    parser.add_argument("-w", "--workers", type=_integer(1, 256), help="instances, if a server is started (default 1)")
     loop = parser.add_mutually_exclusive_group()
     loop.add_argument(
         "--connections",
-        type=_listed(_whole(1, MAX_CONNECTIONS)),
+        type=_listed(_integer(1, MAX_CONNECTIONS)),
         metavar="N,N",
         help="closed loop: connections that each wait for their response (default 1,2,4,8)",
     )
@@ -49,9 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R,R",
         help="open loop: requests per second at random times, without waiting; latency counts from those times",
     )
-    parser.add_argument("--batch_sizes", type=_listed(_whole(1, _MAX_BATCH)), metavar="N,N", help="items per request (default 1)")
+    parser.add_argument("--batch_sizes", type=_listed(_integer(1, _MAX_BATCH)), metavar="N,N", help="items per request (default 1)")
     parser.add_argument("--seconds", type=_number(3600), default=5.0, help="length of a round (default %(default)g)")
-    parser.add_argument("--rounds", type=_whole(1, 1000), default=3, help="rounds of each; medians are shown (default %(default)s)")
+    parser.add_argument("--rounds", type=_integer(1, 1000), default=3, help="rounds of each; medians are shown (default %(default)s)")
     parser.add_argument("--request_timeout_s", type=_number(3600), default=30.0, help="timeout of a request (default %(default)g)")
     parser.add_argument(
         "--payload", choices=[*KINDS], default="", help="form of the requests (default: the first of these that the module accepts)"
@@ -59,13 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="", metavar="JSON|@FILE", help="for json: the object to send")
     parser.add_argument("--image_file", type=Path, metavar="FILE", help="for image: the picture to send (default: a JPEG of 451 x 300)")
     parser.add_argument(
-        "--shape", type=_listed(_whole(1, 1 << 30)), default=(), metavar="N,N", help="for base64 and raw: shape of one item"
+        "--shape", type=_listed(_integer(1, 1 << 30)), default=(), metavar="N,N", help="for base64 and raw: shape of one item"
     )
     parser.add_argument("--no-raw", action="store_true", help="do not measure the engine alone for comparison")
     add_json_option(parser)
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
+def _integer(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not text.strip().isdecimal() or not low <= int(text) <= high:
             raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}, got '{text[:40]}'")

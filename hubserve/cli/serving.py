@@ -33,7 +33,21 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="start|stop|status|reload")
-    start = actions.add_parser("start", help="serve modules until Ctrl-C or 'hub serving stop'")
+    _add_start_arguments(actions.add_parser("start", help="serve modules until Ctrl-C or 'hub serving stop'"))
+    stop = actions.add_parser("stop", help="stop a server after it has finished its requests")
+    stop.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
+    stop.add_argument("--timeout_s", type=float, default=60, help="seconds to wait for it to end (default %(default)s)")
+    status = actions.add_parser("status", help="show a server's modules, instances and queues")
+    status.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
+    status.add_argument("--host", default="127.0.0.1", help="address of the server (default %(default)s)")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    reload = actions.add_parser("reload", help="load modules anew beside the running ones, then move the traffic to them")
+    reload.add_argument("modules", nargs="*", metavar="NAME", help="modules (default: all; those no longer in the settings are stopped)")
+    reload.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
+    reload.add_argument("--json", action="store_true", help="print JSON at the end")
+
+
+def _add_start_arguments(start: argparse.ArgumentParser) -> None:
     start.add_argument(
         "-m",
         "--modules",
@@ -122,17 +136,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     start.add_argument("--use_gpu", action="store_true", help="compute on GPUs")
     start.add_argument("-i", "--gpu", help="GPUs to use, such as '0,1' (default: CUDA_VISIBLE_DEVICES)")
-    stop = actions.add_parser("stop", help="stop a server after it has finished its requests")
-    stop.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
-    stop.add_argument("--timeout_s", type=float, default=60, help="seconds to wait for it to end (default %(default)s)")
-    status = actions.add_parser("status", help="show a server's modules, instances and queues")
-    status.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
-    status.add_argument("--host", default="127.0.0.1", help="address of the server (default %(default)s)")
-    status.add_argument("--json", action="store_true", help="as JSON")
-    reload = actions.add_parser("reload", help="load modules anew beside the running ones, then move the traffic to them")
-    reload.add_argument("modules", nargs="*", metavar="NAME", help="modules (default: all; those no longer in the settings are stopped)")
-    reload.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
-    reload.add_argument("--json", action="store_true", help="print JSON at the end")
 
 
 def run(args: argparse.Namespace) -> int:

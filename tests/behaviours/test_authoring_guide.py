@@ -30,9 +30,7 @@ def shell(tmp_path: Path, model_dir: Path, cat_photo: Path, engine_cache: Path) 
     try:
         yield shell
     finally:
-        for server in shell.servers:
-            server.kill()
-            server.wait()
+        shell.kill_servers()
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -61,6 +60,11 @@ class Shell:
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout.replace(self.port, SHOWN_PORT)
 
+    def kill_servers(self) -> None:
+        for server in self.servers:
+            server.kill()
+            server.wait()
+
     def _is_open(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", int(self.port))) == 0
@@ -83,9 +87,7 @@ def shell(tmp_path: Path, model_dir: Path, cat_photo: Path, engine_cache: Path) 
     try:
         yield shell
     finally:
-        for server in shell.servers:
-            server.send_signal(signal.SIGKILL)
-            server.wait()
+        shell.kill_servers()
 
 
 @pytest.mark.parametrize("readme", ["README.md", pytest.param("README.zh.md", marks=pytest.mark.slow)])

@@ -64,7 +64,7 @@ def test_chaos_loses_no_answer_while_instances_are_killed_and_clients_send_garba
     report = stress("chaos", *options)
     assert found(report, "no failed or wrong answer"), report["failures"]
     assert found(report, "no unexpected error")
-    assert found(report, "what raises is told its error")
+    assert found(report, "a request that raises gets its error")
     assert found(report, "garbage of 50 clients")
     assert found(report, "every module answers 2 s after the last fault")
     carried_out = {event["part"] for event in report["events"] if not event["failed"]}

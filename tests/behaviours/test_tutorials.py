@@ -34,9 +34,7 @@ def shell(tmp_path: Path, model_dir: Path, ocr_dir: Path, cat_photo: Path, page_
     try:
         yield shell
     finally:
-        for server in shell.servers:
-            server.kill()
-            server.wait()
+        shell.kill_servers()
 
 
 @pytest.mark.parametrize(

@@ -18,5 +18,5 @@ class Carrier:
 
     @batch(max_batch_size=1)
     def carry(self, x):
-        """Float32 (n, m) -> float32 (n, 1) or (n, m)."""
+        """Map float32 (n, m) to float32 (n, 1) or (n, m)."""
         return x if self.answer_whole else x[:, :1]

@@ -39,7 +39,7 @@ class Checked:
 
     @batch(json=JsonArray("data", "about"), max_batch_size=4)
     def double(self, x):
-        """Float32 (n, 3) -> float32 (n, 1)."""
+        """Map float32 (n, 3) to float32 (n, 1)."""
         time.sleep(self.delay_ms / 1000)
         codes = x[:, 1].astype(int)
         if RAISE in codes:
@@ -58,6 +58,6 @@ class Checked:
         return x[:, :1] * 2
 
     def postprocess(self, y, elapse_s):
-        """One request's answer."""
+        """Return one request's answer."""
         more = {"large": "x" * _LARGE_BYTES} if self.large else {}
         return {**more, "y": y, "version": self.version, "pid": os.getpid(), "elapse_s": elapse_s}

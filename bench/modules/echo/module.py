@@ -13,5 +13,5 @@ class Echo:
 
     @batch(max_batch_size=64)
     def give_back(self, x):
-        """float32 (n, m) -> the same."""
+        """Return the same float32 (n, m)."""
         return {"y": x}

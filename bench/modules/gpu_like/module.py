@@ -9,7 +9,7 @@ from hubserve.module import ANY, JsonArray, TensorSpec, batch, moduleinfo
 
 @moduleinfo(name="gpu_like", version="1.0.0", summary="Sleeps 10 ms and 1 ms per item")
 class GpuLike:
-    """Answers each item with its double and the number of items that were computed with it."""
+    """Module that returns each item's double and the number of items that were computed with it."""
 
     def __init__(self, batch_ms=10.0, item_ms=1.0):
         self.batch_ms, self.item_ms = batch_ms, item_ms
@@ -18,6 +18,6 @@ class GpuLike:
 
     @batch(json=JsonArray("data", "about"), max_batch_size=64)
     def double(self, x):
-        """Float32 (n, 1) -> float32 (n, 2): the double, and n."""
+        """Map float32 (n, 1) to float32 (n, 2): the double, and n."""
         time.sleep((self.batch_ms + self.item_ms * len(x)) / 1000)
         return np.concatenate([x * 2, np.full_like(x, len(x))], axis=1)

@@ -15,10 +15,10 @@ class Mixed:
 
     @batch(json=JsonArray("data", "about"), max_batch_size=8)
     def add_up(self, x):
-        """Float32 (n, 3, 224, 224) -> float64 (n,)."""
+        """Map float32 (n, 3, 224, 224) to float64 (n,)."""
         return x.sum(axis=(1, 2, 3), dtype=np.float64)
 
     @serving
     def double(self, number):
-        """Any number -> its double."""
+        """Return the double of a number."""
         return number * 2

@@ -14,6 +14,6 @@ class Sleeper:
 
     @serving
     def double(self, number):
-        """Any number -> its double."""
+        """Return the double of a number."""
         time.sleep(self.delay_ms / 1000)
         return number * 2

@@ -36,7 +36,7 @@ class PaddleEngine:
         self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
 
     def run(self, images):
-        """float32 (N, 3, 224, 224) -> probabilities float32 (N, 1000)."""
+        """Map float32 (N, 3, 224, 224) to probabilities float32 (N, 1000)."""
         self._input.copy_from_cpu(np.ascontiguousarray(images))
         self._predictor.run()
         return self._output.copy_to_cpu()
@@ -54,7 +54,7 @@ class OpenVinoEngine:
         self._request = self._compiled.create_infer_request()
 
     def run(self, images):
-        """float32 (N, 3, 224, 224) -> probabilities float32 (N, 1000)."""
+        """Map float32 (N, 3, 224, 224) to probabilities float32 (N, 1000)."""
         self._request.infer([np.ascontiguousarray(images)])
         return self._request.get_output_tensor(0).data.copy()
 
@@ -68,13 +68,13 @@ class Classifier:
             self._labels = [line.strip().partition(" ")[2] for line in file if line.strip()]
 
     def best(self, images):
-        """float32 (N, 3, 224, 224) -> class numbers int64 (N, 5) and their scores float32 (N, 5), best first."""
+        """Map float32 (N, 3, 224, 224) to class numbers int64 (N, 5) and their scores float32 (N, 5), best first."""
         scores = self._engine.run(images)
         numbers = np.argsort(-scores, axis=1, kind="stable")[:, :TOP_K]
         return numbers, np.take_along_axis(scores, numbers, axis=1)
 
     def predict(self, images):
-        """float32 (N, 3, 224, 224) -> one dict per image."""
+        """Map float32 (N, 3, 224, 224) to one dict per image."""
         return [
             {
                 "class_ids": numbers.tolist(),
@@ -86,5 +86,5 @@ class Classifier:
 
 
 def decode(images, revert_params):
-    """Base64 text and ``{"shape", "dtype"}`` -> the array."""
+    """Decode base64 text with its ``{"shape", "dtype"}`` to an array."""
     return np.frombuffer(base64.b64decode(images), revert_params["dtype"]).reshape(revert_params["shape"])

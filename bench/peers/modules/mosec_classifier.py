@@ -19,7 +19,7 @@ class ClassifierWorker(Worker):
         return decode(**super().deserialize(data))
 
     def forward(self, data):
-        """One request's images, or with batching a list of several requests' -> the answer, or a list of answers."""
+        """Classify one request's images, or with batching a list of several requests'; return the answer, or a list of answers."""
         if not isinstance(data, list):
             return {"prediction": self.classifier.predict(data)}
         predictions = iter(self.classifier.predict(np.concatenate(data)))

@@ -15,7 +15,7 @@ class TritonPythonModel:
         self.classifier = Classifier(os.environ["CLASSIFIER_FOLDER"], os.environ["CLASSIFIER_ENGINE"])
 
     def execute(self, requests):
-        """IMAGES float32 (N, 3, 224, 224) of each request -> CLASS_IDS int64 (N, 5) and SCORES float32 (N, 5)."""
+        """Map IMAGES float32 (N, 3, 224, 224) of each request to CLASS_IDS int64 (N, 5) and SCORES float32 (N, 5)."""
         images = [triton.get_input_tensor_by_name(request, "IMAGES").as_numpy() for request in requests]
         class_ids, scores = self.classifier.best(np.concatenate(images) if len(images) > 1 else images[0])
         ends = np.cumsum([len(each) for each in images])[:-1]

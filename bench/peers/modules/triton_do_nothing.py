@@ -7,7 +7,7 @@ class TritonPythonModel:
     """A model that costs nothing."""
 
     def execute(self, requests):
-        """VALUES float32 (1, 16) of each request -> the same as RESULT."""
+        """Return VALUES float32 (1, 16) of each request as RESULT."""
         return [triton.InferenceResponse([triton.Tensor("RESULT", self._values(request))]) for request in requests]
 
     def _values(self, request):

@@ -10,7 +10,7 @@ from bench.peers.servers.base import JSON, check_classes, read_json
 
 
 def images_request(path: str, images: np.ndarray, *where: str) -> Request:
-    """Post a batch.
+    """Return a request with a batch of images.
 
     Args:
         path: of the URL.

@@ -14,7 +14,7 @@ from bench.peers.servers.triton import tensor_request, write_classifier_model, w
 
 
 class Hubserve(Peer):
-    """Runs in this interpreter."""
+    """Hubserve in this interpreter."""
 
     title = "hubserve"
 
@@ -23,7 +23,7 @@ class Hubserve(Peer):
         return list(dict.fromkeys([engine, "auto"]))
 
     def do_nothing(self, workers: int, port: int, folder: Path) -> Launch:
-        """One method that returns its argument."""
+        """Serve a method that returns its argument."""
         request = Request(
             "/predict/do_nothing",
             JSON,
@@ -34,7 +34,7 @@ class Hubserve(Peer):
         return self._launch("do_nothing", {"directory": str(MODULES / "do_nothing")}, workers, port, folder, request)
 
     def classifier(self, work: Classifying, port: int, folder: Path) -> Launch:
-        """hubmodules/clas with its default model."""
+        """Serve hubmodules/clas with its default model."""
         init_args = {
             "directory": str(ROOT / "hubmodules" / "clas"),
             "engine": work.engine,

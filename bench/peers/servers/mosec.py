@@ -28,7 +28,7 @@ _SMALL_TIMEOUT_MS, _LARGE_TIMEOUT_MS = 3_000, 20_000
 
 
 class Mosec(Peer):
-    """Workers are those in modules/mosec_*.py, each given one request at a time, which is mosec's default.
+    """Workers in modules/mosec_*.py, each given one request at a time, which is mosec's default.
 
     Attributes:
         items_together: the most that one call of a worker computes, of several requests.

@@ -40,18 +40,18 @@ class PaddleHub(Peer):
         return Environment("paddlehub", ("3.8",), _PINS)
 
     def engines(self, engine: str) -> Sequence[str]:  # noqa: ARG002  # it has no other engine
-        """Its own Paddle alone, as modules have it by default and with ``enable_mkldnn``."""
+        """Return its own Paddle only, with modules' default and with ``enable_mkldnn``."""
         return [_PLAIN, _ONEDNN]
 
     def do_nothing(self, workers: int, port: int, folder: Path) -> Launch:  # noqa: ARG002  # it has none
-        """modules/paddlehub_do_nothing."""
+        """Serve modules/paddlehub_do_nothing."""
         body = json.dumps({"values": VALUES}).encode()
         path = "/predict/paddlehub_do_nothing"
         request = Request(path, JSON, body, lambda answer: check_values(read_json(answer, "results")), b'"000"')
         return self._launch("paddlehub_do_nothing", {}, port, folder, request, ONE_THREAD)
 
     def classifier(self, work: Classifying, port: int, folder: Path) -> Launch:
-        """modules/paddlehub_classifier."""
+        """Serve modules/paddlehub_classifier."""
         name = "paddlehub_classifier"
         request = images_request(f"/predict/{name}", work.images, "results", "prediction")
         return self._launch(name, {"enable_mkldnn": work.engine == _ONEDNN}, port, folder, request, worker_environ(work))

@@ -31,7 +31,7 @@ _PLAIN = ("--allow-grpc=false", "--allow-metrics=false", "--log-info=false", "--
 
 
 class Triton(Peer):
-    """Models are those in modules/triton_*.py, with dynamic batching."""
+    """Models in modules/triton_*.py, with dynamic batching."""
 
     title = "Triton 2.51, Python backend"
 

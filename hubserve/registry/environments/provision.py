@@ -9,7 +9,8 @@ from hubserve.registry.environments.host_compat import why_not_host
 from hubserve.registry.environments.import_probe import failed_imports
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.module_requirements import Needs, ProfileSettings
-from hubserve.registry.environments.resolve import Resolution, environment_label, package_index, resolve, scratch_tool
+from hubserve.registry.environments.resolve import Resolution, environment_label, package_index, resolve
+from hubserve.registry.environments.tools import scratch_tool
 from hubserve.registry.environments.tools.base import Order
 from hubserve.registry.progress import LASTING, Progress
 

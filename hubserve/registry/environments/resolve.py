@@ -3,22 +3,19 @@
 import hashlib
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubserve.errors import InstallError
-from hubserve.registry.environments.environment_record import Environment, all_environments, environments_dir
+from hubserve.registry.environments.environment_record import Environment, all_environments
 from hubserve.registry.environments.find_links import check_wheels
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.interpreters import Python
 from hubserve.registry.environments.module_requirements import Needs
 from hubserve.registry.environments.package_lock import Lock, make_lock
 from hubserve.registry.environments.python_choice import PythonRequest, choose_python
-from hubserve.registry.environments.tools import tool_class
+from hubserve.registry.environments.tools import scratch_tool
 from hubserve.registry.environments.tools.base import Order, Tool
 from hubserve.registry.environments.tools.package_index import IndexSettings, index_settings, only_folder
 from hubserve.registry.environments.tools.process import install_errors
@@ -78,19 +75,6 @@ def resolve(home: Path, needs: Needs, options: Options, progress: Progress) -> R
     with scratch_tool(home, progress) as tool:
         pins = _pins(needs, python, tool, options)
     return Resolution(needs, python, request, make_lock(pins, python, _origin(needs)))
-
-
-@contextmanager
-def scratch_tool(home: Path, progress: Progress, cls: Callable[[Path, Path, Progress], Tool] | None = None) -> Iterator[Tool]:
-    """Yield a tool with a temporary folder, which is removed at the end."""
-    tmp = home / "tmp"
-    tmp.mkdir(parents=True, exist_ok=True)
-    environments_dir(home).mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix="install-environment-", dir=tmp))
-    try:
-        yield (cls or tool_class())(scratch, home / "cache", progress)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def environment_label(needs: Needs) -> str:

@@ -9,7 +9,8 @@ from hubserve.registry.environments.environment_record import Environment, get_e
 from hubserve.registry.environments.interpreters import Python
 from hubserve.registry.environments.package_lock import make_lock
 from hubserve.registry.environments.python_choice import PythonRequest, choose_python
-from hubserve.registry.environments.resolve import PYTHONS_CACHE, scratch_tool
+from hubserve.registry.environments.resolve import PYTHONS_CACHE
+from hubserve.registry.environments.tools import scratch_tool
 from hubserve.registry.environments.tools.base import Order
 from hubserve.registry.environments.tools.package_index import index_settings, only_folder
 from hubserve.registry.environments.tools.pip import Pip

@@ -1,4 +1,4 @@
-"""Which file of a folder is the model."""
+"""Search for the model in a folder."""
 
 import json
 import shutil

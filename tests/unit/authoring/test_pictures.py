@@ -1,4 +1,4 @@
-"""``inference.yml`` and options."""
+"""Settings of pictures from ``inference.yml`` and options."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The command line itself: what it says, on which stream, with which exit status."""
+"""The command line: output, streams and exit statuses."""
 
 import json
 import os

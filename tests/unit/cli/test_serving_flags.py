@@ -1,4 +1,4 @@
-"""The flags of ``hub serving start``: PaddleHub's older ones, and what counts beside a configuration file."""
+"""Flags of ``hub serving start``: PaddleHub's older ones, and precedence beside a configuration file."""
 
 import argparse
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_flags_that_paddlehub_disregards_beside_a_config_are_reported_in_one_lin
 
 
 def test_every_flag_counts_or_is_reported_beside_a_config() -> None:
-    """A new flag must be put into one of the two lists."""
+    """Every flag is in one of the two lists."""
     parser = make_parser("serving")
     (actions,) = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
     lists = {**flags("-c", "x.json").__dict__}

@@ -1,4 +1,4 @@
-"""PaddleHub's older keys, and values as people write them."""
+"""PaddleHub's older keys, and lenient values."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""JSON as people write it: what is read, and what is answered with the corrected text."""
+"""Handwritten JSON: accepted deviations, and errors with the corrected text."""
 
 import contextlib
 import json

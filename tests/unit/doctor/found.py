@@ -1,4 +1,4 @@
-"""What tests ask of findings."""
+"""Helpers of tests of findings."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 
 def the(findings: Iterable[Finding], about: str) -> Finding:
-    """The one finding about something; fails if there is another number of them."""
+    """Return the only finding about something; fail if there is none, or more than one."""
     findings = list(findings)
     found = [each for each in findings if about in each.about]
     assert len(found) == 1, findings
@@ -24,10 +24,10 @@ def worse_than_notes(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def without_engines(folder: Path, *arguments: str, home: Path) -> "subprocess.CompletedProcess[str]":
-    """Run Python in an environment that has every package of this one but the engines.
+    """Run Python in an environment that has every package of this one except the engines.
 
     Args:
-        folder: where the environment is made.
+        folder: the environment's folder.
         arguments: Python's.
         home: hub's.
     """

@@ -1,4 +1,4 @@
-"""What hub doctor finds in a configuration: each finding provoked."""
+"""Findings of hub doctor about configurations, each provoked."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How findings are made and ordered."""
+"""Creation and order of findings."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ def check_all_is_well() -> Iterator[Finding]:
 
 def check_something_that_raises() -> Iterator[Finding]:
     yield Finding(WARNING, "first", "found before")
-    raise ConfigError("it is broken. Mend it")
+    raise ConfigError("it is broken. Fix it")
 
 
 def check_something_unreadable() -> Iterator[Finding]:
@@ -23,7 +23,7 @@ def check_something_unreadable() -> Iterator[Finding]:
 def test_a_check_that_fails_is_a_finding_and_the_others_go_on() -> None:
     found = list(run_checks((check_something_that_raises, check_something_unreadable, check_all_is_well)))
     assert [each.about for each in found] == ["first", "something that raises", "something unreadable", "all"]
-    assert found[1] == Finding(ERROR, "something that raises", "it is broken", "Mend it")
+    assert found[1] == Finding(ERROR, "something that raises", "it is broken", "Fix it")
     assert (found[2].level, "Permission denied" in found[2].reason) == (WARNING, True)
 
 

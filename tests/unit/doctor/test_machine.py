@@ -1,4 +1,4 @@
-"""What hub doctor finds on a machine: each finding provoked."""
+"""Findings of hub doctor about a machine, each provoked."""
 
 import json
 import os
@@ -35,13 +35,13 @@ def elsewhere(check: str, **environ: str) -> list[Finding]:
 
 
 def package(folder: Path, name: str, code: str) -> None:
-    """A package to be put in front of the import path."""
+    """Write a package into a folder for the import path."""
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").write_text(code)
 
 
 def distribution(folder: Path, name: str, version: str) -> str:
-    """An import path where a package of another version is installed in front."""
+    """Return an import path that starts with another version of a package."""
     about = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
@@ -319,7 +319,7 @@ def test_a_clock_behind_the_files_is_a_warning(home: Path) -> None:
     assert f"'{home}' was changed 10 days later" in the(hardware.check_clock(), "clock").reason
 
 
-# --- places ---
+# --- home ---
 
 
 def test_a_home_that_cannot_be_written_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What hub doctor finds in a module: each finding provoked, and none of the module's code run."""
+"""Findings of hub doctor about modules, each provoked without running the module's code."""
 
 import json
 import shutil
@@ -163,7 +163,7 @@ def test_a_source_with_links_and_what_is_not_installed_of_it_has_not_changed(fol
 
 
 def clas(folder: Path, **settings: str) -> Path:
-    """The classifier with other settings in its params.py."""
+    """Copy the classifier with other settings in its params.py."""
     shutil.copytree(ROOT / "hubmodules" / "clas", folder)
     params = folder / "params.py"
     for key, value in settings.items():

@@ -18,6 +18,6 @@ class PaddleHubClassifier:
 
     @serving
     def serving_method(self, images, revert_params):
-        """Base64 of float32 (N, 3, 224, 224), its shape and dtype -> one prediction per image."""
+        """Map base64 of float32 (N, 3, 224, 224), its shape and dtype to one prediction per image."""
         start = time.time()
         return {"prediction": self.classifier.predict(decode(images, revert_params)), "elapse": time.time() - start}

@@ -1,6 +1,5 @@
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
 from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.queue_policy import DELAY, QueuePolicies, QueuePolicy
 from hubserve.types import InferResponse
+from tests.unit.gateway.scheduling.fake_instance import FakeInstance
 
 
 def new_request(count: int = 1, key: Hashable | None = "a", **options: Any) -> QueuedRequest:
@@ -32,45 +32,19 @@ def make(max_queue_size: int = 10, limit: int = 1, schedule: Callable[[Callable[
     return Batcher("m", BatchSettings(max_queue_size, **settings), latencies, schedule=schedule)
 
 
-class FakeInstance:
+class Instance(FakeInstance):
     """An instance that remembers what it was given and answers on command."""
 
     def __init__(self, batcher: Batcher) -> None:
+        super().__init__()
         self.batcher = batcher
-        self.expected_s: deque[float] = deque()
-        self.batches: list[list[QueuedRequest]] = []
-        self.waiting: list[list[QueuedRequest]] = []
-
-    @property
-    def in_flight(self) -> int:
-        return len(self.waiting)
-
-    @property
-    def given(self) -> int:
-        return len(self.batches)
-
-    @property
-    def unfinished(self) -> int:
-        return self.in_flight
-
-    def admits(self, request: QueuedRequest) -> bool:
-        return not (request.isolated and self.in_flight)
-
-    @property
-    def is_alive(self) -> bool:
-        return True
-
-    @property
-    def is_open(self) -> bool:
-        return len(self.waiting) < 2
 
     def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
         assert sum(call_sizes) == (sum(each.count for each in batch) if batch[0].key else 0)
-        self.batches.append(batch)
-        self.waiting.append(batch)
+        super().give(batch, call_sizes)
 
     def answer(self) -> None:
-        for each in self.waiting.pop(0):
+        for each in self.waiting.popleft():
             each.answer.set_result(InferResponse())
         self.batcher.on_batch_done(self)
 
@@ -91,7 +65,7 @@ def test_every_request_is_sent_once_in_order_and_in_allowed_batches(
         for each, (_, _, _, cancelled) in zip(requests, arrivals, strict=True):
             if cancelled:
                 each.answer.cancel()
-        instances = [FakeInstance(batcher) for _ in range(instance_count)]
+        instances = [Instance(batcher) for _ in range(instance_count)]
         for each in instances:
             batcher.add_instance(each)
         while busy := [each for each in instances if each.waiting]:
@@ -117,7 +91,7 @@ def test_every_request_is_sent_once_in_order_and_in_allowed_batches(
 def test_an_idle_instance_gets_a_new_request_immediately_and_by_itself() -> None:
     async def scenario() -> None:
         batcher = make(limit=8)
-        instance = FakeInstance(batcher)
+        instance = Instance(batcher)
         batcher.add_instance(instance)
         first = new_request()
         batcher.put(first)
@@ -129,7 +103,7 @@ def test_an_idle_instance_gets_a_new_request_immediately_and_by_itself() -> None
 def test_a_busy_instance_is_sent_ahead_only_what_cannot_grow() -> None:
     async def scenario() -> None:
         batcher = make(limit=3)
-        instance = FakeInstance(batcher)
+        instance = Instance(batcher)
         batcher.add_instance(instance)
         requests = [new_request() for _ in range(4)]
         batcher.put(requests[0])
@@ -154,7 +128,7 @@ def test_a_busy_instance_is_sent_ahead_only_what_cannot_grow() -> None:
 def test_idle_instances_come_before_busy_ones() -> None:
     async def scenario() -> None:
         batcher = make()
-        first, second = FakeInstance(batcher), FakeInstance(batcher)
+        first, second = Instance(batcher), Instance(batcher)
         batcher.add_instance(first)
         batcher.add_instance(second)
         for _ in range(2):
@@ -167,7 +141,7 @@ def test_idle_instances_come_before_busy_ones() -> None:
 def test_an_instance_that_is_gone_is_given_nothing() -> None:
     async def scenario() -> None:
         batcher = make()
-        gone, there = FakeInstance(batcher), FakeInstance(batcher)
+        gone, there = Instance(batcher), Instance(batcher)
         batcher.add_instance(gone)
         batcher.remove_instance(gone)
         one = new_request()
@@ -201,7 +175,7 @@ def test_a_request_past_its_deadline_is_failed_and_never_computed() -> None:
         late, on_time = new_request(deadline=time.monotonic() - 1), new_request(deadline=time.monotonic() + 60)
         batcher.put(late)
         batcher.put(on_time)
-        instance = FakeInstance(batcher)
+        instance = Instance(batcher)
         batcher.add_instance(instance)
         assert instance.batches == [[on_time]]
         with pytest.raises(DeadlineExceeded):
@@ -216,7 +190,7 @@ def test_requeued_requests_come_first() -> None:
         waiting, returned = new_request(key="b"), new_request(key="a")
         batcher.put(waiting)
         batcher.requeue([returned])
-        instance = FakeInstance(batcher)
+        instance = Instance(batcher)
         batcher.add_instance(instance)
         instance.answer()
         assert instance.batches == [[returned], [waiting]]
@@ -228,7 +202,7 @@ def given_out(batcher: Batcher, requests: list[QueuedRequest]) -> list[int]:
     """The sizes of the batches that one instance is given, when everything waits already."""
     for each in requests:
         batcher.put(each)
-    instance = FakeInstance(batcher)
+    instance = Instance(batcher)
     batcher.add_instance(instance)
     while instance.waiting:
         instance.answer()
@@ -262,7 +236,7 @@ def test_greedy_instances_take_all_that_waits_whatever_it_costs() -> None:
             batcher._latencies.of("a").adopt(items, items * items * 0.001)
         assert given_out(batcher, [new_request() for _ in range(7)]) == [4, 3]
         batcher = make(100, limit=4, greedy=True)
-        first, second = FakeInstance(batcher), FakeInstance(batcher)
+        first, second = Instance(batcher), Instance(batcher)
         requests = [new_request() for _ in range(4)]
         batcher._schedule = lambda _: None
         for each in requests:
@@ -277,7 +251,7 @@ def test_greedy_instances_take_all_that_waits_whatever_it_costs() -> None:
 def test_with_a_delay_an_idle_instance_waits_for_a_full_batch_but_no_longer() -> None:
     async def scenario() -> None:
         batcher = make(100, limit=4, max_delay_s=0.05)
-        instance = FakeInstance(batcher)
+        instance = Instance(batcher)
         batcher.add_instance(instance)
         first = [new_request() for _ in range(2)]
         for each in first:
@@ -304,7 +278,7 @@ def test_lower_priorities_go_first_and_are_not_merged_with_others() -> None:
         late, usual, urgent = new_request(priority=1), new_request(), new_request(priority=-1)
         for each in (late, usual, urgent):
             batcher.put(each)
-        instance = FakeInstance(batcher)
+        instance = Instance(batcher)
         batcher.add_instance(instance)
         while instance.waiting:
             instance.answer()
@@ -333,7 +307,7 @@ def test_an_instance_that_is_about_to_finish_is_given_its_next_batch_before_it_h
         for items in (1, 2, 4, 8):
             for _ in range(9):
                 times.observe(items, 0.05 + 0.001 * items)
-        instance = FakeInstance(batcher)
+        instance = Instance(batcher)
         batcher.add_instance(instance)
         first, waiting, suspect = new_request(), [new_request() for _ in range(3)], new_request(isolated=True)
         batcher.put(first)
@@ -373,7 +347,7 @@ def test_lower_priorities_come_first_and_each_has_its_bound(arrivals: list[tuple
             else:
                 batcher.put(new)
                 admitted.append(new)
-        instance = FakeInstance(batcher)
+        instance = Instance(batcher)
         batcher.add_instance(instance)
         while instance.waiting:
             instance.answer()
@@ -403,7 +377,7 @@ def test_requests_that_waited_too_long_are_refused_or_delayed_behind_their_prior
         late = [new_request(priority=2), new_request(priority=3), new_request(priority=1)]
         for each in late:
             batcher.put(each)
-        instance = FakeInstance(batcher)
+        instance = Instance(batcher)
         batcher.add_instance(instance)
         while instance.waiting:
             instance.answer()
@@ -426,7 +400,7 @@ def test_requests_of_one_loop_iteration_are_sent_together_and_fill_no_queue_whil
     async def scenario() -> None:
         later: list[Callable[[], None]] = []
         batcher = make(2, limit=8, schedule=later.append)
-        first, second = FakeInstance(batcher), FakeInstance(batcher)
+        first, second = Instance(batcher), Instance(batcher)
         batcher.add_instance(first)
         together = [new_request(), new_request()]
         for each in together:

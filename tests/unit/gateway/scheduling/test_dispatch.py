@@ -21,41 +21,23 @@ from hubserve.gateway.scheduling.queue_policy import DELAY, REJECT, QueuePolicie
 from hubserve.types import InferResponse
 from hubserve.wire.model_access import ModelAccess
 
+from .fake_instance import FakeInstance
 from .simulation import Clock, Machine, SimulatedInstance, dispatcher_of, new_request, simulate, start
 
 _LIMIT = 4
 
 
-class FakeInstance:
+class Instance(FakeInstance):
     """An instance that answers, dies and is blocked on command."""
 
     def __init__(self, batcher: Batcher) -> None:
+        super().__init__()
         self.batcher = batcher
-        self.expected_s: deque[float] = deque()
-        self.waiting: deque[list[QueuedRequest]] = deque()
-        self.given = 0
-        self.is_alive = True
-
-    @property
-    def in_flight(self) -> int:
-        return len(self.waiting)
-
-    @property
-    def unfinished(self) -> int:
-        return self.in_flight
-
-    def admits(self, request: QueuedRequest) -> bool:
-        return not (request.isolated and self.in_flight)
-
-    @property
-    def is_open(self) -> bool:
-        return self.is_alive and len(self.waiting) < 2
 
     def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
         assert self.is_alive
         assert not any(each.answer.done() for each in batch)
-        self.waiting.append(batch)
-        self.given += 1
+        super().give(batch, call_sizes)
 
     def answer(self) -> None:
         batch = self.waiting.popleft()
@@ -84,7 +66,7 @@ class Dispatching:
         latencies.limit = _LIMIT
         self.clock = clock
         self.batcher = Batcher("m", settings, latencies, schedule=asyncio.get_running_loop().call_soon)
-        self.instances = [FakeInstance(self.batcher) for _ in range(count)]
+        self.instances = [Instance(self.batcher) for _ in range(count)]
         self.requests: list[QueuedRequest] = []
         for instance in self.instances:
             self.batcher.add_instance(instance)
@@ -102,7 +84,7 @@ class Dispatching:
             instance.answer()
         elif what == "die":
             instance.die()
-            self.instances[self.instances.index(instance)] = FakeInstance(self.batcher)
+            self.instances[self.instances.index(instance)] = Instance(self.batcher)
             self.batcher.add_instance(self.instances[number % len(self.instances)])
         elif what == "cancel" and self.requests:
             self.requests[number % len(self.requests)].answer.cancel()

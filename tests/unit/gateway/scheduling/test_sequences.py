@@ -16,27 +16,17 @@ from hubserve.gateway.scheduling.sequence_batcher import SequenceBatcher
 from hubserve.gateway.scheduling.sequence_plan import DIRECT, OLDEST, SequencePlan
 from hubserve.types import InferResponse, SequencePart
 from hubserve.wire.frames import Frame
+from tests.unit.gateway.scheduling.fake_instance import FakeInstance
 
 NAMES = [1, 2, 3, "a", "b"]
 
 
-class Instance:
+class Instance(FakeInstance):
     """An instance that computes on command, and may die."""
 
     def __init__(self, queue: SequenceBatcher) -> None:
+        super().__init__()
         self.queue = queue
-        self.expected_s: deque[float] = deque()
-        self.batches: list[list[QueuedRequest]] = []
-        self.waiting: list[list[QueuedRequest]] = []
-        self.is_alive = True
-
-    @property
-    def in_flight(self) -> int:
-        return len(self.waiting)
-
-    @property
-    def given(self) -> int:
-        return len(self.batches)
 
     @property
     def is_open(self) -> bool:
@@ -45,13 +35,12 @@ class Instance:
     def give(self, batch: list[QueuedRequest], call_sizes: list[int]) -> None:
         assert self.is_open
         assert sum(call_sizes) == len(batch)
-        self.batches.append(batch)
-        self.waiting.append(batch)
+        super().give(batch, call_sizes)
 
     def answer(self) -> None:
         if not self.waiting:
             return
-        batch = self.waiting.pop(0)
+        batch = self.waiting.popleft()
         for request in batch:
             if request.sequence is not None:
                 request.sequence.on_computed(request, {"outputs": []}, Frame({}, []))
@@ -62,7 +51,7 @@ class Instance:
 
     def die(self) -> None:
         self.is_alive = False
-        batches, self.waiting = self.waiting, []
+        batches, self.waiting = self.waiting, deque()
         self.queue.requeue([request for batch in batches for request in batch])
         self.queue.remove_instance(self)
 

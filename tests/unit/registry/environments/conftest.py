@@ -9,7 +9,7 @@ from tests.unit.registry.environments.wheelhouse import write_wheel
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two versions of one package, two packages that need one each, and something small in numpy's name."""
+    """Write wheels: two versions of a package, two packages that require one each, and a small package named numpy."""
     folder = tmp_path_factory.mktemp("wheels")
     for version in ("1.0", "2.0"):
         write_wheel(folder, "conflicted", version)
@@ -31,7 +31,7 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def packages(
     wheels: Path, home: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """The wheels, as the only place where pip and uv look."""
+    """Make the wheels the only source of pip and uv."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "uv-cache"))
@@ -42,6 +42,6 @@ def packages(
 
 @pytest.fixture(params=["uv", "pip"])
 def tool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each tool in turn."""
+    """Select each tool in turn."""
     monkeypatch.setenv("HUBSERVE_ENVIRONMENT_TOOL", request.param)
     return str(request.param)

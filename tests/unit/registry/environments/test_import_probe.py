@@ -1,4 +1,4 @@
-"""Test that the imports that a profile promises are tried in its environment, one after the other."""
+"""Test that the names of a profile are imported in its environment, one after the other."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from hubserve.registry.environments.interpreters import host
 from hubserve.registry.environments.tools.process import Downloads
 
 
-def test_a_name_that_ends_the_process_does_not_keep_the_others_from_being_tried(home: Path) -> None:
+def test_a_name_that_ends_the_process_fails_and_the_others_are_still_imported(home: Path) -> None:
     folder = environments_dir(home) / "3-tried"
     folder.mkdir(parents=True)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
@@ -35,7 +35,7 @@ def test_a_name_that_ends_the_process_does_not_keep_the_others_from_being_tried(
     }
 
 
-def test_downloads_are_counted_as_uv_and_pip_name_them() -> None:
+def test_downloads_are_counted_from_the_output_of_uv_and_pip() -> None:
     uv = Downloads()
     assert uv.after("Resolved 138 packages in 1.90s") == (0, 0)
     assert uv.after("Downloading pip (1.5MiB)") == (0, 3 << 19)

@@ -1,4 +1,4 @@
-"""Which Pythons are found, and which is taken."""
+"""Search for Pythons, and the choice among them."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from hubserve.registry.environments.python_choice import PythonRequest, choose_p
 
 @pytest.fixture
 def lonely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the whole PATH, on a machine without other Pythons."""
+    """Return a folder that is the only one in PATH, on a machine without other Pythons."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -28,12 +28,12 @@ def script(path: Path, text: str) -> None:
 
 
 def pretend(path: Path, version: str, log: Path) -> None:
-    """An executable that answers as a Python of that version does, and counts how often it is asked."""
+    """Write an executable that answers like a Python of a version and counts its runs."""
     numbers = version.replace(".", ", ")
     script(path, f"""echo asked >> {log}; echo '[[{numbers}], "{path}", "final", "linux-x86_64", "cpython"]'""")
 
 
-def test_this_python_is_first_and_a_virtual_environment_counts_as_what_it_was_made_from(tmp_path: Path) -> None:
+def test_this_python_is_first_and_a_virtual_environment_counts_as_its_base_python(tmp_path: Path) -> None:
     assert find_pythons(tmp_path / "pythons.json")[0] == host()
     assert host().numbers == sys.version_info[:3]
     assert probe(sys.executable) == host()
@@ -41,7 +41,7 @@ def test_this_python_is_first_and_a_virtual_environment_counts_as_what_it_was_ma
     assert probe(str(tmp_path / "missing")) is None
 
 
-def test_each_is_run_once_and_remembered_until_it_changes(lonely: Path, tmp_path: Path) -> None:
+def test_each_python_is_run_once_and_cached_until_it_changes(lonely: Path, tmp_path: Path) -> None:
     cache, log = tmp_path / "pythons.json", tmp_path / "log"
     pretend(lonely / "python3.9", "3.9.1", log)
     script(lonely / "python3.8", "exit 1")
@@ -64,7 +64,7 @@ def test_pyenvs_shims_are_not_run(lonely: Path, tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "log").exists()
 
 
-def test_the_newest_that_fits_is_taken_but_this_one_where_it_does(lonely: Path, tmp_path: Path) -> None:
+def test_this_python_is_chosen_if_it_fits_else_the_newest_that_does(lonely: Path, tmp_path: Path) -> None:
     for version in ("3.6.15", "3.8.1", "3.9.1", "3.99.0"):
         pretend(lonely / f"python{version}", version, tmp_path / "log")
         (lonely / f"python{version}").rename(lonely / ("python3." + {"3.6.15": "13", "3.8.1": "8", "3.9.1": "9", "3.99.0": "12"}[version]))
@@ -85,7 +85,7 @@ def test_the_newest_that_fits_is_taken_but_this_one_where_it_does(lonely: Path, 
             choose_python(wish, cache)
 
 
-def test_none_that_fits_is_an_error_that_lists_those_there_are(lonely: Path, tmp_path: Path) -> None:
+def test_the_error_without_a_fitting_python_lists_those_found(lonely: Path, tmp_path: Path) -> None:
     pretend(lonely / "python3.9", "3.9.1", tmp_path / "log")
     with pytest.raises(InstallError) as failed:
         choose_python(PythonRequest("<3.9"), tmp_path / "pythons.json")

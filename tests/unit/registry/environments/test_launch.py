@@ -1,4 +1,4 @@
-"""How an instance is started in the Python of its module."""
+"""Interpreter and environment variables of instances."""
 
 import os
 import subprocess
@@ -27,7 +27,9 @@ def info(**environment: Any) -> ModuleInfo:
     return ModuleInfo("toy", "1.0.0", "paddlehub", environment=environment)
 
 
-def test_names_in_a_modules_words_stand_for_its_folders(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_placeholders_in_a_modules_settings_are_replaced_by_its_folders(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     (tmp_path / "lib").mkdir()
     said = info(environ={"A": "${module}|${environment}|${site_packages}"}, library_path=["lib", "numpy", str(tmp_path)])
@@ -41,7 +43,9 @@ def test_names_in_a_modules_words_stand_for_its_folders(home: Path, tmp_path: Pa
     assert launch(info(), tmp_path, home, "") == Launch("", {})
 
 
-def test_folders_of_an_own_environment_are_its(packages: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_placeholders_of_a_separate_environment_are_its_folders(
+    packages: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/inherited")
     own = provide(home, Needs(), Options(isolated=True), timeout_s=60, progress=silent).environment
     assert own
@@ -57,7 +61,7 @@ def test_a_missing_library_folder_and_a_missing_environment_are_errors(home: Pat
         launch(info(), tmp_path, home, "3.8-0000000000000000")
 
 
-def test_folders_come_before_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_folders_come_before_existing_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/a:/b")
     assert with_libraries({}, ["/c", "/a"]) == {"LD_LIBRARY_PATH": "/c:/a:/b"}
     assert with_libraries({"LD_LIBRARY_PATH": "/d"}, ["/c"]) == {"LD_LIBRARY_PATH": "/c:/d"}
@@ -81,7 +85,7 @@ def test_an_own_environment_sees_hubserve_and_nothing_else_of_this_python(home: 
     assert instance_environment(home, [])["PYTHONPATH"].endswith(":/somewhere")
 
 
-def test_this_python_finds_hubserve_through_that_folder_alone(home: Path) -> None:
+def test_this_python_finds_hubserve_through_that_folder_only(home: Path) -> None:
     environ = instance_environment(home, [], sys.executable)
     code = "import hubserve.errors, sys; print(hubserve.__file__)"
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True, cwd="/")

@@ -1,4 +1,4 @@
-"""What a module says of its needs, in its source or in hub.json."""
+"""Requirements of a module, in its source or in hub.json."""
 
 import json
 import sys
@@ -29,13 +29,13 @@ def info(**environment: Any) -> ModuleInfo:
     return ModuleInfo("toy", "1.0.0", "paddlehub", environment=environment)
 
 
-def test_the_decorator_says_it_and_nothing_runs(tmp_path: Path) -> None:
+def test_the_decorator_is_read_without_running_the_module(tmp_path: Path) -> None:
     folder = with_keywords(tmp_path / "toy", 'requires_python=">=3.8,<3.10", environment={"isolated": True, "environ": {"A": "b"}}')
     needs = read_needs(folder, find_kind(folder).describe(folder))
     assert (needs.requires_python, needs.isolated, dict(needs.environ)) == (">=3.8,<3.10", True, {"A": "b"})
 
 
-def test_a_file_says_it_for_modules_that_the_real_paddlehub_loads_as_well(tmp_path: Path) -> None:
+def test_hub_json_is_read_for_modules_that_paddlehub_loads_as_well(tmp_path: Path) -> None:
     said = {"requires_python": "<3.9", "environment": {"library_path": ["lib"]}}
     folder = write_module(tmp_path / "toy", hub__json=json.dumps(said))
     needs = read_needs(folder, find_kind(folder).describe(folder))
@@ -54,7 +54,7 @@ def test_a_file_says_it_for_modules_that_the_real_paddlehub_loads_as_well(tmp_pa
         ("", "{", "JSON"),
     ],
 )
-def test_what_cannot_be_read_is_refused_where_it_stands(tmp_path: Path, keywords: str, content: str | None, word: str) -> None:
+def test_invalid_requirements_are_refused_with_their_place(tmp_path: Path, keywords: str, content: str | None, word: str) -> None:
     folder = with_keywords(tmp_path / "toy", keywords)
     if content is not None:
         (folder / "hub.json").write_text(content)
@@ -79,7 +79,7 @@ def test_an_environment_object_is_strict(tmp_path: Path, environment: dict[str, 
         read_needs(tmp_path, info(**environment))
 
 
-def test_a_range_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_range_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InstallError, match=r"Write it like >=3.8"):
         read_needs(tmp_path, info()._replace(requires_python="3.8 or so"))
 
@@ -96,7 +96,7 @@ def test_a_range_that_is_none_is_refused(tmp_path: Path) -> None:
         ("numpy @ https://example.org/numpy.whl", "numpy"),
     ],
 )
-def test_this_python_has_it_or_not(line: str, reason: str) -> None:
+def test_requirements_are_compared_with_this_python(line: str, reason: str) -> None:
     missing = unmet_requirements(Requirements((line,)))
     assert reason in " ".join(missing)
     assert bool(missing) == bool(reason)
@@ -124,11 +124,11 @@ def test_a_build_of_opencv_stands_in_for_another(
     assert " ".join(unmet_requirements(Requirements((line,)))) == reason
 
 
-def test_a_constraint_counts_for_what_is_there_only() -> None:
+def test_a_constraint_applies_to_installed_packages_only() -> None:
     assert unmet_requirements(Requirements(("numpy",), ("numpy<1", "no-such-package-anywhere<1"))) == [f"numpy<1 (has {numpy.__version__})"]
 
 
-def test_a_module_shares_this_python_unless_something_speaks_against_it(tmp_path: Path) -> None:
+def test_a_module_shares_this_python_unless_there_is_a_reason_against(tmp_path: Path) -> None:
     plain = read_needs(tmp_path, info())
     assert why_not_host(plain) == ""
     assert "asks for its own" in why_not_host(read_needs(tmp_path, info(isolated=True)))

@@ -1,4 +1,4 @@
-"""Environments that Triton models bring along."""
+"""Environments that Triton models bring."""
 
 import io
 import os
@@ -58,7 +58,7 @@ def test_an_archive_in_the_model_s_folder_is_unpacked_once(home: Path, tmp_path:
     assert again.python != launched.python
 
 
-def test_a_folder_is_used_as_it_is_and_a_model_may_bring_none(home: Path, tmp_path: Path) -> None:
+def test_a_folder_is_used_directly_and_a_model_may_have_no_environment(home: Path, tmp_path: Path) -> None:
     assert packed_launch({"parameters": {}}, tmp_path) is None
     (tmp_path / "env" / "bin").mkdir(parents=True)
     (tmp_path / "env" / "bin" / "python").symlink_to(sys.executable)
@@ -89,7 +89,7 @@ def test_links_stay_in_the_environment(home: Path, tmp_path: Path, link: tuple[s
 
 
 @pytest.mark.parametrize("links", [[("d", "."), ("d/x", "y")], [("d", "."), ("x", "d/e/../..")]])
-def test_links_do_not_lead_out_by_way_of_others(home: Path, tmp_path: Path, links: list[tuple[str, str]]) -> None:
+def test_links_do_not_lead_out_through_other_links(home: Path, tmp_path: Path, links: list[tuple[str, str]]) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(ConfigError, match="through a link|leads out"):
         packed_launch(config_of(str(packed(tmp_path / "out", *links, ("e", "lib/..")))), tmp_path)
@@ -116,7 +116,7 @@ def test_a_python_that_cannot_be_used_says_why(home: Path, tmp_path: Path, pytho
         ("$$TRITON_MODEL_DIRECTORY/text", "damaged, or not a tar archive"),
     ],
 )
-def test_what_is_no_environment_is_refused(home: Path, tmp_path: Path, named: str, why: str) -> None:
+def test_an_invalid_environment_is_refused(home: Path, tmp_path: Path, named: str, why: str) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "text").write_text("no archive")

@@ -1,4 +1,4 @@
-"""The environment profile for PaddleOCR: what its own requirements.txt asks for is in it, and modules of its make get it."""
+"""The environment profile for PaddleOCR: it meets PaddleOCR's requirements.txt, and modules like PaddleOCR's get it."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from hubserve.kinds.project_imports import folders_beside
 from hubserve.registry.environments.code_requirements import required_names
 from hubserve.registry.environments.profile import all_profiles
 
-#: the requirements of PaddleOCR 2.0 to 2.10, except those of training and recovery alone
+#: the requirements of PaddleOCR 2.0 to 2.10, except those for training and recovery only
 ASKED = """
     shapely scikit-image imgaug albumentations pyclipper lmdb tqdm numpy visualdl rapidfuzz opencv-python opencv-contrib-python cython lxml
     premailer openpyxl attrdict pillow pyyaml python-docx beautifulsoup4 fonttools fire pdf2docx pymupdf
 """
 
 
-def test_it_holds_what_paddleocr_asks_for(tmp_path: Path) -> None:
+def test_it_meets_the_requirements_of_paddleocr(tmp_path: Path) -> None:
     profile = all_profiles(tmp_path)["paddleocr"]
     packages = {line.partition("=")[0].partition("<")[0] for line in profile.wanted.lines}
     assert set(ASKED.split()) <= packages
@@ -23,7 +23,7 @@ def test_it_holds_what_paddleocr_asks_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["imgaug", "lmdb", "albumentations"])
-def test_only_it_has_what_a_module_of_its_make_needs(tmp_path: Path, package: str) -> None:
+def test_only_this_profile_has_what_such_a_module_needs(tmp_path: Path, package: str) -> None:
     folder = tmp_path / "project" / "deploy" / "serving" / "reader"
     for name, text in {
         "setup.py": "",

@@ -1,4 +1,4 @@
-"""Profiles are read from their files, and what cannot be used is refused with the reason."""
+"""Profiles are read from their files; invalid ones are refused with the reason."""
 
 import json
 import re
@@ -16,7 +16,7 @@ OWN = [path.stem for path in sorted(OWN_FOLDER.glob("*.json"))]
 
 
 def write_profile(home: Path, name: str, **more: Any) -> Path:
-    """A profile of a user's own, in a home."""
+    """Write a user's profile into a home."""
     document = {"description": f"for {name}", "pythons": ["3.8"], "requirements": ["conflicted==1.0"], "provides": {}, **more}
     path = home / "profiles" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def write_profile(home: Path, name: str, **more: Any) -> Path:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_a_profile_brings_the_package_of_every_name_that_it_promises(name: str, home: Path) -> None:
+def test_a_profile_has_the_package_of_every_name_that_it_provides(name: str, home: Path) -> None:
     profile = get_profile(home, name)
     brought = names_in(profile.wanted.lines)
     assert [each for each in profile.provides if profile.packages_of(each)[0] not in brought] == []
@@ -39,7 +39,7 @@ def test_the_guide_lists_every_profile_and_no_other() -> None:
     assert sorted(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == OWN
 
 
-def test_those_for_paddlehub_are_there_and_looked_at_in_order(home: Path) -> None:
+def test_the_profiles_for_paddlehub_exist_and_are_tried_in_order(home: Path) -> None:
     names = list(all_profiles(home))
     assert names.index("paddlehub") < names.index("paddle-fluid")
     known = known_packages(all_profiles(home))
@@ -47,14 +47,14 @@ def test_those_for_paddlehub_are_there_and_looked_at_in_order(home: Path) -> Non
     assert "paddle.fluid" not in get_profile(home, "paddlehub").provides
 
 
-def test_a_users_own_counts_before_one_of_the_same_name(home: Path) -> None:
+def test_a_users_profile_replaces_one_of_the_same_name(home: Path) -> None:
     write_profile(home, "paddlehub", description="mine")
     write_profile(home, "first", order=1)
     assert get_profile(home, "paddlehub").description == "mine"
     assert next(iter(all_profiles(home))) == "first"
 
 
-def test_an_unknown_one_is_refused_with_those_that_there_are(home: Path) -> None:
+def test_the_error_for_an_unknown_profile_lists_the_known_ones(home: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"environment profile 'padlehub' does not exist; did you mean 'paddlehub'\? Available are: .*paddle-fluid.*host"
     ):
@@ -77,7 +77,7 @@ def test_an_unknown_one_is_refused_with_those_that_there_are(home: Path) -> None
         ({"constraints": ["conflicted"], "order": "first"}, "Expected `int`, got `str`"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named_with_its_fault(home: Path, more: dict[str, Any], reason: str) -> None:
+def test_the_error_for_an_invalid_file_names_it_and_the_fault(home: Path, more: dict[str, Any], reason: str) -> None:
     path = write_profile(home, "mine", **more)
     with pytest.raises(ConfigError, match=reason) as caught:
         read_profile(path)
@@ -95,7 +95,7 @@ def test_a_file_that_is_not_json_or_has_a_reserved_name_is_refused(home: Path) -
             read_profile(write_profile(home, name))
 
 
-def test_packages_may_lie_beside_the_file_and_come_from_further_indexes(home: Path) -> None:
+def test_packages_may_be_beside_the_file_or_come_from_further_indexes(home: Path) -> None:
     path = write_profile(home, "mine", requirements=["--find-links wheels", "--extra-index-url https://example.org/simple", "six"])
     (path.parent / "wheels").mkdir()
     wanted = read_profile(path).wanted

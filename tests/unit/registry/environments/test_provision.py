@@ -1,4 +1,4 @@
-"""Environments are built once, whole or not at all, with either tool."""
+"""Environments are built once, completely or not at all, with either tool."""
 
 import errno
 import json
@@ -42,7 +42,7 @@ def get(home: Path, wanted: Needs, progress=silent, **options: object) -> Provid
 
 
 def has(home: Path, key: str, package: str = "conflicted") -> str:
-    """The version of a package that an environment's Python sees, started as an instance's is."""
+    """Return the version of a package that an environment's Python imports when started like an instance."""
     python = str(environments_dir(home) / key / "bin" / "python")
     code = f"import hubserve, sys; import {package} as p; print(p.__version__); print(sys.path)"
     environ = instance_environment(home, [], python)
@@ -55,7 +55,7 @@ def nothing_left(home: Path) -> bool:
     return not folders(home) and not list((home / "tmp").iterdir())
 
 
-def test_what_this_python_has_is_shared_and_nothing_is_built(packages: Path, home: Path) -> None:
+def test_this_python_is_shared_if_it_meets_the_requirements(packages: Path, home: Path) -> None:
     assert get(home, needs("numpy", "packaging>=20")) == Provided()
     assert not environments_dir(home).exists()
 
@@ -68,7 +68,7 @@ def test_an_environment_is_built_once_and_shared_by_all_that_resolve_to_it(packa
     assert (first.python, first.tool) == (host().version, tool)
     assert "conflicted==1.0" in first.pins
     assert get(home, needs("conflicted<2")) == Provided(first, False)
-    same, again = get(home, needs("Conflicted==1.0"))  # other words, resolved to the same
+    same, again = get(home, needs("Conflicted==1.0"))  # written differently, resolved to the same
     assert same
     assert (same.key, again) == (first.key, False)
     other, _ = get(home, needs("conflicted"))
@@ -78,7 +78,7 @@ def test_an_environment_is_built_once_and_shared_by_all_that_resolve_to_it(packa
     assert [each.key for each in all_environments(home)] == sorted([first.key, other.key])
 
 
-def test_both_tools_come_to_the_same_key(packages: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_tools_have_the_same_key(packages: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = set()
     for each in ("uv", "pip"):
         monkeypatch.setenv("HUBSERVE_ENVIRONMENT_TOOL", each)
@@ -89,7 +89,7 @@ def test_both_tools_come_to_the_same_key(packages: Path, home: Path, monkeypatch
     assert len(keys) == 1
 
 
-def test_what_does_not_resolve_says_why_and_leaves_nothing(packages: Path, home: Path, tool: str) -> None:
+def test_requirements_that_do_not_resolve_are_an_error_and_leave_nothing(packages: Path, home: Path, tool: str) -> None:
     with pytest.raises(InstallError) as failed:
         get(home, needs("wants_one", "wants_two"))
     assert "conflicted" in failed.value.message
@@ -101,7 +101,7 @@ def test_what_does_not_resolve_says_why_and_leaves_nothing(packages: Path, home:
     assert nothing_left(home)
 
 
-def test_isolated_modules_get_their_own_although_this_python_would_do(packages: Path, home: Path) -> None:
+def test_isolated_modules_get_a_separate_environment_although_this_python_fits(packages: Path, home: Path) -> None:
     found, built = get(home, needs(), isolated=True)
     assert built
     assert found
@@ -123,7 +123,7 @@ def test_packages_that_a_module_brings_are_shared_with_no_other(packages: Path, 
 
 @pytest.mark.parametrize("step", ["resolving", "making an environment", "installing", "writing to disk"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")])
-def test_what_goes_wrong_at_any_step_leaves_nothing(packages: Path, home: Path, step: str, error: BaseException) -> None:
+def test_a_failure_at_any_step_leaves_nothing(packages: Path, home: Path, step: str, error: BaseException) -> None:
     def progress(message: str, done_bytes: int = 0, total_bytes: int = 0) -> None:
         if message.startswith(step):
             raise error
@@ -135,7 +135,7 @@ def test_what_goes_wrong_at_any_step_leaves_nothing(packages: Path, home: Path, 
 
 
 def test_a_tool_that_cannot_write_leaves_nothing(packages: Path, home: Path, tool: str) -> None:
-    get(home, needs("conflicted"))  # what is kept for next time is there
+    get(home, needs("conflicted"))  # fills the caches
     before = [each.key for each in all_environments(home)]
     kept = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, kept[1]))
@@ -215,7 +215,7 @@ def test_a_tool_that_is_not_installed_is_an_error(packages: Path, home: Path, mo
 @pytest.mark.parametrize(
     "line", ["--no-index --find-links {}/page", "--pre --index-url {}/simple", "--prefer-binary --extra-index-url={}/simple"]
 )
-def test_an_address_behind_another_option_is_refused_before_anything_is_asked_for(tmp_path: Path, line: str) -> None:
+def test_an_address_after_another_option_is_refused_before_any_request(tmp_path: Path, line: str) -> None:
     with served() as web:
         (tmp_path / "requirements.txt").write_text(f"{line.format(web.url)}\nelsewhere==1.0\n")
         with pytest.raises(InstallError, match=r"requirements\.txt', line 1: .*--allow-urls"):

@@ -1,4 +1,4 @@
-"""What is read of a requirements.txt, and what is refused."""
+"""Accepted and refused lines of requirements.txt."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def read(folder: Path, text: str, allow_urls: bool = False, **others: str) -> Re
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n   # at all\n", "\ufeff# with a mark\n"])
-def test_a_file_that_asks_for_nothing_is_as_none(tmp_path: Path, text: str) -> None:
+def test_an_empty_file_is_like_a_missing_one(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text) == Requirements()
     assert read_requirements(tmp_path / "elsewhere") == Requirements()
 
@@ -31,13 +31,13 @@ def test_pips_syntax_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["paddlehub", "paddlehub>=2.0.0", "PaddleHub == 2.1.0", 'paddlehub; python_version < "4"'])
-def test_paddlehub_is_there_already(tmp_path: Path, line: str) -> None:
+def test_paddlehub_counts_as_installed(tmp_path: Path, line: str) -> None:
     found = read(tmp_path, f"{line}\nsix\n-r more.txt\n-c limits.txt\n", more=f"{line}\ntqdm\n", limits="paddlehub<3\n")
     assert (found.lines, found.constraints) == (("six", "tqdm"), ())
     assert read(tmp_path, "paddlehub-extras\n").lines == ("paddlehub-extras",), "only the package itself"
 
 
-def test_a_folder_of_packages_inside_the_module_is_used_and_what_lies_there_counts(tmp_path: Path) -> None:
+def test_a_folder_of_packages_inside_the_module_is_used_and_its_content_counts(tmp_path: Path) -> None:
     write_wheel(tmp_path / "wheels", "a", "1.0")
     found = read(tmp_path, "--find-links wheels\na==1.0\n")
     assert found.links == ((tmp_path / "wheels").resolve(),)
@@ -97,7 +97,7 @@ def test_a_folder_of_packages_inside_the_module_is_used_and_what_lies_there_coun
         ("-r loop.txt", "without end"),
     ],
 )
-def test_a_line_that_reaches_elsewhere_or_says_nothing_clear_is_refused_with_its_number(tmp_path: Path, line: str, word: str) -> None:
+def test_a_line_that_reaches_outside_or_is_unclear_is_refused_with_its_number(tmp_path: Path, line: str, word: str) -> None:
     (tmp_path / "module" / "folder").mkdir(parents=True)
     with pytest.raises(InstallError) as failed:
         read(tmp_path / "module", f"fine\n{line}\n", loop="-r loop.txt\n")
@@ -105,7 +105,7 @@ def test_a_line_that_reaches_elsewhere_or_says_nothing_clear_is_refused_with_its
     assert "line 2" in failed.value.message or "loop" in line
 
 
-def test_addresses_are_taken_where_the_user_allows_them_but_files_never(tmp_path: Path) -> None:
+def test_addresses_are_accepted_if_the_user_allows_them_but_files_never(tmp_path: Path) -> None:
     text = "--extra-index-url https://example.org\na @ https://example.org/a.whl\n"
     found = read(tmp_path, text, allow_urls=True)
     assert (found.options, found.lines) == (("--extra-index-url https://example.org",), ("a @ https://example.org/a.whl",))
@@ -113,7 +113,7 @@ def test_addresses_are_taken_where_the_user_allows_them_but_files_never(tmp_path
         read(tmp_path, "--extra-index-url file:///opt\n", allow_urls=True)
 
 
-def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_bytes(b"\xff\xfea\x00")
     with pytest.raises(InstallError, match="UTF-8"):
         read_requirements(tmp_path)
@@ -130,7 +130,7 @@ def test_several_options_in_one_line_are_each_read(tmp_path: Path) -> None:
     assert (found.lines, found.links) == (("a",), ((tmp_path / "my wheels").resolve(),))
 
 
-def test_files_that_multiply_are_not_read_for_ever(tmp_path: Path) -> None:
+def test_files_that_include_one_another_are_not_read_forever(tmp_path: Path) -> None:
     others = {f"f{number}": f"-r f{number + 1}.txt\n" * 9 for number in range(8)}
     with pytest.raises(InstallError, match="without end"):
         read(tmp_path, "-r f0.txt\n", **others, f8="a\n")
@@ -149,6 +149,6 @@ def test_a_wheel_of_the_module_that_needs_a_package_from_an_address_is_refused(t
 @pytest.mark.parametrize(
     "address", ["ftp://example.org/x", "https://", "https://-x/", "git+ssh://-oProxyCommand=x/r", "https://h/a'b", "ssh://h/r"]
 )
-def test_an_address_that_is_allowed_must_be_one_of_a_web_server_or_git(tmp_path: Path, address: str) -> None:
+def test_an_allowed_address_must_be_that_of_a_web_server_or_git(tmp_path: Path, address: str) -> None:
     with pytest.raises(InstallError, match="not a supported address"):
         read(tmp_path, f"a @ {address}\n", allow_urls=True)

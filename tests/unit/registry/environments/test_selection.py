@@ -23,7 +23,7 @@ PLACE = Place("module.py", 3, False)
 
 @pytest.fixture
 def profiles(packages: Path, home: Path) -> Path:
-    """One profile with an old version and a package that wants it, one with the names of another world."""
+    """Write a profile with an old version and a package that requires it, and one with other names."""
     for name in ("gone_before", "lonely"):
         write_wheel(packages, name, "1.0")
     old = {"conflicted": "conflicted", "wants_one": "wants-one", "numpy": "numpy"}
@@ -55,12 +55,12 @@ def pins(choice: Choice) -> set[str]:
     return set(choice.resolution.lock.pins)
 
 
-def test_what_this_python_has_it_runs(profiles: Path) -> None:
+def test_a_module_whose_needs_this_python_meets_runs_there(profiles: Path) -> None:
     assert chosen(profiles, "numpy requests yaml") == Choice(None, "", "it has what its code imports")
     assert chosen(profiles, "numpy", ("packaging",)).why == "it has what requirements.txt and its code ask for"
 
 
-def test_the_first_profile_that_has_what_is_missing_is_taken(profiles: Path) -> None:
+def test_the_first_profile_with_the_missing_packages_is_chosen(profiles: Path) -> None:
     found = chosen(profiles, "conflicted numpy")
     assert found.profile == "old"
     assert found.why == "its code imports 'conflicted' (module.py, line 3), which this Python does not have"
@@ -70,7 +70,7 @@ def test_the_first_profile_that_has_what_is_missing_is_taken(profiles: Path) -> 
     assert chosen(profiles, "conflicted conflicted.fluid").profile == "older", "a name that only old versions have"
 
 
-def test_where_none_has_everything_the_one_with_most_is_taken_and_the_rest_is_named(profiles: Path) -> None:
+def test_if_none_has_everything_the_one_with_most_is_chosen_and_the_rest_is_named(profiles: Path) -> None:
     found = chosen(profiles, "gone_before never_heard_of numpy")
     assert found.profile == "older"
     assert found.lacks == ("no profile has 'never_heard_of' (module.py, line 3), which its code imports",)
@@ -79,7 +79,7 @@ def test_where_none_has_everything_the_one_with_most_is_taken_and_the_rest_is_na
     assert "'never_heard_of'" in found.lacks[0]
 
 
-def test_without_a_python_for_it_this_one_runs_it_as_far_as_it_goes(profiles: Path) -> None:
+def test_without_a_python_for_a_profile_this_python_is_used(profiles: Path) -> None:
     for name in ("old", "older"):
         (profiles / "profiles" / f"{name}.json").unlink()
     write_profile(profiles, "ancient", pythons=["3.1"], provides={"conflicted": "conflicted"})
@@ -89,7 +89,7 @@ def test_without_a_python_for_it_this_one_runs_it_as_far_as_it_goes(profiles: Pa
     assert "'conflicted'" in found.lacks[1]
 
 
-def test_requirements_that_bring_what_is_imported_are_enough(profiles: Path) -> None:
+def test_requirements_that_cover_the_imports_suffice(profiles: Path) -> None:
     found = chosen(profiles, "conflicted numpy something_inside", ("conflicted==2.0",))
     assert (found.profile, found.lacks) == ("", ())
     assert "conflicted==2.0" in pins(found)
@@ -98,14 +98,14 @@ def test_requirements_that_bring_what_is_imported_are_enough(profiles: Path) -> 
     assert {"conflicted==2.0", "wants-two==1.0"} <= pins(found)
 
 
-def test_requirements_that_forget_what_is_imported_stand_on_a_profile(profiles: Path) -> None:
+def test_requirements_that_lack_an_import_are_added_to_a_profile(profiles: Path) -> None:
     found = chosen(profiles, "conflicted heavy numpy", ("heavy",))
     assert found.profile == "old"
     assert found.why == "its code imports 'conflicted' (module.py, line 3), which requirements.txt does not bring"
     assert {"conflicted==1.0", "wants-one==1.0", "heavy==1.0"} <= pins(found)
 
 
-def test_the_modules_own_versions_count_before_the_profiles(profiles: Path) -> None:
+def test_the_modules_versions_override_the_profiles(profiles: Path) -> None:
     found = chosen(profiles, "conflicted gone_before", ("conflicted>=2",))
     assert found.profile == "older"
     assert {"conflicted==2.0", "gone-before==1.0"} <= pins(found)
@@ -119,7 +119,7 @@ def test_the_modules_own_versions_count_before_the_profiles(profiles: Path) -> N
     assert "wants-one==1.0" not in pins(found)
 
 
-def test_a_profile_that_a_pinned_package_does_not_run_with_is_passed_over(profiles: Path) -> None:
+def test_a_profile_that_does_not_run_with_a_pinned_package_is_skipped(profiles: Path) -> None:
     provides = {"conflicted": "conflicted"}
     write_profile(profiles, "old", pythons=HERE, order=1, requirements=["conflicted==1.0"], provides=provides, unfit=["heavy<2"])
     assert chosen(profiles, "conflicted", ("heavy==1.0",)).profile == "older"
@@ -127,7 +127,7 @@ def test_a_profile_that_a_pinned_package_does_not_run_with_is_passed_over(profil
     assert chosen(profiles, "conflicted").profile == "old"
 
 
-def test_a_part_of_a_package_that_only_some_versions_have_asks_for_the_profile_that_knows_which(profiles: Path) -> None:
+def test_a_part_that_only_some_versions_have_selects_the_profile_with_such_a_version(profiles: Path) -> None:
     fits = {"conflicted.part": "conflicted"}
     write_profile(profiles, "old", pythons=HERE, order=1, requirements=["heavy"], constraints=["conflicted<2"], fits=fits)
     found = chosen(profiles, "conflicted conflicted.part", ("conflicted>=1",))
@@ -142,7 +142,7 @@ def test_what_fits_no_profile_is_refused_with_both_reasons(profiles: Path) -> No
         chosen(profiles, "wants_one", ("conflicted==9.9",))
 
 
-def test_who_names_an_environment_gets_it(profiles: Path) -> None:
+def test_a_named_environment_is_chosen(profiles: Path) -> None:
     found = chosen(profiles, "numpy", profile="older")
     assert (found.profile, found.why) == ("older", "--environment asks for it")
     found = chosen(profiles, "conflicted requests", module="older")
@@ -165,7 +165,7 @@ def test_packages_of_the_user_are_added(profiles: Path) -> None:
         chosen(profiles, "numpy", packages="heavy", profile="host")
 
 
-def test_only_what_names_it_gets_a_profile_that_is_not_automatic(profiles: Path) -> None:
+def test_a_profile_that_is_not_automatic_must_be_named(profiles: Path) -> None:
     for name in ("old", "older"):
         (profiles / "profiles" / f"{name}.json").unlink()
     write_profile(profiles, "engine", pythons=HERE, provides={"conflicted": "conflicted"}, automatic=False)
@@ -173,7 +173,7 @@ def test_only_what_names_it_gets_a_profile_that_is_not_automatic(profiles: Path)
     assert chosen(profiles, "conflicted", profile="engine").profile == "engine"
 
 
-def test_code_needs_what_it_does_not_try_first(tmp_path: Path) -> None:
+def test_optional_imports_are_not_required(tmp_path: Path) -> None:
     folder, beside = tmp_path / "toy", tmp_path / "elsewhere"
     (beside / "ppocr").mkdir(parents=True)
     (beside / "ppocr" / "__init__.py").touch()
@@ -187,7 +187,7 @@ def test_code_needs_what_it_does_not_try_first(tmp_path: Path) -> None:
     assert needed["late_one"] == Place("module.py", 11, False, True)
 
 
-def test_this_python_is_asked_without_importing_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_python_is_checked_without_importing_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "half_there" / "inner").mkdir(parents=True)
     (tmp_path / "half_there" / "__init__.py").write_text("raise SystemExit('it was imported')")
     (tmp_path / "half_there" / "file.py").touch()
@@ -200,6 +200,6 @@ def test_this_python_is_asked_without_importing_anything(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("imported", "needed"), [("ppgan", {"ppgan", "paddle"}), ("ppdet", {"ppdet", "paddle", "requests"}), ("tqdm", {"tqdm"})]
 )
-def test_packages_that_a_package_imports_without_asking_for_them_are_needed_too(tmp_path: Path, imported: str, needed: set[str]) -> None:
+def test_undeclared_dependencies_of_a_package_are_required_too(tmp_path: Path, imported: str, needed: set[str]) -> None:
     (tmp_path / "module.py").write_text(f"import {imported}.core\n")
     assert set(required_names(tmp_path)) == needed

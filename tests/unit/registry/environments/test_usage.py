@@ -30,7 +30,7 @@ def use(folder: Path, key: str) -> None:
     (folder / ".hubserve.json").write_text(json.dumps({"name": folder.parent.name, "version": folder.name, "environment": key}))
 
 
-def test_prune_removes_what_no_module_uses_and_says_how_much(packages: Path, home: Path) -> None:
+def test_prune_removes_unused_environments_and_reports_the_freed_bytes(packages: Path, home: Path) -> None:
     kept, gone = made(home, "conflicted<2"), made(home, "conflicted")
     aside = made(home, "wants_one")
     use(home / "modules" / "toy" / "1.0.0", kept.key)
@@ -47,7 +47,7 @@ def test_prune_removes_what_no_module_uses_and_says_how_much(packages: Path, hom
     assert not list(environments_dir(home).glob(".*.removed"))
 
 
-def test_prune_leaves_what_a_process_still_runs_in(packages: Path, home: Path) -> None:
+def test_prune_keeps_environments_of_running_processes(packages: Path, home: Path) -> None:
     found = made(home, "conflicted")
     process = subprocess.Popen([str(found.executable), "-c", "input()"], stdin=subprocess.PIPE)
     try:
@@ -58,7 +58,7 @@ def test_prune_leaves_what_a_process_still_runs_in(packages: Path, home: Path) -
     assert list(prune(home, timeout_s=10, progress=silent).removed) == [found.key]
 
 
-def test_a_key_may_be_shortened_while_it_is_clear(packages: Path, home: Path) -> None:
+def test_a_key_may_be_shortened_if_unambiguous(packages: Path, home: Path) -> None:
     found, other = made(home, "conflicted"), made(home, "conflicted<2")
     assert get_environment(home, found.key[:-3]) == found
     assert get_environment(home, other.key) == other
@@ -67,7 +67,7 @@ def test_a_key_may_be_shortened_while_it_is_clear(packages: Path, home: Path) ->
             get_environment(home, unclear)
 
 
-def test_an_environment_travels_as_wheels_to_a_home_without_an_index(
+def test_an_environment_is_exported_as_wheels_to_a_home_without_an_index(
     packages: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str
 ) -> None:
     found = made(home, "wants_one")

@@ -1,4 +1,4 @@
-"""Small real wheels, written where a test wants them, so that no index is asked."""
+"""Small real wheels, written by tests, so that no index is needed."""
 
 import zipfile
 from importlib import metadata
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_wheel(folder: Path, name: str, version: str, *, needs: tuple[str, ...] = (), filling_bytes: int = 0) -> Path:
-    """A pure wheel of a package with ``__version__``, for every Python."""
+    """Write a pure wheel of a package with ``__version__``, for every Python."""
     folder.mkdir(parents=True, exist_ok=True)
     info = f"{name}-{version}.dist-info"
     requires = "".join(f"Requires-Dist: {each}\n" for each in needs)
@@ -20,7 +20,7 @@ def write_wheel(folder: Path, name: str, version: str, *, needs: tuple[str, ...]
 
 
 def repack(folder: Path, name: str) -> Path:
-    """The wheel that an installed package came from, near enough to install it again."""
+    """Rebuild the wheel of an installed package, close enough to install it again."""
     folder.mkdir(parents=True, exist_ok=True)
     found = metadata.distribution(name)
     info = f"{name}-{found.version}.dist-info"

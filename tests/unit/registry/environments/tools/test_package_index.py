@@ -1,4 +1,4 @@
-"""What pip's configuration says reaches uv, too."""
+"""pip's configuration also applies to uv."""
 
 from pathlib import Path
 
@@ -39,9 +39,13 @@ def test_both_tools_are_told_the_same(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PIP_TRUSTED_HOST", "inner")
     monkeypatch.setenv("PIP_FIND_LINKS", "/a")
     found = index_settings()
-    told = found.uv_environ()
-    assert (told["UV_INDEX_URL"], told["UV_EXTRA_INDEX_URL"], told["SSL_CERT_FILE"]) == ("https://one", "https://two", "/certs")
-    assert told["UV_INDEX_STRATEGY"] == "unsafe-best-match"
+    variables = found.uv_environ()
+    assert (variables["UV_INDEX_URL"], variables["UV_EXTRA_INDEX_URL"], variables["SSL_CERT_FILE"]) == (
+        "https://one",
+        "https://two",
+        "/certs",
+    )
+    assert variables["UV_INDEX_STRATEGY"] == "unsafe-best-match"
     assert found.uv_options() == ["--find-links", "/a", "--allow-insecure-host", "inner"]
     assert found.pip_environ()["PIP_INDEX_URL"] == "https://one"
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://mine")
