@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.behaviours.test_readme import SHOWN_PORT, Shell, steps
+from tests.behaviours.test_readme import SHOWN_PORT, Shell, shown_in, steps
 from tests.conftest import ROOT
 
 PAGES = [*sorted((ROOT / "docs" / "tutorial").glob("[a-z]*.md")), ROOT / "docs" / "zh" / "tutorial.md"]
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 NEEDS = {"pytorch.md": "torch"}
 QUICK = ("index.md", "text.md")  # the others measure engines
-#: stands for what differs from machine to machine
-GAP = "..."
 
 
 @pytest.fixture
@@ -37,12 +35,6 @@ def shell(tmp_path: Path, model_dir: Path, ocr_dir: Path, cat_photo: Path, page_
         yield shell
     finally:
         shell.kill_servers()
-
-
-def shown_in(printed: str, line: str) -> bool:
-    """Whether the parts of a shown line stand in what was printed, in their order."""
-    parts = [re.escape(part) for part in line.strip().split(GAP)]
-    return re.search(".*".join(parts), printed) is not None
 
 
 @pytest.mark.parametrize(

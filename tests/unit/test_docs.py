@@ -4,6 +4,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -106,3 +107,10 @@ def test_source_files_that_a_page_names_exist(page: Path) -> None:
     for name in re.findall(r"`([\w-]+/[\w/-]+\.py)`", page.read_text("utf-8")):
         places = (ROOT / name, ROOT / "hubserve" / name)
         assert name in shown or name.endswith("/1/model.py") or any(place.exists() for place in places), f"{name}: there is no such file"
+
+
+@pytest.mark.parametrize("path", [*PAGES, *OUTSIDE], ids=lambda path: path.name)
+def test_the_first_request_after_a_start_waits_for_the_server(path: Path) -> None:
+    shown = [line for line in path.read_text("utf-8").splitlines() if line.startswith("$ ")]
+    started = [after for line, after in pairwise(shown) if re.fullmatch(r"\$ hub serving start .*&", line)]
+    assert [each for each in started if "--retry-connrefused" not in each] == []
