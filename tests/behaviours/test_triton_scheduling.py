@@ -15,7 +15,8 @@ from onnx import helper
 from tritonclient.utils import InferenceServerException
 
 from tests.conftest import MODULES, Server, free_port, servers
-from tests.triton_models import FLOAT, SCALE, _save, tensor, write_scale
+from tests.onnx_models import save_graph
+from tests.triton_models import FLOAT, SCALE, tensor, write_scale
 
 CONTROLS = """
 control_input [
@@ -88,7 +89,7 @@ def write_accumulator(store: Path, name: str, strategy: str, batch: int = 4) -> 
         helper.make_node("Identity", ["SUM"], ["KEEP"]),
     ]
     shape: list[Any] = ["n", 1] if batch else [1]
-    _save(
+    save_graph(
         folder / "model.onnx",
         nodes,
         [(each, FLOAT, shape) for each in ("X", "START", "READY", "KEPT")],
