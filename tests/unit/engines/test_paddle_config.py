@@ -145,10 +145,11 @@ def test_importing_paddle_is_quiet_and_keeps_the_handlers_of_signals(tmp_path):
         "os.kill(os.getpid(), signal.SIGTERM)\n"
         "print(got)\n"
     )
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}  # it handles SIGTERM itself
     done = subprocess.run(
         [sys.executable, "-W", "error", str(script)],
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=60,
