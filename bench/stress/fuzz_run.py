@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ def server_under_test(log: Path | None, **settings: Any) -> Iterator[Server]:
             yield server
 
 
-class FuzzRun:
+class FuzzRun(ABC):
     """Inputs sent by several senders at once, and their effects on one process.
 
     Args:
@@ -78,9 +79,9 @@ class FuzzRun:
         self._children = set(child_pids(pid))
         self._descriptors_before = descriptor_count(pid)
 
+    @abstractmethod
     async def send(self) -> None:
         """Send one input and record how it ended."""
-        raise NotImplementedError
 
     async def all(self) -> None:
         """Send all inputs."""
