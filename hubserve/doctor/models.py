@@ -48,7 +48,7 @@ def check_own_model(target: Target) -> Iterator[Finding]:
     """Check the files of a module that is a model itself, and that an engine for them is installed."""
     if target.info.kind != model_file.KIND:
         return
-    graph = target.folder if target.folder.is_file() else target.folder / model_file.card_of(target.folder).file
+    graph = target.folder if model_file.is_model(target.folder) else target.folder / model_file.card_of(target.folder).file
     try:
         files = model_file.all_files(graph)
         for each in files:

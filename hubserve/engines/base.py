@@ -69,16 +69,12 @@ class ModelFiles(NamedTuple):
     """The files of one model on disk.
 
     Attributes:
-        graph: ``*.pdmodel``, ``*.json`` (Paddle 3), ``*.onnx``, ``*.xml`` (OpenVINO) or ``*.pt`` (TorchScript).
+        graph: a file of one of :data:`hubserve.engines.model_formats.FORMATS`, or the folder that is the model, such as a SavedModel.
         weights: ``*.pdiparams``; None where the graph holds them.
     """
 
     graph: Path
     weights: Optional[Path]
-
-
-#: endings of files that one engine alone reads
-SPECIAL = (".xml", ".pt", ".pth", ".pts", ".torchscript")
 
 
 class Engine(ABC):
@@ -90,6 +86,10 @@ class Engine(ABC):
     name: str
     #: what is imported, where that is called otherwise than the engine
     package: str = ""
+    #: the environment profile to run in where this Python does not have the package; "" for none
+    profile: str = ""
+    #: whether it can compute on a GPU
+    has_gpu: bool = False
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
     #: inputs and outputs that are not tensors; see :meth:`run_values`

@@ -5,7 +5,8 @@ from typing import Any
 
 from hubserve.engines.base import Engine, EngineOptions, ModelFiles
 from hubserve.engines.model_files import find_model_files
-from hubserve.engines.table import AUTO, engine_class
+from hubserve.engines.model_formats import is_model_folder
+from hubserve.engines.table import AUTO, ENGINES, engine_class
 from hubserve.engines.weights import check_weights
 from hubserve.errors import ConfigError, LoadFailed
 
@@ -65,17 +66,16 @@ def check_options(engine: str, options: EngineOptions) -> None:
         raise ConfigError(
             "use_tensorrt needs use_gpu, because TensorRT computes on GPUs only. Set use_gpu to true, or use_tensorrt to false."
         )
-    if options.use_gpu and engine not in (AUTO, "paddle", "pytorch"):
-        raise ConfigError(
-            f"engine '{engine}' computes on the CPU, but use_gpu is set. Use engine 'paddle' or 'auto', or set use_gpu to false."
-        )
+    if options.use_gpu and engine != AUTO and not engine_class(engine).has_gpu:
+        able = ", ".join(name for name in ENGINES if engine_class(name).has_gpu)
+        raise ConfigError(f"engine '{engine}' computes on the CPU, but use_gpu is set. Use one of {able}, or set use_gpu to false.")
 
 
 def _files_of(model: Any) -> ModelFiles:
     if isinstance(model, ModelFiles):
         for path in model:
-            if path is not None and not Path(path).is_file():
+            if path is not None and not Path(path).exists():
                 raise LoadFailed(f"the model file '{path}' is missing")
         return model
     path = Path(model)
-    return find_model_files(path.parent, path.name) if path.is_file() else find_model_files(path)
+    return find_model_files(path.parent, path.name) if path.is_file() or is_model_folder(path) else find_model_files(path)

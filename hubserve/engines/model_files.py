@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, List, Optional, Tuple
 
-from hubserve.engines.base import SPECIAL, ModelFiles
+from hubserve.engines.base import ModelFiles
+from hubserve.engines.model_formats import backend_of_file
 from hubserve.engines.paddle_program import read_program
 from hubserve.engines.separate_weights import put_together, separate_weights
 from hubserve.errors import LoadFailed
@@ -47,12 +48,12 @@ def find_model_files(folder: Any, model_filename: Optional[str] = None, params_f
 
 
 def _with_weights(graph: Path, weights: Path) -> ModelFiles:
-    if not graph.is_file():
+    if not graph.exists():
         raise LoadFailed(f"the model file '{graph}' is missing. {_EXPORT}")
-    if graph.suffix == ".onnx":
+    if graph.suffix == ".xml":
+        return ModelFiles(graph, _weights_of_ir(graph))
+    if backend_of_file(graph) not in ("", "paddle"):
         return ModelFiles(graph, None)
-    if graph.suffix in SPECIAL:
-        return ModelFiles(graph, _weights_of_ir(graph) if graph.suffix == ".xml" else None)
     if weights.is_file():
         return ModelFiles(graph, weights)
     program = read_program(graph)
@@ -99,15 +100,23 @@ def digest(files: ModelFiles, *more: str) -> str:
         hasher.update(b"|file|")
         if path is None:
             continue
-        try:
-            with open(str(path), "rb") as opened:
-                for chunk in iter(lambda: opened.read(_CHUNK_BYTES), b""):
-                    hasher.update(chunk)
-        except OSError as error:
-            raise LoadFailed(f"cannot read the model file '{path}': {error.strerror}") from error
+        for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if each != path:
+                hasher.update(b"|" + str(each.relative_to(path)).encode("utf-8") + b"|")
+            if not each.is_dir():
+                _hash_file(hasher, each)
     for text in (files.graph.suffix, *more):
         hasher.update(b"|" + text.encode("utf-8"))
     return hasher.hexdigest()
+
+
+def _hash_file(hasher: Any, path: Path) -> None:
+    try:
+        with open(str(path), "rb") as opened:
+            for chunk in iter(lambda: opened.read(_CHUNK_BYTES), b""):
+                hasher.update(chunk)
+    except OSError as error:
+        raise LoadFailed(f"cannot read the model file '{path}': {error.strerror}") from error
 
 
 @contextmanager

@@ -1,34 +1,75 @@
-"""The files that are models, the engine of each, and other files that people take for models."""
+"""The forms of models, one row each: their files, the engine of each, and other files that people take for models."""
 
 from pathlib import Path
-from typing import Dict, List, Mapping, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Tuple
 
 from hubserve.engines.torch_files import look_at
 from hubserve.errors import LoadFailed
 
-#: ending -> Triton's name of the backend
-BACKENDS: Mapping[str, str] = {
-    ".onnx": "onnxruntime",
-    ".pdmodel": "paddle",
-    ".json": "paddle",
-    ".xml": "openvino",
-    ".pt": "pytorch",
-    ".pts": "pytorch",
-    ".pth": "pytorch",
-    ".torchscript": "pytorch",
+
+class Format(NamedTuple):
+    """The files of one of Triton's backends.
+
+    Attributes:
+        engine: the engine that computes them unless another one is asked for; "auto" for the fastest that agrees.
+        stored: names of the model in a version's folder of a model repository, a file or a folder; the first that exists is used.
+        endings: of files.
+        file_names: whole names of files that have no ending of their own.
+        marker: the file by which a folder is recognised as one model; "" if models are files.
+        platforms: Triton's names of the platform, by which older configurations name the backend; the first is shown in metadata.
+        maker: of the files, for messages: "Paddle's ".
+        texts: whether its tensors may be texts (``TYPE_STRING``).
+        bfloat16: whether its tensors may be ``TYPE_BF16``.
+    """
+
+    engine: str
+    stored: Tuple[str, ...]
+    endings: Tuple[str, ...] = ()
+    file_names: Tuple[str, ...] = ()
+    marker: str = ""
+    platforms: Tuple[str, ...] = ()
+    maker: str = ""
+    texts: bool = False
+    bfloat16: bool = False
+
+
+#: Triton's name of the backend -> its files
+FORMATS: Mapping[str, Format] = {
+    "onnxruntime": Format(
+        "onnxruntime", ("model.onnx", "model"), endings=(".onnx",), platforms=("onnxruntime_onnx",), texts=True, bfloat16=True
+    ),
+    "paddle": Format(
+        "auto",
+        ("model.pdmodel", "model.json", "inference.pdmodel", "inference.json", "model"),
+        endings=(".pdmodel", ".json"),
+        file_names=("__model__", "model"),  # of Paddle 1
+        maker="Paddle's ",
+    ),
+    "openvino": Format("openvino", ("model.xml", "model"), endings=(".xml",), maker="OpenVINO's "),
+    "pytorch": Format(
+        "pytorch", ("model.pt",), endings=(".pt", ".pts", ".pth", ".torchscript"), platforms=("pytorch_libtorch",), maker="TorchScript's "
+    ),
+    "megengine": Format("megengine", ("model.mge",), endings=(".mge",), maker="MegEngine's "),
+    "oneflow": Format("oneflow", ("model",), marker="model.mlir", maker="OneFlow's "),
+    "tensorflow": Format(
+        "tensorflow",
+        ("model.savedmodel", "model.keras"),
+        endings=(".keras",),
+        marker="saved_model.pb",
+        platforms=("tensorflow_savedmodel",),
+        maker="TensorFlow's ",
+        texts=True,
+    ),
 }
-#: the names of a program's file in Paddle 1
-PADDLE_1 = ("__model__", "model")
-_MAKERS = {"paddle": "Paddle's ", "openvino": "OpenVINO's ", "pytorch": "TorchScript's "}
 
 
 def _known() -> str:
-    """Return the files that can be served, by backend: ``*.onnx, Paddle's *.pdmodel, *.json or __model__, ...``."""
+    """Return the models that can be served, by backend: ``*.onnx, Paddle's *.pdmodel, *.json or __model__, ...``."""
     listed = []
-    for backend in dict.fromkeys(BACKENDS.values()):
-        names = [f"*{ending}" for ending, reader in BACKENDS.items() if reader == backend]
-        names += PADDLE_1[:1] if backend == "paddle" else ()
-        listed.append(_MAKERS.get(backend, "") + " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names))
+    for each in FORMATS.values():
+        names = [f"*{ending}" for ending in each.endings] + list(each.file_names[:1])
+        names += [f"folder with {each.marker}"] if each.marker else []
+        listed.append(each.maker + " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names))
     return ", ".join(listed)
 
 
@@ -46,7 +87,6 @@ _OTHERS: Dict[str, Tuple[str, str]] = {
     ".safetensors": ("weights only, without the model that computes with them", _ONNX),
     ".h5": ("a Keras model or its weights", f"{_ONNX} (python -m tf2onnx.convert)"),
     ".hdf5": ("a Keras model or its weights", f"{_ONNX} (python -m tf2onnx.convert)"),
-    ".keras": ("a Keras model", f"{_ONNX} (python -m tf2onnx.convert)"),
     ".pb": ("a TensorFlow graph", f"{_ONNX} (python -m tf2onnx.convert --saved-model FOLDER)"),
     ".tflite": ("a TensorFlow Lite model", f"{_ONNX} (python -m tf2onnx.convert --tflite FILE)"),
     ".ckpt": ("a training checkpoint", "Export the model for inference, as ONNX or TorchScript, and give that"),
@@ -57,14 +97,21 @@ _OTHERS: Dict[str, Tuple[str, str]] = {
     ".engine": ("an engine that TensorRT compiled for one GPU", "Give the ONNX model that it was made from"),
     ".gguf": ("a language model for llama.cpp, which is not computed here", "Serve it with llama.cpp, or take its ONNX form"),
     ".mlmodel": ("a Core ML model", _ONNX),
-    ".mge": ("a MegEngine model", _ONNX),
 }
 _HEAD_BYTES = 4096
 
 
 def backend_of_file(path: Path) -> str:
-    """Return Triton's name for the backend of a file, by the file's name; "" where none serves it."""
-    return "paddle" if path.name in PADDLE_1 else BACKENDS.get(path.suffix.lower(), "")
+    """Return Triton's name for the backend of a model, by its file's name or its folder's content; "" where none serves it."""
+    if path.is_dir():
+        return next((backend for backend, each in FORMATS.items() if each.marker and (path / each.marker).is_file()), "")
+    named = (backend for backend, each in FORMATS.items() if path.name in each.file_names or path.suffix.lower() in each.endings)
+    return next(named, "")
+
+
+def is_model_folder(path: Path) -> bool:
+    """Return True for a folder that is one model, such as a SavedModel."""
+    return path.is_dir() and bool(backend_of_file(path))
 
 
 def is_model_name(path: Path) -> bool:
@@ -78,6 +125,8 @@ def check_form(path: Path) -> None:
     Raises:
         LoadFailed: saying what it is, and what to do.
     """
+    if is_model_folder(path):
+        return
     other = _OTHERS.get(path.suffix.lower())
     if other is not None:
         raise LoadFailed(f"'{path.name}' cannot be served: it is {other[0]}. {other[1]}.")
@@ -101,7 +150,7 @@ def graphs_in(folder: Path) -> List[Path]:
     """
     found: Dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if not path.is_file() or not _is_graph(path):
+        if not (is_model_folder(path) or (path.is_file() and _is_graph(path))):
             continue
         backend = backend_of_file(path)
         key = f"{backend} {path.stem}"

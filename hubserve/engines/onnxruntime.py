@@ -5,8 +5,9 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from hubserve.engines.base import SPECIAL, Engine, EngineOptions, ModelFiles
+from hubserve.engines.base import Engine, EngineOptions, ModelFiles
 from hubserve.engines.failures import computing, loading
+from hubserve.engines.model_formats import backend_of_file
 from hubserve.engines.onnx_conversion import onnx_of
 from hubserve.engines.onnx_graph import OnnxGraph, files_outside, read_onnx
 from hubserve.engines.onnx_values import Port, from_json, port_of, run_with_bfloat16, table_of, to_runtime
@@ -32,7 +33,7 @@ class OnnxRuntimeEngine(Engine):
     @classmethod
     def reads(cls, graph: Path) -> bool:
         """Return True for ONNX and Paddle's formats; whether those convert is known when they are loaded."""
-        return graph.suffix not in SPECIAL
+        return backend_of_file(graph) in ("onnxruntime", "paddle", "")
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         if not self.reads(files.graph):

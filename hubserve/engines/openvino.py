@@ -5,9 +5,10 @@ from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 
-from hubserve.engines.base import SPECIAL, Engine, EngineOptions, ModelFiles
+from hubserve.engines.base import Engine, EngineOptions, ModelFiles
 from hubserve.engines.failures import computing, loading
 from hubserve.engines.model_files import usual_names
+from hubserve.engines.model_formats import backend_of_file
 from hubserve.engines.package_imports import import_package
 from hubserve.engines.paddle_program import Program, read_program
 from hubserve.errors import LoadFailed
@@ -55,8 +56,8 @@ class OpenVinoEngine(Engine):
 
     @classmethod
     def reads(cls, graph: Path) -> bool:
-        """Return True for all formats but Paddle 3's programs and TorchScript."""
-        return graph.suffix == ".xml" or graph.suffix not in (".json", *SPECIAL)
+        """Return True for its own files, those of ONNX, and of Paddle 2."""
+        return graph.suffix != ".json" and backend_of_file(graph) in ("openvino", "onnxruntime", "paddle", "")
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         if not self.reads(files.graph):

@@ -5,8 +5,9 @@ from typing import Any, Callable, Dict, List
 
 import numpy as np
 
-from hubserve.engines.base import SPECIAL, Engine, EngineOptions, ModelFiles, refuse_empty
+from hubserve.engines.base import Engine, EngineOptions, ModelFiles, refuse_empty
 from hubserve.engines.failures import computing, loading
+from hubserve.engines.model_formats import backend_of_file
 from hubserve.engines.package_imports import import_paddle
 from hubserve.engines.paddle_config import build_config, check_gpu
 from hubserve.engines.paddle_program import Program, read_program
@@ -18,11 +19,12 @@ class PaddleEngine(Engine):
     """Paddle Inference: ``.pdmodel`` and Paddle 3's ``.json`` files. Holds the interpreter's lock while it computes."""
 
     name = "paddle"
+    has_gpu = True
 
     @classmethod
     def reads(cls, graph: Path) -> bool:
         """Return True for Paddle's own files only."""
-        return graph.suffix not in (".onnx", *SPECIAL)
+        return backend_of_file(graph) in ("paddle", "")
 
     def __init__(self, files: ModelFiles, options: EngineOptions) -> None:
         if not self.reads(files.graph):

@@ -34,6 +34,8 @@ class TorchScriptEngine(Engine):
 
     name = "pytorch"
     package = "torch"
+    profile = "pytorch"
+    has_gpu = True
 
     @classmethod
     def reads(cls, graph: Path) -> bool:

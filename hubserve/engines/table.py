@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Type
+from typing import Dict, Optional, Type
 
 from hubserve.engines.base import Engine
 from hubserve.errors import ConfigError
@@ -13,8 +13,16 @@ ENGINES = {
     "openvino": "hubserve.engines.openvino:OpenVinoEngine",
     "onnxruntime": "hubserve.engines.onnxruntime:OnnxRuntimeEngine",
     "pytorch": "hubserve.engines.pytorch:TorchScriptEngine",
+    "megengine": "hubserve.engines.megengine:MegEngineEngine",
+    "oneflow": "hubserve.engines.oneflow:OneFlowEngine",
+    "tensorflow": "hubserve.engines.tensorflow:TensorFlowEngine",
 }
 AUTO = "auto"
+
+
+def environment_for(engine: str) -> Optional[Dict[str, str]]:
+    """Return what a model asks of its environment (:attr:`hubserve.kinds.base.ModuleInfo.environment`) to be computed by an engine."""
+    return {"engine": engine} if engine != AUTO and engine_class(engine).profile else None
 
 
 def engine_class(name: str) -> Type[Engine]:

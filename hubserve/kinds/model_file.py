@@ -1,6 +1,6 @@
-"""Modules that are a model's own files: ``model.onnx``, ``inference.pdmodel`` with its weights, ``model.pt``, ``model.xml``.
+"""Modules that are a model's own files: ``model.onnx``, ``inference.pdmodel`` with its weights, a SavedModel's folder.
 
-Such a module is a file, or a folder that holds the files of one model. An installed one has a card beside them, ``hub-model.json``, with
+Such a module is one of :data:`hubserve.engines.model_formats.FORMATS`, or a folder that holds the files of one model. An installed one has a card beside them, ``hub-model.json``, with
 its name, its version and the file of the model, because the folder of an installed version has another name.
 """
 
@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence
 
 from hubserve.engines.model_files import find_model_files
-from hubserve.engines.model_formats import KNOWN, backend_of_file, check_form, graphs_in, is_model_name, others_in
+from hubserve.engines.model_formats import (
+    FORMATS,
+    KNOWN,
+    backend_of_file,
+    check_form,
+    graphs_in,
+    is_model_folder,
+    is_model_name,
+    others_in,
+)
+from hubserve.engines.table import environment_for
 from hubserve.errors import LoadFailed
 from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
 
@@ -27,7 +37,7 @@ class Card(NamedTuple):
 
     Attributes:
         name, version: the module's.
-        file: name of the model's file in the folder.
+        file: name of the model's file, or of the folder that is the model, in the module's folder.
     """
 
     name: str
@@ -43,8 +53,8 @@ class ModelKind(Kind):
 
     def recognises(self, folder: Path) -> bool:
         """See the base class; a file is recognised by its name, even if it cannot be served: the error then says why."""
-        if folder.is_file():
-            return is_model_name(folder)
+        if is_model(folder):
+            return True
         return (folder / CARD).is_file() or bool(graphs_in(folder) or others_in(folder))
 
     def describe(self, folder: Path) -> ModuleInfo:
@@ -60,6 +70,7 @@ class ModelKind(Kind):
             runnable=True,
             batches=True,
             type=f"model/{backend}",
+            environment=environment_for(FORMATS[backend].engine),
         )
 
     def import_only(self, folder: Path, import_name: str) -> None:  # noqa: ARG002 - the base class's signature
@@ -74,6 +85,11 @@ class ModelKind(Kind):
         return load_plain_model(files_of(folder), name, init_args, use_gpu=bool(defaults.get("use_gpu")))
 
 
+def is_model(path: Path) -> bool:
+    """Return True for a file that is named like a model, and for a folder that is one, such as a SavedModel."""
+    return is_model_name(path) if path.is_file() else is_model_folder(path)
+
+
 def has_card(folder: Path) -> bool:
     """Return True for the folder of an installed model."""
     return (folder / CARD).is_file()
@@ -85,13 +101,11 @@ def card_of(folder: Path) -> Card:
     Raises:
         LoadFailed: the card is damaged, or the folder holds no model, or several.
     """
-    if folder.is_file():
+    if is_model(folder):
         check_form(folder)
-        return Card(
-            valid_name(folder.parent.resolve().name if backend_of_file(folder) and not folder.suffix else folder.stem),
-            FIRST_VERSION,
-            folder.name,
-        )
+        # files such as Paddle's __model__, and folders such as OneFlow's model, are called alike for all models
+        named = folder.parent.resolve().name if _is_general(folder) else folder.stem
+        return Card(valid_name(named), FIRST_VERSION, folder.name)
     path = folder / CARD
     if path.is_file():
         try:
@@ -102,6 +116,12 @@ def card_of(folder: Path) -> Card:
             raise LoadFailed(f"'{path}' names {card.file!r} as the model, which is not a file beside it. Install the model again.")
         return card
     return Card(valid_name(folder.resolve().name), FIRST_VERSION, only_graph(folder).name)
+
+
+def _is_general(path: Path) -> bool:
+    if path.is_file():
+        return bool(backend_of_file(path)) and not path.suffix
+    return path.name in FORMATS[backend_of_file(path)].stored
 
 
 def only_graph(folder: Path) -> Path:
@@ -126,7 +146,7 @@ def only_graph(folder: Path) -> Path:
 
 def all_graphs(folder: Path) -> List[Path]:
     """List the models of a folder that holds several; an empty list for any other folder."""
-    if has_card(folder) or not folder.is_dir():
+    if has_card(folder) or not folder.is_dir() or is_model(folder):
         return []
     graphs = graphs_in(folder)
     return graphs if len(graphs) > 1 else []
@@ -138,7 +158,7 @@ def files_of(folder: Path) -> Any:
     Raises:
         LoadFailed: one is missing.
     """
-    graph = folder if folder.is_file() else folder / card_of(folder).file
+    graph = folder if is_model(folder) else folder / card_of(folder).file
     check_form(graph)
     return find_model_files(graph.parent, graph.name)
 
@@ -155,7 +175,8 @@ def all_files(graph: Path) -> Sequence[Path]:
 
         return [graph, *files_outside(graph, read_onnx(graph))]
     files = find_model_files(graph.parent, graph.name)
-    return [each for each in files if each is not None]
+    found = [each for each in files if each is not None]
+    return [file for each in found for file in (sorted(each.rglob("*")) if each.is_dir() else [each]) if not file.is_dir()]
 
 
 def valid_name(text: str) -> str:

@@ -16,14 +16,15 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from hubserve.engines import EngineOptions, check_options
 from hubserve.engines.base import Signature
+from hubserve.engines.model_formats import FORMATS
 from hubserve.engines.selection import is_installed
+from hubserve.engines.table import AUTO, engine_class
 from hubserve.engines.tuning import PARAMETERS, is_known, read_tuning
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton.config import DTYPES
 from hubserve.module import instance_threads
 from hubserve.types import ANY, TensorSpec
 
-_DEFAULT_ENGINES = {"onnxruntime": "onnxruntime", "paddle": "auto", "openvino": "openvino", "pytorch": "pytorch"}
 _OWN = ("engine", "max_batch_size", "inputs", "outputs")
 _OPTIONS = tuple(each for each in EngineOptions._fields if each not in ("max_batch_size", "signature", "tuning", "sample_shape"))
 _DATATYPES = {name[len("TYPE_") :]: dtype for name, dtype in DTYPES.items()}
@@ -70,7 +71,7 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
         raise ConfigError(f"{where}max_batch_size must be a whole number from 0 up, got {most!r}")
     options = EngineOptions(
-        use_gpu=use_gpu and engine in ("auto", "paddle", "pytorch") and backend in ("paddle", "pytorch"),
+        use_gpu=use_gpu and (backend == "paddle" if engine == AUTO else engine_class(engine).has_gpu),
         cpu_num_threads=tuning.threads or instance_threads(),
         max_batch_size=most or _MOST_ITEMS,
         tuning=tuning.settings,
@@ -82,7 +83,7 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
 
 
 def _default_engine(backend: str) -> str:
-    default = _DEFAULT_ENGINES[backend]
+    default = FORMATS[backend].engine
     return "openvino" if default == "onnxruntime" and not is_installed(default) and is_installed("openvino") else default
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hubserve.engines.model_formats import KNOWN, is_model_name
 from hubserve.errors import ModuleNotFound
-from hubserve.kinds import ModuleInfo, find_kind, module_folder
+from hubserve.kinds import ModuleInfo, find_kind, model_file, module_folder
 from hubserve.kinds.model_file import KIND as MODEL
 from hubserve.kinds.model_file import all_graphs
 from hubserve.registry.installed import InstalledModules
@@ -100,10 +100,12 @@ def _is_path(reference: str) -> bool:
 
 def _from_folder(folder: Path) -> Resolved:
     folder = module_folder(folder.expanduser().absolute())
-    is_model = folder.is_file() and is_model_name(folder)
+    is_model = model_file.is_model(folder)
     if is_model_name(folder) and not folder.exists():
         raise _no_file(folder)
-    if not is_model:  # a link to a model's file keeps its name: download caches link to files that are named by their digests
+    if not (
+        is_model and folder.is_file()
+    ):  # a link to a model's file keeps its name: download caches link to files that are named by their digests
         folder = folder.resolve()
     if not (folder.is_dir() or is_model):
         raise _no_folder(folder)

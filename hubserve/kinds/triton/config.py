@@ -7,31 +7,30 @@ defaults. Reading needs protobuf and Triton's schema, which only the gateway has
 import re
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
+from hubserve.engines.model_formats import FORMATS
 from hubserve.errors import ConfigError, MissingDependency
 
 CONFIG_NAME = "config.pbtxt"
 
 #: platform, by which older configurations name a backend -> the backend
 _PLATFORMS = {
-    "onnxruntime_onnx": "onnxruntime",
-    "pytorch_libtorch": "pytorch",
+    **{platform: backend for backend, each in FORMATS.items() for platform in each.platforms},
     "ensemble": "ensemble",
-    "tensorflow_graphdef": "tensorflow",
-    "tensorflow_savedmodel": "tensorflow",
+    "tensorflow_graphdef": "tensorflow_graphdef",
     "tensorrt_plan": "tensorrt",
 }
 #: backend -> the default name of its model in a version's folder
-MODEL_NAMES = {"onnxruntime": "model.onnx", "pytorch": "model.pt", "python": "model.py", "paddle": "model.pdmodel", "openvino": "model.xml"}
+MODEL_NAMES = {**{backend: each.stored[0] for backend, each in FORMATS.items()}, "python": "model.py"}
 #: the most names of a template's values in a message
 _NAMES_SHOWN = 8
 ENSEMBLE = "ensemble"
+OPENVINO = "openvino"
 #: platform or backend of Triton that is not supported -> the remedy
 _INSTEAD = {
-    "oneflow": "it needs OneFlow's engine, which hubserve does not have. Write a model.py that loads the saved graph with oneflow, and set "
-    "backend to 'python'; the parameter EXECUTION_ENV_PATH names an environment that has oneflow",
-    "tensorflow": "convert the model to ONNX (python -m tf2onnx.convert), save it as model.onnx, and set backend to 'onnxruntime'",
+    "tensorflow_graphdef": "it is the frozen graph of TensorFlow 1. Save the model as a SavedModel (backend 'tensorflow'), or convert it to "
+    "ONNX (python -m tf2onnx.convert --graphdef)",
     "tensorrt": "serve the ONNX file that the plan was built from, as model.onnx with backend 'onnxruntime'",
     "identity": "write a model.py that gives its inputs back, and set backend to 'python'",
 }
@@ -150,6 +149,18 @@ def backend_of(config: Mapping[str, Any]) -> str:
     if backend and backend not in BACKENDS:
         raise _no_backend(config, "backend" if config.get("backend") else "platform", config.get("backend") or platform)
     return str(backend)
+
+
+def engine_of(config: Mapping[str, Any], backend: str) -> str:
+    """Return the engine of a model's file: its parameter ``engine``, else an accelerator that is an engine, else the backend's."""
+    named = config.get("parameters", {}).get("engine", {}).get("string_value", "")
+    return str(named or (OPENVINO if OPENVINO in accelerators(config, backend) else backend))
+
+
+def accelerators(config: Mapping[str, Any], backend: str) -> List[str]:
+    """Return the execution accelerators of an ONNX model; OpenVINO is an engine of its own here."""
+    given = config.get("optimization", {}).get("execution_accelerators", {}) if backend == "onnxruntime" else {}
+    return [str(each.get("name", "")) for each in given.get("cpu_execution_accelerator", [])]
 
 
 def _no_backend(config: Mapping[str, Any], key: str, value: str) -> ConfigError:

@@ -7,17 +7,21 @@ speed, place of computation or metrics are in :data:`HARMLESS`: they have no eff
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
+from hubserve.engines.model_formats import FORMATS
+from hubserve.engines.table import AUTO, engine_class
 from hubserve.engines.tuning import PARAMETERS, is_known
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton.config import DTYPES, ENSEMBLE
 from hubserve.kinds.triton.reshape import why_impossible
 
-FILES = ("onnxruntime", "openvino", "paddle", "pytorch")
+FILES = tuple(FORMATS)
 #: backends whose engines compute on the CPU only
-CPU_ONLY = ("onnxruntime", "openvino")
+CPU_ONLY = tuple(name for name, each in FORMATS.items() if each.engine != AUTO and not engine_class(each.engine).has_gpu)
 #: the most instances of one model; each is a process
 MOST_INSTANCES = 256
 _PYTHON = ("python",)
+_TEXTS = (*(name for name, each in FORMATS.items() if each.texts), *_PYTHON)
+_BFLOAT16 = (*(name for name, each in FORMATS.items() if each.bfloat16), *_PYTHON)
 _MODELS = (*FILES, *_PYTHON)
 _ALL = (*_MODELS, ENSEMBLE)
 
@@ -146,7 +150,7 @@ def ignored_fields(config: Mapping[str, Any], backend: str) -> List[str]:
     """
     ignored = [f"{place} ({_why_harmless(field, backend)})" for place, field in _unsupported(config, backend)]
     if backend in FILES:
-        known = ", ".join((*PARAMETERS[backend], _ENGINE))
+        known = ", ".join((*PARAMETERS.get(backend, {}), _ENGINE))
         unknown = [key for key in config.get("parameters", {}) if key != _ENGINE and not is_known(backend, key)]
         ignored += [f"parameters.{key} ({backend} models take {known})" for key in unknown]
     for number, group in enumerate(config.get("instance_group", []) if backend in CPU_ONLY else []):
@@ -201,9 +205,10 @@ def _check_tensor(name: str, backend: str, place: str, tensor: Mapping[str, Any]
     data_type = tensor.get("data_type", "TYPE_INVALID")
     if data_type not in DTYPES:
         raise ConfigError(f"{place} has data_type {data_type}; give one of {', '.join(DTYPES)}")
-    if backend in FILES and backend != "onnxruntime" and data_type in ("TYPE_STRING", "TYPE_BF16"):
+    able = {"TYPE_STRING": _TEXTS, "TYPE_BF16": _BFLOAT16}.get(data_type, _MODELS)
+    if backend in FILES and backend not in able:
         raise ConfigError(
-            f"{place} has data_type {data_type}, which {backend} models cannot have here; only onnxruntime and python models can"
+            f"{place} has data_type {data_type}, which {backend} models cannot have here; only {' and '.join(able)} models can"
         )
     dims = tensor.get("dims", [])
     if not dims and backend != "python":

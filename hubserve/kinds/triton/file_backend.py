@@ -9,23 +9,20 @@ import numpy as np
 
 from hubserve.engines import Engine, EngineOptions, find_model_files, load_engine
 from hubserve.engines.base import ModelFiles, Signature
-from hubserve.engines.model_formats import backend_of_file
+from hubserve.engines.model_formats import FORMATS, backend_of_file
 from hubserve.engines.tuning import read_tuning
 from hubserve.errors import ConfigError, InvalidInput, ModuleFailed
 from hubserve.kinds.base import LoadedModule
 from hubserve.kinds.description import Description, Interface
 from hubserve.kinds.model_settings import read_settings
 from hubserve.kinds.triton.binding import Binding, bind, complete, configured_specs
-from hubserve.kinds.triton.config import backend_of, empty_config
+from hubserve.kinds.triton.config import OPENVINO, accelerators, backend_of, empty_config, engine_of
 from hubserve.kinds.triton.model_folder import model_file
 from hubserve.models.arrays import arrays_of, read_inputs
 from hubserve.models.items import UNBATCHED, items_per_run, run_items
 from hubserve.module import instance_threads
 from hubserve.types import ANY, REST, check_arrays, check_inputs
 
-#: backend -> Triton's name of the platform in a model's metadata
-_PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch"}
-_OPENVINO = "openvino"
 _LEVEL = "optimization.graph.level"
 _PRECISIONS = {"trt_fp32": False, "trt_fp16": True}
 
@@ -48,9 +45,7 @@ def load_file_model(version_folder: Path, config: Dict[str, Any], use_gpu: bool 
     options, notes = _options(config, backend, parameters, use_gpu)
     if backend == "pytorch" and config["input"] and config["output"]:
         options = options._replace(signature=Signature(*(configured_specs(config, side) for side in ("input", "output"))))
-    engine = load_engine(
-        files, parameters.get("engine") or (_OPENVINO if _OPENVINO in _accelerators(config, backend) else backend), options
-    )
+    engine = load_engine(files, engine_of(config, backend), options)
     return FileModel(engine, config, complete(config, engine, backend), notes)
 
 
@@ -70,12 +65,17 @@ def load_plain_model(files: ModelFiles, name: str, init_args: Mapping[str, Any],
     backend = backend_of_file(files.graph)
     settings = read_settings(name, backend, init_args, use_gpu)
     engine = load_engine(files, settings.engine, settings.options)
-    config = {**empty_config(), "name": name, "platform": _PLATFORMS.get(backend, ""), "max_batch_size": settings.max_batch_size or 0}
+    config = {
+        **empty_config(),
+        "name": name,
+        "platform": (*FORMATS[backend].platforms, "")[0],
+        "max_batch_size": settings.max_batch_size or 0,
+    }
     return FileModel(engine, config, complete(config, engine, backend, may_batch=settings.max_batch_size is None), settings.notes)
 
 
 def _files(path: Path, backend: str) -> ModelFiles:
-    if path.is_dir():
+    if path.is_dir() and not FORMATS[backend].marker:
         return find_model_files(path)
     return find_model_files(path.parent, path.name) if backend in ("paddle", "openvino") else ModelFiles(path, None)
 
@@ -84,12 +84,11 @@ def _options(config: Mapping[str, Any], backend: str, parameters: Mapping[str, s
     """Return the engine's options, and notes on settings without effect."""
     options = EngineOptions(use_gpu=use_gpu, cpu_num_threads=instance_threads(), max_batch_size=config["max_batch_size"] or 1)
     # only Paddle has accelerators: OpenVINO for ONNX Runtime is another engine, and the other backends ignore them
-    accelerators = config.get("optimization", {}).get("execution_accelerators", {}) if backend == "paddle" else {}
-    for accelerator in accelerators.get("cpu_execution_accelerator", []):
-        given = dict(accelerator.get("parameters", {}))
+    given = config.get("optimization", {}).get("execution_accelerators", {}) if backend == "paddle" else {}
+    for accelerator in given.get("cpu_execution_accelerator", []):
         _check_accelerator(config, accelerator, ("mkldnn", "onednn"), {"cpu_threads"})
-        parameters = {**parameters, **given}
-    for accelerator in accelerators.get("gpu_execution_accelerator", []):
+        parameters = {**parameters, **accelerator.get("parameters", {})}
+    for accelerator in given.get("gpu_execution_accelerator", []):
         _check_accelerator(config, accelerator, ("tensorrt",), {"precision"})
         precision = accelerator.get("parameters", {}).get("precision", "trt_fp32")
         if precision not in _PRECISIONS:
@@ -98,14 +97,8 @@ def _options(config: Mapping[str, Any], backend: str, parameters: Mapping[str, s
     level = config.get("optimization", {}).get("graph", {}).get("level", 0)
     tuning = read_tuning(backend, {**parameters, **({_LEVEL: str(level)} if level else {})}, f"model '{config['name']}': ")
     options = options._replace(cpu_num_threads=tuning.threads or options.cpu_num_threads, tuning=tuning.settings)
-    others = [each for each in _accelerators(config, backend) if each != _OPENVINO]
+    others = [each for each in accelerators(config, backend) if each != OPENVINO]
     return options, [*tuning.notes, *(f"the execution accelerator '{each}' changes nothing here" for each in others)]
-
-
-def _accelerators(config: Mapping[str, Any], backend: str) -> List[str]:
-    """Return the execution accelerators of an ONNX model; OpenVINO is an engine of its own here."""
-    given = config.get("optimization", {}).get("execution_accelerators", {}) if backend == "onnxruntime" else {}
-    return [str(each.get("name", "")) for each in given.get("cpu_execution_accelerator", [])]
 
 
 def _check_accelerator(config: Mapping[str, Any], accelerator: Mapping[str, Any], names: Any, parameters: Any) -> None:

@@ -3,20 +3,25 @@
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
+from hubserve.engines.model_formats import FORMATS, backend_of_file
+from hubserve.engines.table import AUTO, environment_for
 from hubserve.errors import ConfigError, LoadFailed
 from hubserve.kinds.base import ModuleInfo
-from hubserve.kinds.triton.config import CONFIG_NAME, ENSEMBLE, MODEL_NAMES, backend_of, empty_config, parse_config_json, read_config
+from hubserve.kinds.triton.config import (
+    CONFIG_NAME,
+    ENSEMBLE,
+    MODEL_NAMES,
+    backend_of,
+    empty_config,
+    engine_of,
+    parse_config_json,
+    read_config,
+)
 from hubserve.kinds.triton.fields import check_config
 
 KIND = "triton"
 #: backend -> the names of its model in a version's folder, a file or a folder of files; the first that exists is used
-_NAMES = {
-    "onnxruntime": ("model.onnx", "model"),
-    "openvino": ("model.xml", "model"),
-    "paddle": ("model.pdmodel", "model.json", "inference.pdmodel", "inference.json", "model"),
-    "pytorch": ("model.pt",),
-    "python": ("model.py",),
-}
+_NAMES = {**{backend: each.stored for backend, each in FORMATS.items()}, "python": ("model.py",)}
 
 
 class TritonModel(NamedTuple):
@@ -46,7 +51,16 @@ class TritonModel(NamedTuple):
             summary=f"Triton model, backend {self.backend}",
             runnable=self.backend not in ("python", ENSEMBLE),
             batches=self.merges,
+            environment=environment_for(self.engine) if self.engine else None,
         )
+
+    @property
+    def engine(self) -> str:
+        """The engine whose package its instances need; "" for a model without a file."""
+        if self.backend not in FORMATS:
+            return ""
+        named = engine_of(self.config, self.backend)
+        return FORMATS[self.backend].engine if named == AUTO else named
 
     @property
     def merges(self) -> bool:
@@ -147,7 +161,8 @@ def _numbered(folder: Path) -> List[int]:
 def _backend_by_file(folder: Path, numbers: List[int]) -> str:
     for number in reversed(numbers):
         for backend, names in _NAMES.items():
-            if any((folder / str(number) / each).is_file() for each in names):
+            found = [folder / str(number) / each for each in names]
+            if any(each.is_file() or (each.is_dir() and backend_of_file(each) == backend) for each in found):
                 return backend
     return ""
 

@@ -45,7 +45,7 @@ def launch(info: ModuleInfo, folder: Path, home: Path, environment: str) -> Laun
     Raises:
         InstallError: the environment is missing, or the module names a library folder that does not exist.
     """
-    environ, library_path, _, _ = environment_settings(info)
+    environ, library_path, *_ = environment_settings(info)
     if environment:
         own = needed_environment(home, environment, info.name)
         python, folders = str(own.executable), _Folders(folder, own.folder, own.site_packages)

@@ -5,6 +5,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hubserve.engines.selection import is_installed
+from hubserve.engines.table import AUTO, engine_class
 from hubserve.errors import InstallError
 from hubserve.kinds.base import ModuleInfo
 from hubserve.registry.configuration import nearest
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 #: hubserve itself sets these to start an instance
 _RESERVED = ("PYTHONPATH", "PYTHONHOME", "HUB_HOME", "HUBSERVE_SEARCH_PATH", "HUBSERVE_PYTHONPATH", "HUBSERVE_THREADS")
-_KEYS = ("isolated", "environ", "library_path", "profile")
+_KEYS = ("isolated", "environ", "library_path", "profile", "engine")
 
 
 class ProfileSettings(NamedTuple):
@@ -50,12 +52,14 @@ class EnvironmentSettings(NamedTuple):
         library_path: folders of native libraries.
         isolated: whether it requires a separate environment in any case.
         profile: the name of the requested profile, or ``host``; "" for an automatic choice.
+        engine: the engine of a model file, whose profile is requested where this Python does not have its package; "" for none.
     """
 
     environ: dict[str, str]
     library_path: tuple[str, ...]
     isolated: bool
     profile: str
+    engine: str = ""
 
 
 class Needs(NamedTuple):
@@ -69,6 +73,7 @@ class Needs(NamedTuple):
         library_path: folders in which native libraries are looked up first; likewise.
         profile: the name of the requested profile, or ``host``; "" for an automatic choice.
         base: settings of the profile whose packages are among :attr:`requirements`; None without a profile.
+        engine: the engine that asks for :attr:`profile`; "" if it is not an engine.
     """
 
     requirements: Requirements = Requirements()
@@ -78,6 +83,7 @@ class Needs(NamedTuple):
     library_path: tuple[str, ...] = ()
     profile: str = ""
     base: ProfileSettings | None = None
+    engine: str = ""
 
 
 def read_needs(folder: Path, info: ModuleInfo, *, allow_urls: bool = False) -> Needs:
@@ -93,7 +99,27 @@ def read_needs(folder: Path, info: ModuleInfo, *, allow_urls: bool = False) -> N
     settings = environment_settings(info)
     python_range(info.requires_python, f"requires_python of '{info.name}'")
     requirements = read_requirements(folder, allow_urls=allow_urls)
-    return Needs(requirements, info.requires_python, settings.isolated, settings.environ, settings.library_path, settings.profile)
+    engine = "" if settings.profile else settings.engine
+    return Needs(
+        requirements,
+        info.requires_python,
+        settings.isolated,
+        settings.environ,
+        settings.library_path,
+        settings.profile or engine_profile(engine),
+        engine=engine,
+    )
+
+
+def engine_profile(engine: str) -> str:
+    """Return the profile that an engine runs in; "" if this Python has its package, or the engine has no profile.
+
+    Raises:
+        ConfigError: the engine does not exist.
+    """
+    if not engine or engine == AUTO or is_installed(engine):
+        return ""
+    return engine_class(engine).profile
 
 
 def environment_settings(info: ModuleInfo) -> EnvironmentSettings:
@@ -119,11 +145,14 @@ def environment_settings(info: ModuleInfo) -> EnvironmentSettings:
     profile = settings.get("profile", "")
     if not isinstance(profile, str):
         raise _wrong(info, "profile", 'the name of an environment profile, like "paddlehub", or "host"')
+    engine = settings.get("engine", "")
+    if not isinstance(engine, str):
+        raise _wrong(info, "engine", 'the name of an engine, like "tensorflow"')
     for name in environ:
         problem = variable_problem(name)
         if problem:
             raise InstallError(f"'{info.name}': its environment sets the variable {name[:60]!r}, which {problem}")
-    return EnvironmentSettings(environ, tuple(library_path), isolated, profile)
+    return EnvironmentSettings(environ, tuple(library_path), isolated, profile, engine)
 
 
 def variable_problem(name: str) -> str:

@@ -54,7 +54,9 @@ class _Case(NamedTuple):
     @property
     def why_requested(self) -> str:
         """The origin of that request, as the end of a sentence."""
-        return f"{'--environment' if self.options.profile else 'the module'} asks for it"
+        if self.options.profile:
+            return "--environment asks for it"
+        return f"the engine {self.needs.engine} needs it" if self.needs.engine else "the module asks for it"
 
 
 def choose(

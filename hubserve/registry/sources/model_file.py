@@ -7,10 +7,9 @@ import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubserve.engines.model_formats import is_model_name
 from hubserve.errors import HubError, InstallError
 from hubserve.kinds import find_kind
-from hubserve.kinds.model_file import CARD, KIND, Card, all_files, card_of, has_card, only_graph
+from hubserve.kinds.model_file import CARD, KIND, Card, all_files, card_of, has_card, is_model, only_graph
 from hubserve.registry.digests import check_digest, digest_of
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.provenance import Origin
@@ -29,8 +28,8 @@ class ModelSource(Source):
     def recognises(self, request: Request) -> bool:
         """Recognise a file by its name, a folder by its content."""
         path = local_path(request)
-        if path.is_file():
-            return is_model_name(path)
+        if is_model(path):
+            return True
         try:
             return path.is_dir() and find_kind(path).name == KIND and not has_card(path)
         except HubError:  # the folder source has a better message
@@ -42,7 +41,7 @@ class ModelSource(Source):
         path = local_path(request)
         if request.settings.require_signature and path.is_file():
             raise unsigned(f"'{path}'")
-        graph = path if path.is_file() else only_graph(path)
+        graph = path if is_model(path) else only_graph(path)
         described = card_of(path)
         card = Card(request.model_name or described.name, request.model_version or VERSION, graph.name)
         check_name(card.name)

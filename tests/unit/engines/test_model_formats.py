@@ -1,12 +1,12 @@
 """The files that are models."""
 
-from hubserve.engines.model_formats import BACKENDS, KNOWN
+from hubserve.engines.model_formats import FORMATS, KNOWN
 from tests.conftest import ROOT
 
 
 def test_messages_list_every_ending_of_the_table():
     assert KNOWN.startswith("*.onnx, Paddle's *.pdmodel, *.json or __model__, OpenVINO's *.xml, TorchScript's *.pt, ")
-    assert all(f"*{ending}" in KNOWN for ending in BACKENDS)
+    assert all(f"*{ending}" in KNOWN for each in FORMATS.values() for ending in each.endings)
 
 
 def test_the_architecture_names_the_files_that_hold_the_tables():
