@@ -47,10 +47,9 @@ def not_built(home: Path, engine: str, profile: Profile, subject: str) -> Instal
         InstallError: no Python of this machine fits, so that it cannot be built here.
     """
     choose_python(PythonRequest(), home / "cache" / PYTHONS_CACHE, profile.base)
-    size = f", about {profile.size_mb / 1000:.1f} GB" if profile.size_mb else ""
     return InstallError(
         f"{subject} is computed by the engine {engine}, which this Python does not have, and the environment for it is not built. Build it "
-        f"once with 'hub env build {profile.name}'{size}, or let the server do it: hub serving start --build-environments"
+        f"once with 'hub env build {profile.name}' ({profile.size_text}), or let the server do it: hub serving start --build-environments"
     )
 
 
