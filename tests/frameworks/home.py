@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +22,7 @@ from hubserve.registry.environments.profile_environment import built_environment
 
 FOLDER = Path(__file__).resolve().parent
 MAKERS = FOLDER / "makers"
+ANSWERS = FOLDER / "answers"
 #: frameworks with an environment profile of their own
 PROFILES = ("megengine", "oneflow", "tensorflow", "pytorch")
 #: begins the reason of each test that was left out for want of an environment
@@ -72,7 +74,7 @@ class FrameworkHome:
     def made(self, profile: str, maker: str, *arguments: object) -> Path:
         """Return the folder that ``makers/MAKER.py FOLDER [arguments]`` filled; it runs once for each environment and text of the maker."""
         script = MAKERS / f"{maker}.py"
-        facts = [self.environment(profile).key, script.read_text("utf-8"), *map(str, arguments)]
+        facts = [self.environment(profile).key, *_texts(script), *map(str, arguments)]
         digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
         folder = self.folder / "made" / f"{maker}-{digest}"
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -86,10 +88,21 @@ class FrameworkHome:
         return folder
 
     def in_process(self, profile: str, script: Path, *arguments: object, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return what ``SCRIPT INPUT.npz OUTPUT.npz [arguments]`` computes with a framework's own API, in its environment."""
+        """Return what ``SCRIPT GIVEN.npz ANSWERS.npz [arguments]`` computes with a framework's own API, in its environment."""
         with tempfile.TemporaryDirectory() as folder:
             given, answers = Path(folder, "given.npz"), Path(folder, "answers.npz")
             np.savez(given, **arrays)
             self.run(profile, script, given, answers, *arguments)
             with np.load(answers, allow_pickle=False) as loaded:
                 return dict(loaded)
+
+    def answers(self, profile: str, model: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return what a framework answers by its own API: ``answers/PROFILE_answers.py``."""
+        return self.in_process(profile, ANSWERS / f"{profile}_answers.py", model, arrays=arrays)
+
+
+def _texts(script: Path) -> list[str]:
+    """Return the text of a maker, and those of the makers that it imports."""
+    text = script.read_text("utf-8")
+    imported = [script.with_name(f"{name}.py") for name in re.findall(r"^import (\w+)$", text, re.MULTILINE)]
+    return [text, *(each.read_text("utf-8") for each in imported if each.is_file())]
