@@ -15,10 +15,12 @@ import pytest
 from filelock import FileLock
 
 from hubserve.errors import HubError
-from hubserve.registry.environments.environment_record import Environment
+from hubserve.registry.environments.environment_record import Environment, get_environment
 from hubserve.registry.environments.launch import environment_launch
 from hubserve.registry.environments.profile import get_profile
 from hubserve.registry.environments.profile_environment import built_environment, profile_environment
+from hubserve.registry.installed import InstalledModules
+from tests.conftest import hub
 
 FOLDER = Path(__file__).resolve().parent
 MAKERS = FOLDER / "makers"
@@ -61,9 +63,20 @@ class FrameworkHome:
         except (HubError, OSError) as error:
             return None, " ".join(str(error).split())
 
-    def run(self, profile: str, script: Path, *arguments: object) -> str:
-        """Run a script with a profile's Python; return what it printed, and fail the test if it fails."""
-        launch = environment_launch(self.environment(profile))
+    def installed(self, folder: Path) -> Environment:
+        """Return the environment of a module, which is installed if need be; skip the test if it cannot be had.
+
+        The folder is called as the module.
+        """
+        with FileLock(self.folder / f"{folder.name}.lock", timeout=BUILD_TIMEOUT_S):
+            done = hub("install", folder, home=self.folder, timeout=BUILD_TIMEOUT_S)
+        if done.returncode:
+            pytest.skip(f"{MISSING} '{folder.name}': {' '.join(done.stderr.split())}")
+        return get_environment(self.folder, InstalledModules(self.folder).get(folder.name).manifest.environment)
+
+    def run(self, profile: str | Environment, script: Path, *arguments: object) -> str:
+        """Run a script with a profile's Python, or an environment's; return what it printed, and fail the test if it fails."""
+        launch = environment_launch(self.environment(profile) if isinstance(profile, str) else profile)
         command = [launch.python, "-s", str(script), *map(str, arguments)]
         environ = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         environ |= {"CUDA_VISIBLE_DEVICES": "-1", **launch.environ}
@@ -87,7 +100,9 @@ class FrameworkHome:
                 partial.replace(folder)
         return folder
 
-    def in_process(self, profile: str, script: Path, *arguments: object, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def in_process(
+        self, profile: str | Environment, script: Path, *arguments: object, arrays: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
         """Return what ``SCRIPT GIVEN.npz ANSWERS.npz [arguments]`` computes with a framework's own API, in its environment."""
         with tempfile.TemporaryDirectory() as folder:
             given, answers = Path(folder, "given.npz"), Path(folder, "answers.npz")
