@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Tuple
 
+from hubserve.engines.keras_files import KERAS_ENDINGS, KERAS_H5, check_keras, is_whole_h5
+from hubserve.engines.tensorflow_saved_model import GRAPH_NAME, read_saved_model
 from hubserve.engines.torch_files import check_file, is_servable
 from hubserve.errors import LoadFailed
 
@@ -58,11 +60,12 @@ FORMATS: Mapping[str, Format] = {
     "tensorflow": Format(
         "tensorflow",
         ("model.savedmodel", "model.keras"),
-        endings=(".keras",),
-        marker="saved_model.pb",
+        endings=KERAS_ENDINGS,
+        marker=GRAPH_NAME,
         platforms=("tensorflow_savedmodel",),
         maker="TensorFlow's ",
         texts=True,
+        bfloat16=True,
     ),
 }
 
@@ -87,9 +90,10 @@ _OTHERS: Dict[str, Tuple[str, str]] = {
     ".pdopt": ("an optimizer's state that paddle.save wrote", _WEIGHTS.format("paddle.jit.save")),
     ".pdiparams": ("the weights of a Paddle model", "Give the *.pdmodel or *.json file of the same name"),
     ".bin": ("weights without the model that computes with them", "Give the *.xml file of the same name, or export the model to ONNX"),
-    ".h5": ("a Keras model or its weights", f"{_ONNX} (python -m tf2onnx.convert)"),
-    ".hdf5": ("a Keras model or its weights", f"{_ONNX} (python -m tf2onnx.convert)"),
-    ".pb": ("a TensorFlow graph", f"{_ONNX} (python -m tf2onnx.convert --saved-model FOLDER)"),
+    ".pb": (
+        "a file of a SavedModel, or a frozen graph of TensorFlow 1",
+        "Give the folder of the SavedModel. Save a frozen graph as a SavedModel (tf.compat.v1.saved_model.simple_save), and give that",
+    ),
     ".tflite": ("a TensorFlow Lite model", f"{_ONNX} (python -m tf2onnx.convert --tflite FILE)"),
     ".ckpt": ("a training checkpoint", "Export the model for inference, with torch.export or as ONNX, and give that"),
     ".pkl": ("a Python pickle, which is not opened because it can run anything", f"{_ONNX} (skl2onnx for scikit-learn)"),
@@ -127,6 +131,8 @@ def check_form(path: Path) -> None:
         LoadFailed: saying what it is, and what to do.
     """
     if is_model_folder(path):
+        if backend_of_file(path) == "tensorflow":
+            read_saved_model(path)
         return
     other = _OTHERS.get(path.suffix.lower())
     if other is not None:
@@ -142,6 +148,8 @@ def check_form(path: Path) -> None:
         raise LoadFailed(f"'{path}' is empty. Export or copy the model again.")
     if path.suffix.lower() == ".safetensors":
         check_file(path)
+    if path.suffix.lower() in KERAS_ENDINGS:
+        check_keras(path)
     if path.suffix == ".json" and not is_program(path):
         raise LoadFailed(f"'{path.name}' is JSON, but no model that Paddle 3 wrote. Give the model's own file.")
 
@@ -182,6 +190,8 @@ def _is_graph(path: Path) -> bool:
         return b"<net" in _head(path)
     if suffix in FORMATS["pytorch"].endings:
         return is_servable(path)
+    if suffix in KERAS_H5:  # HDF5 holds data of any kind
+        return is_whole_h5(path)
     if path.name == "model":
         return path.with_name("params").is_file()
     return bool(backend_of_file(path))
