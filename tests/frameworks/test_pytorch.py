@@ -235,24 +235,33 @@ def test_an_archive_that_was_saved_on_a_gpu_is_served_on_the_cpu(frameworks: Fra
         check_close(over_http(server, "gpu", {"input": picture(2, 32)})["OUTPUT__0"], expected)
 
 
+CLASS = "import torch\nclass A(torch.nn.Module):\n    def __init__(self{}):\n        super().__init__()\n        {}"
+#: name -> code, and the reason
 WRONG_CODE = {
-    "class MODEL_2: pass": "defines no subclass of torch.nn.Module",
-    "import torch\nclass A(torch.nn.Module): pass\nclass B(torch.nn.Module): pass": "defines 2 classes of models: A, B. Write MODEL = B there",
-    "import torch\nclass A(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.layer = torch.nn.Linear(6, 3)": "layer.weight is [2, 6] where the class has [3, 6]",
-    "import torch\nclass A(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.other = torch.nn.Linear(6, 2)": "model.safetensors lacks other.weight, other.bias, and has layer.weight, layer.bias, unknown to the class",
-    "import torch\nimport no_such_package\n": "model.py imports 'no_such_package', which is not installed here",
-    "import torch\nclass A(torch.nn.Module):\n    def __init__(self, depth): super().__init__()": "A() of model.py cannot be made: TypeError",
-    "1 / 0": "model.py failed: ZeroDivisionError: division by zero",
+    "no class": ("class MODEL_2: pass", "defines no subclass of torch.nn.Module"),
+    "two": (
+        "import torch\nclass A(torch.nn.Module): pass\nclass B(torch.nn.Module): pass",
+        "defines 2 classes of models: A, B. Write MODEL = B there",
+    ),
+    "shape": (CLASS.format("", "self.layer = torch.nn.Linear(6, 3)"), "layer.weight is [2, 6] where the class has [3, 6]"),
+    "names": (
+        CLASS.format("", "self.other = torch.nn.Linear(6, 2)"),
+        "model.safetensors lacks other.weight, other.bias, and has layer.weight, layer.bias, unknown to the class",
+    ),
+    "import": ("import torch\nimport no_such_package\n", "model.py imports 'no_such_package', which is not installed here"),
+    "arguments": (CLASS.format(", depth", "pass"), "A() of model.py cannot be made: TypeError"),
+    "error": ("1 / 0", "model.py failed: ZeroDivisionError: division by zero"),
 }
 
 
-@pytest.mark.parametrize("code", WRONG_CODE)
-def test_code_that_does_not_fit_is_refused_with_the_reason(frameworks: FrameworkHome, made: Path, tmp_path: Path, code: str) -> None:
+@pytest.mark.parametrize("name", WRONG_CODE)
+def test_code_that_does_not_fit_is_refused_with_the_reason(frameworks: FrameworkHome, made: Path, tmp_path: Path, name: str) -> None:
+    code, reason = WRONG_CODE[name]
     folder = tmp_path / "net"
     folder.mkdir()
     shutil.copyfile(made / "nested" / "model.safetensors", folder / "model.safetensors")
     (folder / "model.py").write_text(code)
     with command_lines(frameworks.folder, tmp_path) as serving:
         server = serving("-m", folder, wait=False)
-        wait_for(lambda: WRONG_CODE[code] in server.log.read_text() or server.process.poll() is not None, 90)
-        assert WRONG_CODE[code] in server.log.read_text()
+        wait_for(lambda: reason in server.log.read_text() or server.process.poll() is not None, 90)
+        assert reason in server.log.read_text()
