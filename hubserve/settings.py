@@ -99,6 +99,9 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ``load_model`` and the models that clients load."""
     load_model: list[str] = []
     """Models to load at start-up when ``model_control`` is ``explicit``; ``"*"`` for all."""
+    build_environments: bool = False
+    """Build the environments of engines that models need and that do not exist yet, such as TensorFlow's; that can take minutes and
+    gigabytes. Without it such a model is not served, and the log has the command that builds its environment."""
     poll_s: Seconds = 15.0
     """Seconds between two scans of the stores when ``model_control`` is ``poll``."""
     host: str = "127.0.0.1"

@@ -86,7 +86,7 @@ def _list(home: Path, *, as_json: bool) -> None:
 def _built_text(profile: Any, environment: Any) -> str:
     if environment:
         return f"yes, {size_text(environment.size_bytes)}"
-    return f"no, about {profile.size_mb / 1000:.1f} GB" if profile.size_mb else "no"
+    return f"no, {profile.size_text}" if profile.size_mb else "no"
 
 
 def _show(home: Path, name: str, *, as_json: bool) -> None:

@@ -54,7 +54,7 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="NAME[==VERSION]|FOLDER|[NAME=]FILE",
-        help="installed modules, or folders and model files (.onnx, .pdmodel, .json, .pt, .xml) to serve without installing",
+        help="installed modules, or folders and model files (.onnx, .pdmodel, .pt, .mge, a SavedModel, ...) to serve without installing",
     )
     start.add_argument(
         "--model-store",
@@ -81,6 +81,14 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         help="with --model-control explicit: model to load at start-up ('*': all; repeatable)",
+    )
+    start.add_argument(
+        "--build-environments",
+        "--build_environments",
+        dest="build_environments",
+        action="store_true",
+        default=None,
+        help="build the environments of engines that models need and that do not exist yet (minutes, gigabytes)",
     )
     start.add_argument("-c", "--config", type=Path, metavar="FILE", help="a config.json; PaddleHub's other flags are then ignored")
     start.add_argument("-p", "--port", type=int, help=f"port to listen on (default {DEFAULT_PORT}; 0: any free one)")

@@ -20,7 +20,18 @@ _PADDLEHUB_FLAGS = {
     "use_singleprocess": ("--use_singleprocess", "use_multiprocess"),
     "timeout": ("--timeout", "request_timeout_s"),
 }
-_OWN_FLAGS = ("host", "grpc_port", "shared_memory", "admin", "allowed_hosts", "cors_origins", "model_store", "model_control", "load_model")
+_OWN_FLAGS = (
+    "host",
+    "grpc_port",
+    "shared_memory",
+    "admin",
+    "allowed_hosts",
+    "cors_origins",
+    "model_store",
+    "model_control",
+    "load_model",
+    "build_environments",
+)
 _ORIGIN = "command line"
 
 

@@ -16,6 +16,8 @@ from hubserve.kinds.base import ModuleInfo
 from hubserve.kinds.triton.config import ENSEMBLE
 from hubserve.kinds.triton.fields import CPU_ONLY, MOST_INSTANCES, ignored_fields
 from hubserve.kinds.triton.model_folder import KIND, TritonModel, open_model, own_config
+from hubserve.paths import home
+from hubserve.registry.environments.engine_environment import engine_launch
 from hubserve.registry.environments.launch import Launch, absolute_folders, with_libraries
 from hubserve.registry.environments.module_requirements import variable_problem
 from hubserve.registry.environments.packed_environment import check_sent, packed_launch
@@ -136,6 +138,8 @@ def plan_model(
         if config is not None and not settings.model_uploads:
             check_sent(model.config, own_config(model.folder), model.folder)
         launched = packed_launch(model.config, model.folder) or launched
+    elif launched is None:
+        launched = engine_launch(home(), model.engine, f"model '{model.name}'", build=settings.build_environments)
     devices = _devices(model, settings)
     own = settings.module(model.name)
     if own.addresses:

@@ -48,7 +48,9 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
             resolved = resolved._replace(info=resolved.info._replace(name=name), import_name=name)
         if resolved.info.name != name:
             raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
-        resolved = resolved._replace(environment=serving_environment(home(), resolved, module.environment))
+        resolved = resolved._replace(
+            environment=serving_environment(home(), resolved, module.environment, build=settings.build_environments)
+        )
         if resolved.info.kind == TRITON:
             _refuse_init_args(name, init_args)
             launched = launch(resolved.info, resolved.version_dir, home(), resolved.environment)

@@ -32,6 +32,8 @@ class ProfileSettings(NamedTuple):
         allow_urls: whether its requirements name addresses.
         extended: whether a module's own packages are added to the profile's.
         imports: names that can be imported there.
+        no_deps: pins of packages that are installed without what they require.
+        size_cpu_mb: approximate size with builds for CPUs; 0 if there are none.
     """
 
     profile: str
@@ -42,6 +44,8 @@ class ProfileSettings(NamedTuple):
     allow_urls: bool = False
     extended: bool = False
     imports: tuple[str, ...] = ()
+    no_deps: tuple[str, ...] = ()
+    size_cpu_mb: int = 0
 
 
 class EnvironmentSettings(NamedTuple):

@@ -6,6 +6,7 @@ name. Profiles are independent of modules: engines can name them, too (:mod:`hub
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,6 +22,7 @@ OWN_FOLDER = Path(__file__).resolve().parent / "profiles"
 #: name that selects this process's Python in place of a profile
 HOST = "host"
 SCHEMA_VERSION = 1
+_PIN = re.compile(r"[A-Za-z0-9][\w.-]*==[\w.+!-]+")
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,7 +40,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         unfit: packages that modules require and that do not run with it; a module that pins one of them gets another profile.
         environ: environment variables of the processes that run in it.
         library_path: folders put before ``LD_LIBRARY_PATH``, relative to its ``site-packages``.
+        no_deps: packages, pinned, that are installed without what they require, because something else in the profile has it.
         size_mb: approximate size on disk, shown before it is built; 0 if unknown.
+        size_cpu_mb: the same where the index has builds for CPUs (``torch==2.13.0+cpu``); 0 if there are none.
         order: profiles with lower numbers are tried first when one is chosen for a module.
         automatic: whether ``hub install`` may choose it automatically.
         schema_version: of the file.
@@ -55,7 +59,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     unfit: list[str] = []
     environ: dict[str, str] = {}
     library_path: list[str] = []
+    no_deps: list[str] = []
     size_mb: int = 0
+    size_cpu_mb: int = 0
     order: int = 50
     automatic: bool = True
     schema_version: int = SCHEMA_VERSION
@@ -76,6 +82,12 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return [canonicalize_name(each) for each in ([found] if isinstance(found, str) else found)]
 
     @property
+    def size_text(self) -> str:
+        """Approximate size on disk, for people: ``about 5.7 GB, or 1.0 GB with packages for CPUs``."""
+        text = f"about {self.size_mb / 1000:.1f} GB"
+        return f"{text}, or {self.size_cpu_mb / 1000:.1f} GB with packages for CPUs" if self.size_cpu_mb else text
+
+    @property
     def needs(self) -> Needs:
         """Requirements of its environment."""
         return Needs(self.wanted, isolated=True, base=self.base)
@@ -86,7 +98,15 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         wanted = self.wanted
         allow_urls = any("://" in each for each in (*wanted.lines, *wanted.options))
         return ProfileSettings(
-            self.name, tuple(self.pythons), self.environ, tuple(self.library_path), self.size_mb, allow_urls, imports=tuple(self.provides)
+            self.name,
+            tuple(self.pythons),
+            self.environ,
+            tuple(self.library_path),
+            self.size_mb,
+            allow_urls,
+            imports=tuple(self.provides),
+            no_deps=tuple(self.no_deps),
+            size_cpu_mb=self.size_cpu_mb,
         )
 
     @property
@@ -149,6 +169,8 @@ def _check(profile: Profile, path: Path) -> None:
         problem = f"the names {HOST} and {AUTO} are reserved; rename the file"
     elif not profile.pythons or not all(each.count(".") == 1 and each.replace(".", "").isdigit() for each in profile.pythons):
         problem = 'pythons must be a list like ["3.8", "3.9"]'
+    elif unpinned := next((each for each in profile.no_deps if not _PIN.fullmatch(each)), ""):
+        problem = f"no_deps has {unpinned[:60]!r}, which is not a pin like tf-keras==2.21.0"
     elif not profile.requirements:
         problem = "requirements is empty; name at least one package"
     else:

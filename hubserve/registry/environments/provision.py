@@ -58,7 +58,9 @@ def provide_resolved(home: Path, resolution: Resolution, options: Options, *, ti
     order = Order([*wanted.options, *lock.pins], (), wanted.links, package_index(options))
     if needs.base and needs.base.size_mb:
         # announced first, because it may take long
-        progress(f"{LASTING}{environment_label(needs)} once, for all that use it: about {needs.base.size_mb / 1000:.1f} GB, in {home}")
+        is_for_cpu = needs.base.size_cpu_mb and any(each.endswith("+cpu") for each in lock.pins)
+        size_mb = needs.base.size_cpu_mb if is_for_cpu else needs.base.size_mb
+        progress(f"{LASTING}{environment_label(needs)} once, for all that use it: about {size_mb / 1000:.1f} GB, in {home}")
     with scratch_tool(home, progress) as tool:
         environment, built = build(
             home, lock, python, tool, order, timeout_s=timeout_s, progress=progress, request=resolution.request, base=needs.base

@@ -105,7 +105,9 @@ def _pins(needs: Needs, python: Python, tool: Tool, options: Options) -> list[st
     with install_errors(f"cannot be resolved for Python {python.version}", remedy, subject):
         resolved = tool.resolve(python, order)
     # packages such as paddlex require it, and modules must get hubserve's replacement as they do elsewhere
+    without = needs.base.no_deps if needs.base else ()
     pins = [each for each in resolved if not each.startswith(f"{PROVIDED}==")]
+    pins = [*pins, *(each for each in without if not any(_name(pin) == _name(each) for pin in pins))]
     if not pins:
         raise InstallError(f"{subject} cannot be resolved: {tool.name} found no packages for it. Check its requirements.")
     direct = next((each for each in pins if " @ " in each), "")
@@ -115,6 +117,12 @@ def _pins(needs: Needs, python: Python, tool: Tool, options: Options) -> list[st
             "package index, not from addresses. If you trust it: hub install --allow-urls"
         )
     return pins
+
+
+def _name(pin: str) -> str:
+    from packaging.utils import canonicalize_name
+
+    return canonicalize_name(pin.partition("==")[0].partition(" @ ")[0])
 
 
 def _origin(needs: Needs) -> str:
@@ -140,7 +148,7 @@ def request_of(needs: Needs, python: Python) -> str:
         python.platform,
     ]
     if needs.base:
-        found += [dict(needs.base.environ), needs.base.library_path]
+        found += [dict(needs.base.environ), needs.base.library_path, *needs.base.no_deps]
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 

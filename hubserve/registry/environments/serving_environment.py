@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from hubserve.kinds.project_imports import folders_beside
 from hubserve.registry.configuration import install_settings
+from hubserve.registry.environments.engine_environment import BuildLog, not_built
 from hubserve.registry.environments.install_options import Options
 from hubserve.registry.environments.module_environment import expected_environment, module_environment
-from hubserve.registry.environments.profile import HOST
+from hubserve.registry.environments.module_requirements import environment_settings
+from hubserve.registry.environments.profile import HOST, get_profile
 
 if TYPE_CHECKING:
     from hubserve.registry.resolve import Resolved
@@ -16,19 +18,21 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("hubserve")
 
 
-def serving_environment(home: Path, found: "Resolved", requested: str = "") -> str:
+def serving_environment(home: Path, found: "Resolved", requested: str = "", *, build: bool = False) -> str:
     """Return the key of the environment that a module is served in; "" for the Python of hub.
 
     A named profile is built if it does not exist. A module that is served from its folder without a named profile gets the environment that
-    an install would choose, if that exists.
+    an install would choose, if that exists; a model file cannot do without the one of its engine.
 
     Args:
         home: the home.
         found: the module.
         requested: the profile named in the settings, or ``host``; "" for none.
+        build: whether to build the environment of an engine if it does not exist.
     Raises:
         ConfigError: the profile does not exist.
-        InstallError: its packages cannot be installed; the message says why.
+        InstallError: its packages cannot be installed; the message says why. Or an engine's environment does not exist, and ``build`` is
+            not set.
     """
     info, folder, manifest, beside = found.info, found.version_dir, found.manifest, folders_beside(found.version_dir)
     if not requested and manifest:
@@ -36,11 +40,15 @@ def serving_environment(home: Path, found: "Resolved", requested: str = "") -> s
     packages = manifest.chosen.packages if manifest and requested != HOST else ()
     wanted = requested or str((info.environment or {}).get("profile", ""))
     options = Options(profile=requested, packages=packages)
-    if wanted:
+    expected = None if wanted else expected_environment(home, folder, info, options, beside)
+    engine = environment_settings(info).engine
+    lacks_engine = bool(engine and expected and expected.profile and not expected.environment)
+    if lacks_engine and expected and not build:
+        raise not_built(home, engine, get_profile(home, expected.profile), f"'{info.name}'")
+    if wanted or lacks_engine:
         timeout_s = install_settings(home).lock_timeout_s
-        built = module_environment(home, folder, info, options, beside, timeout_s=timeout_s, progress=_Steps(info.name))
+        built = module_environment(home, folder, info, options, beside, timeout_s=timeout_s, progress=BuildLog(f"'{info.name}'"))
         return built.environment.key if built.environment else ""
-    expected = expected_environment(home, folder, info, options, beside)
     if expected is None or (not expected.profile and not expected.lacks):
         return ""
     if expected.environment:
@@ -52,16 +60,3 @@ def serving_environment(home: Path, found: "Resolved", requested: str = "") -> s
     )
     _LOG.warning("'%s': %s. %s", info.name, "; ".join(expected.lacks) or expected.why, remedy)
     return ""
-
-
-class _Steps:
-    """Log of a build's steps, each once."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._last = name, ""
-
-    def __call__(self, step: str, done_bytes: int = 0, total_bytes: int = 0) -> None:  # noqa: ARG002 - the signature of Progress
-        step = step.partition(":")[0]
-        if step != self._last:
-            self._last = step
-            _LOG.info("'%s': %s ...", self._name, step)

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +24,10 @@ _START = (
 )
 #: packages from before 2022 require scikit-learn by a deprecated name, whose package builds only if this is set
 _OLD_PACKAGES = {"SKLEARN_ALLOW_DEPRECATED_SKLEARN_PACKAGE_INSTALL": "True"}
+#: what packages from before 2025 fail with in a build, and the remedy
+_OLD_SETUP = "No module named 'pkg_resources'"
+_SETUPTOOLS_WITH_PKG_RESOURCES = "setuptools<81"
+_BUILD_CONSTRAINTS = ("UV_BUILD_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "PIP_CONSTRAINT")
 _STYLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LINES_KEPT = 2000
 _STEP_CHARACTERS = 90
@@ -55,6 +60,8 @@ class ToolFailed(Exception):
 def run_tool(command: Sequence[str], environ: Mapping[str, str], folder: Path, progress: Progress, step: str) -> None:
     """Run a command; it and all processes that it starts have ended when this returns or raises.
 
+    If a package cannot be built because its ``setup.py`` imports pkg_resources, it is tried once more with setuptools that have it.
+
     Args:
         command: an absolute path and arguments.
         environ: environment variables in addition to this process's.
@@ -65,6 +72,20 @@ def run_tool(command: Sequence[str], environ: Mapping[str, str], folder: Path, p
         ToolFailed: the command failed; the message is its reason.
         OSError: the command cannot be started.
     """
+    try:
+        _run_once(command, environ, folder, progress, step)
+    except ToolFailed as error:
+        if _OLD_SETUP not in error.output:
+            raise
+        with tempfile.TemporaryDirectory(prefix="hubserve-build-") as scratch:
+            constraint = Path(scratch, "build-constraints.txt")
+            constraint.write_text(_SETUPTOOLS_WITH_PKG_RESOURCES + "\n", "utf-8")
+            # older pips take the constraints of builds from PIP_CONSTRAINT
+            named = {name: f"{os.environ.get(name, '')} {constraint}".strip() for name in _BUILD_CONSTRAINTS}
+            _run_once(command, {**environ, **named}, folder, progress, step)
+
+
+def _run_once(command: Sequence[str], environ: Mapping[str, str], folder: Path, progress: Progress, step: str) -> None:
     progress(step)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON") and key != "VIRTUAL_ENV"}
     child = subprocess.Popen(
