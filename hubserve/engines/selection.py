@@ -42,7 +42,9 @@ def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
         LoadFailed: the files cannot be read.
     """
     if options.use_gpu:
-        return Verdict(REFERENCE, "auto: paddle, because use_gpu is set")
+        able = [name for name in (REFERENCE, *installed_readers(files.graph)) if engine_class(name).has_gpu]
+        engine = next((name for name in able if engine_class(name).reads(files.graph) and is_installed(name)), REFERENCE)
+        return Verdict(engine, f"auto: {engine}, because use_gpu is set")
     engines = installed_readers(files.graph)
     if not engines:
         return _none_installed(files.graph)
