@@ -106,7 +106,7 @@ def _visible_name(name: str, number: int) -> str:
     if number >= len(visible):
         shown = "this machine has" if os.environ.get(VISIBLE) is None else f"{VISIBLE} shows"
         raise ConfigError(
-            f"model '{name}': GPU {number} is configured, and {shown} {len(visible)}: {', '.join(visible)}. Correct gpus in its instance_group."
+            f"model '{name}': GPU {number} is configured, and {shown} {len(visible)}: {', '.join(visible)}. Correct gpus in instance_group."
         )
     return visible[number]
 

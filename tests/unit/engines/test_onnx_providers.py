@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 
 from hubserve.engines import EngineOptions, load_engine
+from hubserve.engines.gpus import has_gpu
 from hubserve.engines.onnx_providers import CPU, CUDA, TENSORRT, providers_of
 from hubserve.engines.selection import choose
 from hubserve.engines.tuning import CUDA_OPTIONS, TENSORRT_OPTIONS, read_tuning
@@ -90,6 +91,24 @@ def test_a_build_for_cpus_is_refused_where_a_gpu_is_asked_for(tmp_path: Path, en
     """The real ONNX Runtime would warn, and compute on the CPU."""
     with pytest.raises(LoadFailed, match=r"a GPU is asked for, and .*the onnxruntime [0-9.]+ that is installed here is built for CPUs"):
         load_engine(scale(tmp_path / "x.onnx"), engine, EngineOptions(use_gpu=True, use_tensorrt=use_tensorrt))
+
+
+@pytest.mark.skipif(FOR_CPUS or has_gpu(), reason="needs an onnxruntime that is built for GPUs, on a machine without one")
+@pytest.mark.parametrize("use_tensorrt", [False, True])
+def test_a_build_for_gpus_without_their_libraries_says_which_is_missing(tmp_path: Path, use_tensorrt: bool) -> None:
+    """The real ONNX Runtime would print it, and compute on the CPU."""
+    with pytest.raises(LoadFailed, match=r"CUDA cannot start in ONNX Runtime [0-9.]+: lib\w+\.so[.0-9]*: cannot open shared object file"):
+        load_engine(scale(tmp_path / "x.onnx"), "onnxruntime", EngineOptions(use_gpu=True, use_tensorrt=use_tensorrt))
+    assert load_engine(scale(tmp_path / "x.onnx"), "onnxruntime").describe()["device"] == "cpu"
+
+
+@pytest.mark.skipif(FOR_CPUS or has_gpu(), reason="needs an onnxruntime that is built for GPUs, on a machine without one")
+def test_a_damaged_file_is_reported_as_such_even_if_a_gpu_is_asked_for(tmp_path: Path) -> None:
+    path = scale(tmp_path / "x.onnx")
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(LoadFailed) as caught:
+        load_engine(path, "onnxruntime", EngineOptions(use_gpu=True))
+    assert "GPU" not in str(caught.value)
 
 
 def test_auto_on_a_gpu_means_an_engine_that_reads_the_file(tmp_path: Path) -> None:
