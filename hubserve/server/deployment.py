@@ -65,7 +65,7 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
         on_gpu = _on_gpu(settings, name, resolved, init_args)
         if init_args.get("use_gpu") and settings.computes_on_cpu_instead(name):
             log.warning("'%s' asks for a GPU and computes on the CPU, as gpu_fallback says: %s", name, why_no_gpu())
-            init_args["use_gpu"] = on_gpu = False
+            on_gpu, init_args = False, {**init_args, **{key: False for key in ("use_gpu", "use_tensorrt") if key in init_args}}
         gpus = settings.gpus(name) if on_gpu else []
         count = settings.instance_count(name, resolved.info.batches, on_cpu=not on_gpu)
         instances = [_instance_spec(settings, name, resolved, init_args, search_path, index, count, gpus) for index in range(count)]
