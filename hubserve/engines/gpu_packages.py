@@ -6,6 +6,9 @@ from hubserve.engines.base import Engine
 from hubserve.engines.gpus import has_gpu
 from hubserve.engines.package_versions import version_of
 
+#: engines whose models may ask for a GPU in vain: published ONNX models do, and were served on CPUs before ONNX Runtime had GPUs here
+_MAY_ASK_IN_VAIN = ("onnxruntime",)
+
 
 def ignores_gpu(engine: Type[Engine]) -> str:
     """Return why a model's wish for a GPU has no effect on an engine; "" if it has.
@@ -14,7 +17,7 @@ def ignores_gpu(engine: Type[Engine]) -> str:
     """
     if not engine.has_gpu:
         return f"the engine {engine.name} computes on the CPU"
-    if engine.gpu_package and not has_gpu() and lacks_gpu_build(engine):
+    if engine.name in _MAY_ASK_IN_VAIN and not has_gpu() and lacks_gpu_build(engine):
         return f"this machine has no GPU, and {engine.gpu_package} is not installed"
     return ""
 
