@@ -49,8 +49,9 @@ def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
     """
     graph, reference = files.graph, reference_of(files.graph)
     if options.use_gpu:
-        able = reference or next((name for name in installed_readers(graph) if engine_class(name).has_gpu), PADDLE)
-        return Verdict(able, f"auto: {able}, because use_gpu is set")
+        able = [name for name in (reference or PADDLE, *installed_readers(graph)) if engine_class(name).has_gpu]
+        engine = next((name for name in able if engine_class(name).reads(graph) and is_installed(name)), reference or PADDLE)
+        return Verdict(engine, f"auto: {engine}, because use_gpu is set")
     alone = _why_alone(files, options, reference)
     if alone:
         return Verdict(reference, f"auto: {reference}, {alone}")

@@ -58,9 +58,13 @@ class TritonModel(NamedTuple):
     @property
     def engine(self) -> str:
         """The engine whose package its instances need; "" for a model without a file."""
+        return self.engine_on()
+
+    def engine_on(self, *, use_gpu: bool = False) -> str:
+        """Return the same for instances on CPUs or GPUs."""
         if self.backend not in FORMATS:
             return ""
-        named = engine_of(self.config, self.backend)
+        named = engine_of(self.config, self.backend, use_gpu)
         return FORMATS[self.backend].engine if named == AUTO else named
 
     @property
