@@ -36,7 +36,9 @@ class MegEngineEngine(Engine):
             raise LoadFailed(f"the megengine engine does not read '{files.graph.name}'. Give it a model.mge, as MegEngine dumps it.")
         check_length(files.graph)
         if options.use_gpu and not gpus(import_lite()):
-            raise LoadFailed("a GPU is asked for, and MegEngine finds none here. Check nvidia-smi and CUDA_VISIBLE_DEVICES, or use the CPU.")
+            raise LoadFailed(
+                "a GPU is asked for, and MegEngine finds none here. Check nvidia-smi and CUDA_VISIBLE_DEVICES, or use the CPU."
+            )
         version = str(import_lite().version)
         with loading(self.name, files):
             self.inputs, self.outputs = find_signature(files, options, version)
