@@ -20,7 +20,7 @@ from hubserve.engines.failures import loading
 from hubserve.engines.file_cache import locked, note_origin, write_text
 from hubserve.engines.megengine_network import Network
 from hubserve.engines.model_files import digest
-from hubserve.engines.pytorch import place_in_name
+from hubserve.engines.pytorch_program import place_in_name
 from hubserve.engines.subprocess_call import ChildFailed, Conversation
 from hubserve.errors import LoadFailed
 from hubserve.paths import cache_dir
