@@ -19,7 +19,7 @@ import requests
 import tritonclient.grpc as grpcclient
 import tritonclient.http as httpclient
 
-from tests.conftest import ROOT, Server, hub, servers
+from tests.conftest import ROOT, Server, hub, servers, wait_for
 from tests.frameworks.calls import over_grpc, over_http
 from tests.frameworks.home import ANSWERS, FrameworkHome
 from tests.frameworks.servers import wait_until_loaded
@@ -314,19 +314,24 @@ def test_killed_instances_lose_no_request_and_give_no_wrong_answer(server: Serve
         check_close(scores, wanted[which])
 
 
-def test_a_hung_instance_is_replaced_and_the_request_answered(frameworks: FrameworkHome, dumps: Path, tmp_path: Path) -> None:
+def test_requests_of_a_hung_instance_are_answered_by_another(frameworks: FrameworkHome, dumps: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     put(store, "tiny", dumps / "tiny.mge")
     port = free_port()
     with servers(frameworks.folder, tmp_path) as start:
-        other = wait_until_loaded(
-            start({}, wait=False, port=port, grpc_port=port, model_store=[str(store)], workers=1, compute_timeout_ms=3000)
-        )
-        (pid,) = other.instance_pids("tiny")
-        wanted = over_http(other, "tiny", {"data": plain_batch("tiny", 2)})[OUTPUT]
+        settings = {"tiny": {"compute_timeout_s": 2.0, "workers": 2}}
+        other = wait_until_loaded(start(settings, wait=False, port=port, grpc_port=port, model_store=[str(store)]))
+        wait_for(lambda: len(other.instance_pids("tiny")) == 2)
+        batches = [plain_batch("tiny", count) for count in (1, 2, 3)]
+        wanted = [over_http(other, "tiny", {"data": each})[OUTPUT] for each in batches]
+        pid = other.instance_pids("tiny")[0]
         os.kill(pid, signal.SIGSTOP)
-        check_close(over_http(other, "tiny", {"data": plain_batch("tiny", 2)})[OUTPUT], wanted)
-        assert pid not in other.instance_pids("tiny")
+        with ThreadPoolExecutor(6) as threads:
+            given = list(threads.map(lambda number: over_grpc(other, "tiny", {"data": batches[number % 3]})[OUTPUT], range(30)))
+        for number, scores in enumerate(given):
+            check_close(scores, wanted[number % 3])
+        wait_for(lambda: len(other.instance_pids("tiny")) == 2 and pid not in other.instance_pids("tiny"))
+        assert "was ended because it did not answer within 2 s" in other.log.read_text()
 
 
 def test_a_file_is_served_by_its_name_and_described(dumps: Path, serving: Any, framework_home: Path) -> None:
