@@ -1,8 +1,8 @@
 """The ``init_args`` of a model file.
 
 ``engine``
-    a name of :data:`hubserve.engines.ENGINES`, or ``auto``. The default is ONNX Runtime for ONNX files, for Paddle's the fastest engine
-    that agrees with Paddle, and for others the only engine that loads them.
+    a name of :data:`hubserve.engines.ENGINES`, or ``auto`` for the fastest that agrees with the model's own framework. The default is ONNX
+    Runtime for ONNX files, ``auto`` for Paddle's, and for others their own framework.
 ``max_batch_size``
     the most items in one call, or 0 if the first dimension does not count items. By default judged by the model.
 ``inputs``, ``outputs``
@@ -71,7 +71,7 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
         raise ConfigError(f"{where}max_batch_size must be a whole number from 0 up, got {most!r}")
     options = EngineOptions(
-        use_gpu=use_gpu and (backend == "paddle" if engine == AUTO else engine_class(engine).has_gpu),
+        use_gpu=use_gpu and engine_class(_framework(backend) if engine == AUTO else engine).has_gpu,
         cpu_num_threads=tuning.threads or instance_threads(),
         max_batch_size=most or _MOST_ITEMS,
         tuning=tuning.settings,
@@ -85,6 +85,11 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
 def _default_engine(backend: str) -> str:
     default = FORMATS[backend].engine
     return "openvino" if default == "onnxruntime" and not is_installed(default) and is_installed("openvino") else default
+
+
+def _framework(backend: str) -> str:
+    default = FORMATS[backend].engine
+    return "paddle" if default == AUTO else default
 
 
 def _text(value: Any) -> str:
