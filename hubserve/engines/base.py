@@ -26,7 +26,7 @@ class EngineOptions(NamedTuple):
         gpu_mem: MiB of GPU memory to take at the start.
         enable_mkldnn: Paddle engine on a CPU: use oneDNN.
         cpu_num_threads: threads for one call.
-        use_tensorrt: Paddle engine on a GPU: compile subgraphs with TensorRT.
+        use_tensorrt: Paddle and ONNX Runtime on a GPU: compile subgraphs with TensorRT.
         use_fp16: half precision on a GPU (changes answers slightly).
         ir_optim: let the engine rewrite the graph.
         enable_memory_optim: let the engine reuse buffers.
@@ -106,6 +106,10 @@ class Engine(ABC):
     profile: str = ""
     #: whether it can compute on a GPU
     has_gpu: bool = False
+    #: the package that computes on GPUs, if the usual one computes on CPUs only
+    gpu_package: str = ""
+    #: the environment profile to run in on a GPU where this Python does not have :attr:`gpu_package`; "" for :attr:`profile`
+    gpu_profile: str = ""
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
     #: inputs and outputs that are not tensors; see :meth:`run_values`

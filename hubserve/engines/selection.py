@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from hubserve.engines.base import EngineOptions, ModelFiles
+from hubserve.engines.keras_files import takes_texts
 from hubserve.engines.measurement import ROUNDS, Outcome, measure_all, measure_in_child
 from hubserve.engines.model_formats import FORMATS, backend_of_file
 from hubserve.engines.package_versions import package_version
@@ -49,8 +50,9 @@ def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
     """
     graph, reference = files.graph, reference_of(files.graph)
     if options.use_gpu:
-        able = reference or next((name for name in installed_readers(graph) if engine_class(name).has_gpu), PADDLE)
-        return Verdict(able, f"auto: {able}, because use_gpu is set")
+        able = [name for name in (reference or PADDLE, *installed_readers(graph)) if engine_class(name).has_gpu]
+        engine = next((name for name in able if engine_class(name).reads(graph) and is_installed(name)), reference or PADDLE)
+        return Verdict(engine, f"auto: {engine}, because use_gpu is set")
     alone = _why_alone(files, options, reference)
     if alone:
         return Verdict(reference, f"auto: {reference}, {alone}")
@@ -90,6 +92,8 @@ def _why_alone(files: ModelFiles, options: EngineOptions, reference: str) -> str
         return f"the only engine that reads {files.graph.name}"
     if not is_installed(reference):
         return f"because other engines must answer as {reference} does, which is not installed here"
+    if reference == "tensorflow" and takes_texts(files.graph):
+        return "because it takes texts, which other engines do not compute"
     if reference == "tensorflow" and files.graph.is_dir():
         why = why_alone(choose_signature(files.graph, read_saved_model(files.graph), dict(options.tuning)))
         return f"because {why}" if why else ""
