@@ -72,7 +72,7 @@ def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
 
 
 def reference_of(graph: Path) -> str:
-    """Return the engine whose answers others must give: the framework that wrote the model; "" for forms that belong to none, such as ONNX."""
+    """Return the engine of the framework that wrote a model, as which others must answer; "" for forms of none, such as ONNX."""
     backend = backend_of_file(graph) or PADDLE
     engine = FORMATS[backend].engine
     return PADDLE if engine == AUTO else "" if backend in _EXCHANGED else engine
