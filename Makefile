@@ -10,7 +10,9 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 # what make coverage runs; all tests where it is empty
 COVERED ?=
 
-.PHONY: demo test test-slow coverage check format docs docs-reference ocr gpu bench bench-peers soak faults hostile fuzz gradio nightly clean
+FRAMEWORKS := $(or $(HUBSERVE_FRAMEWORKS_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hubserve-frameworks)
+
+.PHONY: demo test test-slow test-frameworks coverage check format docs docs-reference ocr gpu bench bench-peers soak faults hostile fuzz gradio nightly clean
 
 demo: $(MODEL)  ## install everything, serve the default classifier, classify a real photo
 	$(BIN)/python tools/demo.py
@@ -21,6 +23,10 @@ test: $(MODEL) $(OCR)  ## all tests but the slow ones, after format, lint and ty
 
 test-slow: $(MODEL) $(OCR)  ## the tests that take long by nature: stress, fuzzers, environments from a package index
 	$(BIN)/python -m pytest $(PARALLEL) -m slow
+
+test-frameworks: $(MODEL)  ## MegEngine, OneFlow, TensorFlow, PyTorch and Paddle of two versions for real; builds their environments once, 10 GB in a folder that is kept
+	for each in megengine oneflow tensorflow pytorch; do HUB_HOME="$(FRAMEWORKS)" $(BIN)/hub env build $$each || true; done
+	HUBSERVE_FRAMEWORKS_HOME="$(FRAMEWORKS)" $(BIN)/python -m pytest -n 2 --dist loadfile tests/frameworks
 
 coverage: $(MODEL) $(OCR)  ## the lines and branches that all tests run, those of servers and instances included; slower than the tests alone
 	$(BIN)/python -m coverage run -m pytest $(COVERED) $(PARALLEL)

@@ -1,5 +1,6 @@
 """``hub convert``: turn a folder of model files into an installable module."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,10 @@ from hubserve.authoring.new import fill, module_dir, new_folder
 from hubserve.authoring.pictures import Pictures
 from hubserve.authoring.python_source import Source, class_name, literal, quoted
 from hubserve.authoring.trial import Trial, try_model
-from hubserve.engines import ModelFiles
+from hubserve.engines import ModelFiles, find_model_files
+from hubserve.engines.model_formats import FORMATS, backend_of_file
+from hubserve.engines.table import AUTO, ENGINES, environment_for
+from hubserve.kinds import model_file
 from hubserve.models.classifier import ClassifierModule, find_scores
 from hubserve.models.items import UNBATCHED
 from hubserve.models.labels import check_labels, write_labels
@@ -20,8 +24,10 @@ from hubserve.types import ANY, TensorSpec
 
 _DEFAULT_BATCH = 8
 _MODEL, _LABELS = "model", "labels.txt"
+#: backends whose models get the names of files that PaddleHub's modules have; "" is Paddle's with another name
+_RENAMED = ("onnxruntime", "paddle", "")
 _COMMENTS = {
-    "engine": "paddle | openvino | onnxruntime | auto: the fastest on this machine of those that agree with Paddle",
+    "engine": f"{' | '.join(ENGINES)}, or auto: the fastest on this machine of those that agree",
     "batch_size": "maximum items per batch; requests are merged up to it",
     "batched": "whether the first dimension of all inputs and outputs is the batch; None: decided by the model's signature",
     "class_id_map_file": 'lines of "<class id> <name>"; None: no names',
@@ -81,15 +87,16 @@ def convert(request: Request, files: ModelFiles, progress: Progress = silent) ->
         copied = _copy(files, folder / _MODEL)
         progress("loading it once, in a separate process")
         settings = merged(ClassifierModule.defaults["PreProcess"], pictures.preprocess) if pictures else None
-        trial = try_model(copied, settings)
+        engine = _engine(copied)
+        trial = try_model(copied, engine, settings)
         if pictures:
             scores = find_scores(trial.inputs, trial.outputs, trial.per_run)
             check_labels(pictures.labels, scores.shape[1])
         if pictures and pictures.labels:
             write_labels(folder / _LABELS, pictures.labels)
         notes = _notes(request, trial)
-        params = _params(request, trial)
-        _write(folder, request, trial, params, notes)
+        params = _params(request, trial, engine)
+        _write(folder, request, trial, engine, params, notes)
     batch_size = min(params["Global"]["batch_size"], _max_items(trial))
     return Converted(module_dir(request.output_dir, request.name), trial.inputs, trial.outputs, batch_size, notes)
 
@@ -97,6 +104,12 @@ def convert(request: Request, files: ModelFiles, progress: Progress = silent) ->
 def _copy(files: ModelFiles, folder: Path) -> ModelFiles:
     """Copy the model under the file names that engines expect."""
     folder.mkdir()
+    if backend_of_file(files.graph) not in _RENAMED:
+        for each in model_file.all_files(files.graph):
+            target = folder / each.relative_to(files.graph.parent)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(each, target)
+        return find_model_files(folder, files.graph.name)
     graph = folder / f"inference{files.graph.suffix or '.pdmodel'}"  # Paddle 1's __model__ has the form of a .pdmodel
     shutil.copyfile(files.graph, graph)
     weights = None
@@ -104,6 +117,11 @@ def _copy(files: ModelFiles, folder: Path) -> ModelFiles:
         weights = folder / "inference.pdiparams"
         shutil.copyfile(files.weights, weights)
     return ModelFiles(graph, weights)
+
+
+def _engine(files: ModelFiles) -> str:
+    """Return the engine of the model's format, or "auto"."""
+    return FORMATS[backend_of_file(files.graph)].engine if backend_of_file(files.graph) not in _RENAMED else AUTO
 
 
 def _max_items(trial: Trial) -> int:
@@ -135,13 +153,13 @@ def _picture_hint(trial: Trial) -> list[str]:
     return [f"It looks like a classifier of pictures but takes prepared arrays only; with --image_size {size} it also takes pictures."]
 
 
-def _params(request: Request, trial: Trial) -> dict[str, Any]:
+def _params(request: Request, trial: Trial, engine: str) -> dict[str, Any]:
     """Return the contents of ``params.py``."""
     batch_size = request.batch_size or (_DEFAULT_BATCH if trial.merges else 1)
     params: dict[str, Any] = {
         "Global": {
             "inference_model_dir": _beside_params(_MODEL),
-            "engine": "auto",
+            "engine": engine,
             "batch_size": batch_size,
             "batched": None if trial.merges is None else trial.per_run != UNBATCHED,
         }
@@ -158,7 +176,7 @@ def _beside_params(name: str) -> Source:
     return Source(f"str(HERE / {quoted(name)})")
 
 
-def _write(folder: Path, request: Request, trial: Trial, params: dict[str, Any], notes: Sequence[str]) -> None:
+def _write(folder: Path, request: Request, trial: Trial, engine: str, params: dict[str, Any], notes: Sequence[str]) -> None:
     values = {
         "name": request.name,
         "folder": folder_name(request.name),
@@ -167,6 +185,7 @@ def _write(folder: Path, request: Request, trial: Trial, params: dict[str, Any],
         "quoted_summary": quoted(request.summary),
         "summary": request.summary.rstrip(".").replace("\\", "/").replace('"', "'"),
         "type": quoted("cv/classification" if request.pictures else ""),
+        "environment": _environment(engine),
         "class_name": class_name(request.name),
         "base": "ClassifierModule" if request.pictures else "ModelModule",
         "params": literal(params, _COMMENTS, 4),
@@ -175,6 +194,12 @@ def _write(folder: Path, request: Request, trial: Trial, params: dict[str, Any],
         "usage": _usage(request, trial),
     }
     fill("converted", folder, values)
+
+
+def _environment(engine: str) -> str:
+    """Return the argument of ``moduleinfo`` for a model whose engine runs in an environment of its own."""
+    asked = environment_for(engine)
+    return f"\n    environment={json.dumps(asked)}," if asked else ""
 
 
 def _row(direction: str, spec: TensorSpec) -> str:

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from hubserve.engines import ModelFiles, find_model_files
-from hubserve.engines.model_formats import is_program
+from hubserve.engines.model_formats import backend_of_file, check_form, graphs_in, is_program
 from hubserve.engines.onnx_graph import read_onnx
 from hubserve.engines.paddle_program import read_program
 from hubserve.errors import InstallError, InvalidInput, LoadFailed
+from hubserve.kinds import model_file
 
 _FORMS = "Paddle's *.pdmodel, *.json or __model__ with their weights, or one *.onnx"
 
@@ -15,7 +16,7 @@ def find_model(folder: Path, model_filename: str | None = None, params_filename:
     """Find the model to convert, and check that its files are complete, as far as possible without an engine.
 
     Args:
-        folder: the folder of its files.
+        folder: the folder of its files, or the model itself: a file, or a folder such as a SavedModel.
         model_filename: the graph's name there, if there are several.
         params_filename: the weights' name there, if it is not the graph's.
     Raises:
@@ -24,12 +25,18 @@ def find_model(folder: Path, model_filename: str | None = None, params_filename:
         InstallError: the model is an ONNX file with weights in other files.
     """
     folder = folder.expanduser().absolute()
+    if model_file.is_model(folder) and not model_filename:
+        folder, model_filename = folder.parent, folder.name
     if not folder.is_dir():
-        raise LoadFailed(f"there is no folder '{folder}'. Give the folder of the model's files with --model_dir.")
-    files = find_model_files(folder, model_filename or _only_graph(folder), params_filename)
-    if files.graph.suffix == ".onnx":
+        raise LoadFailed(f"there is no folder '{folder}'. Give the folder of the model's files, or the model itself.")
+    name = model_filename or _only_graph(folder)
+    if model_filename:
+        check_form(folder / name)
+    files = find_model_files(folder, name, params_filename)
+    backend = backend_of_file(files.graph)
+    if backend == "onnxruntime":
         _check_onnx(files.graph)
-    else:
+    elif backend in ("paddle", ""):
         read_program(files.graph)
     return files
 
@@ -41,6 +48,7 @@ def _only_graph(folder: Path) -> str:
     found = [*graphs.values(), *(path.name for path in sorted(folder.glob("*.onnx")))]
     if (folder / "__model__").is_file():
         found.append("__model__")
+    found = found or [path.name for path in graphs_in(folder)]
     if len(found) == 1:
         return found[0]
     if found:

@@ -8,13 +8,14 @@ from typing import Any
 from hubserve.cli.output import add_json_option, print_json
 from hubserve.errors import ConfigError
 
-HELP = "make a module from a model's files (Paddle or ONNX)"
+HELP = "make a module from a model's files"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--model_dir", "-d", type=Path, required=True, metavar="DIR", help="folder of the model's files")
-    parser.add_argument("--module_name", "-n", required=True, metavar="NAME", help="name of the module")
+    parser.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="the model: a file, or a folder that holds one or is one")
+    parser.add_argument("--model_dir", "-d", type=Path, metavar="DIR", help="folder of the model's files, in place of MODEL")
+    parser.add_argument("--module_name", "-n", metavar="NAME", help="name of the module; default: from the name of MODEL")
     parser.add_argument("--module_version", "-v", nargs="?", const="1.0.0", default="1.0.0", metavar="VERSION", help="default: 1.0.0")
     parser.add_argument(
         "--output_dir", "-o", type=Path, default=Path(), metavar="DIR", help="where to create the module's folder; default: ."
@@ -49,26 +50,40 @@ def run(args: argparse.Namespace) -> int:
     from hubserve.registry.archives.packing import pack
 
     _check_numbers(args)
-    files = find_model(args.model_dir, args.model_filename, args.params_filename)
+    model, name = _model_and_name(args)
+    files = find_model(model, args.model_filename, args.params_filename)
     pictures = picture_settings(files.graph.parent, _preprocess_options(args), _topk_options(args), args.labels)
     summary = " ".join(args.summary.split()) or f"{'Classifies pictures with' if pictures else 'Computes'} {files.graph.name}"
-    request = Request(args.module_name, args.module_version, summary, args.output_dir, args.batch_size, pictures)
+    request = Request(name, args.module_version, summary, args.output_dir, args.batch_size, pictures)
     with shown_progress() as progress:
         made = convert(request, files, progress)
-        archive = pack(made.folder, made.folder.parent / f"{args.module_name}.tar.gz", progress) if args.archive else None
+        archive = pack(made.folder, made.folder.parent / f"{name}.tar.gz", progress) if args.archive else None
     if args.json:
         signature = {"inputs": [each.to_json() for each in made.inputs], "outputs": [each.to_json() for each in made.outputs]}
-        about = {"name": args.module_name, "version": args.module_version, "folder": str(made.folder), "archive": archive and str(archive)}
+        about = {"name": name, "version": args.module_version, "folder": str(made.folder), "archive": archive and str(archive)}
         print_json({**about, **signature, "pictures": pictures is not None, "batch_size": made.batch_size, "notes": list(made.notes)})
         return 0
-    print(f"Made {args.module_name} {args.module_version} in {made.folder}")
+    print(f"Made {name} {args.module_version} in {made.folder}")
     for title, specs in (("takes", made.inputs), ("gives", made.outputs)):
         print(f"  {title} " + ", ".join(f"{each.name} {each.dtype} {list(each.shape)}" for each in specs))
     print(f"  answers JSON{', pictures' if pictures else ''} and tensors, up to {made.batch_size} at once")
     for note in made.notes:
         print(f"  {note}")
-    print(f"Next: hub install {archive or made.folder} && hub serving start -m {args.module_name}")
+    print(f"Next: hub install {archive or made.folder} && hub serving start -m {name}")
     return 0
+
+
+def _model_and_name(args: argparse.Namespace) -> tuple[Path, str]:
+    from hubserve.kinds.model_file import card_of
+
+    if (args.model is None) == (args.model_dir is None):
+        raise ConfigError("hub convert needs one model: give its file or folder, as in 'hub convert model.mge', or --model_dir DIR")
+    model = (args.model or args.model_dir).expanduser()
+    if not model.exists():
+        raise ConfigError(f"there is no '{model}'. Give the file or folder of a model.")
+    if not args.module_name and args.model is None:
+        raise ConfigError("hub convert needs a name for the module: give it with --module_name NAME")
+    return model, args.module_name or card_of(model.absolute()).name
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Iterator, List, Optional, Tuple
 
 from hubserve.engines.base import ModelFiles
-from hubserve.engines.model_formats import backend_of_file
+from hubserve.engines.model_formats import backend_of_file, graphs_in
 from hubserve.engines.paddle_program import read_program
 from hubserve.engines.separate_weights import put_together, separate_weights
 from hubserve.errors import LoadFailed
@@ -44,7 +44,7 @@ def find_model_files(folder: Any, model_filename: Optional[str] = None, params_f
     for graph_name, weights_name in _PADDLE_NAMES:
         if (folder / graph_name).is_file():
             return _with_weights(folder / graph_name, folder / (params_filename or weights_name))
-    return _find_onnx(folder)
+    return _only_model(folder)
 
 
 def _with_weights(graph: Path, weights: Path) -> ModelFiles:
@@ -78,15 +78,15 @@ def _weights_of_ir(graph: Path) -> Path:
     return weights
 
 
-def _find_onnx(folder: Path) -> ModelFiles:
-    found = sorted(folder.glob("*.onnx"))
+def _only_model(folder: Path) -> ModelFiles:
+    found = sorted(folder.glob("*.onnx")) or graphs_in(folder)
     if len(found) == 1:
-        return ModelFiles(found[0], None)
+        return _with_weights(found[0], found[0].with_suffix(".pdiparams"))
     if found:
         names = ", ".join(each.name for each in found)
         raise LoadFailed(f"'{folder}' holds several models ({names}). Say which one with model_filename.")
     wanted = ", ".join(f"{graph} + {weights}" for graph, weights in _PADDLE_NAMES)
-    raise LoadFailed(f"'{folder}' holds no model: looked for {wanted}, and *.onnx. {_EXPORT}")
+    raise LoadFailed(f"'{folder}' holds no model: looked for {wanted}, *.onnx, and the models of other frameworks. {_EXPORT}")
 
 
 def digest(files: ModelFiles, *more: str) -> str:

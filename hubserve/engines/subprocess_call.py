@@ -10,13 +10,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, List, NamedTuple, Optional, Type
+from typing import Any, List, Mapping, NamedTuple, Optional, Type
 
 from hubserve.errors import HubError, LoadFailed, from_wire, to_wire
 
 #: The child sees this process's import path as it is now, however that came about.
 _START = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]) or sys.path; "
     "from hubserve.engines.subprocess_call import main; main(sys.argv[2], sys.argv[3], sys.argv[4])"
 )
 _START_CONVERSATION = (
@@ -40,28 +40,48 @@ class ChildFailed(LoadFailed):
         self.lasting = lasting
 
 
+class Interpreter(NamedTuple):
+    """Python to run a child in.
+
+    Attributes:
+        executable: its path.
+        environ: all environment variables of the child; hubserve must be importable with them.
+    """
+
+    executable: str
+    environ: Mapping[str, str]
+
+
 class _Report(NamedTuple):
     result: Any
     error: Any
 
 
-def call_in_child(function: str, arguments: List[Any], timeout_s: float) -> Any:
-    """Call a function in a new process of this Python.
+def call_in_child(function: str, arguments: List[Any], timeout_s: float, python: Optional[Interpreter] = None) -> Any:
+    """Call a function in a new process.
 
     Args:
         function: ``"package.module:function"``.
         arguments: its arguments; they and the result must be JSON.
         timeout_s: after this the child is killed.
+        python: the Python of the child; None for this one with its import path as it is now.
     Raises:
         HubError: the one that the function raised.
         ChildFailed: the process ended or hung before it had an answer.
     """
     with tempfile.TemporaryDirectory(prefix="hubserve-child-") as folder:
         answer = Path(folder) / "answer.json"
-        command = [sys.executable, "-c", _START, json.dumps(sys.path), function, json.dumps(arguments), str(answer)]
+        paths = json.dumps([] if python else sys.path)
+        command = [python.executable if python else sys.executable, "-c", _START, paths, function, json.dumps(arguments), str(answer)]
         try:
             done = subprocess.run(
-                command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout_s
+                command,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=timeout_s,
+                env=dict(python.environ) if python else None,
             )
         except subprocess.TimeoutExpired as error:
             raise ChildFailed(f"it took more than {timeout_s:.0f} s", _tail(error.output), lasting=False) from None

@@ -60,6 +60,7 @@ class BuildLog:
         self._subject, self._last = subject, ""
 
     def __call__(self, step: str, done_bytes: int = 0, total_bytes: int = 0) -> None:  # noqa: ARG002 - the signature of Progress
+        """See :class:`hubserve.registry.progress.Progress`."""
         shown = step if step.startswith(LASTING) else step.partition(":")[0]  # the size is behind the colon
         if shown != self._last:
             self._last = shown

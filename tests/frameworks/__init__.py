@@ -1,0 +1,1 @@
+"""Tests that run the frameworks themselves, each in the environment of its profile: ``make test-frameworks``."""
