@@ -6,6 +6,7 @@ docs/reference/settings.md is generated from the fields' docstrings (tools/refer
 """
 
 import difflib
+import ipaddress
 import json
 import logging
 import os
@@ -76,6 +77,10 @@ class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """File of the key shared with the listeners at ``addresses``; ``hub key remote FILE`` creates one."""
     max_memory_mb: Count | None = None
     """Resident memory in MB at which an instance is replaced by a fresh one, between two batches."""
+    allowed_addresses: list[str] = []
+    """Addresses that a tiinfer script may fetch by ``urllib`` while it answers, because clients can send URLs: host names
+    (``"pictures.example.com"``), all names of a domain (``"*.example.com"``) or ``"*"`` for all, which lead to public addresses only;
+    IP addresses and networks (``"10.1.0.0/16"``). Empty: none."""
     environ: dict[str, str] = {}
     """Environment variables of the instances; they override those that the module sets."""
     environment: str = ""
@@ -252,12 +257,13 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             return {VISIBLE: devices[index % len(devices)]}
         return {VISIBLE: HIDDEN} if self.module(name).gpu is not None else {}
 
-    def instance_count(self, name: str, batches: bool, on_cpu: bool = False) -> int:
+    def instance_count(self, name: str, batches: bool, asked: int = 0, *, on_cpu: bool = False) -> int:
         """Return the number of instances of a module.
 
         Args:
             name: name of the module.
             batches: whether it computes batches; such a module keeps no state of a client in one process.
+            asked: the number that the module itself asks for, which its own ``workers`` overrides; 0 for none.
             on_cpu: whether it computes on the CPU, whatever the settings say about GPUs.
         """
         if self.module(name).addresses:
@@ -265,6 +271,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         own = self.module(name).workers
         if own is not None:
             return own
+        if asked:
+            return 1 if self.use_multiprocess is False else asked
         if self.use_multiprocess or (self.use_multiprocess is None and (batches or self.workers)):
             return self.workers or (0 if on_cpu else len(self.gpus(name))) or _instances_for_this_machine()
         return 1
@@ -334,6 +342,12 @@ def parse_settings(raw: Any, origin: str, note: Note = log_note) -> ServerSettin
                 f"{origin}: modules_info.{name}.default_priority_level is {module.default_priority_level}, "
                 f"but priority_levels is {module.priority_levels}; give one of 1 to {module.priority_levels or 'priority_levels'}"
             )
+        for address in module.allowed_addresses:
+            if not _is_address_rule(address):
+                raise ConfigError(
+                    f"{origin}: modules_info.{name}.allowed_addresses has '{address}'; give names of hosts or IP addresses without scheme, "
+                    "port and path, such as 'pictures.example.com', '*.example.com' or '10.1.0.0/16', or '*'"
+                )
         if module.addresses and not module.token_file:
             raise ConfigError(
                 f"{origin}: modules_info.{name} has addresses but no token_file; name the file that the listeners were started with"
@@ -354,6 +368,17 @@ def parse_settings(raw: Any, origin: str, note: Note = log_note) -> ServerSettin
     if not settings.modules_info and not settings.model_store:
         raise ConfigError(f"{origin}: 'modules_info' names no module; give at least one, as in {{\"clas_system\": {{}}}}")
     return settings
+
+
+def _is_address_rule(text: str) -> bool:
+    """Return True for the name of a host, with ``*.`` for all of a domain, and for an IP address or network."""
+    if _HOST.fullmatch(text):
+        return True
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_names(settings: ServerSettings, origin: str) -> None:

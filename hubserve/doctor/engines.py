@@ -11,6 +11,8 @@ from hubserve.engines.gpus import gpu_count
 from hubserve.engines.selection import is_installed
 from hubserve.engines.subprocess_call import call_in_child
 from hubserve.errors import HubError
+from hubserve.paths import home
+from hubserve.registry.environments.engine_environment import environment_of
 
 _IMPORT_TIMEOUT_S = 120.0
 #: engine -> its package for CPUs, and that for GPUs
@@ -34,8 +36,7 @@ def check_engines() -> Iterator[Finding]:
         )
     for name in ENGINES:
         if name not in installed:
-            advice = "pip install 'hubserve[pytorch]'" if name == "pytorch" else "pip install 'hubserve[cpu,fast]' installs the others"
-            yield Finding(NOTE, name, "not installed", advice)
+            yield _not_installed(name)
             continue
         try:
             about = import_engine(name)
@@ -52,6 +53,16 @@ def check_engines() -> Iterator[Finding]:
             cuda = {True: ", built for CUDA", False: ", built for CPUs", None: ""}[about["cuda"]]
             yield Finding(NOTE, name, f"version {about['version'] or 'unknown'}{cuda}, imported in {about['seconds']:.1f} s")
             yield from _compare_gpus(name, about)
+
+
+def _not_installed(name: str) -> Finding:
+    profile = engine_class(name).profile
+    if not profile:
+        return Finding(NOTE, name, "not installed", "pip install 'hubserve[cpu,fast]' installs the others")
+    environment = environment_of(home(), name)
+    if environment:
+        return Finding(NOTE, name, f"in an environment of its own, {environment.key}, with Python {environment.python}")
+    return Finding(NOTE, name, "not installed", f"hub env build {profile}")
 
 
 def import_engine(name: str) -> dict[str, Any]:

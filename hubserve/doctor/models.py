@@ -20,7 +20,9 @@ from hubserve.kinds import model_file
 from hubserve.models.class_names import AUTO as NAMED_AUTO
 from hubserve.models.labels import read_label_file
 from hubserve.module import SEARCH_PATH_VARIABLE, find_file, find_folder
+from hubserve.paths import home
 from hubserve.registry.engine_note import read_engine_note
+from hubserve.registry.environments.engine_environment import environment_of
 
 _FOLDER = re.compile(r"(.*_)?model_dir|(.*_)?model_folder")
 #: keys of files that may be missing
@@ -61,10 +63,17 @@ def check_own_model(target: Target) -> Iterator[Finding]:
         return
     others = "".join(f" and {each.name}" for each in files[1:])
     yield Finding(NOTE, "model", f"{graph.name}{others} {'are' if others else 'is'} complete", file=str(graph))
-    if not installed_readers(graph):
-        readers = [name for name in ENGINES if engine_class(name).reads(graph)]
-        fix = f"pip install 'hubserve[{'pytorch' if readers == ['pytorch'] else 'cpu,fast'}]'"
-        yield Finding(ERROR, "engine", f"none of the engines that read it is installed here ({', '.join(readers)})", fix, str(graph))
+    readers = [name for name in ENGINES if engine_class(name).reads(graph)]
+    if not installed_readers(graph) and not any(environment_of(home(), each) for each in readers):
+        profile = next(filter(None, (engine_class(each).profile for each in readers)), "")
+        fix = f"hub env build {profile}" if profile else "pip install 'hubserve[cpu,fast]'"
+        yield Finding(
+            ERROR,
+            "engine",
+            f"none of the engines that read it is installed here or has an environment ({', '.join(readers)})",
+            fix,
+            str(graph),
+        )
 
 
 @contextmanager

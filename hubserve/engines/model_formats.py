@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Tuple
 
+from hubserve.engines.keras_files import KERAS_ENDINGS, KERAS_H5, check_keras, is_whole_h5
+from hubserve.engines.tensorflow_saved_model import GRAPH_NAME, read_saved_model
 from hubserve.engines.torch_files import look_at
 from hubserve.errors import LoadFailed
 
@@ -54,11 +56,12 @@ FORMATS: Mapping[str, Format] = {
     "tensorflow": Format(
         "tensorflow",
         ("model.savedmodel", "model.keras"),
-        endings=(".keras",),
-        marker="saved_model.pb",
+        endings=KERAS_ENDINGS,
+        marker=GRAPH_NAME,
         platforms=("tensorflow_savedmodel",),
         maker="TensorFlow's ",
         texts=True,
+        bfloat16=True,
     ),
 }
 
@@ -85,9 +88,10 @@ _OTHERS: Dict[str, Tuple[str, str]] = {
     ".pdiparams": ("the weights of a Paddle model", "Give the *.pdmodel or *.json file of the same name"),
     ".bin": ("weights without the model that computes with them", "Give the *.xml file of the same name, or export the model to ONNX"),
     ".safetensors": ("weights only, without the model that computes with them", _ONNX),
-    ".h5": ("a Keras model or its weights", f"{_ONNX} (python -m tf2onnx.convert)"),
-    ".hdf5": ("a Keras model or its weights", f"{_ONNX} (python -m tf2onnx.convert)"),
-    ".pb": ("a TensorFlow graph", f"{_ONNX} (python -m tf2onnx.convert --saved-model FOLDER)"),
+    ".pb": (
+        "a file of a SavedModel, or a frozen graph of TensorFlow 1",
+        "Give the folder of the SavedModel. Save a frozen graph as a SavedModel (tf.compat.v1.saved_model.simple_save), and give that",
+    ),
     ".tflite": ("a TensorFlow Lite model", f"{_ONNX} (python -m tf2onnx.convert --tflite FILE)"),
     ".ckpt": ("a training checkpoint", "Export the model for inference, as ONNX or TorchScript, and give that"),
     ".pt2": ("an archive of torch.export", "Write TorchScript (torch.jit.save) or ONNX (torch.onnx.export)"),
@@ -126,6 +130,8 @@ def check_form(path: Path) -> None:
         LoadFailed: saying what it is, and what to do.
     """
     if is_model_folder(path):
+        if backend_of_file(path) == "tensorflow":
+            read_saved_model(path)
         return
     other = _OTHERS.get(path.suffix.lower())
     if other is not None:
@@ -139,6 +145,8 @@ def check_form(path: Path) -> None:
         raise LoadFailed(f"'{path}' is a web page in place of the model: the download went wrong. Download it again.")
     if not head:
         raise LoadFailed(f"'{path}' is empty. Export or copy the model again.")
+    if path.suffix.lower() in KERAS_ENDINGS:
+        check_keras(path)
     if path.suffix == ".json" and not is_program(path):
         raise LoadFailed(f"'{path.name}' is JSON, but no model that Paddle 3 wrote. Give the model's own file.")
 
@@ -179,6 +187,8 @@ def _is_graph(path: Path) -> bool:
         return b"<net" in _head(path)
     if suffix in _TORCH:
         return look_at(path).form == "script"
+    if suffix in KERAS_H5:  # HDF5 holds data of any kind
+        return is_whole_h5(path)
     if path.name == "model":
         return path.with_name("params").is_file()
     return bool(backend_of_file(path))

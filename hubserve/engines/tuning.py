@@ -1,6 +1,6 @@
 """Translate the parameters that Triton documents for its backends of model files into settings.
 
-Sources: the READMEs of triton-inference-server/onnxruntime_backend, pytorch_backend and openvino_backend.
+Sources: the READMEs of triton-inference-server/onnxruntime_backend, pytorch_backend, openvino_backend and tensorflow_backend.
 """
 
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
@@ -179,6 +179,15 @@ PARAMETERS: Dict[str, Dict[str, Parameter]] = {
         "ENABLE_TENSOR_FUSER": Parameter(_flag),
         "ENABLE_NVFUSER": Parameter(_flag, note="PyTorch has no NVFuser any more"),
         "ENABLE_WEIGHT_SHARING": Parameter(_flag, note=_OWN_PROCESS),
+    },
+    "tensorflow": {
+        "TF_NUM_INTRA_THREADS": Parameter(_count(0), threads=True),
+        "TF_NUM_INTER_THREADS": Parameter(_count(0)),
+        "TF_USE_PER_SESSION_THREADS": Parameter(_flag, note=_OWN_PROCESS),
+        "MAX_SESSION_SHARE_COUNT": Parameter(_count(1), note=_OWN_PROCESS),
+        "TF_GRAPH_TAG": Parameter(_text),
+        "TF_SIGNATURE_DEF": Parameter(_text),
+        "TF_INIT_OPS_FILE": Parameter(_text, note="it is for frozen graphs, and a SavedModel names its own initialization"),
     },
 }
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,13 +15,16 @@ import pytest
 from filelock import FileLock
 
 from hubserve.errors import HubError
-from hubserve.registry.environments.environment_record import Environment
+from hubserve.registry.environments.environment_record import Environment, get_environment
 from hubserve.registry.environments.launch import environment_launch
 from hubserve.registry.environments.profile import get_profile
 from hubserve.registry.environments.profile_environment import built_environment, profile_environment
+from hubserve.registry.installed import InstalledModules
+from tests.conftest import hub
 
 FOLDER = Path(__file__).resolve().parent
 MAKERS = FOLDER / "makers"
+ANSWERS = FOLDER / "answers"
 #: frameworks with an environment profile of their own
 PROFILES = ("megengine", "oneflow", "tensorflow", "pytorch")
 #: begins the reason of each test that was left out for want of an environment
@@ -59,9 +63,20 @@ class FrameworkHome:
         except (HubError, OSError) as error:
             return None, " ".join(str(error).split())
 
-    def run(self, profile: str, script: Path, *arguments: object) -> str:
-        """Run a script with a profile's Python; return what it printed, and fail the test if it fails."""
-        launch = environment_launch(self.environment(profile))
+    def installed(self, folder: Path) -> Environment:
+        """Return the environment of a module, which is installed if need be; skip the test if it cannot be had.
+
+        The folder is called as the module.
+        """
+        with FileLock(self.folder / f"{folder.name}.lock", timeout=BUILD_TIMEOUT_S):
+            done = hub("install", folder, home=self.folder, timeout=BUILD_TIMEOUT_S)
+        if done.returncode:
+            pytest.skip(f"{MISSING} '{folder.name}': {' '.join(done.stderr.split())}")
+        return get_environment(self.folder, InstalledModules(self.folder).get(folder.name).manifest.environment)
+
+    def run(self, profile: str | Environment, script: Path, *arguments: object) -> str:
+        """Run a script with a profile's Python, or an environment's; return what it printed, and fail the test if it fails."""
+        launch = environment_launch(self.environment(profile) if isinstance(profile, str) else profile)
         command = [launch.python, "-s", str(script), *map(str, arguments)]
         environ = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         environ |= {"CUDA_VISIBLE_DEVICES": "-1", **launch.environ}
@@ -72,7 +87,7 @@ class FrameworkHome:
     def made(self, profile: str, maker: str, *arguments: object) -> Path:
         """Return the folder that ``makers/MAKER.py FOLDER [arguments]`` filled; it runs once for each environment and text of the maker."""
         script = MAKERS / f"{maker}.py"
-        facts = [self.environment(profile).key, script.read_text("utf-8"), *map(str, arguments)]
+        facts = [self.environment(profile).key, *_texts(script), *map(str, arguments)]
         digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
         folder = self.folder / "made" / f"{maker}-{digest}"
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -85,11 +100,24 @@ class FrameworkHome:
                 partial.replace(folder)
         return folder
 
-    def in_process(self, profile: str, script: Path, *arguments: object, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return what ``SCRIPT INPUT.npz OUTPUT.npz [arguments]`` computes with a framework's own API, in its environment."""
+    def in_process(
+        self, profile: str | Environment, script: Path, *arguments: object, arrays: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Return what ``SCRIPT GIVEN.npz ANSWERS.npz [arguments]`` computes with a framework's own API, in its environment."""
         with tempfile.TemporaryDirectory() as folder:
             given, answers = Path(folder, "given.npz"), Path(folder, "answers.npz")
             np.savez(given, **arrays)
             self.run(profile, script, given, answers, *arguments)
             with np.load(answers, allow_pickle=False) as loaded:
                 return dict(loaded)
+
+    def answers(self, profile: str, model: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return what a framework answers by its own API: ``answers/PROFILE_answers.py``."""
+        return self.in_process(profile, ANSWERS / f"{profile}_answers.py", model, arrays=arrays)
+
+
+def _texts(script: Path) -> list[str]:
+    """Return the text of a maker, and those of the makers that it imports."""
+    text = script.read_text("utf-8")
+    imported = [script.with_name(f"{name}.py") for name in re.findall(r"^import (\w+)$", text, re.MULTILINE)]
+    return [text, *(each.read_text("utf-8") for each in imported if each.is_file())]

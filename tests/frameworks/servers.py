@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.conftest import Server
+from tests.conftest import Server, wait_for
 from tests.ports import free_port
 
 
@@ -26,3 +26,10 @@ def command_lines(home: Path, folder: Path) -> Iterator[Callable[..., Server]]:
         for server in started:
             server.process.kill()
             server.process.wait(60)
+
+
+def wait_until_loaded(server: Server, timeout_s: float = 240) -> Server:
+    """Wait until a server has tried every model; those that it could not load are in its log, and in ``/health/ready``."""
+    wait_for(lambda: "loaded in" in server.log.read_text() or server.process.poll() is not None, timeout_s)
+    assert server.process.poll() is None, f"the server ended:\n{server.log.read_text()}"
+    return server

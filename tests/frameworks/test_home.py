@@ -24,8 +24,7 @@ def test_the_framework_runs_in_its_environment(profile: str, frameworks: Framewo
 
 def test_a_model_is_made_once(made: Callable[..., Path], environment: Callable[[str], Environment]) -> None:
     environment("megengine")
-    folder = made("megengine", "megengine_resnet18")
-    assert (folder / "model.mge").stat().st_size > 40_000_000
+    folder = made("megengine", "megengine_model", "tiny")
     before = (folder / "model.mge").stat().st_mtime_ns
-    assert made("megengine", "megengine_resnet18") == folder
+    assert made("megengine", "megengine_model", "tiny") == folder
     assert (folder / "model.mge").stat().st_mtime_ns == before

@@ -29,8 +29,8 @@ _NAMES_SHOWN = 8
 ENSEMBLE = "ensemble"
 #: platform or backend of Triton that is not supported -> the remedy
 _INSTEAD = {
-    "tensorflow_graphdef": "it is the frozen graph of TensorFlow 1. Save the model as a SavedModel for backend 'tensorflow', or convert it to "
-    "ONNX (python -m tf2onnx.convert --graphdef)",
+    "tensorflow_graphdef": "it is the frozen graph of TensorFlow 1. Save the model as a SavedModel for backend 'tensorflow', or convert "
+    "it to ONNX (python -m tf2onnx.convert --graphdef)",
     "tensorrt": "serve the ONNX file that the plan was built from, as model.onnx with backend 'onnxruntime'",
     "identity": "write a model.py that gives its inputs back, and set backend to 'python'",
 }

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import install_settings
+from hubserve.registry.environments.environment_record import Environment
 from hubserve.registry.environments.launch import Launch, environment_launch
 from hubserve.registry.environments.module_requirements import engine_profile
 from hubserve.registry.environments.profile import Profile, get_profile
@@ -39,6 +40,12 @@ def engine_launch(home: Path, engine: str, subject: str, *, build: bool, use_gpu
     if environment is None:
         raise not_built(home, engine, profile, subject)
     return environment_launch(environment)
+
+
+def environment_of(home: Path, engine: str) -> Environment | None:
+    """Return the environment that an engine runs in; None if that is this Python, or the environment is not built."""
+    name = engine_profile(engine)
+    return built_environment(home, get_profile(home, name)) if name else None
 
 
 def not_built(home: Path, engine: str, profile: Profile, subject: str) -> InstallError:

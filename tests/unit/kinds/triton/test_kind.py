@@ -89,8 +89,8 @@ def test_unsupported_fields_are_refused_by_name(tmp_path: Path, config: str, rea
     ("config", "reason"),
     [
         ("name: 'm' backend: 'tensorrt'", "backend 'tensorrt' is not supported here: serve the ONNX file"),
-        ("name: 'm' platform: 'tensorflow_graphdef'", "platform 'tensorflow_graphdef' is not supported here: convert the model to ONNX"),
-        ("name: 'm' backend: 'oneflow'", "needs OneFlow's engine, which hubserve does not have"),
+        ("name: 'm' platform: 'tensorflow_graphdef'", "is not supported here: it is the frozen graph of TensorFlow 1. Save the model as"),
+        ("name: 'm' backend: 'tensorrt_llm'", "backend 'tensorrt_llm' is not supported here: write a model.py"),
         ("name: 'm' backend: 'python' platform: 'onnxruntime_onnx'", "contradict each other"),
         ("name: 'm' platform: 'ensemble'", "needs ensemble_scheduling"),
     ],

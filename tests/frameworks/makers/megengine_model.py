@@ -1,4 +1,4 @@
-"""Dump a resnet18 with random weights as ``model.mge``: ``data`` (1, 3, 224, 224) to 1000 scores."""
+"""Dump a network with random weights as ``model.mge``: ``data`` to ``scores``. Arguments: FOLDER tiny|resnet18."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,8 @@ import megengine.functional as F
 import megengine.module as M
 import numpy as np
 from megengine import jit
+
+SIDES_PX = {"tiny": 32, "resnet18": 224}
 
 
 class Block(M.Module):
@@ -44,19 +46,36 @@ class ResNet18(M.Module):
         return self.fc(F.avg_pool2d(self.blocks(x), 7).reshape(-1, 512))
 
 
+class Tiny(M.Module):
+    """A network of three layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = M.Conv2d(3, 8, 3, 2, 1)
+        self.pool = M.AvgPool2d(4)
+        self.fc = M.Linear(128, 10)
+
+    def forward(self, x):
+        return self.fc(self.pool(F.relu(self.conv(x))).reshape(-1, 128))
+
+
 def main():
     """Write the file."""
+    folder, name = sys.argv[1:]
     mge.random.seed(3)
-    model = ResNet18()
+    model = {"tiny": Tiny, "resnet18": ResNet18}[name]()
+    for each in model.modules():
+        if isinstance(each, M.Conv2d):
+            M.init.msra_normal_(each.weight, mode="fan_out", nonlinearity="relu")
     model.eval()
 
     @jit.trace(symbolic=True, capture_as_const=True)
     def compute(data):
         return model(data)
 
-    compute(mge.Tensor(np.random.RandomState(3).rand(1, 3, 224, 224).astype(np.float32)))
+    compute(mge.Tensor(np.random.RandomState(3).rand(1, 3, SIDES_PX[name], SIDES_PX[name]).astype(np.float32)))
     compute.dump(
-        str(Path(sys.argv[1]) / "model.mge"),
+        str(Path(folder) / "model.mge"),
         arg_names=["data"],
         output_names=["scores"],
         optimize_for_inference=True,
