@@ -13,8 +13,9 @@ import argparse
 import pickle
 import sys
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 import megengine as mge
 import megengine.functional as F
@@ -159,7 +160,7 @@ class _Arrays(pickle.Unpickler):
         return self._NAMES[module, name]
 
 
-def read_weights(path: Path) -> Dict[str, np.ndarray]:
+def read_weights(path: Path) -> dict[str, np.ndarray]:
     """Read parameters by name from a ``.npz`` file, or from what ``megengine.save(network.state_dict(), ...)`` wrote."""
     if path.suffix == ".npz":
         with np.load(str(path), allow_pickle=False) as arrays:
@@ -169,7 +170,7 @@ def read_weights(path: Path) -> Dict[str, np.ndarray]:
     return dict(read.get("state_dict", read))
 
 
-def set_weights(network: M.Module, weights: Dict[str, np.ndarray]) -> None:
+def set_weights(network: M.Module, weights: dict[str, np.ndarray]) -> None:
     """Set all parameters of a network; arrays may lack dimensions of length 1, as those of other frameworks do.
 
     Raises:
@@ -182,7 +183,7 @@ def set_weights(network: M.Module, weights: Dict[str, np.ndarray]) -> None:
     network.load_state_dict({name: np.asarray(weights[name], array.dtype).reshape(array.shape) for name, array in own.items()})
 
 
-def main(argv: List[str]) -> int:
+def main(argv: list[str]) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("-a", "--arch", choices=sorted(ARCHITECTURES), default="resnet18", help="the network (default: %(default)s)")
