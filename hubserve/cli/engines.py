@@ -28,16 +28,16 @@ def run(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     from hubserve.engines import ENGINES, engine_class
     from hubserve.engines.file_cache import origins
-    from hubserve.engines.package_versions import paddle_version, version_of
+    from hubserve.engines.package_versions import package_version
     from hubserve.engines.selection import is_installed
     from hubserve.engines.selection_cache import all_kept
 
     installed = {name: is_installed(name) for name in ENGINES}
     engines: list[dict[str, Any]] = [
-        {"engine": name, "installed": there, "version": version_of(engine_class(name).package or name) if there else ""}
+        {"engine": name, "installed": there, "version": package_version(engine_class(name).package or name) if there else ""}
         for name, there in installed.items()
     ]
-    engines = [{**each, "version": paddle_version()} if each["engine"] == "paddle" else each for each in engines]
+    engines = [{**each, **_environment(each["engine"])} for each in engines]
     choices: list[dict[str, Any]] = [
         {
             "models": [str(each) for each in origins(kept.path)],
@@ -50,9 +50,7 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"engines": engines, "choices": choices})
         return 0
-    print_table(
-        ("engine", "version"), [(each["engine"], each["version"] or ("?" if each["installed"] else "not installed")) for each in engines]
-    )
+    print_table(("engine", "version"), [(each["engine"], _version_text(each)) for each in engines])
     for each in choices:
         print(f"\n{printable(_models_text(each['models']))}\n  {printable(each['reason'] + load_text(each['measured'] or {}))}")
     return 0
@@ -69,6 +67,23 @@ def load_text(measured: dict[str, Any]) -> str:
     others = load.get("others_cores")
     busy = f" ({others} cores by others)" if load.get("busy") and others is not None else ""
     return f"; {again}{busy}: to be measured once more when it is idle" if again else ""
+
+
+def _environment(engine: str) -> dict[str, Any]:
+    from hubserve.engines import engine_class
+    from hubserve.paths import home
+    from hubserve.registry.environments.engine_environment import environment_of
+
+    found = environment_of(home(), engine)
+    return {"environment": found.key if found else None, "profile": engine_class(engine).profile or None}
+
+
+def _version_text(engine: dict[str, Any]) -> str:
+    if engine["installed"]:
+        return str(engine["version"] or "?")
+    if engine["environment"]:
+        return f"in the environment {engine['environment']}"
+    return f"not installed; hub env build {engine['profile']}" if engine["profile"] else "not installed"
 
 
 def _measure(args: argparse.Namespace) -> int:

@@ -13,14 +13,16 @@ from hubserve.doctor.target import Target
 from hubserve.engines import AUTO, ENGINES, engine_class, find_model_files
 from hubserve.engines.model_formats import backend_of_file
 from hubserve.engines.selection import installed_readers, is_installed
-from hubserve.engines.torch_files import check_script
+from hubserve.engines.torch_files import check_file
 from hubserve.engines.weights import check_weights
 from hubserve.errors import HubError, InvalidInput
 from hubserve.kinds import model_file
 from hubserve.models.class_names import AUTO as NAMED_AUTO
 from hubserve.models.labels import read_label_file
 from hubserve.module import SEARCH_PATH_VARIABLE, find_file, find_folder
+from hubserve.paths import home
 from hubserve.registry.engine_note import read_engine_note
+from hubserve.registry.environments.engine_environment import environment_of
 
 _FOLDER = re.compile(r"(.*_)?model_dir|(.*_)?model_folder")
 #: keys of files that may be missing
@@ -55,16 +57,23 @@ def check_own_model(target: Target) -> Iterator[Finding]:
             if each.suffix == ".pdiparams":
                 check_weights(each)
         if backend_of_file(graph) == "pytorch":
-            check_script(graph)
+            check_file(graph)
     except HubError as error:
         yield from_error(error, "model", "Export or copy the model again", str(graph))
         return
     others = "".join(f" and {each.name}" for each in files[1:])
     yield Finding(NOTE, "model", f"{graph.name}{others} {'are' if others else 'is'} complete", file=str(graph))
-    if not installed_readers(graph):
-        readers = [name for name in ENGINES if engine_class(name).reads(graph)]
-        fix = f"pip install 'hubserve[{'pytorch' if readers == ['pytorch'] else 'cpu,fast'}]'"
-        yield Finding(ERROR, "engine", f"none of the engines that read it is installed here ({', '.join(readers)})", fix, str(graph))
+    readers = [name for name in ENGINES if engine_class(name).reads(graph)]
+    if not installed_readers(graph) and not any(environment_of(home(), each) for each in readers):
+        profile = next(filter(None, (engine_class(each).profile for each in readers)), "")
+        fix = f"hub env build {profile}" if profile else "pip install 'hubserve[cpu,fast]'"
+        yield Finding(
+            ERROR,
+            "engine",
+            f"none of the engines that read it is installed here or has an environment ({', '.join(readers)})",
+            fix,
+            str(graph),
+        )
 
 
 @contextmanager

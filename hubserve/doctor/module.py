@@ -22,6 +22,7 @@ from hubserve.kinds.project_imports import find_in, folders_beside
 from hubserve.paths import modules_dir
 from hubserve.registry.archives.copying import measure_source
 from hubserve.registry.digests import measure
+from hubserve.registry.environments.resolve import PROVIDED
 from hubserve.registry.names import check_name, check_version, folder_name
 from hubserve.registry.resolve import resolve
 
@@ -96,7 +97,7 @@ def check_requirements(target: Target) -> Iterator[Finding]:
             reason = f"'{text[:60]}' is not a requirement: {str(error).splitlines()[0]}"
             yield Finding(ERROR, f"line {number}", reason, "Write it in pip's form, such as numpy>=1.26", str(path))
             continue
-        if canonicalize_name(requirement.name) == "paddlehub":  # hubserve has it in every instance
+        if canonicalize_name(requirement.name) in PROVIDED:  # hubserve has them in every instance
             continue
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             for finding in compare_requirement(requirement, needed=True):

@@ -24,7 +24,7 @@ _NO_MEMORY = re.compile(
     r"out of memory|ResourceExhausted|bad_alloc|[Ff]ailed to allocate|can't allocate memory|not enough memory", re.IGNORECASE
 )
 #: engines that free all memory of a computation that failed
-_RECOVERING = ("pytorch",)
+_RECOVERING = ("pytorch", "tensorflow")
 _DAMAGED = "The files may be damaged, cut short or not belong together: export or copy the model again."
 #: an engine's words when it cannot load a model -> the remedy; the first match counts
 _LOADING: Tuple[Tuple[str, str], ...] = (

@@ -13,7 +13,7 @@ from hubserve.gateway.deadlock_detection import current_depth
 from hubserve.gateway.instances.raw_requests import CheckedTensors, RawRequest, ResponseStream, pack_raw_tensors, queue_raw_request
 from hubserve.gateway.module_plan import ModulePlan
 from hubserve.gateway.queued_request import QueuedRequest
-from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE, batch_key
+from hubserve.gateway.scheduling.batch_key import JSON_TOGETHER, ONE_BY_ONE, batch_key
 from hubserve.kinds.description import Description, Interface
 from hubserve.types import InferRequest, InferResponse, check_arrays, check_inputs
 from hubserve.wire.frames import pack_arrays
@@ -37,6 +37,7 @@ class RequestChecker:
         self._predict_args = plan.predict_args
         self._described = described
         self._merges_raw = merges or plan.sequences is not None
+        self._json_key = JSON_TOGETHER if described.merges_json and merges else ONE_BY_ONE
         self._known: BoundedCache[Hashable | None, CheckedTensors] = BoundedCache(_LAYOUTS_REMEMBERED)
 
     def convert(
@@ -76,7 +77,7 @@ class RequestChecker:
             return QueuedRequest(call, list(request.pictures), count, form, answer, request.deadline, request.priority)
         self._require(Interface.JSON)
         call = {"interface": Interface.JSON, "arguments": 0}
-        return QueuedRequest(call, [request.arguments or b"{}"], 1, ONE_BY_ONE, answer, request.deadline, request.priority)
+        return QueuedRequest(call, [request.arguments or b"{}"], 1, self._json_key, answer, request.deadline, request.priority)
 
     def _check_tensors(self, tensors: dict[str, np.ndarray], buffers: list[Any], layout: Hashable | None) -> CheckedTensors:
         """Check arrays, and append their bytes to ``buffers``. A layout is checked once."""

@@ -22,6 +22,7 @@ from hubserve.kinds.forks import ignore_signals
 from hubserve.kinds.import_hooks import hide_neighbours, share_with_children
 from hubserve.kinds.module_failures import as_failure
 from hubserve.kinds.project_imports import record_origin
+from hubserve.kinds.torchvision_operators import declare_missing
 from hubserve.module import BEHIND_VARIABLE
 from hubserve.wire.arena import Arena
 from hubserve.wire.tls import SharedKey
@@ -55,6 +56,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     hide_neighbours()
     # last, so that a real paddlehub in this environment is preferred
     sys.path.extend([*filter(None, os.environ.get(BEHIND_VARIABLE, "").split(os.pathsep)), str(_COMPAT)])
+    declare_missing()
     parent_death.die_with_parent()
     if args.serve_fd is not None:
         return _serve(args.serve_fd, args.arena_fd, args.side_fd)

@@ -10,6 +10,7 @@ from hubserve.errors import HubError, ModuleFailed, OutOfMemory
 from hubserve.instance.frame_calls import ArrayCall, CallGroup, PreparedFrame, slice_items
 from hubserve.instance.frame_results import FrameResults
 from hubserve.instance.guard import guarded
+from hubserve.instance.json_batches import compute_jsons
 from hubserve.kinds.base import LoadedModule
 from hubserve.kinds.description import Interface
 
@@ -26,6 +27,8 @@ def compute(module: LoadedModule, prepared: PreparedFrame, max_batch_size: int) 
             results.put_json(position, value)
         except HubError as error:
             results.put_error(position, error)
+    if prepared.json_calls:
+        compute_jsons(module, prepared.json_calls, prepared.call_sizes, max_batch_size, results)
     for group in prepared.groups:
         items = sum(call.items for call in group.calls)
         fits = sum(prepared.call_sizes) == items and max(prepared.call_sizes, default=0) <= max_batch_size

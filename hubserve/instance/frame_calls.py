@@ -12,7 +12,7 @@ and ``answer``, ``json`` or ``tensors``. Its result is ``{"json": index}``, ``{"
 
 import json
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -61,6 +61,7 @@ class PreparedFrame(NamedTuple):
     Attributes:
         results: with the errors of the calls that cannot be computed.
         single_calls: the position of each call that is computed by itself, and a function that computes it.
+        json_calls: the position of each JSON call that is computed together with others, and its value.
         groups: the other calls.
         call_sizes: how the gateway wants the items of a group divided.
     """
@@ -69,6 +70,7 @@ class PreparedFrame(NamedTuple):
     single_calls: List[Tuple[int, Callable[[], Any]]]
     groups: List[CallGroup]
     call_sizes: List[int]
+    json_calls: Sequence[Tuple[int, Any]] = ()
 
 
 def prepare(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder] = None) -> PreparedFrame:
@@ -84,10 +86,13 @@ def prepare(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder]
     calls = frame.header["calls"]
     results = FrameResults(len(calls), encoder)
     single_calls: List[Tuple[int, Callable[[], Any]]] = []
+    json_calls: List[Tuple[int, Any]] = []
     groups: Dict[Tuple[Any, ...], List[ArrayCall]] = {}
     for position, call in enumerate(calls):
         try:
-            if call["interface"] == Interface.JSON:
+            if call["interface"] == Interface.JSON and module.description.merges_json:
+                json_calls.append((position, _arguments(call, frame.buffers)))
+            elif call["interface"] == Interface.JSON:
                 single_calls.append((position, partial(module.call_json, _arguments(call, frame.buffers))))
             elif call["interface"] == Interface.PICTURE and module.description.picture_item is None:
                 pictures = Pictures([frame.buffers[each] for each in call["pictures"]])
@@ -97,7 +102,8 @@ def prepare(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder]
                 groups.setdefault(_group_key(array_call.inputs), []).append(array_call)
         except HubError as error:
             results.put_error(position, error)
-    return PreparedFrame(results, single_calls, [CallGroup(group) for group in groups.values()], frame.header.get("call_sizes", []))
+    call_sizes = frame.header.get("call_sizes", [])
+    return PreparedFrame(results, single_calls, [CallGroup(group) for group in groups.values()], call_sizes, json_calls)
 
 
 def _prepare_merged(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder]) -> PreparedFrame:

@@ -12,6 +12,7 @@ __all__ = ["KINDS", "Interface", "Kind", "LoadedModule", "ModuleInfo", "find_kin
 #: name -> "package.module:Class", in the order in which they are tried on a folder
 KINDS = {
     "paddlehub": "hubserve.kinds.paddlehub:PaddleHubKind",
+    "tiinfer": "hubserve.kinds.tiinfer.kind:TiinferKind",
     "triton": "hubserve.kinds.triton.kind:TritonKind",
     "model": "hubserve.kinds.model_file:ModelKind",
 }

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
 
 import numpy as np
 
@@ -46,8 +46,22 @@ class LoadedModule(ABC):
 
     description: Description
 
-    def call_json(self, arguments: Dict[str, Any]) -> Any:  # noqa: ARG002 - used by overriding methods
-        """Answer one JSON request; the result must be JSON once numpy values are converted."""
+    def call_json(self, arguments: Any) -> Any:  # noqa: ARG002 - used by overriding methods
+        """Answer one JSON request; the result must be JSON once numpy values are converted.
+
+        Args:
+            arguments: a dict, or any JSON value if ``description.any_json`` is set.
+        """
+        raise self.unsupported(Interface.JSON)
+
+    def call_jsons(self, requests: List[Any]) -> List[Any]:  # noqa: ARG002 - as above
+        """Answer JSON requests that are computed together, if ``description.merges_json`` is set.
+
+        Args:
+            requests: at least one, each as :meth:`call_json` takes it.
+        Returns:
+            The result of each, in order.
+        """
         raise self.unsupported(Interface.JSON)
 
     def call_tensors(self, inputs: Dict[str, np.ndarray]) -> Any:  # noqa: ARG002 - as above
@@ -134,6 +148,15 @@ class Kind(ABC):
     def code_file(self, folder: Path, init_args: Dict[str, Any]) -> Path:  # noqa: ARG002 - used by overriding methods
         """Return the file of the module's code, for ``sys.argv``; the arguments are those of :meth:`load`."""
         return folder
+
+    def instance_count(self, folder: Path, environ: Mapping[str, str]) -> int:  # noqa: ARG002 - as above
+        """Return the number of instances that a module asks for; 0 if it leaves that to the settings.
+
+        Args:
+            folder: the module's files.
+            environ: the variables of its instances.
+        """
+        return 0
 
     @abstractmethod
     def load(self, folder: Path, import_name: str, init_args: Dict[str, Any], defaults: Dict[str, Any]) -> LoadedModule:

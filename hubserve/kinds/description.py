@@ -35,6 +35,8 @@ class Description(NamedTuple):
         json_pictures: the key under which a JSON request may carry pictures as base64, as items of a batch; "" for none.
         usage: the form of JSON requests, in words and examples, for messages; "" if unknown.
         argument_types: of JSON arguments, by name: "bool", "int", "float", "str", "list", "dict", or "" if unknown.
+        any_json: whether a JSON request may be any JSON value; otherwise it is an object of arguments.
+        merges_json: whether JSON requests are computed together, up to ``max_batch_size`` of them (:meth:`hubserve.kinds.base.LoadedModule.call_jsons`).
     """
 
     interfaces: Sequence[str]
@@ -55,6 +57,8 @@ class Description(NamedTuple):
     json_pictures: str = ""
     usage: str = ""
     argument_types: Optional[Dict[str, str]] = None
+    any_json: bool = False
+    merges_json: bool = False
 
     def item_shapes(self) -> Optional[Dict[str, Tuple[str, Tuple[int, ...]]]]:
         """Return input name -> dtype and shape of one item, without the batch dimension; None for modules without tensors.
@@ -92,6 +96,8 @@ class Description(NamedTuple):
             "json_pictures": self.json_pictures,
             "usage": self.usage,
             "argument_types": self.argument_types,
+            "any_json": self.any_json,
+            "merges_json": self.merges_json,
         }
 
     @classmethod
@@ -116,4 +122,6 @@ class Description(NamedTuple):
             json_pictures=described.get("json_pictures", ""),
             usage=described.get("usage", ""),
             argument_types=described.get("argument_types"),
+            any_json=described.get("any_json", False),
+            merges_json=described.get("merges_json", False),
         )

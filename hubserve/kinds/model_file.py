@@ -1,8 +1,8 @@
 """Modules that are a model's own files: ``model.onnx``, ``inference.pdmodel`` with its weights, a SavedModel's folder.
 
-Such a module is one of :data:`hubserve.engines.model_formats.FORMATS`, or a folder that holds the files of one model. An installed one has a
-card beside them, ``hub-model.json``, with its name, its version and the file of the model, because the folder of an installed version has
-another name.
+Such a module is one of :data:`hubserve.engines.model_formats.FORMATS`, or a folder that holds the files of one model. An installed one
+has a card beside them, ``hub-model.json``, with its name, its version and the file of the model, because the folder of an installed
+version has another name.
 """
 
 import json
@@ -23,6 +23,8 @@ from hubserve.engines.model_formats import (
     others_in,
 )
 from hubserve.engines.table import environment_for
+from hubserve.engines.torch_code import files_of_code
+from hubserve.engines.torch_files import look_at
 from hubserve.errors import LoadFailed
 from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
 
@@ -176,6 +178,8 @@ def all_files(graph: Path) -> Sequence[Path]:
 
         return [graph, *files_outside(graph, read_onnx(graph))]
     files = find_model_files(graph.parent, graph.name)
+    if backend_of_file(graph) == "pytorch" and look_at(graph).form == "weights":
+        return [graph, *files_of_code(graph)]
     found = [each for each in files if each is not None]
     return [file for each in found for file in (sorted(each.rglob("*")) if each.is_dir() else [each]) if not file.is_dir()]
 

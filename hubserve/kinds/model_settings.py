@@ -12,6 +12,7 @@ Options of engines
     the model's backend (:mod:`hubserve.engines.tuning`).
 """
 
+import json
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from hubserve.engines import EngineOptions, check_options
@@ -65,13 +66,14 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
         if not is_known(backend, key):
             known = [*_OWN, *_OPTIONS, *PARAMETERS.get(backend, {})]
             raise ConfigError(f"{where}a model of {backend} has no setting '{key}'; its settings are {', '.join(known)}")
-    tuning = read_tuning(backend, {key: _text(value) for key, value in given.items()}, where)
     engine = str(init_args.get("engine") or _default_engine(backend))
+    on_gpu = computes_on_gpu(backend, init_args, use_gpu)
+    tuning = read_tuning(backend, {key: _text(value) for key, value in given.items()}, where, on_gpu)
     most = init_args.get("max_batch_size")
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
         raise ConfigError(f"{where}max_batch_size must be a whole number from 0 up, got {most!r}")
     options = EngineOptions(
-        use_gpu=use_gpu and (backend == "paddle" if engine == AUTO else engine_class(engine).has_gpu),
+        use_gpu=on_gpu,
         cpu_num_threads=tuning.threads or instance_threads(),
         max_batch_size=most or _MOST_ITEMS,
         tuning=tuning.settings,
@@ -82,13 +84,31 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
     return Settings(engine, options, most, tuning.notes)
 
 
+def computes_on_gpu(backend: str, init_args: Mapping[str, Any], use_gpu: bool) -> bool:
+    """Return True if a model computes on a GPU: if its ``init_args`` say so, or else the server's settings, for engines that can.
+
+    Args:
+        backend: Triton's name of the backend for the file's format.
+        init_args: from the server's configuration.
+        use_gpu: whether the server's settings prefer GPUs.
+    Raises:
+        ConfigError: the engine is unknown.
+    """
+    own = init_args.get("use_gpu")
+    if own is not None:
+        return bool(own)
+    engine = str(init_args.get("engine") or _default_engine(backend))
+    engine = FORMATS[backend].engine if engine == AUTO else engine
+    return use_gpu and (engine == AUTO or engine_class(engine).has_gpu)
+
+
 def _default_engine(backend: str) -> str:
     default = FORMATS[backend].engine
     return "openvino" if default == "onnxruntime" and not is_installed(default) and is_installed("openvino") else default
 
 
 def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return json.dumps(value) if isinstance(value, (bool, dict)) else str(value)
 
 
 def _signature(where: str, init_args: Mapping[str, Any]) -> Optional[Signature]:

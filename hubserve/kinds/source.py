@@ -67,9 +67,9 @@ def read_module_class(path: Path) -> ModuleClass:
 
     Raises:
         LoadFailed: the file cannot be read or parsed or has no such class, name and version are not literal texts, two methods of the class
-            carry one decorator, or :func:`_python_of` fails.
+            carry one decorator, or :func:`python_of` fails.
     """
-    tree = _parse(path)
+    tree = parse_source(path)
     bases = _own_bases(tree)
     classes = sorted((node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)), key=lambda node: node.lineno)
     for node in classes:
@@ -79,7 +79,7 @@ def read_module_class(path: Path) -> ModuleClass:
                 _refuse_second_marks(path, node)
                 marked = _marked_methods(node, {**bases, **{each.name: each for each in classes}}, set())
                 metadata = _metadata(path, decorator)
-                return ModuleClass(node.name, metadata, {**inherited, **marked}, _python_of(path.parent, metadata))
+                return ModuleClass(node.name, metadata, {**inherited, **marked}, python_of(path.parent, metadata))
     raise LoadFailed(f"'{path}' has no class under @moduleinfo(name=..., version=...). Decorate the class that is the module.")
 
 
@@ -94,10 +94,15 @@ def _own_bases(tree: ast.AST) -> Dict[str, ast.ClassDef]:
 @lru_cache(maxsize=1)
 def _ready_made() -> Dict[str, ast.ClassDef]:
     files = sorted(Path(hubserve.__file__).with_name("models").glob("*.py"))
-    return {node.name: node for path in files for node in ast.walk(_parse(path)) if isinstance(node, ast.ClassDef)}
+    return {node.name: node for path in files for node in ast.walk(parse_source(path)) if isinstance(node, ast.ClassDef)}
 
 
-def _parse(path: Path) -> ast.AST:
+def parse_source(path: Path) -> ast.Module:
+    """Parse a Python file.
+
+    Raises:
+        LoadFailed: it is too large, cannot be read, or is not valid Python; the message says which.
+    """
     try:
         if path.stat().st_size > _MAX_SOURCE_BYTES:
             raise LoadFailed(f"'{path}' is over {_MAX_SOURCE_BYTES >> 20} MiB, too large for a module's source.")
@@ -179,7 +184,7 @@ def _name(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _python_of(folder: Path, keywords: Dict[str, Any]) -> Dict[str, Any]:
+def python_of(folder: Path, keywords: Dict[str, Any]) -> Dict[str, Any]:
     """Return the fields of :class:`hubserve.kinds.base.ModuleInfo` that choose a Python.
 
     Args:

@@ -11,6 +11,7 @@ __all__ = ["PROTOCOLS", "Context", "Protocol", "covers", "create_protocols", "pr
 PROTOCOLS = {
     "paddlehub": "hubserve.protocols.paddlehub:PaddleHubProtocol",
     "v2": "hubserve.protocols.open_inference.http.protocol:OpenInferenceProtocol",
+    "tiinfer": "hubserve.protocols.tiinfer:TiinferProtocol",
     "gradio": "hubserve.protocols.gradio:GradioProtocol",
 }
 

@@ -187,6 +187,8 @@ async def _decode_json(request: InferRequest, body: memoryview, module: ServedMo
         request.tensors = {described.inputs[0].name: arguments.array}
     elif arguments.pictures is not None:
         request.pictures = arguments.pictures
+    elif described.any_json:
+        request.arguments = arguments.text
     elif arguments.found == "null":
         raise _OldUsage
     elif arguments.found:

@@ -1,28 +1,39 @@
 """Plan the deployment of modules from the settings: folders, instances, devices, threads."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hubserve.engines.gpus import HIDDEN, VISIBLE, why_no_gpu
+from hubserve.engines.model_formats import FORMATS
 from hubserve.errors import ConfigError, ModuleNotFound
 from hubserve.gateway.dataplane import ModulePlan
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.scheduling.batcher import BatchSettings
 from hubserve.gateway.triton_deployment import own_environ, plan_model, plan_stores
 from hubserve.gateway.triton_scheduling import own_policies
+from hubserve.kinds import get_kind
 from hubserve.kinds.model_file import KIND as MODEL
+from hubserve.kinds.model_settings import computes_on_gpu
 from hubserve.kinds.removed_names import VARIABLE as OLD_NAMES_VARIABLE
+from hubserve.kinds.tiinfer.fetching import VARIABLE as ADDRESSES_VARIABLE
+from hubserve.kinds.tiinfer.kind import KIND as TIINFER
 from hubserve.kinds.triton.model_folder import KIND as TRITON
 from hubserve.paths import home
 from hubserve.registry.environments.launch import launch
 from hubserve.registry.environments.serving_environment import serving_environment
 from hubserve.registry.model_store import find_models, store_folders
 from hubserve.registry.resolve import Resolved, each_model, named_file, resolve
-from hubserve.settings import ServerSettings
+from hubserve.settings import ModuleSettings, ServerSettings
+
+log = logging.getLogger("hubserve")
 
 #: arguments that determine which folder is loaded, and are not passed to the module
 LOCATING = ("directory", "version", "name")
+#: kinds of modules that may have any name while they are not installed
+_NAMED_FREELY = (MODEL, TIINFER)
 
 
 def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only: str | None = None) -> list[ModulePlan]:
@@ -44,7 +55,7 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
             continue
         resolved = resolve(reference_of(name, module.init_args, search_path))
         init_args = {key: value for key, value in module.init_args.items() if key not in LOCATING}
-        if resolved.info.kind == MODEL and resolved.manifest is None:  # a model file that is not installed may have any name
+        if resolved.info.kind in _NAMED_FREELY and resolved.manifest is None:
             resolved = resolved._replace(info=resolved.info._replace(name=name), import_name=name)
         if resolved.info.name != name:
             raise ConfigError(f"modules_info.{name}: the module found there is called '{resolved.info.name}'; use that name as the key")
@@ -56,8 +67,12 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
             launched = launch(resolved.info, resolved.version_dir, home(), resolved.environment)
             plans += plan_model(resolved.version_dir, settings, name, None, launched, [*search_path, *resolved.search_path])
             continue
-        gpus = settings.gpus(name)
-        count = settings.instance_count(name, resolved.info.batches)
+        on_gpu = _on_gpu(settings, name, resolved, init_args)
+        if init_args.get("use_gpu") and settings.computes_on_cpu_instead(name):
+            log.warning("'%s' asks for a GPU and computes on the CPU, as gpu_fallback says: %s", name, why_no_gpu())
+            on_gpu, init_args = False, {**init_args, **{key: False for key in ("use_gpu", "use_tensorrt") if key in init_args}}
+        gpus = settings.gpus(name) if on_gpu else []
+        count = settings.instance_count(name, resolved.info.batches, _asked_instances(resolved, module), on_cpu=not on_gpu)
         instances = [_instance_spec(settings, name, resolved, init_args, search_path, index, count, gpus) for index in range(count)]
         batching = BatchSettings(
             max_queue_size=module.max_queue_size or settings.max_queue_size,
@@ -105,6 +120,26 @@ def reference_of(name: str, init_args: Mapping[str, Any], search_path: Sequence[
     )
 
 
+def _asked_instances(resolved: Resolved, module: ModuleSettings) -> int:
+    """Return the number of instances that a module asks for; 0 if it does not say."""
+    return get_kind(resolved.info.kind).instance_count(resolved.version_dir, {**os.environ, **module.environ})
+
+
+def _on_gpu(settings: ServerSettings, name: str, resolved: Resolved, init_args: Mapping[str, Any]) -> bool:
+    """Return True for a module that may use a GPU: a model file whose engine shall, or any other kind, which decides by itself."""
+    backend = resolved.info.type.partition("/")[2]
+    if resolved.info.kind != MODEL or backend not in FORMATS:
+        return True
+    return computes_on_gpu(backend, init_args, settings.prefers_gpu(name))
+
+
+def _device_environ(settings: ServerSettings, name: str, resolved: Resolved, index: int, gpus: Sequence[str]) -> dict[str, str]:
+    """Return the environment variables of an instance's GPU; the engine of a model file on the CPU sees none, and takes no memory there."""
+    if resolved.info.kind == MODEL and not gpus:
+        return {VISIBLE: HIDDEN}
+    return settings.device_environ(name, index)
+
+
 def _refuse_init_args(name: str, init_args: dict[str, object]) -> None:
     if init_args:
         raise ConfigError(
@@ -128,11 +163,11 @@ def find_modules(references: Sequence[str]) -> dict[str, Any]:
         resolved = resolve(reference)
         name = called or resolved.info.name
         if name in modules:
-            also = ". Give one of two files another name: -m NAME=FILE" if resolved.info.kind == MODEL else ""
+            also = ". Give one of the two another name: -m NAME=PATH" if resolved.info.kind in _NAMED_FREELY else ""
             raise ConfigError(f"the module '{name}' is named twice; one version of a module can be served on a port{also}")
-        if called and resolved.info.kind != MODEL:
+        if called and resolved.info.kind not in _NAMED_FREELY:
             raise ConfigError(
-                f"-m {called}=...: only a model's own files can be given a name; '{reference}' is called '{resolved.info.name}'"
+                f"-m {called}=...: only a model's own files and tiinfer scripts can be given a name; '{reference}' is called '{resolved.info.name}'"
             )
         where = {"version": resolved.info.version} if resolved.manifest else {"directory": str(resolved.folder)}
         modules[name] = {"init_args": where}
@@ -154,6 +189,7 @@ def _instance_spec(
     launched = launch(resolved.info, resolved.version_dir, home(), resolved.environment)
     environ = own_environ(name, module, launched, search_path)
     old_names = {} if settings.old_names else {OLD_NAMES_VARIABLE: "0"}
+    fetching = {ADDRESSES_VARIABLE: " ".join(module.allowed_addresses)} if resolved.info.kind == TIINFER else {}
     return InstanceSpec(
         module=resolved.info.name,
         kind=resolved.info.kind,
@@ -161,12 +197,12 @@ def _instance_spec(
         folder=resolved.folder if module.addresses else resolved.version_dir,
         import_name=resolved.import_name,
         init_args=init_args,
-        defaults={"use_gpu": True} if settings.prefers_gpu(name) else {},
+        defaults={"use_gpu": True} if settings.prefers_gpu(name) and not settings.computes_on_cpu_instead(name) else {},
         max_batch_size=module.max_batch_size or 0,
         search_path=[*search_path, *resolved.search_path],
         threads=max(1, cores // count),
         decode_ahead=bool(gpus) or count < cores,
-        environ={**old_names, **environ, **settings.device_environ(name, index)},
+        environ={**old_names, **fetching, **environ, **_device_environ(settings, name, resolved, index, gpus)},
         python=launched.python,
         load_timeout_s=module.load_timeout_s,
         compute_timeout_s=module.compute_timeout_s or settings.request_timeout_s,

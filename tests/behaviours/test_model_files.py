@@ -207,7 +207,9 @@ def test_a_folder_of_one_paddle_model_is_installed_and_served(start: Start, home
 
 REFUSED = {
     "weights.pdparams": (b"x", "weights that paddle.save wrote"),
-    "net.h5": (b"x", "a Keras model or its weights"),
+    "net.h5": (b"x", "without a model's description, such as save_weights() writes"),
+    "net.keras": (b"x", "is damaged or cut short: File is not a zip file"),
+    "net.pb": (b"x", "Give the folder of the SavedModel"),
     "net.safetensors": (b"x", "weights only"),
     "net.pkl": (b"x", "a Python pickle, which is not opened"),
     "pointer.onnx": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),

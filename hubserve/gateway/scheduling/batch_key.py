@@ -5,6 +5,8 @@ from typing import Any
 
 #: the key of requests that a module answers one by one: they share a frame, never a call
 ONE_BY_ONE = "one by one"
+#: the key of JSON requests that a module computes together, whatever is in them
+JSON_TOGETHER = "json"
 
 
 def batch_key(arrays: Iterable[dict[str, Any]]) -> Hashable:

@@ -15,8 +15,9 @@ from hubserve.errors import ConfigError, InvalidInput, ModuleFailed
 from hubserve.kinds.base import LoadedModule
 from hubserve.kinds.description import Description, Interface
 from hubserve.kinds.model_settings import read_settings
+from hubserve.kinds.triton.accelerators import accelerate
 from hubserve.kinds.triton.binding import Binding, bind, complete, configured_specs
-from hubserve.kinds.triton.config import OPENVINO, accelerators, backend_of, empty_config, engine_of
+from hubserve.kinds.triton.config import backend_of, empty_config, engine_of
 from hubserve.kinds.triton.model_folder import model_file
 from hubserve.models.arrays import arrays_of, read_inputs
 from hubserve.models.items import UNBATCHED, items_per_run, run_items
@@ -24,7 +25,6 @@ from hubserve.module import instance_threads
 from hubserve.types import ANY, REST, check_arrays, check_inputs
 
 _LEVEL = "optimization.graph.level"
-_PRECISIONS = {"trt_fp32": False, "trt_fp16": True}
 
 
 def load_file_model(version_folder: Path, config: Dict[str, Any], use_gpu: bool = False) -> "FileModel":
@@ -45,7 +45,7 @@ def load_file_model(version_folder: Path, config: Dict[str, Any], use_gpu: bool 
     options, notes = _options(config, backend, parameters, use_gpu)
     if backend == "pytorch" and config["input"] and config["output"]:
         options = options._replace(signature=Signature(*(configured_specs(config, side) for side in ("input", "output"))))
-    engine = load_engine(files, engine_of(config, backend), options)
+    engine = load_engine(files, engine_of(config, backend, use_gpu), options)
     return FileModel(engine, config, complete(config, engine, backend), notes)
 
 
@@ -83,33 +83,12 @@ def _files(path: Path, backend: str) -> ModelFiles:
 def _options(config: Mapping[str, Any], backend: str, parameters: Mapping[str, str], use_gpu: bool) -> Tuple[EngineOptions, List[str]]:
     """Return the engine's options, and notes on settings without effect."""
     options = EngineOptions(use_gpu=use_gpu, cpu_num_threads=instance_threads(), max_batch_size=config["max_batch_size"] or 1)
-    # only Paddle has accelerators: OpenVINO for ONNX Runtime is another engine, and the other backends ignore them
-    given = config.get("optimization", {}).get("execution_accelerators", {}) if backend == "paddle" else {}
-    for accelerator in given.get("cpu_execution_accelerator", []):
-        _check_accelerator(config, accelerator, ("mkldnn", "onednn"), {"cpu_threads"})
-        parameters = {**parameters, **accelerator.get("parameters", {})}
-    for accelerator in given.get("gpu_execution_accelerator", []):
-        _check_accelerator(config, accelerator, ("tensorrt",), {"precision"})
-        precision = accelerator.get("parameters", {}).get("precision", "trt_fp32")
-        if precision not in _PRECISIONS:
-            raise ConfigError(f"model '{config['name']}': tensorrt's precision '{precision}' is not one of {', '.join(_PRECISIONS)}")
-        options = options._replace(use_tensorrt=True, use_fp16=_PRECISIONS[precision])
+    accelerated = accelerate(config, backend, options)
     level = config.get("optimization", {}).get("graph", {}).get("level", 0)
-    tuning = read_tuning(backend, {**parameters, **({_LEVEL: str(level)} if level else {})}, f"model '{config['name']}': ")
-    options = options._replace(cpu_num_threads=tuning.threads or options.cpu_num_threads, tuning=tuning.settings)
-    others = [each for each in accelerators(config, backend) if each != OPENVINO]
-    return options, [*tuning.notes, *(f"the execution accelerator '{each}' changes nothing here" for each in others)]
-
-
-def _check_accelerator(config: Mapping[str, Any], accelerator: Mapping[str, Any], names: Any, parameters: Any) -> None:
-    name, model = accelerator.get("name", ""), config["name"]
-    if name not in names:
-        raise ConfigError(f"model '{model}': execution accelerator '{name}' is not supported here; use {' or '.join(names)}")
-    unknown = sorted(set(accelerator.get("parameters", {})) - parameters)
-    if unknown:
-        raise ConfigError(
-            f"model '{model}': execution accelerator '{name}' has no parameter '{unknown[0]}' here; it takes {sorted(parameters)}"
-        )
+    given = {**parameters, **accelerated.parameters, **({_LEVEL: str(level)} if level else {})}
+    tuning = read_tuning(backend, given, f"model '{config['name']}': ", use_gpu)
+    options = accelerated.options._replace(cpu_num_threads=tuning.threads or options.cpu_num_threads, tuning=tuning.settings)
+    return options, [*tuning.notes, *accelerated.notes]
 
 
 class FileModel(LoadedModule):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hubserve.errors import InstallError
 from hubserve.registry.configuration import install_settings
+from hubserve.registry.environments.environment_record import Environment
 from hubserve.registry.environments.launch import Launch, environment_launch
 from hubserve.registry.environments.module_requirements import engine_profile
 from hubserve.registry.environments.profile import Profile, get_profile
@@ -16,7 +17,7 @@ from hubserve.registry.progress import LASTING
 _LOG = logging.getLogger("hubserve")
 
 
-def engine_launch(home: Path, engine: str, subject: str, *, build: bool) -> Launch | None:
+def engine_launch(home: Path, engine: str, subject: str, *, build: bool, use_gpu: bool = False) -> Launch | None:
     """Return how to start the instances of a model file; None for this Python.
 
     Args:
@@ -24,10 +25,11 @@ def engine_launch(home: Path, engine: str, subject: str, *, build: bool) -> Laun
         engine: the engine that computes the file; "" for none.
         subject: of messages, such as ``"model 'resnet'"``.
         build: whether to build the environment if it does not exist.
+        use_gpu: whether the engine computes on a GPU.
     Raises:
         InstallError: the environment does not exist, and is not to be built or cannot be built.
     """
-    name = engine_profile(engine)
+    name = engine_profile(engine, use_gpu)
     if not name:
         return None
     profile = get_profile(home, name)
@@ -38,6 +40,12 @@ def engine_launch(home: Path, engine: str, subject: str, *, build: bool) -> Laun
     if environment is None:
         raise not_built(home, engine, profile, subject)
     return environment_launch(environment)
+
+
+def environment_of(home: Path, engine: str) -> Environment | None:
+    """Return the environment that an engine runs in; None if that is this Python, or the environment is not built."""
+    name = engine_profile(engine)
+    return built_environment(home, get_profile(home, name)) if name else None
 
 
 def not_built(home: Path, engine: str, profile: Profile, subject: str) -> InstallError:

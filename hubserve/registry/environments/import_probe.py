@@ -13,6 +13,8 @@ _TIMEOUT_S = 900
 _MARK = "hub-import:"
 _CODE = f"""
 import importlib, sys
+from hubserve.kinds.torchvision_operators import declare_missing
+declare_missing()
 
 def load(name):
     try:

@@ -29,8 +29,8 @@ from hubserve.registry.environments.requirement_lines import (
 
 FILE_NAME = "requirements.txt"
 
-#: hubserve replaces it in every instance, whichever version a module requires
-_PROVIDED = re.compile(r"paddlehub(?![a-z0-9-])")
+#: hubserve replaces them in every instance, whichever versions a module requires
+_PROVIDED = re.compile(r"(paddlehub|tencent[-_.]tiinfer)(?![a-z0-9-])", re.IGNORECASE)
 
 _MAX_DEPTH = 10
 _MAX_FILES = 100
@@ -62,7 +62,7 @@ class Requirements(NamedTuple):
 
 
 def read_requirements(folder: Path, *, allow_urls: bool = False) -> Requirements:
-    """Read a module's requirements except ``paddlehub``; a missing file means none.
+    """Read a module's requirements except packages that hubserve replaces; a missing file means none.
 
     Args:
         folder: the module's.

@@ -22,8 +22,8 @@ from hubserve.registry.environments.tools.process import install_errors
 from hubserve.registry.progress import Progress
 
 PYTHONS_CACHE = "pythons.json"
-#: package that is never installed, because hubserve provides its import names
-PROVIDED = "paddlehub"
+#: packages that are never installed, because hubserve provides their import names
+PROVIDED = ("paddlehub", "tencent-tiinfer")
 
 #: required by hubserve's own code in every instance: from the oldest numpy that has wheels for a Python
 _NUMPY = {"3.8": "numpy>=1.17.3,<3", "3.9": "numpy>=1.19.3,<3", "3.10": "numpy>=1.21.3,<3", "3.11": "numpy>=1.23.2,<3"}
@@ -104,9 +104,9 @@ def _pins(needs: Needs, python: Python, tool: Tool, options: Options) -> list[st
     remedy = f"Correct {what}, or name another Python by --python VERSION."
     with install_errors(f"cannot be resolved for Python {python.version}", remedy, subject):
         resolved = tool.resolve(python, order)
-    # packages such as paddlex require it, and modules must get hubserve's replacement as they do elsewhere
+    # packages such as paddlex require paddlehub, and modules must get hubserve's replacement as they do elsewhere
     without = needs.base.no_deps if needs.base else ()
-    pins = [each for each in resolved if not each.startswith(f"{PROVIDED}==")]
+    pins = [each for each in resolved if each.partition("==")[0] not in PROVIDED]
     pins = [*pins, *(each for each in without if not any(_name(pin) == _name(each) for pin in pins))]
     if not pins:
         raise InstallError(f"{subject} cannot be resolved: {tool.name} found no packages for it. Check its requirements.")

@@ -2,11 +2,12 @@
 
 import pytest
 
-from hubserve.authoring.trial import run_trial, try_model
+from hubserve.authoring.trial import try_model
 from hubserve.engines import ModelFiles
 from hubserve.errors import InvalidInput, LoadFailed
 from hubserve.models.classifier import ClassifierModule
 from hubserve.models.items import UNBATCHED
+from hubserve.models.trial import run_trial
 from hubserve.types import ANY
 from tests import onnx_models
 from tests.unit.engines import onnx_classifier
@@ -56,7 +57,7 @@ def test_probabilities_are_recognised(tmp_path):
 
 def test_a_trial_in_a_process_of_its_own_tells_the_same(tmp_path):
     path = onnx_classifier.write(tmp_path / "net.onnx")
-    trial = try_model(ModelFiles(path, None), PICTURES)
+    trial = try_model(ModelFiles(path, None), "auto", PICTURES)
     assert (trial.engine, trial.per_run, trial.merges) == ("onnxruntime", ANY, True)
     assert trial.inputs[0].shape == (ANY, 3, 32, 32)
 
@@ -65,4 +66,4 @@ def test_a_model_that_no_engine_loads_has_the_first_engines_error(tmp_path):
     path = tmp_path / "net.onnx"
     path.write_bytes(b"\x08\x08")
     with pytest.raises(LoadFailed, match="is not an ONNX model, or is damaged"):
-        try_model(ModelFiles(path, None), None)
+        try_model(ModelFiles(path, None), "auto", None)

@@ -15,7 +15,14 @@ from tests.unit.engines import onnx_classifier
 
 #: every engine with every form of Paddle program that it reads
 READS = [(engine, form) for engine in READ_PADDLE for form in ("pdmodel", "json") if engine in readers(form)]
-PACKAGES = {"paddle": "paddle", "openvino": "openvino", "onnxruntime": "onnxruntime", "pytorch": "torch"}
+PACKAGES = {
+    "paddle": "paddle",
+    "openvino": "openvino",
+    "onnxruntime": "onnxruntime",
+    "pytorch": "torch",
+    **{each: each for each in ("oneflow", "tensorflow")},
+    "megengine": "megenginelite",
+}
 
 
 @pytest.fixture(params=READS, ids="-".join)

@@ -72,7 +72,6 @@ _EVENTS = {
     "os.chmod",
     "os.symlink",
     "open",
-    "shutil.rmtree",
     "tempfile.mkdtemp",
     "os.listdir",
     "os.scandir",

@@ -99,7 +99,7 @@ class Inference:
     async def _read_arguments(self, request: InferRequest, signature: Signature) -> None:
         what = f"input '{ARGUMENTS.name}'"
         arguments = await self._arguments.read(request.arguments, what, signature.module.plan.predict_args)
-        if arguments.found:
+        if arguments.found and not signature.module.description.any_json:
             raise InvalidInput(f"{what} must be a JSON object, got {arguments.found}{signature.usage}")
         request.arguments = arguments.text
 
