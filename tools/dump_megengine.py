@@ -15,7 +15,11 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
+<<<<<<< HEAD
 from typing import Any, NamedTuple
+=======
+from typing import Any, Callable, ClassVar, Dict, List, NamedTuple, Sequence
+>>>>>>> h
 
 import megengine as mge
 import megengine.functional as F
@@ -145,7 +149,7 @@ def dump(network: M.Module, shape: Sequence[int], side_px: int, path: Path) -> N
 class _Arrays(pickle.Unpickler):
     """Unpickler of dictionaries of arrays, which refuses all names but those that such files are made of."""
 
-    _NAMES = {
+    _NAMES: ClassVar = {
         ("collections", "OrderedDict"): OrderedDict,
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
