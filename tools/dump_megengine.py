@@ -13,13 +13,8 @@ import argparse
 import pickle
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
 from pathlib import Path
-<<<<<<< HEAD
-from typing import Any, NamedTuple
-=======
 from typing import Any, Callable, ClassVar, Dict, List, NamedTuple, Sequence
->>>>>>> h
 
 import megengine as mge
 import megengine.functional as F
@@ -164,7 +159,7 @@ class _Arrays(pickle.Unpickler):
         return self._NAMES[module, name]
 
 
-def read_weights(path: Path) -> dict[str, np.ndarray]:
+def read_weights(path: Path) -> Dict[str, np.ndarray]:
     """Read parameters by name from a ``.npz`` file, or from what ``megengine.save(network.state_dict(), ...)`` wrote."""
     if path.suffix == ".npz":
         with np.load(str(path), allow_pickle=False) as arrays:
@@ -174,7 +169,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     return dict(read.get("state_dict", read))
 
 
-def set_weights(network: M.Module, weights: dict[str, np.ndarray]) -> None:
+def set_weights(network: M.Module, weights: Dict[str, np.ndarray]) -> None:
     """Set all parameters of a network; arrays may lack dimensions of length 1, as those of other frameworks do.
 
     Raises:
@@ -187,7 +182,7 @@ def set_weights(network: M.Module, weights: dict[str, np.ndarray]) -> None:
     network.load_state_dict({name: np.asarray(weights[name], array.dtype).reshape(array.shape) for name, array in own.items()})
 
 
-def main(argv: list[str]) -> int:
+def main(argv: List[str]) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("-a", "--arch", choices=sorted(ARCHITECTURES), default="resnet18", help="the network (default: %(default)s)")

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from typing import Dict
 
 import tiinfer
 from net import Net
@@ -23,7 +22,7 @@ class Chain(tiinfer.Model):
             logging.info("%d bytes", len(file.read()))
         return True
 
-    def preprocess(self, request: Dict) -> Dict:
+    def preprocess(self, request: dict) -> dict:
         if not isinstance(request, dict):
             return {"error": "not an object: %s" % type(request).__name__}
         if "exit" in request:
@@ -32,12 +31,12 @@ class Chain(tiinfer.Model):
             return {"error": "invalid param"}
         return {"instances": request["numbers"]}
 
-    def predict(self, request: Dict) -> Dict:
+    def predict(self, request: dict) -> dict:
         if "instances" not in request:
             return request
         return {"outputs": [self.model(each) for each in request["instances"]]}
 
-    def postprocess(self, request: Dict) -> Dict:
+    def postprocess(self, request: dict) -> dict:
         if "outputs" not in request:
             return request
         return {"result": {"name": self.model_name, "first": request["outputs"][0], "process": os.getpid()}}
