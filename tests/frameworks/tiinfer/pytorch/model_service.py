@@ -4,6 +4,7 @@ import base64
 import logging
 import os
 import urllib
+from typing import Dict
 
 import cv2
 import numpy as np
@@ -37,11 +38,11 @@ class Digits(tiinfer.Model):
             model.eval()
             self.model = model
         except Exception as e:
-            logging.exception("load model failed: %s", e)
+            logging.error("load model failed: %s", e)
             return False
         return True
 
-    def preprocess(self, request: dict) -> dict:
+    def preprocess(self, request: Dict) -> Dict:
         try:
             if "images" not in request:
                 return {"error": "invalid param"}
@@ -53,16 +54,16 @@ class Digits(tiinfer.Model):
                 inputs.append(self.normalize(tensor).unsqueeze(0))
             return {"instances": inputs}
         except Exception as e:
-            logging.exception("Preprocess failed: %s", e)
+            logging.error("Preprocess failed: %s", e)
             return {"error": "preprocess failed"}
 
-    def predict(self, request: dict) -> dict:
+    def predict(self, request: Dict) -> Dict:
         if "instances" not in request:
             return request
         with torch.no_grad():
             return {"pred_out": self.model(torch.cat(request["instances"], dim=0)).argmax(dim=1).tolist()}
 
-    def postprocess(self, request: dict) -> dict:
+    def postprocess(self, request: Dict) -> Dict:
         if "pred_out" not in request:
             return request
         return {"result": {"model_name": self.model_name, "pred": request["pred_out"][0]}}

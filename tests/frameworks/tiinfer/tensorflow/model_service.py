@@ -4,6 +4,7 @@ import base64
 import logging
 import os
 import urllib
+from typing import Dict
 
 import cv2  # noqa: F401 - scripts import it whether they use it or not
 import numpy as np
@@ -28,11 +29,11 @@ class Digits(tiinfer.Model):
             self.model = tf.keras.models.load_model(os.path.join(self.model_dir, MODEL_PATH))
             self.model.summary()
         except Exception as e:
-            logging.exception("load model failed: %s", e)
+            logging.error("load model failed: %s", e)
             return False
         return True
 
-    def preprocess(self, request: dict) -> dict:
+    def preprocess(self, request: Dict) -> Dict:
         try:
             if "images" not in request:
                 return {"error": "invalid param"}
@@ -43,17 +44,17 @@ class Digits(tiinfer.Model):
                 pictures.append(tf.expand_dims(tf.image.rgb_to_grayscale(picture), 0))
             return {"instances": pictures}
         except Exception as e:
-            logging.exception("Preprocess failed: %s", e)
+            logging.error("Preprocess failed: %s", e)
             return {"error": "preprocess failed", "message": str(e)}
 
-    def predict(self, request: dict) -> dict:
+    def predict(self, request: Dict) -> Dict:
         if "instances" not in request:
             return request
         try:
             output = self.model.predict(tf.concat(request["instances"], 0))
             return {"result": {"model_name": self.model_name, "pred": int(np.argmax(output, 1)[0])}}
         except Exception as e:
-            logging.exception("Failed to predict %s", e)
+            logging.error("Failed to predict %s", e)
             request.pop("instances", "")
             request["predict_err"] = str(e)
             return request

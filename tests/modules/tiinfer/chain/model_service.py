@@ -2,6 +2,7 @@
 
 import logging
 import os
+from typing import Dict
 
 import tiinfer
 from net import Net
@@ -22,7 +23,7 @@ class Chain(tiinfer.Model):
             logging.info("%d bytes", len(file.read()))
         return True
 
-    def preprocess(self, request: dict) -> dict:
+    def preprocess(self, request: Dict) -> Dict:
         if not isinstance(request, dict):
             return {"error": "not an object: %s" % type(request).__name__}
         if "exit" in request:
@@ -31,12 +32,12 @@ class Chain(tiinfer.Model):
             return {"error": "invalid param"}
         return {"instances": request["numbers"]}
 
-    def predict(self, request: dict) -> dict:
+    def predict(self, request: Dict) -> Dict:
         if "instances" not in request:
             return request
         return {"outputs": [self.model(each) for each in request["instances"]]}
 
-    def postprocess(self, request: dict) -> dict:
+    def postprocess(self, request: Dict) -> Dict:
         if "outputs" not in request:
             return request
         return {"result": {"name": self.model_name, "first": request["outputs"][0], "process": os.getpid()}}

@@ -12,5 +12,5 @@ class Fetches(tiinfer.Model):
             response = urllib.request.urlopen(request["url"])
             return {"text": response.read().decode("utf-8", "replace")}
         except Exception as e:
-            logging.exception("Preprocess failed: %s" % (e))
+            logging.error("Preprocess failed: %s" % (e))
             return {"error": "preprocess failed", "message": str(e)}

@@ -16,6 +16,6 @@ class Unready(tiinfer.Model):
             with open(os.path.join(self.model_dir, "weights.bin"), "rb"):
                 pass
         except Exception as e:
-            logging.exception("load model failed: %s", e)
+            logging.error("load model failed: %s", e)
             return False
         return True
