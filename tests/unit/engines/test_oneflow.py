@@ -20,7 +20,10 @@ LINE = (
     '    %0 = "oneflow.reshape"(%output) {device_name = ["@0:0"], device_tag = "cpu", hierarchy = [1], op_name = "model-reshape-0", '
     "scope_symbol_id = 21 : i64, shape = [1 : si64, 6 : si64]} : (tensor<1x2x3xf32>) -> tensor<1x6xf32>\n"
 )
-SPLIT = '    %1:2 = "oneflow.split"(%0, %1) {op_name = "model-split-1"} : (tensor<4x6xf32>, tensor<si64>) -> (tensor<4x2xf32>, tensor<4x4xf16>)\n'
+SPLIT = (
+    '    %1:2 = "oneflow.split"(%0, %1) {op_name = "model-split-1"} : '
+    "(tensor<4x6xf32>, tensor<si64>) -> (tensor<4x2xf32>, tensor<4x4xf16>)\n"
+)
 
 
 @pytest.mark.parametrize(
