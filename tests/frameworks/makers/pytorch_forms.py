@@ -96,7 +96,9 @@ def main(folder: Path) -> None:
     given = {"image": torch.randn(3, 6), "more": [torch.randn(3, 2)]}
     shapes = {"batch": {"image": {0: batch}, "more": [{0: batch}]}, "scale": None}
     torch.export.save(torch.export.export(nested, (given,), {"scale": 3.0}, dynamic_shapes=shapes), str(folder / "nested.pt2"))
-    small = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 5))
+    small = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 5)
+    )
     program = torch.export.export(small.eval(), (torch.randn(2, 3, 32, 32),), dynamic_shapes=({0: batch},))
     torch.export.save(program, str(folder / "small.pt2"))
     torch._inductor.aoti_compile_and_package(program, package_path=str(folder / "compiled.pt2"))
