@@ -13,7 +13,7 @@ from hubserve.doctor.target import Target
 from hubserve.engines import AUTO, ENGINES, engine_class, find_model_files
 from hubserve.engines.model_formats import backend_of_file
 from hubserve.engines.selection import installed_readers, is_installed
-from hubserve.engines.torch_files import check_script
+from hubserve.engines.torch_files import check_file
 from hubserve.engines.weights import check_weights
 from hubserve.errors import HubError, InvalidInput
 from hubserve.kinds import model_file
@@ -57,7 +57,7 @@ def check_own_model(target: Target) -> Iterator[Finding]:
             if each.suffix == ".pdiparams":
                 check_weights(each)
         if backend_of_file(graph) == "pytorch":
-            check_script(graph)
+            check_file(graph)
     except HubError as error:
         yield from_error(error, "model", "Export or copy the model again", str(graph))
         return

@@ -51,6 +51,22 @@ class EngineOptions(NamedTuple):
     tuning: Sequence[Tuple[str, str]] = ()
 
 
+def options_of(listed: Sequence[Any]) -> EngineOptions:
+    """Rebuild options from JSON."""
+    options = EngineOptions(*listed)
+    return options._replace(
+        signature=signature_of(options.signature), tuning=tuple((str(key), str(value)) for key, value in options.tuning)
+    )
+
+
+def signature_of(sides: Optional[Sequence[Any]]) -> Optional[Signature]:
+    """Rebuild a signature from JSON."""
+    if sides is None:
+        return None
+    inputs, outputs = ([TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in side] for side in sides)
+    return Signature(inputs, outputs)
+
+
 class Value(NamedTuple):
     """An input or output that is not a tensor, or may be left out: JSON requests can have it, tensors cannot.
 

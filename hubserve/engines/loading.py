@@ -17,7 +17,7 @@ def load_engine(model: Any, engine: str = AUTO, options: EngineOptions = EngineO
     Args:
         model: the folder of its files, the path of an ``.onnx`` file, or :class:`ModelFiles`.
         engine: one of :data:`hubserve.engines.table.ENGINES`, or ``"auto"`` for the fastest
-            here of those that are installed and agree with Paddle.
+            here of those that are installed and agree with the model's own framework.
         options: how to run it.
     Raises:
         ConfigError: the engine is unknown, or the options contradict each other.
@@ -36,7 +36,7 @@ def load_engine(model: Any, engine: str = AUTO, options: EngineOptions = EngineO
 
 
 def _load_chosen(files: ModelFiles, options: EngineOptions) -> Engine:
-    from hubserve.engines.selection import REFERENCE, choose, is_installed  # only needed for "auto"; instances start faster without
+    from hubserve.engines.selection import choose, is_installed, reference_of  # only needed for "auto"; instances start faster without
 
     if not options.use_gpu:
         options = options._replace(use_fp16=False)  # a GPU's setting; lower precision on a CPU has to be asked for with the engine
@@ -45,11 +45,12 @@ def _load_chosen(files: ModelFiles, options: EngineOptions) -> Engine:
     try:
         loaded = engine_class(choice.engine)(files, options)
     except LoadFailed as error:
-        if choice.engine == REFERENCE or not is_installed(REFERENCE) or not engine_class(REFERENCE).reads(files.graph):
+        reference = reference_of(files.graph)
+        if choice.engine == reference or not reference or not is_installed(reference):
             raise
-        loaded = engine_class(REFERENCE)(files, options)
+        loaded = engine_class(reference)(files, options)
         measured = {}
-        reason = f"auto: paddle, because {choice.engine}, which was chosen before, could not be loaded: {error.message}"
+        reason = f"auto: {reference}, because {choice.engine}, which was chosen before, could not be loaded: {error.message}"
     loaded.reason, loaded.measured = reason, measured
     return loaded
 

@@ -5,7 +5,7 @@ from typing import Dict, List, Mapping, NamedTuple, Tuple
 
 from hubserve.engines.keras_files import KERAS_ENDINGS, KERAS_H5, check_keras, is_whole_h5
 from hubserve.engines.tensorflow_saved_model import GRAPH_NAME, read_saved_model
-from hubserve.engines.torch_files import look_at
+from hubserve.engines.torch_files import check_file, is_servable
 from hubserve.errors import LoadFailed
 
 
@@ -49,7 +49,11 @@ FORMATS: Mapping[str, Format] = {
     ),
     "openvino": Format("openvino", ("model.xml", "model"), endings=(".xml",), maker="OpenVINO's "),
     "pytorch": Format(
-        "pytorch", ("model.pt",), endings=(".pt", ".pts", ".pth", ".torchscript"), platforms=("pytorch_libtorch",), maker="TorchScript's "
+        "pytorch",
+        ("model.pt", "model.pt2", "model.safetensors"),
+        endings=(".pt", ".pt2", ".pts", ".pth", ".torchscript", ".safetensors"),
+        platforms=("pytorch_libtorch", "torch_aoti"),
+        maker="PyTorch's ",
     ),
     "megengine": Format("megengine", ("model.mge",), endings=(".mge",), maker="MegEngine's "),
     "oneflow": Format("oneflow", ("model",), marker="model.mlir", maker="OneFlow's "),
@@ -78,7 +82,6 @@ def _known() -> str:
 
 #: for messages
 KNOWN = _known()
-_TORCH = (".pt", ".pts", ".pth", ".torchscript")
 _ONNX = "Export it to ONNX, and serve that"
 _WEIGHTS = "Export the model for inference ({}), and give what that writes"
 #: ending -> description of such a file, and advice
@@ -87,14 +90,12 @@ _OTHERS: Dict[str, Tuple[str, str]] = {
     ".pdopt": ("an optimizer's state that paddle.save wrote", _WEIGHTS.format("paddle.jit.save")),
     ".pdiparams": ("the weights of a Paddle model", "Give the *.pdmodel or *.json file of the same name"),
     ".bin": ("weights without the model that computes with them", "Give the *.xml file of the same name, or export the model to ONNX"),
-    ".safetensors": ("weights only, without the model that computes with them", _ONNX),
     ".pb": (
         "a file of a SavedModel, or a frozen graph of TensorFlow 1",
         "Give the folder of the SavedModel. Save a frozen graph as a SavedModel (tf.compat.v1.saved_model.simple_save), and give that",
     ),
     ".tflite": ("a TensorFlow Lite model", f"{_ONNX} (python -m tf2onnx.convert --tflite FILE)"),
-    ".ckpt": ("a training checkpoint", "Export the model for inference, as ONNX or TorchScript, and give that"),
-    ".pt2": ("an archive of torch.export", "Write TorchScript (torch.jit.save) or ONNX (torch.onnx.export)"),
+    ".ckpt": ("a training checkpoint", "Export the model for inference, with torch.export or as ONNX, and give that"),
     ".pkl": ("a Python pickle, which is not opened because it can run anything", f"{_ONNX} (skl2onnx for scikit-learn)"),
     ".joblib": ("a Python pickle, which is not opened because it can run anything", f"{_ONNX} (skl2onnx for scikit-learn)"),
     ".plan": ("an engine that TensorRT compiled for one GPU", "Give the ONNX model that it was made from"),
@@ -145,6 +146,8 @@ def check_form(path: Path) -> None:
         raise LoadFailed(f"'{path}' is a web page in place of the model: the download went wrong. Download it again.")
     if not head:
         raise LoadFailed(f"'{path}' is empty. Export or copy the model again.")
+    if path.suffix.lower() == ".safetensors":
+        check_file(path)
     if path.suffix.lower() in KERAS_ENDINGS:
         check_keras(path)
     if path.suffix == ".json" and not is_program(path):
@@ -185,8 +188,8 @@ def _is_graph(path: Path) -> bool:
         return is_program(path)
     if suffix == ".xml":
         return b"<net" in _head(path)
-    if suffix in _TORCH:
-        return look_at(path).form == "script"
+    if suffix in FORMATS["pytorch"].endings:
+        return is_servable(path)
     if suffix in KERAS_H5:  # HDF5 holds data of any kind
         return is_whole_h5(path)
     if path.name == "model":

@@ -12,7 +12,7 @@ ENGINES = {
     "paddle": "hubserve.engines.paddle:PaddleEngine",
     "openvino": "hubserve.engines.openvino:OpenVinoEngine",
     "onnxruntime": "hubserve.engines.onnxruntime:OnnxRuntimeEngine",
-    "pytorch": "hubserve.engines.pytorch:TorchScriptEngine",
+    "pytorch": "hubserve.engines.pytorch:PyTorchEngine",
     "megengine": "hubserve.engines.megengine:MegEngineEngine",
     "oneflow": "hubserve.engines.oneflow:OneFlowEngine",
     "tensorflow": "hubserve.engines.tensorflow:TensorFlowEngine",

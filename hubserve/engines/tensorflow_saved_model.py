@@ -184,11 +184,25 @@ def _shape(fields: Optional[Message]) -> Tuple[int, ...]:
     return tuple(integer_of(dim, 1) if integer_of(dim, 1) >= 0 else ANY for dim in messages_of(fields, 2))
 
 
-def signatures_apart(graph: Graph) -> Dict[str, SignatureTensors]:
-    """Return the signatures without those that equal an earlier one but for their name: Keras exports each model under two."""
+def why_alone(chosen: Chosen) -> str:
+    """Return why only TensorFlow computes a signature as it is meant; "" if another engine may be compared with it."""
+    if chosen.name != DEFAULT_SIGNATURE or DEFAULT_TAG not in chosen.graph.tags:
+        return f"other engines read the signature '{DEFAULT_SIGNATURE}' only, and '{chosen.name}' is computed"
+    for spec in (*chosen.tensors.inputs, *chosen.tensors.outputs):
+        if spec.dtype in (BYTES, BFLOAT16):
+            kind = "texts" if spec.dtype == BYTES else "bfloat16"
+            return f"'{spec.name}' has {kind}, which other engines do not compute"
+    apart = _apart(chosen.graph)
+    if len(apart) > 1:
+        return f"it has several signatures ({', '.join(apart)}), of which other engines read one"
+    return ""
+
+
+def _apart(graph: Graph) -> List[str]:
+    """Return the names of signatures without those that equal an earlier one but for their name: Keras exports each model under two."""
     found: Dict[str, SignatureTensors] = {}
     for name in sorted(graph.signatures, key=lambda each: (each != DEFAULT_SIGNATURE, each)):
         tensors = graph.signatures[name]
         if all((tensors.inputs, tensors.outputs) != (each.inputs, each.outputs) for each in found.values()):
             found[name] = tensors
-    return found
+    return list(found)

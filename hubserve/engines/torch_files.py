@@ -1,13 +1,16 @@
 """Recognise PyTorch's files by their own entries: nothing is unpickled, so that a harmful file can do nothing.
 
-``torch.save`` and ``torch.jit.save`` write the same kinds of zip under the same endings, and older ones write pickles one behind the other.
+``torch.save``, ``torch.jit.save``, ``torch.export.save`` and AOTInductor write the same kinds of zip, often under the same endings, and older
+versions of the first write pickles one behind the other.
 """
 
+import json
 import pickletools
 import zipfile
 from pathlib import Path
 from typing import IO, Iterator, List, NamedTuple, Optional, Set, Tuple
 
+from hubserve.engines.torch_code import code_of
 from hubserve.errors import LoadFailed
 
 #: how the first pickle of an older file begins: protocol 2, and torch's magic number
@@ -22,19 +25,26 @@ _LARGEST_PICKLE_BYTES = 64 << 20
 _TEXTS = ("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
 
 
-_MAKE = "torch.jit.save(torch.jit.script(model.eval()), 'model.pt')"
-#: form -> the words for it in an error
+#: the longest header of a safetensors file that its own readers take
+_LARGEST_HEADER_BYTES = 100_000_000
+_EXPORT = "torch.export.save(torch.export.export(model.eval(), example_inputs), 'model.pt2')"
+_CODE = (
+    "Put the code of the model beside it, as model.py with its class (a subclass of torch.nn.Module), or export the model as a whole: "
+    f"{_EXPORT}"
+)
+#: form -> description of a file that cannot be served, and advice
 _WRONG = {
-    "weights": (
-        "a state dict: weights only ({about}), without the model that computes with them. Load it into its model with "
-        "model.load_state_dict(torch.load('{name}'))"
-    ),
+    "weights": ("weights only ({about}), without the model that computes with them", _CODE),
     "module": (
-        "a whole module that torch.save pickled (class {about}), not TorchScript: it needs its source code, and a pickle can run anything, "
-        "so it was not opened. Load it where its code is"
+        "a whole module that torch.save pickled (class {about}): it needs its source code, and a pickle can run anything, so it was not opened",
+        "Load it where its code is, and write its weights (safetensors.torch.save_model) beside its code in model.py, or export it: "
+        f"{_EXPORT}",
     ),
-    "object": "an object that torch.save wrote (with {about}), not TorchScript. Build the model from it",
-    "export": "an archive of torch.export, not TorchScript. Export the model again (torch.onnx.export gives ONNX, also served)",
+    "object": ("an object that torch.save wrote (with {about}), not a model", f"Build the model from it, and export it: {_EXPORT}"),
+    "sources": (
+        "a package of AOTInductor with sources in place of compiled code",
+        "Compile it where it is served, without aot_inductor.package_cpp_only",
+    ),
 }
 
 
@@ -42,7 +52,7 @@ class TorchFile(NamedTuple):
     """The content of a file.
 
     Attributes:
-        form: "script", "export", "weights", "module", "object" or "unknown".
+        form: "script", "export", "compiled" or "sources" (a package of AOTInductor), "weights", "module", "object" or "unknown".
         about: the class of a pickled module, or a few names of weights.
     """
 
@@ -53,8 +63,12 @@ class TorchFile(NamedTuple):
 def look_at(path: Path) -> TorchFile:
     """Recognise the content of a PyTorch file. Never raises for a damaged or harmful one."""
     try:
+        if path.suffix.lower() == ".safetensors":
+            return _in_safetensors(path)
         if zipfile.is_zipfile(str(path)):
-            return _in_zip(path)
+            found = _in_zip(path)
+            # of an archive that is cut short, the zip within it that holds the example inputs is found
+            return TorchFile("unknown") if path.suffix.lower() == ".pt2" and found.form in ("weights", "object", "module") else found
         with path.open("rb") as file:
             if file.read(len(_LEGACY)) != _LEGACY:
                 return TorchFile("unknown")
@@ -66,16 +80,41 @@ def look_at(path: Path) -> TorchFile:
         return TorchFile("unknown")
 
 
-def check_script(path: Path) -> None:
-    """Refuse a PyTorch file that is not TorchScript.
+def check_file(path: Path) -> None:
+    """Refuse a PyTorch file that cannot be served.
 
     Raises:
-        LoadFailed: saying what it is, and how to make TorchScript of it.
+        LoadFailed: saying what it is, and what to do.
     """
     found = look_at(path)
-    wrong = _WRONG.get(found.form)
-    if wrong is not None:
-        raise LoadFailed(f"'{path.name}' is {wrong.format(about=found.about, name=path.name)}, and write TorchScript: {_MAKE}")
+    if found.form == "weights" and code_of(path) is not None:
+        return
+    if found.form in _WRONG:
+        what, advice = _WRONG[found.form]
+        raise LoadFailed(f"'{path.name}' cannot be served: it is {what.format(about=found.about)}. {advice}.")
+    if found.form == "unknown" and path.suffix.lower() in (".pt2", ".safetensors"):
+        kind = "archive of torch.export or AOTInductor" if path.suffix.lower() == ".pt2" else "safetensors file"
+        raise LoadFailed(f"'{path}' is no whole {kind}: it is damaged, cut short or empty. Export or copy the model again.")
+
+
+def is_servable(path: Path) -> bool:
+    """Return True for a PyTorch file that is a model, by its content: weights count only beside their code."""
+    form = look_at(path).form
+    return form in ("script", "export", "compiled") or (form == "weights" and code_of(path) is not None)
+
+
+def _in_safetensors(path: Path) -> TorchFile:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= _LARGEST_HEADER_BYTES:
+            return TorchFile("unknown")
+        header = json.loads(file.read(length))
+    names = [name for name in header if name != "__metadata__"] if isinstance(header, dict) else []
+    return TorchFile("weights", _shown(names))
+
+
+def _shown(names: List[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") or "a tensor"
 
 
 def _in_zip(path: Path) -> TorchFile:
@@ -83,8 +122,10 @@ def _in_zip(path: Path) -> TorchFile:
         names = [name.partition("/")[2] or name for name in archive.namelist()]
         if any(name.startswith("code/") for name in names) and "constants.pkl" in names:
             return TorchFile("script")
-        if any(each in ("serialized_exported_program.json", "archive_format") or each.startswith("models/") for each in names):
+        if any(each == "serialized_exported_program.json" or each.startswith("models/") for each in names):
             return TorchFile("export")
+        if any(each.startswith("data/aotinductor/") for each in names):
+            return TorchFile("compiled" if any(each.endswith((".so", ".pyd", ".dll", ".dylib")) for each in names) else "sources")
         pickled = next((name for name in archive.namelist() if name.endswith("data.pkl")), "")
         if not pickled:
             return TorchFile("unknown")

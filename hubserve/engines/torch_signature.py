@@ -75,7 +75,7 @@ def find_signature(torch: Any, script: Any, run: Any) -> Found:
     guesses = _guesses(torch, script)
     inputs = [TensorSpec(name, guesses.get(name, Guess()).dtype, guesses.get(name, Guess()).shape) for name in names]
     given: Optional[Dict[str, np.ndarray]] = None
-    for sample in islice(_samples(names, guesses), len(_SIDES_PX) + len(_LENGTHS)):
+    for sample in islice(samples(names, guesses), len(_SIDES_PX) + len(_LENGTHS)):
         try:
             given = run(sample)
             break
@@ -106,7 +106,7 @@ def _outputs_by_type(script: Any) -> List[TensorSpec]:
     return [TensorSpec(f"OUTPUT__{index}", "float32", (REST,)) for index in range(count)]
 
 
-def _samples(names: Sequence[str], guesses: Dict[str, Guess]) -> Iterator[Dict[str, np.ndarray]]:
+def samples(names: Sequence[str], guesses: Dict[str, Guess]) -> Iterator[Dict[str, np.ndarray]]:
     random = np.random.default_rng(0)
     known = {name: guesses.get(name, Guess()) for name in names}
     pictures = any(len(each.shape) >= 4 for each in known.values())

@@ -3,6 +3,7 @@
 Sources: the READMEs of triton-inference-server/onnxruntime_backend, pytorch_backend, openvino_backend and tensorflow_backend.
 """
 
+import json
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from hubserve.errors import ConfigError
@@ -66,6 +67,22 @@ def _choice(*values: str) -> Callable[[str], str]:
 
 
 def _text(text: str) -> str:
+    return text
+
+
+def _identifier(text: str) -> str:
+    if not text.isidentifier():
+        raise ValueError("the name of a class")
+    return text
+
+
+def _object(text: str) -> str:
+    try:
+        decoded = json.loads(text)
+    except ValueError:
+        decoded = None
+    if not isinstance(decoded, dict):
+        raise ValueError('a JSON object such as {"num_classes": 10}')
     return text
 
 
@@ -179,6 +196,8 @@ PARAMETERS: Dict[str, Dict[str, Parameter]] = {
         "ENABLE_TENSOR_FUSER": Parameter(_flag),
         "ENABLE_NVFUSER": Parameter(_flag, note="PyTorch has no NVFuser any more"),
         "ENABLE_WEIGHT_SHARING": Parameter(_flag, note=_OWN_PROCESS),
+        "MODEL_CLASS": Parameter(_identifier),
+        "MODEL_ARGS": Parameter(_object),
     },
     "tensorflow": {
         "TF_NUM_INTRA_THREADS": Parameter(_count(0), threads=True),

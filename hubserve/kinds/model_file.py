@@ -23,6 +23,8 @@ from hubserve.engines.model_formats import (
     others_in,
 )
 from hubserve.engines.table import environment_for
+from hubserve.engines.torch_code import files_of_code
+from hubserve.engines.torch_files import look_at
 from hubserve.errors import LoadFailed
 from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
 
@@ -176,6 +178,8 @@ def all_files(graph: Path) -> Sequence[Path]:
 
         return [graph, *files_outside(graph, read_onnx(graph))]
     files = find_model_files(graph.parent, graph.name)
+    if backend_of_file(graph) == "pytorch" and look_at(graph).form == "weights":
+        return [graph, *files_of_code(graph)]
     found = [each for each in files if each is not None]
     return [file for each in found for file in (sorted(each.rglob("*")) if each.is_dir() else [each]) if not file.is_dir()]
 

@@ -12,6 +12,7 @@ Options of engines
     the model's backend (:mod:`hubserve.engines.tuning`).
 """
 
+import json
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from hubserve.engines import EngineOptions, check_options
@@ -107,7 +108,7 @@ def _default_engine(backend: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return json.dumps(value) if isinstance(value, (bool, dict)) else str(value)
 
 
 def _signature(where: str, init_args: Mapping[str, Any]) -> Optional[Signature]:

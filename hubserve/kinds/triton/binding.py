@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 import numpy as np
 
 from hubserve.engines import Engine
-from hubserve.engines.pytorch import place_in_name
+from hubserve.engines.pytorch_program import place_in_name
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton.config import DATA_TYPES, DTYPES
 from hubserve.kinds.triton.reshape import Reshape, reshape_of

@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from hubserve.engines.model_formats import FORMATS, backend_of_file
 from hubserve.engines.table import AUTO, environment_for
+from hubserve.engines.torch_code import code_of
 from hubserve.errors import ConfigError, LoadFailed
 from hubserve.kinds.base import ModuleInfo
 from hubserve.kinds.triton.config import (
@@ -166,9 +167,16 @@ def _backend_by_file(folder: Path, numbers: List[int]) -> str:
     for number in reversed(numbers):
         for backend, names in _NAMES.items():
             found = [folder / str(number) / each for each in names]
-            if any(each.is_file() or (each.is_dir() and backend_of_file(each) == backend) for each in found):
+            if any(_is_of(each, backend) for each in found):
                 return backend
     return ""
+
+
+def _is_of(path: Path, backend: str) -> bool:
+    if path.is_dir():
+        return backend_of_file(path) == backend
+    # weights beside the model.py of a Python backend model are that model's own business
+    return path.is_file() and not (path.suffix == ".safetensors" and code_of(path) is None)
 
 
 def _chosen(name: str, folder: Path, numbers: List[int], policy: Mapping[str, Any], may_lack: bool) -> List[int]:
