@@ -44,6 +44,15 @@ _LOADING: Tuple[Tuple[str, str], ...] = (
         "The model changes the case of texts by the rules of a language that this system lacks: install it (such as: apt-get install "
         "locales && locale-gen en_US.UTF-8), or export the model with the locale C.",
     ),
+    (
+        r"request gpu-?\d+ out of valid range",
+        "The model was dumped for a GPU, and MegEngine finds none here: dump it again with megengine.set_default_device('xpux'), which lets "
+        "it run anywhere, or serve it where there is a GPU (use_gpu).",
+    ),
+    (
+        r"unsupport dtype in lite",
+        "MegEngine Lite has no such datatype: let the network convert it inside, such as booleans to int32, and dump it again.",
+    ),
     (_NO_MEMORY.pattern, "There is too little memory: end other instances, or serve fewer (workers)."),
     (
         r"No such file|doesn't exist|NO_SUCHFILE|Cannot open file|could not be opened|filesystem error|weights? file",

@@ -184,6 +184,7 @@ PARAMETERS: Dict[str, Dict[str, Parameter]] = {
         "NUM_STREAMS": Parameter(_text, note="an instance computes one batch at a time; say instance_group.count for more"),
     },
     "paddle": {"cpu_threads": Parameter(_count(1), threads=True)},
+    "megengine": {"cpu_threads": Parameter(_count(1), threads=True)},
     "pytorch": {
         "INTRA_OP_THREAD_COUNT": Parameter(_count(0), threads=True),
         "INTER_OP_THREAD_COUNT": Parameter(_count(0)),

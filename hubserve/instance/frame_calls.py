@@ -140,8 +140,20 @@ def _array_call(module: LoadedModule, position: int, call: Dict[str, Any], buffe
     else:
         pictures = [buffers[each] for each in call["pictures"]]
         items = [guarded(partial(module.preprocess, picture)) for picture in pictures]
+        _check_sizes(items)
         inputs = {module.description.inputs[0].name: np.stack(items)}
     return ArrayCall(position, inputs, check_inputs(module.description.items_first(), inputs), call["answer"])
+
+
+def _check_sizes(items: List[np.ndarray]) -> None:
+    """Raise InvalidInput for pictures of one request that cannot be one array, of a module that takes pictures of any size."""
+    for number, item in enumerate(items[1:], 2):
+        if item.shape != items[0].shape:
+            sizes = " and ".join(f"{each.shape[-2]}x{each.shape[-3]}" for each in (items[0], item))
+            raise InvalidInput(
+                f"the pictures of one request must have one size for this module, and pictures 1 and {number} have {sizes}: send those of "
+                "each size in a request of their own, or scale them"
+            )
 
 
 def _group_key(inputs: Dict[str, np.ndarray]) -> Tuple[Any, ...]:
