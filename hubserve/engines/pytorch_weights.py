@@ -10,7 +10,7 @@ import numpy as np
 from hubserve.engines.base import Signature
 from hubserve.engines.package_imports import import_package
 from hubserve.engines.pytorch_program import Opening, Program, outputs_of, placed
-from hubserve.engines.torch_class import Definition, define
+from hubserve.engines.torch_class import define
 from hubserve.engines.torch_signature import Guess, samples
 from hubserve.engines.torch_trees import array_of, doubled, is_batch, named_leaves, nested, served_dtype
 from hubserve.errors import LoadFailed

@@ -120,11 +120,6 @@ def reference_of(name: str, init_args: Mapping[str, Any], search_path: Sequence[
     )
 
 
-def _asked_instances(resolved: Resolved, module: ModuleSettings) -> int:
-    """Return the number of instances that a module asks for; 0 if it does not say."""
-    return get_kind(resolved.info.kind).instance_count(resolved.version_dir, {**os.environ, **module.environ})
-
-
 def _on_gpu(settings: ServerSettings, name: str, resolved: Resolved, init_args: Mapping[str, Any]) -> bool:
     """Return True for a module that may use a GPU: a model file whose engine shall, or any other kind, which decides by itself."""
     backend = resolved.info.type.partition("/")[2]
@@ -138,6 +133,11 @@ def _device_environ(settings: ServerSettings, name: str, resolved: Resolved, ind
     if resolved.info.kind == MODEL and not gpus:
         return {VISIBLE: HIDDEN}
     return settings.device_environ(name, index)
+
+
+def _asked_instances(resolved: Resolved, module: ModuleSettings) -> int:
+    """Return the number of instances that a module asks for; 0 if it does not say."""
+    return get_kind(resolved.info.kind).instance_count(resolved.version_dir, {**os.environ, **module.environ})
 
 
 def _refuse_init_args(name: str, init_args: dict[str, object]) -> None:
