@@ -30,7 +30,9 @@ def test_an_error_that_the_script_returns_is_an_answer_as_well(chain: Server) ->
     assert (answer.status_code, answer.json()) == (200, {"error": "invalid param"})
 
 
-@pytest.mark.parametrize(("body", "kind"), [(b"[1, 2]", "list"), (b'"text"', "str"), (b"3", "int"), (b"null", "NoneType"), (b"true", "bool")])
+@pytest.mark.parametrize(
+    ("body", "kind"), [(b"[1, 2]", "list"), (b'"text"', "str"), (b"3", "int"), (b"null", "NoneType"), (b"true", "bool")]
+)
 def test_any_json_value_is_a_request(chain: Server, body: bytes, kind: str) -> None:
     assert infer(chain, body).json() == {"error": f"not an object: {kind}"}
 

@@ -123,10 +123,14 @@ def test_the_same_script_is_served_from_two_folders_under_names_of_its_own(home:
 
 
 def test_python_of_a_scripts_children_finds_its_files(start: Start, tmp_path: Path) -> None:
-    text = "import multiprocessing\nfrom helper import double\n" + HEAD + (
-        "    def predict(self, request):\n"
-        "        with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
-        "            return pool.map(double, request)\n"
+    text = (
+        "import multiprocessing\nfrom helper import double\n"
+        + HEAD
+        + (
+            "    def predict(self, request):\n"
+            "        with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+            "            return pool.map(double, request)\n"
+        )
     )
     folder = written(tmp_path / "mine", text)
     (folder / "helper.py").write_text("def double(x):\n    return 2 * x\n")
