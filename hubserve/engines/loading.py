@@ -5,7 +5,7 @@ from typing import Any
 
 from hubserve.engines.base import Engine, EngineOptions, ModelFiles
 from hubserve.engines.model_files import find_model_files
-from hubserve.engines.model_formats import is_model_folder
+from hubserve.engines.model_formats import backend_of_file, is_model_folder
 from hubserve.engines.table import AUTO, ENGINES, engine_class
 from hubserve.engines.weights import check_weights
 from hubserve.errors import ConfigError, LoadFailed
@@ -30,9 +30,18 @@ def load_engine(model: Any, engine: str = AUTO, options: EngineOptions = EngineO
         check_weights(files.weights)
     if engine == AUTO:
         return _load_chosen(files, options)
+    _check_reads(engine, files.graph)
     loaded = engine_class(engine)(files, options)
     loaded.reason = "asked for by name"
     return loaded
+
+
+def _check_reads(engine: str, graph: Path) -> None:
+    """Raise LoadFailed, naming the engines that do, if an engine reads no model of this form; Paddle's forms have their own messages."""
+    if engine_class(engine).reads(graph) or backend_of_file(graph) in ("", "paddle"):
+        return
+    able = " or ".join(f"'{name}'" for name in ENGINES if engine_class(name).reads(graph))
+    raise LoadFailed(f"engine '{engine}' does not read '{graph.name}'. Use engine {able}, or '{AUTO}'.")
 
 
 def _load_chosen(files: ModelFiles, options: EngineOptions) -> Engine:
@@ -41,6 +50,7 @@ def _load_chosen(files: ModelFiles, options: EngineOptions) -> Engine:
     if not options.use_gpu:
         options = options._replace(use_fp16=False)  # a GPU's setting; lower precision on a CPU has to be asked for with the engine
     choice = choose(files, options)
+    check_options(choice.engine, options)
     reason, measured = choice.reason, choice.measured or {}
     try:
         loaded = engine_class(choice.engine)(files, options)

@@ -286,6 +286,9 @@ def _sample(path: Path, specs: Sequence[TensorSpec], item_shape: Sequence[int]) 
     """Return the batch that all engines compute: made by the first of them that loads the model."""
     if not path.exists():
         made = make_sample(specs, item_shape)
+        texts = [name for name, array in made.items() if array.dtype == object]
+        if texts:  # they would be pickled
+            raise InvalidInput(f"its input '{texts[0]}' has texts, and engines are compared with numbers only")
         np.savez(str(path), np.array([*made]), *made.values())
     with np.load(str(path), allow_pickle=False) as saved:
         inputs = {str(name): saved[f"arr_{index + 1}"] for index, name in enumerate(saved["arr_0"])}

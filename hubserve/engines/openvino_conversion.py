@@ -18,6 +18,7 @@ from hubserve.engines.package_versions import package_version, version_of
 from hubserve.engines.subprocess_call import ChildFailed, call_in_child
 from hubserve.engines.synthetic_batch import make_sample
 from hubserve.engines.table import engine_class
+from hubserve.engines.torch_files import look_at
 from hubserve.errors import HubError, LoadFailed, MissingDependency
 from hubserve.paths import cache_dir
 from hubserve.types import ANY, BFLOAT16, BYTES, REST, TensorSpec
@@ -46,6 +47,8 @@ def ir_of(files: ModelFiles, options: EngineOptions, again: bool = False) -> Pat
         LoadFailed: the model cannot be converted, or the cache cannot be written.
     """
     engine = _framework(files.graph)
+    if engine == "pytorch" and look_at(files.graph).form not in ("script", "export"):
+        raise LoadFailed(f"OpenVINO does not convert '{files.graph.name}', which is neither TorchScript nor an exported program")
     versions = [version_of("openvino"), package_version(engine_class(engine).package)]
     named = digest(files, *versions, json.dumps(options.signature), json.dumps(options.tuning))
     converted = cache_dir() / "openvino" / f"{named}.xml"
@@ -134,7 +137,7 @@ def signature_in(model: Any) -> Signature:
 
 def _from_torch(openvino: Any, graph: Path, signature: Signature) -> Any:
     torch: Any = import_package("torch", "converting a PyTorch model", "Install it with: pip install torch")
-    if graph.suffix.lower() == ".pt2":
+    if look_at(graph).form == "export":
         return openvino.convert_model(torch.export.load(str(graph)))
     script = torch.jit.load(str(graph), map_location="cpu").eval()
     tensors = {name: torch.from_numpy(array) for name, array in make_sample(signature.inputs).items()}

@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from hubserve.engines.base import EngineOptions, ModelFiles
+from hubserve.engines.keras_files import takes_texts
 from hubserve.engines.measurement import ROUNDS, Outcome, measure_all, measure_in_child
 from hubserve.engines.model_formats import FORMATS, backend_of_file
 from hubserve.engines.package_versions import package_version
@@ -49,8 +50,9 @@ def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
     """
     graph, reference = files.graph, reference_of(files.graph)
     if options.use_gpu:
-        able = [name for name in (reference or PADDLE, *installed_readers(graph)) if engine_class(name).has_gpu]
-        engine = next((name for name in able if engine_class(name).reads(graph) and is_installed(name)), reference or PADDLE)
+        readers = installed_readers(graph)
+        able = [name for name in (reference, *readers) if name in readers and engine_class(name).has_gpu]
+        engine = next(iter(able), reference or next(iter(readers), PADDLE))
         return Verdict(engine, f"auto: {engine}, because use_gpu is set")
     alone = _why_alone(files, options, reference)
     if alone:
@@ -71,7 +73,7 @@ def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
 
 
 def reference_of(graph: Path) -> str:
-    """Return the engine whose answers others must give: the framework that wrote the model; "" for forms that belong to none, such as ONNX."""
+    """Return the engine of the framework that wrote a model, as which others must answer; "" for forms of none, such as ONNX."""
     backend = backend_of_file(graph) or PADDLE
     engine = FORMATS[backend].engine
     return PADDLE if engine == AUTO else "" if backend in _EXCHANGED else engine
@@ -91,6 +93,8 @@ def _why_alone(files: ModelFiles, options: EngineOptions, reference: str) -> str
         return f"the only engine that reads {files.graph.name}"
     if not is_installed(reference):
         return f"because other engines must answer as {reference} does, which is not installed here"
+    if reference == "tensorflow" and takes_texts(files.graph):
+        return "because it takes texts, which other engines do not compute"
     if reference == "tensorflow" and files.graph.is_dir():
         why = why_alone(choose_signature(files.graph, read_saved_model(files.graph), dict(options.tuning)))
         return f"because {why}" if why else ""

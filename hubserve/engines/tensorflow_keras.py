@@ -56,7 +56,7 @@ class Keras(Computation):
         return {name: tensor.numpy() for name, tensor in zip(self._output_names, given)}
 
     def export(self, folder: Path) -> None:
-        """Write a SavedModel with inputs ``i000``, ``i001`` ... and outputs ``o000`` ..., in the order of :attr:`inputs` and :attr:`outputs`."""
+        """Write a SavedModel whose inputs are ``i000``, ``i001`` ..., and its outputs ``o000`` ..., in the order of this model's."""
         tensorflow = self._tensorflow
         places = [f"i{place:03d}" for place in range(len(self.inputs))]
         holder = tensorflow.Module()

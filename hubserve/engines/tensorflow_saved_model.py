@@ -4,7 +4,7 @@ Source: tensorflow/core/protobuf/saved_model.proto and meta_graph.proto. A damag
 """
 
 from pathlib import Path
-from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Sequence, Tuple
 
 from hubserve.engines.protobuf import Message, integer_of, messages_of, parse_message, text_of, texts_of
 from hubserve.errors import LoadFailed
@@ -175,13 +175,13 @@ def _unserved(tensor: Message) -> str:
 
 
 def _spec(name: str, tensor: Message) -> TensorSpec:
-    return TensorSpec(name, _DTYPES.get(integer_of(tensor, 2), BYTES), _shape((messages_of(tensor, 3) or [None])[0]))
+    return TensorSpec(name, _DTYPES.get(integer_of(tensor, 2), BYTES), _shape(messages_of(tensor, 3)))
 
 
-def _shape(fields: Optional[Message]) -> Tuple[int, ...]:
-    if fields is None or integer_of(fields, 3):
+def _shape(written: Sequence[Message]) -> Tuple[int, ...]:
+    if not written or integer_of(written[0], 3):
         return (REST,)
-    return tuple(integer_of(dim, 1) if integer_of(dim, 1) >= 0 else ANY for dim in messages_of(fields, 2))
+    return tuple(max(integer_of(dim, 1), ANY) for dim in messages_of(written[0], 2))
 
 
 def why_alone(chosen: Chosen) -> str:

@@ -1,8 +1,8 @@
 """The ``init_args`` of a model file.
 
 ``engine``
-    a name of :data:`hubserve.engines.ENGINES`, or ``auto``. The default is ONNX Runtime for ONNX files, for Paddle's the fastest engine
-    that agrees with Paddle, and for others the only engine that loads them.
+    a name of :data:`hubserve.engines.ENGINES`, or ``auto`` for the fastest that agrees with the model's own framework. The default is ONNX
+    Runtime for ONNX files, ``auto`` for Paddle's, and for others their own framework.
 ``max_batch_size``
     the most items in one call, or 0 if the first dimension does not count items. By default judged by the model.
 ``inputs``, ``outputs``

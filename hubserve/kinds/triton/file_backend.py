@@ -149,7 +149,7 @@ class FileModel(LoadedModule):
     def _items_per_run(self) -> int:
         # a tensor of unknown rank has the batch dimension of the configuration
         known = [spec._replace(shape=(ANY,)) if spec.shape == (REST,) else spec for spec in self._engine.inputs]
-        per_run = items_per_run(known, ())
+        per_run = items_per_run(known, ()) if self._engine.counts_items else UNBATCHED
         if per_run == UNBATCHED:
             raise ConfigError(
                 f"model '{self._name}': its file has no batch dimension that all inputs share. Set max_batch_size to 0, and give all dims."

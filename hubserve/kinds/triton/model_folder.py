@@ -152,7 +152,11 @@ def model_file(folder: Path, config: Mapping[str, Any], backend: str) -> Path:
     for each in names:
         if (folder / each).exists():
             return folder / each
-    raise LoadFailed(f"model '{config['name']}': '{folder}' holds no model: looked for {', '.join(names)}")
+    marker = FORMATS[backend].marker if backend in FORMATS else ""
+    advice = f". Put the folder with '{marker}' there, under that name" if marker else ""
+    raise LoadFailed(
+        f"model '{config['name']}': unable to find '{folder / names[0]}': '{folder}' holds no model: looked for {', '.join(names)}{advice}"
+    )
 
 
 def _numbered(folder: Path) -> List[int]:
