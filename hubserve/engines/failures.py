@@ -14,7 +14,7 @@ _REASON_CHARACTERS = 300
 _KEPT_AT_BEGINNING = 100
 #: Paddle puts its summary behind a long C++ traceback
 _SUMMARY = "Error Message Summary:"
-_NOISE = ("---", "Traceback", "Exception from", "Check ", "C++", "~", "^", "[Hint:", "[operator", "File ")
+_NOISE = ("---", "Traceback", "Exception from", "Check ", "C++", "~", "^", "[Hint:", "[operator", "File ", "To facilitate the conversion")
 #: ``[ONNXRuntimeError] : 1 : FAIL :``
 _ONNX_RUNTIME = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ")
 _ONNX_LOADING = re.compile(r"^(?:Load model from .+? failed:|Exception during (?:loading|initialization): |This is an invalid model\. )")
@@ -132,7 +132,7 @@ def reason(error: BaseException) -> str:
     # Paddle names the kind of error at the start of the line that explains it: "(InvalidArgument) ..." or "InvalidArgumentError: ..."
     named = next((line for line in telling if re.match(r"\(\w+\) |\w+Error: ", line)), "")
     chosen = named or (telling[-1] if telling else type(error).__name__)
-    chosen = _shortened(chosen.rstrip(". "))
+    chosen = _shortened(chosen[len("-- ") if chosen.startswith("-- ") else 0 :].rstrip(". "))
     return f"{chosen} (in operator {operator.group(1)})" if operator else chosen
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from hubserve.engines.base import Engine, EngineOptions, ModelFiles, refuse_empty
 from hubserve.engines.failures import computing, reason
 from hubserve.engines.model_formats import FORMATS, backend_of_file
-from hubserve.engines.oneflow_graph import Graph, Loader, import_oneflow, read_folder, read_weights
+from hubserve.engines.oneflow_graph import Graph, Loader, import_oneflow, read_folder, read_weights, set_threads
 from hubserve.engines.oneflow_job import NotResizable
 from hubserve.engines.oneflow_trial import Reference, plain, try_graph
 from hubserve.errors import InvalidInput, LoadFailed
@@ -52,7 +52,7 @@ class OneFlowEngine(Engine):
                 "a GPU is asked for, and OneFlow finds none here. Check nvidia-smi and CUDA_VISIBLE_DEVICES, or compute on the CPU: "
                 "KIND_CPU without gpus in the instance_group of config.pbtxt, or use_gpu false."
             )
-        oneflow.set_num_threads(options.cpu_num_threads)
+        set_threads(oneflow, options.cpu_num_threads)
         tried = try_graph(folder, device, options.cpu_num_threads)
         stored = read_folder(oneflow, folder)
         ports = stored.ports

@@ -50,6 +50,12 @@ def import_oneflow() -> Any:
     return oneflow
 
 
+def set_threads(oneflow: Any, threads: int) -> None:
+    """Let one call use this many threads; by default it uses all cores, and OneFlow warns where that is asked for."""
+    if threads < (os.cpu_count() or 1):
+        oneflow.set_num_threads(threads)
+
+
 def _close_all() -> None:
     for each in list(_open):
         each.close()

@@ -56,8 +56,10 @@ def ports_of(job: Any) -> Ports:
     found: Dict[str, List[Any]] = {"input_conf": [], "output_conf": [], "variable_conf": []}
     for operator in job.net.op:
         found.get(operator.WhichOneof("op_type"), []).append(operator)
-    inputs = [_port(each, each.input_conf.blob_conf, f"INPUT_{i}") for i, each in enumerate(sorted(found["input_conf"], key=_place))]
-    outputs = [_port(each, each.output_conf.blob_conf, f"OUTPUT_{i}") for i, each in enumerate(sorted(found["output_conf"], key=_place))]
+    inputs = [_port(each, each.input_conf.blob_conf, f"INPUT_{i}") for i, each in enumerate(sorted(found["input_conf"], key=place_in_call))]
+    outputs = [
+        _port(each, each.output_conf.blob_conf, f"OUTPUT_{i}") for i, each in enumerate(sorted(found["output_conf"], key=place_in_call))
+    ]
     if not outputs:
         raise LoadFailed("the graph in model.mlir has no outputs. Let build() return tensors, and save the graph again.")
     return Ports(inputs, outputs, [_port(each, each.variable_conf, each.name) for each in found["variable_conf"]])
@@ -71,7 +73,7 @@ def _port(operator: Any, described: Any, name: str) -> Port:
     return Port(operator.name, TensorSpec(name, DTYPES[described.data_type], tuple(described.shape.dim)))
 
 
-def _place(operator: Any) -> Any:
+def place_in_call(operator: Any) -> Any:
     """Return the position that an operator's name gives: ``_G_1_output.0.0.1_4`` is number 0.0.1 of the outputs."""
     matched = _PLACE.search(operator.name)
     if matched is None:

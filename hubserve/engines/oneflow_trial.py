@@ -14,7 +14,7 @@ import numpy as np
 
 from hubserve.engines.failures import reason
 from hubserve.engines.file_cache import locked, note_origin, write_text
-from hubserve.engines.oneflow_graph import Graph, Loader, import_oneflow, read_folder, read_weights
+from hubserve.engines.oneflow_graph import Graph, Loader, import_oneflow, read_folder, read_weights, set_threads
 from hubserve.engines.oneflow_job import NotResizable, Ports
 from hubserve.engines.package_versions import version_of
 from hubserve.engines.subprocess_call import ChildFailed, Conversation
@@ -129,7 +129,7 @@ def _try(folder: Path, device: str, threads: int) -> Trial:
             except ChildFailed as error:
                 if not error.lasting:
                     raise LoadFailed(f"OneFlow could not be tried with '{folder}': {error.message}", error.detail) from error
-                differs = _last_words(error)
+                differs = death(error)
         if not differs:
             return Trial(True, with_constants, "", found["mixes"])
         why = why or differs
@@ -145,7 +145,7 @@ def tried(folder: str, device: str, threads: int) -> Generator[Any, Any, None]:
         ``{"mixes", "fixed"}``, then why each rewriting is wrong; "" if it is right.
     """
     oneflow = import_oneflow()
-    oneflow.set_num_threads(threads)
+    set_threads(oneflow, threads)
     stored = read_folder(oneflow, Path(folder))
     loader = Loader(oneflow, stored, read_weights(Path(folder), stored.ports.variables), device)
     own, batch = loader.compile(), stored.ports.batch
@@ -178,13 +178,13 @@ def _unreadable(folder: Path, error: ChildFailed) -> LoadFailed:
     if not error.lasting:
         return LoadFailed(f"OneFlow could not be tried with '{path}': {error.message}. Check the memory that is free.", error.detail)
     return LoadFailed(
-        f"OneFlow cannot load '{path}': {_last_words(error)}. The file is damaged or was cut short: copy the whole folder that flow.save "
+        f"OneFlow cannot load '{path}': {death(error)}. The file is damaged or was cut short: copy the whole folder that flow.save "
         "wrote, or save the graph again.",
         error.detail,
     )
 
 
-def _last_words(error: ChildFailed) -> str:
+def death(error: ChildFailed) -> str:
     """Return the reason that a process gave on stderr before it ended."""
     said = plain(error.detail)
     in_file, check = _IN_FILE.search(said), _CHECK.search(said)

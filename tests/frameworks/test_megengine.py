@@ -1,8 +1,10 @@
 """MegEngine's files, plain and with the preprocessing inside: every protocol, pictures, sizes, faults."""
 
 import base64
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -35,7 +37,8 @@ TWICE = "instance_group [ { count: 2 } ]"
 
 @pytest.fixture(scope="module")
 def dumps(frameworks: FrameworkHome) -> Path:
-    return frameworks.made("megengine", "megengine_dumps")
+    tool = hashlib.sha256((ROOT / "tools" / "dump_megengine.py").read_bytes()).hexdigest()
+    return frameworks.made("megengine", "megengine_dumps", tool)  # made again where the tool has changed
 
 
 def put(store: Path, name: str, file: Path, config: str = "") -> Path:
@@ -365,3 +368,18 @@ def test_weights_come_from_a_file(frameworks: FrameworkHome, dumps: Path, tmp_pa
     zeros = np.zeros((1, 3, 32, 32), np.float32)
     (scores,) = frameworks.in_process("megengine", script, tmp_path / "tiny.mge", arrays={"data": zeros}).values()
     np.testing.assert_allclose(scores, np.full((1, 10), 0.5 + 8 * 0.25), rtol=1e-6)
+
+
+def test_the_guides_clients_agree_on_the_class(
+    dumps: Path, serving: Any, cat_photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serving("-m", f"resnet18={dumps / 'resnet18.mge'}", "-m", f"pictures={dumps / 'resnet18_pictures.mge'}")
+    shutil.copy(cat_photo, tmp_path / "cat.png")
+    monkeypatch.chdir(tmp_path)
+    guide = (ROOT / "docs" / "megengine.md").read_text("utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL):
+        exec(block.replace("127.0.0.1:8866", f"127.0.0.1:{server.port}"), names)
+    assert names["plain"].shape == names["inside"].shape == (1, 1000)
+    assert names["plain"].argmax() == names["inside"].argmax()
+    assert np.abs(names["plain"] - names["inside"]).max() < 0.03 * np.abs(names["plain"]).max()

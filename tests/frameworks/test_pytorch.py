@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 import requests
 
-from tests.conftest import Server, hub, servers, wait_for
+from hubserve.registry.environments.launch import environment_launch
+from tests.behaviours.test_readme import Shell, shown_in, steps
+from tests.behaviours.test_tutorials import BLOCK
+from tests.conftest import ROOT, Server, hub, servers, wait_for
 from tests.frameworks.calls import PROTOCOLS, over_grpc, over_http, over_json
 from tests.frameworks.home import ANSWERS, FrameworkHome
 from tests.frameworks.servers import command_lines, wait_until_loaded
@@ -177,6 +180,25 @@ def test_files_and_folders_are_served_and_installed(frameworks: FrameworkHome, m
             check_close(over_http(server, name, {"picture": picture(3)})["OUTPUT__0"], wanted)
 
 
+def test_the_guide_works_as_written(frameworks: FrameworkHome, tmp_path: Path) -> None:
+    python = environment_launch(frameworks.environment("pytorch")).python
+    shell = Shell(tmp_path, tmp_path / "home")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec "{python}" "$@"\n')
+    (tmp_path / "bin" / "python").chmod(0o755)
+    shell.environ |= {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{shell.environ['PATH']}", "HUB_HOME": str(frameworks.folder)}
+    try:
+        for language, title, text in BLOCK.findall((ROOT / "docs" / "pytorch.md").read_text("utf-8")):
+            if title:
+                (tmp_path / title).write_text(text)
+            for command, shown in steps(text) if language == "console" else ():
+                printed = shell.run(command)
+                for line in shown:
+                    assert shown_in(printed, line), f"{command}\n{line}\n{printed}"
+    finally:
+        shell.kill_servers()
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
 
@@ -243,10 +265,10 @@ WRONG_CODE = {
         "import torch\nclass A(torch.nn.Module): pass\nclass B(torch.nn.Module): pass",
         "defines 2 classes of models: A, B. Write MODEL = B there",
     ),
-    "shape": (CLASS.format("", "self.layer = torch.nn.Linear(6, 3)"), "layer.weight is [2, 6] where the class has [3, 6]"),
+    "shape": (CLASS.format("", "self.layer = torch.nn.Linear(6, 3)"), "layer.bias is [2] where the class has [3]"),
     "names": (
         CLASS.format("", "self.other = torch.nn.Linear(6, 2)"),
-        "model.safetensors lacks other.weight, other.bias, and has layer.weight, layer.bias, unknown to the class",
+        "model.safetensors lacks other.weight, other.bias, and has layer.bias, layer.weight, unknown to the class",
     ),
     "import": ("import torch\nimport no_such_package\n", "model.py imports 'no_such_package', which is not installed here"),
     "arguments": (CLASS.format(", depth", "pass"), "A() of model.py cannot be made: TypeError"),
