@@ -225,7 +225,7 @@ class _Tracker:
             if math.prod(lengths[:index]) == before and lengths[index] % self._batch == 0:
                 self._scale(lengths, index)
                 return index
-        raise NotResizable(f"it reshapes {list(shape)} to {list(lengths)}, where the batch is no outer part of a dimension")
+        raise NotResizable(f"it reshapes {list(shape)} to {list(lengths)}, where the batch is not the outer part of a dimension")
 
     def _slice(self, operator: Any, axis: int, shape: Shape) -> int:
         attr = operator.user_conf.attr

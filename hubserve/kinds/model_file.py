@@ -63,7 +63,7 @@ class ModelKind(Kind):
     def describe(self, folder: Path) -> ModuleInfo:
         """See the base class."""
         card = card_of(folder)
-        backend = backend_of_file(folder / card.file)
+        backend = backend_of_file(folder if is_model(folder) else folder / card.file)
         return ModuleInfo(
             card.name,
             card.version,

@@ -45,7 +45,8 @@ output [
 instance_group [
   {
     count: 1
-    kind: %s
+    kind: KIND_GPU
+    gpus: [ 0 ]
   }
 ]
 """
@@ -71,7 +72,7 @@ def served(graphs: Path, tiny: Path, frameworks: FrameworkHome, tmp_path_factory
     shutil.copytree(tiny, store / "tiny" / "1" / "model")
     resnet = store / "resnet50_oneflow"
     shutil.copytree(frameworks.made("oneflow", "oneflow_model", "resnet50") / "model", resnet / "1" / "model")
-    (resnet / "config.pbtxt").write_text(GUIDE % "KIND_CPU")
+    (resnet / "config.pbtxt").write_text(GUIDE)
     (resnet / "labels.txt").write_text("".join(f"CLASS {index}\n" for index in range(1000)))
     fixed = store / "fixed"
     shutil.copytree(graphs / "recurrent_2" / "model", fixed / "1" / "model")
@@ -79,7 +80,7 @@ def served(graphs: Path, tiny: Path, frameworks: FrameworkHome, tmp_path_factory
         'backend: "oneflow"\nmax_batch_size: 0\ninput { name: "INPUT_0" data_type: TYPE_FP32 dims: [ 2, 3, 4 ] }\n'
     )
     with command_lines(frameworks.folder, tmp_path_factory.mktemp("log")) as start:
-        yield start("--model-store", store)
+        yield start("--model-store", store, "--gpu-fallback", "cpu")
 
 
 def items_of(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -255,7 +256,7 @@ DAMAGES = {
     "missing weights": ("are missing from", "Copy the whole folder"),
     "missing mlir": ("unable to find", "model.mlir"),
     "missing folder": ("unable to find", "/1/model'", "under that name"),
-    "GPU asked for": ("a GPU is asked for", "KIND_CPU"),
+    "GPU asked for": ("asks for a GPU", "--gpu-fallback cpu", "KIND_CPU"),
     "other name": ("input 'image' is not in its file, which has 'INPUT_0'",),
     "index past the count": ("input 'INPUT_1' is not in its file, which has 'INPUT_0'",),
 }
