@@ -127,7 +127,7 @@ def dump(network: M.Module, shape: Sequence[int], side_px: int, path: Path) -> N
     has_pictures = shape[-1] == 3 and shape[1] != 3
     network.eval()
 
-    @jit.trace(symbolic=True, capture_as_const=True)
+    @jit.trace(capture_as_const=True)
     def classify(data: mge.Tensor) -> mge.Tensor:
         return network(prepare(data, side_px) if has_pictures else data)
 

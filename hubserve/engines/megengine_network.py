@@ -4,6 +4,7 @@ import ctypes
 import logging
 import re
 import struct
+import warnings
 from pathlib import Path
 from typing import Any, List, Mapping
 
@@ -55,7 +56,9 @@ def import_lite() -> Any:
     Raises:
         MissingDependency: it is not installed.
     """
-    lite: Any = import_package("megenginelite", "the megengine engine", _INSTALL)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*pkg_resources")  # which it imports, and which newer versions of setuptools lack
+        lite: Any = import_package("megenginelite", "the megengine engine", _INSTALL)
     from megenginelite.tensor import _lite_dtypes_to_ctype  # type: ignore[import-not-found]
 
     _lite_dtypes_to_ctype.setdefault(lite.LiteDataType.LITE_HALF, ctypes.c_ushort)  # without it tensors of float16 raise KeyError

@@ -55,7 +55,7 @@ class Weights(Program):
         if found is None:
             code = self._definition.code.name
             raise LoadFailed(
-                f"nothing says which tensors {type(self._model).__name__} of {code} takes ({', '.join(self._parameters) or 'no arguments'}). "
+                f"nothing says which tensors {type(self._model).__name__} of {code} takes ({', '.join(self._parameters)}). "
                 f"Write EXAMPLE_INPUTS = (torch.zeros(1, 3, 224, 224),) into {code}, or set 'inputs' and 'outputs', or input and output in "
                 "its config.pbtxt"
             )

@@ -78,10 +78,10 @@ def _identifier(text: str) -> str:
 
 def _object(text: str) -> str:
     try:
-        decoded = json.loads(text)
+        is_object = isinstance(json.loads(text), dict)
     except ValueError:
-        decoded = None
-    if not isinstance(decoded, dict):
+        is_object = False
+    if not is_object:
         raise ValueError('a JSON object such as {"num_classes": 10}')
     return text
 

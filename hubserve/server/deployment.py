@@ -167,7 +167,8 @@ def find_modules(references: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"the module '{name}' is named twice; one version of a module can be served on a port{also}")
         if called and resolved.info.kind not in _NAMED_FREELY:
             raise ConfigError(
-                f"-m {called}=...: only a model's own files and tiinfer scripts can be given a name; '{reference}' is called '{resolved.info.name}'"
+                f"-m {called}=...: only a model's own files and tiinfer scripts can be given a name; '{reference}' is called "
+                f"'{resolved.info.name}'"
             )
         where = {"version": resolved.info.version} if resolved.manifest else {"directory": str(resolved.folder)}
         modules[name] = {"init_args": where}

@@ -27,6 +27,13 @@ def averages(path: Path, shape: list[Any]) -> Path:
     return save_graph(path, nodes, [("pixels", TensorProto.UINT8, shape)], [("colour", TensorProto.FLOAT, [*shape[:-3], shape[-1]])])
 
 
+def inverse(path: Path) -> Path:
+    """Each number's complement: uint8 (N, H, W, 3) -> the same."""
+    shape = ["n", "h", "w", 3]
+    nodes = [helper.make_node("BitwiseNot", ["pixels"], ["inverted"])]
+    return save_graph(path, nodes, [("pixels", TensorProto.UINT8, shape)], [("inverted", TensorProto.UINT8, shape)], 18)
+
+
 @pytest.fixture(scope="module")
 def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("models")
@@ -35,6 +42,7 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "fixed": averages(folder / "fixed.onnx", ["n", HEIGHT, WIDTH, 3]),
         "fixed_width": averages(folder / "fixed_width.onnx", ["n", "h", WIDTH, 3]),
         "one_picture": averages(folder / "one_picture.onnx", ["h", "w", 3]),
+        "inverse": inverse(folder / "inverse.onnx"),
         "four_channels": averages(folder / "four_channels.onnx", ["n", "h", "w", 4]),
     }
     modules = {name: {"init_args": {"directory": str(path)}, "workers": 1} for name, path in files.items()}
@@ -108,12 +116,35 @@ def test_json_and_forms_carry_pictures(server: Server) -> None:
     np.testing.assert_allclose(server.results("any_size", inputs=arrays)["outputs"]["colour"], [colour(image)], atol=1e-3)
 
 
-def test_pictures_of_two_sizes_in_one_request_are_refused(server: Server) -> None:
-    texts = [base64.b64encode(png(picture(*size))).decode() for size in ((40, 45), (41, 45))]
-    answer = server.predict("any_size", json={"images": texts}).json()
+def test_pictures_of_several_sizes_in_one_request_are_answered_in_order(server: Server) -> None:
+    images = [picture(*size) for size in ((40, 45), (41, 45), (40, 45), (8, 9))]
+    images[2] = images[2][:, ::-1] // 2
+    texts = [base64.b64encode(png(each)).decode() for each in images]
+    wanted = [colour(each) for each in images]
+    np.testing.assert_allclose(server.results("any_size", images=texts)["outputs"]["colour"], wanted, atol=1e-3)
+    client = httpclient.InferenceServerClient(f"127.0.0.1:{server.port}")
+    sent = httpclient.InferInput("pixels", [4], "BYTES")
+    sent.set_data_from_numpy(np.array([png(each) for each in images], object))
+    np.testing.assert_allclose(client.infer("any_size", [sent]).as_numpy("colour"), wanted, atol=1e-3)
+    assert np.shape(server.results("fixed", images=texts)["outputs"]["colour"]) == (4, 3)
+
+
+def test_outputs_that_follow_the_sizes_of_pictures_are_refused_in_one_request(server: Server) -> None:
+    texts = [base64.b64encode(png(picture(*size))).decode() for size in ((4, 5), (5, 5))]
+    answer = server.predict("inverse", json={"images": texts}).json()
     assert answer["status"] == "101"
-    assert "pictures 1 and 2 have 45x40 and 45x41" in answer["msg"]
-    assert np.shape(server.results("fixed", images=texts)["outputs"]["colour"]) == (2, 3), "resized to one size, they are a batch"
+    assert "have 2 sizes, and the output 'inverted' has another shape for each" in answer["msg"]
+    assert np.shape(server.results("inverse", images=texts[:1])["outputs"]["inverted"]) == (1, 4, 5, 3)
+
+
+def test_a_model_without_a_batch_takes_one_picture_at_a_time(server: Server) -> None:
+    image = picture()
+    client = httpclient.InferenceServerClient(f"127.0.0.1:{server.port}")
+    sent = httpclient.InferInput("pixels", [1], "BYTES")
+    sent.set_data_from_numpy(np.array([png(image)], object))
+    np.testing.assert_allclose(client.infer("one_picture", [sent]).as_numpy("colour"), colour(image), atol=1e-3)
+    answer = server.predict("one_picture", json={"images": [base64.b64encode(png(image)).decode()] * 2}).json()
+    assert "takes one picture in a request" in answer["msg"]
 
 
 def test_other_arrays_of_bytes_are_not_pictures(server: Server) -> None:

@@ -153,9 +153,10 @@ def model_file(folder: Path, config: Mapping[str, Any], backend: str) -> Path:
         if (folder / each).exists():
             return folder / each
     marker = FORMATS[backend].marker if backend in FORMATS else ""
-    advice = f". Put the folder with '{marker}' there, under that name" if marker else ""
+    what = f"the folder with '{marker}'" if marker else "the model"
     raise LoadFailed(
-        f"model '{config['name']}': unable to find '{folder / names[0]}': '{folder}' holds no model: looked for {', '.join(names)}{advice}"
+        f"model '{config['name']}': unable to find '{folder / names[0]}': its folder holds no model: looked for {', '.join(names)}. "
+        f"Put {what} there, under {'that name' if len(names) == 1 else 'one of these names'}."
     )
 
 
