@@ -284,8 +284,11 @@ def test_what_cannot_be_loaded_is_refused_in_one_sentence(tiny: Path, serving: C
 def test_a_graph_that_was_saved_on_a_gpu_is_computed_on_the_cpu(graphs: Path, serving: Callable[..., Server], tmp_path: Path) -> None:
     shutil.copytree(graphs / "attention_1" / "model", tmp_path / "gpu_saved" / "model")
     mlir = tmp_path / "gpu_saved" / "model" / "model.mlir"
-    assert 'device_tag = "cpu"' in mlir.read_text()
-    mlir.write_text(mlir.read_text().replace('device_tag = "cpu"', 'device_tag = "cuda"'))
+    text = mlir.read_text()
+    for cpu, gpu in (('device_tag = "cpu"', 'device_tag = "cuda"'), ('"@0:0"', '"@0:3"')):
+        assert cpu in text
+        text = text.replace(cpu, gpu)
+    mlir.write_text(text)
     server = serving("-m", tmp_path / "gpu_saved" / "model")
     inputs, wanted = items_of(graphs / "attention_1")
     check_close(over_http(server, "gpu_saved", inputs)["OUTPUT_0"], wanted["OUTPUT_0"])
