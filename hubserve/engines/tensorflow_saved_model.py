@@ -100,6 +100,8 @@ def read_saved_model(folder: Path) -> List[Graph]:
 
 def _check_variables(folder: Path) -> None:
     names = [each.name for each in folder.iterdir()]
+    if not names:  # as TensorFlow 1 writes a model of constants
+        return
     shards = [name for name in names if name.startswith("variables.data-")]
     missing = "variables.index" if "variables.index" not in names else "variables.data-*"
     counts = {int(name.rpartition("-of-")[2]) for name in shards if name.rpartition("-of-")[2].isdigit()}

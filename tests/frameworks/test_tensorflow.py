@@ -123,7 +123,7 @@ def test_texts_go_both_ways(call: Callable[..., dict[str, np.ndarray]], server: 
     assert answers["upper"].tolist() == [[b"CAT", "ŻÓŁW".encode()], [b"DOG", b""]]
     assert answers["length"].tolist() == [[3, 7], [3, 0]]
     assert answers["number"].tolist() == [[1, -1], [2, -1]]
-    odd = texts((3,), b"\xff\x00\xfe", b"\x00", b"a" * 70_000)
+    odd = texts((3, 1), b"\xff\x00\xfe", b"\x00", b"a" * 70_000)
     assert call(server, "raw", {"bytes": odd})["again"].tolist() == odd.tolist()
 
 
@@ -203,7 +203,9 @@ def test_a_keras_file_answers_as_keras(name: str, protocol: str, server: Server,
 
 
 def test_a_keras_file_that_takes_texts(server: Server) -> None:
-    answers = [over_http(server, "text", {"sentence": texts((len(each),), *each)})["mood"] for each in ([b"the cat", b"a dog"], [b"a dog"])]
+    answers = [
+        over_http(server, "text", {"sentence": texts((len(each), 1), *each)})["mood"] for each in ([b"the cat", b"a dog"], [b"a dog"])
+    ]
     assert answers[0].shape == (2, 1)
     check_close(answers[0][1:], answers[1])
 
@@ -306,7 +308,8 @@ def test_an_unknown_signature_or_tag_is_answered_with_those_that_exist(models: P
 def test_a_gpu_that_is_not_there_is_missed_in_one_sentence(models: Path, frameworks: FrameworkHome, tmp_path: Path) -> None:
     script = tmp_path / "on_gpu.py"
     script.write_text(
-        f"import sys\nsys.path.append({str(ROOT)!r})\nfrom hubserve.engines import EngineOptions, load_engine\nfrom hubserve.errors import LoadFailed\n"
+        f"import sys\nsys.path.append({str(ROOT)!r})\n"
+        "from hubserve.engines import EngineOptions, load_engine\nfrom hubserve.errors import LoadFailed\n"
         "try:\n    load_engine(sys.argv[1], 'tensorflow', EngineOptions(use_gpu=True))\nexcept LoadFailed as error:\n    print(error)\n"
     )
     said = frameworks.run("tensorflow", script, models / "scores")
@@ -329,7 +332,8 @@ def test_installed_models_are_served(models: Path, frameworks: FrameworkHome, tm
 def test_batches_of_any_size_are_computed_by_one_trace(models: Path, frameworks: FrameworkHome, tmp_path: Path) -> None:
     script = tmp_path / "traces.py"
     script.write_text(
-        f"import sys, json\nsys.path.append({str(ROOT)!r})\nimport numpy as np\nfrom hubserve.engines import load_engine\nimport tensorflow as tf\n"
+        f"import sys, json\nsys.path.append({str(ROOT)!r})\n"
+        "import numpy as np\nfrom hubserve.engines import load_engine\nimport tensorflow as tf\n"
         "traced = []\nbefore = tf.Graph.__init__\n"
         "tf.Graph.__init__ = lambda self, *a, **k: (traced.append(1), before(self, *a, **k))[1]\n"
         "engines = [load_engine(each, 'tensorflow') for each in sys.argv[1:]]\n"
