@@ -20,6 +20,7 @@ import msgspec
 from hubserve.config_file.legacy import MISPLACED, Note, modernise
 from hubserve.config_file.lenient_json import NotJson, parse_json
 from hubserve.config_file.values import plain_values
+from hubserve.engines.gpus import HIDDEN, VISIBLE, has_gpu, listed_gpus, why_no_gpu
 from hubserve.errors import ConfigError
 
 __all__ = ["DEFAULT_PORT", "ModuleSettings", "Note", "ServerSettings", "log_note", "parse_settings", "read_config", "with_paths"]
@@ -131,9 +132,13 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Number of instances of each module. Default: one per GPU of ``gpu``, or else one per core, limited to one per GiB of free memory
     and to 8."""
     use_gpu: bool = False
-    """Pass ``use_gpu=True`` to modules whose constructor takes it."""
+    """Compute on GPUs: modules whose constructor takes ``use_gpu``, model files, and models of stores whose ``config.pbtxt`` leaves it
+    open; engines without GPUs compute on the CPU."""
     gpu: str | int | None = None
     """GPUs to use, such as ``"0,1"``; instances are spread over them. Default: ``CUDA_VISIBLE_DEVICES``."""
+    gpu_fallback: Literal["none", "cpu"] = "none"
+    """What computes models that ask for a GPU (``KIND_GPU``, ``gpus``, ``use_gpu``) where no GPU is visible. ``none``: they are not served,
+    and the error says why. ``cpu``: the CPU, and the log says so. A GPU that is there and cannot be used is an error with both."""
     max_body_bytes: Count = 64 << 20
     """Maximum size of a request body."""
     max_json_depth: Annotated[int, msgspec.Meta(ge=1, le=800)] = 500
@@ -214,17 +219,26 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         """Return the value of ``use_gpu`` for a module whose constructor takes it."""
         return self.uses_gpu(name) if self.module(name).gpu is not None else self.use_gpu
 
+    def chosen_gpus(self, name: str) -> list[str] | None:
+        """Return the GPUs that the settings name for a module; None if they name none, so that ``CUDA_VISIBLE_DEVICES`` counts."""
+        chosen = self.gpu if self.module(name).gpu is None else self.module(name).gpu
+        return None if chosen is None else listed_gpus(str(chosen))
+
+    def computes_on_cpu_instead(self, name: str) -> bool:
+        """Return True if ``gpu_fallback`` is ``cpu`` and no GPU is visible to a module."""
+        chosen = self.chosen_gpus(name)
+        return self.gpu_fallback == "cpu" and (not has_gpu() or (bool(why_no_gpu()) if chosen is None else not chosen))
+
     def gpus(self, name: str) -> list[str]:
         """Return the GPUs to spread a module's instances over; empty if it uses none.
 
         Raises:
             ConfigError: a GPU is requested, and no setting names one.
         """
-        if not self.uses_gpu(name):
+        if not self.uses_gpu(name) or self.computes_on_cpu_instead(name):
             return []
-        chosen = self.gpu if self.module(name).gpu is None else self.module(name).gpu
-        listed = str(chosen) if chosen is not None else os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        devices = [each.strip() for each in listed.split(",") if each.strip()]
+        chosen = self.chosen_gpus(name)
+        devices = listed_gpus(os.environ.get(VISIBLE, "")) if chosen is None else chosen
         if not devices:
             raise ConfigError(
                 "use_gpu is set, but nothing says which GPU: set CUDA_VISIBLE_DEVICES (for example 'export CUDA_VISIBLE_DEVICES=0') "
@@ -241,16 +255,17 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         """
         devices = self.gpus(name)
         if devices:
-            return {"CUDA_VISIBLE_DEVICES": devices[index % len(devices)]}
-        return {"CUDA_VISIBLE_DEVICES": ""} if self.module(name).gpu is not None else {}
+            return {VISIBLE: devices[index % len(devices)]}
+        return {VISIBLE: HIDDEN} if self.module(name).gpu is not None else {}
 
-    def instance_count(self, name: str, batches: bool, asked: int = 0) -> int:
+    def instance_count(self, name: str, batches: bool, asked: int = 0, *, on_cpu: bool = False) -> int:
         """Return the number of instances of a module.
 
         Args:
             name: name of the module.
             batches: whether it computes batches; such a module keeps no state of a client in one process.
             asked: the number that the module itself asks for, which its own ``workers`` overrides; 0 for none.
+            on_cpu: whether it computes on the CPU, whatever the settings say about GPUs.
         """
         if self.module(name).addresses:
             return len(self.module(name).addresses)
@@ -260,7 +275,7 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         if asked:
             return 1 if self.use_multiprocess is False else asked
         if self.use_multiprocess or (self.use_multiprocess is None and (batches or self.workers)):
-            return self.workers or len(self.gpus(name)) or _instances_for_this_machine()
+            return self.workers or (0 if on_cpu else len(self.gpus(name))) or _instances_for_this_machine()
         return 1
 
 

@@ -28,16 +28,15 @@ def run(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     from hubserve.engines import ENGINES, engine_class
     from hubserve.engines.file_cache import origins
-    from hubserve.engines.package_versions import paddle_version, version_of
+    from hubserve.engines.package_versions import package_version
     from hubserve.engines.selection import is_installed
     from hubserve.engines.selection_cache import all_kept
 
     installed = {name: is_installed(name) for name in ENGINES}
     engines: list[dict[str, Any]] = [
-        {"engine": name, "installed": there, "version": version_of(engine_class(name).package or name) if there else ""}
+        {"engine": name, "installed": there, "version": package_version(engine_class(name).package or name) if there else ""}
         for name, there in installed.items()
     ]
-    engines = [{**each, "version": paddle_version()} if each["engine"] == "paddle" else each for each in engines]
     engines = [{**each, **_environment(each["engine"])} for each in engines]
     choices: list[dict[str, Any]] = [
         {

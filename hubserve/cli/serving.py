@@ -144,6 +144,13 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
     )
     start.add_argument("--use_gpu", action="store_true", help="compute on GPUs")
     start.add_argument("-i", "--gpu", help="GPUs to use, such as '0,1' (default: CUDA_VISIBLE_DEVICES)")
+    start.add_argument(
+        "--gpu-fallback",
+        "--gpu_fallback",
+        dest="gpu_fallback",
+        choices=("none", "cpu"),
+        help="cpu: compute models that ask for a GPU on the CPU where no GPU is visible (default none: they are not served)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -31,6 +31,7 @@ _OWN_FLAGS = (
     "model_control",
     "load_model",
     "build_environments",
+    "gpu_fallback",
 )
 _ORIGIN = "command line"
 

@@ -13,9 +13,13 @@ from hubserve.config_file.lenient_json import NotJson, parse_json
 from hubserve.doctor import engines, hardware, home_checks
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Check, Finding, by_level, from_error, run_checks
 from hubserve.doctor.module import examine_module
+from hubserve.engines.model_formats import FORMATS
+from hubserve.engines.selection import is_installed
+from hubserve.engines.table import AUTO, ENGINES
 from hubserve.errors import ConfigError, HubError
 from hubserve.gateway.instances.remote_instance import connect
 from hubserve.instance.remote_listener import parse_address
+from hubserve.kinds.model_file import KIND as MODEL
 from hubserve.paths import home
 from hubserve.registry.downloads.canonical import is_loopback
 from hubserve.registry.environments.profile import HOST, get_profile
@@ -245,7 +249,7 @@ def _listening_problem(host: str, port: int) -> str:
 
 
 def check_gpu(config: Config) -> Iterator[Finding]:
-    """Check that the requested GPUs exist and Paddle can use them."""
+    """Check that the requested GPUs exist, and that the engines can use them."""
     settings = config.settings
     computing = [name for name in config.modules if settings.uses_gpu(name)]
     if not computing:
@@ -269,16 +273,35 @@ def check_gpu(config: Config) -> Iterator[Finding]:
         yield from_error(error, "use_gpu", "Name one in CUDA_VISIBLE_DEVICES, or set use_gpu to false", str(config.path))
         return
     yield from engines.visible_devices(listed, "gpu" if settings.gpu is not None else "CUDA_VISIBLE_DEVICES", str(config.path))
+    for engine in sorted({_engine_of(config, name) for name in computing if not settings.computes_on_cpu_instead(name)}):
+        yield from _check_build(config, engine)
+
+
+def _engine_of(config: Config, name: str) -> str:
+    """Return the engine of a model file; that of other modules is Paddle as far as is known without running them."""
     try:
-        about = engines.import_engine("paddle")
-    except HubError as error:
-        yield config.finding(
-            ERROR, "use_gpu", f"only Paddle computes on GPUs, but it cannot be imported: {error.message}", "pip install paddlepaddle-gpu"
-        )
+        info = resolve(config.reference(name)).info
+    except HubError:
+        return "paddle"
+    backend = info.type.partition("/")[2]
+    found = str(config.modules[name].init_args.get("engine") or (FORMATS[backend].engine if backend in FORMATS else AUTO))
+    return found if info.kind == MODEL and found in ENGINES else "paddle"
+
+
+def _check_build(config: Config, engine: str) -> Iterator[Finding]:
+    """Check that an engine was built for GPUs; one that is in an environment of its own is not looked at."""
+    remedy = engines.build_for_gpus(engine)
+    if engine != "paddle" and not is_installed(engine):
         return
-    if not about["cuda"]:
-        reason = "only Paddle computes on GPUs, but the installed one is built for CPUs"
-        yield config.finding(ERROR, "use_gpu", reason, "pip uninstall paddlepaddle; pip install paddlepaddle-gpu; or set use_gpu to false")
+    try:
+        about = engines.import_engine(engine)
+    except HubError as error:
+        reason = f"the engine {engine} shall compute on a GPU, and it cannot be imported: {error.message}"
+        yield config.finding(ERROR, "use_gpu", reason, remedy)
+        return
+    if about["cuda"] is False:
+        reason = f"the engine {engine} shall compute on a GPU, and the installed one is built for CPUs"
+        yield config.finding(ERROR, "use_gpu", reason, f"{remedy}; or set use_gpu to false")
 
 
 def check_instances(config: Config) -> Iterator[Finding]:

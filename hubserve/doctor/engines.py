@@ -15,6 +15,13 @@ from hubserve.paths import home
 from hubserve.registry.environments.engine_environment import environment_of
 
 _IMPORT_TIMEOUT_S = 120.0
+#: engine -> its package for CPUs, and that for GPUs
+_BUILDS = {
+    "paddle": ("paddlepaddle", "paddlepaddle-gpu"),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu[cuda,cudnn]"),
+    "pytorch": ("torch", "torch"),
+    "tensorflow": ("tensorflow-cpu", "tensorflow[and-cuda]"),
+}
 
 
 def check_engines() -> Iterator[Finding]:
@@ -45,7 +52,7 @@ def check_engines() -> Iterator[Finding]:
         else:
             cuda = {True: ", built for CUDA", False: ", built for CPUs", None: ""}[about["cuda"]]
             yield Finding(NOTE, name, f"version {about['version'] or 'unknown'}{cuda}, imported in {about['seconds']:.1f} s")
-            yield from _compare_gpus(about)
+            yield from _compare_gpus(name, about)
 
 
 def _not_installed(name: str) -> Finding:
@@ -68,22 +75,24 @@ def import_engine(name: str) -> dict[str, Any]:
     return about
 
 
-def _compare_gpus(about: dict[str, Any]) -> Iterator[Finding]:
+def build_for_gpus(name: str) -> str:
+    """Return how to get an engine's build for GPUs."""
+    packages = _BUILDS.get(name)
+    return f"pip uninstall {packages[0]}; pip install '{packages[1]}'" if packages else "Install its build for CUDA"
+
+
+def _compare_gpus(name: str, about: dict[str, Any]) -> Iterator[Finding]:
     if about["cuda"] is None or not gpu_count():
         return
     if not about["cuda"]:
-        yield Finding(
-            WARNING,
-            "paddle",
-            "this machine has a GPU, but this Paddle is built for CPUs only, so use_gpu fails",
-            "pip uninstall paddlepaddle; pip install paddlepaddle-gpu",
-        )
-    elif not about["gpus"] and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+        reason = "this machine has a GPU, but this engine is built for CPUs only, so use_gpu and KIND_GPU fail"
+        yield Finding(WARNING, name, reason, build_for_gpus(name))
+    elif about["gpus"] == 0 and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
         yield Finding(
             ERROR,
-            "paddle",
+            name,
             "it is built for CUDA but sees no GPU, although this machine has one",
-            "Compare the CUDA version of nvidia-smi with that of the Paddle build",
+            "Compare the CUDA version of nvidia-smi with that of the engine's build",
         )
 
 

@@ -26,7 +26,7 @@ class EngineOptions(NamedTuple):
         gpu_mem: MiB of GPU memory to take at the start.
         enable_mkldnn: Paddle engine on a CPU: use oneDNN.
         cpu_num_threads: threads for one call.
-        use_tensorrt: Paddle engine on a GPU: compile subgraphs with TensorRT.
+        use_tensorrt: Paddle and ONNX Runtime on a GPU: compile subgraphs with TensorRT.
         use_fp16: half precision on a GPU (changes answers slightly).
         ir_optim: let the engine rewrite the graph.
         enable_memory_optim: let the engine reuse buffers.
@@ -49,6 +49,22 @@ class EngineOptions(NamedTuple):
     sample_shape: Sequence[int] = ()
     signature: Optional[Signature] = None
     tuning: Sequence[Tuple[str, str]] = ()
+
+
+def options_of(listed: Sequence[Any]) -> EngineOptions:
+    """Rebuild options from JSON."""
+    options = EngineOptions(*listed)
+    return options._replace(
+        signature=signature_of(options.signature), tuning=tuple((str(key), str(value)) for key, value in options.tuning)
+    )
+
+
+def signature_of(sides: Optional[Sequence[Any]]) -> Optional[Signature]:
+    """Rebuild a signature from JSON."""
+    if sides is None:
+        return None
+    inputs, outputs = ([TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in side] for side in sides)
+    return Signature(inputs, outputs)
 
 
 class Value(NamedTuple):
@@ -90,8 +106,14 @@ class Engine(ABC):
     profile: str = ""
     #: whether it can compute on a GPU
     has_gpu: bool = False
+    #: the package that computes on GPUs, if the usual one computes on CPUs only
+    gpu_package: str = ""
+    #: the environment profile to run in on a GPU where this Python does not have :attr:`gpu_package`; "" for :attr:`profile`
+    gpu_profile: str = ""
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
+    #: False if items of one batch change one another's answers, so that neither may requests be merged nor batches filled up
+    counts_items: bool = True
     #: inputs and outputs that are not tensors; see :meth:`run_values`
     value_inputs: Sequence[Value] = ()
     value_outputs: Sequence[Value] = ()

@@ -63,7 +63,8 @@ def origins(path: Path) -> List[Path]:
 
 def kept_with(path: Path) -> List[Path]:
     """Return the files that are deleted with a cached file; its lock stays, because another process may wait for it."""
-    return [each for each in (path, _origins_path(path)) if each.exists()]
+    weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
+    return [each for each in (path, *weights, _origins_path(path)) if each.exists()]
 
 
 def _origins_path(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """Files of Keras, judged without it: ``.keras``, and the older ``.h5``."""
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -39,6 +40,21 @@ def check_keras(path: Path) -> None:
         raise LoadFailed(
             f"'{path.name}' is no model that Keras 3 saved: it lacks {' and '.join(missing)}. Save it with model.save('model.keras')."
         )
+
+
+def takes_texts(path: Path) -> bool:
+    """Return True for a ``.keras`` file with an input of texts."""
+    try:
+        with zipfile.ZipFile(str(path)) as archive:
+            waiting = [json.loads(archive.read(_CONFIG))]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return False  # loading it says why
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict) and value.get("class_name") == "InputLayer" and value.get("config", {}).get("dtype") == "string":
+            return True
+        waiting += list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    return False
 
 
 def is_whole_h5(path: Path) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hubserve.engines.base import Engine, EngineOptions, ModelFiles
 from hubserve.engines.model_files import find_model_files
-from hubserve.engines.model_formats import is_model_folder
+from hubserve.engines.model_formats import backend_of_file, is_model_folder
 from hubserve.engines.table import AUTO, ENGINES, engine_class
 from hubserve.engines.weights import check_weights
 from hubserve.errors import ConfigError, LoadFailed
@@ -17,7 +17,7 @@ def load_engine(model: Any, engine: str = AUTO, options: EngineOptions = EngineO
     Args:
         model: the folder of its files, the path of an ``.onnx`` file, or :class:`ModelFiles`.
         engine: one of :data:`hubserve.engines.table.ENGINES`, or ``"auto"`` for the fastest
-            here of those that are installed and agree with Paddle.
+            here of those that are installed and agree with the model's own framework.
         options: how to run it.
     Raises:
         ConfigError: the engine is unknown, or the options contradict each other.
@@ -30,26 +30,37 @@ def load_engine(model: Any, engine: str = AUTO, options: EngineOptions = EngineO
         check_weights(files.weights)
     if engine == AUTO:
         return _load_chosen(files, options)
+    _check_reads(engine, files.graph)
     loaded = engine_class(engine)(files, options)
     loaded.reason = "asked for by name"
     return loaded
 
 
+def _check_reads(engine: str, graph: Path) -> None:
+    """Raise LoadFailed, naming the engines that do, if an engine reads no model of this form; Paddle's forms have their own messages."""
+    if engine_class(engine).reads(graph) or backend_of_file(graph) in ("", "paddle"):
+        return
+    able = " or ".join(f"'{name}'" for name in ENGINES if engine_class(name).reads(graph))
+    raise LoadFailed(f"engine '{engine}' does not read '{graph.name}'. Use engine {able}, or '{AUTO}'.")
+
+
 def _load_chosen(files: ModelFiles, options: EngineOptions) -> Engine:
-    from hubserve.engines.selection import REFERENCE, choose, is_installed  # only needed for "auto"; instances start faster without
+    from hubserve.engines.selection import choose, is_installed, reference_of  # only needed for "auto"; instances start faster without
 
     if not options.use_gpu:
         options = options._replace(use_fp16=False)  # a GPU's setting; lower precision on a CPU has to be asked for with the engine
     choice = choose(files, options)
+    check_options(choice.engine, options)
     reason, measured = choice.reason, choice.measured or {}
     try:
         loaded = engine_class(choice.engine)(files, options)
     except LoadFailed as error:
-        if choice.engine == REFERENCE or not is_installed(REFERENCE) or not engine_class(REFERENCE).reads(files.graph):
+        reference = reference_of(files.graph)
+        if choice.engine == reference or not reference or not is_installed(reference):
             raise
-        loaded = engine_class(REFERENCE)(files, options)
+        loaded = engine_class(reference)(files, options)
         measured = {}
-        reason = f"auto: paddle, because {choice.engine}, which was chosen before, could not be loaded: {error.message}"
+        reason = f"auto: {reference}, because {choice.engine}, which was chosen before, could not be loaded: {error.message}"
     loaded.reason, loaded.measured = reason, measured
     return loaded
 

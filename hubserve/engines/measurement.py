@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Generator, Iterator, List, NamedTuple, O
 
 import numpy as np
 
-from hubserve.engines.base import EngineOptions, ModelFiles
+from hubserve.engines.base import EngineOptions, ModelFiles, options_of
 from hubserve.engines.file_cache import locked
 from hubserve.engines.machine_load import load_between, used
 from hubserve.engines.subprocess_call import Conversation
@@ -200,7 +200,7 @@ def _take_turns(sessions: Dict[str, Session], rounds: int, failed: Dict[str, Out
 
 def _fit_together(files: ModelFiles, engines: int) -> bool:
     """Return True if there is memory for all engines to have the model loaded at once."""
-    size = sum(path.stat().st_size for path in files if path is not None and path.exists())
+    size = sum(each.stat().st_size for path in files if path is not None for each in [path, *path.rglob("*")] if each.is_file())
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
@@ -217,8 +217,9 @@ def serve_here(
     It yields ``{"done", "sizes"}`` first: what is measured already, and what can be; then, for each ``[size, budget_s]`` that it is sent,
     what :func:`run_round` returns.
     """
-    loaded = engine_class(engine)(ModelFiles(Path(graph), Path(weights) if weights else None), EngineOptions(*options))
-    inputs = _sample(Path(sample), loaded.inputs, EngineOptions(*options).sample_shape)
+    rebuilt = options_of(options)
+    loaded = engine_class(engine)(ModelFiles(Path(graph), Path(weights) if weights else None), rebuilt)
+    inputs = _sample(Path(sample), loaded.inputs, rebuilt.sample_shape)
     start, start_processor = time.perf_counter(), time.process_time()
     answers = loaded.run(inputs)
     first = Took(time.perf_counter() - start, time.process_time() - start_processor)
@@ -285,6 +286,9 @@ def _sample(path: Path, specs: Sequence[TensorSpec], item_shape: Sequence[int]) 
     """Return the batch that all engines compute: made by the first of them that loads the model."""
     if not path.exists():
         made = make_sample(specs, item_shape)
+        texts = [name for name, array in made.items() if array.dtype == object]
+        if texts:  # they would be pickled
+            raise InvalidInput(f"its input '{texts[0]}' has texts, and engines are compared with numbers only")
         np.savez(str(path), np.array([*made]), *made.values())
     with np.load(str(path), allow_pickle=False) as saved:
         inputs = {str(name): saved[f"arr_{index + 1}"] for index, name in enumerate(saved["arr_0"])}

@@ -1,15 +1,17 @@
-"""ONNX Runtime: a fast CPU engine; Paddle's files are converted to ONNX for it, once."""
+"""ONNX Runtime: a fast engine, on the CPU or a GPU; Paddle's files are converted to ONNX for it, once."""
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
 from hubserve.engines.base import Engine, EngineOptions, ModelFiles
 from hubserve.engines.failures import computing, loading
+from hubserve.engines.gpus import NoGpu
 from hubserve.engines.model_formats import backend_of_file
 from hubserve.engines.onnx_conversion import onnx_of
 from hubserve.engines.onnx_graph import OnnxGraph, files_outside, read_onnx
+from hubserve.engines.onnx_providers import open_session
 from hubserve.engines.onnx_values import Port, from_json, port_of, run_with_bfloat16, table_of, to_runtime
 from hubserve.engines.package_imports import import_package
 from hubserve.engines.paddle_program import read_program
@@ -26,9 +28,12 @@ _NOTHING_SAID = OnnxGraph(frozenset(), {}, ())
 
 
 class OnnxRuntimeEngine(Engine):
-    """ONNX Runtime on the CPU: ONNX files, and Paddle's after a conversion."""
+    """ONNX Runtime on the CPU, or on a GPU with CUDA or TensorRT: ONNX files, and Paddle's after a conversion."""
 
     name = "onnxruntime"
+    has_gpu = True
+    gpu_package = "onnxruntime-gpu"
+    gpu_profile = "onnxruntime-gpu"
 
     @classmethod
     def reads(cls, graph: Path) -> bool:
@@ -47,7 +52,7 @@ class OnnxRuntimeEngine(Engine):
         onnxruntime: Any = import_package("onnxruntime", "the onnxruntime engine", _INSTALL)
         tuning = dict(options.tuning)
         self._onnxruntime = onnxruntime
-        self._session = _open(onnxruntime, files, session_settings(onnxruntime, options))
+        self._session = _open(onnxruntime, files, options)
         self._how = onnxruntime.RunOptions()
         if _SHRINKAGE in tuning and tuning.get("enable_mem_arena") != "0":  # without an arena there is nothing to shrink
             self._how.add_run_config_entry(_SHRINKAGE, tuning[_SHRINKAGE])
@@ -65,7 +70,7 @@ class OnnxRuntimeEngine(Engine):
         self._tensors = [each for each in self._outputs if each.spec]
         self._bfloat16 = [each.name for each in self._inputs if each.spec and each.spec.dtype == BFLOAT16]
         self._has_bfloat16 = any(each.spec and each.spec.dtype == BFLOAT16 for each in (*self._inputs, *self._outputs))
-        self.settings = {"version": onnxruntime.__version__, "device": "cpu", "threads": options.cpu_num_threads, "precision": "fp32"}
+        self.settings = _described(onnxruntime, options, self._session.get_providers())
 
     def run(self, inputs: Dict[str, np.ndarray]) -> List[np.ndarray]:
         """See :meth:`Engine.run`."""
@@ -124,15 +129,31 @@ def session_settings(onnxruntime: Any, options: EngineOptions) -> Any:
     return settings
 
 
-def _open(onnxruntime: Any, files: ModelFiles, settings: Any) -> Any:
+def _open(onnxruntime: Any, files: ModelFiles, options: EngineOptions) -> Any:
+    settings = session_settings(onnxruntime, options)
+
     def session(path: Path) -> Any:
         with loading(OnnxRuntimeEngine.name, files):
-            return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+            return open_session(onnxruntime, path, settings, options)
 
     if files.graph.suffix == ".onnx":
         return session(files.graph)
     converted = onnx_of(files)
     try:
         return session(converted)
+    except NoGpu:
+        raise
     except LoadFailed:
         return session(onnx_of(files, again=True))  # the kept conversion may have been damaged since
+
+
+def _described(onnxruntime: Any, options: EngineOptions, providers: Sequence[str]) -> Dict[str, Any]:
+    """Return what a session runs with, for people to read."""
+    found: Dict[str, Any] = {"version": onnxruntime.__version__, "device": "cpu", "threads": options.cpu_num_threads, "precision": "fp32"}
+    if options.use_gpu:
+        found.update(device="gpu", providers=list(providers))
+    if options.use_fp16 and options.use_tensorrt:
+        found["precision"] = "fp16"
+    elif options.use_fp16 and options.use_gpu:
+        found["warnings"] = ["use_fp16 changes nothing without use_tensorrt: ONNX Runtime computes in the precision of the file"]
+    return found

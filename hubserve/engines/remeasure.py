@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Sequence
 
-from hubserve.engines.base import EngineOptions, ModelFiles
+from hubserve.engines.base import ModelFiles, options_of
 from hubserve.engines.measurement import ROUNDS
 from hubserve.engines.selection import check, installed_readers
 from hubserve.engines.selection_cache import Kept, Verdict, keep, read_kept
@@ -57,11 +57,11 @@ def _measured_again(kept: Kept) -> Verdict:
     asked = kept.asked or {}
     try:
         files = ModelFiles(Path(asked["graph"]), Path(asked["weights"]) if asked["weights"] else None)
-        options = EngineOptions(*asked["options"])
-    except (KeyError, TypeError) as error:
+        options = options_of(asked["options"])
+    except (KeyError, TypeError, ValueError) as error:
         raise LoadFailed(f"the engine choice '{kept.path}' is damaged: {error}. Remove the file.") from None
     for each in files:
-        if each is not None and not each.is_file():
+        if each is not None and not each.exists():
             raise LoadFailed(f"the model '{each}', whose engines should be measured again, no longer exists")
     engines = installed_readers(files.graph)
     verdict = check(files, options, engines, ROUNDS * _MORE_ROUNDS)

@@ -1,4 +1,4 @@
-"""Select the engine for ``engine: auto``: the fastest on this machine of those that answer as the reference does."""
+"""Select the engine for ``engine: auto``: the fastest on this machine of those that answer as the model's own framework does."""
 
 import hashlib
 import importlib.util
@@ -13,17 +13,24 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from hubserve.engines.base import EngineOptions, ModelFiles
+from hubserve.engines.keras_files import takes_texts
 from hubserve.engines.measurement import ROUNDS, Outcome, measure_all, measure_in_child
+from hubserve.engines.model_formats import FORMATS, backend_of_file
+from hubserve.engines.package_versions import package_version
 from hubserve.engines.parity import compare
 from hubserve.engines.selection_cache import Verdict, remembered
 from hubserve.engines.selection_policy import Trial, decide, is_close
 from hubserve.engines.subprocess_call import ChildFailed
-from hubserve.engines.table import ENGINES, engine_class
+from hubserve.engines.table import AUTO, ENGINES, engine_class
+from hubserve.engines.tensorflow_saved_model import choose as choose_signature
+from hubserve.engines.tensorflow_saved_model import read_saved_model, why_alone
 from hubserve.errors import HubError, LoadFailed, MissingDependency
 
 #: Which comes first of engines that are equally fast; then those of the table that are not named here.
 PREFERENCE = ("onnxruntime", "openvino", "paddle")
-REFERENCE = "paddle"
+PADDLE = "paddle"
+#: forms to exchange models between frameworks: any engine's answers are as good as another's
+_EXCHANGED = ("onnxruntime", "openvino")
 #: Larger batches are not timed: they take long, and time per item hardly changes beyond.
 LARGEST_BATCH = 8
 Answers = Sequence[np.ndarray]
@@ -41,20 +48,65 @@ def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
         MissingDependency: no installed engine can read the files.
         LoadFailed: the files cannot be read.
     """
+    graph, reference = files.graph, reference_of(files.graph)
     if options.use_gpu:
-        return Verdict(REFERENCE, "auto: paddle, because use_gpu is set")
-    engines = installed_readers(files.graph)
+        readers = installed_readers(graph)
+        able = [name for name in (reference, *readers) if name in readers and engine_class(name).has_gpu]
+        engine = next(iter(able), reference or next(iter(readers), PADDLE))
+        return Verdict(engine, f"auto: {engine}, because use_gpu is set")
+    alone = _why_alone(files, options, reference)
+    if alone:
+        return Verdict(reference, f"auto: {reference}, {alone}")
+    engines = installed_readers(graph)
     if not engines:
-        return _none_installed(files.graph)
+        return _none_installed(graph)
     if len(engines) == 1:
-        why = f"the only engine installed here that can read {files.graph.name}{_not_compared(files.graph, engines)}"
+        why = f"the only engine installed here that can read {graph.name}{_not_compared(reference, engines)}"
         return Verdict(engines[0], f"auto: {engines[0]}, {why}")
     about = [f"{name}={getattr(options, name)}" for name in ("cpu_num_threads", "enable_mkldnn", "ir_optim", "enable_memory_optim")]
     about += [f"sizes={_sizes(options)}", *([f"sample_shape={list(options.sample_shape)}"] if options.sample_shape else [])]
     about += [f"{key}={value}" for key, value in options.tuning]
+    about += _about_reference(reference, options)
     weights = str(files.weights) if files.weights else None
-    asked = {"graph": str(files.graph), "weights": weights, "options": list(options._replace(signature=None))}
+    asked = {"graph": str(files.graph), "weights": weights, "options": list(options)}
     return remembered(files, engines, about, lambda: _named(check(files, options, engines), asked), asked)
+
+
+def reference_of(graph: Path) -> str:
+    """Return the engine of the framework that wrote a model, as which others must answer; "" for forms of none, such as ONNX."""
+    backend = backend_of_file(graph) or PADDLE
+    engine = FORMATS[backend].engine
+    return PADDLE if engine == AUTO else "" if backend in _EXCHANGED else engine
+
+
+def readers(graph: Path) -> List[str]:
+    """Return the engines that read files of this format, installed or not, in order of preference."""
+    ordered = [*PREFERENCE, *(name for name in ENGINES if name not in PREFERENCE)]
+    return [name for name in ordered if engine_class(name).reads(graph)]
+
+
+def _why_alone(files: ModelFiles, options: EngineOptions, reference: str) -> str:
+    """Return why no other engine is compared with the reference; "" if others are."""
+    if reference in ("", PADDLE):
+        return ""
+    if readers(files.graph) == [reference]:
+        return f"the only engine that reads {files.graph.name}"
+    if not is_installed(reference):
+        return f"because other engines must answer as {reference} does, which is not installed here"
+    if reference == "tensorflow" and takes_texts(files.graph):
+        return "because it takes texts, which other engines do not compute"
+    if reference == "tensorflow" and files.graph.is_dir():
+        why = why_alone(choose_signature(files.graph, read_saved_model(files.graph), dict(options.tuning)))
+        return f"because {why}" if why else ""
+    return ""
+
+
+def _about_reference(reference: str, options: EngineOptions) -> List[str]:
+    about = [f"signature={json.dumps(options.signature)}"] if options.signature else []
+    if reference in ("", PADDLE):  # whose versions are a part of every key
+        return about
+    package = engine_class(reference).package or reference
+    return [*about, f"{reference} {package_version(package)}"]
 
 
 def _named(verdict: Verdict, asked: Dict[str, Any]) -> Verdict:
@@ -66,8 +118,7 @@ def _named(verdict: Verdict, asked: Dict[str, Any]) -> Verdict:
 
 def installed_readers(graph: Path) -> List[str]:
     """Return the installed engines that read files of this format, in order of preference."""
-    ordered = [*PREFERENCE, *(name for name in ENGINES if name not in PREFERENCE)]
-    return [name for name in ordered if is_installed(name) and engine_class(name).reads(graph)]
+    return [name for name in readers(graph) if is_installed(name)]
 
 
 def is_installed(engine: str) -> bool:
@@ -77,16 +128,16 @@ def is_installed(engine: str) -> bool:
 
 
 def _none_installed(graph: Path) -> Verdict:
-    if engine_class(REFERENCE).reads(graph):
-        return Verdict(REFERENCE, f"auto: {REFERENCE}, because no engine that can read {graph.name} is installed here")
+    if reference_of(graph) == PADDLE:
+        return Verdict(PADDLE, f"auto: {PADDLE}, because no engine that can read {graph.name} is installed here")
     raise MissingDependency(
         "no engine for ONNX files is installed here. Install one with: pip install onnxruntime (or: pip install 'hubserve[fast]')."
     )
 
 
-def _not_compared(graph: Path, engines: Sequence[str]) -> str:
-    missing = REFERENCE not in engines and engine_class(REFERENCE).reads(graph)
-    return f"; not compared with {REFERENCE}, which is not installed here" if missing else ""
+def _not_compared(reference: str, engines: Sequence[str]) -> str:
+    missing = reference and reference not in engines
+    return f"; not compared with {reference}, which is not installed here" if missing else ""
 
 
 def _sizes(options: EngineOptions) -> List[int]:
@@ -96,23 +147,23 @@ def _sizes(options: EngineOptions) -> List[int]:
 def check(files: ModelFiles, options: EngineOptions, engines: Sequence[str], rounds: int = ROUNDS) -> Verdict:
     """Compare engines on a made-up batch, time them in turns, and decide.
 
-    Their answers must be those of Paddle without oneDNN, the plainest form of each operator. Where Paddle does not read the files or is not
-    installed, the first engine that loads the model is the reference.
+    Their answers must be those of the model's own framework; of Paddle without oneDNN, the plainest form of each operator. For files of no
+    framework, and where Paddle is not installed, the first engine that loads the model is the reference.
 
     Raises:
         LoadFailed: none of them can load the model.
         MissingDependency: the same, and Paddle, which might, is not installed.
     """
-    options = options._replace(use_fp16=False)
+    options, own = options._replace(use_fp16=False), reference_of(files.graph)
     with tempfile.TemporaryDirectory(prefix="hubserve-check-") as folder:
-        paddles = _paddles_answers(files, options, Path(folder)) if REFERENCE in engines else None
+        paddles = _paddles_answers(files, options, Path(folder)) if own == PADDLE and PADDLE in engines else None
         tried = () if isinstance(paddles, HubError) else engines
         outcomes: Dict[str, Outcome] = {}
         load: Dict[str, Any] = {}
         if tried:
             begins = partial(_report_measuring, files)
             outcomes, load = measure_all(tried, files, options, Path(folder), _sizes(options), rounds, begins)
-    compared_with, reference = _first_loaded(files, outcomes) if paddles is None else (REFERENCE, paddles)
+    compared_with, reference = _compared_with(files, own, outcomes) if paddles is None else (PADDLE, paddles)
     if isinstance(reference, HubError):
         why = f"because it could not run a made-up batch to compare others with: {reference.message}"
         verdict = Verdict(compared_with, f"auto: {compared_with}, {why}", all(map(_lasting, [reference, *outcomes.values()])))
@@ -122,15 +173,15 @@ def check(files: ModelFiles, options: EngineOptions, engines: Sequence[str], rou
         if verdict.measured is not None:
             clock = PROCESSOR if options.cpu_num_threads == 1 else WALL
             verdict.measured.update(clock=clock, load=load, again=_why_again(trials, load))
-    verdict = verdict._replace(reason=verdict.reason + _not_compared(files.graph, engines))
+    verdict = verdict._replace(reason=verdict.reason + _not_compared(own, engines))
     _report(files, verdict.reason)
     return verdict
 
 
 def _paddles_answers(files: ModelFiles, options: EngineOptions, folder: Path) -> Outcome:
-    _report(files, f"asking {REFERENCE} for the answers that others must give ...")
+    _report(files, f"asking {PADDLE} for the answers that others must give ...")
     try:
-        return measure_in_child(REFERENCE, files, options._replace(enable_mkldnn=False), folder, ())
+        return measure_in_child(PADDLE, files, options._replace(enable_mkldnn=False), folder, ())
     except HubError as error:
         return error
 
@@ -152,12 +203,14 @@ def _trial(engine: str, outcome: Outcome, reference: Answers, options: EngineOpt
     return Trial(engine, outcome.ms_per_item, comparison.difference, comparison.why_not, processor_ms=processor_ms)
 
 
-def _first_loaded(files: ModelFiles, outcomes: Dict[str, Outcome]) -> Tuple[str, Outcome]:
+def _compared_with(files: ModelFiles, own: str, outcomes: Dict[str, Outcome]) -> Tuple[str, Outcome]:
+    if own in outcomes:
+        return own, outcomes[own]
     for name, outcome in outcomes.items():
         if not isinstance(outcome, LoadFailed):
             return name, outcome
     tried = "; ".join(f"{name}: {error.message.rstrip('.')}" for name, error in outcomes.items() if isinstance(error, HubError))
-    if engine_class(REFERENCE).reads(files.graph):
+    if own == PADDLE:
         raise MissingDependency(
             f"no installed engine can run this model ({tried}). "
             "Install Paddle with: pip install paddlepaddle (or: pip install 'hubserve[cpu]')."

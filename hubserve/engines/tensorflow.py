@@ -25,13 +25,15 @@ _INTER = "TF_NUM_INTER_THREADS"
 class TensorFlowEngine(Engine):
     """TensorFlow on the CPU or a GPU: SavedModels by one of their signatures, and models that Keras saved.
 
-    The tensors are called as the signature, or the Keras model, calls them, and are sorted by name.
+    Tensors are called as the signature, or the Keras model, calls them; those of a signature, which have no order, are sorted by name.
     """
 
     name = "tensorflow"
     package = "tensorflow"
     profile = "tensorflow"
     has_gpu = True
+    gpu_package = "tensorflow"
+    gpu_profile = "tensorflow-gpu"
 
     @classmethod
     def reads(cls, graph: Path) -> bool:
@@ -72,6 +74,16 @@ class TensorFlowEngine(Engine):
         with computing(self.name, inputs), plainly(self._tensorflow):
             given = self._computation.run({spec.name: self._to_tensorflow(spec, inputs[spec.name]) for spec in self.inputs})
         return [_from_tensorflow(spec, given[spec.name]) for spec in self.outputs]
+
+    def export(self, folder: Path) -> None:
+        """Write a Keras model as a SavedModel whose tensors are called by their places, for other engines to read.
+
+        Raises:
+            LoadFailed: it is not a Keras model.
+        """
+        if not isinstance(self._computation, Keras):
+            raise LoadFailed("it is a SavedModel already")
+        self._computation.export(folder)
 
     def _to_tensorflow(self, spec: TensorSpec, array: np.ndarray) -> np.ndarray:
         if spec.dtype == BYTES:

@@ -27,7 +27,7 @@ class Keras(Computation):
         self._names = _names(keras, given)
         self._given = given
         tensors = dict(zip(self._names, keras.tree.flatten(given)))
-        self.inputs = sorted((_spec(tensorflow, name, tensor) for name, tensor in tensors.items()), key=lambda spec: spec.name)
+        self.inputs = [_spec(tensorflow, name, tensor) for name, tensor in tensors.items()]
         # one trace for batches of all sizes
         signature = [
             tensorflow.TensorSpec(tensor.shape, tensor.dtype, name=f"input_{index}") for index, tensor in enumerate(tensors.values())
@@ -54,6 +54,21 @@ class Keras(Computation):
         """See the base class."""
         given = self._compute(*(self._tensorflow.constant(arrays[name]) for name in self._names))
         return {name: tensor.numpy() for name, tensor in zip(self._output_names, given)}
+
+    def export(self, folder: Path) -> None:
+        """Write a SavedModel whose inputs are ``i000``, ``i001`` ..., and its outputs ``o000`` ..., in the order of this model's."""
+        tensorflow = self._tensorflow
+        places = [f"i{place:03d}" for place in range(len(self.inputs))]
+        holder = tensorflow.Module()
+        holder.model = self._model
+        tensors = [tensorflow.TensorSpec(spec.shape, spec.dtype) for spec in self._compute.structured_input_signature[0]]
+
+        def named(**arrays: Any) -> Dict[str, Any]:
+            answers = self._flat(*(arrays[place] for place in places))
+            return {f"o{place:03d}": answer for place, answer in enumerate(answers)}
+
+        function = tensorflow.function(named).get_concrete_function(**dict(zip(places, tensors)))
+        tensorflow.saved_model.save(holder, str(folder), signatures=function)
 
 
 def _load(keras: Any, path: Path) -> Any:

@@ -4,7 +4,7 @@ Source: tensorflow/core/protobuf/saved_model.proto and meta_graph.proto. A damag
 """
 
 from pathlib import Path
-from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Sequence, Tuple
 
 from hubserve.engines.protobuf import Message, integer_of, messages_of, parse_message, text_of, texts_of
 from hubserve.errors import LoadFailed
@@ -100,6 +100,8 @@ def read_saved_model(folder: Path) -> List[Graph]:
 
 def _check_variables(folder: Path) -> None:
     names = [each.name for each in folder.iterdir()]
+    if not names:  # as TensorFlow 1 writes a model of constants
+        return
     shards = [name for name in names if name.startswith("variables.data-")]
     missing = "variables.index" if "variables.index" not in names else "variables.data-*"
     counts = {int(name.rpartition("-of-")[2]) for name in shards if name.rpartition("-of-")[2].isdigit()}
@@ -175,20 +177,34 @@ def _unserved(tensor: Message) -> str:
 
 
 def _spec(name: str, tensor: Message) -> TensorSpec:
-    return TensorSpec(name, _DTYPES.get(integer_of(tensor, 2), BYTES), _shape((messages_of(tensor, 3) or [None])[0]))
+    return TensorSpec(name, _DTYPES.get(integer_of(tensor, 2), BYTES), _shape(messages_of(tensor, 3)))
 
 
-def _shape(fields: Optional[Message]) -> Tuple[int, ...]:
-    if fields is None or integer_of(fields, 3):
+def _shape(written: Sequence[Message]) -> Tuple[int, ...]:
+    if not written or integer_of(written[0], 3):
         return (REST,)
-    return tuple(integer_of(dim, 1) if integer_of(dim, 1) >= 0 else ANY for dim in messages_of(fields, 2))
+    return tuple(max(integer_of(dim, 1), ANY) for dim in messages_of(written[0], 2))
 
 
-def signatures_apart(graph: Graph) -> Dict[str, SignatureTensors]:
-    """Return the signatures without those that equal an earlier one but for their name: Keras exports each model under two."""
+def why_alone(chosen: Chosen) -> str:
+    """Return why only TensorFlow computes a signature as it is meant; "" if another engine may be compared with it."""
+    if chosen.name != DEFAULT_SIGNATURE or DEFAULT_TAG not in chosen.graph.tags:
+        return f"other engines read the signature '{DEFAULT_SIGNATURE}' only, and '{chosen.name}' is computed"
+    for spec in (*chosen.tensors.inputs, *chosen.tensors.outputs):
+        if spec.dtype in (BYTES, BFLOAT16):
+            kind = "texts" if spec.dtype == BYTES else "bfloat16"
+            return f"'{spec.name}' has {kind}, which other engines do not compute"
+    apart = _apart(chosen.graph)
+    if len(apart) > 1:
+        return f"it has several signatures ({', '.join(apart)}), of which other engines read one"
+    return ""
+
+
+def _apart(graph: Graph) -> List[str]:
+    """Return the names of signatures without those that equal an earlier one but for their name: Keras exports each model under two."""
     found: Dict[str, SignatureTensors] = {}
     for name in sorted(graph.signatures, key=lambda each: (each != DEFAULT_SIGNATURE, each)):
         tensors = graph.signatures[name]
         if all((tensors.inputs, tensors.outputs) != (each.inputs, each.outputs) for each in found.values()):
             found[name] = tensors
-    return found
+    return list(found)

@@ -4,17 +4,18 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from hubserve.engines.gpus import gpu_count
 from hubserve.errors import ConfigError, HubError
 from hubserve.gateway.ensembles.plan import plan_ensemble
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.module_plan import ModulePlan
+from hubserve.gateway.triton_devices import Device, device_environ, device_number, devices_of
 from hubserve.gateway.triton_scheduling import batch_settings, sequence_plan, warm_up_samples
 from hubserve.kinds.base import ModuleInfo
+from hubserve.kinds.triton.accelerators import paths_of
 from hubserve.kinds.triton.config import ENSEMBLE
-from hubserve.kinds.triton.fields import CPU_ONLY, MOST_INSTANCES, ignored_fields
+from hubserve.kinds.triton.fields import ignored_fields
 from hubserve.kinds.triton.model_folder import KIND, TritonModel, open_model, own_config
 from hubserve.paths import home
 from hubserve.registry.environments.engine_environment import engine_launch
@@ -28,20 +29,6 @@ log = logging.getLogger("hubserve")
 
 #: entries of a store that are not models and are listed in the log
 _MAX_LISTED = 20
-
-
-class Device(NamedTuple):
-    """The device of one instance.
-
-    Attributes:
-        kind: ``CPU``, ``GPU``, or ``MODEL`` if the model chooses by itself.
-        gpu: its number among those visible to this process.
-        visible_name: its name in ``CUDA_VISIBLE_DEVICES``.
-    """
-
-    kind: str = "CPU"
-    gpu: int = 0
-    visible_name: str = ""
 
 
 def plan_stores(settings: ServerSettings, search_path: Sequence[Path] = (), only: str | None = None) -> list[ModulePlan]:
@@ -134,13 +121,17 @@ def plan_model(
             )
             for version in model.versions
         ]
+    devices = devices_of(model, settings)
+    if config is not None and not settings.model_uploads:
+        _check_paths(model)
     if model.backend == "python":
         if config is not None and not settings.model_uploads:
             check_sent(model.config, own_config(model.folder), model.folder)
         launched = packed_launch(model.config, model.folder) or launched
     elif launched is None:
-        launched = engine_launch(home(), model.engine, f"model '{model.name}'", build=settings.build_environments)
-    devices = _devices(model, settings)
+        use_gpu = any(device.kind == "GPU" for device in devices)
+        engine, subject = model.engine_on(use_gpu=use_gpu), f"model '{model.name}'"
+        launched = engine_launch(home(), engine, subject, build=settings.build_environments, use_gpu=use_gpu)
     own = settings.module(model.name)
     if own.addresses:
         raise ConfigError(f"modules_info.{model.name}.addresses: the instances of a Triton model run on this machine only. Remove it.")
@@ -163,6 +154,17 @@ def plan_model(
     ]
 
 
+def _check_paths(model: TritonModel) -> None:
+    """Refuse files and folders in a client's configuration that the model's own does not name."""
+    sent, own = paths_of(model.config), paths_of(own_config(model.folder))
+    for key, path in sent.items():
+        if own.get(key) != path:
+            raise ConfigError(
+                f"model '{model.name}': a client's configuration may set {key} only to the model's own value, got '{path[:200]}'. "
+                f"Put it into '{model.folder / 'config.pbtxt'}', or allow it by the server's setting 'model_uploads'."
+            )
+
+
 def _require_no_settings(name: str, settings: ServerSettings) -> None:
     """Refuse settings for an ensemble, which is computed by its models and has none but its folder."""
     own, default = settings.module(name), ModuleSettings()
@@ -172,49 +174,6 @@ def _require_no_settings(name: str, settings: ServerSettings) -> None:
                 f"modules_info.{name}.{field}: an ensemble has no instances, queue or cache of its own. Remove it, or give it to a model "
                 "of the ensemble."
             )
-
-
-def _devices(model: TritonModel, settings: ServerSettings) -> list[Device]:
-    """Return the device of each instance."""
-    groups = model.config["instance_group"] or [{}]
-    own = settings.module(model.name)
-    if own.workers and len(groups) > 1:
-        raise ConfigError(
-            f"modules_info.{model.name}.workers: the model's config.pbtxt has several instance groups. Remove one of the two."
-        )
-    devices: list[Device] = []
-    for group in groups:
-        kind = group.get("kind", "KIND_AUTO")
-        gpus = group.get("gpus", [])
-        on_gpu = kind == "KIND_GPU" or bool(gpus) or (kind == "KIND_AUTO" and settings.prefers_gpu(model.name))
-        if on_gpu and model.backend not in CPU_ONLY:
-            group_devices = [Device("GPU", gpu, _visible_name(gpu)) for gpu in gpus] or _all_gpus(model.name, settings)
-            devices += group_devices * (own.workers or group.get("count") or 1)
-        else:
-            merges = model.backend != "python" and "sequence_batching" not in model.config
-            count = own.workers or group.get("count") or settings.instance_count(model.name, merges)
-            devices += [Device("MODEL" if kind == "KIND_MODEL" else "CPU")] * count
-    if len(devices) > MOST_INSTANCES:
-        raise ConfigError(
-            f"model '{model.name}': {len(devices)} instances are configured, and a model may have {MOST_INSTANCES}. "
-            "Lower the counts in instance_group."
-        )
-    return devices
-
-
-def _all_gpus(name: str, settings: ServerSettings) -> list[Device]:
-    """Return the GPUs that the settings or ``CUDA_VISIBLE_DEVICES`` name; if neither is set, all of this machine."""
-    chosen = settings.module(name).gpu if settings.module(name).gpu is not None else settings.gpu
-    listed = str(chosen) if chosen is not None else os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is None:
-        listed = ",".join(map(str, range(gpu_count())))
-    found = [each.strip() for each in listed.split(",") if each.strip()]
-    if not found:
-        why = "CUDA_VISIBLE_DEVICES hides all of them" if gpu_count() else "this machine has none (there is no /dev/nvidia0)"
-        raise ConfigError(
-            f"model '{name}' asks for a GPU, and {why}. Set gpus in its instance_group or CUDA_VISIBLE_DEVICES, or use KIND_CPU."
-        )
-    return [Device("GPU", int(each) if chosen is not None and each.isdigit() else number, each) for number, each in enumerate(found)]
 
 
 def _spec(
@@ -229,11 +188,8 @@ def _spec(
 ) -> InstanceSpec:
     own = settings.module(model.name)
     cores = len(os.sched_getaffinity(0))
-    environ = own_environ(model.name, own, launched, search_path)
-    device_id = device.gpu
-    if device.kind == "GPU" and model.backend != "python":  # engines use the first visible GPU; a model.py gets its number
-        environ["CUDA_VISIBLE_DEVICES"] = device.visible_name
-        device_id = 0
+    environ = {**own_environ(model.name, own, launched, search_path), **device_environ(device, model.backend)}
+    device_id = device_number(device, model.backend)
     return InstanceSpec(
         module=model.name,
         kind=KIND,
@@ -267,11 +223,3 @@ def own_environ(name: str, own: ModuleSettings, launched: Launch, search_path: S
         if problem := variable_problem(variable):
             raise ConfigError(f"modules_info.{name}.environ sets {variable[:60]!r}, which {problem}")
     return with_libraries({**launched.environ, **own.environ}, absolute_folders(own.library_path, search_path))
-
-
-def _visible_name(number: int) -> str:
-    """Return the name in ``CUDA_VISIBLE_DEVICES`` of the GPU with this number among those visible to this process."""
-    visible = [each.strip() for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
-    if visible and number >= len(visible):
-        raise ConfigError(f"GPU {number} is configured, and CUDA_VISIBLE_DEVICES shows {len(visible)}: {', '.join(visible)}")
-    return visible[number] if visible else str(number)

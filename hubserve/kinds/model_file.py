@@ -1,8 +1,8 @@
 """Modules that are a model's own files: ``model.onnx``, ``inference.pdmodel`` with its weights, a SavedModel's folder.
 
-Such a module is one of :data:`hubserve.engines.model_formats.FORMATS`, or a folder that holds the files of one model. An installed one has a
-card beside them, ``hub-model.json``, with its name, its version and the file of the model, because the folder of an installed version has
-another name.
+Such a module is one of :data:`hubserve.engines.model_formats.FORMATS`, or a folder that holds the files of one model. An installed one
+has a card beside them, ``hub-model.json``, with its name, its version and the file of the model, because the folder of an installed
+version has another name.
 """
 
 import json
@@ -63,7 +63,7 @@ class ModelKind(Kind):
     def describe(self, folder: Path) -> ModuleInfo:
         """See the base class."""
         card = card_of(folder)
-        backend = backend_of_file(folder / card.file)
+        backend = backend_of_file(folder if is_model(folder) else folder / card.file)
         return ModuleInfo(
             card.name,
             card.version,

@@ -1,8 +1,8 @@
 """The ``init_args`` of a model file.
 
 ``engine``
-    a name of :data:`hubserve.engines.ENGINES`, or ``auto``. The default is ONNX Runtime for ONNX files, for Paddle's the fastest engine
-    that agrees with Paddle, and for others the only engine that loads them.
+    a name of :data:`hubserve.engines.ENGINES`, or ``auto`` for the fastest that agrees with the model's own framework. The default is ONNX
+    Runtime for ONNX files, ``auto`` for Paddle's, and for others their own framework.
 ``max_batch_size``
     the most items in one call, or 0 if the first dimension does not count items. By default judged by the model.
 ``inputs``, ``outputs``
@@ -66,13 +66,14 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
         if not is_known(backend, key):
             known = [*_OWN, *_OPTIONS, *PARAMETERS.get(backend, {})]
             raise ConfigError(f"{where}a model of {backend} has no setting '{key}'; its settings are {', '.join(known)}")
-    tuning = read_tuning(backend, {key: _text(value) for key, value in given.items()}, where)
     engine = str(init_args.get("engine") or _default_engine(backend))
+    on_gpu = computes_on_gpu(backend, init_args, use_gpu)
+    tuning = read_tuning(backend, {key: _text(value) for key, value in given.items()}, where, on_gpu)
     most = init_args.get("max_batch_size")
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
         raise ConfigError(f"{where}max_batch_size must be a whole number from 0 up, got {most!r}")
     options = EngineOptions(
-        use_gpu=use_gpu and (backend == "paddle" if engine == AUTO else engine_class(engine).has_gpu),
+        use_gpu=on_gpu,
         cpu_num_threads=tuning.threads or instance_threads(),
         max_batch_size=most or _MOST_ITEMS,
         tuning=tuning.settings,
@@ -81,6 +82,24 @@ def read_settings(name: str, backend: str, init_args: Mapping[str, Any], use_gpu
     options = options._replace(**{key: value for key, value in init_args.items() if key in _OPTIONS})
     check_options(engine, options)
     return Settings(engine, options, most, tuning.notes)
+
+
+def computes_on_gpu(backend: str, init_args: Mapping[str, Any], use_gpu: bool) -> bool:
+    """Return True if a model computes on a GPU: if its ``init_args`` say so, or else the server's settings, for engines that can.
+
+    Args:
+        backend: Triton's name of the backend for the file's format.
+        init_args: from the server's configuration.
+        use_gpu: whether the server's settings prefer GPUs.
+    Raises:
+        ConfigError: the engine is unknown.
+    """
+    own = init_args.get("use_gpu")
+    if own is not None:
+        return bool(own)
+    engine = str(init_args.get("engine") or _default_engine(backend))
+    engine = FORMATS[backend].engine if engine == AUTO else engine
+    return use_gpu and (engine == AUTO or engine_class(engine).has_gpu)
 
 
 def _default_engine(backend: str) -> str:

@@ -87,7 +87,7 @@ def _find(home: Path) -> Iterator[Garbage]:
 
 def _engine_files(cache: Path) -> Iterator[Garbage]:
     """Yield converted models, engine choices and notes whose model files no longer exist."""
-    for made in [*cache.glob("onnx/*.onnx"), *cache.glob("engines/*.json")]:
+    for made in [*cache.glob("onnx/*.onnx"), *cache.glob("openvino/*.xml"), *cache.glob("engines/*.json")]:
         models = origins(made)
         if models and not any(each.exists() for each in models):
             for each in kept_with(made):

@@ -1,10 +1,13 @@
 """Plan the deployment of modules from the settings: folders, instances, devices, threads."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hubserve.engines.gpus import HIDDEN, VISIBLE, why_no_gpu
+from hubserve.engines.model_formats import FORMATS
 from hubserve.errors import ConfigError, ModuleNotFound
 from hubserve.gateway.dataplane import ModulePlan
 from hubserve.gateway.instances.instance_spec import InstanceSpec
@@ -13,6 +16,7 @@ from hubserve.gateway.triton_deployment import own_environ, plan_model, plan_sto
 from hubserve.gateway.triton_scheduling import own_policies
 from hubserve.kinds import get_kind
 from hubserve.kinds.model_file import KIND as MODEL
+from hubserve.kinds.model_settings import computes_on_gpu
 from hubserve.kinds.removed_names import VARIABLE as OLD_NAMES_VARIABLE
 from hubserve.kinds.tiinfer.fetching import VARIABLE as ADDRESSES_VARIABLE
 from hubserve.kinds.tiinfer.kind import KIND as TIINFER
@@ -23,6 +27,8 @@ from hubserve.registry.environments.serving_environment import serving_environme
 from hubserve.registry.model_store import find_models, store_folders
 from hubserve.registry.resolve import Resolved, each_model, named_file, resolve
 from hubserve.settings import ModuleSettings, ServerSettings
+
+log = logging.getLogger("hubserve")
 
 #: arguments that determine which folder is loaded, and are not passed to the module
 LOCATING = ("directory", "version", "name")
@@ -61,8 +67,12 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
             launched = launch(resolved.info, resolved.version_dir, home(), resolved.environment)
             plans += plan_model(resolved.version_dir, settings, name, None, launched, [*search_path, *resolved.search_path])
             continue
-        gpus = settings.gpus(name)
-        count = settings.instance_count(name, resolved.info.batches, _asked_instances(resolved, module))
+        on_gpu = _on_gpu(settings, name, resolved, init_args)
+        if init_args.get("use_gpu") and settings.computes_on_cpu_instead(name):
+            log.warning("'%s' asks for a GPU and computes on the CPU, as gpu_fallback says: %s", name, why_no_gpu())
+            on_gpu, init_args = False, {**init_args, **{key: False for key in ("use_gpu", "use_tensorrt") if key in init_args}}
+        gpus = settings.gpus(name) if on_gpu else []
+        count = settings.instance_count(name, resolved.info.batches, _asked_instances(resolved, module), on_cpu=not on_gpu)
         instances = [_instance_spec(settings, name, resolved, init_args, search_path, index, count, gpus) for index in range(count)]
         batching = BatchSettings(
             max_queue_size=module.max_queue_size or settings.max_queue_size,
@@ -110,6 +120,21 @@ def reference_of(name: str, init_args: Mapping[str, Any], search_path: Sequence[
     )
 
 
+def _on_gpu(settings: ServerSettings, name: str, resolved: Resolved, init_args: Mapping[str, Any]) -> bool:
+    """Return True for a module that may use a GPU: a model file whose engine shall, or any other kind, which decides by itself."""
+    backend = resolved.info.type.partition("/")[2]
+    if resolved.info.kind != MODEL or backend not in FORMATS:
+        return True
+    return computes_on_gpu(backend, init_args, settings.prefers_gpu(name))
+
+
+def _device_environ(settings: ServerSettings, name: str, resolved: Resolved, index: int, gpus: Sequence[str]) -> dict[str, str]:
+    """Return the environment variables of an instance's GPU; the engine of a model file on the CPU sees none, and takes no memory there."""
+    if resolved.info.kind == MODEL and not gpus:
+        return {VISIBLE: HIDDEN}
+    return settings.device_environ(name, index)
+
+
 def _asked_instances(resolved: Resolved, module: ModuleSettings) -> int:
     """Return the number of instances that a module asks for; 0 if it does not say."""
     return get_kind(resolved.info.kind).instance_count(resolved.version_dir, {**os.environ, **module.environ})
@@ -142,7 +167,8 @@ def find_modules(references: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"the module '{name}' is named twice; one version of a module can be served on a port{also}")
         if called and resolved.info.kind not in _NAMED_FREELY:
             raise ConfigError(
-                f"-m {called}=...: only a model's own files and tiinfer scripts can be given a name; '{reference}' is called '{resolved.info.name}'"
+                f"-m {called}=...: only a model's own files and tiinfer scripts can be given a name; '{reference}' is called "
+                f"'{resolved.info.name}'"
             )
         where = {"version": resolved.info.version} if resolved.manifest else {"directory": str(resolved.folder)}
         modules[name] = {"init_args": where}
@@ -172,12 +198,12 @@ def _instance_spec(
         folder=resolved.folder if module.addresses else resolved.version_dir,
         import_name=resolved.import_name,
         init_args=init_args,
-        defaults={"use_gpu": True} if settings.prefers_gpu(name) else {},
+        defaults={"use_gpu": True} if settings.prefers_gpu(name) and not settings.computes_on_cpu_instead(name) else {},
         max_batch_size=module.max_batch_size or 0,
         search_path=[*search_path, *resolved.search_path],
         threads=max(1, cores // count),
         decode_ahead=bool(gpus) or count < cores,
-        environ={**old_names, **fetching, **environ, **settings.device_environ(name, index)},
+        environ={**old_names, **fetching, **environ, **_device_environ(settings, name, resolved, index, gpus)},
         python=launched.python,
         load_timeout_s=module.load_timeout_s,
         compute_timeout_s=module.compute_timeout_s or settings.request_timeout_s,

@@ -7,10 +7,11 @@ defaults. Reading needs protobuf and Triton's schema, which only the gateway has
 import re
 import warnings
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from hubserve.engines.model_formats import FORMATS
 from hubserve.errors import ConfigError, MissingDependency
+from hubserve.kinds.triton.accelerators import OPENVINO, is_on_openvino
 
 CONFIG_NAME = "config.pbtxt"
 
@@ -26,11 +27,10 @@ MODEL_NAMES = {**{backend: each.stored[0] for backend, each in FORMATS.items()},
 #: the most names of a template's values in a message
 _NAMES_SHOWN = 8
 ENSEMBLE = "ensemble"
-OPENVINO = "openvino"
 #: platform or backend of Triton that is not supported -> the remedy
 _INSTEAD = {
-    "tensorflow_graphdef": "it is the frozen graph of TensorFlow 1. Save the model as a SavedModel for backend 'tensorflow', or convert it to "
-    "ONNX (python -m tf2onnx.convert --graphdef)",
+    "tensorflow_graphdef": "it is the frozen graph of TensorFlow 1. Save the model as a SavedModel for backend 'tensorflow', or convert "
+    "it to ONNX (python -m tf2onnx.convert --graphdef)",
     "tensorrt": "serve the ONNX file that the plan was built from, as model.onnx with backend 'onnxruntime'",
     "identity": "write a model.py that gives its inputs back, and set backend to 'python'",
 }
@@ -151,16 +151,10 @@ def backend_of(config: Mapping[str, Any]) -> str:
     return str(backend)
 
 
-def engine_of(config: Mapping[str, Any], backend: str) -> str:
-    """Return the engine of a model's file: its parameter ``engine``, else an accelerator that is an engine, else the backend's."""
+def engine_of(config: Mapping[str, Any], backend: str, use_gpu: bool = False) -> str:
+    """Return the engine of a model's file: its parameter ``engine``, else an accelerator for CPUs that is an engine, else the backend's."""
     named = config.get("parameters", {}).get("engine", {}).get("string_value", "")
-    return str(named or (OPENVINO if OPENVINO in accelerators(config, backend) else backend))
-
-
-def accelerators(config: Mapping[str, Any], backend: str) -> List[str]:
-    """Return the execution accelerators of an ONNX model; OpenVINO is an engine of its own here."""
-    given = config.get("optimization", {}).get("execution_accelerators", {}) if backend == "onnxruntime" else {}
-    return [str(each.get("name", "")) for each in given.get("cpu_execution_accelerator", [])]
+    return str(named or (OPENVINO if not use_gpu and is_on_openvino(config, backend) else backend))
 
 
 def _no_backend(config: Mapping[str, Any], key: str, value: str) -> ConfigError:

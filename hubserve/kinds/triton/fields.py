@@ -7,16 +7,15 @@ speed, place of computation or metrics are in :data:`HARMLESS`: they have no eff
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
+from hubserve.engines.gpu_packages import ignores_gpu
 from hubserve.engines.model_formats import FORMATS
 from hubserve.engines.table import AUTO, engine_class
 from hubserve.engines.tuning import PARAMETERS, is_known
 from hubserve.errors import ConfigError
-from hubserve.kinds.triton.config import DTYPES, ENSEMBLE
+from hubserve.kinds.triton.config import DTYPES, ENSEMBLE, engine_of
 from hubserve.kinds.triton.reshape import why_impossible
 
 FILES = tuple(FORMATS)
-#: backends whose engines compute on the CPU only
-CPU_ONLY = tuple(name for name, each in FORMATS.items() if each.engine != AUTO and not engine_class(each.engine).has_gpu)
 #: the most instances of one model; each is a process
 MOST_INSTANCES = 256
 _PYTHON = ("python",)
@@ -54,7 +53,7 @@ SUPPORTED: Dict[str, Sequence[str]] = {
     "parameters": _MODELS,  # for files, those that hubserve.engines.tuning lists
     "optimization.graph.level": ("onnxruntime",),
     "optimization.execution_accelerators.cpu_execution_accelerator": ("paddle", "onnxruntime"),
-    "optimization.execution_accelerators.gpu_execution_accelerator": ("paddle",),
+    "optimization.execution_accelerators.gpu_execution_accelerator": ("paddle", "onnxruntime"),
     "dynamic_batching.preferred_batch_size": _MODELS,
     "dynamic_batching.max_queue_delay_microseconds": _MODELS,
     "dynamic_batching.preserve_ordering": _MODELS,
@@ -154,10 +153,25 @@ def ignored_fields(config: Mapping[str, Any], backend: str) -> List[str]:
         known = ", ".join((*PARAMETERS.get(backend, {}), _ENGINE))
         unknown = [key for key in config.get("parameters", {}) if key != _ENGINE and not is_known(backend, key)]
         ignored += [f"parameters.{key} ({backend} models take {known})" for key in unknown]
-    for number, group in enumerate(config.get("instance_group", []) if backend in CPU_ONLY else []):
-        if group.get("kind") == "KIND_GPU" or group.get("gpus"):
-            ignored.append(f"instance_group[{number}] asks for a GPU ({backend} models compute on the CPU here)")
+    why = why_on_cpu(config, backend)
+    for number, group in enumerate(config.get("instance_group", []) if why else []):
+        if asks_for_gpu(group):
+            ignored.append(f"instance_group[{number}] asks for a GPU ({why})")
     return ignored
+
+
+def asks_for_gpu(group: Mapping[str, Any]) -> bool:
+    """Return True for an instance group that names GPUs or their kind."""
+    return group.get("kind") == "KIND_GPU" or bool(group.get("gpus"))
+
+
+def why_on_cpu(config: Mapping[str, Any], backend: str) -> str:
+    """Return why the instances of a model compute on the CPU even if a GPU is asked for; "" if they do what is asked for."""
+    if backend not in FORMATS:
+        return ""
+    named = engine_of(config, backend, use_gpu=True)
+    engine = FORMATS[backend].engine if named in (AUTO, backend) else named
+    return "" if engine == AUTO else ignores_gpu(engine_class(engine))
 
 
 def _why_harmless(field: str, backend: str) -> str:

@@ -58,9 +58,13 @@ class TritonModel(NamedTuple):
     @property
     def engine(self) -> str:
         """The engine whose package its instances need; "" for a model without a file."""
+        return self.engine_on()
+
+    def engine_on(self, *, use_gpu: bool = False) -> str:
+        """Return the same for instances on CPUs or GPUs."""
         if self.backend not in FORMATS:
             return ""
-        named = engine_of(self.config, self.backend)
+        named = engine_of(self.config, self.backend, use_gpu)
         return FORMATS[self.backend].engine if named == AUTO else named
 
     @property
@@ -148,7 +152,12 @@ def model_file(folder: Path, config: Mapping[str, Any], backend: str) -> Path:
     for each in names:
         if (folder / each).exists():
             return folder / each
-    raise LoadFailed(f"model '{config['name']}': '{folder}' holds no model: looked for {', '.join(names)}")
+    marker = FORMATS[backend].marker if backend in FORMATS else ""
+    what = f"the folder with '{marker}'" if marker else "the model"
+    raise LoadFailed(
+        f"model '{config['name']}': unable to find '{folder / names[0]}': its folder holds no model: looked for {', '.join(names)}. "
+        f"Put {what} there, under {'that name' if len(names) == 1 else 'one of these names'}."
+    )
 
 
 def _numbered(folder: Path) -> List[int]:

@@ -17,7 +17,7 @@ from hubserve.registry.progress import LASTING
 _LOG = logging.getLogger("hubserve")
 
 
-def engine_launch(home: Path, engine: str, subject: str, *, build: bool) -> Launch | None:
+def engine_launch(home: Path, engine: str, subject: str, *, build: bool, use_gpu: bool = False) -> Launch | None:
     """Return how to start the instances of a model file; None for this Python.
 
     Args:
@@ -25,10 +25,11 @@ def engine_launch(home: Path, engine: str, subject: str, *, build: bool) -> Laun
         engine: the engine that computes the file; "" for none.
         subject: of messages, such as ``"model 'resnet'"``.
         build: whether to build the environment if it does not exist.
+        use_gpu: whether the engine computes on a GPU.
     Raises:
         InstallError: the environment does not exist, and is not to be built or cannot be built.
     """
-    name = engine_profile(engine)
+    name = engine_profile(engine, use_gpu)
     if not name:
         return None
     profile = get_profile(home, name)

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hubserve.engines.gpu_packages import lacks_gpu_build
 from hubserve.engines.selection import is_installed
 from hubserve.engines.table import AUTO, engine_class
 from hubserve.errors import InstallError
@@ -115,15 +116,21 @@ def read_needs(folder: Path, info: ModuleInfo, *, allow_urls: bool = False) -> N
     )
 
 
-def engine_profile(engine: str) -> str:
+def engine_profile(engine: str, use_gpu: bool = False) -> str:
     """Return the profile that an engine runs in; "" if this Python has its package, or the engine has no profile.
 
+    Args:
+        engine: its name.
+        use_gpu: whether it computes on a GPU, for which some engines have another package.
     Raises:
         ConfigError: the engine does not exist.
     """
-    if not engine or engine == AUTO or is_installed(engine):
+    if not engine or engine == AUTO:
         return ""
-    return engine_class(engine).profile
+    found = engine_class(engine)
+    if use_gpu and found.gpu_profile and lacks_gpu_build(found):
+        return found.gpu_profile
+    return "" if is_installed(engine) else found.profile
 
 
 def environment_settings(info: ModuleInfo) -> EnvironmentSettings:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from hubserve.engines import gpus
 from hubserve.errors import ConfigError, HubError
-from hubserve.gateway import triton_deployment
 from hubserve.gateway.dataplane import ModulePlan
 from hubserve.gateway.scheduling.queue_policy import DELAY
 from hubserve.gateway.scheduling.sequence_plan import CORRELATION_ID, DIRECT, OLDEST, START, Control, State
@@ -87,9 +87,9 @@ def test_instances_on_gpus_see_only_their_own(tmp_path: Path, monkeypatch: pytes
         plan_model(tmp_path / "m", settings)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     config.write_text("instance_group [ { kind: KIND_GPU } ]")
-    monkeypatch.setattr(triton_deployment, "gpu_count", lambda: 2)
+    monkeypatch.setattr(gpus, "gpu_count", lambda: 2)
     assert [spec.environ["CUDA_VISIBLE_DEVICES"] for spec in plan_model(tmp_path / "m", settings)[0].instances] == ["0", "1"]
-    monkeypatch.setattr(triton_deployment, "gpu_count", lambda: 0)
+    monkeypatch.setattr(gpus, "gpu_count", lambda: 0)
     with pytest.raises(ConfigError, match="'m' asks for a GPU, and this machine has none"):
         plan_model(tmp_path / "m", settings)
     assert [spec.environ["CUDA_VISIBLE_DEVICES"] for spec in plan_model(tmp_path / "m", settings.__class__(gpu="2,7"))[0].instances] == [

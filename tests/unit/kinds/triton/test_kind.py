@@ -220,12 +220,7 @@ if HAS_TORCH:
     [
         ("optimization { cuda { graphs: true } priority: PRIORITY_MAX }", "optimization.priority (changes how fast"),
         ("optimization { graph { level: 1 } input_pinned_memory { enable: true } }", "optimization.input_pinned_memory.enable"),
-        (
-            "optimization { execution_accelerators { gpu_execution_accelerator [ { name: 'tensorrt' } ] } }",
-            "gpu_execution_accelerator (changes",
-        ),
         ("instance_group [ { rate_limiter { priority: 2 } } ]", "instance_group[0].rate_limiter.priority (changes where"),
-        ("instance_group [ { kind: KIND_GPU count: 2 } ]", "instance_group[0] asks for a GPU (onnxruntime models compute on the CPU here)"),
         ("parameters { key: 'execute_delay_ms' value: { string_value: '3' } }", "parameters.execute_delay_ms (onnxruntime models take"),
         ("metric_tags { key: 'team' value: 'a' }", "metric_tags.team (changes metrics"),
         ("cc_model_filenames { key: '7.5' value: 'model.onnx' }", "cc_model_filenames.7.5 (the usual file"),
