@@ -15,6 +15,7 @@ import pytest
 import requests
 
 import hubserve
+from hubserve.registry.environments.import_probe import failed_imports
 from tests.conftest import Server, Start, hub, servers, wait_for
 from tests.frameworks.digits import Digits, load_digits
 from tests.frameworks.home import ANSWERS, FrameworkHome
@@ -178,3 +179,7 @@ def test_an_install_chooses_the_environment_by_what_the_script_imports(folders: 
         assert done.returncode == 0, done.stderr
         assert f"the environment profile {SCRIPTS[name][0]}" in done.stdout
         assert hub("uninstall", module, home=framework_home).returncode == 0
+
+
+def test_torchvision_is_imported_beside_a_torch_that_it_was_not_built_for(frameworks: FrameworkHome, framework_home: Path) -> None:
+    assert failed_imports(framework_home, frameworks.environment("pytorch"), ["torchvision", "torchvision.models"]) == {}

@@ -13,8 +13,11 @@ _TIMEOUT_S = 900
 _MARK = "hub-import:"
 _CODE = f"""
 import importlib, sys
-from hubserve.kinds.torchvision_operators import declare_missing
-declare_missing()
+try:
+    from hubserve.kinds.torchvision_operators import declare_missing
+    declare_missing()
+except ImportError:  # without numpy there is no torchvision either
+    pass
 
 def load(name):
     try:

@@ -37,6 +37,12 @@ def test_paddlehub_counts_as_installed(tmp_path: Path, line: str) -> None:
     assert read(tmp_path, "paddlehub-extras\n").lines == ("paddlehub-extras",), "only the package itself"
 
 
+@pytest.mark.parametrize("line", ["tencent-tiinfer", "tencent_tiinfer==0.1.5", "Tencent.TIInfer>=0.1"])
+def test_tiinfer_counts_as_installed(tmp_path: Path, line: str) -> None:
+    assert read(tmp_path, f"{line}\nsix\n").lines == ("six",)
+    assert read(tmp_path, "tencent-tiinfer-extras\n").lines == ("tencent-tiinfer-extras",), "only the package itself"
+
+
 def test_a_folder_of_packages_inside_the_module_is_used_and_its_content_counts(tmp_path: Path) -> None:
     write_wheel(tmp_path / "wheels", "a", "1.0")
     found = read(tmp_path, "--find-links wheels\na==1.0\n")
