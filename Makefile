@@ -54,7 +54,7 @@ bench: $(MODEL) $(OCR)  ## measure the server against the raw predictor
 	$(BIN)/python bench/classifier.py
 	$(BIN)/python bench/ocr.py
 
-gpu: $(VENV)/installed  ## test and measure PyTorch models on a GPU of this machine; installs PyTorch where it is missing
+gpu: $(VENV)/installed  ## test the engines on a GPU of this machine, and measure PyTorch there; installs PyTorch where it is missing
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install -e '.[pytorch]'
 	$(BIN)/python -m pytest tests/gpu
 	$(BIN)/python bench/gpu.py

@@ -46,7 +46,7 @@ RESNETS: Mapping[str, Model] = {
     "oneflow": Model("oneflow", "resnet18", "model", "INPUT_0", "OUTPUT_0", ALONE.format("oneflow")),
     "tensorflow": Model("tensorflow", "resnet18", "model.savedmodel", output="output_0", config=ALONE.format("tensorflow")),
     "torchscript": Model("pytorch", "resnet18", "model.pt", output="OUTPUT__0", config=ALONE.format("pytorch")),
-    "exported": Model("pytorch", "resnet18", "model.pt2", config=ALONE.format("pytorch")),
+    "exported": Model("pytorch", "resnet18", "model.pt2", output="OUTPUT__0", config=ALONE.format("pytorch")),
 }
 
 

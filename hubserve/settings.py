@@ -132,7 +132,8 @@ class ServerSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Number of instances of each module. Default: one per GPU of ``gpu``, or else one per core, limited to one per GiB of free memory
     and to 8."""
     use_gpu: bool = False
-    """Pass ``use_gpu=True`` to modules whose constructor takes it."""
+    """Compute on GPUs: modules whose constructor takes ``use_gpu``, model files, and models of stores whose ``config.pbtxt`` leaves it
+    open; engines without GPUs compute on the CPU."""
     gpu: str | int | None = None
     """GPUs to use, such as ``"0,1"``; instances are spread over them. Default: ``CUDA_VISIBLE_DEVICES``."""
     gpu_fallback: Literal["none", "cpu"] = "none"

@@ -8,11 +8,11 @@ from onnx import TensorProto, helper
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
 
-def save_graph(path: Path, nodes: list, inputs: list, outputs: list) -> Path:
+def save_graph(path: Path, nodes: list, inputs: list, outputs: list, opset: int = 17) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     declared = [[helper.make_tensor_value_info(*each) for each in side] for side in (inputs, outputs)]
     graph = helper.make_graph(nodes, "toy", *declared)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), str(path))
     return path
 
 

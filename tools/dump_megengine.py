@@ -14,7 +14,7 @@ import pickle
 import sys
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from typing import Any, Callable, ClassVar, Dict, List, NamedTuple, Sequence
 
 import megengine as mge
 import megengine.functional as F
@@ -127,7 +127,7 @@ def dump(network: M.Module, shape: Sequence[int], side_px: int, path: Path) -> N
     has_pictures = shape[-1] == 3 and shape[1] != 3
     network.eval()
 
-    @jit.trace(symbolic=True, capture_as_const=True)
+    @jit.trace(capture_as_const=True)
     def classify(data: mge.Tensor) -> mge.Tensor:
         return network(prepare(data, side_px) if has_pictures else data)
 
@@ -144,7 +144,7 @@ def dump(network: M.Module, shape: Sequence[int], side_px: int, path: Path) -> N
 class _Arrays(pickle.Unpickler):
     """Unpickler of dictionaries of arrays, which refuses all names but those that such files are made of."""
 
-    _NAMES = {
+    _NAMES: ClassVar = {
         ("collections", "OrderedDict"): OrderedDict,
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,

@@ -1,7 +1,8 @@
 """Write the reference pages of the documentation from the sources.
 
 ``docs/reference/settings.md`` comes from the fields and docstrings of ``hubserve/settings.py``, ``docs/reference/command-line.md`` from the
-parsers of ``hub``. ``make docs`` runs this; a test checks that the pages in the repository are current.
+parsers of ``hub``, ``docs/reference/support.md`` from the tables of kinds, engines and protocols. ``make docs`` runs this; a test checks
+that the pages in the repository are current.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from support import support_page
 
 from hubserve import settings
 from hubserve.cli import COMMANDS, make_parser
@@ -183,7 +185,7 @@ def _meaning(action: argparse.Action, program: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("[", "\\[")
 
 
-PAGES = {"settings.md": settings_page, "command-line.md": command_page}
+PAGES = {"settings.md": settings_page, "command-line.md": command_page, "support.md": support_page}
 
 
 def main() -> None:

@@ -143,7 +143,7 @@ def sample_inputs(module: dict[str, Any], batch_size: int, shape: Sequence[int] 
 
 def _item_shape(spec: TensorSpec, picture_item: dict[str, Any] | None) -> tuple[int, ...]:
     lengths = spec.shape[1:]
-    if ANY in lengths and picture_item and picture_item["name"] == spec.name:
+    if ANY in lengths and picture_item and picture_item["name"] == spec.name and ANY not in picture_item["shape"]:
         return tuple(picture_item["shape"])
     if ANY in lengths:
         shown = ",".join("?" if each == ANY else str(each) for each in lengths)

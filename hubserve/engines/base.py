@@ -112,6 +112,8 @@ class Engine(ABC):
     gpu_profile: str = ""
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
+    #: False if items of one batch change one another's answers, so that neither may requests be merged nor batches filled up
+    counts_items: bool = True
     #: inputs and outputs that are not tensors; see :meth:`run_values`
     value_inputs: Sequence[Value] = ()
     value_outputs: Sequence[Value] = ()

@@ -19,6 +19,8 @@ _NOISE = ("---", "Traceback", "Exception from", "Check ", "C++", "~", "^", "[Hin
 _ONNX_RUNTIME = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ")
 _ONNX_LOADING = re.compile(r"^(?:Load model from .+? failed:|Exception during (?:loading|initialization): |This is an invalid model\. )")
 _PLACE = re.compile(r"\s*\(?(?:at )?/[^\s:()]+\.(?:cc|cpp|cu|h|hpp):\d+\)?")
+#: PyTorch's advice to those who wrote the file with it, behind its reason
+_ADVICE_OF_TORCH = re.compile(r"\. This is an internal miniz error.*")
 _OPERATOR = re.compile(r"\[operator < (\w+) > error\]")
 _NO_MEMORY = re.compile(
     r"out of memory|ResourceExhausted|bad_alloc|[Ff]ailed to allocate|can't allocate memory|not enough memory", re.IGNORECASE
@@ -43,6 +45,15 @@ _LOADING: Tuple[Tuple[str, str], ...] = (
         r"locale",
         "The model changes the case of texts by the rules of a language that this system lacks: install it (such as: apt-get install "
         "locales && locale-gen en_US.UTF-8), or export the model with the locale C.",
+    ),
+    (
+        r"request gpu-?\d+ out of valid range",
+        "The model was dumped for a GPU, and MegEngine finds none here: dump it again with megengine.set_default_device('xpux'), which lets "
+        "it run anywhere, or serve it where there is a GPU (use_gpu).",
+    ),
+    (
+        r"unsupport dtype in lite",
+        "MegEngine Lite has no such datatype: let the network convert it inside, such as booleans to int32, and dump it again.",
     ),
     (_NO_MEMORY.pattern, "There is too little memory: end other instances, or serve fewer (workers)."),
     (
@@ -130,8 +141,8 @@ def _advice(table: Tuple[Tuple[str, str], ...], text: str) -> str:
 
 
 def _plainly(line: str) -> str:
-    """Remove the position in the engine's sources from a line."""
-    line = _ONNX_RUNTIME.sub("", line)
+    """Remove the position in the engine's sources from a line, and what is said of any damaged file."""
+    line = _ADVICE_OF_TORCH.sub("", _ONNX_RUNTIME.sub("", line))
     while _ONNX_LOADING.match(line):
         line = _ONNX_LOADING.sub("", line).strip()
     before, status, message = line.partition("Status Message: ")

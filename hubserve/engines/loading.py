@@ -50,6 +50,7 @@ def _load_chosen(files: ModelFiles, options: EngineOptions) -> Engine:
     if not options.use_gpu:
         options = options._replace(use_fp16=False)  # a GPU's setting; lower precision on a CPU has to be asked for with the engine
     choice = choose(files, options)
+    check_options(choice.engine, options)
     reason, measured = choice.reason, choice.measured or {}
     try:
         loaded = engine_class(choice.engine)(files, options)

@@ -49,7 +49,8 @@ class _Package(NamedTuple):
 class Compiled(Program):
     """A package of AOTInductor: native code, for one kind of machine.
 
-    Its author may have written its signature into its metadata, as ``inputs`` and ``outputs``; else it is read from the checks of its source.
+    Its signature is in its metadata, as ``inputs`` and ``outputs``, where its author wrote it there; else it is read from the checks of its
+    source.
     """
 
     by_place = True
@@ -85,8 +86,8 @@ class Compiled(Program):
             return self._own
         if not self._inputs:
             raise LoadFailed(
-                f"'{self._name}' does not say what it takes: it has neither the source of its code nor 'inputs' and 'outputs' in its metadata. "
-                "Set 'inputs' and 'outputs' for it, or input and output in its config.pbtxt"
+                f"'{self._name}' does not say what it takes: it has neither the source of its code nor 'inputs' and 'outputs' in its "
+                "metadata. Set 'inputs' and 'outputs' for it, or input and output in its config.pbtxt"
             )
         return Signature(self._inputs, self._found(run))
 
@@ -135,7 +136,8 @@ def _check_machine(opening: Opening, metadata: Mapping[str, str]) -> None:
     if device != opening.device.type:
         advice = "Set use_gpu, or instance_group with KIND_GPU" if device == "cuda" else "Take use_gpu or KIND_GPU away"
         raise LoadFailed(
-            f"'{name}' was compiled for the device '{device}', and is loaded for '{opening.device.type}'. {advice}, or compile it again for this one"
+            f"'{name}' was compiled for the device '{device}', and is loaded for '{opening.device.type}'. {advice}, or compile it again "
+            "for this one"
         )
     instructions = metadata.get("AOTI_CPU_ISA", "").split(" ")[0].upper()
     capability = getattr(torch.backends.cpu, "get_cpu_capability", lambda: _SETS[-1])()

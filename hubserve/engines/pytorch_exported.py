@@ -164,12 +164,12 @@ def _load(opening: Opening) -> Any:
         if opening.device.type == "cpu" and "cuda" in devices and not torch.cuda.is_available():
             path = Path(folder, opening.path.name)
             write_for_cpu(opening.path, path)
-        with _only_weights(), _failures(torch) as failed, warnings.catch_warnings():
+        with _only_weights(), _failures() as failed, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 program = torch.export.load(str(path))
             except Exception as error:
-                raise failed[-1] if failed else error  # torch logs the cause, and raises that there was one
+                raise (failed[-1] if failed else error) from None  # torch logs the cause, and raises that there was one
     others = [each for each in devices if each != opening.device.type and each in ("cpu", "cuda")]
     if not others:
         return program
@@ -191,7 +191,7 @@ def _only_weights() -> Iterator[None]:
 
 
 @contextmanager
-def _failures(torch: Any) -> Iterator[List[BaseException]]:
+def _failures() -> Iterator[List[BaseException]]:
     """Collect the exceptions that torch.export logs instead of raising."""
     found: List[BaseException] = []
 

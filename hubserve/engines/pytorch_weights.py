@@ -10,7 +10,7 @@ import numpy as np
 from hubserve.engines.base import Signature
 from hubserve.engines.package_imports import import_package
 from hubserve.engines.pytorch_program import Opening, Program, outputs_of, placed
-from hubserve.engines.torch_class import Definition, define
+from hubserve.engines.torch_class import define
 from hubserve.engines.torch_signature import Guess, samples
 from hubserve.engines.torch_trees import array_of, doubled, is_batch, named_leaves, nested, served_dtype
 from hubserve.errors import LoadFailed
@@ -55,7 +55,7 @@ class Weights(Program):
         if found is None:
             code = self._definition.code.name
             raise LoadFailed(
-                f"nothing says which tensors {type(self._model).__name__} of {code} takes ({', '.join(self._parameters) or 'no arguments'}). "
+                f"nothing says which tensors {type(self._model).__name__} of {code} takes ({', '.join(self._parameters)}). "
                 f"Write EXAMPLE_INPUTS = (torch.zeros(1, 3, 224, 224),) into {code}, or set 'inputs' and 'outputs', or input and output in "
                 "its config.pbtxt"
             )

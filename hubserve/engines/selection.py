@@ -50,8 +50,9 @@ def choose(files: ModelFiles, options: EngineOptions) -> Verdict:
     """
     graph, reference = files.graph, reference_of(files.graph)
     if options.use_gpu:
-        able = [name for name in (reference or PADDLE, *installed_readers(graph)) if engine_class(name).has_gpu]
-        engine = next((name for name in able if engine_class(name).reads(graph) and is_installed(name)), reference or PADDLE)
+        readers = installed_readers(graph)
+        able = [name for name in (reference, *readers) if name in readers and engine_class(name).has_gpu]
+        engine = next(iter(able), reference or next(iter(readers), PADDLE))
         return Verdict(engine, f"auto: {engine}, because use_gpu is set")
     alone = _why_alone(files, options, reference)
     if alone:

@@ -32,6 +32,8 @@ class TensorFlowEngine(Engine):
     package = "tensorflow"
     profile = "tensorflow"
     has_gpu = True
+    gpu_package = "tensorflow"
+    gpu_profile = "tensorflow-gpu"
 
     @classmethod
     def reads(cls, graph: Path) -> bool:

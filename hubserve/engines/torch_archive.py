@@ -1,7 +1,7 @@
-"""Check archives of ``torch.export`` before PyTorch reads them, because it evaluates some of their texts, and unpickles some of their entries.
+"""Check archives of ``torch.export`` before PyTorch reads them: it evaluates some of their texts, and unpickles some of their entries.
 
-PyTorch resolves the operators of a graph by name among everything in ``torch``, gives the sizes of its tensors to ``eval``, and the conditions
-of its inputs to ``exec``. Only names of operators and plain arithmetic pass here.
+PyTorch finds the operators of a graph by name among everything in ``torch``, gives the sizes of its tensors to ``eval``, and the
+conditions of its inputs to ``exec``. Only names of operators and plain arithmetic pass here.
 """
 
 import ast
@@ -109,7 +109,8 @@ def _documents(path: Path) -> Iterator[Tuple[str, Any]]:
     try:
         with zipfile.ZipFile(str(path)) as archive:
             for entry in archive.infolist():
-                if entry.filename.endswith(".json"):
+                # PyTorch takes a model's description under any ending
+                if entry.filename.endswith(".json") or "models/" in entry.filename:
                     if entry.file_size > _LARGEST_JSON_BYTES:
                         raise LoadFailed(f"'{path.name}' describes its graph in {entry.file_size} bytes, more than are read here.")
                     yield entry.filename, json.loads(archive.read(entry))

@@ -56,8 +56,8 @@ def define(torch: Any, weights: Path, settings: Mapping[str, str]) -> Definition
         except Exception as error:
             given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
             raise LoadFailed(
-                f"{_name(made)}({given}) of {code.name} cannot be made: {type(error).__name__}: {error}. Give the arguments that the weights "
-                f"were saved with, in {ARGUMENTS} beside it or as {_ARGS}",
+                f"{_name(made)}({given}) of {code.name} cannot be made: {type(error).__name__}: {error}. Give the arguments that the "
+                f"weights were saved with, in {ARGUMENTS} beside it or as {_ARGS}",
                 detail=repr(error),
             ) from error
         if not isinstance(model, torch.nn.Module):
@@ -81,8 +81,8 @@ def _run(code: Path) -> Any:
         raise
     except ModuleNotFoundError as error:
         raise LoadFailed(
-            f"{code.name} imports '{error.name}', which is not installed here. List its package in {REQUIREMENTS} beside it, and install the "
-            "model with hub install; or put the file that it imports beside it",
+            f"{code.name} imports '{error.name}', which is not installed here. List its package in {REQUIREMENTS} beside it, and install "
+            "the model with hub install; or put the file that it imports beside it",
             detail=repr(error),
         ) from error
     except (Exception, SystemExit) as error:
@@ -118,7 +118,7 @@ def _chosen(torch: Any, module: Any, code: Path, named: str) -> Any:
 
 
 def _classes(torch: Any, module: Any) -> List[str]:
-    """List the classes of models that code defines itself; those that are parts of another one stay out if one alone is left."""
+    """List the classes of models that code defines itself."""
     return [
         name
         for name, each in vars(module).items()

@@ -1,7 +1,7 @@
 """Recognise PyTorch's files by their own entries: nothing is unpickled, so that a harmful file can do nothing.
 
-``torch.save``, ``torch.jit.save``, ``torch.export.save`` and AOTInductor write the same kinds of zip, often under the same endings, and older
-versions of the first write pickles one behind the other.
+``torch.save``, ``torch.jit.save``, ``torch.export.save`` and AOTInductor write the same kinds of zip, often under the same endings, and
+older versions of the first write pickles one behind the other.
 """
 
 import json
@@ -36,7 +36,8 @@ _CODE = (
 _WRONG = {
     "weights": ("weights only ({about}), without the model that computes with them", _CODE),
     "module": (
-        "a whole module that torch.save pickled (class {about}): it needs its source code, and a pickle can run anything, so it was not opened",
+        "a whole module that torch.save pickled (class {about}): it needs its source code, and a pickle can run anything, so it was not "
+        "opened",
         "Load it where its code is, and write its weights (safetensors.torch.save_model) beside its code in model.py, or export it: "
         f"{_EXPORT}",
     ),

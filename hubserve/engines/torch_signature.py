@@ -107,6 +107,7 @@ def _outputs_by_type(script: Any) -> List[TensorSpec]:
 
 
 def samples(names: Sequence[str], guesses: Dict[str, Guess]) -> Iterator[Dict[str, np.ndarray]]:
+    """Yield made-up batches of two items, with usual lengths for open dimensions."""
     random = np.random.default_rng(0)
     known = {name: guesses.get(name, Guess()) for name in names}
     pictures = any(len(each.shape) >= 4 for each in known.values())

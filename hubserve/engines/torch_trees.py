@@ -12,8 +12,8 @@ _WIDER = {"bfloat16": "float32", "float8_e4m3fn": "float32", "float8_e5m2": "flo
 def named_leaves(tree: Any, unnamed: str = "OUTPUT__") -> List[Tuple[str, Any]]:
     """List the leaves of a tree with their names, in order; None is no leaf.
 
-    A leaf in a dictionary is called by the keys and places on its way, joined by dots, from the first key on: ``batch.image``, ``boxes.0``. Others, and
-    those whose name is taken, are called ``OUTPUT__`` and their place.
+    A leaf in a dictionary is called by the keys and places on its way, joined by dots, from the first key on: ``batch.image``,
+    ``boxes.0``. Others, and those whose name is taken, are called ``OUTPUT__`` and their place.
     """
     found: Dict[str, Any] = {}
     for path, leaf in _walk(tree, ()):
@@ -56,7 +56,8 @@ def array_of(value: Any) -> np.ndarray:
     if not hasattr(value, "detach"):
         return np.asarray(value)
     tensor = value.detach().cpu()
-    return tensor.float().numpy() if served_dtype(tensor.dtype) != _name(tensor.dtype) else tensor.numpy()
+    array: np.ndarray = tensor.float().numpy() if served_dtype(tensor.dtype) != _name(tensor.dtype) else tensor.numpy()
+    return array
 
 
 def served_dtype(dtype: Any) -> str:

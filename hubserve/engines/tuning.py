@@ -78,10 +78,10 @@ def _identifier(text: str) -> str:
 
 def _object(text: str) -> str:
     try:
-        decoded = json.loads(text)
+        is_object = isinstance(json.loads(text), dict)
     except ValueError:
-        decoded = None
-    if not isinstance(decoded, dict):
+        is_object = False
+    if not is_object:
         raise ValueError('a JSON object such as {"num_classes": 10}')
     return text
 
@@ -184,6 +184,7 @@ PARAMETERS: Dict[str, Dict[str, Parameter]] = {
         "NUM_STREAMS": Parameter(_text, note="an instance computes one batch at a time; say instance_group.count for more"),
     },
     "paddle": {"cpu_threads": Parameter(_count(1), threads=True)},
+    "megengine": {"cpu_threads": Parameter(_count(1), threads=True)},
     "pytorch": {
         "INTRA_OP_THREAD_COUNT": Parameter(_count(0), threads=True),
         "INTER_OP_THREAD_COUNT": Parameter(_count(0)),

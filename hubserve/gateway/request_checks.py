@@ -67,6 +67,10 @@ class RequestChecker:
             item, count = described.picture_item, len(request.pictures)
             if not 0 < count <= MAX_PICTURES:
                 raise InvalidInput(f"a request must hold 1 to {MAX_PICTURES} pictures, got {count}")
+            if item is not None and not described.batched and count > 1:
+                raise InvalidInput(
+                    f"module '{self._name}' takes one picture in a request, because its model has no batch dimension; got {count}"
+                )
             call = {"interface": Interface.PICTURE, "pictures": list(range(count)), "answer": wants}
             if item is None:  # the module takes pictures outside of batches
                 arguments = request.arguments or json.dumps(self._predict_args, ensure_ascii=False).encode("utf-8", "surrogatepass")

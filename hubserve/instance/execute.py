@@ -11,6 +11,7 @@ from hubserve.instance.frame_calls import ArrayCall, CallGroup, PreparedFrame, s
 from hubserve.instance.frame_results import FrameResults
 from hubserve.instance.guard import guarded
 from hubserve.instance.json_batches import compute_jsons
+from hubserve.instance.uneven_pictures import UnevenCall, compute_by_shape
 from hubserve.kinds.base import LoadedModule
 from hubserve.kinds.description import Interface
 
@@ -29,6 +30,8 @@ def compute(module: LoadedModule, prepared: PreparedFrame, max_batch_size: int) 
             results.put_error(position, error)
     if prepared.json_calls:
         compute_jsons(module, prepared.json_calls, prepared.call_sizes, max_batch_size, results)
+    for each in prepared.uneven_calls:
+        _compute_uneven(module, each, max_batch_size, results)
     for group in prepared.groups:
         items = sum(call.items for call in group.calls)
         fits = sum(prepared.call_sizes) == items and max(prepared.call_sizes, default=0) <= max_batch_size
@@ -37,6 +40,23 @@ def compute(module: LoadedModule, prepared: PreparedFrame, max_batch_size: int) 
         results.times.clear()  # the gateway would take them for times of one batch key
     results.took_s = time.perf_counter() - start
     return results
+
+
+def _compute_uneven(module: LoadedModule, call: UnevenCall, limit: int, results: FrameResults) -> None:
+    def run(batch: np.ndarray) -> Dict[str, np.ndarray]:
+        outputs = call_items(module, {module.description.inputs[0].name: batch})
+        _check_outputs(outputs, len(batch))
+        return outputs if isinstance(outputs, dict) else {module.description.outputs[0].name: outputs}
+
+    try:
+        began = time.perf_counter()
+        outputs = guarded(partial(compute_by_shape, call.items, limit, run))
+        elapse_s = time.perf_counter() - began
+        results.calls_s += elapse_s
+        whole = ArrayCall(call.position, {}, len(call.items), call.answer)
+        guarded(partial(_answer, module, whole, outputs, 0, elapse_s, results))
+    except HubError as error:
+        results.put_error(call.position, error)
 
 
 def _equal_sizes(items: int, limit: int) -> List[int]:

@@ -12,7 +12,7 @@ and ``answer``, ``json`` or ``tensors``. Its result is ``{"json": index}``, ``{"
 
 import json
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from hubserve.errors import HubError, InvalidInput
 from hubserve.instance.frame_results import FrameResults
 from hubserve.instance.guard import guarded
 from hubserve.instance.json_results import ResultEncoder
+from hubserve.instance.uneven_pictures import UnevenCall, are_uneven
 from hubserve.kinds.base import LoadedModule
 from hubserve.kinds.description import Interface
 from hubserve.kinds.module_failures import as_failure
@@ -64,6 +65,7 @@ class PreparedFrame(NamedTuple):
         json_calls: the position of each JSON call that is computed together with others, and its value.
         groups: the other calls.
         call_sizes: how the gateway wants the items of a group divided.
+        uneven_calls: calls of pictures of several sizes.
     """
 
     results: FrameResults
@@ -71,6 +73,7 @@ class PreparedFrame(NamedTuple):
     groups: List[CallGroup]
     call_sizes: List[int]
     json_calls: Sequence[Tuple[int, Any]] = ()
+    uneven_calls: Sequence[UnevenCall] = ()
 
 
 def prepare(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder] = None) -> PreparedFrame:
@@ -87,6 +90,7 @@ def prepare(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder]
     results = FrameResults(len(calls), encoder)
     single_calls: List[Tuple[int, Callable[[], Any]]] = []
     json_calls: List[Tuple[int, Any]] = []
+    uneven_calls: List[UnevenCall] = []
     groups: Dict[Tuple[Any, ...], List[ArrayCall]] = {}
     for position, call in enumerate(calls):
         try:
@@ -99,11 +103,14 @@ def prepare(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder]
                 single_calls.append((position, partial(module.call_pictures, pictures, _arguments(call, frame.buffers))))
             else:
                 array_call = guarded(partial(_array_call, module, position, call, frame.buffers))
-                groups.setdefault(_group_key(array_call.inputs), []).append(array_call)
+                if isinstance(array_call, UnevenCall):
+                    uneven_calls.append(array_call)
+                else:
+                    groups.setdefault(_group_key(array_call.inputs), []).append(array_call)
         except HubError as error:
             results.put_error(position, error)
     call_sizes = frame.header.get("call_sizes", [])
-    return PreparedFrame(results, single_calls, [CallGroup(group) for group in groups.values()], call_sizes, json_calls)
+    return PreparedFrame(results, single_calls, [CallGroup(group) for group in groups.values()], call_sizes, json_calls, uneven_calls)
 
 
 def _prepare_merged(module: LoadedModule, frame: Frame, encoder: Optional[ResultEncoder]) -> PreparedFrame:
@@ -134,12 +141,14 @@ def _arguments(call: Dict[str, Any], buffers: List[memoryview]) -> Any:
         raise as_failure(error) from error
 
 
-def _array_call(module: LoadedModule, position: int, call: Dict[str, Any], buffers: List[memoryview]) -> ArrayCall:
+def _array_call(module: LoadedModule, position: int, call: Dict[str, Any], buffers: List[memoryview]) -> Union[ArrayCall, UnevenCall]:
     if call["interface"] == Interface.TENSORS:
         inputs = unpack_arrays(call["inputs"], buffers)
     else:
         pictures = [buffers[each] for each in call["pictures"]]
         items = [guarded(partial(module.preprocess, picture)) for picture in pictures]
+        if are_uneven(items):
+            return UnevenCall(position, items, call["answer"])
         inputs = {module.description.inputs[0].name: np.stack(items)}
     return ArrayCall(position, inputs, check_inputs(module.description.items_first(), inputs), call["answer"])
 

@@ -36,7 +36,8 @@ class Description(NamedTuple):
         usage: the form of JSON requests, in words and examples, for messages; "" if unknown.
         argument_types: of JSON arguments, by name: "bool", "int", "float", "str", "list", "dict", or "" if unknown.
         any_json: whether a JSON request may be any JSON value; otherwise it is an object of arguments.
-        merges_json: whether JSON requests are computed together, up to ``max_batch_size`` of them (:meth:`hubserve.kinds.base.LoadedModule.call_jsons`).
+        merges_json: whether JSON requests are computed together, up to ``max_batch_size`` of them; see
+            :meth:`hubserve.kinds.base.LoadedModule.call_jsons`.
     """
 
     interfaces: Sequence[str]

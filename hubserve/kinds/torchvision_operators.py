@@ -6,10 +6,9 @@ import expects are declared, without an implementation, and the import is repeat
 """
 
 import sys
-from contextlib import suppress
 from importlib import import_module
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import Any, List, Optional
 
@@ -34,23 +33,24 @@ class _Finder(MetaPathFinder):
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:
         """Return the package's own spec, with a loader that repeats the import if operators are missing."""
         spec = PathFinder.find_spec(fullname, path, target) if fullname == _PACKAGE else None
-        loader: Any = spec.loader if spec else None
-        if loader is None or not hasattr(loader, "exec_module"):
+        if spec is None or not isinstance(spec.loader, SourceFileLoader):
             return None
-        execute = loader.exec_module
-
-        def exec_twice(module: ModuleType) -> None:
-            try:
-                execute(module)
-            except RuntimeError as error:
-                if "torchvision::" not in str(error) or _LIBRARIES:
-                    raise
-                _declare()
-                execute(module)
-
-        with suppress(AttributeError):
-            loader.exec_module = exec_twice
+        spec.loader = _Loader(fullname, spec.loader.path)
         return spec
+
+
+class _Loader(SourceFileLoader):
+    """Loader that runs the package's file once more if the first time ended for want of an operator."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the file."""
+        try:
+            super().exec_module(module)
+        except RuntimeError as error:
+            if f"{_PACKAGE}::" not in str(error) or _LIBRARIES:
+                raise
+            _declare()
+            super().exec_module(module)
 
 
 def _declare() -> None:

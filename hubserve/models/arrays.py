@@ -18,16 +18,37 @@ def arrays_of(inputs: Any, specs: Sequence[TensorSpec]) -> Dict[str, np.ndarray]
     """Read named arrays without checking their shapes.
 
     Args:
-        inputs: name to array, each nested lists of numbers or ``{"data": base64, "shape": [...], "dtype": "float32"}``.
+        inputs: name to array, each nested lists of numbers or ``{"data": base64, "shape": [...], "dtype": "float32"}``. Names with dots may
+            be written as objects and lists: ``{"batch": {"image": [...]}}`` is ``{"batch.image": [...]}``.
         specs: the model's inputs; lists get their dtypes.
     Raises:
         InvalidInput: a name is missing or unknown, or a value is not such an array.
     """
     expected = [spec.name for spec in specs]
+    inputs = _flattened(inputs, expected)
     if not isinstance(inputs, dict) or set(inputs) != set(expected):
         got = sorted(inputs) if isinstance(inputs, dict) else type(inputs).__name__
         raise InvalidInput(f"'inputs' must be an object with the arrays {expected}, got {got}")
     return {spec.name: _array_of(inputs[spec.name], spec) for spec in specs}
+
+
+def _flattened(inputs: Any, expected: Sequence[str]) -> Any:
+    """Put the values of objects and lists under dotted names, as far as these are expected."""
+    if not isinstance(inputs, dict) or not any("." in name for name in expected):
+        return inputs
+    found: Dict[str, Any] = {}
+
+    def put(name: str, value: Any) -> None:
+        inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        if name in expected or not any(each.startswith(f"{name}.") for each in expected) or not inner:
+            found[name] = value
+            return
+        for key, each in inner:
+            put(f"{name}.{key}", each)
+
+    for name, value in inputs.items():
+        put(str(name), value)
+    return found
 
 
 def _array_of(value: Any, spec: TensorSpec) -> np.ndarray:

@@ -78,10 +78,12 @@ class Protocol(ABC):
     Attributes:
         prefixes: one that ends in ``/`` covers all paths that begin with it; any other covers exactly that path.
         is_mountable: whether a WSGI application, which sends complete responses only, can serve it.
+        kinds: of modules that it serves; empty for all.
     """
 
     prefixes: ClassVar[tuple[str, ...]]
     is_mountable: ClassVar[bool] = True
+    kinds: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, context: Context) -> None:
         self.context = context

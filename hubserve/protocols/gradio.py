@@ -62,6 +62,7 @@ class GradioProtocol(Protocol):
     """Handler of ``/gradio/<module>`` and everything below it."""
 
     prefixes = (_PREFIX,)
+    kinds = ("paddlehub",)
     is_mountable = False
 
     def __init__(self, context: Context) -> None:

@@ -59,6 +59,7 @@ class TiinferProtocol(Protocol):
     """Handler of ``/inference``."""
 
     prefixes = (_PATH,)
+    kinds = (KIND,)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -120,11 +120,6 @@ def reference_of(name: str, init_args: Mapping[str, Any], search_path: Sequence[
     )
 
 
-def _asked_instances(resolved: Resolved, module: ModuleSettings) -> int:
-    """Return the number of instances that a module asks for; 0 if it does not say."""
-    return get_kind(resolved.info.kind).instance_count(resolved.version_dir, {**os.environ, **module.environ})
-
-
 def _on_gpu(settings: ServerSettings, name: str, resolved: Resolved, init_args: Mapping[str, Any]) -> bool:
     """Return True for a module that may use a GPU: a model file whose engine shall, or any other kind, which decides by itself."""
     backend = resolved.info.type.partition("/")[2]
@@ -138,6 +133,11 @@ def _device_environ(settings: ServerSettings, name: str, resolved: Resolved, ind
     if resolved.info.kind == MODEL and not gpus:
         return {VISIBLE: HIDDEN}
     return settings.device_environ(name, index)
+
+
+def _asked_instances(resolved: Resolved, module: ModuleSettings) -> int:
+    """Return the number of instances that a module asks for; 0 if it does not say."""
+    return get_kind(resolved.info.kind).instance_count(resolved.version_dir, {**os.environ, **module.environ})
 
 
 def _refuse_init_args(name: str, init_args: dict[str, object]) -> None:
@@ -167,7 +167,8 @@ def find_modules(references: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"the module '{name}' is named twice; one version of a module can be served on a port{also}")
         if called and resolved.info.kind not in _NAMED_FREELY:
             raise ConfigError(
-                f"-m {called}=...: only a model's own files and tiinfer scripts can be given a name; '{reference}' is called '{resolved.info.name}'"
+                f"-m {called}=...: only a model's own files and tiinfer scripts can be given a name; '{reference}' is called "
+                f"'{resolved.info.name}'"
             )
         where = {"version": resolved.info.version} if resolved.manifest else {"directory": str(resolved.folder)}
         modules[name] = {"init_args": where}

@@ -59,7 +59,7 @@ MODELS: Mapping[str, Model] = {
     "oneflow-tiny": Model("oneflow", "tiny", "model", "INPUT_0", "OUTPUT_0"),
     "oneflow-resnet50": Model("oneflow", "resnet50", "model", "INPUT_0", "OUTPUT_0", ONEFLOW.format(side=224, classes=1000)),
     "savedmodel": Model("tensorflow", "tiny", "model.savedmodel", output="output_0"),
-    "exported": Model("pytorch", "tiny", "model.pt2"),
+    "exported": Model("pytorch", "tiny", "model.pt2", output="OUTPUT__0"),
     "torchscript": Model("pytorch", "tiny", "model.pt", output="OUTPUT__0"),
 }
 

@@ -30,6 +30,11 @@ def command_lines(home: Path, folder: Path) -> Iterator[Callable[..., Server]]:
 
 def wait_until_loaded(server: Server, timeout_s: float = 240) -> Server:
     """Wait until a server has tried every model; those that it could not load are in its log, and in ``/health/ready``."""
-    wait_for(lambda: "loaded in" in server.log.read_text() or server.process.poll() is not None, timeout_s)
+
+    def has_tried() -> bool:
+        text = server.log.read_text()
+        return "loaded in" in text or "no model is loaded" in text or server.process.poll() is not None
+
+    wait_for(has_tried, timeout_s)
     assert server.process.poll() is None, f"the server ended:\n{server.log.read_text()}"
     return server

@@ -15,16 +15,24 @@ import psutil
 import pytest
 import requests
 
+import hubserve
+from hubserve.engines import engine_class
+from hubserve.engines.model_formats import FORMATS
 from hubserve.registry.environments.environment_record import Environment
 from tests.conftest import ROOT, Server, hub, servers
 from tests.frameworks.calls import PROTOCOLS, classes_over_json, over_grpc, over_http
+from tests.frameworks.digits import Digits, load_digits
 from tests.frameworks.home import ANSWERS, FrameworkHome
 from tests.frameworks.models import MODELS, store
 from tests.frameworks.servers import wait_until_loaded
+from tests.frameworks.tiinfer_scripts import GUIDE, script_folder
 from tests.ports import free_port
 
+PACKAGE = Path(hubserve.__file__).parent
 TOLERANCE = 2e-5  # relative to the largest score: engines sum in another order where they compute batches
 PADDLE_26 = "clas_paddle26"
+#: name of a tiinfer script -> its framework
+SCRIPTS = {"digits-pytorch": "pytorch", "digits-tensorflow": "tensorflow"}
 REQUIREMENTS = "paddlepaddle==2.6.2\nnumpy<1.25\nprotobuf<3.21\nopencv-python-headless<4.12\n"
 
 
@@ -41,15 +49,32 @@ def paddle_26(frameworks: FrameworkHome, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
+def scripts(frameworks: FrameworkHome, digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of tiinfer scripts: the guide's own, as they are written, where the guide is at hand."""
+    folder, origin = tmp_path_factory.mktemp("scripts"), "guide" if GUIDE.is_file() else "own"
+    return {name: script_folder(frameworks, digits, framework, origin, folder / name) for name, framework in SCRIPTS.items()}
+
+
+@pytest.fixture(scope="module")
 def server(
-    frameworks: FrameworkHome, paddle_26: Environment, model_dir: Path, tmp_path_factory: pytest.TempPathFactory
+    frameworks: FrameworkHome,
+    paddle_26: Environment,
+    scripts: dict[str, Path],
+    model_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     repository = store(frameworks, tmp_path_factory.mktemp("store"), MODELS)
     files = {"inference_model_dir": str(model_dir), "engine": "paddle"}
     modules = {"clas_system": {"init_args": {"directory": str(ROOT / "hubmodules" / "clas"), **files}}, PADDLE_26: {"init_args": files}}
+    modules |= {name: {"init_args": {"directory": str(folder)}, "environment": SCRIPTS[name]} for name, folder in scripts.items()}
     port = free_port()
     with servers(frameworks.folder, tmp_path_factory.mktemp("log")) as start:
         yield wait_until_loaded(start(modules, wait=False, port=port, grpc_port=port, model_store=[str(repository)], workers=1))
+
+
+@pytest.fixture(scope="module")
+def digits(frameworks: FrameworkHome) -> Digits:
+    return load_digits(frameworks)
 
 
 def check_close(answer: np.ndarray, wanted: np.ndarray) -> None:
@@ -61,6 +86,11 @@ def check_close(answer: np.ndarray, wanted: np.ndarray) -> None:
 def wanted(frameworks: FrameworkHome) -> dict[str, np.ndarray]:
     """What each framework answers in a process of its own to two items."""
     return {name: model.answers(frameworks, model.asked(2)) for name, model in MODELS.items()}
+
+
+def test_a_model_of_each_form_that_needs_an_environment_is_served() -> None:
+    needing = {each.engine for each in FORMATS.values() if each.engine != "auto" and engine_class(each.engine).profile}
+    assert {model.framework for model in MODELS.values()} == needing
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -95,9 +125,25 @@ def test_two_versions_of_paddle_answer_as_each_does(
     assert classes_over_json(server, name, arrays) == np.argsort(-scores, axis=1)[:, :5].tolist()
 
 
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_tiinfer_script_answers_as_by_itself(
+    name: str, server: Server, frameworks: FrameworkHome, scripts: dict[str, Path], digits: Digits, tmp_path: Path
+) -> None:
+    values = [{"images": [digits.encoded(number)]} for number in range(10)]
+    (tmp_path / "requests.json").write_text(json.dumps(values))
+    printed = frameworks.run(SCRIPTS[name], ANSWERS / "tiinfer_script.py", scripts[name], PACKAGE, tmp_path / "requests.json")
+    wanted = json.loads(printed.splitlines()[-1])
+    assert len({each["result"]["pred"] for each in wanted}) > 5, "the digits must differ"
+    assert [server.results(name, **value) for value in values] == wanted
+    for call in (over_http, over_grpc):
+        sent = [{"arguments": np.array([json.dumps(value).encode()], object)} for value in values]
+        assert [json.loads(call(server, name, each)["results"][0]) for each in sent] == wanted
+
+
 def test_each_runs_in_its_own_python_and_status_says_which(server: Server, frameworks: FrameworkHome, paddle_26: Environment) -> None:
     expected = {name: frameworks.environment(model.framework).folder for name, model in MODELS.items()}
     expected |= {PADDLE_26: paddle_26.folder, "clas_system": Path(sys.prefix)}
+    expected |= {name: frameworks.environment(framework).folder for name, framework in SCRIPTS.items()}
     for name, folder in expected.items():
         (pid,) = server.instance_pids(name)
         started = Path(psutil.Process(pid).cmdline()[0])
@@ -106,7 +152,8 @@ def test_each_runs_in_its_own_python_and_status_says_which(server: Server, frame
     shown = hub("serving", "status", "-p", server.port, "--json", home=frameworks.folder)
     assert shown.returncode == 0, shown.stderr
     engines = {each["name"]: (each.get("engine") or {}).get("name") for each in json.loads(shown.stdout)["modules"]}
-    assert engines == {name: model.framework for name, model in MODELS.items()} | {"clas_system": "paddle", PADDLE_26: "paddle"}
+    own = {"clas_system": "paddle", PADDLE_26: "paddle", **dict.fromkeys(SCRIPTS)}
+    assert engines == {name: model.framework for name, model in MODELS.items()} | own
 
 
 def test_all_are_asked_at_once_and_none_gets_anothers_answer(server: Server, wanted: dict[str, np.ndarray]) -> None:

@@ -99,12 +99,12 @@ class _Handler(urllib.request.AbstractHTTPHandler):
 
     def http_open(self, request: urllib.request.Request) -> Any:
         """Open an http URL."""
-        return self.do_open(partial(_Connection, self._rules), request)  # type: ignore[arg-type]  # it is called as the class is
+        return self.do_open(partial(_Connection, self._rules), request)
 
     def https_open(self, request: urllib.request.Request) -> Any:
         """Open an https URL."""
         secure = partial(_SecureConnection, self._rules, context=ssl.create_default_context())
-        return self.do_open(secure, request)  # type: ignore[arg-type]  # as above
+        return self.do_open(secure, request)
 
     http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
 

@@ -22,9 +22,9 @@ _LONGEST_REASON = 500
 class TiinferScript(LoadedModule):
     """An object of a script's class, whose ``load()`` has succeeded.
 
-    ``preprocess``, ``predict`` and ``postprocess`` are chained by the object's ``__call__``, as in tiinfer. With a largest batch above 1 all
-    three get a list of requests and return one. With threads for ``preprocess`` or ``postprocess`` these get one request each, on objects of
-    their own, which are constructed but not loaded; ``predict`` still gets the list.
+    ``preprocess``, ``predict`` and ``postprocess`` are chained by the object's ``__call__``, as in tiinfer. With a largest batch above 1
+    all three get a list of requests and return one. With threads for ``preprocess`` or ``postprocess`` these get one request each, on
+    objects of their own, which are constructed but not loaded; ``predict`` still gets the list.
 
     Args:
         cls: the script's class.
@@ -70,8 +70,8 @@ class TiinferScript(LoadedModule):
             return self._model(requests)  # type: ignore[no-any-return]  # the script's
         answers = self._model.predict(_each(self._preprocess, self._model.preprocess, requests))
         if not isinstance(answers, (list, tuple)) or len(answers) != len(requests):
-            return answers  # type: ignore[return-value]  # refused by the caller
-        return _each(self._postprocess, self._model.postprocess, answers)
+            return answers  # type: ignore[no-any-return]  # refused by the caller
+        return _each(self._postprocess, self._model.postprocess, list(answers))
 
     def run(self, argv: List[str]) -> Any:
         """See the base class: compute the request in the one argument."""

@@ -19,7 +19,8 @@ class Variables(NamedTuple):
         model_dir: the argument of its constructor; "" for its own folder.
         instances: the number of processes; 0 if the variable is not set.
         max_batch_size: the most requests that ``predict`` gets at once; with 1 it gets one request, and no list.
-        preprocess_threads, postprocess_threads: the number of threads that run these methods on objects of their own; 0 to run them with ``predict``.
+        preprocess_threads, postprocess_threads: the number of threads that run these methods on objects of their own; 0 to run them with
+            ``predict``.
     """
 
     model_dir: str

@@ -51,7 +51,7 @@ def complete(config: Mapping[str, Any], engine: Engine, backend: str, may_batch:
         may_batch: whether ``max_batch_size`` 0 leaves the largest batch to the file.
     """
     completed = {**config, "backend": backend}
-    per_run = items_per_run(engine.inputs, engine.outputs)
+    per_run = items_per_run(engine.inputs, engine.outputs) if engine.counts_items else UNBATCHED
     if may_batch and not config["max_batch_size"] and per_run != UNBATCHED and _leaves_batch_out(config, engine):
         completed["max_batch_size"] = _COMPLETED_BATCH if per_run == ANY else per_run
         if "sequence_batching" not in config:

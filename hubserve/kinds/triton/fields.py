@@ -100,6 +100,7 @@ HARMLESS: Dict[str, Tuple[Sequence[str], str]] = {
     "sequence_batching.oldest.preserve_ordering": (_ALL, "answers of a sequence keep their order anyway"),
     "sequence_batching.state.use_same_buffer_for_input_output": (_ALL, "changes where states are kept, not what they are"),
     "sequence_batching.state.use_growable_memory": (_ALL, "changes where states are kept, not what they are"),
+    "runtime": (("pytorch",), "the files say which form of model it is"),
     "ensemble_scheduling.max_inflight_requests": (_ALL, "changes how many responses wait between steps, not answers"),
     "parameters": ((ENSEMBLE,), "nothing reads the parameters of an ensemble"),
     "default_model_filename": ((ENSEMBLE,), "an ensemble has no file"),

@@ -1,9 +1,9 @@
-"""Triton models that are files, of ONNX Runtime, OpenVINO, Paddle or TorchScript, on hubserve's engines."""
+"""Triton models that are files, of any of the engines."""
 
 import argparse
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -19,12 +19,14 @@ from hubserve.kinds.triton.accelerators import accelerate
 from hubserve.kinds.triton.binding import Binding, bind, complete, configured_specs
 from hubserve.kinds.triton.config import backend_of, empty_config, engine_of
 from hubserve.kinds.triton.model_folder import model_file
+from hubserve.kinds.triton.pictures import picture_item, prepare
 from hubserve.models.arrays import arrays_of, read_inputs
 from hubserve.models.items import UNBATCHED, items_per_run, run_items
 from hubserve.module import instance_threads
 from hubserve.types import ANY, REST, check_arrays, check_inputs
 
 _LEVEL = "optimization.graph.level"
+_PICTURES = "images"
 
 
 def load_file_model(version_folder: Path, config: Dict[str, Any], use_gpu: bool = False) -> "FileModel":
@@ -43,8 +45,7 @@ def load_file_model(version_folder: Path, config: Dict[str, Any], use_gpu: bool 
     files = _files(model_file(version_folder, config, backend), backend)
     parameters = {key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()}
     options, notes = _options(config, backend, parameters, use_gpu)
-    if backend == "pytorch" and config["input"] and config["output"]:
-        options = options._replace(signature=Signature(*(configured_specs(config, side) for side in ("input", "output"))))
+    options = options._replace(signature=_signature(config, backend))
     engine = load_engine(files, engine_of(config, backend, use_gpu), options)
     return FileModel(engine, config, complete(config, engine, backend), notes)
 
@@ -91,6 +92,15 @@ def _options(config: Mapping[str, Any], backend: str, parameters: Mapping[str, s
     return options, [*tuning.notes, *accelerated.notes]
 
 
+def _signature(config: Mapping[str, Any], backend: str) -> Optional[Signature]:
+    """Return the configuration's inputs and outputs for the engines whose files do not say all about theirs."""
+    if backend == "pytorch" and config["input"] and config["output"]:
+        return Signature(*(configured_specs(config, side) for side in ("input", "output")))
+    if backend == "megengine" and config["input"]:
+        return Signature(configured_specs(config, "input"), ())
+    return None
+
+
 class FileModel(LoadedModule):
     """A model file with a configuration: it answers tensors, and JSON of the form ``{"inputs": {name: array}}``.
 
@@ -117,7 +127,11 @@ class FileModel(LoadedModule):
             described["warnings"] = [*described.get("warnings", ()), *notes]
         self._has_values = bool(engine.value_inputs or engine.value_outputs)
         has_tensors = bool(engine.outputs) and all(each.optional for each in engine.value_inputs)
-        interfaces = [*([Interface.TENSORS] if has_tensors else []), *([] if "sequence_batching" in config else [Interface.JSON])]
+        has_sequences = "sequence_batching" in config
+        takes_pictures = has_tensors and not has_sequences and not engine.value_inputs
+        self._picture = picture_item([each.outer for each in self._inputs], self._batched) if takes_pictures else None
+        interfaces = [*([Interface.TENSORS] if has_tensors else []), *([] if has_sequences else [Interface.JSON])]
+        interfaces += [Interface.PICTURE] if self._picture else []
         self.description = Description(
             interfaces=interfaces,
             # without the inputs of sequence batching, which come after the clients' and which the gateway fills in
@@ -128,12 +142,14 @@ class FileModel(LoadedModule):
             batched=self._batched,
             config=config if has_tensors else None,
             labels={name: list(labels) for name, labels in engine.labels.items()} or None,
+            picture_item=self._picture,
+            json_pictures=_PICTURES if self._picture else "",
         )
 
     def _items_per_run(self) -> int:
         # a tensor of unknown rank has the batch dimension of the configuration
         known = [spec._replace(shape=(ANY,)) if spec.shape == (REST,) else spec for spec in self._engine.inputs]
-        per_run = items_per_run(known, ())
+        per_run = items_per_run(known, ()) if self._engine.counts_items else UNBATCHED
         if per_run == UNBATCHED:
             raise ConfigError(
                 f"model '{self._name}': its file has no batch dimension that all inputs share. Set max_batch_size to 0, and give all dims."
@@ -164,6 +180,7 @@ class FileModel(LoadedModule):
             names = [f"{each.outer.name} ({each.outer.dtype} {list(each.outer.shape)})" for each in self._inputs]
             names += [f"{each.name} ({each.type})" for each in self._engine.value_inputs]
             listed = ", ".join(names) or "nothing in it"
+            listed += f", or {{'{_PICTURES}': [base64 of a picture]}}" if self._picture else ""
             raise InvalidInput(f"model '{self._name}' takes {{'inputs': {{...}}}} with {listed}, got {unknown or 'nothing'}")
         if self._has_values:
             return self._call_values(arguments["inputs"])
@@ -187,6 +204,12 @@ class FileModel(LoadedModule):
         arrays = arrays_of({name: value for name, value in inputs.items() if name not in known}, self._engine.inputs)
         start = time.perf_counter()
         return self.postprocess(self._engine.run_values({**arrays, **others}), time.perf_counter() - start)
+
+    def preprocess(self, picture: bytes) -> np.ndarray:
+        """See the base class; uint8 BGR, of the size that the model fixes or of the picture's own."""
+        if self._picture is None:
+            raise self.unsupported(Interface.PICTURE)
+        return prepare(picture, self._picture)
 
     def postprocess(self, outputs: Any, elapse_s: float) -> Any:
         """See the base class."""

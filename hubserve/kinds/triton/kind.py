@@ -5,7 +5,7 @@ from typing import Any, Dict
 
 from hubserve.errors import LoadFailed
 from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
-from hubserve.kinds.triton.config import CONFIG_NAME, ENSEMBLE
+from hubserve.kinds.triton.config import CONFIG_NAME, ENSEMBLE, MODEL_NAMES
 from hubserve.kinds.triton.model_folder import KIND, is_model, model_file, open_model
 
 
@@ -17,7 +17,7 @@ class TritonKind(Kind):
     """
 
     name = KIND
-    looks_for = f"a {CONFIG_NAME}, or numbered folders that hold a model.onnx, model.xml, model.pdmodel, model.pt or model.py"
+    looks_for = f"a {CONFIG_NAME}, or numbered folders that hold a {', '.join(MODEL_NAMES.values())}"
     main_file = CONFIG_NAME
 
     def recognises(self, folder: Path) -> bool:

@@ -152,7 +152,12 @@ def model_file(folder: Path, config: Mapping[str, Any], backend: str) -> Path:
     for each in names:
         if (folder / each).exists():
             return folder / each
-    raise LoadFailed(f"model '{config['name']}': '{folder}' holds no model: looked for {', '.join(names)}")
+    marker = FORMATS[backend].marker if backend in FORMATS else ""
+    what = f"the folder with '{marker}'" if marker else "the model"
+    raise LoadFailed(
+        f"model '{config['name']}': unable to find '{folder / names[0]}': its folder holds no model: looked for {', '.join(names)}. "
+        f"Put {what} there, under {'that name' if len(names) == 1 else 'one of these names'}."
+    )
 
 
 def _numbered(folder: Path) -> List[int]:

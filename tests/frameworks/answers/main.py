@@ -1,4 +1,4 @@
-"""Answer the arrays of a file: ``FRAMEWORK.py GIVEN.npz ANSWERS.npz MODEL``; or measure how fast: ``FRAMEWORK.py GIVEN.npz SECONDS MODEL``."""
+"""Answer the arrays of a file, or measure how fast: ``FRAMEWORK.py GIVEN.npz ANSWERS.npz|SECONDS MODEL``."""
 
 import sys
 import time

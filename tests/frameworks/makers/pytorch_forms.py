@@ -1,4 +1,4 @@
-"""Make resnet18, and small models with nested inputs and outputs, in each form of PyTorch; run by the Python of the environment ``pytorch``.
+"""Make resnet18, and models with nested inputs and outputs, in each form of PyTorch; run by the Python of the environment ``pytorch``.
 
 ``python pytorch_models.py FOLDER`` writes into it::
 

@@ -1,11 +1,16 @@
 """GPUs of the machine and of the process, and the errors about them."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from hubserve.engines import gpus
+from hubserve.engines import ENGINES, engine_class, gpus
 from hubserve.engines.gpus import gpu_count, listed_gpus, no_gpu, visible_gpus, why_no_gpu
+from hubserve.engines.package_versions import version_of
+from hubserve.registry.environments.module_requirements import engine_profile
+from hubserve.registry.environments.profile import get_profile
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -62,3 +67,19 @@ def test_the_error_names_the_machine_first_and_the_package_s_remedy_only_where_i
     text = str(no_gpu("PyTorch", "it is built for CPUs", "Install another."))
     assert text.startswith("a GPU is asked for, and it is built for CPUs. Install another. Or compute on the CPU")
     assert "PyTorch finds none" in str(no_gpu("PyTorch"))
+
+
+def test_the_guide_has_every_engine_and_says_which_have_gpus() -> None:
+    guide = (ROOT / "docs" / "gpu.md").read_text("utf-8").partition("## Engines")[2].partition("\n\nEach needs")[0]
+    rows = dict(re.findall(r"^\| `([a-z]+)` \| (.+?) \|", guide, re.MULTILINE))
+    assert {name: not text.startswith("no;") for name, text in rows.items()} == {name: engine_class(name).has_gpu for name in ENGINES}
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if engine_class(name).gpu_profile])
+def test_profiles_for_gpus_exist_have_the_package_and_are_not_chosen_automatically(home: Path, name: str) -> None:
+    engine = engine_class(name)
+    profile = get_profile(home, engine.gpu_profile)
+    assert profile.packages_of(engine.package or name)[0] == engine.gpu_package
+    assert not profile.automatic
+    assert engine_profile(name, use_gpu=True) in ("", engine.gpu_profile)
+    assert engine_profile(name, use_gpu=True) or version_of(engine.gpu_package)

@@ -5,7 +5,7 @@ from tests.conftest import ROOT
 
 
 def test_messages_list_every_ending_of_the_table():
-    assert KNOWN.startswith("*.onnx, Paddle's *.pdmodel, *.json or __model__, OpenVINO's *.xml, TorchScript's *.pt, ")
+    assert KNOWN.startswith("*.onnx, Paddle's *.pdmodel, *.json or __model__, OpenVINO's *.xml, PyTorch's *.pt, *.pt2, ")
     assert all(f"*{ending}" in KNOWN for each in FORMATS.values() for ending in each.endings)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from hubserve.engines import EngineOptions, load_engine
+from hubserve.engines import EngineOptions, ModelFiles, load_engine
 from hubserve.engines.gpus import has_gpu
 from hubserve.engines.onnx_providers import CPU, CUDA, TENSORRT, providers_of
 from hubserve.engines.selection import choose
@@ -116,3 +116,10 @@ def test_auto_on_a_gpu_means_an_engine_that_reads_the_file(tmp_path: Path) -> No
 
     files = find_model_files(tmp_path, scale(tmp_path / "x.onnx").name)
     assert choose(files, EngineOptions(use_gpu=True))[:2] == ("onnxruntime", "auto: onnxruntime, because use_gpu is set")
+
+
+def test_auto_on_a_gpu_does_not_mean_an_engine_for_cpus(tmp_path: Path) -> None:
+    (tmp_path / "x.xml").write_text("<net/>")
+    (tmp_path / "x.bin").write_bytes(b"")
+    with pytest.raises(ConfigError, match="engine 'openvino' computes on the CPU, but use_gpu is set"):
+        load_engine(ModelFiles(tmp_path / "x.xml", None), "auto", EngineOptions(use_gpu=True))

@@ -66,14 +66,14 @@ def module(name: str = "torch.nn.modules.linear", member: str = "Linear") -> Any
 def test_a_state_dict_is_recognized_by_the_names_of_its_weights(tmp_path: Path, legacy: bool, protocol: int) -> None:
     path = saved(tmp_path / "model.pt", state_dict(), protocol, legacy)
     assert look_at(path).form == "weights"
-    with pytest.raises(LoadFailed, match=r"is a state dict: weights only \(conv1\.weight, conv1\.bias\).*torch\.jit\.save"):
+    with pytest.raises(LoadFailed, match=r"it is weights only \(conv1\.weight, conv1\.bias\).*as model\.py"):
         load_engine(ModelFiles(path, None), "pytorch")
 
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_pickled_module_is_recognized_by_its_class(tmp_path: Path, legacy: bool) -> None:
     path = saved(tmp_path / "model.pt", module("my.net", "Net"), legacy=legacy)
-    with pytest.raises(LoadFailed, match=r"is a whole module that torch.save pickled \(class my\.net\.Net\), not TorchScript"):
+    with pytest.raises(LoadFailed, match=r"it is a whole module that torch.save pickled \(class my\.net\.Net\)"):
         load_engine(ModelFiles(path, None), "pytorch")
 
 
@@ -83,12 +83,32 @@ def test_a_checkpoint_of_more_than_weights_is_recognized_as_weights(tmp_path: Pa
 
 
 def test_an_archive_of_torch_export_is_recognized(tmp_path: Path) -> None:
-    path = tmp_path / "model.pt"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("model/archive_format", "pt2")
-        archive.writestr("model/models/model.json", "{}")
-    with pytest.raises(LoadFailed, match=r"is an archive of torch\.export"):
+    path = tmp_path / "model.pt2"
+    for entry, form in (
+        ("models/model.json", "export"),
+        ("data/aotinductor/model/x.so", "compiled"),
+        ("data/aotinductor/model/x.cpp", "sources"),
+    ):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("model/archive_format", "pt2")
+            archive.writestr(f"model/{entry}", "{}")
+        assert look_at(path).form == form
+    with pytest.raises(LoadFailed, match="a package of AOTInductor with sources in place of compiled code"):
         load_engine(ModelFiles(path, None), "pytorch")
+    saved(path, state_dict())
+    assert look_at(path).form == "unknown", "the zip that is within one that is cut short"
+
+
+def test_safetensors_are_recognized_by_their_header(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    header = b'{"__metadata__":{},"fc.weight":{},"fc.bias":{}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert look_at(path) == ("weights", "fc.weight, fc.bias")
+    for data in (b"", b"x", path.read_bytes()[:30], b"\xff" * 40):
+        path.write_bytes(data)
+        assert look_at(path).form == "unknown"
+        with pytest.raises(LoadFailed, match="no whole safetensors file"):
+            load_engine(ModelFiles(path, None), "pytorch")
 
 
 def test_torchscript_is_recognized(tmp_path: Path) -> None:

@@ -43,6 +43,6 @@ def test_what_is_open_ended_is_known_by_its_beginning() -> None:
 
 
 def test_the_guide_lists_every_parameter() -> None:
-    guide = (ROOT / "docs" / "model-files.md").read_text("utf-8")
+    guide = "".join((ROOT / "docs" / name).read_text("utf-8") for name in ("model-files.md", "gpu.md"))
     missing = [key for each in PARAMETERS.values() for key in each if f"`{key}`" not in guide]
     assert not missing

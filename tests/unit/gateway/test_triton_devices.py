@@ -183,3 +183,16 @@ def test_use_gpu_for_a_store_does_not_stop_models_that_compute_on_the_cpu(
     machine(monkeypatch, 0)
     assert {kind for kind, _ in planned(tmp_path, "openvino", "", use_gpu=True)} == {"CPU"}
     assert "use_gpu has no effect, because the engine openvino computes on the CPU" in caplog.text
+
+
+def test_a_client_s_configuration_may_not_name_folders_to_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, 0)
+    folder = write_scale(tmp_path, "m", SCALE)
+    accelerator = {"name": "tensorrt", "parameters": {"trt_engine_cache_enable": "1", "trt_engine_cache_path": "/tmp/elsewhere"}}
+    config = {"backend": "onnxruntime", "optimization": {"execution_accelerators": {"gpu_execution_accelerator": [accelerator]}}}
+    with pytest.raises(ConfigError, match=r"may set trt_engine_cache_path only to the model's own value, got '/tmp/elsewhere'"):
+        plan_model(folder, serving(), "m", config)
+    assert plan_model(folder, serving(model_uploads=True), "m", config)
+    text = "optimization { execution_accelerators { gpu_execution_accelerator [ { name: 'tensorrt' parameters "
+    (folder / "config.pbtxt").write_text(f'{text} {{ key: "trt_engine_cache_path" value: "/tmp/elsewhere" }} }} ] }} }}')
+    assert plan_model(folder, serving(), "m", config)

@@ -11,7 +11,7 @@ import pytest
 
 from hubserve.errors import ConfigError, LoadFailed
 from hubserve.kinds import find_kind
-from hubserve.kinds.model_file import CARD, all_graphs, valid_name
+from hubserve.kinds.model_file import CARD, all_files, all_graphs, valid_name
 from hubserve.kinds.model_settings import read_settings
 from tests.triton_models import scale
 
@@ -53,9 +53,27 @@ def test_the_same_model_in_both_of_paddle_s_forms_is_one(tmp_path: Path) -> None
 
 
 def test_the_error_for_a_folder_of_weights_alone_says_what_they_are(tmp_path: Path) -> None:
-    (tmp_path / "net.safetensors").write_bytes(b"x")
-    with pytest.raises(LoadFailed, match=r"'net\.safetensors' cannot be served: it is weights only"):
+    header = b'{"fc.weight":{}}'
+    (tmp_path / "net.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(LoadFailed, match=r"'net\.safetensors' cannot be served: it is weights only \(fc\.weight\)"):
         find_kind(tmp_path).describe(tmp_path)
+
+
+def test_weights_beside_their_code_are_a_model_with_the_files_that_it_needs(tmp_path: Path) -> None:
+    header = b'{"fc.weight":{}}'
+    (tmp_path / "net.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    (tmp_path / "model.py").write_text("import torch\nfrom layers.first import First\nimport helper\n")
+    (tmp_path / "helper.py").write_text("from other import x")
+    (tmp_path / "other.py").write_text("")
+    (tmp_path / "train.py").write_text("")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "layers").mkdir()
+    for name in ("__init__.py", "first.py"):
+        (tmp_path / "layers" / name).write_text("")
+    info = find_kind(tmp_path).describe(tmp_path)
+    assert (info.kind, info.summary, info.environment) == ("model", "net.safetensors, as it is", {"engine": "pytorch"})
+    listed = [each.relative_to(tmp_path).as_posix() for each in all_files(tmp_path / "net.safetensors")]
+    assert listed == ["net.safetensors", "model.py", "layers/__init__.py", "layers/first.py", "helper.py", "other.py", "config.json"]
 
 
 @pytest.mark.parametrize("card", ["{", "[]", '{"name": "x"}', '{"name": "x", "version": "1", "file": "../x.onnx"}'])

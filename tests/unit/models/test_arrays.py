@@ -42,3 +42,13 @@ def test_values_that_are_not_arrays_are_reported(inputs, words):
 def test_numbers_that_a_byte_cannot_hold_are_reported():
     with pytest.raises(InvalidInput, match="must be uint8"):
         arrays_of({"image": [256]}, [TensorSpec("image", "uint8", (-1,))])
+
+
+def test_names_with_dots_may_be_objects_and_lists() -> None:
+    specs = [TensorSpec("batch.image", "float32", (-1, 2)), TensorSpec("batch.more.0", "int64", (-1,)), TensorSpec("x", "int64", (-1,))]
+    nested = arrays_of({"batch": {"image": [[1, 2]], "more": [[3]]}, "x": [4]}, specs)
+    assert {name: array.tolist() for name, array in nested.items()} == {"batch.image": [[1, 2]], "batch.more.0": [3], "x": [4]}
+    flat = arrays_of({"batch.image": [[1, 2]], "batch.more.0": [3], "x": [4]}, specs)
+    assert all(np.array_equal(flat[name], array) for name, array in nested.items())
+    with pytest.raises(InvalidInput, match=r"must be an object with the arrays .* got \['batch.image', 'batch.odd', 'x'\]"):
+        arrays_of({"batch": {"image": [[1, 2]], "odd": [3]}, "x": [4]}, specs)

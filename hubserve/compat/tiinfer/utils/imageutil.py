@@ -28,7 +28,8 @@ def scale_image(image: np.ndarray, min_size: int, max_size: int) -> Tuple[np.nda
 
     Args:
         image: uint8 (H, W, 3).
-        min_size, max_size: in pixels.
+        min_size: in pixels.
+        max_size: in pixels.
     Returns:
         The scaled picture, and the scale.
     """

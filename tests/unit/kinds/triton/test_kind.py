@@ -250,6 +250,21 @@ def test_the_table_of_fields_names_only_existing_fields_and_backends() -> None:
             described = described.fields_by_name[name].message_type
 
 
+def test_weights_beside_code_are_pytorchs_unless_the_code_is_a_python_model(tmp_path: Path) -> None:
+    version = tmp_path / "net" / "1"
+    version.mkdir(parents=True)
+    (version / "model.safetensors").write_bytes(b"")
+    (version / "model.py").write_text("class TritonPythonModel: ...")
+    assert open_model(version.parent).backend == "python"
+    (version / "model.py").write_text("import torch\nclass Net(torch.nn.Module): ...")
+    assert open_model(version.parent).backend == "pytorch"
+    (version.parent / "config.pbtxt").write_text('backend: "pytorch" runtime: "model.py"')
+    assert open_model(version.parent).engine == "pytorch"
+    assert [each.split()[0] for each in ignored_fields(open_model(version.parent).config, "pytorch")] == ["runtime"]
+    (version.parent / "config.pbtxt").write_text('platform: "torch_aoti"')
+    assert open_model(version.parent).backend == "pytorch"
+
+
 def test_the_guide_lists_every_supported_field() -> None:
     guide = (ROOT / "docs" / "triton.md").read_text("utf-8")
     table = guide.partition("<!-- fields -->")[2].partition("<!-- end of fields -->")[0]

@@ -12,7 +12,7 @@ from hubserve.registry.environments.profile import OWN_FOLDER, all_profiles, get
 from hubserve.registry.environments.profile_merge import names_in
 from tests.conftest import ROOT
 
-OWN = [path.stem for path in sorted(OWN_FOLDER.glob("*.json"))]
+OWN = sorted(path.stem for path in OWN_FOLDER.glob("*.json"))
 
 
 def write_profile(home: Path, name: str, **more: Any) -> Path:
