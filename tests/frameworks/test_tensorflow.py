@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 import requests
@@ -152,7 +153,7 @@ def test_every_datatype_is_computed_as_it_is(server: Server) -> None:
         for each in inputs:
             each.set_data_from_numpy(arrays[each.name()])
         brain = grpc.InferInput("brain", [1, 2], "BF16")
-        brain.set_data_from_numpy(np.array([[1.5, 3e38]], "float32"))
+        brain.set_data_from_numpy(np.array([[1.5, 3e38]], ml_dtypes.bfloat16))
         result = client.infer("types", [*inputs, brain])
         assert result.as_numpy("flag").tolist() == [[False, True]]
         assert result.as_numpy("byte").tolist() == [[1, 255]]
