@@ -48,8 +48,8 @@ _LOADING: Tuple[Tuple[str, str], ...] = (
     ),
     (
         r"request gpu-?\d+ out of valid range",
-        "The model was dumped for a GPU, and MegEngine finds none here: dump it again with megengine.set_default_device('xpux'), which lets "
-        "it run anywhere, or serve it where there is a GPU (use_gpu).",
+        "The model was dumped for a GPU, and MegEngine finds none here: dump it again with megengine.set_default_device('xpux'), which "
+        "lets it run anywhere, or serve it where there is a GPU (use_gpu).",
     ),
     (
         r"unsupport dtype in lite",

@@ -96,10 +96,11 @@ def place_on(job: Any, device: str, name: str, scope: int) -> None:
     for operator in job.net.op:
         operator.device_tag = device
         operator.scope_symbol_id = scope
-    for group in job.placement.placement_group:
-        group.parallel_conf.device_tag = device
-    for group in job.placement.blob_placement_group:
-        group.parallel_conf.device_tag = device
+    groups = [*job.placement.placement_group, *job.placement.blob_placement_group]
+    for conf in (each.parallel_conf for each in groups):
+        conf.device_tag = device
+        conf.device_name[:] = ["@0:0"]  # the first that this process sees, wherever it was saved
+        conf.hierarchy.dim[:] = [1]
 
 
 def shapes_of(text: str) -> Dict[str, Tuple[List[Shape], List[Shape]]]:
@@ -225,7 +226,7 @@ class _Tracker:
             if math.prod(lengths[:index]) == before and lengths[index] % self._batch == 0:
                 self._scale(lengths, index)
                 return index
-        raise NotResizable(f"it reshapes {list(shape)} to {list(lengths)}, where the batch is no outer part of a dimension")
+        raise NotResizable(f"it reshapes {list(shape)} to {list(lengths)}, where the batch is not the outer part of a dimension")
 
     def _slice(self, operator: Any, axis: int, shape: Shape) -> int:
         attr = operator.user_conf.attr

@@ -6,7 +6,7 @@ The result, whether the graph can be rewritten for other batch sizes, is kept: i
 import hashlib
 import json
 import re
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Dict, Generator, List, NamedTuple, Sequence
 
@@ -33,13 +33,13 @@ _CHECK = re.compile(r"(Check failed: .+)")
 
 
 class Trial(NamedTuple):
-    """What was found out about a graph.
+    """Findings about a graph.
 
     Attributes:
-        resizes: whether it can be rewritten for other batch sizes.
+        resizes: it can be rewritten for other batch sizes.
         with_constants: how; see :func:`hubserve.engines.oneflow_job.resize`.
         why: it cannot; "" if it can.
-        mixes: whether its items change one another's answers.
+        mixes: its items change one another's answers.
     """
 
     resizes: bool
@@ -99,12 +99,15 @@ def try_graph(folder: Path, device: str, threads: int) -> Trial:
         LoadFailed: it cannot be loaded; the reason as OneFlow gives it.
     """
     kept = cache_dir() / "oneflow" / f"{_key(folder, device)}.json"
-    with suppress(OSError, ValueError, TypeError):
-        return Trial(**json.loads(kept.read_text("utf-8")))
-    tried = _try(folder, device, threads)
-    with suppress(OSError), locked(kept):
-        write_text(kept, json.dumps(tried._asdict()))
-        note_origin(kept, folder / "model.mlir")
+    with ExitStack() as held:
+        with suppress(OSError):  # a home that cannot be written keeps nothing
+            held.enter_context(locked(kept))  # of the instances that start together, one tries
+        with suppress(OSError, ValueError, TypeError):
+            return Trial(**json.loads(kept.read_text("utf-8")))
+        tried = _try(folder, device, threads)
+        with suppress(OSError):
+            write_text(kept, json.dumps(tried._asdict()))
+            note_origin(kept, folder / "model.mlir")
     return tried
 
 

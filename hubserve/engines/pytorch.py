@@ -34,7 +34,7 @@ _JIT_SWITCHES = {
 
 
 class PyTorchEngine(Engine):
-    """PyTorch on the CPU or a GPU: the forms of :data:`FORMS`, told apart by their content."""
+    """PyTorch on the CPU or a GPU: the forms of :data:`FORMS`, recognised by their content."""
 
     name = "pytorch"
     package = "torch"

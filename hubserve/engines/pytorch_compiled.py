@@ -161,7 +161,7 @@ def _declared(metadata: Mapping[str, str], name: str) -> Optional[Signature]:
 
 def _spec(described: Mapping[str, Any]) -> TensorSpec:
     if described["dtype"] not in DTYPES:
-        raise ValueError(f"dtype {described['dtype']!r} is none of {', '.join(DTYPES)}")
+        raise ValueError(f"dtype {described['dtype']!r} is not one of {', '.join(DTYPES)}")
     return TensorSpec(str(described["name"]), str(described["dtype"]), tuple(int(each) for each in described["shape"]))
 
 

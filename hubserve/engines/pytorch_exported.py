@@ -19,7 +19,7 @@ from hubserve.types import ANY, DTYPES, TensorSpec
 
 #: makes torch.load refuse everything but tensors, whatever its caller asks for
 _ONLY_WEIGHTS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-#: lengths up to this are limits that somebody set; PyTorch's own have no end
+#: lengths up to this are limits that an author set; those of PyTorch itself have no end
 _LARGEST_LIMIT = 1 << 24
 
 

@@ -95,7 +95,7 @@ def check_file(path: Path) -> None:
         raise LoadFailed(f"'{path.name}' cannot be served: it is {what.format(about=found.about)}. {advice}.")
     if found.form == "unknown" and path.suffix.lower() in (".pt2", ".safetensors"):
         kind = "archive of torch.export or AOTInductor" if path.suffix.lower() == ".pt2" else "safetensors file"
-        raise LoadFailed(f"'{path}' is no whole {kind}: it is damaged, cut short or empty. Export or copy the model again.")
+        raise LoadFailed(f"'{path}' is not a whole {kind}: it is damaged, cut short or empty. Export or copy the model again.")
 
 
 def is_servable(path: Path) -> bool:

@@ -10,7 +10,7 @@ _WIDER = {"bfloat16": "float32", "float8_e4m3fn": "float32", "float8_e5m2": "flo
 
 
 def named_leaves(tree: Any, unnamed: str = "OUTPUT__") -> List[Tuple[str, Any]]:
-    """List the leaves of a tree with their names, in order; None is no leaf.
+    """List the leaves of a tree with their names, in order; None is not a leaf.
 
     A leaf in a dictionary is called by the keys and places on its way, joined by dots, from the first key on: ``batch.image``,
     ``boxes.0``. Others, and those whose name is taken, are called ``OUTPUT__`` and their place.

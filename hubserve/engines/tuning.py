@@ -1,6 +1,7 @@
 """Translate the parameters that Triton documents for its backends of model files into settings.
 
-Sources: the READMEs of triton-inference-server/onnxruntime_backend, pytorch_backend, openvino_backend and tensorflow_backend.
+Sources: the READMEs of triton-inference-server/onnxruntime_backend, pytorch_backend, openvino_backend and tensorflow_backend, and
+of Oneflow-Inc/serving.
 """
 
 import json
@@ -185,6 +186,10 @@ PARAMETERS: Dict[str, Dict[str, Parameter]] = {
     },
     "paddle": {"cpu_threads": Parameter(_count(1), threads=True)},
     "megengine": {"cpu_threads": Parameter(_count(1), threads=True)},
+    "oneflow": {
+        "cpu_threads": Parameter(_count(1), threads=True),
+        "xrt": Parameter(_text, note="OneFlow computes the graph itself, as its packages are built without XRT"),
+    },
     "pytorch": {
         "INTRA_OP_THREAD_COUNT": Parameter(_count(0), threads=True),
         "INTER_OP_THREAD_COUNT": Parameter(_count(0)),

@@ -45,7 +45,8 @@ output [
 instance_group [
   {
     count: 1
-    kind: %s
+    kind: KIND_GPU
+    gpus: [ 0 ]
   }
 ]
 """
@@ -71,7 +72,7 @@ def served(graphs: Path, tiny: Path, frameworks: FrameworkHome, tmp_path_factory
     shutil.copytree(tiny, store / "tiny" / "1" / "model")
     resnet = store / "resnet50_oneflow"
     shutil.copytree(frameworks.made("oneflow", "oneflow_model", "resnet50") / "model", resnet / "1" / "model")
-    (resnet / "config.pbtxt").write_text(GUIDE % "KIND_CPU")
+    (resnet / "config.pbtxt").write_text(GUIDE)
     (resnet / "labels.txt").write_text("".join(f"CLASS {index}\n" for index in range(1000)))
     fixed = store / "fixed"
     shutil.copytree(graphs / "recurrent_2" / "model", fixed / "1" / "model")
@@ -79,7 +80,7 @@ def served(graphs: Path, tiny: Path, frameworks: FrameworkHome, tmp_path_factory
         'backend: "oneflow"\nmax_batch_size: 0\ninput { name: "INPUT_0" data_type: TYPE_FP32 dims: [ 2, 3, 4 ] }\n'
     )
     with command_lines(frameworks.folder, tmp_path_factory.mktemp("log")) as start:
-        yield start("--model-store", store)
+        yield start("--model-store", store, "--gpu-fallback", "cpu")
 
 
 def items_of(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -255,7 +256,7 @@ DAMAGES = {
     "missing weights": ("are missing from", "Copy the whole folder"),
     "missing mlir": ("unable to find", "model.mlir"),
     "missing folder": ("unable to find", "/1/model'", "under that name"),
-    "GPU asked for": ("a GPU is asked for", "KIND_CPU"),
+    "GPU asked for": ("asks for a GPU", "--gpu-fallback cpu", "KIND_CPU"),
     "other name": ("input 'image' is not in its file, which has 'INPUT_0'",),
     "index past the count": ("input 'INPUT_1' is not in its file, which has 'INPUT_0'",),
 }
@@ -283,8 +284,11 @@ def test_what_cannot_be_loaded_is_refused_in_one_sentence(tiny: Path, serving: C
 def test_a_graph_that_was_saved_on_a_gpu_is_computed_on_the_cpu(graphs: Path, serving: Callable[..., Server], tmp_path: Path) -> None:
     shutil.copytree(graphs / "attention_1" / "model", tmp_path / "gpu_saved" / "model")
     mlir = tmp_path / "gpu_saved" / "model" / "model.mlir"
-    assert 'device_tag = "cpu"' in mlir.read_text()
-    mlir.write_text(mlir.read_text().replace('device_tag = "cpu"', 'device_tag = "cuda"'))
+    text = mlir.read_text()
+    for cpu, gpu in (('device_tag = "cpu"', 'device_tag = "cuda"'), ('"@0:0"', '"@0:3"')):
+        assert cpu in text
+        text = text.replace(cpu, gpu)
+    mlir.write_text(text)
     server = serving("-m", tmp_path / "gpu_saved" / "model")
     inputs, wanted = items_of(graphs / "attention_1")
     check_close(over_http(server, "gpu_saved", inputs)["OUTPUT_0"], wanted["OUTPUT_0"])

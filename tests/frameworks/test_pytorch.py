@@ -218,9 +218,9 @@ def replaced(path: Path, old: bytes, new: bytes) -> None:
 
 
 DAMAGED = {
-    "cut.pt2": ("small.pt2", cut, "is no whole archive of torch.export or AOTInductor"),
+    "cut.pt2": ("small.pt2", cut, "is not a whole archive of torch.export or AOTInductor"),
     "empty.pt2": ("small.pt2", empty, "is empty"),
-    "cut-compiled.pt2": ("compiled.pt2", cut, "is no whole archive"),
+    "cut-compiled.pt2": ("compiled.pt2", cut, "is not a whole archive"),
     "evil.pt2": (
         "small.pt2",
         lambda path: replaced(path, b"torch.ops.aten.relu.default", b"torch.os.system"),

@@ -107,7 +107,7 @@ def test_safetensors_are_recognized_by_their_header(tmp_path: Path) -> None:
     for data in (b"", b"x", path.read_bytes()[:30], b"\xff" * 40):
         path.write_bytes(data)
         assert look_at(path).form == "unknown"
-        with pytest.raises(LoadFailed, match="no whole safetensors file"):
+        with pytest.raises(LoadFailed, match="not a whole safetensors file"):
             load_engine(ModelFiles(path, None), "pytorch")
 
 

@@ -46,6 +46,14 @@ def test_only_models_in_a_folder_count(tmp_path: Path) -> None:
         find_kind(tmp_path).describe(tmp_path)
 
 
+@pytest.mark.parametrize(("folder", "name"), [("net/model", "net"), ("net", "net")])
+def test_a_folder_that_is_one_model_asks_for_its_engine_s_environment(tmp_path: Path, folder: str, name: str) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "model.mlir").write_text("module {}")
+    info = find_kind(tmp_path / folder).describe(tmp_path / folder)
+    assert (info.name, info.type, info.environment) == (name, "model/oneflow", {"engine": "oneflow"})
+
+
 def test_the_same_model_in_both_of_paddle_s_forms_is_one(tmp_path: Path) -> None:
     for name in ("inference.pdmodel", "inference.json", "inference.pdiparams"):
         (tmp_path / name).write_text('{"pir"')
