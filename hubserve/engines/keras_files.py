@@ -38,7 +38,7 @@ def check_keras(path: Path) -> None:
         raise LoadFailed(f"'{path.name}' is damaged or cut short: {error}. Save or copy the model again.") from None
     if missing:
         raise LoadFailed(
-            f"'{path.name}' is no model that Keras 3 saved: it lacks {' and '.join(missing)}. Save it with model.save('model.keras')."
+            f"'{path.name}' was not saved by Keras 3: it lacks {' and '.join(missing)}. Save it with model.save('model.keras')."
         )
 
 

@@ -113,7 +113,7 @@ class OpenVinoEngine(Engine):
 
 
 class _Source(NamedTuple):
-    """How a model is read.
+    """Source of a model.
 
     Attributes:
         read: gives its graph; called with OpenVINO's core.

@@ -68,7 +68,7 @@ class Graph(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """What settings choose of a SavedModel: a graph, the name of a signature, and the signature."""
+    """Choice of settings among the content of a SavedModel: a graph, the name of a signature, and the signature."""
 
     graph: Graph
     name: str

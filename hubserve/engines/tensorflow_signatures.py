@@ -56,7 +56,7 @@ class Functions(Computation):
 class FirstSession(Computation):
     """One signature of a SavedModel of TensorFlow 1.
 
-    It runs in a session, as it did when it was made: functions cannot have inputs whose names are no words of Python, such as ``in``.
+    It runs in a session, as it did when it was made: functions cannot have inputs whose names Python keeps for itself, such as ``in``.
     """
 
     def __init__(self, tensorflow: Any, folder: Path, chosen: Chosen) -> None:

@@ -164,10 +164,9 @@ def test_what_was_chosen_answers_as_tensorflow(name: str, server: Server, models
 def test_what_was_chosen_answers_as_pytorch(server: Server, frameworks: FrameworkHome) -> None:
     data = {"data": np.random.default_rng(3).random((2, 3, 32, 32), "float32")}
     wanted = frameworks.answers("pytorch", frameworks.made("pytorch", "pytorch_model", "tiny") / "model.pt2", data)
-    answers = over_http(server, "exported", data)
-    assert set(answers) == set(wanted)
-    for name, array in wanted.items():
-        np.testing.assert_allclose(answers[name], array, rtol=0, atol=TOLERANCE * float(np.abs(array).max()))
+    for call in (over_http, over_grpc):
+        for answer, array in zip(call(server, "exported", data).values(), wanted.values(), strict=True):
+            np.testing.assert_allclose(answer, array, rtol=0, atol=TOLERANCE * float(np.abs(array).max()))
 
 
 def test_an_engine_that_does_not_read_a_form_is_answered_with_those_that_do(models: Path, frameworks: FrameworkHome) -> None:
