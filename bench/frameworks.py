@@ -1,9 +1,9 @@
 """Requests per second through the server against each framework in process: same model, same core, one run.
 
-Gateway and instance share one core; so does the framework alone, called by its own API in a process of its environment, with one thread.
-The client has the other cores, and keeps some requests in flight: one picture each, 602 KB of binary tensors, over HTTP and gRPC. Rounds
-alternate, and medians are compared: of requests per second, and of the processor time of a request, which other programs on the machine
-disturb less. Environments are those of ``make test-frameworks``.
+Gateway and instance share one core, or with ``--apart`` the instance has it to itself; so does the framework alone, called by its own API
+in a process of its environment, with one thread. The client has the other cores, and keeps some requests in flight: one picture each,
+602 KB of binary tensors, over HTTP and gRPC. Rounds alternate, and medians are compared: of requests per second, and of the processor time
+of a request, which other programs on the machine disturb less. Environments are those of ``make test-frameworks``.
 
     python bench/frameworks.py --frameworks megengine,oneflow --rounds 5 --seconds 5
 """
@@ -75,6 +75,7 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=4, help="requests in flight (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each, alternating (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=4, help="length of a round (default %(default)s)")
+    parser.add_argument("--apart", action="store_true", help="give the gateway the client's cores: the instance has one to itself")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args()
     home, rows = FrameworkHome(kept_home()), []
@@ -95,6 +96,8 @@ def measure(home: FrameworkHome, name: str, args: argparse.Namespace) -> list[di
     served: dict[str, list[Speed]] = {protocol: [] for protocol in protocols}
     with server(home, name, cores[0]) as running:
         check(running, home, name)
+        if args.apart:
+            move(running.process.pid, set(cores[1:]) or set(cores))
         for _ in range(args.rounds):
             with pinned({cores[0]}):
                 raw.append(in_process(home, model, args.seconds))
@@ -135,6 +138,12 @@ def pinned(cores: set[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def move(pid: int, cores: set[int]) -> None:
+    """Keep the threads of a process on some cores; its children stay where they are."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), cores)
 
 
 @contextmanager
