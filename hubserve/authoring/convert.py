@@ -12,7 +12,7 @@ from hubserve.authoring.python_source import Source, class_name, literal, quoted
 from hubserve.authoring.trial import Trial, try_model
 from hubserve.engines import ModelFiles, find_model_files
 from hubserve.engines.model_formats import FORMATS, backend_of_file
-from hubserve.engines.table import AUTO, ENGINES, environment_for
+from hubserve.engines.table import AUTO, ENGINES, engine_class, environment_for
 from hubserve.kinds import model_file
 from hubserve.models.classifier import ClassifierModule, find_scores
 from hubserve.models.items import UNBATCHED
@@ -27,7 +27,6 @@ _MODEL, _LABELS = "model", "labels.txt"
 #: backends whose models get the names of files that PaddleHub's modules have; "" is Paddle's with another name
 _RENAMED = ("onnxruntime", "paddle", "")
 _COMMENTS = {
-    "engine": f"{' | '.join(ENGINES)}, or auto: the fastest on this machine of those that agree",
     "batch_size": "maximum items per batch; requests are merged up to it",
     "batched": "whether the first dimension of all inputs and outputs is the batch; None: decided by the model's signature",
     "class_id_map_file": 'lines of "<class id> <name>"; None: no names',
@@ -188,12 +187,19 @@ def _write(folder: Path, request: Request, trial: Trial, engine: str, params: di
         "environment": _environment(engine),
         "class_name": class_name(request.name),
         "base": "ClassifierModule" if request.pictures else "ModelModule",
-        "params": literal(params, _COMMENTS, 4),
+        "params": literal(params, {"engine": _engines(folder / _MODEL), **_COMMENTS}, 4),
         "signature": "".join(_row("input", each) for each in trial.inputs) + "".join(_row("output", each) for each in trial.outputs),
         "notes": "".join(f"\n{each}\n" for each in notes),
         "usage": _usage(request, trial),
     }
     fill("converted", folder, values)
+
+
+def _engines(model_folder: Path) -> str:
+    """Return the comment on the setting ``engine``: those that read the model."""
+    graph = find_model_files(model_folder).graph
+    readers = [name for name in ENGINES if engine_class(name).reads(graph)]
+    return f"{' | '.join(readers)} | auto: the fastest on this machine of those that agree" if readers[1:] else f"{readers[0]} reads it"
 
 
 def _environment(engine: str) -> str:

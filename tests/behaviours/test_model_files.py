@@ -210,7 +210,7 @@ REFUSED = {
     "net.h5": (b"x", "without a model's description, such as save_weights() writes"),
     "net.keras": (b"x", "is damaged or cut short: File is not a zip file"),
     "net.pb": (b"x", "Give the folder of the SavedModel"),
-    "net.safetensors": (b"x", "weights only"),
+    "net.safetensors": (b"x", "is not a whole safetensors file"),
     "net.pkl": (b"x", "a Python pickle, which is not opened"),
     "pointer.onnx": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     "page.onnx": (b"<!DOCTYPE html><html>", "a web page in place of the model"),
@@ -257,4 +257,4 @@ def test_the_error_for_two_files_of_one_name_says_how_to_name_them(home: Path, t
     scale(tmp_path / "a" / "model.onnx")
     scale(tmp_path / "b" / "model.onnx")
     answer = hub("serving", "start", "-m", tmp_path / "a" / "model.onnx", tmp_path / "b" / "model.onnx", "-p", free_port(), home=home)
-    assert "Give one of two files another name: -m NAME=FILE" in answer.stderr
+    assert "Give one of the two another name: -m NAME=PATH" in answer.stderr

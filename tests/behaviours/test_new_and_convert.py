@@ -303,7 +303,7 @@ def test_a_classifier_converted_without_pictures_is_told_how_to_have_them(home: 
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("gone", [], "there is no folder"),
+        ("gone", [], "there is no '"),
         ("two_inputs", ["--image_size", "32"], "a classifier has one input of pictures"),
         ("any_batch", ["--image_size", "48"], "got [1, 3, 48, 48] from a picture. Set --image_size"),
         ("any_batch", ["--layout", "NHWC", "--image_size", "32"], "got [1, 32, 32, 3] from a picture"),
