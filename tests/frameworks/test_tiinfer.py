@@ -1,10 +1,9 @@
 """Scripts of tiinfer in the environments of PyTorch and TensorFlow, those of the guide as they are written among them."""
 
-import contextlib
 import json
 import os
 import signal
-import time
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -158,18 +157,28 @@ def test_missing_weights_are_the_reason_why_a_script_is_not_ready(folders: Folde
 
 def test_no_request_is_lost_when_a_process_of_pytorch_is_killed(folders: Folders, server: Start, digits: Digits) -> None:
     running = server({"own-pytorch": folders.entry("own-pytorch", workers=2)})
-    asked = [(number, {"images": [digits.encoded(number)]}) for number in range(200)]
-    wanted = {number: infer(running, value).json() for number, value in asked[:20]}
+    asked = [{"images": [digits.encoded(number)]} for number in range(20)]
+    wanted = [infer(running, value).json() for value in asked]
+    over = threading.Event()
+
+    def ask() -> list[list[object]]:
+        rounds = []
+        while not over.is_set():
+            rounds.append([infer(running, value).json() for value in asked])
+        return rounds
+
     with ThreadPoolExecutor(8) as threads:
-        answers = [(number, threads.submit(infer, running, value)) for number, value in asked]
-        for _ in range(3):
-            pid = wait_for(lambda: running.instance_pids("own-pytorch"))[0]
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.2)
-        got = {number: each.result().json() for number, each in answers}
-    assert all("result" in each for each in got.values())
-    assert {number: got[number] for number in wanted} == wanted
+        clients = [threads.submit(ask) for _ in range(8)]
+        try:
+            for _ in range(3):  # one at a time: a request whose process dies twice is refused
+                killed = running.instance_pids("own-pytorch")[0]
+                os.kill(killed, signal.SIGKILL)
+                wait_for(lambda pid=killed: len({*running.instance_pids("own-pytorch")} - {pid}) == 2)
+        finally:
+            over.set()
+        rounds = [each for client in clients for each in client.result()]
+    assert len(rounds) > len(clients)
+    assert all(each == wanted for each in rounds)
 
 
 def test_an_install_chooses_the_environment_by_what_the_script_imports(folders: Folders, framework_home: Path) -> None:
