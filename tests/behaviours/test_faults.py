@@ -149,7 +149,7 @@ def test_a_request_that_takes_too_long_is_answered_504(start: Start) -> None:
 
 
 def test_a_full_queue_is_answered_at_once_with_429_and_retry_after(start: Start) -> None:
-    server = start({"faulty": {**toy("faulty", delay_s=0.5), "max_queue_size": 2}})
+    server = start({"faulty": {**toy("faulty", delay_s=2), "max_queue_size": 2}})  # all have come before the first is answered
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda _: server.predict("faulty", json={}), range(8)))
     refused = [each for each in answers if each.status_code == 429]
