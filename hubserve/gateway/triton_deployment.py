@@ -128,11 +128,12 @@ def plan_model(
         if config is not None and not settings.model_uploads:
             check_sent(model.config, own_config(model.folder), model.folder)
         launched = packed_launch(model.config, model.folder) or launched
-    elif launched is None:
+    own = settings.module(model.name)
+    if launched is None:
         use_gpu = any(device.kind == "GPU" for device in devices)
         engine, subject = model.engine_on(use_gpu=use_gpu), f"model '{model.name}'"
-        launched = engine_launch(home(), engine, subject, build=settings.build_environments, use_gpu=use_gpu)
-    own = settings.module(model.name)
+        build = settings.build_environments
+        launched = engine_launch(home(), engine, subject, build=build, use_gpu=use_gpu, requested=own.environment)
     if own.addresses:
         raise ConfigError(f"modules_info.{model.name}.addresses: the instances of a Triton model run on this machine only. Remove it.")
     caches = own.response_cache or model.config.get("response_cache", {}).get("enable")

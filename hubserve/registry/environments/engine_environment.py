@@ -8,7 +8,7 @@ from hubserve.registry.configuration import install_settings
 from hubserve.registry.environments.environment_record import Environment
 from hubserve.registry.environments.launch import Launch, environment_launch
 from hubserve.registry.environments.module_requirements import engine_profile
-from hubserve.registry.environments.profile import Profile, get_profile
+from hubserve.registry.environments.profile import HOST, Profile, get_profile
 from hubserve.registry.environments.profile_environment import built_environment, profile_environment
 from hubserve.registry.environments.python_choice import PythonRequest, choose_python
 from hubserve.registry.environments.resolve import PYTHONS_CACHE
@@ -17,8 +17,8 @@ from hubserve.registry.progress import LASTING
 _LOG = logging.getLogger("hubserve")
 
 
-def engine_launch(home: Path, engine: str, subject: str, *, build: bool, use_gpu: bool = False) -> Launch | None:
-    """Return how to start the instances of a model file; None for this Python.
+def engine_launch(home: Path, engine: str, subject: str, *, build: bool, use_gpu: bool = False, requested: str = "") -> Launch | None:
+    """Return how to start the instances of a model; None for this Python.
 
     Args:
         home: the home.
@@ -26,15 +26,17 @@ def engine_launch(home: Path, engine: str, subject: str, *, build: bool, use_gpu
         subject: of messages, such as ``"model 'resnet'"``.
         build: whether to build the environment if it does not exist.
         use_gpu: whether the engine computes on a GPU.
+        requested: the profile named in the settings, which is built if it does not exist, or ``host``; "" for the engine's.
     Raises:
+        ConfigError: the requested profile does not exist.
         InstallError: the environment does not exist, and is not to be built or cannot be built.
     """
-    name = engine_profile(engine, use_gpu)
-    if not name:
+    name = requested or engine_profile(engine, use_gpu)
+    if name in ("", HOST):
         return None
     profile = get_profile(home, name)
     environment = built_environment(home, profile)
-    if environment is None and build:
+    if environment is None and (build or requested):
         timeout_s = install_settings(home).lock_timeout_s
         environment = profile_environment(home, name, timeout_s=timeout_s, progress=BuildLog(subject)).environment
     if environment is None:

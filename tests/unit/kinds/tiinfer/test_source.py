@@ -1,4 +1,4 @@
-"""What is known of a tiinfer script without running it."""
+"""Metadata of tiinfer scripts, read without running them."""
 
 from pathlib import Path
 

@@ -111,6 +111,21 @@ def test_a_named_engine_decides_the_environment(profile: Path, home: Path, tmp_p
     assert {spec.python for spec in plan.instances} == {""}
 
 
+@pytest.mark.parametrize("backend", ["megengine", "python"])
+def test_a_profile_in_the_settings_of_a_stored_model_is_built_and_used(packages: Path, home: Path, tmp_path: Path, backend: str) -> None:
+    write_profile(home, "mine", pythons=[MINOR], environ={"FROM_PROFILE": "mine"})
+    folder = stored(tmp_path / "store")
+    (folder / "1" / "model.py").write_text("")
+    (folder / "config.pbtxt").write_text(f'backend: "{backend}"')
+    settings: dict[str, Any] = {"model_store": [str(tmp_path / "store")], "modules_info": {"m": {"environment": "mine"}}}
+    (plan,) = plan_model(folder, parse_settings(settings, "test"))
+    (environment,) = all_environments(home)
+    assert {(spec.python, spec.environ["FROM_PROFILE"]) for spec in plan.instances} == {(str(environment.executable), "mine")}
+    settings["modules_info"]["m"]["environment"] = "host"
+    (plan,) = plan_model(folder, parse_settings(settings, "test"))
+    assert {spec.python for spec in plan.instances} == {""}
+
+
 def test_a_model_file_that_is_served_without_an_install_needs_it(profile: Path, home: Path, tmp_path: Path) -> None:
     stored(tmp_path)
     found = resolve(str(tmp_path / "m" / "1" / "model.mge"))
