@@ -4,7 +4,9 @@ import fcntl
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Iterator, List
+from typing import Callable, Iterator, List
+
+from hubserve.errors import LoadFailed
 
 _PUBLIC_MODE = 0o644
 
@@ -28,6 +30,35 @@ def put_in_place(finished: Path, path: Path) -> None:
         os.fsync(opened.fileno())
     os.chmod(str(finished), _PUBLIC_MODE)
     os.replace(str(finished), str(path))
+
+
+def converted_once(path: Path, model: Path, convert: Callable[[], None], again: bool = False) -> Path:
+    """Return a kept conversion of a model; make it unless that was done before.
+
+    Args:
+        path: of the conversion; for ``.xml``, its ``.bin`` belongs to it.
+        model: what it is made from.
+        convert: makes it.
+        again: make it even if it is there, because it turned out to be damaged.
+    Raises:
+        LoadFailed: the cache cannot be written, or ``convert`` raises it.
+    """
+    if again or not _is_whole(path):
+        try:
+            with locked(path):  # several instances of one module start at the same time
+                if again or not _is_whole(path):
+                    convert()
+        except OSError as error:
+            raise LoadFailed(
+                f"cannot keep the converted model in '{path.parent}': {error.strerror or error}. "
+                "Make that folder writable, or set HUB_HOME to one that is."
+            ) from error
+    note_origin(path, model)
+    return path
+
+
+def _is_whole(path: Path) -> bool:
+    return path.is_file() and (path.suffix != ".xml" or path.with_suffix(".bin").is_file())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,12 +6,13 @@ The converter imports Paddle, leaves the process on some failures and crashes on
 import inspect
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hubserve.engines.base import ModelFiles
 from hubserve.engines.failures import reason
-from hubserve.engines.file_cache import locked, note_origin, put_in_place
+from hubserve.engines.file_cache import converted_once, put_in_place
 from hubserve.engines.model_files import digest, names, usual_names
 from hubserve.engines.package_imports import import_package, import_paddle
 from hubserve.engines.package_versions import version_of
@@ -42,20 +43,7 @@ def onnx_of(files: ModelFiles, again: bool = False) -> Path:
         LoadFailed: the converter cannot convert this model, or the cache cannot be written.
     """
     converted = cache_dir() / "onnx" / f"{digest(files, version_of('paddle2onnx'), str(_OPSET))}.onnx"
-    if converted.is_file() and not again:
-        note_origin(converted, files.graph)
-        return converted
-    try:
-        with locked(converted):  # several instances of one module start at the same time
-            if again or not converted.is_file():
-                _convert(files, converted)
-    except OSError as error:
-        raise LoadFailed(
-            f"cannot keep the converted model in '{converted.parent}': {error.strerror or error}. "
-            "Make that folder writable, or set HUB_HOME to one that is."
-        ) from error
-    note_origin(converted, files.graph)
-    return converted
+    return converted_once(converted, files.graph, partial(_convert, files, converted), again)
 
 
 def _convert(files: ModelFiles, converted: Path) -> None:

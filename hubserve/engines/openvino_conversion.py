@@ -5,12 +5,13 @@ OpenVINO converts a loaded model, so that the framework is imported for it: in a
 
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 from hubserve.engines.base import EngineOptions, ModelFiles, Signature, options_of, signature_of
 from hubserve.engines.failures import reason
-from hubserve.engines.file_cache import locked, note_origin, put_in_place
+from hubserve.engines.file_cache import converted_once, put_in_place
 from hubserve.engines.keras_files import KERAS_ENDINGS
 from hubserve.engines.model_files import digest
 from hubserve.engines.package_imports import import_package
@@ -52,17 +53,7 @@ def ir_of(files: ModelFiles, options: EngineOptions, again: bool = False) -> Pat
     versions = [version_of("openvino"), package_version(engine_class(engine).package)]
     named = digest(files, *versions, json.dumps(options.signature), json.dumps(options.tuning))
     converted = cache_dir() / "openvino" / f"{named}.xml"
-    try:
-        with locked(converted):  # several instances of one module start at the same time
-            if again or not (converted.is_file() and converted.with_suffix(".bin").is_file()):
-                _convert(engine, files, options, converted)
-    except OSError as error:
-        raise LoadFailed(
-            f"cannot keep the converted model in '{converted.parent}': {error.strerror or error}. "
-            "Make that folder writable, or set HUB_HOME to one that is."
-        ) from error
-    note_origin(converted, files.graph)
-    return converted
+    return converted_once(converted, files.graph, partial(_convert, engine, files, options, converted), again)
 
 
 def _framework(graph: Path) -> str:
