@@ -15,6 +15,7 @@ class RequestRecord:
         method: HTTP's, or ``CALL`` for gRPC.
         path: that was requested, without the query.
         peer: the client's address without the port; "" if unknown.
+        client_certificate: the subject of the client's certificate, such as ``CN=alice,O=Example``; "" for none.
         module, version: the served module that answered, as served; "" for a request to none, or to an unknown one.
         status: the HTTP status, or the name of the gRPC status; 0 if the client left before there was one.
         received_bytes, sent_bytes: of the request's and the response's body.
@@ -29,6 +30,7 @@ class RequestRecord:
     method = ""
     path = ""
     peer = ""
+    client_certificate = ""
     module = ""
     version = ""
     status: int | str = 0

@@ -102,6 +102,8 @@ class Call:
         self.metadata = head.metadata
         self.record = record = service.telemetry.begin()
         record.protocol, record.method, record.path, record.peer = "grpc", "CALL", head.path, stream.peer
+        if stream.client_certificate:
+            record.client_certificate = stream.client_certificate
         self._start = time.monotonic()
         self.deadline = None if head.timeout_s is None else self._start + head.timeout_s
         self._service = service
