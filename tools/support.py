@@ -67,7 +67,7 @@ def served(kind: str, backend: str, protocol: str) -> bool:
     """
     if protocol == "grpc":
         return served(kind, backend, "v2")
-    kinds = dict(zip(PROTOCOLS, protocol_classes(), strict=True))[protocol].kinds
+    kinds = protocol_classes()[protocol].kinds
     return (not kinds or kind in kinds) and not (protocol == "paddlehub" and backend in TENSORS_ONLY)
 
 

@@ -108,7 +108,7 @@ class HubBlueprint(flask.Blueprint):
         self._lock = threading.Lock()
         self._gateway: Gateway | None = None
         self._inherited: list[Gateway] = []
-        for prefix in [prefix for protocol in protocol_classes() if protocol.is_mountable for prefix in protocol.prefixes]:
+        for prefix in [prefix for protocol in protocol_classes().values() if protocol.is_mountable for prefix in protocol.prefixes]:
             self._mount(prefix, prefix, _METHODS)
             if prefix.endswith("/"):
                 self._mount(prefix + "<path:rest>", prefix, _METHODS)

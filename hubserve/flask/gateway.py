@@ -18,6 +18,7 @@ from hubserve.server.loading import load_modules
 from hubserve.server.model_control import ModelRepository
 from hubserve.server.reload import MakePlans
 from hubserve.settings import ServerSettings
+from hubserve.telemetry.telemetry import Telemetry
 
 log = logging.getLogger("hubserve")
 
@@ -52,6 +53,7 @@ class Gateway:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event
         self._app: Any = None
+        self._telemetry: Telemetry
         self._thread = threading.Thread(target=self._run, name="hubserve", daemon=True)
         self._thread.start()
 
@@ -112,7 +114,7 @@ class Gateway:
     # --- on the loop ---
 
     def _start(self, cycle: WsgiRequestCycle) -> None:
-        cycle.task = asyncio.create_task(cycle.run(self._app))
+        cycle.task = asyncio.create_task(cycle.run(self._app, self._telemetry))
         self._tasks.add(cycle.task)
         cycle.task.add_done_callback(self._tasks.discard)
 
@@ -121,7 +123,7 @@ class Gateway:
         dataplane = DataPlane(plans, self._settings.drain_timeout_s)
         models = ModelRepository(dataplane, self._settings, self._search_path)
         context = Context(dataplane, self._settings, models, is_mounted=True)
-        self._app = build_app(context)
+        self._app, self._telemetry = build_app(context), context.telemetry
         self._running.set()
         loading = asyncio.create_task(self._load(dataplane, models))
         try:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from hubserve.errors import drop_frames
 from hubserve.net.body_receiver import BodyReceiver
 from hubserve.net.http1.request_cycle import INTERNAL_ERROR_BODY
+from hubserve.telemetry.request_record import CURRENT
+from hubserve.telemetry.telemetry import Telemetry
 
 log = logging.getLogger("hubserve")
 
@@ -63,6 +65,7 @@ class WsgiRequestCycle:
         self._scope = {**scope, "extensions": {"hubserve": self}}
         self._read = read
         self._left_bytes = length
+        self._received_bytes = 0
         self._orders: SimpleQueue[asyncio.Future[bytes | None] | Response] = SimpleQueue()
         self._early: bytes | None = None
         self._status = 0
@@ -95,6 +98,7 @@ class WsgiRequestCycle:
             part = self._read(wanted)
         except (OSError, ValueError):
             return None
+        self._received_bytes += len(part)
         if self._left_bytes is not None:
             self._left_bytes -= len(part)
             if not part:
@@ -103,8 +107,17 @@ class WsgiRequestCycle:
 
     # --- on the loop ---
 
-    async def run(self, app: Any) -> None:
-        """Run the application; the thread gets a response whatever happens."""
+    async def run(self, app: Any, telemetry: Telemetry) -> None:
+        """Run the application; the thread gets a response whatever happens.
+
+        Args:
+            app: of ASGI.
+            telemetry: receives the record.
+        """
+        record = telemetry.begin()
+        record.method, record.path = self._scope["method"], self._scope["path"]
+        record.peer = (self._scope.get("client") or ("",))[0]
+        CURRENT.set(record)
         answer = Response(503, [*_JSON, ("retry-after", "1")], _ENDING)  # for a task that is cancelled
         try:
             await app(self._scope, self._receive, self._send)
@@ -116,6 +129,8 @@ class WsgiRequestCycle:
             answer = Response(500, _JSON, INTERNAL_ERROR_BODY)
         finally:
             self._orders.put(answer)
+            record.status, record.sent_bytes, record.received_bytes = answer.status, len(answer.body), self._received_bytes
+            telemetry.end(record)
             del self._scope["extensions"]  # a cycle, which only the garbage collector would free
 
     def buffered_body(self) -> bytes | None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
 from typing import Any, TypeVar
 
 log = logging.getLogger("hubserve")
@@ -20,7 +21,8 @@ def run_in_background(work: Coroutine[Any, Any, T], doing: str) -> "asyncio.Task
         work: the coroutine to run.
         doing: completes "an unexpected error while ...".
     """
-    task = asyncio.get_running_loop().create_task(work)
+    # not in the context of the request that happens to start it: it outlives that request
+    task = Context().run(asyncio.get_running_loop().create_task, work)
     _running.add(task)
 
     def on_done(done: "asyncio.Task[T]") -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hubserve.errors import DeadlineExceeded, Unavailable
+from hubserve.telemetry.request_record import RequestRecord
 from hubserve.types import InferResponse, SequencePart
 
 #: a request that ended this many instances by itself is not retried
@@ -33,6 +34,7 @@ class QueuedRequest:
         number: its position in the order of first queueing.
         queued_at: when it was first queued, on the clock of ``time.monotonic``.
         marks: of the request; see :class:`hubserve.types.InferRequest`.
+        record: of the client's request; None for one that has no client.
         requested_wait_s: the longest wait that it asks for; 0 for none. The queue's policy says whether that counts.
         queue_deadline: until when it may wait in the queue, on the clock of ``time.monotonic``; 0 for as long as it must.
         delayed: whether it has waited too long, and goes after all others of its priority now.
@@ -58,6 +60,7 @@ class QueuedRequest:
     number: int = 0
     queued_at: float = 0.0
     marks: dict[str, int] | None = None
+    record: RequestRecord | None = None
     requested_wait_s: float = 0.0
     queue_deadline: float = 0.0
     delayed: bool = False

@@ -18,6 +18,7 @@ from hubserve.gateway.scheduling.sequence_batcher import Queue
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.kinds.description import Description
 from hubserve.net.deadline_monitor import DeadlineMonitor
+from hubserve.telemetry.request_record import CURRENT
 from hubserve.types import InferRequest, InferResponse
 
 _DEADLINES_EVERY_S = 0.05
@@ -124,6 +125,11 @@ class Responder:
             work.requested_wait_s = _requested_wait_s(request.parameters)
         work.due = work.deadline or 0.0
         work.marks = request.marks
+        record = CURRENT.get()
+        if record is not None:
+            work.record = record
+            if work.marks is None:
+                work.marks = record.marks
         return RequestTracker(self._module, self._statistics, work, self._deadlocks, self._deadlines)
 
     def _put(self, work: QueuedRequest) -> None:

@@ -27,6 +27,7 @@ from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.kinds.description import Description
 from hubserve.paths import cache_dir
 from hubserve.registry.version_dirs import DirectoryLock
+from hubserve.telemetry.request_record import CURRENT
 from hubserve.types import ANY, InferRequest, InferResponse, specs_to_json
 from hubserve.wire.model_access import ModelAccess
 
@@ -200,6 +201,9 @@ class ServedModule:
             Unavailable: it has no instance, and none is about to run.
             Overloaded: too many requests wait.
         """
+        record = CURRENT.get()
+        if record is not None:
+            record.concerns(self.plan.info.name, self.plan.info.version)
         self.check_room()
         return self._use
 

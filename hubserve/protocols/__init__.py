@@ -16,13 +16,13 @@ PROTOCOLS = {
 }
 
 
-def protocol_classes() -> list[type[Protocol]]:
-    """Return the class of every protocol in the table.
+def protocol_classes() -> dict[str, type[Protocol]]:
+    """Return the class of every protocol in the table by its name.
 
     Raises:
         ConfigError: a prefix of one is covered by another's above it, which would answer in its place.
     """
-    classes: list[type[Protocol]] = []
+    classes: dict[str, type[Protocol]] = {}
     owners: dict[str, str] = {}
     for name, target in PROTOCOLS.items():
         module, _, attribute = target.partition(":")
@@ -35,7 +35,7 @@ def protocol_classes() -> list[type[Protocol]]:
                         f"'{taken}'. Give one of them another prefix."
                     )
             owners.setdefault(prefix, name)
-        classes.append(cls)
+        classes[name] = cls
     return classes
 
 
@@ -44,6 +44,6 @@ def covers(prefix: str, path: str) -> bool:
     return path == prefix or (prefix.endswith("/") and path.startswith(prefix))
 
 
-def create_protocols(context: Context) -> list[Protocol]:
-    """Create one object of every protocol in the table."""
-    return [cls(context) for cls in protocol_classes()]
+def create_protocols(context: Context) -> dict[str, Protocol]:
+    """Create one object of every protocol in the table, by its name."""
+    return {name: cls(context) for name, cls in protocol_classes().items()}

@@ -14,6 +14,7 @@ from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds
 from hubserve.protocols.model_control import ModelControl
 from hubserve.settings import ServerSettings
+from hubserve.telemetry.telemetry import Telemetry
 
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ class Context:
         admission: limits on requests in progress and their memory.
         bounds: limits on clients' JSON.
         decoders: decoder processes for large requests.
+        telemetry: receives the record of each request.
         on_stop: called when the server begins to stop, while requests are still in progress.
         on_close: called once the last request has ended.
     """
@@ -51,6 +53,7 @@ class Context:
         self.admission = AdmissionControl(settings.max_concurrency, settings.max_pending_bytes)
         self.bounds = JsonBounds.of(settings)
         self.decoders = Decoders()
+        self.telemetry = Telemetry()
         self.on_stop: list[Callable[[], None]] = []
         self.on_close: list[Callable[[], None]] = [self.decoders.close]
         self._shared: dict[Callable[[Context], Any], Any] = {}

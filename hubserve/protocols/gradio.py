@@ -18,6 +18,7 @@ from hubserve.net.request_body import TooSlow, read_body
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.forwarding import Target, forward
 from hubserve.protocols.gradio_apps import GradioApps
+from hubserve.telemetry.request_record import note_error
 
 _PREFIX = "/gradio/"
 _NO_BODY = (b"content-length", b"0")
@@ -114,6 +115,7 @@ def _target(rest: bytes, query: bytes) -> bytes:
 
 
 async def _refuse(scope: Scope, send: Send, error: HubError) -> None:
+    note_error(error)
     status = next(status for cls, status in _STATUSES if isinstance(error, cls))
     if "text/html" in header(scope, b"accept"):
         kind, body = b"text/html; charset=utf-8", _PAGE.format(status=status, text=html.escape(error.message)).encode()

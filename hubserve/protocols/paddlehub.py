@@ -36,6 +36,7 @@ from hubserve.protocols.arguments import ArgumentReader, BatchKeys
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.documents import is_small_object
 from hubserve.protocols.forms import apply_form, read_form
+from hubserve.telemetry.request_record import note_error
 from hubserve.types import InferRequest, InferResponse, array_from_bytes, parse_shape
 
 log = logging.getLogger("hubserve")
@@ -117,6 +118,7 @@ class PaddleHubProtocol(Protocol):
             raise type(error)(error.message + usage) from None
 
     async def _refuse(self, name: str, error: HubError, send: Send) -> None:
+        note_error(error)
         http, status = next((http, status) for cls, http, status in _STATUSES if isinstance(error, cls))
         message = error.message
         if isinstance(error, ModuleNotFound):

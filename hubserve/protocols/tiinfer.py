@@ -29,6 +29,7 @@ from hubserve.net.request_body import TooSlow, read_body
 from hubserve.protocols.arguments import ArgumentReader
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.documents import is_small_object
+from hubserve.telemetry.request_record import note_error
 from hubserve.types import InferRequest
 
 _PATH = "/inference"
@@ -122,6 +123,7 @@ class TiinferProtocol(Protocol):
 
 
 async def _refuse(error: HubError, send: Send) -> None:
+    note_error(error)
     status = _CONFLICT if isinstance(error, _SeveralScripts) else next(http for cls, http in _STATUSES if isinstance(error, cls))
     headers: dict[str, Any] = {"retry_after": error.retry_after_s} if isinstance(error, Unavailable) else {}
     if isinstance(error, TooSlow):

@@ -24,14 +24,15 @@ _SLASHES = re.compile("/{2,}")
 
 def build_app(context: Context) -> ASGIApp:
     """Return the application that uvicorn runs."""
-    mounted = [(prefix, protocol) for protocol in create_protocols(context) for prefix in protocol.prefixes]
+    mounted = [(prefix, name, protocol) for name, protocol in create_protocols(context).items() for prefix in protocol.prefixes]
     own_pages = _own_pages(context.dataplane, context.admin)
     policy = OriginPolicy(context.settings, context.hosts)
 
     def route(scope: Scope) -> ASGIApp:
         if scope["type"] == "http":
-            for prefix, protocol in mounted:
+            for prefix, name, protocol in mounted:
                 if covers(prefix, scope["path"]):
+                    scope["extensions"]["hubserve"].record.protocol = name
                     return protocol
         return own_pages
 

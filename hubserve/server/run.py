@@ -148,7 +148,9 @@ class _Gateway:
         settings = self._settings
         return uvicorn.Config(
             build_app(self._context),
-            http=http_protocol(settings.client_timeout_s, self._context.admission, self._connections, http2),  # type: ignore[arg-type]  # uvicorn calls any factory
+            http=http_protocol(  # type: ignore[arg-type]  # uvicorn calls any factory
+                settings.client_timeout_s, self._context.admission, self._connections, http2, self._context.telemetry
+            ),
             backlog=self._connections.backlog,
             lifespan="off",
             log_config=None,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from hubserve.errors import HubError
 from hubserve.net.admission import SLOWEST_BYTES_PER_S, SMALL_BYTES
 from hubserve.net.grpc.framing import Answer, Message, MessageReader, prefixed
 from hubserve.net.grpc.refusal import Refusal
@@ -19,6 +20,7 @@ from hubserve.net.http2.endpoint import Endpoint
 from hubserve.net.http2.frames import ErrorCode
 from hubserve.net.http2.hpack_cache import literal, status
 from hubserve.net.http2.streams import Stream
+from hubserve.telemetry.request_record import CURRENT
 
 log = logging.getLogger("hubserve")
 
@@ -27,6 +29,7 @@ _NOT_GRPC = b"this port speaks gRPC: POST with the content type application/grpc
 _ONE_MESSAGE = "the method takes one message; none or several were sent"
 _CUT_OFF = "the call ended within a message"
 _OK = status_block(Status.OK, "")
+_OK_NAME = Status.OK.name
 #: requests of a connection that are read beyond the limit for calls, to be refused with a reason
 _MORE_STREAMS = 100
 #: messages of a stream that are joined before they are read
@@ -70,6 +73,7 @@ class Call:
         due: when to check the client's pace; see :class:`hubserve.net.deadline_monitor.DeadlineMonitor`.
         metadata: name -> value; the last one if a name is repeated.
         deadline: the client's, on the clock of ``time.monotonic``; None for none.
+        record: of the call.
     """
 
     __slots__ = (
@@ -91,10 +95,13 @@ class Call:
         "deadline",
         "due",
         "metadata",
+        "record",
     )
 
     def __init__(self, service: Service, stream: Stream, head: Head, method: Method, on_finished: Callable[["Call"], None]) -> None:
         self.metadata = head.metadata
+        self.record = record = service.telemetry.begin()
+        record.protocol, record.method, record.path, record.peer = "grpc", "CALL", head.path, stream.peer
         self._start = time.monotonic()
         self.deadline = None if head.timeout_s is None else self._start + head.timeout_s
         self._service = service
@@ -119,7 +126,9 @@ class Call:
             self._run(self._answer_stream())
 
     def _run(self, answer: Any) -> None:
+        CURRENT.set(self.record)  # the task gets a copy of this context
         self._task = asyncio.get_running_loop().create_task(answer)
+        CURRENT.set(None)
         self._task.add_done_callback(self._finish)
 
     # --- for its stream ---
@@ -147,6 +156,7 @@ class Call:
             self._account(count)
 
     def _account(self, count: int) -> None:
+        self.record.received_bytes += count
         reader = self._reader
         if reader.complete and self._method.streams:
             self._held_bytes += count  # until the messages are read
@@ -259,6 +269,7 @@ class Call:
             HubError: the message is large, and others hold all memory for responses.
         """
         size = sum(map(len, message))
+        self.record.sent_bytes += size
         if size > SMALL_BYTES and not is_checked:
             self._service.budget.check_answer(size)
         parts = prefixed(message, size)
@@ -320,6 +331,9 @@ class Call:
     def _fail(self, error: Exception) -> None:
         """End the call with a status."""
         code, text = (error.status, error.text) if isinstance(error, RpcError) else self._service.refuse(error)
+        self.record.status = code.name
+        if isinstance(error, HubError):
+            self.record.error, self.record.message = error.code, text
         self._stream.receiver = None  # the status may be queued, and what arrives meanwhile is discarded
         if self._stream.drop_pending():
             self._head_sent = False
@@ -335,6 +349,9 @@ class Call:
         self._release_answers()
         self._service.deadlines.discard(self)
         self._on_finished(self)
+        if not self.record.status and self._stream.sent_end:
+            self.record.status = _OK_NAME
+        self._service.telemetry.end(self.record)
         if not self._stream.sent_end:  # the method was cancelled from within, or _fail failed
             self._stream.reset(ErrorCode.INTERNAL_ERROR)
         if task and not task.cancelled() and (error := task.exception()):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hubserve.net.admission import MemoryBudget
@@ -10,6 +10,7 @@ from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.grpc.framing import Message
 from hubserve.net.grpc.status import Status
 from hubserve.net.http2.header_rules import Field
+from hubserve.telemetry.telemetry import Telemetry
 
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])", re.ASCII)
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -74,6 +75,7 @@ class Service:
         deadlines: watches deadlines.
         decompress: takes a message and the name of its encoding.
         refuse: maps an error to a status and a text.
+        telemetry: receives the record of each call.
     """
 
     methods: Mapping[str, Method]
@@ -84,3 +86,4 @@ class Service:
     deadlines: DeadlineMonitor
     decompress: Callable[[Message, str], Awaitable[Message]]
     refuse: Callable[[Exception], tuple[Status, str]]
+    telemetry: Telemetry = field(default_factory=Telemetry)

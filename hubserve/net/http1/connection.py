@@ -24,6 +24,7 @@ from hubserve.net.http1.response_writer import ResponseWriter
 from hubserve.net.http1.unsent_responses import UnsentResponses
 from hubserve.net.http1.upgrade import switch_to_http2, switch_to_streams
 from hubserve.net.http2.endpoint import Endpoint
+from hubserve.telemetry.telemetry import Telemetry
 
 #: the start of HTTP/2's preface; no method of HTTP/1.1 starts so
 _HTTP2_START = b"PRI "
@@ -49,13 +50,22 @@ class _Shared:
         admission: counts responses that are not sent.
         connections: limits the number of connections.
         http2: serves connections that turn out to be HTTP/2; None if this port does not speak it.
+        telemetry: receives the record of each request.
     """
 
-    def __init__(self, client_timeout_s: float, admission: AdmissionControl, connections: Connections, http2: Endpoint[Any] | None) -> None:
+    def __init__(
+        self,
+        client_timeout_s: float,
+        admission: AdmissionControl,
+        connections: Connections,
+        http2: Endpoint[Any] | None,
+        telemetry: Telemetry,
+    ) -> None:
         self.client_timeout_s = client_timeout_s
         self.admission = admission
         self.connections = connections
         self.http2 = http2
+        self.telemetry = telemetry
         self.deadlines = DeadlineMonitor(_WATCH_EVERY_S)
         self.heads = RequestHeadCache()
         self.scratch = memoryview(bytearray(_SCRATCH_BYTES))
@@ -71,7 +81,11 @@ class _Shared:
 
 
 def http_protocol(
-    client_timeout_s: float, admission: AdmissionControl, connections: Connections, http2: Endpoint[Any] | None = None
+    client_timeout_s: float,
+    admission: AdmissionControl,
+    connections: Connections,
+    http2: Endpoint[Any] | None = None,
+    telemetry: Telemetry | None = None,
 ) -> Callable[..., "HttpConnection"]:
     """Return a factory of connections, for uvicorn's setting ``http``.
 
@@ -80,8 +94,9 @@ def http_protocol(
         admission: counts responses that are not sent.
         connections: limits the number of connections.
         http2: serves HTTP/2 on the same port; None if nothing does.
+        telemetry: receives the record of each request; None if nothing does.
     """
-    shared = _Shared(client_timeout_s, admission, connections, http2)
+    shared = _Shared(client_timeout_s, admission, connections, http2, telemetry or Telemetry())
 
     def make(config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> HttpConnection:  # noqa: ARG001 - uvicorn's call
         return HttpConnection(config.loaded_app, server_state, shared)
@@ -107,6 +122,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
         self._client: tuple[str, int] | None = None
+        self._peer = ""
         self._server: tuple[str, int] | None = None
         self._parser = RequestParser(shared.heads)
         self._cycle: RequestCycle | None = None  # the request that is being answered
@@ -126,6 +142,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._transport = transport
         self._writer = ResponseWriter(transport, UnsentResponses(shared.admission, shared.deadlines, shared.client_timeout_s))
         self._client = _address(transport.get_extra_info("peername"))
+        self._peer = self._client[0] if self._client else ""
         self._server = _address(transport.get_extra_info("sockname"))
         if not shared.connections.add(self, transport):
             self._refuse(BadRequest(503, "the server has as many connections as it can (max_connections); try again later"))
@@ -230,8 +247,9 @@ class HttpConnection(asyncio.BufferedProtocol):
         return rest
 
     def _start(self, head: Head) -> None:
-        cycle = RequestCycle(self, self._writer, head)
+        cycle = RequestCycle(self, self._writer, head, self._shared.telemetry)
         scope = cycle.scope
+        cycle.record.peer = self._peer
         scope["client"], scope["server"] = self._client, self._server
         self._is_idle = False
         self.due = 0.0  # the body's pace is watched where it is read

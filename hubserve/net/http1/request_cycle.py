@@ -12,6 +12,8 @@ from hubserve.net.admission import SMALL_BYTES
 from hubserve.net.body_receiver import BodyReceiver
 from hubserve.net.http1.head_parser import Head
 from hubserve.net.http1.response_writer import ResponseWriter
+from hubserve.telemetry.request_record import CURRENT
+from hubserve.telemetry.telemetry import Telemetry
 
 log = logging.getLogger("hubserve")
 
@@ -58,9 +60,11 @@ class RequestCycle:
         connection: the client's.
         writer: writes to the client.
         head: the request's.
+        telemetry: receives the record.
 
     Attributes:
         scope: ASGI's.
+        record: of the request.
         disconnected: whether the client disconnected before the response was complete.
         cancel_on_disconnect: whether to cancel the task that answers when that happens.
         ends_at_eof: whether a client that sends no more counts as disconnected, as for streams whose next part may never arrive.
@@ -83,6 +87,7 @@ class RequestCycle:
         "_more_body",
         "_receiver",
         "_receiver_error",
+        "_telemetry",
         "_waiter",
         "_waiting_bytes",
         "_writer",
@@ -91,12 +96,13 @@ class RequestCycle:
         "disconnected",
         "ends_at_eof",
         "keep_alive",
+        "record",
         "scope",
         "started",
         "task",
     )
 
-    def __init__(self, connection: Connection, writer: ResponseWriter, head: Head) -> None:
+    def __init__(self, connection: Connection, writer: ResponseWriter, head: Head, telemetry: Telemetry) -> None:
         self.disconnected = False
         self.cancel_on_disconnect = False
         self.ends_at_eof = False
@@ -105,6 +111,9 @@ class RequestCycle:
         self.task: asyncio.Task[None] | None = None
         self.scope = {**head.scope, "extensions": {"hubserve": self}}
         self.announced_bytes = head.announced_bytes
+        self.record = record = telemetry.begin()
+        record.method, record.path = head.scope["method"], head.scope["path"]
+        self._telemetry = telemetry
         self._connection = connection
         self._writer = writer
         self._expects_continue = head.expects_continue
@@ -123,6 +132,7 @@ class RequestCycle:
 
     async def run(self, app: Any) -> None:
         """Run the application."""
+        CURRENT.set(self.record)
         try:
             await app(self.scope, self.receive, self.send)
         except Exception as error:
@@ -143,6 +153,7 @@ class RequestCycle:
         """Receive a part of the body."""
         if self._complete:
             return
+        self.record.received_bytes += len(data)
         if self._receiver:
             self._pass_on(self._receiver.feed, data)
             return
@@ -168,6 +179,7 @@ class RequestCycle:
     def buffer_filled(self, count: int) -> None:
         """Receive ``count`` bytes of the body that were read into :meth:`receive_buffer`."""
         if self._receiver:
+            self.record.received_bytes += count
             self._pass_on(self._receiver.buffer_filled, count)
 
     def disconnect(self) -> None:
@@ -276,10 +288,12 @@ class RequestCycle:
         """
         self.started = True
         self.keep_alive = False
+        self.record.status = 101
         lines = [b"%b: %b\r\n" % each for each in headers]
         return self._connection.switch_protocol(b"".join([STATUS_LINES[101], self._connection.default_lines(), *lines, b"\r\n"]))
 
     def _start(self, status: int, headers: Any) -> None:
+        self.record.status = status
         has_body = self.scope["method"] != "HEAD" and status not in _BODILESS
         length = None
         lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, self._connection.default_lines()]
@@ -308,6 +322,7 @@ class RequestCycle:
             self._head = b""
 
     def _write(self, body: Any, more_body: bool) -> None:
+        self.record.sent_bytes += len(body)
         if self._chunked:
             body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"" if more_body else b"0\r\n\r\n")
         else:
@@ -340,4 +355,5 @@ class RequestCycle:
         self._wake()
         if self._held_bytes:
             self._settle()
+        self._telemetry.end(self.record)
         self._connection.response_sent(self)

@@ -7,7 +7,9 @@ from hubserve.errors import ConfigError
 
 
 def test_no_protocol_of_the_table_hides_another() -> None:
-    assert [cls.__name__ for cls in protocols.protocol_classes()] == [each.rpartition(":")[2] for each in protocols.PROTOCOLS.values()]
+    assert {name: cls.__name__ for name, cls in protocols.protocol_classes().items()} == {
+        name: target.rpartition(":")[2] for name, target in protocols.PROTOCOLS.items()
+    }
 
 
 @pytest.mark.parametrize("prefix", ["/predict/", "/predict/mine/", "/predict/mine"])

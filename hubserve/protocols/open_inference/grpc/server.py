@@ -66,6 +66,7 @@ class GrpcServer:
             deadlines=context.admission.deadlines,
             decompress=self._unpack,
             refuse=refusal,
+            telemetry=context.telemetry,
         )
         self.endpoint = endpoint_of(service)
         self.endpoint.connection_limit = connection_limit

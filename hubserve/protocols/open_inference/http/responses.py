@@ -8,6 +8,7 @@ from hubserve.errors import HubError, Unavailable
 from hubserve.net.request_body import TooSlow
 from hubserve.protocols.open_inference.core.errors import WrongMethod, http_status
 from hubserve.protocols.open_inference.core.json_tensors import dump_json
+from hubserve.telemetry.request_record import note_error
 
 JSON = b"application/json"
 BINARY = b"application/octet-stream"
@@ -43,6 +44,7 @@ async def respond_json(send: Send, value: Any, status: int = 200) -> None:
 
 async def respond_error(send: Send, error: HubError) -> None:
     """Send an error with its status and headers."""
+    note_error(error)
     headers = []
     if isinstance(error, Unavailable):
         headers.append((b"retry-after", b"%d" % error.retry_after_s))

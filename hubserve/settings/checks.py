@@ -1,0 +1,75 @@
+"""Checks of settings that concern more than one of them, or that their types cannot express."""
+
+import ipaddress
+import re
+
+from hubserve.errors import ConfigError
+from hubserve.settings.server import ServerSettings
+
+_HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_.-]+")
+_ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s?#@*]+")
+
+
+def check_settings(settings: ServerSettings, origin: str) -> None:
+    """Check settings together.
+
+    Args:
+        settings: with a value of the right type for each.
+        origin: name of their source in messages.
+    Raises:
+        ConfigError: some contradict one another, or a value cannot be used.
+    """
+    for name, module in settings.modules_info.items():
+        if module.default_priority_level is not None and module.default_priority_level > module.priority_levels:
+            raise ConfigError(
+                f"{origin}: modules_info.{name}.default_priority_level is {module.default_priority_level}, "
+                f"but priority_levels is {module.priority_levels}; give one of 1 to {module.priority_levels or 'priority_levels'}"
+            )
+        for address in module.allowed_addresses:
+            if not _is_address_rule(address):
+                raise ConfigError(
+                    f"{origin}: modules_info.{name}.allowed_addresses has '{address}'; give names of hosts or IP addresses without scheme, "
+                    "port and path, such as 'pictures.example.com', '*.example.com' or '10.1.0.0/16', or '*'"
+                )
+        if module.addresses and not module.token_file:
+            raise ConfigError(
+                f"{origin}: modules_info.{name} has addresses but no token_file; name the file that the listeners were started with"
+            )
+    if bool(settings.grpc_tls_cert) != bool(settings.grpc_tls_key):
+        given, missing = ("grpc_tls_cert", "grpc_tls_key") if settings.grpc_tls_cert else ("grpc_tls_key", "grpc_tls_cert")
+        raise ConfigError(f"{origin}: '{given}' is set but '{missing}' is not; encrypted gRPC needs both files, plain gRPC neither")
+    if settings.grpc_tls_cert and settings.has_one_port:
+        raise ConfigError(
+            f"{origin}: 'grpc_port' and 'port' are both {settings.port}, where HTTP is not encrypted, but 'grpc_tls_cert' is set; "
+            "give gRPC a port of its own, or leave the certificate out"
+        )
+    _check_names(settings, origin)
+    if settings.load_model and settings.model_control != "explicit":
+        raise ConfigError(f"{origin}: load_model has a meaning only with model_control 'explicit', and that is '{settings.model_control}'")
+    if settings.model_control != "none" and not settings.model_store:
+        raise ConfigError(f"{origin}: model_control is '{settings.model_control}', and there is no model_store; name one")
+    if not settings.modules_info and not settings.model_store:
+        raise ConfigError(f"{origin}: 'modules_info' names no module; give at least one, as in {{\"clas_system\": {{}}}}")
+
+
+def _is_address_rule(text: str) -> bool:
+    """Return True for the name of a host, with ``*.`` for all of a domain, and for an IP address or network."""
+    if _HOST.fullmatch(text):
+        return True
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_names(settings: ServerSettings, origin: str) -> None:
+    for host in settings.allowed_hosts:
+        if not _HOST.fullmatch(host):
+            raise ConfigError(f"{origin}: allowed_hosts has '{host}'; give names without scheme, port and path, such as 'ml.example.com'")
+    for page in settings.cors_origins:
+        if not _ORIGIN.fullmatch(page):
+            raise ConfigError(
+                f"{origin}: cors_origins has '{page}'; give a scheme, a host and, unless it is the usual one, a port, "
+                "such as 'https://app.example.com' or 'http://localhost:3000', or '*'"
+            )

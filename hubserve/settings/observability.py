@@ -1,0 +1,47 @@
+"""Settings of what operators see: metrics, logs, traces and statuses."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from hubserve.settings.module import Count
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class ObservabilitySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Metrics, logs, traces and statuses."""
+
+    metrics: bool = True
+    """Serve the server's metrics in Prometheus' format at ``/metrics``."""
+    metrics_port: Port | None = None
+    """Port that serves ``/metrics`` and nothing else, such as Triton's 8002; 0 for any free one. Not set: ``/metrics`` is served on
+    ``port``."""
+    access_log: Literal["off", "text", "json"] = "off"
+    """Write one line for each request: module, status, times, bytes, client and request id."""
+    access_log_file: str = ""
+    """File of the access log; a relative path is resolved beside the configuration file. Not set: the log."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level of the log."""
+    log_format: Literal["text", "json"] = "text"
+    """``json``: every line of the log is a JSON object."""
+    log_file: str = ""
+    """File of the log; a relative path is resolved beside the configuration file. Not set: standard error."""
+    log_file_max_mb: Count = 100
+    """Size at which a log file is rotated."""
+    log_files_kept: Annotated[int, msgspec.Meta(ge=0)] = 5
+    """Number of rotated files that are kept of each log file."""
+    status_codes: Literal["paddlehub", "http"] = "paddlehub"
+    """HTTP status of failures at ``/predict``. ``paddlehub``: 200 for most, as PaddleHub's clients expect, with the failure in
+    ``status``. ``http``: 404 for unknown modules, 400 for wrong input, 500 for failures of modules, 503 for modules that cannot be
+    loaded, so that load balancers and ``curl -f`` see them."""
+    trace_endpoint: str = ""
+    """Address of an OpenTelemetry collector, such as ``http://localhost:4318``, to send traces to. Not set: no traces are sent."""
+    trace_protocol: Literal["http", "grpc"] = "http"
+    """OTLP over HTTP or over gRPC."""
+    trace_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    """Part of the requests without ``traceparent`` that are traced. Requests with one follow the sampling decision of their client."""
+    trace_service_name: str = "hubserve"
+    """Name of this server in traces (``service.name``)."""
+    trace_dir: str = ""
+    """Folder for request traces that clients may turn on. Not set: tracing is not allowed."""

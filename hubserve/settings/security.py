@@ -1,0 +1,49 @@
+"""Settings of who may use a server, and how connections are protected."""
+
+from typing import Literal
+
+from hubserve.settings.observability import ObservabilitySettings, Port
+
+
+class SecuritySettings(ObservabilitySettings, forbid_unknown_fields=True, frozen=True):
+    """TLS, keys, names, proxies and the admin surface. It has a base because a struct of msgspec can have only one."""
+
+    tls_cert: str = ""
+    """PEM file of the certificate chain for HTTPS, and for gRPC on the same port; a relative path is resolved beside the configuration
+    file. Not set: HTTP is not encrypted."""
+    tls_key: str = ""
+    """PEM file of that certificate's private key."""
+    tls_client_ca: str = ""
+    """PEM file of the certificate authorities that clients' certificates must come from (mutual TLS). Not set: clients need no
+    certificate."""
+    grpc_tls_cert: str = ""
+    """PEM file of the certificate chain for gRPC; a relative path is resolved beside the configuration file. Not set: gRPC is not
+    encrypted."""
+    grpc_tls_key: str = ""
+    """PEM file of that certificate's private key."""
+    grpc_tls_client_ca: str = ""
+    """The same as ``tls_client_ca`` for gRPC on its own port."""
+    access_keys: str = ""
+    """File of the keys that clients must send; ``hub access create`` makes keys. A relative path is resolved beside the configuration
+    file. Not set: clients need no key."""
+    admin: Literal["local", "off", "any"] = "local"
+    """Clients that may use the admin surface: load and unload models, register shared memory, change logging and tracing, read
+    ``/status``. ``local``: clients that connect directly from this machine, not through a proxy and not from a web page of another
+    origin. ``off``: none. ``any``: every client that can reach the server."""
+    admin_port: Port | None = None
+    """Port of the admin surface on this machine's loopback address, which is then served nowhere else; 0 for any free one."""
+    admin_socket: str = ""
+    """Path of a Unix socket of the admin surface, which is then served nowhere else; a relative path is resolved beside the
+    configuration file."""
+    allowed_hosts: list[str] = []
+    """Host names (``Host`` header) that clients may use besides ``localhost``, ``host``, this machine's name and IP addresses;
+    ``"*.example.com"`` for all names of a domain, ``"*"`` for any. Not set: any name if ``host`` is reachable from other machines,
+    else none besides these."""
+    cors_origins: list[str] = []
+    """Origins of other web pages that may use the server, such as ``"https://app.example.com"``; ``"*"`` for all. They have no access
+    to the admin surface unless ``admin`` is ``any``."""
+    trusted_proxies: list[str] = []
+    """Addresses and networks of proxies whose ``X-Forwarded-For``, ``X-Forwarded-Proto``, ``X-Forwarded-Host`` and
+    ``X-Forwarded-Prefix`` are believed, such as ``"127.0.0.1"`` or ``"10.0.0.0/8"``."""
+    root_path: str = ""
+    """Path under which a proxy publishes the server, such as ``/models``; requests may come with or without it."""

@@ -1,0 +1,59 @@
+"""The record of one client's request, which metrics, logs and traces are made of."""
+
+from contextvars import ContextVar
+
+from hubserve.errors import HubError
+
+
+class RequestRecord:
+    """What is known of one request of a client, over any protocol.
+
+    It has defaults in the class and no ``__slots__``, because most requests set few of its attributes.
+
+    Attributes:
+        protocol: name of the protocol, as in the table of protocols; ``grpc`` for gRPC; "" if no protocol answered.
+        method: HTTP's, or ``CALL`` for gRPC.
+        path: that was requested, without the query.
+        peer: the client's address without the port; "" if unknown.
+        module, version: the served module that answered, as served; "" for a request to none, or to an unknown one.
+        status: the HTTP status, or the name of the gRPC status; 0 if the client left before there was one.
+        received_bytes, sent_bytes: of the request's and the response's body.
+        started_at, ended_at: when its head had come and its response was written or given up, on the clock of ``time.monotonic``.
+        error: code of the :class:`hubserve.errors.HubError` that was answered; "" for none.
+        message: of that error.
+        marks: collects the stages that the request passed and their times, in nanoseconds of ``time.monotonic_ns``; None if nothing asks
+            for them.
+    """
+
+    protocol = ""
+    method = ""
+    path = ""
+    peer = ""
+    module = ""
+    version = ""
+    status: int | str = 0
+    received_bytes = 0
+    sent_bytes = 0
+    ended_at = 0.0
+    error = ""
+    message = ""
+    marks: dict[str, int] | None = None
+
+    def __init__(self, started_at: float) -> None:
+        self.started_at = started_at
+
+    def concerns(self, module: str, version: str) -> None:
+        """Note which module answers; the first one counts, as an ensemble and models that call others use several."""
+        if not self.module:
+            self.module, self.version = module, version
+
+
+#: the record of the request that this task answers; None in tasks that answer none
+CURRENT: ContextVar[RequestRecord | None] = ContextVar("hubserve_request", default=None)
+
+
+def note_error(error: HubError) -> None:
+    """Note in the current record that a request is answered with an error."""
+    record = CURRENT.get()
+    if record is not None:
+        record.error, record.message = error.code, error.message

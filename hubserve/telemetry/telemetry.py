@@ -1,0 +1,40 @@
+"""Pass the records of ended requests to those that count, log or trace them."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from hubserve.telemetry.request_record import RequestRecord
+
+log = logging.getLogger("hubserve")
+
+Listener = Callable[[RequestRecord], None]
+
+
+class Telemetry:
+    """Creation of records, and listeners to ended requests.
+
+    Attributes:
+        end_listeners: called with each record once its request has ended; they must be quick, and what they raise is logged.
+        wants_marks: whether requests collect the times of their stages.
+    """
+
+    def __init__(self) -> None:
+        self.end_listeners: list[Listener] = []
+        self.wants_marks = False
+
+    def begin(self) -> RequestRecord:
+        """Return the record of a request whose head has come."""
+        record = RequestRecord(time.monotonic())
+        if self.wants_marks:
+            record.marks = {}
+        return record
+
+    def end(self, record: RequestRecord) -> None:
+        """Pass on the record of a request that has ended."""
+        record.ended_at = time.monotonic()
+        for listener in self.end_listeners:
+            try:
+                listener(record)
+            except Exception:
+                log.exception("an unexpected error while recording a request")
