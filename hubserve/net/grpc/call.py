@@ -102,6 +102,8 @@ class Call:
         self.metadata = head.metadata
         self.record = record = service.telemetry.begin()
         record.protocol, record.method, record.path, record.peer = "grpc", "CALL", head.path, stream.peer
+        if service.client_of:
+            record.peer = service.client_of(stream.peer, head.metadata.get("x-forwarded-for", ""))
         self._start = time.monotonic()
         self.deadline = None if head.timeout_s is None else self._start + head.timeout_s
         self._service = service
