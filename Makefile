@@ -12,7 +12,7 @@ COVERED ?=
 
 FRAMEWORKS := $(or $(HUBSERVE_FRAMEWORKS_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hubserve-frameworks)
 
-.PHONY: demo test test-slow test-frameworks coverage check format docs docs-reference ocr gpu bench bench-peers soak faults hostile fuzz gradio nightly clean
+.PHONY: demo test test-slow test-frameworks test-operations coverage check format docs docs-reference ocr gpu bench bench-peers soak faults hostile fuzz gradio nightly clean
 
 demo: $(MODEL)  ## install everything, serve the default classifier, classify a real photo
 	$(BIN)/python tools/demo.py
@@ -27,6 +27,9 @@ test-slow: $(MODEL) $(OCR)  ## the tests that take long by nature: stress, fuzze
 test-frameworks: $(MODEL)  ## MegEngine, OneFlow, TensorFlow, PyTorch and Paddle of two versions for real; builds their environments once, 10 GB in a folder that is kept
 	for each in megengine oneflow tensorflow pytorch; do HUB_HOME="$(FRAMEWORKS)" $(BIN)/hub env build $$each || true; done
 	HUBSERVE_FRAMEWORKS_HOME="$(FRAMEWORKS)" $(BIN)/python -m pytest -n 2 --dist loadfile tests/frameworks
+
+test-operations: $(MODEL)  ## what operators run: containers' steps, units, manifests, proxies, browsers; needs programs of Debian (.ci/operations), skips what is missing
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/operations
 
 coverage: $(MODEL) $(OCR)  ## the lines and branches that all tests run, those of servers and instances included; slower than the tests alone
 	$(BIN)/python -m coverage run -m pytest $(COVERED) $(PARALLEL)

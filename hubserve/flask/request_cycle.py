@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from hubserve.errors import drop_frames
 from hubserve.net.body_receiver import BodyReceiver
 from hubserve.net.http1.request_cycle import INTERNAL_ERROR_BODY
-from hubserve.telemetry.request_record import CURRENT
+from hubserve.telemetry.request_record import CURRENT, RequestRecord
 from hubserve.telemetry.telemetry import Telemetry
 
 log = logging.getLogger("hubserve")
@@ -55,7 +55,10 @@ class WsgiRequestCycle:
         cancel_on_disconnect: without effect, for the same reason.
         task: the task that answers.
         announced_bytes: the body's length if it was announced; else 0.
+        record: of the request; valid once it is run.
     """
+
+    record: RequestRecord
 
     def __init__(self, scope: dict[str, Any], length: int | None, read: Read) -> None:
         self.announced_bytes = length or 0
@@ -114,7 +117,7 @@ class WsgiRequestCycle:
             app: of ASGI.
             telemetry: receives the record.
         """
-        record = telemetry.begin()
+        self.record = record = telemetry.begin()
         record.method, record.path = self._scope["method"], self._scope["path"]
         record.peer = (self._scope.get("client") or ("",))[0]
         CURRENT.set(record)

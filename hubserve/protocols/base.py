@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from hubserve.gateway.dataplane import DataPlane
 from hubserve.net.admission import AdmissionControl
 from hubserve.net.hosts import Hosts
+from hubserve.net.proxies import Proxies
 from hubserve.protocols.admin import AdminSurface
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds
@@ -33,6 +34,7 @@ class Context:
         settings: the server's.
         models: loads and unloads models while the server runs; None if that is not possible.
         hosts: the server's host names.
+        proxies: that are in front of the server.
         admin: access control of the admin surface.
         admission: limits on requests in progress and their memory.
         bounds: limits on clients' JSON.
@@ -49,6 +51,7 @@ class Context:
         self.settings = settings
         self.models = models
         self.hosts = Hosts(settings, is_mounted=is_mounted)
+        self.proxies = Proxies(settings)
         self.admin = AdminSurface(settings, self.hosts)
         self.admission = AdmissionControl(settings.max_concurrency, settings.max_pending_bytes)
         self.bounds = JsonBounds.of(settings)

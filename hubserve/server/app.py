@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hubserve import __version__
 from hubserve.gateway.dataplane import DataPlane
 from hubserve.net.origin_policy import OriginPolicy
+from hubserve.net.page_headers import with_page_headers
 from hubserve.protocols import Context, covers, create_protocols
 from hubserve.protocols.admin import AdminSurface, Forbidden
 from hubserve.server.status import server_status
@@ -25,8 +26,9 @@ _SLASHES = re.compile("/{2,}")
 def build_app(context: Context) -> ASGIApp:
     """Return the application that uvicorn runs."""
     mounted = [(prefix, name, protocol) for name, protocol in create_protocols(context).items() for prefix in protocol.prefixes]
-    own_pages = _own_pages(context.dataplane, context.admin)
+    own_pages = with_page_headers(_own_pages(context.dataplane, context.admin))
     policy = OriginPolicy(context.settings, context.hosts)
+    proxies = context.proxies if context.proxies.are_set else None
 
     def route(scope: Scope) -> ASGIApp:
         if scope["type"] == "http":
@@ -37,6 +39,8 @@ def build_app(context: Context) -> ASGIApp:
         return own_pages
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if proxies and scope["type"] == "http":
+            proxies.apply(scope, scope["extensions"]["hubserve"].record)
         if scope["type"] == "http" and "//" in scope["path"]:
             _drop_slashes(scope)
         other = policy.check(scope) if scope["type"] == "http" else None

@@ -17,6 +17,7 @@ from hubserve.gateway.dataplane import DataPlane, ModulePlan
 from hubserve.instance.malloc_tuning import freeze_gc, keep_large_buffers
 from hubserve.net.connection_limits import Connections, connections_for, raise_descriptor_limit
 from hubserve.net.http1.connection import http_protocol
+from hubserve.net.proxies import Proxies
 from hubserve.protocols import Context
 from hubserve.protocols.open_inference.core.log_settings import LogFormatter
 from hubserve.server import pidfile
@@ -56,7 +57,9 @@ def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence
     console.setFormatter(LogFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[console])
     keep_large_buffers()
-    connections = connections_for(raise_descriptor_limit(), settings.max_connections, settings.max_connections_per_peer)
+    connections = connections_for(
+        raise_descriptor_limit(), settings.max_connections, settings.max_connections_per_peer, Proxies(settings).trusts
+    )
     plans = make_plans()
     with bind(settings.host, settings.port, settings.client_timeout_s, connections.backlog) as listener:
         try:

@@ -6,6 +6,10 @@ import re
 from hubserve.errors import ConfigError
 from hubserve.settings.server import ServerSettings
 
+#: in ``trusted_proxies``: clients of a Unix socket, which have no address
+UNIX_SOCKET = "unix"
+
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_.-]+")
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s?#@*]+")
 
@@ -37,6 +41,7 @@ def check_settings(settings: ServerSettings, origin: str) -> None:
             )
     _check_tls(settings, origin)
     _check_names(settings, origin)
+    _check_proxies(settings, origin)
     if settings.load_model and settings.model_control != "explicit":
         raise ConfigError(f"{origin}: load_model has a meaning only with model_control 'explicit', and that is '{settings.model_control}'")
     if settings.model_control != "none" and not settings.model_store:
@@ -45,10 +50,24 @@ def check_settings(settings: ServerSettings, origin: str) -> None:
         raise ConfigError(f"{origin}: 'modules_info' names no module; give at least one, as in {{\"clas_system\": {{}}}}")
 
 
+def _check_proxies(settings: ServerSettings, origin: str) -> None:
+    for proxy in settings.trusted_proxies:
+        if proxy != UNIX_SOCKET and not _is_network(proxy):
+            raise ConfigError(
+                f"{origin}: trusted_proxies has '{proxy}'; give IP addresses or networks, such as '127.0.0.1' or '10.0.0.0/8', or "
+                f"'{UNIX_SOCKET}' for clients of a Unix socket"
+            )
+    if not _ROOT_PATH.fullmatch(settings.root_path):
+        raise ConfigError(f"{origin}: root_path is '{settings.root_path}'; give a path of letters, digits and ._~-, such as '/models'")
+
+
 def _is_address_rule(text: str) -> bool:
     """Return True for the name of a host, with ``*.`` for all of a domain, and for an IP address or network."""
-    if _HOST.fullmatch(text):
-        return True
+    return bool(_HOST.fullmatch(text)) or _is_network(text)
+
+
+def _is_network(text: str) -> bool:
+    """Return True for an IP address or network."""
     try:
         ipaddress.ip_network(text)
     except ValueError:

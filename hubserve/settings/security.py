@@ -44,6 +44,7 @@ class SecuritySettings(ObservabilitySettings, forbid_unknown_fields=True, frozen
     to the admin surface unless ``admin`` is ``any``."""
     trusted_proxies: list[str] = []
     """Addresses and networks of proxies whose ``X-Forwarded-For``, ``X-Forwarded-Proto``, ``X-Forwarded-Host`` and
-    ``X-Forwarded-Prefix`` are believed, such as ``"127.0.0.1"`` or ``"10.0.0.0/8"``."""
+    ``X-Forwarded-Prefix`` are believed, such as ``"127.0.0.1"`` or ``"10.0.0.0/8"``; ``"unix"`` for all clients of a Unix socket. Their
+    connections do not count for ``max_connections_per_peer``."""
     root_path: str = ""
     """Path under which a proxy publishes the server, such as ``/models``; requests may come with or without it."""

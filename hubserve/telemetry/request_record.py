@@ -6,7 +6,7 @@ from hubserve.errors import HubError
 
 
 class RequestRecord:
-    """What is known of one request of a client, over any protocol.
+    """Hold the facts of one request of a client, over any protocol.
 
     It has defaults in the class and no ``__slots__``, because most requests set few of its attributes.
 

@@ -139,10 +139,10 @@ def test_a_body_that_is_cut_off_is_no_request_and_the_server_serves_on(served: S
     before = served.status("shout")["requests"]
     client = connect(served, authority)
     client.sendall(b'POST /predict/shout HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"te')
-    raw = socket.socket(fileno=client.detach())  # the end comes without TLS's own
-    raw.shutdown(socket.SHUT_WR)
-    assert b"000" not in read_all(raw)
-    raw.close()
+    with socket.socket(fileno=client.detach()) as raw:  # the end comes without TLS's own
+        raw.settimeout(20)
+        raw.shutdown(socket.SHUT_WR)
+        assert b"000" not in read_all(raw)
     assert served.status("shout")["requests"] == before
     assert served.results("shout", text="b")
 
@@ -205,23 +205,19 @@ def test_changed_certificates_are_used_without_a_lost_request(start: Start, tmp_
     (tmp_path / "current").symlink_to("v1")
     server = start({"shout": toy("shout")}, wait=False, tls_cert="current/server.pem", tls_key="current/server.key")
     server.url = f"https://127.0.0.1:{server.port}"
-    session = requests.Session()
-    session.verify = str(authority.file)
-    wait_for(lambda: answered(session, server))
+    wait_for(lambda: answered(server, authority))
     first = serial(server, authority)
     stopped, failures, done = threading.Event(), [], []
 
     def load(reconnects: bool) -> None:
-        own = requests.Session()
-        own.verify = str(authority.file)
-        while not stopped.is_set():
-            try:
-                answer = (requests if reconnects else own).post(
-                    f"{server.url}/predict/shout", json={"text": "a"}, verify=str(authority.file), timeout=20
-                )
-                done.append(answer.json()["status"])
-            except Exception as error:
-                failures.append(error)
+        with requests.Session() as own:
+            while not stopped.is_set():
+                send = requests.post if reconnects else own.post
+                try:
+                    answer = send(f"{server.url}/predict/shout", json={"text": "a"}, verify=str(authority.file), timeout=20)
+                    done.append(answer.json()["status"])
+                except Exception as error:
+                    failures.append(error)
 
     threads = [threading.Thread(target=load, args=(each,)) for each in (False, True)]
     for each in threads:
@@ -238,9 +234,7 @@ def test_changed_certificates_are_used_without_a_lost_request(start: Start, tmp_
 
 def test_a_pair_that_does_not_fit_is_not_used(start: Start, tmp_path: Path, authority: Authority, home: Path) -> None:
     server = start_with_tls(start, tmp_path, authority)
-    session = requests.Session()
-    session.verify = str(authority.file)
-    wait_for(lambda: answered(session, server))
+    wait_for(lambda: answered(server, authority))
     first = serial(server, authority)
     (tmp_path / "new").mkdir()
     authority.write(tmp_path / "new", "server")
@@ -254,9 +248,9 @@ def test_a_pair_that_does_not_fit_is_not_used(start: Start, tmp_path: Path, auth
     assert serial(server, authority) != first
 
 
-def answered(session: requests.Session, server: Server) -> bool:
+def answered(server: Server, authority: Authority) -> bool:
     with contextlib.suppress(requests.ConnectionError):
-        return session.get(f"{server.url}/health/ready", timeout=20).status_code == 200
+        return requests.get(f"{server.url}/health/ready", verify=str(authority.file), timeout=20).status_code == 200
     return False
 
 

@@ -71,9 +71,9 @@ def test_workflows_run_what_is_there_with_as_few_rights_as_they_need(path: Path)
 def test_continuous_integration_runs_the_script_of_this_repository() -> None:
     steps = read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]["test"]["steps"]
     assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
-    script = ROOT / ".ci" / "run"
-    assert script.stat().st_mode & 0o111
-    subprocess.run(["bash", "-n", script], check=True)
+    for script in (ROOT / ".ci" / "run", ROOT / ".ci" / "operations"):
+        assert script.stat().st_mode & 0o111
+        subprocess.run(["bash", "-n", script], check=True)
 
 
 @pytest.mark.parametrize("path", [each for each in FORMS if each.name != "config.yml"], ids=lambda path: path.name)

@@ -104,6 +104,8 @@ class Call:
         record.protocol, record.method, record.path, record.peer = "grpc", "CALL", head.path, stream.peer
         if stream.client_certificate:
             record.client_certificate = stream.client_certificate
+        if service.client_of:
+            record.peer = service.client_of(stream.peer, head.metadata.get("x-forwarded-for", ""))
         self._start = time.monotonic()
         self.deadline = None if head.timeout_s is None else self._start + head.timeout_s
         self._service = service

@@ -6,7 +6,6 @@ large body are read directly into its buffer.
 """
 
 import asyncio
-import logging
 import time
 from typing import Any
 
@@ -18,9 +17,6 @@ from hubserve.net.http2.receive_flow import ReceiveFlow
 from hubserve.net.http2.send_queue import SendQueue
 from hubserve.net.http2.session import Session
 from hubserve.net.http2.stream_table import StreamTable
-from hubserve.net.tls.peer import TLS_START
-
-log = logging.getLogger("hubserve")
 
 #: seconds within which a silent client must answer a PING
 _PING_TIMEOUT_S = 20.0
@@ -96,10 +92,6 @@ class Http2Connection(asyncio.BufferedProtocol):
         """Handle received bytes that are in no buffer of :meth:`get_buffer`."""
         self.due = time.monotonic() + self._endpoint.client_timeout_s
         self._awaits_pong = False
-        if not self._parser.has_preface and data.startswith(TLS_START):
-            log.debug("%s speaks TLS at a port that is not encrypted", self._session.peer)
-            self._close()
-            return
         try:
             parsed = self._parser.parse(data)
         except ConnectionFault as fault:

@@ -8,13 +8,14 @@ import asyncio
 import logging
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from hubserve.net.connection_limits import Connections
+from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.tls.transport import TlsTransport
-
-if TYPE_CHECKING:
-    from hubserve.net.tls.listener import TlsListener
+from hubserve.wire.certificates import ReloadingContext
 
 log = logging.getLogger("hubserve")
 
@@ -32,6 +33,18 @@ _LINGER_S = 2.0
 _CERTIFICATE_REASONS = ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED")
 
 
+class Listener(Protocol):
+    """State that a port's connections share: :class:`hubserve.net.tls.listener.TlsListener`."""
+
+    contexts: ReloadingContext
+    limit: Connections
+    timeout_s: float
+    handshakes: "Counter[str]"
+    deadlines: DeadlineMonitor
+    unfinished: "set[TlsConnection]"
+    scratch: memoryview
+
+
 class TlsConnection(asyncio.BufferedProtocol):
     """The handshake of one client, then the received bytes.
 
@@ -44,7 +57,7 @@ class TlsConnection(asyncio.BufferedProtocol):
         idle_since: when the connection began; see :class:`hubserve.net.connection_limits.Connection`.
     """
 
-    def __init__(self, listener: "TlsListener", make: Callable[[], Any]) -> None:
+    def __init__(self, listener: Listener, make: Callable[[], Any]) -> None:
         self.due = self.idle_since = 0.0
         self._listener = listener
         self._make = make

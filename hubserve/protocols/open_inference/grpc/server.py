@@ -67,6 +67,7 @@ class GrpcServer:
             decompress=self._unpack,
             refuse=refusal,
             telemetry=context.telemetry,
+            client_of=context.proxies.client_of if context.proxies.are_set else None,
         )
         self.endpoint = endpoint_of(service)
         self.endpoint.connection_limit = connection_limit

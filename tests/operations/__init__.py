@@ -1,0 +1,1 @@
+"""Tests that need programs other than Python packages (nginx, Chromium, debootstrap, ...): ``make test-operations``."""
