@@ -28,6 +28,7 @@ from hubserve.server.listener import bind
 from hubserve.server.loading import load_modules
 from hubserve.server.model_control import ModelRepository
 from hubserve.server.reload import MakePlans, Reloader
+from hubserve.server.service_manager import ServiceManager
 from hubserve.server.shutdown_signals import ShutdownSignals, drop_lost_output
 from hubserve.server.tls import ServerTls
 from hubserve.settings import ServerSettings
@@ -99,7 +100,8 @@ class _Gateway:
         self._tls = ServerTls(settings, connections, self._context.telemetry)
         self._grpc_server: GrpcServer | None = None
         self._server: _Server
-        self._reloader = Reloader(self._dataplane, make_plans)
+        self._manager = ServiceManager()
+        self._reloader = Reloader(self._dataplane, make_plans, self._manager)
         self._control = AdminSocket(listener.getsockname()[1], self._answer)
 
     async def run(self) -> None:
@@ -120,6 +122,7 @@ class _Gateway:
         serving = asyncio.create_task(self._server.serve([self._listener]))
         loading = asyncio.create_task(self._load())
         stopping = asyncio.create_task(signals.wait())
+        watched = asyncio.create_task(self._manager.keep_alive())
         try:
             await asyncio.wait({serving, loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
@@ -128,6 +131,7 @@ class _Gateway:
         finally:
             if signals.is_received:
                 log.info("stopping: no new connections, finishing requests in progress; Ctrl-C again ends at once")
+            self._manager.stopping()
             self._control.stop()
             loading.cancel()
             stopping.cancel()
@@ -136,6 +140,7 @@ class _Gateway:
                 self._server.force_exit = True
                 with contextlib.suppress(asyncio.TimeoutError):  # the kernel ends computing instances together with this process
                     await asyncio.wait_for(self._drain(loading, serving, 0), _IMMEDIATE_S)
+            watched.cancel()
             self._context.close()
             self._models.close()
         if serving.done():
@@ -190,6 +195,7 @@ class _Gateway:
         freeze_gc()
         self._models.follow()
         self._engines.start()
+        self._manager.ready(f"serving {names or 'no module'} at {address}")
 
 
 def _grpc_server(context: Context, connections: Connections) -> "GrpcServer":
