@@ -109,6 +109,13 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
             f"--tls-{name}", f"--tls_{name.replace('-', '_')}", dest=f"tls_{name.replace('-', '_')}", metavar="FILE", help=what
         )
     start.add_argument(
+        "--metrics-port",
+        "--metrics_port",
+        type=int,
+        metavar="PORT",
+        help="port for Prometheus' /metrics and nothing else, such as 8002 (default: /metrics at --port)",
+    )
+    start.add_argument(
         "--shared-memory",
         "--shared_memory",
         dest="shared_memory",

@@ -25,6 +25,7 @@ _OWN_FLAGS = (
     *_FILE_FLAGS,
     "host",
     "grpc_port",
+    "metrics_port",
     "shared_memory",
     "admin",
     "allowed_hosts",

@@ -60,12 +60,14 @@ class Connections:
 
     Attributes:
         backlog: see Args.
+        refused: connections that were closed because of the limits.
     """
 
     def __init__(
         self, most: int, most_per_peer: int, backlog: int = MOST_WAITING, has_many_clients: Callable[[str], bool] | None = None
     ) -> None:
         self.backlog = backlog
+        self.refused = 0
         self._has_many_clients = has_many_clients
         self._most = most
         self._most_per_peer = most_per_peer
@@ -94,9 +96,11 @@ class Connections:
         is_limited = len(mine) >= self._most_per_peer and not (self._has_many_clients and self._has_many_clients(peer))
         if is_limited and not self._evict(peer, [peer]):
             self._log(f"the address {peer} has {len(mine)} connections, which is the limit for one (max_connections_per_peer)")
+            self.refused += 1
             return False
         if len(self._peer_of) >= self._most and not self._evict(_ALL, self._largest_first()):
             self._log(f"there are {len(self._peer_of)} connections, which is the limit (max_connections), and none is idle")
+            self.refused += 1
             return False
         self._peer_of[connection] = peer
         self._by_peer.setdefault(peer, mine)[connection] = None

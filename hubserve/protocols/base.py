@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from hubserve.gateway.dataplane import DataPlane
 from hubserve.net.admission import AdmissionControl
+from hubserve.net.connection_limits import Connections
 from hubserve.net.hosts import Hosts
 from hubserve.net.proxies import Proxies
 from hubserve.protocols.admin import AdminSurface
@@ -35,6 +36,7 @@ class Context:
         models: loads and unloads models while the server runs; None if that is not possible.
         hosts: the server's host names.
         proxies: that are in front of the server.
+        connections: limits on its connections; None where another server accepts them.
         admin: access control of the admin surface.
         admission: limits on requests in progress and their memory.
         bounds: limits on clients' JSON.
@@ -52,6 +54,7 @@ class Context:
         self.models = models
         self.hosts = Hosts(settings, is_mounted=is_mounted)
         self.proxies = Proxies(settings)
+        self.connections: Connections | None = None
         self.admin = AdminSurface(settings, self.hosts)
         self.admission = AdmissionControl(settings.max_concurrency, settings.max_pending_bytes)
         self.bounds = JsonBounds.of(settings)

@@ -14,10 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hubserve import __version__
 from hubserve.gateway.dataplane import DataPlane
+from hubserve.net.asgi import respond
 from hubserve.net.origin_policy import OriginPolicy
 from hubserve.net.page_headers import with_page_headers
 from hubserve.protocols import Context, covers, create_protocols
 from hubserve.protocols.admin import AdminSurface, Forbidden
+from hubserve.protocols.metrics import Exposition
 from hubserve.server.status import server_status
 
 _SLASHES = re.compile("/{2,}")
@@ -48,6 +50,23 @@ def build_app(context: Context) -> ASGIApp:
             await other.answer(route(scope), scope, receive, send)
         else:
             await route(scope)(scope, receive, send)
+
+    return app
+
+
+def metrics_app(context: Context) -> ASGIApp:
+    """Return the application of the port for metrics."""
+    exposition = context.shared(Exposition)
+    policy = OriginPolicy(context.settings, context.hosts)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = policy.check(scope)
+        if answer:
+            await answer.answer(exposition, scope, receive, send)
+        elif scope["path"] == "/metrics":
+            await exposition(scope, receive, send)
+        else:
+            await respond(send, 404, b"this port serves /metrics\n", content_type="text/plain")
 
     return app
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from hubserve.errors import ConfigError
 from hubserve.gateway.dataplane import DataPlane, ModulePlan
@@ -22,7 +23,7 @@ from hubserve.protocols import Context
 from hubserve.protocols.open_inference.core.log_settings import LogFormatter
 from hubserve.server import pidfile
 from hubserve.server.admin_socket import AdminSocket
-from hubserve.server.app import build_app
+from hubserve.server.app import build_app, metrics_app
 from hubserve.server.engine_watch import EngineWatch
 from hubserve.server.listener import bind
 from hubserve.server.loading import load_modules
@@ -97,9 +98,12 @@ class _Gateway:
         self._models = ModelRepository(self._dataplane, settings, search_path)
         self._engines = EngineWatch(self._dataplane, settings.remeasure_engines_after_idle_s)
         self._context = Context(self._dataplane, settings, self._models)
+        self._context.connections = connections
         self._tls = ServerTls(settings, connections, self._context.telemetry)
         self._grpc_server: GrpcServer | None = None
         self._server: _Server
+        self._metrics_server: _Server | None = None
+        self._serving_metrics: asyncio.Task[None] | None = None
         self._manager = ServiceManager()
         self._reloader = Reloader(self._dataplane, make_plans, self._manager)
         self._control = AdminSocket(listener.getsockname()[1], self._answer)
@@ -113,13 +117,18 @@ class _Gateway:
     async def _serve(self, signals: ShutdownSignals) -> None:
         self._grpc_server = None if self._settings.grpc_port is None else _grpc_server(self._context, self._connections)
         on_one_port = self._settings.has_one_port
-        self._server = _Server(self._config(self._grpc_server.endpoint if self._grpc_server and on_one_port else None))
+        self._server = _Server(
+            self._config(build_app(self._context), self._grpc_server.endpoint if self._grpc_server and on_one_port else None)
+        )
         if self._grpc_server:
-            listener = self._listener if on_one_port else self._grpc_listener()
+            listener = self._listener if on_one_port else self._side_listener("grpc_port", "gRPC")
             await self._grpc_server.start(listener, is_shared=on_one_port, backlog=self._connections.backlog, tls=self._tls.grpc)
         await self._control.start()
         self._tls.follow()
         serving = asyncio.create_task(self._server.serve([self._listener]))
+        if self._settings.metrics and self._settings.metrics_port is not None:
+            self._metrics_server = _Server(self._config(metrics_app(self._context)))
+            self._serving_metrics = asyncio.create_task(self._metrics_server.serve([self._side_listener("metrics_port", "metrics")]))
         loading = asyncio.create_task(self._load())
         stopping = asyncio.create_task(signals.wait())
         watched = asyncio.create_task(self._manager.keep_alive())
@@ -151,6 +160,8 @@ class _Gateway:
         self._context.stop()
         await asyncio.gather(loading, self._models.stop(), self._engines.stop(), return_exceptions=True)
         self._server.should_exit = True
+        if self._metrics_server:
+            self._metrics_server.should_exit = True
         self._tls.stop()
         if self._grpc_server:
             await self._grpc_server.stop(drain_s)
@@ -164,11 +175,11 @@ class _Gateway:
         async for line in self._reloader.answer(request):
             yield line
 
-    def _config(self, http2: "Endpoint[Any] | None") -> uvicorn.Config:
+    def _config(self, app: ASGIApp, http2: "Endpoint[Any] | None" = None) -> uvicorn.Config:
         settings = self._settings
         make = http_protocol(settings.client_timeout_s, self._context.admission, self._connections, http2, self._context.telemetry)
         return uvicorn.Config(
-            build_app(self._context),
+            app,
             http=self._tls.http.secure(make) if self._tls.http else make,  # type: ignore[arg-type]  # uvicorn calls any factory
             backlog=self._connections.backlog,
             lifespan="off",
@@ -180,11 +191,16 @@ class _Gateway:
             timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
         )
 
-    def _grpc_listener(self) -> socket.socket:
-        settings = self._settings
-        return bind(
-            settings.host, settings.grpc_port or 0, settings.client_timeout_s, self._connections.backlog, "--grpc-port", " for gRPC"
-        )
+    def _side_listener(self, setting: str, purpose: str) -> socket.socket:
+        """Listen on a port beside that of HTTP.
+
+        Args:
+            setting: that has the port.
+            purpose: what the port is for.
+        """
+        settings, option = self._settings, "--" + setting.replace("_", "-")
+        port = getattr(settings, setting) or 0
+        return bind(settings.host, port, settings.client_timeout_s, self._connections.backlog, option, f" for {purpose}")
 
     async def _load(self) -> None:
         host, port = self._listener.getsockname()[:2]

@@ -17,6 +17,7 @@ class Telemetry:
 
     Attributes:
         end_listeners: called with each record once its request has ended; they must be quick, and what they raise is logged.
+        refused: reason to the number of requests that were refused before they had a record.
         wants_marks: whether requests collect the times of their stages.
         handshakes: number of TLS handshakes by their result: ``ok``, ``plain`` for clients that do not encrypt, ``certificate`` for those
             without a trusted certificate, ``timeout``, ``protocol``, ``lost``, ``limit``, ``evicted``.
@@ -24,6 +25,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.end_listeners: list[Listener] = []
+        self.refused: Counter[str] = Counter()
         self.wants_marks = False
         self.handshakes: Counter[str] = Counter()
 

@@ -52,6 +52,7 @@ class Calls:
         service = self._service
         method = service.methods.get(head.path)
         if head.refusal:
+            service.telemetry.refused["not_grpc"] += 1
             fields = status(head.refusal) + literal(b"content-type", b"text/plain")
             stream.receiver = Refusal(stream, service, fields, _NOT_GRPC, status_block(Status.UNKNOWN, ""))
         elif method is None:
@@ -63,6 +64,7 @@ class Calls:
             self._open.add(Call(service, stream, head, method, self._open.discard))
 
     def _refuse(self, stream: Stream, code: Status, text: str) -> None:
+        self._service.telemetry.refused[f"grpc_{code.name.lower()}"] += 1
         stream.receiver = Refusal(stream, self._service, b"", b"", _HEAD + status_block(code, text))
 
 

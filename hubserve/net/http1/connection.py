@@ -290,6 +290,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         """Answer a malformed request, and close."""
         if self._writer.closed or self._transport.is_closing():
             return
+        self._shared.telemetry.refused[f"http_{refusal.status}"] += 1
         cycle, text = self._cycle, b"%b\n" % str(refusal).encode()
         if self._parser.request is None or (cycle and not cycle.started):
             headers = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
