@@ -88,11 +88,13 @@ class Protocol(ABC):
         prefixes: one that ends in ``/`` covers all paths that begin with it; any other covers exactly that path.
         is_mountable: whether a WSGI application, which sends complete responses only, can serve it.
         kinds: of modules that it serves; empty for all.
+        is_for_modules: whether modules are asked over it.
     """
 
     prefixes: ClassVar[tuple[str, ...]]
     is_mountable: ClassVar[bool] = True
     kinds: ClassVar[tuple[str, ...]] = ()
+    is_for_modules: ClassVar[bool] = True
 
     def __init__(self, context: Context) -> None:
         self.context = context

@@ -26,6 +26,7 @@ class MetricsProtocol(Protocol):
     """Handler of ``/metrics``."""
 
     prefixes = ("/metrics",)
+    is_for_modules = False
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
