@@ -33,6 +33,7 @@ class Context:
         dataplane: the served modules.
         settings: the server's.
         models: loads and unloads models while the server runs; None if that is not possible.
+        is_mounted: whether the protocols run inside another application.
         hosts: the server's host names.
         proxies: that are in front of the server.
         admin: access control of the admin surface.
@@ -50,6 +51,7 @@ class Context:
         self.dataplane = dataplane
         self.settings = settings
         self.models = models
+        self.is_mounted = is_mounted
         self.hosts = Hosts(settings, is_mounted=is_mounted)
         self.proxies = Proxies(settings)
         self.admin = AdminSurface(settings, self.hosts)

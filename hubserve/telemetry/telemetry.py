@@ -17,17 +17,21 @@ class Telemetry:
     Attributes:
         end_listeners: called with each record once its request has ended; they must be quick, and what they raise is logged.
         wants_marks: whether requests collect the times of their stages.
+        wants_ids: whether every request has an id, and its answer names it, because a log of requests has it.
     """
 
     def __init__(self) -> None:
         self.end_listeners: list[Listener] = []
         self.wants_marks = False
+        self.wants_ids = False
 
     def begin(self) -> RequestRecord:
         """Return the record of a request whose head has come."""
         record = RequestRecord(time.monotonic())
         if self.wants_marks:
             record.marks = {}
+        if self.wants_ids:
+            record.identify()
         return record
 
     def end(self, record: RequestRecord) -> None:
