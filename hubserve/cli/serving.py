@@ -147,6 +147,7 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         metavar="ORIGIN",
         help="origins of other web pages that may use the modules, such as https://app.example.com ('*': all)",
     )
+    _add_log_arguments(start)
     start.add_argument("--use_multiprocess", action="store_true", help="run --workers instances of each module")
     start.add_argument("--use_singleprocess", action="store_true", help="run one instance of each module (PaddleHub 1.6)")
     start.add_argument(
@@ -165,6 +166,21 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         dest="gpu_fallback",
         choices=("none", "cpu"),
         help="cpu: compute models that ask for a GPU on the CPU where no GPU is visible (default none: they are not served)",
+    )
+
+
+def _add_log_arguments(start: argparse.ArgumentParser) -> None:
+    def add(name: str, **options: Any) -> None:
+        start.add_argument(f"--{name}", f"--{name.replace('-', '_')}", dest=name.replace("-", "_"), **options)
+
+    add("access-log", choices=["off", "text", "json"], help="write a line for each request (default off)")
+    add("log-level", choices=["debug", "info", "warning", "error"], help="lowest level of the log (default info)")
+    add("log-format", choices=["text", "json"], help="json: every line of the log is a JSON object (default text)")
+    add("log-file", metavar="FILE", help="file of the log, which is rotated (default: standard error)")
+    add(
+        "status-codes",
+        choices=["paddlehub", "http"],
+        help="HTTP status of failures at /predict: paddlehub, 200 for most, or http, 4xx and 5xx (default paddlehub)",
     )
 
 

@@ -35,6 +35,11 @@ _OWN_FLAGS = (
     "load_model",
     "build_environments",
     "gpu_fallback",
+    "access_log",
+    "log_level",
+    "log_format",
+    "log_file",
+    "status_codes",
 )
 _ORIGIN = "command line"
 

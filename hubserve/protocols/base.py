@@ -34,6 +34,7 @@ class Context:
         dataplane: the served modules.
         settings: the server's.
         models: loads and unloads models while the server runs; None if that is not possible.
+        is_mounted: whether the protocols run inside another application.
         hosts: the server's host names.
         proxies: that are in front of the server.
         connections: limits on its connections; None where another server accepts them.
@@ -52,6 +53,7 @@ class Context:
         self.dataplane = dataplane
         self.settings = settings
         self.models = models
+        self.is_mounted = is_mounted
         self.hosts = Hosts(settings, is_mounted=is_mounted)
         self.proxies = Proxies(settings)
         self.connections: Connections | None = None

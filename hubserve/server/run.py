@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +19,13 @@ from hubserve.net.connection_limits import Connections, connections_for, raise_d
 from hubserve.net.http1.connection import http_protocol
 from hubserve.net.proxies import Proxies
 from hubserve.protocols import Context
-from hubserve.protocols.open_inference.core.log_settings import LogFormatter
 from hubserve.server import pidfile
 from hubserve.server.admin_socket import AdminSocket
 from hubserve.server.app import build_app, metrics_app
 from hubserve.server.engine_watch import EngineWatch
 from hubserve.server.listener import bind
 from hubserve.server.loading import load_modules
+from hubserve.server.logs import set_up_access_log, set_up_log
 from hubserve.server.model_control import ModelRepository
 from hubserve.server.reload import MakePlans, Reloader
 from hubserve.server.service_manager import ServiceManager
@@ -55,9 +54,7 @@ def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence
         ConfigError: the address cannot be used.
         LoadFailed: no module could be loaded.
     """
-    console = logging.StreamHandler(sys.stderr)
-    console.setFormatter(LogFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[console])
+    log_writer = set_up_log(settings)
     keep_large_buffers()
     connections = connections_for(
         raise_descriptor_limit(), settings.max_connections, settings.max_connections_per_peer, Proxies(settings).trusts
@@ -68,6 +65,7 @@ def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence
             with contextlib.suppress(KeyboardInterrupt):
                 uvloop.run(_Gateway(settings, plans, make_plans, listener, connections, search_path).run())
         finally:
+            log_writer.close()
             drop_lost_output()
 
 
@@ -100,6 +98,7 @@ class _Gateway:
         self._context = Context(self._dataplane, settings, self._models)
         self._context.connections = connections
         self._tls = ServerTls(settings, connections, self._context.telemetry)
+        set_up_access_log(self._context)
         self._grpc_server: GrpcServer | None = None
         self._server: _Server
         self._metrics_server: _Server | None = None

@@ -21,6 +21,7 @@ class Telemetry:
         wants_marks: whether requests collect the times of their stages.
         handshakes: number of TLS handshakes by their result: ``ok``, ``plain`` for clients that do not encrypt, ``certificate`` for those
             without a trusted certificate, ``timeout``, ``protocol``, ``lost``, ``limit``, ``evicted``.
+        wants_ids: whether every request has an id, and its answer names it, because a log of requests has it.
     """
 
     def __init__(self) -> None:
@@ -28,12 +29,15 @@ class Telemetry:
         self.refused: Counter[str] = Counter()
         self.wants_marks = False
         self.handshakes: Counter[str] = Counter()
+        self.wants_ids = False
 
     def begin(self) -> RequestRecord:
         """Return the record of a request whose head has come."""
         record = RequestRecord(time.monotonic())
         if self.wants_marks:
             record.marks = {}
+        if self.wants_ids:
+            record.identify()
         return record
 
     def end(self, record: RequestRecord) -> None:

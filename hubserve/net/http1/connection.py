@@ -26,6 +26,7 @@ from hubserve.net.http1.unsent_responses import UnsentResponses
 from hubserve.net.http1.upgrade import switch_to_http2, switch_to_streams
 from hubserve.net.http2.endpoint import Endpoint
 from hubserve.net.tls.peer import TLS_START, certificate_subject
+from hubserve.telemetry.request_record import new_id
 from hubserve.telemetry.telemetry import Telemetry
 
 log = logging.getLogger("hubserve")
@@ -42,6 +43,7 @@ _KEEP_ALIVE_S = 15.0
 _WATCH_EVERY_S = 0.25
 #: how long to read and discard what a client still sends after it was notified that the connection ends
 _LINGER_S = 2.0
+_SERVER_ERROR = 500
 #: Linux's number for a connection that was reset
 _TCP_CLOSE = 7
 
@@ -293,8 +295,12 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._shared.telemetry.refused[f"http_{refusal.status}"] += 1
         cycle, text = self._cycle, b"%b\n" % str(refusal).encode()
         if self._parser.request is None or (cycle and not cycle.started):
-            headers = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
-            self._writer.write(STATUS_LINES[refusal.status] + headers, text)
+            headers = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n" % len(text)
+            if refusal.status >= _SERVER_ERROR:
+                request_id = new_id()
+                log.info("a request was refused with HTTP status %d: %s", refusal.status, refusal, extra={"request_id": request_id})
+                headers += b"x-request-id: %b\r\n" % request_id.encode()
+            self._writer.write(STATUS_LINES[refusal.status] + headers + b"\r\n", text)
         self._hang_up()
         if cycle:  # its response would be too late
             cycle.disconnect()
