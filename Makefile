@@ -29,6 +29,7 @@ test-frameworks: $(MODEL)  ## MegEngine, OneFlow, TensorFlow, PyTorch and Paddle
 	HUBSERVE_FRAMEWORKS_HOME="$(FRAMEWORKS)" $(BIN)/python -m pytest -n 2 --dist loadfile tests/frameworks
 
 test-operations: $(MODEL)  ## what operators run: containers' steps, units, manifests, proxies, browsers; needs programs of Debian (.ci/operations), skips what is missing
+	$(BIN)/python -c 'import kubernetes_validate' 2>/dev/null || $(BIN)/pip install --quiet -e '.[operations]'
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/operations
 
 coverage: $(MODEL) $(OCR)  ## the lines and branches that all tests run, those of servers and instances included; slower than the tests alone

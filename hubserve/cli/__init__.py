@@ -35,6 +35,7 @@ COMMANDS = {
     "convert": "hubserve.cli.convert",
     "pack": "hubserve.cli.pack",
     "bundle": "hubserve.cli.bundle",
+    "export": "hubserve.cli.export",
     "env": "hubserve.cli.env",
     "engines": "hubserve.cli.engines",
     "bench": "hubserve.cli.bench",

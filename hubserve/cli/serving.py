@@ -100,6 +100,14 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help="gRPC port; may equal --port (0: any free one; default: no gRPC)",
     )
+    for name, what in (
+        ("cert", "PEM file of the certificate chain for HTTPS, and for gRPC on the same port"),
+        ("key", "PEM file of that certificate's private key"),
+        ("client-ca", "PEM file of the authorities that clients' certificates must come from (default: clients need none)"),
+    ):
+        start.add_argument(
+            f"--tls-{name}", f"--tls_{name.replace('-', '_')}", dest=f"tls_{name.replace('-', '_')}", metavar="FILE", help=what
+        )
     start.add_argument(
         "--shared-memory",
         "--shared_memory",

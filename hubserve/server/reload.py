@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from hubserve.errors import HubError, ModuleNotFound
 from hubserve.gateway.dataplane import DataPlane, ModulePlan
 from hubserve.server.loading import note_loaded
+from hubserve.server.service_manager import ServiceManager
 from hubserve.server.status import server_status
 
 
@@ -24,11 +25,13 @@ class Reloader:
     Args:
         dataplane: the modules that it serves.
         make_plans: reads the settings and the registry again.
+        manager: the service manager that reloads are reported to.
     """
 
-    def __init__(self, dataplane: DataPlane, make_plans: MakePlans) -> None:
+    def __init__(self, dataplane: DataPlane, make_plans: MakePlans, manager: ServiceManager | None = None) -> None:
         self._dataplane = dataplane
         self._make_plans = make_plans
+        self._manager = manager or ServiceManager()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def answer(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
@@ -65,15 +68,23 @@ class Reloader:
             async with self._locks[request["module"]]:
                 yield await self._remove(request["module"])
         elif op == "reload":
-            by_name: defaultdict[str, list[ModulePlan]] = defaultdict(list)
-            for each in await asyncio.to_thread(self._make_plans):
-                by_name[each.info.name].append(each)
-            names = request.get("modules") or [*by_name, *(name for name in self._served() if name not in by_name)]
-            for name in names:
-                # modules loaded by clients are not in the settings, but can be found by name
-                yield await self._reload(name, by_name[name] or await asyncio.to_thread(self._make_plans, name))
+            self._manager.reloading()
+            try:
+                async for result in self._reload_all(request.get("modules") or []):
+                    yield result
+            finally:  # also where the settings are invalid: the server goes on as it was
+                self._manager.ready(f"serving {', '.join(self._served()) or 'no module'}")
         else:
             raise HubError(f"the server does not know the operation '{op}'; it may be of another version than the command")
+
+    async def _reload_all(self, modules: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
+        """Reload some modules, or all of the settings where none is named."""
+        by_name: defaultdict[str, list[ModulePlan]] = defaultdict(list)
+        for each in await asyncio.to_thread(self._make_plans):
+            by_name[each.info.name].append(each)
+        for name in modules or [*by_name, *(name for name in self._served() if name not in by_name)]:
+            # modules loaded by clients are not in the settings, but can be found by name
+            yield await self._reload(name, by_name[name] or await asyncio.to_thread(self._make_plans, name))
 
     def _list_served(self) -> Iterator[dict[str, Any]]:
         for module in self._dataplane:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,9 @@ from hubserve.server.loading import load_modules
 from hubserve.server.logs import set_up_access_log, set_up_log
 from hubserve.server.model_control import ModelRepository
 from hubserve.server.reload import MakePlans, Reloader
+from hubserve.server.service_manager import ServiceManager
 from hubserve.server.shutdown_signals import ShutdownSignals, drop_lost_output
+from hubserve.server.tls import ServerTls
 from hubserve.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -94,9 +96,12 @@ class _Gateway:
         self._engines = EngineWatch(self._dataplane, settings.remeasure_engines_after_idle_s)
         self._context = Context(self._dataplane, settings, self._models)
         set_up_access_log(self._context)
+        self._tls = ServerTls(settings, connections, self._context.telemetry)
         self._grpc_server: GrpcServer | None = None
         self._server: _Server
-        self._control = AdminSocket(listener.getsockname()[1], Reloader(self._dataplane, make_plans).answer)
+        self._manager = ServiceManager()
+        self._reloader = Reloader(self._dataplane, make_plans, self._manager)
+        self._control = AdminSocket(listener.getsockname()[1], self._answer)
 
     async def run(self) -> None:
         """Load and serve; requests that arrive while their module loads wait for it."""
@@ -110,11 +115,13 @@ class _Gateway:
         self._server = _Server(self._config(self._grpc_server.endpoint if self._grpc_server and on_one_port else None))
         if self._grpc_server:
             listener = self._listener if on_one_port else self._grpc_listener()
-            await self._grpc_server.start(listener, is_shared=on_one_port, backlog=self._connections.backlog)
+            await self._grpc_server.start(listener, is_shared=on_one_port, backlog=self._connections.backlog, tls=self._tls.grpc)
         await self._control.start()
+        self._tls.follow()
         serving = asyncio.create_task(self._server.serve([self._listener]))
         loading = asyncio.create_task(self._load())
         stopping = asyncio.create_task(signals.wait())
+        watched = asyncio.create_task(self._manager.keep_alive())
         try:
             await asyncio.wait({serving, loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
@@ -123,6 +130,7 @@ class _Gateway:
         finally:
             if signals.is_received:
                 log.info("stopping: no new connections, finishing requests in progress; Ctrl-C again ends at once")
+            self._manager.stopping()
             self._control.stop()
             loading.cancel()
             stopping.cancel()
@@ -131,6 +139,7 @@ class _Gateway:
                 self._server.force_exit = True
                 with contextlib.suppress(asyncio.TimeoutError):  # the kernel ends computing instances together with this process
                     await asyncio.wait_for(self._drain(loading, serving, 0), _IMMEDIATE_S)
+            watched.cancel()
             self._context.close()
             self._models.close()
         if serving.done():
@@ -141,18 +150,25 @@ class _Gateway:
         self._context.stop()
         await asyncio.gather(loading, self._models.stop(), self._engines.stop(), return_exceptions=True)
         self._server.should_exit = True
+        self._tls.stop()
         if self._grpc_server:
             await self._grpc_server.stop(drain_s)
         await asyncio.wait({serving})  # not awaited directly: it must continue if this is cancelled
         await self._dataplane.stop(drain_s)
 
+    async def _answer(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Answer a command of this machine; see :meth:`hubserve.server.reload.Reloader.answer`."""
+        if request.get("op") == "reload":
+            await self._tls.reload()
+        async for line in self._reloader.answer(request):
+            yield line
+
     def _config(self, http2: "Endpoint[Any] | None") -> uvicorn.Config:
         settings = self._settings
+        make = http_protocol(settings.client_timeout_s, self._context.admission, self._connections, http2, self._context.telemetry)
         return uvicorn.Config(
             build_app(self._context),
-            http=http_protocol(  # type: ignore[arg-type]  # uvicorn calls any factory
-                settings.client_timeout_s, self._context.admission, self._connections, http2, self._context.telemetry
-            ),
+            http=self._tls.http.secure(make) if self._tls.http else make,  # type: ignore[arg-type]  # uvicorn calls any factory
             backlog=self._connections.backlog,
             lifespan="off",
             log_config=None,
@@ -171,13 +187,14 @@ class _Gateway:
 
     async def _load(self) -> None:
         host, port = self._listener.getsockname()[:2]
-        address = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
+        address = f"{self._tls.scheme}://{'[' + host + ']' if ':' in host else host}:{port}"
         names = ", ".join(module.plan.info.name for module in self._dataplane)
         log.info("%s is open; loading %s", address, names or "nothing")
         await load_modules(self._dataplane, address, may_all_fail=bool(self._settings.model_store))
         freeze_gc()
         self._models.follow()
         self._engines.start()
+        self._manager.ready(f"serving {names or 'no module'} at {address}")
 
 
 def _grpc_server(context: Context, connections: Connections) -> "GrpcServer":

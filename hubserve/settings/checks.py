@@ -39,14 +39,7 @@ def check_settings(settings: ServerSettings, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: modules_info.{name} has addresses but no token_file; name the file that the listeners were started with"
             )
-    if bool(settings.grpc_tls_cert) != bool(settings.grpc_tls_key):
-        given, missing = ("grpc_tls_cert", "grpc_tls_key") if settings.grpc_tls_cert else ("grpc_tls_key", "grpc_tls_cert")
-        raise ConfigError(f"{origin}: '{given}' is set but '{missing}' is not; encrypted gRPC needs both files, plain gRPC neither")
-    if settings.grpc_tls_cert and settings.has_one_port:
-        raise ConfigError(
-            f"{origin}: 'grpc_port' and 'port' are both {settings.port}, where HTTP is not encrypted, but 'grpc_tls_cert' is set; "
-            "give gRPC a port of its own, or leave the certificate out"
-        )
+    _check_tls(settings, origin)
     _check_names(settings, origin)
     _check_proxies(settings, origin)
     if settings.load_model and settings.model_control != "explicit":
@@ -80,6 +73,21 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _check_tls(settings: ServerSettings, origin: str) -> None:
+    for what, prefix in (("HTTP", ""), ("gRPC", "grpc_")):
+        cert, key, client_ca = (f"{prefix}tls_{each}" for each in ("cert", "key", "client_ca"))
+        if bool(getattr(settings, cert)) != bool(getattr(settings, key)):
+            given, missing = (cert, key) if getattr(settings, cert) else (key, cert)
+            raise ConfigError(f"{origin}: '{given}' is set but '{missing}' is not; encrypted {what} needs both files, plain {what} neither")
+        if getattr(settings, client_ca) and not getattr(settings, cert):
+            raise ConfigError(f"{origin}: '{client_ca}' is set but '{cert}' is not; only encrypted connections have clients' certificates")
+    if settings.grpc_tls_cert and settings.has_one_port:
+        raise ConfigError(
+            f"{origin}: 'grpc_port' and 'port' are both {settings.port}, where 'tls_cert' counts for both, but 'grpc_tls_cert' is set; "
+            "give gRPC a port of its own, or set 'tls_cert' instead"
+        )
 
 
 def _check_names(settings: ServerSettings, origin: str) -> None:

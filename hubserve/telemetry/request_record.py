@@ -13,7 +13,7 @@ _prefix = ""
 
 
 class RequestRecord:
-    """What is known of one request of a client, over any protocol.
+    """Hold the facts of one request of a client, over any protocol.
 
     It has defaults in the class and no ``__slots__``, because most requests set few of its attributes.
 
@@ -22,6 +22,7 @@ class RequestRecord:
         method: HTTP's, or ``CALL`` for gRPC.
         path: that was requested, without the query.
         peer: the client's address without the port; "" if unknown.
+        client_certificate: the subject of the client's certificate, such as ``CN=alice,O=Example``; "" for none.
         module, version: the served module that answered, as served; "" for a request to none, or to an unknown one.
         status: the HTTP status, or the name of the gRPC status; 0 if the client left before there was one.
         received_bytes, sent_bytes: of the request's and the response's body.
@@ -37,6 +38,7 @@ class RequestRecord:
     method = ""
     path = ""
     peer = ""
+    client_certificate = ""
     module = ""
     version = ""
     status: int | str = 0

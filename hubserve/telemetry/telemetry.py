@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from hubserve.telemetry.request_record import RequestRecord
@@ -18,12 +19,15 @@ class Telemetry:
         end_listeners: called with each record once its request has ended; they must be quick, and what they raise is logged.
         wants_marks: whether requests collect the times of their stages.
         wants_ids: whether every request has an id, and its answer names it, because a log of requests has it.
+        handshakes: number of TLS handshakes by their result: ``ok``, ``plain`` for clients that do not encrypt, ``certificate`` for those
+            without a trusted certificate, ``timeout``, ``protocol``, ``lost``, ``limit``, ``evicted``.
     """
 
     def __init__(self) -> None:
         self.end_listeners: list[Listener] = []
         self.wants_marks = False
         self.wants_ids = False
+        self.handshakes: Counter[str] = Counter()
 
     def begin(self) -> RequestRecord:
         """Return the record of a request whose head has come."""

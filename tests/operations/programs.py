@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,8 @@ _PACKAGES = {"chromedriver": "chromium-driver", "systemd-analyze": "systemd", "j
 
 def find_program(name: str) -> str | None:
     """Return the path of a program, or None."""
-    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS]))
+    own = str(Path(sys.executable).parent)  # programs that packages of Python bring
+    return shutil.which(name, path=os.pathsep.join([own, os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS]))
 
 
 def program(name: str) -> str:

@@ -104,6 +104,8 @@ class Call:
         self.metadata = head.metadata
         self.record = record = service.telemetry.begin()
         record.protocol, record.method, record.path, record.peer = "grpc", "CALL", head.path, stream.peer
+        if stream.client_certificate:
+            record.client_certificate = stream.client_certificate
         if service.client_of:
             record.peer = service.client_of(stream.peer, head.metadata.get("x-forwarded-for", ""))
         sent_id = head.metadata.get("x-request-id")

@@ -25,6 +25,7 @@ from hubserve.net.http1.response_writer import ResponseWriter
 from hubserve.net.http1.unsent_responses import UnsentResponses
 from hubserve.net.http1.upgrade import switch_to_http2, switch_to_streams
 from hubserve.net.http2.endpoint import Endpoint
+from hubserve.net.tls.peer import TLS_START, certificate_subject
 from hubserve.telemetry.request_record import new_id
 from hubserve.telemetry.telemetry import Telemetry
 
@@ -128,6 +129,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._transport: Any = None
         self._client: tuple[str, int] | None = None
         self._peer = ""
+        self._is_encrypted = False
+        self._certificate = ""  # the subject of the client's
         self._server: tuple[str, int] | None = None
         self._parser = RequestParser(shared.heads)
         self._cycle: RequestCycle | None = None  # the request that is being answered
@@ -149,6 +152,9 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._client = _address(transport.get_extra_info("peername"))
         self._peer = self._client[0] if self._client else ""
         self._server = _address(transport.get_extra_info("sockname"))
+        self._is_encrypted = transport.get_extra_info("ssl_object") is not None
+        if self._is_encrypted:
+            self._certificate = certificate_subject(transport)
         if not shared.connections.add(self, transport):
             self._refuse(BadRequest(503, "the server has as many connections as it can (max_connections); try again later"))
             return
@@ -234,6 +240,10 @@ class HttpConnection(asyncio.BufferedProtocol):
                 switch_to_http2(self._transport, http2, data)
             return b""
         self._is_new = False
+        if data.startswith(TLS_START):
+            log.debug("%s speaks TLS at a port that is not encrypted", self._peer)
+            self._transport.close()
+            return b""
         return data
 
     def _receive_head(self, data: bytes) -> bytes:
@@ -256,6 +266,11 @@ class HttpConnection(asyncio.BufferedProtocol):
         scope = cycle.scope
         cycle.record.peer = self._peer
         scope["client"], scope["server"] = self._client, self._server
+        if self._is_encrypted:
+            scope["scheme"] = "https"
+            if self._certificate:
+                cycle.record.client_certificate = self._certificate
+                scope["extensions"]["tls"] = {"client_cert_name": self._certificate}
         self._is_idle = False
         self.due = 0.0  # the body's pace is watched where it is read
         self._cycle = cycle

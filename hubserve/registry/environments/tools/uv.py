@@ -33,6 +33,17 @@ class Uv(Tool):
         words = ["install", "--python", str(environment / "bin" / "python"), "--no-deps", *self.write_files(order)]
         self._run(words, order, f"installing {len(order.requirements)} packages")
 
+    def hashes(self, python: Python, order: Order) -> list[str]:
+        """Return the lines of a requirements file that has, for each of an order's pins, the digests of all of its files.
+
+        Raises:
+            ToolFailed: the index does not have one of them.
+        """
+        lock = self.scratch / "digests.txt"
+        words = ["compile", *self.write_files(order)[1:], "--python", python.path, "--no-deps", "--generate-hashes"]
+        self._run([*words, "--no-header", "--no-annotate", "--output-file", str(lock)], order, "reading the digests of packages")
+        return lock.read_text("utf-8").splitlines()
+
     def _run(self, words: list[str], order: Order, step: str) -> None:
         environ = {
             "UV_PYTHON_DOWNLOADS": "never",
