@@ -12,7 +12,7 @@ from hubserve.export.plan import ExportPlan
 
 
 class Written(NamedTuple):
-    """What a target consists of.
+    """Hold the files of a target.
 
     Attributes:
         texts: path below the folder -> content.
