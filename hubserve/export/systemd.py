@@ -115,7 +115,7 @@ install -m 0644 {unit}.service /etc/systemd/system/{unit}.service
 
 
 class Systemd(Target):
-    """``hubserve.service`` with ``Type=notify``, a user of its own, and as few rights as the engines live with."""
+    """A unit with ``Type=notify``, a user of its own, and as few rights as the engines live with."""
 
     summary = "a systemd unit with a script that installs it"
     places = _PLACES
