@@ -8,7 +8,7 @@ from hubserve.engines import ENGINES, engine_class
 from hubserve.engines.model_formats import FORMATS, Format
 from hubserve.kinds import KINDS, get_kind
 from hubserve.kinds.triton.config import BACKENDS
-from hubserve.protocols import PROTOCOLS, protocol_classes
+from hubserve.protocols import protocol_classes
 from hubserve.registry.environments.profile import get_profile
 
 #: backends of Triton's that are asked with tensors alone
@@ -77,7 +77,7 @@ def rows() -> list[tuple[str, str]]:
 
 
 def _kinds() -> list[list[str]]:
-    missing = set(PROTOCOLS) - set(_COLUMNS)
+    missing = {name for name, cls in protocol_classes().items() if cls.is_for_modules} - set(_COLUMNS)
     assert not missing, f"protocols without a column: {missing}"
     titles = [f"[{title}](../{page})" for title, page in _COLUMNS.values()]
     table = [["kind", "recognised by", "engines", *titles]]

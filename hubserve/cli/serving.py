@@ -100,6 +100,21 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help="gRPC port; may equal --port (0: any free one; default: no gRPC)",
     )
+    for name, what in (
+        ("cert", "PEM file of the certificate chain for HTTPS, and for gRPC on the same port"),
+        ("key", "PEM file of that certificate's private key"),
+        ("client-ca", "PEM file of the authorities that clients' certificates must come from (default: clients need none)"),
+    ):
+        start.add_argument(
+            f"--tls-{name}", f"--tls_{name.replace('-', '_')}", dest=f"tls_{name.replace('-', '_')}", metavar="FILE", help=what
+        )
+    start.add_argument(
+        "--metrics-port",
+        "--metrics_port",
+        type=int,
+        metavar="PORT",
+        help="port for Prometheus' /metrics and nothing else, such as 8002 (default: /metrics at --port)",
+    )
     start.add_argument(
         "--shared-memory",
         "--shared_memory",
@@ -132,6 +147,7 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         metavar="ORIGIN",
         help="origins of other web pages that may use the modules, such as https://app.example.com ('*': all)",
     )
+    _add_log_arguments(start)
     start.add_argument("--use_multiprocess", action="store_true", help="run --workers instances of each module")
     start.add_argument("--use_singleprocess", action="store_true", help="run one instance of each module (PaddleHub 1.6)")
     start.add_argument(
@@ -150,6 +166,21 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         dest="gpu_fallback",
         choices=("none", "cpu"),
         help="cpu: compute models that ask for a GPU on the CPU where no GPU is visible (default none: they are not served)",
+    )
+
+
+def _add_log_arguments(start: argparse.ArgumentParser) -> None:
+    def add(name: str, **options: Any) -> None:
+        start.add_argument(f"--{name}", f"--{name.replace('-', '_')}", dest=name.replace("-", "_"), **options)
+
+    add("access-log", choices=["off", "text", "json"], help="write a line for each request (default off)")
+    add("log-level", choices=["debug", "info", "warning", "error"], help="lowest level of the log (default info)")
+    add("log-format", choices=["text", "json"], help="json: every line of the log is a JSON object (default text)")
+    add("log-file", metavar="FILE", help="file of the log, which is rotated (default: standard error)")
+    add(
+        "status-codes",
+        choices=["paddlehub", "http"],
+        help="HTTP status of failures at /predict: paddlehub, 200 for most, or http, 4xx and 5xx (default paddlehub)",
     )
 
 

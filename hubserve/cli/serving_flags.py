@@ -20,9 +20,12 @@ _PADDLEHUB_FLAGS = {
     "use_singleprocess": ("--use_singleprocess", "use_multiprocess"),
     "timeout": ("--timeout", "request_timeout_s"),
 }
+_FILE_FLAGS = ("tls_cert", "tls_key", "tls_client_ca")
 _OWN_FLAGS = (
+    *_FILE_FLAGS,
     "host",
     "grpc_port",
+    "metrics_port",
     "shared_memory",
     "admin",
     "allowed_hosts",
@@ -32,6 +35,11 @@ _OWN_FLAGS = (
     "load_model",
     "build_environments",
     "gpu_fallback",
+    "access_log",
+    "log_level",
+    "log_format",
+    "log_file",
+    "status_codes",
 )
 _ORIGIN = "command line"
 
@@ -52,6 +60,9 @@ def disregarded(args: argparse.Namespace) -> str:
 def beside_config(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of flags that override a configuration file: those that PaddleHub does not have."""
     given = {name: value for name in _OWN_FLAGS if (value := getattr(args, name)) is not None}
+    for name in _FILE_FLAGS:
+        if given.get(name):
+            given[name] = str(Path(given[name]).expanduser().absolute())
     if "model_store" in given:  # relative to the working directory, not to the file
         given["model_store"] = [str(Path(each).expanduser().absolute()) for each in given["model_store"]]
     return given

@@ -22,10 +22,9 @@ _SECRETS = (
     "grpc_tls_cert",
     "grpc_tls_key",
     "grpc_tls_client_ca",
-    "access_keys",
 )
 #: settings that name a file, folder or socket that the server writes
-_OUTPUTS = ("access_log_file", "log_file", "trace_dir", "admin_socket")
+_OUTPUTS = ("access_log_file", "log_file", "trace_dir")
 _BASE_MB, _INSTANCE_MB = 1024, 1024
 _WIDEST_PORT = 65535
 
@@ -95,7 +94,7 @@ class ExportPlan:
     def ports(self) -> dict[str, int]:
         """Ports by name, each port once."""
         settings = self.settings
-        named = {"http": settings.port, "grpc": settings.grpc_port, "metrics": settings.metrics_port, "admin": settings.admin_port}
+        named = {"http": settings.port, "grpc": settings.grpc_port, "metrics": settings.metrics_port}
         seen: dict[int, str] = {}
         for name, port in named.items():
             if port is not None:
@@ -193,7 +192,7 @@ def make_plan(config: Path, places: Places, host: str, options: Options, note: C
         HubError: the configuration is invalid, a module cannot be found, or a port is not fixed.
     """
     settings = read_config(config, {}, note)
-    for key in ("port", "grpc_port", "metrics_port", "admin_port"):
+    for key in ("port", "grpc_port", "metrics_port"):
         if getattr(settings, key) == 0:
             raise ConfigError(f"'{key}' is 0, any free port, which nothing outside could know; give a port from 1 to {_WIDEST_PORT}")
     notes: list[str] = []

@@ -15,6 +15,7 @@ from hubserve.gateway.dataplane import DataPlane, ModulePlan
 from hubserve.protocols import Context
 from hubserve.server.app import build_app
 from hubserve.server.loading import load_modules
+from hubserve.server.logs import set_up_access_log
 from hubserve.server.model_control import ModelRepository
 from hubserve.server.reload import MakePlans
 from hubserve.settings import ServerSettings
@@ -123,6 +124,7 @@ class Gateway:
         dataplane = DataPlane(plans, self._settings.drain_timeout_s)
         models = ModelRepository(dataplane, self._settings, self._search_path)
         context = Context(dataplane, self._settings, models, is_mounted=True)
+        set_up_access_log(context)
         self._app, self._telemetry = build_app(context), context.telemetry
         self._running.set()
         loading = asyncio.create_task(self._load(dataplane, models))

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from hubserve.errors import drop_frames
+from hubserve.errors import drop_frames, one_line
 from hubserve.net.body_receiver import BodyReceiver
+from hubserve.net.headers import header
 from hubserve.net.http1.request_cycle import INTERNAL_ERROR_BODY
-from hubserve.telemetry.request_record import CURRENT
+from hubserve.telemetry.request_record import CURRENT, RequestRecord
 from hubserve.telemetry.telemetry import Telemetry
 
 log = logging.getLogger("hubserve")
@@ -24,6 +25,7 @@ _PART_BYTES = 256 << 10
 _SMALL_BYTES = 64 << 10
 #: headers of one connection, which the WSGI server sets
 _CONNECTION_HEADERS = (b"connection",)
+_SERVER_ERROR = 500
 _JSON = [("content-type", "application/json")]
 _INCOMPLETE = (
     b'{"status":"101","msg":"the request\'s body ended too early: the client disconnected, or another part of this application '
@@ -55,7 +57,10 @@ class WsgiRequestCycle:
         cancel_on_disconnect: without effect, for the same reason.
         task: the task that answers.
         announced_bytes: the body's length if it was announced; else 0.
+        record: of the request; valid once it is run.
     """
+
+    record: RequestRecord
 
     def __init__(self, scope: dict[str, Any], length: int | None, read: Read) -> None:
         self.announced_bytes = length or 0
@@ -114,20 +119,24 @@ class WsgiRequestCycle:
             app: of ASGI.
             telemetry: receives the record.
         """
-        record = telemetry.begin()
+        self.record = record = telemetry.begin()
         record.method, record.path = self._scope["method"], self._scope["path"]
         record.peer = (self._scope.get("client") or ("",))[0]
+        if sent_id := header(self._scope, b"x-request-id"):
+            record.accept_id(sent_id)
         CURRENT.set(record)
         answer = Response(503, [*_JSON, ("retry-after", "1")], _ENDING)  # for a task that is cancelled
         try:
             await app(self._scope, self._receive, self._send)
             # protocols do not answer clients that disconnected
-            answer = Response(self._status, self._headers, b"".join(self._parts)) if self._status else Response(400, _JSON, _INCOMPLETE)
+            answer = Response(self._status, self._headers, b"".join(self._parts)) if self._status else Response(400, [*_JSON], _INCOMPLETE)
         except Exception as error:
-            log.exception("an unexpected error while answering %s %s", self._scope["method"], self._scope["path"])
+            log.exception("an unexpected error while answering %s %s", self._scope["method"], one_line(self._scope["path"]))
             drop_frames(error)
-            answer = Response(500, _JSON, INTERNAL_ERROR_BODY)
+            answer = Response(500, [*_JSON], INTERNAL_ERROR_BODY)
         finally:
+            if record.request_id or answer.status >= _SERVER_ERROR:
+                answer.headers.append(("x-request-id", record.identify()))
             self._orders.put(answer)
             record.status, record.sent_bytes, record.received_bytes = answer.status, len(answer.body), self._received_bytes
             telemetry.end(record)

@@ -67,6 +67,8 @@ class RequestTracker:
             statistics.failures += 1
         if self._wait:
             self._deadlocks.end(self._wait)
+        if error is not None:
+            statistics.add_failure(error)
         (statistics.success if kind is None else statistics.fail).add(time.monotonic() - self._came_at)
         self._deadlines.discard(self._work)
         raw = self._work.raw

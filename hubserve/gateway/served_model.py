@@ -204,7 +204,11 @@ class ServedModule:
         record = CURRENT.get()
         if record is not None:
             record.concerns(self.plan.info.name, self.plan.info.version)
-        self.check_room()
+        try:
+            self.check_room()
+        except HubError as error:
+            self.statistics.add_failure(error)
+            raise
         return self._use
 
     def check_room(self) -> None:

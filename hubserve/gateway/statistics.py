@@ -7,14 +7,23 @@ as output. Every request of a batch is counted with the full time of its batch.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from hubserve.errors import HubError
+from hubserve.errors import Cancelled, HubError, InstanceDied, ModuleFailed, Unavailable
 from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
+from hubserve.telemetry.histogram import ITEMS, SECONDS, Histogram
 
 T = TypeVar("T")
+
+#: error -> the label ``reason`` of ``nv_inference_request_failure``; the first match wins
+_REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((Unavailable,), "REJECTED"),
+    ((asyncio.CancelledError, GeneratorExit, Cancelled), "CANCELED"),
+    ((ModuleFailed, InstanceDied), "BACKEND"),
+)
 
 
 @dataclass(slots=True)
@@ -100,6 +109,9 @@ class ModuleStatistics:
         computed: the computing of successful requests.
         cache_hit, cache_miss: lookups in the response cache; a miss includes adding the response.
         executions: number of items in a call to the calls with it.
+        failed: reason, as Triton names it, to the number of requests that failed for it.
+        queue_times, compute_times: of requests and of calls, in seconds.
+        batch_sizes: items in each call.
         responses: position of a response, from 0, to the responses at it.
     """
 
@@ -116,6 +128,10 @@ class ModuleStatistics:
         self.cache_hit = Tally()
         self.cache_miss = Tally()
         self.executions: dict[int, Execution] = {}
+        self.failed: Counter[str] = Counter()
+        self.queue_times = Histogram(SECONDS)
+        self.compute_times = Histogram(SECONDS)
+        self.batch_sizes = Histogram(ITEMS)
         self.responses: dict[int, Responses] = {}
 
     def response(self, position: int) -> Responses:
@@ -124,6 +140,10 @@ class ModuleStatistics:
         if found is None:
             found = self.responses[position] = Responses()
         return found
+
+    def add_failure(self, error: BaseException) -> None:
+        """Count why a request failed."""
+        self.failed[next((reason for classes, reason in _REASONS if isinstance(error, classes)), "OTHER")] += 1
 
     def add_cache_hit(self, lookup_s: float, took_s: float) -> None:
         """Count a request that the response cache answered.
@@ -186,7 +206,10 @@ class ModuleStatistics:
                 _mark(work, begun_at, begun_at + input_s, begun_at + busy_s - output_s, begun_at + busy_s)
         number = len(counted)
         self.inference_count += sum(work.count for work in counted)
-        self.queue.add(sum(max(0.0, begun_at - work.queued_at) for work in counted), number)
+        for work in counted:
+            waited_s = max(0.0, begun_at - work.queued_at)
+            self.queue.add(waited_s)
+            self.queue_times.add(waited_s)
         if batch[0].key in (None, ONE_BY_ONE) and not header["times"]:
             share = number / len(batch)
             self.computed.add(input_s * share, calls_s * share, output_s * share, number)
@@ -199,6 +222,8 @@ class ModuleStatistics:
 
     def _executed(self, items: int, input_s: float, infer_s: float, output_s: float, count: int) -> None:
         self.execution_count += count
+        self.batch_sizes.add(items, count)
+        self.compute_times.add(infer_s / count, count)
         execution = self.executions.get(items)
         if execution is None:
             execution = self.executions[items] = Execution()

@@ -8,7 +8,7 @@ import logging
 import resource
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from hubserve.errors import ConfigError
@@ -56,13 +56,19 @@ class Connections:
         most: the most connections.
         most_per_peer: the most connections of one address.
         backlog: connections that may wait to be accepted at each port.
+        has_many_clients: returns True for the address of a proxy, to which the limit of one address does not apply.
 
     Attributes:
         backlog: see Args.
+        refused: connections that were closed because of the limits.
     """
 
-    def __init__(self, most: int, most_per_peer: int, backlog: int = MOST_WAITING) -> None:
+    def __init__(
+        self, most: int, most_per_peer: int, backlog: int = MOST_WAITING, has_many_clients: Callable[[str], bool] | None = None
+    ) -> None:
         self.backlog = backlog
+        self.refused = 0
+        self._has_many_clients = has_many_clients
         self._most = most
         self._most_per_peer = most_per_peer
         self._peer_of: dict[Connection, str] = {}
@@ -87,11 +93,14 @@ class Connections:
         """
         peer = _peer(transport.get_extra_info("peername"))
         mine = self._by_peer.get(peer, {})
-        if len(mine) >= self._most_per_peer and not self._evict(peer, [peer]):
+        is_limited = len(mine) >= self._most_per_peer and not (self._has_many_clients and self._has_many_clients(peer))
+        if is_limited and not self._evict(peer, [peer]):
             self._log(f"the address {peer} has {len(mine)} connections, which is the limit for one (max_connections_per_peer)")
+            self.refused += 1
             return False
         if len(self._peer_of) >= self._most and not self._evict(_ALL, self._largest_first()):
             self._log(f"there are {len(self._peer_of)} connections, which is the limit (max_connections), and none is idle")
+            self.refused += 1
             return False
         self._peer_of[connection] = peer
         self._by_peer.setdefault(peer, mine)[connection] = None
@@ -181,13 +190,16 @@ def raise_descriptor_limit() -> int:
     return _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
-def connections_for(descriptors: int, most: int | None, most_per_peer: int | None) -> Connections:
+def connections_for(
+    descriptors: int, most: int | None, most_per_peer: int | None, has_many_clients: Callable[[str], bool] | None = None
+) -> Connections:
     """Return the connection limits of a server.
 
     Args:
         descriptors: this process's limit; by default, half of it is for connections, the rest for instances and files.
         most: the setting ``max_connections``.
         most_per_peer: the setting ``max_connections_per_peer``.
+        has_many_clients: returns True for the address of a proxy.
     Raises:
         ConfigError: there are not enough descriptors for ``most``.
     """
@@ -198,4 +210,4 @@ def connections_for(descriptors: int, most: int | None, most_per_peer: int | Non
         )
     most = most or max(1, min(descriptors // 2, _MOST_CONNECTIONS))
     backlog = min(MOST_WAITING, descriptors // _WAITING_DIVISOR)
-    return Connections(most, most_per_peer or max(1, int(most * _SHARE_OF_ONE_PEER)), backlog)
+    return Connections(most, most_per_peer or max(1, int(most * _SHARE_OF_ONE_PEER)), backlog, has_many_clients)

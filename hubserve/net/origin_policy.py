@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hubserve.errors import one_line
 from hubserve.net.headers import HEADERS, header, headers_of
 from hubserve.net.hosts import Hosts
 from hubserve.net.http1.request_cycle import INTERNAL_ERROR_BODY
@@ -133,7 +134,7 @@ class CorsRequest:
         except Exception:
             if self._started:
                 raise
-            log.exception("an unexpected error while answering %s %s", scope["method"], scope["path"])
+            log.exception("an unexpected error while answering %s %s", scope["method"], one_line(scope["path"]))
             await _send_json(send_allowed, 500, INTERNAL_ERROR_BODY)
 
 

@@ -13,6 +13,7 @@ PROTOCOLS = {
     "v2": "hubserve.protocols.open_inference.http.protocol:OpenInferenceProtocol",
     "tiinfer": "hubserve.protocols.tiinfer:TiinferProtocol",
     "gradio": "hubserve.protocols.gradio:GradioProtocol",
+    "metrics": "hubserve.protocols.metrics:MetricsProtocol",
 }
 
 

@@ -8,7 +8,9 @@ from starlette.types import Receive, Scope, Send
 
 from hubserve.gateway.dataplane import DataPlane
 from hubserve.net.admission import AdmissionControl
+from hubserve.net.connection_limits import Connections
 from hubserve.net.hosts import Hosts
+from hubserve.net.proxies import Proxies
 from hubserve.protocols.admin import AdminSurface
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds
@@ -32,7 +34,10 @@ class Context:
         dataplane: the served modules.
         settings: the server's.
         models: loads and unloads models while the server runs; None if that is not possible.
+        is_mounted: whether the protocols run inside another application.
         hosts: the server's host names.
+        proxies: that are in front of the server.
+        connections: limits on its connections; None where another server accepts them.
         admin: access control of the admin surface.
         admission: limits on requests in progress and their memory.
         bounds: limits on clients' JSON.
@@ -48,7 +53,10 @@ class Context:
         self.dataplane = dataplane
         self.settings = settings
         self.models = models
+        self.is_mounted = is_mounted
         self.hosts = Hosts(settings, is_mounted=is_mounted)
+        self.proxies = Proxies(settings)
+        self.connections: Connections | None = None
         self.admin = AdminSurface(settings, self.hosts)
         self.admission = AdmissionControl(settings.max_concurrency, settings.max_pending_bytes)
         self.bounds = JsonBounds.of(settings)
@@ -82,11 +90,13 @@ class Protocol(ABC):
         prefixes: one that ends in ``/`` covers all paths that begin with it; any other covers exactly that path.
         is_mountable: whether a WSGI application, which sends complete responses only, can serve it.
         kinds: of modules that it serves; empty for all.
+        is_for_modules: whether modules are asked over it.
     """
 
     prefixes: ClassVar[tuple[str, ...]]
     is_mountable: ClassVar[bool] = True
     kinds: ClassVar[tuple[str, ...]] = ()
+    is_for_modules: ClassVar[bool] = True
 
     def __init__(self, context: Context) -> None:
         self.context = context

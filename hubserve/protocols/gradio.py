@@ -14,6 +14,7 @@ from hubserve.errors import HubError, LoadFailed, ModuleNotFound, TooLarge, Unav
 from hubserve.instance.app_server import HOST
 from hubserve.net.asgi import ClientGone, while_connected
 from hubserve.net.headers import header
+from hubserve.net.page_headers import PAGE_HEADERS
 from hubserve.net.request_body import TooSlow, read_body
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.forwarding import Target, forward
@@ -68,7 +69,7 @@ class GradioProtocol(Protocol):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._apps = GradioApps(context.dataplane, _PREFIX)
+        self._apps = GradioApps(context.dataplane, context.settings.root_path.rstrip("/") + _PREFIX)
         self._limit = _PageLimit(max(1, context.settings.max_concurrency // 2))
         context.on_stop.append(self._apps.stop)
 
@@ -89,7 +90,7 @@ class GradioProtocol(Protocol):
                     raise UnsupportedFace("this server shows no pages of modules ('gradio' is false in its configuration)")
                 port = await while_connected(scope, self._apps.port_of(name))
                 if not slash:
-                    location = f"{_PREFIX}{quote(name)}/app".encode()
+                    location = f"{scope.get('root_path', '')}{_PREFIX}{quote(name)}/app".encode()
                     await send_on({"type": "http.response.start", "status": 302, "headers": [(b"location", location), _NO_BODY]})
                     await send_on({"type": "http.response.body", "body": b""})
                     return
@@ -122,6 +123,6 @@ async def _refuse(scope: Scope, send: Send, error: HubError) -> None:
     else:
         answer = {"status": "111", "msg": error.message, "results": "", "error": error.message}
         kind, body = b"application/json", orjson.dumps(answer)
-    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *PAGE_HEADERS]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

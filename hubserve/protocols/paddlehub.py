@@ -48,20 +48,23 @@ _JOINED_BYTES = 1 << 20
 #: prefixes of the module's name in PaddleHub 1
 _OLD_PREFIXES = ("image/", "text/")
 
-#: error -> (HTTP status, PaddleHub status); the first matching class wins
-_STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
-    (NotJson, 400, "101"),
-    (TooLarge, 413, "101"),
-    (TooSlow, 408, "101"),
-    (UnknownEncoding, 415, "101"),
-    (ModuleNotFound, 200, "111"),
-    (LoadFailed, 200, "111"),
-    (Overloaded, 429, "101"),
-    (Unavailable, 503, "101"),
-    (DeadlineExceeded, 504, "101"),
-    (InstanceDied, 500, "101"),
-    (HubError, 200, "101"),
+#: error -> (HTTP status with ``status_codes: paddlehub``, HTTP status with ``http``, PaddleHub status); the first matching class wins
+_STATUSES: tuple[tuple[type[HubError], int, int, str], ...] = (
+    (NotJson, 400, 400, "101"),
+    (TooLarge, 413, 413, "101"),
+    (TooSlow, 408, 408, "101"),
+    (UnknownEncoding, 415, 415, "101"),
+    (InvalidInput, 200, 400, "101"),
+    (ModuleNotFound, 200, 404, "111"),
+    (LoadFailed, 200, 503, "111"),
+    (Overloaded, 429, 429, "101"),
+    (Unavailable, 503, 503, "101"),
+    (DeadlineExceeded, 504, 504, "101"),
+    (InstanceDied, 500, 500, "101"),
+    (HubError, 200, 500, "101"),
 )
+#: HTTP status of a content type that no module takes, by ``status_codes``
+_OLD_USAGE = {"paddlehub": 200, "http": 415}
 
 
 class _OldUsage(Exception):
@@ -103,7 +106,7 @@ class PaddleHubProtocol(Protocol):
             drop_frames(error)
         except _OldUsage:
             message = f"This usage is out of date, please use 'application/json' as content-type to post to {_PREFIX}{name}."
-            await respond(send, 200, _envelope("112", message))
+            await respond(send, _OLD_USAGE[self.settings.status_codes], _envelope("112", message))
         except HubError as error:
             drop_frames(error)
             await self._refuse(name, error, send)
@@ -119,7 +122,7 @@ class PaddleHubProtocol(Protocol):
 
     async def _refuse(self, name: str, error: HubError, send: Send) -> None:
         note_error(error)
-        http, status = next((http, status) for cls, http, status in _STATUSES if isinstance(error, cls))
+        _, paddlehub, http, status = next(row for row in _STATUSES if isinstance(error, row[0]))
         message = error.message
         if isinstance(error, ModuleNotFound):
             message = f"Module {name} is not available."
@@ -128,7 +131,7 @@ class PaddleHubProtocol(Protocol):
         headers: dict[str, Any] = {"retry_after": error.retry_after_s} if isinstance(error, Unavailable) else {}
         if isinstance(error, TooSlow):
             headers["connection"] = "close"
-        await respond(send, http, _envelope(status, message), **headers)
+        await respond(send, http if self.settings.status_codes == "http" else paddlehub, _envelope(status, message), **headers)
 
     async def _find(self, name: str, scope: Scope, admission: Admission) -> ServedModule:
         """Return the module once it is loaded; if that fails, discard the request's body first."""

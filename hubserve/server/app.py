@@ -14,9 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hubserve import __version__
 from hubserve.gateway.dataplane import DataPlane
+from hubserve.net.asgi import respond
 from hubserve.net.origin_policy import OriginPolicy
+from hubserve.net.page_headers import with_page_headers
 from hubserve.protocols import Context, covers, create_protocols
 from hubserve.protocols.admin import AdminSurface, Forbidden
+from hubserve.protocols.metrics import Exposition
 from hubserve.server.status import server_status
 
 _SLASHES = re.compile("/{2,}")
@@ -25,8 +28,9 @@ _SLASHES = re.compile("/{2,}")
 def build_app(context: Context) -> ASGIApp:
     """Return the application that uvicorn runs."""
     mounted = [(prefix, name, protocol) for name, protocol in create_protocols(context).items() for prefix in protocol.prefixes]
-    own_pages = _own_pages(context.dataplane, context.admin)
+    own_pages = with_page_headers(_own_pages(context.dataplane, context.admin))
     policy = OriginPolicy(context.settings, context.hosts)
+    proxies = context.proxies if context.proxies.are_set else None
 
     def route(scope: Scope) -> ASGIApp:
         if scope["type"] == "http":
@@ -37,6 +41,8 @@ def build_app(context: Context) -> ASGIApp:
         return own_pages
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if proxies and scope["type"] == "http":
+            proxies.apply(scope, scope["extensions"]["hubserve"].record)
         if scope["type"] == "http" and "//" in scope["path"]:
             _drop_slashes(scope)
         other = policy.check(scope) if scope["type"] == "http" else None
@@ -44,6 +50,23 @@ def build_app(context: Context) -> ASGIApp:
             await other.answer(route(scope), scope, receive, send)
         else:
             await route(scope)(scope, receive, send)
+
+    return app
+
+
+def metrics_app(context: Context) -> ASGIApp:
+    """Return the application of the port for metrics."""
+    exposition = context.shared(Exposition)
+    policy = OriginPolicy(context.settings, context.hosts)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = policy.check(scope)
+        if answer:
+            await answer.answer(exposition, scope, receive, send)
+        elif scope["path"] == "/metrics":
+            await exposition(scope, receive, send)
+        else:
+            await respond(send, 404, b"this port serves /metrics\n", content_type="text/plain")
 
     return app
 

@@ -102,7 +102,7 @@ class EngineWatch:
         if is_changed:
             for slot in module.pool.slots:
                 before = slot.instance
-                slot.request_replacement(f"{result['engine']} computes it faster than {result['was']}")
+                slot.request_replacement(f"{result['engine']} computes it faster than {result['was']}", "engine")
                 end = time.monotonic() + _SWAP_TIMEOUT_S
                 # if the new instance cannot be loaded, the old one stays
                 while slot.instance in (before, None) and slot.replace_reason and time.monotonic() < end:  # noqa: ASYNC110 - rare

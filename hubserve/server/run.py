@@ -4,31 +4,33 @@ import asyncio
 import contextlib
 import logging
 import socket
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from hubserve.errors import ConfigError
 from hubserve.gateway.dataplane import DataPlane, ModulePlan
 from hubserve.instance.malloc_tuning import freeze_gc, keep_large_buffers
 from hubserve.net.connection_limits import Connections, connections_for, raise_descriptor_limit
 from hubserve.net.http1.connection import http_protocol
+from hubserve.net.proxies import Proxies
 from hubserve.protocols import Context
-from hubserve.protocols.open_inference.core.log_settings import LogFormatter
 from hubserve.server import pidfile
 from hubserve.server.admin_socket import AdminSocket
-from hubserve.server.app import build_app
+from hubserve.server.app import build_app, metrics_app
 from hubserve.server.engine_watch import EngineWatch
 from hubserve.server.listener import bind
 from hubserve.server.loading import load_modules
+from hubserve.server.logs import set_up_access_log, set_up_log
 from hubserve.server.model_control import ModelRepository
 from hubserve.server.reload import MakePlans, Reloader
 from hubserve.server.service_manager import ServiceManager
 from hubserve.server.shutdown_signals import ShutdownSignals, drop_lost_output
+from hubserve.server.tls import ServerTls
 from hubserve.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -52,17 +54,18 @@ def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence
         ConfigError: the address cannot be used.
         LoadFailed: no module could be loaded.
     """
-    console = logging.StreamHandler(sys.stderr)
-    console.setFormatter(LogFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[console])
+    log_writer = set_up_log(settings)
     keep_large_buffers()
-    connections = connections_for(raise_descriptor_limit(), settings.max_connections, settings.max_connections_per_peer)
+    connections = connections_for(
+        raise_descriptor_limit(), settings.max_connections, settings.max_connections_per_peer, Proxies(settings).trusts
+    )
     plans = make_plans()
     with bind(settings.host, settings.port, settings.client_timeout_s, connections.backlog) as listener:
         try:
             with contextlib.suppress(KeyboardInterrupt):
                 uvloop.run(_Gateway(settings, plans, make_plans, listener, connections, search_path).run())
         finally:
+            log_writer.close()
             drop_lost_output()
 
 
@@ -93,10 +96,16 @@ class _Gateway:
         self._models = ModelRepository(self._dataplane, settings, search_path)
         self._engines = EngineWatch(self._dataplane, settings.remeasure_engines_after_idle_s)
         self._context = Context(self._dataplane, settings, self._models)
+        self._context.connections = connections
+        self._tls = ServerTls(settings, connections, self._context.telemetry)
+        set_up_access_log(self._context)
         self._grpc_server: GrpcServer | None = None
         self._server: _Server
+        self._metrics_server: _Server | None = None
+        self._serving_metrics: asyncio.Task[None] | None = None
         self._manager = ServiceManager()
-        self._control = AdminSocket(listener.getsockname()[1], Reloader(self._dataplane, make_plans, self._manager).answer)
+        self._reloader = Reloader(self._dataplane, make_plans, self._manager)
+        self._control = AdminSocket(listener.getsockname()[1], self._answer)
 
     async def run(self) -> None:
         """Load and serve; requests that arrive while their module loads wait for it."""
@@ -107,12 +116,18 @@ class _Gateway:
     async def _serve(self, signals: ShutdownSignals) -> None:
         self._grpc_server = None if self._settings.grpc_port is None else _grpc_server(self._context, self._connections)
         on_one_port = self._settings.has_one_port
-        self._server = _Server(self._config(self._grpc_server.endpoint if self._grpc_server and on_one_port else None))
+        self._server = _Server(
+            self._config(build_app(self._context), self._grpc_server.endpoint if self._grpc_server and on_one_port else None)
+        )
         if self._grpc_server:
-            listener = self._listener if on_one_port else self._grpc_listener()
-            await self._grpc_server.start(listener, is_shared=on_one_port, backlog=self._connections.backlog)
+            listener = self._listener if on_one_port else self._side_listener("grpc_port", "gRPC")
+            await self._grpc_server.start(listener, is_shared=on_one_port, backlog=self._connections.backlog, tls=self._tls.grpc)
         await self._control.start()
+        self._tls.follow()
         serving = asyncio.create_task(self._server.serve([self._listener]))
+        if self._settings.metrics and self._settings.metrics_port is not None:
+            self._metrics_server = _Server(self._config(metrics_app(self._context)))
+            self._serving_metrics = asyncio.create_task(self._metrics_server.serve([self._side_listener("metrics_port", "metrics")]))
         loading = asyncio.create_task(self._load())
         stopping = asyncio.create_task(signals.wait())
         watched = asyncio.create_task(self._manager.keep_alive())
@@ -144,18 +159,27 @@ class _Gateway:
         self._context.stop()
         await asyncio.gather(loading, self._models.stop(), self._engines.stop(), return_exceptions=True)
         self._server.should_exit = True
+        if self._metrics_server:
+            self._metrics_server.should_exit = True
+        self._tls.stop()
         if self._grpc_server:
             await self._grpc_server.stop(drain_s)
         await asyncio.wait({serving})  # not awaited directly: it must continue if this is cancelled
         await self._dataplane.stop(drain_s)
 
-    def _config(self, http2: "Endpoint[Any] | None") -> uvicorn.Config:
+    async def _answer(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Answer a command of this machine; see :meth:`hubserve.server.reload.Reloader.answer`."""
+        if request.get("op") == "reload":
+            await self._tls.reload()
+        async for line in self._reloader.answer(request):
+            yield line
+
+    def _config(self, app: ASGIApp, http2: "Endpoint[Any] | None" = None) -> uvicorn.Config:
         settings = self._settings
+        make = http_protocol(settings.client_timeout_s, self._context.admission, self._connections, http2, self._context.telemetry)
         return uvicorn.Config(
-            build_app(self._context),
-            http=http_protocol(  # type: ignore[arg-type]  # uvicorn calls any factory
-                settings.client_timeout_s, self._context.admission, self._connections, http2, self._context.telemetry
-            ),
+            app,
+            http=self._tls.http.secure(make) if self._tls.http else make,  # type: ignore[arg-type]  # uvicorn calls any factory
             backlog=self._connections.backlog,
             lifespan="off",
             log_config=None,
@@ -166,15 +190,20 @@ class _Gateway:
             timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
         )
 
-    def _grpc_listener(self) -> socket.socket:
-        settings = self._settings
-        return bind(
-            settings.host, settings.grpc_port or 0, settings.client_timeout_s, self._connections.backlog, "--grpc-port", " for gRPC"
-        )
+    def _side_listener(self, setting: str, purpose: str) -> socket.socket:
+        """Listen on a port beside that of HTTP.
+
+        Args:
+            setting: that has the port.
+            purpose: what the port is for.
+        """
+        settings, option = self._settings, "--" + setting.replace("_", "-")
+        port = getattr(settings, setting) or 0
+        return bind(settings.host, port, settings.client_timeout_s, self._connections.backlog, option, f" for {purpose}")
 
     async def _load(self) -> None:
         host, port = self._listener.getsockname()[:2]
-        address = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
+        address = f"{self._tls.scheme}://{'[' + host + ']' if ':' in host else host}:{port}"
         names = ", ".join(module.plan.info.name for module in self._dataplane)
         log.info("%s is open; loading %s", address, names or "nothing")
         await load_modules(self._dataplane, address, may_all_fail=bool(self._settings.model_store))

@@ -6,6 +6,10 @@ import re
 from hubserve.errors import ConfigError
 from hubserve.settings.server import ServerSettings
 
+#: in ``trusted_proxies``: clients of a Unix socket, which have no address
+UNIX_SOCKET = "unix"
+
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_.-]+")
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s?#@*]+")
 
@@ -35,15 +39,9 @@ def check_settings(settings: ServerSettings, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: modules_info.{name} has addresses but no token_file; name the file that the listeners were started with"
             )
-    if bool(settings.grpc_tls_cert) != bool(settings.grpc_tls_key):
-        given, missing = ("grpc_tls_cert", "grpc_tls_key") if settings.grpc_tls_cert else ("grpc_tls_key", "grpc_tls_cert")
-        raise ConfigError(f"{origin}: '{given}' is set but '{missing}' is not; encrypted gRPC needs both files, plain gRPC neither")
-    if settings.grpc_tls_cert and settings.has_one_port:
-        raise ConfigError(
-            f"{origin}: 'grpc_port' and 'port' are both {settings.port}, where HTTP is not encrypted, but 'grpc_tls_cert' is set; "
-            "give gRPC a port of its own, or leave the certificate out"
-        )
+    _check_tls(settings, origin)
     _check_names(settings, origin)
+    _check_proxies(settings, origin)
     if settings.load_model and settings.model_control != "explicit":
         raise ConfigError(f"{origin}: load_model has a meaning only with model_control 'explicit', and that is '{settings.model_control}'")
     if settings.model_control != "none" and not settings.model_store:
@@ -52,15 +50,44 @@ def check_settings(settings: ServerSettings, origin: str) -> None:
         raise ConfigError(f"{origin}: 'modules_info' names no module; give at least one, as in {{\"clas_system\": {{}}}}")
 
 
+def _check_proxies(settings: ServerSettings, origin: str) -> None:
+    for proxy in settings.trusted_proxies:
+        if proxy != UNIX_SOCKET and not _is_network(proxy):
+            raise ConfigError(
+                f"{origin}: trusted_proxies has '{proxy}'; give IP addresses or networks, such as '127.0.0.1' or '10.0.0.0/8', or "
+                f"'{UNIX_SOCKET}' for clients of a Unix socket"
+            )
+    if not _ROOT_PATH.fullmatch(settings.root_path):
+        raise ConfigError(f"{origin}: root_path is '{settings.root_path}'; give a path of letters, digits and ._~-, such as '/models'")
+
+
 def _is_address_rule(text: str) -> bool:
     """Return True for the name of a host, with ``*.`` for all of a domain, and for an IP address or network."""
-    if _HOST.fullmatch(text):
-        return True
+    return bool(_HOST.fullmatch(text)) or _is_network(text)
+
+
+def _is_network(text: str) -> bool:
+    """Return True for an IP address or network."""
     try:
         ipaddress.ip_network(text)
     except ValueError:
         return False
     return True
+
+
+def _check_tls(settings: ServerSettings, origin: str) -> None:
+    for what, prefix in (("HTTP", ""), ("gRPC", "grpc_")):
+        cert, key, client_ca = (f"{prefix}tls_{each}" for each in ("cert", "key", "client_ca"))
+        if bool(getattr(settings, cert)) != bool(getattr(settings, key)):
+            given, missing = (cert, key) if getattr(settings, cert) else (key, cert)
+            raise ConfigError(f"{origin}: '{given}' is set but '{missing}' is not; encrypted {what} needs both files, plain {what} neither")
+        if getattr(settings, client_ca) and not getattr(settings, cert):
+            raise ConfigError(f"{origin}: '{client_ca}' is set but '{cert}' is not; only encrypted connections have clients' certificates")
+    if settings.grpc_tls_cert and settings.has_one_port:
+        raise ConfigError(
+            f"{origin}: 'grpc_port' and 'port' are both {settings.port}, where 'tls_cert' counts for both, but 'grpc_tls_cert' is set; "
+            "give gRPC a port of its own, or set 'tls_cert' instead"
+        )
 
 
 def _check_names(settings: ServerSettings, origin: str) -> None:

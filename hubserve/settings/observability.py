@@ -35,13 +35,5 @@ class ObservabilitySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=T
     """HTTP status of failures at ``/predict``. ``paddlehub``: 200 for most, as PaddleHub's clients expect, with the failure in
     ``status``. ``http``: 404 for unknown modules, 400 for wrong input, 500 for failures of modules, 503 for modules that cannot be
     loaded, so that load balancers and ``curl -f`` see them."""
-    trace_endpoint: str = ""
-    """Address of an OpenTelemetry collector, such as ``http://localhost:4318``, to send traces to. Not set: no traces are sent."""
-    trace_protocol: Literal["http", "grpc"] = "http"
-    """OTLP over HTTP or over gRPC."""
-    trace_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
-    """Part of the requests without ``traceparent`` that are traced. Requests with one follow the sampling decision of their client."""
-    trace_service_name: str = "hubserve"
-    """Name of this server in traces (``service.name``)."""
     trace_dir: str = ""
     """Folder for request traces that clients may turn on. Not set: tracing is not allowed."""

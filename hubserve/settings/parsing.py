@@ -27,8 +27,6 @@ _FILES = (
     "grpc_tls_cert",
     "grpc_tls_key",
     "grpc_tls_client_ca",
-    "access_keys",
-    "admin_socket",
     "access_log_file",
     "log_file",
 )

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from hubserve.settings.observability import ObservabilitySettings, Port
+from hubserve.settings.observability import ObservabilitySettings
 
 
 class SecuritySettings(ObservabilitySettings, forbid_unknown_fields=True, frozen=True):
@@ -23,18 +23,10 @@ class SecuritySettings(ObservabilitySettings, forbid_unknown_fields=True, frozen
     """PEM file of that certificate's private key."""
     grpc_tls_client_ca: str = ""
     """The same as ``tls_client_ca`` for gRPC on its own port."""
-    access_keys: str = ""
-    """File of the keys that clients must send; ``hub access create`` makes keys. A relative path is resolved beside the configuration
-    file. Not set: clients need no key."""
     admin: Literal["local", "off", "any"] = "local"
     """Clients that may use the admin surface: load and unload models, register shared memory, change logging and tracing, read
     ``/status``. ``local``: clients that connect directly from this machine, not through a proxy and not from a web page of another
     origin. ``off``: none. ``any``: every client that can reach the server."""
-    admin_port: Port | None = None
-    """Port of the admin surface on this machine's loopback address, which is then served nowhere else; 0 for any free one."""
-    admin_socket: str = ""
-    """Path of a Unix socket of the admin surface, which is then served nowhere else; a relative path is resolved beside the
-    configuration file."""
     allowed_hosts: list[str] = []
     """Host names (``Host`` header) that clients may use besides ``localhost``, ``host``, this machine's name and IP addresses;
     ``"*.example.com"`` for all names of a domain, ``"*"`` for any. Not set: any name if ``host`` is reachable from other machines,
@@ -44,6 +36,7 @@ class SecuritySettings(ObservabilitySettings, forbid_unknown_fields=True, frozen
     to the admin surface unless ``admin`` is ``any``."""
     trusted_proxies: list[str] = []
     """Addresses and networks of proxies whose ``X-Forwarded-For``, ``X-Forwarded-Proto``, ``X-Forwarded-Host`` and
-    ``X-Forwarded-Prefix`` are believed, such as ``"127.0.0.1"`` or ``"10.0.0.0/8"``."""
+    ``X-Forwarded-Prefix`` are believed, such as ``"127.0.0.1"`` or ``"10.0.0.0/8"``; ``"unix"`` for all clients of a Unix socket. Their
+    connections do not count for ``max_connections_per_peer``."""
     root_path: str = ""
     """Path under which a proxy publishes the server, such as ``/models``; requests may come with or without it."""

@@ -1,12 +1,19 @@
 """The record of one client's request, which metrics, logs and traces are made of."""
 
+import os
+import re
 from contextvars import ContextVar
+from itertools import count
 
 from hubserve.errors import HubError
 
+_ID = re.compile(r"[!-~]{1,128}")
+_counter = count(1)
+_prefix = ""
+
 
 class RequestRecord:
-    """What is known of one request of a client, over any protocol.
+    """Hold the facts of one request of a client, over any protocol.
 
     It has defaults in the class and no ``__slots__``, because most requests set few of its attributes.
 
@@ -15,12 +22,14 @@ class RequestRecord:
         method: HTTP's, or ``CALL`` for gRPC.
         path: that was requested, without the query.
         peer: the client's address without the port; "" if unknown.
+        client_certificate: the subject of the client's certificate, such as ``CN=alice,O=Example``; "" for none.
         module, version: the served module that answered, as served; "" for a request to none, or to an unknown one.
         status: the HTTP status, or the name of the gRPC status; 0 if the client left before there was one.
         received_bytes, sent_bytes: of the request's and the response's body.
         started_at, ended_at: when its head had come and its response was written or given up, on the clock of ``time.monotonic``.
         error: code of the :class:`hubserve.errors.HubError` that was answered; "" for none.
         message: of that error.
+        request_id: that the client sent, or that was made for it; "" until :meth:`identify` is called.
         marks: collects the stages that the request passed and their times, in nanoseconds of ``time.monotonic_ns``; None if nothing asks
             for them.
     """
@@ -29,6 +38,7 @@ class RequestRecord:
     method = ""
     path = ""
     peer = ""
+    client_certificate = ""
     module = ""
     version = ""
     status: int | str = 0
@@ -37,10 +47,21 @@ class RequestRecord:
     ended_at = 0.0
     error = ""
     message = ""
+    request_id = ""
     marks: dict[str, int] | None = None
 
     def __init__(self, started_at: float) -> None:
         self.started_at = started_at
+
+    def accept_id(self, sent: str) -> None:
+        """Take the id that a client sent; one that is too long, or has other characters than printable ASCII, is replaced."""
+        self.request_id = sent if _ID.fullmatch(sent) else new_id()
+
+    def identify(self) -> str:
+        """Return the request's id; make one if it has none."""
+        if not self.request_id:
+            self.request_id = new_id()
+        return self.request_id
 
     def concerns(self, module: str, version: str) -> None:
         """Note which module answers; the first one counts, as an ensemble and models that call others use several."""
@@ -57,3 +78,17 @@ def note_error(error: HubError) -> None:
     record = CURRENT.get()
     if record is not None:
         record.error, record.message = error.code, error.message
+
+
+def new_id() -> str:
+    """Return an id that no other request has: random for this process, and a counter."""
+    return f"{_prefix}-{next(_counter):x}"
+
+
+def _choose_prefix() -> None:
+    global _prefix, _counter
+    _prefix, _counter = os.urandom(8).hex(), count(1)
+
+
+_choose_prefix()
+os.register_at_fork(after_in_child=_choose_prefix)

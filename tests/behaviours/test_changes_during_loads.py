@@ -145,7 +145,7 @@ def test_a_version_that_is_replaced_while_an_instance_is_renewed_leaves_nothing(
             (module,) = plane
             for slot in module.pool.slots:
                 slot.spec = replace(slot.spec, init_args={**slot.spec.init_args, "load_s": LONG_S})
-                slot.request_replacement("it is to be renewed")
+                slot.request_replacement("it is to be renewed", "test")
             await until(lambda: len(instances()) == 4)
             before = set(instances())
             await plane.load(plan(answer="new"))

@@ -166,8 +166,9 @@ class ServedEnsemble(ServedModule):
         came_at, tally = time.monotonic(), self.statistics.fail
         try:
             answer = await self._answer(request)
-        except HubError:
+        except HubError as error:
             self.statistics.failures += 1
+            self.statistics.add_failure(error)
             raise
         else:
             tally = self.statistics.success
@@ -192,8 +193,9 @@ class ServedEnsemble(ServedModule):
             async with aclosing(cast("AsyncGenerator[InferResponse]", self.statistics.streamed(flow.answers(state, wanted)))) as responses:
                 async for response in responses:
                     yield response
-        except HubError:
+        except HubError as error:
             self.statistics.failures += 1
+            self.statistics.add_failure(error)
             raise
         else:
             tally = self.statistics.success

@@ -230,6 +230,13 @@ class Instance(ABC):
         if self._connection:
             self._connection.close()
 
+    @property
+    def end_cause(self) -> str:
+        """Return in a word why it ended: it hung, sent what it must not, or crashed."""
+        if self._is_hung:
+            return "hung"
+        return "protocol" if self._end_reason.startswith(BROKEN) else "crash"
+
     def _end_hung(self, limit_s: float) -> None:
         self._is_hung = True
         self.end(f"was ended because it did not answer within {limit_s:g} s")

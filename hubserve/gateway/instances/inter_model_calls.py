@@ -12,6 +12,7 @@ from hubserve.gateway.deadlock_detection import Caller, CallingChannel, set_call
 from hubserve.gateway.instances.raw_requests import RawRequest
 from hubserve.gateway.instances.unpacking import unpack
 from hubserve.instance.open_requests import WINDOW_BYTES, WINDOW_RESPONSES
+from hubserve.telemetry.request_record import CURRENT
 from hubserve.types import BFLOAT16, InferRequest, InferResponse, SequencePart
 from hubserve.wire import frames
 from hubserve.wire.model_access import ModelAccess
@@ -84,6 +85,8 @@ async def _infer(
     models: ModelAccess, channel: CallingChannel, header: dict[str, Any], buffers: Sequence[memoryview], window: Window
 ) -> None:
     caller, deadline = _caller_of(channel, header)
+    works = [channel.open[parent] for parent in header["parents"] if parent in channel.open]
+    CURRENT.set(next((work.record for work in works if work.record is not None), None))  # the client's request that it is made for
     set_caller(caller)
     outputs, sequence = header["outputs"], header["sequence"]
     request = InferRequest(

@@ -48,10 +48,11 @@ def resolve(work: QueuedRequest, outcome: InferResponse | PackedResponse | HubEr
     if work.answer.done():
         return
     if isinstance(outcome, HubError):
-        if outcome.detail:
-            log.warning("a request failed in module code: %s", outcome.detail)
-        elif isinstance(outcome, InvalidInput):
-            log.warning("a request was refused: %s", one_line(without_usage(outcome.message)))
+        about = {"request_id": work.record.identify()} if work.record is not None else {}
+        if isinstance(outcome, InvalidInput):  # the client's fault, whatever the module's code raised for it
+            log.info("a request was refused: %s", one_line(without_usage(outcome.message)), extra=about)
+        elif outcome.detail:
+            log.warning("a request failed in module code: %s", outcome.detail, extra=about)
         work.answer.set_exception(outcome)
     elif isinstance(outcome, PackedResponse):
         resolve_unpacked(work.answer, outcome)

@@ -156,7 +156,7 @@ class Pool:
             died.cancel()
             self._batcher.remove_instance(dispatcher)
         slot.instance = slot.dispatcher = None
-        slot.restarts += 1
+        slot.count_restart(instance.end_cause)
         return dispatcher.has_answered
 
     async def _replace(self, slot: Slot) -> float:
@@ -195,9 +195,9 @@ class Pool:
             self._batcher.dispatch()
             return False
         dispatcher.retired = True
+        slot.count_restart(slot.replace_cause)
         slot.put(instance)
         slot.dispatcher = None
-        slot.restarts += 1
         task = run_in_background(_finish(old, dispatcher), "an instance finished its last requests")
         self._leaving[task] = dispatcher
         task.add_done_callback(self._leaving.pop)
@@ -209,7 +209,7 @@ class Pool:
         if limit < self._latencies.limit:
             log.warning("module '%s' ran out of memory with %d items; at most %d from now on", slot.spec.module, items, limit)
             self._latencies.lower_limit(limit)
-        slot.request_replacement("it ran out of memory")
+        slot.request_replacement("it ran out of memory", "out_of_memory")
 
     # --- watching ---
 
@@ -226,7 +226,7 @@ class Pool:
         limit_mb, memory_mb = slot.spec.max_memory_mb, instance.memory_bytes() / _MB
         if not limit_mb or memory_mb <= limit_mb:
             return
-        slot.request_replacement(f"it takes {memory_mb:.0f} MB, and max_memory_mb is {limit_mb}")
+        slot.request_replacement(f"it takes {memory_mb:.0f} MB, and max_memory_mb is {limit_mb}", "memory_limit")
         if memory_mb > _FAR_OVER * limit_mb and slot.dispatcher:
             slot.dispatcher.retired = True
             if instance.is_idle:

@@ -1,6 +1,7 @@
 """The slot of one instance, which outlives the instances in it."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 from hubserve.gateway.instances.dispatcher import InstanceDispatcher
@@ -20,8 +21,10 @@ class Slot:
         instance: the current one; None while it is being replaced.
         dispatcher: sends batches to that instance.
         restarts: how many instances were replaced.
+        restart_causes: cause, such as "crash" or "hung", to how many were replaced for it.
         error: why the last one failed to load; "" if it loaded.
         replace_reason: why the instance will be replaced although it lives; "" for no reason.
+        replace_cause: the same in a word.
         died_loading: whether the process of the last attempt to replace it ended while it loaded.
     """
 
@@ -30,20 +33,32 @@ class Slot:
         self.instance: Instance | None = None
         self.dispatcher: InstanceDispatcher | None = None
         self.restarts = 0
+        self.restart_causes: Counter[str] = Counter()
         self.error = ""
         self.replace_reason = ""
+        self.replace_cause = ""
         self.died_loading = False
         self._replace_requested = asyncio.Event()
 
-    def request_replacement(self, reason: str) -> None:
-        """Have the instance replaced as soon as another one is loaded."""
+    def request_replacement(self, reason: str, cause: str) -> None:
+        """Have the instance replaced as soon as another one is loaded.
+
+        Args:
+            reason: for the log.
+            cause: one word, for metrics.
+        """
         if not self.replace_reason:
-            self.replace_reason = reason
+            self.replace_reason, self.replace_cause = reason, cause
             self._replace_requested.set()
 
     async def until_replacement_requested(self) -> None:
         """Wait until a replacement is requested."""
         await self._replace_requested.wait()
+
+    def count_restart(self, cause: str) -> None:
+        """Count that an instance was replaced."""
+        self.restarts += 1
+        self.restart_causes[cause] += 1
 
     def put(self, instance: Instance) -> None:
         """Set the current instance, which is loaded."""

@@ -20,7 +20,7 @@ from hubserve.net.http2.endpoint import Endpoint
 from hubserve.net.http2.frames import ErrorCode
 from hubserve.net.http2.hpack_cache import literal, status
 from hubserve.net.http2.streams import Stream
-from hubserve.telemetry.request_record import CURRENT
+from hubserve.telemetry.request_record import CURRENT, RequestRecord
 
 log = logging.getLogger("hubserve")
 
@@ -30,6 +30,8 @@ _ONE_MESSAGE = "the method takes one message; none or several were sent"
 _CUT_OFF = "the call ended within a message"
 _OK = status_block(Status.OK, "")
 _OK_NAME = Status.OK.name
+#: statuses that correspond to HTTP's 5xx
+_SERVER_ERRORS = (Status.UNKNOWN, Status.DEADLINE_EXCEEDED, Status.INTERNAL, Status.UNAVAILABLE, Status.DATA_LOSS)
 #: requests of a connection that are read beyond the limit for calls, to be refused with a reason
 _MORE_STREAMS = 100
 #: messages of a stream that are joined before they are read
@@ -52,6 +54,7 @@ class Calls:
         service = self._service
         method = service.methods.get(head.path)
         if head.refusal:
+            service.telemetry.refused["not_grpc"] += 1
             fields = status(head.refusal) + literal(b"content-type", b"text/plain")
             stream.receiver = Refusal(stream, service, fields, _NOT_GRPC, status_block(Status.UNKNOWN, ""))
         elif method is None:
@@ -63,6 +66,7 @@ class Calls:
             self._open.add(Call(service, stream, head, method, self._open.discard))
 
     def _refuse(self, stream: Stream, code: Status, text: str) -> None:
+        self._service.telemetry.refused[f"grpc_{code.name.lower()}"] += 1
         stream.receiver = Refusal(stream, self._service, b"", b"", _HEAD + status_block(code, text))
 
 
@@ -102,6 +106,13 @@ class Call:
         self.metadata = head.metadata
         self.record = record = service.telemetry.begin()
         record.protocol, record.method, record.path, record.peer = "grpc", "CALL", head.path, stream.peer
+        if stream.client_certificate:
+            record.client_certificate = stream.client_certificate
+        if service.client_of:
+            record.peer = service.client_of(stream.peer, head.metadata.get("x-forwarded-for", ""))
+        sent_id = head.metadata.get("x-request-id")
+        if sent_id is not None:
+            record.accept_id(sent_id)
         self._start = time.monotonic()
         self.deadline = None if head.timeout_s is None else self._start + head.timeout_s
         self._service = service
@@ -224,7 +235,7 @@ class Call:
     async def _answer_stream(self) -> None:
         try:
             await self._method.answer(self)
-            self._stream.send(b"" if self._head_sent else _HEAD, b"", _OK)
+            self._stream.send(b"" if self._head_sent else self._initial(), b"", _OK)
             await self._flush()
         except Exception as error:
             self._fail(error)
@@ -274,7 +285,7 @@ class Call:
             self._service.budget.check_answer(size)
         parts = prefixed(message, size)
         last = parts.pop()
-        head = b"" if self._head_sent else _HEAD
+        head = b"" if self._head_sent else self._initial()
         self._head_sent = True
         for part in parts:
             self._stream.send(head, part, b"")
@@ -337,11 +348,21 @@ class Call:
         self._stream.receiver = None  # the status may be queued, and what arrives meanwhile is discarded
         if self._stream.drop_pending():
             self._head_sent = False
-        self._stream.send(b"", b"", (b"" if self._head_sent else _HEAD) + status_block(code, text))
+        if self._head_sent:
+            named = _id_field(self.record) if code in _SERVER_ERRORS else b""
+        else:
+            if code in _SERVER_ERRORS:
+                self.record.identify()
+            named = self._initial()
+        self._stream.send(b"", b"", named + status_block(code, text))
         if self._task is None:
             self._finish()
         elif self._task is not asyncio.current_task():
             self._task.cancel()
+
+    def _initial(self) -> bytes:
+        """Return the header block of the response, with the request's id if it is known."""
+        return _HEAD + _id_field(self.record) if self.record.request_id else _HEAD
 
     def _finish(self, task: "asyncio.Task[None] | None" = None) -> None:
         self.due = 0.0
@@ -356,6 +377,10 @@ class Call:
             self._stream.reset(ErrorCode.INTERNAL_ERROR)
         if task and not task.cancelled() and (error := task.exception()):
             log.error("an unexpected error while answering a gRPC call", exc_info=error)
+
+
+def _id_field(record: RequestRecord) -> bytes:
+    return literal(b"x-request-id", record.identify().encode())
 
 
 def endpoint_of(service: Service) -> Endpoint[Head]:

@@ -76,6 +76,8 @@ class Service:
         decompress: takes a message and the name of its encoding.
         refuse: maps an error to a status and a text.
         telemetry: receives the record of each call.
+        client_of: returns the address of the client behind a proxy, from the address of the connection and ``x-forwarded-for``; None if
+            there is no proxy.
     """
 
     methods: Mapping[str, Method]
@@ -87,3 +89,4 @@ class Service:
     decompress: Callable[[Message, str], Awaitable[Message]]
     refuse: Callable[[Exception], tuple[Status, str]]
     telemetry: Telemetry = field(default_factory=Telemetry)
+    client_of: Callable[[str, str], str] | None = None

@@ -8,6 +8,7 @@ A request's scope has the :class:`hubserve.net.http1.request_cycle.RequestCycle`
 """
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -24,7 +25,11 @@ from hubserve.net.http1.response_writer import ResponseWriter
 from hubserve.net.http1.unsent_responses import UnsentResponses
 from hubserve.net.http1.upgrade import switch_to_http2, switch_to_streams
 from hubserve.net.http2.endpoint import Endpoint
+from hubserve.net.tls.peer import TLS_START, certificate_subject
+from hubserve.telemetry.request_record import new_id
 from hubserve.telemetry.telemetry import Telemetry
+
+log = logging.getLogger("hubserve")
 
 #: the start of HTTP/2's preface; no method of HTTP/1.1 starts so
 _HTTP2_START = b"PRI "
@@ -38,6 +43,7 @@ _KEEP_ALIVE_S = 15.0
 _WATCH_EVERY_S = 0.25
 #: how long to read and discard what a client still sends after it was notified that the connection ends
 _LINGER_S = 2.0
+_SERVER_ERROR = 500
 #: Linux's number for a connection that was reset
 _TCP_CLOSE = 7
 
@@ -123,6 +129,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._transport: Any = None
         self._client: tuple[str, int] | None = None
         self._peer = ""
+        self._is_encrypted = False
+        self._certificate = ""  # the subject of the client's
         self._server: tuple[str, int] | None = None
         self._parser = RequestParser(shared.heads)
         self._cycle: RequestCycle | None = None  # the request that is being answered
@@ -144,6 +152,9 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._client = _address(transport.get_extra_info("peername"))
         self._peer = self._client[0] if self._client else ""
         self._server = _address(transport.get_extra_info("sockname"))
+        self._is_encrypted = transport.get_extra_info("ssl_object") is not None
+        if self._is_encrypted:
+            self._certificate = certificate_subject(transport)
         if not shared.connections.add(self, transport):
             self._refuse(BadRequest(503, "the server has as many connections as it can (max_connections); try again later"))
             return
@@ -229,6 +240,10 @@ class HttpConnection(asyncio.BufferedProtocol):
                 switch_to_http2(self._transport, http2, data)
             return b""
         self._is_new = False
+        if data.startswith(TLS_START):
+            log.debug("%s speaks TLS at a port that is not encrypted", self._peer)
+            self._transport.close()
+            return b""
         return data
 
     def _receive_head(self, data: bytes) -> bytes:
@@ -251,6 +266,11 @@ class HttpConnection(asyncio.BufferedProtocol):
         scope = cycle.scope
         cycle.record.peer = self._peer
         scope["client"], scope["server"] = self._client, self._server
+        if self._is_encrypted:
+            scope["scheme"] = "https"
+            if self._certificate:
+                cycle.record.client_certificate = self._certificate
+                scope["extensions"]["tls"] = {"client_cert_name": self._certificate}
         self._is_idle = False
         self.due = 0.0  # the body's pace is watched where it is read
         self._cycle = cycle
@@ -272,10 +292,15 @@ class HttpConnection(asyncio.BufferedProtocol):
         """Answer a malformed request, and close."""
         if self._writer.closed or self._transport.is_closing():
             return
+        self._shared.telemetry.refused[f"http_{refusal.status}"] += 1
         cycle, text = self._cycle, b"%b\n" % str(refusal).encode()
         if self._parser.request is None or (cycle and not cycle.started):
-            headers = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)
-            self._writer.write(STATUS_LINES[refusal.status] + headers, text)
+            headers = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n" % len(text)
+            if refusal.status >= _SERVER_ERROR:
+                request_id = new_id()
+                log.info("a request was refused with HTTP status %d: %s", refusal.status, refusal, extra={"request_id": request_id})
+                headers += b"x-request-id: %b\r\n" % request_id.encode()
+            self._writer.write(STATUS_LINES[refusal.status] + headers + b"\r\n", text)
         self._hang_up()
         if cycle:  # its response would be too late
             cycle.disconnect()

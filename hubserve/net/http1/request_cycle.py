@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from hubserve.errors import drop_frames
+from hubserve.errors import drop_frames, one_line
 from hubserve.net.admission import SMALL_BYTES
 from hubserve.net.body_receiver import BodyReceiver
+from hubserve.net.headers import HEADERS
 from hubserve.net.http1.head_parser import Head
 from hubserve.net.http1.response_writer import ResponseWriter
 from hubserve.telemetry.request_record import CURRENT
@@ -29,6 +30,7 @@ _OPEN_ENDED = sys.maxsize >> 1
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _DISCONNECT = {"type": "http.disconnect"}
 _BODILESS = (204, 304)
+_SERVER_ERROR = 500
 _INTERNAL_ERROR_TEXT = b"an unexpected error in the server; its log has the details"
 #: response to an unexpected error, for clients of any protocol: PaddleHub's read "msg", those of the Open Inference Protocol "error"
 INTERNAL_ERROR_BODY = b'{"status":"101","msg":"%s","results":"","error":"%s"}' % (_INTERNAL_ERROR_TEXT, _INTERNAL_ERROR_TEXT)
@@ -113,6 +115,9 @@ class RequestCycle:
         self.announced_bytes = head.announced_bytes
         self.record = record = telemetry.begin()
         record.method, record.path = head.scope["method"], head.scope["path"]
+        sent_id = head.scope[HEADERS].get(b"x-request-id")
+        if sent_id is not None:
+            record.accept_id(sent_id.decode("latin-1"))
         self._telemetry = telemetry
         self._connection = connection
         self._writer = writer
@@ -136,7 +141,7 @@ class RequestCycle:
         try:
             await app(self.scope, self.receive, self.send)
         except Exception as error:
-            log.exception("an unexpected error while answering %s %s", self.scope["method"], self.scope["path"])
+            log.exception("an unexpected error while answering %s %s", self.scope["method"], one_line(self.scope["path"]))
             drop_frames(error)
             if not self.started:
                 self._start(500, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(INTERNAL_ERROR_BODY))])
@@ -289,6 +294,8 @@ class RequestCycle:
         self.started = True
         self.keep_alive = False
         self.record.status = 101
+        if self.record.request_id:
+            headers = [*headers, (b"x-request-id", self.record.request_id.encode())]
         lines = [b"%b: %b\r\n" % each for each in headers]
         return self._connection.switch_protocol(b"".join([STATUS_LINES[101], self._connection.default_lines(), *lines, b"\r\n"]))
 
@@ -306,6 +313,8 @@ class RequestCycle:
                 length = int(value)
             elif name == b"connection" and b"close" in value.lower():
                 self.keep_alive = False
+        if self.record.request_id or status >= _SERVER_ERROR:
+            lines.append(b"x-request-id: %b\r\n" % self.record.identify().encode())
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
         self._chunked = length is None and has_body and self.scope["http_version"] != "1.0"

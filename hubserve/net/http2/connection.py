@@ -180,11 +180,6 @@ class Http2Connection(asyncio.BufferedProtocol):
         return self._session.streams
 
     @property
-    def is_connected(self) -> bool:
-        """Return True if the connection has a transport; with TLS, it gets one after the handshake."""
-        return self._transport is not None
-
-    @property
     def idle_since(self) -> float:
         """Time when the client last sent something; 0 while requests are in progress, or a response is unread."""
         is_busy = self.streams.in_progress or self._transport.get_write_buffer_size()

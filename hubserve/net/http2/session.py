@@ -18,6 +18,7 @@ from hubserve.net.http2.receive_flow import CONNECTION_WINDOW, MAX_DATA_BYTES, R
 from hubserve.net.http2.send_queue import SendQueue
 from hubserve.net.http2.stream_table import StreamTable
 from hubserve.net.http2.streams import STREAM_WINDOW, Stream
+from hubserve.net.tls.peer import certificate_subject
 
 log = logging.getLogger("hubserve")
 
@@ -39,6 +40,7 @@ class Session:
     Attributes:
         closed: whether the connection is closed.
         peer: the client's address, without the port; "" if unknown.
+        client_certificate: the subject of the client's certificate; "" for none.
         streams: the connection's streams.
         receive_flow: receives bodies.
         send_queue: sends replies and responses.
@@ -47,6 +49,7 @@ class Session:
     def __init__(self, endpoint: Endpoint[Any], transport: Any, on_drained: Callable[[], None]) -> None:
         address = transport.get_extra_info("peername")
         self.peer = str(address[0]) if isinstance(address, tuple) else ""
+        self.client_certificate = certificate_subject(transport)
         self.closed = False
         self.streams = StreamTable()
         self.send_queue = SendQueue(transport, self._response_sent, endpoint.budget)

@@ -54,6 +54,10 @@ class Owner(Protocol):
     def peer(self) -> str:
         """The client's address."""
 
+    @property
+    def client_certificate(self) -> str:
+        """The subject of the client's certificate; "" for none."""
+
     def reset(self, stream: "Stream", code: ErrorCode) -> None:
         """End a stream at once."""
 
@@ -122,6 +126,11 @@ class Stream:
     def peer(self) -> str:
         """The client's address, without the port; "" if unknown."""
         return self._owner.peer
+
+    @property
+    def client_certificate(self) -> str:
+        """The subject of the client's certificate; "" for none."""
+        return self._owner.client_certificate
 
     def send(self, head: bytes, data: bytes | memoryview, end: bytes) -> None:
         """Send parts of the response, as soon as the client's windows allow it.

@@ -91,7 +91,7 @@ def test_every_flag_counts_or_is_reported_beside_a_config() -> None:
     lists = {**flags("-c", "x.json").__dict__}
     for action in actions.choices["start"]._actions:
         if action.dest not in ("help", "config", "stray"):
-            lists[action.dest] = 1 if action.nargs is None else ["1"]
+            lists[action.dest] = "1" if action.nargs is None else ["1"]
     given = argparse.Namespace(**{**lists, "model_store": ["/s"]})
     warning, counted = disregarded(given), beside_config(given)
     assert len(warning.partition(" have ")[0].split(", ")) + len(counted) == len(actions.choices["start"]._actions) - 3

@@ -1,33 +1,13 @@
 """The protocol's log settings, which apply to all of hubserve's log records in this process."""
 
 import logging
-import time
 from typing import Any
 
 from hubserve.errors import InvalidInput, shown
+from hubserve.telemetry.log_format import DEFAULT, ISO, TimeFormat
 
 _LEVELS = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
-_DEFAULT, _ISO = "default", "ISO8601"
 _MAX_VERBOSE = 2**31 - 1
-
-
-class LogFormatter(logging.Formatter):
-    """Formatter of the server's log; its time format can be changed while the server runs.
-
-    Attributes:
-        time_format: ``default``, local time with milliseconds, or ``ISO8601``, UTC.
-    """
-
-    time_format = _DEFAULT
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
-        """Return the time of one record."""
-        if self.time_format == _ISO:
-            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
-        return super().formatTime(record, datefmt)
 
 
 class _Switches(logging.Filter):
@@ -37,6 +17,7 @@ class _Switches(logging.Filter):
         super().__init__()
         self.on = dict.fromkeys(_LEVELS, True)
         self.verbose = 0
+        self.file = ""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.INFO:
@@ -48,6 +29,20 @@ class _Switches(logging.Filter):
 _switches = _Switches()
 
 
+def start_with_level(level: str, file: str) -> None:
+    """Begin with the settings of the server, as far as the protocol has them.
+
+    Args:
+        level: the lowest one that is logged: ``debug``, ``info``, ``warning`` or ``error``.
+        file: that is written; "" for none.
+    """
+    lowest, logger = getattr(logging, level.upper()), logging.getLogger("hubserve")
+    _switches.on = {name: each >= lowest for name, each in _LEVELS.items()}
+    _switches.verbose, _switches.file = int(level == "debug"), file
+    logger.setLevel(logging.DEBUG if _switches.verbose else logging.INFO)
+    logger.addFilter(_switches)
+
+
 class LogSettings:
     """Log settings of the server."""
 
@@ -56,7 +51,7 @@ class LogSettings:
 
     def settings(self) -> dict[str, Any]:
         """Return ``{"log_info": true, "log_verbose_level": 0, "log_format": "default", ...}``."""
-        return {"log_file": "", **_switches.on, "log_verbose_level": _switches.verbose, "log_format": LogFormatter.time_format}
+        return {"log_file": _switches.file, **_switches.on, "log_verbose_level": _switches.verbose, "log_format": TimeFormat.name}
 
     def update(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Change some settings, and return all.
@@ -72,8 +67,8 @@ class LogSettings:
         _switches.on |= {name: value for name, value in changes.items() if name in _LEVELS}
         if "log_verbose_level" in changes:
             _switches.verbose = changes["log_verbose_level"]
-            self._logger.setLevel(logging.DEBUG if _switches.verbose else logging.NOTSET)
-        LogFormatter.time_format = changes.get("log_format", LogFormatter.time_format)
+            self._logger.setLevel(logging.DEBUG if _switches.verbose else logging.INFO)
+        TimeFormat.name = changes.get("log_format", TimeFormat.name)
         return self.settings()
 
     def _check(self, name: str, value: Any) -> None:
@@ -82,9 +77,11 @@ class LogSettings:
             raise InvalidInput(f"there is no log setting '{str(name)[:80]}'; there are {', '.join(known)}")
         if name in _LEVELS and not isinstance(value, bool):
             raise InvalidInput(f"{name} must be true or false, got {shown(value, 40)!r}")
-        if name == "log_file" and value != "":
-            raise InvalidInput("log file location can not be updated through network protocol; the log goes to the server's standard error")
-        if name == "log_format" and value not in (_DEFAULT, _ISO):
-            raise InvalidInput(f"log_format must be '{_DEFAULT}' or '{_ISO}', got {shown(value, 40)!r}")
+        if name == "log_file" and value != _switches.file:
+            raise InvalidInput(
+                "log file location can not be updated through network protocol; the setting 'log_file' names it when the server starts"
+            )
+        if name == "log_format" and value not in (DEFAULT, ISO):
+            raise InvalidInput(f"log_format must be '{DEFAULT}' or '{ISO}', got {shown(value, 40)!r}")
         if name == "log_verbose_level" and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_VERBOSE):
             raise InvalidInput(f"log_verbose_level must be a whole number from 0 up, got {shown(value, 40)!r}")

@@ -18,6 +18,7 @@ from hubserve.net.grpc.call import Call, endpoint_of
 from hubserve.net.grpc.framing import Answer, Message
 from hubserve.net.grpc.service import Method, Service
 from hubserve.net.http2.endpoint import ConnectionLimit
+from hubserve.net.tls.listener import TlsListener
 from hubserve.protocols.base import Context
 from hubserve.protocols.open_inference.core.service import OpenInference
 from hubserve.protocols.open_inference.grpc.call_errors import check_small, deadline_of, memory_check, refusal
@@ -28,7 +29,6 @@ from hubserve.protocols.open_inference.grpc.large_messages import encode_large, 
 from hubserve.protocols.open_inference.grpc.raw_tensors import response_parts
 from hubserve.protocols.open_inference.grpc.reflection import Reflection
 from hubserve.protocols.open_inference.grpc.stream import Stream
-from hubserve.protocols.open_inference.grpc.tls import TlsServer, tls_context
 from hubserve.protocols.open_inference.grpc.unary import ADMIN_CALLS, UnaryCalls
 
 log = logging.getLogger("hubserve")
@@ -53,7 +53,7 @@ class GrpcServer:
         self._context = context
         self._service = context.shared(OpenInference)
         self._streams: set[Stream] = set()
-        self._server: asyncio.Server | TlsServer | None = None
+        self._server: asyncio.Server | None = None
         settings = context.settings
         self._health = Health(self._service.catalog.is_ready, ("", SERVICE), settings.client_timeout_s)
         self._reflection = Reflection([service_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR], [SERVICE, HEALTH_SERVICE])
@@ -67,26 +67,23 @@ class GrpcServer:
             decompress=self._unpack,
             refuse=refusal,
             telemetry=context.telemetry,
+            client_of=context.proxies.client_of if context.proxies.are_set else None,
         )
         self.endpoint = endpoint_of(service)
         self.endpoint.connection_limit = connection_limit
 
-    async def start(self, listener: socket.socket, *, is_shared: bool = False, backlog: int = 100) -> None:
+    async def start(self, listener: socket.socket, *, is_shared: bool = False, backlog: int = 100, tls: TlsListener | None = None) -> None:
         """Start to accept connections.
 
         Args:
             listener: a listening socket.
             is_shared: the HTTP server accepts connections on the socket, and hands those that speak gRPC to :attr:`endpoint`.
             backlog: most connections that wait to be accepted.
-        Raises:
-            ConfigError: the TLS files cannot be used.
+            tls: of the port; None if it is not encrypted.
         """
-        settings = self._context.settings
-        tls = tls_context(settings) if settings.grpc_tls_cert else None
-        if tls:
-            self._server = TlsServer(self.endpoint, tls, settings.client_timeout_s, listener)
-        elif not is_shared:
-            self._server = await asyncio.get_running_loop().create_server(self.endpoint.connect, sock=listener, backlog=backlog)
+        if not is_shared:
+            make = tls.secure(self.endpoint.connect) if tls else self.endpoint.connect
+            self._server = await asyncio.get_running_loop().create_server(make, sock=listener, backlog=backlog)
         host, port = listener.getsockname()[:2]
         log.info("grpc://%s:%d is open%s", f"[{host}]" if ":" in host else host, port, ", with TLS" if tls else "")
 

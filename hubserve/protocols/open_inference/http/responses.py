@@ -87,5 +87,5 @@ class EventStream:
     async def _start(self) -> None:
         if not self.started:
             self.started = True
-            headers = [(b"content-type", _EVENTS), (b"cache-control", b"no-cache")]
+            headers = [(b"content-type", _EVENTS), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from hubserve.errors import InvalidInput
-from hubserve.protocols.open_inference.core.log_settings import LogFormatter, LogSettings
+from hubserve.protocols.open_inference.core.log_settings import LogSettings
+from hubserve.telemetry.log_format import TextFormatter
 
 log = logging.getLogger("hubserve")
 FIRST = {"log_file": "", "log_info": True, "log_warning": True, "log_error": True, "log_verbose_level": 0, "log_format": "default"}
@@ -20,7 +21,7 @@ def console() -> Iterator[io.StringIO]:
     """What the server prints."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(LogFormatter())
+    handler.setFormatter(TextFormatter())
     root, before = logging.getLogger(), logging.getLogger().level
     root.addHandler(handler)
     root.setLevel(logging.INFO)

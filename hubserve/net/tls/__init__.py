@@ -1,0 +1,1 @@
+"""TLS for the connections of any listener: handshakes within the limits on connections, certificates that follow their files."""

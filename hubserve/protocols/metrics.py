@@ -1,0 +1,82 @@
+"""``GET /metrics``: the server's state for Prometheus, in its text format."""
+
+import asyncio
+import gzip
+import re
+from collections.abc import Iterator
+
+from prometheus_client.core import Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector, CollectorRegistry
+from starlette.types import Receive, Scope, Send
+
+from hubserve.net.asgi import respond, respond_options
+from hubserve.net.headers import header
+from hubserve.protocols.base import Context, Protocol
+from hubserve.protocols.metric_families import families
+from hubserve.telemetry.request_counts import RequestCounts
+
+#: the library adds a suffix to the names of all counters, and Triton's have none
+_TRITONS_COUNTER = re.compile(rb"^# (HELP|TYPE) (nv_\w+)_total ", re.MULTILINE)
+_OFF = b"this server serves no metrics here: 'metrics' is false, or 'metrics_port' has another port for them\n"
+
+
+class MetricsProtocol(Protocol):
+    """Handler of ``/metrics``."""
+
+    prefixes = ("/metrics",)
+    is_for_modules = False
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._is_on = context.settings.metrics and context.settings.metrics_port is None
+        self._exposition = context.shared(Exposition) if context.settings.metrics else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if self._exposition is None or not self._is_on:
+            await respond(send, 404, _OFF, content_type="text/plain")
+        else:
+            await self._exposition(scope, receive, send)
+
+
+class Exposition(Collector):
+    """The metrics of a server as an ASGI application for one path.
+
+    Args:
+        context: of the server's protocols; its requests are counted from now on.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._counts = RequestCounts()
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        context.telemetry.end_listeners.append(self._counts.add)
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: names are known only while modules are served."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families of metrics."""
+        return families(self._context, self._counts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - it reads no body
+        """Answer one request."""
+        if scope["method"] == "OPTIONS":
+            await respond_options(send, "GET, HEAD, OPTIONS")
+            return
+        if scope["method"] not in ("GET", "HEAD"):
+            await respond(send, 405, b"/metrics takes GET\n", content_type="text/plain", allow="GET, HEAD, OPTIONS")
+            return
+        accepts_gzip = "gzip" in header(scope, b"accept-encoding")
+        body = await asyncio.to_thread(self._text, accepts_gzip)  # a thousand models are a megabyte of text
+        encoding = {"content_encoding": "gzip"} if accepts_gzip else {}
+        await respond(send, 200, body, content_type=CONTENT_TYPE_PLAIN_0_0_4, **encoding)
+
+    def _text(self, compress: bool) -> bytes:
+        text = _TRITONS_COUNTER.sub(rb"# \1 \2 ", generate_latest(self._registry))
+        return gzip.compress(text, 1) if compress else text

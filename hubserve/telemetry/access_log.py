@@ -1,0 +1,109 @@
+"""The access log: one line for each request of a client, written off the way of the requests."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from hubserve.telemetry.line_writer import LineWriter
+from hubserve.telemetry.log_format import escaped, utc_time
+from hubserve.telemetry.request_record import RequestRecord
+
+log = logging.getLogger("hubserve")
+
+#: characters of a path or an address that are logged
+_LONGEST = 512
+Line = Callable[[RequestRecord, float], bytes]
+
+
+def fields_of(record: RequestRecord, ended: float) -> dict[str, Any]:
+    """Return what the access log has of a request; times in milliseconds, those of the stages None for a request without them.
+
+    Args:
+        record: of a request that has ended.
+        ended: when, in seconds since 1970.
+    """
+    marks = record.marks or {}
+    return {
+        "time": utc_time(ended),
+        "request_id": record.identify(),
+        "client": record.peer[:_LONGEST],
+        "protocol": record.protocol,
+        "method": record.method,
+        "path": record.path.partition("?")[0][:_LONGEST],
+        "status": record.status,
+        "module": record.module,
+        "version": record.version,
+        "error": record.error,
+        "ms": round((record.ended_at - record.started_at) * 1e3, 3),
+        "queue_ms": _stage(marks, "queued", "begun"),
+        "compute_ms": _stage(marks, "computing", "computed"),
+        "bytes_in": record.received_bytes,
+        "bytes_out": record.sent_bytes,
+    }
+
+
+def _stage(marks: dict[str, int], start: str, end: str) -> float | None:
+    return round((marks[end] - marks[start]) / 1e6, 3) if start in marks and end in marks else None
+
+
+def json_line(record: RequestRecord, ended: float) -> bytes:
+    """Return the line of a request as a JSON object."""
+    return json.dumps(fields_of(record, ended)).encode() + b"\n"
+
+
+def text_line(record: RequestRecord, ended: float) -> bytes:
+    """Return the line of a request as text; unknown values are ``-``."""
+    fields = fields_of(record, ended)
+    shown = {name: _word(value) for name, value in fields.items()}
+    module = f"{shown['module']}@{shown['version']}" if record.module else "-"
+    return (
+        f"{shown['time']} {shown['client']} {shown['protocol']} {shown['method']} {shown['path']} {shown['status']} {module} "
+        f"error={shown['error']} ms={shown['ms']} queue_ms={shown['queue_ms']} compute_ms={shown['compute_ms']} "
+        f"bytes_in={shown['bytes_in']} bytes_out={shown['bytes_out']} request_id={shown['request_id']}\n"
+    ).encode("utf-8", "backslashreplace")
+
+
+def _word(value: Any) -> str:
+    """Return a value as one word."""
+    if value is None or value == "":
+        return "-"
+    return "".join("%20" if each.isspace() else each for each in escaped(str(value)))
+
+
+_LINES: dict[str, Line] = {"json": json_line, "text": text_line}
+
+
+def lost_line(form: str, count: int) -> bytes:
+    """Return the line that says how many requests were not logged."""
+    message = f"{count} requests are missing here, because this log could not be written fast enough"
+    return (json.dumps({"time": utc_time(time.time()), "message": message}) if form == "json" else message).encode() + b"\n"
+
+
+class AccessLog:
+    """Listener of ended requests.
+
+    Args:
+        form: ``text`` or ``json``.
+        writer: of the lines; None to pass them to the logger ``hubserve.access``, whose handlers the application chooses.
+    """
+
+    def __init__(self, form: str, writer: LineWriter | None) -> None:
+        self._line = _LINES[form]
+        self._writer = writer
+        self._log = logging.getLogger("hubserve.access")
+
+    def __call__(self, record: RequestRecord) -> None:
+        """Log one request."""
+        ended = time.time()
+        if self._writer is not None:
+            self._writer.write(partial(self._line, record, ended))
+        else:
+            self._log.info("%s", self._line(record, ended).decode().rstrip("\n"), extra={"request_id": ""})
+
+    def close(self) -> None:
+        """Write the lines that wait."""
+        if self._writer is not None:
+            self._writer.close()
