@@ -12,7 +12,7 @@ from hubserve.export.plan import ExportPlan
 
 
 class Written(NamedTuple):
-    """Hold the files of a target.
+    """Files of an export, and the commands to run next.
 
     Attributes:
         texts: path below the folder -> content.
