@@ -96,9 +96,10 @@ def _own_pages(dataplane: DataPlane, admin: AdminSurface) -> Starlette:
             return json({"error": error.message}, 403)
         return json(server_status(dataplane))
 
-    async def index(_: Request) -> Response:
-        rows = "".join(_row(module.status()) for module in dataplane)
-        return HTMLResponse(_PAGE.format(version=__version__, rows=rows))
+    async def index(request: Request) -> Response:
+        root = html.escape(request.scope.get("root_path", ""))
+        rows = "".join(_row(module.status(), root) for module in dataplane)
+        return HTMLResponse(_PAGE.format(version=__version__, rows=rows, root=root))
 
     return Starlette(
         routes=[
@@ -121,11 +122,13 @@ def _page(path: str, answer: Callable[[Request], Awaitable[Response]], *methods:
     return Route(path, page, methods=allowed)
 
 
-def _row(status: dict[str, Any]) -> str:
+def _row(status: dict[str, Any], root: str) -> str:
     name = html.escape(status["name"])
     state = "ready" if status["ready"] else html.escape(status["reason"])
     faces = html.escape(", ".join(status["faces"]))
-    return f"<tr><td>{name}</td><td>{html.escape(status['version'])}</td><td>{state}</td><td>{faces}</td><td>/predict/{name}</td></tr>"
+    return (
+        f"<tr><td>{name}</td><td>{html.escape(status['version'])}</td><td>{state}</td><td>{faces}</td><td>{root}/predict/{name}</td></tr>"
+    )
 
 
 _PAGE = """<!doctype html>
@@ -134,5 +137,5 @@ _PAGE = """<!doctype html>
 table{{border-collapse:collapse;width:100%}}td,th{{border-bottom:1px solid #ccc;padding:.3rem .6rem;text-align:left}}</style></head>
 <body><h1>hubserve {version}</h1>
 <table><tr><th>module</th><th>version</th><th>state</th><th>takes</th><th>POST to</th></tr>{rows}</table>
-<p><a href="/status">status</a> <a href="/health/ready">health</a></p></body></html>
+<p><a href="{root}/status">status</a> <a href="{root}/health/ready">health</a> <a href="{root}/metrics">metrics</a></p></body></html>
 """
