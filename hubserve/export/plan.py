@@ -1,4 +1,4 @@
-"""What a configuration needs to run elsewhere, the same for every target."""
+"""Plan an export: the modules, files, ports and resources of a configuration, the same for every target."""
 
 import json
 import platform
@@ -13,16 +13,8 @@ from hubserve.errors import ConfigError
 from hubserve.export.modules import Found, find_modules
 from hubserve.export.places import Places
 from hubserve.settings import ServerSettings, read_config
+from hubserve.settings.security import TLS_FILES
 
-#: settings that name a file of a certificate, a key or keys
-_SECRETS = (
-    "tls_cert",
-    "tls_key",
-    "tls_client_ca",
-    "grpc_tls_cert",
-    "grpc_tls_key",
-    "grpc_tls_client_ca",
-)
 #: settings that name a file, folder or socket that the server writes
 _OUTPUTS = ("access_log_file", "log_file", "trace_dir")
 _BASE_MB, _INSTANCE_MB = 1024, 1024
@@ -204,7 +196,7 @@ def make_plan(config: Path, places: Places, host: str, options: Options, note: C
 
 
 def _secrets(settings: ServerSettings) -> list[Secret]:
-    found = [Secret(_file_name(key, value), Path(value), key) for key in _SECRETS if (value := getattr(settings, key))]
+    found = [Secret(_file_name(key, value), Path(value), key) for key in TLS_FILES if (value := getattr(settings, key))]
     for name, module in settings.modules_info.items():
         if module.token_file:
             found.append(Secret(_file_name(f"{name}-token", module.token_file), Path(module.token_file), f"{name}.token_file"))

@@ -23,17 +23,13 @@ def set_up_log(settings: ServerSettings) -> LineWriter:
     Raises:
         ConfigError: the file cannot be opened.
     """
-    writer = LineWriter(_destination(settings, settings.log_file, "log_file"), _lost_lines)
+    writer = LineWriter(_destination(settings, settings.log_file, "log_file"), partial(lost_line, settings.log_format))
     handler = WriterHandler(writer)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     logging.basicConfig(level=_LEVELS[settings.log_level], handlers=[handler])
     logging.captureWarnings(capture=True)
     start_with_level(settings.log_level, settings.log_file)
     return writer
-
-
-def _lost_lines(count: int) -> bytes:
-    return b"%d lines are missing here, because the log could not be written fast enough\n" % count
 
 
 def set_up_access_log(context: Context) -> None:

@@ -1,4 +1,4 @@
-"""Settings of what operators see: metrics, logs, traces and statuses."""
+"""Settings of metrics, logs, traces and statuses."""
 
 from typing import Annotated, Literal
 

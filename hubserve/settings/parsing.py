@@ -1,4 +1,4 @@
-"""Read settings from a ``config.json`` or other sources, and explain what is wrong with them."""
+"""Read settings from a ``config.json`` or other sources, and explain their mistakes."""
 
 import difflib
 import json
@@ -15,21 +15,13 @@ from hubserve.config_file.values import plain_values
 from hubserve.errors import ConfigError
 from hubserve.settings.checks import check_settings
 from hubserve.settings.module import ModuleSettings
+from hubserve.settings.security import TLS_FILES
 from hubserve.settings.server import ServerSettings
 
 log = logging.getLogger("hubserve")
 
 #: settings that name a file
-_FILES = (
-    "tls_cert",
-    "tls_key",
-    "tls_client_ca",
-    "grpc_tls_cert",
-    "grpc_tls_key",
-    "grpc_tls_client_ca",
-    "access_log_file",
-    "log_file",
-)
+_FILES = (*TLS_FILES, "access_log_file", "log_file")
 
 
 def log_note(text: str) -> None:

@@ -4,6 +4,9 @@ from typing import Literal
 
 from hubserve.settings.observability import ObservabilitySettings
 
+#: settings that name a file of a certificate or a key
+TLS_FILES = ("tls_cert", "tls_key", "tls_client_ca", "grpc_tls_cert", "grpc_tls_key", "grpc_tls_client_ca")
+
 
 class SecuritySettings(ObservabilitySettings, forbid_unknown_fields=True, frozen=True):
     """TLS, keys, names, proxies and the admin surface. It has a base because a struct of msgspec can have only one."""

@@ -1,1 +1,1 @@
-"""What operators see of requests: a record of each, and those that receive it once the request has ended."""
+"""Records of requests, the metrics and logs that are made of them."""

@@ -77,8 +77,8 @@ _LINES: dict[str, Line] = {"json": json_line, "text": text_line}
 
 
 def lost_line(form: str, count: int) -> bytes:
-    """Return the line that says how many requests were not logged."""
-    message = f"{count} requests are missing here, because this log could not be written fast enough"
+    """Return the line that says how many lines were not written."""
+    message = f"{count} lines are missing here, because this log could not be written fast enough"
     return (json.dumps({"time": utc_time(time.time()), "message": message}) if form == "json" else message).encode() + b"\n"
 
 

@@ -1,6 +1,7 @@
 """Instances that hang, stop, leak or run out of memory are replaced, and nobody's answer is lost by it."""
 
 import os
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,6 +53,14 @@ def test_an_idle_instance_that_is_stopped_makes_the_server_not_ready_and_is_repl
     assert requests.get(server.url + "/health/ready", timeout=10).status_code == 200
     assert not psutil.pid_exists(stopped)
     assert "was ended because it did not answer within 10 s" in server.log.read_text()
+    assert restarts(server, "shout") == {"hung"}
+
+
+def restarts(server: Server, module: str) -> set[str]:
+    """The causes for which metrics have restarts of a module's instances."""
+    text = requests.get(server.url + "/metrics", timeout=10).text
+    counts = re.findall(rf'hubserve_instance_restarts_total{{cause="(\w+)",module="{module}",version="[^"]*"}} (\S+)', text)
+    return {cause for cause, count in counts if float(count)}
 
 
 def test_an_instance_over_its_memory_bound_is_replaced_between_batches(start: Start) -> None:
@@ -63,6 +72,7 @@ def test_an_instance_over_its_memory_bound_is_replaced_between_batches(start: St
     wait_for(lambda: server.status("moody")["restarts"])
     assert before not in server.instance_pids("moody")
     assert "and max_memory_mb is 200" in server.log.read_text()
+    assert restarts(server, "moody") == {"memory_limit"}
     wait_for(lambda: not psutil.pid_exists(before))
 
 

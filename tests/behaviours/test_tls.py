@@ -260,13 +260,13 @@ def serial(server: Server, authority: Authority) -> str:
 
 
 def test_curl_and_openssl_speak_with_the_server(served: Server, authority: Authority) -> None:
-    told = subprocess.run(
+    done = subprocess.run(
         ["curl", "-sS", "--cacert", str(authority.file), f"https://127.0.0.1:{served.port}/health/live"], capture_output=True, check=True
     )
-    assert json.loads(told.stdout) == {"live": True}
+    assert json.loads(done.stdout) == {"live": True}
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{served.port}", "-CAfile", str(authority.file), "-brief"]
-    told = subprocess.run(command, input=b"", capture_output=True, check=True, timeout=30)
-    assert b"Verification: OK" in told.stderr
+    done = subprocess.run(command, input=b"", capture_output=True, check=True, timeout=30)
+    assert b"Verification: OK" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_files_that_cannot_be_used_are_reported_before_anything_is_loaded(
     (tmp_path / "locked.key").write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"modules_info": {"doubler": toy("doubler")}, "port": 0, **settings}))
-    told = hub("serving", "start", "-c", config, home=home)
-    assert told.returncode != 0
-    assert said in told.stderr
-    assert "loading" not in told.stderr
+    done = hub("serving", "start", "-c", config, home=home)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert "loading" not in done.stderr

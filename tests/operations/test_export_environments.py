@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +16,8 @@ from hubserve.registry.environments.interpreters import find_pythons
 from tests.conftest import MODULES, hub
 from tests.operations.containers import Build, Stage, debian_root, python_folder
 from tests.operations.programs import MISSING
+from tests.operations.ready import wait_until_ready
 from tests.ports import free_port
-
-READY_TIMEOUT_S = 300
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +59,7 @@ def running(stage: Stage, command: list[str], port: int, log: Path, **options: s
     with log.open("wb") as output:
         process = subprocess.Popen(stage.call(command, **options), stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        while True:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            try:
-                if requests.get(f"http://127.0.0.1:{port}/health/ready", timeout=5).status_code == 200:
-                    break
-            except requests.ConnectionError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
+        yield wait_until_ready(process, port, log)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     finally:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,8 @@ import requests
 
 from hubserve.export.packages import write_wheel
 from tests.conftest import MODULES
+from tests.operations.ready import wait_until_ready
 from tests.ports import free_port
-
-READY_TIMEOUT_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +48,7 @@ def server(programs: Path, tmp_path: Path) -> Iterator[str]:
     log = tmp_path / "server.log"
     with log.open("wb") as output, subprocess.Popen(command, cwd=tmp_path, env=clean(tmp_path), stdout=output, stderr=output) as process:
         try:
-            deadline = time.monotonic() + READY_TIMEOUT_S
-            while True:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                try:
-                    if requests.get(f"http://127.0.0.1:{port}/health/ready", timeout=5).status_code == 200:
-                        break
-                except requests.ConnectionError:
-                    pass
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}"
+            yield wait_until_ready(process, port, log)
         finally:
             process.terminate()
             assert process.wait(60) == 0

@@ -156,7 +156,7 @@ class Pool:
             died.cancel()
             self._batcher.remove_instance(dispatcher)
         slot.instance = slot.dispatcher = None
-        slot.count_restart(instance.end_cause)
+        slot.count_restart(slot.replace_cause or instance.end_cause)  # one that is far over its memory limit is ended before
         return dispatcher.has_answered
 
     async def _replace(self, slot: Slot) -> float:

@@ -1,4 +1,4 @@
-"""What a connection shows of its client's TLS."""
+"""Recognise a TLS client by its first byte, and read the subject of its certificate."""
 
 from typing import Any
 
