@@ -54,7 +54,7 @@ def blueprint(
             no effect, as another server runs the application.
         url_prefix: prefix of all paths: with ``"/ml"``, ``/ml/predict/<module>``.
         name: the blueprint's; two in one application need two names.
-        pages: whether to answer ``/health/live``, ``/health/ready`` and ``/status`` too.
+        pages: whether to answer ``/health/live``, ``/health/ready``, ``/metrics`` and ``/status`` too.
     Raises:
         ConfigError: neither or both of modules and config are given, or the settings are invalid.
         HubError: a module is not installed.
@@ -108,7 +108,8 @@ class HubBlueprint(flask.Blueprint):
         self._lock = threading.Lock()
         self._gateway: Gateway | None = None
         self._inherited: list[Gateway] = []
-        for prefix in [prefix for protocol in protocol_classes().values() if protocol.is_mountable for prefix in protocol.prefixes]:
+        protocols = [each for each in protocol_classes().values() if each.is_mountable and (pages or each.is_for_modules)]
+        for prefix in [prefix for protocol in protocols for prefix in protocol.prefixes]:
             self._mount(prefix, prefix, _METHODS)
             if prefix.endswith("/"):
                 self._mount(prefix + "<path:rest>", prefix, _METHODS)

@@ -30,7 +30,8 @@ class MetricsProtocol(Protocol):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._is_on = context.settings.metrics and context.settings.metrics_port is None
+        # an application that mounts the protocols has no other port for them
+        self._is_on = context.settings.metrics and (context.settings.metrics_port is None or context.is_mounted)
         self._exposition = context.shared(Exposition) if context.settings.metrics else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -186,3 +186,27 @@ def test_pages_of_other_origins_are_refused_and_those_of_the_application_are_not
         return requests.post(url + "/predict/shout", json={"text": "a"}, headers={"Origin": origin}, timeout=30).status_code
 
     assert (ask_from("http://evil.example"), ask_from("null"), ask_from(url)) == (403, 403, 200)
+
+
+def test_metrics_count_what_the_application_was_asked(url: str) -> None:
+    name = 'hubserve_requests_total{error="",module="shout",protocol="paddlehub",status="200",version="1.0.0"}'
+
+    def count() -> float:
+        lines = requests.get(url + "/metrics", timeout=30).text.splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(name)), 0.0)
+
+    before = count()
+    for _ in range(3):
+        assert requests.post(url + "/predict/shout", json={"text": "hi"}, timeout=30).json()["results"] == "HI!"
+    assert count() == before + 3
+
+
+def test_an_application_keeps_its_own_metrics_unless_it_asks_for_pages() -> None:
+    made = blueprint(config={"modules_info": served()})
+    own = application(made)
+    own.add_url_rule("/metrics", "metrics", lambda: "mine")
+    try:
+        with running(own) as address:
+            assert requests.get(address + "/metrics", timeout=30).text == "mine"
+    finally:
+        made.close()
