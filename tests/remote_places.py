@@ -246,7 +246,5 @@ def web_index(folder: Path) -> Iterator[str]:
 
 def texts_below(*places: Path) -> str:
     """The content of all files in some folders, and of files."""
-    files = [
-        each for place in places for each in (place.rglob("*") if place.is_dir() else [place]) if each.is_file() and not each.is_symlink()
-    ]
-    return "\n".join(each.read_bytes().decode("latin-1") for each in files)
+    found = [each for place in places for each in (place.rglob("*") if place.is_dir() else [place])]
+    return "\n".join(each.read_bytes().decode("latin-1") for each in found if each.is_file() and not each.is_symlink())

@@ -1,7 +1,9 @@
 """A repository of models at Hugging Face, or at a server with its interface (``HF_ENDPOINT``)."""
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from hubserve.errors import InstallError, MissingDependency
 from hubserve.registry.configuration import InstallSettings
@@ -54,9 +56,9 @@ class HuggingFace(HttpFiles):
 
     def wanted(self, file: RemoteFile) -> Wanted:
         """See the base class."""
-        from huggingface_hub import get_token, hf_hub_url
+        from huggingface_hub import get_token
 
-        url = hf_hub_url(self._address.repository, file.path, revision=self._commit, endpoint=self._api().endpoint)
+        url = f"{self._api().endpoint}/{self._address.repository}/resolve/{self._commit}/{quote(file.path)}"
         return Wanted(url, file.sha256, file.size_bytes, get_token() or "")
 
     def provenance(self, listing: Listing) -> dict[str, str]:
@@ -69,7 +71,7 @@ class HuggingFace(HttpFiles):
         except ImportError:
             raise MissingDependency(f"'{self.shown}' needs a package that is not installed: pip install 'hubserve[hf]'") from None
         quiet_loggers()
-        return HfApi(library_name="hubserve")
+        return HfApi(os.environ.get("HF_ENDPOINT", "").rstrip("/") or None, library_name="hubserve")
 
     def _refused(self, error: Exception) -> InstallError:
         status = getattr(getattr(error, "response", None), "status_code", 0)

@@ -1,4 +1,4 @@
-"""A repository of models at ModelScope, or at a server with its interface (``MODELSCOPE_DOMAIN``)."""
+"""A repository of models at ModelScope, or at a server with its interface (``MODELSCOPE_ENDPOINT``)."""
 
 from typing import TYPE_CHECKING
 
@@ -60,11 +60,11 @@ class ModelScope(HttpFiles):
 
     def _api(self) -> "HubApi":
         try:
-            from modelscope_hub import HubApi
+            from modelscope_hub import HubApi, HubConfig
         except ImportError:
             raise MissingDependency(f"'{self.shown}' needs a package that is not installed: pip install 'hubserve[modelscope]'") from None
         quiet_loggers()
-        return HubApi()
+        return HubApi(HubConfig())
 
     def _refused(self, error: Exception) -> InstallError:
         name = type(error).__name__
