@@ -12,7 +12,7 @@ from hubserve.export.plan import ExportPlan
 
 
 class Written(NamedTuple):
-    """What a target consists of.
+    """Files of an export, and the commands to run next.
 
     Attributes:
         texts: path below the folder -> content.

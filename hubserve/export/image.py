@@ -98,7 +98,7 @@ def dockerfile(plan: ExportPlan) -> str:
         title=f"serves {', '.join(plan.found.names) or 'the models of its stores'}; written by hub export",
         base=plan.options.base_image or f"python:{plan.python}-slim-bookworm",
         python_stages="".join(f"FROM python:{each}-slim-bookworm AS python{each}\n" for each in others).rstrip(),
-        python_copies="\n".join(f"COPY --from=python{each} /usr/local /opt/python{each}" for each in others),
+        python_copies="\n".join(map(_copy_python, others)),
         libraries=" ".join(LIBRARIES),
         models=install if inside else f"COPY profiles/ {places.home}/profiles/",
         runtime_models=f"COPY models/ {places.models}/" if inside else "",
@@ -111,6 +111,12 @@ def dockerfile(plan: ExportPlan) -> str:
     )
     lines = text.splitlines()
     return "\n".join(line for number, line in enumerate(lines) if line or (number and lines[number - 1])) + "\n"
+
+
+def _copy_python(minor: str) -> str:
+    """Return the instructions that add another Python, whose shared library is found there too."""
+    folder = f"/opt/python{minor}"
+    return f"COPY --from=python{minor} /usr/local {folder}\nRUN echo {folder}/lib > /etc/ld.so.conf.d/python{minor}.conf && ldconfig"
 
 
 def _install(plan: ExportPlan) -> str:

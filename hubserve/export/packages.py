@@ -1,6 +1,5 @@
 """Pin the packages of this environment that hubserve serves with, and build hubserve's own wheel."""
 
-import json
 import os
 import re
 import shutil
@@ -11,11 +10,11 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+import hubserve
 from hubserve.errors import ConfigError, HubError
 from hubserve.paths import home
 from hubserve.registry.environments.interpreters import host
@@ -105,10 +104,9 @@ def write_wheel(folder: Path) -> Path:
         HubError: it cannot be built; the message has pip's.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    distribution = metadata.distribution("hubserve")
-    sources = _sources(distribution)
+    sources = _sources()
     if sources is None:
-        return _pack_installed(distribution, folder)
+        return _pack_installed(metadata.distribution("hubserve"), folder)
     with tempfile.TemporaryDirectory(prefix="hubserve-wheel-") as scratch:
         copied = Path(scratch, "sources")  # a build leaves files in its folder
         shutil.copytree(sources, copied, ignore=_only_package(sources))
@@ -120,14 +118,10 @@ def write_wheel(folder: Path) -> Path:
     return next(folder.glob("hubserve-*.whl"))
 
 
-def _sources(distribution: metadata.Distribution) -> Path | None:
-    """Return the folder of an editable install; None for one with its own files."""
-    try:
-        document = json.loads(distribution.read_text("direct_url.json") or "{}")
-    except ValueError:
-        return None
-    is_editable = document.get("dir_info", {}).get("editable", False)
-    return Path(unquote(urlsplit(document["url"]).path)) if is_editable else None
+def _sources() -> Path | None:
+    """Return the folder of the sources that run; None if hubserve runs from installed files."""
+    folder = Path(hubserve.__file__).resolve().parent.parent
+    return folder if (folder / "pyproject.toml").is_file() else None
 
 
 def _only_package(sources: Path) -> Callable[[str, list[str]], list[str]]:

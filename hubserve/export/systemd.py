@@ -20,7 +20,6 @@ _FIRST_FREE_PORT = 1024
 _UNIT = """\
 [Unit]
 Description=hubserve: {names}
-Documentation=https://hubserve.readthedocs.io
 Wants=network-online.target
 After=network-online.target
 
@@ -115,7 +114,7 @@ install -m 0644 {unit}.service /etc/systemd/system/{unit}.service
 
 
 class Systemd(Target):
-    """``hubserve.service`` with ``Type=notify``, a user of its own, and as few rights as the engines live with."""
+    """A unit with ``Type=notify``, a user of its own, and as few rights as the engines live with."""
 
     summary = "a systemd unit with a script that installs it"
     places = _PLACES

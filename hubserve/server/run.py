@@ -122,12 +122,11 @@ class _Gateway:
         if self._grpc_server:
             listener = self._listener if on_one_port else self._side_listener("grpc_port", "gRPC")
             await self._grpc_server.start(listener, is_shared=on_one_port, backlog=self._connections.backlog, tls=self._tls.grpc)
+        if self._settings.metrics and self._settings.metrics_port is not None:
+            self._serve_metrics(self._side_listener("metrics_port", "metrics"))
         await self._control.start()
         self._tls.follow()
         serving = asyncio.create_task(self._server.serve([self._listener]))
-        if self._settings.metrics and self._settings.metrics_port is not None:
-            self._metrics_server = _Server(self._config(metrics_app(self._context)))
-            self._serving_metrics = asyncio.create_task(self._metrics_server.serve([self._side_listener("metrics_port", "metrics")]))
         loading = asyncio.create_task(self._load())
         stopping = asyncio.create_task(signals.wait())
         watched = asyncio.create_task(self._manager.keep_alive())
@@ -154,6 +153,12 @@ class _Gateway:
         if serving.done():
             serving.result()
 
+    def _serve_metrics(self, listener: socket.socket) -> None:
+        """Serve metrics on a port of their own."""
+        self._metrics_server = _Server(self._config(metrics_app(self._context)))
+        self._serving_metrics = asyncio.create_task(self._metrics_server.serve([listener]))
+        log.info("metrics: %s/metrics", self._address(listener))
+
     async def _drain(self, loading: "asyncio.Task[None]", serving: "asyncio.Task[None]", drain_s: float) -> None:
         """Finish requests in progress, for at most ``drain_s``, and end all instances."""
         self._context.stop()
@@ -164,7 +169,7 @@ class _Gateway:
         self._tls.stop()
         if self._grpc_server:
             await self._grpc_server.stop(drain_s)
-        await asyncio.wait({serving})  # not awaited directly: it must continue if this is cancelled
+        await asyncio.wait({serving, *filter(None, [self._serving_metrics])})  # not awaited directly: it must continue if this is cancelled
         await self._dataplane.stop(drain_s)
 
     async def _answer(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
@@ -201,9 +206,13 @@ class _Gateway:
         port = getattr(settings, setting) or 0
         return bind(settings.host, port, settings.client_timeout_s, self._connections.backlog, option, f" for {purpose}")
 
+    def _address(self, listener: socket.socket) -> str:
+        """Return the address of a port for HTTP."""
+        host, port = listener.getsockname()[:2]
+        return f"{self._tls.scheme}://{'[' + host + ']' if ':' in host else host}:{port}"
+
     async def _load(self) -> None:
-        host, port = self._listener.getsockname()[:2]
-        address = f"{self._tls.scheme}://{'[' + host + ']' if ':' in host else host}:{port}"
+        address = self._address(self._listener)
         names = ", ".join(module.plan.info.name for module in self._dataplane)
         log.info("%s is open; loading %s", address, names or "nothing")
         await load_modules(self._dataplane, address, may_all_fail=bool(self._settings.model_store))

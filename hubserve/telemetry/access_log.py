@@ -87,7 +87,7 @@ class AccessLog:
 
     Args:
         form: ``text`` or ``json``.
-        writer: of the lines; None to pass them to the logger ``hubserve.access``, whose handlers the application chooses.
+        writer: of the lines; None to pass them to the logger ``access`` below that of hubserve, whose handlers the application chooses.
     """
 
     def __init__(self, form: str, writer: LineWriter | None) -> None:

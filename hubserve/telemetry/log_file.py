@@ -11,7 +11,7 @@ _MB = 1 << 20
 
 
 class Destination(Protocol):
-    """Where lines are written."""
+    """Destination of complete lines."""
 
     def write(self, lines: bytes) -> None:
         """Write complete lines; may block.

@@ -32,7 +32,7 @@ def message(manager: socket.socket, beginning: str) -> str:
 
 
 def test_ready_reloads_heartbeats_and_the_end_are_reported(start: Start, manager: socket.socket, tmp_path: Path) -> None:
-    running = start(ECHO, environ={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"})
+    running = start(ECHO, environ={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "4000000"})
     assert "doubler" in message(manager, "READY=1")
     assert message(manager, "WATCHDOG=1")
     environ = Path(f"/proc/{running.instance_pids('doubler')[0]}/environ").read_bytes()

@@ -3,6 +3,7 @@
 Each case is a folder with ``request`` and ``response``, the raw bytes of HTTP. Read what has changed before it is kept: clients see it.
 """
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -26,7 +27,7 @@ def main() -> None:
                 folder = FOLDER / case
                 folder.mkdir(parents=True)
                 (folder / "request").write_bytes(request)
-                (folder / "response").write_bytes(exchange(server.port, request))
+                (folder / "response").write_bytes(re.sub(rb"(?m)^x-request-id: .*\n", b"", exchange(server.port, request)))
     print(f"{len(CASES)} cases in {FOLDER}")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hubserve.registry.environments.interpreters import find_pythons
 from tests.operations.programs import MISSING, program, root_only
 
 #: Debian's release with each Python
@@ -34,6 +35,15 @@ def debian_root(folder: Path) -> Path:
         if Path(each).is_file():
             shutil.copyfile(each, folder / each.lstrip("/"))
     return folder
+
+
+def python_folder(minor: str) -> Path:
+    """Return the folder of a Python of this machine that can be copied, such as one of pyenv."""
+    found = find_pythons(Path(os.devnull), remember=False)
+    path = next((each.path for each in found if each.minor == minor and "/versions/" in each.path), None)
+    if path is None:
+        pytest.skip(f"{MISSING} is Python {minor} in a folder of its own, such as pyenv's")
+    return Path(path).resolve().parent.parent
 
 
 def steps(dockerfile: str) -> Iterator[tuple[str, str]]:
@@ -92,9 +102,12 @@ class Build:
             getattr(self, f"_{instruction.lower()}")(words)
 
     def _from(self, words: str) -> None:
-        name = words.rpartition(" AS ")[2].strip()
+        image, _, name = words.rpartition(" AS ")
         root = self._scratch / name
         subprocess.run(["cp", "-a", "--reflink=auto", str(self._base), str(root)], check=True)
+        minor = re.match(r"python:(3\.\d+)-", image)
+        if minor:  # the image of another Python has it in /usr/local
+            subprocess.run(["cp", "-a", f"{python_folder(minor[1])}/.", str(root / "usr" / "local")], check=True)
         self.last = self.stages[name] = Stage(root)
 
     def _arg(self, words: str) -> None:
