@@ -49,10 +49,10 @@ class ObjectStore(Remote):
             raise InstallError(f"'{self.shown}' is refused: it has more than {self._settings.max_files} files.")
         entries = [(self._relative(path), info) for path, info in found.items()]
         if not any(relative is not None for relative, _ in entries):
-            info = next((info for path, info in found.items() if path.strip("/") == self._root.strip("/")), None)
-            if info is None:
+            if not any(path.strip("/") == self._root.strip("/") for path in found):
                 raise InstallError(f"'{self.shown}' does not exist, or holds no files. Check the address.")
-            return Listing([_file(self.name, info)], is_file=True)
+            # a listing may hold nothing but its name
+            return Listing(checked([_file(self.name, files.info(self._root))], self.shown, self._settings), is_file=True)
         return Listing(checked(self._files(entries), self.shown, self._settings))
 
     @staticmethod
@@ -110,7 +110,8 @@ class ObjectStore(Remote):
             import fsspec
 
             quiet_loggers()
-            return fsspec.filesystem(location.protocol, use_listings_cache=False, **_merged(location.options, location.credentials()))
+            caching = {} if location.protocol == "ssh" else {"use_listings_cache": False}  # sshfs has no cache, nor the option
+            return fsspec.filesystem(location.protocol, **caching, **location.options, **location.credentials())
         except ImportError:
             raise MissingDependency(
                 f"'{self.shown}' needs a package that is not installed: pip install 'hubserve[{location.extra}]'"
@@ -133,10 +134,6 @@ class ObjectStore(Remote):
         if isinstance(error, PermissionError) or any(each in reason for each in _DENIED):
             return InstallError(f"'{self.shown}' is not given out ({reason}). Check the credentials in the environment.")
         return Interrupted(f"'{self.shown}' cannot be read ({reason}). Check the address and the network, then try again.")
-
-
-def _merged(options: dict[str, Any], credentials: dict[str, Any]) -> dict[str, Any]:
-    return {**options, **credentials}
 
 
 def _file(path: str, info: dict[str, Any]) -> RemoteFile:
