@@ -1,11 +1,14 @@
 """A module in a bucket, in a folder of a web server, on an SSH server, or in a repository of Hugging Face or ModelScope."""
 
+import os
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from hubserve.errors import HubError, InstallError
 from hubserve.registry.digests import check_digest
+from hubserve.registry.provenance import Origin
 from hubserve.registry.remotes import is_remote
 from hubserve.registry.remotes.copies import copy_of_module, folder_of
 from hubserve.registry.sources.base import Fetched, Fetching, Request, Source, unsigned
@@ -43,3 +46,30 @@ class RemoteSource(Source):
             error.args = (error.message.replace(str(copy.path), copy.origin.shown), *error.args[1:])
             raise
         shutil.rmtree(folder_of(request.text, request.downloads), ignore_errors=True)
+
+
+def download_remote(request: Request, folder: Path) -> Origin:
+    """Download the module at an address into a folder: its folder, or its file and what belongs to that.
+
+    Returns:
+        Where it came from, with its digests.
+    Raises:
+        InstallError: a file of that name exists, or cannot be written.
+        HubError: it cannot be fetched, or is refused.
+    """
+    if request.settings.require_signature:
+        raise unsigned("a folder at another place")
+    copy = copy_of_module(request.text, request.downloads, request.settings, request.progress)
+    folder = folder.expanduser().absolute()
+    found = [copy.path] if copy.path.is_dir() else [each for each in copy.path.parent.iterdir() if each.is_file()]
+    taken = next((each.name for each in found if os.path.lexists(folder / each.name)), "")
+    if taken:
+        raise InstallError(f"'{folder / taken}' exists already, and is not overwritten. Remove it, or name another folder: --output FOLDER")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in found:
+            shutil.move(each, folder / each.name)
+    except OSError as error:
+        raise InstallError(f"cannot write '{folder}': {error}. Fix the problem, or name another folder: --output FOLDER") from error
+    shutil.rmtree(folder_of(request.text, request.downloads), ignore_errors=True)
+    return copy.origin

@@ -14,6 +14,7 @@ from hubserve.registry.installer import Installer
 from hubserve.registry.progress import silent
 from hubserve.registry.remotes import open_remote
 from hubserve.registry.remotes.copies import copy_of_module
+from tests.conftest import hub_here
 from tests.remote_places import TOKEN, Hub, hub_server, texts_below
 from tests.triton_models import scale
 
@@ -177,3 +178,27 @@ def test_the_state_says_what_was_copied(hub: Hub, tmp_path: Path) -> None:
     asked = len(hub.seen)
     copy_of_module("hf:org/name", tmp_path, SETTINGS, silent)
     assert [path for path, _ in hub.seen[asked:]] == ["/api/models/org/name?blobs=true"]
+
+
+def test_a_repository_is_downloaded_without_installing_it(hub: Hub, home: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    answer = hub_here("download", "hf:org/name", "-o", target, "--json", home=home)
+    assert answer.returncode == 0, answer.stderr
+    assert (target / "model.onnx").read_bytes() == hub.files["onnx/model.onnx"]
+    assert json.loads(answer.stdout)["provenance"]["commit"] == hub.commit
+    again = hub_here("download", "hf:org/name", "-o", target, home=home)
+    assert again.returncode != 0
+    assert "exists already" in again.stderr
+    hub.files = {"module.py": b"x = 1"}
+    assert hub_here("download", "hf:org/name", "-o", target, home=home).returncode == 0
+    assert (target / "name" / "module.py").read_bytes() == b"x = 1"
+
+
+def test_installed_files_can_be_verified(hub: Hub, home: Path) -> None:
+    Installer().install("hf:org/name", check=False)
+    assert hub_here("verify", "name", home=home).returncode == 0
+    shown = hub_here("show", "name", home=home).stdout
+    assert hub.commit in shown
+    assert TOKEN not in shown
+    next(home.rglob("model.onnx")).write_bytes(b"changed")
+    assert hub_here("verify", "name", home=home).returncode == 1
