@@ -82,7 +82,7 @@ class Remote(ABC):
         Returns:
             Its SHA-256, 64 hexadecimal digits.
         Raises:
-            HubError: it cannot be fetched, has changed meanwhile, or is not what was listed.
+            HubError: it cannot be fetched, has changed meanwhile, or differs from the listing.
         """
 
     def provenance(self, listing: Listing) -> dict[str, str]:
@@ -107,7 +107,9 @@ def checked(files: Iterable[RemoteFile], shown: str, settings: InstallSettings) 
             raise InstallError(f"'{shown}' is refused: {error.message.partition(' is refused: ')[2] or error.message}") from None
         path = "/".join(parts)
         if not parts or path in found:
-            raise InstallError(f"'{shown}' is refused: it lists {each.path[:120]!a}, which is no name of a file, or is listed twice.")
+            raise InstallError(
+                f"'{shown}' is refused: it lists {each.path[:120]!a}, which cannot be the name of a file, or is listed twice."
+            )
         found[path] = each._replace(path=path)
         folders.update("/".join(parts[:count]) for count in range(1, len(parts)))
         size_bytes += each.size_bytes or 0

@@ -19,7 +19,7 @@ _AZURE_ENDPOINT = re.compile(r"(.+)@([a-z0-9]+)\.(?:dfs|blob)\.core\.windows\.ne
 
 
 class Location(NamedTuple):
-    """What fsspec is given for an address.
+    """Arguments of fsspec for an address.
 
     Attributes:
         protocol: its name for the kind of file system.

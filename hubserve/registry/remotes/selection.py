@@ -17,7 +17,7 @@ _MOST_NAMED = 12
 
 
 class Chosen(NamedTuple):
-    """What is fetched.
+    """Files to fetch.
 
     Attributes:
         files: of the listing.
