@@ -164,8 +164,8 @@ def _hub_handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.reply(200, json.dumps(hub.model()).encode())
             elif path.startswith(f"/org/name/resolve/{hub.commit}/"):
                 inner = path.partition(f"/resolve/{hub.commit}/")[2]
-                self.send_response(302)  # as the hub does for files in LFS
-                self.send_header("Location", f"/cdn/{inner}?X-Amz-Signature={TOKEN}")
+                self.send_response(302)  # as the hub does for files in LFS, to another host
+                self.send_header("Location", f"http://localhost:{hub.port}/cdn/{inner}?X-Amz-Signature={TOKEN}")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
             elif path.startswith("/cdn/"):
