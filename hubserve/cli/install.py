@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         help="the module's folder; an archive of it (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip), here or behind https://; "
-        "a model's own file (.onnx, .pdmodel, .json, .pt, .xml) or a folder of one model; "
+        "s3://, gs://, as://, oss://, ssh:// or https:// address of a folder or model; hf:ORGANISATION/NAME[@COMMIT][//FILE], "
+        "modelscope:ORGANISATION/NAME; a model's own file (.onnx, .pdmodel, .json, .pt, .xml) or a folder of one model; "
         "git+https://HOST/REPOSITORY[@TAG-OR-COMMIT][#subdirectory=FOLDER]; NAME, NAME==VERSION, 'NAME>=1,<2' from an index; "
         "or a file made by hub bundle",
     )

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from hubserve.cli.output import size_text
@@ -33,6 +33,20 @@ def shown_progress() -> Iterator[Progress]:
     )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         yield _Bar(bars)
+
+
+@contextmanager
+def shown_when_used() -> Iterator[Progress]:
+    """Show progress as :func:`shown_progress` does, from the first report on."""
+    with ExitStack() as stack:
+        opened: list[Progress] = []
+
+        def report(step: str, done_bytes: int = 0, total_bytes: int = 0) -> None:
+            if not opened:
+                opened.append(stack.enter_context(shown_progress()))
+            opened[0](step, done_bytes, total_bytes)
+
+        yield report
 
 
 @contextmanager

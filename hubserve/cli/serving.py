@@ -53,8 +53,9 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         "--modules",
         nargs="+",
         action="extend",
-        metavar="NAME[==VERSION]|FOLDER|[NAME=]FILE",
-        help="installed modules, or folders and model files (.onnx, .pdmodel, .pt, .mge, a SavedModel, ...) to serve without installing",
+        metavar="NAME[==VERSION]|FOLDER|[NAME=]FILE|[NAME=]ADDRESS",
+        help="installed modules, or folders and model files (.onnx, .pdmodel, .pt, .mge, a SavedModel, ...) to serve without installing, "
+        "here or at s3://BUCKET/..., hf:ORGANISATION/NAME@COMMIT, modelscope:ORGANISATION/NAME, https://, ssh://, ...",
     )
     start.add_argument(
         "--model-store",
@@ -63,8 +64,9 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         "--model_repository",
         dest="model_store",
         action="append",
-        metavar="DIR",
-        help="Triton model repository to serve: DIR/MODEL/config.pbtxt and DIR/MODEL/VERSION/... (repeatable)",
+        metavar="DIR|ADDRESS",
+        help="Triton model repository to serve: DIR/MODEL/config.pbtxt and DIR/MODEL/VERSION/..., here or at s3://, gs://, "
+        "as://, https://, ssh://, ... (repeatable)",
     )
     start.add_argument(
         "--model-control",
@@ -190,7 +192,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _start(args: argparse.Namespace) -> int:
+    from hubserve.cli.progress import shown_when_used
     from hubserve.cli.serving_flags import beside_config, disregarded, refuse_stray, settings_from_flags
+    from hubserve.registry.progress import showing
     from hubserve.registry.resolve import may_mean
     from hubserve.server.deployment import make_plans
     from hubserve.server.run import serve
@@ -223,7 +227,17 @@ def _start(args: argparse.Namespace) -> int:
             return []
         return make_plans(settings(only), search_path, only)
 
-    serve(settings(), plans, search_path)
+    def plans_shown(only: str | None = None) -> "list[ModulePlan]":
+        if is_started:  # what a reload fetches is in the log
+            return plans(only)
+        is_started.append(True)
+        with shown_when_used() as progress, showing(progress):
+            return plans(only)
+
+    is_started: list[bool] = []
+    with shown_when_used() as progress, showing(progress):
+        own_settings = settings()
+    serve(own_settings, plans_shown, search_path)
     return 0
 
 

@@ -59,12 +59,15 @@ def disregarded(args: argparse.Namespace) -> str:
 
 def beside_config(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of flags that override a configuration file: those that PaddleHub does not have."""
+    from hubserve.registry.remotes import is_remote
+
     given = {name: value for name in _OWN_FLAGS if (value := getattr(args, name)) is not None}
     for name in _FILE_FLAGS:
         if given.get(name):
             given[name] = str(Path(given[name]).expanduser().absolute())
     if "model_store" in given:  # relative to the working directory, not to the file
-        given["model_store"] = [str(Path(each).expanduser().absolute()) for each in given["model_store"]]
+        stores = given["model_store"]
+        given["model_store"] = [each if is_remote(each) else str(Path(each).expanduser().absolute()) for each in stores]
     return given
 
 

@@ -1,6 +1,6 @@
 """The forms of models, one row each: their files, the engine of each, and other files that people take for models."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Dict, List, Mapping, NamedTuple, Tuple
 
 from hubserve.engines.keras_files import KERAS_ENDINGS, KERAS_H5, check_keras, is_whole_h5
@@ -110,8 +110,18 @@ def backend_of_file(path: Path) -> str:
     """Return Triton's name for the backend of a model, by its file's name or its folder's content; "" where none serves it."""
     if path.is_dir():
         return next((backend for backend, each in FORMATS.items() if each.marker and (path / each.marker).is_file()), "")
+    return backend_of_name(path)
+
+
+def backend_of_name(path: PurePath) -> str:
+    """Return Triton's name for the backend of a file with this name, whether it exists or not; "" where none serves it."""
     named = (backend for backend, each in FORMATS.items() if path.name in each.file_names or path.suffix.lower() in each.endings)
     return next(named, "")
+
+
+def is_like_model(path: PurePath) -> bool:
+    """Return True for the name of a model, whether it can be served or not, and whether it exists or not."""
+    return bool(backend_of_name(path)) or path.suffix.lower() in _OTHERS
 
 
 def is_model_folder(path: Path) -> bool:

@@ -5,10 +5,11 @@ uninstall, roll back) and :func:`hubserve.registry.resolve.resolve` (what a user
 
 Imports point downwards here, too; ``tests/unit/registry/test_layers.py`` checks it:
 
-- ``installer``, ``bundles``, ``paddlehub_import``, ``gc``, ``clear_cache``: changes that commands make
+- ``installer``, ``bundles``, ``paddlehub_import``, ``gc``, ``clear_cache``: changes that commands make; ``model_store``: what stores hold
 - ``install``: the transaction that installs one module
 - ``sources``: folders, archives, addresses, git repositories, names in indexes
 - ``indexes``: read, write and search indexes; signatures
+- ``remotes``: folders in buckets, on servers and at hubs, and copies of them
 - ``downloads``: files from addresses
 - ``environments``: the Python environments of modules
 - ``archives``: pack, unpack, copy

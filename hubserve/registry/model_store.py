@@ -9,6 +9,11 @@ from typing import NamedTuple
 
 from hubserve.errors import ConfigError
 from hubserve.kinds.triton.config import CONFIG_NAME, MODEL_NAMES
+from hubserve.paths import cache_dir, home
+from hubserve.registry.configuration import install_settings
+from hubserve.registry.progress import Progress, silent
+from hubserve.registry.remotes import is_remote
+from hubserve.registry.remotes.copies import REMOTE_CACHE, StoreCopy
 
 #: belongs to the file system, and only root can read it
 _LOST = "lost+found"
@@ -34,12 +39,24 @@ def store_folders(stores: Sequence[str], search_path: Sequence[Path] = ()) -> li
     """Return the absolute paths of stores.
 
     Args:
-        stores: as the user gave them.
+        stores: as the user gave them; of remote ones, the copies are returned.
         search_path: folders to look up relative ones in, before the working directory.
     Raises:
-        ConfigError: one is not a folder.
+        ConfigError: one is not a folder, or has not been copied yet.
     """
-    return [_folder(each, search_path) for each in stores]
+    return [_copied(each) if is_remote(each) else _folder(each, search_path) for each in stores]
+
+
+def store_copy(store: str, progress: Progress = silent) -> StoreCopy:
+    """Return the copy of a remote store in the cache; nothing is fetched yet."""
+    return StoreCopy(store, cache_dir() / REMOTE_CACHE, install_settings(home()), progress)
+
+
+def _copied(store: str) -> Path:
+    copy = store_copy(store)
+    if not copy.folder.is_dir():
+        raise ConfigError("a remote model store has not been copied yet, or its copy was deleted. Start or reload the server.")
+    return copy.folder
 
 
 def _folder(store: str, search_path: Sequence[Path]) -> Path:

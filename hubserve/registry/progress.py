@@ -1,5 +1,8 @@
 """Progress callbacks of long operations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 #: prefix of a step that stays on the screen after it has passed: a long step, and its size
@@ -21,3 +24,21 @@ class Progress(Protocol):
 
 def silent(step: str, done_bytes: int = 0, total_bytes: int = 0) -> None:
     """Ignore the report."""
+
+
+_of_command: ContextVar[Progress] = ContextVar("progress", default=silent)
+
+
+def shown_by_command() -> Progress:
+    """Return the callback by which the running command shows progress; :func:`silent` outside of :func:`showing`."""
+    return _of_command.get()
+
+
+@contextmanager
+def showing(progress: Progress) -> Iterator[None]:
+    """Show the progress of what runs in the context by a callback."""
+    token = _of_command.set(progress)
+    try:
+        yield
+    finally:
+        _of_command.reset(token)

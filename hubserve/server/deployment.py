@@ -25,7 +25,9 @@ from hubserve.paths import home
 from hubserve.registry.environments.launch import launch
 from hubserve.registry.environments.serving_environment import serving_environment
 from hubserve.registry.model_store import find_models, store_folders
+from hubserve.registry.remotes import is_remote
 from hubserve.registry.resolve import Resolved, each_model, named_file, resolve
+from hubserve.server.remote_modules import copy_folder, local_reference, refresh_stores, wanted_at_start
 from hubserve.settings import ModuleSettings, ServerSettings
 
 log = logging.getLogger("hubserve")
@@ -48,6 +50,8 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
         LoadFailed: a folder is not a module.
         ConfigError: a module has another name, or a GPU is requested without saying which.
     """
+    if only is None:
+        refresh_stores(settings.model_store, wanted_at_start(settings))
     stored = find_models(store_folders(settings.model_store, search_path))
     plans = plan_stores(settings, search_path, only)
     for name, module in settings.modules_info.items():
@@ -103,11 +107,12 @@ def reference_of(name: str, init_args: Mapping[str, Any], search_path: Sequence[
         search_path: folders in which a relative directory is looked up after the working directory.
     Raises:
         ModuleNotFound: a relative directory is in none of them.
+        HubError: a directory at another place cannot be fetched.
     """
     directory, version = init_args.get("directory"), init_args.get("version")
     if not directory:
         return f"{name}=={version}" if version else name
-    folder = Path(str(directory)).expanduser()
+    folder = copy_folder(str(directory)) if is_remote(str(directory)) else Path(str(directory)).expanduser()
     if folder.is_absolute():
         return str(folder)
     candidates = list(dict.fromkeys((Path.cwd() / folder, *(each / folder for each in search_path))))
@@ -152,13 +157,13 @@ def find_modules(references: Sequence[str]) -> dict[str, Any]:
 
     Args:
         references: installed modules (``NAME`` or ``NAME==VERSION``), folders and model files; a folder of several models stands for all of
-            them. ``NAME=FILE`` serves a file under that name.
+            them. ``NAME=FILE`` serves a file under that name. Addresses of remote folders are copied first.
     Raises:
         ModuleNotFound: a module or version is not installed.
         ConfigError: two have the same name.
     """
     modules: dict[str, Any] = {}
-    for given in [each for reference in references for each in each_model(reference)]:
+    for given in [each for reference in map(local_reference, references) for each in each_model(reference)]:
         called, reference = named_file(given)
         resolved = resolve(reference)
         name = called or resolved.info.name

@@ -22,6 +22,7 @@ from hubserve.registry.names import is_name
 from hubserve.server.deployment import make_plans
 from hubserve.server.loading import note_loaded
 from hubserve.server.model_uploads import Uploads
+from hubserve.server.remote_modules import refresh_stores
 from hubserve.server.store_watch import StoreWatch
 from hubserve.settings import ModuleSettings, ServerSettings
 
@@ -56,6 +57,7 @@ class ModelRepository:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._busy: dict[str, ModelState] = {}
         self._absent: dict[str, ModelState] = {}
+        self._store_problem = ""
 
     def absent(self) -> list[ModelState]:
         """List the models that are not served: see :class:`hubserve.protocols.model_control.ModelControl`."""
@@ -94,6 +96,11 @@ class ModelRepository:
         if self._watch is None:
             return
         try:
+            await asyncio.to_thread(refresh_stores, self._settings.model_store, must_answer=True)
+            self._note_store_problem("")
+        except ConfigError as error:  # the other stores are followed all the same
+            self._note_store_problem(error.message)
+        try:
             changed, gone = await asyncio.to_thread(self._watch.changes)
         except ConfigError as error:
             log.error("cannot poll the model stores: %s", error.message)  # noqa: TRY400 - the message says it all
@@ -107,6 +114,14 @@ class ModelRepository:
                 with suppress(ModuleNotFound):  # 'hub serving reload' was faster
                     await self._unload(name, dependents=False)
             self._absent.pop(name, None)
+
+    def _note_store_problem(self, problem: str) -> None:
+        """Log a problem with a remote store once, not at each poll, and its end."""
+        if problem and problem != self._store_problem:
+            log.error("cannot poll %s; what was copied before is still served", problem.rstrip("."))
+        elif self._store_problem and not problem:
+            log.info("the remote model stores answer again")
+        self._store_problem = problem
 
     async def stop(self) -> None:
         """Cancel loads in progress."""
@@ -141,6 +156,8 @@ class ModelRepository:
                     "a model whose files are sent needs a name of letters, digits, '_', '.', '+' and '-' that begins with no '.'"
                 )
             return plan_model(folder, self._settings, name, config)
+        if self._settings.model_control == "explicit" and not self._is_configured(name):
+            refresh_stores(self._settings.model_store, {name}, must_answer=True)
         stored = self._find().get(name)
         if stored and not self._is_configured(name):
             if stored.problem:

@@ -22,8 +22,8 @@ class ServerSettings(SecuritySettings, forbid_unknown_fields=True, frozen=True):
     modules_info: dict[str, ModuleSettings] = {}
     """Module names and their settings (see module settings)."""
     model_store: list[str] = []
-    """Folders of Triton model repositories to serve too; relative ones are resolved beside the configuration file. ``modules_info`` may
-    hold settings of their models."""
+    """Folders of Triton model repositories to serve too, or addresses of them (``s3://BUCKET/FOLDER``, ...); relative folders are resolved
+    beside the configuration file. ``modules_info`` may hold settings of their models."""
     model_control: Literal["none", "poll", "explicit"] = "none"
     """``none``: serve all models of the stores as they are at start-up. ``poll``: also follow changes of the folders. ``explicit``: serve
     ``load_model`` and the models that clients load."""

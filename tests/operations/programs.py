@@ -12,7 +12,13 @@ MISSING = "no program"
 #: where Debian installs what only root runs, which the PATH of other users may lack
 _SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 #: program -> its Debian package, where the names differ
-_PACKAGES = {"chromedriver": "chromium-driver", "systemd-analyze": "systemd", "java": "default-jre-headless"}
+_PACKAGES = {
+    "chromedriver": "chromium-driver",
+    "systemd-analyze": "systemd",
+    "java": "default-jre-headless",
+    "sshd": "openssh-server",
+    "ssh-keygen": "openssh-client",
+}
 
 
 def find_program(name: str) -> str | None:

@@ -23,6 +23,9 @@ from hubserve.registry.progress import Progress, silent
 #: supported formats, for messages
 FORMATS = ".tar, .tar.gz, .tar.xz, .tar.bz2 or .zip"
 
+#: endings of their names
+ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
+
 _COMPRESSED: tuple[tuple[bytes, Any], ...] = ((b"\x1f\x8b", gzip.open), (b"\xfd7zXZ\x00", lzma.open), (b"BZh", bz2.open))
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 _BLOCK_BYTES = 512

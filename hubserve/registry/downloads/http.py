@@ -12,7 +12,7 @@ from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.downloads.addresses import check_address, credentials_of, origin_of, without_secrets
 
 if TYPE_CHECKING:
-    from requests import Response
+    from requests import PreparedRequest, Response
 
 CHUNK_BYTES = 256 << 10
 MAX_REDIRECTS = 5
@@ -29,14 +29,26 @@ class NoAnswer(Interrupted):
     """There was no response, not even its head."""
 
 
+class _Bearer:
+    """Authentication by the header that is there already; without it requests would look into ~/.netrc, and overwrite the header."""
+
+    def __call__(self, request: "PreparedRequest") -> "PreparedRequest":
+        """Leave the request as it is."""
+        return request
+
+
 @contextmanager
-def get(url: str, settings: InstallSettings, headers: Mapping[str, str] | None = None) -> Iterator["Response"]:
+def get(
+    url: str, settings: InstallSettings, headers: Mapping[str, str] | None = None, *, bearer: str = "", method: str = "GET"
+) -> Iterator["Response"]:
     """Send a GET request and follow redirects; the body is not read yet, and is not compressed (``Accept-Encoding: identity``).
 
     Args:
         url: a user and password in it are sent to its own host only.
         settings: whether http is allowed, and how long a server may be silent.
         headers: additional headers.
+        bearer: a token, sent to the URL's own host only; "" for none.
+        method: ``GET``, or ``HEAD`` for an answer without a body.
     Raises:
         InstallError: an address or a redirect is refused.
         NoAnswer: there is no response.
@@ -47,13 +59,16 @@ def get(url: str, settings: InstallSettings, headers: Mapping[str, str] | None =
     first, target = urlsplit(url), url
     for _ in range(MAX_REDIRECTS + 1):
         parts = check_address(target, allow_http=settings.allow_http)
-        auth = credentials_of(first) if origin_of(parts) == origin_of(first) else None
+        is_own = origin_of(parts) == origin_of(first)
+        auth = credentials_of(first) if is_own else None
+        token = {"Authorization": f"Bearer {bearer}"} if bearer and is_own else {}
         bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
         try:
-            response = requests.get(
+            response = requests.request(
+                method,
                 bare,
-                headers=sent,
-                auth=auth,
+                headers={**sent, **token},
+                auth=_Bearer() if token else auth,
                 stream=True,
                 allow_redirects=False,
                 timeout=(settings.fetch_timeout_s, settings.fetch_timeout_s),

@@ -35,11 +35,15 @@ class Wanted(NamedTuple):
         url: its address.
         sha256: 64 hexadecimal digits that it must have, or "".
         size_bytes: its size, if known; a larger file is refused.
+        bearer: a token for the address's own host, or "".
+        promised_by: the source of ``size_bytes``, for errors.
     """
 
     url: str
     sha256: str = ""
     size_bytes: int | None = None
+    bearer: str = ""
+    promised_by: str = "its index"
 
 
 def check_size(size_bytes: int, wanted: Wanted, settings: InstallSettings) -> None:
@@ -51,7 +55,7 @@ def check_size(size_bytes: int, wanted: Wanted, settings: InstallSettings) -> No
     shown = without_secrets(wanted.url)
     if wanted.size_bytes is not None and size_bytes > wanted.size_bytes:
         raise InstallError(
-            f"'{shown}' is refused: it is larger than the {wanted.size_bytes} bytes in its index. Report it to the index's owner."
+            f"'{shown}' is refused: it is larger than the {wanted.size_bytes} bytes in {wanted.promised_by}. Report it to the owner."
         )
     if size_bytes > settings.max_bytes:
         raise InstallError(
@@ -129,7 +133,7 @@ class PartialFile:
         if self.size_bytes and not validator:
             self.delete()
         headers = {"Range": f"bytes={self.size_bytes}-", "If-Range": validator} if self.size_bytes else {}
-        with get(self._wanted.url, self._settings, headers) as response:
+        with get(self._wanted.url, self._settings, headers, bearer=self._wanted.bearer) as response:
             if response.status_code == 416:
                 total = _content_range(response)[1]
                 if total != self.size_bytes:

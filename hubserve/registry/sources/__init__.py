@@ -18,6 +18,7 @@ __all__ = ["SOURCES", "Fetched", "Request", "fetched", "find_source", "named_as_
 #: name -> "package.module:Class", in the order in which they are asked to recognise a source
 SOURCES = {
     "git": "hubserve.registry.sources.git:GitSource",
+    "remote": "hubserve.registry.sources.remote:RemoteSource",
     "url": "hubserve.registry.sources.url:UrlSource",
     "index": "hubserve.registry.sources.index:IndexSource",
     "model": "hubserve.registry.sources.model_file:ModelSource",

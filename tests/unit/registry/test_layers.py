@@ -10,11 +10,12 @@ from tests.conftest import ROOT
 REGISTRY = ROOT / "hubserve" / "registry"
 #: from the top; modules and packages that are not listed are the bottom
 LAYERS = (
-    ("paddlehub_import", "bundles", "gc", "clear_cache"),
+    ("paddlehub_import", "bundles", "gc", "clear_cache", "model_store"),
     ("installer",),
     ("install",),
     ("sources",),
     ("indexes",),
+    ("remotes",),
     ("downloads",),
     ("environments",),
     ("archives",),

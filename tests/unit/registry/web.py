@@ -80,6 +80,9 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
                 return
             self.serve(path, body)
 
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def serve(self, path: str, body: bytes) -> None:
             tag = f'"{hash(body)}"'
             headers = {"ETag": tag} if web.tags else {"Last-Modified": DATE}
@@ -101,6 +104,8 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
             if web.announces_size:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            if self.command == "HEAD":
+                return
             cut = web.cuts[path].pop(0) if web.cuts.get(path) else len(body)
             with suppress(OSError):
                 if path in web.drips:

@@ -21,6 +21,7 @@ from tests.examples import examples
 
 SAMPLES = {
     "git": "git+https://example.invalid/toy.git@v1#subdirectory=a",
+    "remote": "hf:organisation/toy",
     "url": "https://example.invalid/toy.tar.gz#sha256=0",
     "index": "toy>=1",
     "model": "{folder}/net.onnx",
