@@ -69,7 +69,7 @@ class GradioProtocol(Protocol):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._apps = GradioApps(context.dataplane, context.settings.root_path.rstrip("/") + _PREFIX)
+        self._apps = GradioApps(context.dataplane, context.all_models, context.settings.root_path.rstrip("/") + _PREFIX)
         self._limit = _PageLimit(max(1, context.settings.max_concurrency // 2))
         context.on_stop.append(self._apps.stop)
 

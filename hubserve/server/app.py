@@ -13,22 +13,31 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hubserve import __version__
-from hubserve.gateway.dataplane import DataPlane
+from hubserve.access.keys import Need
 from hubserve.net.asgi import respond
+from hubserve.net.key_gate import KeyGate
 from hubserve.net.origin_policy import OriginPolicy
 from hubserve.net.page_headers import with_page_headers
-from hubserve.protocols import Context, covers, create_protocols
-from hubserve.protocols.admin import AdminSurface, Forbidden
+from hubserve.protocols import Context, Protocol, covers, create_protocols
+from hubserve.protocols.admin import Forbidden
 from hubserve.protocols.metrics import Exposition
 from hubserve.server.status import server_status
 
 _SLASHES = re.compile("/{2,}")
 
+#: hubserve's own page -> what it needs its key to permit, on a server with keys; other paths need that of an admin
+PAGE_NEEDS = {
+    "/": Need.METADATA,
+    "/health/live": Need.OPEN,
+    "/health/ready": Need.OPEN,
+    "/status": Need.ADMIN,
+}
+
 
 def build_app(context: Context) -> ASGIApp:
     """Return the application that uvicorn runs."""
     mounted = [(prefix, name, protocol) for name, protocol in create_protocols(context).items() for prefix in protocol.prefixes]
-    own_pages = with_page_headers(_own_pages(context.dataplane, context.admin))
+    own_pages = with_page_headers(_own_pages(context))
     policy = OriginPolicy(context.settings, context.hosts)
     proxies = context.proxies if context.proxies.are_set else None
 
@@ -40,6 +49,11 @@ def build_app(context: Context) -> ASGIApp:
                     return protocol
         return own_pages
 
+    def need_of(app: ASGIApp, scope: Scope) -> Need:
+        return app.need_of(scope) if isinstance(app, Protocol) else PAGE_NEEDS.get(scope["path"], Need.ADMIN)
+
+    guarded = KeyGate(context.gate, route, need_of) if context.gate else None
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if proxies and scope["type"] == "http":
             proxies.apply(scope, scope["extensions"]["hubserve"].record)
@@ -47,9 +61,9 @@ def build_app(context: Context) -> ASGIApp:
             _drop_slashes(scope)
         other = policy.check(scope) if scope["type"] == "http" else None
         if other:
-            await other.answer(route(scope), scope, receive, send)
+            await other.answer(guarded or route(scope), scope, receive, send)
         else:
-            await route(scope)(scope, receive, send)
+            await (guarded or route(scope))(scope, receive, send)
 
     return app
 
@@ -78,7 +92,9 @@ def _drop_slashes(scope: Scope) -> None:
         scope["path"] = path
 
 
-def _own_pages(dataplane: DataPlane, admin: AdminSurface) -> Starlette:
+def _own_pages(context: Context) -> Starlette:
+    dataplane, all_models, admin = context.dataplane, context.all_models, context.admin
+
     def json(content: Any, status: int = 200) -> Response:
         return Response(orjson.dumps(content), status, media_type="application/json")
 
@@ -86,15 +102,16 @@ def _own_pages(dataplane: DataPlane, admin: AdminSurface) -> Starlette:
         return json({"live": True})
 
     async def ready(_: Request) -> Response:
-        reasons = {module.plan.info.name: module.not_ready_reason for module in dataplane if not module.ready}
-        return json({"ready": not reasons, "not_ready": reasons}, 503 if reasons else 200)
+        reasons = {module.plan.info.name: module.not_ready_reason for module in all_models if not module.ready}
+        shown = {} if context.gate else reasons  # this page needs no key
+        return json({"ready": not reasons, "not_ready": shown}, 503 if reasons else 200)
 
     async def status(request: Request) -> Response:
         try:
             admin.check(request.scope)
         except Forbidden as error:
             return json({"error": error.message}, 403)
-        return json(server_status(dataplane))
+        return json(server_status(all_models))
 
     async def index(request: Request) -> Response:
         root = html.escape(request.scope.get("root_path", ""))
