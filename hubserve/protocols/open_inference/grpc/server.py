@@ -104,7 +104,7 @@ class GrpcServer:
         handlers |= {name: self._restricted(handlers[name]) for name in ADMIN_CALLS}
         inference = {name: Method(self._admitting(handler)) for name, handler in handlers.items()}
         inference["ModelInfer"] = Method(self._admitting(self._infer))
-        inference["ModelStreamInfer"] = Method(self._stream, streams=True)
+        inference["ModelStreamInfer"] = Method(self._stream, streams=True, has_requests=True)
         check = _decoding(health_pb2.HealthCheckRequest, self._health.check)
         health = {"Check": Method(self._admitting(check)), "Watch": Method(self._health.watch, streams=True)}
         reflection = {"ServerReflectionInfo": Method(self._reflection.answer, streams=True)}
