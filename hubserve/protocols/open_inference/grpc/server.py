@@ -111,7 +111,7 @@ class GrpcServer:
             handlers |= {name: _restricted(handlers[name], admin) for name in ADMIN_CALLS}
         inference = {name: Method(self._admitting(handler), need=NEEDS.get(name, Need.ADMIN)) for name, handler in handlers.items()}
         inference["ModelInfer"] = Method(self._admitting(self._infer), need=Need.INFER)
-        inference["ModelStreamInfer"] = Method(self._stream, streams=True, need=Need.INFER)
+        inference["ModelStreamInfer"] = Method(self._stream, streams=True, has_requests=True, need=Need.INFER)
         check = _decoding(health_pb2.HealthCheckRequest, self._health.check)
         health = {
             "Check": Method(self._admitting(check), need=Need.OPEN),
