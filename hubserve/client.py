@@ -20,6 +20,7 @@ import numpy as np
 import requests
 from urllib3.exceptions import MaxRetryError
 
+from hubserve.access.keys import key_to_send
 from hubserve.errors import ConfigError, HubError, InvalidInput
 from hubserve.module import encode_array
 from hubserve.types import DTYPES
@@ -65,12 +66,13 @@ class Client:
         server_url: such as ``http://127.0.0.1:8866/predict/clas_system``.
         timeout_s: how long to wait for an answer, in seconds.
         connections: how many to keep open.
+        api_key: for a server with keys; None for that of the environment variable ``HUB_API_KEY``, if it is set.
 
     Raises:
-        ConfigError: ``server_url`` is not such an address, or ``timeout_s`` is not above 0.
+        ConfigError: ``server_url`` is not such an address, ``timeout_s`` is not above 0, or the key is none.
     """
 
-    def __init__(self, server_url: str, timeout_s: float = 60.0, connections: int = 16) -> None:
+    def __init__(self, server_url: str, timeout_s: float = 60.0, connections: int = 16, api_key: str | None = None) -> None:
         if not timeout_s > 0:
             raise ConfigError(f"timeout_s must be above 0, got {timeout_s}")
         self.server_url = server_url
@@ -79,6 +81,8 @@ class Client:
         self._session = requests.Session()
         # A proxy of the environment cannot reach this machine's own addresses.
         self._session.trust_env = urlsplit(server_url).hostname not in ("127.0.0.1", "localhost", "::1")
+        if key := key_to_send(api_key):
+            self._session.headers["X-API-Key"] = key
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=connections))
 

@@ -76,6 +76,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         default="array",
         help="prepare the pictures here and send arrays (default), or send the files: then the server prepares them, its own way",
     )
+    parser.add_argument("--api_key", "--api-key", help="for a server with keys (default: the environment variable HUB_API_KEY)")
     return parser.parse_args(argv)
 
 
@@ -190,7 +191,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse_arguments(argv)
     try:
         paths = find_images(arguments.image_file)
-        with Client(arguments.server_url) as client:
+        with Client(arguments.server_url, api_key=arguments.api_key) as client:
             totals = classify(Sender(client, arguments), paths, arguments.batch_size)
     except HubError as error:
         print(f"Error: {error}", file=sys.stderr)

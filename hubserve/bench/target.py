@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 from hubserve.bench.loops import ServerAddress
 from hubserve.bench.processes import python_command
-from hubserve.errors import LoadFailed, ModuleNotFound, Unavailable
+from hubserve.errors import HubError, LoadFailed, ModuleNotFound, Unavailable
 from hubserve.instance.parent_death import die_with_parent
 from hubserve.paths import home
 from hubserve.registry.instance_command import instance_environment
+from hubserve.server import admin_socket
 
 _ANSWER_TIMEOUT_S = 10
 _START_TIMEOUT_S = 600
@@ -25,7 +26,8 @@ _STOP_TIMEOUT_S = 60
 _POLL_S = 0.05
 _SHOWN_LINES = 5
 _SHOWN_BYTES = 1000
-_FORBIDDEN = 403
+#: of servers that report their modules to others only
+_REFUSED = (401, 403)
 
 
 class Target(NamedTuple):
@@ -59,19 +61,21 @@ def url(server: ServerAddress) -> str:
     return f"http://{'[' + server.host + ']' if ':' in server.host else server.host}:{server.port}"
 
 
-def find_target(server: ServerAddress, name: str, version: str | None = None, gateway_pid: int = 0) -> Target:
+def find_target(server: ServerAddress, name: str, version: str | None = None, gateway_pid: int = 0, api_key: str = "") -> Target:
     """Find a module on a running server.
 
     Args:
         server: its address.
         name: the module's.
         version: the requested one; None for any.
-        gateway_pid: the server's process, if known.
+        gateway_pid: the server's process, if it is one of this user's home.
+        api_key: of an admin, for a server with keys that is another user's or on another machine; "" for none.
     Raises:
         Unavailable: no server answers there, or the module is not ready.
         ModuleNotFound: the module, or that version of it, is not served there.
     """
-    status = _get(f"{url(server)}/status")
+    status = _own_status(server) if gateway_pid else None
+    status = status or _get(f"{url(server)}/status", api_key)
     if not isinstance(status, dict) or not isinstance(status.get("modules"), list):
         raise Unavailable(f"the server at {url(server)} is not a hub server. Give the port of one with -p.")
     served = {each["name"]: each for each in status["modules"]}
@@ -85,12 +89,21 @@ def find_target(server: ServerAddress, name: str, version: str | None = None, ga
     return Target(server, str(status.get("hubserve", "")), module, gateway_pid)
 
 
-def _get(address: str) -> Any:
+def _own_status(server: ServerAddress) -> dict[str, Any] | None:
+    """Return the status of a server of this user's home, for which no key is needed."""
     try:
-        with urllib.request.urlopen(address, timeout=_ANSWER_TIMEOUT_S) as answer:  # noqa: S310 - always http
+        return next(admin_socket.ask(server.port, {"op": "status"}), None)
+    except HubError:  # it has just started, or is ending
+        return None
+
+
+def _get(address: str, api_key: str) -> Any:
+    request = urllib.request.Request(address, headers={"X-API-Key": api_key} if api_key else {})  # noqa: S310 - always http
+    try:
+        with urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_S) as answer:  # noqa: S310 - as above
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        if error.code == _FORBIDDEN:
+        if error.code in _REFUSED:
             said = error.read(_SHOWN_BYTES).decode("utf-8", "replace")
             raise Unavailable(f"the server at {address} does not report its modules to this client: {said}") from None
         raise Unavailable(f"the server at {address} is not a hub server (HTTP {error.code}). Give the port of one with -p.") from None

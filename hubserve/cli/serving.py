@@ -11,6 +11,8 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hubserve.access.keys import key_to_send
+from hubserve.cli.output import add_api_key_option
 from hubserve.cli.server_notices import swap_text
 from hubserve.errors import HubError
 from hubserve.server import admin_socket, pidfile
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     status.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
     status.add_argument("--host", default="127.0.0.1", help="address of the server (default %(default)s)")
     status.add_argument("--json", action="store_true", help="as JSON")
+    add_api_key_option(status)
     reload = actions.add_parser("reload", help="load modules anew beside the running ones, then move the traffic to them")
     reload.add_argument("modules", nargs="*", metavar="NAME", help="modules (default: all; those no longer in the settings are stopped)")
     reload.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
@@ -334,8 +337,10 @@ def _local_status(args: argparse.Namespace) -> dict[str, Any] | None:
 
 def _remote_status(args: argparse.Namespace) -> dict[str, Any]:
     url = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{args.port}/status"
+    key = key_to_send(args.api_key)
+    request = urllib.request.Request(url, headers={"X-API-Key": key} if key else {})
     try:
-        with _DIRECT.open(url, timeout=10) as answer:
+        with _DIRECT.open(request, timeout=10) as answer:
             status = json.load(answer)
     except urllib.error.HTTPError as error:
         raise HubError(f"{url} answers HTTP {error.code}: {error.read(_SHOWN_BYTES).decode('utf-8', 'replace')}") from None
