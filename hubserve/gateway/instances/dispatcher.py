@@ -12,6 +12,7 @@ from hubserve.gateway.instances.connection import NotComputed
 from hubserve.gateway.instances.instance import BROKEN, Instance
 from hubserve.gateway.instances.outcomes import Outcome, outcome_of, resolve
 from hubserve.gateway.instances.raw_requests import encode_raw_batch
+from hubserve.gateway.instances.request_references import described_requests
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 from hubserve.gateway.scheduling.concurrency import SHARED_FROM
@@ -66,6 +67,7 @@ class InstanceDispatcher:
         self._total_s = 0.0  # computing time of all instances when this one began with its batch
         self._instance = instance
         self._channel = instance.side_channel
+        self._output = instance.output
         if self._channel:
             self._channel.on_rescheduled = lambda work: batcher.requeue([work])
         self._batcher = batcher
@@ -104,6 +106,13 @@ class InstanceDispatcher:
                 header["call_sizes"] = call_sizes
             if batch[0].once:
                 header["once"] = True
+            requests = described_requests(batch)
+            if requests:
+                header["requests"] = requests
+            if self._output is not None:
+                self._output.frames.begin([work.record for work in batch])
+                if self._output.is_unmarked:
+                    header["mark_output"] = True
             keys = [call["key"] for call in header["calls"]] if self._channel else []
         except Exception:
             self._fail_unsent(batch)
