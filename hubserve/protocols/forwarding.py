@@ -9,6 +9,7 @@ import h11
 from starlette.types import Scope, Send
 
 from hubserve.errors import InvalidInput, Unavailable
+from hubserve.net.key_gate import KEY_HEADERS
 
 _CHUNK_BYTES = 64 << 10
 _MAX_HEAD_BYTES = 256 << 10
@@ -161,6 +162,8 @@ def _is_upgrade(scope: Scope) -> bool:
 def _request_headers(scope: Scope, length: int, is_upgrade: bool) -> Headers:
     named: Headers = scope["headers"]
     kept = _without(named, _HOP_BY_HOP | _connection_options(named))
+    if scope["extensions"]["hubserve"].record.access is not None:  # else the headers may be the page's own
+        kept = _without(kept, {*KEY_HEADERS})
     if not any(name == b"host" for name, _ in named):  # HTTP/1.0 requests may lack it, the forwarded HTTP/1.1 request must not
         kept = [(b"host", b"localhost"), *kept]
     if is_upgrade:

@@ -49,7 +49,7 @@ def families(context: Context, counts: RequestCounts) -> Iterator[Metric]:
         context: of its protocols.
         counts: of its requests.
     """
-    modules = list(context.dataplane)
+    modules = list(context.all_models)
     yield from _triton(modules)
     yield from _machine()
     yield from _requests(counts)

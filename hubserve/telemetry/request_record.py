@@ -5,6 +5,7 @@ import re
 from contextvars import ContextVar
 from itertools import count
 
+from hubserve.access.gate import Grant
 from hubserve.errors import HubError
 
 _ID = re.compile(r"[!-~]{1,128}")
@@ -30,6 +31,7 @@ class RequestRecord:
         error: code of the :class:`hubserve.errors.HubError` that was answered; "" for none.
         message: of that error.
         request_id: that the client sent, or that was made for it; "" until :meth:`identify` is called.
+        access: what the client's key permits; None where the server has no keys, and before the key is checked.
         marks: collects the stages that the request passed and their times, in nanoseconds of ``time.monotonic_ns``; None if nothing asks
             for them.
     """
@@ -48,6 +50,7 @@ class RequestRecord:
     error = ""
     message = ""
     request_id = ""
+    access: Grant | None = None
     marks: dict[str, int] | None = None
 
     def __init__(self, started_at: float) -> None:
