@@ -31,6 +31,7 @@ from hubserve.server.reload import MakePlans, Reloader
 from hubserve.server.service_manager import ServiceManager
 from hubserve.server.shutdown_signals import ShutdownSignals, drop_lost_output
 from hubserve.server.tls import ServerTls
+from hubserve.server.traces import set_up_traces
 from hubserve.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class _Gateway:
         self._context.connections = connections
         self._tls = ServerTls(settings, connections, self._context.telemetry)
         set_up_access_log(self._context)
+        set_up_traces(self._context)
         self._grpc_server: GrpcServer | None = None
         self._server: _Server
         self._metrics_server: _Server | None = None

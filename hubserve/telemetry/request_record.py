@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from itertools import count
 
 from hubserve.errors import HubError
+from hubserve.telemetry.spans import RequestTrace
 
 _ID = re.compile(r"[!-~]{1,128}")
 _counter = count(1)
@@ -32,6 +33,7 @@ class RequestRecord:
         request_id: that the client sent, or that was made for it; "" until :meth:`identify` is called.
         marks: collects the stages that the request passed and their times, in nanoseconds of ``time.monotonic_ns``; None if nothing asks
             for them.
+        trace: its trace; None if it is not traced.
     """
 
     protocol = ""
@@ -49,6 +51,7 @@ class RequestRecord:
     message = ""
     request_id = ""
     marks: dict[str, int] | None = None
+    trace: RequestTrace | None = None
 
     def __init__(self, started_at: float) -> None:
         self.started_at = started_at
