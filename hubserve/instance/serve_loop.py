@@ -28,6 +28,7 @@ from hubserve.kinds.raw_requests import current_host, set_host
 from hubserve.types import ANY, specs_from_json
 from hubserve.wire import frames
 from hubserve.wire.arena import Arena, ResponseBuffers
+from hubserve.wire.current_requests import compute_frame, frame_of, leave_frame, prepare_frame
 
 #: how long computation outside this thread may make no progress, unless the gateway sets another limit
 _HUNG_AFTER_S = 300.0
@@ -114,12 +115,14 @@ def _answer_frames(
             module.wait_if_held_up(hung_after_s)
             frames.send(sock, {"op": "pong"})
             continue
+        compute_frame(prepared.results.frame)
         if isinstance(prepared, PreparedRequests):
             assert side is not None, "_load checked it"
             results = compute_requests(module, prepared, side)
         else:
             results = compute(module, prepared, max_batch_size)
         leave_if_forked()
+        leave_frame()
         if responses:
             responses.begin_response()
         frames.send(sock, results.to_header(), results.buffers, responses.store if responses else None)
@@ -128,14 +131,19 @@ def _answer_frames(
 def _prepared_frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule, encoder: ResultEncoder) -> Iterator[_Prepared]:
     """Yield the frames of the gateway, ready to compute."""
     receiver = frames.Receiver(sock, arena)
+    number = 0
     while True:
         frame = receiver.receive()
         if frame.header["op"] != "infer":
             yield None
             continue
+        number += 1
         began = time.perf_counter()
+        current = frame_of(number, frame.header)
+        prepare_frame(current)
         prepared = prepare_requests(frame, encoder) if module.description.raw_requests else prepare(module, frame, encoder)
         prepared.results.once = bool(frame.header.get("once"))
+        prepared.results.frame = current
         prepared.results.prepare_s = time.perf_counter() - began
         yield prepared
 

@@ -12,6 +12,7 @@ from hubserve.gateway.instances.connection import NotComputed
 from hubserve.gateway.instances.instance import BROKEN, Instance
 from hubserve.gateway.instances.outcomes import Outcome, outcome_of, resolve
 from hubserve.gateway.instances.raw_requests import encode_raw_batch
+from hubserve.gateway.instances.request_references import described_requests
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 from hubserve.gateway.scheduling.concurrency import SHARED_FROM
@@ -104,6 +105,9 @@ class InstanceDispatcher:
                 header["call_sizes"] = call_sizes
             if batch[0].once:
                 header["once"] = True
+            requests = described_requests(batch)
+            if requests:
+                header["requests"] = requests
             keys = [call["key"] for call in header["calls"]] if self._channel else []
         except Exception:
             self._fail_unsent(batch)
