@@ -57,10 +57,10 @@ class Traces:
         if parent is None:
             low = getrandbits(_HALF_BITS)
             if low < self._bound:
-                record.trace = self._new(getrandbits(_HALF_BITS) << _HALF_BITS | low or 1)
+                self._trace(record, RequestTrace(self._sink, getrandbits(_HALF_BITS) << _HALF_BITS | low or 1, 0, "", _offset_ns()))
         elif parent.is_sampled:
             state = checked_tracestate(tracestate or "")
-            record.trace = RequestTrace(self._sink, parent.trace_id, parent.span_id, state, _offset_ns(), is_remote=True)
+            self._trace(record, RequestTrace(self._sink, parent.trace_id, parent.span_id, state, _offset_ns(), is_remote=True))
 
     def begin_http(self, record: RequestRecord, headers: Mapping[bytes, bytes]) -> None:
         """Trace an HTTP request if it is chosen.
@@ -89,15 +89,17 @@ class Traces:
             if record.trace is not None and trace is not None:
                 record.trace.links = (trace.context,)
         elif trace is not None:
-            record.trace = RequestTrace(self._sink, trace.context.trace_id, trace.context.span_id, trace.state, _offset_ns())
+            place = trace.context
+            self._trace(record, RequestTrace(self._sink, place.trace_id, place.span_id, trace.state, _offset_ns()))
 
     def force(self, record: RequestRecord) -> None:
         """Trace a request that has begun, whether or not it was chosen."""
         if record.trace is None:
-            record.trace = self._new(getrandbits(2 * _HALF_BITS) or 1)
+            self._trace(record, RequestTrace(self._sink, getrandbits(2 * _HALF_BITS) or 1, 0, "", _offset_ns()))
 
-    def _new(self, trace_id: int) -> RequestTrace:
-        return RequestTrace(self._sink, trace_id, 0, "", _offset_ns())
+    def _trace(self, record: RequestRecord, trace: RequestTrace) -> None:
+        record.trace = trace
+        record.identify()  # instances get the id together with the trace
 
     def end(self, record: RequestRecord) -> None:
         """Make the spans of a request that has ended.
