@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Any
 
 from hubserve.errors import HubError
@@ -69,6 +71,10 @@ class CallTrace:
         self._started_at = self._waiting_since = time.monotonic()
         trace.called_at = trace.called_at or self._started_at
 
+    def place_of_code(self) -> TraceContext:
+        """Return the place of the span of the module's own code; that of the call while no instance has it."""
+        return self.attempt.execute if self.attempt is not None else self.context
+
     def note(self, name: str, value: Any) -> None:
         """Set an attribute of the call's own span."""
         self._attributes[name] = value
@@ -79,25 +85,27 @@ class CallTrace:
             self.answered(self.attempt, error="the instance gave it up")
         self.attempt = attempt
 
-    def answered(self, attempt: Attempt, times: tuple[float, float, float] | None = None, error: str = "") -> None:
+    def answered(self, attempt: Attempt, times: tuple[float, float, float, float] | None = None, error: str = "") -> None:
         """Add the spans of an attempt that has ended, unless the call has ended before.
 
         Args:
             attempt: that has ended.
-            times: when the instance began with it, and when the module's code began and ended; None if unknown.
+            times: when the instance began with it, when the module's code began and ended, and when the answer came; None if unknown.
             error: why it failed; "" if it did not.
         """
         if self.attempt is not attempt:
             return
         self.attempt = None
         now, trace = time.monotonic(), self.trace
-        begun_at = times[0] if times else max(attempt.given_at, self._waiting_since)
+        given_at = max(attempt.given_at, self._waiting_since)
+        begun_at, started_at, ended_at, answered_at = times or (given_at, given_at, now, now)
         trace.add("queue", self._waiting_since, begun_at, {}, parent_id=self.context.span_id)
         parent_id, links = attempt.parent_id, attempt.links
-        trace.add("compute", begun_at, now, attempt.attributes, parent_id=parent_id, context=attempt.compute, links=links, error=error)
-        _, started_at, ended_at = times or (begun_at, begun_at, now)
+        trace.add(
+            "compute", begun_at, answered_at, attempt.attributes, parent_id=parent_id, context=attempt.compute, links=links, error=error
+        )
         trace.add("execute", started_at, ended_at, {}, parent_id=attempt.compute.span_id, context=attempt.execute, error=error)
-        self._waiting_since = now
+        self._waiting_since = answered_at
 
     def end(self, error: BaseException | None, *, waited: bool = True) -> None:
         """Add the call's own span, and those of what has not ended before.
@@ -117,11 +125,23 @@ class CallTrace:
         trace.add(name, self._started_at, now, self._attributes, parent_id=self._parent_id, context=self.context, error=text)
         trace.answered_at = now
 
+    def __enter__(self) -> "CallTrace":
+        return self
 
-def begin_call(module: str, version: str) -> CallTrace | None:
-    """Return the trace of a call that the current task makes of a module; None if its request is not traced."""
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.end(error, waited=False)
+
+
+_NOT_TRACED = nullcontext()
+
+
+def traced_call(module: str, version: str) -> AbstractContextManager[CallTrace | None]:
+    """Return a ``with`` block to put around a call of a module that is answered without an instance of its own.
+
+    It gives the trace of the call; None if the request that the current task answers is not traced.
+    """
     record = CURRENT.get()
-    return CallTrace(record.trace, module, version) if record is not None and record.trace is not None else None
+    return CallTrace(record.trace, module, version) if record is not None and record.trace is not None else _NOT_TRACED
 
 
 def describe(error: BaseException | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 from hubserve.errors import InvalidInput
-from hubserve.gateway.call_trace import CallTrace, begin_call
+from hubserve.gateway.call_trace import CallTrace, traced_call
 from hubserve.gateway.deadlock_detection import Callee, DeadlockDetector
 from hubserve.gateway.instances.raw_requests import ResponseStream
 from hubserve.gateway.module_plan import ModulePlan
@@ -92,10 +92,9 @@ class Responder:
         if self._ordering is not None:
             await self._ordering.wait(asyncio.sleep(0))
         self._statistics.add_cache_hit(lookup_s, time.monotonic() - began)
-        traced = begin_call(self._module.name, self._version)
-        if traced is not None:
-            traced.note("hubserve.cache_hit", True)
-            traced.end(None, waited=False)
+        with traced_call(self._module.name, self._version) as traced:
+            if traced is not None:
+                traced.note("hubserve.cache_hit", True)
         return found
 
     async def _infer(self, request: InferRequest) -> InferResponse:

@@ -107,7 +107,7 @@ class Traces:
         Requests that ask no module, such as those of probes, leave none unless they fail or their clients trace them.
         """
         trace = record.trace
-        if trace is None or not (record.module or record.error or trace.parent_id):
+        if trace is None or not (record.module or record.error or trace.parent_id or trace.called_at):
             return
         _add_stages(record, trace)
         trace.add(
@@ -137,9 +137,8 @@ def _add_stages(record: RequestRecord, trace: RequestTrace) -> None:
     decoded_at = trace.called_at or trace.responded_at or end
     if received_at < end:
         trace.add("decode", received_at, decoded_at, {}, parent_id=parent_id, error="" if trace.called_at else record.message)
-    if trace.answered_at:
-        responded_at = trace.responded_at or end
-        trace.add("encode", trace.answered_at, max(trace.answered_at, responded_at), {}, parent_id=parent_id)
+    if 0 < trace.answered_at <= trace.responded_at:  # responses of a stream are encoded while its module computes
+        trace.add("encode", trace.answered_at, trace.responded_at, {}, parent_id=parent_id)
     if trace.responded_at:
         trace.add("send", trace.responded_at, end, {"hubserve.bytes": record.sent_bytes}, parent_id=parent_id)
 

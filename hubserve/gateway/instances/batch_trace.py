@@ -49,7 +49,7 @@ class BatchTrace:
         took_s = header["took_s"]
         # half of the transfer to the instance and back came before the module's code
         started_at = begun_at + header["prepare_s"] + max(0.0, busy_s - header["prepare_s"] - took_s) / 2
-        times = (begun_at, started_at, started_at + took_s)
+        times = (begun_at, started_at, started_at + took_s, begun_at + busy_s)
         self._add(begun_at, begun_at + busy_s)
         for position, member in self._members.items():
             result = header["results"][position]
