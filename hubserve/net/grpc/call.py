@@ -126,6 +126,8 @@ class Call:
         self.metadata = head.metadata
         self.record = record = service.telemetry.begin()
         _describe(record, service, stream, head)
+        if service.telemetry.traces is not None:
+            service.telemetry.traces.begin(record, head.metadata.get("traceparent"), head.metadata.get("tracestate"))
         self._start = time.monotonic()
         self.deadline = None if head.timeout_s is None else self._start + head.timeout_s
         self._service = service
@@ -206,6 +208,8 @@ class Call:
         """Handle the end of the client's messages."""
         self._has_ended = True
         self.due = 0.0
+        if self.record.trace is not None:
+            self.record.trace.received_at = time.monotonic()
         if self._method.streams:
             self._wake()
         elif self._reader.complete:
@@ -379,7 +383,8 @@ class Call:
 
     def _initial(self) -> bytes:
         """Return the header block of the response, with the request's id if it is known."""
-        return _HEAD + _id_field(self.record) if self.record.request_id else _HEAD
+        head = _HEAD + _id_field(self.record) if self.record.request_id else _HEAD
+        return head if self.record.trace is None else head + literal(b"traceparent", self.record.trace.responding().encode())
 
     def _finish(self, task: "asyncio.Task[None] | None" = None) -> None:
         self.due = 0.0
