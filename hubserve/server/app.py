@@ -1,24 +1,20 @@
 """ASGI application: each protocol under its prefixes, and hubserve's own pages."""
 
-import html
 import re
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hubserve import __version__
-from hubserve.gateway.dataplane import DataPlane
-from hubserve.net.asgi import respond
+from hubserve.net.asgi import MOUNTED_AT, base_path, respond
 from hubserve.net.origin_policy import OriginPolicy
 from hubserve.net.page_headers import with_page_headers
+from hubserve.pages.routes import page, routes_for_people
 from hubserve.protocols import Context, covers, create_protocols
-from hubserve.protocols.admin import AdminSurface, Forbidden
+from hubserve.protocols.admin import Forbidden
 from hubserve.protocols.metrics import Exposition
 from hubserve.server.status import server_status
 
@@ -28,7 +24,7 @@ _SLASHES = re.compile("/{2,}")
 def build_app(context: Context) -> ASGIApp:
     """Return the application that uvicorn runs."""
     mounted = [(prefix, name, protocol) for name, protocol in create_protocols(context).items() for prefix in protocol.prefixes]
-    own_pages = with_page_headers(_own_pages(context.dataplane, context.admin))
+    own_pages = with_page_headers(_own_pages(context))
     policy = OriginPolicy(context.settings, context.hosts)
     proxies = context.proxies if context.proxies.are_set else None
 
@@ -78,7 +74,9 @@ def _drop_slashes(scope: Scope) -> None:
         scope["path"] = path
 
 
-def _own_pages(dataplane: DataPlane, admin: AdminSurface) -> Starlette:
+def _own_pages(context: Context) -> ASGIApp:
+    dataplane, admin = context.dataplane, context.admin
+
     def json(content: Any, status: int = 200) -> Response:
         return Response(orjson.dumps(content), status, media_type="application/json")
 
@@ -96,46 +94,18 @@ def _own_pages(dataplane: DataPlane, admin: AdminSurface) -> Starlette:
             return json({"error": error.message}, 403)
         return json(server_status(dataplane))
 
-    async def index(request: Request) -> Response:
-        root = html.escape(request.scope.get("root_path", ""))
-        rows = "".join(_row(module.status(), root) for module in dataplane)
-        return HTMLResponse(_PAGE.format(version=__version__, rows=rows, root=root))
-
-    return Starlette(
+    pages = Starlette(
         routes=[
-            _page("/", index, "GET", "HEAD", "POST"),
-            _page("/health/live", live),
-            _page("/health/ready", ready),
-            _page("/status", status),
+            page("/health/live", live),
+            page("/health/ready", ready),
+            page("/status", status),
+            *routes_for_people(context),
         ]
     )
 
+    async def own_pages(scope: Scope, receive: Receive, send: Send) -> None:
+        if base := base_path(scope):  # Starlette would cut root_path off from a path that begins with the same again
+            scope = {**scope, "root_path": "", MOUNTED_AT: base}
+        await pages(scope, receive, send)
 
-def _page(path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
-    allowed = [*(methods or ("GET", "HEAD")), "OPTIONS"]
-
-    async def page(request: Request) -> Response:
-        if request.method == "OPTIONS":
-            return HTMLResponse("", headers={"Allow": ", ".join(allowed)})
-        return await answer(request)
-
-    return Route(path, page, methods=allowed)
-
-
-def _row(status: dict[str, Any], root: str) -> str:
-    name = html.escape(status["name"])
-    state = "ready" if status["ready"] else html.escape(status["reason"])
-    faces = html.escape(", ".join(status["faces"]))
-    return (
-        f"<tr><td>{name}</td><td>{html.escape(status['version'])}</td><td>{state}</td><td>{faces}</td><td>{root}/predict/{name}</td></tr>"
-    )
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>hubserve</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}}
-table{{border-collapse:collapse;width:100%}}td,th{{border-bottom:1px solid #ccc;padding:.3rem .6rem;text-align:left}}</style></head>
-<body><h1>hubserve {version}</h1>
-<table><tr><th>module</th><th>version</th><th>state</th><th>takes</th><th>POST to</th></tr>{rows}</table>
-<p><a href="{root}/status">status</a> <a href="{root}/health/ready">health</a> <a href="{root}/metrics">metrics</a></p></body></html>
-"""
+    return own_pages
