@@ -16,6 +16,9 @@
     }
   };
 
+  // PaddleHub's protocol decodes names twice, so that a "%" in one is written as "%2525"
+  const leadsTo = (path, address) => [decoded(path), decoded(decoded(path))].includes(address);
+
   // "#module/NAME" names a module: the document knows under which operation it is asked. Swagger UI would read it as a link of its own.
   let wanted = "";
   const takeLink = () => {
@@ -28,7 +31,7 @@
 
   const scrollTo = (address) => {
     for (const shown of document.querySelectorAll(".opblock-post .opblock-summary-path")) {
-      if (decoded(shown.dataset.path || "") === address) {
+      if (leadsTo(shown.dataset.path, address)) {
         shown.closest(".opblock").scrollIntoView();
       }
     }
@@ -40,12 +43,11 @@
       return;
     }
     for (const address of [`/predict/${wanted}`, `/v2/models/${wanted}/infer`]) {
-      const operation = paths.find((_, path) => decoded(path) === address)?.get("post");
+      const operation = paths.find((_, path) => leadsTo(path, address))?.get("post");
       if (operation) {
         const tag = operation.getIn(["tags", 0], "default");
-        const link = `#/${encodeURIComponent(tag)}/${encodeURIComponent(operation.get("operationId"))}`;
-        window.history.replaceState(null, "", link);
-        ui.layoutActions.parseDeepLinkHash(link);
+        ui.layoutActions.show(["operations-tag", tag], true);
+        ui.layoutActions.show(["operations", tag, operation.get("operationId")], true);
         window.setTimeout(() => scrollTo(address), 0);
         return;
       }
