@@ -34,6 +34,7 @@ class Context:
         settings: the server's.
         models: loads and unloads models; None if that is not possible.
         is_mounted: whether the protocols run inside another application instead of hubserve's own server.
+        has_pages: whether clients find the pages for people beside the protocols, such as ``/docs``.
 
     Attributes:
         dataplane: the served modules; where the server has keys, those that the key of the current request shows.
@@ -42,6 +43,7 @@ class Context:
         settings: the server's.
         models: loads and unloads models while the server runs; None if that is not possible.
         is_mounted: whether the protocols run inside another application.
+        has_pages: whether the pages for people are beside the protocols.
         hosts: the server's host names.
         proxies: that are in front of the server.
         connections: limits on its connections; None where another server accepts them.
@@ -55,7 +57,13 @@ class Context:
     """
 
     def __init__(
-        self, dataplane: DataPlane, settings: ServerSettings, models: ModelControl | None = None, *, is_mounted: bool = False
+        self,
+        dataplane: DataPlane,
+        settings: ServerSettings,
+        models: ModelControl | None = None,
+        *,
+        is_mounted: bool = False,
+        has_pages: bool = True,
     ) -> None:
         self.telemetry = Telemetry()
         self.gate = Gate(Path(settings.access_keys), self.telemetry.refused) if settings.access_keys else None
@@ -64,6 +72,7 @@ class Context:
         self.settings = settings
         self.models = models
         self.is_mounted = is_mounted
+        self.has_pages = has_pages
         self.hosts = Hosts(settings, is_mounted=is_mounted)
         self.proxies = Proxies(settings)
         self.connections: Connections | None = None
