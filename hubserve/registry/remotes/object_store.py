@@ -122,7 +122,8 @@ class ObjectStore(Remote):
             import fsspec
 
             quiet_loggers()
-            caching = {} if location.protocol == "ssh" else {"use_listings_cache": False}  # sshfs has no cache, nor the option
+            # sshfs has neither the cache nor the option; ossfs reads each listing from its cache, which is emptied before
+            caching = {} if location.protocol in ("ssh", "oss") else {"use_listings_cache": False}
             return fsspec.filesystem(location.protocol, **caching, **location.options, **location.credentials())
         except ImportError:
             raise MissingDependency(

@@ -45,7 +45,8 @@ def test_a_copy_that_another_process_serves_stays(tmp_path: Path) -> None:
     for name in ("served", "left"):
         (copies / name).mkdir(parents=True)
         (copies / name / "model.onnx").write_bytes(b"model")
-    hold = "import sys; from pathlib import Path; from hubserve.registry.remotes.held_copies import hold; hold(Path(sys.argv[1])); print(); input()"
+    hold = "import sys, pathlib; from hubserve.registry.remotes.held_copies import hold; "
+    hold += "hold(pathlib.Path(sys.argv[1])); print(); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", hold, str(copies / "served")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
