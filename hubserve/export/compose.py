@@ -101,7 +101,7 @@ def _server(plan: ExportPlan) -> dict[str, Any]:
         "image": plan.image,
         "build": {"context": "./image"},
         "user": f"{UID}:{UID}",
-        "ports": [f"{port}:{port}" for name, port in plan.public_ports.items() if name not in ("metrics", "admin")],
+        "ports": [f"{port}:{port}" for name, port in plan.public_ports.items() if name != "metrics"],
         **variables,
         "volumes": volumes,
         "cap_drop": ["ALL"],
